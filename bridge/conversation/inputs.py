@@ -1,0 +1,114 @@
+"""All that can happen to a conversation."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from bridge.conversation.model import CustomerContent
+from bridge.ids import CallId, EventId, QueueId
+from bridge.webchat.frames import Push, Reply
+
+
+class Happening(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """What all inputs share."""
+
+
+class Said(Happening, frozen=True):
+    """The customer wrote or sent something."""
+
+    event_id: EventId
+    content: CustomerContent
+
+
+class Start(Happening, frozen=True):
+    """Asked for a chat without writing; `queue_id` overrides the room's queue once."""
+
+    queue_id: QueueId | None = None
+
+
+class Cancel(Happening, frozen=True):
+    """Wants out of the queue."""
+
+
+class Close(Happening, frozen=True):
+    """Wants the chat to end."""
+
+
+class Rate(Happening, frozen=True):
+    value: int
+    comment: str = ""
+
+
+class Pushed(Happening, frozen=True):
+    """WebChat said something unasked."""
+
+    push: Push
+
+
+class Replied(Happening, frozen=True):
+    """WebChat answered a call."""
+
+    call_id: CallId
+    reply: Reply
+
+
+class Uploaded(Happening, frozen=True):
+    call_id: CallId
+    url: str
+    """Absolute."""
+    size: int = 0
+
+
+class FailureReason(StrEnum):
+    """Why a call came to nothing."""
+
+    UNREACHABLE = "unreachable"
+    """Network, a proxy's error page, a server that is starting: worth another try."""
+    NO_ANSWER = "no_answer"
+    """Written, then nothing, or the link or we ourselves died before the answer."""
+    LOGIN_REFUSED = "login_refused"
+    """-20, -6, or no account for this room: no retry helps."""
+    SIGN_REFUSED = "sign_refused"
+    """-30: the operator's key is wrong."""
+    TOO_BIG = "too_big"
+    """The server closed the link over the size of this frame, or the file exceeds a limit."""
+    MEDIA_GONE = "media_gone"
+    """The homeserver no longer has the file, or never gave it."""
+    REFUSED = "refused"
+    """The server refused an upload, `code` says why."""
+
+
+class CallFailed(Happening, frozen=True):
+    """A call or an upload got no reply."""
+
+    call_id: CallId
+    reason: FailureReason
+    certain: bool = True
+    """True: it surely did not arrive. False: it may have."""
+    code: int | None = None
+    """The ResultCode, where the server gave one."""
+
+
+class LinkRestored(Happening, frozen=True):
+    """The link was lost and stands again."""
+
+
+class Tick(Happening, frozen=True):
+    """A deadline has passed."""
+
+
+Input = (
+    Said
+    | Start
+    | Cancel
+    | Close
+    | Rate
+    | Pushed
+    | Replied
+    | Uploaded
+    | CallFailed
+    | LinkRestored
+    | Tick
+)

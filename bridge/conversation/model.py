@@ -1,0 +1,187 @@
+"""What we remember of one room's conversation: a frozen value per phase, and what rides along.
+
+Everything here is stored as tagged JSON by the storage ring, so every field has a default that an
+older row can live with.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
+from bridge.webchat.frames import Agent, Command
+
+
+class Value(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """What all stored values share."""
+
+
+class CustomerText(Value, frozen=True):
+    text: str
+
+
+class CustomerMedia(Value, frozen=True):
+    """A file that lies on the homeserver; it is uploaded to WebChat before its message goes."""
+
+    kind: str
+    """`image` becomes message type 2; `file`, `video` and `audio` become type 3."""
+    name: str
+    mxc: str
+    mime: str = "application/octet-stream"
+    size: int | None = None
+    """Bytes, as the sender claims them: hostile until counted."""
+
+
+CustomerContent = CustomerText | CustomerMedia
+
+
+class Held(Value, frozen=True):
+    """A piece of content that a customer typed and that WebChat has not yet taken."""
+
+    event_id: EventId
+    content: CustomerContent
+    at: int
+    """When we stored it, ms."""
+    last: bool = True
+    """The last piece of its event: a long text is split, and told about once."""
+    url: str = ""
+    """Media only: where it lies on the WebChat server, once uploaded."""
+    asked: CallId | None = None
+    """The call that may already have carried it; the same id is used to send it again."""
+    repeats: int = 0
+
+
+class Upload(Value, frozen=True):
+    """The outstanding call is no frame but an upload."""
+
+    media: CustomerMedia
+
+
+class Outstanding(Value, frozen=True):
+    """The one thing that we have asked of WebChat and await the answer to."""
+
+    call_id: CallId
+    what: Command | Upload
+    held: Held | None = None
+    """The content that it carries; it is out of `Conversation.held` for as long."""
+
+
+class Idle(Value, frozen=True):
+    """No chat, none asked for. Held content waits for the customer's next word."""
+
+
+class Requesting(Value, frozen=True):
+    """101 is on its way, or will be as soon as `retry_at` allows."""
+
+    queue_id: QueueId
+    since: int
+    session_id: SessionId | None = None
+    """Named by the 101 reply: adopted when 202 comes, or 10 s later (row 12)."""
+    agents: tuple[Agent, ...] = ()
+    adopt_at: int | None = None
+    """When to stop waiting for a 202: adopt `session_id`, or give up if there is none (row 14)."""
+    attempts: int = 0
+    cancel: bool = False
+
+
+class Queued(Value, frozen=True):
+    """WebChat holds our request."""
+
+    queue_id: QueueId
+    since: int
+    request_id: RequestId | None = None
+    position: int | None = None
+    accepted: bool = False
+    """Status 1 or 11 came; 202 is due."""
+    heard_at: int = 0
+    """Last sign of life of this request: a silent one is asked after (trap T14)."""
+    resync: bool = False
+    """The link was away: ask again with 101 (row 30)."""
+    cancel: bool = False
+    cancel_by: int | None = None
+    """A cancel that cannot be sent (no request id yet) ends here by itself."""
+    pre_sent: tuple[Held, ...] = ()
+    """Texts that 111 took: they are the agent's once 202 comes, ours again if the queue ends."""
+
+
+class Chatting(Value, frozen=True):
+    """A session runs, with people or with the robot."""
+
+    session_id: SessionId
+    since: int
+    queue_id: QueueId
+    agents: tuple[Agent, ...] = ()
+    robot: bool = False
+    close: bool = False
+    """The customer asked to end it: 103 goes when what they wrote before has gone."""
+    rating_asked: bool = False
+
+
+class Ended(Value, frozen=True):
+    """The session is over and may still be rated (trap T19)."""
+
+    session_id: SessionId
+    rating_asked: bool = False
+
+
+Phase = Idle | Requesting | Queued | Chatting | Ended
+
+
+class Rating(Value, frozen=True):
+    session_id: SessionId
+    value: int
+    comment: str = ""
+    attempts: int = 0
+
+
+class Conversation(Value, frozen=True):
+    """The whole state of the machine."""
+
+    phase: Phase = Idle()
+    number: int = 0
+    """Counts the chats of this room; the queue card and the transcript go by it."""
+    held: tuple[Held, ...] = ()
+    """In the order in which it was typed. At most one piece is in `outstanding` besides."""
+    outstanding: Outstanding | None = None
+    next_call: int = 1
+    rating: Rating | None = None
+    """Given, not yet taken by WebChat."""
+    failures: int = 0
+    """Consecutive failures of the link or the server; zero once anything is answered."""
+    retry_at: int | None = None
+    """No call is made before this moment, ms."""
+    told_trouble: bool = False
+    """The customer knows that the service cannot be reached."""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What the operator and the room admin decided, as far as the life cycle asks.
+
+    Durations are in milliseconds.
+    """
+
+    queue_id: QueueId = QueueId(1)
+    source: str = "APP"
+    to_agent: str = ""
+    start_on_message: bool = True
+    max_text_bytes: int = 7000
+    """Longest text of one frame, in bytes of escaped JSON."""
+    max_held: int = 200
+    """Pieces of content that a room may have waiting."""
+    hold: int = 30 * 60_000
+    """How long content waits for a service that cannot be reached."""
+    hold_idle: int = 24 * 3_600_000
+    """How long content waits for the customer's next word after a queue ended without an agent."""
+    start_wait: int = 10_000
+    """How long a session that the 101 reply named waits for its 202 (row 12)."""
+    unknown_chat_wait: int = 5_000
+    """How long "already chatting" waits for the 202 that explains it (row 14)."""
+    queue_silence: int = 10 * 60_000
+    """After so long without a sign of life a queue request is asked after."""
+    accepted_wait: int = 30_000
+    """The same, once a request was said to be accepted."""
+    cancel_wait: int = 20_000
+    max_repeats: int = 3
+    """How often content whose fate is unknown is sent again before the customer is told."""
+    backoff_first: int = 1_000
+    backoff_last: int = 60_000

@@ -1,0 +1,24 @@
+"""A distinct type for each identifier, so that the type checker notices a mix-up."""
+
+from typing import NewType
+
+RoomId = NewType("RoomId", str)
+"""A Matrix room id: opaque, without a server part from room version 12 on."""
+UserId = NewType("UserId", str)
+"""A full Matrix user id, `@localpart:domain`."""
+EventId = NewType("EventId", str)
+"""A Matrix event id."""
+AgentId = NewType("AgentId", str)
+"""Whom WebChat names `agentId`: an opaque text, usually six characters."""
+QueueId = NewType("QueueId", int)
+"""Wire `queueId`."""
+RequestId = NewType("RequestId", int)
+"""Wire `requestId`: our place in a queue."""
+SessionId = NewType("SessionId", int)
+"""Wire `sessionId`: one WebChat chat."""
+CallId = NewType("CallId", int)
+"""Wire `messageId`: one command of ours, and the reply that names it."""
+InputSeq = NewType("InputSeq", int)
+"""A row of the inbox."""
+OutboxSeq = NewType("OutboxSeq", int)
+"""A row of the outbox."""

@@ -1,0 +1,121 @@
+"""What the inbox of a room can hold, and what a Matrix event turns out to mean.
+
+`Stored` is what the inbox keeps: Matrix events as they came (they are read only by their room's
+actor, so that order and durability are the same for every kind), and the conversation's inputs.
+`Meaning` is what the matrix ring makes of an event; it is never stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation.inputs import Input
+from bridge.conversation.model import CustomerContent
+from bridge.ids import EventId, UserId
+
+
+class Entry(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """What all entries share."""
+
+
+class MatrixEvent(Entry, frozen=True):
+    """One event of a transaction, untouched."""
+
+    raw: dict[str, object]
+
+
+class Entered(Entry, frozen=True):
+    """Our user has joined the room; `order` lists the events sent before and while it did.
+
+    They were put into the inbox in the same transaction as this entry.
+    """
+
+    order: tuple[EventId, ...] = ()
+    direct: bool = True
+    encrypted: bool = False
+
+
+class EntryFailed(Entry, frozen=True):
+    """The room could not be joined."""
+
+    why: str = ""
+
+
+Stored = MatrixEvent | Entered | EntryFailed | Input
+
+
+class Meant(msgspec.Struct, frozen=True, tag=True):
+    """What all meanings share."""
+
+
+class Invited(Meant, frozen=True):
+    """A person invited one of our own users (bot or queue user) into a room."""
+
+    event_id: EventId
+    by: UserId
+    whom: UserId
+    direct: bool
+
+
+class MemberJoined(Meant, frozen=True):
+    who: UserId
+
+
+class MemberGone(Meant, frozen=True):
+    """Somebody left, was kicked or banned; `who` may be one of ours."""
+
+    who: UserId
+    by: UserId
+
+
+class Spoke(Meant, frozen=True):
+    """A person's message that can be carried, or read as a command."""
+
+    event_id: EventId
+    sender: UserId
+    content: CustomerContent
+    plain: str = ""
+    """The text to read as a command; empty for media."""
+
+
+class Unreadable(Meant, frozen=True):
+    """A person's message that we cannot carry; the person is told, by `key` of the texts."""
+
+    event_id: EventId
+    sender: UserId
+    key: str
+
+
+class RoomConfigured(Meant, frozen=True):
+    """The state event `org.matrix_webchat.room`."""
+
+    event_id: EventId
+    sender: UserId
+    content: dict[str, object]
+
+
+class EncryptionOn(Meant, frozen=True):
+    """The room has become encrypted."""
+
+
+class Upgraded(Meant, frozen=True):
+    """The room was replaced by another."""
+
+    replacement: str
+
+
+class Nothing(Meant, frozen=True):
+    """Of no interest to us: an echo of ours, a reaction, a topic, …"""
+
+
+Meaning = (
+    Invited
+    | MemberJoined
+    | MemberGone
+    | Spoke
+    | Unreadable
+    | RoomConfigured
+    | EncryptionOn
+    | Upgraded
+    | Nothing
+)

@@ -1,0 +1,245 @@
+"""What the engine asks of the two outer worlds, and of time.
+
+The adapters translate every foreign exception into the four classes below, so that the engine
+knows only whose fault it is and whether another try can help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.model import CustomerMedia
+from bridge.ids import CallId, EventId, RoomId, UserId
+from bridge.rooms.inputs import Meaning
+from bridge.webchat.frames import Agent, AgentLocation, Command, Received, Reply
+
+
+class Unavailable(Exception):
+    """The peer cannot be reached or is overloaded: another try may help.
+
+    Attributes:
+        retry_after: seconds that the peer asked us to wait, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Refused(Exception):
+    """The peer said no, and will say no again.
+
+    Attributes:
+        code: the peer's own error code (`M_FORBIDDEN`, `-16`, `403`).
+    """
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(f"{code} {message}".strip())
+        self.code = code
+
+
+class CallFailure(Exception):
+    """A WebChat call or upload came to nothing."""
+
+    def __init__(
+        self, reason: FailureReason, *, certain: bool, code: int | None = None, message: str = ""
+    ) -> None:
+        super().__init__(message or reason)
+        self.reason = reason
+        self.certain = certain
+        self.code = code
+
+
+class TooBig(Exception):
+    """A file exceeds the limit that was set for it."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Who logs in to WebChat for a room."""
+
+    room_id: RoomId
+    customer: UserId
+    displayname: str
+
+
+class Blob(msgspec.Struct, frozen=True):
+    """A file on its way through us; read once, never whole in memory."""
+
+    chunks: AsyncIterator[bytes]
+    """Raises TooBig past the limit, Unavailable when the source breaks off."""
+    size: int | None
+    """Bytes, when the source says so."""
+    mime: str
+    name: str = ""
+
+
+class LinkPort(Protocol):
+    """WebChat: one link (login, token, socket) per room that is being served."""
+
+    async def call(
+        self,
+        account: Account,
+        call_id: CallId,
+        command: Command,
+        before_write: Callable[[], Awaitable[None]],
+    ) -> Reply:
+        """Send a command and return its reply.
+
+        Opens the link when it is not up. A reply of -15 is healed once inside (new login, same
+        command again). `before_write` is awaited right before the bytes go to the socket.
+
+        Raises:
+            CallFailure: nothing came back; `certain` says whether it may have arrived.
+        """
+        ...
+
+    async def upload(self, account: Account, blob: Blob) -> str:
+        """Upload a file and return its absolute address.
+
+        Raises:
+            CallFailure: with the ResultCode where the server gave one.
+        """
+        ...
+
+    def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
+        """Open a file that an agent sent, from the server's own origin or an allowed host.
+
+        Raises:
+            Refused: the host is not allowed, or the server has no such file.
+            Unavailable: it did not answer.
+            TooBig: it says that it is longer than `limit` bytes.
+        """
+        ...
+
+    def icon_url(self, icon: str, queue_id: int | None) -> str:
+        """The absolute address of an agent's picture, or "" (reference 3.9)."""
+        ...
+
+    def keep(self, account: Account) -> None:
+        """From now on keep this room's link up, through every loss."""
+        ...
+
+    def release(self, room_id: RoomId) -> None:
+        """The link is no longer wanted; close it once nothing is under way."""
+        ...
+
+
+class LinkEvents(Protocol):
+    """What links tell the engine. Implemented by the engine."""
+
+    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
+        """Store a push; returns when it is durable (only then may a receipt be sent).
+
+        `key` is unique for the push: the receipt id, or link epoch and ordinal.
+        """
+        ...
+
+    async def restored(self, room_id: RoomId) -> None:
+        """A kept link that was lost stands again."""
+        ...
+
+
+class NoticeText(msgspec.Struct, frozen=True):
+    """A sentence of ours, ready to be shown."""
+
+    text: str
+    reply_to: EventId | None = None
+    edits: EventId | None = None
+    """The earlier message that it replaces in place."""
+    ping: bool = False
+
+
+class RelayedText(msgspec.Struct, frozen=True):
+    """An agent's text: HTML fragment as it came; the matrix ring cleans it."""
+
+    html: str
+
+
+class RelayedMedia(msgspec.Struct, frozen=True):
+    """An agent's file, ready to be uploaded to the homeserver."""
+
+    kind: str
+    """`image`, `file`, `voice` or `video`."""
+    blob: Blob
+    seconds: float | None = None
+
+
+Relayed = RelayedText | RelayedMedia | AgentLocation
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What was found when a room was entered."""
+
+    earlier: tuple[dict[str, object], ...]
+    """Message events sent before we joined that we may read, oldest first, raw."""
+    direct: bool
+    encrypted: bool
+    displayname: str
+    """The inviter's name in the room."""
+
+
+class MatrixPort(Protocol):
+    """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
+
+    def is_ours(self, user_id: str) -> bool:
+        """Bot, queue user or ghost."""
+        ...
+
+    def interpret(self, raw: dict[str, object]) -> Meaning:
+        """What an event means to us. Pure, and never raises: hostile events are `Unreadable`."""
+        ...
+
+    async def enter(self, room_id: RoomId, host: UserId, inviter: UserId) -> Entry:
+        """Join as `host` and look around."""
+        ...
+
+    async def leave(self, room_id: RoomId, who: UserId) -> None: ...
+
+    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
+        """The user's level in the room; infinite for a creator of a version-12 room."""
+        ...
+
+    async def say(
+        self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
+    ) -> EventId: ...
+
+    async def welcome_agent(
+        self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
+    ) -> UserId:
+        """Make the agent's ghost exist with its name and picture, and be in the room."""
+        ...
+
+    async def icon_known(self, agent: Agent, icon_source: str) -> bool:
+        """True if the ghost already wears the picture of that address: do not fetch it again."""
+        ...
+
+    def ghost_of(self, agent: Agent) -> UserId: ...
+
+    async def relay(
+        self, room_id: RoomId, host: UserId, agent: Agent, what: Relayed, txn_id: str
+    ) -> EventId:
+        """Send an agent's message as its ghost (which is made to be in the room if it is not)."""
+        ...
+
+    def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
+        """Open a customer's file.
+
+        Raises:
+            TooBig: the homeserver says that it is longer than `limit` bytes.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can turn it."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...

@@ -1,0 +1,263 @@
+"""StorePort: what the engine asks of a database, and nothing else.
+
+Every call that writes returns only after the write is durable. Writes of all rooms are gathered and
+committed together (group commit), so a call costs a share of a transaction, not a transaction.
+The caller's cancellation never undoes or half-does a write: it may only miss the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+
+
+class Lane(StrEnum):
+    """The two serial lanes of a room."""
+
+    WEBCHAT = "webchat"
+    MATRIX = "matrix"
+
+
+class Outcome(StrEnum):
+    """How an outbox row ended."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    """The peer said no, for certain."""
+    FAILED = "failed"
+    """It surely did not arrive."""
+    UNCERTAIN = "uncertain"
+    """It may have arrived; if it was sent again, that row is marked `repeat`."""
+    DEAD = "dead"
+    """Given up after retries; `dead-letters` shows it."""
+    DISCARDED = "discarded"
+    """An operator threw it away, or a newer row made it pointless."""
+
+
+class NewInput(msgspec.Struct, frozen=True):
+    room_id: RoomId
+    body: bytes
+    """Tagged JSON of a `rooms.inputs.Stored`."""
+    key: str | None = None
+    """Unique for ever (event id, receipt id, …); a second input with it is dropped.
+
+    None: never a duplicate.
+    """
+
+
+class InputRow(msgspec.Struct, frozen=True):
+    seq: InputSeq
+    """Grows; the order of a room's inputs."""
+    room_id: RoomId
+    body: bytes
+    received: int
+    """ms since the epoch."""
+    key: str | None = None
+
+
+class NewOutbox(msgspec.Struct, frozen=True):
+    lane: Lane
+    effect: bytes
+    """Tagged JSON of a `rooms.effects` union member."""
+    cause: str | None = None
+    """The Matrix event that it carries or answers, for `trace`."""
+    call_id: int | None = None
+    repeat: bool = False
+
+
+class OutboxRow(msgspec.Struct, frozen=True):
+    seq: OutboxSeq
+    room_id: RoomId
+    lane: Lane
+    effect: bytes
+    created: int
+    attempted: int | None = None
+    """When it was last handed to the peer; None: surely not yet."""
+    attempts: int = 0
+    cause: str | None = None
+    call_id: int | None = None
+    repeat: bool = False
+
+
+class StoredRoom(msgspec.Struct, frozen=True):
+    room_id: RoomId
+    record: bytes
+    """Versioned JSON of a `rooms.record.RoomRecord`."""
+    live: bool
+    """A link is wanted: there is a chat, or one is asked for."""
+    phase: str
+    """For operators' eyes: name of the phase."""
+    deadline: int | None = None
+    """ms since the epoch of the next Tick."""
+    customer: str = ""
+    """The Matrix user who invited us, while the room is served; empty once it is not."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one step of an actor changes, committed as one."""
+
+    room: StoredRoom
+    done: Sequence[InputSeq]
+    outbox: Sequence[NewOutbox] = ()
+    now: int = 0
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """The end of an outbox row, and the inputs that it brings."""
+
+    seq: OutboxSeq
+    outcome: Outcome
+    now: int
+    detail: str = ""
+    """Code or reason, never content."""
+    event_id: EventId | None = None
+    """The Matrix event that it became."""
+    anchor: str | None = None
+    """Remember `event_id` under this name of the room (the queue card's)."""
+    inputs: Sequence[NewInput] = ()
+
+
+class GhostRow(msgspec.Struct, frozen=True):
+    """What we last wrote to a ghost's (or the bot's, or a queue user's) profile."""
+
+    user_id: str
+    displayname: str = ""
+    avatar_source: str = ""
+    avatar_mxc: str = ""
+    device: bool = False
+
+
+class AccountRow(msgspec.Struct, frozen=True):
+    """A room's WebChat login. The token is a secret."""
+
+    room_id: RoomId
+    login_name: str
+    token: str
+    issued: int
+    client_id: str = ""
+
+
+class TraceRow(msgspec.Struct, frozen=True):
+    """One line of the ledger. Times are ms since the epoch."""
+
+    what: str
+    """`received`, `handled`, `stored`, `attempted`, or the outcome of an outbox row."""
+    at: int
+    room_id: RoomId
+    detail: str = ""
+    repeat: bool = False
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """An input or an effect that was given up."""
+
+    id: str
+    """`i<seq>` for an inbox row, `o<seq>` for an outbox row."""
+    room_id: RoomId
+    at: int
+    why: str
+    body: str = ""
+    """Empty once erased."""
+
+
+class StoreError(Exception):
+    """The database did not take or give it; nothing was changed."""
+
+
+class StorePort(Protocol):
+    """Implemented for SQLite, PostgreSQL and, for tests, in memory.
+
+    Every method raises StoreError when the database cannot be reached or refuses.
+    """
+
+    async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
+        """Store inputs in the given order, all or none; return those that were new."""
+        ...
+
+    async def commit_step(self, step: Step) -> list[OutboxRow]:
+        """Write a room's new record, mark its inputs done, store its effects; all or none."""
+        ...
+
+    async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
+        """Say that the peer may see this row from now on; counts the attempt."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> list[InputRow]:
+        """End an outbox row (once: a second settlement changes nothing and returns [])."""
+        ...
+
+    async def bury_input(self, seq: InputSeq, why: str, now: int) -> None:
+        """Move an input that cannot be handled to the dead letters."""
+        ...
+
+    async def room(self, room_id: RoomId) -> StoredRoom | None: ...
+
+    async def open_inputs(self, room_id: RoomId) -> list[InputRow]:
+        """The room's undone inputs, oldest first."""
+        ...
+
+    async def open_outbox(self, room_id: RoomId) -> list[OutboxRow]:
+        """The room's unsettled rows of both lanes, oldest first."""
+        ...
+
+    async def busy_rooms(self) -> list[RoomId]:
+        """Rooms with undone inputs or unsettled rows, oldest work first."""
+        ...
+
+    async def live_rooms(self) -> list[RoomId]: ...
+
+    async def next_deadlines(self, before: int, limit: int) -> list[tuple[RoomId, int]]:
+        """Rooms whose deadline is before `before` (ms), soonest first."""
+        ...
+
+    async def rooms_of(self, customer: str) -> int:
+        """How many rooms this Matrix user has made us serve and not left."""
+        ...
+
+    async def anchor(self, room_id: RoomId, name: str) -> EventId | None: ...
+
+    async def ghost(self, user_id: str) -> GhostRow | None: ...
+
+    async def save_ghost(self, ghost: GhostRow) -> None: ...
+
+    async def account(self, room_id: RoomId) -> AccountRow | None: ...
+
+    async def save_account(self, account: AccountRow) -> None: ...
+
+    async def forget_token(self, room_id: RoomId) -> None: ...
+
+    async def fact(self, name: str) -> str | None:
+        """Something learnt about a peer, such as its upload mode."""
+        ...
+
+    async def save_fact(self, name: str, value: str) -> None: ...
+
+    async def trace(self, event_id: EventId) -> list[TraceRow]:
+        """All that happened to a Matrix event, in order of time."""
+        ...
+
+    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]: ...
+
+    async def revive(self, letter_id: str, now: int) -> bool:
+        """Put a dead letter back to work; False if there is none of that id."""
+        ...
+
+    async def discard(self, letter_id: str, now: int) -> bool: ...
+
+    async def prune(self, bodies_before: int, rows_before: int) -> int:
+        """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
+
+        Dead letters stay. Returns the number of rows touched.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Raise StoreError unless the database answers."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,336 @@
+"""Every frame of the WebChat protocol as a frozen value.
+
+Commands go to the server, replies answer them, pushes come unasked. The values are wire-neutral:
+which key spells what in which revision is the codec's business alone. They are msgspec structs
+because the durable engine stores them as tagged JSON.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.webchat.codes import ResultCode
+
+
+class Frame(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """What all the values below share."""
+
+
+# --- content that we write into 110 (guide 2, "chat message") ---------------------------------
+
+
+class Text(Frame, frozen=True):
+    text: str
+
+
+class Image(Frame, frozen=True):
+    name: str
+    uri: str
+    """Absolute address on the WebChat server."""
+    thumbnail: str = ""
+    """Base64 preview; left empty, it would burst the server's frame limit (trap T23)."""
+
+
+class File(Frame, frozen=True):
+    name: str
+    url: str
+    size: int = 0
+    """Bytes."""
+    kind: str = ""
+    """The file name's extension without its dot, such as `zip`."""
+
+
+class Location(Frame, frozen=True):
+    latitude: float
+    longitude: float
+    poi: str = ""
+    map: str = "baidu"
+    thumbnail: str = ""
+
+
+class Voice(Frame, frozen=True):
+    seconds: int
+    data: str
+    """Base64 of an AMR file."""
+
+
+Content = Text | Image | File | Location | Voice
+
+
+# --- commands, client to server -----------------------------------------------------------------
+
+
+class Logout(Frame, frozen=True):
+    """Type 2."""
+
+
+class Heartbeat(Frame, frozen=True):
+    """Type 10 (later)."""
+
+
+class RequestChat(Frame, frozen=True):
+    """Type 101: ask for a place in a queue."""
+
+    queue_id: QueueId
+    source: str = "APP"
+    """Wire `from`. Any text is tolerated (trap T25)."""
+    to_agent: str = ""
+    """Wire `toUserId` (later): ask for one agent; left out of the frame when empty."""
+
+
+class CancelRequest(Frame, frozen=True):
+    """Type 102."""
+
+    request_id: RequestId
+
+
+class CloseSession(Frame, frozen=True):
+    """Type 103."""
+
+    session_id: SessionId
+
+
+class RateSession(Frame, frozen=True):
+    """Type 104. A rating id of 0 is legal (trap T21)."""
+
+    session_id: SessionId
+    rating: int
+    comments: str = ""
+
+
+class SendMessage(Frame, frozen=True):
+    """Type 110."""
+
+    session_id: SessionId
+    content: Content
+
+
+class SendPreMessage(Frame, frozen=True):
+    """Type 111: text for the agent who will accept."""
+
+    request_id: RequestId
+    text: str
+
+
+class Preview(Frame, frozen=True):
+    """Type 112 (later): what the customer is typing."""
+
+    session_id: SessionId
+    text: str
+
+
+class Typing(Frame, frozen=True):
+    """Type 113 (later)."""
+
+    session_id: SessionId
+
+
+class Receipt(Frame, frozen=True):
+    """Type 120 (later): answers a push that carries an rsId; has no reply of its own."""
+
+    rs_id: str
+
+
+class TransferFromRobot(Frame, frozen=True):
+    """Type 302 (later): ask the robot for a person."""
+
+    session_id: SessionId
+
+
+Command = (
+    Logout
+    | Heartbeat
+    | RequestChat
+    | CancelRequest
+    | CloseSession
+    | RateSession
+    | SendMessage
+    | SendPreMessage
+    | Preview
+    | Typing
+    | Receipt
+    | TransferFromRobot
+)
+
+
+# --- what the server sends ---------------------------------------------------------------------
+
+
+class Agent(Frame, frozen=True):
+    """One entry of a 202/204 people list."""
+
+    id: AgentId
+    name: str = ""
+    icon: str = ""
+    """Absolute address, relative path, or empty."""
+    comments: str = ""
+    """The call centre's internal note: not for customers (trap T39)."""
+
+
+class Reply(Frame, frozen=True):
+    """The answer to one command, every variant of reference 1.3 in one shape."""
+
+    type: int
+    result: int
+    """A ResultCode, or a number that no revision documents. Success only if it equals 1."""
+    message: str = ""
+    call_id: CallId | None = None
+    """None when the server left `messageId` out (trap T12)."""
+    request_id: RequestId | None = None
+    queue_length: int | None = None
+    session_id: SessionId | None = None
+    agents: tuple[Agent, ...] = ()
+    permanent: bool = False
+    """`perm` was present: adopt the session, no 202 follows."""
+    robot_type: int | None = None
+    continued: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """True if the server accepted the command (trap T13)."""
+        return self.result == ResultCode.SUCCESS
+
+
+class InitConfig(Frame, frozen=True):
+    """Type 200 (later)."""
+
+    extensions: tuple[str, ...] = ()
+    """File extensions the server takes, lower case, no dots; empty: not said."""
+    ratings: tuple[tuple[int, str], ...] = ()
+    """(id, label) of every element that could be read as such."""
+
+
+class QueueStatus(Frame, frozen=True):
+    """Type 201."""
+
+    request_id: RequestId | None
+    status: int
+    """A RequestStatus, or an undocumented number."""
+    position: int | None = None
+    """Wire `queueLength`: our place, 0 when served (trap T4)."""
+    session_id: SessionId | None = None
+
+
+class ChatStarted(Frame, frozen=True):
+    """Type 202. `agents` no longer holds the customer (trap T16)."""
+
+    session_id: SessionId
+    agents: tuple[Agent, ...] = ()
+    continued: bool = False
+    robot: bool = False
+
+
+class RatingPushed(Frame, frozen=True):
+    """Type 203."""
+
+    session_id: SessionId
+    agent_id: AgentId
+
+
+class AgentsUpdated(Frame, frozen=True):
+    """Type 204: the whole new list."""
+
+    session_id: SessionId
+    agents: tuple[Agent, ...] = ()
+    queue_id: QueueId | None = None
+    queue_name: str = ""
+
+
+class SessionClosed(Frame, frozen=True):
+    """Type 205."""
+
+    session_id: SessionId
+    agent_id: AgentId
+
+
+class AgentText(Frame, frozen=True):
+    """msg.type 1: an HTML fragment, or plain text (reference 3.9)."""
+
+    html: str
+
+
+class AgentMedia(Frame, frozen=True):
+    """msg.type 2, 3, 5, 6 or 11. Exactly one of `data` and `url` is non-empty."""
+
+    kind: str
+    """`image`, `file`, `voice` or `video`."""
+    data: str = ""
+    """Base64 of the bytes."""
+    url: str = ""
+    """As the server wrote it: absolute or relative (reference 3.4)."""
+    name: str = ""
+    size: int | None = None
+    seconds: float | None = None
+
+
+class AgentLocation(Frame, frozen=True):
+    """msg.type 4."""
+
+    latitude: float
+    longitude: float
+    poi: str = ""
+    map: str = ""
+
+
+class AgentNotice(Frame, frozen=True):
+    """msg.type 99."""
+
+    notice_type: int
+    text: str = ""
+
+
+class UnknownContent(Frame, frozen=True):
+    """A msg.type or shape that no revision documents: shown as a placeholder, never dropped."""
+
+    message_type: int | None
+    raw: str = ""
+    """Compact JSON of the content, at most 2,000 characters."""
+
+
+AgentContent = AgentText | AgentMedia | AgentLocation | AgentNotice | UnknownContent
+
+
+class MessageReceived(Frame, frozen=True):
+    """Type 210."""
+
+    session_id: SessionId
+    agent_id: AgentId
+    content: AgentContent
+
+
+class RobotMessage(Frame, frozen=True):
+    """Type 301 (later)."""
+
+    session_id: SessionId | None
+    robot_type: int | None
+    text: str = ""
+    suggestions: tuple[str, ...] = ()
+    transfer: bool = False
+    """The robot offers, or performs, the hand-over to a person."""
+
+
+Push = (
+    InitConfig
+    | QueueStatus
+    | ChatStarted
+    | RatingPushed
+    | AgentsUpdated
+    | SessionClosed
+    | MessageReceived
+    | RobotMessage
+)
+
+
+class Received(Frame, frozen=True):
+    """A push together with its receipt id."""
+
+    push: Push
+    rs_id: str = ""
+
+
+class Ignored(Frame, frozen=True):
+    """A frame that says nothing to us: logged once per `kind`, never fatal (reference 1.1)."""
+
+    kind: str
+    """Short and free of content: `not JSON`, `unknown type 299`, …"""
