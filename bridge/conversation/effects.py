@@ -11,7 +11,7 @@ from bridge.webchat.frames import Agent, AgentContent, Command
 Args = dict[str, str | int]
 
 
-class Wish(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class Wish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """What all effects share."""
 
 

@@ -11,7 +11,7 @@ from bridge.ids import CallId, EventId, QueueId
 from bridge.webchat.frames import Push, Reply
 
 
-class Happening(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class Happening(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """What all inputs share."""
 
 

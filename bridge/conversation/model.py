@@ -12,7 +12,7 @@ from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
 from bridge.webchat.frames import Agent, Command
 
 
-class Value(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class Value(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """What all stored values share."""
 
 
@@ -30,6 +30,8 @@ class CustomerMedia(Value, frozen=True):
     mime: str = "application/octet-stream"
     size: int | None = None
     """Bytes, as the sender claims them: hostile until counted."""
+    caption: str = ""
+    """Text of the same event: it follows as a message of its own."""
 
 
 CustomerContent = CustomerText | CustomerMedia
@@ -80,7 +82,10 @@ class Requesting(Value, frozen=True):
     agents: tuple[Agent, ...] = ()
     adopt_at: int | None = None
     """When to stop waiting for a 202: adopt `session_id`, or give up if there is none (row 14)."""
-    attempts: int = 0
+    lost_session: SessionId | None = None
+    """The session that WebChat has just disowned: "already chatting" must not bring it back."""
+    any_agent: bool = False
+    """The agent asked for is away (-9): ask again without naming one."""
     cancel: bool = False
 
 
@@ -90,6 +95,8 @@ class Queued(Value, frozen=True):
     queue_id: QueueId
     since: int
     request_id: RequestId | None = None
+    former_id: RequestId | None = None
+    """While we ask again with 101: the id that this request had until then."""
     position: int | None = None
     accepted: bool = False
     """Status 1 or 11 came; 202 is due."""
@@ -146,8 +153,16 @@ class Conversation(Value, frozen=True):
     next_call: int = 1
     rating: Rating | None = None
     """Given, not yet taken by WebChat."""
+    last_session: SessionId | None = None
+    """The newest session: it can be rated until the next one starts (trap T19)."""
+    last_closed: bool = False
+    """That session is known to be over."""
+    last_request: RequestId | None = None
+    """The newest queue request that ended: late news of it is ignored."""
     failures: int = 0
     """Consecutive failures of the link or the server; zero once anything is answered."""
+    trouble_since: int | None = None
+    """When the first of these failures came, ms."""
     retry_at: int | None = None
     """No call is made before this moment, ms."""
     told_trouble: bool = False
@@ -178,10 +193,12 @@ class Policy(msgspec.Struct, frozen=True):
     """How long "already chatting" waits for the 202 that explains it (row 14)."""
     queue_silence: int = 10 * 60_000
     """After so long without a sign of life a queue request is asked after."""
-    accepted_wait: int = 30_000
+    accepted_wait: int = 10_000
     """The same, once a request was said to be accepted."""
     cancel_wait: int = 20_000
     max_repeats: int = 3
     """How often content whose fate is unknown is sent again before the customer is told."""
+    max_tries: int = 3
+    """How often a call is made again that the server failed to carry out (-100)."""
     backoff_first: int = 1_000
     backoff_last: int = 60_000

@@ -8,7 +8,7 @@ from bridge.conversation.effects import Effect as ConversationEffect
 from bridge.ids import UserId
 
 
-class RoomWish(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class RoomWish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """What all room effects share."""
 
 

@@ -14,7 +14,7 @@ from bridge.conversation.model import CustomerContent
 from bridge.ids import EventId, UserId
 
 
-class Entry(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """What all entries share."""
 
 
@@ -33,6 +33,10 @@ class Entered(Entry, frozen=True):
     order: tuple[EventId, ...] = ()
     direct: bool = True
     encrypted: bool = False
+    displayname: str = ""
+    """The inviter's name in the room."""
+    config: dict[str, object] | None = None
+    """The room's configuration state event, where there was one before us."""
 
 
 class EntryFailed(Entry, frozen=True):
@@ -44,7 +48,7 @@ class EntryFailed(Entry, frozen=True):
 Stored = MatrixEvent | Entered | EntryFailed | Input
 
 
-class Meant(msgspec.Struct, frozen=True, tag=True):
+class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
     """What all meanings share."""
 
 

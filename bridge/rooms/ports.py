@@ -181,6 +181,8 @@ class Entry(msgspec.Struct, frozen=True):
     encrypted: bool
     displayname: str
     """The inviter's name in the room."""
+    config: dict[str, object] | None = None
+    """Content of the room's `org.matrix_webchat.room` state event, if there is one."""
 
 
 class MatrixPort(Protocol):

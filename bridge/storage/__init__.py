@@ -1,0 +1,25 @@
+"""StorePort three times: SQLite, PostgreSQL and, for tests, in memory.
+
+Only this package knows databases. `open.py` is the way in; `store.py` is the port over the group
+writer (`group.py`) and an engine (`sqlite.py`, `postgres.py`); `writes.py` and `reads.py` hold what
+each call does, once for both engines; `statements.py` is the SQL.
+"""
+
+from bridge.storage.errors import (
+    CorruptDatabaseError,
+    NewerSchemaError,
+    Unreachable,
+    database_is_corrupt,
+)
+from bridge.storage.migrate import SCHEMA_VERSION
+from bridge.storage.open import open_store, pending_migrations
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "CorruptDatabaseError",
+    "NewerSchemaError",
+    "Unreachable",
+    "database_is_corrupt",
+    "open_store",
+    "pending_migrations",
+]

@@ -13,7 +13,7 @@ from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.webchat.codes import ResultCode
 
 
-class Frame(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+class Frame(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
     """What all the values below share."""
 
 

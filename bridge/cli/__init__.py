@@ -1,0 +1,1 @@
+"""The command line; `bridge.__main__` starts it."""

@@ -1,0 +1,106 @@
+"""`trace`, `dead-letters` and `migrate`: the operator's view of the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bridge.cli.exits import ExitCode, stop
+from bridge.config import Config
+from bridge.ids import EventId
+from bridge.ops.clock import SystemClock
+from bridge.rooms.store import DeadLetter, StorePort, TraceRow
+from bridge.storage.open import open_store
+
+Answer = TypeVar("Answer")
+_ALL = 100_000
+"""More dead letters than any operator lets gather."""
+_PIPED_WIDTH = 200
+
+
+def with_store(config: Config, ask: Callable[[StorePort], Awaitable[Answer]]) -> Answer:
+    """Open the configured database, ask it one thing, close it."""
+
+    async def session() -> Answer:
+        async with open_store(config.database.url.get_secret_value(), SystemClock()) as store:
+            return await ask(store)
+
+    return asyncio.run(session())
+
+
+def trace(config: Config, event_id: str) -> None:
+    """Print what happened to a Matrix event."""
+    rows = with_store(config, lambda store: store.trace(EventId(event_id)))
+    if not rows:
+        stop(
+            ExitCode.FAILED,
+            f"{event_id}: never seen, or older than retention.rows",
+        )
+    _print(_trace_table(rows))
+
+
+def list_dead_letters(config: Config) -> None:
+    letters = with_store(config, lambda store: store.dead_letters(_ALL))
+    if not letters:
+        click.echo("No dead letters.")
+        return
+    _print(_letters_table(letters))
+
+
+def show_dead_letter(config: Config, letter_id: str) -> None:
+    letters = with_store(config, lambda store: store.dead_letters(_ALL))
+    letter = next((letter for letter in letters if letter.id == letter_id), None)
+    if letter is None:
+        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    click.echo(f"id:   {letter.id}\nroom: {letter.room_id}\ntime: {_time(letter.at)}")
+    click.echo(f"why:  {letter.why}\nbody: {letter.body or '(erased)'}")
+
+
+def revive_dead_letter(config: Config, letter_id: str) -> None:
+    now = SystemClock().now()
+    if not with_store(config, lambda store: store.revive(letter_id, now)):
+        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    click.echo(f"{letter_id} is back among the work; the bridge takes it up when it next starts.")
+
+
+def discard_dead_letter(config: Config, letter_id: str) -> None:
+    now = SystemClock().now()
+    if not with_store(config, lambda store: store.discard(letter_id, now)):
+        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    click.echo(f"{letter_id} is discarded.")
+
+
+def _trace_table(rows: Sequence[TraceRow]) -> Table:
+    table = Table("time (UTC)", "what", "room", "detail", box=None, pad_edge=False)
+    for row in rows:
+        what = f"{row.what} (possible double)" if row.repeat else row.what
+        table.add_row(_time(row.at), what, row.room_id, row.detail)
+    return table
+
+
+def _letters_table(letters: Sequence[DeadLetter]) -> Table:
+    table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
+    for letter in letters:
+        table.add_row(letter.id, _time(letter.at), letter.room_id, letter.why)
+    return table
+
+
+def _print(table: Table) -> None:
+    for column in table.columns:
+        column.overflow = "fold"
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        # Scripts read whole lines.
+        console = Console(markup=False, highlight=False, emoji=False, width=_PIPED_WIDTH)
+    console.print(table)
+
+
+def _time(ms: int) -> str:
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d}"

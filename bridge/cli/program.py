@@ -1,0 +1,203 @@
+"""The command line: `matrix-webchat [run]` and its sisters. Only parsing; the work is elsewhere.
+
+The short flags before a command (`-g`, `-e`) are the aliases that operators of other Matrix bridges
+type without thinking.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from bridge import __version__
+from bridge.cli import container as container_steps
+from bridge.cli import files, ledger, registering, running, simulating
+from bridge.cli.exits import errors_become_exits
+from bridge.cli.files import Files
+from bridge.config import example_config, json_schema
+
+_FLAGS = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(invoke_without_command=True, context_settings=_FLAGS)
+@files.config_option
+@files.registration_option
+@files.no_update_option
+@click.option("-g", "--generate-registration", is_flag=True, help="The same as `register`.")
+@click.option("-e", "--generate-example-config", is_flag=True, help="The same as `example-config`.")
+@click.version_option(__version__, "-v", "--version", message="matrix-webchat-bridge %(version)s")
+@click.pass_context
+def program(
+    context: click.Context, *, generate_registration: bool, generate_example_config: bool
+) -> None:
+    """Carries Matrix rooms to an EliteCRM WebChat call centre.
+
+    Without a command it runs the bridge.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if generate_example_config:
+        context.invoke(example)
+    elif generate_registration:
+        context.invoke(register)
+    else:
+        context.invoke(run)
+
+
+@program.command()
+@files.config_option
+@files.no_update_option
+@click.pass_obj
+def run(paths: Files) -> None:
+    """Run the bridge (the default)."""
+    with errors_become_exits():
+        sys.exit(running.run_bridge(paths))
+
+
+@program.command()
+@files.config_option
+@click.pass_obj
+def check(paths: Files) -> None:
+    """Check the configuration; every error names its key and line."""
+    with errors_become_exits():
+        running.check(paths)
+
+
+@program.command()
+@files.config_option
+@files.registration_option
+@files.no_update_option
+@click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
+@click.pass_obj
+def register(paths: Files, *, rotate: bool = False) -> None:
+    """Write the registration file and fill its tokens into the configuration."""
+    with errors_become_exits():
+        registering.register_and_report(paths, rotate=rotate)
+
+
+@program.command("example-config")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
+def example(*, schema: bool = False) -> None:
+    """Print an example configuration with comments."""
+    click.echo(json_schema() if schema else example_config(), nl=False)
+
+
+@program.command()
+@files.config_option
+@click.argument("event_id")
+@click.pass_obj
+def trace(paths: Files, event_id: str) -> None:
+    """Print what happened to a Matrix event: received, attempted, acknowledged, with times."""
+    with errors_become_exits():
+        ledger.trace(paths.load(), event_id)
+
+
+@program.command()
+@files.config_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.pass_obj
+def migrate(paths: Files, *, dry_run: bool) -> None:
+    """Bring the database to the newest schema (the bridge does so too when it starts)."""
+    with errors_become_exits():
+        ledger.migrate(paths.load(), dry_run=dry_run)
+
+
+@program.group("dead-letters")
+@files.config_option
+def dead_letters() -> None:
+    """Messages that were given up: look at them, try them again, or throw them away."""
+
+
+@dead_letters.command("list")
+@files.config_option
+@click.pass_obj
+def dead_letters_list(paths: Files) -> None:
+    """List them, newest last."""
+    with errors_become_exits():
+        ledger.list_dead_letters(paths.load())
+
+
+@dead_letters.command("show")
+@files.config_option
+@click.argument("letter_id")
+@click.pass_obj
+def dead_letters_show(paths: Files, letter_id: str) -> None:
+    """Show one with its content."""
+    with errors_become_exits():
+        ledger.show_dead_letter(paths.load(), letter_id)
+
+
+@dead_letters.command("retry")
+@files.config_option
+@click.argument("letter_id")
+@click.pass_obj
+def dead_letters_retry(paths: Files, letter_id: str) -> None:
+    """Put one back to work."""
+    with errors_become_exits():
+        ledger.revive_dead_letter(paths.load(), letter_id)
+
+
+@dead_letters.command("discard")
+@files.config_option
+@click.argument("letter_id")
+@click.pass_obj
+def dead_letters_discard(paths: Files, letter_id: str) -> None:
+    """Throw one away."""
+    with errors_become_exits():
+        ledger.discard_dead_letter(paths.load(), letter_id)
+
+
+@program.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8980, show_default=True, type=click.IntRange(0, 65535), help="0: any."
+)
+@click.option(
+    "--dialect",
+    type=click.Choice(["2016"]),
+    default="2016",
+    show_default=True,
+    help="Revision of the guide that it speaks; 2019 comes with a later version.",
+)
+@click.option(
+    "--script",
+    type=click.Choice(["hand", "accept", "echo"]),
+    default="accept",
+    show_default=True,
+    help="Agents: played by POST /_sim/do, accepting at once, or also repeating every message.",
+)
+@click.option("--queue", "queues", type=int, multiple=True, help="A known queue id; default: all.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option.")
+def simulate(
+    *,
+    host: str,
+    port: int,
+    dialect: str,
+    script: str,
+    queues: tuple[int, ...],
+    settings: tuple[str, ...],
+) -> None:
+    """Run a WebChat server to try the bridge against."""
+    options = simulating.parse_options(dialect, script, queues, settings)
+    simulating.simulate(options, host, port)
+
+
+@program.command()
+@click.option("--check", is_flag=True, help="Stop after the transcript; fail if a step failed.")
+def demo(*, check: bool) -> None:
+    """Play a whole conversation through a real Synapse and the simulator."""
+    # Imported late: only the demo needs the extra `demo`.
+    from bridge.demo.play import main
+
+    sys.exit(main(check=check))
+
+
+@program.command(hidden=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("/data"))
+def container(folder: Path) -> None:
+    """What the container image runs: write config, then registration, then serve."""
+    paths = Files(config=folder / files.CONFIG, registration=folder / files.REGISTRATION)
+    with errors_become_exits():
+        sys.exit(container_steps.start(paths))

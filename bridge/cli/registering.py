@@ -1,0 +1,108 @@
+"""`register`: the registration file, and its tokens in the configuration."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+import msgspec
+
+from bridge.cli.exits import ExitCode, stop
+from bridge.cli.files import Files, users_of
+from bridge.config import Config, fill_tokens, tokens_from_environment
+from bridge.matrix.registration import (
+    Registration,
+    load_registration,
+    make_registration,
+    save_registration,
+)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What was done."""
+
+    filled: tuple[str, ...]
+    """The tokens that were written into the configuration."""
+    unfilled: bool
+    """The configuration lacks the tokens, and we were told not to write it."""
+
+
+def register(files: Files, environment: Mapping[str, str], *, rotate: bool = False) -> Registered:
+    """Write the registration, then fill the tokens into the configuration.
+
+    Tokens that exist stay: those of the configuration first, then those of an earlier
+    registration. The order of the two writes means that a crash in between leaves a registration
+    whose tokens the next call finds again.
+
+    Raises:
+        ConfigUnreadable, ConfigInvalid, RegistrationError: as their modules say.
+    """
+    config = files.load()
+    given = tokens_from_environment(environment)
+    if rotate and given:
+        stop(ExitCode.CONFIG_INVALID, f"{given[0]} sets the token: rotate it there")
+    if rotate and not files.update:
+        stop(ExitCode.CONFIG_INVALID, "--rotate needs to write the configuration; drop -n")
+    earlier = load_registration(files.registration) if files.registration.exists() else None
+    present = _present(config, earlier, rotate=rotate)
+    registration = make_registration(
+        appservice_id=config.appservice.id,
+        url=config.appservice.address,
+        users=users_of(config),
+        **present,
+    )
+    if earlier is not None:
+        # The homeserver made this user; a new name would leave the old one behind.
+        registration = msgspec.structs.replace(
+            registration, sender_localpart=earlier.sender_localpart
+        )
+    save_registration(registration, files.registration)
+    known = _tokens_of(config)
+    missing = {
+        name: token for name in known if (token := getattr(registration, name)) != known[name]
+    }
+    if missing and files.update:
+        fill_tokens(files.config, missing)
+        return Registered(tuple(missing), unfilled=False)
+    return Registered((), unfilled=bool(missing))
+
+
+def _tokens_of(config: Config) -> dict[str, str]:
+    return {
+        "as_token": config.appservice.as_token.get_secret_value(),
+        "hs_token": config.appservice.hs_token.get_secret_value(),
+    }
+
+
+def _present(config: Config, earlier: Registration | None, *, rotate: bool) -> dict[str, str]:
+    if rotate:
+        return {name: secrets.token_hex(32) for name in ("as_token", "hs_token")}
+    return {
+        name: token or (getattr(earlier, name) if earlier is not None else "")
+        for name, token in _tokens_of(config).items()
+    }
+
+
+def report(files: Files, done: Registered) -> None:
+    """Tell the operator what was written and what comes next."""
+    click.echo(f"Wrote {files.registration}.")
+    if done.filled:
+        click.echo(f"Filled {' and '.join(done.filled)} into {files.config}.")
+    if done.unfilled:
+        click.echo(
+            f"{files.config} was not changed (-n): copy as_token and hs_token from"
+            f" {files.registration} into its section appservice."
+        )
+    click.echo(
+        f"Next: name {files.registration} in the homeserver's app_service_config_files and"
+        " restart the homeserver."
+    )
+
+
+def register_and_report(files: Files, *, rotate: bool = False) -> None:
+    """The command, as the program and the container run it."""
+    report(files, register(files, os.environ, rotate=rotate))

@@ -1,0 +1,25 @@
+"""The operator's configuration: config.yaml and the environment, as one frozen `Config`.
+
+`load_config` is the way in. Every error names the key's path and its line; see `problems`.
+"""
+
+from bridge.config.example import example_config, json_schema
+from bridge.config.loading import load_config
+from bridge.config.model import Config
+from bridge.config.permissions import Permission
+from bridge.config.problems import ConfigInvalid, ConfigUnreadable, KeyPath, Problem
+from bridge.config.tokens import fill_tokens, tokens_from_environment
+
+__all__ = [
+    "Config",
+    "ConfigInvalid",
+    "ConfigUnreadable",
+    "KeyPath",
+    "Permission",
+    "Problem",
+    "example_config",
+    "fill_tokens",
+    "json_schema",
+    "load_config",
+    "tokens_from_environment",
+]

@@ -1,0 +1,102 @@
+"""config.yaml as plain data, with the line of every key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
+
+from bridge.config.problems import ConfigUnreadable, KeyPath
+
+_DEEPEST = 20  # a document that nests deeper than any of our keys is a mistake or a loop of aliases
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a file says."""
+
+    name: str
+    """The file's name, as problems show it."""
+    data: dict[str, object]
+    lines: Mapping[KeyPath, int]
+    """Line of each key and list entry, counted from 1."""
+
+    def line_of(self, path: KeyPath) -> int:
+        """The line of a key, or of the innermost part of the file that would hold it; 0: none."""
+        for length in range(len(path), 0, -1):
+            line = self.lines.get(path[:length])
+            if line is not None:
+                return line
+        return 0
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigUnreadable: with the file's name and, for bad YAML, the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigUnreadable(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigUnreadable(f"{path}: is not UTF-8 text") from error
+    try:
+        tree = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}" if mark is not None else ""
+        # ruamel adds a lecture on duplicate keys below the first line.
+        reason = (error.problem or error.context or "is not YAML").splitlines()[0]
+        raise ConfigUnreadable(f"{path.name}{where}: {reason}") from error
+    except YAMLError as error:
+        raise ConfigUnreadable(f"{path.name}: {str(error).splitlines()[0]}") from error
+    if tree is None:
+        tree = CommentedMap()
+    if not isinstance(tree, CommentedMap):
+        raise ConfigUnreadable(f"{path.name}: must be a mapping of keys to values")
+    lines: dict[KeyPath, int] = {}
+    data = _plain_mapping(tree, (), lines, path.name)
+    return Document(path.name, data, lines)
+
+
+def _plain_mapping(
+    node: CommentedMap, path: KeyPath, lines: dict[KeyPath, int], name: str
+) -> dict[str, object]:
+    plain: dict[str, object] = {}
+    for key, value in node.items():
+        # A key that is no text (1:, true:) is unknown or a pattern anyway: let the model say so.
+        text = str(key)
+        position = node.lc.data.get(key) if node.lc.data else None
+        if position is not None:  # None: the key came through a merge (<<)
+            lines[(*path, text)] = position[0] + 1
+        plain[text] = _plain(value, (*path, text), lines, name)
+    return plain
+
+
+def _plain(value: object, path: KeyPath, lines: dict[KeyPath, int], name: str) -> object:
+    if len(path) > _DEEPEST:
+        raise ConfigUnreadable(f"{name} line {lines.get(path[:1], 1)}: nests too deeply")
+    if isinstance(value, CommentedMap):
+        return _plain_mapping(value, path, lines, name)
+    if isinstance(value, CommentedSeq):
+        entries = []
+        for index, entry in enumerate(value):
+            position = value.lc.data.get(index) if value.lc.data else None
+            if position is not None:
+                lines[(*path, index)] = position[0] + 1
+            entries.append(_plain(entry, (*path, index), lines, name))
+        return entries
+    if isinstance(value, ScalarBoolean):
+        return bool(value)
+    for kind in (str, int, float):
+        # ruamel's scalars remember how they were written; a bool is an int and stays itself.
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return kind(value)
+    return value

@@ -1,0 +1,134 @@
+"""config.example.yaml and the JSON Schema, written from the model. Pure."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from enum import Enum
+
+from pydantic import BaseModel, SecretStr
+
+from bridge.config.keys import Key, Shape, keys_of
+from bridge.config.model import Config
+from bridge.config.problems import KeyPath
+
+_WIDTH = 100
+_HEAD = """\
+# Configuration of matrix-webchat. Every key may also come from the environment: MATRIX_WEBCHAT_ +
+# the path joined by __ (MATRIX_WEBCHAT_HOMESERVER__ADDRESS), with _FILE at the end from a file.
+# Check it with: matrix-webchat check -c config.yaml
+
+"""
+
+
+def example_config(values: Mapping[KeyPath, object] | None = None) -> str:
+    """The text of config.example.yaml.
+
+    Args:
+        values: what to write instead of the model's own examples and defaults, by path.
+    """
+    lines = list(_section(Config, (), 0, values or {}))
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def json_schema() -> str:
+    """The JSON Schema of config.yaml, for editors."""
+    schema = Config.model_json_schema(mode="validation")
+    # A single mapping is taken as a list of one.
+    server = schema["properties"]["webchat"]
+    schema["properties"]["webchat"] = {
+        "description": server.get("description", ""),
+        "anyOf": [server["items"], {key: server[key] for key in ("type", "items", "minItems")}],
+    }
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "config.yaml of matrix-webchat"
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _section(
+    model: type[BaseModel], above: KeyPath, depth: int, values: Mapping[KeyPath, object]
+) -> Iterator[str]:
+    for key in keys_of(model).values():
+        path = (*above, key.name)
+        indent = "  " * depth
+        if depth == 0 and path != ("homeserver",):
+            yield ""
+        comment = key.info.description or (key.model.__doc__ if key.model else None) or ""
+        if key.shape is Shape.SECTION and key.model is not None:
+            yield from _comment(comment, indent)
+            yield f"{indent}{key.name}:"
+            yield from _section(key.model, path, depth + 1, values)
+        elif key.shape is Shape.SECTIONS and key.model is not None:
+            yield from _comment(comment, indent)
+            yield f"{indent}{key.name}:"
+            # One mapping where that is allowed, else a list of one.
+            entry = list(_section(key.model, path, depth + (1 if key.single else 2), values))
+            if not key.single:
+                entry[0] = f"{indent}  - " + entry[0].lstrip()
+            yield from entry
+        else:
+            value = values[path] if path in values else _value(key)
+            yield from _line(key.name, value, comment, indent)
+
+
+def _value(key: Key) -> object:
+    if key.info.examples:
+        return key.info.examples[0]
+    return key.info.get_default()
+
+
+def _line(name: str, value: object, comment: str, indent: str) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        yield from _comment(comment, indent)
+        yield f"{indent}{name}:"
+        for one, meaning in value.items():
+            yield f"{indent}  {json.dumps(one)}: {_scalar(meaning)}"
+        return
+    line = f"{indent}{name}: {_scalar(_readable(name, value))}"
+    beside = f"{line}  # {comment}"
+    if comment and len(beside) > _WIDTH:
+        yield from _comment(comment, indent)
+        yield line
+    else:
+        yield beside if comment else line
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    yield from textwrap.wrap(
+        text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+    )
+
+
+def _readable(name: str, value: object) -> object:
+    """Sizes and durations as people write them."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if name in {"bodies", "rows"}:
+        return f"{value // 86_400_000}d"
+    return f"{value // 1024**2}MiB" if value >= 1024**2 else value
+
+
+def _scalar(value: object) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_scalar(entry) for entry in value) + "]"
+    if isinstance(value, str):
+        return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
+
+
+def _is_plain(text: str) -> bool:
+    """True if YAML reads the unquoted text as this very text."""
+    plain = text.replace("-", "").replace("_", "").replace("/", "").replace(":", "")
+    return (
+        plain.replace(".", "").isalnum()
+        and text[:1].isalnum()
+        and not text.endswith(":")
+        and not text.isdecimal()
+        and text.lower() not in {"true", "false", "null", "yes", "no", "on"}
+    )

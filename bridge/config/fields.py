@@ -1,0 +1,133 @@
+"""Checked kinds of values that several sections of the configuration share. Pure."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Set
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+_LOCALPART = re.compile(r"[a-z0-9._=/+-]+")
+_DOMAIN = re.compile(r"(\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
+
+
+class Section(BaseModel):
+    """A part of config.yaml: frozen, refuses unknown keys, documents its keys by docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+def placeholders(template: str) -> list[str]:
+    """The names in the braces of a template.
+
+    Raises:
+        ValueError: the braces do not match, or hold more than a name.
+    """
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"has unbalanced braces: {error}") from error
+    for _, name, spec, conversion in parts:
+        if name is not None and (spec or conversion or not name.isidentifier()):
+            raise ValueError("may hold only plain placeholders such as {name}")
+    return [name for _, name, _, _ in parts if name is not None]
+
+
+def template(*, known: Set[str], needed: Set[str] = frozenset()) -> Callable[[str], str]:
+    """A validator of a template that may use `known` and must use at least one of `needed`."""
+
+    def check(value: str) -> str:
+        used = set(placeholders(value))
+        for name in sorted(used - known):
+            raise ValueError(
+                f"does not know {{{name}}}; it may use "
+                + ", ".join(f"{{{one}}}" for one in sorted(known))
+            )
+        if needed and not needed & used:
+            raise ValueError(
+                "must contain " + " or ".join(f"{{{name}}}" for name in sorted(needed))
+            )
+        return value
+
+    return check
+
+
+def _localpart(value: str) -> str:
+    if not _LOCALPART.fullmatch(value):
+        raise ValueError("must be the part of a user id before the colon: a-z 0-9 . _ = / + -")
+    return value
+
+
+def _ghosts(value: str) -> str:
+    template(known={"agent"}, needed={"agent"})(value)
+    if value.count("{agent}") != 1:
+        raise ValueError("must contain {agent} once")
+    _localpart(value.replace("{agent}", "x"))
+    if value == "{agent}":
+        raise ValueError("needs a prefix or suffix beside {agent}: it would claim every user")
+    return value
+
+
+def _domain(value: str) -> str:
+    if not _DOMAIN.fullmatch(value):
+        raise ValueError("must be a server name such as example.org, without https://")
+    return value
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        valid = False
+        parts = urlsplit("")
+    if not valid:
+        raise ValueError("must be a URL such as https://host/path")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("must be a URL without user, query or fragment")
+    return value.rstrip("/")
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return value
+    if url.startswith(("postgres://", "postgresql://")) and urlsplit(url).hostname is not None:
+        return value
+    # A socket directory is given as ?host=, with nothing before the path.
+    if url.startswith(("postgres:///", "postgresql:///")):
+        return value
+    raise ValueError(
+        "must be sqlite:///file.db, sqlite:////absolute/file.db or postgres://user:pass@host/name"
+    )
+
+
+def _prefix(value: str) -> str:
+    if not value or any(char.isspace() for char in value):
+        raise ValueError("must be a word without spaces, such as !wc")
+    return value
+
+
+def _as_tuple(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
+
+
+ONE_OR_MANY = BeforeValidator(_as_tuple)
+"""Marks a list of sections for which a single mapping may stand."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Localpart = Annotated[str, AfterValidator(_localpart)]
+GhostTemplate = Annotated[str, AfterValidator(_ghosts)]
+Domain = Annotated[str, AfterValidator(_domain)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+CommandPrefix = Annotated[str, AfterValidator(_prefix)]

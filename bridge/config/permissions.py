@@ -1,0 +1,56 @@
+"""Who may use the bridge: rules by user, server or pattern, of which the most specific wins. Pure.
+
+Order: an exact user id, then an exact server name, then the pattern with the most literal
+characters, then `*`, then nobody. So a single user can be shut out of a server that is let in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """What a Matrix user may do."""
+
+    NONE = "none"
+    CUSTOMER = "customer"
+    """Be served."""
+    ADMIN = "admin"
+    """Configure any room, whatever the power level in it."""
+
+
+def is_pattern(rule: str) -> bool:
+    return "*" in rule or "?" in rule
+
+
+def rule_matches(rule: str, user_id: str) -> bool:
+    """True if `rule` covers `user_id`.
+
+    A rule that begins with `@` speaks of whole user ids, any other of server names.
+    """
+    target = user_id if rule.startswith("@") else user_id.partition(":")[2]
+    if rule == "*":
+        return True
+    if not is_pattern(rule):
+        return rule == target
+    # Not fnmatch: its [] would swallow the brackets of IPv6 server names.
+    regex = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in rule)
+    return re.fullmatch(regex, target, re.DOTALL) is not None
+
+
+def _weight(rule: str) -> tuple[int, int]:
+    if rule == "*":
+        return (0, 0)
+    if is_pattern(rule):
+        return (1, sum(char not in "*?" for char in rule))
+    return (3, 0) if rule.startswith("@") else (2, 0)
+
+
+def permission_of(rules: Mapping[str, Permission], user_id: str) -> Permission:
+    """The permission of the most specific rule that covers the user, NONE if there is none."""
+    matching = [rule for rule in rules if rule_matches(rule, user_id)]
+    if not matching:
+        return Permission.NONE
+    return rules[max(matching, key=_weight)]

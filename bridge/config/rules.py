@@ -1,0 +1,102 @@
+"""Rules that span keys, and keys whose meaning comes with a later version. Pure.
+
+A setting that would do nothing is refused: an operator who set it would believe in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bridge.config.model import Config
+from bridge.config.permissions import Permission
+from bridge.config.problems import KeyPath, Problem
+from bridge.config.webchat import Dialect, LoginType, RobotMode, WebChat
+
+
+def check_rules(config: Config) -> Iterator[Problem]:
+    """Everything that a valid shape can still get wrong."""
+    yield from _not_yet(config)
+    yield from _queues(config)
+    for index, server in enumerate(config.webchat):
+        yield from _accounts(server, ("webchat", index))
+    appservice = config.appservice
+    tokens = (appservice.as_token.get_secret_value(), appservice.hs_token.get_secret_value())
+    if tokens[0] and tokens[0] == tokens[1]:
+        yield Problem(("appservice", "hs_token"), "must differ from as_token")
+    bot, ghosts = appservice.bot.username, config.bridge.username_template
+    before, _, after = ghosts.partition("{agent}")
+    if bot.startswith(before) and bot.endswith(after) and len(bot) >= len(before) + len(after):
+        yield Problem(
+            ("appservice", "bot", "username"),
+            f'could be the user of an agent: it matches bridge.username_template "{ghosts}"',
+        )
+    if all(rule is Permission.NONE for rule in config.bridge.permissions.values()):
+        yield Problem(("bridge", "permissions"), "lets nobody use the bridge")
+    if config.retention.rows < config.retention.bodies:
+        yield Problem(("retention", "rows"), "must not be shorter than retention.bodies")
+    if config.metrics.enabled and config.metrics.port == appservice.port:
+        yield Problem(("metrics", "port"), "must differ from appservice.port")
+
+
+def _not_yet(config: Config) -> Iterator[Problem]:
+    if len(config.webchat) > 1:
+        yield Problem(
+            ("webchat", 1),
+            "a second WebChat server comes with a later version; give one entry for now",
+        )
+    for index, server in enumerate(config.webchat):
+        here: KeyPath = ("webchat", index)
+        if server.dialect not in {Dialect.AUTO, Dialect.Y2016}:
+            yield Problem(
+                (*here, "dialect"),
+                f"{server.dialect} comes with a later version; use auto or 2016 for now",
+            )
+        if server.robot.enabled:
+            yield Problem(
+                (*here, "robot", "enabled"),
+                "the robot comes with a later version; set it to false for now",
+            )
+        if server.robot.mode is not RobotMode.OFF:
+            yield Problem(
+                (*here, "robot", "mode"),
+                "the robot comes with a later version; set it to off for now",
+            )
+    for index, queue in enumerate(config.queues):
+        if queue.hours:
+            yield Problem(
+                ("queues", index, "hours"),
+                "opening hours come with a later version; leave it empty for now"
+                " (the call centre's own hours apply)",
+            )
+    for name in ("default", "require"):
+        if getattr(config.bridge.encryption, name):
+            yield Problem(
+                ("bridge", "encryption", name),
+                "encryption comes with a later version; set it to false for now",
+            )
+
+
+def _queues(config: Config) -> Iterator[Problem]:
+    numbers: dict[int, int] = {}
+    words: dict[str, int] = {}
+    for index, queue in enumerate(config.queues):
+        if queue.id in numbers:
+            yield Problem(("queues", index, "id"), f"is also the id of queues[{numbers[queue.id]}]")
+        numbers.setdefault(queue.id, index)
+        for word in (queue.name, *queue.aliases):
+            owner = words.setdefault(word.casefold(), index)
+            if owner != index:
+                yield Problem(("queues", index), f'the word "{word}" also means queues[{owner}]')
+            if word.isdecimal() and int(word) != queue.id:
+                yield Problem(
+                    ("queues", index),
+                    f'the word "{word}" would be read as a queue id; choose another',
+                )
+    if config.default_queue not in numbers:
+        known = ", ".join(str(number) for number in numbers)
+        yield Problem(("default_queue",), f"must be the id of a queue ({known})")
+
+
+def _accounts(server: WebChat, here: KeyPath) -> Iterator[Problem]:
+    if server.accounts and server.login.type is not LoginType.PASSWORD:
+        yield Problem((*here, "accounts"), "needs webchat.login.type: password")

@@ -1,0 +1,85 @@
+"""Writes the two tokens into config.yaml, and nothing else: comments and order stay."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.util import load_yaml_guess_indent
+
+from bridge.config.environment import variable_of
+from bridge.config.problems import ConfigUnreadable
+
+_NAMES = ("as_token", "hs_token")
+
+
+def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
+    """The variables that set tokens; those tokens are never written to a file."""
+    variables = [variable_of(("appservice", name)) for name in _NAMES]
+    return [
+        name
+        for variable in variables
+        for name in (variable, variable + "_FILE")
+        if name in environment
+    ]
+
+
+def fill_tokens(path: Path, tokens: Mapping[str, str]) -> None:
+    """Set keys of `appservice` in the file; only its owner can read it afterwards.
+
+    Args:
+        path: an existing config.yaml.
+        tokens: `as_token`, `hs_token` or both.
+
+    Raises:
+        ConfigUnreadable: the file cannot be read, written, or is no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        _, indent, offset = load_yaml_guess_indent(text)
+        yaml = YAML(typ="rt", pure=True)
+        yaml.preserve_quotes = True
+        yaml.width = 4096
+        yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
+        tree = yaml.load(text)
+    except (OSError, YAMLError, UnicodeDecodeError) as error:
+        raise ConfigUnreadable(f"{path}: cannot be read") from error
+    if not isinstance(tree, CommentedMap):
+        raise ConfigUnreadable(f"{path}: must be a mapping of keys to values")
+    section = tree.setdefault("appservice", CommentedMap())
+    if not isinstance(section, CommentedMap):
+        raise ConfigUnreadable(f"{path}: appservice must be a mapping")
+    for name, token in tokens.items():
+        section[name] = token
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    try:
+        _replace(path, out.getvalue())
+    except OSError as error:
+        raise ConfigUnreadable(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Swap the file for one of mode 0600 in one move; a crash leaves the old or the new."""
+    target = path.resolve()
+    before = target.stat()
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(PermissionError):
+            os.chown(temporary, before.st_uid, before.st_gid)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

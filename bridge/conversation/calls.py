@@ -1,0 +1,153 @@
+"""Which call comes next.
+
+Theory of operation: at most one call to WebChat is outstanding per room, and `next_call` alone
+makes calls. Nothing else has to think about what may be in flight at the same time, content goes
+out in the order in which it was typed, and a refusal that changes the phase (-11, -10, -15) finds
+no later message already on its way. Inputs only change what is wanted; this function turns what is
+wanted into a call, or leaves it until `retry_at`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from bridge.conversation.effects import CallWebChat, UploadMedia
+from bridge.conversation.model import (
+    Chatting,
+    CustomerMedia,
+    CustomerText,
+    Ended,
+    Held,
+    Idle,
+    Outstanding,
+    Queued,
+    Requesting,
+    Upload,
+)
+from bridge.conversation.turn import Turn
+from bridge.ids import CallId
+from bridge.webchat.frames import (
+    CancelRequest,
+    CloseSession,
+    Command,
+    Content,
+    File,
+    Image,
+    RateSession,
+    RequestChat,
+    SendMessage,
+    SendPreMessage,
+    Text,
+)
+
+
+def next_call(turn: Turn) -> None:
+    """Make the next call that is wanted, if none is outstanding and none has to wait."""
+    state = turn.state
+    if state.outstanding is not None:
+        return
+    if state.retry_at is not None and turn.now < state.retry_at:
+        return
+    turn.set(retry_at=None)
+    match state.phase:
+        case Idle() | Ended():
+            called = False
+        case Requesting() as phase:
+            called = _while_requesting(turn, phase)
+        case Queued() as phase:
+            called = _while_queued(turn, phase)
+        case Chatting() as phase:
+            called = _while_chatting(turn, phase)
+        case _:
+            assert_never(state.phase)
+    if not called and state.rating is not None:
+        rating = state.rating
+        _call(turn, RateSession(rating.session_id, rating.value, rating.comment))
+        called = True
+    if not called and isinstance(state.phase, Chatting) and state.phase.close:
+        _call(turn, CloseSession(state.phase.session_id))
+
+
+def _while_requesting(turn: Turn, phase: Requesting) -> bool:
+    if phase.session_id is not None or phase.adopt_at is not None:
+        return False  # answered: what is awaited now is a push or a deadline
+    agent = "" if phase.any_agent else turn.policy.to_agent
+    _call(turn, RequestChat(phase.queue_id, turn.policy.source, agent))
+    return True
+
+
+def _while_queued(turn: Turn, phase: Queued) -> bool:
+    if phase.cancel and phase.request_id is not None:
+        _call(turn, CancelRequest(phase.request_id))
+        return True
+    if phase.resync:
+        former = phase.request_id or phase.former_id
+        turn.enter(msgspec.structs.replace(phase, resync=False, request_id=None, former_id=former))
+        _call(turn, RequestChat(phase.queue_id, turn.policy.source))
+        return True
+    if phase.cancel:
+        return False
+    head = turn.state.held[0] if turn.state.held else None
+    # Once the request is said to be accepted, 111 only earns -10: wait for the session.
+    request_id = None if phase.accepted else phase.request_id
+    if request_id is not None and head is not None and isinstance(head.content, CustomerText):
+        _carry(turn, SendPreMessage(request_id, head.content.text), head)
+        return True
+    return _upload_first(turn)
+
+
+def _while_chatting(turn: Turn, phase: Chatting) -> bool:
+    if not turn.state.held:
+        return False
+    head = turn.state.held[0]
+    content = _wire_content(head)
+    if content is None:
+        return _upload_first(turn)
+    _carry(turn, SendMessage(phase.session_id, content), head)
+    return True
+
+
+def _upload_first(turn: Turn) -> bool:
+    """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
+    for piece in turn.state.held:
+        if isinstance(piece.content, CustomerMedia) and not piece.url:
+            call_id = _new_call_id(turn)
+            turn.set(outstanding=Outstanding(call_id, Upload(piece.content), None))
+            turn.ask(UploadMedia(call_id, piece.content, piece.event_id))
+            return True
+    return False
+
+
+def _wire_content(piece: Held) -> Content | None:
+    """What the 110 of this piece carries; None while its file is not uploaded."""
+    content = piece.content
+    if isinstance(content, CustomerText):
+        return Text(content.text)
+    if not piece.url:
+        return None
+    if content.kind == "image":
+        return Image(content.name, piece.url)
+    extension = content.name.rpartition(".")[2].lower() if "." in content.name else ""
+    return File(content.name, piece.url, content.size or 0, extension)
+
+
+def _carry(turn: Turn, command: Command, head: Held) -> None:
+    """Send the head of what is held; one that may have arrived goes under its old id (row 33)."""
+    call_id = head.asked if head.asked is not None else _new_call_id(turn)
+    turn.set(held=turn.state.held[1:], outstanding=Outstanding(call_id, command, head))
+    turn.ask(CallWebChat(call_id, command, head.event_id, repeat=head.asked is not None))
+
+
+def _call(turn: Turn, command: Command) -> None:
+    call_id = _new_call_id(turn)
+    turn.set(outstanding=Outstanding(call_id, command))
+    turn.ask(CallWebChat(call_id, command))
+
+
+def _new_call_id(turn: Turn) -> CallId:
+    """Counts up per room, below 2^31 (trap T11)."""
+    call_id = turn.state.next_call
+    turn.set(next_call=call_id % 0x7FFF_FFFE + 1)
+    return CallId(call_id)

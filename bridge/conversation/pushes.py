@@ -1,0 +1,237 @@
+"""What WebChat says unasked (reference 1.4), in every phase."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from bridge.conversation.effects import AgentsCame, AgentsLeft, Relay
+from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
+from bridge.conversation.transitions import (
+    end_chat,
+    names,
+    queue_cancelled,
+    queue_ended,
+    start_chat,
+    status_key,
+)
+from bridge.conversation.turn import Turn
+from bridge.ids import AgentId, SessionId
+from bridge.webchat.codes import NoticeType, RequestStatus
+from bridge.webchat.frames import (
+    Agent,
+    AgentNotice,
+    AgentsUpdated,
+    ChatStarted,
+    InitConfig,
+    MessageReceived,
+    Push,
+    QueueStatus,
+    RatingPushed,
+    RobotMessage,
+    SessionClosed,
+)
+
+_SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
+
+
+def pushed(turn: Turn, push: Push) -> None:
+    """Dispatch one push."""
+    match push:
+        case InitConfig():
+            pass
+        case QueueStatus():
+            _queue_status(turn, push)
+        case ChatStarted():
+            _chat_started(turn, push)
+        case RatingPushed():
+            _rating_pushed(turn, push.session_id)
+        case AgentsUpdated():
+            _agents_updated(turn, push)
+        case SessionClosed():
+            _session_closed(turn, push.session_id)
+        case MessageReceived():
+            _message_received(turn, push)
+        case RobotMessage():
+            _robot_message(turn, push)
+        case _:
+            assert_never(push)
+
+
+# --- 201 ----------------------------------------------------------------------------------------
+
+
+def _queue_status(turn: Turn, push: QueueStatus) -> None:
+    phase = turn.state.phase
+    if push.request_id is not None and push.request_id == turn.state.last_request:
+        return  # late news of a request that is over (test 21)
+    if isinstance(phase, Requesting):
+        # Row 8: the status overtook the reply to 101, which will only complete its call.
+        phase = Queued(phase.queue_id, phase.since, cancel=phase.cancel)
+        if phase.cancel:
+            phase = msgspec.structs.replace(phase, cancel_by=turn.now + turn.policy.cancel_wait)
+        turn.enter(phase)
+    if not isinstance(phase, Queued):
+        return  # in a chat: news of a robot's transfer, or stale; it never ends the session
+    if push.request_id is not None and phase.request_id not in {None, push.request_id}:
+        return
+    known = msgspec.structs.replace(
+        phase, request_id=push.request_id or phase.request_id, heard_at=turn.now
+    )
+    turn.enter(known)
+    match push.status:
+        case RequestStatus.WAITING:
+            show_position(turn, push.position)
+        case RequestStatus.ACCEPTED | RequestStatus.ENTERPRISE_WECHAT_ACCEPTED:
+            if not known.accepted:
+                turn.enter(msgspec.structs.replace(known, accepted=True))
+                turn.card("queue.accepted")
+        case RequestStatus.CANCELED_BY_CLIENT:
+            queue_cancelled(turn)
+        case _ if known.cancel:
+            queue_cancelled(turn)
+        case _:
+            queue_ended(turn, *status_key(push.status))
+
+
+def show_position(turn: Turn, position: int | None) -> None:
+    """Write the card, if there is a place to show and it changed (row 19, trap T4)."""
+    phase = turn.state.phase
+    if not isinstance(phase, Queued) or phase.cancel:
+        return
+    if position is None or position == phase.position:
+        return
+    turn.enter(msgspec.structs.replace(phase, position=position))
+    if position > 0:
+        turn.card("queue.position", {"position": position, "queue": phase.queue_id})
+
+
+# --- 202, 204, 205 ------------------------------------------------------------------------------
+
+
+def _chat_started(turn: Turn, push: ChatStarted) -> None:
+    phase = turn.state.phase
+    match phase:
+        case Chatting() if phase.session_id == push.session_id:
+            if push.agents:
+                _replace_agents(turn, phase, push.agents)
+        case Chatting():
+            if phase.agents:
+                turn.ask(AgentsLeft(tuple(agent.id for agent in phase.agents)))
+            start_chat(turn, push.session_id, push.agents, robot=push.robot)
+        case Idle() | Ended():
+            # A refused request may still be taken up (reference 2.3, status 2). A repeat of the
+            # session that is known to be over is no such thing.
+            over = turn.state.last_closed and turn.state.last_session == push.session_id
+            if not over:
+                start_chat(turn, push.session_id, push.agents, robot=push.robot)
+        case Requesting() | Queued():
+            start_chat(turn, push.session_id, push.agents, robot=push.robot)
+
+
+def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting) or phase.session_id != push.session_id:
+        return
+    if push.queue_id is not None:
+        phase = msgspec.structs.replace(phase, queue_id=push.queue_id)
+        turn.enter(phase)
+    if push.agents:  # an empty list says nothing (trap T17)
+        _replace_agents(turn, phase, push.agents)
+
+
+def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...]) -> None:
+    """Take over a complete new list; only changes of identity are worth a sentence (T17)."""
+    old = {agent.id: agent for agent in phase.agents}
+    new = {agent.id: agent for agent in agents}
+    came = tuple(agent for agent in new.values() if agent.id not in old)
+    left = tuple(agent for agent in old.values() if agent.id not in new)
+    changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
+    turn.enter(msgspec.structs.replace(phase, agents=tuple(new.values()), robot=False))
+    if phase.close:
+        return
+    if came or changed:
+        turn.ask(AgentsCame(came + changed, phase.queue_id))
+    if came and left:
+        turn.say("chat.transferred", {"old": names(left), "new": names(came)})
+    elif came:
+        turn.say("chat.agent_joined", {"names": names(came)})
+    elif left:
+        turn.say("chat.agent_left", {"names": names(left)})
+    if left:
+        turn.ask(AgentsLeft(tuple(agent.id for agent in left)))
+
+
+def _session_closed(turn: Turn, session_id: SessionId) -> None:
+    match turn.state.phase:
+        case Chatting() as phase if phase.session_id == session_id:
+            end_chat(turn, "chat.ended_by_you" if phase.close else "chat.ended")
+        case Requesting() as phase if phase.session_id == session_id:
+            start_chat(turn, session_id, phase.agents)
+            end_chat(turn, "chat.ended")
+        case _:
+            pass  # a foreign session (row 40, test 81)
+
+
+# --- 203, 210, 301 ------------------------------------------------------------------------------
+
+
+def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
+    """Ask once per session (row 28)."""
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting | Ended):
+        return
+    if phase.session_id == session_id and not phase.rating_asked:
+        turn.enter(msgspec.structs.replace(phase, rating_asked=True))
+        turn.say("rating.ask", ping=True)
+
+
+def _message_received(turn: Turn, push: MessageReceived) -> None:
+    content = push.content
+    if isinstance(content, AgentNotice):
+        _system_notice(turn, push.session_id, content)
+        return
+    _adopt_if_chatless(turn, push.session_id, push.agent_id)
+    agent = _agent_named(turn, push.agent_id)
+    turn.ask(Relay(agent, content, push.session_id))
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting):
+        turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
+    elif agent.id not in {one.id for one in phase.agents}:
+        turn.enter(msgspec.structs.replace(phase, agents=(*phase.agents, agent)))
+
+
+def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> None:
+    """A message of a session that we never saw start reveals it (row 40, trap T14)."""
+    if isinstance(turn.state.phase, Chatting):
+        return
+    if turn.state.last_session != session_id:
+        agent = Agent(agent_id) if agent_id else None
+        start_chat(turn, session_id, () if agent is None else (agent,))
+
+
+def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
+    """Trap T15: an id that is not in the list speaks under the sole agent's name, or its own."""
+    phase = turn.state.phase
+    agents = phase.agents if isinstance(phase, Chatting) else ()
+    for agent in agents:
+        if agent.id == agent_id:
+            return agent
+    if not agent_id and len(agents) == 1:
+        return agents[0]
+    return Agent(agent_id or AgentId("agent"))
+
+
+def _system_notice(turn: Turn, session_id: SessionId, notice: AgentNotice) -> None:
+    if notice.notice_type == NoticeType.PUSH_RATING:
+        _rating_pushed(turn, session_id)
+    elif notice.notice_type not in _SILENT_NOTICES and notice.text.strip():
+        turn.say("chat.notice", {"text": notice.text})
+
+
+def _robot_message(turn: Turn, push: RobotMessage) -> None:
+    lines = [push.text, *push.suggestions]
+    text = "\n".join(line for line in lines if line.strip())
+    if text:
+        turn.say("chat.robot", {"text": text})

@@ -1,0 +1,79 @@
+"""One step in the making: the state so far and the effects so far.
+
+A `Turn` lives for the length of one `step` call and never leaves this package. The functions of
+the sibling modules each change it a little; `machine.step` reads the result off it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bridge.conversation.effects import Args, Card, Delivered, Effect, Reported, Say
+from bridge.conversation.model import Conversation, Held, Phase, Policy
+from bridge.ids import EventId
+
+
+class Turn:
+    """The mutable side of one step.
+
+    Attributes:
+        state: the conversation as it stands.
+        effects: what has been asked for, in order.
+        now: ms since the epoch.
+        policy: the operator's and the room admin's decisions.
+    """
+
+    def __init__(self, state: Conversation, now: int, policy: Policy) -> None:
+        self.state = state
+        self.effects: list[Effect] = []
+        self.now = now
+        self.policy = policy
+
+    def set(self, **changes: Any) -> None:
+        """Replace fields of the state."""
+        self.state = msgspec.structs.replace(self.state, **changes)
+
+    def enter(self, phase: Phase) -> None:
+        """Replace the phase."""
+        self.set(phase=phase)
+
+    def ask(self, effect: Effect) -> None:
+        """Add an effect."""
+        self.effects.append(effect)
+
+    def say(self, key: str, args: Args | None = None, *, ping: bool = False) -> None:
+        """Say a sentence in the room."""
+        self.ask(Say(key, args or {}, ping=ping))
+
+    def card(self, key: str, args: Args | None = None) -> None:
+        """Write the queue card of this conversation."""
+        self.ask(Card(self.state.number, key, args or {}))
+
+    # --- content -----------------------------------------------------------------------------
+
+    def put_back(self, *pieces: Held) -> None:
+        """Return content to the front, in its old order."""
+        self.set(held=pieces + self.state.held)
+
+    def delivered(self, *pieces: Held) -> None:
+        """WebChat has these pieces; an event is delivered with its last one."""
+        for piece in pieces:
+            if piece.last:
+                self.ask(Delivered(piece.event_id))
+
+    def report(self, pieces: tuple[Held, ...], key: str, args: Args | None = None) -> None:
+        """Tell the customer, once per event, that these pieces were not delivered."""
+        for event_id in unique_events(pieces):
+            self.ask(Reported(event_id, key, args or {}))
+
+    def report_held(self, key: str, args: Args | None = None) -> None:
+        """Give up all that waits, and say so."""
+        self.report(self.state.held, key, args)
+        self.set(held=())
+
+
+def unique_events(pieces: tuple[Held, ...]) -> tuple[EventId, ...]:
+    """The events that these pieces belong to, each once, in order."""
+    return tuple(dict.fromkeys(piece.event_id for piece in pieces))

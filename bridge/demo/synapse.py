@@ -1,0 +1,304 @@
+"""A real Synapse on this machine, for the demo and for tests: no TLS, no federation, no telemetry.
+
+It runs as a child process and is told everything by a configuration made for it. It dies with us:
+`SynapseServer` is an async context manager, and the kernel is asked to kill the child when its
+parent goes, in whichever way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import hashlib
+import hmac
+import importlib.util
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from ruamel.yaml import YAML
+
+_START_TIMEOUT = 60.0
+"""Seconds. Measured: 1.6 to 3; a first start on a busy machine takes longer."""
+_STOP_TIMEOUT = 15.0
+_PR_SET_PDEATHSIG = 1
+_UNLIMITED = {"per_second": 100_000, "burst_count": 100_000}
+
+
+class SynapseError(Exception):
+    """Synapse is not installed or did not come up; the message says which, and where its log is."""
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class SynapseServer:
+    """One homeserver and its folder.
+
+    Args:
+        folder: holds configuration, database, media and log; may exist from an earlier run, which
+            is then continued.
+        domain: the server name.
+        registrations: registration files of application services.
+        postgres: a `postgresql://` address instead of SQLite (needs psycopg2).
+        port: the loopback port; chosen if None.
+        extra: further keys of homeserver.yaml, which win.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        domain: str = "localhost",
+        registrations: tuple[Path, ...] = (),
+        postgres: str | None = None,
+        port: int | None = None,
+        extra: Mapping[str, object] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.domain = domain
+        self.port = port or free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._registrations = registrations
+        self._postgres = postgres
+        self._extra = dict(extra or {})
+        self._secret = secrets.token_hex(32)
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "homeserver.log"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start it and return when it answers.
+
+        Raises:
+            SynapseError: it is not installed, or ended, or did not answer within a minute.
+        """
+        if importlib.util.find_spec("synapse") is None:
+            raise SynapseError(
+                'Synapse is not installed here: pip install "matrix-webchat-bridge[demo]"'
+            )
+        config = await asyncio.to_thread(self._write_config)
+        # Its start-up chatter goes where its log goes; the handle may be closed once it has it.
+        with self.log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "synapse.app.homeserver",
+                "-c",
+                str(config),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"},
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),
+            )
+        await self._wait_until_ready(self._process)
+
+    async def stop(self) -> None:
+        """End it in good order, and by force when that takes longer than 15 seconds."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(_STOP_TIMEOUT):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        self._process = None
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+        self._process = None
+
+    async def restart(self) -> None:
+        """Stop and start again, with everything kept."""
+        await self.stop()
+        await self.start()
+
+    async def register(
+        self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
+    ) -> str:
+        """Make a user by the shared secret and return its user id.
+
+        Source: Synapse's admin documentation, "Shared-Secret Registration".
+
+        Raises:
+            SynapseError: Synapse refused.
+        """
+        url = f"{self.address}/_synapse/admin/v1/register"
+        async with session.get(url) as response:
+            nonce: str = (await response.json())["nonce"]
+        fields = (nonce, localpart, password, "admin" if admin else "notadmin")
+        mac = hmac.new(self._secret.encode(), "\0".join(fields).encode(), hashlib.sha1)
+        content = {
+            "nonce": nonce,
+            "username": localpart,
+            "password": password,
+            "admin": admin,
+            "mac": mac.hexdigest(),
+        }
+        async with session.post(url, json=content) as response:
+            reply: dict[str, object] = await response.json()
+            if response.status != 200:
+                raise SynapseError(f"{localpart} not registered: {reply.get('error')}")
+            return str(reply["user_id"])
+
+    async def _wait_until_ready(self, process: asyncio.subprocess.Process) -> None:
+        url = f"{self.address}/_matrix/client/versions"
+        try:
+            async with asyncio.timeout(_START_TIMEOUT), aiohttp.ClientSession() as session:
+                while process.returncode is None:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(url) as response:
+                            if response.status == 200:
+                                return
+                    await asyncio.sleep(0.1)
+        except TimeoutError as error:
+            await self.kill()
+            raise SynapseError(f"Synapse did not answer in time: see {self.log_file}") from error
+        self._process = None
+        raise SynapseError(f"Synapse ended with {process.returncode}: see {self.log_file}")
+
+    def _write_config(self) -> Path:
+        """Write what Synapse reads. Secrets of an earlier run are kept, so that logins stay."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = self.folder / "secret"
+        if kept.exists():
+            self._secret = kept.read_text()
+        else:
+            kept.touch(mode=0o600)
+            kept.write_text(self._secret)
+        path = self.folder / "homeserver.yaml"
+        path.touch(mode=0o600)
+        yaml = YAML(typ="safe", pure=True)
+        with path.open("w", encoding="utf-8") as stream:
+            yaml.dump(self._config() | self._extra, stream)
+        with (self.folder / "log.yaml").open("w", encoding="utf-8") as stream:
+            yaml.dump(_log_config(self.log_file), stream)
+        return path
+
+    def _config(self) -> dict[str, object]:
+        folder = self.folder
+        return {
+            "server_name": self.domain,
+            "public_baseurl": f"{self.address}/",
+            "pid_file": str(folder / "homeserver.pid"),
+            "listeners": [
+                {
+                    "port": self.port,
+                    "type": "http",
+                    "bind_addresses": ["127.0.0.1"],
+                    "resources": [{"names": ["client"]}],
+                }
+            ],
+            "database": self._database(),
+            "log_config": str(folder / "log.yaml"),
+            "media_store_path": str(folder / "media"),
+            "signing_key_path": str(folder / "signing.key"),
+            "registration_shared_secret": self._secret,
+            "macaroon_secret_key": self._secret,
+            "form_secret": self._secret,
+            "app_service_config_files": [str(path) for path in self._registrations],
+            "user_directory": {"enabled": True, "search_all_users": True},
+            "report_stats": False,
+            "suppress_key_server_warning": True,
+            "trusted_key_servers": [],
+            "federation_domain_whitelist": [],
+            "allow_public_rooms_over_federation": False,
+            "enable_metrics": False,
+            "presence": {"enabled": False},
+            "password_config": {"enabled": True},
+            "bcrypt_rounds": 4,
+        } | _limits()
+
+    def _database(self) -> dict[str, object]:
+        if self._postgres is None:
+            return {"name": "sqlite3", "args": {"database": str(self.folder / "homeserver.db")}}
+        parts = urlsplit(self._postgres)
+        args: dict[str, object] = {
+            "user": parts.username,
+            "password": parts.password,
+            "dbname": parts.path.lstrip("/"),
+            "host": parts.hostname,
+            "port": parts.port or 5432,
+            "cp_min": 2,
+            "cp_max": 10,
+        }
+        given = {key: value for key, value in args.items() if value}
+        # Without this Synapse insists on a database made with the C locale.
+        return {"name": "psycopg2", "allow_unsafe_locale": True, "args": given}
+
+
+def _limits() -> dict[str, object]:
+    """Rate limits, lifted: one machine plays everybody."""
+    return {
+        "rc_message": _UNLIMITED,
+        "rc_registration": _UNLIMITED,
+        "rc_admin_redaction": _UNLIMITED,
+        "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), _UNLIMITED),
+        "rc_joins": dict.fromkeys(("local", "remote"), _UNLIMITED),
+        "rc_joins_per_room": _UNLIMITED,
+        "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _UNLIMITED),
+        "rc_media_create": _UNLIMITED,
+        "rc_room_creation": _UNLIMITED,
+        "rc_presence": {"per_user": _UNLIMITED},
+    }
+
+
+def _log_config(path: Path) -> dict[str, object]:
+    return {
+        "version": 1,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {
+            "file": {"class": "logging.FileHandler", "filename": str(path), "formatter": "plain"}
+        },
+        "root": {"level": "WARNING", "handlers": ["file"]},
+        "disable_existing_loggers": False,
+    }
+
+
+def _die_with_parent() -> Callable[[], object] | None:
+    """What the child calls first, on Linux: be killed when the parent ends, even by kill -9."""
+    if sys.platform != "linux":
+        return None
+    # Looked up here: between fork and exec nothing may be loaded.
+    return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,107 @@
+"""What came over a link, on its way to the engine: strictly in order, nothing skipped.
+
+The push in hand is tried again until the engine has stored it; only then does its receipt go out
+(design: acknowledged only after it is stored). While that does not work the socket is closed, so
+that the server knows us to be away, and the link opens no new one before `settled`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from bridge.ids import RoomId
+from bridge.link.backoff import Backoff
+from bridge.link.wire import Wire
+from bridge.rooms.ports import Clock, LinkEvents
+from bridge.webchat.frames import Received
+
+MOST_WAITING = 64
+"""Pushes of one link that may wait for the store; beyond them its socket is not read."""
+LONGEST_ID = 200
+"""Characters of a receipt id that go into a key."""
+
+
+@dataclass(frozen=True)
+class _Push:
+    key: str
+    received: Received
+    wire: Wire
+
+
+class Deliveries:
+    """The queue of one room. `run` must be running for anything to leave it."""
+
+    def __init__(
+        self,
+        room_id: RoomId,
+        epoch: str,
+        events: LinkEvents,
+        clock: Clock,
+        backoff: Backoff,
+    ) -> None:
+        """Take `epoch`, which differs for every start of the process, for the keys of pushes."""
+        self._room_id = room_id
+        self._epoch = epoch
+        self._events = events
+        self._clock = clock
+        self._backoff = backoff
+        self._ordinals = itertools.count(1)
+        self._room_left = asyncio.Semaphore(MOST_WAITING)
+        self._queue: asyncio.Queue[_Push | None] = asyncio.Queue()
+        self._in_hand: list[_Push | None] = []
+
+    async def push(self, received: Received, wire: Wire) -> None:
+        """Queue a push, waiting while the queue is full."""
+        await self._room_left.acquire()
+        self._queue.put_nowait(_Push(self._key(received.rs_id), received, wire))
+
+    def restored(self) -> None:
+        """Queue the word that the link stands again."""
+        self._queue.put_nowait(None)
+
+    async def settled(self) -> None:
+        """Return once everything queued is stored."""
+        await self._queue.join()
+
+    async def run(self, interrupt: Callable[[], Awaitable[None]]) -> None:
+        """Deliver for ever; `interrupt` is awaited whenever the engine could not store."""
+        while True:
+            if not self._in_hand:
+                self._in_hand.append(await self._queue.get())
+            # Left in hand when this task is cancelled, so that the next run begins with it.
+            push = self._in_hand[0]
+            await self._store(push, interrupt)
+            self._in_hand.clear()
+            self._queue.task_done()
+            if push is not None:
+                self._room_left.release()
+                if push.received.rs_id and push.wire.usable:
+                    await push.wire.receipt(push.received.rs_id)
+
+    async def _store(self, push: _Push | None, interrupt: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                if push is None:
+                    await self._events.restored(self._room_id)
+                else:
+                    await self._events.pushed(self._room_id, push.key, push.received)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
+                log: structlog.stdlib.BoundLogger = structlog.get_logger()
+                log.warning(
+                    "webchat push not stored", room_id=self._room_id, error=type(error).__name__
+                )
+            else:
+                self._backoff.reset()
+                return
+            await interrupt()
+            await self._clock.sleep(self._backoff.next())
+
+    def _key(self, rs_id: str) -> str:
+        if rs_id:
+            return f"wc:{self._room_id}:{rs_id[:LONGEST_ID]}"
+        return f"wc:{self._room_id}:{self._epoch}:{next(self._ordinals)}"

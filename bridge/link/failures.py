@@ -1,0 +1,40 @@
+"""Why a link does not stand: the two exceptions that travel inside this package."""
+
+from __future__ import annotations
+
+from bridge.conversation.inputs import FailureReason
+from bridge.rooms.ports import CallFailure
+
+
+class OpenFailure(CallFailure):
+    """The link could not be opened; nothing was written, so it is always certain.
+
+    Attributes:
+        pause: seconds for which no other try may be made, whatever the link's own backoff says.
+    """
+
+    def __init__(
+        self,
+        reason: FailureReason,
+        message: str,
+        *,
+        code: int | None = None,
+        pause: float = 0.0,
+    ) -> None:
+        super().__init__(reason, certain=True, code=code, message=message)
+        self.pause = pause
+
+
+class TokenRefused(Exception):
+    """The server does not know the token that was used (any more): log in again."""
+
+
+def describe(error: BaseException) -> str:
+    """Say what a foreign network error was, without its text.
+
+    The texts of aiohttp and websockets may quote a URL, and ours carry tokens (row 86).
+    """
+    name = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror}"
+    return name

@@ -1,0 +1,135 @@
+"""The gate through which commands reach an open socket: one at a time, in the order of tickets.
+
+Order is what it is for. A command that the server refused over a dead token goes out again on the
+new link *before* everything that was asked later, although by then it stands behind it in line; so
+whoever waits is let through by ticket, not by time of arrival.
+
+While the gate is shut it knows when it may open again at the earliest. Whoever cannot wait so long
+is told at once, with the reason, instead of after half a minute of hope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from bridge.conversation.inputs import FailureReason
+from bridge.link.failures import OpenFailure
+
+Way = TypeVar("Way")
+"""What the gate leads to: in production a `Wire`."""
+
+
+@dataclass(order=True)
+class _Waiting(Generic[Way]):
+    ticket: int
+    deadline: float = field(compare=False)
+    turn: asyncio.Future[Way] = field(compare=False)
+
+
+class Gate(Generic[Way]):
+    """Shut at first. Whoever has entered holds the gate until `leave`."""
+
+    def __init__(self) -> None:
+        self._way: Way | None = None
+        self._taken = False
+        self._waiting: list[_Waiting[Way]] = []
+        self._tickets = itertools.count(1)
+        self._failure = _late()
+        self._not_before = 0.0
+
+    def ticket(self) -> int:
+        """Return a place in the order, good for any number of entries."""
+        return next(self._tickets)
+
+    async def enter(self, ticket: int, seconds: float) -> Way:
+        """Wait for the gate to be open and everybody with a lower ticket to be through.
+
+        Args:
+            ticket: the caller's place in the order.
+            seconds: how long the caller can wait.
+
+        Raises:
+            OpenFailure: it did not, or will not, open in time.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        if self._way is None and deadline < self._not_before:
+            raise self._why_not()
+        turn: asyncio.Future[Way] = loop.create_future()
+        heapq.heappush(self._waiting, _Waiting(ticket, deadline, turn))
+        self._next()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await turn
+        except TimeoutError:
+            self._withdraw(turn)
+            raise self._why_not() from None
+        except asyncio.CancelledError:
+            self._withdraw(turn)
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        self._taken = False
+        self._next()
+
+    def open(self, way: Way) -> None:
+        """Let those who wait go this way."""
+        self._way = way
+        self._failure = _late()
+        self._next()
+
+    def shut(self, way: Way) -> None:
+        """This way leads nowhere any more."""
+        if self._way is way:
+            self._way = None
+
+    def hold(self, failure: OpenFailure, seconds: float) -> None:
+        """Say that the gate will not open for `seconds`, and why."""
+        self._failure = failure
+        self._not_before = asyncio.get_running_loop().time() + seconds
+        self.refuse(failure, before=self._not_before)
+
+    def pause_left(self) -> float:
+        """Return the seconds that `hold` still has to run."""
+        return max(0.0, self._not_before - asyncio.get_running_loop().time())
+
+    def refuse(self, failure: OpenFailure, before: float | None = None) -> None:
+        """Send away everybody whose deadline lies before `before` (loop time); None: everybody."""
+        self._failure = failure
+        for waiting in self._waiting:
+            if (before is None or waiting.deadline < before) and not waiting.turn.done():
+                waiting.turn.set_exception(self._why_not())
+        self._keep_only(lambda waiting: not waiting.turn.done())
+
+    def _why_not(self) -> OpenFailure:
+        # A new one each time: an exception that several tasks raise mixes up their tracebacks.
+        failure = self._failure
+        return OpenFailure(failure.reason, str(failure), code=failure.code, pause=failure.pause)
+
+    def _withdraw(self, turn: asyncio.Future[Way]) -> None:
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            # The turn came in the very moment of giving up: pass it on.
+            self.leave()
+        else:
+            self._keep_only(lambda waiting: waiting.turn is not turn)
+
+    def _next(self) -> None:
+        while self._way is not None and not self._taken and self._waiting:
+            turn = heapq.heappop(self._waiting).turn
+            if not turn.done():
+                self._taken = True
+                turn.set_result(self._way)
+
+    def _keep_only(self, stays: Callable[[_Waiting[Way]], bool]) -> None:
+        self._waiting = [waiting for waiting in self._waiting if stays(waiting)]
+        heapq.heapify(self._waiting)
+
+
+def _late() -> OpenFailure:
+    return OpenFailure(FailureReason.UNREACHABLE, "the link did not open in time")

@@ -1,0 +1,84 @@
+"""One pool of HTTP connections to the WebChat server, and one kind of request: POST.
+
+It has no connection limit of its own (design: long-lived requests must never queue behind each
+other), keeps no cookies, follows no redirect, and reads only as much as an answer may have.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from bridge.link.failures import describe
+from bridge.link.settings import Timing
+from bridge.rooms.ports import Unavailable
+
+LONGEST_ANSWER = 256 * 1024
+"""Bytes of an HTTP answer that are read; the server's own answers have a few hundred."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, cut at LONGEST_ANSWER."""
+
+    status: int
+    body: bytes
+
+
+class Http:
+    """Usable while `running` is entered."""
+
+    def __init__(self, timing: Timing, tls: ssl.SSLContext | None) -> None:
+        self._timing = timing
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Hold the connections open."""
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+        async with aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
+            self._session = session
+            try:
+                yield
+            finally:
+                self._session = None
+
+    async def post(
+        self, url: str, data: object, headers: Mapping[str, str], *, total: float
+    ) -> Answer:
+        """Send one POST and read its answer within `total` seconds.
+
+        `data` is anything that aiohttp takes for a body.
+
+        Raises:
+            Unavailable: no HTTP answer came. Its text never holds the URL.
+        """
+        if self._session is None:
+            raise Unavailable("the links are not running")
+        timeout = aiohttp.ClientTimeout(
+            total=total, sock_connect=self._timing.handshake, sock_read=self._timing.reply
+        )
+        try:
+            async with self._session.post(
+                url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                return Answer(response.status, await _read(response.content))
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            # Without its cause: an aiohttp error may quote the URL, which carries the token.
+            raise Unavailable(describe(error)) from None
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_chunked(16 * 1024):
+        body += chunk
+        if len(body) >= LONGEST_ANSWER:
+            break
+    return bytes(body[:LONGEST_ANSWER])

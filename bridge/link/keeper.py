@@ -1,0 +1,231 @@
+"""Keeps one room's link up: the round OUT -> LOGIN -> LINKING -> UP, and back after every loss.
+
+Theory of operation. While somebody wants the link (`Demand`), `Keeper.run` keeps two tasks: one
+goes round the states, one step after the other, so a room never has two logins or two sockets at a
+time (protocol reference 4, rows 1-5 and 34-38); the other delivers pushes. The keeper opens the
+`Gate` for calls when the wire stands and shuts it when the wire is lost.
+
+A token that the server refuses (-15, 4xx, thrown out at once) costs one login at once. A fresh
+token that is refused as well is a failure like any other: whoever waits is told, and the keeper
+waits before it tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from bridge.conversation.inputs import FailureReason
+from bridge.link.backoff import Backoff
+from bridge.link.deliveries import Deliveries
+from bridge.link.demand import Demand
+from bridge.link.failures import OpenFailure, TokenRefused
+from bridge.link.gate import Gate
+from bridge.link.health import Health
+from bridge.link.ports import LinkMetrics, Token
+from bridge.link.settings import LinkSettings
+from bridge.link.tokens import Tokens
+from bridge.link.wire import Loss, Wire, dial
+from bridge.rooms.ports import Account, Clock, LinkEvents
+from bridge.webchat.codes import ResultCode
+from bridge.webchat.frames import Received
+from bridge.webchat.urls import Endpoints
+
+LONG_MISSING = 10
+"""After so many failures in a row a 404 at the handshake is taken for a dead token after all."""
+
+
+class LinkState(StrEnum):
+    """Where a link stands (protocol reference 4)."""
+
+    OUT = "out"
+    LOGIN = "login"
+    LINKING = "linking"
+    UP = "up"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What all links of one server share."""
+
+    settings: LinkSettings
+    endpoints: Endpoints
+    tokens: Tokens
+    events: LinkEvents
+    health: Health
+    metrics: LinkMetrics
+    clock: Clock
+    rng: random.Random
+    tls: ssl.SSLContext | None
+    dialling: asyncio.Semaphore
+    """Limits how many sockets are being opened at once."""
+    epoch: str
+    """Differs for every start of the process."""
+    unheard: Callable[[str], None]
+    """Told the kind of each frame that says nothing to us."""
+
+    def backoff(self) -> Backoff:
+        """Return a fresh backoff with the operator's times."""
+        timing = self.settings.timing
+        return Backoff(timing.backoff_first, timing.backoff_last, self.rng)
+
+
+class Keeper:
+    """Opens, guards and reopens the link of one room."""
+
+    def __init__(
+        self, account: Account, around: Surroundings, demand: Demand, gate: Gate[Wire]
+    ) -> None:
+        self.account = account
+        """May be replaced by a newer one at any time."""
+        self.state = LinkState.OUT
+        self._around = around
+        self._demand = demand
+        self._gate = gate
+        self._backoff = around.backoff()
+        self._deliveries = Deliveries(
+            account.room_id, around.epoch, around.events, around.clock, around.backoff()
+        )
+        self._token: Token | None = None
+        self._wire: Wire | None = None
+        self._strikes = 0
+        self._been_up = False
+
+    async def run(self) -> None:
+        """Keep the link up until nobody has wanted it for a while."""
+        async with asyncio.TaskGroup() as tasks:
+            delivering = tasks.create_task(self._deliveries.run(self._interrupt))
+            keeping = tasks.create_task(self._keep_up())
+            await self._demand.gone(self._around.settings.timing.release)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            await self._deliveries.settled()
+            delivering.cancel()
+
+    async def _keep_up(self) -> None:
+        while True:
+            await self._around.clock.sleep(self._gate.pause_left())
+            await self._deliveries.settled()
+            try:
+                wire = await self._open()
+                loss = await self._serve(wire)
+            except OpenFailure as failure:
+                self._failed(failure)
+            except TokenRefused as refusal:
+                await self._token_refused(str(refusal))
+            else:
+                await self._lost(loss)
+
+    async def _open(self) -> Wire:
+        try:
+            self.state = LinkState.LOGIN
+            self._token = await self._around.tokens.obtain(self.account, self._token)
+            self.state = LinkState.LINKING
+            return await self._dial(self._token)
+        finally:
+            self.state = LinkState.OUT
+
+    async def _dial(self, token: Token) -> Wire:
+        around = self._around
+        # Spread, so that links which came up together do not all ping in one wave.
+        ping_after = around.settings.timing.ping_after * (1 - 0.2 * around.rng.random())
+        try:
+            async with around.dialling:
+                return await dial(
+                    around.endpoints.socket(token.value),
+                    token,
+                    settings=around.settings,
+                    clock=around.clock,
+                    tls=around.tls,
+                    ping_after=ping_after,
+                    unheard=around.unheard,
+                )
+        except OpenFailure as failure:
+            around.health.missed()
+            if failure.code == 404 and self._backoff.failures >= LONG_MISSING:
+                raise TokenRefused("handshake: HTTP 404 for a long time") from failure
+            raise
+
+    async def _serve(self, wire: Wire) -> Loss:
+        async def push(received: Received) -> None:
+            await self._deliveries.push(received, wire)
+
+        self._wire = wire
+        try:
+            return await wire.serve(self._up, push)
+        finally:
+            self._wire = None
+            self._gate.shut(wire)
+            if self.state is LinkState.UP:
+                self._around.metrics.closed()
+            self.state = LinkState.OUT
+
+    def _up(self, wire: Wire) -> None:
+        again = self._been_up
+        self._been_up = True
+        self.state = LinkState.UP
+        self._around.health.reached()
+        self._around.metrics.opened(again=again)
+        _log(self.account).info("webchat link up", again=again)
+        if again or not self._demand.calling:
+            self._deliveries.restored()
+        self._gate.open(wire)
+
+    async def _interrupt(self) -> None:
+        if self._wire is not None:
+            await self._wire.close()
+
+    # --- what goes wrong ---------------------------------------------------------------------
+
+    def _failed(self, failure: OpenFailure) -> None:
+        self._around.metrics.open_failed()
+        pause = max(self._backoff.next(), failure.pause)
+        _log(self.account).info(
+            "webchat link not opened", why=str(failure), retry_in=round(pause, 1)
+        )
+        self._gate.hold(failure, pause)
+        if failure.reason is not FailureReason.UNREACHABLE:
+            # An operator must act first: no caller's patience helps.
+            self._gate.refuse(failure)
+
+    async def _token_refused(self, why: str) -> None:
+        """Rows 35, 8, 9 and 11: one new login at once; patience when that token fails too."""
+        self._strikes += 1
+        self._token = None
+        _log(self.account).info("webchat token refused", why=why, strikes=self._strikes)
+        await self._around.tokens.refuse(self.account.room_id)
+        if self._strikes > 1:
+            failure = refused_again()
+            self._gate.hold(failure, self._backoff.next())
+            self._gate.refuse(failure)
+
+    async def _lost(self, loss: Loss) -> None:
+        stable = loss.stood >= self._around.settings.timing.stable
+        if stable:
+            self._backoff.reset()
+        if stable or loss.proven:
+            self._strikes = 0
+        if loss.token_refused:
+            await self._token_refused("-15" if loss.code is None else f"close {loss.code}")
+            return
+        pause = self._backoff.next()
+        _log(self.account).info("webchat link lost", code=loss.code, retry_in=round(pause, 1))
+        self._gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
+
+
+def refused_again() -> OpenFailure:
+    """Return what a second -15 in a row means."""
+    return OpenFailure(
+        FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
+    )
+
+
+def _log(account: Account) -> structlog.stdlib.BoundLogger:
+    log: structlog.stdlib.BoundLogger = structlog.get_logger(room_id=account.room_id)
+    return log

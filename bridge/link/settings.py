@@ -1,0 +1,115 @@
+"""What an operator decides about one WebChat server, as the link wants to know it.
+
+Plain frozen values: the composition root makes them from the configuration. Passwords and the sign
+key never show in a repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class LoginType(StrEnum):
+    """How rooms log in (protocol reference 3.1)."""
+
+    PASSWORD = "password"  # noqa: S105 - the name of a kind of login (wire type 1)
+    REGISTER = "register"
+    VISITOR = "visitor"
+
+
+class UploadMode(StrEnum):
+    """How a file is put into the body of an upload (protocol reference 3.4)."""
+
+    RAW = "raw"
+    MULTIPART = "multipart"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class AccountRule:
+    """The login of the rooms that a key of `accounts` matches; `name` may be a template."""
+
+    name: str
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Every wait of the link, in seconds."""
+
+    connect: float = 30.0
+    """Longest wait of a call for its link to stand, login included."""
+    handshake: float = 10.0
+    """Longest opening of one socket."""
+    reply: float = 20.0
+    """Longest wait for the answer to a command, a login or an upload (row 17)."""
+    upload: float = 600.0
+    """Longest upload or download of one file."""
+    ping_after: float = 30.0
+    """Silence after which we ping (row 36)."""
+    ping_wait: float = 15.0
+    """Silence after a ping that ends the link."""
+    settle: float = 2.0
+    """A new link is tried by a ping before commands trust it; after so long it is trusted anyway.
+    Also how long other commands' replies are awaited once the server has refused the token."""
+    stable: float = 10.0
+    """A link that stood so long was no failure: the next loss starts the backoff anew."""
+    close: float = 2.0
+    """Longest closing handshake."""
+    release: float = 10.0
+    """A link that nobody wants any more stays up so long."""
+    backoff_first: float = 1.0
+    backoff_last: float = 60.0
+    refusal_first: float = 60.0
+    """After a refused login the account is left alone for so long: a retry loop gets the whole
+    bridge onto the server's blacklist (protocol reference 3.7)."""
+    refusal_last: float = 600.0
+    blacklist: float = 600.0
+    """Pause of all logins once the server seems to have blacklisted us."""
+    token_age: float = 23 * 3600.0
+    """A token older than this is renewed at the next (re)connect; the server's limit is 24 h."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSettings:
+    """One WebChat server.
+
+    `name` and `display_name` are templates over `{room_key}`, `{room_id}` and `{displayname}`.
+    """
+
+    base_url: str
+    enterprise_id: str = ""
+    login_type: LoginType = LoginType.REGISTER
+    name: str = "mx-{room_key}"
+    display_name: str = "{displayname}"
+    password: str = field(default="", repr=False)
+    accounts: Mapping[str, AccountRule] = field(default_factory=dict)
+    """For type password: room id, user id, or a glob over either."""
+    sign_key: str = field(default="", repr=False)
+    upload_mode: UploadMode = UploadMode.AUTO
+    login_count: int = 8
+    """At most so many logins …"""
+    login_seconds: float = 60.0
+    """… in any window of so many seconds."""
+    allowed_media_hosts: tuple[str, ...] = ()
+    """`host`, `host:port` or a CIDR, beside the origin of `base_url`."""
+    max_frame_bytes: int = 8000
+    """Longest frame that we write; the server closes the link over a longer one (trap T23)."""
+    max_incoming_bytes: int = 16 * 1024 * 1024
+    """Longest frame that we read: agents' pictures come as base64."""
+    reconnect_limit: int = 100
+    """Sockets that may be opening at the same time."""
+    timing: Timing = field(default_factory=Timing)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a template that names an unknown placeholder."""
+        for template in (self.name, self.display_name, *(r.name for r in self.accounts.values())):
+            try:
+                template.format(room_key="", room_id="", displayname="")
+            except (LookupError, ValueError, AttributeError) as error:
+                raise ValueError(
+                    f"the template {template!r} may only name {{room_key}}, {{room_id}} "
+                    "and {displayname}"
+                ) from error

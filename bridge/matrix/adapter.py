@@ -1,0 +1,161 @@
+"""MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from bridge.conversation.model import CustomerMedia
+from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.matrix import arrival, inbound, power, render
+from bridge.matrix.ghosts import Ghosts, Profiles
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.outgoing import Outgoing
+from bridge.matrix.transport import Json, Transport
+from bridge.matrix.users import OurUsers
+from bridge.media import OCTETS
+from bridge.rooms.inputs import Meaning
+from bridge.rooms.ports import Blob, Entry, NoticeText, Relayed
+from bridge.webchat.frames import Agent
+
+
+class MatrixAdapter:
+    """Implements `MatrixPort`, and what has to be done with the homeserver at start.
+
+    Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
+    `relay` and `welcome_agent` what a blob raises.
+
+    Args:
+        session: made by `transport.new_session`; the caller closes it.
+        address: the homeserver's base address.
+        as_token: a secret.
+        users: our users' names.
+        profiles: remembers what was written to their profiles.
+        displayname_template: the ghosts' names, with `{name}` for the agent's.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        address: str,
+        as_token: str,
+        users: OurUsers,
+        profiles: Profiles,
+        displayname_template: str = "{name}",
+    ) -> None:
+        self._users = users
+        self._template = displayname_template
+        self._transport = Transport(session, address, as_token, users)
+        self._homeserver = Homeserver(self._transport)
+        self._ghosts = Ghosts(self._homeserver, self._transport, profiles)
+        self._outgoing = Outgoing(self._homeserver, self._transport, self._ghosts)
+
+    # --- start --------------------------------------------------------------------------------
+
+    async def prepare(
+        self,
+        queues: Sequence[tuple[QueueId, str]],
+        *,
+        bot_name: str = "WebChat",
+        bot_avatar: str = "",
+    ) -> None:
+        """Make the bot and the queue users exist, named as configured, and check our token.
+
+        Idempotent; profiles are written only when they changed.
+
+        Args:
+            queues: id and display name of each configured queue.
+            bot_name: the bot's display name.
+            bot_avatar: the bot's picture, an mxc address; empty leaves it alone.
+
+        Raises:
+            Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
+                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`).
+            Unavailable: it does not answer.
+        """
+        # Asked every time, whatever the store remembers: nothing else works without the bot.
+        await self._homeserver.register(self._users.bot)
+        await self._homeserver.whoami()
+        await self._ghosts.ensure(self._users.bot, bot_name)
+        if bot_avatar:
+            await self._ghosts.wear(self._users.bot, bot_avatar)
+        for queue_id, name in queues:
+            await self._ghosts.ensure(self._users.queue_user(queue_id), name)
+
+    async def ping(self, appservice_id: str) -> None:
+        """Have the homeserver call us, to learn whether it can; it then delivers its backlog.
+
+        Raises:
+            Refused: it has no such application service (`M_FORBIDDEN`).
+            Unavailable: it does not answer, or cannot reach us.
+        """
+        await self._homeserver.ping(appservice_id)
+
+    async def vouch(self, user_id: str) -> bool:
+        """Answer the homeserver's question whether one of our users exists, and make it so."""
+        if not self._users.is_host(user_id):
+            return False
+        await self._ghosts.ensure(UserId(user_id), "")
+        return True
+
+    # --- MatrixPort ---------------------------------------------------------------------------
+
+    def is_ours(self, user_id: str) -> bool:
+        return self._users.is_ours(user_id)
+
+    def interpret(self, raw: Json) -> Meaning:
+        return inbound.interpret(raw, self._users)
+
+    async def enter(self, room_id: RoomId, host: UserId, inviter: UserId) -> Entry:
+        return await arrival.enter(self._homeserver, self._users, room_id, host, inviter)
+
+    async def leave(self, room_id: RoomId, who: UserId) -> None:
+        await self._ghosts.leave(room_id, who)
+
+    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
+        create = await self._homeserver.state(host, room_id, "m.room.create")
+        levels = await self._homeserver.state(host, room_id, "m.room.power_levels")
+        return power.level(user_id, create, levels)
+
+    async def say(
+        self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
+    ) -> EventId:
+        content = render.notice_content(notice, txn_id)
+        return await self._outgoing.send(room_id, sender, content, txn_id)
+
+    async def welcome_agent(
+        self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
+    ) -> UserId:
+        ghost = self.ghost_of(agent)
+        name = agent.name.strip()
+        await self._ghosts.ensure(
+            ghost,
+            # A frame that names an agent by id alone takes no name away.
+            self._template.replace("{name}", name) if name else "",
+            icon,
+            icon_source,
+            otherwise=self._template.replace("{name}", agent.id),
+        )
+        await self._ghosts.join(room_id, host, ghost)
+        return ghost
+
+    async def icon_known(self, agent: Agent, icon_source: str) -> bool:
+        return await self._ghosts.wears(self.ghost_of(agent), icon_source)
+
+    def ghost_of(self, agent: Agent) -> UserId:
+        return self._users.ghost(agent.id)
+
+    async def relay(
+        self, room_id: RoomId, host: UserId, agent: Agent, what: Relayed, txn_id: str
+    ) -> EventId:
+        ghost = await self.welcome_agent(room_id, host, agent, None, "")
+        return await self._outgoing.relay(room_id, host, ghost, what, txn_id)
+
+    @asynccontextmanager
+    async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
+        async with self._transport.download(media.mxc, limit) as found:
+            mime = media.mime if media.mime != OCTETS else found.mime
+            yield Blob(chunks=found.chunks, size=found.size, mime=mime, name=media.name)

@@ -1,0 +1,89 @@
+"""Coming into a room: join, see who and what is there, and find what was said before we came.
+
+Element makes the room, invites us and sends the first message in one go, before anyone has joined
+(reference matrix.md §11). The homeserver hands us events only from our joining on, so whatever a
+person said between the invitation and that moment is fetched here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bridge.ids import RoomId, UserId
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.inbound import CONTENT_EVENTS
+from bridge.matrix.transport import Json
+from bridge.matrix.users import OurUsers
+from bridge.rooms.ports import Entry
+
+MAX_EARLIER = 100
+"""Events to look at, from the room's end, for the invitation and what followed it."""
+
+
+async def enter(
+    homeserver: Homeserver, ours: OurUsers, room_id: RoomId, host: UserId, inviter: UserId
+) -> Entry:
+    """Join as `host` and look around. Doing it again changes nothing and finds the same.
+
+    Raises:
+        Unavailable, Refused: as the homeserver's calls.
+    """
+    await homeserver.join(host, room_id)
+    members = await homeserver.members(host, room_id)
+    encryption = await homeserver.state(host, room_id, "m.room.encryption")
+    earlier, said_direct = await _look_back(homeserver, ours, room_id, host)
+    present = [member for member in members if _content(member).get("membership") in _PRESENT]
+    return Entry(
+        earlier=tuple(earlier),
+        direct=said_direct or len(present) == 2,
+        encrypted=encryption is not None,
+        displayname=_displayname(present, inviter),
+    )
+
+
+_PRESENT = frozenset({"join", "invite"})
+
+
+async def _look_back(
+    homeserver: Homeserver, ours: OurUsers, room_id: RoomId, host: UserId
+) -> tuple[list[Json], bool]:
+    """What people said since `host` was invited, oldest first; was it said to be a direct chat?"""
+    found: list[Json] = []
+    seen = 0
+    before = ""
+    while seen < MAX_EARLIER:
+        events, before = await homeserver.latest(host, room_id, MAX_EARLIER - seen, before)
+        for event in events:
+            if _is_invitation(event, host):
+                # is_direct stands in the invitation only: the join has replaced it since.
+                return found[::-1], _content(event).get("is_direct") is True
+            sender = event.get("sender")
+            if event.get("type") in CONTENT_EVENTS and not ours.is_ours(str(sender)):
+                found.append(event | {"room_id": room_id})
+        seen += len(events)
+        if not before or not events:
+            break
+    return found[::-1], False
+
+
+def _is_invitation(event: Json, host: UserId) -> bool:
+    return (
+        event.get("type") == "m.room.member"
+        and event.get("state_key") == host
+        and _content(event).get("membership") == "invite"
+    )
+
+
+def _displayname(members: Sequence[Json], user: UserId) -> str:
+    """The user's name in the room; the localpart where there is none."""
+    for event in members:
+        name = _content(event).get("displayname")
+        if event.get("state_key") == user and isinstance(name, str) and name.strip():
+            return re.sub(r"\s+", " ", name).strip()
+    return user[1:].partition(":")[0]
+
+
+def _content(event: Json) -> Json:
+    content = event.get("content")
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,180 @@
+"""Our users on the homeserver: that they exist, what they are called, where they are.
+
+A user is registered, given its device and named once; what was written is kept in the store, and
+written again only when it changes. Memberships that we made are remembered, within bounds; a
+forgotten one costs two requests, a wrong one is noticed by the refusal that it brings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import msgspec
+import structlog
+
+from bridge.ids import RoomId, UserId
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.spool import spool
+from bridge.matrix.transport import Transport
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.rooms.store import GhostRow
+
+_MAX_ROWS = 2_000
+_MAX_MEMBERSHIPS = 50_000
+_MAX_DISPLAYNAME = 256
+"""Characters; Synapse refuses longer names."""
+
+
+class Profiles(Protocol):
+    """The part of the store that remembers what we wrote. `StorePort` is one."""
+
+    async def ghost(self, user_id: str) -> GhostRow | None: ...
+
+    async def save_ghost(self, ghost: GhostRow) -> None: ...
+
+
+class Ghosts:
+    """Keeps the homeserver's idea of our users up to date.
+
+    Every method raises `Unavailable` or `Refused`, and what the store raises.
+    """
+
+    def __init__(self, homeserver: Homeserver, transport: Transport, profiles: Profiles) -> None:
+        self._homeserver = homeserver
+        self._transport = transport
+        self._profiles = profiles
+        self._rows: OrderedDict[UserId, GhostRow] = OrderedDict()
+        self._joined: OrderedDict[tuple[RoomId, UserId], None] = OrderedDict()
+        # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
+        self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
+
+    async def ensure(
+        self,
+        user: UserId,
+        displayname: str,
+        icon: Blob | None = None,
+        icon_source: str = "",
+        *,
+        otherwise: str = "",
+    ) -> None:
+        """Make the user exist with this name and, if `icon` is given, this picture.
+
+        Args:
+            user: one of ours.
+            displayname: empty leaves the name alone.
+            icon: the picture's bytes, if they had to be fetched.
+            icon_source: where the picture comes from; the same source is not uploaded twice.
+            otherwise: the name of a user that has none so far.
+        """
+        async with self._lock(user):
+            row = await self._exist(user)
+            name = (displayname.strip() or row.displayname or otherwise)[:_MAX_DISPLAYNAME]
+            if name and name != row.displayname:
+                row = await self._set(row, "displayname", name, displayname=name)
+            if icon is not None and icon_source != row.avatar_source:
+                await self._set_icon(row, icon, icon_source)
+
+    async def wear(self, user: UserId, mxc: str) -> None:
+        """Give a user that exists a picture that the homeserver already has."""
+        async with self._lock(user):
+            row = await self._exist(user)
+            if row.avatar_mxc != mxc:
+                await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
+
+    async def wears(self, user: UserId, icon_source: str) -> bool:
+        """True if the user's picture is the one of that source."""
+        row = await self._row(user)
+        return row is not None and row.avatar_source == icon_source
+
+    async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
+        """Put the user into the room, invited by the host, unless we know it to be there."""
+        if (room_id, user) in self._joined:
+            self._joined.move_to_end((room_id, user))
+            return
+        try:
+            await self._homeserver.invite(host, room_id, user)
+        except Refused as refusal:
+            # Refused also if it is there already, or if the room is open to all: the join tells.
+            self._log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
+        await self._homeserver.join(user, room_id)
+        self._joined[room_id, user] = None
+        if len(self._joined) > _MAX_MEMBERSHIPS:
+            self._joined.popitem(last=False)
+
+    def forget(self, room_id: RoomId, user: UserId) -> None:
+        """The user may no longer be in the room."""
+        self._joined.pop((room_id, user), None)
+
+    async def leave(self, room_id: RoomId, user: UserId) -> None:
+        self.forget(room_id, user)
+        await self._homeserver.leave(user, room_id)
+
+    async def _exist(self, user: UserId) -> GhostRow:
+        row = await self._row(user)
+        if row is not None and row.device:
+            return row
+        await self._homeserver.register(user)
+        await self._homeserver.make_device(user)
+        known = row or GhostRow(user_id=user)
+        return await self._save(msgspec.structs.replace(known, device=True))
+
+    async def _set(self, row: GhostRow, key: str, value: str, **changes: str) -> GhostRow:
+        """Write one key of a profile and remember it.
+
+        A homeserver may keep profiles to itself; a name is no reason to keep an agent out.
+        """
+        try:
+            await self._homeserver.set_profile(UserId(row.user_id), key, value)
+        except Refused as refusal:
+            self._log.warning("profile not set", user=row.user_id, key=key, code=refusal.code)
+        return await self._save(msgspec.structs.replace(row, **changes))
+
+    async def _set_icon(self, row: GhostRow, icon: Blob, source: str) -> None:
+        """A picture is an ornament: whatever is wrong with it never keeps an agent out."""
+        mxc = row.avatar_mxc
+        try:
+            async with spool(icon, "icon") as file:
+                if file.dimensions is not None:
+                    mxc = await self._transport.upload(
+                        file.chunks(), file.size, file.mime, file.name, UserId(row.user_id)
+                    )
+        except Unavailable:
+            self._log.warning("icon not carried, to be tried again", user=row.user_id)
+            return
+        except (Refused, TooBig) as error:
+            self._log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
+        # A picture that cannot be used is remembered too, or it would be fetched for ever.
+        if mxc == row.avatar_mxc:
+            await self._save(msgspec.structs.replace(row, avatar_source=source))
+        else:
+            await self._set(row, "avatar_url", mxc, avatar_mxc=mxc, avatar_source=source)
+
+    async def _row(self, user: UserId) -> GhostRow | None:
+        row = self._rows.get(user)
+        if row is not None:
+            self._rows.move_to_end(user)
+            return row
+        row = await self._profiles.ghost(user)
+        if row is not None:
+            self._remember(row)
+        return row
+
+    async def _save(self, row: GhostRow) -> GhostRow:
+        await self._profiles.save_ghost(row)
+        self._remember(row)
+        return row
+
+    def _remember(self, row: GhostRow) -> None:
+        self._rows[UserId(row.user_id)] = row
+        if len(self._rows) > _MAX_ROWS:
+            self._rows.popitem(last=False)
+
+    def _lock(self, user: UserId) -> asyncio.Lock:
+        lock = self._locks.get(user)
+        if lock is None:
+            lock = self._locks[user] = asyncio.Lock()
+        return lock

@@ -1,0 +1,145 @@
+"""The calls of the client-server API that we make, each a few lines on `Transport`.
+
+Every method raises `Unavailable` or `Refused` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.transport import DEVICE, Json, Transport
+from bridge.rooms.ports import Refused, Unavailable
+
+_CLIENT = "_matrix/client/v3"
+_JOIN_TIMEOUT = 120.0
+"""Seconds. A homeserver that joins a room elsewhere asks many others."""
+
+
+class Homeserver:
+    """Thin calls; who acts is always the first argument."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def whoami(self) -> UserId:
+        """The user whom our token stands for. Refused: the homeserver does not know the token."""
+        reply = await self._transport.request("GET", f"{_CLIENT}/account/whoami", device=False)
+        return UserId(str(reply.get("user_id", "")))
+
+    async def ping(self, appservice_id: str) -> None:
+        """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
+        path = f"_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping"
+        await self._transport.request("POST", path, {}, device=False)
+
+    async def register(self, user: UserId) -> None:
+        """Make one of our users exist."""
+        localpart = user[1:].partition(":")[0]
+        content: Json = {
+            "type": "m.login.application_service",
+            "username": localpart,
+            "inhibit_login": True,
+        }
+        try:
+            await self._transport.request(
+                "POST", f"{_CLIENT}/register", content, query={"kind": "user"}, device=False
+            )
+        except Refused as error:
+            if error.code != "M_USER_IN_USE":
+                raise
+
+    async def make_device(self, user: UserId) -> None:
+        """Give the user its device (MSC4190), without keys."""
+        await self._transport.request(
+            "PUT",
+            f"{_CLIENT}/devices/{DEVICE}",
+            {"display_name": "WebChat"},
+            user=user,
+            device=False,
+        )
+
+    async def set_profile(self, user: UserId, key: str, value: str) -> None:
+        """Write `displayname` or `avatar_url`."""
+        path = f"{_CLIENT}/profile/{quote(user, safe='')}/{key}"
+        await self._transport.request("PUT", path, {key: value}, user=user)
+
+    async def profile(self, user: UserId) -> Json:
+        return await self._transport.request("GET", f"{_CLIENT}/profile/{quote(user, safe='')}")
+
+    async def join(self, user: UserId, room_id: RoomId) -> None:
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/join"
+        await self._transport.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
+
+    async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/invite"
+        await self._transport.request("POST", path, {"user_id": whom}, user=user)
+
+    async def leave(self, user: UserId, room_id: RoomId) -> None:
+        """Leave the room, or refuse an invitation to it. Not being in it is success."""
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/leave"
+        try:
+            await self._transport.request("POST", path, {}, user=user)
+        except Refused as error:
+            if error.code not in {"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"}:
+                raise
+
+    async def send(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
+    ) -> EventId:
+        """Send a message event; the same user, room and transaction id give the same event."""
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{quote(kind, safe='')}"
+            f"/{quote(txn_id, safe='')}"
+        )
+        reply = await self._transport.request("PUT", path, content, user=user)
+        event_id = reply.get("event_id")
+        if not isinstance(event_id, str):
+            raise Unavailable("send answered without an event id")
+        return EventId(event_id)
+
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        """A whole state event, or None if the room has none of that kind."""
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
+            f"/{quote(key, safe='')}"
+        )
+        try:
+            return await self._transport.request("GET", path, user=user, query={"format": "event"})
+        except Refused as error:
+            if error.code == "M_NOT_FOUND":
+                return None
+            raise
+
+    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
+        """The member events of everybody who has not left."""
+        reply = await self._transport.request(
+            "GET",
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/members",
+            user=user,
+            query={"not_membership": "leave"},
+        )
+        return _events(reply)
+
+    async def latest(
+        self, user: UserId, room_id: RoomId, limit: int, before: str = ""
+    ) -> tuple[Sequence[Json], str]:
+        """The latest events, newest first, and where to go on from ("" at the room's start)."""
+        query = {"dir": "b", "limit": str(limit)}
+        if before:
+            query["from"] = before
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/messages"
+        reply = await self._transport.request("GET", path, user=user, query=query)
+        end = reply.get("end")
+        return _events(reply), end if isinstance(end, str) else ""
+
+    async def upload_limit(self) -> int | None:
+        """Bytes of the largest file that the homeserver takes, if it says so."""
+        reply = await self._transport.request("GET", "_matrix/client/v1/media/config")
+        limit = reply.get("m.upload.size")
+        return limit if isinstance(limit, int) else None
+
+
+def _events(reply: Json) -> list[Json]:
+    chunk = reply.get("chunk")
+    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []

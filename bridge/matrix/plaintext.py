@@ -1,0 +1,209 @@
+"""HTML to plain text that a person would have typed: lists, quotes, links, code, tables.
+
+Used both ways: for customers' formatted bodies, and for the plain twin of an agent's fragment.
+Everything is capped, since the HTML is a stranger's: what is too big, too deep or too dense is not
+converted at all (None), and the caller falls back to the text that it has anyway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+MAX_LENGTH = 200_000
+"""Characters. A customer's event cannot exceed 64 KiB; an agent's text may be longer."""
+MAX_TAGS = 4_000
+MAX_DEPTH = 60
+
+_SPACE = re.compile(r"[ \t\r\n\f]+")
+_PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table"})
+_BLOCKS = frozenset(
+    {"address", "article", "caption", "dd", "details", "div", "dl", "dt", "figure", "footer"}
+    | {"form", "header", "main", "section", "summary", "tbody", "tfoot", "thead"}
+)
+_SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
+_LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
+
+
+class _TooDeep(Exception):
+    """Nested further than any honest text."""
+
+
+def html_to_text(html: str) -> str | None:
+    r"""Return the text of an HTML fragment, or None if it is too big, too deep or too dense.
+
+    Lines are joined by `\n`; the result has no space at its ends and may be empty.
+    """
+    body = parse(html)
+    if body is None:
+        return None
+    writer = _Writer(0)
+    try:
+        writer.children(body)
+    except _TooDeep:
+        return None
+    return "\n".join(writer.finish())
+
+
+def parse(html: str) -> LexborNode | None:
+    """Parse a fragment and return its `body`, or None if it breaks the limits."""
+    if len(html) > MAX_LENGTH or html.count("<") > MAX_TAGS:
+        return None
+    # A lone surrogate cannot be encoded, and the parser takes UTF-8.
+    clean = html.encode("utf-8", "replace").decode("utf-8")
+    return LexborHTMLParser(clean).body
+
+
+class _Writer:
+    """Lines under construction. Quotes, list items and links get writers of their own."""
+
+    def __init__(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise _TooDeep
+        self._depth = depth
+        self._lines: list[str] = []
+        self._current: list[str] = []
+
+    def finish(self) -> list[str]:
+        """The lines, without empty ones at either end."""
+        self._end_line()
+        lines = self._lines
+        start = 0
+        while start < len(lines) and not lines[start].strip():
+            start += 1
+        end = len(lines)
+        while end > start and not lines[end - 1].strip():
+            end -= 1
+        return lines[start:end]
+
+    def children(self, node: LexborNode) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _TooDeep
+        child = node.first_child
+        while child is not None:
+            self._visit(child)
+            child = child.next
+        self._depth -= 1
+
+    def _visit(self, node: LexborNode) -> None:
+        tag = node.tag or ""
+        if tag == "-text":
+            self._current.append(_SPACE.sub(" ", node.text_content or ""))
+        elif tag.startswith("-") or tag in _SKIPPED:
+            return
+        elif tag in _BLOCKS:
+            self._end_line()
+            self.children(node)
+            self._end_line()
+        elif tag in _PARAGRAPHS:
+            self._gap()
+            self.children(node)
+            self._gap()
+        elif tag in {"ul", "ol"}:
+            self._list(node)
+        elif tag == "blockquote":
+            self._gap()
+            self._append(f"> {line}".rstrip() for line in self._inside(node))
+            self._gap()
+        elif tag == "pre":
+            self._end_line()
+            self._append(node.text().rstrip("\n").split("\n"))
+        elif tag == "tr":
+            self._end_line()
+            self._append([self._row(node)])
+        else:
+            self._inline(tag, node)
+
+    def _inline(self, tag: str, node: LexborNode) -> None:
+        match tag:
+            case "br":
+                self._end_line(keep_empty=True)
+            case "hr":
+                self._end_line()
+                self._append(["---"])
+            case "a":
+                self._link(node)
+            case "img":
+                attributes = node.attributes
+                self._current.append(attributes.get("alt") or attributes.get("title") or "")
+            case "code":
+                self._current.append(f"`{node.text()}`")
+            case "del" | "s" | "strike":
+                self._current.append("~~")
+                self.children(node)
+                self._current.append("~~")
+            case _:
+                self.children(node)
+
+    def _link(self, node: LexborNode) -> None:
+        text = " ".join(self._inside(node)).strip()
+        href = (node.attributes.get("href") or "").strip()
+        if not href.lower().startswith(_LINKS) or href.startswith("https://matrix.to/#/"):
+            # A mention is a link to matrix.to; the name is what the customer saw.
+            self._current.append(text)
+        elif not text or text in {href, href.removeprefix("mailto:")}:
+            self._current.append(text or href)
+        else:
+            self._current.append(f"{text} ({href})")
+
+    def _list(self, node: LexborNode) -> None:
+        self._end_line()
+        start = node.attributes.get("start") or "1"
+        number = int(start) if start.isascii() and start.isdigit() and len(start) < 7 else 1
+        child = node.first_child
+        while child is not None:
+            if child.tag == "li":
+                marker = f"{number}. " if node.tag == "ol" else "- "
+                number += 1
+                pad = " " * len(marker)
+                lines = self._inside(child) or [""]
+                self._append(
+                    ((pad if at else marker) + line).rstrip() for at, line in enumerate(lines)
+                )
+            elif child.tag in {"ul", "ol"}:
+                self._append(f"  {line}" for line in self._within(child))
+            else:
+                self._visit(child)
+            child = child.next
+        self._end_line()
+
+    def _row(self, node: LexborNode) -> str:
+        cells: list[str] = []
+        child = node.first_child
+        while child is not None:
+            if child.tag in {"td", "th"}:
+                cells.append(" ".join(self._inside(child)))
+            child = child.next
+        return " | ".join(cells)
+
+    def _inside(self, node: LexborNode) -> list[str]:
+        """The lines of a node's children, as if they stood alone."""
+        writer = _Writer(self._depth + 1)
+        writer.children(node)
+        return writer.finish()
+
+    def _within(self, node: LexborNode) -> list[str]:
+        """The lines of the node itself, as if it stood alone."""
+        writer = _Writer(self._depth + 1)
+        writer._visit(node)
+        return writer.finish()
+
+    def _append(self, lines: Iterable[str]) -> None:
+        """Add finished lines below whatever was being written."""
+        self._end_line()
+        self._lines.extend(lines)
+
+    def _gap(self) -> None:
+        """An empty line, unless there is one or nothing precedes it."""
+        self._end_line()
+        if self._lines and self._lines[-1]:
+            self._lines.append("")
+
+    def _end_line(self, *, keep_empty: bool = False) -> None:
+        line = _SPACE.sub(" ", "".join(self._current)).strip(" ")
+        self._current.clear()
+        if line or keep_empty:
+            self._lines.append(line)

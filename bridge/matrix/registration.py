@@ -1,0 +1,128 @@
+"""The registration file: what the homeserver must know to let us in.
+
+Three choices that were measured (reference matrix.md §2, §3.1, and our integration test):
+
+- `sender_localpart` is a random name, not the bot's: Synapse answers /sync of the sender user with
+  500, and the bot will need /sync for encryption. The bot is listed among the namespaces instead.
+- The namespaces of the bot and of the queue users are not exclusive. Synapse leaves every user of
+  an exclusive namespace out of its user directory, and customers must find these. The bridge makes
+  the users when it starts, after which nobody else can take the names. Ghosts are exclusive.
+- Both keys that ask for ephemeral events are written, since one Synapse release broke the older.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from bridge.matrix.users import OurUsers
+
+
+class RegistrationError(Exception):
+    """The registration file cannot be read or written; the message says why."""
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    regex: str
+    exclusive: bool = True
+
+
+class Namespaces(msgspec.Struct, frozen=True):
+    users: tuple[Namespace, ...] = ()
+    aliases: tuple[Namespace, ...] = ()
+    rooms: tuple[Namespace, ...] = ()
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """The file's content (Matrix application service API, "Registration"). Tokens are secrets."""
+
+    id: str
+    url: str
+    as_token: str
+    hs_token: str
+    sender_localpart: str
+    namespaces: Namespaces
+    rate_limited: bool = False
+    receive_ephemeral: bool = True
+    push_ephemeral: bool = msgspec.field(default=True, name="de.sorunome.msc2409.push_ephemeral")
+    device_management: bool = msgspec.field(default=True, name="io.element.msc4190")
+
+    def __repr__(self) -> str:
+        """Without the tokens: a stray log line must not hold them."""
+        return f"Registration(id={self.id!r}, url={self.url!r})"
+
+
+def make_registration(
+    *,
+    appservice_id: str,
+    url: str,
+    users: OurUsers,
+    as_token: str = "",
+    hs_token: str = "",
+) -> Registration:
+    """Compose a registration; tokens that are not given are drawn at random.
+
+    Args:
+        appservice_id: the id by which the homeserver keeps us apart from its other services.
+        url: where the homeserver reaches us.
+        users: gives the namespaces.
+        as_token: what we show to the homeserver.
+        hs_token: what the homeserver shows to us.
+    """
+    return Registration(
+        id=appservice_id,
+        url=url,
+        as_token=as_token or secrets.token_hex(32),
+        hs_token=hs_token or secrets.token_hex(32),
+        sender_localpart=f"webchat-sender-{secrets.token_hex(8)}",
+        namespaces=Namespaces(
+            users=(
+                Namespace(users.ghost_regex(), exclusive=True),
+                Namespace(users.queue_regex(), exclusive=False),
+                Namespace(users.bot_regex(), exclusive=False),
+            )
+        ),
+    )
+
+
+def save_registration(registration: Registration, path: Path) -> None:
+    """Write the file, readable by its owner only, whole or not at all.
+
+    Raises:
+        RegistrationError: the folder cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.unlink(missing_ok=True)
+        # The mode is given at creation: there is no moment in which others can read the tokens.
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            YAML(typ="safe", pure=True).dump(msgspec.to_builtins(registration), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise RegistrationError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_registration(path: Path) -> Registration:
+    """Read a registration file; keys that we do not know are left alone.
+
+    Raises:
+        RegistrationError: the file is missing, is no YAML, or lacks a key.
+    """
+    try:
+        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return msgspec.convert(data, Registration)
+    except OSError as error:
+        raise RegistrationError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, YAMLError) as error:
+        raise RegistrationError(f"{path} is not YAML") from error
+    except msgspec.ValidationError as error:
+        # The message names the key and the type that is wanted, never the value.
+        raise RegistrationError(f"{path}: {error}") from error

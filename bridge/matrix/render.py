@@ -1,0 +1,185 @@
+"""Our sentences and the agents' messages, as contents of Matrix events. Pure.
+
+Every content carries our marker (`MARKER`), by which an event of ours is known again, and an
+`m.mentions` that names nobody, so that nothing pings by accident (Matrix specification, "User and
+room mentions"). An agent's text is an HTML fragment written elsewhere: it is sanitised here, and
+nothing in it may load from afar.
+"""
+
+from __future__ import annotations
+
+import html as html_text
+
+import msgspec
+import nh3
+from selectolax.lexbor import LexborNode
+
+from bridge.matrix.plaintext import html_to_text, parse
+from bridge.rooms.ports import NoticeText
+from bridge.webchat import emoji
+from bridge.webchat.frames import AgentLocation
+
+Content = dict[str, object]
+
+MARKER = "org.matrix_webchat.origin"
+"""Key in every content of ours: `{"txn": ...}`."""
+
+MAX_BODY = 24_000
+"""Bytes of UTF-8 of one body. An event may have 65,536 in all, where JSON can double a body."""
+
+_TAGS = frozenset(
+    {"a", "b", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6"}
+    | {"hr", "i", "li", "ol", "p", "pre", "s", "strong", "sub", "sup", "table", "tbody", "td"}
+    | {"th", "thead", "tr", "u", "ul"}
+)
+_LAYOUT = frozenset({"br", "div", "p"})
+"""Tags that the plain text says as well: alone they are not worth a formatted body."""
+_SCHEMES = frozenset({"http", "https", "mailto"})
+_NOTHING = "…"
+"""What stands for a text of which nothing is left: a body is never empty."""
+
+
+def notice_content(notice: NoticeText, txn: str) -> Content:
+    """A sentence of ours: m.notice, or m.text where it is worth a ping."""
+    kind = "m.text" if notice.ping else "m.notice"
+    text = _sane(notice.text).strip() or _NOTHING
+    content: Content = {"msgtype": kind, "body": text, "m.mentions": {}, MARKER: {"txn": txn}}
+    if notice.edits is not None:
+        content["m.new_content"] = {"msgtype": kind, "body": text, "m.mentions": {}}
+        content["body"] = f"* {text}"
+        content["m.relates_to"] = {"rel_type": "m.replace", "event_id": notice.edits}
+    elif notice.reply_to is not None:
+        content["m.relates_to"] = {"m.in_reply_to": {"event_id": notice.reply_to}}
+    return content
+
+
+def text_contents(fragment: str, txn: str) -> list[Content]:
+    """An agent's text, in as many messages as it needs (almost always one)."""
+    body, formatted = clean(fragment)
+    parts = _split(body)
+    contents = [_text(part, txn) for part in parts]
+    if len(parts) == 1 and formatted and len(formatted.encode()) <= MAX_BODY:
+        contents[0] |= {"format": "org.matrix.custom.html", "formatted_body": formatted}
+    return contents
+
+
+def location_content(location: AgentLocation, txn: str) -> Content:
+    """A place, as text.
+
+    No geo: address is given, since the coordinates are of the map's own datum and a geo: address
+    promises WGS-84.
+    """
+    where = f"({location.latitude:.6f}, {location.longitude:.6f})"
+    return _text(" ".join(filter(None, ("📍", _sane(location.poi).strip(), where))), txn)
+
+
+class MediaFacts(msgspec.Struct, frozen=True):
+    """What is known of a file once it has been read and uploaded."""
+
+    kind: str
+    """`image`, `file`, `voice` or `video`, as the agent's side named it."""
+    name: str
+    mxc: str
+    mime: str
+    size: int
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+
+
+def media_content(facts: MediaFacts, txn: str) -> Content:
+    """A file of an agent, shown as what its bytes are rather than as what it was called."""
+    info: Content = {"mimetype": facts.mime, "size": facts.size}
+    if facts.mime.startswith("image/") and facts.width is not None and facts.height is not None:
+        msgtype = "m.image"
+        info |= {"w": facts.width, "h": facts.height}
+    elif facts.kind == "voice" or facts.mime.startswith("audio/"):
+        msgtype = "m.audio"
+    elif facts.mime.startswith("video/"):
+        msgtype = "m.video"
+    else:
+        msgtype = "m.file"
+    if facts.seconds is not None and msgtype in {"m.audio", "m.video"}:
+        info["duration"] = max(0, round(facts.seconds * 1000))
+    return {
+        "msgtype": msgtype,
+        "body": facts.name,
+        "filename": facts.name,
+        "url": facts.mxc,
+        "info": info,
+        "m.mentions": {},
+        MARKER: {"txn": txn},
+    }
+
+
+def clean(fragment: str) -> tuple[str, str]:
+    """Return the plain text of an agent's fragment, and safe HTML if that says more, else "".
+
+    A text without any element is plain text: its line breaks are meant, and a `<` in it is one.
+    """
+    decoded = emoji.decode(_sane(fragment))
+    root = parse(decoded)
+    if root is None:
+        # Too big or too dense to convert: what was written is still shown, as it was written.
+        return html_text.unescape(decoded).strip() or _NOTHING, ""
+    tags = {node.tag for node in root.css("*") if node is not root}
+    if not tags:
+        return html_text.unescape(decoded).strip() or _NOTHING, ""
+    for image in root.css("img"):
+        _replace_image(image)
+    inner = (root.html or "").removeprefix("<body>").removesuffix("</body>")
+    if not tags & {"br", "p", "div", "li", "pre", "table"}:
+        # Typed with the return key and only decorated with tags: keep the lines.
+        inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
+    safe = nh3.clean(
+        inner,
+        tags=set(_TAGS),
+        attributes={"a": {"href"}, "ol": {"start"}},
+        url_schemes=set(_SCHEMES),
+        url_relative="deny",
+        link_rel=None,
+    ).strip()
+    body = html_to_text(safe)
+    if body is None:
+        return html_text.unescape(decoded).strip() or _NOTHING, ""
+    kept = {tag for tag in tags & _TAGS if f"<{tag}" in safe}
+    return body or _NOTHING, safe if body and kept - _LAYOUT else ""
+
+
+def _replace_image(image: LexborNode) -> None:
+    """Put a character, a link or the alternative text in a picture's place.
+
+    An emoji of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
+    """
+    attributes = image.attributes
+    for name in (attributes.get("class") or "").split():
+        index = name.removeprefix("qqemoji")
+        if name.startswith("qqemoji") and index.isascii() and index.isdigit() and len(index) < 5:
+            image.replace_with(emoji.qqemoji(int(index)) or attributes.get("alt") or "□")
+            return
+    source = (attributes.get("src") or "").strip()
+    alternative = (attributes.get("alt") or attributes.get("title") or "").strip()
+    shown = [alternative, source if source.startswith(("http://", "https://")) else ""]
+    image.replace_with(" ".join(filter(None, shown)) or "🖼")
+
+
+def _text(body: str, txn: str) -> Content:
+    return {"msgtype": "m.text", "body": body, "m.mentions": {}, MARKER: {"txn": txn}}
+
+
+def _sane(text: str) -> str:
+    """Without what no homeserver stores: lone surrogates and NUL."""
+    return text.encode().decode("utf-8").replace("\x00", "")
+
+
+def _split(text: str) -> list[str]:
+    """Cut a text into pieces of at most `MAX_BODY` bytes, at line ends or spaces if there are."""
+    parts: list[str] = []
+    while len(text.encode()) > MAX_BODY:
+        window = text.encode()[:MAX_BODY].decode("utf-8", "ignore")
+        cut = max(window.rfind("\n"), window.rfind(" "))
+        if cut < len(window) // 2:
+            cut = len(window)
+        parts.append(text[:cut].rstrip())
+        text = text[cut:].lstrip()
+    return [*parts, text] if text or not parts else parts

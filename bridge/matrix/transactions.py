@@ -1,0 +1,230 @@
+"""The appservice endpoint: what the homeserver calls (Matrix application service API, r0 and v1).
+
+The one rule: 200 is answered only after every event of the transaction is stored. When the store is
+down the answer is 503, and the homeserver keeps the transaction and everything after it.
+
+Events are told apart by their own ids, never by the transaction's: Synapse starts to count those
+anew, and delivers one event in several transactions (reference matrix.md §1.2). So the transaction
+id in the path is not even looked at.
+
+Echoes of our own users are dropped here, before anything else is done with them: they are as many
+as the messages that we send. Each event is decoded by itself, so that one that cannot be read does
+not hold back the others.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from bridge.ids import EventId, RoomId
+from bridge.rooms.ports import Refused, Unavailable
+
+RawEvent = dict[str, object]
+Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]
+Vouch = Callable[[str], Awaitable[bool]]
+
+_MAX_NESTING = 100
+"""Brackets of an event that are taken without a closer look; honest events have a few dozen."""
+
+
+class IntakeUnavailable(Exception):
+    """Events could not be stored: the homeserver must keep them."""
+
+
+class _Transaction(msgspec.Struct):
+    """`ephemeral`, `to_device` and their unstable twins are not asked for yet."""
+
+    events: list[msgspec.Raw] = []
+
+
+class _Gist(msgspec.Struct, omit_defaults=True):
+    """What is read first of each event; the rest is skipped, not decoded."""
+
+    event_id: str
+    room_id: str
+    type: str
+    sender: str
+    state_key: str | None = None
+    origin_server_ts: int | None = None
+
+
+class Endpoint:
+    """The handlers of the homeserver's calls.
+
+    Args:
+        hs_token: what the homeserver shows us; a secret.
+        is_ours: tells our own users.
+        accept: stores events; returns when they are durable, raises IntakeUnavailable.
+        vouch: makes one of our users exist, and says whether it is one.
+        max_body: bytes of the longest body that is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        hs_token: str,
+        is_ours: Callable[[str], bool],
+        accept: Accept,
+        vouch: Vouch,
+        max_body: int,
+    ) -> None:
+        self._token = hs_token.encode()
+        self._is_ours = is_ours
+        self._accept = accept
+        self._vouch = vouch
+        self._max_body = max_body
+        self._decoder = msgspec.json.Decoder(_Transaction)
+        self._gist = msgspec.json.Decoder(_Gist)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.endpoint")
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes to add to a web application, present and legacy paths."""
+        made: list[web.RouteDef] = []
+        for prefix in ("/_matrix/app/v1", ""):
+            made += [
+                web.put(f"{prefix}/transactions/{{txn}}", self._transaction),
+                web.get(f"{prefix}/users/{{user}}", self._user, allow_head=False),
+                web.get(f"{prefix}/rooms/{{alias}}", self._unknown, allow_head=False),
+            ]
+        thirdparty = "/{any:.*}"
+        return [
+            *made,
+            web.post("/_matrix/app/v1/ping", self._ping),
+            web.get(f"/_matrix/app/v1/thirdparty{thirdparty}", self._unknown, allow_head=False),
+            web.get(f"/_matrix/app/unstable/thirdparty{thirdparty}", self._unknown),
+        ]
+
+    async def _transaction(self, request: web.Request) -> web.Response:
+        self._authorise(request)
+        body = await self._read(request)
+        try:
+            transaction = self._decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._log.error("transaction is not readable", size=len(body), error=str(error))
+            raise _refusal(
+                web.HTTPBadRequest, "M_BAD_JSON", 'The body must be a JSON object with "events".'
+            ) from error
+        events = [read for raw in transaction.events if (read := self._event(raw)) is not None]
+        if events:
+            try:
+                await self._accept(events)
+            except IntakeUnavailable as error:
+                self._log.warning("transaction not stored", events=len(events))
+                raise _refusal(
+                    web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
+                ) from error
+        return web.json_response({})
+
+    def _event(self, raw: msgspec.Raw) -> tuple[RoomId, EventId, RawEvent] | None:
+        """Read one event, or None if it is an echo, or no event."""
+        try:
+            gist = self._gist.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._log.warning("event without identity skipped", error=str(error))
+            return None
+        if self._is_echo(gist):
+            return None
+        room_id, event_id = RoomId(gist.room_id), EventId(gist.event_id)
+        text = bytes(raw)
+        try:
+            event = _decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            # Its sender must still learn that it cannot be carried: keep it, without content.
+            self._log.warning(
+                "event's content dropped", event_id=event_id, error=type(error).__name__
+            )
+            event = {**msgspec.to_builtins(gist), "content": {}}
+        return room_id, event_id, event
+
+    def _is_echo(self, gist: _Gist) -> bool:
+        """True for what our own users did, unless they did it to somebody else's membership."""
+        if not self._is_ours(gist.sender):
+            return False
+        return (
+            gist.type != "m.room.member" or gist.state_key is None or self._is_ours(gist.state_key)
+        )
+
+    async def _user(self, request: web.Request) -> web.Response:
+        self._authorise(request)
+        try:
+            if await self._vouch(request.match_info["user"]):
+                return web.json_response({})
+        except (Unavailable, Refused) as error:
+            raise _refusal(
+                web.HTTPServiceUnavailable, "M_UNKNOWN", "The user could not be made."
+            ) from error
+        raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "No user of ours.")
+
+    async def _unknown(self, request: web.Request) -> web.Response:
+        self._authorise(request)
+        raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "We have no such thing.")
+
+    async def _ping(self, request: web.Request) -> web.Response:
+        self._authorise(request)
+        await self._read(request)
+        return web.json_response({})
+
+    def _authorise(self, request: web.Request) -> None:
+        """Check the token in constant time; the query parameter is how older servers send it."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            token = request.query.get("access_token", "")
+        if not token:
+            raise _refusal(web.HTTPUnauthorized, "M_UNAUTHORIZED", "The hs_token is missing.")
+        if not hmac.compare_digest(token.strip().encode("utf-8", "surrogateescape"), self._token):
+            self._log.warning("call with a wrong hs_token", remote=request.remote)
+            raise _refusal(web.HTTPForbidden, "M_FORBIDDEN", "The hs_token is wrong.")
+
+    async def _read(self, request: web.Request) -> bytes:
+        """Read the body within our own limit, whatever the application's is."""
+        parts: list[bytes] = []
+        size = request.content_length or 0
+        if size <= self._max_body:
+            size = 0
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                if size > self._max_body:
+                    break
+                parts.append(chunk)
+        if size > self._max_body:
+            # The homeserver will offer the same transaction for ever: an operator must act.
+            self._log.error("body exceeds appservice.max_body_size", limit=self._max_body)
+            message = f"The body is longer than {self._max_body} bytes."
+            response = {"errcode": "M_TOO_LARGE", "error": message}
+            raise web.HTTPRequestEntityTooLarge(
+                max_size=self._max_body,
+                actual_size=size,
+                text=msgspec.json.encode(response).decode(),
+                content_type="application/json",
+            )
+        return b"".join(parts)
+
+
+def _refusal(kind: type[web.HTTPError], errcode: str, message: str) -> web.HTTPError:
+    text = msgspec.json.encode({"errcode": errcode, "error": message}).decode()
+    return kind(text=text, content_type="application/json")
+
+
+def _decode(text: bytes) -> RawEvent:
+    """Decode one event; RecursionError also for what would be too deep for those who come later."""
+    if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _depth(text) > _MAX_NESTING:
+        raise RecursionError
+    event: RawEvent = msgspec.json.decode(text, type=dict)
+    return event
+
+
+def _depth(text: bytes) -> int:
+    """How deep brackets nest, strings included: never less than the true depth, and rarely more."""
+    deepest = depth = 0
+    for byte in text:
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest

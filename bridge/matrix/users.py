@@ -1,0 +1,127 @@
+"""Which Matrix users are ours, and what each of them stands for.
+
+Three kinds: the bot, one user per queue (`webchat_queue_<id>`), and one ghost per agent. An agent
+id is an opaque text, so it is escaped as the Matrix specification's appendix "Mapping from other
+character sets" says: UTF-8; `_` becomes `__`; an upper-case letter becomes `_` and its lower-case
+twin; every other byte that a localpart may not hold, and `=`, becomes `=` and two hex digits.
+The result is collision-free, and since a single `_` is never followed by a digit, no agent id can
+escape to `queue_1`. The same grammar, written as a regular expression, is the ghosts' namespace in
+the registration, so that the namespaces of ghosts and queue users do not overlap either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from bridge.ids import AgentId, QueueId, UserId
+
+ESCAPED = r"(?:[a-z0-9.\-/]|=[0-9a-f]{2}|=h[0-9a-f]{40}|_[a-z_])*"
+"""The grammar of an escaped agent id; plain enough for RE2 and Rust's regex too."""
+
+_MAX_USER_ID = 255
+"""Bytes (Matrix specification, appendix "User identifiers")."""
+_QUEUE = "webchat_queue_"
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-/")
+
+
+def escape(text: str) -> str:
+    """Write any text in the characters that a localpart may hold, without collisions."""
+    out: list[str] = []
+    for char in text:
+        if char in _PLAIN:
+            out.append(char)
+        elif char == "_":
+            out.append("__")
+        elif "A" <= char <= "Z":
+            out.append("_" + char.lower())
+        else:
+            # A lone surrogate is no character; as bytes it is still distinct from every other.
+            out.extend(f"={byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    return "".join(out)
+
+
+class OurUsers:
+    """The names of the bot, the queue users and the ghosts on one homeserver.
+
+    Args:
+        domain: the homeserver's name, the part after the colon.
+        bot_localpart: the bot's localpart.
+        username_template: the ghosts' localpart, with `{agent}` once.
+        queue_ids: the configured queues.
+
+    Raises:
+        ValueError: the template lacks `{agent}`, holds characters that no localpart may hold, or
+            would give some agent the name of the bot or of a queue user.
+    """
+
+    def __init__(
+        self,
+        domain: str,
+        bot_localpart: str,
+        username_template: str,
+        queue_ids: Iterable[QueueId] = (),
+    ) -> None:
+        prefix, found, suffix = username_template.partition("{agent}")
+        if not found or "{" in prefix + suffix or "}" in prefix + suffix:
+            raise ValueError("username_template must contain {agent} once, and no other field")
+        if not re.fullmatch(r"[a-z0-9._=/+-]*", prefix + suffix):
+            raise ValueError("username_template may hold only a-z, 0-9 and . _ = - / +")
+        self._tail = f":{domain}"
+        self._prefix = prefix
+        self._suffix = suffix
+        self._ghost = re.compile(
+            f"@{re.escape(prefix)}{ESCAPED}{re.escape(suffix)}{re.escape(self._tail)}"
+        )
+        self._queue = re.compile(f"@{_QUEUE}[0-9]+{re.escape(self._tail)}")
+        self.bot = UserId(f"@{bot_localpart}{self._tail}")
+        self._queues = {self.queue_user(queue_id): queue_id for queue_id in queue_ids}
+        for name in (self.bot, *self._queues, self.queue_user(QueueId(1))):
+            if self._ghost.fullmatch(name):
+                raise ValueError(f"username_template would give an agent the name {name}")
+
+    def is_ours(self, user_id: str) -> bool:
+        """Bot, queue user (configured or not) or ghost. Called for every event: cheap."""
+        if not user_id.endswith(self._tail):
+            return False
+        return (
+            user_id == self.bot
+            or user_id in self._queues
+            or self._ghost.fullmatch(user_id) is not None
+            or self._queue.fullmatch(user_id) is not None
+        )
+
+    def is_host(self, user_id: str) -> bool:
+        """One whom a customer may invite: the bot or the user of a configured queue."""
+        return user_id == self.bot or user_id in self._queues
+
+    def queue_user(self, queue_id: QueueId) -> UserId:
+        return UserId(f"@{_QUEUE}{queue_id}{self._tail}")
+
+    def queue_of(self, user_id: str) -> QueueId | None:
+        """The configured queue that this user stands for, if it is a queue user."""
+        return self._queues.get(UserId(user_id))
+
+    def ghost(self, agent_id: AgentId) -> UserId:
+        """The ghost's user id. An agent id too long for one is replaced by its digest."""
+        name = self._ghost_named(escape(agent_id))
+        if len(name) > _MAX_USER_ID:
+            # "=h" is no escape ("h" is no hex digit), so a digest collides with no escaped id.
+            digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
+            name = self._ghost_named(f"=h{digest[:40]}")
+        return name
+
+    def _ghost_named(self, escaped: str) -> UserId:
+        return UserId(f"@{self._prefix}{escaped}{self._suffix}{self._tail}")
+
+    def ghost_regex(self) -> str:
+        """The ghosts' namespace, for the registration."""
+        return f"^{self._ghost.pattern}$"
+
+    def queue_regex(self) -> str:
+        """The queue users' namespace, for the registration."""
+        return f"^{self._queue.pattern}$"
+
+    def bot_regex(self) -> str:
+        return f"^{re.escape(self.bot)}$"

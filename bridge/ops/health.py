@@ -1,0 +1,127 @@
+"""Is the bridge alive, and can it do its work?
+
+`/_matrix/mau/live` says that the process runs and its event loop turns. `/_matrix/mau/ready` says
+that everything it needs has been reached in the last 30 seconds; if not, 503 and a JSON body that
+names what is missing. A short outage does not make a bridge unready: messages are stored meanwhile,
+and an orchestrator that restarted it would gain nothing.
+
+The probes run in the background, so that a request costs nothing and a hanging peer cannot hang it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from bridge.rooms.ports import Clock
+
+Probe = Callable[[], Awaitable[None]]
+"""Returns if the part answers, raises anything if it does not."""
+
+LIVE = "/_matrix/mau/live"
+READY = "/_matrix/mau/ready"
+
+
+class Health:
+    """Watches the parts that the bridge cannot do without."""
+
+    def __init__(
+        self,
+        probes: Mapping[str, Probe],
+        clock: Clock,
+        *,
+        grace: float = 30.0,
+        interval: float = 5.0,
+        on_change: Callable[[str, bool], None] | None = None,
+    ) -> None:
+        """Name the parts.
+
+        Args:
+            probes: part -> probe; `database`, `homeserver`, `webchat`.
+            clock: for the grace and between two rounds.
+            grace: seconds for which a part may be unreachable.
+            interval: seconds between two rounds; also the longest wait for one probe.
+            on_change: told `(part, reachable)` after every first probe and every change.
+        """
+        self._probes = dict(probes)
+        self._clock = clock
+        self._grace = grace
+        self._interval = interval
+        self._on_change = on_change
+        self._lost: dict[str, int] = {}
+        """Since when a part has not answered, ms."""
+        self._seen: set[str] = set()
+        self._stopping = False
+        self._log = structlog.get_logger(__name__)
+
+    async def watch(self) -> None:
+        """Probe every part, again and again; run it as a task of its own."""
+        while True:
+            await self.probe_once()
+            await self._clock.sleep(self._interval)
+
+    async def probe_once(self) -> None:
+        """One round over all parts, at the same time."""
+        await asyncio.gather(*(self._probe(part) for part in self._probes))
+
+    async def _probe(self, part: str) -> None:
+        why = ""
+        try:
+            async with asyncio.timeout(self._interval):
+                await self._probes[part]()
+        except TimeoutError:
+            why = "no answer in time"
+        except Exception as error:  # noqa: BLE001 - a probe reports by raising, whatever it raises
+            # The type only: messages of drivers name hosts, users and sometimes passwords.
+            why = type(error).__name__
+        if why:
+            if part not in self._lost:
+                self._lost[part] = self._clock.now()
+                self._log.warning("peer unreachable", part=part, why=why)
+                self._changed(part, reachable=False)
+            return
+        if self._lost.pop(part, None) is not None:
+            self._log.info("peer reachable again", part=part)
+            self._changed(part, reachable=True)
+        elif part not in self._seen:
+            self._changed(part, reachable=True)
+        self._seen.add(part)
+
+    def _changed(self, part: str, *, reachable: bool) -> None:
+        if self._on_change is not None:
+            self._on_change(part, reachable)
+
+    def stop(self) -> None:
+        """From now on not ready: the bridge is stopping and takes no new work."""
+        self._stopping = True
+
+    def missing(self) -> dict[str, str]:
+        """Why the bridge is not ready, by part; empty if it is."""
+        reasons = {}
+        for part in self._probes:
+            lost = self._lost.get(part)
+            if lost is not None:
+                seconds = (self._clock.now() - lost) / 1000
+                # A part that never answered has no good time to fall back on.
+                if seconds >= self._grace or part not in self._seen:
+                    reasons[part] = f"unreachable for {seconds:.0f} s"
+            elif part not in self._seen:
+                reasons[part] = "not reached yet"
+        if self._stopping:
+            reasons["bridge"] = "stopping"
+        return reasons
+
+    def routes(self) -> list[web.RouteDef]:
+        """To be added to the application that the homeserver talks to."""
+        return [web.get(LIVE, self._live), web.get(READY, self._ready)]
+
+    async def _live(self, _request: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        missing = self.missing()
+        body = {"ready": not missing, "missing": missing}
+        return web.json_response(body, status=503 if missing else 200)

@@ -1,0 +1,144 @@
+"""Logs: structlog for us and for the libraries, one line an event, text or JSON, no secrets.
+
+Objects get their logger with `structlog.get_logger()` and log a constant message with fields.
+Context (`room`, `session`, `call`) is bound with `structlog.contextvars.bound_contextvars`, which
+works from any ring, and appears in every line logged within.
+
+Two nets keep secrets out, in our lines and the libraries' alike: fields whose name says secret lose
+their value, and the values given as `secrets` are cut out of every text. Libraries that log URLs or
+frames at debug level are held at INFO, and aiohttp's access log (which would print the legacy
+`?access_token=`) is off, whatever level the operator chose.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Collection, Iterable
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+HELD_AT_INFO = ("mautrix", "mau", "websockets", "aiohttp", "asyncio", "asyncpg")
+"""Their debug lines hold tokens, request bodies or frames."""
+SILENT = ("aiohttp.access",)
+
+_SECRET_WORDS = frozenset({"token", "password", "secret", "sign", "authorization", "cookie", "dsn"})
+_SECRET_KEYS = frozenset({"sign", "public", "private", "secret", "pickle", "api"})
+_SHORTEST_SECRET = 6  # a shorter one would blank out half of every line
+_MASK = "***"
+
+
+def is_secret_name(name: str) -> bool:
+    """True for `token`, `as_token`, `sign_key`, `X-Sign`, …; not for `room_key` and `text_key`."""
+    *above, last = name.lower().replace("-", "_").split("_")
+    if last == "key":
+        return bool(above) and above[-1] in _SECRET_KEYS
+    return last in _SECRET_WORDS
+
+
+class Redactor:
+    """A structlog processor that drops what must not be read."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        # Longest first: a secret may be part of another.
+        self._secrets = sorted(
+            {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}, key=len, reverse=True
+        )
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        for name, value in event.items():
+            if is_secret_name(name) and value is not None:
+                event[name] = _MASK
+            else:
+                event[name] = self._clean(value)
+        return event
+
+    def _clean(self, value: object) -> object:
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, _MASK)
+            return value
+        if isinstance(value, dict):
+            return {
+                name: _MASK if is_secret_name(str(name)) else self._clean(inner)
+                for name, inner in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean(inner) for inner in value]
+        if value is None or isinstance(value, int | float):
+            return value
+        # Anything else would be written by its repr, after us.
+        return self._clean(repr(value))
+
+
+def configure_logging(
+    level: str,
+    form: str,
+    *,
+    secrets: Collection[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Set up logging for the whole process; may be called again (a reload).
+
+    Args:
+        level: DEBUG, INFO, WARNING or ERROR.
+        form: `text` or `json`.
+        secrets: values that must never be seen.
+        stream: where to; the standard output if None.
+    """
+    output = stream or sys.stdout
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+    ]
+    last: Processor
+    if form == "json":
+        last = structlog.processors.JSONRenderer(ensure_ascii=False)
+    else:
+        last = structlog.dev.ConsoleRenderer(
+            colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    # Tracebacks become text before the redactor, so that it sees them.
+    tail: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        Redactor(secrets),
+        last,
+    ]
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=tail,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+        )
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in HELD_AT_INFO:
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+    for name in SILENT:
+        silent = logging.getLogger(name)
+        silent.setLevel(logging.CRITICAL + 1)
+        silent.propagate = False
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        # A logger made before a reload must follow it.
+        cache_logger_on_first_use=False,
+    )

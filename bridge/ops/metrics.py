@@ -1,0 +1,151 @@
+"""Prometheus metrics, in a registry of their own so that two bridges can live in one process.
+
+Names: the `bridge_…` family is that of mautrix bridges, so that existing dashboards work; the rest
+is ours. The attributes are prometheus_client's own objects, written where things happen; for links
+the four methods below are what `link.ports.LinkMetrics` asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+
+
+class Metrics:
+    """All metrics of one bridge."""
+
+    CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        ProcessCollector(registry=registry)
+        self._matrix(registry)
+        self._webchat(registry)
+        self._engine(registry)
+
+    def _matrix(self, registry: CollectorRegistry) -> None:
+        self.matrix_event = Histogram(
+            "bridge_matrix_event",
+            "Seconds to take in one event of a transaction",
+            ["event_type"],
+            buckets=_FAST,
+            registry=registry,
+        )
+        self.matrix_api_calls = Counter(
+            "bridge_matrix_api_calls", "Calls to the homeserver", ["method"], registry=registry
+        )
+        self.matrix_api_calls_failed = Counter(
+            "bridge_matrix_api_calls_failed",
+            "Calls that the homeserver refused or did not answer",
+            ["method"],
+            registry=registry,
+        )
+        self.media_upload_time = Histogram(
+            "bridge_media_upload_time",
+            "Seconds to upload a file",
+            ["direction"],
+            buckets=(0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0),
+            registry=registry,
+        )
+        self.connected = Gauge(
+            "bridge_connected", "1 while a peer answers", ["peer"], registry=registry
+        )
+
+    def _webchat(self, registry: CollectorRegistry) -> None:
+        self.links = Gauge("bridge_logged_in", "WebChat links that stand", registry=registry)
+        self.logins = Counter(
+            "webchat_logins", "Logins sent to WebChat", ["result"], registry=registry
+        )
+        self.connections = Counter(
+            "webchat_ws_connects", "Links that were opened", registry=registry
+        )
+        self.reconnects = Counter(
+            "webchat_ws_reconnects", "Links that were opened again", registry=registry
+        )
+        self.connection_failures = Counter(
+            "webchat_ws_connection_failures", "Links that could not be opened", registry=registry
+        )
+        self.sessions = Gauge(
+            "webchat_sessions", "Rooms by phase", ["queue", "state"], registry=registry
+        )
+        self.queue_wait = Histogram(
+            "webchat_queue_wait_seconds",
+            "From the request to the agent",
+            ["queue"],
+            buckets=_HUMAN,
+            registry=registry,
+        )
+        self.first_reply = Histogram(
+            "webchat_first_reply_seconds",
+            "From the start of a chat to the agent's first message",
+            ["queue"],
+            buckets=_HUMAN,
+            registry=registry,
+        )
+        self.ratings = Counter(
+            "webchat_csat", "Ratings that WebChat took", ["score"], registry=registry
+        )
+
+    def _engine(self, registry: CollectorRegistry) -> None:
+        self.inbox_depth = Gauge("inbox_depth", "Inputs not yet handled", registry=registry)
+        self.inbox_age = Gauge(
+            "inbox_age_seconds", "Age of the oldest unhandled input", registry=registry
+        )
+        self.outbox_depth = Gauge(
+            "outbox_depth", "Effects not yet settled", ["lane"], registry=registry
+        )
+        self.outbox_age = Gauge(
+            "outbox_age_seconds", "Age of the oldest unsettled effect", ["lane"], registry=registry
+        )
+        self.dead_letters = Gauge(
+            "dead_letters", "Inputs and effects that were given up", registry=registry
+        )
+        self.delivery = Histogram(
+            "delivery_seconds",
+            "From taking a message in to its acknowledgement by the other side",
+            ["direction", "outcome"],
+            buckets=(*_FAST, 30.0, 60.0, 300.0),
+            registry=registry,
+        )
+        self.loop_lag = Histogram(
+            "event_loop_lag_seconds",
+            "How late the event loop wakes a timer",
+            buckets=_FAST,
+            registry=registry,
+        )
+
+    def logged_in(self, result: int | None) -> None:
+        """One login request ended; None: without an answer that could be read."""
+        self.logins.labels("none" if result is None else str(result)).inc()
+
+    def opened(self, *, again: bool) -> None:
+        """A link stands; `again`: it stood before."""
+        self.links.inc()
+        (self.reconnects if again else self.connections).inc()
+
+    def closed(self) -> None:
+        """An open link ended."""
+        self.links.dec()
+
+    def open_failed(self) -> None:
+        """A try to open a link failed."""
+        self.connection_failures.inc()
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self._registry)
+
+
+async def watch_loop_lag(metrics: Metrics, interval: float = 1.0) -> None:
+    """Measure the event loop's lateness for ever; `interval` in seconds."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + interval
+        await asyncio.sleep(interval)
+        metrics.loop_lag.observe(max(0.0, loop.time() - due))

@@ -1,0 +1,318 @@
+"""What an event in a room means for it: entering, leaving, talking, commanding, configuring.
+
+`receive` is pure, like the machine inside it: record and input in, record and effects out. What it
+needs to know of the world (may this person configure the room?) is asked beforehand by the actor
+and handed in as `Standing`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import assert_never
+
+import msgspec
+
+from bridge.conversation.inputs import Cancel, Close, Said
+from bridge.conversation.model import Chatting, CustomerMedia, CustomerText, Queued, Requesting
+from bridge.ids import EventId, UserId
+from bridge.rooms import orders
+from bridge.rooms.commands import Malformed, Parsed, parse
+from bridge.rooms.effects import EnterRoom, LeaveRoom
+from bridge.rooms.inputs import (
+    EncryptionOn,
+    Entered,
+    EntryFailed,
+    Invited,
+    Meaning,
+    MemberGone,
+    MemberJoined,
+    Nothing,
+    RoomConfigured,
+    Spoke,
+    Unreadable,
+    Upgraded,
+)
+from bridge.rooms.record import Membership, RoomSettings
+from bridge.rooms.rules import Permission
+from bridge.rooms.settings import BadSetting, settings_of_event
+from bridge.rooms.visit import Visit
+
+PARKED_LIMIT = 100
+"""Events that a room may keep while we enter it."""
+
+
+class Standing(StrEnum):
+    """Whether a person may configure the room."""
+
+    ADMIN = "admin"
+    """Power level of 50 or more, creator of a version-12 room, or by the operator's permission."""
+    ORDINARY = "ordinary"
+    UNKNOWN = "unknown"
+    """The homeserver could not be asked."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the actor found out before the step."""
+
+    standing: Standing = Standing.ORDINARY
+    rooms_of_inviter: int = 0
+    """Other rooms that this person already makes us serve."""
+
+
+def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
+    """Whose standing has to be known before `receive`; None if nobody's."""
+    if isinstance(meaning, RoomConfigured):
+        return meaning.sender
+    if isinstance(meaning, Spoke) and visit.record.membership is Membership.JOINED:
+        parsed = _command(visit, meaning)
+        if isinstance(parsed, Parsed) and parsed.for_admins:
+            return meaning.sender
+    return None
+
+
+def receive(
+    visit: Visit, meaning: Meaning, raw: dict[str, object], received: int, facts: Facts
+) -> None:
+    """Handle one Matrix event.
+
+    Args:
+        visit: record in, record and effects out.
+        meaning: what the event is.
+        raw: the event itself, to be parked while we are entering.
+        received: when it was stored, ms since the epoch.
+        facts: what the actor asked the world.
+    """
+    if visit.record.membership is Membership.ENTERING and isinstance(meaning, Spoke | Unreadable):
+        _park(visit, meaning, raw)
+        return
+    match meaning:
+        case Invited():
+            _invited(visit, meaning, facts)
+        case MemberGone():
+            _member_gone(visit, meaning)
+        case Spoke():
+            _spoke(visit, meaning, received, facts)
+        case Unreadable():
+            if _served(visit, meaning.event_id, meaning.sender):
+                visit.report(meaning.event_id, meaning.key)
+        case RoomConfigured():
+            _configured(visit, meaning, facts)
+        case EncryptionOn():
+            if visit.record.membership is Membership.JOINED and not visit.record.encrypted:
+                visit.set(encrypted=True)
+                visit.say("encrypted.unsupported")
+        case Upgraded():
+            _upgraded(visit)
+        case MemberJoined() | Nothing():
+            pass
+        case _:
+            assert_never(meaning)
+
+
+# --- coming and going ---------------------------------------------------------------------------
+
+
+def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
+    record = visit.record
+    if record.membership in {Membership.JOINED, Membership.ENTERING}:
+        if invited.whom != record.host:
+            visit.ask(LeaveRoom((invited.whom,)))  # the room has its host; one is enough
+            visit.say("room.host_here")
+        return
+    refusal = ""
+    if visit.rules.permission(invited.by) < Permission.CUSTOMER:
+        refusal = "refused.permission"
+    elif facts.rooms_of_inviter >= visit.rules.rooms_per_user:
+        refusal = "refused.too_many_rooms"
+    visit.set(
+        membership=Membership.ENTERING,
+        host=invited.whom,
+        customer=invited.by,
+        direct=invited.direct,
+        refusal=refusal,
+        encrypted=False,
+    )
+    visit.ask(EnterRoom(invited.whom, invited.by))
+
+
+def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
+    """We are in. Returns the parked events in the order in which they were written."""
+    record = visit.record
+    if record.membership is not Membership.ENTERING:
+        return ()
+    parked = _in_order(record.parked, entry.order)
+    visit.set(
+        membership=Membership.JOINED,
+        direct=entry.direct,
+        encrypted=entry.encrypted,
+        displayname=entry.displayname or record.displayname,
+        parked=(),
+    )
+    if record.refusal:
+        limit = visit.rules.rooms_per_user
+        visit.say(record.refusal, {"user": record.customer, "limit": limit})
+        visit.ask(LeaveRoom((record.host,)))
+        visit.set(membership=Membership.LEFT, customer=UserId(""))
+        return ()
+    if entry.config is not None:
+        _apply_config(visit, entry.config, None)
+    if entry.encrypted:
+        visit.say("encrypted.unsupported")
+    else:
+        queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
+        visit.say("room.welcome", {"queue": queue, "prefix": visit.rules.prefix})
+    return parked
+
+
+def entry_failed(visit: Visit, failure: EntryFailed) -> None:
+    """The invitation led nowhere: the room may invite us again."""
+    del failure
+    if visit.record.membership is Membership.ENTERING:
+        visit.set(membership=Membership.LEFT, customer=UserId(""), parked=())
+
+
+def _in_order(
+    parked: tuple[dict[str, object], ...], order: tuple[EventId, ...]
+) -> tuple[dict[str, object], ...]:
+    """Sort by the room's own order; what it did not list came later, as it arrived."""
+    place = {event_id: index for index, event_id in enumerate(order)}
+    return tuple(
+        sorted(parked, key=lambda raw: place.get(EventId(str(raw.get("event_id"))), len(place)))
+    )
+
+
+def _park(visit: Visit, meaning: Spoke | Unreadable, raw: dict[str, object]) -> None:
+    if len(visit.record.parked) >= PARKED_LIMIT:
+        visit.report(meaning.event_id, "undelivered.too_many", {"limit": PARKED_LIMIT})
+    else:
+        visit.set(parked=(*visit.record.parked, raw))
+
+
+def _member_gone(visit: Visit, gone: MemberGone) -> None:
+    record = visit.record
+    if record.membership not in {Membership.JOINED, Membership.ENTERING}:
+        return
+    if gone.who == record.host:
+        _end_conversation(visit)
+        visit.set(membership=Membership.LEFT, customer=UserId(""), parked=())
+    elif gone.who == record.customer and record.direct:
+        _end_conversation(visit)
+        visit.ask(LeaveRoom((record.host,)))
+        visit.set(membership=Membership.LEFT, customer=UserId(""), parked=())
+
+
+def _end_conversation(visit: Visit) -> None:
+    """Nobody is there to talk any more: out of the queue, or out of the chat."""
+    phase = visit.record.conversation.phase
+    if isinstance(phase, Requesting | Queued):
+        visit.step(Cancel())
+    elif isinstance(phase, Chatting):
+        visit.step(Close())
+
+
+def _upgraded(visit: Visit) -> None:
+    """The room goes on elsewhere; there we have to be invited anew."""
+    if visit.record.membership is Membership.JOINED:
+        _end_conversation(visit)
+        visit.say("room.upgraded")
+
+
+# --- talking ------------------------------------------------------------------------------------
+
+
+def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
+    """False, and the sender is told, if this person's messages are not carried."""
+    if visit.record.membership is not Membership.JOINED:
+        return False
+    if visit.rules.permission(sender) < Permission.CUSTOMER:
+        visit.report(event_id, "refused.permission", {"user": sender})
+        return False
+    return True
+
+
+def _spoke(visit: Visit, spoke: Spoke, received: int, facts: Facts) -> None:
+    if not _served(visit, spoke.event_id, spoke.sender):
+        return
+    parsed = _command(visit, spoke)
+    if isinstance(parsed, Malformed):
+        visit.say(parsed.key, parsed.args, reply_to=spoke.event_id)
+    elif isinstance(parsed, Parsed):
+        _ordered(visit, spoke, parsed, facts)
+    elif visit.record.settings.paused:
+        visit.report(spoke.event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+    elif _too_fast(visit, received):
+        limit = visit.rules.messages_per_minute
+        visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
+    else:
+        content = spoke.content
+        if isinstance(content, CustomerMedia) and spoke.plain:
+            content = msgspec.structs.replace(content, caption=spoke.plain)
+        visit.step(Said(spoke.event_id, content))
+
+
+def _command(visit: Visit, spoke: Spoke) -> Parsed | Malformed | None:
+    if not isinstance(spoke.content, CustomerText):
+        return None
+    record = visit.record
+    bare_allowed = (
+        record.direct
+        and record.host == visit.rules.bot
+        and not isinstance(record.conversation.phase, Chatting)
+    )
+    return parse(spoke.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
+
+
+def _ordered(visit: Visit, spoke: Spoke, parsed: Parsed, facts: Facts) -> None:
+    if parsed.for_admins and facts.standing is not Standing.ADMIN:
+        _refuse_admin(visit, facts, spoke.event_id)
+        return
+    orders.carry_out(visit, parsed, spoke.event_id)
+
+
+def _refuse_admin(visit: Visit, facts: Facts, event_id: EventId | None) -> None:
+    unknown = facts.standing is Standing.UNKNOWN
+    key = "refused.standing_unknown" if unknown else "refused.not_admin"
+    visit.say(key, reply_to=event_id)
+
+
+def _too_fast(visit: Visit, received: int) -> bool:
+    """Count the room's messages by the minute in which they were stored."""
+    minute = received // 60_000
+    spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
+    visit.set(minute=minute, spoken=spoken)
+    return spoken > visit.rules.messages_per_minute
+
+
+# --- configuring --------------------------------------------------------------------------------
+
+
+def _configured(visit: Visit, event: RoomConfigured, facts: Facts) -> None:
+    if visit.record.membership is not Membership.JOINED:
+        return
+    if facts.standing is not Standing.ADMIN:
+        _refuse_admin(visit, facts, event.event_id)
+        return
+    _apply_config(visit, event.content, event.event_id)
+
+
+def _apply_config(visit: Visit, content: dict[str, object], event_id: EventId | None) -> None:
+    try:
+        settings = settings_of_event(content, visit.rules)
+    except BadSetting as bad:
+        visit.say(bad.key, bad.values, reply_to=event_id)
+        return
+    if settings != visit.record.settings:
+        visit.set(settings=settings)
+        visit.say("config.taken", shown_settings(visit, settings), reply_to=event_id)
+
+
+def shown_settings(visit: Visit, settings: RoomSettings) -> dict[str, str | int]:
+    """The room's configuration, as the sentence `config.taken` shows it."""
+    rules = visit.rules
+    return {
+        "queue": rules.queue_name(rules.queue_for(visit.record)),
+        "source": settings.source or rules.source,
+        "language": rules.language_for(settings),
+        "start": settings.start or rules.start,
+        "paused": "true" if settings.paused else "false",
+    }

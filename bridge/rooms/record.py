@@ -1,0 +1,79 @@
+"""All that we remember of a room: who is in it for us, how it is configured, what is going on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from bridge.conversation.model import Conversation, Value
+from bridge.ids import QueueId, RoomId, UserId
+
+
+class Membership(StrEnum):
+    """Where we stand with the room."""
+
+    NONE = "none"
+    ENTERING = "entering"
+    """Invited; the join is on its way. What people write meanwhile is parked."""
+    JOINED = "joined"
+    LEFT = "left"
+
+
+class RoomSettings(Value, frozen=True):
+    """What the room admins decided; None: as the operator's config says."""
+
+    queue: QueueId | None = None
+    source: str | None = None
+    language: str | None = None
+    start: str | None = None
+    """`on_message` or `on_command`."""
+    paused: bool = False
+
+
+class RoomRecord(Value, frozen=True):
+    """The stored state of one room."""
+
+    room_id: RoomId
+    version: int = 1
+    """Of this layout; a reader refuses a newer one."""
+    membership: Membership = Membership.NONE
+    host: UserId = UserId("")
+    """Our user whom the customer invited: the bot, or a queue user. It speaks for us."""
+    customer: UserId = UserId("")
+    """Who invited us."""
+    displayname: str = ""
+    direct: bool = True
+    encrypted: bool = False
+    refusal: str = ""
+    """Why we shall leave again as soon as we are in: a key of the texts."""
+    settings: RoomSettings = RoomSettings()
+    conversation: Conversation = Conversation()
+    parked: tuple[dict[str, object], ...] = ()
+    """Raw events that came while we were entering, in the order of arrival."""
+    minute: int = 0
+    """The minute in which `spoken` messages were counted."""
+    spoken: int = 0
+
+
+RECORD_VERSION = 1
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(RoomRecord)
+
+
+def dump_record(record: RoomRecord) -> bytes:
+    """The record as stored."""
+    return _encoder.encode(record)
+
+
+def load_record(data: bytes) -> RoomRecord:
+    """The record as it was stored.
+
+    Raises:
+        ValueError: the row is not a record, or was written by a newer version of the bridge.
+    """
+    record = _decoder.decode(data)
+    if record.version > RECORD_VERSION:
+        raise ValueError(f"room record of version {record.version}, this bridge reads 1")
+    return record

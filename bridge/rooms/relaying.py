@@ -1,0 +1,143 @@
+"""Bringing agents into the room: their ghosts, their words, their files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+
+import structlog
+
+from bridge.conversation.effects import Args, Relay
+from bridge.ids import EventId, QueueId
+from bridge.rooms.ports import Blob, Refused, RelayedMedia, RelayedText, TooBig, Unavailable
+from bridge.rooms.worker import Surroundings, Worker
+from bridge.webchat.frames import (
+    Agent,
+    AgentLocation,
+    AgentMedia,
+    AgentNotice,
+    AgentText,
+    UnknownContent,
+)
+
+FETCH_TRIES = 4
+"""Attempts to fetch an agent's file before the customer is told that it is missing."""
+ICON_LIMIT = 2 * 1024 * 1024
+
+
+class Relaying:
+    """The agents' side of the Matrix lane."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.relaying")
+
+    # --- ghosts -----------------------------------------------------------------------------
+
+    async def welcome(self, worker: Worker, agent: Agent, queue_id: QueueId | None) -> None:
+        """Bring the ghost in. A picture that cannot be had is no reason to wait (reference 3.9)."""
+        matrix, host = self._around.matrix, worker.record.host
+        source = self._around.link.icon_url(agent.icon, queue_id) if agent.icon else ""
+        if source and not await matrix.icon_known(agent, source):
+            try:
+                async with self._around.link.fetch(source, ICON_LIMIT) as icon:
+                    await matrix.welcome_agent(worker.room_id, host, agent, icon, source)
+                    return
+            except (TooBig, Unavailable) as error:
+                self._log.info("no picture for an agent", agent=agent.id, why=str(error))
+            except Refused as error:
+                self._log.info("no picture for an agent", agent=agent.id, why=error.code)
+        await matrix.welcome_agent(worker.room_id, host, agent, None, "")
+
+    # --- messages ---------------------------------------------------------------------------
+
+    async def relay(self, worker: Worker, relay: Relay, txn_id: str) -> EventId | None:
+        """Send one message as the agent's ghost; None if it can only be described.
+
+        Raises:
+            Unavailable, Refused: of the homeserver.
+        """
+        content = relay.content
+        match content:
+            case AgentText():
+                return await self._send(worker, relay, RelayedText(content.html), txn_id)
+            case AgentLocation():
+                return await self._send(worker, relay, content, txn_id)
+            case AgentMedia() if content.data:
+                return await self._inline(worker, relay, content, txn_id)
+            case AgentMedia():
+                return await self._linked(worker, relay, content, txn_id)
+            case AgentNotice() | UnknownContent():
+                return None
+
+    async def _send(
+        self,
+        worker: Worker,
+        relay: Relay,
+        what: RelayedText | RelayedMedia | AgentLocation,
+        txn_id: str,
+    ) -> EventId:
+        return await self._around.matrix.relay(
+            worker.room_id, worker.record.host, relay.agent, what, txn_id
+        )
+
+    async def _inline(
+        self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
+    ) -> EventId | None:
+        try:
+            data = base64.b64decode(media.data, validate=False)
+        except (binascii.Error, ValueError):
+            return None
+        if not data or len(data) > self._around.rules.file_limit:
+            return None
+        blob = Blob(_once(data), len(data), "", media.name)
+        return await self._send(
+            worker, relay, RelayedMedia(media.kind, blob, media.seconds), txn_id
+        )
+
+    async def _linked(
+        self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
+    ) -> EventId | None:
+        limit = self._around.rules.file_limit
+        for attempt in range(FETCH_TRIES):
+            opened = False
+            try:
+                async with self._around.link.fetch(media.url, limit) as blob:
+                    opened = True
+                    named = Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
+                    what = RelayedMedia(media.kind, named, media.seconds)
+                    return await self._send(worker, relay, what, txn_id)
+            except TooBig:
+                return None
+            except Refused as error:
+                if opened:
+                    raise  # the homeserver's refusal, not the file server's
+                self._log.info("an agent's file cannot be had", why=error.code)
+                return None
+            except Unavailable:
+                if opened:
+                    raise
+                await self._around.clock.sleep(2**attempt)
+        return None
+
+    # --- words for what could not be sent ---------------------------------------------------
+
+    def is_media(self, relay: Relay) -> bool:
+        """True for a file, False for content that nobody documents."""
+        return isinstance(relay.content, AgentMedia)
+
+    def describe(self, relay: Relay) -> Args:
+        """Arguments for the sentence that stands in for the message."""
+        who = relay.agent.name or relay.agent.id
+        content = relay.content
+        if isinstance(content, AgentMedia):
+            return {"name": content.name or content.kind, "agent": who}
+        if isinstance(content, UnknownContent):
+            kind = content.message_type
+            return {"agent": who, "type": "?" if kind is None else kind}
+        return {"agent": who, "type": "?"}
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,94 @@
+"""The operator's decisions, as far as the rooms ring asks: built once from the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+
+import msgspec
+
+from bridge.conversation.model import Policy
+from bridge.ids import QueueId, UserId
+from bridge.rooms.record import RoomRecord, RoomSettings
+
+SOURCES = ("PC", "MOBILE", "WECHAT", "APP")
+LANGUAGES = ("zh-CN", "en")
+STARTS = ("on_message", "on_command")
+
+
+class Permission(IntEnum):
+    """What the operator lets a Matrix user do; each includes the one before."""
+
+    NONE = 0
+    CUSTOMER = 1
+    ADMIN = 2
+
+
+class QueueRule(msgspec.Struct, frozen=True):
+    """One queue of the call centre."""
+
+    id: QueueId
+    name: str
+    aliases: tuple[str, ...] = ()
+    source: str = "APP"
+    to_agent: str = ""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """See the config keys of the same names."""
+
+    bot: UserId
+    queues: tuple[QueueRule, ...]
+    default_queue: QueueId
+    permission: Callable[[str], Permission]
+    queue_of_user: Callable[[UserId], QueueId | None]
+    """The queue whose user this is, or None."""
+    prefix: str = "!wc"
+    language: str = "zh-CN"
+    start: str = "on_message"
+    source: str = "APP"
+    messages_per_minute: int = 60
+    rooms_per_user: int = 5
+    file_limit: int = 50 * 1024 * 1024
+    """Bytes, both ways."""
+    policy: Policy = Policy()
+
+    def queue(self, queue_id: int) -> QueueRule | None:
+        """The queue of that id."""
+        return next((queue for queue in self.queues if queue.id == queue_id), None)
+
+    def find_queue(self, text: str) -> QueueRule | None:
+        """The queue of that id, name or alias, letter case aside."""
+        wanted = text.strip().casefold()
+        for queue in self.queues:
+            names = {str(queue.id), queue.name.casefold(), *(a.casefold() for a in queue.aliases)}
+            if wanted in names:
+                return queue
+        return None
+
+    def queue_name(self, queue_id: int) -> str:
+        """What people call it."""
+        queue = self.queue(queue_id)
+        return queue.name if queue is not None else str(queue_id)
+
+    def queue_for(self, record: RoomRecord) -> QueueId:
+        """The room admin's choice, else the queue of the user who was invited, else the default."""
+        if record.settings.queue is not None:
+            return record.settings.queue
+        return self.queue_of_user(record.host) or self.default_queue
+
+    def language_for(self, settings: RoomSettings) -> str:
+        return settings.language or self.language
+
+    def policy_for(self, record: RoomRecord) -> Policy:
+        """The machine's policy for this room."""
+        queue = self.queue(self.queue_for(record))
+        source = record.settings.source or (queue.source if queue is not None else self.source)
+        start = record.settings.start or self.start
+        return msgspec.structs.replace(
+            self.policy,
+            queue_id=self.queue_for(record),
+            source=source,
+            to_agent=queue.to_agent if queue is not None else "",
+            start_on_message=start == "on_message",
+        )

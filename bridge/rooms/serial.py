@@ -1,0 +1,79 @@
+"""Stored inputs and effects as tagged JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation.effects import (
+    AgentsCame,
+    AgentsLeft,
+    CallWebChat,
+    Card,
+    Relay,
+    Reported,
+    Say,
+    UploadMedia,
+)
+from bridge.rooms.effects import Effect, EnterRoom, LeaveRoom
+from bridge.rooms.inputs import Stored
+from bridge.rooms.store import Lane, NewOutbox
+
+StoredEffect = (
+    CallWebChat
+    | UploadMedia
+    | Say
+    | Card
+    | Relay
+    | AgentsCame
+    | AgentsLeft
+    | Reported
+    | EnterRoom
+    | LeaveRoom
+)
+
+_encoder = msgspec.json.Encoder()
+_stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
+_effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
+
+
+def dump_input(stored: Stored) -> bytes:
+    """An input as the inbox keeps it."""
+    return _encoder.encode(stored)
+
+
+def load_input(body: bytes) -> Stored:
+    """An input as it was stored; raises msgspec.DecodeError for anything else."""
+    return _stored.decode(body)
+
+
+def load_effect(body: bytes) -> StoredEffect:
+    """An effect as it was stored; raises msgspec.DecodeError for anything else."""
+    return _effect.decode(body)
+
+
+def outbox_row(effect: Effect) -> NewOutbox | None:
+    """The row that carries out an effect; None for a fact that needs none."""
+    match effect:
+        case CallWebChat():
+            return NewOutbox(
+                Lane.WEBCHAT,
+                _encoder.encode(effect),
+                cause=effect.event_id,
+                call_id=effect.call_id,
+                repeat=effect.repeat,
+            )
+        case UploadMedia():
+            return NewOutbox(
+                Lane.WEBCHAT,
+                _encoder.encode(effect),
+                cause=effect.event_id,
+                call_id=effect.call_id,
+            )
+        case Reported():
+            return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
+        case Say():
+            return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)
+        case Card() | Relay() | AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
+            return NewOutbox(Lane.MATRIX, _encoder.encode(effect))
+        case _:
+            return None

@@ -1,0 +1,108 @@
+"""Checking what room admins configure, by command and by state event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+
+import msgspec
+
+from bridge.conversation.effects import Args
+from bridge.rooms.record import RoomSettings
+from bridge.rooms.rules import LANGUAGES, SOURCES, STARTS, Rules
+
+
+class BadSetting(Exception):
+    """One value cannot be used; `key` and `values` are of the texts."""
+
+    def __init__(self, key: str, args: Args) -> None:
+        super().__init__(key)
+        self.key = key
+        self.values = args
+
+
+def set_queue(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the queue by id, name or alias."""
+    queue = None
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        queue = rules.find_queue(str(value))
+    if queue is None:
+        known = ", ".join(f"{queue.id} {queue.name}" for queue in rules.queues)
+        raise BadSetting("config.bad_queue", {"value": shown(value), "known": known})
+    return msgspec.structs.replace(settings, queue=queue.id)
+
+
+def set_source(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the customer's picture at the desk (guide 2, `from`)."""
+    del rules
+    return msgspec.structs.replace(settings, source=_one_of("from", value, SOURCES))
+
+
+def set_language(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the language of our own sentences."""
+    del rules
+    return msgspec.structs.replace(settings, language=_one_of("language", value, LANGUAGES))
+
+
+def set_start(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose whether a word asks for a chat, or only the command `start`."""
+    del rules
+    return msgspec.structs.replace(settings, start=_one_of("start", value, STARTS))
+
+
+def set_paused(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Stop or resume serving the room."""
+    del rules
+    if not isinstance(value, bool):
+        raise BadSetting(
+            "config.bad_value", {"key": "paused", "value": shown(value), "known": "true, false"}
+        )
+    return msgspec.structs.replace(settings, paused=value)
+
+
+Setter = Callable[[RoomSettings, object, Rules], RoomSettings]
+
+
+def setters() -> Mapping[str, Setter]:
+    """The keys of the state event `org.matrix_webchat.room`, each with its check."""
+    return {
+        "queue": set_queue,
+        "from": set_source,
+        "language": set_language,
+        "start": set_start,
+        "paused": set_paused,
+    }
+
+
+def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
+    """The settings that a state event declares; what it does not name is as in the config.
+
+    Raises:
+        BadSetting: for the first value that cannot be used. Nothing of the event counts then.
+    """
+    known = setters()
+    settings = RoomSettings()
+    for key, value in content.items():
+        setter = known.get(key)
+        if setter is None:
+            near = get_close_matches(key, known, 1)
+            raise BadSetting(
+                "config.bad_key", {"key": shown(key), "known": ", ".join(near or known)}
+            )
+        settings = setter(settings, value, rules)
+    return settings
+
+
+def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
+    for choice in known:
+        if isinstance(value, str) and value.strip().casefold() == choice.casefold():
+            return choice
+    raise BadSetting(
+        "config.bad_value", {"key": key, "value": shown(value), "known": ", ".join(known)}
+    )
+
+
+def shown(value: object) -> str:
+    """A foreign value, short enough for a sentence."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,79 @@
+"""What becomes of a push: written, lost, kept for the next socket, or repeated until receipted.
+
+The guide of 2016 says nothing of pushes that nobody received, so by default they are lost. Later
+revisions number them with `rsId`; the customer answers 120, and until then the server repeats.
+Pure: the shell writes what these functions return.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bridge.simulator import pushes
+from bridge.simulator.outgoing import Pending, Send
+from bridge.simulator.state import CallCentre, Customer
+
+
+def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
+    """The frame to write for `send` at once, or None when its customer has no socket.
+
+    Args:
+        centre: numbers the push, and remembers it where that is asked for.
+        send: a reply or a push.
+        now: seconds, monotonic.
+    """
+    customer = centre.customers[send.login]
+    if not send.is_push:
+        return send if customer.linked else None
+    if centre.options.receipts and "rsId" not in send.frame:
+        rs_id = f"rs-{centre.number('push')}"
+        send = replace(send, frame={**send.frame, "rsId": rs_id})
+        _remember(centre, customer, rs_id, Pending(send, now))
+    elif not customer.linked:
+        missed(centre, send)
+    return send if customer.linked else None
+
+
+def missed(centre: CallCentre, send: Send) -> None:
+    """Account for a push that no socket took."""
+    customer = centre.customers[send.login]
+    if not send.is_push or send.frame.get("rsId") in customer.pending:
+        return
+    if centre.options.missed_pushes == "kept":
+        _remember(centre, customer, f"kept-{centre.number('push')}", Pending(send, 0))
+    else:
+        customer.history.lost_pushes += 1
+
+
+def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
+    """What a fresh socket gets before anything else, the oldest first."""
+    waiting = dict(customer.pending)
+    resumed: list[Send] = []
+    if centre.options.resume_push and customer.session is not None:
+        resumed = [pushes.started(centre, customer.session, resumed=True)]
+    for key, pending in waiting.items():
+        if key.startswith("kept-"):
+            del customer.pending[key]
+        pending.sent_at = now
+    return resumed + [pending.send for pending in waiting.values()]
+
+
+def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
+    """The pushes whose receipt has been missing for `resend_seconds`."""
+    options = centre.options
+    repeats: list[Send] = []
+    for pending in customer.pending.values():
+        late = now - pending.sent_at >= options.resend_seconds
+        if late and pending.resends < options.max_resends:
+            pending.sent_at = now
+            pending.resends += 1
+            repeats.append(pending.send)
+    return repeats
+
+
+def _remember(centre: CallCentre, customer: Customer, key: str, pending: Pending) -> None:
+    customer.pending[key] = pending
+    while len(customer.pending) > centre.options.max_pending:
+        oldest = next(iter(customer.pending))
+        del customer.pending[oldest]
+        customer.history.lost_pushes += 1

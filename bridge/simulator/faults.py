@@ -1,0 +1,129 @@
+"""Trouble on purpose: which frames are lost, doubled, held back, refused or never answered.
+
+Each fault names what it hits and how often, and is used up in the order of the list: the same
+script meets the same trouble every time. Pure; the shell asks at each frame and obeys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from bridge.simulator.outgoing import Send
+
+_ON_COMMANDS = frozenset({"answer", "ignore", "cut"})
+_ON_FRAMES = frozenset({"drop", "double", "reorder"})
+_ON_HTTP = frozenset({"http", "hang"})
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One kind of trouble, `count` times.
+
+    - `drop`, `double`, `reorder`: a frame we send (reply or push) of wire type `type` is not
+      written, written twice, or changes places with the next frame to that customer.
+    - `answer`: a command of that type is answered with `result` and not carried out.
+    - `ignore`: it is neither carried out nor answered.
+    - `cut`: the socket is cut without a close frame instead of the reply; the command is carried
+      out unless `carried_out` is false.
+    - `http`, `hang`: a request to `path` gets `status` with an HTML page (or, when `result` is
+      given, 200 with that result as JSON), or no answer until the client gives up.
+
+    Raises:
+        ValueError: a field that the kind needs is missing, or `count` is not positive.
+    """
+
+    fault: Literal["drop", "double", "reorder", "answer", "ignore", "cut", "http", "hang"]
+    count: int = 1
+    login: str = ""
+    """Only this customer; empty: all. Not for `http` and `hang`."""
+    type: int | None = None
+    """Wire type; None: every type."""
+    result: int | None = None
+    carried_out: bool = True
+    path: Literal["tpi", "tpiu", "robotSearch", "cws", "up", "any"] = "any"
+    status: int = 503
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError("count must be at least 1")
+        if self.fault == "answer" and self.result is None:
+            raise ValueError("answer needs a result")
+        if self.fault == "http" and not 400 <= self.status <= 599:
+            raise ValueError("status must be an HTTP error, 400 to 599")
+
+
+class FaultPlan:
+    """The faults still to come."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._faults: list[Fault] = list(faults)
+        self._held: dict[str, list[Send]] = {}
+        """Frames of `reorder`, until the next one to that customer."""
+
+    def replace(self, faults: Iterable[Fault]) -> None:
+        """Forget what was planned; frames held back stay held until the next one."""
+        self._faults = list(faults)
+
+    def on_command(self, login: str, text: str) -> Fault | None:
+        """What befalls a command that just arrived; uses up one count."""
+        if not self._faults:
+            return None
+        return self._take(_ON_COMMANDS, login, _type_of(text))
+
+    def on_http(self, path: str) -> Fault | None:
+        """What befalls a request; uses up one count."""
+        for fault in self._faults:
+            if fault.fault in _ON_HTTP and fault.path in (path, "any"):
+                return self._use(fault)
+        return None
+
+    def on_send(self, send: Send) -> list[Send]:
+        """What really goes out when `send` should; uses up one count if a fault applies."""
+        fault = None
+        if self._faults:
+            kind = send.frame.get("type")
+            fault = self._take(_ON_FRAMES, send.login, kind if isinstance(kind, int) else None)
+        if fault is not None and fault.fault == "reorder":
+            self._held.setdefault(send.login, []).append(send)
+            return []
+        if fault is not None and fault.fault == "drop":
+            return []
+        copies = 2 if fault is not None else 1
+        return [send] * copies + self._held.pop(send.login, [])
+
+    def link_lost(self, login: str) -> None:
+        """Frames held back die with their socket."""
+        self._held.pop(login, None)
+
+    def describe(self) -> list[object]:
+        """The faults still to come, as they can be given to `set`."""
+        return [msgspec.to_builtins(fault) for fault in self._faults]
+
+    def _take(self, kinds: frozenset[str], login: str, frame_type: int | None) -> Fault | None:
+        for fault in self._faults:
+            if (
+                fault.fault in kinds
+                and fault.login in ("", login)
+                and fault.type in (None, frame_type)
+            ):
+                return self._use(fault)
+        return None
+
+    def _use(self, fault: Fault) -> Fault:
+        fault.count -= 1
+        if fault.count == 0:
+            self._faults.remove(fault)
+        return fault
+
+
+class _Typed(msgspec.Struct):
+    type: int
+
+
+def _type_of(text: str) -> int | None:
+    try:
+        return msgspec.json.decode(text, type=_Typed).type
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None

@@ -1,0 +1,177 @@
+"""The server's HTTP side: login, upload, robot, files and pictures, and the trouble with them."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from collections.abc import AsyncIterator
+
+import msgspec
+from aiohttp import BodyPartReader, hdrs, web
+from aiohttp.multipart import parse_content_disposition
+from aiohttp.typedefs import Handler
+
+from bridge.simulator import robot, samples
+from bridge.simulator.files import Hosted, Shelf, TooLargeError, extension, media_type, safe_name
+from bridge.simulator.login import log_in
+from bridge.simulator.outgoing import Wire
+from bridge.simulator.pulse import Pulse
+from bridge.simulator.scripts import Simulation
+from bridge.webchat.codes import ResultCode
+
+_PIECE = 256 * 1024
+_PAGE = "<html><head><title>HTTP Status {0}</title></head><body><h1>HTTP Status {0}</h1></body></html>"
+
+
+class HttpSide:
+    """The routes under the context path, except the sockets."""
+
+    def __init__(
+        self, simulation: Simulation, shelf: Shelf, pulse: Pulse, stopping: asyncio.Event
+    ) -> None:
+        self._simulation = simulation
+        self._shelf = shelf
+        self._pulse = pulse
+        self._stopping = stopping
+
+    def routes(self, context: str) -> list[web.RouteDef]:
+        return [
+            web.post(f"{context}/tpi", self._login),
+            web.post(f"{context}/tpiu", self._upload),
+            web.post(f"{context}/robotSearch", self._robot),
+            web.get(f"{context}/up/{{number:\\d+}}/{{name}}", self._file),
+            web.get(f"{context}/icon/{{agent}}.png", self._icon),
+            web.get(f"{context}/ngsIcon.do", self._icon),
+        ]
+
+    @web.middleware
+    async def trouble(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Put the server's down time and the planned faults before every real answer."""
+        context = self._simulation.centre.options.context
+        if not request.path.startswith(f"{context}/") or request.path.startswith(("/_sim", "/desk")):
+            return await handler(request)
+        if asyncio.get_running_loop().time() < self._simulation.down_until:
+            return page(404)
+        first = request.path.removeprefix(f"{context}/").partition("/")[0]
+        fault = self._simulation.faults.on_http(first)
+        if fault is None:
+            return await handler(request)
+        if fault.fault == "hang":
+            await self._stopping.wait()
+            return page(503)
+        if fault.result is not None:
+            return answer({"result": fault.result, "message": "as the script says"})
+        return page(fault.status)
+
+    async def _login(self, request: web.Request) -> web.Response:
+        options = self._simulation.centre.options
+        now = asyncio.get_running_loop().time()
+        admitted = self._simulation.gate.admits(
+            request.remote or "",
+            now,
+            limit=options.login_limit,
+            window=options.login_window,
+            ban=options.login_ban,
+        )
+        if not admitted:
+            return page(403)
+        body = await request.read()
+        said = log_in(self._simulation.centre, body, request.headers.get("sign"), now)
+        self._pulse.beat()
+        return answer(said)
+
+    async def _robot(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/x-www-form-urlencoded":
+            sentence = "the question must come as a form"
+            return answer({"result": int(ResultCode.REQUEST_ERROR), "message": sentence})
+        form = {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+        return answer(robot.search(self._simulation.centre.options, form))
+
+    # --- upload ---------------------------------------------------------------------------------
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        centre = self._simulation.centre
+        customer = centre.holder(
+            request.query.get("token", ""), asyncio.get_running_loop().time()
+        )
+        if customer is None:
+            return await self._no(request, ResultCode.INVALID_TOKEN, "the token is not valid")
+        multipart = request.content_type.startswith("multipart/")
+        mode = centre.options.upload_mode
+        if mode != "both" and multipart != (mode == "multipart"):
+            sentence = f"this server takes {mode} uploads"
+            return await self._no(request, ResultCode.INVALID_PARAMETER, sentence)
+        if not multipart:
+            name = _raw_name(request)
+            return await self._keep(request, name, request.content.iter_chunked(_PIECE), customer.login)
+        async for part in await request.multipart():
+            if isinstance(part, BodyPartReader) and part.name == "fileToUpload":
+                name = safe_name(part.filename or "")
+                return await self._keep(request, name, _pieces(part), customer.login)
+        return answer(
+            {"result": int(ResultCode.INVALID_PARAMETER), "message": "no part fileToUpload"}
+        )
+
+    async def _keep(
+        self, request: web.Request, name: str, chunks: AsyncIterator[bytes], login: str
+    ) -> web.Response:
+        options = self._simulation.centre.options
+        allowed = options.allowed_extensions
+        if allowed and extension(name) not in allowed:
+            sentence = "only these extensions are allowed: " + ",".join(allowed)
+            return await self._no(request, ResultCode.INVALID_FILE_EXTENSION, sentence)
+        try:
+            file = await self._shelf.keep(name, chunks, login, options.max_upload)
+        except TooLargeError as error:
+            # -21 came with later revisions; the guide of 2016 has only the general code.
+            return await self._no(request, ResultCode.UPLOAD_FILE_FAILED, str(error))
+        self._pulse.beat()
+        return answer(self._uploaded(file))
+
+    def _uploaded(self, file: Hosted) -> Wire:
+        url = self._shelf.url(file, self._simulation.centre.options.upload_url)
+        return {"result": int(ResultCode.SUCCESS), "message": "", "url": url, "fileName": file.name}
+
+    async def _no(self, request: web.Request, code: ResultCode, message: str) -> web.Response:
+        # Read to the end, or the client meets a broken pipe instead of the answer.
+        async for _ in request.content.iter_chunked(_PIECE):
+            pass
+        return answer({"result": int(code), "message": message})
+
+    # --- what can be fetched ----------------------------------------------------------------------
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])
+        if found is None:
+            return page(404)
+        return web.FileResponse(found.path, headers={hdrs.CONTENT_TYPE: media_type(found.name)})
+
+    async def _icon(self, request: web.Request) -> web.Response:
+        seed = request.match_info.get("agent") or request.query.get("path", "")
+        return web.Response(body=samples.picture(seed), content_type="image/png")
+
+
+def answer(body: Wire) -> web.Response:
+    """JSON, labelled as the server labels it."""
+    return web.Response(
+        body=msgspec.json.encode(body), content_type="application/json", charset="UTF-8"
+    )
+
+
+def page(status: int) -> web.Response:
+    """The servlet container's own HTML page: no JSON, on purpose."""
+    return web.Response(status=status, text=_PAGE.format(status), content_type="text/html")
+
+
+def _raw_name(request: web.Request) -> str:
+    """The guide gives a raw upload no name: take the header's hint, else make one from the type."""
+    _, parameters = parse_content_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION))
+    hinted = parameters.get("filename*") or parameters.get("filename")
+    if hinted:
+        return safe_name(hinted)
+    return "upload" + (mimetypes.guess_extension(request.content_type) or ".bin")
+
+
+async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
+    while piece := await part.read_chunk(_PIECE):
+        yield piece

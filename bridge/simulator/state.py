@@ -1,0 +1,205 @@
+"""The call centre as plain data: customers, their queue requests and their sessions.
+
+Pure: the clock and the token maker are arguments, nothing here sends anything. A customer has at
+most one queue request or one open session (reference 4: codes -1 and -2 mean one of each), and
+all three outlive the socket: only `session_grace`, an explicit end, or `forget` removes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, assert_never
+
+from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.simulator.options import DeskAgent, SimulatorOptions
+from bridge.simulator.outgoing import Pending, Wire
+
+
+@dataclass(slots=True)
+class QueueRequest:
+    """A place in a queue."""
+
+    id: RequestId
+    login: str
+    queue_id: QueueId
+    source: str
+    announced: int = 0
+    """The place that the customer was last told."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One chat, open or closed."""
+
+    id: SessionId
+    login: str
+    queue_id: QueueId
+    agents: list[DeskAgent]
+    open: bool = True
+    ended_by: str = ""
+    """An Ending, or empty while it is open."""
+
+
+@dataclass(slots=True)
+class History:
+    """What happened to one customer, kept for the scripts that count."""
+
+    sessions: list[Session] = field(default_factory=list)
+    messages: list[Wire] = field(default_factory=list)
+    """Every 110 and 111 that was accepted, each copy of it, in order."""
+    call_ids: set[CallId] = field(default_factory=set)
+    """The messageIds of `messages`."""
+    refused: list[Wire] = field(default_factory=list)
+    """Every 110 and 111 that was not, and the result it got."""
+    said: list[Wire] = field(default_factory=list)
+    """Every 210, with `sent` telling whether a socket took it."""
+    ratings: list[Wire] = field(default_factory=list)
+    lost_pushes: int = 0
+
+
+@dataclass(slots=True)
+class Customer:
+    """Whoever logged in under one name."""
+
+    login: str
+    client_id: str
+    name: str = ""
+    logins: int = 0
+    tokens: dict[str, float] = field(default_factory=dict)
+    """Token to the time it expires."""
+    linked: bool = False
+    link_lost_at: float | None = None
+    request: QueueRequest | None = None
+    session: Session | None = None
+    last_session: Session | None = None
+    """The newest session, still the one to rate after its end (trap T19)."""
+    history: History = field(default_factory=History)
+    pending: dict[str, Pending] = field(default_factory=dict)
+    """Pushes without receipt (key: rsId), or kept for the next socket; oldest first."""
+
+
+Ending = Literal["agent", "customer", "grace", "forgotten"]
+Memory = Literal["tokens", "requests", "sessions"]
+
+
+class CallCentre:
+    """All customers, requests and sessions of one simulated server."""
+
+    def __init__(self, options: SimulatorOptions, new_token: Callable[[], str]) -> None:
+        self.options = options
+        self.base_url = ""
+        """Absolute address of the context path; known once the server listens."""
+        self.customers: dict[str, Customer] = {}
+        self.requests: dict[RequestId, QueueRequest] = {}
+        """Who waits, oldest first, all queues."""
+        self.sessions: dict[SessionId, Session] = {}
+        self._new_token = new_token
+        self._holders: dict[str, Customer] = {}
+        """Every token given out; whether it is still valid says its customer's `tokens`."""
+        self._numbers = {"request": 9000, "session": 5000, "client": 0, "message": 0, "push": 0}
+
+    def number(self, kind: Literal["request", "session", "client", "message", "push"]) -> int:
+        """The next number of its kind."""
+        self._numbers[kind] += 1
+        return self._numbers[kind]
+
+    # --- customers and tokens ---------------------------------------------------------------
+
+    def sign_in(self, login: str, name: str, now: float) -> tuple[Customer, str]:
+        """Find or create the customer and give out a new token."""
+        customer = self.customers.get(login)
+        if customer is None:
+            client_id = f"00000000-0000-4000-8000-{self.number('client'):012d}"
+            customer = self.customers[login] = Customer(login, client_id)
+        customer.name = name or customer.name
+        customer.logins += 1
+        if self.options.new_login_kills_old:
+            self.sign_out(customer)
+        token = self._new_token()
+        self._holders[token] = customer
+        customer.tokens[token] = now + self.options.token_lifetime
+        return customer, token
+
+    def holder(self, token: str, now: float) -> Customer | None:
+        """Whose valid token this is."""
+        customer = self._holders.get(token)
+        return customer if customer and now < customer.tokens.get(token, now) else None
+
+    def sign_out(self, customer: Customer) -> None:
+        """Make all tokens of a customer invalid; nothing else changes."""
+        for token in customer.tokens:
+            self._holders.pop(token, None)
+        customer.tokens.clear()
+
+    # --- queue requests and sessions ----------------------------------------------------------
+
+    def waiting(self, queue_id: QueueId) -> list[QueueRequest]:
+        """Who waits in that queue, first place first."""
+        return [request for request in self.requests.values() if request.queue_id == queue_id]
+
+    def enqueue(self, customer: Customer, queue_id: QueueId, source: str) -> QueueRequest:
+        """Put the customer at the end of a queue."""
+        request = QueueRequest(RequestId(self.number("request")), customer.login, queue_id, source)
+        self.requests[request.id] = customer.request = request
+        return request
+
+    def leave_queue(self, request: QueueRequest) -> None:
+        """End a request: a later 102 or 111 that names it finds nothing."""
+        del self.requests[request.id]
+        self.customers[request.login].request = None
+
+    def start(self, request: QueueRequest, agents: Iterable[DeskAgent]) -> Session:
+        """Turn a request into an open session; its pre-messages now belong to the session."""
+        self.leave_queue(request)
+        session = Session(
+            SessionId(self.number("session")), request.login, request.queue_id, list(agents)
+        )
+        customer = self.customers[request.login]
+        self.sessions[session.id] = customer.session = customer.last_session = session
+        customer.history.sessions.append(session)
+        for message in customer.history.messages:
+            if message["requestId"] == request.id:
+                message["sessionId"] = session.id
+        return session
+
+    def end(self, session: Session, by: Ending) -> None:
+        """Close a session; it can still be rated."""
+        session.open = False
+        session.ended_by = by
+        del self.sessions[session.id]
+        self.customers[session.login].session = None
+
+    def settle(self, now: float) -> None:
+        """End the sessions whose customers have been without a socket for too long."""
+        grace = self.options.session_grace
+        for session in list(self.sessions.values()) if grace else ():
+            lost = self.customers[session.login].link_lost_at
+            if lost is not None and now - lost >= grace:
+                self.end(session, "grace")
+
+    def forget(self, what: Memory) -> None:
+        """Lose one kind of memory without telling anybody, as a restarted server does."""
+        match what:
+            case "tokens":
+                for customer in self.customers.values():
+                    self.sign_out(customer)
+            case "requests":
+                for request in list(self.requests.values()):
+                    self.leave_queue(request)
+            case "sessions":
+                for session in list(self.sessions.values()):
+                    self.end(session, "forgotten")
+                for customer in self.customers.values():
+                    customer.last_session = None
+            case _:
+                assert_never(what)
+
+    def quietest_agent(self) -> DeskAgent | None:
+        """The agent online with the fewest open sessions, the first of equals."""
+        busy = [agent.id for session in self.sessions.values() for agent in session.agents]
+        return min(self.options.agents, key=lambda agent: busy.count(agent.id), default=None)
+
+    def agent(self, agent_id: AgentId) -> DeskAgent | None:
+        """The agent online under that id."""
+        return next((agent for agent in self.options.agents if agent.id == agent_id), None)

@@ -1,0 +1,132 @@
+"""Schema upgrades: numbered files of plain SQL, each applied in one transaction of its own.
+
+A file that fails half-way leaves the schema as it was before that file. A schema that a later
+version of this program wrote is refused, before anything is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import NamedTuple
+
+from bridge.storage.engine import Dialect, Engine
+from bridge.storage.errors import CorruptDatabaseError, NewerSchemaError, database_is_corrupt
+from bridge.storage.query import Call, Statement, once, same
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "CorruptDatabaseError",
+    "Migration",
+    "NewerSchemaError",
+    "current_version",
+    "database_is_corrupt",
+    "known",
+    "migrate",
+    "pending",
+]
+
+SCHEMA_VERSION = 1
+"""The schema that this program works with: the number of the last file."""
+
+_VERSIONED = Statement(
+    sqlite="SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'",
+    postgres="SELECT count(*) FROM (SELECT to_regclass('schema_version') AS found) AS t "
+    "WHERE found IS NOT NULL",
+)
+_VERSION = same("SELECT max(version) FROM schema_version")
+_CREATE_VERSIONS = same(
+    "CREATE TABLE IF NOT EXISTS schema_version "
+    "(version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied BIGINT NOT NULL)"
+)
+_RECORD = same("INSERT INTO schema_version (version, name, applied) VALUES ($1, $2, $3)")
+# Two processes that start at once: the second waits, then finds nothing left to do. SQLite needs
+# no such lock, its transactions that write exclude one another. The number is ours, at random.
+_LOCK = Statement(sqlite="SELECT 1", postgres="SELECT pg_advisory_xact_lock(719224653)")
+
+
+class Migration(NamedTuple):
+    number: int
+    name: str
+    script: str
+    """SQL of one dialect; every statement ends with a semicolon at the end of a line."""
+
+
+def known(dialect: Dialect) -> list[Migration]:
+    """The migrations of this program for a dialect, in order."""
+    found = []
+    for file in (resources.files("bridge.storage") / "schema").iterdir():
+        stem, *variant = file.name.removesuffix(".sql").split(".")
+        if not file.name.endswith(".sql") or (variant and variant != [dialect.value]):
+            continue
+        number, _, name = stem.partition("_")
+        found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
+    return sorted(found)
+
+
+async def current_version(engine: Engine) -> int:
+    """The schema's version in the database; 0 when there is none yet."""
+    return await engine.read(_version())
+
+
+async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
+    """The migrations that `migrate` would apply; nothing is written.
+
+    Raises:
+        NewerSchemaError: the database is ahead of this program.
+    """
+    if migrations is None:
+        migrations = known(engine.dialect)
+    version = await current_version(engine)
+    newest = max((migration.number for migration in migrations), default=0)
+    if version > newest:
+        raise NewerSchemaError(version, newest)
+    return [migration for migration in migrations if migration.number > version]
+
+
+async def migrate(
+    engine: Engine, now: int, migrations: Sequence[Migration] | None = None
+) -> list[Migration]:
+    """Bring the schema up to date; return what was applied.
+
+    Args:
+        engine: an open engine.
+        now: ms since the epoch, for the record.
+        migrations: those of this program, unless a test says otherwise.
+
+    Raises:
+        NewerSchemaError: the database is ahead of this program.
+        StoreError: a migration failed; those before it stay, it left nothing behind.
+    """
+    return [
+        migration
+        for migration in await pending(engine, migrations)
+        if await engine.migrate(_apply(migration, now))
+    ]
+
+
+def _version() -> Call[int]:
+    rows = yield once(_VERSIONED)
+    if not rows[0][0]:
+        return 0
+    rows = yield once(_VERSION)
+    return int(rows[0][0] or 0)
+
+
+def _apply(migration: Migration, now: int) -> Call[bool]:
+    """Apply one migration; False if another process was faster."""
+    yield once(_LOCK)
+    if (yield from _version()) >= migration.number:
+        return False
+    yield once(_CREATE_VERSIONS)
+    for statement in _statements(migration.script):
+        yield once(Statement(statement, statement))
+    yield once(_RECORD, migration.number, migration.name, now)
+    return True
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script where a line ends with a semicolon; comments go."""
+    kept = [line for line in script.splitlines() if not line.lstrip().startswith("--")]
+    parts = "\n".join(kept).split(";\n")
+    return [part.strip().removesuffix(";") for part in parts if part.strip()]

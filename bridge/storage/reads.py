@@ -1,0 +1,103 @@
+"""Every reading call, once for both engines."""
+
+from __future__ import annotations
+
+from bridge.ids import EventId, RoomId
+from bridge.rooms.store import (
+    AccountRow,
+    DeadLetter,
+    GhostRow,
+    InputRow,
+    Lane,
+    OutboxRow,
+    StoredRoom,
+    TraceRow,
+)
+from bridge.storage import statements as sql
+from bridge.storage.ledger import InputFate, OutboxFate, lines, readable
+from bridge.storage.query import Call, once
+
+
+def room(room_id: RoomId) -> Call[StoredRoom | None]:
+    rows = yield once(sql.ROOM, room_id)
+    for found, record, live, phase, deadline, customer in rows:
+        return StoredRoom(found, record, bool(live), phase, deadline, customer)
+    return None
+
+
+def open_inputs(room_id: RoomId) -> Call[list[InputRow]]:
+    rows = yield once(sql.OPEN_INPUTS, room_id)
+    return [InputRow(*row) for row in rows]
+
+
+def open_outbox(room_id: RoomId) -> Call[list[OutboxRow]]:
+    rows = yield once(sql.OPEN_OUTBOX, room_id)
+    return [
+        OutboxRow(
+            seq, found, Lane(lane), effect, created, attempted, attempts, cause, call, bool(r)
+        )
+        for seq, found, lane, effect, created, attempted, attempts, cause, call, r in rows
+    ]
+
+
+def busy_rooms() -> Call[list[RoomId]]:
+    rows = yield once(sql.BUSY_ROOMS)
+    return [row[0] for row in rows]
+
+
+def live_rooms() -> Call[list[RoomId]]:
+    rows = yield once(sql.LIVE_ROOMS)
+    return [row[0] for row in rows]
+
+
+def next_deadlines(before: int, limit: int) -> Call[list[tuple[RoomId, int]]]:
+    rows = yield once(sql.NEXT_DEADLINES, before, limit)
+    return [(row[0], row[1]) for row in rows]
+
+
+def rooms_of(customer: str) -> Call[int]:
+    rows = yield once(sql.ROOMS_OF, customer)
+    return int(rows[0][0])
+
+
+def anchor(room_id: RoomId, name: str) -> Call[EventId | None]:
+    rows = yield once(sql.ANCHOR, room_id, name)
+    return EventId(rows[0][0]) if rows else None
+
+
+def ghost(user_id: str) -> Call[GhostRow | None]:
+    rows = yield once(sql.GHOST, user_id)
+    for found, displayname, source, mxc, device in rows:
+        return GhostRow(found, displayname, source, mxc, bool(device))
+    return None
+
+
+def account(room_id: RoomId) -> Call[AccountRow | None]:
+    rows = yield once(sql.ACCOUNT, room_id)
+    return AccountRow(*rows[0]) if rows else None
+
+
+def fact(name: str) -> Call[str | None]:
+    rows = yield once(sql.FACT, name)
+    return str(rows[0][0]) if rows else None
+
+
+def trace(event_id: EventId) -> Call[list[TraceRow]]:
+    inputs = yield once(sql.TRACE_INPUTS, event_id)
+    outbox = yield once(sql.TRACE_OUTBOX, event_id)
+    return lines([InputFate(*row) for row in inputs], [OutboxFate(*row) for row in outbox])
+
+
+def dead_letters(limit: int) -> Call[list[DeadLetter]]:
+    found = []
+    for box, statement in (("i", sql.DEAD_INPUTS), ("o", sql.DEAD_OUTBOX)):
+        rows = yield once(statement, limit)
+        found += [
+            DeadLetter(f"{box}{seq}", room_id, at, why, readable(body))
+            for seq, room_id, at, why, body in rows
+        ]
+    return sorted(found, key=lambda letter: letter.at)[:limit]
+
+
+def ping() -> Call[None]:
+    yield once(sql.PING)

@@ -1,0 +1,160 @@
+"""SQLite: one connection in one worker thread, and one hop to it for a whole group.
+
+No coroutine ever holds a transaction: it begins and ends inside one function of the thread, which a
+cancelled caller cannot interrupt. WAL with synchronous=FULL, because a 200 to the homeserver means
+that the event outlives a power cut; with group commit the price of FULL is shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from bridge.rooms.store import StoreError
+from bridge.storage.engine import Dialect
+from bridge.storage.errors import CorruptDatabaseError, Unreachable
+from bridge.storage.query import Call, Query, Rows, drive
+
+T = TypeVar("T")
+
+OLDEST = (3, 35, 0)
+"""The first SQLite with RETURNING."""
+
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_AWAY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_NOMEM,
+}
+_SETTINGS = (
+    "PRAGMA busy_timeout = 5000",  # ms; only a command line beside us competes
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA journal_size_limit = 67108864",  # bytes that the WAL keeps after a burst
+)
+
+
+class SqliteEngine:
+    """A file, made (for its owner only: it holds tokens) if there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        return Dialect.SQLITE
+
+    def exists(self) -> bool:
+        """True if there is a file; `open` makes one if not."""
+        return self._path.exists()
+
+    async def open(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise Unreachable(
+                f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed"
+            )
+        await self._hop(self._connect)
+
+    async def commit(self, call: Call[T]) -> T:
+        return await self._hop(lambda: self._transact(call))
+
+    async def migrate(self, call: Call[T]) -> T:
+        return await self.commit(call)
+
+    async def read(self, call: Call[T]) -> T:
+        return await self._hop(lambda: drive(call, self._run))
+
+    async def close(self) -> None:
+        """Close once the thread is free; without waiting for it if the disk hangs for 10 s."""
+        with suppress(TimeoutError, StoreError):
+            async with asyncio.timeout(10):
+                await self._hop(self._disconnect)
+        self._thread.shutdown(wait=False)
+
+    async def _hop(self, work: Callable[[], T]) -> T:
+        """Run `work` in the thread; a cancelled caller leaves it running there."""
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._thread, _translated, work)
+        except RuntimeError as error:  # the executor was shut down
+            raise Unreachable("the store is closed") from error
+        return await running
+
+    # --- in the thread --------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        try:
+            self._path.touch(mode=0o600)
+        except OSError as error:
+            raise Unreachable(f"cannot open {self._path}: {error.strerror}") from error
+        connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+        try:
+            for setting in _SETTINGS:
+                connection.execute(setting).fetchall()
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _transact(self, call: Call[T]) -> T:
+        connection = self._opened()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            answer = drive(call, self._run)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return answer
+
+    def _run(self, query: Query) -> Rows:
+        connection = self._opened()
+        if not query.many:
+            return connection.execute(query.statement.sqlite, query.params).fetchall()
+        found: list[Sequence[object]] = []
+        for params in query.params:
+            found += connection.execute(query.statement.sqlite, params).fetchall()
+        return found
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise Unreachable("the store is closed")
+        return self._connection
+
+
+def _translated(work: Callable[[], T]) -> T:
+    """Run `work`, turning SQLite's errors into ours.
+
+    The texts name no value: SQLite's messages hold none, and the two errors of unstorable values
+    are reduced to their names.
+    """
+    try:
+        return work()
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        text = f"SQLite: {error}"
+        if code in _CORRUPT:
+            raise CorruptDatabaseError(text) from error
+        if code in _AWAY:
+            raise Unreachable(text) from error
+        raise StoreError(text) from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise StoreError(f"a value cannot be stored: {type(error).__name__}") from None

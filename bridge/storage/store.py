@@ -1,0 +1,191 @@
+"""StorePort over either engine: writes go through the group writer, reads straight to the engine.
+
+Split in three by what the calls are about; `SqlStore` is the whole port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+from bridge.rooms.store import (
+    AccountRow,
+    DeadLetter,
+    GhostRow,
+    InputRow,
+    NewInput,
+    OutboxRow,
+    Settlement,
+    Step,
+    StoredRoom,
+    TraceRow,
+)
+from bridge.storage import reads, writes
+from bridge.storage import statements as sql
+from bridge.storage.engine import Engine
+from bridge.storage.errors import Unreachable
+from bridge.storage.group import GroupWriter
+from bridge.storage.ledger import letter
+from bridge.storage.query import Call, Statement
+from bridge.storage.writes import Kind, Write
+
+A = TypeVar("A")
+R = TypeVar("R")
+T = TypeVar("T")
+
+READ_SECONDS = 20.0
+SLICE = 1_000
+"""Rows that one request of `prune` may touch: the writer is not to be held up by it."""
+
+
+class _Calls:
+    """How a call reaches the database."""
+
+    def __init__(self, engine: Engine, writer: GroupWriter[Write]) -> None:
+        self._engine = engine
+        self._writer = writer
+
+    async def _write(self, kind: Kind[A, R], argument: A) -> R:
+        # `perform` answers each request by its own kind's batch, which is typed.
+        return cast(R, await self._writer.submit(Write(kind, argument)))
+
+    async def _read(self, call: Call[T]) -> T:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._engine.read(call)
+        except TimeoutError:
+            raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None
+
+
+class _Flow(_Calls):
+    """Inbox, rooms and outbox."""
+
+    async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
+        if not inputs:
+            return []
+        return await self._write(writes.ACCEPT, writes.Accept(inputs, now))
+
+    async def commit_step(self, step: Step) -> list[OutboxRow]:
+        return await self._write(writes.COMMIT_STEP, step)
+
+    async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
+        await self._write(writes.MARK_ATTEMPTED, writes.Attempt(seq, now))
+
+    async def settle(self, settlement: Settlement) -> list[InputRow]:
+        return await self._write(writes.SETTLE, settlement)
+
+    async def bury_input(self, seq: InputSeq, why: str, now: int) -> None:
+        await self._write(writes.BURY, writes.Burial(seq, why, now))
+
+    async def room(self, room_id: RoomId) -> StoredRoom | None:
+        return await self._read(reads.room(room_id))
+
+    async def open_inputs(self, room_id: RoomId) -> list[InputRow]:
+        return await self._read(reads.open_inputs(room_id))
+
+    async def open_outbox(self, room_id: RoomId) -> list[OutboxRow]:
+        return await self._read(reads.open_outbox(room_id))
+
+    async def busy_rooms(self) -> list[RoomId]:
+        return await self._read(reads.busy_rooms())
+
+    async def live_rooms(self) -> list[RoomId]:
+        return await self._read(reads.live_rooms())
+
+    async def next_deadlines(self, before: int, limit: int) -> list[tuple[RoomId, int]]:
+        return await self._read(reads.next_deadlines(before, limit))
+
+    async def rooms_of(self, customer: str) -> int:
+        return await self._read(reads.rooms_of(customer))
+
+    async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
+        return await self._read(reads.anchor(room_id, name))
+
+
+class _Peers(_Calls):
+    """What we know of ghosts, accounts and peers."""
+
+    async def ghost(self, user_id: str) -> GhostRow | None:
+        return await self._read(reads.ghost(user_id))
+
+    async def save_ghost(self, ghost: GhostRow) -> None:
+        await self._write(writes.SAVE_GHOST, ghost)
+
+    async def account(self, room_id: RoomId) -> AccountRow | None:
+        return await self._read(reads.account(room_id))
+
+    async def save_account(self, account: AccountRow) -> None:
+        await self._write(writes.SAVE_ACCOUNT, account)
+
+    async def forget_token(self, room_id: RoomId) -> None:
+        await self._write(writes.FORGET_TOKEN, room_id)
+
+    async def fact(self, name: str) -> str | None:
+        return await self._read(reads.fact(name))
+
+    async def save_fact(self, name: str, value: str) -> None:
+        await self._write(writes.SAVE_FACT, writes.Fact(name, value))
+
+
+class _Ledger(_Calls):
+    """Tracing, dead letters, pruning."""
+
+    async def trace(self, event_id: EventId) -> list[TraceRow]:
+        return await self._read(reads.trace(event_id))
+
+    async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
+        return await self._read(reads.dead_letters(limit))
+
+    async def revive(self, letter_id: str, now: int) -> bool:
+        return await self._end_letter(letter_id, now, sql.REVIVE_INPUT, sql.REVIVE_OUTBOX)
+
+    async def discard(self, letter_id: str, now: int) -> bool:
+        return await self._end_letter(letter_id, now, sql.DISCARD_INPUT, sql.DISCARD_OUTBOX)
+
+    async def prune(self, bodies_before: int, rows_before: int) -> int:
+        touched = 0
+        for statements, before in (
+            (sql.DROP_ROWS, rows_before),
+            (sql.ERASE_BODIES, bodies_before),
+        ):
+            for statement in statements:
+                count = SLICE
+                while count == SLICE:
+                    update = writes.Update(statement, (before, SLICE))
+                    count = await self._write(writes.UPDATE, update)
+                    touched += count
+        return touched
+
+    async def _end_letter(
+        self, letter_id: str, now: int, inbox: Statement, outbox: Statement
+    ) -> bool:
+        split = letter(letter_id)
+        if split is None:
+            return False
+        box, seq = split
+        update = writes.Update(inbox if box == "i" else outbox, (seq, now))
+        return await self._write(writes.UPDATE, update) == 1
+
+
+class SqlStore(_Flow, _Peers, _Ledger):
+    """A StorePort; `open_store` makes it and runs its writer."""
+
+    async def ping(self) -> None:
+        await self._read(reads.ping())
+
+    async def close(self) -> None:
+        """Write what waits, then let the database go. A second call does nothing more."""
+        await self._writer.close()
+        await self._engine.close()
+
+    @property
+    def groups(self) -> int:
+        """Transactions tried so far."""
+        return self._writer.groups
+
+    @property
+    def requests(self) -> int:
+        """Writes asked for so far."""
+        return self._writer.requests

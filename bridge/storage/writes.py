@@ -1,0 +1,247 @@
+"""Every writing call, once for both engines, and in groups.
+
+A `Kind` takes all the requests of its kind that share a transaction and answers each of them.
+`perform` runs a mixed group kind by kind, in the order of `_ORDER`: nothing in a group depends on
+another's answer, because nobody has been answered yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+from bridge.rooms.store import (
+    AccountRow,
+    GhostRow,
+    InputRow,
+    NewInput,
+    OutboxRow,
+    Settlement,
+    Step,
+)
+from bridge.storage import statements as sql
+from bridge.storage.ledger import printable
+from bridge.storage.query import Call, Statement, once, per_row
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+HANDLED = "handled"
+"""Outcome of an input whose step was committed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind(Generic[A, R]):
+    """One writing call: how to carry out a batch of them."""
+
+    name: str
+    batch: Callable[[Sequence[A]], Call[list[R]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One request to the writer."""
+
+    kind: Kind[Any, Any]
+    argument: Any
+
+
+class Accept(NamedTuple):
+    inputs: Sequence[NewInput]
+    now: int
+
+
+class Attempt(NamedTuple):
+    seq: OutboxSeq
+    now: int
+
+
+class Burial(NamedTuple):
+    seq: InputSeq
+    why: str
+    now: int
+
+
+class Fact(NamedTuple):
+    name: str
+    value: str
+
+
+class Update(NamedTuple):
+    """A statement that returns the rows it touched; the answer is their number."""
+
+    statement: Statement
+    params: tuple[object, ...]
+
+
+def perform(writes: Sequence[Write]) -> Call[list[object]]:
+    """Carry out a group; the answers are in the order of the requests."""
+    answers: list[object] = [None] * len(writes)
+    for kind in _ORDER:
+        places = [place for place, write in enumerate(writes) if write.kind is kind]
+        if places:
+            found = yield from kind.batch([writes[place].argument for place in places])
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+    return answers
+
+
+# --- the calls that carry the load ----------------------------------------------------------------
+
+
+def _accept(batch: Sequence[Accept]) -> Call[list[list[InputRow]]]:
+    """Insert all inputs at once; an input whose key was there before gets no row."""
+    new = [(number, item, call.now) for number, call in enumerate(batch) for item in call.inputs]
+    answers: list[list[InputRow]] = [[] for _ in batch]
+    if not new:
+        return answers
+    rows = yield per_row(
+        sql.INSERT_INPUTS, [(item.room_id, item.key, item.body, now) for _, item, now in new]
+    )
+    # Rows are numbered in the order given, so the n-th new row belongs to the n-th input that
+    # was not a duplicate.
+    numbers = iter(sorted(row[0] for row in rows))
+    fresh = {row[1] for row in rows}
+    for number, item, now in new:
+        if item.key is not None:
+            if item.key not in fresh:
+                continue
+            fresh.remove(item.key)
+        seq = InputSeq(next(numbers))
+        answers[number].append(InputRow(seq, item.room_id, item.body, now, item.key))
+    return answers
+
+
+def _commit_steps(batch: Sequence[Step]) -> Call[list[list[OutboxRow]]]:
+    # One statement must not meet a room twice; of two steps the later one counts.
+    rooms = {step.room.room_id: step.room for step in batch}
+    yield per_row(
+        sql.SAVE_ROOMS,
+        [(r.room_id, r.record, r.live, r.phase, r.deadline, r.customer) for r in rooms.values()],
+    )
+    done = [(seq, HANDLED, step.now, "") for step in batch for seq in step.done]
+    if done:
+        yield per_row(sql.SETTLE_INPUTS, done)
+    new = [
+        (step.room.room_id, o.lane.value, o.effect, step.now, o.cause, o.call_id, o.repeat)
+        for step in batch
+        for o in step.outbox
+    ]
+    rows = (yield per_row(sql.INSERT_OUTBOX, new)) if new else []
+    numbers = iter(sorted(row[0] for row in rows))
+    return [
+        [
+            OutboxRow(
+                OutboxSeq(next(numbers)),
+                step.room.room_id,
+                o.lane,
+                o.effect,
+                step.now,
+                cause=o.cause,
+                call_id=o.call_id,
+                repeat=o.repeat,
+            )
+            for o in step.outbox
+        ]
+        for step in batch
+    ]
+
+
+def _mark_attempted(batch: Sequence[Attempt]) -> Call[list[None]]:
+    yield per_row(sql.MARK_ATTEMPTED, [tuple(attempt) for attempt in batch])
+    return [None] * len(batch)
+
+
+def _settle(batch: Sequence[Settlement]) -> Call[list[list[InputRow]]]:
+    """Settle the rows that are open; only their anchors and inputs are stored."""
+    first: dict[OutboxSeq, Settlement] = {}
+    for settlement in batch:
+        first.setdefault(settlement.seq, settlement)
+    rows = yield per_row(
+        sql.SETTLE_OUTBOX,
+        [(s.seq, s.outcome.value, s.now, printable(s.detail), s.event_id) for s in first.values()],
+    )
+    room_of: dict[OutboxSeq, RoomId] = {row[0]: row[1] for row in rows}
+    anchors: dict[tuple[RoomId, str], EventId] = {}
+    for settlement in batch:
+        ended = first[settlement.seq] is settlement and settlement.seq in room_of
+        if ended and settlement.anchor is not None and settlement.event_id is not None:
+            anchors[room_of[settlement.seq], settlement.anchor] = settlement.event_id
+    if anchors:
+        yield per_row(sql.SAVE_ANCHORS, [(*where, event) for where, event in anchors.items()])
+    return (
+        yield from _accept(
+            [
+                Accept(s.inputs if s.seq in room_of and first[s.seq] is s else (), s.now)
+                for s in batch
+            ]
+        )
+    )
+
+
+def _bury(batch: Sequence[Burial]) -> Call[list[None]]:
+    yield per_row(sql.SETTLE_INPUTS, [(b.seq, "dead", b.now, printable(b.why)) for b in batch])
+    return [None] * len(batch)
+
+
+# --- rare calls, one statement each ---------------------------------------------------------------
+
+
+def _each(single: Callable[[A], Call[R]]) -> Callable[[Sequence[A]], Call[list[R]]]:
+    def batch(arguments: Sequence[A]) -> Call[list[R]]:
+        answers: list[R] = []
+        for argument in arguments:
+            answer = yield from single(argument)
+            answers.append(answer)
+        return answers
+
+    return batch
+
+
+def _save_ghost(g: GhostRow) -> Call[None]:
+    yield once(sql.SAVE_GHOST, g.user_id, g.displayname, g.avatar_source, g.avatar_mxc, g.device)
+
+
+def _save_account(a: AccountRow) -> Call[None]:
+    yield once(sql.SAVE_ACCOUNT, a.room_id, a.login_name, a.token, a.issued, a.client_id)
+
+
+def _forget_token(room_id: RoomId) -> Call[None]:
+    yield once(sql.FORGET_TOKEN, room_id)
+
+
+def _save_fact(fact: Fact) -> Call[None]:
+    yield once(sql.SAVE_FACT, fact.name, fact.value)
+
+
+def _update(update: Update) -> Call[int]:
+    rows = yield once(update.statement, *update.params)
+    return len(rows)
+
+
+ACCEPT = Kind("accept", _accept)
+COMMIT_STEP = Kind("commit_step", _commit_steps)
+MARK_ATTEMPTED = Kind("mark_attempted", _mark_attempted)
+SETTLE = Kind("settle", _settle)
+BURY = Kind("bury", _bury)
+SAVE_GHOST = Kind("save_ghost", _each(_save_ghost))
+SAVE_ACCOUNT = Kind("save_account", _each(_save_account))
+FORGET_TOKEN = Kind("forget_token", _each(_forget_token))
+SAVE_FACT = Kind("save_fact", _each(_save_fact))
+UPDATE = Kind("update", _each(_update))
+
+# An attempt that its caller gave up waiting for precedes the settlement of the same row.
+_ORDER: tuple[Kind[Any, Any], ...] = (
+    ACCEPT,
+    MARK_ATTEMPTED,
+    COMMIT_STEP,
+    SETTLE,
+    BURY,
+    SAVE_GHOST,
+    SAVE_ACCOUNT,
+    FORGET_TOKEN,
+    SAVE_FACT,
+    UPDATE,
+)

@@ -1,0 +1,101 @@
+"""Every sentence that a person in a room can see, by key, in Chinese and English. Pure.
+
+The sentences stand in catalogue modules (`codes`, `conversation`, `rooms`), each a dictionary named
+SENTENCES. Operators replace single ones in config.yaml under `texts`; a replacement may use the
+placeholders of the original and no others, so that rendering cannot fail on an operator's word.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from bridge.texts import codes, conversation, rooms
+from bridge.texts.catalogue import DEFAULT_LANGUAGE, LANGUAGES, Catalogue, merge, placeholders
+
+__all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
+
+CATALOGUE: Catalogue = merge((codes.SENTENCES, conversation.SENTENCES, rooms.SENTENCES))
+"""All sentences as they are shipped."""
+
+Overrides = Mapping[str, Mapping[str, str]]
+
+
+class BadOverride(ValueError):
+    """An operator's sentence that cannot be used.
+
+    Attributes:
+        key: of the sentence.
+        language: "" if the key itself is wrong.
+    """
+
+    def __init__(self, key: str, language: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+        self.language = language
+
+
+def check_overrides(
+    overrides: Overrides, catalogue: Catalogue = CATALOGUE
+) -> Iterator[BadOverride]:
+    """Every reason for which an override cannot be used."""
+    for key, sentences in overrides.items():
+        if key not in catalogue:
+            near = difflib.get_close_matches(key, catalogue, n=1, cutoff=0.0)
+            yield BadOverride(key, "", f'no sentence has this key; the nearest is "{near[0]}"')
+            continue
+        original = catalogue[key]
+        allowed = frozenset().union(*(placeholders(text) for text in original.values()))
+        for language, text in sentences.items():
+            if language not in LANGUAGES:
+                yield BadOverride(key, language, f"must be one of {', '.join(LANGUAGES)}")
+                continue
+            if not text.strip():
+                yield BadOverride(key, language, "must not be empty")
+                continue
+            try:
+                unknown = placeholders(text) - allowed
+            except ValueError:
+                yield BadOverride(key, language, "has braces that are no placeholder")
+                continue
+            if unknown:
+                names = ", ".join(f"{{{name}}}" for name in sorted(allowed)) or "none"
+                yield BadOverride(
+                    key, language, f"does not know {{{min(unknown)}}}; it may use: {names}"
+                )
+
+
+class Texts:
+    """Sentences as this installation says them."""
+
+    def __init__(
+        self, overrides: Overrides | None = None, catalogue: Catalogue = CATALOGUE
+    ) -> None:
+        """Take the operator's replacements.
+
+        Args:
+            overrides: key -> language -> sentence.
+            catalogue: all sentences; for tests.
+
+        Raises:
+            BadOverride: the first that cannot be used.
+        """
+        overrides = overrides or {}
+        for bad in check_overrides(overrides, catalogue):
+            raise bad
+        self._sentences = {
+            key: {**sentence, **overrides.get(key, {})} for key, sentence in catalogue.items()
+        }
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._sentences
+
+    def render(self, language: str, key: str, args: Mapping[str, str | int]) -> str:
+        """A sentence with its placeholders filled in.
+
+        Values are put in as they are: braces in a customer's name do nothing.
+
+        Raises:
+            KeyError: no such key, language or argument; our own mistake, never a user's.
+        """
+        return self._sentences[key][language].format_map(args)

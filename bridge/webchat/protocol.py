@@ -1,0 +1,128 @@
+"""One link's side of the protocol, without the link: text in, text out, no I/O.
+
+Theory of operation. A command of ours gets at most one reply, which repeats our `messageId`; a push
+comes at any moment and has none (guide 3). So all that must be remembered is who waits. A
+`Protocol` lives as long as one socket:
+
+* `send` turns a command into text and remembers its call id, unless the command has no reply.
+* `receive` turns text into a push, or into a reply together with the command that it answers.
+  A reply is matched by call id **and** type. Servers that leave the id out, or put one of their
+  own, answer in order, so the oldest waiter of the same type takes it (trap T12). A call that has
+  been answered once stays answered: a repeated reply is never handed to another call, for that
+  would report a message as delivered on the strength of another's reply.
+* `abandon` ends it all when the socket is lost: whoever still waits will never know.
+
+Time-outs, retries and a new login are the link's business.
+"""
+
+from collections import deque
+
+import msgspec
+
+from bridge.ids import CallId
+from bridge.webchat.codec import dump_command, parse_frame
+from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.frames import Command, Ignored, Receipt, Received, Reply
+from bridge.webchat.writing import frame_type
+
+_REMEMBERED_CALLS = 256
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A reply together with what it answers."""
+
+    call_id: CallId
+    command: Command
+    reply: Reply
+    """Its own `call_id` is what the server wrote, which may be None or foreign."""
+
+
+class Protocol:
+    """Pairs commands with replies for one socket.
+
+    Args:
+        token: what the login gave; it goes into every command.
+        dialect: how to write.
+        client_id: our own id, where the login told it (trap T16).
+    """
+
+    def __init__(
+        self, token: str, dialect: Dialect = Dialect.Y2016, *, client_id: str = ""
+    ) -> None:
+        self._token = token
+        self._dialect = dialect
+        self._client_id = client_id
+        self._waiting: dict[CallId, Command] = {}
+        self._settled: deque[CallId] = deque(maxlen=_REMEMBERED_CALLS)
+        self._token_refused = False
+
+    @property
+    def waiting(self) -> tuple[CallId, ...]:
+        """The calls that still have no reply, oldest first."""
+        return tuple(self._waiting)
+
+    @property
+    def token_refused(self) -> bool:
+        """The server said -15 outside any reply, as some do on accepting a socket (ref. 3.3)."""
+        return self._token_refused
+
+    def send(self, command: Command, call_id: CallId, time_ms: int) -> str:
+        """The text to write to the socket. The command waits for its reply from now on.
+
+        The same call id may be sent again on purpose: it waits once.
+
+        Raises:
+            LocalProtocolError: as `dump_command`; nothing is remembered then.
+        """
+        text = dump_command(
+            command, call_id=call_id, token=self._token, time_ms=time_ms, dialect=self._dialect
+        )
+        if not isinstance(command, Receipt):  # no revision documents an answer to 120
+            self._waiting[call_id] = command
+            if call_id in self._settled:
+                self._settled.remove(call_id)
+        return text
+
+    def receive(self, text: str | bytes) -> Answered | Received | Ignored:
+        """Read one frame. Never raises."""
+        frame = parse_frame(text, client_id=self._client_id)
+        return self._answer(frame) if isinstance(frame, Reply) else frame
+
+    def forget(self, call_id: CallId) -> bool:
+        """Stop waiting for one reply; if it comes after all, it is ignored.
+
+        Returns:
+            False if nothing waited under this id.
+        """
+        if call_id not in self._waiting:
+            return False
+        self._settle(call_id)
+        return True
+
+    def abandon(self) -> tuple[CallId, ...]:
+        """The socket is lost: forget everything and return the calls whose fate is unknown."""
+        lost = self.waiting
+        self._waiting.clear()
+        self._settled.clear()
+        return lost
+
+    def _answer(self, reply: Reply) -> Answered | Ignored:
+        call_id = self._waiter(reply)
+        if call_id is not None:
+            return Answered(call_id, self._settle(call_id), reply)
+        if reply.result == ResultCode.INVALID_TOKEN and reply.call_id not in self._settled:
+            self._token_refused = True
+        return Ignored(f"reply {reply.type} that nobody awaits")
+
+    def _waiter(self, reply: Reply) -> CallId | None:
+        kinds = {call_id: frame_type(command) for call_id, command in self._waiting.items()}
+        if reply.call_id is not None:
+            if kinds.get(reply.call_id) == reply.type:
+                return reply.call_id
+            if reply.call_id in self._settled:
+                return None
+        return next((call_id for call_id, kind in kinds.items() if kind == reply.type), None)
+
+    def _settle(self, call_id: CallId) -> Command:
+        self._settled.append(call_id)
+        return self._waiting.pop(call_id)

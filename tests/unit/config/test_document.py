@@ -1,0 +1,74 @@
+"""Reading YAML: lines, plain values, and every way in which a file can be unreadable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.config import ConfigUnreadable
+from bridge.config.document import Document, read_document
+
+
+def read(folder: Path, text: str | bytes) -> Document:
+    path = folder / "config.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_document(path)
+
+
+def test_every_key_and_entry_has_its_line(tmp_path: Path) -> None:
+    document = read(tmp_path, "# head\na:\n  b: 1\n\nc:\n  - x\n  - {y: 2,\n     z: 3}\n")
+    assert document.data == {"a": {"b": 1}, "c": ["x", {"y": 2, "z": 3}]}
+    assert document.lines == {
+        ("a",): 2,
+        ("a", "b"): 3,
+        ("c",): 5,
+        ("c", 0): 6,
+        ("c", 1): 7,
+        ("c", 1, "y"): 7,
+        ("c", 1, "z"): 8,
+    }
+    assert document.line_of(("a", "b", "deeper")) == 3
+    assert document.line_of(("nowhere",)) == 0
+
+
+def test_values_are_plain_python(tmp_path: Path) -> None:
+    document = read(tmp_path, "a: 'q'\nb: 0x10\nc: 1.50\nd: &x true\ne: *x\nf:\n1: one\n")
+    assert document.data == {
+        "a": "q", "b": 16, "c": 1.5, "d": True, "e": True, "f": None, "1": "one"
+    }  # fmt: skip
+    assert [type(value) for value in document.data.values()] == [
+        str, int, float, bool, bool, type(None), str
+    ]  # fmt: skip
+
+
+def test_merged_keys_are_there_without_a_line_of_their_own(tmp_path: Path) -> None:
+    document = read(tmp_path, "x: &base {a: 1}\ny:\n  <<: *base\n  b: 2\n")
+    assert document.data["y"] == {"a": 1, "b": 2}
+    assert document.line_of(("y", "a")) == 2
+
+
+def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
+    assert read(tmp_path, "# nothing\n").data == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: [1,\n", r"config\.yaml line \d+: "),
+        ("a: 1\na: 2\n", r"config\.yaml line 2: .*duplicate key"),
+        ("- a\n", "must be a mapping"),
+        ("just words\n", "must be a mapping"),
+        (b"a: \xff\xfe\n", "is not UTF-8"),
+        ("a: \x01\n", r"config\.yaml"),
+        ("a: &x [*x]\n", "nests too deeply"),
+    ],
+)
+def test_what_cannot_be_read_says_where(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ConfigUnreadable, match=message):
+        read(tmp_path, text)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigUnreadable, match=r"nowhere\.yaml: No such file"):
+        read_document(tmp_path / "nowhere.yaml")

@@ -1,0 +1,170 @@
+"""Values from the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.config.environment import variable_of
+from tests.unit.config.configs import SMALLEST, edited, load, problems
+
+P = "MATRIX_WEBCHAT_"
+
+
+def test_a_variable_wins_over_the_file_and_has_the_type_of_its_key(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        SMALLEST,
+        {
+            P + "HOMESERVER__DOMAIN": "matrix.test",
+            P + "HOMESERVER__VERIFY_SSL": "false",
+            P + "APPSERVICE__PORT": "4000",
+            P + "APPSERVICE__MAX_BODY_SIZE": "1MiB",
+            P + "RETENTION__ROWS": "14d",
+            P + "WEBCHAT__LOGIN_RATE__COUNT": "3",
+        },
+    )
+    assert config.homeserver.domain == "matrix.test"
+    assert config.homeserver.verify_ssl is False
+    assert config.appservice.port == 4000
+    assert config.appservice.max_body_size == 1024**2
+    assert config.retention.rows == 14 * 86_400_000
+    assert config.server.login_rate.count == 3
+
+
+def test_texts_stay_texts(tmp_path: Path) -> None:
+    """What YAML would read as a number or a truth value is a word here."""
+    config = load(
+        tmp_path,
+        SMALLEST,
+        {P + "WEBCHAT__ENTERPRISE_ID": "00123", P + "APPSERVICE__AS_TOKEN": "true"},
+    )
+    assert config.server.enterprise_id == "00123"
+    assert config.appservice.as_token.get_secret_value() == "true"
+
+
+def test_lists_and_mappings_are_given_whole(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        SMALLEST,
+        {
+            P + "QUEUES": '[{"id": 7, "name": "A"}, {"id": 8, "name": "B"}]',
+            P + "QUEUES__1__NAME": "Second",
+            P + "DEFAULT_QUEUE": "8",
+            P + "BRIDGE__PERMISSIONS": '{"@a:b.c": admin}',
+            P + "WEBCHAT__ALLOWED_MEDIA_HOSTS": "[cdn.test, 10.0.0.0/8]",
+        },
+    )
+    assert [(queue.id, queue.name) for queue in config.queues] == [(7, "A"), (8, "Second")]
+    assert dict(config.bridge.permissions) == {"@a:b.c": "admin"}
+    assert config.server.allowed_media_hosts == ("cdn.test", "10.0.0.0/8")
+
+
+@pytest.mark.parametrize("name", ["WEBCHAT__BASE_URL", "WEBCHAT__0__BASE_URL"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_the_single_server_needs_no_position(tmp_path: Path, name: str, *, listed: bool) -> None:
+    text = edited("webchat:\n  base_url", "webchat:\n  - base_url") if listed else SMALLEST
+    config = load(tmp_path, text, {P + name: "https://other.test/wc"})
+    assert config.server.base_url == "https://other.test/wc"
+
+
+def test_a_section_that_the_file_lacks(tmp_path: Path) -> None:
+    text = edited("webchat:\n  base_url: https://crm.example.org/webchat\n", "")
+    config = load(tmp_path, text, {P + "WEBCHAT__BASE_URL": "https://other.test/wc"})
+    assert config.server.base_url == "https://other.test/wc"
+
+
+def test_secrets_come_from_files_without_their_line_end(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret \n")
+    config = load(tmp_path, SMALLEST, {P + "APPSERVICE__HS_TOKEN_FILE": str(secret)})
+    assert config.appservice.hs_token.get_secret_value() == "s3cret "
+
+
+def test_a_key_that_is_called_file_is_no_file(tmp_path: Path) -> None:
+    config = load(tmp_path, SMALLEST, {P + "BRIDGE__LIMITS__FILE": "1MiB"})
+    assert config.bridge.limits.file == 1024**2
+    size = tmp_path / "size"
+    size.write_text("2MiB")
+    config = load(tmp_path, SMALLEST, {P + "BRIDGE__LIMITS__FILE_FILE": str(size)})
+    assert config.bridge.limits.file == 2 * 1024**2
+
+
+def test_nothing_is_written_back(tmp_path: Path) -> None:
+    load(tmp_path, SMALLEST, {P + "HOMESERVER__DOMAIN": "matrix.test"})
+    assert (tmp_path / "config.yaml").read_text() == SMALLEST
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {P + "HOMESERVER__ADRESS": "http://x"},
+            f"{P}HOMESERVER__ADRESS: stands for no key; the nearest is {P}HOMESERVER__ADDRESS",
+        ),
+        (
+            {P + "APPSERVICE__PORT": "many"},
+            f"environment {P}APPSERVICE__PORT: appservice.port: must be a whole number",
+        ),
+        (
+            {P + "WEBCHAT__DIALECT": "2019"},
+            f"environment {P}WEBCHAT__DIALECT: webchat.dialect: 2019 comes with a later version;"
+            " use auto or 2016 for now",
+        ),
+        (
+            {P + "APPSERVICE__AS_TOKEN": "a", P + "APPSERVICE__AS_TOKEN_FILE": "/dev/null"},
+            f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: is set by"
+            f" {P}APPSERVICE__AS_TOKEN too; unset one of them",
+        ),
+        (
+            {P + "APPSERVICE__AS_TOKEN_FILE": "/nowhere/at/all"},
+            f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: cannot read /nowhere/at/all:"
+            " No such file or directory",
+        ),
+        ({P + "QUEUES": "[1"}, f"{P}QUEUES: queues: must be YAML or JSON"),
+        (
+            {P + "QUEUES__5__NAME": "x"},
+            f"{P}QUEUES__5__NAME: queues[5].name: has nowhere to go: list positions start at 0"
+            " without gaps",
+        ),
+        (
+            {P + "BRIDGE__PERMISSIONS__X": "admin"},
+            f"{P}BRIDGE__PERMISSIONS__X: stands for no key; the nearest is {P}BRIDGE__PERMISSIONS",
+        ),
+        (
+            {P + "QUEUES__NAME": "x"},
+            f"{P}QUEUES__NAME: stands for no key; the nearest is {P}QUEUES__NAME",
+        ),
+    ],
+)
+def test_mistakes_name_the_variable(tmp_path: Path, environment: dict[str, str], said: str) -> None:
+    assert said in problems(tmp_path, SMALLEST, environment)
+
+
+def test_no_secret_is_repeated_in_a_complaint(tmp_path: Path) -> None:
+    said = problems(
+        tmp_path,
+        SMALLEST,
+        {P + "DATABASE__URL": "mysql://user:hunter2@host/db", P + "APPSERVICE__PORT": "hunter2"},
+    )
+    assert len(said) == 2
+    assert "hunter2" not in "".join(said)
+
+
+def test_kubernetes_service_variables_are_not_ours(tmp_path: Path) -> None:
+    """A Service named matrix-webchat puts such variables into every pod of its namespace."""
+    noise = {
+        P + "SERVICE_HOST": "10.0.0.1",
+        P + "SERVICE_PORT": "29340",
+        P + "SERVICE_PORT_HTTP": "29340",
+        P + "PORT": "tcp://10.0.0.1:29340",
+        P + "PORT_29340_TCP": "tcp://10.0.0.1:29340",
+        P + "PORT_29340_TCP_ADDR": "10.0.0.1",
+        "HOME": "/root",
+    }
+    assert load(tmp_path, SMALLEST, noise) == load(tmp_path, SMALLEST)
+
+
+def test_the_name_of_a_keys_variable() -> None:
+    assert variable_of(("webchat", "login", "name")) == P + "WEBCHAT__LOGIN__NAME"

@@ -1,0 +1,190 @@
+"""Every mistake is answered with key path, line and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.config import Config, ConfigInvalid, Permission, Problem, load_config
+from tests.unit.config.configs import SMALLEST, edited, load, problems
+
+
+def test_the_smallest_configuration(tmp_path: Path) -> None:
+    config = load(tmp_path, SMALLEST)
+    assert config.appservice.port == 29340
+    assert config.appservice.max_body_size == 64 * 1024**2
+    assert config.database.url.get_secret_value() == "sqlite:///bridge.db"
+    assert config.bridge.language == "zh-CN"
+    assert config.retention.bodies == 86_400_000
+    assert config.permission_of("@a:b") is Permission.CUSTOMER
+    queue = config.queue(1)
+    assert queue is not None
+    assert queue.name == "Sales"
+    assert queue.source is None
+    assert config.queue(2) is None
+
+
+def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
+    config = load(tmp_path, SMALLEST)
+    with pytest.raises(ValueError, match="frozen"):
+        config.default_queue = 2  # type: ignore[misc]  # that is what is tested
+
+
+def test_secrets_do_not_show(tmp_path: Path) -> None:
+    text = SMALLEST + (
+        "appservice: {as_token: hunter2a, hs_token: hunter2b}\n"
+        'database: {url: "postgres://u:hunter2c@h/d"}\n'
+    )
+    text = text.replace(
+        "webchat:\n",
+        "webchat:\n  sign_key: hunter2d\n  login: {type: password, password: hunter2e}\n"
+        '  accounts: {"*": {name: n, password: hunter2f}}\n',
+    )
+    config = load(tmp_path, text)
+    assert "hunter2" not in repr(config)
+    assert config.server.accounts["*"].password.get_secret_value() == "hunter2f"
+
+
+@pytest.mark.parametrize("value", ["2016", '"2016"', "auto"])
+def test_a_dialect_may_look_like_a_number(tmp_path: Path, value: str) -> None:
+    config = load(tmp_path, edited("webchat:\n", f"webchat:\n  dialect: {value}\n"))
+    assert config.server.dialect == value.strip('"')
+
+
+def test_a_rate_may_be_a_word(tmp_path: Path) -> None:
+    config = load(tmp_path, edited("webchat:\n", "webchat:\n  login_rate: 5/2m\n"))
+    assert (config.server.login_rate.count, config.server.login_rate.per_seconds) == (5, 120)
+
+
+def test_an_address_loses_its_last_slash(tmp_path: Path) -> None:
+    assert load(tmp_path, edited(":8008", ":8008/")).homeserver.address == "http://localhost:8008"
+
+
+MISTAKES = [
+    # shape
+    (edited("  domain: example.org\n", ""), "line 1: homeserver.domain: must be given"),
+    (edited("default_queue: 1\n", ""), "config.yaml: default_queue: must be given"),
+    (edited("domain: example.org", "domain:"), "line 3: homeserver.domain: is empty: give it a"),
+    (
+        edited("  base_url", "  base_ulr"),
+        'line 5: webchat.base_ulr: unknown key; did you mean "bas',
+    ),
+    (
+        SMALLEST + "command_prefix: x\n",
+        "line 11: command_prefix: unknown key here; it belongs at bridge.command_prefix",
+    ),
+    (
+        SMALLEST + "zzz: 1\n",
+        'line 11: zzz: unknown key; the nearest is "',
+    ),
+    (
+        edited("{id: 1, name: Sales}", "{id: 1, name: Sales, alias: [a]}"),
+        'line 7: queues[0].alias: unknown key; did you mean "aliases"?',
+    ),
+    (
+        edited("webchat:\n", "webchat:\n  login: {kind: visitor}\n"),
+        'line 5: webchat.login.kind: unknown key; the nearest is "',
+    ),
+    (
+        edited("webchat:\n", 'webchat:\n  accounts: {"*": {name: a, pasword: b}}\n'),
+        'line 5: webchat.accounts."*".pasword: unknown key; did you mean "password"?',
+    ),
+    (edited("{id: 1, name", "{id: x, name"), "line 7: queues[0].id: must be a whole number"),
+    (edited("domain: example.org", "domain: [a]"), "line 3: homeserver.domain: must be text"),
+    (
+        edited("webchat:\n", "webchat:\n  enterprise_id: 00123\n"),
+        "line 5: webchat.enterprise_id: must be text: put the value in quotes",
+    ),
+    (SMALLEST + "metrics: yes please\n", "line 11: metrics: must be a mapping of keys to values"),
+    (SMALLEST + "metrics: {enabled: maybe}\n", "line 11: metrics.enabled: must be true or false"),
+    (SMALLEST + "metrics: {port: 70000}\n", "line 11: metrics.port: must be less than or equal"),
+    (
+        edited("queues:\n  - {id: 1, name: Sales}", "queues: []"),
+        "line 6: queues: must not be empty",
+    ),
+    (edited("queues:\n  - {id: 1, name: Sales}", "queues: 1"), "line 6: queues: must be a list"),
+    (
+        edited("webchat:\n", "webchat:\n  dialect: dua1\n"),
+        "line 5: webchat.dialect: must be 'auto', '2016', '2019' or 'dual'",
+    ),
+    (edited('"*": customer', '"*": guest'), "line 10: bridge.permissions.\"*\": must be 'none'"),
+    (edited('{"*": customer}', "{}"), "line 10: bridge.permissions: must not be empty"),
+    # values
+    (
+        edited("example.org\nweb", "https://x\nweb"),
+        "line 3: homeserver.domain: must be a server na",
+    ),
+    (
+        edited("http://localhost:8008", "localhost:8008"),
+        "line 2: homeserver.address: must be a URL",
+    ),
+    (
+        edited("http://localhost:8008", "http://a:b@c"),
+        "line 2: homeserver.address: must be a URL w",
+    ),
+    (edited("http://localhost:8008", "http://a:bc"), "line 2: homeserver.address: must be a URL"),
+    (SMALLEST + "database: {url: bridge.db}\n", "line 11: database.url: must be sqlite:///file.db"),
+    (
+        SMALLEST + "retention: {bodies: 3}\n",
+        "line 11: retention.bodies: must be a duration with it",
+    ),
+    (
+        SMALLEST + "appservice: {max_body_size: 1K}\n",
+        "line 11: appservice.max_body_size: must be gr",
+    ),
+    (
+        SMALLEST + "appservice: {bot: {username: A}}\n",
+        "line 11: appservice.bot.username: must be t",
+    ),
+    (SMALLEST + "appservice: {bot: {avatar: a}}\n", "line 11: appservice.bot.avatar: must"),
+    (edited("bridge:\n", "bridge:\n  username_template: x\n"), "line 10: bridge.username_template"),
+    (edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n'), "needs a prefix or suffix"),
+    (edited("bridge:\n", 'bridge:\n  username_template: "a{agent}{agent}"\n'), "{agent} once"),
+    (edited("bridge:\n", 'bridge:\n  username_template: "a{agent"\n'), "has unbalanced braces"),
+    (edited("bridge:\n", 'bridge:\n  displayname_template: "{0}"\n'), "may hold only plain placeh"),
+    (edited("bridge:\n", 'bridge:\n  displayname_template: "A"\n'), "must contain {name}"),
+    (
+        edited("bridge:\n", 'bridge:\n  displayname_template: "{nam}"\n'),
+        "does not know {nam}; it ma",
+    ),
+    (edited("bridge:\n", 'bridge:\n  command_prefix: "a b"\n'), "must be a word without spaces"),
+    (
+        edited("webchat:\n", "webchat:\n  login: {name: x}\n"),
+        "must contain {room_id} or {room_key}",
+    ),
+    (edited("webchat:\n", "webchat:\n  allowed_media_hosts: [10.0.0.1/8]\n"), "a network such as"),
+    (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["http://x"]\n'), "a network such as"),
+    (edited("webchat:\n", 'webchat:\n  allowed_media_hosts: ["*"]\n'), "must be host, host:port"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), MISTAKES)
+def test_a_mistake_is_named(tmp_path: Path, text: str, said: str) -> None:
+    all_said = problems(tmp_path, text)
+    assert any(said in one for one in all_said), all_said
+    assert all(one.startswith("config.yaml") for one in all_said)
+
+
+def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = edited("domain: example.org", "domain: ' '").replace("id: 1", "id: x") + "zzz: 1\n"
+    text = text.replace("default_queue: 1\n", "")
+    lines = [one.split(":")[0] for one in problems(tmp_path, text)]
+    assert lines == [
+        "config.yaml line 3",
+        "config.yaml line 7",
+        "config.yaml line 10",
+        "config.yaml",
+    ]
+
+
+def test_further_checks_get_lines_too(tmp_path: Path) -> None:
+    def check(_config: Config) -> Iterator[Problem]:
+        yield Problem(("webchat", 0, "base_url"), "is not to my taste")
+
+    path = tmp_path / "config.yaml"
+    path.write_text(SMALLEST)
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(path, {}, [check])
+    assert str(caught.value) == "config.yaml line 5: webchat.base_url: is not to my taste"

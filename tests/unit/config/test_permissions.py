@@ -1,0 +1,46 @@
+"""The most specific permission wins."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.config.permissions import Permission, is_pattern, permission_of, rule_matches
+
+NONE, CUSTOMER, ADMIN = Permission.NONE, Permission.CUSTOMER, Permission.ADMIN
+
+
+@pytest.mark.parametrize(
+    ("rules", "user", "expected"),
+    [
+        ({}, "@a:example.org", NONE),
+        ({"*": CUSTOMER}, "@a:example.org", CUSTOMER),
+        ({"example.org": CUSTOMER}, "@a:example.org", CUSTOMER),
+        ({"example.org": CUSTOMER}, "@a:evil-example.org", NONE),
+        ({"example.org": CUSTOMER}, "@example.org:evil", NONE),
+        ({"example.org": CUSTOMER}, "@a:example.org:8448", NONE),
+        ({"example.org:8448": CUSTOMER}, "@a:example.org:8448", CUSTOMER),
+        ({"*": CUSTOMER, "example.org": NONE}, "@a:example.org", NONE),
+        ({"example.org": CUSTOMER, "@a:example.org": ADMIN}, "@a:example.org", ADMIN),
+        ({"example.org": ADMIN, "@a:example.org": NONE}, "@a:example.org", NONE),
+        ({"*.example.org": CUSTOMER}, "@a:eu.example.org", CUSTOMER),
+        ({"*.example.org": CUSTOMER}, "@a:example.org", NONE),
+        # A user pattern is less specific than the whole server, a longer pattern more than a short.
+        ({"@bot*:example.org": NONE, "example.org": CUSTOMER}, "@bot1:example.org", CUSTOMER),
+        ({"*": ADMIN, "@b?t:*": CUSTOMER, "@b*:*": NONE}, "@bot:x.y", CUSTOMER),
+        ({"[::1]:8448": CUSTOMER}, "@a:[::1]:8448", CUSTOMER),
+        ({"[::1]*": CUSTOMER}, "@a:[::1]:8448", CUSTOMER),
+        ({"*": CUSTOMER}, "nonsense", CUSTOMER),
+        ({"example.org": CUSTOMER}, "nonsense", NONE),
+    ],
+)
+def test_who_may_what(rules: dict[str, Permission], user: str, expected: Permission) -> None:
+    assert permission_of(rules, user) is expected
+    # The order of the file does not matter.
+    assert permission_of(dict(reversed(rules.items())), user) is expected
+
+
+def test_only_stars_and_question_marks_make_a_pattern() -> None:
+    assert is_pattern("a?")
+    assert not is_pattern("[ab].org")
+    assert not rule_matches("[ab].org", "@x:a.org")
+    assert not rule_matches("example.org", "@x:exampleXorg")

@@ -1,0 +1,71 @@
+"""Rules that span keys, and settings that would do nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.config.configs import SMALLEST, edited, problems
+
+LATER = "with a later version"
+REFUSED = [
+    ("webchat:\n", "webchat:\n  dialect: 2019\n", f"webchat.dialect: 2019 comes {LATER}"),
+    ("webchat:\n", "webchat:\n  dialect: dual\n", f"webchat.dialect: dual comes {LATER}"),
+    (
+        "webchat:\n",
+        "webchat:\n  robot: {enabled: true}\n",
+        f"robot.enabled: the robot comes {LATER}",
+    ),
+    ("webchat:\n", "webchat:\n  robot: {mode: first}\n", f"robot.mode: the robot comes {LATER}"),
+    ("Sales}", 'Sales, hours: "9-17"}', f"queues[0].hours: opening hours come {LATER}"),
+    ("bridge:\n", "bridge:\n  encryption: {default: true}\n", f"encryption comes {LATER}"),
+    ("bridge:\n", "bridge:\n  encryption: {require: true}\n", f"encryption comes {LATER}"),
+    (
+        "webchat:\n  base_url: https://crm.example.org/webchat\n",
+        "webchat:\n  - base_url: https://a.test/w\n  - base_url: https://b.test/w\n",
+        f"line 6: webchat[1]: a second WebChat server comes {LATER}",
+    ),
+    (
+        "default_queue: 1",
+        "default_queue: 2",
+        "line 8: default_queue: must be the id of a queue (1)",
+    ),
+    ("Sales}", "Sales}\n  - {id: 1, name: B}", "queues[1].id: is also the id of queues[0]"),
+    ("Sales}", "Sales}\n  - {id: 2, name: sales}", 'the word "sales" also means queues[0]'),
+    ("Sales}", 'Sales, aliases: ["2"]}', 'the word "2" would be read as a queue id'),
+    ('"*": customer', '"*": none', "bridge.permissions: lets nobody use the bridge"),
+    (
+        "bridge:\n",
+        'appservice: {bot: {username: webchat_bot}}\nbridge:\n  language: "en"\n',
+        "appservice.bot.username: could be the user of an agent",
+    ),
+    (
+        "bridge:\n",
+        "appservice: {as_token: same, hs_token: same}\nbridge:\n",
+        "appservice.hs_token: must differ from as_token",
+    ),
+    ("bridge:\n", "retention: {rows: 1h}\nbridge:\n", "must not be shorter than retention.bodies"),
+    ("bridge:\n", "metrics: {port: 29340}\nbridge:\n", "must differ from appservice.port"),
+    (
+        "webchat:\n",
+        'webchat:\n  accounts: {"*": {name: n}}\n',
+        "webchat.accounts: needs webchat.login.type: password",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), REFUSED)
+def test_what_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    all_said = problems(tmp_path, edited(old, new))
+    assert len(all_said) == 1, all_said
+    assert said in all_said[0]
+    assert "config.yaml line " in all_said[0]
+
+
+def test_a_queue_may_be_an_alias_of_itself(tmp_path: Path) -> None:
+    assert problems(tmp_path, edited("Sales}", 'Sales, aliases: [sales, "1"]}')) == []
+
+
+def test_metrics_that_are_off_need_no_port(tmp_path: Path) -> None:
+    assert problems(tmp_path, SMALLEST + "metrics: {enabled: false, port: 29340}\n") == []

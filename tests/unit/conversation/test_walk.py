@@ -1,0 +1,271 @@
+"""Random walks through the machine: nothing that a customer typed disappears in silence.
+
+The walk plays a customer, a server and a link that may say anything at any moment: right answers,
+wrong answers, answers to nothing, pushes for this session and for others, cuts and long silences.
+After every step each piece of content is held, under way, with the server, delivered or reported.
+The number of steps comes from WALK_STEPS (default: enough for CI); the seed is printed on failure.
+"""
+
+import os
+import random
+
+import msgspec
+import pytest
+
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.effects import CallWebChat, Delivered, Effect, Reported, UploadMedia
+from bridge.conversation.inputs import (
+    CallFailed,
+    Cancel,
+    Close,
+    FailureReason,
+    Input,
+    LinkRestored,
+    Pushed,
+    Rate,
+    Replied,
+    Said,
+    Start,
+    Tick,
+    Uploaded,
+)
+from bridge.conversation.machine import step
+from bridge.conversation.model import (
+    Conversation,
+    CustomerMedia,
+    CustomerText,
+    Policy,
+    Queued,
+    Upload,
+)
+from bridge.conversation.transitions import all_pieces
+from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
+from bridge.webchat.codes import FrameType, RequestStatus, ResultCode
+from bridge.webchat.frames import (
+    Agent,
+    AgentNotice,
+    AgentsUpdated,
+    AgentText,
+    ChatStarted,
+    InitConfig,
+    MessageReceived,
+    Push,
+    QueueStatus,
+    RatingPushed,
+    Reply,
+    RobotMessage,
+    SendMessage,
+    SendPreMessage,
+    SessionClosed,
+)
+
+STEPS = int(os.environ.get("WALK_STEPS", "200000"))
+WALKS = 40
+
+
+class Walk:
+    """One walk: the state, what was typed, and what became of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.policy = Policy(
+            start_on_message=self.random.random() < 0.8,
+            to_agent=self.random.choice(["", "K00017"]),
+            max_held=self.random.choice([3, 20, 200]),
+            max_text_bytes=self.random.choice([40, 7000]),
+        )
+        self.state = Conversation()
+        self.now = 1_000_000
+        self.typed: set[EventId] = set()
+        self.settled: set[EventId] = set()
+        self.delivered: set[EventId] = set()
+        self.first_sent: list[EventId] = []
+        self.said = 0
+
+    def take(self, happened: Input) -> tuple[Effect, ...]:
+        if isinstance(happened, Said):
+            self.typed.add(happened.event_id)
+        before = self.state
+        self.state, effects = step(self.state, happened, self.now, self.policy)
+        self._check(before, happened, effects)
+        return effects
+
+    def _check(self, before: Conversation, happened: Input, effects: tuple[Effect, ...]) -> None:
+        where = f"{happened!r}\nbefore {before!r}\nafter {self.state!r}\neffects {effects!r}"
+        for effect in effects:
+            match effect:
+                case Delivered(event_id=event_id):
+                    assert event_id in self.typed, where
+                    assert event_id not in self.delivered, f"delivered twice: {where}"
+                    self.delivered.add(event_id)
+                    self.settled.add(event_id)
+                case Reported(event_id=event_id):
+                    assert event_id in self.typed, where
+                    self.settled.add(event_id)
+                case CallWebChat() | UploadMedia():
+                    outstanding = self.state.outstanding
+                    assert outstanding is not None, where
+                    assert outstanding.call_id == effect.call_id, where
+                    self._check_repeat(before, effect, where)
+                case _:
+                    pass
+        pieces = all_pieces(self.state)
+        kept = {piece.event_id for piece in pieces}
+        lost = self.typed - self.settled - kept
+        assert not lost, f"lost {lost}: {where}"
+        keys = [(p.event_id, p.content, p.at) for p in pieces]
+        assert len(keys) == len(set(keys)), f"kept twice: {where}"
+        calls = [e for e in effects if isinstance(e, CallWebChat | UploadMedia)]
+        assert len(calls) <= 1, where
+        if before.outstanding is not None and self.state.outstanding is before.outstanding:
+            assert not calls, f"two calls under way: {where}"
+        self._check_waiting(where)
+
+    def _check_repeat(self, before: Conversation, effect: Effect, where: str) -> None:
+        """A call id is used again only for the same content, and then the ledger knows it."""
+        if isinstance(effect, CallWebChat) and effect.repeat:
+            held = self.state.outstanding.held if self.state.outstanding else None
+            assert held is not None, where
+            assert isinstance(effect.command, SendMessage | SendPreMessage), where
+            assert held.asked == effect.call_id, where
+        elif isinstance(effect, CallWebChat):
+            assert effect.call_id == before.next_call, where
+
+    def _check_waiting(self, where: str) -> None:
+        """Whatever waits has a call under way or a deadline."""
+        if self.state.outstanding is not None:
+            return
+        waits = bool(self.state.held) or self.state.rating is not None
+        waits = waits or type(self.state.phase).__name__ in {"Requesting", "Queued"}
+        if waits:
+            assert deadline(self.state, self.policy) is not None, f"waits for ever: {where}"
+
+    # --- what may happen ------------------------------------------------------------------
+
+    def any_input(self) -> Input:
+        kinds = [
+            (12, self._said),
+            (1, lambda: Start(self.random.choice([None, QueueId(2)]))),
+            (1, Cancel),
+            (1, Close),
+            (1, lambda: Rate(self.random.randrange(-1, 6), "x")),
+            (14, self._push),
+            (30, self._answer),
+            (3, LinkRestored),
+            (6, self._tick),
+        ]
+        choice = self.random.choices([k for _, k in kinds], [w for w, _ in kinds])[0]
+        return choice()
+
+    def _said(self) -> Said:
+        self.said += 1
+        event_id = EventId(f"$e{self.said}")
+        if self.random.random() < 0.25:
+            kind = self.random.choice(["image", "file", "video", "audio"])
+            caption = self.random.choice(["", "look"])
+            media = CustomerMedia(kind, "a.png", f"mxc://h/{self.said}", caption=caption)
+            return Said(event_id, media)
+        long = " ".join(f"{self.said}.{part}" for part in range(30))
+        text = self.random.choice(["hello", " ", long, "你好" + long, "\n"])
+        return Said(event_id, CustomerText(text))
+
+    def _session(self) -> SessionId:
+        known = self.state.last_session
+        return SessionId(self.random.choice([known or 5150, 5150, 5151, 5152]))
+
+    def _request(self) -> RequestId | None:
+        phase = self.state.phase
+        known = phase.request_id if isinstance(phase, Queued) else None
+        return self.random.choice([known, None, RequestId(9001), RequestId(9002)])
+
+    def _agents(self) -> tuple[Agent, ...]:
+        ids = self.random.sample(["A", "B", "C"], self.random.randrange(4))
+        return tuple(Agent(AgentId(i), self.random.choice(["Mei", "Jun"])) for i in ids)
+
+    def _push(self) -> Pushed:
+        agent = AgentId(self.random.choice(["A", "B", "Z", ""]))
+        notice = self.random.choice([0, 1, 2, 3, 5, 99, 120])
+        status = self.random.choice([*RequestStatus, 0, 0, 0, 42])
+        options: list[Push] = [
+            QueueStatus(self._request(), status, self.random.choice([None, 0, 1, 3])),
+            ChatStarted(self._session(), self._agents(), robot=self.random.random() < 0.1),
+            RatingPushed(self._session(), agent),
+            AgentsUpdated(self._session(), self._agents(), self.random.choice([None, QueueId(3)])),
+            SessionClosed(self._session(), agent),
+            MessageReceived(self._session(), agent, AgentText("hi")),
+            MessageReceived(self._session(), agent, AgentNotice(notice, "note")),
+            InitConfig(),
+            RobotMessage(None, None, "hm", ("more",)),
+        ]
+        return Pushed(self.random.choice(options))
+
+    def _answer(self) -> Input:
+        outstanding = self.state.outstanding
+        if outstanding is None:
+            return Replied(CallId(self.random.randrange(5)), Reply(FrameType.SEND_MESSAGE, 1))
+        call_id = outstanding.call_id
+        if self.random.random() < 0.25:
+            reason = self.random.choice(list(FailureReason))
+            certain = reason != FailureReason.NO_ANSWER
+            code = self.random.choice([None, *ResultCode])
+            return CallFailed(call_id, reason, certain=certain, code=code)
+        if isinstance(outstanding.what, Upload):
+            return Uploaded(call_id, "http://h/webchat/a.png", self.random.choice([0, 10]))
+        code = self.random.choice([*ResultCode, *[1] * 30, 77])
+        return Replied(
+            call_id,
+            Reply(
+                FrameType.SEND_MESSAGE,
+                code,
+                request_id=self._request() if self.random.random() < 0.5 else None,
+                queue_length=self.random.choice([None, 0, 2]),
+                session_id=self._session() if self.random.random() < 0.2 else None,
+                agents=self._agents(),
+                permanent=self.random.random() < 0.1,
+                robot_type=self.random.choice([None, None, None, 3]),
+            ),
+        )
+
+    def _tick(self) -> Tick:
+        due = deadline(self.state, self.policy)
+        if due is not None and self.random.random() < 0.7:
+            self.now = max(self.now, due)
+        else:
+            self.now += self.random.choice([0, 1000, 60_000, 3_600_000])
+        return Tick()
+
+    # --- the end of every walk --------------------------------------------------------------
+
+    def run_down(self) -> None:
+        """With a server that answers nothing more, every wait still comes to its end."""
+        for _ in range(2000):
+            outstanding = self.state.outstanding
+            if outstanding is not None:
+                failed = CallFailed(outstanding.call_id, FailureReason.UNREACHABLE, certain=True)
+                self.now += 1000
+                self.take(failed)
+                continue
+            due = deadline(self.state, self.policy)
+            if due is None:
+                break
+            self.now = max(self.now, due)
+            self.take(Tick())
+        assert not all_pieces(self.state), self.state
+        assert self.typed <= self.settled
+
+
+@pytest.mark.parametrize("number", range(WALKS))
+def test_nothing_typed_disappears(number: int) -> None:
+    walk = Walk(seed=number)
+    for _ in range(STEPS // WALKS):
+        walk.now += walk.random.randrange(50)
+        walk.take(walk.any_input())
+    walk.run_down()
+
+
+def test_every_state_survives_storage() -> None:
+    walk = Walk(seed=4711)
+    for _ in range(3000):
+        walk.take(walk.any_input())
+        stored = msgspec.json.encode(walk.state)
+        assert msgspec.json.decode(stored, type=Conversation) == walk.state
