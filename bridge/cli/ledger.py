@@ -16,7 +16,8 @@ from bridge.config import Config
 from bridge.ids import EventId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import DeadLetter, StorePort, TraceRow
-from bridge.storage.open import open_store
+from bridge.storage.migrate import SCHEMA_VERSION
+from bridge.storage.open import open_store, pending_migrations
 
 Answer = TypeVar("Answer")
 _ALL = 100_000
@@ -74,6 +75,27 @@ def discard_dead_letter(config: Config, letter_id: str) -> None:
     if not with_store(config, lambda store: store.discard(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
     click.echo(f"{letter_id} is discarded.")
+
+
+def migrate(config: Config, *, dry_run: bool) -> None:
+    """Upgrade the schema, or only say what an upgrade would do."""
+    url = config.database.url.get_secret_value()
+    steps = asyncio.run(pending_migrations(url, SystemClock()))
+    if not steps:
+        click.echo(f"The schema is up to date (version {SCHEMA_VERSION}).")
+        return
+    for step in steps:
+        click.echo(f"{step.number:03d} {step.name}")
+    if dry_run:
+        click.echo("Nothing was changed (--dry-run).")
+        return
+
+    async def upgrade() -> None:
+        async with open_store(url, SystemClock()):
+            pass
+
+    asyncio.run(upgrade())
+    click.echo(f"The schema is at version {SCHEMA_VERSION} now.")
 
 
 def _trace_table(rows: Sequence[TraceRow]) -> Table:

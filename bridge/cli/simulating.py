@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 import msgspec
@@ -46,8 +48,16 @@ def simulate(options: SimulatorOptions, host: str, port: int) -> None:
     # Imported late: the server pulls in aiohttp, which no other command here needs.
     from bridge.simulator.server import serve
 
+    async def until_stopped() -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await serve(options, host, port)
+
     try:
-        asyncio.run(serve(options, host, port))
+        asyncio.run(until_stopped())
     except KeyboardInterrupt:
         return
     except OSError as error:

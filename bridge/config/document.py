@@ -13,7 +13,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 
 from bridge.config.problems import ConfigUnreadable, KeyPath
 
-_DEEPEST = 20  # a document that nests deeper than any of our keys is a mistake or a loop of aliases
+_DEEPEST = 20  # far deeper than any key of ours
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,12 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _mxc(value: str) -> str:
+    if value and not re.fullmatch(r"mxc://[^/]+/[^/]+", value):
+        raise ValueError("must be an address such as mxc://example.org/abc, or empty")
+    return value
+
+
 def _as_tuple(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
@@ -130,4 +136,5 @@ GhostTemplate = Annotated[str, AfterValidator(_ghosts)]
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+MxcUri = Annotated[str, AfterValidator(_mxc)]
 CommandPrefix = Annotated[str, AfterValidator(_prefix)]

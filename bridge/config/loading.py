@@ -56,7 +56,7 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     try:
         config = Config.model_validate(laid.data)
     except ValidationError as error:
-        problems = [_problem(details) for details in error.errors(include_url=False)]
+        problems = _problems(error.errors(include_url=False))
         raise ConfigInvalid(place.sort(problems)) from None  # its text could hold secrets
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
@@ -95,9 +95,17 @@ class _Places:
         return path
 
 
-def _problem(details: ErrorDetails) -> Problem:
-    path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
-    return Problem(path, _sentence(details, path))
+def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
+    paths: list[KeyPath] = [
+        tuple(part for part in details["loc"] if part != "[key]") for details in errors
+    ]
+    return [
+        Problem(path, _sentence(details, path))
+        for details, path in zip(errors, paths, strict=True)
+        # A list whose entries are all wrong counts as empty for pydantic; not for the operator.
+        if details["type"] != "too_short"
+        or not any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+    ]
 
 
 def _sentence(details: ErrorDetails, path: KeyPath) -> str:

@@ -18,6 +18,7 @@ from bridge.config.fields import (
     GhostTemplate,
     HttpUrl,
     Localpart,
+    MxcUri,
     Port,
     Section,
     template,
@@ -47,7 +48,7 @@ class Bot(Section):
     """Customers invite @<username>:<domain>."""
     displayname: str = "WebChat"
     """Its name in rooms."""
-    avatar: Annotated[str, Field(pattern=r"^(mxc://[^/]+/[^/]+)?$")] = ""
+    avatar: MxcUri = ""
     """An mxc:// URI, or empty."""
 
 
@@ -179,7 +180,7 @@ class Config(Section):
     homeserver: Homeserver
     appservice: AppService = AppService()
     database: Database = Database()
-    webchat: Annotated[tuple[WebChat, ...], ONE_OR_MANY, Field(min_length=1)]
+    webchat: Annotated[tuple[WebChat, ...], Field(min_length=1), ONE_OR_MANY]
     """The call centre's server."""
     queues: Annotated[tuple[Queue, ...], Field(min_length=1)]
     """The queues that customers can be sent to."""

@@ -72,7 +72,7 @@ class Login(Section):
 
     type: LoginType = LoginType.REGISTER
     """password (wire type 1) | register (3) | visitor (4)."""
-    name: Annotated[str, AfterValidator(template(known={"room_key"}, needed={"room_key"}))] = (
+    name: Annotated[str, AfterValidator(template(known=_KNOWN, needed={"room_key", "room_id"}))] = (
         "mx-{room_key}"
     )
     """Login name; {room_key} is a short hash of the room, so each room is a customer of its own."""

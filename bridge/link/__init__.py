@@ -1,0 +1,28 @@
+"""The WebChat side: login, socket, upload and fetch, for as many rooms as there are.
+
+`Links` is the `LinkPort` of one server. Beside it stand what it is built from: `LinkSettings`, and
+the small ports `TokenStore`, `Facts` and `LinkMetrics` that the composition root adapts. May import
+the rings within (`rooms`, `conversation`, `webchat`, `ids`), `websockets` and `aiohttp`.
+"""
+
+from bridge.link.health import Health
+from bridge.link.keeper import LinkState
+from bridge.link.links import Links
+from bridge.link.ports import Facts, LinkCounts, LinkMetrics, Token, TokenStore
+from bridge.link.settings import AccountRule, LinkSettings, LoginType, Timing, UploadMode
+
+__all__ = [
+    "AccountRule",
+    "Facts",
+    "Health",
+    "LinkCounts",
+    "LinkMetrics",
+    "LinkSettings",
+    "LinkState",
+    "Links",
+    "LoginType",
+    "Timing",
+    "Token",
+    "TokenStore",
+    "UploadMode",
+]

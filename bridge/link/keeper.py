@@ -25,13 +25,14 @@ from bridge.conversation.inputs import FailureReason
 from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries
 from bridge.link.demand import Demand
+from bridge.link.dialling import dial
 from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
 from bridge.link.health import Health
 from bridge.link.ports import LinkMetrics, Token
 from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
-from bridge.link.wire import Loss, Wire, dial
+from bridge.link.wire import Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Received

@@ -1,6 +1,6 @@
-"""One open socket, from its opening handshake to its end.
+"""One open socket, from its opening to its end.
 
-Theory of operation. `dial` opens the socket; `Wire.serve` runs it until it ends and says how. Two
+Theory of operation. `Wire.serve` runs a socket until it ends and says how. Two
 tasks share the work. The *reader* takes frames in their order: a reply goes straight to the call
 that waits for it, a push is handed on to a bounded queue of the caller's, so that a slow store
 holds up pushes (and, once the queue is full, reading), but never a reply that was read before.
@@ -15,19 +15,16 @@ server closed with 1009 and it was the newest command: then it was too big, and 
 from __future__ import annotations
 
 import asyncio
-import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId
-from bridge.link.failures import OpenFailure, TokenRefused, describe
 from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock
@@ -40,8 +37,6 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""
-NOT_THERE = frozenset({404, 408, 429})
-"""Handshake statuses of a server (or proxy) that is not ready, although they are 4xx (row 38)."""
 FIRST_RECEIPT = 2**30
 """Call ids of receipts: far above those that conversations count up from 1."""
 
@@ -57,76 +52,6 @@ class Loss:
     """Seconds that it was up; 0.0 if it never was."""
     proven: bool
     """The server took at least one command with this token."""
-
-
-class _Connect(connect):
-    """Follows no redirect: our token is for one server only."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-def quiet_logger() -> logging.Logger:
-    """Return the logger for the websockets library.
-
-    Its debug lines hold URLs with tokens and whole frames, so they are never let through, whatever
-    level the operator sets (row 86).
-    """
-    logger = logging.getLogger("bridge.link.websockets")
-    logger.setLevel(logging.INFO)
-    return logger
-
-
-async def dial(
-    url: str,
-    token: Token,
-    *,
-    settings: LinkSettings,
-    clock: Clock,
-    tls: ssl.SSLContext | None,
-    ping_after: float,
-    unheard: Callable[[str], None],
-) -> Wire:
-    """Open a socket.
-
-    Args:
-        url: the `cws` address, with its token.
-        token: the same token, for the frames.
-        settings: limits and times.
-        clock: for the frames' `time`.
-        tls: one context for all links, None for a plain `ws` address.
-        ping_after: seconds of silence before this socket is pinged.
-        unheard: told the kind of each frame that says nothing to us.
-
-    Raises:
-        TokenRefused: the handshake was answered by a 4xx (protocol reference 3.3).
-        OpenFailure: UNREACHABLE; `code` is the HTTP status where there was one.
-    """
-    timing = settings.timing
-    try:
-        socket = await _Connect(
-            url,
-            compression=None,  # 16 instead of 56 KiB for each link
-            max_size=settings.max_incoming_bytes,
-            ping_interval=None,  # the watch pings only into silence
-            open_timeout=timing.handshake,
-            close_timeout=timing.close,
-            logger=quiet_logger(),
-            proxy=None,
-            ssl=tls,
-        )
-    except InvalidStatus as error:
-        status = error.response.status_code
-        if 400 <= status < 500 and status not in NOT_THERE:
-            raise TokenRefused(f"handshake: HTTP {status}") from None
-        raise OpenFailure(
-            FailureReason.UNREACHABLE, f"handshake: HTTP {status}", code=status
-        ) from None
-    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-        raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
-    return Wire(
-        socket, token, settings=settings, clock=clock, ping_after=ping_after, unheard=unheard
-    )
 
 
 _STRAY_REFUSAL = Reply(type=0, result=ResultCode.INVALID_TOKEN)

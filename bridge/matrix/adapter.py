@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 
 from bridge.conversation.model import CustomerMedia
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import arrival, inbound, power, render
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.outgoing import Outgoing
+from bridge.matrix.presence import Presence
 from bridge.matrix.transport import Json, Transport
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
@@ -21,8 +22,8 @@ from bridge.rooms.ports import Blob, Entry, NoticeText, Relayed
 from bridge.webchat.frames import Agent
 
 
-class MatrixAdapter:
-    """Implements `MatrixPort`, and what has to be done with the homeserver at start.
+class MatrixAdapter(Presence):
+    """Implements `MatrixPort`; what is done with the homeserver at start is in `Presence`.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     `relay` and `welcome_agent` what a blob raises.
@@ -46,62 +47,12 @@ class MatrixAdapter:
         profiles: Profiles,
         displayname_template: str = "{name}",
     ) -> None:
-        self._users = users
-        self._template = displayname_template
         self._transport = Transport(session, address, as_token, users)
-        self._homeserver = Homeserver(self._transport)
-        self._ghosts = Ghosts(self._homeserver, self._transport, profiles)
-        self._outgoing = Outgoing(self._homeserver, self._transport, self._ghosts)
-
-    # --- start --------------------------------------------------------------------------------
-
-    async def prepare(
-        self,
-        queues: Sequence[tuple[QueueId, str]],
-        *,
-        bot_name: str = "WebChat",
-        bot_avatar: str = "",
-    ) -> None:
-        """Make the bot and the queue users exist, named as configured, and check our token.
-
-        Idempotent; profiles are written only when they changed.
-
-        Args:
-            queues: id and display name of each configured queue.
-            bot_name: the bot's display name.
-            bot_avatar: the bot's picture, an mxc address; empty leaves it alone.
-
-        Raises:
-            Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
-                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`).
-            Unavailable: it does not answer.
-        """
-        # Asked every time, whatever the store remembers: nothing else works without the bot.
-        await self._homeserver.register(self._users.bot)
-        await self._homeserver.whoami()
-        await self._ghosts.ensure(self._users.bot, bot_name)
-        if bot_avatar:
-            await self._ghosts.wear(self._users.bot, bot_avatar)
-        for queue_id, name in queues:
-            await self._ghosts.ensure(self._users.queue_user(queue_id), name)
-
-    async def ping(self, appservice_id: str) -> None:
-        """Have the homeserver call us, to learn whether it can; it then delivers its backlog.
-
-        Raises:
-            Refused: it has no such application service (`M_FORBIDDEN`).
-            Unavailable: it does not answer, or cannot reach us.
-        """
-        await self._homeserver.ping(appservice_id)
-
-    async def vouch(self, user_id: str) -> bool:
-        """Answer the homeserver's question whether one of our users exists, and make it so."""
-        if not self._users.is_host(user_id):
-            return False
-        await self._ghosts.ensure(UserId(user_id), "")
-        return True
-
-    # --- MatrixPort ---------------------------------------------------------------------------
+        homeserver = Homeserver(self._transport)
+        ghosts = Ghosts(homeserver, self._transport, profiles)
+        super().__init__(homeserver, ghosts, users)
+        self._template = displayname_template
+        self._outgoing = Outgoing(homeserver, self._transport, ghosts)
 
     def is_ours(self, user_id: str) -> bool:
         return self._users.is_ours(user_id)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.inbound import CONTENT_EVENTS
+from bridge.matrix.inbound import CONTENT_EVENTS, ROOM_SETTINGS
 from bridge.matrix.transport import Json
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Entry
@@ -32,6 +32,7 @@ async def enter(
     await homeserver.join(host, room_id)
     members = await homeserver.members(host, room_id)
     encryption = await homeserver.state(host, room_id, "m.room.encryption")
+    settings = await homeserver.state(host, room_id, ROOM_SETTINGS)
     earlier, said_direct = await _look_back(homeserver, ours, room_id, host)
     present = [member for member in members if _content(member).get("membership") in _PRESENT]
     return Entry(
@@ -39,6 +40,7 @@ async def enter(
         direct=said_direct or len(present) == 2,
         encrypted=encryption is not None,
         displayname=_displayname(present, inviter),
+        config=_content(settings) if settings is not None else None,
     )
 
 

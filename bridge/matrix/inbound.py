@@ -39,6 +39,7 @@ CONTENT_EVENTS = frozenset(
 KIND = "unreadable.kind"
 ENCRYPTED = "unreadable.encrypted"
 ENCRYPTED_FILE = "unreadable.encrypted_file"
+MALFORMED = "unreadable.malformed"
 BLANK = "unreadable.blank"
 
 _MEDIA = {"m.image": "image", "m.file": "file", "m.video": "video", "m.audio": "audio"}
@@ -100,7 +101,7 @@ def _state(raw: _Fields, kind: str, sender: UserId) -> Meaning:
             return EncryptionOn()
         case "m.room.tombstone":
             return Upgraded(_text(content, "replacement_room"))
-        case "org.matrix_webchat.room":
+        case _ if kind == ROOM_SETTINGS:
             return RoomConfigured(EventId(_text(raw, "event_id")), sender, content)
         case _:
             return Nothing()
@@ -139,7 +140,7 @@ def _message(event_id: EventId, sender: UserId, content: _Fields, *, is_reply: b
             text = place if geo in place else f"{place} ({geo})" if place else geo
             return _text_or_blank(event_id, sender, text)
         case _:
-            return Unreadable(event_id, sender, KIND)
+            return Unreadable(event_id, sender, KIND if kind else MALFORMED)
 
 
 def _text_or_blank(
@@ -160,7 +161,7 @@ def _media(event_id: EventId, sender: UserId, content: _Fields, kind: str) -> Me
         return Unreadable(event_id, sender, ENCRYPTED_FILE)
     mxc = _text(content, "url")
     if not _MXC.fullmatch(mxc):
-        return Unreadable(event_id, sender, KIND)
+        return Unreadable(event_id, sender, MALFORMED)
     info = _object(content, "info")
     body, filename = _text(content, "body"), _text(content, "filename")
     caption = _plain(content) if filename and body != filename else ""

@@ -54,9 +54,7 @@ class Shelf:
         self._files: dict[int, Hosted] = {}
         self._last = 0
 
-    async def keep(
-        self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int
-    ) -> Hosted:
+    async def keep(self, name: str, chunks: AsyncIterator[bytes], login: str, limit: int) -> Hosted:
         """Store an upload as it comes.
 
         Raises:

@@ -20,7 +20,9 @@ from bridge.simulator.scripts import Simulation
 from bridge.webchat.codes import ResultCode
 
 _PIECE = 256 * 1024
-_PAGE = "<html><head><title>HTTP Status {0}</title></head><body><h1>HTTP Status {0}</h1></body></html>"
+_PAGE = "<html><head><title>Error</title></head><body><h1>HTTP Status {0}</h1></body></html>"
+_OURS = ("/_sim", "/desk")
+"""Not WebChat's: served in every trouble, also when the context path is empty."""
 
 
 class HttpSide:
@@ -48,7 +50,7 @@ class HttpSide:
     async def trouble(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Put the server's down time and the planned faults before every real answer."""
         context = self._simulation.centre.options.context
-        if not request.path.startswith(f"{context}/") or request.path.startswith(("/_sim", "/desk")):
+        if not request.path.startswith(f"{context}/") or request.path.startswith(_OURS):
             return await handler(request)
         if asyncio.get_running_loop().time() < self._simulation.down_until:
             return page(404)
@@ -84,16 +86,15 @@ class HttpSide:
         if request.content_type != "application/x-www-form-urlencoded":
             sentence = "the question must come as a form"
             return answer({"result": int(ResultCode.REQUEST_ERROR), "message": sentence})
-        form = {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+        fields = await request.post()
+        form = {key: value for key, value in fields.items() if isinstance(value, str)}
         return answer(robot.search(self._simulation.centre.options, form))
 
     # --- upload ---------------------------------------------------------------------------------
 
     async def _upload(self, request: web.Request) -> web.Response:
         centre = self._simulation.centre
-        customer = centre.holder(
-            request.query.get("token", ""), asyncio.get_running_loop().time()
-        )
+        customer = centre.holder(request.query.get("token", ""), asyncio.get_running_loop().time())
         if customer is None:
             return await self._no(request, ResultCode.INVALID_TOKEN, "the token is not valid")
         multipart = request.content_type.startswith("multipart/")
@@ -102,8 +103,8 @@ class HttpSide:
             sentence = f"this server takes {mode} uploads"
             return await self._no(request, ResultCode.INVALID_PARAMETER, sentence)
         if not multipart:
-            name = _raw_name(request)
-            return await self._keep(request, name, request.content.iter_chunked(_PIECE), customer.login)
+            pieces = request.content.iter_chunked(_PIECE)
+            return await self._keep(request, _raw_name(request), pieces, customer.login)
         async for part in await request.multipart():
             if isinstance(part, BodyPartReader) and part.name == "fileToUpload":
                 name = safe_name(part.filename or "")

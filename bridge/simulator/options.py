@@ -14,7 +14,7 @@ import msgspec
 
 from bridge.ids import AgentId
 
-FIXED_AT_START = frozenset({"context", "keep_frames"})
+FIXED_AT_START = frozenset({"context", "keep_frames", "public_origin"})
 """Options that the control operation `set` refuses: routes and log are built from them once."""
 
 
@@ -52,6 +52,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     dialect: Literal["2016"] = "2016"
     context: str = "/webchat"
     """The path under which everything is served; may be empty."""
+    public_origin: str = ""
+    """Scheme, host and port as clients see them; empty: where it listens."""
     request_id_in_reply: bool = False
     """The 101 reply carries requestId and queueLength, a refused one what is already there."""
     nested_status: bool = False

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -39,15 +41,13 @@ _LARGEST_BODY = 128 * 1024 * 1024
 """Of one control operation: a file travels in it as base64."""
 
 
+@dataclass(slots=True)
 class _Running:
     """What exists between start and stop."""
 
-    def __init__(
-        self, runner: web.AppRunner, directory: tempfile.TemporaryDirectory[str], shelf: Shelf
-    ) -> None:
-        self.runner = runner
-        self.directory = directory
-        self.shelf = shelf
+    runner: web.AppRunner
+    directory: tempfile.TemporaryDirectory[str]
+    stopping: asyncio.Event
 
 
 class Simulator:
@@ -63,8 +63,9 @@ class Simulator:
         self._journal = Journal(options.keep_frames)
         self._pulse = Pulse()
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
-        self._stopping = asyncio.Event()
         self._running: _Running | None = None
+        self._shelf: Shelf | None = None
+        """Its list of uploads outlives the stop, its files do not."""
         self._log = structlog.get_logger()
 
     @property
@@ -90,12 +91,117 @@ class Simulator:
         """
         if self._running is not None:
             raise RuntimeError("the simulator runs already")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=512)
+        port = listener.getsockname()[1]
+        centre = self._simulation.centre
+        context = centre.options.context
+        origin = centre.options.public_origin or _origin(host, port)
+        centre.base_url = f"{origin}{context}"
+
         directory = tempfile.TemporaryDirectory(prefix="webchat-simulator-")
-        app = web.Application(client_max_size=_LARGEST_BODY)
+        shelf = self._shelf = Shelf(Path(directory.name), centre.base_url, context)
+        stopping = asyncio.Event()
+        http = HttpSide(self._simulation, shelf, self._pulse, stopping)
+        control = ControlSide(self.state, self.do, self._journal, self._pulse)
+        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[http.trouble])
+        app.add_routes([*http.routes(context), *control.routes()])
+        app.router.add_get(f"{context}/cws", self._board.serve)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        try:
-            taken = await _reserve(host, port)
-        except OSError:
-            directory.cleanup()
-            raise
-        raise NotImplementedError(taken, runner)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        self._running = _Running(runner, directory, stopping)
+        self._log.info("simulator listens", base_url=self.base_url)
+        return port
+
+    async def stop(self) -> None:
+        """Close every socket with 1001 and the port; state and frames stay readable."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.stopping.set()
+        self._board.hang_up_all(1001)
+        await running.runner.cleanup()
+        running.directory.cleanup()
+        self._log.info("simulator stopped", base_url=self.base_url)
+
+    async def do(self, op: Mapping[str, object]) -> Wire:
+        """Carry out one control operation, as `POST /_sim/do` does.
+
+        Args:
+            op: `{"op": name, …}`; the names and their fields are the classes of `ops`.
+
+        Returns:
+            `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
+            `request`, `n` (the record's number in `said`), `size`, `sha256`.
+
+        Raises:
+            BadOpError: it cannot be done; the message is one sentence.
+            RuntimeError: the simulator does not run.
+        """
+        shelf = self._shelf
+        if self._running is None or shelf is None:
+            raise RuntimeError("the simulator does not run")
+
+        def host(name: str, body: bytes) -> str:
+            return shelf.url(shelf.put(name, body), self._simulation.centre.options.upload_url)
+
+        now = asyncio.get_running_loop().time()
+        done = scripts.perform(self._simulation, ops.read(op), now, host)
+        sent = self._board.post(done.outgoing)
+        self._log.debug("simulator operation", op=op.get("op"), sent=sent)
+        return {"ok": True, "sent": sent, **done.answer}
+
+    def state(self) -> Wire:
+        """Everything a script may compare; see `report.describe`."""
+        uploads: list[Wire] = []
+        if self._shelf is not None:
+            uploads = self._shelf.uploads(self._simulation.centre.options.upload_url)
+        return report.describe(self._simulation, uploads, asyncio.get_running_loop().time())
+
+    def frames(self, since: int = 0) -> list[Wire]:
+        """Every frame of every socket with a number above `since`, tokens masked."""
+        return self._journal.since(since)
+
+    async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 10.0) -> Wire:
+        """Return the first state that satisfies the predicate; the present one counts.
+
+        Args:
+            predicate: gets what `state` returns.
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: no such state came about.
+        """
+        async with asyncio.timeout(timeout):
+            while not predicate(state := self.state()):
+                await self._pulse.wait()
+        return state
+
+    def _new_token(self) -> str:
+        token = str(uuid.uuid4()).upper()
+        if self._simulation.centre.options.awkward_tokens:
+            token = base64.b64encode(token.encode()[:16] + b"\xfb\xef\xbe\xff").decode()
+        return token
+
+
+async def serve(options: SimulatorOptions, host: str, port: int) -> None:
+    """Run a simulator until cancelled; prints its addresses on standard output.
+
+    Raises:
+        OSError: the address is taken or not ours.
+    """
+    simulator = Simulator(options)
+    await simulator.start(host, port)
+    try:
+        sys.stdout.write(f"WebChat: {simulator.base_url}\ncontrol: {simulator.control_url}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+    finally:
+        await simulator.stop()
+
+
+def _origin(host: str, port: int) -> str:
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -249,7 +249,7 @@ def _instead(login: str, fault: Fault, text: str) -> list[Outgoing]:
         return []
     frame = _decoded(text)
     named: Wire = frame if isinstance(frame, dict) else {}
-    known = {key: named[key] for key in ("messageId", "type") if key in named}
+    known: Wire = {key: named[key] for key in ("messageId", "type") if key in named}
     return [Send(login, {**known, "result": fault.result, "message": "as the script says"})]
 
 

@@ -194,6 +194,8 @@ class PostgresEngine:
         return answer
 
     async def read(self, call: Call[T]) -> T:
+        if self._closed:
+            raise Unreachable("the store is closed")
         reader = await self._readers.get()
         try:
             async with reader.use() as connection:

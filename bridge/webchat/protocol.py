@@ -53,7 +53,8 @@ class Protocol:
         self._dialect = dialect
         self._client_id = client_id
         self._waiting: dict[CallId, Command] = {}
-        self._settled: deque[CallId] = deque(maxlen=_REMEMBERED_CALLS)
+        self._settled: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_CALLS)
+        """Call id and wire type of what needs no reply any more."""
         self._token_refused = False
 
     @property
@@ -79,8 +80,9 @@ class Protocol:
         )
         if not isinstance(command, Receipt):  # no revision documents an answer to 120
             self._waiting[call_id] = command
-            if call_id in self._settled:
-                self._settled.remove(call_id)
+            call = (call_id, frame_type(command))
+            if call in self._settled:
+                self._settled.remove(call)
         return text
 
     def receive(self, text: str | bytes) -> Answered | Received | Ignored:
@@ -110,19 +112,22 @@ class Protocol:
         call_id = self._waiter(reply)
         if call_id is not None:
             return Answered(call_id, self._settle(call_id), reply)
-        if reply.result == ResultCode.INVALID_TOKEN and reply.call_id not in self._settled:
+        if reply.result == ResultCode.INVALID_TOKEN and not self._is_repeated(reply):
             self._token_refused = True
         return Ignored(f"reply {reply.type} that nobody awaits")
 
     def _waiter(self, reply: Reply) -> CallId | None:
         kinds = {call_id: frame_type(command) for call_id, command in self._waiting.items()}
-        if reply.call_id is not None:
-            if kinds.get(reply.call_id) == reply.type:
-                return reply.call_id
-            if reply.call_id in self._settled:
-                return None
+        if reply.call_id is not None and kinds.get(reply.call_id) == reply.type:
+            return reply.call_id
+        if self._is_repeated(reply):
+            return None
         return next((call_id for call_id, kind in kinds.items() if kind == reply.type), None)
 
+    def _is_repeated(self, reply: Reply) -> bool:
+        return (reply.call_id, reply.type) in self._settled
+
     def _settle(self, call_id: CallId) -> Command:
-        self._settled.append(call_id)
-        return self._waiting.pop(call_id)
+        command = self._waiting.pop(call_id)
+        self._settled.append((call_id, frame_type(command)))
+        return command

@@ -180,18 +180,16 @@ def _queue_status(frame: JsonObject) -> QueueStatus | Ignored:
     )
 
 
-def _robot_transfer(frame: JsonObject) -> QueueStatus | RobotMessage:
+def _robot_transfer(frame: JsonObject) -> QueueStatus | RobotMessage | Ignored:
     """302 unasked: a place in the queue behind the robot, or words about it (reference 1.2)."""
     position, session_id = integer(frame.get("queueLength")), integer(frame.get("sessionId"))
     session = None if session_id is None else SessionId(session_id)
     if position is not None and position > 0:
         return QueueStatus(None, RequestStatus.WAITING, position, session)
-    return RobotMessage(
-        session_id=session,
-        robot_type=integer(frame.get("robotType")),
-        text=string(first(frame, "message", "content")),
-        transfer=True,
-    )
+    words = string(first(frame, "message", "content"))
+    if not words:
+        return Ignored("push 302 without message")
+    return RobotMessage(session, integer(frame.get("robotType")), words, transfer=True)
 
 
 def _init_config(frame: JsonObject) -> InitConfig:

@@ -109,24 +109,32 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
         ),
         (
             {P + "WEBCHAT__DIALECT": "2019"},
-            f"environment {P}WEBCHAT__DIALECT: webchat.dialect: 2019 comes with a later version;"
-            " use auto or 2016 for now",
+            (
+                f"environment {P}WEBCHAT__DIALECT: webchat.dialect: 2019 comes with a later"
+                " version; use auto or 2016 for now"
+            ),
         ),
         (
             {P + "APPSERVICE__AS_TOKEN": "a", P + "APPSERVICE__AS_TOKEN_FILE": "/dev/null"},
-            f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: is set by"
-            f" {P}APPSERVICE__AS_TOKEN too; unset one of them",
+            (
+                f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: is set by"
+                f" {P}APPSERVICE__AS_TOKEN too; unset one of them"
+            ),
         ),
         (
             {P + "APPSERVICE__AS_TOKEN_FILE": "/nowhere/at/all"},
-            f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: cannot read /nowhere/at/all:"
-            " No such file or directory",
+            (
+                f"{P}APPSERVICE__AS_TOKEN_FILE: appservice.as_token: cannot read /nowhere/at/all:"
+                " No such file or directory"
+            ),
         ),
         ({P + "QUEUES": "[1"}, f"{P}QUEUES: queues: must be YAML or JSON"),
         (
             {P + "QUEUES__5__NAME": "x"},
-            f"{P}QUEUES__5__NAME: queues[5].name: has nowhere to go: list positions start at 0"
-            " without gaps",
+            (
+                f"{P}QUEUES__5__NAME: queues[5].name: has nowhere to go: list positions start at 0"
+                " without gaps"
+            ),
         ),
         (
             {P + "BRIDGE__PERMISSIONS__X": "admin"},

@@ -29,7 +29,7 @@ def test_the_smallest_configuration(tmp_path: Path) -> None:
 def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
     config = load(tmp_path, SMALLEST)
     with pytest.raises(ValueError, match="frozen"):
-        config.default_queue = 2  # type: ignore[misc]  # that is what is tested
+        config.default_queue = 2
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:
@@ -138,7 +138,10 @@ MISTAKES = [
         SMALLEST + "appservice: {bot: {username: A}}\n",
         "line 11: appservice.bot.username: must be t",
     ),
-    (SMALLEST + "appservice: {bot: {avatar: a}}\n", "line 11: appservice.bot.avatar: must"),
+    (
+        SMALLEST + "appservice: {bot: {avatar: a}}\n",
+        "line 11: appservice.bot.avatar: must be an add",
+    ),
     (edited("bridge:\n", "bridge:\n  username_template: x\n"), "line 10: bridge.username_template"),
     (edited("bridge:\n", 'bridge:\n  username_template: "{agent}"\n'), "needs a prefix or suffix"),
     (edited("bridge:\n", 'bridge:\n  username_template: "a{agent}{agent}"\n'), "{agent} once"),

@@ -27,7 +27,7 @@ def test_only_the_tokens_change(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(TEXT, encoding="utf-8")
     fill_tokens(path, {"as_token": "AAA"})
-    assert path.read_text(encoding="utf-8") == TEXT.replace('as_token: ""  #', "as_token: AAA #")
+    assert path.read_text(encoding="utf-8") == TEXT.replace('""  #', '"AAA" #')
 
 
 def test_the_example_keeps_its_comments(tmp_path: Path) -> None:
@@ -37,7 +37,10 @@ def test_the_example_keeps_its_comments(tmp_path: Path) -> None:
     before = example_config().splitlines()
     after = path.read_text(encoding="utf-8").splitlines()
     changed = [line for old, line in zip(before, after, strict=True) if old != line]
-    assert [line.split("#")[0].strip() for line in changed] == ["as_token: AAA", "hs_token: BBB"]
+    assert [line.split("#")[0].strip() for line in changed] == [
+        'as_token: "AAA"',
+        'hs_token: "BBB"',
+    ]
     assert all("Filled by" in line for line in changed)
 
 

@@ -1,0 +1,62 @@
+"""The process: signals, exit codes, and the order of starting and stopping.
+
+Start: open the store; go on with unfinished work; open the port; make our users exist; ask the
+homeserver to call us (which also makes it deliver its backlog). The homeserver may be away at any
+of these moments: the bridge waits for it, and says so in /ready.
+
+Stop: take nothing in, let what is under way end (10 s at most), close the links without logging
+out (sessions live on at the call centre), close the store. What was not finished is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import structlog
+import uvloop
+
+from bridge.app.serving import HomeserverRefused, Serving
+from bridge.app.settings import secrets_of
+from bridge.config import Config
+from bridge.ops.logging import configure_logging
+
+EXIT_OK = 0
+EXIT_HOMESERVER = 16
+
+
+def run(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    Raises:
+        StoreError: the database cannot be opened.
+        OSError: a port cannot be had.
+    """
+    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
+    return uvloop.run(serve_until_signalled(config))
+
+
+async def serve_until_signalled(
+    config: Config, on_ready: Callable[[Serving], None] | None = None
+) -> int:
+    """The body of `run`, for a loop that exists already."""
+    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(
+        signal.SIGHUP,
+        lambda: log.warning("this version reads its config only at the start; restart it"),
+    )
+    try:
+        async with Serving(config) as serving:
+            if on_ready is not None:
+                on_ready(serving)
+            await serving.until(stop)
+    except HomeserverRefused as error:
+        log.error(str(error))
+        return EXIT_HOMESERVER
+    log.info("stopped")
+    return EXIT_OK

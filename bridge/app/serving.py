@@ -1,0 +1,243 @@
+"""A bridge that serves: every part built, started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+
+import structlog
+from aiohttp import web
+
+from bridge.app.settings import link_settings_of, rules_of, users_of
+from bridge.app.stores import StoredFacts, StoredTokens
+from bridge.config import Config
+from bridge.ids import EventId, RoomId
+from bridge.link.links import Links
+from bridge.matrix.adapter import MatrixAdapter
+from bridge.matrix.transactions import Accept, Endpoint, IntakeUnavailable
+from bridge.matrix.transport import new_session
+from bridge.ops.clock import SystemClock
+from bridge.ops.health import Health
+from bridge.ops.metrics import Metrics, watch_loop_lag
+from bridge.ops.server import metrics_server
+from bridge.rooms.engine import Engine
+from bridge.rooms.lane_matrix import MatrixLane
+from bridge.rooms.lane_webchat import WebChatLane
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.store import Lane, StoreError, StorePort
+from bridge.rooms.worker import LaneRunner, Surroundings
+from bridge.storage.open import open_store
+from bridge.texts import Texts
+
+PATIENCE = 10.0
+"""Seconds that work under way gets when the bridge stops."""
+PRUNE_EVERY = 600.0
+"""Seconds between two clean-ups of the ledger."""
+INSTANCE = "instance"
+
+
+class HomeserverRefused(Exception):
+    """The homeserver does not know our tokens, or does not let us have our users."""
+
+
+class Serving:
+    """The parts of one bridge, for the length of an `async with`.
+
+    Attributes:
+        port: where the homeserver reaches us (useful with port 0).
+        metrics: the bridge's own registry.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.port = 0
+        self.metrics = Metrics()
+        self._config = config
+        self._clock = SystemClock()
+        self._stack = AsyncExitStack()
+        self._tasks = asyncio.TaskGroup()
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
+        self._refusal = ""
+        self._refused = asyncio.Event()
+        self._background: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Serving:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set.
+
+        Raises:
+            HomeserverRefused: nothing can be served with these tokens.
+        """
+        waits = [self._tasks.create_task(event.wait()) for event in (stop, self._refused)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if self._refused.is_set():
+            raise HomeserverRefused(self._refusal)
+
+    # --- starting ---------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        config, enter = self._config, self._stack.enter_async_context
+        began = self._clock.now()
+        store = await enter(open_store(config.database.url.get_secret_value(), self._clock))
+        users = users_of(config)
+        session = await enter(new_session(verify_tls=config.homeserver.verify_ssl))
+        matrix = MatrixAdapter(
+            session,
+            address=config.homeserver.address,
+            as_token=config.appservice.as_token.get_secret_value(),
+            users=users,
+            profiles=store,
+            displayname_template=config.bridge.displayname_template,
+        )
+        links = Links(
+            link_settings_of(config),
+            tokens=StoredTokens(store),
+            facts=StoredFacts(store),
+            metrics=self.metrics,
+            clock=self._clock,
+        )
+        around = Surroundings(store, matrix, links, self._clock, rules_of(config, users))
+        runners: dict[Lane, LaneRunner] = {
+            Lane.WEBCHAT: WebChatLane(around),
+            Lane.MATRIX: MatrixLane(around, Texts(config.texts), await instance_of(store)),
+        }
+        engine = Engine(around, runners)
+        await enter(links.running(engine))
+        health = self._health(store, matrix, links)
+        await self._run_engine(engine)
+        endpoint = Endpoint(
+            hs_token=config.appservice.hs_token.get_secret_value(),
+            is_ours=users.is_ours,
+            accept=accepting(engine),
+            vouch=matrix.vouch,
+            max_body=config.appservice.max_body_size,
+        )
+        await self._open_port([*endpoint.routes(), *health.routes()])
+        self._stack.callback(health.stop)
+        if config.metrics.enabled:
+            hostname, port = config.metrics.hostname, config.metrics.port
+            await enter(metrics_server(self.metrics, hostname, port))
+        self._background += [
+            self._tasks.create_task(health.watch()),
+            self._tasks.create_task(watch_loop_lag(self.metrics)),
+            self._tasks.create_task(self._prune(store)),
+            self._tasks.create_task(self._greet(matrix)),
+        ]
+        self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
+
+    async def _run_engine(self, engine: Engine) -> None:
+        """Start the engine's task; when the stack unwinds it stops before what it works with."""
+        await self._stack.enter_async_context(self._tasks)
+        ready = asyncio.Event()
+        running = self._tasks.create_task(engine.run(ready))
+        self._stack.push_async_callback(self._stop_engine, engine)
+        waiting = asyncio.get_running_loop().create_task(ready.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
+    async def _stop_engine(self, engine: Engine) -> None:
+        for task in self._background:
+            task.cancel()
+        await engine.stop(PATIENCE)
+
+    async def _open_port(self, routes: Sequence[web.RouteDef]) -> None:
+        appservice = self._config.appservice
+        application = web.Application(client_max_size=appservice.max_body_size)
+        application.add_routes(routes)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=PATIENCE)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, appservice.hostname, appservice.port)
+        await site.start()
+        self.port = int(runner.addresses[0][1])
+
+    def _health(self, store: StorePort, matrix: MatrixAdapter, links: Links) -> Health:
+        async def webchat() -> None:
+            if links.health.unreachable_for() > 0:
+                raise Unavailable("WebChat did not answer")
+
+        def changed(part: str, reachable: bool) -> None:  # noqa: FBT001 - Health's callback
+            self.metrics.connected.labels(part).set(1 if reachable else 0)
+
+        probes = {"database": store.ping, "homeserver": matrix.check, "webchat": webchat}
+        return Health(probes, self._clock, on_change=changed)
+
+    # --- in the background ------------------------------------------------------------------
+
+    async def _greet(self, matrix: MatrixAdapter) -> None:
+        """Make our users exist and have the homeserver call us, however long it takes."""
+        config, wait = self._config, 1.0
+        queues = [(queue.id, queue.name) for queue in rules_of(config, users_of(config)).queues]
+        bot = config.appservice.bot
+        while True:
+            try:
+                await matrix.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
+                await matrix.ping(config.appservice.id)
+            except Unavailable as error:
+                self._log.warning("the homeserver is not there yet", why=str(error), wait=wait)
+            except StoreError as error:
+                self._log.warning("the database did not answer", why=str(error), wait=wait)
+            except Refused as error:
+                self._refusal = (
+                    f"the homeserver at {config.homeserver.address} refused us ({error}): check "
+                    "that it has loaded this bridge's registration.yaml and was restarted since"
+                )
+                self._refused.set()
+                return
+            else:
+                self._log.info("the homeserver knows us and can reach us")
+                return
+            await self._clock.sleep(wait)
+            wait = min(wait * 2, 30.0)
+
+    async def _prune(self, store: StorePort) -> None:
+        """Erase what the ledger need not keep (config `retention`)."""
+        retention = self._config.retention
+        while True:
+            now = self._clock.now()
+            try:
+                rows = await store.prune(now - retention.bodies, now - retention.rows)
+                self._log.debug("ledger pruned", rows=rows)
+            except StoreError as error:
+                self._log.warning("the ledger could not be pruned", why=str(error))
+            await self._clock.sleep(PRUNE_EVERY)
+
+
+def accepting(engine: Engine) -> Accept:
+    """The endpoint's way into the engine."""
+
+    async def accept(events: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> None:
+        try:
+            await engine.accept_events(events)
+        except StoreError as error:
+            raise IntakeUnavailable(str(error)) from error
+
+    return accept
+
+
+async def instance_of(store: StorePort) -> str:
+    """A word that tells this database from every other; made once."""
+    instance = await store.fact(INSTANCE)
+    if instance is None:
+        instance = secrets.token_hex(4)
+        await store.save_fact(INSTANCE, instance)
+    return instance

@@ -1,0 +1,221 @@
+"""A customer's Matrix client, for the demo and for tests: a few calls, and waiting with a bound.
+
+Written against the client-server API directly and sharing no code with the bridge, so that both
+sides of a conversation cannot be wrong in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+from urllib.parse import quote
+
+import aiohttp
+
+from bridge.demo.synapse import SynapseServer
+
+Event = dict[str, object]
+Json = dict[str, object]
+
+PATIENCE = 30.0
+"""Seconds after which something awaited is held not to come."""
+
+
+class CustomerError(Exception):
+    """The homeserver refused a call."""
+
+    def __init__(self, status: int, errcode: str, message: str) -> None:
+        super().__init__(f"{status} {errcode} {message}")
+        self.status = status
+        self.errcode = errcode
+
+
+class Customer:
+    """One logged-in user. Everything seen by `sync` is kept per room, in order, once."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
+    ) -> None:
+        self.user_id = user_id
+        self.invitations: dict[str, list[Event]] = {}
+        self._session = session
+        self._address = address
+        self._token = token
+        self._since = ""
+        self._seen: dict[str, dict[str, Event]] = {}
+        self._counter = 0
+
+    @classmethod
+    async def sign_up(
+        cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
+    ) -> Self:
+        """Register and log in."""
+        password = f"{localpart}-secret"
+        user_id = await server.register(session, localpart, password)
+        customer = cls(session, server.address, user_id, "")
+        reply = await customer.call(
+            "POST",
+            "v3/login",
+            {
+                "type": "m.login.password",
+                "identifier": {"type": "m.id.user", "user": localpart},
+                "password": password,
+            },
+        )
+        customer._token = str(reply["access_token"])
+        return customer
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        content: Json | None = None,
+        query: dict[str, str] | None = None,
+    ) -> Json:
+        """Make one call below `/_matrix/client/`."""
+        async with self._session.request(
+            method,
+            f"{self._address}/_matrix/client/{path}",
+            json=content if method != "GET" else None,
+            params=query or {},
+            headers=self._headers(),
+        ) as response:
+            reply: Json = await response.json()
+            if response.status != 200:
+                raise CustomerError(
+                    response.status, str(reply.get("errcode")), str(reply.get("error"))
+                )
+            return reply
+
+    async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
+        """Make a direct room with somebody, as Element does: the first words come at once."""
+        content: Json = {"preset": "trusted_private_chat", "is_direct": True, "invite": [whom]}
+        reply = await self.call("POST", "v3/createRoom", content | options)
+        room_id = str(reply["room_id"])
+        if first_text:
+            await self.say(room_id, first_text)
+        return room_id
+
+    async def say(self, room_id: str, text: str, **more: object) -> str:
+        return await self.send(room_id, {"msgtype": "m.text", "body": text} | more)
+
+    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
+        """Send an event and return its id."""
+        self._counter += 1
+        path = f"v3/rooms/{quote(room_id, safe='')}/send/{kind}/c{self._counter}"
+        return str((await self.call("PUT", path, content))["event_id"])
+
+    async def send_file(
+        self, room_id: str, data: bytes, name: str, mime: str, msgtype: str = "m.file"
+    ) -> str:
+        """Upload a file and send it."""
+        async with self._session.post(
+            f"{self._address}/_matrix/media/v3/upload",
+            params={"filename": name},
+            data=data,
+            headers={"Content-Type": mime} | self._headers(),
+        ) as response:
+            mxc = (await response.json())["content_uri"]
+        info = {"mimetype": mime, "size": len(data)}
+        return await self.send(
+            room_id, {"msgtype": msgtype, "body": name, "url": mxc, "info": info}
+        )
+
+    async def download(self, mxc: str) -> bytes:
+        """Fetch a file with authentication, as clients do since v1.11 of the specification."""
+        path = f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
+        async with self._session.get(f"{self._address}{path}", headers=self._headers()) as got:
+            if got.status != 200:
+                raise CustomerError(got.status, "", await got.text())
+            return await got.read()
+
+    async def room_call(self, verb: str, room_id: str, content: Json | None = None) -> Json:
+        """`join`, `leave`, `invite`, `kick` and the like."""
+        return await self.call("POST", f"v3/rooms/{quote(room_id, safe='')}/{verb}", content or {})
+
+    async def set_state(self, room_id: str, kind: str, content: Json, key: str = "") -> str:
+        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
+        return str((await self.call("PUT", path, content))["event_id"])
+
+    async def state(self, room_id: str, kind: str, key: str = "") -> Json:
+        """The content of a state event; CustomerError 404 if there is none."""
+        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
+        return await self.call("GET", path)
+
+    async def sync(self, timeout_ms: int = 0) -> None:
+        """Take in what is new."""
+        query = {"timeout": str(timeout_ms)}
+        if self._since:
+            query["since"] = self._since
+        reply = await self.call("GET", "v3/sync", query=query)
+        rooms = _object(reply.get("rooms"))
+        for room_id, room in _object(rooms.get("invite")).items():
+            self.invitations[room_id] = _events(_object(room).get("invite_state"))
+        for room_id, room in (_object(rooms.get("join")) | _object(rooms.get("leave"))).items():
+            seen = self._seen.setdefault(room_id, {})
+            for part in ("state", "timeline"):
+                for event in _events(_object(room).get(part)):
+                    seen.setdefault(str(event["event_id"]), event)
+        self._since = str(reply["next_batch"])
+
+    def events(self, room_id: str) -> list[Event]:
+        """What has been seen of a room so far."""
+        return list(self._seen.get(room_id, {}).values())
+
+    async def wait_for(
+        self, room_id: str, wanted: Callable[[Event], bool], patience: float = PATIENCE
+    ) -> Event:
+        """Return the first event of the room that is wanted, seen already or still to come.
+
+        Raises:
+            TimeoutError: it did not come within `patience` seconds.
+        """
+        async with asyncio.timeout(patience):
+            while True:
+                for event in self.events(room_id):
+                    if wanted(event):
+                        return event
+                await self.sync(timeout_ms=2_000)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+
+def said(text: str, sender: str = "") -> Callable[[Event], bool]:
+    """For `wait_for`: a message with this body."""
+
+    def wanted(event: Event) -> bool:
+        return (
+            event.get("type") == "m.room.message"
+            and content_of(event).get("body") == text
+            and sender in {"", event.get("sender")}
+        )
+
+    return wanted
+
+
+def membership(user_id: str, value: str) -> Callable[[Event], bool]:
+    """For `wait_for`: a member event that says so."""
+
+    def wanted(event: Event) -> bool:
+        return (
+            event.get("type") == "m.room.member"
+            and event.get("state_key") == user_id
+            and content_of(event).get("membership") == value
+        )
+
+    return wanted
+
+
+def content_of(event: Event) -> Json:
+    return _object(event.get("content"))
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _events(value: object) -> list[Event]:
+    events = _object(value).get("events")
+    return events if isinstance(events, list) else []

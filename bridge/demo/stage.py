@@ -1,0 +1,129 @@
+"""Everything that a conversation needs, on this machine: Synapse, the simulator, the bridge.
+
+The stage is what the demo plays on, and what integration and chaos tests share. Only the loopback
+interface is used; everything lies in one folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from ruamel.yaml import YAML
+
+from bridge.app.settings import users_of
+from bridge.config import load_config
+from bridge.demo.customer import Customer
+from bridge.demo.process import BridgeProcess
+from bridge.demo.synapse import SynapseServer, free_port
+from bridge.matrix.registration import make_registration, save_registration
+from bridge.simulator.server import Simulator, SimulatorOptions
+
+QUEUES = [
+    {"id": 1, "name": "Sales", "aliases": ["sales"]},
+    {"id": 2, "name": "Service", "aliases": ["service"]},
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions:
+    """How the stage is set."""
+
+    database: str = ""
+    """The bridge's database URL; a SQLite file in the folder when empty."""
+    synapse_postgres: str | None = None
+    """Synapse's database; its own SQLite when None."""
+    simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
+    config: Mapping[str, object] = field(default_factory=dict)
+    """Sections of config.yaml that replace the stage's own."""
+    language: str = "en"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The stage, set: everything runs."""
+
+    folder: Path
+    synapse: SynapseServer
+    simulator: Simulator
+    bridge: BridgeProcess
+    session: aiohttp.ClientSession
+    config: Path
+
+    @property
+    def bot(self) -> str:
+        """The bot's user id."""
+        return f"@webchatbot:{self.synapse.domain}"
+
+    async def customer(self, name: str) -> Customer:
+        """A new person on the homeserver."""
+        return await Customer.sign_up(self.session, self.synapse, name)
+
+
+@asynccontextmanager
+async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncIterator[Stage]:
+    """Start everything in order; stop everything at the end. The folder must exist.
+
+    Raises:
+        SynapseError, BridgeError: a part did not start.
+    """
+    options = options or StageOptions()
+    simulator = Simulator(options.simulator)
+    await simulator.start()
+    try:
+        port = free_port()
+        registration = folder / "registration.yaml"
+        synapse = SynapseServer(
+            folder / "synapse", registrations=(registration,), postgres=options.synapse_postgres
+        )
+        config = _write_config(folder, options, simulator, synapse, port)
+        _write_registration(config, registration, port)
+        bridge = BridgeProcess(config, port, folder / "bridge.log")
+        async with synapse, bridge, aiohttp.ClientSession() as session:
+            yield Stage(folder, synapse, simulator, bridge, session, config)
+    finally:
+        await simulator.stop()
+
+
+def _write_config(
+    folder: Path, options: StageOptions, simulator: Simulator, synapse: SynapseServer, port: int
+) -> Path:
+    sections: dict[str, object] = {
+        "homeserver": {"address": synapse.address, "domain": synapse.domain},
+        "appservice": {
+            "address": f"http://127.0.0.1:{port}",
+            "hostname": "127.0.0.1",
+            "port": port,
+            "as_token": "demo-as-token",
+            "hs_token": "demo-hs-token",
+        },
+        "database": {"url": options.database or f"sqlite:///{folder}/bridge.db"},
+        "webchat": {
+            "base_url": simulator.base_url,
+            "login_rate": {"count": 1000, "per_seconds": 1},
+        },
+        "queues": QUEUES,
+        "default_queue": 1,
+        "bridge": {"permissions": {synapse.domain: "customer"}, "language": options.language},
+        "metrics": {"enabled": False},
+    }
+    path = folder / "config.yaml"
+    path.touch(mode=0o600)
+    with path.open("w", encoding="utf-8") as stream:
+        YAML(typ="safe", pure=True).dump(sections | dict(options.config), stream)
+    return path
+
+
+def _write_registration(config: Path, path: Path, port: int) -> None:
+    loaded = load_config(config, {})
+    registration = make_registration(
+        appservice_id=loaded.appservice.id,
+        url=f"http://127.0.0.1:{port}",
+        users=users_of(loaded),
+        as_token=loaded.appservice.as_token.get_secret_value(),
+        hs_token=loaded.appservice.hs_token.get_secret_value(),
+    )
+    save_registration(registration, path)

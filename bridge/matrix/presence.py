@@ -1,0 +1,69 @@
+"""Being there: our token is good, the bot and the queue users exist, the homeserver reaches us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.ids import QueueId, UserId
+from bridge.matrix.ghosts import Ghosts
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.users import OurUsers
+
+
+class Presence:
+    """What is done with the homeserver at start, and asked of us or of it later."""
+
+    def __init__(self, homeserver: Homeserver, ghosts: Ghosts, users: OurUsers) -> None:
+        self._homeserver = homeserver
+        self._ghosts = ghosts
+        self._users = users
+
+    async def prepare(
+        self,
+        queues: Sequence[tuple[QueueId, str]],
+        *,
+        bot_name: str = "WebChat",
+        bot_avatar: str = "",
+    ) -> None:
+        """Make the bot and the queue users exist, named as configured, and check our token.
+
+        Idempotent; profiles are written only when they changed.
+
+        Args:
+            queues: id and display name of each configured queue.
+            bot_name: the bot's display name.
+            bot_avatar: the bot's picture, an mxc address; empty leaves it alone.
+
+        Raises:
+            Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
+                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`).
+            Unavailable: it does not answer.
+        """
+        # Asked every time, whatever the store remembers: nothing else works without the bot.
+        await self._homeserver.register(self._users.bot)
+        await self._homeserver.whoami()
+        await self._ghosts.ensure(self._users.bot, bot_name)
+        if bot_avatar:
+            await self._ghosts.wear(self._users.bot, bot_avatar)
+        for queue_id, name in queues:
+            await self._ghosts.ensure(self._users.queue_user(queue_id), name)
+
+    async def ping(self, appservice_id: str) -> None:
+        """Have the homeserver call us, to learn whether it can; it then delivers its backlog.
+
+        Raises:
+            Refused: it has no such application service (`M_FORBIDDEN`).
+            Unavailable: it does not answer, or cannot reach us.
+        """
+        await self._homeserver.ping(appservice_id)
+
+    async def check(self) -> None:
+        """See whether the homeserver answers and knows us; raises Unavailable or Refused."""
+        await self._homeserver.whoami()
+
+    async def vouch(self, user_id: str) -> bool:
+        """Answer the homeserver's question whether one of our users exists, and make it so."""
+        if not self._users.is_host(user_id):
+            return False
+        await self._ghosts.ensure(UserId(user_id), "")
+        return True

@@ -1,0 +1,148 @@
+"""Rows of the protocol reference, section 7, about what agents and customers write."""
+
+import json
+
+import pytest
+
+from bridge.ids import CallId, SessionId
+from bridge.webchat import emoji
+from bridge.webchat.codec import dump_command, parse_frame
+from bridge.webchat.errors import LocalProtocolError
+from bridge.webchat.frames import (
+    AgentLocation,
+    AgentMedia,
+    AgentNotice,
+    AgentText,
+    Command,
+    MessageReceived,
+    RateSession,
+    Received,
+    SendMessage,
+    Text,
+    UnknownContent,
+)
+from bridge.webchat.splitting import frame_bytes, split_text
+from bridge.webchat.urls import Endpoints
+
+TOKEN = "6CF7BBEB-8D6B-A4DF-D80C-D04FF1016168"
+TIME = 1400913140127
+SESSION = SessionId(5150)
+HELLO = SendMessage(SESSION, Text("my parcel is late"))
+
+
+def wire(command: Command, call_id: int = 1) -> dict[str, object]:
+    text = dump_command(command, call_id=CallId(call_id), token=TOKEN, time_ms=TIME)
+    told: dict[str, object] = json.loads(text)
+    return told
+
+
+def content(msg: dict[str, object]) -> object:
+    told = {"type": 210, "sessionId": 5150, "agentId": "K00017", "msg": msg}
+    received = parse_frame(json.dumps(told))
+    assert isinstance(received, Received)
+    assert isinstance(received.push, MessageReceived)
+    return received.push.content
+
+
+def test_43_text_seed() -> None:
+    """Row 43: exactly the two keys of the guide."""
+    msg = wire(HELLO)["msg"]
+    assert msg == {"type": 1, "content": {"content": "my parcel is late", "extra": ""}}
+
+
+def test_46_rating_seed() -> None:
+    """Row 46, dialect 2016: a zero is a rating."""
+    assert wire(RateSession(SESSION, 0))["rating"] == {"id": 0, "comments": ""}
+
+
+def test_53_agent_html_passes_untouched() -> None:
+    """Row 53, our part: the fragment reaches the Matrix side as it came."""
+    html = '<a href="https://h/faq">FAQ</a> &amp; <img src="a.png"><br>end'
+    assert content({"type": 1, "content": html}) == AgentText(html)
+
+
+@pytest.mark.parametrize(
+    ("text", "face"),
+    [
+        ("/::)", "🙂"),
+        ("/:<W>", "🍉"),
+        ("/::&lt;", "😢"),
+        ("[微笑]", "🙂"),
+        ('<img class="qqemoji qqemoji92" src="spacer.gif">', "🤸"),
+        ("/:north", "/:north"),
+    ],
+)
+def test_54_emoji(text: str, face: str) -> None:
+    """Row 54: five faces and a word that only looks like one."""
+    assert emoji.decode(text) == face
+
+
+def test_55_jpeg_as_base64() -> None:
+    """Row 55: what begins like a path is a picture."""
+    jpeg = "/9j/4AAQSkZJRgABAQAAAQABAAD/2w=="
+    assert content({"type": 2, "content": jpeg}) == AgentMedia("image", data=jpeg)
+
+
+def test_56_image_as_object() -> None:
+    """Row 56: a relative address, made absolute by the rule of 3.4."""
+    found = content({"type": 2, "content": {"imgUrl": "/up/a.jpg", "imgName": "a.jpg"}})
+    assert found == AgentMedia("image", url="/up/a.jpg", name="a.jpg")
+    assert Endpoints("https://h/webchat").absolute("/up/a.jpg") == "https://h/webchat/up/a.jpg"
+
+
+def test_57_file_as_json_text() -> None:
+    """Row 57."""
+    told = json.dumps({"name": "terms.pdf", "url": "/webchat/up/terms.pdf", "size": 20480})
+    assert content({"type": 3, "content": told}) == AgentMedia(
+        "file", url="/webchat/up/terms.pdf", name="terms.pdf", size=20480
+    )
+
+
+def test_58_location_with_strings() -> None:
+    """Row 58."""
+    told = {"longitude": "121.5", "latitude": "31.25", "poi": "Bund"}
+    assert content({"type": 4, "content": told}) == AgentLocation(31.25, 121.5, "Bund")
+
+
+@pytest.mark.parametrize(
+    ("odd", "shown"), [(None, "null"), ([1, "a"], '[1,"a"]'), (7, "7"), ({"text": "x"}, "x")]
+)
+def test_59_odd_text(odd: object, shown: str) -> None:
+    """Row 59: shown, whatever it is."""
+    assert content({"type": 1, "content": odd}) == AgentText(shown)
+
+
+def test_60_typing_notice() -> None:
+    """Row 60, our part: a notice of type 5 without words."""
+    assert content({"type": 99, "noticeType": 5, "content": ""}) == AgentNotice(5)
+
+
+@pytest.mark.parametrize(("told", "kind"), [({}, 0), ({"noticeType": 120}, 120)])
+def test_61_unknown_notice(told: dict[str, object], kind: int) -> None:
+    """Row 61: the guide of 2016 has no notice types at all."""
+    assert content({"type": 99, "content": "hello", **told}) == AgentNotice(kind, "hello")
+
+
+def test_62_unknown_message_type() -> None:
+    """Row 62: kept for a placeholder with its number."""
+    assert content({"type": 77, "content": "x"}) == UnknownContent(77, '"x"')
+
+
+def test_75_long_text() -> None:
+    """Row 75: 20,000 Chinese characters, in order, none divided, each frame within 8,000 bytes."""
+    text = "客服你好" * 5000
+    parts = split_text(text, 7000)
+    assert "".join(parts) == text
+    for part in parts:
+        assert frame_bytes(part) <= 7000
+        frame = dump_command(
+            SendMessage(SESSION, Text(part)), call_id=CallId(9), token=TOKEN, time_ms=TIME
+        )
+        assert len(frame.encode()) <= 8000
+
+
+def test_84_blank_text() -> None:
+    """Row 84: there is nothing to send, and no way to send it."""
+    assert split_text("  \n ", 7000) == ()
+    with pytest.raises(LocalProtocolError):
+        wire(SendMessage(SESSION, Text("  \n ")))

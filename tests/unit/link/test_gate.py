@@ -1,0 +1,125 @@
+import asyncio
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.link.failures import OpenFailure
+from bridge.link.gate import Gate
+
+FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
+
+
+@pytest.mark.asyncio
+async def test_lower_tickets_go_first_whenever_they_came() -> None:
+    gate: Gate[str] = Gate()
+    tickets = [gate.ticket() for _ in range(5)]
+    order: list[int] = []
+
+    async def go(ticket: int) -> None:
+        assert await gate.enter(ticket, 5) == "way"
+        order.append(ticket)
+        await asyncio.sleep(0)
+        gate.leave()
+
+    async with asyncio.TaskGroup() as tasks:
+        for ticket in reversed(tickets):
+            tasks.create_task(go(ticket))
+        await asyncio.sleep(0)
+        assert order == []
+        gate.open("way")
+    assert order == tickets
+
+
+@pytest.mark.asyncio
+async def test_only_one_holds_it() -> None:
+    gate: Gate[str] = Gate()
+    gate.open("way")
+    await gate.enter(1, 5)
+    async with asyncio.TaskGroup() as tasks:
+        second = tasks.create_task(gate.enter(2, 5))
+        await asyncio.sleep(0)
+        assert not second.done()
+        gate.leave()
+    assert second.result() == "way"
+
+
+@pytest.mark.asyncio
+async def test_too_late_is_told_with_the_last_reason() -> None:
+    gate: Gate[str] = Gate()
+    with pytest.raises(OpenFailure, match="in time"):
+        await gate.enter(1, 0.01)
+    gate.hold(FAILURE, 0.001)
+    with pytest.raises(OpenFailure, match="down") as caught:
+        await gate.enter(2, 0.01)
+    assert caught.value.code == 7
+    gate.open("way")
+    gate.shut("way")
+    with pytest.raises(OpenFailure, match="in time"):
+        await gate.enter(3, 0.01)
+
+
+@pytest.mark.asyncio
+async def test_who_cannot_wait_so_long_is_sent_away_at_once() -> None:
+    gate: Gate[str] = Gate()
+    async with asyncio.TaskGroup() as tasks:
+        short = tasks.create_task(_outcome(gate, 1, 10))
+        long = tasks.create_task(_outcome(gate, 2, 1000))
+        await asyncio.sleep(0)
+        gate.hold(FAILURE, 100)
+        assert 99 < gate.pause_left() <= 100
+        await asyncio.sleep(0)
+        assert await short == "down"
+        assert not long.done()
+        assert await _outcome(gate, 3, 10) == "down"
+        gate.open("way")
+    assert long.result() == "way"
+
+
+@pytest.mark.asyncio
+async def test_refuse_sends_everybody_away() -> None:
+    gate: Gate[str] = Gate()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(_outcome(gate, number, 1000)) for number in range(3)]
+        await asyncio.sleep(0)
+        gate.refuse(FAILURE)
+    assert [task.result() for task in waiting] == ["down"] * 3
+
+
+@pytest.mark.asyncio
+async def test_a_turn_that_came_at_the_moment_of_cancellation_is_passed_on() -> None:
+    gate: Gate[str] = Gate()
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(gate.enter(1, 5))
+        second = tasks.create_task(gate.enter(2, 5))
+        await asyncio.sleep(0)
+        gate.open("way")
+        first.cancel()
+        assert await second == "way"
+    assert first.cancelled()
+
+
+@pytest.mark.asyncio
+async def test_the_cancelled_leave_nothing_behind() -> None:
+    gate: Gate[str] = Gate()
+    async with asyncio.TaskGroup() as tasks:
+        gone = tasks.create_task(gate.enter(1, 5))
+        await asyncio.sleep(0)
+        gone.cancel()
+    assert gate._waiting == []
+    gate.open("way")
+    assert await gate.enter(2, 1) == "way"
+
+
+@pytest.mark.asyncio
+async def test_shutting_another_way_changes_nothing() -> None:
+    gate: Gate[str] = Gate()
+    gate.open("new")
+    gate.shut("old")
+    assert await gate.enter(1, 1) == "new"
+
+
+async def _outcome(gate: Gate[str], ticket: int, seconds: float) -> str:
+    try:
+        return await gate.enter(ticket, seconds)
+    except OpenFailure as failure:
+        return str(failure)

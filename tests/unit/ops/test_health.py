@@ -1,0 +1,161 @@
+"""Ready means: everything has been reached within the grace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientSession, web
+
+from bridge.ops.health import LIVE, READY, Health
+
+
+class TurnedClock:
+    """Time that only tests move; a sleep ends when it has been moved far enough."""
+
+    def __init__(self) -> None:
+        self.time = 1_000_000
+        self.sleepers = asyncio.Condition()
+
+    def now(self) -> int:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        due = self.time + seconds * 1000
+        async with self.sleepers:
+            await self.sleepers.wait_for(lambda: self.time >= due)
+
+    async def turn(self, seconds: float) -> None:
+        async with self.sleepers:
+            self.time += int(seconds * 1000)
+            self.sleepers.notify_all()
+
+
+class Peer:
+    def __init__(self) -> None:
+        self.up = True
+        self.asked = 0
+        self.error: Exception = ConnectionError("user:hunter2@host")
+
+    async def probe(self) -> None:
+        self.asked += 1
+        if not self.up:
+            raise self.error
+
+
+@asynccontextmanager
+async def served(health: Health) -> AsyncIterator[str]:
+    application = web.Application()
+    application.add_routes(health.routes())
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def watched(clock: TurnedClock) -> tuple[Health, dict[str, Peer], list[tuple[str, bool]]]:
+    peers = {name: Peer() for name in ("database", "homeserver", "webchat")}
+    changes: list[tuple[str, bool]] = []
+    health = Health(
+        {name: peer.probe for name, peer in peers.items()},
+        clock,
+        on_change=lambda part, up: changes.append((part, up)),
+    )
+    return health, peers, changes
+
+
+@pytest.mark.asyncio
+async def test_not_ready_before_everything_was_reached_once() -> None:
+    health, peers, changes = watched(TurnedClock())
+    peers["webchat"].up = False
+    assert set(health.missing()) == {"database", "homeserver", "webchat"}
+    await health.probe_once()
+    assert health.missing() == {"webchat": "unreachable for 0 s"}
+    peers["webchat"].up = True
+    await health.probe_once()
+    assert health.missing() == {}
+    assert sorted(changes) == [
+        ("database", True),
+        ("homeserver", True),
+        ("webchat", False),
+        ("webchat", True),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_short_outage_changes_nothing_a_long_one_does() -> None:
+    clock = TurnedClock()
+    health, peers, changes = watched(clock)
+    await health.probe_once()
+    peers["homeserver"].up = False
+    await health.probe_once()
+    await clock.turn(29)
+    await health.probe_once()
+    assert health.missing() == {}
+    await clock.turn(1)
+    assert health.missing() == {"homeserver": "unreachable for 30 s"}
+    peers["homeserver"].up = True
+    await health.probe_once()
+    assert health.missing() == {}
+    assert changes[3:] == [("homeserver", False), ("homeserver", True)]
+
+
+@pytest.mark.asyncio
+async def test_over_http() -> None:
+    clock = TurnedClock()
+    health, peers, _ = watched(clock)
+    await health.probe_once()
+    async with served(health) as base, ClientSession() as session:
+        async with session.get(base + LIVE) as response:
+            assert response.status == 200
+        async with session.get(base + READY) as response:
+            assert response.status == 200
+            assert await response.json() == {"ready": True, "missing": {}}
+        peers["database"].up = False
+        await health.probe_once()
+        await clock.turn(31)
+        async with session.get(base + READY) as response:
+            assert response.status == 503
+            text = await response.text()
+            assert '"database": "unreachable for 31 s"' in text
+            assert "hunter2" not in text
+        async with session.get(base + LIVE) as response:
+            assert response.status == 200
+
+
+@pytest.mark.asyncio
+async def test_stopping_is_not_ready() -> None:
+    health, _, _ = watched(TurnedClock())
+    await health.probe_once()
+    health.stop()
+    assert health.missing() == {"bridge": "stopping"}
+
+
+@pytest.mark.asyncio
+async def test_a_hanging_probe_counts_as_unreachable_and_delays_no_other() -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    peer = Peer()
+    health = Health({"database": hang, "webchat": peer.probe}, TurnedClock(), interval=0.01)
+    await health.probe_once()
+    assert set(health.missing()) == {"database"}
+    assert peer.asked == 1
+
+
+@pytest.mark.asyncio
+async def test_watching_probes_again_and_again() -> None:
+    clock = TurnedClock()
+    health, peers, _ = watched(clock)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        watcher = group.create_task(health.watch())
+        while peers["database"].asked < 3:
+            await asyncio.sleep(0)
+            await clock.turn(5)
+        watcher.cancel()
+    assert health.missing() == {}

@@ -1,0 +1,30 @@
+"""/metrics over HTTP, on a port of its own."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import ClientSession
+
+from bridge.ops.metrics import Metrics
+from bridge.ops.server import metrics_server
+
+
+@pytest.mark.asyncio
+async def test_metrics_are_served_and_nothing_else() -> None:
+    metrics = Metrics()
+    metrics.inbox_depth.set(4)
+    async with metrics_server(metrics, "127.0.0.1", 0) as port, ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+            assert response.status == 200
+            assert response.content_type == "text/plain"
+            assert "inbox_depth 4.0" in await response.text()
+        async with session.get(f"http://127.0.0.1:{port}/_matrix/mau/ready") as response:
+            assert response.status == 404
+
+
+@pytest.mark.asyncio
+async def test_a_taken_port_is_an_error() -> None:
+    async with metrics_server(Metrics(), "127.0.0.1", 0) as port:
+        with pytest.raises(OSError, match="address already in use"):
+            async with metrics_server(Metrics(), "127.0.0.1", port):
+                pytest.fail("two servers on one port")

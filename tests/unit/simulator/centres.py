@@ -1,0 +1,80 @@
+"""Call centres and frames for the tests of the simulator's pure part."""
+
+import itertools
+import json
+from collections.abc import Mapping
+
+from bridge.simulator import handlers, ops, scripts
+from bridge.simulator.options import SimulatorOptions
+from bridge.simulator.outgoing import Outgoing, Send, Wire
+from bridge.simulator.scripts import Done, Simulation
+from bridge.simulator.state import CallCentre, Customer
+
+
+def make_centre(**options: object) -> CallCentre:
+    """A centre whose tokens are T1, T2, …"""
+    numbers = itertools.count(1)
+    centre = CallCentre(SimulatorOptions().changed(options), lambda: f"T{next(numbers)}")
+    centre.base_url = "http://desk.test/webchat"
+    return centre
+
+
+def join(centre: CallCentre, login: str = "ada", *, linked: bool = True) -> Customer:
+    customer, _ = centre.sign_in(login, "", now=0)
+    customer.linked = linked
+    return customer
+
+
+class Phone:
+    """One customer talking to a centre without sockets."""
+
+    def __init__(self, centre: CallCentre, login: str = "ada") -> None:
+        self.centre = centre
+        self.customer = join(centre, login)
+        self._ids = itertools.count(1)
+
+    def send(self, frame_type: int, now: float = 1, **fields: object) -> list[Outgoing]:
+        token = next(iter(self.customer.tokens), "none")
+        frame = {"messageId": next(self._ids), "type": frame_type, "token": token, "time": 1}
+        return handlers.answer(self.centre, self.customer, json.dumps(frame | fields), now)
+
+    def queue(self, queue_id: int = 7) -> list[Outgoing]:
+        return self.send(101, queueId=queue_id, **{"from": "APP"})
+
+    def text(self, session_id: int, text: str, **fields: object) -> list[Outgoing]:
+        return self.send(110, sessionId=session_id, msg=text_message(text), **fields)
+
+
+def text_message(text: str) -> Wire:
+    return {"type": 1, "content": {"content": text, "extra": ""}}
+
+
+def frames(outgoing: list[Outgoing]) -> list[Wire]:
+    """The frames among what goes out."""
+    return [item.frame for item in outgoing if isinstance(item, Send)]
+
+
+def codes(outgoing: list[Outgoing]) -> list[tuple[object, object]]:
+    """Of each frame its type, and its result if it is a reply or its requestStatus if it is 201."""
+    return [
+        (frame["type"], frame.get("result", frame.get("requestStatus")))
+        for frame in frames(outgoing)
+    ]
+
+
+def chatting(centre: CallCentre, login: str = "ada") -> tuple[Phone, int]:
+    """A customer in an open session, and its id."""
+    phone = Phone(centre, login)
+    phone.queue()
+    if phone.customer.session is None:
+        perform(centre, {"op": "accept", "login": login})
+    assert phone.customer.session is not None
+    return phone, phone.customer.session.id
+
+
+def perform(centre: CallCentre, op: Mapping[str, object], now: float = 1) -> Done:
+    return scripts.perform(Simulation(centre), ops.read(op), now, no_files)
+
+
+def no_files(name: str, body: bytes) -> str:
+    return f"/webchat/up/1/{name}"

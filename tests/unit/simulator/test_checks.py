@@ -1,0 +1,183 @@
+"""Strict reading: each wrong frame gets the code of protocol reference section 8."""
+
+import json
+
+import pytest
+
+from bridge.simulator.checks import Accepted, Refusal, check
+from bridge.webchat import frames
+from bridge.webchat.codes import FrameType, ResultCode
+from tests.unit.simulator.centres import text_message
+
+GOOD: dict[str, dict[str, object]] = {
+    "logout": {"type": 2},
+    "request": {"type": 101, "queueId": 7, "from": "APP"},
+    "cancel": {"type": 102, "requestId": 9001},
+    "close": {"type": 103, "sessionId": 5150},
+    "rate": {"type": 104, "sessionId": 5150, "rating": {"id": 0, "comments": ""}},
+    "pre": {"type": 111, "requestId": 9001, "content": "order 4711"},
+    "text": {"type": 110, "sessionId": 5150, "msg": text_message("hello")},
+    "image": {
+        "type": 110,
+        "sessionId": 5150,
+        "msg": {
+            "type": 2,
+            "content": {
+                "name": "a.png",
+                "imageUri": "http://h/a.png",
+                "thumbData": "",
+                "extra": "",
+            },
+        },
+    },
+    "file": {
+        "type": 110,
+        "sessionId": 5150,
+        "msg": {
+            "type": 3,
+            "content": {"name": "a", "url": "https://h/a", "size": 1, "type": "", "extra": ""},
+        },
+    },
+    "location": {
+        "type": 110,
+        "sessionId": 5150,
+        "msg": {
+            "type": 4,
+            "content": {
+                "poi": "",
+                "longitude": 121.5,
+                "latitude": 31,
+                "map": "baidu",
+                "thumbData": "",
+                "extra": "",
+            },
+        },
+    },
+    "voice": {
+        "type": 110,
+        "sessionId": 5150,
+        "msg": {"type": 5, "content": {"voiceLength": 2, "voiceData": "IyFBTVI=", "extra": ""}},
+    },
+}
+
+
+def frame(body: dict[str, object]) -> str:
+    return json.dumps({"messageId": 3, "token": "T", "time": 1733011200000, **body})
+
+
+def code_of(text: str) -> ResultCode | None:
+    checked = check(text)
+    return checked.code if isinstance(checked, Refusal) else None
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_frames_of_the_guide_are_accepted(name: str) -> None:
+    checked = check(frame(GOOD[name]))
+    assert isinstance(checked, Accepted)
+    assert (checked.call_id, checked.token, checked.type) == (3, "T", GOOD[name]["type"])
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_field_of_the_guide_is_required(name: str) -> None:
+    whole = json.loads(frame(GOOD[name]))
+    for path in paths(whole):
+        body = json.loads(json.dumps(whole))
+        place = body
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+        assert code_of(json.dumps(body)) == ResultCode.INVALID_PARAMETER, path
+
+
+def paths(body: dict[str, object]) -> list[tuple[str, ...]]:
+    """Every key, nested ones too."""
+    found: list[tuple[str, ...]] = []
+    for key, value in body.items():
+        found.append((key,))
+        if isinstance(value, dict):
+            found += [(key, *rest) for rest in paths(value)]
+    return found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "{'type':1}", '{"type":2,}'])
+def test_what_is_no_json_object_is_a_request_error(text: str) -> None:
+    assert code_of(text) == ResultCode.REQUEST_ERROR
+
+
+@pytest.mark.parametrize("kind", [0, 1, 3, 10, 112, 113, 120, 199, 201, 302, 1000])
+def test_types_that_2016_does_not_know_are_refused(kind: int) -> None:
+    assert code_of(frame({"type": kind})) == ResultCode.INVALID_MESSAGE_TYPE
+
+
+@pytest.mark.parametrize("kind", ["101", 101.5, True, None])
+def test_a_type_that_is_no_integer_is_an_invalid_parameter(kind: object) -> None:
+    checked = check(frame({"type": kind}))
+    assert isinstance(checked, Refusal)
+    assert (checked.code, checked.type, checked.call_id) == (ResultCode.INVALID_PARAMETER, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("request", {"queueId": "7"}),
+        ("request", {"messageId": "3"}),
+        ("request", {"time": 1.5}),
+        ("close", {"sessionId": True}),
+        ("pre", {"content": {"content": "x"}}),
+        ("text", {"msg": {"type": 1, "content": "bare"}}),
+        ("text", {"msg": {"type": 1, "content": {"content": "a", "text": "a", "extra": ""}}}),
+        ("rate", {"rating": {"id": 1, "ratingId": 1, "comments": ""}}),
+        ("rate", {"rating": {"id": "1", "comments": ""}}),
+        (
+            "image",
+            {
+                "msg": {
+                    "type": 2,
+                    "content": {"name": "", "imageUri": "/up/a.png", "thumbData": "", "extra": ""},
+                }
+            },
+        ),
+        (
+            "voice",
+            {"msg": {"type": 5, "content": {"voiceLength": 1, "voiceData": "", "extra": ""}}},
+        ),
+        (
+            "voice",
+            {"msg": {"type": 5, "content": {"voiceLength": 1, "voiceData": "!", "extra": ""}}},
+        ),
+    ],
+)
+def test_a_field_of_the_wrong_shape_is_an_invalid_parameter(
+    name: str, changes: dict[str, object]
+) -> None:
+    assert code_of(frame(GOOD[name] | changes)) == ResultCode.INVALID_PARAMETER
+
+
+def test_blank_text_is_an_empty_message() -> None:
+    assert code_of(frame(GOOD["pre"] | {"content": " \n"})) == ResultCode.EMPTY_MESSAGE
+    assert code_of(frame(GOOD["text"] | {"msg": text_message("\t")})) == ResultCode.EMPTY_MESSAGE
+
+
+@pytest.mark.parametrize("kind", [0, 6, 99])
+def test_customers_send_no_other_message_types(kind: int) -> None:
+    body = GOOD["text"] | {"msg": {"type": kind, "content": {}}}
+    assert code_of(frame(body)) == ResultCode.INVALID_MESSAGE_TYPE
+
+
+def test_extra_keys_are_harmless() -> None:
+    assert code_of(frame(GOOD["request"] | {"brand": "x"})) is None
+
+
+def test_types_of_later_revisions_can_be_let_in() -> None:
+    beat = check('{"messageId":2,"type":10}', [FrameType.HEARTBEAT])
+    assert isinstance(beat, Accepted)
+    assert (beat.command, beat.token) == (frames.Heartbeat(), "")
+    receipt = check(frame({"type": 120, "rsId": "r"}), [FrameType.RECEIPT])
+    assert isinstance(receipt, Accepted)
+    assert receipt.command == frames.Receipt("r")
+
+
+def test_a_later_type_without_a_reading_is_refused_all_the_same() -> None:
+    checked = check(frame({"type": 199}), [FrameType.CUSTOM])
+    assert isinstance(checked, Refusal)
+    assert checked.code == ResultCode.INVALID_MESSAGE_TYPE

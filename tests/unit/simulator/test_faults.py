@@ -1,0 +1,74 @@
+"""Faults hit what they name, as often as they say, in the order of the list."""
+
+import pytest
+
+from bridge.simulator.faults import Fault, FaultPlan
+from bridge.simulator.outgoing import Send
+
+
+def send(kind: int, login: str = "ada", mark: int = 0) -> Send:
+    return Send(login, {"type": kind, "mark": mark})
+
+
+def out(plan: FaultPlan, *sends: Send) -> list[object]:
+    return [real.frame["mark"] for item in sends for real in plan.on_send(item)]
+
+
+def test_drop_counts_down_and_names_its_type_and_customer() -> None:
+    plan = FaultPlan([Fault(fault="drop", type=110, count=2, login="ada")])
+    sends = [send(110, "bob", 1), send(101, mark=2), *(send(110, mark=n) for n in (3, 4, 5))]
+    assert out(plan, *sends) == [1, 2, 5]
+    assert plan.describe() == []
+
+
+def test_double() -> None:
+    assert out(FaultPlan([Fault(fault="double")]), send(202, mark=1), send(210, mark=2)) == [
+        1,
+        1,
+        2,
+    ]
+
+
+def test_reorder_changes_places_with_the_next_to_the_same_customer() -> None:
+    plan = FaultPlan([Fault(fault="reorder", type=101)])
+    assert out(plan, send(101, mark=1), send(210, "bob", 2), send(202, mark=3)) == [2, 3, 1]
+
+
+def test_a_frame_held_back_dies_with_its_socket() -> None:
+    plan = FaultPlan([Fault(fault="reorder")])
+    out(plan, send(101, mark=1))
+    plan.link_lost("ada")
+    assert out(plan, send(202, mark=2)) == [2]
+
+
+def test_commands_are_met_by_type_in_order() -> None:
+    plan = FaultPlan(
+        [
+            Fault(fault="answer", type=110, result=-11),
+            Fault(fault="ignore", type=110),
+            Fault(fault="cut"),
+        ]
+    )
+    hits = [plan.on_command("ada", text) for text in ('{"type":110}',) * 2 + ("{", "{}")]
+    assert [hit.fault if hit else None for hit in hits] == ["answer", "ignore", "cut", None]
+
+
+def test_http_faults_are_met_by_path() -> None:
+    plan = FaultPlan([Fault(fault="http", path="tpi"), Fault(fault="hang")])
+    assert [hit.fault if hit else None for hit in map(plan.on_http, ["tpiu", "tpi", "tpi"])] == [
+        "hang",
+        "http",
+        None,
+    ]
+
+
+def test_kinds_do_not_mix() -> None:
+    plan = FaultPlan([Fault(fault="drop"), Fault(fault="http")])
+    assert plan.on_command("ada", '{"type":110}') is None
+    assert plan.on_http("tpi") is not None
+    assert plan.on_http("tpi") is None
+
+
+def test_a_wrong_status_is_refused() -> None:
+    with pytest.raises(ValueError, match="400 to 599"):
+        Fault(fault="http", status=200)

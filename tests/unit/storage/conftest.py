@@ -1,0 +1,63 @@
+"""Stores to test: each engine as a factory, so that a test can close and open it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.rooms.store import StorePort
+from bridge.storage.memory import MemoryStore
+from bridge.storage.open import OpenStore, open_store
+from tests.support.postgres import PostgresServer, postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
+
+Opener = Callable[[], AbstractAsyncContextManager[StorePort]]
+SqlOpener = Callable[[], OpenStore]
+
+
+class FixedClock:
+    """A clock that stands still."""
+
+    def now(self) -> int:
+        return 1_700_000_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new, empty database of either engine."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bridge.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_database()
+
+
+@pytest.fixture
+def open_sql(url: str) -> SqlOpener:
+    return lambda: open_store(url, FixedClock())
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """All three; the memory store lives as long as the test, however often it is opened."""
+    if request.param == "memory":
+        store = MemoryStore()
+
+        @asynccontextmanager
+        async def lent() -> AsyncIterator[StorePort]:
+            yield store
+
+        return lent
+    if request.param == "sqlite":
+        target = f"sqlite:///{tmp_path / 'bridge.db'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        target = server.new_database()
+    return lambda: open_store(target, FixedClock())

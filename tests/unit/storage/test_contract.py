@@ -1,0 +1,459 @@
+"""What StorePort promises, on all three implementations."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+from bridge.rooms.store import (
+    AccountRow,
+    GhostRow,
+    Lane,
+    NewInput,
+    NewOutbox,
+    OutboxRow,
+    Outcome,
+    Settlement,
+    Step,
+    StoredRoom,
+    StoreError,
+    StorePort,
+)
+from tests.unit.storage.conftest import Opener
+
+A = RoomId("!a:example.org")
+B = RoomId("!b:example.org")
+EVENT = EventId("$event")
+
+
+def said(key: str | None, room_id: RoomId = A, body: bytes = b"{}") -> NewInput:
+    return NewInput(room_id, body, key)
+
+
+def room(
+    room_id: RoomId = A, *, live: bool = True, deadline: int | None = None, customer: str = ""
+) -> StoredRoom:
+    return StoredRoom(room_id, b"\x00record", live, "Queued", deadline, customer)
+
+
+def wish(cause: str | None = None, lane: Lane = Lane.WEBCHAT, body: bytes = b"e") -> NewOutbox:
+    return NewOutbox(lane, body, cause, call_id=7, repeat=False)
+
+
+async def one_effect(store: StorePort, cause: str | None = None, now: int = 10) -> OutboxRow:
+    """Store one outbox row of room A."""
+    (row,) = await store.commit_step(Step(room(), (), (wish(cause),), now))
+    return row
+
+
+@pytest.mark.asyncio
+async def test_order_of_rows_is_the_order_given(open_any: Opener) -> None:
+    async with open_any() as store:
+        inputs = [said(f"${n}" if n % 3 else None, (A, B)[n % 2], b"%d" % n) for n in range(1000)]
+        rows = await store.accept(inputs, 5)
+        assert [row.body for row in rows] == [item.body for item in inputs]
+        assert [row.seq for row in rows] == sorted({row.seq for row in rows})
+        assert [(r.room_id, r.key, r.received) for r in rows] == [
+            (item.room_id, item.key, 5) for item in inputs
+        ]
+        assert await store.open_inputs(A) == [row for row in rows if row.room_id == A]
+
+
+@pytest.mark.asyncio
+async def test_duplicates_are_dropped(open_any: Opener) -> None:
+    async with open_any() as store:
+        first = await store.accept([said("$1"), said("$1", body=b"again"), said(None)], 1)
+        assert [row.body for row in first] == [b"{}", b"{}"]
+        second = await store.accept([said("$2"), said("$1"), said(None), said("$3")], 2)
+        assert [row.key for row in second] == ["$2", None, "$3"]
+        assert await store.accept([said("$3", B)], 3) == []
+        assert await store.accept([], 3) == []
+    async with open_any() as store:
+        assert await store.accept([said("$1"), said("$2")], 4) == []
+        assert len(await store.open_inputs(A)) == 5
+
+
+@pytest.mark.asyncio
+async def test_a_step_is_one(open_any: Opener) -> None:
+    async with open_any() as store:
+        rows = await store.accept([said("$1"), said("$2"), said("$3")], 1)
+        new = (wish("$1"), wish("$2", Lane.MATRIX), NewOutbox(Lane.MATRIX, b"x", repeat=True))
+        stored = room(deadline=99, customer="@c:example.org")
+        effects = await store.commit_step(Step(stored, [r.seq for r in rows[:2]], new, 10))
+        assert [e.effect for e in effects] == [b"e", b"e", b"x"]
+        assert [e.seq for e in effects] == sorted(e.seq for e in effects)
+        assert effects[2] == OutboxRow(
+            effects[2].seq, A, Lane.MATRIX, b"x", 10, None, 0, None, None, repeat=True
+        )
+        assert await store.open_outbox(A) == effects
+        assert await store.open_outbox(B) == []
+        assert await store.open_inputs(A) == rows[2:]
+        assert await store.room(A) == stored
+        assert await store.room(B) is None
+    async with open_any() as store:
+        assert await store.room(A) == stored
+        assert await store.open_outbox(A) == effects
+
+
+@pytest.mark.asyncio
+async def test_a_later_step_replaces_the_record(open_any: Opener) -> None:
+    async with open_any() as store:
+        await store.commit_step(Step(room(deadline=4, customer="@c:x"), (), now=1))
+        later = StoredRoom(A, b"2", live=False, phase="Idle")
+        assert await store.commit_step(Step(later, (), now=2)) == []
+        assert await store.room(A) == later
+        assert await store.live_rooms() == []
+        assert await store.rooms_of("@c:x") == 0
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_is_counted(open_any: Opener) -> None:
+    async with open_any() as store:
+        row = await one_effect(store)
+        await store.mark_attempted(row.seq, 20)
+        await store.mark_attempted(row.seq, 30)
+        (found,) = await store.open_outbox(A)
+        assert (found.attempted, found.attempts) == (30, 2)
+
+
+@pytest.mark.asyncio
+async def test_a_settlement_brings_its_inputs_once(open_any: Opener) -> None:
+    async with open_any() as store:
+        row = await one_effect(store)
+        reply = Settlement(
+            row.seq,
+            Outcome.DELIVERED,
+            30,
+            event_id=EVENT,
+            anchor="card",
+            inputs=[said("r"), said("r")],
+        )
+        (got,) = await store.settle(reply)
+        assert (got.room_id, got.key, got.received) == (A, "r", 30)
+        assert await store.open_outbox(A) == []
+        again = Settlement(
+            row.seq, Outcome.FAILED, 31, event_id=EventId("$x"), anchor="card", inputs=[said(None)]
+        )
+        assert await store.settle(again) == []
+        assert await store.open_inputs(A) == [got]
+        assert await store.anchor(A, "card") == EVENT
+        assert await store.anchor(A, "other") is None
+        assert await store.anchor(B, "card") is None
+        assert await store.settle(Settlement(OutboxSeq(10**9), Outcome.FAILED, 1)) == []
+        await store.mark_attempted(row.seq, 50)
+        assert [line.what for line in await store.trace(EVENT)] == ["stored", "delivered"]
+
+
+@pytest.mark.asyncio
+async def test_an_anchor_moves_and_a_settlement_without_event_leaves_it(open_any: Opener) -> None:
+    async with open_any() as store:
+        for event in (EVENT, EventId("$new"), None):
+            row = await one_effect(store)
+            await store.settle(
+                Settlement(row.seq, Outcome.DELIVERED, 1, event_id=event, anchor="card")
+            )
+        assert await store.anchor(A, "card") == "$new"
+
+
+@pytest.mark.asyncio
+async def test_settled_at_the_same_time_only_one_counts(open_any: Opener) -> None:
+    async with open_any() as store:
+        row = await one_effect(store)
+        answers = await asyncio.gather(
+            *(
+                store.settle(Settlement(row.seq, Outcome.DELIVERED, n, inputs=[said(None)]))
+                for n in range(5)
+            )
+        )
+        assert sum(map(len, answers)) == 1
+        assert len(await store.open_inputs(A)) == 1
+
+
+@pytest.mark.asyncio
+async def test_busy_rooms_oldest_work_first(open_any: Opener) -> None:
+    async with open_any() as store:
+        assert await store.busy_rooms() == []
+        c, d = RoomId("!c:x"), RoomId("!d:x")
+        late = await store.accept([said("$late", A)], 30)
+        await store.commit_step(Step(room(B), (), (wish(), wish()), 20))
+        await store.commit_step(Step(room(c), (), (wish(),), 10))
+        await store.accept([said("$c", c)], 40)
+        await store.commit_step(Step(room(d), (), (), 1))
+        assert await store.busy_rooms() == [c, B, A]
+        await store.commit_step(Step(room(A), [late[0].seq], (), 41))
+        for row in await store.open_outbox(B):
+            await store.settle(Settlement(row.seq, Outcome.REFUSED, 42, "-5"))
+        assert await store.busy_rooms() == [c]
+
+
+@pytest.mark.asyncio
+async def test_questions_about_rooms(open_any: Opener) -> None:
+    async with open_any() as store:
+        for number in range(6):
+            live, customer = number % 2 == 0, "@c:x" if number < 4 else ""
+            deadline = 100 - number if number else None
+            stored = room(RoomId(f"!{number}"), live=live, deadline=deadline, customer=customer)
+            await store.commit_step(Step(stored, (), now=1))
+        assert sorted(await store.live_rooms()) == ["!0", "!2", "!4"]
+        assert await store.next_deadlines(99, 10) == [
+            ("!5", 95),
+            ("!4", 96),
+            ("!3", 97),
+            ("!2", 98),
+        ]
+        assert await store.next_deadlines(1000, 2) == [("!5", 95), ("!4", 96)]
+        assert await store.rooms_of("@c:x") == 4
+        assert await store.rooms_of("@d:x") == 0
+        assert await store.rooms_of("") == 0
+
+
+@pytest.mark.asyncio
+async def test_people_and_peers(open_any: Opener) -> None:
+    async with open_any() as store:
+        assert await store.ghost("@g:x") is None
+        await store.save_ghost(GhostRow("@g:x", "林", "https://x/1.png"))
+        ghost = GhostRow("@g:x", "林 🙂", "https://x/2.png", "mxc://x/2", device=True)
+        await store.save_ghost(ghost)
+        assert await store.ghost("@g:x") == ghost
+
+        assert await store.account(A) is None
+        await store.forget_token(A)
+        await store.save_account(AccountRow(A, "old", "t", 1))
+        account = AccountRow(A, "mx-1", "secret", 2, "client")
+        await store.save_account(account)
+        assert await store.account(A) == account
+        await store.forget_token(A)
+        assert await store.account(A) == AccountRow(A, "mx-1", "", 2, "client")
+
+        assert await store.fact("upload") is None
+        await store.save_fact("upload", "raw")
+        await store.save_fact("upload", "multipart")
+        assert await store.fact("upload") == "multipart"
+        await store.ping()
+
+
+@pytest.mark.asyncio
+async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said(EVENT)], 1)
+        await store.accept([said("$unrelated")], 1)
+        effects = await store.commit_step(
+            Step(room(), [row.seq], (wish(EVENT), wish(EVENT, Lane.MATRIX), wish("$other")), 2)
+        )
+        await store.mark_attempted(effects[0].seq, 3)
+        await store.settle(Settlement(effects[0].seq, Outcome.REFUSED, 4, "-11"))
+        await store.mark_attempted(effects[1].seq, 5)
+        await store.mark_attempted(effects[1].seq, 6)
+        lines = await store.trace(EVENT)
+        assert [(x.what, x.at, x.detail) for x in lines] == [
+            ("received", 1, ""),
+            ("handled", 2, ""),
+            ("stored", 2, "webchat"),
+            ("stored", 2, "matrix"),
+            ("attempted", 3, "webchat"),
+            ("refused", 4, "-11"),
+            ("attempted", 6, "matrix, 2x"),
+        ]
+        assert {x.room_id for x in lines} == {A}
+        assert not any(x.repeat for x in lines)
+        assert await store.trace(EventId("$nobody")) == []
+
+
+@pytest.mark.asyncio
+async def test_trace_finds_the_event_that_an_effect_became(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.commit_step(
+            Step(room(), (), (NewOutbox(Lane.MATRIX, b"x", repeat=True),), 2)
+        )
+        await store.settle(Settlement(row.seq, Outcome.DELIVERED, 3, event_id=EVENT))
+        assert [(x.what, x.repeat) for x in await store.trace(EVENT)] == [
+            ("stored", True),
+            ("delivered", True),
+        ]
+
+
+@pytest.mark.asyncio
+async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
+    async with open_any() as store:
+        inputs = await store.accept([said("$1", body="早".encode()), said("$2")], 1)
+        effects = await store.commit_step(Step(room(), (), (wish("$1"), wish("$2")), 2))
+        await store.mark_attempted(effects[0].seq, 3)
+        await store.bury_input(inputs[0].seq, "cannot be read", 4)
+        await store.settle(Settlement(effects[0].seq, Outcome.DEAD, 5, "M_FORBIDDEN"))
+        await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 6, "M_FORBIDDEN"))
+        first, second, third = await store.dead_letters()
+        assert (first.id, first.room_id, first.at, first.why, first.body) == (
+            f"i{inputs[0].seq}",
+            A,
+            4,
+            "cannot be read",
+            "早",
+        )
+        assert (second.id, second.at, second.why, second.body) == (
+            f"o{effects[0].seq}",
+            5,
+            "M_FORBIDDEN",
+            "e",
+        )
+        assert await store.dead_letters(1) == [first]
+        assert await store.open_inputs(A) == inputs[1:]
+        assert await store.open_outbox(A) == []
+
+        assert await store.revive(first.id, 10)
+        assert await store.revive(second.id, 10)
+        assert await store.discard(third.id, 11)
+        assert await store.open_inputs(A) == inputs
+        (back,) = await store.open_outbox(A)
+        assert (back.seq, back.attempted, back.attempts) == (effects[0].seq, 3, 0)
+        assert await store.dead_letters() == []
+        assert [x.what for x in await store.trace(EventId("$1"))] == [
+            "received",
+            "stored",
+            "attempted",
+            "revived",
+            "revived",
+        ]
+        assert [(x.what, x.at) for x in await store.trace(EventId("$2"))] == [
+            ("received", 1),
+            ("stored", 2),
+            ("discarded", 11),
+        ]
+
+
+@pytest.mark.parametrize(
+    "letter_id", ["", "i", "o1x", "x1", "i0", "o999999", "i-1", "i" + "9" * 30]
+)
+@pytest.mark.asyncio
+async def test_no_such_letter(open_any: Opener, letter_id: str) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said("$1")], 1)
+        assert not await store.revive(letter_id, 2)
+        assert not await store.discard(letter_id, 2)
+        assert not await store.revive(f"i{row.seq}", 2)
+        assert await store.open_inputs(A) == [row]
+
+
+@pytest.mark.asyncio
+async def test_burying_what_is_done_changes_nothing(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said("$1")], 1)
+        await store.commit_step(Step(room(), [row.seq], (), 2))
+        await store.bury_input(row.seq, "late", 3)
+        await store.bury_input(InputSeq(10**9), "nobody", 3)
+        assert await store.dead_letters() == []
+
+
+@pytest.mark.asyncio
+async def test_prune_erases_bodies_then_rows_and_spares_the_dead(open_any: Opener) -> None:
+    async with open_any() as store:
+        inputs = await store.accept([said(f"${n}") for n in range(5)], 1)
+        effects = await store.commit_step(Step(room(), (), [wish(f"${n}") for n in range(5)], 1))
+        for number, at in ((0, 100), (1, 200), (2, 300)):
+            await store.commit_step(Step(room(), [inputs[number].seq], (), at))
+            await store.settle(Settlement(effects[number].seq, Outcome.DELIVERED, at))
+        await store.bury_input(inputs[3].seq, "why", 100)
+        await store.settle(Settlement(effects[3].seq, Outcome.DEAD, 100, "why"))
+
+        assert await store.prune(bodies_before=300, rows_before=200) == 4
+        assert await store.prune(bodies_before=300, rows_before=200) == 0
+        assert await store.trace(EventId("$0")) == []
+        assert len(await store.trace(EventId("$1"))) == 4
+        assert await store.accept([said("$0"), said("$1")], 400) != []
+        assert [letter.body for letter in await store.dead_letters()] == ["{}", "e"]
+        assert (await store.open_inputs(A))[0] == inputs[4]
+        assert await store.open_outbox(A) == effects[4:]
+        assert await store.prune(bodies_before=1000, rows_before=1000) == 4
+        assert len(await store.dead_letters()) == 2
+
+
+@pytest.mark.asyncio
+async def test_prune_takes_more_than_a_slice(open_any: Opener) -> None:
+    async with open_any() as store:
+        inputs = await store.accept([said(None) for _ in range(2500)], 1)
+        await store.commit_step(Step(room(), [row.seq for row in inputs], (), 2))
+        assert await store.prune(bodies_before=10, rows_before=0) == 2500
+        assert await store.prune(bodies_before=10, rows_before=10) == 2500
+
+
+@pytest.mark.asyncio
+async def test_numbers_are_never_given_out_twice(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said("$1")], 1)
+        await store.commit_step(Step(room(), [row.seq], (), 2))
+        await store.prune(bodies_before=10, rows_before=10)
+        (later,) = await store.accept([said("$1")], 3)
+        assert later.seq > row.seq
+
+
+@pytest.mark.asyncio
+async def test_all_or_none(open_any: Opener) -> None:
+    async with open_any() as store:
+        with pytest.raises(StoreError):
+            await store.accept([said("$1"), said("bad \ud800")], 1)
+        assert await store.open_inputs(A) == []
+        row = await one_effect(store)
+        with pytest.raises(StoreError):
+            await store.settle(
+                Settlement(row.seq, Outcome.DELIVERED, 2, inputs=[said("$2"), said("\ud800")])
+            )
+        assert await store.open_outbox(A) == [row]
+        assert await store.open_inputs(A) == []
+
+
+@pytest.mark.asyncio
+async def test_a_bad_request_does_not_fail_its_neighbours(open_any: Opener) -> None:
+    async with open_any() as store:
+        answers = await asyncio.gather(
+            *(
+                store.accept([said(f"\ud800{n}" if n % 25 == 7 else f"${n}")], 1)
+                for n in range(100)
+            ),
+            return_exceptions=True,
+        )
+        for number, answer in enumerate(answers):
+            if number % 25 == 7:
+                assert isinstance(answer, StoreError)
+            else:
+                assert isinstance(answer, list)
+                assert [row.key for row in answer] == [f"${number}"]
+        assert len(await store.open_inputs(A)) == 96
+
+
+@pytest.mark.asyncio
+async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) -> None:
+    async with open_any() as store:
+        row = await one_effect(store, EVENT)
+        await store.settle(Settlement(row.seq, Outcome.REFUSED, 2, "说\x00 \ud83d"))
+        assert [x.detail for x in await store.trace(EVENT)][-1] == "说\ufffd ?"
+
+
+@pytest.mark.asyncio
+async def test_of_two_with_one_key_at_once_one_is_new(open_any: Opener) -> None:
+    async with open_any() as store:
+        answers = await asyncio.gather(
+            *(store.accept([said("$1"), said(f"$x{n}"), said(None)], n) for n in range(50))
+        )
+        assert sum(row.key == "$1" for rows in answers for row in rows) == 1
+        for number, rows in enumerate(answers):
+            assert [r.key for r in rows if r.key != "$1"] == [f"$x{number}", None]
+            assert all(r.received == number for r in rows)
+        stored = await store.open_inputs(A)
+        assert sorted(stored, key=lambda r: r.seq) == sorted(
+            (row for rows in answers for row in rows), key=lambda r: r.seq
+        )
+
+
+@pytest.mark.asyncio
+async def test_a_closed_store_says_so(open_any: Opener) -> None:
+    async with open_any() as store:
+        await store.accept([said("$1")], 1)
+        await store.close()
+        await store.close()
+        with pytest.raises(StoreError):
+            await store.accept([said("$2")], 1)
+        with pytest.raises(StoreError):
+            await store.open_inputs(A)
+        with pytest.raises(StoreError):
+            await store.ping()

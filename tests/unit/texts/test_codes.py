@@ -1,0 +1,33 @@
+"""Every number of the protocol has its sentence."""
+
+from __future__ import annotations
+
+from bridge.texts.catalogue import LANGUAGES, placeholders
+from bridge.texts.codes import SENTENCES
+from bridge.webchat.codes import RequestStatus, ResultCode
+
+
+def test_every_result_code_has_a_sentence_and_nothing_else() -> None:
+    written = {key for key in SENTENCES if key.startswith("result.")}
+    assert written == {f"result.{code.value}" for code in ResultCode} | {"result.other"}
+
+
+def test_every_request_status_has_a_sentence_and_nothing_else() -> None:
+    written = {key for key in SENTENCES if key.startswith("status.")}
+    assert written == {f"status.{status.value}" for status in RequestStatus} | {"status.other"}
+    assert len(SENTENCES) == len(ResultCode) + len(RequestStatus) + 2
+
+
+def test_only_unknown_codes_show_a_number() -> None:
+    for key, sentence in SENTENCES.items():
+        for language in LANGUAGES:
+            expected = {"code"} if key.endswith(".other") else set()
+            assert placeholders(sentence[language]) == expected
+
+
+def test_sentences_are_short_and_end() -> None:
+    for key, sentence in SENTENCES.items():
+        assert len(sentence["en"]) <= 130, key
+        assert len(sentence["zh-CN"]) <= 45, key
+        assert sentence["en"].endswith(".")
+        assert sentence["zh-CN"].endswith("。")

@@ -1,0 +1,83 @@
+"""The mechanism: rendering, overrides, and what is wrong with an override."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, BadOverride, Texts, check_overrides
+
+SMALL = {
+    "greet": {"zh-CN": "您好，{name}。", "en": "Hello {name}."},
+    "bye": {"zh-CN": "再见", "en": "Bye"},
+}
+
+
+def test_a_sentence_is_filled_in() -> None:
+    texts = Texts(catalogue=SMALL)
+    assert texts.render("en", "greet", {"name": "Ada"}) == "Hello Ada."
+    assert texts.render("zh-CN", "greet", {"name": "小林"}) == "您好，小林。"
+    assert "greet" in texts
+    assert "other" not in texts
+
+
+@given(st.text())
+def test_values_are_never_read_as_placeholders(name: str) -> None:
+    assert Texts(catalogue=SMALL).render("en", "greet", {"name": name}) == f"Hello {name}."
+
+
+@pytest.mark.parametrize(
+    ("language", "key", "args"),
+    [("en", "nothing", {}), ("fr", "bye", {}), ("en", "greet", {})],
+)
+def test_our_own_mistakes_raise(language: str, key: str, args: dict[str, str]) -> None:
+    with pytest.raises(KeyError):
+        Texts(catalogue=SMALL).render(language, key, args)
+
+
+def test_an_operator_replaces_one_sentence_in_one_language() -> None:
+    texts = Texts({"greet": {"en": "Welcome, {name}!"}}, SMALL)
+    assert texts.render("en", "greet", {"name": "Ada"}) == "Welcome, Ada!"
+    assert texts.render("zh-CN", "greet", {"name": "Ada"}) == "您好，Ada。"
+
+
+def test_a_replacement_may_leave_placeholders_out() -> None:
+    assert Texts({"greet": {"en": "Hi."}}, SMALL).render("en", "greet", {"name": "Ada"}) == "Hi."
+
+
+@pytest.mark.parametrize(
+    ("override", "language", "said"),
+    [
+        ({"gret": {"en": "x"}}, "", 'no sentence has this key; the nearest is "greet"'),
+        ({"bye": {"fr": "x"}}, "fr", "must be one of zh-CN, en"),
+        ({"bye": {"en": "  "}}, "en", "must not be empty"),
+        ({"bye": {"en": "{"}}, "en", "has braces that are no placeholder"),
+        ({"bye": {"en": "{0}"}}, "en", "has braces that are no placeholder"),
+        ({"greet": {"en": "{name.__class__}"}}, "en", "has braces that are no placeholder"),
+        ({"greet": {"en": "{name!r}"}}, "en", "has braces that are no placeholder"),
+        ({"greet": {"en": "{who}"}}, "en", "does not know {who}; it may use: {name}"),
+        ({"bye": {"en": "{who}"}}, "en", "does not know {who}; it may use: none"),
+    ],
+)
+def test_what_is_wrong_with_a_replacement(
+    override: dict[str, dict[str, str]], language: str, said: str
+) -> None:
+    (bad,) = check_overrides(override, SMALL)
+    assert (bad.key, bad.language, str(bad)) == (next(iter(override)), language, said)
+    with pytest.raises(BadOverride):
+        Texts(override, SMALL)
+
+
+def test_all_mistakes_are_found() -> None:
+    overrides = {"bye": {"fr": "x", "en": ""}, "no": {"en": "x"}, "greet": {"en": "{name}"}}
+    assert [bad.key for bad in check_overrides(overrides, SMALL)] == ["bye", "bye", "no"]
+
+
+def test_the_shipped_catalogue_is_the_default_and_cannot_be_changed() -> None:
+    assert DEFAULT_LANGUAGE in LANGUAGES
+    assert "result.other" in Texts()
+    with pytest.raises(TypeError):
+        CATALOGUE["x"] = {}  # type: ignore[index]  # that is what is tested
+    with pytest.raises(TypeError):
+        CATALOGUE["result.1"]["en"] = "x"  # type: ignore[index]  # that is what is tested

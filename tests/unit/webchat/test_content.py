@@ -1,0 +1,240 @@
+"""What agents send, in every spelling that was ever seen."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.webchat.content import locate, read_content
+from bridge.webchat.frames import (
+    AgentLocation,
+    AgentMedia,
+    AgentNotice,
+    AgentText,
+    UnknownContent,
+)
+from tests.unit.webchat.test_lenient import ANY_JSON
+
+PNG = "iVBORw0KGgoAAAANSUhEUg=="
+JPEG = "/9j/4AAQSkZJRgABAQAAAQABAAD/2w=="
+LONG_ROOTED = "/" + "A" * 203
+
+
+@pytest.mark.parametrize(
+    ("content", "html"),
+    [
+        ("hello <b>you</b>", "hello <b>you</b>"),
+        ("", ""),
+        ({"text": "x"}, "x"),
+        ({"content": "x", "extra": ""}, "x"),
+        ({"text": "", "content": "x"}, "x"),
+        ({"text": ""}, ""),
+        (None, "null"),
+        ([1, 2], "[1,2]"),
+        (7, "7"),
+        (True, "true"),
+        ({"text": 5}, '{"text":5}'),
+        ({"a": "<b>"}, '{"a":"&lt;b&gt;"}'),
+        ('"[微笑]"', "[微笑]"),
+        ("'{a}'", "{a}"),
+        ('"quoted"', '"quoted"'),
+        ("\"[a]'", "\"[a]'"),
+        ('{"text":"x"}', '{"text":"x"}'),
+        ("half \ud83d", "half \ufffd"),
+    ],
+)
+def test_text(content: object, html: str) -> None:
+    assert read_content({"type": 1, "content": content}) == AgentText(html)
+
+
+def test_text_without_content() -> None:
+    assert read_content({"type": 1}) == UnknownContent(1)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (PNG, (PNG, "")),
+        (PNG.rstrip("="), (PNG, "")),
+        (PNG[:10] + "\r\n" + PNG[10:], (PNG, "")),
+        ("_-8=", ("/+8=", "")),
+        (JPEG, (JPEG, "")),
+        (LONG_ROOTED, (LONG_ROOTED, "")),
+        ("/webchat/up/abcd", ("", "/webchat/up/abcd")),  # base64 by accident
+        ("/9j/photo.jpg", ("", "/9j/photo.jpg")),
+        ("/up/my photo.jpg", ("", "/up/my photo.jpg")),
+        ("//cdn/a.jpg", ("", "//cdn/a.jpg")),
+        ("up/a.jpg", ("", "up/a.jpg")),
+        (" https://h/a.jpg ", ("", "https://h/a.jpg")),
+        ("HTTP://h/a", ("", "HTTP://h/a")),
+        (f"data:image/png;base64,{PNG}", (PNG, "")),
+        ("data:image/png;BASE64,%2F%2B8%3D", ("/+8=", "")),
+        ("DATA:,a%20b", (base64.b64encode(b"a b").decode(), "")),
+        ("data:image/png;base64,", None),
+        ("data:image/png;base64,###", None),
+        ("data:image/png;base64,ÿ%FF", None),
+        ("", None),
+        ("/", None),
+        ("abcde", None),
+        ("no picture here", None),
+        ('["a.b"]', None),
+        ("====", None),
+    ],
+)
+def test_data_or_address(source: str, found: tuple[str, str] | None) -> None:
+    assert locate(source) == found
+
+
+@given(st.binary(min_size=1))
+def test_base64_is_recognised(data: bytes) -> None:
+    encoded = base64.b64encode(data).decode()
+    if not encoded.startswith("/"):
+        assert locate(encoded) == (encoded, "")
+
+
+@given(st.binary(min_size=160))
+def test_long_base64_is_recognised_whatever_it_begins_with(data: bytes) -> None:
+    encoded = base64.b64encode(data).decode()
+    assert locate(encoded) == (encoded, "")
+
+
+@given(st.text(st.characters()))
+def test_never_both_never_empty(source: str) -> None:
+    found = locate(source)
+    assert found is None or bool(found[0]) != bool(found[1])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (PNG, AgentMedia("image", data=PNG)),
+        (
+            {"imgUrl": "up/a.jpg", "imgName": "a.jpg"},
+            AgentMedia("image", url="up/a.jpg", name="a.jpg"),
+        ),
+        ({"url": "up/a", "name": "a"}, AgentMedia("image", url="up/a", name="a")),
+        (
+            {"imageUri": "https://h/a.jpg", "thumbData": PNG},
+            AgentMedia("image", url="https://h/a.jpg"),
+        ),
+        ({"imageUri": "", "thumbData": PNG}, AgentMedia("image", data=PNG)),
+        ({"url": f"data:image/png;base64,{PNG}"}, AgentMedia("image", data=PNG)),
+        ('{"imgUrl":"/up/my cat.jpg"}', AgentMedia("image", url="/up/my cat.jpg")),
+        ({"content": PNG}, AgentMedia("image", data=PNG)),
+    ],
+)
+def test_image(content: object, expected: AgentMedia) -> None:
+    assert read_content({"type": 2, "content": content}) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "expected"),
+    [
+        (
+            3,
+            {"name": "terms.pdf", "url": "/webchat/up/terms.pdf", "size": "20480"},
+            AgentMedia("file", url="/webchat/up/terms.pdf", name="terms.pdf", size=20480),
+        ),
+        (
+            3,
+            '{"fileName":"terms.pdf","fileUrl":"up/terms.pdf","size":-1}',
+            AgentMedia("file", url="up/terms.pdf", name="terms.pdf"),
+        ),
+        (3, "/up/terms.pdf", AgentMedia("file", url="/up/terms.pdf")),
+        (5, "IyFBTVI=", AgentMedia("voice", data="IyFBTVI=")),
+        (
+            5,
+            {"voiceData": "IyFBTVI=", "voiceLength": "28"},
+            AgentMedia("voice", data="IyFBTVI=", seconds=28.0),
+        ),
+        (
+            5,
+            {"data": "IyFBTVI=", "length": -1},
+            AgentMedia("voice", data="IyFBTVI="),
+        ),
+        (5, {"url": "up/a.amr", "length": 3}, AgentMedia("voice", url="up/a.amr", seconds=3.0)),
+        (
+            11,
+            {"remoteUrl": "https://h/a.aac", "length": 2.5, "name": "a.aac"},
+            AgentMedia("voice", url="https://h/a.aac", name="a.aac", seconds=2.5),
+        ),
+        (
+            6,
+            {"sightUrl": "https://h/a.mp4", "duration": 9, "size": 5, "name": "a.mp4"},
+            AgentMedia("video", url="https://h/a.mp4", name="a.mp4", size=5, seconds=9.0),
+        ),
+    ],
+)
+def test_other_media(kind: int, content: object, expected: AgentMedia) -> None:
+    assert read_content({"type": kind, "content": content}) == expected
+
+
+@pytest.mark.parametrize("kind", [2, 3, 5, 6, 11])
+@pytest.mark.parametrize("content", [None, "", {}, [], 7, {"name": "only a name"}])
+def test_media_that_is_not_there_is_shown_as_a_placeholder(kind: int, content: object) -> None:
+    found = read_content({"type": kind, "content": content})
+    assert isinstance(found, UnknownContent)
+    assert found.message_type == kind
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            {"longitude": 121.5, "latitude": 31.2, "poi": "Bund", "map": "baidu"},
+            AgentLocation(31.2, 121.5, "Bund", "baidu"),
+        ),
+        (
+            '{"longitude":"121.5","latitude":"31","locationAddress":"Bund"}',
+            AgentLocation(31.0, 121.5, "Bund"),
+        ),
+        ({"longitude": 121.5}, UnknownContent(4, '{"longitude":121.5}')),
+        (
+            {"longitude": "inf", "latitude": 1},
+            UnknownContent(4, '{"longitude":"inf","latitude":1}'),
+        ),
+        ("somewhere", UnknownContent(4, '"somewhere"')),
+    ],
+)
+def test_location(content: object, expected: object) -> None:
+    assert read_content({"type": 4, "content": content}) == expected
+
+
+@pytest.mark.parametrize(
+    ("msg", "expected"),
+    [
+        ({"type": 99, "noticeType": 5, "content": ""}, AgentNotice(5)),
+        ({"type": 99, "content": "hello"}, AgentNotice(0, "hello")),
+        ({"type": 99, "noticeType": "120"}, AgentNotice(120)),
+        ({"type": 99, "noticeType": None, "content": {"text": "x"}}, AgentNotice(0, "x")),
+    ],
+)
+def test_notice(msg: object, expected: AgentNotice) -> None:
+    assert read_content(msg) == expected
+
+
+@pytest.mark.parametrize(
+    ("msg", "expected"),
+    [
+        ({"type": 77, "content": {"a": 1}}, UnknownContent(77, '{"a":1}')),
+        ({"content": "x"}, UnknownContent(None, '"x"')),
+        ({"type": "odd", "content": "x"}, UnknownContent(None, '"x"')),
+        (None, UnknownContent(None)),
+        ("words", UnknownContent(None, '"words"')),
+        ('{"type":1,"content":"hi"}', AgentText("hi")),
+    ],
+)
+def test_odd_messages(msg: object, expected: object) -> None:
+    assert read_content(msg) == expected
+
+
+def test_placeholders_are_bounded() -> None:
+    found = read_content({"type": 77, "content": "x" * 10_000})
+    assert isinstance(found, UnknownContent)
+    assert len(found.raw) == 2000
+
+
+@given(ANY_JSON)
+def test_never_raises(msg: object) -> None:
+    read_content(msg)

@@ -1,0 +1,86 @@
+"""Three notations of 105 faces."""
+
+import html
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.webchat.emoji import _FACES, decode, qqemoji
+
+CODES = [code for code, _, _ in _FACES]
+
+
+def test_the_table_is_whole() -> None:
+    assert len(_FACES) == 105
+    assert len(set(CODES)) == 105
+    names = [name for _, names, _ in _FACES for name in names.split("/")]
+    assert len(set(names)) == len(names)
+    assert all(code.startswith("/:") for code in CODES)
+
+
+def test_no_code_begins_another() -> None:
+    assert not [(a, b) for a in CODES for b in CODES if a != b and b.startswith(a)]
+
+
+def test_the_codes_that_html_would_swallow_are_those_of_the_reference() -> None:
+    dangerous = {index for index, code in enumerate(CODES) if set(code) & set("<>&")}
+    assert dangerous == {5, 28, 43, 45, 46, 48, 56, 91, 94, 103, 104}
+
+
+@pytest.mark.parametrize("index", range(105))
+def test_every_notation_of_every_face(index: int) -> None:
+    code, names, face = _FACES[index]
+    assert qqemoji(index) == face
+    forms = [code, html.escape(code), html.escape(code, quote=False)]
+    forms += [f"[{name}]" for name in names.split("/")]
+    forms += [f'<img class="qqemoji qqemoji{index}" src="spacer.gif">']
+    for form in forms:
+        assert decode(f"a {form} b{form}") == f"a {face} b{face}"
+
+
+@pytest.mark.parametrize("index", [-1, 105, 999])
+def test_no_such_face(index: int) -> None:
+    assert qqemoji(index) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/::D/::d", "😁🙄"),  # case counts
+        ("/:–-b/:--b/:&ndash;-b", "😰😰😰"),  # en dash or hyphen
+        ("/::&#60;/::&#x3C;/::&#39;(", "😢😢😭"),  # numeric entities
+        ("/:no", "🙅"),
+        ("/:no!", "🙅!"),
+        ("/:no再见", "🙅再见"),
+        ("/:north", "/:north"),
+        ("/:heartbeat", "/:heartbeat"),
+        ("ok/:ok", "ok👌"),
+        ("[微笑", "[微笑"),
+        ("[unknown]", "[unknown]"),
+        ("https://h/x", "https://h/x"),
+        ('<a href="https://h/:no">/:no</a>', '<a href="https://h/:no">🙅</a>'),
+        ("<a href='/:ok'>x</a>", "<a href='/:ok'>x</a>"),
+        ('<img src="/up/:no.png">', '<img src="/up/:no.png">'),
+        ('<IMG CLASS="qqemoji qqemoji999">', '<IMG CLASS="qqemoji qqemoji999">'),
+        ('<img class="qqemoji qqemoji999">', '<img class="qqemoji qqemoji999">'),
+        ("", ""),
+    ],
+)
+def test_traps(text: str, expected: str) -> None:
+    assert decode(text) == expected
+
+
+@given(st.text(st.characters()))
+def test_text_without_marks_is_left_alone(text: str) -> None:
+    assert decode(text) == text or "/:" in text or "[" in text or "<" in text
+
+
+@given(st.lists(st.sampled_from([*CODES, "<img ", 'href="', ">", "[", "&lt;", "a", '"'])))
+def test_decode_never_raises(parts: list[str]) -> None:
+    decode("".join(parts))
+
+
+def test_long_hostile_text_takes_linear_time() -> None:
+    for piece in ("<img qqemoji1 ", "href='", 'src="x', "/:&amp;", "[", "<img "):
+        assert decode(piece * 20_000)

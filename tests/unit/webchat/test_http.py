@@ -1,0 +1,182 @@
+"""Bodies of the HTTP endpoints."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.webchat.errors import LocalProtocolError
+from bridge.webchat.http import (
+    Login,
+    LoginReply,
+    PasswordLogin,
+    RegisterLogin,
+    RobotAnswer,
+    RobotReply,
+    UploadReply,
+    VisitorLogin,
+    dump_login,
+    parse_login_reply,
+    parse_robot_reply,
+    parse_upload_reply,
+    robot_form,
+)
+from bridge.webchat.signing import login_sign
+from tests.unit.webchat.test_lenient import ANY_JSON
+
+TOKEN = "9D1E6A70-0000-4000-8000-00000000A001"
+GUID = "3f2a9d4e-1b7c-4e55-8c0e-9a6b7d1f2e33"
+HTML = b"<html><body>503 Service Unavailable</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("login", "body"),
+    [
+        (PasswordLogin("room-42", ""), '{"type":1,"loginName":"room-42","password":"","epid":""}'),
+        (
+            PasswordLogin("a", "b", "E1", "203.0.113.9"),
+            '{"type":1,"loginName":"a","password":"b","ip":"203.0.113.9","epid":"E1"}',
+        ),
+        (
+            RegisterLogin("room-42", "Ada", "p", "", "::1"),
+            '{"type":3,"loginName":"room-42","name":"Ada","portraitUri":"p","ip":"::1","epid":""}',
+        ),
+        (
+            RegisterLogin("room-42", "小林"),
+            '{"type":3,"loginName":"room-42","name":"小林","epid":""}',
+        ),
+        (RegisterLogin("room-42"), '{"type":3,"loginName":"room-42","epid":""}'),
+        (
+            VisitorLogin(GUID, "", "203.0.113.9"),
+            '{"type":4,"visitorId":"' + GUID + '","ip":"203.0.113.9","epid":""}',
+        ),
+    ],
+)
+def test_login_body(login: Login, body: str) -> None:
+    assert dump_login(login) == body.encode()
+
+
+def test_the_bytes_that_are_sent_are_those_of_the_vector() -> None:
+    body = dump_login(RegisterLogin("room-42", "小林"))
+    assert login_sign(body, "DEMO_KEY_0001") == "89453c6fbca4de09197944045a55b56f"
+
+
+@pytest.mark.parametrize("login", [PasswordLogin(" ", "x"), RegisterLogin(""), VisitorLogin("\t")])
+def test_nobody_cannot_log_in(login: Login) -> None:
+    with pytest.raises(LocalProtocolError):
+        dump_login(login)
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hunter2" not in repr(PasswordLogin("room-42", "hunter2"))
+    reply = parse_login_reply(b'{"result":1,"token":"hunter2"}')
+    assert reply is not None
+    assert reply.token == "hunter2"
+    assert "hunter2" not in repr(reply)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            '{"result":1,"message":"","token":"' + TOKEN + '","config":{}}',
+            LoginReply(1, "", TOKEN, ""),
+        ),
+        (
+            '{"result":"1","token":"' + TOKEN + '","clientId":"c1"}',
+            LoginReply(1, "", TOKEN, "c1"),
+        ),
+        ('{"result":true,"token":"t"}', LoginReply(1, "", "t", "")),
+        ('{"result":-20,"message":"bad login"}', LoginReply(-20, "bad login", "", "")),
+        ('{"result":0,"message":null}', LoginReply(0, "", "", "")),
+        ('{"result":1,"token":""}', None),
+        ('{"status":404,"error":"Not Found"}', None),
+        ("[]", None),
+        ("", None),
+    ],
+)
+def test_login_reply(body: str, expected: LoginReply | None) -> None:
+    assert parse_login_reply(body.encode()) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            '{"result":1,"message":"","url":"/webchat/upload/2024/cat.jpg","fileName":"cat.jpg"}',
+            UploadReply(1, "", "/webchat/upload/2024/cat.jpg", "cat.jpg"),
+        ),
+        ('{"result":-16,"message":"no"}', UploadReply(-16, "no", "", "")),
+        ('{"result":1,"url":" "}', None),
+        ('{"url":"/a"}', None),
+    ],
+)
+def test_upload_reply(body: str, expected: UploadReply | None) -> None:
+    assert parse_upload_reply(body.encode()) == expected
+
+
+def test_robot_form() -> None:
+    form = robot_form("E00001", "测试", "123456")
+    assert form == {
+        "epid": "E00001",
+        "action": "search",
+        "question": "测试",
+        "sign": "78f2252ff6452a870574b1a51f85a08f",
+    }
+    assert robot_form("", "a\ud83d", "K")["question"] == "a\ufffd"
+    with pytest.raises(LocalProtocolError):
+        robot_form("", "  ", "K")
+
+
+def test_robot_reply_of_the_guide() -> None:
+    body = (
+        r'{"searchResult":{"question":"测试","srs":[{"preview":"<span id=\"k\">测试<\/span>1.1",'
+        r'"question":"","ra":{"articleAId":"3baf","path":"/oldkm/3baf.htm","title":"测试标题"},'
+        r'"title":"测试标题"},{"ra":{"title":"only there"}},"noise",{"preview":""}]},'
+        r'"result":1,"message":""}'
+    )
+    assert parse_robot_reply(body.encode()) == RobotReply(
+        1,
+        "",
+        (
+            RobotAnswer("测试标题", '<span id="k">测试</span>1.1', "", "3baf", "/oldkm/3baf.htm"),
+            RobotAnswer("only there", ""),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"result":1,"searchResult":{"question":"x"}}', RobotReply(1)),
+        ('{"result":1}', RobotReply(1)),
+        ('{"result":-30,"message":"sign"}', RobotReply(-30, "sign")),
+        ('{"srs":[{"title":"t"}]}', RobotReply(1, "", (RobotAnswer("t", ""),))),
+        ('{"question":"x"}', None),
+    ],
+)
+def test_robot_reply(body: str, expected: RobotReply | None) -> None:
+    assert parse_robot_reply(body.encode()) == expected
+
+
+def test_a_page_of_html_is_no_reply() -> None:
+    assert parse_login_reply(HTML) is None
+    assert parse_upload_reply(HTML) is None
+    assert parse_robot_reply(HTML) is None
+
+
+@given(st.binary() | ANY_JSON.map(lambda value: json.dumps({"result": 1, "x": value}).encode()))
+def test_nothing_raises(body: bytes) -> None:
+    parse_login_reply(body)
+    parse_upload_reply(body)
+    parse_robot_reply(body)
+
+
+@given(ANY_JSON, ANY_JSON)
+def test_nothing_raises_on_odd_values(one: object, two: object) -> None:
+    odd = {"result": one, "token": two, "url": two, "message": two, "searchResult": two, "srs": one}
+    body = json.dumps(odd).encode()
+    parse_login_reply(body)
+    parse_upload_reply(body)
+    parse_robot_reply(body)

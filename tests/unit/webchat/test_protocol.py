@@ -1,0 +1,201 @@
+"""Who waits for what, and which reply is whose."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.webchat.errors import LocalProtocolError
+from bridge.webchat.frames import (
+    Agent,
+    CancelRequest,
+    ChatStarted,
+    Command,
+    Heartbeat,
+    Ignored,
+    Receipt,
+    Received,
+    Reply,
+    RequestChat,
+    SendMessage,
+    Text,
+)
+from bridge.webchat.protocol import Answered, Protocol
+
+HELLO = SendMessage(SessionId(5150), Text("hello"))
+ASK = RequestChat(QueueId(7))
+
+
+def reply(kind: int, call_id: int | None = None, result: int = 1) -> str:
+    told = {"type": kind, "result": result}
+    return json.dumps(told if call_id is None else {**told, "messageId": call_id})
+
+
+def send(protocol: Protocol, command: Command, *call_ids: int) -> None:
+    for call_id in call_ids:
+        protocol.send(command, CallId(call_id), 1733011200000)
+
+
+def answered(outcome: Answered | Received | Ignored) -> int | None:
+    return outcome.call_id if isinstance(outcome, Answered) else None
+
+
+def test_a_reply_finds_its_command() -> None:
+    protocol = Protocol("T")
+    send(protocol, ASK, 1)
+    send(protocol, HELLO, 2, 3)
+    assert list(protocol.waiting) == [1, 2, 3]
+    outcome = protocol.receive(reply(110, 3, -11))
+    assert outcome == Answered(CallId(3), HELLO, Reply(110, -11, call_id=CallId(3)))
+    assert list(protocol.waiting) == [1, 2]
+
+
+def test_the_token_is_in_the_frame_and_nowhere_to_be_seen() -> None:
+    protocol = Protocol("hunter2")
+    assert '"token":"hunter2"' in protocol.send(HELLO, CallId(1), 0)
+    assert "hunter2" not in repr(protocol)
+
+
+def test_a_reply_without_or_with_a_foreign_id_goes_to_the_oldest_of_its_type() -> None:
+    protocol = Protocol("T")
+    send(protocol, ASK, 1)
+    send(protocol, HELLO, 2, 3)
+    assert answered(protocol.receive(reply(110))) == 2
+    assert answered(protocol.receive(reply(110, 777))) == 3
+    assert answered(protocol.receive(reply(101, 2))) == 1
+    assert protocol.waiting == ()
+
+
+def test_an_id_of_another_type_does_not_count() -> None:
+    protocol = Protocol("T")
+    send(protocol, ASK, 1)
+    send(protocol, HELLO, 2)
+    assert answered(protocol.receive(reply(110, 1))) == 2
+    assert protocol.waiting == (1,)
+
+
+def test_a_reply_that_nobody_awaits_is_ignored() -> None:
+    protocol = Protocol("T")
+    send(protocol, ASK, 1)
+    assert protocol.receive(reply(110, 9)) == Ignored("reply 110 that nobody awaits")
+    assert protocol.receive("nonsense") == Ignored("not JSON")
+    assert protocol.waiting == (1,)
+
+
+def test_a_repeated_reply_settles_no_other_call() -> None:
+    protocol = Protocol("T")
+    send(protocol, HELLO, 1, 2)
+    assert answered(protocol.receive(reply(110, 1))) == 1
+    assert protocol.receive(reply(110, 1)) == Ignored("reply 110 that nobody awaits")
+    assert protocol.waiting == (2,)
+
+
+def test_a_call_sent_again_waits_again_and_once() -> None:
+    protocol = Protocol("T")
+    send(protocol, HELLO, 1)
+    protocol.receive(reply(110, 1, -15))
+    send(protocol, HELLO, 1, 1)
+    assert protocol.waiting == (1,)
+    assert answered(protocol.receive(reply(110, 1))) == 1
+
+
+def test_a_receipt_has_no_reply() -> None:
+    protocol = Protocol("T")
+    assert '"rsId":"r-1"' in protocol.send(Receipt("r-1"), CallId(5), 0)
+    assert protocol.waiting == ()
+    assert protocol.receive(reply(120, 5)) == Ignored("reply 120 that nobody awaits")
+
+
+def test_a_heartbeat_has_one() -> None:
+    protocol = Protocol("T")
+    send(protocol, Heartbeat(), 2)
+    assert answered(protocol.receive('{"messageId":2,"type":10,"result":1}')) == 2
+
+
+def test_what_cannot_be_sent_waits_for_nothing() -> None:
+    protocol = Protocol("T")
+    with pytest.raises(LocalProtocolError):
+        send(protocol, CancelRequest(RequestId(2**63)), 1)
+    assert protocol.waiting == ()
+
+
+def test_a_lost_link_gives_the_waiters_back() -> None:
+    protocol = Protocol("T")
+    send(protocol, HELLO, 4, 5)
+    assert protocol.abandon() == (4, 5)
+    assert protocol.waiting == ()
+    assert protocol.abandon() == ()
+
+
+def test_a_forgotten_call_leaves_its_late_reply_to_nobody() -> None:
+    protocol = Protocol("T")
+    send(protocol, HELLO, 1, 2)
+    assert protocol.forget(CallId(1))
+    assert not protocol.forget(CallId(1))
+    assert protocol.receive(reply(110, 1)) == Ignored("reply 110 that nobody awaits")
+    assert protocol.waiting == (2,)
+
+
+def test_a_token_refused_outside_any_reply_is_noticed() -> None:
+    protocol = Protocol("T")
+    send(protocol, HELLO, 1)
+    protocol.receive(reply(110, 1, -15))
+    protocol.receive(reply(110, 1, -15))
+    assert not protocol.token_refused  # both were about call 1
+    assert isinstance(protocol.receive(reply(1, None, -15)), Ignored)
+    assert protocol.token_refused
+
+
+def test_pushes_pass_through_and_know_the_customer() -> None:
+    frame = (
+        '{"type":202,"sessionId":5150,"rsId":"r-1","agents":['
+        '{"id":"me","comments":""},{"id":"K00017","comments":""}]}'
+    )
+    outcome = Protocol("T", client_id="me").receive(frame)
+    assert isinstance(outcome, Received)
+    assert outcome.rs_id == "r-1"
+    assert isinstance(outcome.push, ChatStarted)
+    assert [agent.id for agent in outcome.push.agents] == ["K00017"]
+    assert isinstance(outcome.push.agents[0], Agent)
+
+
+ids = st.integers(0, 6)
+actions = st.one_of(
+    st.tuples(st.just("send"), ids),
+    st.tuples(st.just("ask"), ids),
+    st.tuples(st.just("reply"), ids | st.none()),
+    st.tuples(st.just("answer"), ids | st.none()),
+    st.tuples(st.just("forget"), ids),
+)
+
+
+@given(st.lists(actions, max_size=40))
+def test_every_reply_settles_at_most_one_waiting_call_of_its_type(
+    steps: list[tuple[str, int | None]],
+) -> None:
+    protocol = Protocol("T")
+    model: dict[int, int] = {}
+    effects: dict[str, Callable[[int], object]] = {
+        "send": lambda call_id: send(protocol, HELLO, call_id),
+        "ask": lambda call_id: send(protocol, ASK, call_id),
+        "forget": lambda call_id: protocol.forget(CallId(call_id)),
+    }
+    for action, call_id in steps:
+        if action in {"reply", "answer"}:
+            kind = 110 if action == "reply" else 101
+            settled = answered(protocol.receive(reply(kind, call_id)))
+            if settled is not None:
+                assert model.pop(settled) == kind
+            if call_id is not None and settled != call_id:
+                assert model.get(call_id) != kind  # the exact match always wins
+        else:
+            assert call_id is not None
+            effects[action](call_id)
+            if action == "forget":
+                model.pop(call_id, None)
+            else:
+                model[call_id] = 110 if action == "send" else 101
+        assert set(protocol.waiting) == set(model)

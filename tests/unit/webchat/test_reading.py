@@ -1,0 +1,287 @@
+"""Envelopes: replies and pushes of every revision."""
+
+import json
+
+import pytest
+
+from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.webchat.frames import (
+    Agent,
+    AgentsUpdated,
+    AgentText,
+    ChatStarted,
+    Ignored,
+    InitConfig,
+    MessageReceived,
+    Push,
+    QueueStatus,
+    RatingPushed,
+    Received,
+    Reply,
+    RobotMessage,
+    SessionClosed,
+    UnknownContent,
+)
+from bridge.webchat.reading import parse_frame
+
+GUID = "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10"
+SESSION = SessionId(5150)
+MEI = Agent(AgentId("K00017"), "Mei", "headimg/mei.png", "tier 1")
+MEI_ENTRY = {"id": "K00017", "name": "Mei", "icon": "headimg/mei.png", "comments": "tier 1"}
+CUSTOMER_ENTRY = {"id": GUID, "name": "room-42", "icon": ""}
+
+
+def reply(**told: object) -> Reply:
+    found = parse_frame(json.dumps(told))
+    assert isinstance(found, Reply)
+    return found
+
+
+def push(**told: object) -> Push:
+    return push_to("", told)
+
+
+def push_to(client_id: str, told: dict[str, object]) -> Push:
+    found = parse_frame(json.dumps(told), client_id=client_id)
+    assert isinstance(found, Received)
+    return found.push
+
+
+def ignored(frame: str | bytes) -> str:
+    found = parse_frame(frame)
+    assert isinstance(found, Ignored)
+    return found.kind
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        ("", "not JSON"),
+        ("type: 202", "not JSON"),
+        ("{'type': 202}", "not JSON"),
+        ("[1,2]", "no JSON object"),
+        ("null", "no JSON object"),
+        ("{}", "frame without type"),
+        ('{"type":"x"}', "frame without type"),
+        ('{"type":true}', "frame without type"),
+        ('{"type":299}', "unknown type 299"),
+        ('{"type":110,"messageId":9}', "reply 110 without result"),
+        ('{"type":202,"agents":[]}', "push 202 without sessionId"),
+        ('{"type":203}', "push 203 without sessionId"),
+        ('{"type":204}', "push 204 without sessionId"),
+        ('{"type":205,"sessionId":"x"}', "push 205 without sessionId"),
+        ('{"type":201,"requestId":9001}', "push 201 without requestStatus"),
+        ('{"type":301,"sessionId":5150}', "push 301 without content"),
+        ('{"type":302,"sessionId":5150}', "push 302 without message"),
+        (b"\xff\x00", "binary frame"),
+        (b"plain", "not JSON"),
+    ],
+)
+def test_what_says_nothing_is_ignored(frame: str | bytes, kind: str) -> None:
+    assert ignored(frame) == kind
+
+
+def test_a_binary_frame_with_json_is_read() -> None:
+    assert isinstance(parse_frame(b'{"type":205,"sessionId":5150,"agentId":"A"}'), Received)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        *[(1, 1), ("1", 1), (True, 1), (1.0, 1), (0, 0), (False, 0), (-11, -11), ("-11", -11)],
+        *[(None, 0), ("", 0), ("success", 0), ([1], 0)],
+    ],
+)
+def test_result(result: object, expected: int) -> None:
+    assert reply(type=110, messageId=9, result=result).result == expected
+
+
+def test_reply_minimal_and_full() -> None:
+    assert reply(type=101, result=1) == Reply(101, 1)
+    assert reply(
+        type="101",
+        messageId="3",
+        result="1",
+        message="queued",
+        requestId="9001",
+        queueLength="3",
+        sessionId=5150.0,
+        continueLastSession=1,
+    ) == Reply(
+        101,
+        1,
+        "queued",
+        CallId(3),
+        RequestId(9001),
+        3,
+        SESSION,
+        continued=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "robot_type"),
+    [({"robotType": 3}, 3), ({"robotMode": True}, 0), ({"robotMode": False}, None), ({}, None)],
+)
+def test_robot_in_a_reply(told: dict[str, object], robot_type: int | None) -> None:
+    assert reply(type=101, result=1, sessionId=1, **told).robot_type == robot_type
+
+
+@pytest.mark.parametrize("perm", [1, 0, None, ""])
+def test_perm_of_any_value_counts(perm: object) -> None:
+    assert reply(type=101, result=1, perm=perm).permanent
+    assert not reply(type=101, result=1).permanent
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"agents": [{"id": "K00017", "name": "Mei"}]},
+        {"agents": [{"agentId": "K00017", "agentName": "Mei"}]},
+        {"agentId": "K00017", "agentName": "Mei", "id": 12},
+    ],
+)
+def test_agents_in_a_reply(told: dict[str, object]) -> None:
+    assert reply(type=110, result=1, **told).agents == (Agent(AgentId("K00017"), "Mei"),)
+
+
+def test_a_refused_reply_may_tell_the_request() -> None:
+    assert reply(type=101, result=-1, requestId=9001).request_id == 9001
+
+
+def test_301_and_302_with_result_are_replies() -> None:
+    assert reply(type=302, messageId=15, result=1, queueLength=2).queue_length == 2
+    assert reply(type=301, messageId=15, result=1).type == 301
+    assert isinstance(push(type=301, result=1, content="hello"), RobotMessage)
+
+
+def test_302_unasked() -> None:
+    assert push(type=302, sessionId=5150, queueLength=2) == QueueStatus(None, 0, 2, SESSION)
+    assert push(type=302, sessionId=5150, queueLength=0, message="no one there") == RobotMessage(
+        SESSION, None, "no one there", transfer=True
+    )
+    assert push(type=302, content="moment") == RobotMessage(None, None, "moment", transfer=True)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (
+            {"requestId": 9001, "requestStatus": 0, "queueLength": 2},
+            QueueStatus(RequestId(9001), 0, 2),
+        ),
+        (
+            {"data": {"requestId": "9001", "requestStatus": "0", "queueLength": 2.0}},
+            QueueStatus(RequestId(9001), 0, 2),
+        ),
+        (
+            {"data": '{"requestStatus":3}', "requestId": 9001},
+            QueueStatus(RequestId(9001), 3),
+        ),
+        ({"requestId": 9001, "result": 2}, QueueStatus(RequestId(9001), 2)),  # trap T32
+        ({"requestStatus": 42}, QueueStatus(None, 42)),
+        ({"queueLength": 4}, QueueStatus(None, 0, 4)),
+        ({"requestStatus": 0, "sessionId": 5150}, QueueStatus(None, 0, None, SESSION)),
+        ({"requestStatus": 11, "data": None}, QueueStatus(None, 11)),
+    ],
+)
+def test_queue_status(told: dict[str, object], expected: QueueStatus) -> None:
+    assert push(type=201, **told) == expected
+
+
+def test_chat_started() -> None:
+    assert push(type=202, sessionId=5150, agents=[MEI_ENTRY]) == ChatStarted(SESSION, (MEI,))
+    assert push(
+        type=202, sessionId="5150", agents=[], continueLastSession=True, robotMode="true"
+    ) == ChatStarted(SESSION, (), continued=True, robot=True)
+
+
+def test_the_customer_is_taken_off_users() -> None:
+    people = [CUSTOMER_ENTRY, MEI_ENTRY]
+    expected = ChatStarted(SESSION, (MEI,))
+    assert push(type=202, sessionId=5150, users=people) == expected
+    assert push_to(GUID, {"type": 202, "sessionId": 5150, "users": people}) == expected
+    short = {**CUSTOMER_ENTRY, "id": "c-1", "comments": ""}
+    told = {"type": 202, "sessionId": 5150, "users": [short, MEI_ENTRY]}
+    assert push_to("c-1", told) == expected
+
+
+def test_users_may_hold_nobody_but_the_customer() -> None:
+    assert push(type=202, sessionId=5150, users=[CUSTOMER_ENTRY]) == ChatStarted(SESSION)
+
+
+def test_the_guess_never_empties_a_list_of_agents() -> None:
+    started = push(type=202, sessionId=5150, agents=[CUSTOMER_ENTRY])
+    assert isinstance(started, ChatStarted)
+    assert [agent.id for agent in started.agents] == [GUID]
+    both = push(type=202, sessionId=5150, agents=[CUSTOMER_ENTRY, MEI_ENTRY])
+    assert both == ChatStarted(SESSION, (MEI,))
+
+
+def test_odd_entries_of_a_people_list() -> None:
+    entries = ["x", None, {}, {"name": "nobody"}, {"id": " "}, MEI_ENTRY, {"id": "K00017"}]
+    assert push(type=204, sessionId=5150, agents=entries) == AgentsUpdated(SESSION, (MEI,))
+    assert push(type=204, sessionId=5150, agents="none") == AgentsUpdated(SESSION)
+    listed = json.dumps([{"id": 7, "commonts": "lead"}])
+    assert push(type=204, sessionId=5150, agents=listed) == AgentsUpdated(
+        SESSION, (Agent(AgentId("7"), comments="lead"),)
+    )
+
+
+def test_agents_updated_with_queue() -> None:
+    told = push(type=204, sessionId=5150, users=[MEI_ENTRY], queueId="8", queueName="Returns")
+    assert told == AgentsUpdated(SESSION, (MEI,), QueueId(8), "Returns")
+
+
+def test_rating_and_end() -> None:
+    agent = AgentId("K00017")
+    assert push(type=203, sessionId=5150, agentId="K00017") == RatingPushed(SESSION, agent)
+    assert push(type=205, sessionId=5150, agentId="K00017") == SessionClosed(SESSION, agent)
+    assert push(type=205, sessionId=5150) == SessionClosed(SESSION, AgentId(""))
+
+
+def test_message() -> None:
+    msg = {"type": 1, "content": "hello"}
+    assert push(type=210, sessionId=5150, agentId=17, msg=msg) == MessageReceived(
+        SESSION, AgentId("17"), AgentText("hello")
+    )
+
+
+def test_a_message_without_session_is_delivered_all_the_same() -> None:
+    assert push(type=210, msg={"type": 1, "content": "hi"}) == MessageReceived(
+        SessionId(0), AgentId(""), AgentText("hi")
+    )
+    assert push(type=210) == MessageReceived(SessionId(0), AgentId(""), UnknownContent(None))
+
+
+@pytest.mark.parametrize(("rs_id", "expected"), [("r-1", "r-1"), (17, "17"), (None, "")])
+def test_receipt_id(rs_id: object, expected: str) -> None:
+    found = parse_frame(json.dumps({"type": 205, "sessionId": 1, "rsId": rs_id}))
+    assert isinstance(found, Received)
+    assert found.rs_id == expected
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("zip,jpg, .PNG ,", ("zip", "jpg", "png")),
+        (["zip", "*.Jpg", "zip", None], ("zip", "jpg")),
+        ('["doc"]', ("doc",)),
+        ("a；b，c d", ("a", "b", "c", "d")),
+        ("", ()),
+        (None, ()),
+    ],
+)
+def test_extensions(listed: object, expected: tuple[str, ...]) -> None:
+    assert push(type=200, fileAcceptExtensionsArr=listed) == InitConfig(expected)
+
+
+def test_ratings() -> None:
+    ratings = [
+        {"id": 1, "name": "good"},
+        {"ratingId": "0", "ratingComments": "bad"},
+        {"id": 3},
+        {"name": "no id"},
+        "odd",
+    ]
+    assert push(type=200, ratings=ratings) == InitConfig(ratings=((1, "good"), (0, "bad")))

@@ -1,0 +1,210 @@
+"""Commands on the wire, compared byte for byte with the reference's frames."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.webchat.codes import Dialect
+from bridge.webchat.errors import LocalProtocolError
+from bridge.webchat.frames import (
+    CancelRequest,
+    CloseSession,
+    Command,
+    Content,
+    File,
+    Heartbeat,
+    Image,
+    Location,
+    Logout,
+    Preview,
+    RateSession,
+    Receipt,
+    RequestChat,
+    SendMessage,
+    SendPreMessage,
+    Text,
+    TransferFromRobot,
+    Typing,
+    Voice,
+)
+from bridge.webchat.writing import dump_command, frame_type
+from tests.unit.webchat.examples import COMMANDS
+
+SESSION = SessionId(5150)
+REQUEST = RequestId(9001)
+START = 1733011200000
+RS_ID = "0c7d6f6e-8a52-4e5b-9a64-5f1a2b3c4d5e"
+
+
+def dump(command: Command, call_id: int = 1, time_ms: int = START) -> str:
+    return dump_command(command, call_id=CallId(call_id), token="T", time_ms=time_ms)
+
+
+@pytest.mark.parametrize(
+    ("command", "call_id", "after"),
+    [
+        (Logout(), 1, 0),
+        (Heartbeat(), 2, 0),
+        (RequestChat(QueueId(7)), 3, 100),
+        (CancelRequest(REQUEST), 5, 1000),
+        (CloseSession(SESSION), 6, 99_000),
+        (RateSession(SESSION, 1, "quick answer"), 7, 100_000),
+        (SendMessage(SESSION, Text("my parcel is late")), 9, 10_000),
+        (SendPreMessage(REQUEST, "order 4711"), 11, 5000),
+        (Preview(SESSION, "my par"), 12, 0),
+        (Typing(SESSION), 13, 0),
+        (Receipt(RS_ID), 14, 12_000),
+        (TransferFromRobot(SESSION), 15, 13_000),
+    ],
+)
+def test_reference_frame(command: Command, call_id: int, after: int) -> None:
+    written = dump(command, call_id, START + after)
+    assert written in COMMANDS
+    assert json.loads(written)["type"] == frame_type(command)
+
+
+def test_wish_for_one_agent() -> None:
+    written = json.loads(dump(RequestChat(QueueId(7), source="WEBDEMO", to_agent="K00017")))
+    assert written["toUserId"] == "K00017"
+    assert written["from"] == "WEBDEMO"  # trap T25
+    assert "toUserId" not in json.loads(dump(RequestChat(QueueId(7))))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "expected"),
+    [
+        (Text("你好"), 1, {"content": "你好", "extra": ""}),
+        (
+            Image("a.png", "https://h/a.png"),
+            2,
+            {"name": "a.png", "imageUri": "https://h/a.png", "thumbData": "", "extra": ""},
+        ),
+        (
+            File("a.zip", "https://h/a.zip", 1024, "zip"),
+            3,
+            {"name": "a.zip", "url": "https://h/a.zip", "size": 1024, "type": "zip", "extra": ""},
+        ),
+        (
+            # The guide's own example: a longitude beyond 180 passes.
+            Location(latitude=45.234, longitude=180.345),
+            4,
+            {
+                "poi": "",
+                "longitude": 180.345,
+                "latitude": 45.234,
+                "map": "baidu",
+                "thumbData": "",
+                "extra": "",
+            },
+        ),
+        (Voice(28, "IyFBTVI="), 5, {"voiceLength": 28, "voiceData": "IyFBTVI=", "extra": ""}),
+    ],
+)
+def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, object]) -> None:
+    msg = json.loads(dump(SendMessage(SESSION, content)))["msg"]
+    assert msg == {"type": kind, "content": expected}
+    assert list(msg["content"]) == list(expected)
+
+
+def test_rating_zero_is_written() -> None:
+    assert json.loads(dump(RateSession(SESSION, 0)))["rating"] == {"id": 0, "comments": ""}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        SendMessage(SESSION, Text("")),
+        SendMessage(SESSION, Text(" \n\u3000\t")),
+        SendPreMessage(REQUEST, " "),
+        Preview(SESSION, ""),
+        Receipt(""),
+        RequestChat(QueueId(1), source=""),
+        RequestChat(QueueId(2**63)),
+        CancelRequest(RequestId(-(2**63) - 1)),
+        CloseSession(SessionId(2**64)),
+        RateSession(SESSION, 2**70),
+        SendMessage(SESSION, Image("a.png", "")),
+        SendMessage(SESSION, File("a.zip", " ")),
+        SendMessage(SESSION, File("a.zip", "https://h/a.zip", -1)),
+        SendMessage(SESSION, Voice(-1, "IyFBTVI=")),
+        SendMessage(SESSION, Voice(1, "")),
+        SendMessage(SESSION, Location(math.nan, 1.0)),
+        SendMessage(SESSION, Location(1.0, math.inf)),
+    ],
+)
+def test_what_must_never_be_sent(command: Command) -> None:
+    with pytest.raises(LocalProtocolError):
+        dump(command)
+
+
+@pytest.mark.parametrize("call_id", [-1, 2**31])
+def test_call_id_fits_into_an_int(call_id: int) -> None:
+    with pytest.raises(LocalProtocolError, match="messageId"):
+        dump(Logout(), call_id)
+
+
+def test_halves_of_surrogate_pairs_are_replaced() -> None:
+    written = dump(SendMessage(SESSION, Text("a\ud83d b \ud83d\ude00")))
+    written.encode()
+    assert json.loads(written)["msg"]["content"]["content"] == "a\ufffd b 😀"
+
+
+def commands() -> st.SearchStrategy[Command]:
+    ids = st.integers(-(2**63), 2**63 - 1)
+    words = st.text(st.characters(), min_size=1).filter(str.strip)
+    any_words = st.text(st.characters())
+    degrees = st.floats(allow_nan=False, allow_infinity=False)
+    sizes = st.integers(0, 2**63 - 1)
+    contents: st.SearchStrategy[Content] = st.one_of(
+        st.builds(Text, words),
+        st.builds(Image, any_words, words, any_words),
+        st.builds(File, any_words, words, sizes, any_words),
+        st.builds(Location, degrees, degrees, any_words, any_words, any_words),
+        st.builds(Voice, sizes, words),
+    )
+    sessions, requests = ids.map(SessionId), ids.map(RequestId)
+    return st.one_of(
+        st.builds(Logout),
+        st.builds(Heartbeat),
+        st.builds(RequestChat, ids.map(QueueId), words, any_words),
+        st.builds(CancelRequest, requests),
+        st.builds(CloseSession, sessions),
+        st.builds(RateSession, sessions, ids, any_words),
+        st.builds(SendMessage, sessions, contents),
+        st.builds(SendPreMessage, requests, words),
+        st.builds(Preview, sessions, words),
+        st.builds(Typing, sessions),
+        st.builds(Receipt, words),
+        st.builds(TransferFromRobot, sessions),
+    )
+
+
+def refuse_constant(name: str) -> object:
+    raise AssertionError(f"{name} is not JSON")
+
+
+def refuse_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    assert len({key for key, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+@given(commands(), st.integers(0, 2**31 - 1), st.text(), st.integers(0, 2**53))
+def test_always_one_line_of_strict_json(
+    command: Command, call_id: int, token: str, time_ms: int
+) -> None:
+    written = dump_command(
+        command, call_id=CallId(call_id), token=token, time_ms=time_ms, dialect=Dialect.Y2016
+    )
+    written.encode()
+    assert "\n" not in written
+    frame = json.loads(
+        written, parse_constant=refuse_constant, object_pairs_hook=refuse_twins, strict=True
+    )
+    assert frame["messageId"] == call_id
+    assert frame["type"] == frame_type(command)
+    assert frame.get("token", token) == token
+    assert frame.get("time", time_ms) == time_ms
