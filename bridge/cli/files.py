@@ -11,8 +11,6 @@ from typing import Any
 import click
 
 from bridge.config import Config, Problem, load_config
-from bridge.ids import QueueId
-from bridge.matrix.users import OurUsers
 from bridge.texts import check_overrides
 from bridge.webchat.urls import Endpoints
 
@@ -34,22 +32,11 @@ class Files:
         return load_config(self.config, os.environ, [outer_checks])
 
 
-def users_of(config: Config) -> OurUsers:
-    """The bridge's own users, for the registration.
-
-    Raises:
-        ValueError: the template would give an agent the name of another user of ours.
-    """
-    return OurUsers(
-        config.homeserver.domain,
-        config.appservice.bot.username,
-        config.bridge.username_template,
-        [QueueId(queue.id) for queue in config.queues],
-    )
-
-
 def outer_checks(config: Config) -> Iterator[Problem]:
-    """What the rings beside and around the configuration know about its values."""
+    """What the rings around the configuration know about its values."""
+    # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
+    from bridge.app.settings import link_settings_of, users_of
+
     for bad in check_overrides(config.texts):
         path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
         yield Problem(path, str(bad))
@@ -58,6 +45,10 @@ def outer_checks(config: Config) -> Iterator[Problem]:
     except ValueError as error:
         message = str(error).removeprefix("username_template ")
         yield Problem(("bridge", "username_template"), message)
+    try:
+        link_settings_of(config)
+    except ValueError as error:
+        yield Problem(("webchat", 0), str(error))
     try:
         Endpoints(config.server.base_url)
     except ValueError as error:

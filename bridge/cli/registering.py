@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from bridge.cli.exits import ExitCode, stop
-from bridge.cli.files import Files, users_of
+from bridge.cli.files import Files
 from bridge.config import Config, fill_tokens, tokens_from_environment
 from bridge.matrix.registration import (
     Registration,
@@ -41,6 +41,9 @@ def register(files: Files, environment: Mapping[str, str], *, rotate: bool = Fal
     Raises:
         ConfigUnreadable, ConfigInvalid, RegistrationError: as their modules say.
     """
+    # Imported late, as in `files`.
+    from bridge.app.settings import users_of
+
     config = files.load()
     given = tokens_from_environment(environment)
     if rotate and given:

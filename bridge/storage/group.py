@@ -93,9 +93,9 @@ class GroupWriter(Generic[W]):
         ticket = _Ticket(request, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(self._patience):
-                await self._places.acquire()
+                if not self._closing:
+                    await self._places.acquire()
                 if self._closing:
-                    self._places.release()
                     raise Unreachable("the store is closed")
                 self._waiting.append(ticket)
                 self._wake.set()
@@ -164,6 +164,10 @@ class GroupWriter(Generic[W]):
             half = len(group) // 2
             await self._write(group[:half])
             await self._write(group[half:])
+        except BaseException:
+            for ticket in group:
+                _fail(ticket, Unreachable("the store was stopped: the write may still happen"))
+            raise
         else:
             for ticket, answer in zip(group, answers, strict=True):
                 if not ticket.answer.done():

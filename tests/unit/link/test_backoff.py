@@ -39,7 +39,7 @@ def test_reset_starts_anew() -> None:
 
 @given(st.integers(), st.integers(min_value=1, max_value=2000))
 def test_a_delay_never_leaves_its_bounds(seed: int, tries: int) -> None:
-    backoff = Backoff(1, 60, random.Random(seed))
+    backoff = Backoff(1, 60, random.Random(seed))  # noqa: S311 - jitter
     delays = [backoff.next() for _ in range(tries)]
     assert all(0 <= delay <= 60 for delay in delays)
     assert all(delay >= 0.5 for delay in delays[1:])

@@ -425,7 +425,7 @@ async def test_a_bad_request_does_not_fail_its_neighbours(open_any: Opener) -> N
 async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store, EVENT)
-        await store.settle(Settlement(row.seq, Outcome.REFUSED, 2, "说\x00 \ud83d"))
+        await store.settle(Settlement(row.seq, Outcome.REFUSED, 20, "说\x00 \ud83d"))
         assert [x.detail for x in await store.trace(EVENT)][-1] == "说\ufffd ?"
 
 

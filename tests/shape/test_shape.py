@@ -1,0 +1,198 @@
+"""The shape of the code: sizes, names, no mutable module state, tests where one looks for them.
+
+A rule has a list of named exceptions, each with its reason, and an exception that is no longer
+needed fails too. So the lists only shrink, or grow on purpose.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BRIDGE = ROOT / "bridge"
+TESTS = ROOT / "tests"
+
+MAX_FILE = 400
+MAX_FUNCTION = 60
+MAX_METHODS = 15
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
+
+LONG_FILES: Mapping[str, str] = {}
+LONG_FUNCTIONS: Mapping[str, str] = {}
+BIG_CLASSES: Mapping[str, str] = {
+    "bridge/rooms/store.py:StorePort": "one port: every call a room's engine makes to a database",
+}
+WITHOUT_UNIT_TESTS: Mapping[str, str] = {
+    "bridge/ids.py": "types only",
+    "bridge/__main__.py": "tests/unit/test_main.py",
+    "bridge/conversation/effects.py": "values only",
+    "bridge/conversation/inputs.py": "values only",
+    "bridge/conversation/model.py": "values only",
+    "bridge/rooms/effects.py": "values only",
+    "bridge/rooms/inputs.py": "values only",
+    "bridge/rooms/ports.py": "protocols and values only",
+    "bridge/rooms/store.py": "protocol and values only",
+}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+SOURCES = _files(BRIDGE)
+EVERYTHING = SOURCES + _files(TESTS)
+Defined = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _length(node: Defined) -> int:
+    """Lines of a function from `def` on, without its docstring: explaining is not punished."""
+    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return lines
+
+
+def _too_long_files() -> Iterator[str]:
+    for path in EVERYTHING:
+        if len(path.read_text(encoding="utf-8").splitlines()) > MAX_FILE:
+            yield _name(path)
+
+
+def _too_long_functions() -> Iterator[str]:
+    for path in EVERYTHING:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, Defined) and _length(node) > MAX_FUNCTION:
+                yield f"{_name(path)}:{node.name}"
+
+
+def _too_big_classes() -> Iterator[str]:
+    for path in SOURCES:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.ClassDef):
+                methods = [one for one in node.body if isinstance(one, Defined)]
+                if len(methods) > MAX_METHODS:
+                    yield f"{_name(path)}:{node.name}"
+
+
+def _test_of(path: Path) -> Path:
+    inner = path.relative_to(BRIDGE)
+    return TESTS / "unit" / inner.parent / f"test_{inner.name}"
+
+
+def _untested() -> Iterator[str]:
+    for path in SOURCES:
+        if path.name != "__init__.py" and not _test_of(path).exists():
+            yield _name(path)
+
+
+@pytest.mark.parametrize(
+    ("found", "exceptions", "rule"),
+    [
+        (_too_long_files, LONG_FILES, f"a file has at most {MAX_FILE} lines"),
+        (_too_long_functions, LONG_FUNCTIONS, f"a function has at most {MAX_FUNCTION} lines"),
+        (_too_big_classes, BIG_CLASSES, f"a class has at most {MAX_METHODS} methods"),
+        (_untested, WITHOUT_UNIT_TESTS, "a module has its test at the same place in tests/unit"),
+    ],
+    ids=["files", "functions", "classes", "mirror"],
+)
+def test_rule(found: object, exceptions: Mapping[str, str], rule: str) -> None:
+    assert callable(found)
+    offenders = set(found())
+    assert sorted(offenders - set(exceptions)) == [], rule
+    assert sorted(set(exceptions) - offenders) == [], f"no exception needed any more: {rule}"
+
+
+def test_names_say_something() -> None:
+    vague = [_name(path) for path in EVERYTHING if path.stem in VAGUE_NAMES]
+    vague += [_name(path) for path in EVERYTHING if path.parent.name in VAGUE_NAMES]
+    assert vague == []
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [
+        _name(path)
+        for path in SOURCES
+        if path.read_text(encoding="utf-8").strip() and not ast.get_docstring(_tree(path))
+    ]
+    assert silent == []
+
+
+_MUTABLE = ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp
+_MUTATORS = {
+    "append", "extend", "insert", "remove", "pop", "clear", "update", "setdefault", "add",
+    "discard", "popitem", "sort", "reverse",
+}  # fmt: skip
+
+
+def _bound(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    """Names and values of a module's or class's assignment."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                yield target.id, node.value
+    elif isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
+        yield node.target.id, node.value
+
+
+def _written_into(tree: ast.Module) -> Iterator[str]:
+    """Names of which an entry is set or that are told to change."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+            if isinstance(node.value, ast.Name):
+                yield node.value.id
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in _MUTATORS
+            and isinstance(node.func.value, ast.Name)
+        ):
+            yield node.func.value.id
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_name)
+def test_no_module_has_mutable_state(path: Path) -> None:
+    tree = _tree(path)
+    assert not any(isinstance(node, ast.Global) for node in ast.walk(tree)), "global"
+    tables = {
+        name for node in tree.body for name, value in _bound(node) if isinstance(value, _MUTABLE)
+    }
+    variables = {name for name in tables if name != "__all__" and name.upper() != name}
+    assert variables == set(), "a container at module level must be a CONSTANT"
+    assert tables & set(_written_into(tree)) == set(), "a constant is written into"
+
+
+def test_unit_tests_belong_to_a_module() -> None:
+    """A test file in tests/unit/<ring>/ names a module of that ring, or says what it walks."""
+    strays = [
+        _name(path)
+        for path in _files(TESTS / "unit")
+        if path.name.startswith("test_")
+        and path.parent != TESTS / "unit"
+        and not _module_of(path).exists()
+        and _name(path) not in CROSSING
+    ]
+    assert strays == []
+
+
+def _module_of(test: Path) -> Path:
+    inner = test.relative_to(TESTS / "unit")
+    return BRIDGE / inner.parent / inner.name.removeprefix("test_")
+
+
+CROSSING: Mapping[str, str] = {
+    "tests/unit/texts/test_texts.py": "bridge/texts/__init__.py",
+    "tests/unit/conversation/test_walk.py": "the property: nothing a customer typed is lost",
+}

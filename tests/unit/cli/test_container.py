@@ -1,0 +1,104 @@
+"""The three starts of a container."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import bridge.app
+from bridge.cli.container import EXAMPLE_DOMAIN, EXAMPLE_WEBCHAT
+from bridge.config import Config, example_config, load_config
+from tests.unit.cli.runs import Folder
+
+EDITS = {"domain: example.org": "domain: real.test", "crm.example.org": "crm.real.test"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def start(folder: Folder) -> Result:
+    return folder.run("container", "--folder", str(folder.path))
+
+
+def edit(folder: Folder) -> None:
+    text = folder.config.read_text(encoding="utf-8")
+    for old, new in EDITS.items():
+        assert old in text
+        text = text.replace(old, new)
+    folder.config.write_text(text, encoding="utf-8")
+
+
+def test_config_then_registration_then_serving(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Config] = []
+
+    def serve(config: Config) -> int:
+        served.append(config)
+        return 0
+
+    monkeypatch.setattr(bridge.app, "run", serve)
+    first = start(folder)
+    assert first.exit_code == 0
+    assert f"Wrote {folder.config}" in first.output
+    assert stat.S_IMODE(folder.config.stat().st_mode) == 0o600
+    assert not folder.registration.exists()
+
+    edit(folder)
+    second = start(folder)
+    assert second.exit_code == 0, second.output
+    assert folder.registration.exists()
+    assert "start the container again" in second.output
+    assert served == []
+
+    assert start(folder).exit_code == 0
+    (config,) = served
+    assert config.appservice.hostname == "0.0.0.0"  # noqa: S104 - compared, not bound
+    assert config.database.url.get_secret_value() == f"sqlite:///{folder.path}/bridge.db"
+    assert config.appservice.as_token.get_secret_value()
+
+
+def test_an_unedited_configuration_is_not_registered(folder: Folder) -> None:
+    start(folder)
+    before = folder.config.read_bytes()
+    for _ in range(2):
+        result = start(folder)
+        assert result.exit_code == 11
+        assert "still names the example's servers" in result.stderr
+    assert not folder.registration.exists()
+    assert folder.config.read_bytes() == before
+
+
+def test_a_configuration_edited_by_the_environment_is_registered(folder: Folder) -> None:
+    start(folder)
+    folder.environment |= {
+        "MATRIX_WEBCHAT_HOMESERVER__DOMAIN": "real.test",
+        "MATRIX_WEBCHAT_WEBCHAT__BASE_URL": "https://crm.real.test/webchat",
+    }
+    assert start(folder).exit_code == 0
+    assert folder.registration.exists()
+
+
+def test_an_invalid_configuration_is_11(folder: Folder) -> None:
+    folder.config.write_text("homeserver: {}\n")
+    assert start(folder).exit_code == 11
+
+
+def test_a_volume_that_cannot_be_written_says_whose_it_must_be(folder: Folder) -> None:
+    folder.path = folder.path / "nowhere"
+    result = start(folder)
+    assert result.exit_code == 10
+    assert "1337" in result.stderr
+
+
+def test_the_examples_servers_are_those_that_are_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(example_config(), encoding="utf-8")
+    config = load_config(path, {})
+    assert config.homeserver.domain == EXAMPLE_DOMAIN
+    assert EXAMPLE_WEBCHAT in config.server.base_url

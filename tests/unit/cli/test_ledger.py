@@ -1,0 +1,116 @@
+"""`trace`, `dead-letters` and `migrate` on a real SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from bridge.cli.ledger import with_store
+from bridge.config import load_config
+from bridge.ids import RoomId
+from bridge.rooms.store import NewInput, StorePort
+from bridge.storage.migrate import SCHEMA_VERSION
+from tests.unit.cli.runs import Folder
+
+ROOM = RoomId("!room:example.org")
+EVENT = "$a-very-long-event-id-that-must-not-be-cut-or-folded-in-a-pipe:example.org"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    folder = Folder(tmp_path)
+    folder.write()
+    return folder
+
+
+def do(folder: Folder, work: Callable[[StorePort], Awaitable[object]]) -> None:
+    with_store(load_config(folder.config, {}), work)
+
+
+async def receive_and_bury(store: StorePort) -> None:
+    (row,) = await store.accept([NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1_700_000_000_123)
+    await store.bury_input(row.seq, "it cannot be read", now=1_700_000_001_000)
+
+
+def only_letter(folder: Folder) -> str:
+    listed = folder.run_here("dead-letters", "list").stdout.splitlines()
+    assert len(listed) == 2, listed
+    return listed[1].split()[0]
+
+
+def test_trace_prints_what_happened(folder: Folder) -> None:
+    do(folder, receive_and_bury)
+    result = folder.run_here("trace", EVENT)
+    assert result.exit_code == 0, result.output
+    first = result.stdout.splitlines()[1]
+    assert "2023-11-14 22:13:20.123" in first
+    assert ROOM in first
+
+
+def test_trace_of_an_unknown_event(folder: Folder) -> None:
+    result = folder.run_here("trace", "$nothing")
+    assert result.exit_code == 1
+    assert "never seen" in result.stderr
+
+
+def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
+    assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+    do(folder, receive_and_bury)
+    letter = only_letter(folder)
+    shown = folder.run_here("dead-letters", "show", letter).stdout
+    assert "it cannot be read" in shown
+    assert ROOM in shown
+    result = folder.run_here("dead-letters", "retry", letter)
+    assert result.exit_code == 0
+    assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+
+
+def test_a_dead_letter_is_discarded(folder: Folder) -> None:
+    do(folder, receive_and_bury)
+    letter = only_letter(folder)
+    assert folder.run_here("dead-letters", "discard", letter).exit_code == 0
+    assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+
+
+@pytest.mark.parametrize("what", ["show", "retry", "discard"])
+def test_a_letter_that_is_not_there(folder: Folder, what: str) -> None:
+    result = folder.run_here("dead-letters", what, "i999")
+    assert result.exit_code == 1
+    assert "there is no dead letter i999" in result.stderr
+
+
+def test_migrate(folder: Folder) -> None:
+    database = folder.path / "bridge.db"
+    dry = folder.run_here("migrate", "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert "001 " in dry.stdout
+    assert "Nothing was changed" in dry.stdout
+    assert not database.exists()
+    assert f"at version {SCHEMA_VERSION} now" in folder.run_here("migrate").stdout
+    assert database.exists()
+    assert "up to date" in folder.run_here("migrate").stdout
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("trace", "$x"), ("dead-letters", "list")])
+def test_a_newer_schema_is_14(folder: Folder, command: tuple[str, ...]) -> None:
+    folder.run_here("migrate")
+    with sqlite3.connect(folder.path / "bridge.db") as database:
+        database.execute("INSERT INTO schema_version VALUES (99, 'future', 0)")
+    database.close()
+    result = folder.run_here(*command)
+    assert result.exit_code == 14
+    assert "upgrade the program" in result.stderr
+
+
+def test_a_file_that_is_no_database_is_18(folder: Folder) -> None:
+    (folder.path / "bridge.db").write_bytes(b"this is no database, " * 500)
+    result = folder.run_here("trace", "$x")
+    assert result.exit_code == 18
+
+
+def test_a_database_in_a_missing_folder_is_14(folder: Folder) -> None:
+    folder.environment["MATRIX_WEBCHAT_DATABASE__URL"] = "sqlite:////nowhere/at/all.db"
+    assert folder.run_here("trace", "$x").exit_code == 14

@@ -1,0 +1,131 @@
+"""`register` writes two files and loses nothing in either."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from bridge.config import example_config, load_config
+from bridge.matrix.registration import load_registration
+from tests.unit.cli.runs import Folder
+from tests.unit.config.configs import SMALLEST
+
+AS = "MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN"
+HS = "MATRIX_WEBCHAT_APPSERVICE__HS_TOKEN"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def register(folder: Folder, *arguments: str) -> Result:
+    return folder.run_here("register", "-r", str(folder.registration), *arguments)
+
+
+def tokens(folder: Folder) -> tuple[str, str]:
+    appservice = load_config(folder.config, {}).appservice
+    return appservice.as_token.get_secret_value(), appservice.hs_token.get_secret_value()
+
+
+def registered(folder: Folder) -> tuple[str, str]:
+    registration = load_registration(folder.registration)
+    return registration.as_token, registration.hs_token
+
+
+def test_both_files_hold_the_same_new_tokens_and_are_private(folder: Folder) -> None:
+    folder.config.write_text(example_config(), encoding="utf-8")
+    result = register(folder)
+    assert result.exit_code == 0, result.output
+    as_token, hs_token = tokens(folder)
+    assert registered(folder) == (as_token, hs_token)
+    assert len(as_token) >= 32
+    assert as_token != hs_token
+    assert as_token not in result.output
+    assert "# Filled by `matrix-webchat register`." in folder.config.read_text(encoding="utf-8")
+    for path in (folder.config, folder.registration):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_old_flags_do_the_same(folder: Folder) -> None:
+    folder.write()
+    result = folder.run("-g", "-c", str(folder.config), "-r", str(folder.registration))
+    assert result.exit_code == 0, result.output
+    assert all(tokens(folder))
+    assert registered(folder) == tokens(folder)
+
+
+def test_a_second_call_changes_nothing(folder: Folder) -> None:
+    folder.write()
+    register(folder)
+    before = folder.config.read_bytes(), folder.registration.read_bytes()
+    assert register(folder).exit_code == 0
+    assert (folder.config.read_bytes(), folder.registration.read_bytes()) == before
+
+
+def test_rotate_draws_new_tokens_and_keeps_the_senders_name(folder: Folder) -> None:
+    folder.write()
+    register(folder)
+    before, sender = tokens(folder), load_registration(folder.registration).sender_localpart
+    assert register(folder, "--rotate").exit_code == 0
+    assert registered(folder) == tokens(folder)
+    assert not set(before) & set(tokens(folder))
+    assert load_registration(folder.registration).sender_localpart == sender
+
+
+def test_a_crash_between_the_files_is_mended_by_the_next_call(folder: Folder) -> None:
+    """The registration was written, the configuration was not."""
+    folder.write()
+    register(folder)
+    first = registered(folder)
+    folder.write()
+    register(folder)
+    assert registered(folder) == tokens(folder) == first
+
+
+def test_no_update_leaves_the_configuration_alone(folder: Folder) -> None:
+    folder.write()
+    before = folder.config.read_bytes()
+    result = register(folder, "-n")
+    assert result.exit_code == 0
+    assert folder.config.read_bytes() == before
+    assert "copy as_token and hs_token" in result.output
+    first = registered(folder)
+    register(folder, "-n")
+    assert registered(folder) == first
+
+
+def test_tokens_of_the_environment_are_not_written_into_the_configuration(folder: Folder) -> None:
+    folder.write()
+    before = folder.config.read_bytes()
+    folder.environment |= {AS: "from-the-environment-a", HS: "from-the-environment-b"}
+    assert register(folder).exit_code == 0
+    assert registered(folder) == ("from-the-environment-a", "from-the-environment-b")
+    assert folder.config.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [(("-n",), {}, "drop -n"), ((), {AS: "from-the-environment"}, f"{AS} sets the token")],
+)
+def test_rotating_what_cannot_be_written_is_refused(
+    folder: Folder, arguments: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
+    folder.write(SMALLEST)
+    folder.environment |= environment
+    result = register(folder, "--rotate", *arguments)
+    assert result.exit_code == 11
+    assert said in result.stderr
+    assert not folder.registration.exists()
+
+
+def test_a_broken_registration_is_20_and_stays(folder: Folder) -> None:
+    folder.write()
+    folder.registration.write_text("- not ours\n")
+    result = register(folder)
+    assert result.exit_code == 20
+    assert "registration.yaml" in result.stderr
+    assert folder.registration.read_text() == "- not ours\n"

@@ -1,0 +1,73 @@
+"""`check` and what keeps `run` from running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.runs import Folder
+from tests.unit.config.configs import SMALLEST, edited
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_a_valid_configuration(folder: Folder) -> None:
+    folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
+    result = folder.run_here("check")
+    assert (result.exit_code, result.output) == (0, f"{folder.config}: valid\n")
+
+
+def test_missing_tokens_are_mentioned_but_valid(folder: Folder) -> None:
+    folder.write()
+    result = folder.run_here("check")
+    assert result.exit_code == 0
+    assert "`matrix-webchat register` fills them" in result.output
+
+
+@pytest.mark.parametrize("command", ["check", "run", "register", "migrate"])
+def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
+    result = folder.run_here(command)
+    assert result.exit_code == 10
+    assert result.stderr == f"{folder.config}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            edited("domain", "domian"),
+            'line 3: homeserver.domian: unknown key; did you mean "domain',
+        ),
+        (
+            SMALLEST + "texts: {result.-3: {en: 'at {when}'}}\n",
+            'line 11: texts."result.-3".en: does not know {when}; it may use: none',
+        ),
+        (
+            SMALLEST + "texts: {result.-33: {en: x}}\n",
+            'line 11: texts."result.-33": no sentence has this key; the nearest is "result.-3"',
+        ),
+        (SMALLEST + "texts: {result.-3: {fr: x}}\n", "must be one of zh-CN, en"),
+        (
+            edited("bridge:\n", 'bridge:\n  username_template: "web{agent}"\n'),
+            "line 10: bridge.username_template: would give an agent the name",
+        ),
+    ],
+)
+def test_an_invalid_one_is_11_with_the_line(folder: Folder, text: str, said: str) -> None:
+    folder.write(text)
+    for command in ("check", "run", "register"):
+        result = folder.run_here(command)
+        assert result.exit_code == 11
+        assert said in result.stderr
+        assert result.stderr.startswith("config.yaml line ")
+
+
+def test_running_without_tokens_is_16_with_the_remedy(folder: Folder) -> None:
+    folder.write()
+    result = folder.run_here("run")
+    assert result.exit_code == 16
+    assert "run: matrix-webchat register -c" in result.stderr

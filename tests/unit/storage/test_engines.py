@@ -1,0 +1,399 @@
+"""What only a real database can get wrong: cancellation, durability, grouping, migrations, size."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from bridge.ids import InputSeq, RoomId
+from bridge.rooms.store import Lane, NewInput, NewOutbox, Step, StoredRoom, StoreError
+from bridge.storage import migrate as migrations
+from bridge.storage.engine import Engine
+from bridge.storage.errors import (
+    CorruptDatabaseError,
+    NewerSchemaError,
+    Unreachable,
+    database_is_corrupt,
+)
+from bridge.storage.migrate import SCHEMA_VERSION, Migration, current_version, known, migrate
+from bridge.storage.open import engine_for, open_store, pending_migrations
+from bridge.storage.query import Call, Statement, drive_async, once, same
+from bridge.storage.sqlite import SqliteEngine
+from bridge.storage.store import SqlStore
+from tests.unit.storage.conftest import FixedClock, SqlOpener
+
+A = RoomId("!a:example.org")
+CLOCK = FixedClock()
+
+
+def said(key: str | None, room_id: RoomId = A) -> NewInput:
+    return NewInput(room_id, b"{}", key)
+
+
+@pytest.mark.asyncio
+async def test_a_thousand_at_once_share_transactions(open_sql: SqlOpener) -> None:
+    async with open_sql() as store:
+        answers = await asyncio.gather(*(store.accept([said(f"${n}")], n) for n in range(1000)))
+        assert [rows[0].key for rows in answers] == [f"${n}" for n in range(1000)]
+        assert store.requests == 1000
+        assert store.groups < 1000 / 5
+        assert len(await store.open_inputs(A)) == 1000
+
+
+@pytest.mark.asyncio
+async def test_a_bad_step_does_not_fail_its_neighbours(open_sql: SqlOpener) -> None:
+    """The refusal comes from the database here, in the middle of a group of several kinds."""
+    async with open_sql() as store:
+        good = [Step(StoredRoom(RoomId(f"!{n}"), b"r", True, "p"), (), now=1) for n in range(20)]
+        bad = Step(StoredRoom(A, b"r", True, "p", deadline=2**70), (), now=1)
+        answers = await asyncio.gather(
+            *(store.commit_step(step) for step in good),
+            store.commit_step(bad),
+            store.accept([said("$1")], 1),
+            return_exceptions=True,
+        )
+        assert answers[:20] == [[]] * 20
+        assert isinstance(answers[20], StoreError)
+        assert isinstance(answers[21], list)
+        assert len(await store.live_rooms()) == 20
+        assert await store.room(A) is None
+
+
+@pytest.mark.asyncio
+async def test_the_error_of_a_bad_value_does_not_show_it(open_sql: SqlOpener) -> None:
+    async with open_sql() as store:
+        with pytest.raises(StoreError) as caught:
+            await store.save_fact("token", "hunter2 \ud800")
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "hunter2" not in str(error)
+            error = error.__cause__
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(3))
+async def test_cancelled_callers_leave_no_open_transaction(open_sql: SqlOpener, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - a test's dice
+    acknowledged = set()
+
+    async def accept(store: SqlStore, key: str) -> None:
+        await asyncio.sleep(chance.random() * 0.03)
+        await store.accept([said(key)], 1)
+        acknowledged.add(key)
+        await store.open_inputs(RoomId("!none"))
+
+    async with open_sql() as store:
+        async with asyncio.TaskGroup() as tasks:
+            callers = [tasks.create_task(accept(store, f"${n}")) for n in range(200)]
+            while not all(caller.done() for caller in callers):
+                await asyncio.sleep(0.0005)
+                for caller in chance.sample(callers, 3):
+                    caller.cancel()
+        await _assert_no_transaction(store)
+        (later,) = await store.accept([said("later")], 2)
+        assert (
+            await store.commit_step(Step(StoredRoom(A, b"r", True, "p"), [later.seq], (), 3)) == []
+        )
+    async with open_sql() as store:
+        keys = {row.key for row in await store.open_inputs(A)}
+        assert acknowledged <= keys
+        assert "later" not in keys
+        assert 0 < len(acknowledged) < 200
+
+
+async def _assert_no_transaction(store: SqlStore) -> None:
+    """Ask each engine itself."""
+    engine = store._engine
+    if isinstance(engine, SqliteEngine):
+        connection = engine._connection
+        assert connection is not None
+        assert not connection.in_transaction
+        return
+    for _ in range(100):  # a connection that a cancelled read dropped takes the server a moment
+        rows = await engine.read(_ask(_OPEN_TRANSACTIONS))
+        if rows[0][0] == 0:
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("a transaction was left open")
+
+
+_OPEN_TRANSACTIONS = same(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
+)
+
+
+def _ask(statement: Statement) -> Call[list[tuple[int, ...]]]:
+    rows = yield once(statement)
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_fails_passes_through_as_it_is(open_sql: SqlOpener) -> None:
+    with pytest.raises(LookupError, match="mine"):
+        async with open_sql() as store:
+            await store.accept([said("$1")], 1)
+            raise LookupError("mine")
+    async with open_sql() as store:
+        assert len(await store.open_inputs(A)) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_body_closes_what_it_wrote(open_sql: SqlOpener) -> None:
+    ready = asyncio.Event()
+
+    async def body() -> None:
+        async with open_sql() as store:
+            await store.accept([said("$1")], 1)
+            ready.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(body())
+        await ready.wait()
+        task.cancel()
+    assert task.cancelled()
+    async with open_sql() as store:
+        assert len(await store.open_inputs(A)) == 1
+
+
+@pytest.mark.asyncio
+async def test_ten_thousand_idle_rooms_start_in_a_moment(open_sql: SqlOpener) -> None:
+    rooms = [RoomId(f"!{n}:example.org") for n in range(10_000)]
+    record = b"x" * 1_000
+    async with open_sql() as store:
+        rows = await store.accept([said(f"${room}", room) for room in rooms], 1)
+        await asyncio.gather(
+            *(
+                store.commit_step(
+                    Step(StoredRoom(row.room_id, record, n < 50, "Idle"), [row.seq], (), 2)
+                )
+                for n, row in enumerate(rows)
+            )
+        )
+        work = [(NewOutbox(Lane.MATRIX, b"x"),), ()]
+        for n in range(20):
+            await store.accept([said(None, rooms[n])], 10 + n)
+            await store.commit_step(
+                Step(StoredRoom(rooms[n], record, True, "Chatting"), (), work[n % 2], 10 + n)
+            )
+    started = time.perf_counter()
+    async with open_sql() as store:
+        assert await store.busy_rooms() == rooms[:20]
+        assert len(await store.live_rooms()) == 50
+        assert await store.next_deadlines(10**15, 100) == []
+        for room in rooms[:20]:
+            assert await store.room(room) is not None
+            assert len(await store.open_inputs(room)) == 1
+    assert time.perf_counter() - started < 3
+
+
+# --- migrations -----------------------------------------------------------------------------------
+
+
+def test_the_version_is_that_of_the_last_file() -> None:
+    for url in ("sqlite:///x.db", "postgres://h/d"):
+        found = known(engine_for(url, CLOCK).dialect)
+        assert [migration.number for migration in found] == list(range(1, SCHEMA_VERSION + 1))
+
+
+@pytest.mark.asyncio
+async def test_pending_writes_nothing(url: str) -> None:
+    found = await pending_migrations(url, CLOCK)
+    assert [migration.number for migration in found] == list(range(1, SCHEMA_VERSION + 1))
+    assert found[0].name == "initial"
+    if url.startswith("sqlite"):
+        assert not Path(url.removeprefix("sqlite:///")).exists()
+    assert await pending_migrations(url, CLOCK) == found
+    async with open_store(url, CLOCK):
+        pass
+    assert await pending_migrations(url, CLOCK) == []
+
+
+@pytest.mark.asyncio
+async def test_a_newer_schema_is_refused_untouched(url: str) -> None:
+    async with open_store(url, CLOCK) as store:
+        engine = store._engine
+        await engine.migrate(_ask_nothing(
+            "INSERT INTO schema_version (version, name, applied) VALUES (99, 'future', 0)"
+        ))  # fmt: skip
+    with pytest.raises(NewerSchemaError, match="99") as caught:
+        async with open_store(url, CLOCK):
+            pytest.fail("opened")
+    assert (caught.value.found, caught.value.known) == (99, SCHEMA_VERSION)
+    with pytest.raises(NewerSchemaError):
+        await pending_migrations(url, CLOCK)
+
+
+@pytest.mark.asyncio
+async def test_a_migration_that_fails_half_way_leaves_nothing(url: str) -> None:
+    engine = engine_for(url, CLOCK)
+    await engine.open()
+    try:
+        steps = [
+            *known(engine.dialect),
+            Migration(2, "good", "CREATE TABLE good (x BIGINT);\nINSERT INTO good VALUES (1);\n"),
+            Migration(3, "bad", "CREATE TABLE half (x BIGINT);\nINSERT INTO nowhere VALUES (1);\n"),
+        ]
+        with pytest.raises(StoreError):
+            await migrate(engine, 1, steps)
+        assert await current_version(engine) == 2
+        assert (await engine.read(_ask(same("SELECT x FROM good"))))[0] == (1,)
+        with pytest.raises(StoreError):
+            await engine.read(_ask(same("SELECT x FROM half")))
+        steps[2] = Migration(3, "mended", "-- a comment;\nCREATE TABLE half (x BIGINT);\n")
+        assert await migrate(engine, 2, steps) == steps[2:]
+        assert await current_version(engine) == 3
+        assert await migrate(engine, 3, steps) == []
+    finally:
+        await engine.close()
+
+
+@pytest.mark.asyncio
+async def test_two_that_start_at_once_migrate_once(url: str) -> None:
+    engines: list[Engine] = [engine_for(url, CLOCK) for _ in range(2)]
+    for engine in engines:
+        await engine.open()
+    try:
+        applied = await asyncio.gather(*(migrate(engine, 1) for engine in engines))
+        assert sorted(map(len, applied)) == [0, SCHEMA_VERSION]
+    finally:
+        for engine in engines:
+            await engine.close()
+
+
+def _ask_nothing(text: str) -> Call[None]:
+    yield once(same(text))
+
+
+# --- URLs, files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "bridge.db",
+        "mysql://h/d",
+        "sqlite:",
+        "sqlite:bridge.db",
+        "sqlite://bridge.db",
+        "sqlite:///",
+        "sqlite:////",
+        "sqlite:///:memory:",
+        "sqlite:///x.db?mode=ro",
+        "postgres:",
+        "postgresql://",
+        "postgresql:///",
+        "postgres://user:secret@host:port/db",
+    ],
+)
+def test_bad_urls_are_refused_without_being_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite:///relative") as caught:
+        open_store(url, CLOCK)
+    assert "secret" not in str(caught.value)
+
+
+def test_relative_and_absolute_files() -> None:
+    relative = engine_for("sqlite:///data/b.db", CLOCK)
+    absolute = engine_for("sqlite:////data/b.db", CLOCK)
+    assert isinstance(relative, SqliteEngine)
+    assert isinstance(absolute, SqliteEngine)
+    assert relative._path == Path("data/b.db")
+    assert absolute._path == Path("/data/b.db")
+
+
+@pytest.mark.asyncio
+async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/b.db", CLOCK) as store:
+        await store.accept([said("$1")], 1)
+        for file in tmp_path.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+
+
+@pytest.mark.asyncio
+async def test_settings_of_the_file(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/b.db", CLOCK) as store:
+        for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
+            assert await store._engine.read(_ask(same(f"PRAGMA {pragma}"))) == [(value,)]
+
+
+@pytest.mark.asyncio
+async def test_no_such_directory(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="cannot open"):
+        async with open_store(f"sqlite:///{tmp_path}/none/b.db", CLOCK):
+            pytest.fail("opened")
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "b.db").write_bytes(b"this is not a database, it is a diary" * 100)
+    with pytest.raises(CorruptDatabaseError) as caught:
+        async with open_store(f"sqlite:///{tmp_path}/b.db", CLOCK):
+            pytest.fail("opened")
+    assert database_is_corrupt(caught.value)
+
+
+@pytest.mark.asyncio
+async def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "b.db"
+    async with open_store(f"sqlite:///{path}", CLOCK) as store:
+        await store.accept([said(f"${n}") for n in range(2000)], 1)
+    whole = bytearray(path.read_bytes())
+    whole[4096:] = b"\xff" * (len(whole) - 4096)
+    path.write_bytes(whole)
+    with pytest.raises(CorruptDatabaseError):
+        async with open_store(f"sqlite:///{path}", CLOCK) as store:
+            await store.open_inputs(A)
+
+
+def test_corruption_is_found_wherever_it_hides() -> None:
+    corrupt = CorruptDatabaseError("x")
+    outer = RuntimeError("y")
+    outer.__cause__ = corrupt
+    assert database_is_corrupt(ExceptionGroup("g", [ValueError(), ExceptionGroup("h", [outer])]))
+    assert not database_is_corrupt(ExceptionGroup("g", [ValueError(), Unreachable("z")]))
+    assert migrations.database_is_corrupt is database_is_corrupt
+
+
+@pytest.mark.asyncio
+async def test_a_locked_file_is_an_error_and_then_works(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/b.db"
+    other = SqliteEngine(tmp_path / "b.db")
+    async with open_store(url, CLOCK) as store:
+        await other.open()
+        await store._engine.migrate(_ask_nothing("PRAGMA defer_foreign_keys = ON"))
+        await store._engine.read(_ask(same("PRAGMA busy_timeout = 10")))
+        held = other._hop(lambda: _begin(other))
+        await held
+        with pytest.raises(Unreachable, match="locked"):
+            await store.accept([said("$1")], 1)
+        await other._hop(lambda: _end(other))
+        assert [row.seq for row in await store.accept([said("$1")], 1)] == [InputSeq(1)]
+        await other.close()
+
+
+def _begin(engine: SqliteEngine) -> None:
+    engine._opened().execute("BEGIN IMMEDIATE")
+
+
+def _end(engine: SqliteEngine) -> None:
+    engine._opened().execute("ROLLBACK")
+
+
+@pytest.mark.asyncio
+async def test_the_asynchronous_driver_hands_rows_to_the_call() -> None:
+    def add() -> Call[int]:
+        first = yield once(same("a"))
+        second = yield once(same("b"))
+        return int(first[0][0] + second[0][0])
+
+    async def run(_query: object) -> list[tuple[int]]:
+        return [(21,)]
+
+    assert await drive_async(add(), run) == 42
