@@ -93,10 +93,7 @@ class GroupWriter(Generic[W]):
         ticket = _Ticket(request, asyncio.get_running_loop().create_future())
         try:
             async with asyncio.timeout(self._patience):
-                if not self._closing:
-                    await self._places.acquire()
-                if self._closing:
-                    raise Unreachable("the store is closed")
+                await self._let_in()
                 self._waiting.append(ticket)
                 self._wake.set()
                 return await ticket.answer
@@ -109,6 +106,7 @@ class GroupWriter(Generic[W]):
 
     async def run(self) -> None:
         """Write until closed and nothing waits."""
+        group: list[_Ticket[W]] = []
         try:
             while True:
                 group = self._take()
@@ -120,8 +118,12 @@ class GroupWriter(Generic[W]):
                     self._wake.clear()
                     await self._wake.wait()
         finally:
+            # Only a writer that was stopped by force has left anybody without an answer.
             self._closing = True
+            for ticket in group:
+                _fail(ticket, Unreachable("the store was stopped: the write may still happen"))
             for ticket in self._waiting:
+                self._places.release()
                 _fail(ticket, Unreachable("the store is closed"))
             self._waiting.clear()
             self._finished.set()
@@ -138,6 +140,14 @@ class GroupWriter(Generic[W]):
                 await self._finished.wait()
         except TimeoutError:
             return
+
+    async def _let_in(self) -> None:
+        if not self._closing:
+            await self._places.acquire()
+            if not self._closing:
+                return
+            self._places.release()  # the next who waits outside is to hear it too
+        raise Unreachable("the store is closed")
 
     def _take(self) -> list[_Ticket[W]]:
         group: list[_Ticket[W]] = []
@@ -164,10 +174,6 @@ class GroupWriter(Generic[W]):
             half = len(group) // 2
             await self._write(group[:half])
             await self._write(group[half:])
-        except BaseException:
-            for ticket in group:
-                _fail(ticket, Unreachable("the store was stopped: the write may still happen"))
-            raise
         else:
             for ticket, answer in zip(group, answers, strict=True):
                 if not ticket.answer.done():

@@ -32,11 +32,17 @@ class Phone:
         self.centre = centre
         self.customer = join(centre, login)
         self._ids = itertools.count(1)
+        self._now = 1.0
 
-    def send(self, frame_type: int, now: float = 1, **fields: object) -> list[Outgoing]:
+    def at(self, now: float) -> "Phone":
+        """The same phone at another time, in seconds."""
+        self._now = now
+        return self
+
+    def send(self, frame_type: int, **fields: object) -> list[Outgoing]:
         token = next(iter(self.customer.tokens), "none")
         frame = {"messageId": next(self._ids), "type": frame_type, "token": token, "time": 1}
-        return handlers.answer(self.centre, self.customer, json.dumps(frame | fields), now)
+        return handlers.answer(self.centre, self.customer, json.dumps(frame | fields), self._now)
 
     def queue(self, queue_id: int = 7) -> list[Outgoing]:
         return self.send(101, queueId=queue_id, **{"from": "APP"})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge.simulator.handlers import answer
 from bridge.simulator.outgoing import HangUp
 from tests.unit.simulator.centres import Phone, chatting, codes, frames, make_centre, perform
 
@@ -236,8 +237,8 @@ def test_another_customers_token_is_wrong_too() -> None:
 
 def test_tokens_run_out() -> None:
     phone, session = chatting(make_centre(token_lifetime=10))
-    assert codes(phone.text(session, "x", now=9.9)) == [(110, 1)]
-    assert codes(phone.text(session, "x", now=10)) == [(110, -15)]
+    assert codes(phone.at(9.9).text(session, "x")) == [(110, 1)]
+    assert codes(phone.at(10).text(session, "x")) == [(110, -15)]
 
 
 def test_logout_ends_everything_and_hangs_up() -> None:
@@ -283,14 +284,12 @@ def test_a_session_ends_when_its_customer_stays_away_too_long() -> None:
     centre = make_centre(session_grace=30)
     phone, session = chatting(centre)
     phone.customer.link_lost_at = 100
-    assert codes(phone.text(session, "x", now=129)) == [(110, 1)]
-    assert codes(phone.text(session, "x", now=130)) == [(110, -11)]
+    assert codes(phone.at(129).text(session, "x")) == [(110, 1)]
+    assert codes(phone.at(130).text(session, "x")) == [(110, -11)]
     assert phone.customer.history.sessions[0].ended_by == "grace"
 
 
 def test_what_cannot_be_read_is_answered_without_a_number() -> None:
     phone = Phone(make_centre())
-    from bridge.simulator.handlers import answer
-
     (reply,) = frames(answer(phone.centre, phone.customer, "{", 1))
     assert (reply["type"], reply["result"], "messageId" in reply) == (0, -8, False)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from bridge.ids import SessionId
 from bridge.simulator import ops, scripts
 from bridge.simulator.ops import BadOpError
 from bridge.simulator.outgoing import HangUp
@@ -33,7 +34,7 @@ def test_accept_takes_the_oldest_unless_told_whom() -> None:
     assert perform(centre, {"op": "accept", "request": 9003}).answer["session"] == 5002
     done = perform(centre, {"op": "accept", "agent": "A00002"})
     assert done.answer == {"request": 9001, "session": 5003}
-    assert [agent.id for agent in centre.sessions[ops.SessionId(5003)].agents] == ["A00002"]
+    assert [agent.id for agent in centre.sessions[SessionId(5003)].agents] == ["A00002"]
 
 
 def test_refuse_ends_a_request_and_moves_the_others() -> None:

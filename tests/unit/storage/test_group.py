@@ -204,9 +204,8 @@ async def test_closing_writes_what_waits_and_refuses_the_rest() -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
         database.gate.clear()
-        callers = [
-            tasks.create_task(_answer(writer, number)) for number in range(10)
-        ]  # 2 taken, 4 waiting, 4 outside
+        # 2 taken, 4 waiting, 34 outside
+        callers = [tasks.create_task(_answer(writer, number)) for number in range(40)]
         await database.busy.wait()
         for _ in range(20):
             await asyncio.sleep(0)
@@ -246,15 +245,15 @@ async def test_closing_does_not_wait_for_ever() -> None:
 @pytest.mark.asyncio
 async def test_a_writer_that_dies_leaves_nobody_waiting() -> None:
     database = Database()
-    writer = GroupWriter(database.commit, group_limit=1)
+    writer = GroupWriter(database.commit, group_limit=2, queue_limit=3)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(writer.run())
         database.gate.clear()
-        taken = tasks.create_task(_answer(writer, 1))
+        callers = [tasks.create_task(_answer(writer, number)) for number in range(8)]
         await database.busy.wait()
-        waiting = tasks.create_task(_answer(writer, 2))
-        await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
         running.cancel()
-        assert isinstance(await waiting, Unreachable)
-        assert isinstance(await taken, Unreachable)
+        answers = await asyncio.gather(*callers)
+        assert all(isinstance(answer, Unreachable) for answer in answers)
         assert isinstance(await _answer(writer, 3), Unreachable)

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.conversation.model import CustomerMedia, CustomerText
+from bridge.ids import EventId, QueueId, UserId
+from bridge.matrix.inbound import interpret
+from bridge.matrix.users import OurUsers
+from bridge.rooms.inputs import (
+    EncryptionOn,
+    Invited,
+    Meaning,
+    MemberGone,
+    MemberJoined,
+    Nothing,
+    RoomConfigured,
+    Spoke,
+    Unreadable,
+    Upgraded,
+)
+
+OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1),))
+ANN = UserId("@ann:example.org")
+EVENT = EventId("$e")
+Json = dict[str, object]
+
+
+def read(kind: str, content: object, **more: object) -> Meaning:
+    return interpret(
+        {"type": kind, "event_id": EVENT, "sender": ANN, "content": content} | more, OURS
+    )
+
+
+def message(**content: object) -> Meaning:
+    return read("m.room.message", content)
+
+
+def spoke(text: str) -> Spoke:
+    return Spoke(EVENT, ANN, CustomerText(text), plain=text)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"msgtype": "m.text", "body": "hi"}, "hi"),
+        ({"msgtype": "m.notice", "body": "hi"}, "hi"),
+        ({"msgtype": "m.emote", "body": "waves"}, "* waves"),
+        (
+            {
+                "msgtype": "m.text",
+                "body": "**b**",
+                "format": "org.matrix.custom.html",
+                "formatted_body": "<b>b</b>",
+            },
+            "b",
+        ),
+        (
+            {
+                "msgtype": "m.text",
+                "body": "as typed",
+                "format": "org.matrix.custom.html",
+                "formatted_body": "<div>" * 100 + "x",
+            },
+            "as typed",
+        ),
+        (
+            {"msgtype": "m.text", "body": "as typed", "formatted_body": "<b>no format</b>"},
+            "as typed",
+        ),
+        (
+            {
+                "msgtype": "m.text",
+                "body": "> <@b:c> old\n> more\n\nnew\nlines",
+                "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}},
+            },
+            "new\nlines",
+        ),
+        ({"msgtype": "m.text", "body": "> a quotation\n\nof mine"}, "> a quotation\n\nof mine"),
+        (
+            {
+                "msgtype": "m.text",
+                "body": "> all of it",
+                "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}},
+            },
+            "> all of it",
+        ),
+        (
+            {
+                "msgtype": "m.text",
+                "body": "* fixed",
+                "m.new_content": {"msgtype": "m.text", "body": "fixed"},
+                "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
+            },
+            "* fixed",
+        ),
+        (
+            {"msgtype": "m.location", "body": "Office", "geo_uri": "geo:1,2"},
+            "Office (geo:1,2)",
+        ),
+        ({"msgtype": "m.location", "geo_uri": "geo:1,2"}, "geo:1,2"),
+        ({"msgtype": "m.location", "body": "at geo:1,2", "geo_uri": "geo:1,2"}, "at geo:1,2"),
+    ],
+)
+def test_texts(content: Json, text: str) -> None:
+    assert message(**content) == spoke(text)
+
+
+@pytest.mark.parametrize(
+    ("msgtype", "kind"),
+    [("m.image", "image"), ("m.file", "file"), ("m.video", "video"), ("m.audio", "audio")],
+)
+def test_files(msgtype: str, kind: str) -> None:
+    info = {"mimetype": "Image/PNG; x=y", "size": 10}
+    meaning = message(msgtype=msgtype, body="../a b.png", url="mxc://s.org:8448/Id_1-x", info=info)
+    media = CustomerMedia(
+        kind=kind, name="a b.png", mxc="mxc://s.org:8448/Id_1-x", mime="image/png", size=10
+    )
+    assert meaning == Spoke(EVENT, ANN, media)
+
+
+def test_caption_rides_along() -> None:
+    meaning = message(msgtype="m.image", body="look!", filename="a.png", url="mxc://s/i")
+    media = CustomerMedia(kind="image", name="a.png", mxc="mxc://s/i", mime="image/png")
+    assert meaning == Spoke(EVENT, ANN, media, plain="look!")
+
+
+def test_sticker_is_an_image() -> None:
+    meaning = read(
+        "m.sticker", {"body": "cat", "url": "mxc://s/i", "info": {"mimetype": "image/webp"}}
+    )
+    media = CustomerMedia(kind="image", name="cat.webp", mxc="mxc://s/i", mime="image/webp")
+    assert meaning == Spoke(EVENT, ANN, media)
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, True, "9", 2**60, None])
+def test_claimed_size_is_not_believed_blindly(size: object) -> None:
+    meaning = message(msgtype="m.file", body="a", url="mxc://s/i", info={"size": size})
+    assert isinstance(meaning, Spoke)
+    assert isinstance(meaning.content, CustomerMedia)
+    assert meaning.content.size is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "key"),
+    [
+        ("m.room.encrypted", {"algorithm": "x"}, "unreadable.encrypted"),
+        (
+            "m.room.message",
+            {"msgtype": "m.image", "file": {"url": "mxc://s/i"}},
+            "unreadable.encrypted_file",
+        ),
+        ("m.sticker", {"file": {}}, "unreadable.encrypted_file"),
+        ("m.room.message", {"msgtype": "org.example.new", "body": "x"}, "unreadable.kind"),
+        ("org.matrix.msc3381.poll.start", {}, "unreadable.kind"),
+        ("m.poll.start", {}, "unreadable.kind"),
+        ("m.room.message", {"body": "x"}, "unreadable.malformed"),
+        ("m.room.message", ["x"], "unreadable.malformed"),
+        ("m.room.message", {"msgtype": "m.image", "url": "https://evil"}, "unreadable.malformed"),
+        ("m.room.message", {"msgtype": "m.image", "url": "mxc://../x"}, "unreadable.malformed"),
+        ("m.room.message", {"msgtype": "m.image", "url": "mxc://s/../x"}, "unreadable.malformed"),
+        ("m.room.message", {"msgtype": "m.text", "body": " \n"}, "unreadable.blank"),
+        ("m.room.message", {"msgtype": "m.text", "body": ["x"]}, "unreadable.blank"),
+        ("m.room.message", {"msgtype": "m.emote"}, "unreadable.blank"),
+    ],
+)
+def test_what_cannot_be_carried_is_reported(kind: str, content: object, key: str) -> None:
+    assert read(kind, content) == Unreadable(EVENT, ANN, key)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"type": "m.reaction", "content": {"m.relates_to": {}}},
+        {"type": "m.room.redaction", "content": {}},
+        {"type": "org.matrix.msc3381.poll.response", "content": {}},
+        {"type": "m.room.topic", "state_key": "", "content": {"topic": "x"}},
+        {"type": "m.room.encryption", "state_key": "x", "content": {}},
+        {"type": "m.room.message", "content": {}, "unsigned": {"redacted_because": {}}},
+        {
+            "type": "m.room.message",
+            "content": {"msgtype": "m.text", "body": "x"},
+            "sender": OURS.bot,
+        },
+        {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "x"}, "event_id": 5},
+        {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "x"}, "sender": None},
+    ],
+)
+def test_what_nobody_typed_means_nothing(raw: Json) -> None:
+    assert interpret({"event_id": EVENT, "sender": ANN} | raw, OURS) == Nothing()
+
+
+BOT, GHOST, QUEUE = (
+    OURS.bot,
+    UserId("@webchat_a1:example.org"),
+    UserId("@webchat_queue_1:example.org"),
+)
+
+
+@pytest.mark.parametrize(
+    ("sender", "who", "content", "meaning"),
+    [
+        (
+            ANN,
+            BOT,
+            {"membership": "invite", "is_direct": True},
+            Invited(EVENT, ANN, BOT, direct=True),
+        ),
+        (ANN, QUEUE, {"membership": "invite"}, Invited(EVENT, ANN, QUEUE, direct=False)),
+        (
+            ANN,
+            BOT,
+            {"membership": "invite", "is_direct": 1},
+            Invited(EVENT, ANN, BOT, direct=False),
+        ),
+        (ANN, GHOST, {"membership": "invite"}, Nothing()),
+        (BOT, QUEUE, {"membership": "invite"}, Nothing()),
+        (ANN, "@bob:example.org", {"membership": "invite"}, Nothing()),
+        (ANN, ANN, {"membership": "join"}, MemberJoined(ANN)),
+        (BOT, BOT, {"membership": "join"}, Nothing()),
+        (ANN, ANN, {"membership": "leave"}, MemberGone(ANN, ANN)),
+        (ANN, BOT, {"membership": "ban"}, MemberGone(BOT, ANN)),
+        (ANN, ANN, {"membership": "knock"}, Nothing()),
+        (ANN, ANN, {}, Nothing()),
+    ],
+)
+def test_memberships(sender: str, who: str, content: Json, meaning: Meaning) -> None:
+    assert read("m.room.member", content, sender=sender, state_key=who) == meaning
+
+
+def test_new_name_is_no_arrival() -> None:
+    unsigned = {"prev_content": {"membership": "join"}}
+    meaning = read("m.room.member", {"membership": "join"}, state_key=ANN, unsigned=unsigned)
+    assert meaning == Nothing()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "meaning"),
+    [
+        ("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, EncryptionOn()),
+        ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded("!new")),
+        ("m.room.tombstone", None, Upgraded("")),
+        ("org.matrix_webchat.room", {"queue": 2}, RoomConfigured(EVENT, ANN, {"queue": 2})),
+    ],
+)
+def test_state_of_the_room(kind: str, content: object, meaning: Meaning) -> None:
+    assert read(kind, content, state_key="") == meaning
+
+
+def nested(children: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(children, max_size=3) | st.dictionaries(KEYS, children, max_size=6)
+
+
+KEYS = st.sampled_from(
+    ["msgtype", "body", "formatted_body", "format", "url", "file", "info", "size", "mimetype"]
+    + ["m.relates_to", "m.new_content", "m.in_reply_to", "rel_type", "membership", "is_direct"]
+    + ["filename", "geo_uri", "prev_content", "redacted_because", "replacement_room"]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=20)
+    | st.sampled_from(["m.text", "m.image", "m.file", "m.emote", "m.location", "m.replace"])
+    | st.sampled_from(["org.matrix.custom.html", "mxc://s/i", "invite", "join", "leave"]),
+    nested,
+    max_leaves=12,
+)
+CONTENTS = st.dictionaries(KEYS, VALUES, max_size=8)
+EVENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(
+            ["m.room.message", "m.room.member", "m.sticker", "m.room.encrypted", "m.room.tombstone"]
+        )
+        | VALUES,
+        "sender": st.sampled_from([ANN, BOT]) | VALUES,
+        "event_id": st.just(EVENT) | VALUES,
+        "state_key": st.sampled_from(["", ANN, BOT]) | VALUES,
+        "content": CONTENTS | VALUES,
+        "unsigned": CONTENTS | VALUES,
+    },
+)
+
+
+@given(EVENTS)
+def test_hostile_events_never_raise(raw: Json) -> None:
+    assert isinstance(interpret(raw, OURS), Meaning)
+
+
+@given(CONTENTS)
+def test_whatever_a_person_sends_is_carried_or_reported(content: Json) -> None:
+    meaning = message(**cast("dict[str, object]", content))
+    assert isinstance(meaning, Spoke | Unreadable)
+    if isinstance(meaning, Spoke) and isinstance(meaning.content, CustomerText):
+        assert meaning.content.text.strip()

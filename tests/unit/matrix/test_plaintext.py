@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.matrix.plaintext import html_to_text
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("plain", "plain"),
+        ("<p>one <b>two</b></p>\n<p>three<br>four</p>\n", "one two\n\nthree\nfour"),
+        ("a<br><br>b", "a\n\nb"),
+        ("<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>d", "- a\n  - b\n- c\nd"),
+        ("<ul><ul><li>odd</li></ul></ul>", "- odd"),
+        ('<ol start="9"><li>x</li><li>y<br>z</li></ol>', "9. x\n10. y\n    z"),
+        ('<ol start="ten"><li>x</li></ol>', "1. x"),
+        ("<ol><li><p>a</p><p>b</p></li></ol>", "1. a\n\n   b"),
+        ("<ul><li></li></ul>", "-"),
+        ("<blockquote><p>q</p><p>r</p></blockquote>answer", "> q\n>\n> r\n\nanswer"),
+        ("<pre><code>if x:\n    y\n</code></pre>after", "if x:\n    y\nafter"),
+        ("use <code>a  b</code>", "use `a b`"),
+        ("<del>old</del> new", "~~old~~ new"),
+        ("a<hr>b", "a\n---\nb"),
+        ("<h1>Title</h1>text", "Title\n\ntext"),
+        (
+            "<table><tr><th>A</th><th>B</th></tr><tr><td>1</td><td>2</td></tr></table>",
+            "A | B\n1 | 2",
+        ),
+        ('see <a href="https://x.y/z">this</a>', "see this (https://x.y/z)"),
+        ('<a href="https://x.y">https://x.y</a>', "https://x.y"),
+        ('<a href="mailto:a@b.c">a@b.c</a>', "a@b.c"),
+        ('<a href="https://x.y"></a>', "https://x.y"),
+        ('<a href="javascript:x()">click</a>', "click"),
+        ('<a href="https://matrix.to/#/@ann:b.c">Ann</a>: hi', "Ann: hi"),
+        ('<img src="mxc://a/b" alt=":smile:">', ":smile:"),
+        ("<mx-reply><blockquote>old</blockquote></mx-reply>new", "new"),
+        ("a<script>evil()</script><style>x{}</style><!-- c -->b", "ab"),
+        ("1 &lt; 2 &amp;&nbsp;3", "1 < 2 &\xa03"),
+        ("  spaced \n out  ", "spaced out"),
+        ("", ""),
+        ("<p></p>", ""),
+    ],
+)
+def test_conversion(html: str, text: str) -> None:
+    assert html_to_text(html) == text
+
+
+@pytest.mark.parametrize("html", ["<div>" * 100 + "x", "<b>" * 5_000 + "x", "x" * 200_001])
+def test_absurd_html_is_left_to_the_caller(html: str) -> None:
+    assert html_to_text(html) is None
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                ["<ul>", "<li>", "</ul>", "<ol start=-1>", "<table>", "<tr>", "<td>", "<a href=x>"]
+                + ["</a>", "<pre>", "<blockquote>", "<br>", "&#0;", "<![CDATA[", "<svg>", "<", ">"]
+            ),
+            st.text(st.characters(codec=None), max_size=10),
+        ),
+        max_size=40,
+    )
+)
+def test_hostile_html_never_raises(parts: list[str]) -> None:
+    html_to_text("".join(parts))

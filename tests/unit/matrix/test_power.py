@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bridge.ids import UserId
+from bridge.matrix.power import level
+
+ANN, BOB = "@ann:a", "@bob:a"
+Json = dict[str, object]
+
+
+def create(version: object = None, **content: object) -> Json:
+    return {"sender": ANN, "content": {"room_version": version} | content}
+
+
+def levels(**content: object) -> Json:
+    return {"content": content}
+
+
+@pytest.mark.parametrize(
+    ("user", "create_event", "levels_event", "expected"),
+    [
+        (ANN, create("11"), levels(users={ANN: 100}), 100),
+        (BOB, create("11"), levels(users={ANN: 100}), 0),
+        (BOB, create("11"), levels(users={ANN: 100}, users_default=25), 25),
+        (BOB, create("5"), levels(users={BOB: "50"}), 50),
+        (BOB, create("5"), levels(users={BOB: "many"}, users_default=5), 5),
+        (BOB, create("11"), levels(users=[BOB]), 0),
+        (BOB, create("11"), levels(users={BOB: True}), 0),
+        (BOB, create("11"), {"content": "x"}, 0),
+        (ANN, create("11"), None, 100),
+        (BOB, create("11"), None, 0),
+        (BOB, create(None, creator=BOB), None, 100),
+        (ANN, create("12"), levels(users={}), math.inf),
+        (BOB, create("12", additional_creators=[BOB]), levels(), math.inf),
+        (BOB, create("12", additional_creators=BOB), levels(), 0),
+        (BOB, create("12"), levels(users={BOB: 50}), 50),
+        (ANN, create("org.matrix.hydra.11"), levels(), math.inf),
+        (ANN, create("org.matrix.msc9999"), levels(), 0),
+        (ANN, create(11), levels(), 0),
+        (ANN, None, None, 0),
+    ],
+)
+def test_level(
+    user: str, create_event: Json | None, levels_event: Json | None, expected: float
+) -> None:
+    assert level(UserId(user), create_event, levels_event) == expected

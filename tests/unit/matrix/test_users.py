@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.ids import AgentId, QueueId
+from bridge.matrix.users import OurUsers, escape
+
+OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1), QueueId(12)))
+
+ANY_TEXT = st.text(st.characters(codec=None), max_size=120)
+
+
+@pytest.mark.parametrize(
+    ("agent", "user"),
+    [
+        ("a01", "@webchat_a01:example.org"),
+        ("Bob_1", "@webchat__bob__1:example.org"),
+        ("a=b", "@webchat_a=3db:example.org"),
+        ("李", "@webchat_=e6=9d=8e:example.org"),
+        ("a b@c:d", "@webchat_a=20b=40c=3ad:example.org"),
+        ("", "@webchat_:example.org"),
+        ("queue_1", "@webchat_queue__1:example.org"),
+    ],
+)
+def test_agent_becomes_ghost(agent: str, user: str) -> None:
+    assert OURS.ghost(AgentId(agent)) == user
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_different_agents_have_different_ghosts(one: str, other: str) -> None:
+    assert (OURS.ghost(AgentId(one)) == OURS.ghost(AgentId(other))) == (one == other)
+
+
+@given(st.text(alphabet="aA_=1q", max_size=6), st.text(alphabet="aA_=1q", max_size=6))
+def test_similar_agents_have_different_ghosts(one: str, other: str) -> None:
+    assert (escape(one) == escape(other)) == (one == other)
+
+
+@given(st.text(st.characters(codec=None), max_size=400))
+def test_every_ghost_is_a_valid_user_of_ours_and_nobody_else(agent: str) -> None:
+    ghost = OURS.ghost(AgentId(agent))
+    assert len(ghost.encode()) <= 255
+    assert re.fullmatch(r"@[a-z0-9._=/+-]+:example\.org", ghost)
+    assert OURS.is_ours(ghost)
+    assert not OURS.is_host(ghost)
+    assert re.match(OURS.ghost_regex(), ghost)
+    assert not re.match(OURS.queue_regex(), ghost)
+
+
+@pytest.mark.parametrize(
+    ("user", "ours", "host"),
+    [
+        ("@webchatbot:example.org", True, True),
+        ("@webchat_queue_1:example.org", True, True),
+        ("@webchat_queue_7:example.org", True, False),
+        ("@webchat_a01:example.org", True, False),
+        ("@webchat_a01:evil.org", False, False),
+        ("@webchat_a01:example.org.evil.org", False, False),
+        ("@webchatbot:example.org\n", False, False),
+        ("@alice:example.org", False, False),
+        ("webchatbot", False, False),
+        ("", False, False),
+    ],
+)
+def test_who_is_ours(user: str, ours: bool, host: bool) -> None:
+    assert OURS.is_ours(user) is ours
+    assert OURS.is_host(user) is host
+
+
+def test_queue_users() -> None:
+    assert OURS.queue_of("@webchat_queue_12:example.org") == 12
+    assert OURS.queue_of("@webchat_queue_7:example.org") is None
+    # Synapse lists nobody of an exclusive namespace, so the ghosts' must leave these out.
+    assert not re.match(OURS.ghost_regex(), "@webchat_queue_7:example.org")
+
+
+@pytest.mark.parametrize(
+    ("bot", "template"),
+    [
+        ("webchatbot", "webchat_"),
+        ("webchatbot", "web{name}_{agent}"),
+        ("webchatbot", "Webchat_{agent}"),
+        ("webchatbot", "webchat{agent}"),
+        ("webchatbot", "{agent}"),
+        ("webchatbot", "webchat_queue_{agent}"),
+    ],
+)
+def test_template_that_names_clash_with_is_refused(bot: str, template: str) -> None:
+    with pytest.raises(ValueError, match="username_template"):
+        OurUsers("example.org", bot, template, (QueueId(1),))

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from bridge import media
+
+
+def picture(kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(out, kind, **options)
+    return out.getvalue()
+
+
+def document() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("word/document.xml", "x")
+    return out.getvalue()
+
+
+def mp4(brand: bytes) -> bytes:
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0" + brand + b"isom" + b"\0" * 50
+
+
+OGG = b"OggS\0\x02" + b"\0" * 20 + b"OpusHead" + b"\0" * 40
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "claimed", "mime"),
+    [
+        (picture("PNG"), "", "", "image/png"),
+        (picture("JPEG"), "x.png", "image/png", "image/jpeg"),
+        (picture("GIF"), "x.txt", "text/plain", "image/gif"),
+        (picture("WEBP"), "", media.OCTETS, "image/webp"),
+        (picture("BMP"), "", "", "image/bmp"),
+        (document(), "x.docx", "", media.guess_mime("x.docx")),
+        (document(), "x", "", "application/zip"),
+        (b"#!AMR\n" + b"\x3c" * 40, "voice", "", "audio/amr"),
+        (OGG, "x.ogg", "audio/ogg", "audio/ogg"),
+        (mp4(b"mp42"), "", "", "video/mp4"),
+        (mp4(b"mp42"), "", "audio/mp4", "audio/mp4"),
+        (b"%PDF-1.4\n", "x", "", "application/pdf"),
+        (b"hello", "x.txt", "", "text/plain"),
+        (b"hello", "", "", media.OCTETS),
+        (b"hello", "x.png", "image/png", media.OCTETS),
+        (b"", "", "", media.OCTETS),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "x.svg", "image/svg+xml", "image/svg+xml"),
+        (b"x", "x", "nonsense", media.OCTETS),
+    ],
+)
+def test_type(head: bytes, name: str, claimed: str, mime: str) -> None:
+    assert media.sniff(head, name, claimed) == mime
+
+
+@given(st.binary(max_size=300), st.text(max_size=20), st.text(max_size=20))
+def test_type_of_anything_is_a_media_type(head: bytes, name: str, claimed: str) -> None:
+    mime = media.sniff(head, name, claimed)
+    assert media.clean_mime(mime) == mime != ""
+
+
+@pytest.mark.parametrize(
+    ("claimed", "mime"),
+    [
+        ("Image/PNG; charset=x", "image/png"),
+        ("application/vnd.ms-excel", "application/vnd.ms-excel"),
+        ("text/html\r\nSet-Cookie: x", ""),
+        ("png", ""),
+        ("", ""),
+    ],
+)
+def test_claimed_type_is_cleaned(claimed: str, mime: str) -> None:
+    assert media.clean_mime(claimed) == mime
+
+
+def test_dimensions() -> None:
+    assert media.dimensions(io.BytesIO(picture("PNG"))) == (30, 20)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    assert media.dimensions(io.BytesIO(picture("JPEG", exif=turned.tobytes()))) == (20, 30)
+    assert media.dimensions(io.BytesIO(b"no picture")) is None
+    assert media.dimensions(io.BytesIO(b"")) is None
+    assert media.dimensions(io.BytesIO(picture("PNG")[:20])) is None
+
+
+@pytest.mark.parametrize("side", [12_000, 200_000])
+def test_decompression_bomb_is_no_picture(side: int) -> None:
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    assert media.dimensions(io.BytesIO(png)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../etc/passwd", "passwd.png"),
+        ("C:\\docs\\Report.PDF", "Report.PDF"),
+        ("", "image.png"),
+        (" .. ", "image.png"),
+        (".hidden", "hidden.png"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("line\nbreak\x00.txt", "linebreak.txt"),
+        ("价格表.xlsx", "价格表.xlsx"),
+        ("archive.tar.gz", "archive.tar.gz"),
+        ('a<b>:"|?*.txt', "a_b______.txt"),
+        ("no extension", "no extension.png"),
+    ],
+)
+def test_name(name: str, safe: str) -> None:
+    assert media.safe_name(name, "image/png", fallback="image") == safe
+
+
+@given(st.text(st.characters(codec=None), max_size=400), st.sampled_from(["", "image/png"]))
+def test_every_name_is_safe(name: str, mime: str) -> None:
+    safe = media.safe_name(name, mime)
+    assert 0 < len(safe.encode()) <= 180
+    assert not safe.startswith(".")
+    assert not set(safe) & set('/\\<>:"|?*\n\r\x00')
+    assert media.safe_name(safe, mime) == safe
