@@ -2,7 +2,8 @@
 
 `MATRIX_WEBCHAT_` + the key's path joined by `__`, in capitals: the value. The same + `_FILE`: the
 file that holds it (Docker and systemd secrets). List positions are numbers; a whole list or
-mapping is given as YAML or JSON. A variable that names no key is an error, as in the file.
+mapping is given as YAML or JSON. A variable that names no key is an error, as in the file; an empty
+one counts as unset, since compose files pass on unset variables like that.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
             result.problems.append(Problem((), _unknown(variable), variable))
             continue
         path, key = found
+        if not environment[variable]:
+            continue
         if path in seen:
             result.problems.append(
                 Problem(path, f"is set by {seen[path]} too; unset one of them", variable)

@@ -51,6 +51,9 @@ class Held(Value, frozen=True):
     asked: CallId | None = None
     """The call that may already have carried it; the same id is used to send it again."""
     repeats: int = 0
+    """How often it was sent again because its fate was unknown or its session was gone."""
+    order: int = 0
+    """Counts the pieces of a room as they were typed: what comes back goes to its old place."""
 
 
 class Upload(Value, frozen=True):
@@ -66,6 +69,9 @@ class Outstanding(Value, frozen=True):
     what: Command | Upload
     held: Held | None = None
     """The content that it carries; it is out of `Conversation.held` for as long."""
+    moot: bool = False
+    """Overtaken: content that comes back was given up by the customer meanwhile, and an answer to
+    101 is about a request that has already ended."""
 
 
 class Idle(Value, frozen=True):
@@ -109,6 +115,8 @@ class Queued(Value, frozen=True):
     """A cancel that cannot be sent (no request id yet) ends here by itself."""
     pre_sent: tuple[Held, ...] = ()
     """Texts that 111 took: they are the agent's once 202 comes, ours again if the queue ends."""
+    pre_refused: bool = False
+    """WebChat refused a pre-message: what is typed from now on waits for the session."""
 
 
 class Chatting(Value, frozen=True):
@@ -121,6 +129,8 @@ class Chatting(Value, frozen=True):
     robot: bool = False
     close: bool = False
     """The customer asked to end it: 103 goes when what they wrote before has gone."""
+    unwanted: bool = False
+    """It began after the customer had left the queue (row 22): 103 goes before anything else."""
     rating_asked: bool = False
 
 
@@ -138,7 +148,6 @@ class Rating(Value, frozen=True):
     session_id: SessionId
     value: int
     comment: str = ""
-    attempts: int = 0
 
 
 class Conversation(Value, frozen=True):
@@ -149,6 +158,8 @@ class Conversation(Value, frozen=True):
     """Counts the chats of this room; the queue card and the transcript go by it."""
     held: tuple[Held, ...] = ()
     """In the order in which it was typed. At most one piece is in `outstanding` besides."""
+    typed: int = 0
+    """Pieces so far."""
     outstanding: Outstanding | None = None
     next_call: int = 1
     rating: Rating | None = None
@@ -193,9 +204,10 @@ class Policy(msgspec.Struct, frozen=True):
     """How long "already chatting" waits for the 202 that explains it (row 14)."""
     queue_silence: int = 10 * 60_000
     """After so long without a sign of life a queue request is asked after."""
-    accepted_wait: int = 10_000
-    """The same, once a request was said to be accepted."""
+    accepted_wait: int = 20_000
+    """The same, once a request was said to be accepted (trap T14)."""
     cancel_wait: int = 20_000
+    """After so long a customer is out of the queue whatever WebChat says."""
     max_repeats: int = 3
     """How often content whose fate is unknown is sent again before the customer is told."""
     max_tries: int = 3

@@ -19,8 +19,10 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Turn, unique_events
 from bridge.ids import QueueId, SessionId
-from bridge.webchat.codes import RequestStatus
-from bridge.webchat.frames import Agent
+from bridge.webchat.codes import RequestStatus, ResultCode
+from bridge.webchat.frames import Agent, RequestChat
+
+# --- the queue ----------------------------------------------------------------------------------
 
 
 def request_chat(
@@ -29,6 +31,10 @@ def request_chat(
     """Ask for a chat: a new conversation with a new queue card begins."""
     queue = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(number=turn.state.number + 1, retry_at=None)
+    outstanding = turn.state.outstanding
+    if outstanding is not None and isinstance(outstanding.what, RequestChat):
+        # Its request lived and died by pushes; what it brings must not pass for this one's answer.
+        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
     turn.enter(Requesting(queue, turn.now, lost_session=lost_session))
     turn.card("queue.asking", {"queue": queue})
 
@@ -41,6 +47,26 @@ def resume_held(turn: Turn) -> None:
         request_chat(turn)
     else:
         turn.say("start.needed")
+
+
+def queued(turn: Turn, phase: Requesting | Queued) -> Queued:
+    """The place in the queue that the phase has become, or is already."""
+    if isinstance(phase, Queued):
+        return phase
+    cancel_by = turn.now + turn.policy.cancel_wait if phase.cancel else None
+    return Queued(phase.queue_id, phase.since, cancel=phase.cancel, cancel_by=cancel_by)
+
+
+def show_position(turn: Turn, position: int | None) -> None:
+    """Write the card, if there is a place to show and it changed (row 19, trap T4)."""
+    phase = turn.state.phase
+    if not isinstance(phase, Queued) or phase.cancel:
+        return
+    if position is None or position == phase.position:
+        return
+    turn.enter(msgspec.structs.replace(phase, position=position))
+    if position > 0:
+        turn.card("queue.position", {"position": position, "queue": phase.queue_id})
 
 
 def queue_ended(turn: Turn, key: str, code: int | None = None) -> None:
@@ -59,11 +85,10 @@ def queue_ended(turn: Turn, key: str, code: int | None = None) -> None:
 
 
 def queue_cancelled(turn: Turn) -> None:
-    """The customer is out of the queue, as they wished."""
+    """The customer is out of the queue, as they wished. What they wrote since asks anew."""
     phase = turn.state.phase
-    pre_sent = phase.pre_sent if isinstance(phase, Queued) else ()
-    turn.report(pre_sent, "undelivered.cancelled")
     if isinstance(phase, Queued):
+        turn.report_whole(phase.pre_sent, "undelivered.cancelled")
         turn.enter(msgspec.structs.replace(phase, pre_sent=()))
     leave_queue(turn)
     turn.card("queue.cancelled")
@@ -87,40 +112,74 @@ def status_key(status: int) -> tuple[str, int | None]:
     return "status.other", status
 
 
+def result_key(code: int) -> tuple[str, int | None]:
+    """The sentence for a result code, and the number if no sentence knows it."""
+    if code in set(ResultCode):
+        return f"result.{code}", None
+    return "result.other", code
+
+
+# --- the chat -----------------------------------------------------------------------------------
+
+
 def start_chat(
     turn: Turn, session_id: SessionId, agents: tuple[Agent, ...], *, robot: bool = False
 ) -> None:
-    """A session runs: greet, or, if the customer has cancelled meanwhile, close it at once."""
+    """A session runs: greet, or, if the customer has left the queue meanwhile, close it at once."""
     phase = turn.state.phase
-    cancelled = isinstance(phase, Requesting | Queued) and phase.cancel
-    queue_id = phase.queue_id if isinstance(phase, Requesting | Queued) else turn.policy.queue_id
+    queue_id, close, unwanted = turn.policy.queue_id, False, False
+    match phase:
+        case Requesting() | Queued():
+            queue_id = phase.queue_id
+            close = unwanted = phase.cancel
+        case Chatting():
+            queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
+            staying = {agent.id for agent in agents}
+            _dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
+        case Idle() | Ended():
+            pass
     if isinstance(phase, Queued):
         turn.delivered(*phase.pre_sent)
         if phase.request_id is not None:
             turn.set(last_request=phase.request_id)
+    if isinstance(phase, Chatting | Ended):
+        turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
     turn.set(last_session=session_id, last_closed=False)
-    turn.enter(Chatting(session_id, turn.now, queue_id, agents, robot=robot, close=cancelled))
-    if cancelled:
+    turn.enter(Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted))
+    if unwanted:
         turn.card("queue.cancelled")
-        return
-    turn.card("queue.joined", {"names": names(agents)})
-    if agents:
-        turn.ask(AgentsCame(agents, queue_id))
-        turn.say("chat.started", {"names": names(agents)}, ping=True)
     else:
-        turn.say("chat.started_unnamed", ping=True)
+        greet(turn)
 
 
-def end_chat(turn: Turn, key: str) -> None:
-    """The session is over; `key` says by whom."""
+def greet(turn: Turn) -> None:
+    """Bring the agents of the chat in, and let the customer know."""
     phase = turn.state.phase
     if not isinstance(phase, Chatting):
         return
     if phase.agents:
-        turn.ask(AgentsLeft(tuple(agent.id for agent in phase.agents)))
-    turn.set(last_session=phase.session_id, last_closed=True)
+        turn.card("queue.joined", {"names": names(phase.agents)})
+        turn.ask(AgentsCame(phase.agents, phase.queue_id))
+        turn.say("chat.started", {"names": names(phase.agents)}, ping=True)
+    else:
+        turn.card("queue.joined_unnamed")
+        turn.say("chat.started_unnamed", ping=True)
+
+
+def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> None:
+    """The session is over.
+
+    Args:
+        turn: a turn in that phase.
+        phase: the chat.
+        key: the sentence that says by whom it was ended.
+        closed: False if WebChat may not know yet.
+    """
+    _dismiss(turn, phase.agents)
+    turn.set(last_session=phase.session_id, last_closed=closed)
     turn.enter(Ended(phase.session_id, rating_asked=phase.rating_asked))
-    turn.say(key)
+    if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
+        turn.say(key)
     resume_held(turn)
 
 
@@ -130,16 +189,20 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     if not isinstance(phase, Chatting) or phase.session_id != session_id:
         resume_held(turn)
         return
-    if phase.agents:
-        turn.ask(AgentsLeft(tuple(agent.id for agent in phase.agents)))
-    turn.set(last_session=session_id, last_closed=True)
+    if phase.close and not phase.unwanted:
+        turn.report_held("undelivered.closed")
     if phase.close or not turn.policy.start_on_message:
-        turn.enter(Ended(session_id, rating_asked=phase.rating_asked))
-        turn.say("chat.ended")
-        resume_held(turn)
+        end_chat(turn, phase, "chat.ended")
         return
+    _dismiss(turn, phase.agents)
+    turn.set(last_session=session_id, last_closed=True)
     turn.say("chat.lost")
     request_chat(turn, phase.queue_id, lost_session=session_id)
+
+
+def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
+    if agents:
+        turn.ask(AgentsLeft(tuple(agent.id for agent in agents)))
 
 
 def names(agents: tuple[Agent, ...]) -> str:

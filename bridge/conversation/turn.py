@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bridge.conversation.effects import Args, Card, Delivered, Effect, Reported, Say
-from bridge.conversation.model import Conversation, Held, Phase, Policy
+from bridge.conversation.model import Conversation, Held, Outstanding, Phase, Policy
 from bridge.ids import EventId
 
 
@@ -54,8 +54,16 @@ class Turn:
     # --- content -----------------------------------------------------------------------------
 
     def put_back(self, *pieces: Held) -> None:
-        """Return content to the front, in its old order."""
-        self.set(held=pieces + self.state.held)
+        """Return content to the places that it had."""
+        held = sorted((*pieces, *self.state.held), key=lambda piece: piece.order)
+        self.set(held=tuple(held))
+
+    def take_back(self, asked: Outstanding, piece: Held) -> None:
+        """Hold again what a call did not deliver, unless the customer gave it up meanwhile."""
+        if not asked.moot:
+            self.put_back(piece)
+        else:
+            self.report_whole((piece,), "undelivered.cancelled")
 
     def delivered(self, *pieces: Held) -> None:
         """WebChat has these pieces; an event is delivered with its last one."""
@@ -64,14 +72,23 @@ class Turn:
                 self.ask(Delivered(piece.event_id))
 
     def report(self, pieces: tuple[Held, ...], key: str, args: Args | None = None) -> None:
-        """Tell the customer, once per event, that these pieces were not delivered."""
-        for event_id in unique_events(pieces):
+        """Tell the customer, once per event, that these pieces were not delivered.
+
+        What follows of the same events is not sent either: the customer is going to repeat the
+        whole, and half a message helps nobody.
+        """
+        events = unique_events(pieces)
+        for event_id in events:
             self.ask(Reported(event_id, key, args or {}))
+        self.set(held=tuple(one for one in self.state.held if one.event_id not in events))
+
+    def report_whole(self, pieces: tuple[Held, ...], key: str) -> None:
+        """Report those events whose last piece is here; of the others it was reported already."""
+        self.report(tuple(piece for piece in pieces if piece.last), key)
 
     def report_held(self, key: str, args: Args | None = None) -> None:
         """Give up all that waits, and say so."""
         self.report(self.state.held, key, args)
-        self.set(held=())
 
 
 def unique_events(pieces: tuple[Held, ...]) -> tuple[EventId, ...]:

@@ -53,7 +53,8 @@ def parse(html: str) -> LexborNode | None:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
     clean = html.encode("utf-8", "replace").decode("utf-8")
-    return LexborHTMLParser(clean).body
+    # Without its own <body> a leading <script> or <style> would be taken for the document's head.
+    return LexborHTMLParser(f"<body>{clean}").body
 
 
 class _Writer:

@@ -122,7 +122,7 @@ def clean(fragment: str) -> tuple[str, str]:
     if root is None:
         # Too big or too dense to convert: what was written is still shown, as it was written.
         return html_text.unescape(decoded).strip() or _NOTHING, ""
-    tags = {node.tag for node in root.css("*") if node is not root}
+    tags = {node.tag for node in root.css("*")} - {"body"}
     if not tags:
         return html_text.unescape(decoded).strip() or _NOTHING, ""
     for image in root.css("img"):
@@ -169,7 +169,7 @@ def _text(body: str, txn: str) -> Content:
 
 def _sane(text: str) -> str:
     """Without what no homeserver stores: lone surrogates and NUL."""
-    return text.encode().decode("utf-8").replace("\x00", "")
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
 
 
 def _split(text: str) -> list[str]:

@@ -15,7 +15,8 @@ not hold back the others.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -29,7 +30,7 @@ Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]
 Vouch = Callable[[str], Awaitable[bool]]
 
 _MAX_NESTING = 100
-"""Brackets of an event that are taken without a closer look; honest events have a few dozen."""
+"""How deep an event may nest; honest ones stay below ten."""
 
 
 class IntakeUnavailable(Exception):
@@ -102,14 +103,7 @@ class Endpoint:
     async def _transaction(self, request: web.Request) -> web.Response:
         self._authorise(request)
         body = await self._read(request)
-        try:
-            transaction = self._decoder.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._log.error("transaction is not readable", size=len(body), error=str(error))
-            raise _refusal(
-                web.HTTPBadRequest, "M_BAD_JSON", 'The body must be a JSON object with "events".'
-            ) from error
-        events = [read for raw in transaction.events if (read := self._event(raw)) is not None]
+        events = [read for raw in self._split(body) if (read := self._event(raw)) is not None]
         if events:
             try:
                 await self._accept(events)
@@ -119,6 +113,21 @@ class Endpoint:
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
         return web.json_response({})
+
+    def _split(self, body: bytes) -> list[msgspec.Raw]:
+        """The transaction's events, not decoded yet."""
+        try:
+            try:
+                return self._decoder.decode(body).events
+            except msgspec.ValidationError:
+                raise
+            except msgspec.DecodeError:
+                return _salvage(body)
+        except (ValueError, RecursionError) as error:
+            self._log.error("transaction is not readable", size=len(body), error=str(error))
+            raise _refusal(
+                web.HTTPBadRequest, "M_BAD_JSON", 'The body must be a JSON object with "events".'
+            ) from error
 
     def _event(self, raw: msgspec.Raw) -> tuple[RoomId, EventId, RawEvent] | None:
         """Read one event, or None if it is an echo, or no event."""
@@ -212,19 +221,45 @@ def _refusal(kind: type[web.HTTPError], errcode: str, message: str) -> web.HTTPE
 
 def _decode(text: bytes) -> RawEvent:
     """Decode one event; RecursionError also for what would be too deep for those who come later."""
-    if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _depth(text) > _MAX_NESTING:
-        raise RecursionError
     event: RawEvent = msgspec.json.decode(text, type=dict)
+    if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _too_deep(event):
+        raise RecursionError
     return event
 
 
-def _depth(text: bytes) -> int:
-    """How deep brackets nest, strings included: never less than the true depth, and rarely more."""
-    deepest = depth = 0
-    for byte in text:
-        if byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
+def _too_deep(event: RawEvent) -> bool:
+    level: list[object] = [event]
+    for _ in range(_MAX_NESTING):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else _items(parent))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _items(value: object) -> Iterable[object]:
+    return value if isinstance(value, list) else ()
+
+
+def _salvage(body: bytes) -> list[msgspec.Raw]:
+    """Read what msgspec cannot: Python's own decoder takes half characters and NaN.
+
+    One such event must not hold back the others for ever, so it alone loses its content.
+
+    Raises:
+        ValueError (msgspec's included), RecursionError: this is no transaction.
+    """
+    transaction = json.loads(body)
+    events = transaction.get("events", []) if isinstance(transaction, dict) else None
+    salvaged: list[msgspec.Raw] = []
+    for event in msgspec.convert(events, list[object]):
+        try:
+            salvaged.append(msgspec.Raw(msgspec.json.encode(event)))
+        except (UnicodeEncodeError, RecursionError):
+            fields = event if isinstance(event, dict) else {}
+            known = {key: fields[key] for key in _Gist.__struct_fields__ if key in fields}
+            salvaged.append(msgspec.Raw(msgspec.json.encode(known | {"content": {}})))
+    return salvaged

@@ -58,6 +58,7 @@ class HttpSide:
         fault = self._simulation.faults.on_http(first)
         if fault is None:
             return await handler(request)
+        self._pulse.beat()
         if fault.fault == "hang":
             await self._stopping.wait()
             return page(503)

@@ -10,7 +10,6 @@ The control API needs no password: bind the simulator to loopback or to a networ
 from __future__ import annotations
 
 import asyncio
-import base64
 import socket
 import sys
 import tempfile
@@ -78,6 +77,11 @@ class Simulator:
         """`http://127.0.0.1:PORT/_sim`; empty before the start."""
         context = self._simulation.centre.options.context
         return f"{self.base_url.removesuffix(context)}/_sim" if self.base_url else ""
+
+    @property
+    def options(self) -> SimulatorOptions:
+        """As they are now; `do` with `set` changes them."""
+        return self._simulation.centre.options
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen; port 0 takes a free one.
@@ -180,9 +184,7 @@ class Simulator:
 
     def _new_token(self) -> str:
         token = str(uuid.uuid4()).upper()
-        if self._simulation.centre.options.awkward_tokens:
-            token = base64.b64encode(token.encode()[:16] + b"\xfb\xef\xbe\xff").decode()
-        return token
+        return f"{token}+/=" if self.options.awkward_tokens else token
 
 
 async def serve(options: SimulatorOptions, host: str, port: int) -> None:

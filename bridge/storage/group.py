@@ -78,7 +78,7 @@ class GroupWriter(Generic[W]):
         self._waiting: deque[_Ticket[W]] = deque()
         self._places = asyncio.Semaphore(queue_limit)
         self._wake = asyncio.Event()
-        self._closing = False
+        self._closing = asyncio.Event()
         self._finished = asyncio.Event()
         self.groups = 0
         self.requests = 0
@@ -112,14 +112,14 @@ class GroupWriter(Generic[W]):
                 group = self._take()
                 if group:
                     await self._write(group)
-                elif self._closing:
+                elif self._closing.is_set():
                     return
                 else:
                     self._wake.clear()
                     await self._wake.wait()
         finally:
             # Only a writer that was stopped by force has left anybody without an answer.
-            self._closing = True
+            self._closing.set()
             for ticket in group:
                 _fail(ticket, Unreachable("the store was stopped: the write may still happen"))
             for ticket in self._waiting:
@@ -133,7 +133,7 @@ class GroupWriter(Generic[W]):
 
         Returns after `patience` seconds in any case: a hung database must not keep us alive.
         """
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         try:
             async with asyncio.timeout(self._patience):
@@ -142,9 +142,9 @@ class GroupWriter(Generic[W]):
             return
 
     async def _let_in(self) -> None:
-        if not self._closing:
+        if not self._closing.is_set():
             await self._places.acquire()
-            if not self._closing:
+            if not self._closing.is_set():
                 return
             self._places.release()  # the next who waits outside is to hear it too
         raise Unreachable("the store is closed")

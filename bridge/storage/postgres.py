@@ -90,9 +90,10 @@ class Backoff:
 class Channel:
     """One connection, made when it is wanted and made anew after it was lost."""
 
-    def __init__(self, url: str, backoff: Backoff) -> None:
+    def __init__(self, url: str, backoff: Backoff, seconds: float) -> None:
         self._url = url
         self._backoff = backoff
+        self._seconds = seconds
         self._connection: asyncpg.Connection | None = None
 
     @asynccontextmanager
@@ -131,7 +132,7 @@ class Channel:
                     self._url,
                     server_settings=_SETTINGS,
                     max_cached_statement_lifetime=0,
-                    command_timeout=STATEMENT_SECONDS,
+                    command_timeout=self._seconds,
                 )
                 self._connection = made
                 await made.execute(_DURABLE)
@@ -156,14 +157,22 @@ class Channel:
 
 
 class PostgresEngine:
-    def __init__(self, url: str, clock: Clock) -> None:
+    """A database on a server.
+
+    Args:
+        url: as asyncpg takes it.
+        clock: dates the marks of transactions.
+        seconds: how long one statement may take before the connection counts as lost.
+    """
+
+    def __init__(self, url: str, clock: Clock, seconds: float = STATEMENT_SECONDS) -> None:
         self._clock = clock
         self._backoff = Backoff()
-        self._writer = Channel(url, self._backoff)
+        self._writer = Channel(url, self._backoff, seconds)
         # Last in, first out: readers that a quiet bridge never needs are never connected.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
-            self._readers.put_nowait(Channel(url, self._backoff))
+            self._readers.put_nowait(Channel(url, self._backoff, seconds))
         self._id = secrets.token_hex(8)
         self._token = 0
         self._closed = False
@@ -177,13 +186,17 @@ class PostgresEngine:
 
     async def commit(self, call: Call[T]) -> T:
         self._token = token = max(self._token + 1, self._clock.now())
+        writer = self._id
         answer: list[T] = []
         try:
             async with self._writer.use() as connection:
-                answer.append(await _uncommitted(connection, call, _marked(self._id, token)))
+                answer.append(await _uncommitted(connection, call, _marked(writer, token)))
                 await connection.execute("COMMIT")
-        except StoreError:
-            if not answer or not await self._committed(token):
+        except StoreError as error:
+            if isinstance(error, Unreachable):
+                # The lost connection's transaction may go on holding the row of its mark.
+                self._id = secrets.token_hex(8)
+            if not answer or not await self._committed(writer, token):
                 raise
         return answer[0]
 
@@ -199,11 +212,11 @@ class PostgresEngine:
         reader = await self._readers.get()
         try:
             async with reader.use() as connection:
-                return await drive_async(call, _runner(connection, STATEMENT_SECONDS))
+                return await drive_async(call, _runner(connection))
         finally:
             self._readers.put_nowait(reader)
 
-    async def _committed(self, token: int) -> bool:
+    async def _committed(self, writer: str, token: int) -> bool:
         """Tell, after a COMMIT that was not answered, whether it happened.
 
         FOR UPDATE waits for the end of the old transaction, should the server still be at it.
@@ -215,7 +228,7 @@ class PostgresEngine:
                     with suppress(Unreachable):
                         async with self._writer.use() as connection:
                             found = await connection.fetchval(
-                                "SELECT token FROM writers WHERE id = $1 FOR UPDATE", self._id
+                                "SELECT token FROM writers WHERE id = $1 FOR UPDATE", writer
                             )
                             return bool(found == token)
         except TimeoutError:
@@ -249,10 +262,7 @@ def _marked(writer: str, token: int) -> str:
 
 
 async def _uncommitted(
-    connection: asyncpg.Connection,
-    call: Call[T],
-    begin: str,
-    seconds: float = STATEMENT_SECONDS,
+    connection: asyncpg.Connection, call: Call[T], begin: str, seconds: float | None = None
 ) -> T:
     """Begin a transaction and carry out a call in it; roll back if the call is refused."""
     await connection.execute(begin)
@@ -265,7 +275,7 @@ async def _uncommitted(
 
 
 def _runner(
-    connection: asyncpg.Connection, seconds: float
+    connection: asyncpg.Connection, seconds: float | None = None
 ) -> Callable[[Query], Coroutine[object, object, Rows]]:
     async def run(query: Query) -> Rows:
         params: Iterable[object] = query.params

@@ -12,9 +12,10 @@ import hashlib
 import itertools
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import pytest
@@ -70,9 +71,16 @@ def customer(simulator: Simulator, login: str = LOGIN) -> dict[str, object]:
 
 def commands(simulator: Simulator, kind: int) -> list[dict[str, object]]:
     """Frames of one type that the server was sent."""
-    frames = cast("list[dict[str, object]]", simulator.frames())
-    bodies = [frame["frame"] for frame in frames if frame["direction"] == "in"]
+    bodies = [frame["frame"] for frame in simulator.frames() if frame["direction"] == "in"]
     return [body for body in bodies if isinstance(body, dict) and body.get("type") == kind]
+
+
+def connected(rigged: Rig) -> bool:
+    return rigged.counts.open_links == 1
+
+
+def pushed(rigged: Rig, count: int) -> bool:
+    return len(rigged.events.pushes) == count
 
 
 async def chat(rigged: Rig, who: Account = ADA, call_id: int = 1) -> int:
@@ -187,13 +195,13 @@ async def test_05c_blacklisted(status: int) -> None:
     async with WildServer(login=_page(status)).running() as server:
         async with rig(settings_for(server.base_url)) as rigged:
             for name in "abcde":
-                with pytest.raises(CallFailure, match="blacklisted|WebChat's JSON") as caught:
+                with pytest.raises(CallFailure, match=r"blacklisted|WebChat's JSON") as caught:
                     await rigged.call(account(name), 1, ASK)
                 assert caught.value.reason is FailureReason.UNREACHABLE
         assert len(server.logins) == 3
 
 
-def _page(status: int) -> object:
+def _page(status: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, text="<html>no</html>", content_type="text/html")
 
@@ -237,7 +245,7 @@ async def test_36_token_reuse_and_renewal() -> None:
         for _ in range(2):
             async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
                 rigged.links.keep(ADA)
-                await eventually(lambda r=rigged: r.counts.connects == 1)
+                await eventually(partial(connected, rigged))
         assert customer(simulator)["logins"] == 1
         kept = tokens.kept[ADA.room_id]
         tokens.kept[ADA.room_id] = replace(kept, issued=kept.issued - 23 * 3_600_000 - 1)
@@ -395,7 +403,6 @@ async def test_68_no_pong() -> None:
     async def deaf(socket: web.WebSocketResponse) -> None:
         await asyncio.sleep(0)
         if len(server.sockets) == 1:
-            await socket.receive(timeout=0.05) if False else None
             await stuck.wait()
         else:
             await answer_everything(socket)
@@ -437,7 +444,7 @@ async def test_65_receipt_for_each_copy() -> None:
         for _ in range(3):
             await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a", "rsId": "r-1"})
         async for message in socket:
-            receipts.append(message.json())
+            receipts.append(message.json())  # noqa: PERF401 - wanted one by one
 
     receipts: list[dict[str, object]] = []
     async with WildServer(socket=thrice).running() as server:
@@ -461,11 +468,11 @@ async def test_67_no_receipt_2016() -> None:
                     await chat(rigged)
                 else:
                     rigged.links.keep(ADA)
-                    await eventually(lambda r=rigged: r.counts.open_links == 1)
+                    await eventually(partial(connected, rigged))
                 before = len(rigged.events.pushes)
                 for _ in range(3):
                     await simulator.do({"op": "say", "text": "same"})
-                await rigged.events.until(lambda r=rigged, n=before: len(r.events.pushes) == n + 3)
+                await rigged.events.until(partial(pushed, rigged, before + 3))
                 keys += [key for key, _ in rigged.events.pushes]
         assert commands(simulator, 120) == []
         assert len(set(keys)) == len(keys) == 7, "unique also across restarts"
@@ -608,7 +615,7 @@ def uploads(simulator: Simulator) -> list[dict[str, object]]:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("server_mode", "mode"), itertools.product(["raw", "multipart"], ["auto", "same"])
+    ("server_mode", "mode"), list(itertools.product(["raw", "multipart"], ["auto", "same"]))
 )
 async def test_76_upload(server_mode: str, mode: str) -> None:
     """Row 76: both kinds of body; `auto` finds out and remembers, over a restart too."""

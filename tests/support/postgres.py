@@ -68,6 +68,15 @@ class PostgresServer:
         self.sql(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def new_schema(self) -> str:
+        """Make an empty schema, ten times as fast as a database; return a URL that uses it.
+
+        asyncpg hands the URL's `search_path` on to the server; other clients may not.
+        """
+        name = f"test_{next(self._numbers)}"
+        self.sql(f"CREATE SCHEMA {name}")
+        return f"{self.url()}&search_path={name}"
+
     def sql(self, statement: str, database: str = "postgres") -> str:
         """Run one statement through psql; return what it prints."""
         return self._run(

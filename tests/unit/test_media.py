@@ -13,9 +13,9 @@ from PIL import Image
 from bridge import media
 
 
-def picture(kind: str, **options: object) -> bytes:
+def picture(kind: str, exif: bytes = b"") -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", (30, 20)).save(out, kind, **options)
+    Image.new("RGB", (30, 20)).save(out, kind, exif=exif)
     return out.getvalue()
 
 
@@ -30,6 +30,7 @@ def mp4(brand: bytes) -> bytes:
     return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0" + brand + b"isom" + b"\0" * 50
 
 
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 OGG = b"OggS\0\x02" + b"\0" * 20 + b"OpusHead" + b"\0" * 40
 
 
@@ -41,8 +42,9 @@ OGG = b"OggS\0\x02" + b"\0" * 20 + b"OpusHead" + b"\0" * 40
         (picture("GIF"), "x.txt", "text/plain", "image/gif"),
         (picture("WEBP"), "", media.OCTETS, "image/webp"),
         (picture("BMP"), "", "", "image/bmp"),
-        (document(), "x.docx", "", media.guess_mime("x.docx")),
-        (document(), "x", "", "application/zip"),
+        (document(), "x.docx", "", DOCX),
+        (document(), "x.docx", "application/x-own", "application/x-own"),
+        (document(), "x", "", DOCX),
         (b"#!AMR\n" + b"\x3c" * 40, "voice", "", "audio/amr"),
         (OGG, "x.ogg", "audio/ogg", "audio/ogg"),
         (mp4(b"mp42"), "", "", "video/mp4"),

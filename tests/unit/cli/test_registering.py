@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import Result
 
@@ -120,6 +121,21 @@ def test_rotating_what_cannot_be_written_is_refused(
     assert result.exit_code == 11
     assert said in result.stderr
     assert not folder.registration.exists()
+
+
+def test_the_sample_is_what_the_example_gives(folder: Folder) -> None:
+    folder.config.write_text(example_config(), encoding="utf-8")
+    register(folder)
+    sample = load_registration(Path(__file__).parents[3] / "registration.yaml")
+    written = load_registration(folder.registration)
+    assert "CHANGE" in sample.as_token
+    assert "CHANGE" in sample.hs_token
+    assert written == msgspec.structs.replace(
+        sample,
+        as_token=written.as_token,
+        hs_token=written.hs_token,
+        sender_localpart=written.sender_localpart,
+    )
 
 
 def test_a_broken_registration_is_20_and_stays(folder: Folder) -> None:

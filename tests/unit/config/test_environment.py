@@ -91,6 +91,16 @@ def test_a_key_that_is_called_file_is_no_file(tmp_path: Path) -> None:
     assert config.bridge.limits.file == 2 * 1024**2
 
 
+def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
+    """Compose files write `NAME: ${OTHER:-}` and the like."""
+    empty = {
+        P + "HOMESERVER__DOMAIN": "",
+        P + "APPSERVICE__PORT": "",
+        P + "APPSERVICE__AS_TOKEN_FILE": "",
+    }
+    assert load(tmp_path, SMALLEST, empty) == load(tmp_path, SMALLEST)
+
+
 def test_nothing_is_written_back(tmp_path: Path) -> None:
     load(tmp_path, SMALLEST, {P + "HOMESERVER__DOMAIN": "matrix.test"})
     assert (tmp_path / "config.yaml").read_text() == SMALLEST

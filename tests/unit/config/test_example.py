@@ -9,9 +9,8 @@ import pytest
 
 from bridge.config import example_config, json_schema, load_config
 from bridge.config.document import read_document
-from bridge.config.keys import advice, known_paths, section_at
+from bridge.config.keys import known_paths, section_at
 from bridge.config.problems import render_path
-from bridge.config.webchat import Login
 from tests.unit.config.configs import load
 
 ROOT = Path(__file__).parents[3]
@@ -89,15 +88,3 @@ def test_the_schema_knows_every_section() -> None:
     single, many = schema["properties"]["webchat"]["anyOf"]
     assert many["items"] == single
     assert "from" in schema["$defs"]["WebChat"]["properties"]
-
-
-def test_sections_are_found_by_path() -> None:
-    assert section_at(("webchat", 0, "login")) is Login
-    assert section_at(("webchat", "login")) is Login
-    assert section_at(("webchat", "accounts")) is None
-    assert section_at(("nothing",)) is None
-    assert section_at(("default_queue",)) is None
-
-
-def test_advice_without_anything_near() -> None:
-    assert advice(("texts", "x", "fr")) == "unknown key"

@@ -26,12 +26,6 @@ def test_the_smallest_configuration(tmp_path: Path) -> None:
     assert config.queue(2) is None
 
 
-def test_a_configuration_cannot_be_changed(tmp_path: Path) -> None:
-    config = load(tmp_path, SMALLEST)
-    with pytest.raises(ValueError, match="frozen"):
-        config.default_queue = 2
-
-
 def test_secrets_do_not_show(tmp_path: Path) -> None:
     text = SMALLEST + (
         "appservice: {as_token: hunter2a, hs_token: hunter2b}\n"

@@ -14,7 +14,7 @@ from bridge.matrix.plaintext import html_to_text
         ("<p>one <b>two</b></p>\n<p>three<br>four</p>\n", "one two\n\nthree\nfour"),
         ("a<br><br>b", "a\n\nb"),
         ("<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>d", "- a\n  - b\n- c\nd"),
-        ("<ul><ul><li>odd</li></ul></ul>", "- odd"),
+        ("<ul><ul><li>odd</li></ul></ul>", "  - odd"),
         ('<ol start="9"><li>x</li><li>y<br>z</li></ol>', "9. x\n10. y\n    z"),
         ('<ol start="ten"><li>x</li></ol>', "1. x"),
         ("<ol><li><p>a</p><p>b</p></li></ol>", "1. a\n\n   b"),
@@ -57,8 +57,11 @@ def test_absurd_html_is_left_to_the_caller(html: str) -> None:
     st.lists(
         st.one_of(
             st.sampled_from(
-                ["<ul>", "<li>", "</ul>", "<ol start=-1>", "<table>", "<tr>", "<td>", "<a href=x>"]
-                + ["</a>", "<pre>", "<blockquote>", "<br>", "&#0;", "<![CDATA[", "<svg>", "<", ">"]
+                [
+                    *("<ul>", "<li>", "</ul>", "<ol start=-1>", "<table>", "<tr>", "<td>"),
+                    *("<a href=x>", "</a>", "<pre>", "<blockquote>", "<br>", "&#0;"),
+                    *("<![CDATA[", "<svg>", "<", ">"),
+                ]
             ),
             st.text(st.characters(codec=None), max_size=10),
         ),

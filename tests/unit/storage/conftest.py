@@ -36,7 +36,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'bridge.db'}"
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.new_database()
+    return server.new_schema()
 
 
 @pytest.fixture
@@ -59,5 +59,5 @@ def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
         target = f"sqlite:///{tmp_path / 'bridge.db'}"
     else:
         server: PostgresServer = request.getfixturevalue("postgres_server")
-        target = server.new_database()
+        target = server.new_schema()
     return lambda: open_store(target, FixedClock())

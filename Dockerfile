@@ -1,0 +1,33 @@
+# The bridge as a container: python:slim, one virtual environment, no compiler, no root.
+#
+# Mount a volume at /data. The first start writes /data/config.yaml, the second (once that is
+# edited) /data/registration.yaml, every further one serves; see bridge/cli/container.py.
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY bridge ./bridge
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && python -m venv /opt/bridge \
+    && /opt/bridge/bin/pip install --no-cache-dir /wheels/*.whl \
+    && /opt/bridge/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="matrix-webchat-bridge" \
+      org.opencontainers.image.description="Carries Matrix rooms to an EliteCRM WebChat call centre" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 1337 bridge \
+    && useradd --uid 1337 --gid 1337 --no-create-home --home-dir /data bridge \
+    && install --directory --owner=1337 --group=1337 /data
+COPY --from=build /opt/bridge /opt/bridge
+ENV PATH=/opt/bridge/bin:$PATH \
+    PYTHONUNBUFFERED=1
+WORKDIR /data
+VOLUME /data
+USER 1337:1337
+EXPOSE 29340 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:29340/_matrix/mau/live', timeout=4)"]
+ENTRYPOINT ["matrix-webchat"]
+CMD ["container"]

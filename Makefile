@@ -1,0 +1,69 @@
+# Everything a contributor or a build machine runs. Needs make, git and a Python >= 3.11 with venv;
+# each target makes .venv by itself, once per change of pyproject.toml.
+
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null; then command -v $$candidate; break; fi; done)
+ENGINE ?= $(shell for candidate in docker podman buildah; do command -v $$candidate && break; done)
+IMAGE ?= matrix-webchat-bridge
+
+VENV := .venv
+# Always "python -m": the scripts in .venv/bin hold the path at which they were installed.
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input
+
+.PHONY: help demo test check chaos bench image clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo     play a whole conversation on a real Synapse and a simulated call centre'
+	@echo 'make test     everything that CI runs'
+	@echo 'make check    the fast part of it'
+	@echo 'make chaos    kill the bridge again and again under load, and count'
+	@echo 'make bench    figures'
+	@echo 'make image    the container image'
+	@echo 'make clean    remove all that the above made'
+
+demo: $(VENV)/.demo
+	$(PY) -m bridge demo $(if $(CHECK),--check)
+
+test: $(VENV)/.test
+	$(PY) -m tests.stages test
+
+check: $(VENV)/.test
+	$(PY) -m tests.stages check
+
+chaos: $(VENV)/.test
+	$(PY) -m pytest tests/chaos
+
+bench: $(VENV)/.test
+	for bench in tests/bench/bench_*.py; do \
+		echo "== $$bench"; $(PY) -m tests.bench.$$(basename $$bench .py) || exit 1; done
+
+image:
+	$(if $(ENGINE),,$(error no docker, podman or buildah found))
+	$(ENGINE) build -t $(IMAGE) .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .demo .coverage .hypothesis .mypy_cache .pytest_cache \
+		.ruff_cache .import_linter_cache
+	find bridge tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last: an interrupted installation is begun again. The test extra holds all that
+# the demo needs, so a .venv made for tests serves both.
+$(VENV)/.test: pyproject.toml
+	$(call install,test)
+	touch $(VENV)/.test $(VENV)/.demo
+
+$(VENV)/.demo: pyproject.toml
+	$(call install,demo)
+	touch $@
+
+define install
+	$(if $(PYTHON),,$(error no Python >= 3.11 with venv found; set PYTHON=/path/to/python3))
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "== making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo '== installing the bridge with the extra "$(1)" into $(VENV) (about a minute)'
+	$(PIP) install --quiet --upgrade 'pip>=25' 'setuptools>=77'
+	$(PIP) install --editable '.[$(1)]'
+endef

@@ -1,0 +1,113 @@
+"""A bare WebChat customer over real sockets, written from the guide, for tests of the simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import quote
+
+import aiohttp
+from websockets.asyncio.client import ClientConnection, connect
+
+from bridge.simulator.server import Simulator, SimulatorOptions
+
+Json = dict[str, object]
+
+
+class Site:
+    """A running simulator and the means to reach it."""
+
+    def __init__(self, simulator: Simulator, http: aiohttp.ClientSession) -> None:
+        self.simulator = simulator
+        self.http = http
+        self.origin = simulator.base_url.removesuffix("/webchat")
+        self._stack = AsyncExitStack()
+
+    async def login(self, name: str = "ada") -> str:
+        """Log in by the guide's type 1; the token."""
+        body = {"type": 1, "loginName": name, "password": "", "epid": ""}
+        async with self.http.post(f"{self.simulator.base_url}/tpi", json=body) as response:
+            return str((await response.json())["token"])
+
+    async def phone(self, name: str = "ada", token: str = "") -> Phone:
+        """Log in if there is no token, and open the socket; closed with the site."""
+        token = token or await self.login(name)
+        url = self.simulator.base_url.replace("http", "ws", 1) + f"/cws?token={quote(token, '')}"
+        socket = await self._stack.enter_async_context(connect(url, compression=None))
+        return Phone(socket, token)
+
+    async def chat(self, name: str = "ada") -> tuple[Phone, int]:
+        """A customer in an open session, whatever the script; and the session's id."""
+        phone = await self.phone(name)
+        await phone.send(101, queueId=1, **{"from": "APP"})
+        await phone.reply(101)
+        if self.simulator.state()["waiting"]:
+            await self.simulator.do({"op": "accept", "login": name})
+        started = await phone.push(202)
+        return phone, int(str(started["sessionId"]))
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+class Phone:
+    """One socket."""
+
+    def __init__(self, socket: ClientConnection, token: str) -> None:
+        self.socket = socket
+        self.token = token
+        self._ids = itertools.count(1)
+
+    async def send(self, frame_type: int, **fields: object) -> int:
+        """Send a frame; its messageId."""
+        number = next(self._ids)
+        frame = {"messageId": number, "type": frame_type, "token": self.token, "time": 1, **fields}
+        await self.socket.send(json.dumps(frame))
+        return number
+
+    async def text(self, session_id: int, text: str, **fields: object) -> int:
+        msg = {"type": 1, "content": {"content": text, "extra": ""}}
+        return await self.send(110, sessionId=session_id, msg=msg, **fields)
+
+    async def receive(self) -> Json:
+        """The next frame, within five seconds."""
+        async with asyncio.timeout(5):
+            frame = json.loads(await self.socket.recv())
+        assert isinstance(frame, dict)
+        return frame
+
+    async def reply(self, frame_type: int) -> Json:
+        """The next frame, which must be a reply of that type."""
+        frame = await self.receive()
+        assert frame["type"] == frame_type, frame
+        assert "result" in frame
+        return frame
+
+    async def push(self, frame_type: int) -> Json:
+        """The next push of that type; other pushes before it are passed over."""
+        while (frame := await self.receive())["type"] != frame_type:
+            assert "result" not in frame, frame
+        return frame
+
+    async def closed(self) -> int | None:
+        """Wait for the other side to close; the code."""
+        async with asyncio.timeout(5):
+            await self.socket.wait_closed()
+        return self.socket.close_code
+
+
+@asynccontextmanager
+async def site(**options: object) -> AsyncIterator[Site]:
+    """A simulator on a free port, with these options, stopped at the end."""
+    simulator = Simulator(SimulatorOptions().changed(options))
+    await simulator.start()
+    try:
+        async with aiohttp.ClientSession() as http:
+            here = Site(simulator, http)
+            yield here
+            await here.close()
+    finally:
+        await simulator.stop()

@@ -1,0 +1,62 @@
+"""Which files a command works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bridge.cli.files import Files, config_option, no_update_option, registration_option
+from bridge.config import ConfigInvalid
+from tests.unit.config.configs import edited
+
+
+@click.command()
+@config_option
+@registration_option
+@no_update_option
+@click.pass_obj
+def show(paths: Files) -> None:
+    click.echo(f"{paths.config} {paths.registration} {paths.update}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], "config.yaml registration.yaml True"),
+        (["-c", "a.yaml"], "a.yaml registration.yaml True"),
+        (["--config", "a.yaml", "--registration", "b.yaml"], "a.yaml b.yaml True"),
+        (["-n"], "config.yaml registration.yaml False"),
+        (["-r", "b.yaml", "--no-update", "-c", "a.yaml"], "a.yaml b.yaml False"),
+    ],
+)
+def test_flags(arguments: list[str], shown: str) -> None:
+    assert CliRunner().invoke(show, arguments).output == shown + "\n"
+
+
+def test_a_flag_not_given_keeps_what_an_outer_command_said() -> None:
+    result = CliRunner().invoke(show, ["-r", "b.yaml"], obj=Files(Path("x.yaml"), update=False))
+    assert result.output == "x.yaml b.yaml False\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            edited("bridge:\n", "texts: {nope: {}}\nbridge:\n"),
+            "line 9: texts.nope: no sentence has",
+        ),
+        (
+            edited("bridge:\n", 'bridge:\n  username_template: "web{agent}"\n'),
+            "line 10: bridge.username_template: would give an agent the name",
+        ),
+    ],
+)
+def test_outer_rings_check_their_values_too(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigInvalid) as caught:
+        Files(config=path).load()
+    assert said in str(caught.value)

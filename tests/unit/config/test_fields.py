@@ -1,0 +1,117 @@
+"""Checked kinds of values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from bridge.config.fields import (
+    CommandPrefix,
+    DatabaseUrl,
+    Domain,
+    GhostTemplate,
+    HttpUrl,
+    Localpart,
+    MxcUri,
+    placeholders,
+    template,
+)
+
+KINDS: dict[str, TypeAdapter[object]] = {
+    "domain": TypeAdapter(Domain),
+    "url": TypeAdapter(HttpUrl),
+    "database": TypeAdapter(DatabaseUrl),
+    "localpart": TypeAdapter(Localpart),
+    "ghost": TypeAdapter(GhostTemplate),
+    "prefix": TypeAdapter(CommandPrefix),
+    "mxc": TypeAdapter(MxcUri),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("domain", "example.org"),
+        ("domain", "example.org:8448"),
+        ("domain", "[::1]:8448"),
+        ("domain", "10.0.0.1"),
+        ("url", "https://host/path"),
+        ("url", "http://[::1]:8008"),
+        ("database", "sqlite:///bridge.db"),
+        ("database", "sqlite:////data/bridge.db"),
+        ("database", "postgres://u:p@host/name"),
+        ("database", "postgresql://host/name"),
+        ("database", "postgresql:///name?host=/run/postgresql"),
+        ("localpart", "a.b_c-d=e/f+1"),
+        ("ghost", "webchat_{agent}"),
+        ("ghost", "{agent}_webchat"),
+        ("prefix", "!wc"),
+        ("mxc", ""),
+        ("mxc", "mxc://example.org/abc"),
+    ],
+)
+def test_good(kind: str, value: str) -> None:
+    KINDS[kind].validate_python(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("domain", ""),
+        ("domain", "https://example.org"),
+        ("domain", "@a:example.org"),
+        ("domain", "example.org/"),
+        ("url", "ftp://host"),
+        ("url", "http://"),
+        ("url", "http://host?x=1"),
+        ("url", "http://host#x"),
+        ("url", "http://user@host"),
+        ("url", "http://host:port"),
+        ("url", "http://[::1"),
+        ("database", "sqlite://bridge.db"),
+        ("database", "sqlite:///"),
+        ("database", "postgres://"),
+        ("database", "mysql://host/name"),
+        ("localpart", ""),
+        ("localpart", "Upper"),
+        ("localpart", "@a"),
+        ("ghost", "webchat"),
+        ("ghost", "{agent}"),
+        ("ghost", "Webchat_{agent}"),
+        ("prefix", ""),
+        ("prefix", "a b"),
+        ("mxc", "https://example.org/a"),
+    ],
+)
+def test_bad(kind: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        KINDS[kind].validate_python(value)
+
+
+@given(st.text())
+def test_hostile_texts_are_refused_with_a_sentence(text: str) -> None:
+    for adapter in KINDS.values():
+        try:
+            adapter.validate_python(text)
+        except ValidationError as error:
+            (details,) = error.errors()
+            assert details["type"] == "value_error"
+
+
+def test_placeholders() -> None:
+    assert placeholders("a{b}c{d}{b}{{e}}") == ["b", "d", "b"]
+    for text in ("{", "}", "{}", "{a.b}", "{a!r}", "{a:3}"):
+        with pytest.raises(ValueError, match=r"braces|placeholders"):
+            placeholders(text)
+
+
+def test_a_template_uses_what_it_may_and_one_of_what_it_must() -> None:
+    check = template(known={"a", "b", "c"}, needed={"a", "b"})
+    assert check("{a}{c}") == "{a}{c}"
+    assert check("{b}") == "{b}"
+    with pytest.raises(ValueError, match=r"must contain \{a\} or \{b\}"):
+        check("{c}")
+    with pytest.raises(ValueError, match=r"does not know \{x\}; it may use \{a\}, \{b\}, \{c\}"):
+        check("{a}{x}")

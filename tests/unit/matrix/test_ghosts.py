@@ -1,0 +1,200 @@
+"""What is written to the homeserver, how often, and what happens when it does not want it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from PIL import Image
+
+from bridge.ids import RoomId, UserId
+from bridge.matrix.ghosts import Ghosts
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.spool import spool
+from bridge.matrix.transport import Transport, new_session
+from bridge.matrix.users import OurUsers
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.rooms.store import GhostRow
+
+USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
+GHOST = UserId("@webchat_a1:a")
+ROOM = RoomId("!r")
+
+
+class Rig:
+    """A homeserver that says yes, keeps count, and can be told to say something else."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.refuse: dict[str, tuple[int, str]] = {}
+        self.rows: dict[str, GhostRow] = {}
+        self.made: Ghosts | None = None
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        verb = request.path.rpartition("/")[2]
+        await request.read()
+        self.calls.append(verb)
+        if verb in self.refuse:
+            status, code = self.refuse[verb]
+            return web.json_response({"errcode": code}, status=status)
+        return web.json_response({"content_uri": "mxc://a/icon"})
+
+    async def ghost(self, user_id: str) -> GhostRow | None:
+        return self.rows.get(user_id)
+
+    async def save_ghost(self, ghost: GhostRow) -> None:
+        self.rows[ghost.user_id] = ghost
+
+    @property
+    def ghosts(self) -> Ghosts:
+        assert self.made is not None
+        return self.made
+
+    def count(self, verb: str) -> int:
+        return self.calls.count(verb)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Rig]:
+    rig = Rig()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", rig.answer)
+    async with TestServer(app) as server, new_session(verify_tls=True) as session:
+        transport = Transport(session, str(server.make_url("/")), "t", USERS)
+        rig.made = Ghosts(Homeserver(transport), transport, rig)
+        yield rig
+
+
+def blob(*chunks: bytes, fails: Exception | None = None) -> Blob:
+    async def stream() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+        if fails is not None:
+            raise fails
+
+    return Blob(stream(), None, "", "")
+
+
+def picture() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.asyncio
+async def test_user_is_made_once_and_named_on_change() -> None:
+    async with running() as rig:
+        for name in ("Ann", "Ann", "", "Anna"):
+            await rig.ghosts.ensure(GHOST, name, otherwise="a1")
+        assert rig.calls == ["register", "WEBCHAT", "displayname", "displayname"]
+        assert rig.rows[GHOST] == GhostRow(GHOST, displayname="Anna", device=True)
+
+
+@pytest.mark.asyncio
+async def test_nameless_user_gets_the_other_name_until_one_is_known() -> None:
+    async with running() as rig:
+        await rig.ghosts.ensure(GHOST, "", otherwise="a1")
+        assert rig.rows[GHOST].displayname == "a1"
+        await rig.ghosts.ensure(GHOST, "Ann", otherwise="a1")
+        await rig.ghosts.ensure(GHOST, "", otherwise="a1")
+        assert rig.rows[GHOST].displayname == "Ann"
+
+
+@pytest.mark.asyncio
+async def test_two_rooms_that_meet_an_agent_at_once_make_it_once() -> None:
+    async with running() as rig:
+        await asyncio.gather(*(rig.ghosts.ensure(GHOST, "Ann") for _ in range(5)))
+        assert rig.calls == ["register", "WEBCHAT", "displayname"]
+
+
+@pytest.mark.asyncio
+async def test_making_that_was_cut_short_is_done_again() -> None:
+    async with running() as rig:
+        rig.refuse["WEBCHAT"] = (502, "M_UNKNOWN")
+        with pytest.raises(Unavailable):
+            await rig.ghosts.ensure(GHOST, "Ann")
+        assert rig.rows == {}
+        rig.refuse.clear()
+        await rig.ghosts.ensure(GHOST, "Ann")
+        assert rig.rows[GHOST].device
+
+
+@pytest.mark.asyncio
+async def test_refused_name_keeps_nobody_out_and_is_not_tried_for_ever() -> None:
+    async with running() as rig:
+        rig.refuse["displayname"] = (403, "M_FORBIDDEN")
+        await rig.ghosts.ensure(GHOST, "Ann")
+        await rig.ghosts.ensure(GHOST, "Ann")
+        assert rig.count("displayname") == 1
+
+
+@pytest.mark.asyncio
+async def test_picture_is_uploaded_once_per_source() -> None:
+    async with running() as rig:
+        for source in ("s1", "s1", "s2"):
+            await rig.ghosts.ensure(GHOST, "Ann", blob(picture()), source)
+            assert await rig.ghosts.wears(GHOST, source)
+        assert (rig.count("upload"), rig.count("avatar_url")) == (2, 1)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("icon", "known"),
+    [
+        (blob(b"no picture"), True),
+        (blob(b"x", fails=TooBig("huge")), True),
+        (blob(b"x", fails=Unavailable("gone")), False),
+    ],
+)
+async def test_bad_picture_keeps_nobody_out(icon: Blob, known: bool) -> None:
+    async with running() as rig:
+        await rig.ghosts.ensure(GHOST, "Ann", icon, "s")
+        assert await rig.ghosts.wears(GHOST, "s") is known
+        assert rig.count("avatar_url") == 0
+        assert rig.rows[GHOST].displayname == "Ann"
+
+
+@pytest.mark.asyncio
+async def test_given_picture_is_set_on_change() -> None:
+    async with running() as rig:
+        for mxc in ("mxc://a/1", "mxc://a/1", "mxc://a/2"):
+            await rig.ghosts.wear(GHOST, mxc)
+        assert rig.count("avatar_url") == 2
+
+
+@pytest.mark.asyncio
+async def test_membership_is_remembered_until_it_is_doubted() -> None:
+    async with running() as rig:
+        await rig.ghosts.join(ROOM, USERS.bot, GHOST)
+        await rig.ghosts.join(ROOM, USERS.bot, GHOST)
+        assert rig.calls == ["invite", "join"]
+        rig.ghosts.forget(ROOM, GHOST)
+        rig.refuse["invite"] = (403, "M_FORBIDDEN")  # it is in the room already
+        await rig.ghosts.join(ROOM, USERS.bot, GHOST)
+        await rig.ghosts.leave(ROOM, GHOST)
+        rig.refuse["join"] = (403, "M_FORBIDDEN")
+        with pytest.raises(Refused, match="M_FORBIDDEN"):
+            await rig.ghosts.join(ROOM, USERS.bot, GHOST)
+        assert rig.calls[2:] == ["invite", "join", "leave", "invite", "join"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [0, 1, 1_000_000, 3_000_001])
+async def test_spooled_file_keeps_its_bytes_and_can_be_read_again(size: int) -> None:
+    data = bytes(index % 251 for index in range(size))
+    parts = [data[at : at + 70_000] for at in range(0, size, 70_000)]
+    async with spool(blob(*parts), "file") as file:
+        assert file.size == size
+        for _ in range(2):
+            assert b"".join([chunk async for chunk in file.chunks()]) == data
+
+
+@pytest.mark.asyncio
+async def test_spooled_picture_is_measured() -> None:
+    async with spool(blob(picture()[:10], picture()[10:]), "image") as file:
+        assert (file.mime, file.dimensions, file.name) == ("image/png", (4, 3), "image.png")

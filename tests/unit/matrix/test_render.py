@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.ids import EventId
+from bridge.matrix.render import (
+    MAX_BODY,
+    MediaFacts,
+    clean,
+    location_content,
+    media_content,
+    notice_content,
+    text_contents,
+)
+from bridge.rooms.ports import NoticeText
+from bridge.webchat.frames import AgentLocation
+
+OWN = {"m.mentions": {}, "org.matrix_webchat.origin": {"txn": "t"}}
+
+
+def test_notice_does_not_ping() -> None:
+    assert notice_content(NoticeText("hi"), "t") == {"msgtype": "m.notice", "body": "hi"} | OWN
+
+
+def test_what_is_worth_a_ping_is_text() -> None:
+    assert notice_content(NoticeText("hi", ping=True), "t")["msgtype"] == "m.text"
+
+
+def test_reply() -> None:
+    content = notice_content(NoticeText("hi", reply_to=EventId("$x")), "t")
+    assert content["m.relates_to"] == {"m.in_reply_to": {"event_id": "$x"}}
+
+
+def test_edit_in_place() -> None:
+    content = notice_content(NoticeText("2", edits=EventId("$x"), reply_to=EventId("$y")), "t")
+    new = {"msgtype": "m.notice", "body": "2", "m.mentions": {}}
+    relation = {"rel_type": "m.replace", "event_id": "$x"}
+    assert content == OWN | {
+        "msgtype": "m.notice",
+        "body": "* 2",
+        "m.new_content": new,
+        "m.relates_to": relation,
+    }
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "\x00"])
+def test_body_is_never_empty(text: str) -> None:
+    assert notice_content(NoticeText(text), "t")["body"] == "…"
+    assert text_contents(text, "t")[0]["body"] == "…"
+
+
+@pytest.mark.parametrize(
+    ("fragment", "body", "formatted"),
+    [
+        ("hello", "hello", ""),
+        ("two\nlines", "two\nlines", ""),
+        ("1 < 2 and a<b then", "1 < 2 and a<b then", ""),
+        ("a &lt; b &amp; c", "a < b & c", ""),
+        ("one<br>two", "one\ntwo", ""),
+        ("<div>one</div><div>two</div>", "one\ntwo", ""),
+        ("<b>bold</b>", "bold", "<b>bold</b>"),
+        ("typed\n<b>lines</b>", "typed\nlines", "typed<br><b>lines</b>"),
+        ('<font color="red">red</font>', "red", ""),
+        (
+            '<a href="https://x.y" target="_blank" onclick="z()">site</a>',
+            "site (https://x.y)",
+            '<a href="https://x.y">site</a>',
+        ),
+        ('<a href="javascript:x()">click</a>', "click", "<a>click</a>"),
+        ('<a href="/local">here</a>', "here", "<a>here</a>"),
+        ("safe<script>alert(1)</script>", "safe", ""),
+        ('<b onmouseover="x()">b</b><iframe src="//evil"></iframe>', "b", "<b>b</b>"),
+        ('hi<img class="qqemoji qqemoji13" src="/spacer.gif">', "hi😁", ""),
+        ('<img class="qqemoji qqemoji9999" alt="[x]">', "[x]", ""),
+        ('<img class="qqemoji qqemojiX" src="s.gif">', "🖼", ""),
+        ('<img src="https://x.y/a.png" alt="shoe">', "shoe https://x.y/a.png", ""),
+        ('<img src="/a.png">', "🖼", ""),
+        ("/::) [微笑]", "🙂 🙂", ""),
+        ("<ul><li>a</li></ul>", "- a", "<ul><li>a</li></ul>"),
+        ("<script>only()</script>", "…", ""),
+    ],
+)
+def test_agents_fragment(fragment: str, body: str, formatted: str) -> None:
+    assert clean(fragment) == (body, formatted)
+
+
+def test_formatted_body_only_where_it_says_more() -> None:
+    assert text_contents("<b>x</b>", "t") == [
+        OWN
+        | {
+            "msgtype": "m.text",
+            "body": "x",
+            "format": "org.matrix.custom.html",
+            "formatted_body": "<b>x</b>",
+        }
+    ]
+    assert text_contents("x<br>y", "t") == [OWN | {"msgtype": "m.text", "body": "x\ny"}]
+
+
+@pytest.mark.parametrize("text", ["word " * 20_000, "x" * 100_000, "字\n" * 30_000, "😀" * 30_000])
+def test_long_text_loses_nothing(text: str) -> None:
+    contents = text_contents(text, "t")
+    bodies = [str(content["body"]) for content in contents]
+    assert len(bodies) > 1
+    assert all(0 < len(body.encode()) <= MAX_BODY for body in bodies)
+    assert "".join("".join(bodies).split()) == "".join(text.split())
+
+
+def test_absurd_fragment_is_shown_as_it_was_written() -> None:
+    fragment = "<b>" * 3_000 + "x &amp; y"
+    assert clean(fragment) == (fragment.replace("&amp;", "&"), "")
+
+
+@given(st.text(st.characters(codec=None), max_size=300))
+def test_any_text_becomes_a_sendable_message(text: str) -> None:
+    for content in text_contents(text, "t"):
+        assert str(content["body"]).strip()
+        assert str(content).encode()
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *("<b>", "</b>", "<a href='javascript:x'>", "<img src=x onerror=y>", "<script>"),
+                *("</script>", "<svg>", "<style>", "<math>", "<p>", "<div>", "<![CDATA[", "-->"),
+                *("<!--", "&lt;script&gt;", "text", "<table>", "<td>", "<iframe src=//x>"),
+                *("<form>", "<input>", "<title>", "<template>", "<noscript>"),
+            ]
+        ),
+        max_size=30,
+    )
+)
+def test_formatted_body_is_harmless(parts: list[str]) -> None:
+    _, formatted = clean("".join(parts))
+    for evil in ("<script", "<img", "<iframe", "javascript:", "<svg", "<style", "<form", "<input"):
+        assert evil not in formatted
+
+
+@pytest.mark.parametrize(
+    ("kind", "mime", "size", "msgtype"),
+    [
+        ("image", "image/png", (3, 2), "m.image"),
+        ("file", "image/png", (3, 2), "m.image"),
+        ("image", "image/svg+xml", None, "m.file"),
+        ("image", "text/html", None, "m.file"),
+        ("voice", "audio/amr", None, "m.audio"),
+        ("voice", "application/octet-stream", None, "m.audio"),
+        ("file", "audio/mpeg", None, "m.audio"),
+        ("video", "video/mp4", None, "m.video"),
+        ("video", "application/octet-stream", None, "m.file"),
+    ],
+)
+def test_file_is_shown_as_what_it_is(
+    kind: str, mime: str, size: tuple[int, int] | None, msgtype: str
+) -> None:
+    width, height = size or (None, None)
+    facts = MediaFacts(kind, "a", "mxc://s/i", mime, 9, width=width, height=height, seconds=2.5)
+    content = media_content(facts, "t")
+    info: dict[str, object] = {"mimetype": mime, "size": 9}
+    if size:
+        info |= {"w": 3, "h": 2}
+    if msgtype in {"m.audio", "m.video"}:
+        info |= {"duration": 2500}
+    assert content == OWN | {
+        "msgtype": msgtype,
+        "body": "a",
+        "filename": "a",
+        "url": "mxc://s/i",
+        "info": info,
+    }
+
+
+def test_location() -> None:
+    content = location_content(AgentLocation(39.9087, 116.3975, poi=" 天安门 "), "t")
+    assert content["body"] == "📍 天安门 (39.908700, 116.397500)"
+    assert location_content(AgentLocation(-1, 2), "t")["body"] == "📍 (-1.000000, 2.000000)"

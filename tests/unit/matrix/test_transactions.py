@@ -1,0 +1,251 @@
+"""The endpoint over a loopback socket: status codes, tokens, limits, echoes, hostile bodies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import Application, Request
+
+from bridge.ids import EventId, QueueId, RoomId
+from bridge.matrix.transactions import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.users import OurUsers
+from bridge.rooms.ports import Unavailable
+
+OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
+PATH = "/_matrix/app/v1/transactions/1"
+HEADERS = {"Authorization": "Bearer s3cret"}
+
+
+class Intake:
+    def __init__(self) -> None:
+        self.down = False
+        self.taken: list[tuple[RoomId, EventId, RawEvent]] = []
+        self.calls = 0
+
+    async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
+        self.calls += 1
+        if self.down:
+            raise IntakeUnavailable
+        self.taken += events
+
+
+class Rig:
+    def __init__(self, client: TestClient[Request, Application], intake: Intake) -> None:
+        self.client = client
+        self.intake = intake
+
+    async def put(self, body: object, path: str = PATH) -> ClientResponse:
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return await self.client.put(path, data=data, headers=HEADERS)
+
+
+async def vouch(user: str) -> bool:
+    if user == "@trouble:a":
+        raise Unavailable("homeserver away")
+    return OURS.is_host(user)
+
+
+@asynccontextmanager
+async def running(max_body: int = 100_000) -> AsyncIterator[Rig]:
+    intake = Intake()
+    endpoint = Endpoint(
+        hs_token="s3cret",
+        is_ours=OURS.is_ours,
+        accept=intake.accept,
+        vouch=vouch,
+        max_body=max_body,
+    )
+    app = Application(client_max_size=10)  # not the limit that counts
+    app.add_routes(endpoint.routes())
+    async with TestClient(TestServer(app)) as client:
+        yield Rig(client, intake)
+
+
+def event(number: int = 1, **more: object) -> RawEvent:
+    base: RawEvent = {
+        "event_id": f"${number}",
+        "room_id": "!r",
+        "type": "m.room.message",
+        "sender": "@ann:a",
+        "content": {"msgtype": "m.text", "body": "x"},
+    }
+    return base | more
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("path", [PATH, "/transactions/1", "/_matrix/app/v1/transactions/%2F%00"])
+async def test_events_are_stored_then_acknowledged(path: str) -> None:
+    async with running() as rig:
+        response = await rig.put({"events": [event(1), event(2)], "extra": [1]}, path)
+        assert (response.status, await response.json()) == (200, {})
+        assert rig.intake.taken == [
+            (RoomId("!r"), EventId("$1"), event(1)),
+            (RoomId("!r"), EventId("$2"), event(2)),
+        ]
+
+
+@pytest.mark.asyncio
+async def test_store_down_is_503_and_the_next_try_is_taken() -> None:
+    async with running() as rig:
+        rig.intake.down = True
+        response = await rig.put({"events": [event()]})
+        assert response.status == 503
+        rig.intake.down = False
+        assert (await rig.put({"events": [event()]})).status == 200
+        # The same transaction id with other events is not a duplicate: Synapse counts anew.
+        assert (await rig.put({"events": [event(2)]})).status == 200
+        assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1", "$2"]
+
+
+@pytest.mark.asyncio
+async def test_token() -> None:
+    async with running() as rig:
+        ping = "/_matrix/app/v1/ping"
+        for headers, query, status in (
+            ({"Authorization": "Bearer s3cret"}, "", 200),
+            ({"Authorization": "bearer s3cret"}, "", 200),
+            ({}, "?access_token=s3cret", 200),
+            ({}, "", 401),
+            ({"Authorization": "Basic s3cret"}, "", 401),
+            ({"Authorization": "Bearer"}, "?access_token=s3cret", 401),
+            ({"Authorization": "Bearer wrong"}, "?access_token=s3cret", 403),
+            ({"Authorization": "Bearer s3cret2"}, "", 403),
+            ({}, "?access_token=wr%C3%B6ng", 403),
+        ):
+            response = await rig.client.post(ping + query, data=b"{}", headers=headers)
+            assert response.status == status, (headers, query)
+            if status != 200:
+                assert (await response.json())["errcode"] in {"M_UNAUTHORIZED", "M_FORBIDDEN"}
+        response = await rig.client.put(PATH, data=b'{"events":[]}')
+        assert response.status == 401
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "body",
+    (
+        *(b"", b"[]", b"null", b"5", b"{", b'{"events": {}}', b'{"events": 1}', b"\xff\xfe"),
+        b'{"events":' + b"[" * 100_000,
+        b'{"x":NaN,"events":5}',
+    ),
+)
+async def test_body_that_is_no_transaction_is_400(body: bytes) -> None:
+    async with running(max_body=1_000_000) as rig:
+        response = await rig.put(body)
+        assert response.status == 400
+        assert (await response.json()) == {
+            "errcode": "M_BAD_JSON",
+            "error": 'The body must be a JSON object with "events".',
+        }
+        assert rig.intake.calls == 0
+
+
+@pytest.mark.asyncio
+async def test_body_limit() -> None:
+    async with running(max_body=2_000) as rig:
+        assert (await rig.put({"events": [event(content="x" * 1_000)]})).status == 200
+        response = await rig.put({"events": [event(content="x" * 2_000)]})
+        assert (response.status, (await response.json())["errcode"]) == (413, "M_TOO_LARGE")
+
+        async def stream() -> AsyncIterator[bytes]:
+            for _ in range(5):
+                yield b"x" * 1_000
+
+        response = await rig.client.put(PATH, data=stream(), headers=HEADERS)
+        assert response.status == 413
+        assert len(rig.intake.taken) == 1
+
+
+@pytest.mark.asyncio
+async def test_echoes_are_dropped_before_anything_else() -> None:
+    ghost, bot = "@webchat_a1:a", "@webchatbot:a"
+    member = {"type": "m.room.member", "content": {"membership": "leave"}}
+    async with running() as rig:
+        await rig.put(
+            {
+                "events": [
+                    event(1, sender=ghost),
+                    event(2, sender=bot, state_key=bot, **member),
+                    event(3, sender=bot, state_key=ghost, **member),
+                    event(4, sender=bot, state_key="", type="m.room.topic"),
+                ]
+            }
+        )
+        assert rig.intake.calls == 0
+        kept = [
+            event(5, sender=bot, state_key="@ann:a", **member),
+            event(6, sender="@ann:a", state_key=ghost, **member),
+            event(7, sender="@webchat_a1:elsewhere"),
+        ]
+        await rig.put({"events": kept})
+        assert [raw for _, _, raw in rig.intake.taken] == kept
+
+
+@pytest.mark.asyncio
+async def test_event_without_identity_does_not_hold_back_the_others() -> None:
+    broken: list[object] = [
+        5,
+        None,
+        [],
+        {},
+        event(event_id=7),
+        event(room_id=None),
+        event(sender=1),
+    ]
+    async with running() as rig:
+        response = await rig.put({"events": [*broken, event(9)]})
+        assert response.status == 200
+        assert [event_id for _, event_id, _ in rig.intake.taken] == ["$9"]
+
+
+@pytest.mark.asyncio
+async def test_content_that_cannot_be_taken_is_dropped_but_not_its_event() -> None:
+    deep = b'{"a":' * 300 + b"1" + b"}" * 300
+    surrogate = b'{"body":"\\ud800"}'
+    huge = b'{"n":1e999}'
+    half = b'{"n":[NaN],"s":"\\udc00"}'
+    async with running() as rig:
+        for number, content in enumerate((deep, surrogate, huge, half)):
+            identity = f'{{"event_id":"${number}","room_id":"!r","type":"m.room.message",'
+            body = (
+                b'{"events":[' + identity.encode() + b'"sender":"@ann:a","content":%b}]}' % content
+            )
+            assert (await rig.put(body)).status == 200
+        for _, _, raw in rig.intake.taken:
+            assert (raw["type"], raw["sender"], raw["content"]) == ("m.room.message", "@ann:a", {})
+        assert len(rig.intake.taken) == 4
+
+
+@pytest.mark.asyncio
+async def test_many_brackets_in_a_text_are_no_nesting() -> None:
+    text = "{[" * 50 + "]}" * 50 + "()" * 200 + "{}" * 300
+    async with running() as rig:
+        await rig.put({"events": [event(content={"body": text, "list": [{}] * 200})]})
+        assert rig.intake.taken[0][2]["content"] == {"body": text, "list": [{}] * 200}
+
+
+@pytest.mark.asyncio
+async def test_queries() -> None:
+    async with running() as rig:
+        for method, path, status in (
+            ("GET", "/_matrix/app/v1/users/@webchatbot:a", 200),
+            ("GET", "/users/%40webchat_queue_1%3Aa", 200),
+            ("GET", "/_matrix/app/v1/users/@webchat_queue_2:a", 404),
+            ("GET", "/_matrix/app/v1/users/@webchat_a1:a", 404),
+            ("GET", "/_matrix/app/v1/users/@trouble:a", 503),
+            ("GET", "/_matrix/app/v1/rooms/%23x:a", 404),
+            ("GET", "/rooms/%23x:a", 404),
+            ("GET", "/_matrix/app/v1/thirdparty/protocol/webchat", 404),
+            ("GET", "/_matrix/app/v1/thirdparty/user?userid=@x:a", 404),
+            ("POST", "/_matrix/app/v1/ping", 200),
+        ):
+            response = await rig.client.request(method, path, headers=HEADERS)
+            assert response.status == status, path
+            if status == 404:
+                assert (await response.json())["errcode"] == "M_NOT_FOUND"
+            assert (await rig.client.request(method, path)).status == 401

@@ -1,0 +1,217 @@
+"""Whose fault a failure is, against a homeserver that answers whatever the test wants.
+
+Also pins the parts of mautrix that we rely on: how it names the acting user and device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.transport import Transport, new_session
+from bridge.matrix.users import OurUsers
+from bridge.rooms.ports import Refused, TooBig, Unavailable
+
+USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
+GHOST = UserId("@webchat_a1:a")
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def homeserver(answer: Answer) -> AsyncIterator[Transport]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server, new_session(verify_tls=True) as session:
+        yield Transport(session, str(server.make_url("/")), "as-token", USERS)
+
+
+def always(status: int, body: str, headers: dict[str, str] | None = None) -> Answer:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text=body, headers=headers)
+
+    return answer
+
+
+@pytest.mark.asyncio
+async def test_request_names_the_token_the_user_and_the_device() -> None:
+    seen: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        return web.json_response({"event_id": "$e", "body": await request.text()})
+
+    async with homeserver(answer) as transport:
+        made = Homeserver(transport)
+        sent = await made.send(GHOST, RoomId("!r/?:a"), "m.room.message", {"body": "x"}, "t/1")
+        assert sent == EventId("$e")
+        await made.whoami()
+    send, whoami = seen
+    assert send.raw_path.partition("?")[0] == (
+        "/_matrix/client/v3/rooms/%21r%2F%3F%3Aa/send/m.room.message/t%2F1"
+    )
+    assert send.headers["Authorization"] == "Bearer as-token"
+    assert (send.query["user_id"], send.query["device_id"]) == (GHOST, "WEBCHAT")
+    assert whoami.query["user_id"] == USERS.bot
+    assert "device_id" not in whoami.query
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "code"),
+    [
+        (403, '{"errcode":"M_FORBIDDEN","error":"no"}', {}, "M_FORBIDDEN"),
+        (401, '{"errcode":"M_UNKNOWN_TOKEN"}', {}, "M_UNKNOWN_TOKEN"),
+        (404, '{"errcode":"M_UNRECOGNIZED","error":"?"}', {}, "M_UNRECOGNIZED"),
+        (413, "<html>nginx</html>", {}, "M_TOO_LARGE"),
+    ],
+)
+async def test_the_homeservers_no_is_a_refusal(
+    status: int, body: str, headers: dict[str, str], code: str
+) -> None:
+    async with homeserver(always(status, body, headers)) as transport:
+        with pytest.raises(Refused, match=code) as caught:
+            await transport.request("PUT", "_matrix/x", {})
+        assert caught.value.code == code
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "retry_after"),
+    [
+        (429, '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}', {}, 1.5),
+        (429, '{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}', {"Retry-After": "7"}, 7),
+        (429, "slow down", {"Retry-After": "soon"}, None),
+        (429, '{"retry_after_ms":-5}', {}, None),
+        (429, '{"retry_after_ms":"x"}', {}, None),
+        (500, '{"errcode":"M_UNKNOWN","error":"oops"}', {}, None),
+        (502, "<html>bad gateway</html>", {}, None),
+        (503, "[]", {"Retry-After": "3"}, 3),
+        (404, "<html>no such site</html>", {}, None),
+        (403, '"just a text"', {}, None),
+        (403, '{"errcode":5}', {}, None),
+        (400, "[" * 60_000, {}, None),
+        (400, "x" * 200_000, {}, None),
+        (200, "<html>log in</html>", {}, None),
+        (200, "[]", {}, None),
+        (200, "", {}, None),
+    ],
+)
+async def test_what_may_pass_is_unavailable(
+    status: int, body: str, headers: dict[str, str], retry_after: float | None
+) -> None:
+    async with homeserver(always(status, body, headers)) as transport:
+        with pytest.raises(Unavailable) as caught:
+            await transport.request("PUT", "_matrix/x", {})
+        assert caught.value.retry_after == retry_after
+
+
+@pytest.mark.asyncio
+async def test_silence_and_broken_lines_are_unavailable() -> None:
+    release = asyncio.Event()
+
+    async def silent(_: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.json_response({})
+
+    async def broken(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with homeserver(silent) as transport:
+        with pytest.raises(Unavailable, match="TimeoutError"):
+            await transport.request("GET", "_matrix/x", timeout=0.05)
+        release.set()
+    async with homeserver(broken) as transport:
+        with pytest.raises(Unavailable):
+            await transport.request("POST", "_matrix/x", {})
+    # The server is gone altogether.
+    with pytest.raises(Unavailable):
+        async with new_session(verify_tls=True) as session:
+            await Transport(session, "http://127.0.0.1:9", "t", USERS).request("GET", "x")
+
+
+@pytest.mark.asyncio
+async def test_bytes_are_never_lost_between_size_and_stream() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        data = await request.read()
+        assert request.headers["Content-Length"] == str(len(data))
+        assert "Transfer-Encoding" not in request.headers
+        assert request.query["filename"] == "价.bin"
+        return web.json_response({"content_uri": "mxc://a/b", "got": len(data)})
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        yield b"y" * 5
+
+    async with homeserver(answer) as transport:
+        assert await transport.upload(chunks(), 15, "image/png", "价.bin", GHOST) == "mxc://a/b"
+    async with homeserver(always(200, "{}")) as transport:
+        with pytest.raises(Unavailable):
+            await transport.upload(chunks(), 15, "image/png", "x", GHOST)
+
+
+@pytest.mark.asyncio
+async def test_download_is_capped_and_falls_back_to_the_old_path() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/_matrix/client/v1/media/download/s:1/old"):
+            return web.json_response({"errcode": "M_UNRECOGNIZED"}, status=404)
+        assert request.query["user_id"] == USERS.bot
+        assert re.fullmatch(r"/_matrix/(client/v1|media/v3)/.*download/s:1/\w+", request.path)
+        response = web.StreamResponse(headers={"Content-Type": "image/png; x=y"})
+        if request.path.endswith("known"):
+            response.content_length = 100
+        await response.prepare(request)
+        await response.write(b"x" * 100)
+        await response.write_eof()
+        return response
+
+    async def fetch(transport: Transport, mxc: str, limit: int) -> bytes:
+        async with transport.download(mxc, limit) as found:
+            assert found.mime == "image/png"
+            return b"".join([chunk async for chunk in found.chunks])
+
+    async with homeserver(answer) as transport:
+        for name in ("known", "unknown", "old"):
+            assert await fetch(transport, f"mxc://s:1/{name}", 100) == b"x" * 100
+            with pytest.raises(TooBig):
+                await fetch(transport, f"mxc://s:1/{name}", 99)
+
+
+@pytest.mark.asyncio
+async def test_download_that_breaks_off_is_unavailable() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = 100
+        await response.prepare(request)
+        await response.write(b"x" * 10)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with homeserver(answer) as transport:
+        async with transport.download("mxc://s/i", 1_000) as found:
+            with pytest.raises(Unavailable, match="broke off"):
+                [chunk async for chunk in found.chunks]
+
+
+@pytest.mark.asyncio
+async def test_refusals_that_mean_it_is_so_already_are_success() -> None:
+    in_use = '{"errcode":"M_USER_IN_USE"}'
+    async with homeserver(always(400, in_use)) as transport:
+        await Homeserver(transport).register(GHOST)
+    for code in ("M_FORBIDDEN", "M_NOT_FOUND"):
+        async with homeserver(always(403, f'{{"errcode":"{code}"}}')) as transport:
+            await Homeserver(transport).leave(GHOST, RoomId("!r"))
+    exclusive = '{"errcode":"M_EXCLUSIVE"}'
+    async with homeserver(always(400, exclusive)) as transport:
+        with pytest.raises(Refused, match="M_EXCLUSIVE"):
+            await Homeserver(transport).register(GHOST)

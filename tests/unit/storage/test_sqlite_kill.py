@@ -1,0 +1,81 @@
+"""SQLite and kill -9: whatever was acknowledged is there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.ids import RoomId
+from bridge.storage.open import open_store
+from tests.unit.storage.conftest import FixedClock
+
+_WRITER = """
+import asyncio, sys
+from bridge.ids import RoomId
+from bridge.rooms.store import Lane, NewInput, NewOutbox, Step, StoredRoom
+from bridge.storage.open import open_store
+from tests.unit.storage.conftest import FixedClock
+
+async def work(store, caller):
+    room = RoomId(f"!{caller}")
+    for number in range(10**6):
+        key = f"{sys.argv[2]}/{caller}/{number}"
+        (row,) = await store.accept([NewInput(room, b"{}", key)], 1)
+        print("a", key, flush=True)
+        step = Step(StoredRoom(room, key.encode(), True, "p"), [row.seq],
+                    [NewOutbox(Lane.WEBCHAT, key.encode(), cause=key)], 2)
+        await store.commit_step(step)
+        print("s", key, flush=True)
+
+async def main():
+    async with open_store(sys.argv[1], FixedClock()) as store:
+        await asyncio.gather(*(work(store, caller) for caller in range(8)))
+
+asyncio.run(main())
+"""
+
+
+async def _kill_a_writer(url: str, run: int, after: int) -> list[str]:
+    """Kill a writer once it has acknowledged so much; return all that it had acknowledged."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _WRITER, url, str(run), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    lines = [await process.stdout.readline() for _ in range(after)]
+    process.kill()
+    lines += (await process.stdout.read()).splitlines(keepends=True)
+    await process.wait()
+    # A line that the kill cut short acknowledges nothing.
+    return [line.decode().strip() for line in lines if line.endswith(b"\n")]
+
+
+@pytest.mark.asyncio
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'bridge.db'}"
+    chance = random.Random(2)  # noqa: S311 - a test's dice
+    accepted: set[str] = set()
+    stepped: set[str] = set()
+    for run in range(8):
+        lines = await _kill_a_writer(url, run, chance.randint(20, 400))
+        accepted |= {line[2:] for line in lines if line[0] == "a"}
+        stepped |= {line[2:] for line in lines if line[0] == "s"}
+    assert len(stepped) > 50
+
+    async with open_store(url, FixedClock()) as store:
+        rooms = [RoomId(f"!{caller}") for caller in range(8)]
+        waiting = {row.key for room in rooms for row in await store.open_inputs(room)}
+        outbox = [row for room in rooms for row in await store.open_outbox(room)]
+        effects = {row.cause for row in outbox}
+        assert len(effects) == len(outbox)
+        assert accepted <= waiting | effects
+        assert stepped <= effects
+        assert not waiting & effects
+        for room in rooms:
+            found = await store.room(room)
+            last = (await store.open_outbox(room))[-1]
+            assert found is not None
+            assert found.record == last.effect
