@@ -51,23 +51,41 @@ def next_call(turn: Turn) -> None:
     if state.retry_at is not None and turn.now < state.retry_at:
         return
     turn.set(retry_at=None)
-    match state.phase:
+    if not (_for_the_phase(turn) or _rating(turn) or _closing(turn)):
+        # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
+        turn.set(failures=0, trouble_since=None, told_trouble=False)
+
+
+def _for_the_phase(turn: Turn) -> bool:
+    phase = turn.state.phase
+    match phase:
         case Idle() | Ended():
-            called = False
-        case Requesting() as phase:
-            called = _while_requesting(turn, phase)
-        case Queued() as phase:
-            called = _while_queued(turn, phase)
-        case Chatting() as phase:
-            called = _while_chatting(turn, phase)
+            return False
+        case Requesting():
+            return _while_requesting(turn, phase)
+        case Queued():
+            return _while_queued(turn, phase)
+        case Chatting():
+            return _while_chatting(turn, phase)
         case _:
-            assert_never(state.phase)
-    if not called and state.rating is not None:
-        rating = state.rating
-        _call(turn, RateSession(rating.session_id, rating.value, rating.comment))
-        called = True
-    if not called and isinstance(state.phase, Chatting) and state.phase.close:
-        _call(turn, CloseSession(state.phase.session_id))
+            assert_never(phase)
+
+
+def _rating(turn: Turn) -> bool:
+    rating = turn.state.rating
+    if rating is None:
+        return False
+    _call(turn, RateSession(rating.session_id, rating.value, rating.comment))
+    return True
+
+
+def _closing(turn: Turn) -> bool:
+    """After everything else that the customer wanted of this chat."""
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting) or not phase.close:
+        return False
+    _call(turn, CloseSession(phase.session_id))
+    return True
 
 
 def _while_requesting(turn: Turn, phase: Requesting) -> bool:
@@ -84,14 +102,18 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
         return True
     if phase.resync:
         former = phase.request_id or phase.former_id
-        turn.enter(msgspec.structs.replace(phase, resync=False, request_id=None, former_id=former))
+        turn.enter(
+            msgspec.structs.replace(
+                phase, resync=False, request_id=None, former_id=former, accepted=False
+            )
+        )
         _call(turn, RequestChat(phase.queue_id, turn.policy.source))
         return True
     if phase.cancel:
         return False
     head = turn.state.held[0] if turn.state.held else None
     # Once the request is said to be accepted, 111 only earns -10: wait for the session.
-    request_id = None if phase.accepted else phase.request_id
+    request_id = None if phase.accepted or phase.pre_refused else phase.request_id
     if request_id is not None and head is not None and isinstance(head.content, CustomerText):
         _carry(turn, SendPreMessage(request_id, head.content.text), head)
         return True
@@ -99,7 +121,7 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
 
 
 def _while_chatting(turn: Turn, phase: Chatting) -> bool:
-    if not turn.state.held:
+    if phase.unwanted or not turn.state.held:
         return False
     head = turn.state.held[0]
     content = _wire_content(head)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import msgspec
 
 from bridge.conversation.inputs import Rate, Said, Start
@@ -24,7 +26,7 @@ from bridge.conversation.transitions import (
     start_chat,
 )
 from bridge.conversation.turn import Turn
-from bridge.webchat.frames import RequestChat
+from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.splitting import split_text
 
 
@@ -38,7 +40,7 @@ def said(turn: Turn, event: Said) -> None:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
     first = not turn.state.held
-    turn.set(held=turn.state.held + pieces)
+    turn.set(held=turn.state.held + pieces, typed=turn.state.typed + len(pieces))
     if not isinstance(turn.state.phase, Idle | Ended):
         return
     if turn.policy.start_on_message:
@@ -54,51 +56,87 @@ def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
     parts: list[CustomerContent] = []
     if isinstance(content, CustomerMedia):
         parts.append(msgspec.structs.replace(content, caption=""))
-    if text.strip():
-        parts += [CustomerText(part) for part in split_text(text, turn.policy.max_text_bytes)]
+    parts += [CustomerText(part) for part in split_text(text, turn.policy.max_text_bytes)]
     return tuple(
-        Held(event.event_id, part, turn.now, last=index == len(parts) - 1)
+        Held(
+            event.event_id,
+            part,
+            turn.now,
+            last=index == len(parts) - 1,
+            order=turn.state.typed + index,
+        )
         for index, part in enumerate(parts)
     )
 
 
 def start(turn: Turn, wish: Start) -> None:
-    """Ask for a chat without writing."""
-    match turn.state.phase:
+    """Ask for a chat without writing; in a queue that is being left, stay."""
+    phase = turn.state.phase
+    match phase:
         case Idle() | Ended():
             request_chat(turn, wish.queue_id)
-        case Requesting() | Queued():
+        case Requesting():
+            turn.enter(msgspec.structs.replace(phase, cancel=False))
+            turn.say("start.already_queued")
+        case Queued() if _leaving(turn):
+            turn.say("start.leaving")
+        case Queued():
+            turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
             turn.say("start.already_queued")
         case Chatting():
             turn.say("start.already_chatting")
+        case _:
+            assert_never(phase)
+
+
+def _leaving(turn: Turn) -> bool:
+    """True once 102 is on its way."""
+    outstanding = turn.state.outstanding
+    return outstanding is not None and isinstance(outstanding.what, CancelRequest)
 
 
 def cancel(turn: Turn) -> None:
     """Leave the queue (rows 22, 23). What waited to be said is not said, and the customer knows."""
-    match turn.state.phase:
-        case Requesting() as phase:
-            turn.report_held("undelivered.cancelled")
+    phase = turn.state.phase
+    match phase:
+        case Requesting():
+            _drop_all(turn)
             _cancel_request(turn, phase)
-        case Queued() as phase:
-            turn.report_held("undelivered.cancelled")
-            turn.enter(
-                msgspec.structs.replace(
-                    phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait
-                )
-            )
+        case Queued():
+            _drop_all(turn)
+            cancel_by = turn.now + turn.policy.cancel_wait
+            turn.enter(msgspec.structs.replace(phase, cancel=True, cancel_by=cancel_by))
         case Chatting():
-            turn.say("cancel.chatting")
+            if not phase.unwanted:
+                turn.say("cancel.chatting")
         case Idle() | Ended():
-            if turn.state.held:
-                turn.report_held("undelivered.cancelled")
+            if all_pieces(turn.state):
+                _drop_all(turn)
             else:
                 turn.say("cancel.nothing")
+        case _:
+            assert_never(phase)
+
+
+def _drop_all(turn: Turn) -> None:
+    """Give up what waits. What is under way may still arrive, and is told about if it comes back.
+
+    Pre-messages that WebChat has are reported once it is certain that no agent reads them.
+    """
+    turn.report_held("undelivered.cancelled")
+    outstanding = turn.state.outstanding
+    if outstanding is not None and outstanding.held is not None:
+        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
 
 
 def _cancel_request(turn: Turn, phase: Requesting) -> None:
     """Before WebChat has answered the 101, cancelling has to wait for that answer."""
     outstanding = turn.state.outstanding
-    asked = outstanding is not None and isinstance(outstanding.what, RequestChat)
+    asked = (
+        outstanding is not None
+        and isinstance(outstanding.what, RequestChat)
+        and not outstanding.moot
+    )
     turn.enter(msgspec.structs.replace(phase, cancel=True))
     if phase.session_id is not None:
         start_chat(turn, phase.session_id, phase.agents)
@@ -108,13 +146,16 @@ def _cancel_request(turn: Turn, phase: Requesting) -> None:
 
 def close(turn: Turn) -> None:
     """End the chat (row 29b), or leave the queue."""
-    match turn.state.phase:
-        case Chatting() as phase:
+    phase = turn.state.phase
+    match phase:
+        case Chatting():
             turn.enter(msgspec.structs.replace(phase, close=True))
         case Requesting() | Queued():
             cancel(turn)
         case Idle() | Ended():
             turn.say("close.nothing")
+        case _:
+            assert_never(phase)
 
 
 def rate(turn: Turn, wish: Rate) -> None:

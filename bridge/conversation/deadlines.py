@@ -25,13 +25,11 @@ from bridge.conversation.turn import Turn
 def deadline(state: Conversation, policy: Policy) -> int | None:
     """When the next Tick is due, ms since the epoch; None if nothing waits."""
     times: list[int | None] = [state.retry_at, _hold_ends(state, policy), _idle_ends(state, policy)]
-    match state.phase:
-        case Requesting() as phase:
-            times.append(phase.adopt_at)
-        case Queued() as phase:
-            times += [phase.cancel_by, _silence_ends(state, phase, policy)]
-        case _:
-            pass
+    phase = state.phase
+    if isinstance(phase, Requesting):
+        times.append(phase.adopt_at)
+    elif isinstance(phase, Queued):
+        times += [phase.cancel_by, _silence_ends(state, phase, policy)]
     due = [time for time in times if time is not None]
     return min(due) if due else None
 
@@ -41,22 +39,31 @@ def tick(turn: Turn) -> None:
     if _passed(turn, _hold_ends(turn.state, turn.policy)):
         give_up(turn)
     if _passed(turn, _idle_ends(turn.state, turn.policy)):
-        turn.report_held("undelivered.expired")
-    match turn.state.phase:
-        case Requesting() as phase if _passed(turn, phase.adopt_at):
-            if phase.session_id is not None:
-                start_chat(turn, phase.session_id, phase.agents)
-            elif phase.cancel:
-                queue_cancelled(turn)
-            else:
-                queue_ended(turn, "result.-2")
-        case Queued() as phase:
-            if _passed(turn, phase.cancel_by):
-                queue_cancelled(turn)
-            elif _passed(turn, _silence_ends(turn.state, phase, turn.policy)):
-                turn.enter(msgspec.structs.replace(phase, resync=True, heard_at=turn.now))
-        case _:
-            pass
+        _expire(turn)
+    phase = turn.state.phase
+    if isinstance(phase, Requesting) and _passed(turn, phase.adopt_at):
+        _stop_awaiting(turn, phase)
+    elif isinstance(phase, Queued):
+        if _passed(turn, phase.cancel_by):
+            queue_cancelled(turn)
+        elif _passed(turn, _silence_ends(turn.state, phase, turn.policy)):
+            turn.enter(msgspec.structs.replace(phase, resync=True, heard_at=turn.now))
+
+
+def _expire(turn: Turn) -> None:
+    """Outside a chat nothing waits longer than `Policy.hold_idle` for the customer's next word."""
+    oldest = turn.now - turn.policy.hold_idle
+    turn.report(tuple(one for one in turn.state.held if one.at <= oldest), "undelivered.expired")
+
+
+def _stop_awaiting(turn: Turn, phase: Requesting) -> None:
+    """No 202 has come (rows 12 and 14)."""
+    if phase.session_id is not None:
+        start_chat(turn, phase.session_id, phase.agents)
+    elif phase.cancel:
+        queue_cancelled(turn)
+    else:
+        queue_ended(turn, "trouble.other_chat")
 
 
 def _passed(turn: Turn, moment: int | None) -> bool:
@@ -64,13 +71,16 @@ def _passed(turn: Turn, moment: int | None) -> bool:
 
 
 def _hold_ends(state: Conversation, policy: Policy) -> int | None:
-    return None if state.trouble_since is None else state.trouble_since + policy.hold
+    """Not while a call is under way: whatever it carries has to come back first."""
+    if state.trouble_since is None or state.outstanding is not None:
+        return None
+    return state.trouble_since + policy.hold
 
 
 def _idle_ends(state: Conversation, policy: Policy) -> int | None:
     if not state.held or not isinstance(state.phase, Idle | Ended):
         return None
-    return state.held[0].at + policy.hold_idle
+    return min(piece.at for piece in state.held) + policy.hold_idle
 
 
 def _silence_ends(state: Conversation, phase: Queued, policy: Policy) -> int | None:

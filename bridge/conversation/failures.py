@@ -18,13 +18,24 @@ from bridge.conversation.model import (
     Requesting,
     Upload,
 )
-from bridge.conversation.transitions import end_chat, leave_queue, queue_ended
+from bridge.conversation.transitions import end_chat, leave_queue, queue_cancelled, queue_ended
 from bridge.conversation.turn import Turn
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import RequestChat
 
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
 _ABOUT_CONTENT = frozenset({FailureReason.TOO_BIG, FailureReason.MEDIA_GONE, FailureReason.REFUSED})
+_TOLD_APART = frozenset(
+    {
+        ResultCode.INVALID_MESSAGE_TYPE,
+        ResultCode.UPLOAD_FILE_FAILED,
+        ResultCode.INVALID_FILE_EXTENSION,
+        ResultCode.INVALID_FILE_SIZE,
+        ResultCode.UPLOAD_IMAGE_FAILED,
+        ResultCode.UPLOAD_VOICE_FAILED,
+    }
+)
+"""Refusals of content that the customer can do something about."""
 
 
 def call_failed(turn: Turn, failure: CallFailed) -> None:
@@ -35,30 +46,43 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
     turn.set(outstanding=None)
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
-    _return_content(turn, outstanding, certain=failure.certain)
+    _want_again(turn, outstanding, certain=failure.certain)
     if failure.reason in _HOPELESS:
         _hopeless(turn, failure.reason)
         return
+    phase = turn.state.phase
+    if failure.certain and isinstance(phase, Requesting) and phase.cancel:
+        queue_cancelled(turn)  # WebChat never heard of the request: there is nothing to take back
+        return
+    cut = failure.reason == FailureReason.NO_ANSWER and turn.state.failures == 0
     _count_failure(turn)
-    if failure.reason == FailureReason.NO_ANSWER and turn.state.failures == 1:
+    if cut:
         turn.set(retry_at=turn.now)  # a cut link: the new one is tried at once (row 33)
-    elif not turn.state.told_trouble and failure.reason != FailureReason.NO_ANSWER:
-        turn.set(told_trouble=True)
-        turn.say("trouble.unreachable")
+    else:
+        _tell(turn, "trouble.unreachable")
 
 
-def try_again(turn: Turn, code: int) -> bool:
+def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
     """A refusal that may pass (-100, or -15 twice): False once it was tried often enough."""
-    state = turn.state
-    outstanding = state.outstanding
-    tried_enough = outstanding is None or state.failures + 1 >= turn.policy.max_tries
-    if tried_enough and code != ResultCode.INVALID_TOKEN:
+    void_token = code == ResultCode.INVALID_TOKEN
+    if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
         return False
     turn.set(outstanding=None)
-    if outstanding is not None:
-        _return_content(turn, outstanding, certain=True)
+    _want_again(turn, outstanding, certain=True)
     _count_failure(turn)
+    if void_token:
+        _tell(turn, "trouble.unreachable")
     return True
+
+
+def refuse(turn: Turn, piece: Held, code: int) -> None:
+    """WebChat does not take this content: the customer is told why, as far as anybody knows."""
+    if code == ResultCode.EMPTY_MESSAGE:
+        turn.report((piece,), "undelivered.blank")
+    elif code in _TOLD_APART:
+        turn.report((piece,), f"result.{code}")
+    else:
+        turn.report((piece,), "undelivered.refused", {"code": code})
 
 
 def _count_failure(turn: Turn) -> None:
@@ -73,30 +97,39 @@ def _count_failure(turn: Turn) -> None:
     )
 
 
-def _return_content(turn: Turn, outstanding: Outstanding, *, certain: bool) -> None:
-    """What was asked is wanted again.
+def _tell(turn: Turn, key: str) -> None:
+    """Tell of trouble, once until it is over."""
+    if not turn.state.told_trouble:
+        turn.set(told_trouble=True)
+        turn.say(key)
 
-    Content goes back to the front; one that may have arrived remembers the id it went under.
+
+def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool) -> None:
+    """What was asked is wanted again, unless it was overtaken.
+
+    Content goes back to its place; one that may have arrived remembers the id it went under.
     """
     phase = turn.state.phase
-    if isinstance(outstanding.what, RequestChat) and isinstance(phase, Queued):
-        turn.enter(msgspec.structs.replace(phase, resync=True))
     held = outstanding.held
+    if isinstance(outstanding.what, RequestChat) and isinstance(phase, Queued):
+        turn.enter(msgspec.structs.replace(phase, resync=not outstanding.moot))
     if held is None:
         return
     if certain:
-        turn.put_back(held)
-        return
-    if held.repeats >= turn.policy.max_repeats:
+        turn.take_back(outstanding, held)
+    elif held.repeats >= turn.policy.max_repeats:
         turn.report((held,), "undelivered.uncertain")
-        return
-    turn.put_back(
-        msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
-    )
+    else:
+        again = msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
+        turn.take_back(outstanding, again)
 
 
 def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) -> bool:
-    """The content itself is at fault: tell the customer, and go on with what follows."""
+    """The content itself is at fault: tell the customer, and go on with what follows.
+
+    Returns:
+        False if the call carried no content.
+    """
     piece = outstanding.held
     if isinstance(outstanding.what, Upload):
         piece = _take_uploading(turn, outstanding.what, failure)
@@ -105,25 +138,29 @@ def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) ->
     if piece is None:
         return False
     if failure.reason == FailureReason.REFUSED:
-        turn.report((piece,), "undelivered.refused", {"code": failure.code or 0})
+        refuse(turn, piece, failure.code or 0)
     else:
         turn.report((piece,), f"undelivered.{failure.reason}")
     return True
 
 
 def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | None:
-    """Remove the file that could not be uploaded; None if it gets one more try (-13)."""
-    for index, piece in enumerate(turn.state.held):
-        if piece.content != upload.media or piece.url:
-            continue
-        rest = turn.state.held[:index], turn.state.held[index + 1 :]
-        if failure.code == ResultCode.UPLOAD_FILE_FAILED and piece.repeats == 0:
-            again = msgspec.structs.replace(piece, repeats=1)
-            turn.set(held=(*rest[0], again, *rest[1]))
-            return None
-        turn.set(held=rest[0] + rest[1])
-        return piece
-    return None
+    """The file that could not be uploaded.
+
+    Returns:
+        None if it gets one more try (-13), or was given up by the customer meanwhile.
+    """
+    piece = next(
+        (one for one in turn.state.held if one.content == upload.media and not one.url), None
+    )
+    if piece is None:
+        return None
+    rest = tuple(one for one in turn.state.held if one is not piece)
+    turn.set(held=rest)
+    if failure.code == ResultCode.UPLOAD_FILE_FAILED and piece.repeats == 0:
+        turn.put_back(msgspec.structs.replace(piece, repeats=1))
+        return None
+    return piece
 
 
 def _hopeless(turn: Turn, reason: FailureReason) -> None:
@@ -135,9 +172,7 @@ def _hopeless(turn: Turn, reason: FailureReason) -> None:
         return
     _count_failure(turn)
     turn.set(retry_at=turn.now + turn.policy.backoff_last)
-    if not turn.state.told_trouble:
-        turn.set(told_trouble=True)
-        turn.say(key)
+    _tell(turn, key)
 
 
 def give_up(turn: Turn) -> None:
@@ -148,11 +183,11 @@ def give_up(turn: Turn) -> None:
         leave_queue(turn)
         turn.card("queue.ended")
         turn.say("trouble.given_up")
-    turn.report(tuple(p for p in turn.state.held if p.asked is not None), "undelivered.uncertain")
-    turn.report(tuple(p for p in turn.state.held if p.asked is None), "undelivered.expired")
-    turn.set(held=())
+    doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
+    turn.report(doubtful, "undelivered.uncertain")
+    turn.report_held("undelivered.expired")
     if turn.state.rating is not None:
         turn.set(rating=None)
         turn.say("rating.failed")
     if isinstance(phase, Chatting) and phase.close:
-        end_chat(turn, "chat.ended_unheard")
+        end_chat(turn, phase, "chat.ended_unheard", closed=False)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 from ruamel.yaml import YAML
@@ -254,11 +254,13 @@ class SynapseServer:
         if self._postgres is None:
             return {"name": "sqlite3", "args": {"database": str(self.folder / "homeserver.db")}}
         parts = urlsplit(self._postgres)
+        # A socket's folder cannot stand where the host stands: libpq takes it as a parameter.
+        socket_folder = parse_qs(parts.query).get("host", [""])[0]
         args: dict[str, object] = {
             "user": parts.username,
             "password": parts.password,
             "dbname": parts.path.lstrip("/"),
-            "host": parts.hostname,
+            "host": parts.hostname or socket_folder,
             "port": parts.port or 5432,
             "cp_min": 2,
             "cp_max": 10,

@@ -43,6 +43,8 @@ class Line:
         self.close_code = 1000
         self._transport = request.transport
         self._queue: asyncio.Queue[tuple[Send, float] | None] = asyncio.Queue()
+        self._failed: list[Send] = []
+        """What was taken from the queue and could not be written: at most one."""
 
     def put(self, send: Send, due: float) -> None:
         """Write a frame, not before `due` (loop time) and not before those already put."""
@@ -68,18 +70,18 @@ class Line:
             if due > loop.time():
                 await asyncio.sleep(due - loop.time())
             if self.socket.closed or self.close_code == CUT:
-                self._queue.put_nowait(item)
+                self._failed.append(send)
                 return
             try:
                 await self.socket.send_str(msgspec.json.encode(send.frame).decode())
             except ConnectionError:
-                self._queue.put_nowait(item)
+                self._failed.append(send)
                 return
             written(send)
 
     def unwritten(self) -> list[Send]:
-        """What was put and never written."""
-        left: list[Send] = []
+        """What was put and never written, in order."""
+        left = self._failed
         while not self._queue.empty():
             item = self._queue.get_nowait()
             if item is not None:

@@ -1,7 +1,8 @@
 """CPU per message of the storage: accept, then commit_step with one effect, then settle.
 
-Run it as a program: `python -m tests.bench.bench_storage [messages]`. The CPU is this process's, all
-threads (PostgreSQL's own is shown apart); rates depend on the disk. PostgreSQL runs with fsync on.
+Run it as a program: `python -m tests.bench.bench_storage [messages]`. The CPU is that of this
+process, all threads (PostgreSQL's own is shown apart); rates depend on the disk. It runs on uvloop,
+as the bridge does, and PostgreSQL with fsync on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -112,10 +114,10 @@ def main() -> None:
     table = Table("database", "rooms at once", "CPU µs", "PostgreSQL's µs", "messages/s", "a group")
     with tempfile.TemporaryDirectory() as directory:
         url = f"sqlite:///{directory}/bridge.db"
-        asyncio.run(measure(url, messages, None, table, "SQLite"))
+        uvloop.run(measure(url, messages, None, table, "SQLite"))
     with running_postgres() as server:
         url = server.new_database()
-        asyncio.run(measure(url, messages, server.postmaster(), table, "PostgreSQL"))
+        uvloop.run(measure(url, messages, server.postmaster(), table, "PostgreSQL"))
     Console().print(table)
 
 

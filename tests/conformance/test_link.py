@@ -699,7 +699,10 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
                 await simulator.do({"op": "expire_token", "login": LOGIN})
                 assert (await rigged.call(ADA, 3, text("BODY-SECRET", session))).ok
                 seen.add(tokens.kept[ADA.room_id].value)
+                rigged.links.keep(ADA)
+                back = len(rigged.events.back)
                 await simulator.do({"op": "kick", "login": LOGIN, "code": 1006})
+                await rigged.events.until(lambda: len(rigged.events.back) > back)
                 assert (await rigged.call(ADA, 4, text("BODY-SECRET", session))).ok
                 fault = {"fault": "http", "path": "tpiu", "status": 500}
                 await simulator.do({"op": "set", "faults": [fault]})

@@ -115,6 +115,20 @@ async def test_what_an_agent_says_to_a_closed_socket(mode: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_was_not_written_when_the_socket_died_is_kept_too() -> None:
+    async with site(missed_pushes="kept") as here:
+        phone, _ = await here.chat()
+        await here.simulator.do({"op": "set", "options": {"reply_delay_ms": 50}})
+        for text in ("one", "two"):
+            assert (await here.simulator.do({"op": "say", "text": text}))["sent"] is True
+        phone.socket.transport.abort()
+        await here.simulator.wait_for(lambda state: _ada(state)["pending_pushes"] == 2)
+        phone = await here.phone(token=phone.token)
+        heard = [(await phone.push(210))["msg"] for _ in range(2)]
+        assert heard == [{"type": 1, "content": text} for text in ("one", "two")]
+
+
+@pytest.mark.asyncio
 async def test_pushes_come_again_until_they_are_receipted() -> None:
     async with site(receipts=True, resend_seconds=0.05, script="accept") as here:
         phone = await here.phone()

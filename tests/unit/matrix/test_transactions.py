@@ -128,11 +128,11 @@ async def test_token() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     "body",
-    (
+    [
         *(b"", b"[]", b"null", b"5", b"{", b'{"events": {}}', b'{"events": 1}', b"\xff\xfe"),
         b'{"events":' + b"[" * 100_000,
         b'{"x":NaN,"events":5}',
-    ),
+    ],
 )
 async def test_body_that_is_no_transaction_is_400(body: bytes) -> None:
     async with running(max_body=1_000_000) as rig:

@@ -197,10 +197,9 @@ async def test_download_that_breaks_off_is_unavailable() -> None:
         request.transport.close()
         return response
 
-    async with homeserver(answer) as transport:
-        async with transport.download("mxc://s/i", 1_000) as found:
-            with pytest.raises(Unavailable, match="broke off"):
-                [chunk async for chunk in found.chunks]
+    async with homeserver(answer) as transport, transport.download("mxc://s/i", 1_000) as found:
+        with pytest.raises(Unavailable, match="broke off"):
+            [chunk async for chunk in found.chunks]
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,53 @@
+"""The launcher of a real Synapse: on PostgreSQL, through restarts, and when it cannot start."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from bridge.demo.synapse import SynapseError, SynapseServer
+from tests.support.customer import Customer
+from tests.support.postgres import PostgresServer
+
+
+@pytest.mark.asyncio
+async def test_runs_on_postgresql_and_keeps_everything_through_stop_and_kill(
+    tmp_path: Path,
+) -> None:
+    postgres = PostgresServer()
+    postgres.start()
+    try:
+        server = SynapseServer(tmp_path / "synapse", postgres=postgres.url())
+        async with server, aiohttp.ClientSession() as session:
+            ann = await Customer.sign_up(session, server, "ann")
+            await server.restart()
+            assert (await ann.call("GET", "v3/account/whoami"))["user_id"] == "@ann:localhost"
+            await server.kill()
+            await server.start()
+            assert (await ann.call("GET", "v3/account/whoami"))["user_id"] == "@ann:localhost"
+            with pytest.raises(SynapseError, match="ann not registered"):
+                await server.register(session, "ann", "again")
+        assert not (tmp_path / "synapse" / "homeserver.db").exists()
+    finally:
+        postgres.remove()
+
+
+@pytest.mark.asyncio
+async def test_failure_to_start_names_the_log(tmp_path: Path) -> None:
+    server = SynapseServer(tmp_path / "synapse", extra={"database": {"name": "no such thing"}})
+    with pytest.raises(SynapseError, match=r"ended with 1: see .*homeserver\.log"):
+        await server.start()
+    assert "no such thing" in server.log_file.read_text()
+    await server.stop()
+
+
+@pytest.mark.asyncio
+async def test_missing_synapse_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SynapseError, match="pip install"):
+        await SynapseServer(tmp_path / "synapse").start()

@@ -1,0 +1,171 @@
+"""The Matrix side of the bridge without the rest of it: adapter, endpoint and a list as store."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import web
+from PIL import Image
+
+from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.matrix.adapter import MatrixAdapter
+from bridge.matrix.transactions import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.transport import new_session
+from bridge.rooms.ports import Blob, MatrixPort
+from bridge.rooms.store import GhostRow
+from tests.support.customer import PATIENCE, Customer
+from tests.support.synapse import Homeserver, running_homeserver
+
+T = TypeVar("T")
+
+
+class MemoryProfiles:
+    """What the store would keep, and how often it was written."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, GhostRow] = {}
+
+    async def ghost(self, user_id: str) -> GhostRow | None:
+        return self.rows.get(user_id)
+
+    async def save_ghost(self, ghost: GhostRow) -> None:
+        self.rows[ghost.user_id] = ghost
+
+
+class MemoryIntake:
+    """Takes transactions in, and can be out of order."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, RawEvent] = {}
+        self.down = False
+        self.refused = 0
+        self._news = asyncio.Condition()
+
+    async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
+        async with self._news:
+            self._news.notify_all()
+            if self.down:
+                self.refused += 1
+                raise IntakeUnavailable
+            for _, event_id, event in events:
+                self.events.setdefault(event_id, event)
+
+    async def until_refused(self) -> None:
+        async with asyncio.timeout(PATIENCE), self._news:
+            await self._news.wait_for(lambda: self.refused > 0)
+
+    async def event(self, event_id: str) -> RawEvent:
+        async with asyncio.timeout(PATIENCE), self._news:
+            await self._news.wait_for(lambda: event_id in self.events)
+            return self.events[event_id]
+
+    async def meaning(self, adapter: MatrixAdapter, room_id: str, kind: type[T]) -> T:
+        """The first event of the room that means this, arrived already or still to come."""
+
+        def find() -> T | None:
+            for event in self.events.values():
+                if event["room_id"] == room_id:
+                    meaning = adapter.interpret(event)
+                    if isinstance(meaning, kind):
+                        return meaning
+            return None
+
+        async with asyncio.timeout(PATIENCE), self._news:
+            await self._news.wait_for(lambda: find() is not None)
+            found = find()
+            assert found is not None
+            return found
+
+
+class Rig:
+    """Our side of it, up and running."""
+
+    def __init__(
+        self,
+        homeserver: Homeserver,
+        session: aiohttp.ClientSession,
+        people: aiohttp.ClientSession,
+    ) -> None:
+        self.homeserver = homeserver
+        self.users = homeserver.users
+        self.session = session
+        self.people = people
+        self.profiles = MemoryProfiles()
+        self.intake = MemoryIntake()
+        self.adapter = self.new_adapter()
+        self._count = 0
+
+    def new_adapter(self) -> MatrixAdapter:
+        """An adapter that remembers nothing but what is stored, as after a start of ours."""
+        return MatrixAdapter(
+            self.session,
+            address=self.homeserver.server.address,
+            as_token=self.homeserver.registration.as_token,
+            users=self.users,
+            profiles=self.profiles,
+        )
+
+    def application(self) -> web.Application:
+        endpoint = Endpoint(
+            hs_token=self.homeserver.registration.hs_token,
+            is_ours=self.users.is_ours,
+            accept=self.intake.accept,
+            vouch=self.adapter.vouch,
+            max_body=64 * 1024 * 1024,
+        )
+        app = web.Application()
+        app.add_routes(endpoint.routes())
+        return app
+
+    async def customer(self) -> Customer:
+        self._count += 1
+        return await Customer.sign_up(self.people, self.homeserver.server, f"customer{self._count}")
+
+    async def served_room(self, first: str = "hello") -> tuple[Customer, RoomId]:
+        """A customer in a direct room with the bot, which has come in."""
+        customer = await self.customer()
+        room_id = RoomId(await customer.create_dm(self.users.bot, first))
+        await self.adapter.enter(room_id, self.users.bot, UserId(customer.user_id))
+        return customer, room_id
+
+
+@asynccontextmanager
+async def running_rig(folder: Path) -> AsyncIterator[Rig]:
+    """Start Synapse and our Matrix side in front of it."""
+    async with (
+        running_homeserver(folder) as homeserver,
+        new_session(verify_tls=True) as session,
+        aiohttp.ClientSession() as people,
+    ):
+        made = Rig(homeserver, session, people)
+        # That the adapter is what the engine asks for is the type checker's to say.
+        port: MatrixPort = made.adapter
+        assert port.is_ours(made.users.bot)
+        runner = web.AppRunner(made.application(), handle_signals=False)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", homeserver.port).start()
+        try:
+            await made.adapter.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
+            yield made
+        finally:
+            await runner.cleanup()
+
+
+def blob(data: bytes, mime: str = "", name: str = "", size: int | None = None) -> Blob:
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 50_000):
+            yield data[at : at + 50_000]
+
+    return Blob(chunks=chunks(), size=size, mime=mime, name=name)
+
+
+def picture(width: int = 60, height: int = 40, colour: str = "red") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(out, "PNG")
+    return out.getvalue()

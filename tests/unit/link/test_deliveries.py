@@ -1,0 +1,140 @@
+"""Pushes on their way to the engine: order, bounds, and what happens while nothing can be stored."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+
+from bridge.ids import AgentId, SessionId
+from bridge.link.backoff import Backoff
+from bridge.link.deliveries import LONGEST_ID, MOST_WAITING, Deliveries
+from bridge.link.wire import Wire
+from bridge.webchat.frames import RatingPushed, Received
+from tests.unit.link.rig import Events, RealClock, account, eventually
+
+ROOM = account().room_id
+
+
+class FakeWire:
+    def __init__(self) -> None:
+        self.usable = True
+        self.receipts: list[str] = []
+
+    async def receipt(self, rs_id: str) -> None:
+        self.receipts.append(rs_id)
+
+
+def push(number: int, rs_id: str = "") -> Received:
+    return Received(RatingPushed(SessionId(number), AgentId("a")), rs_id)
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.events = Events()
+        self.wire = FakeWire()
+        self.interruptions = 0
+        backoff = Backoff(0.001, 0.002, random.Random(1))  # noqa: S311 - jitter
+        self.deliveries = Deliveries(ROOM, "epoch", self.events, RealClock(), backoff)
+
+    async def interrupt(self) -> None:
+        self.interruptions += 1
+
+    async def push(self, received: Received) -> None:
+        await self.deliveries.push(received, cast("Wire", self.wire))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self.deliveries.run(self.interrupt))
+            yield
+            task.cancel()
+
+    @property
+    def numbers(self) -> list[int]:
+        return [cast("RatingPushed", got.push).session_id for _, got in self.events.pushes]
+
+
+@pytest.mark.asyncio
+async def test_keys_and_receipts() -> None:
+    stage = Stage()
+    async with stage.running():
+        await stage.push(push(1))
+        await stage.push(push(2, "r-1"))
+        await stage.push(push(3))
+        await stage.push(push(4, "x" * 1000))
+        await stage.deliveries.settled()
+        await eventually(lambda: len(stage.wire.receipts) == 2)
+    assert [key for key, _ in stage.events.pushes] == [
+        f"wc:{ROOM}:epoch:1",
+        f"wc:{ROOM}:r-1",
+        f"wc:{ROOM}:epoch:2",
+        f"wc:{ROOM}:{'x' * LONGEST_ID}",
+    ]
+    assert stage.wire.receipts == ["r-1", "x" * 1000], "a receipt names the whole id"
+
+
+@pytest.mark.asyncio
+async def test_no_receipt_before_or_without_storing() -> None:
+    stage = Stage()
+    stage.events.gate.clear()
+    async with stage.running():
+        await stage.push(push(1, "r-1"))
+        await asyncio.sleep(0.02)
+        assert stage.wire.receipts == []
+        stage.wire.usable = False
+        stage.events.gate.set()
+        await stage.deliveries.settled()
+        await asyncio.sleep(0)
+    assert stage.wire.receipts == [], "its link is gone: the server will repeat the push"
+    assert stage.numbers == [1]
+
+
+@pytest.mark.asyncio
+async def test_what_is_refused_is_tried_again_in_its_place() -> None:
+    stage = Stage()
+    stage.events.refusals = 3
+    async with stage.running():
+        for number in range(10):
+            await stage.push(push(number))
+        stage.deliveries.restored()
+        await stage.deliveries.settled()
+    assert stage.numbers == list(range(10))
+    assert stage.interruptions == 3
+    assert stage.events.back == [ROOM]
+
+
+@pytest.mark.asyncio
+async def test_the_queue_is_bounded() -> None:
+    stage = Stage()
+    stage.events.gate.clear()
+    async with stage.running(), asyncio.timeout(5):
+        for number in range(MOST_WAITING):
+            await stage.push(push(number))
+        async with asyncio.TaskGroup() as tasks:
+            one_more = tasks.create_task(stage.push(push(MOST_WAITING)))
+            await asyncio.sleep(0.02)
+            assert not one_more.done()
+            stage.deliveries.restored()
+            stage.events.gate.set()
+        await stage.deliveries.settled()
+    assert stage.numbers == list(range(MOST_WAITING + 1))
+
+
+@pytest.mark.asyncio
+async def test_a_later_run_begins_with_what_was_in_hand() -> None:
+    stage = Stage()
+    stage.events.gate.clear()
+    async with stage.running():
+        await stage.push(push(1))
+        await stage.push(push(2))
+        await asyncio.sleep(0)
+    assert stage.numbers == []
+    stage.events.gate.set()
+    async with stage.running():
+        await stage.deliveries.settled()
+    assert stage.numbers == [1, 2]

@@ -1,0 +1,365 @@
+"""The life of links: when they come, when they go, and what a stop does to those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import CallId, QueueId, SessionId
+from bridge.link import LinkCounts, Links, LinkState, Token
+from bridge.link.accounts import room_key
+from bridge.link.failures import OpenFailure
+from bridge.link.keeper import LONG_MISSING
+from bridge.rooms.ports import CallFailure
+from bridge.rooms.store import StoreError
+from bridge.webchat.frames import RequestChat, SendMessage, Text
+from tests.unit.link.rig import (
+    FAST,
+    Events,
+    Facts,
+    RealClock,
+    Tokens,
+    WildServer,
+    account,
+    answer_everything,
+    blob,
+    eventually,
+    nothing,
+    rig,
+    settings_for,
+)
+
+ADA = account()
+ASK = RequestChat(QueueId(1))
+
+
+@pytest.mark.asyncio
+async def test_an_unwanted_link_closes_after_a_while_and_is_forgotten() -> None:
+    async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        assert rigged.links.states() == {ADA.room_id: LinkState.UP}
+        await eventually(lambda: rigged.links.states() == {})
+        assert rigged.counts.open_links == 0
+        assert rigged.events.back == [], "opened by a call, never lost"
+        assert (await rigged.call(ADA, 2, ASK)).ok
+        assert rigged.counts.logins == 1
+
+
+@pytest.mark.asyncio
+async def test_a_kept_link_stays_until_it_is_released() -> None:
+    async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
+        rigged.links.keep(ADA)
+        rigged.links.keep(ADA)
+        await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
+        await asyncio.sleep(3 * FAST.release)
+        assert rigged.counts.open_links == 1
+        rigged.links.release(ADA.room_id)
+        rigged.links.release(account("unknown").room_id)
+        await eventually(lambda: rigged.links.states() == {})
+        assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
+async def test_a_released_link_waits_for_the_call_under_way() -> None:
+    go = asyncio.Event()
+
+    async def slow(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            await go.wait()
+            frame = message.json()
+            await socket.send_json(
+                {"type": frame["type"], "messageId": frame["messageId"], "result": 1}
+            )
+
+    async with WildServer(socket=slow).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            rigged.links.keep(ADA)
+            call = tasks.create_task(rigged.call(ADA, 1, ASK))
+            await eventually(lambda: rigged.counts.open_links == 1)
+            rigged.links.release(ADA.room_id)
+            await asyncio.sleep(3 * FAST.release)
+            assert rigged.counts.open_links == 1
+            go.set()
+        assert call.result().ok
+
+
+@pytest.mark.asyncio
+async def test_a_stop_fails_those_who_wait() -> None:
+    hung = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await hung.wait()
+        return web.Response()
+
+    async with WildServer(login=hang).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(_reason(rigged.links, 1))
+            await eventually(lambda: len(server.logins) == 1)
+            await rigged.links.aclose()
+            assert await call == (FailureReason.UNREACHABLE, True)
+            assert await _reason(rigged.links, 2) == (FailureReason.UNREACHABLE, True)
+            rigged.links.keep(ADA)
+            assert rigged.links.states() == {}
+        hung.set()
+
+
+@pytest.mark.asyncio
+async def test_a_stop_tells_the_written_that_they_may_have_arrived() -> None:
+    async def silent(socket: web.WebSocketResponse) -> None:
+        async for _ in socket:
+            written.set()
+
+    written = asyncio.Event()
+    async with WildServer(socket=silent).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(_reason(rigged.links, 1))
+            await asyncio.wait_for(written.wait(), 5)
+            await rigged.links.aclose()
+        assert call.result() == (FailureReason.NO_ANSWER, False)
+
+
+@pytest.mark.asyncio
+async def test_a_stop_has_a_deadline() -> None:
+    """A server that neither answers a close nor reads cannot hold us up."""
+    stuck = asyncio.Event()
+
+    async def deaf(_: web.WebSocketResponse) -> None:
+        await stuck.wait()
+
+    async with WildServer(socket=deaf).running() as server:
+        loop = asyncio.get_running_loop()
+        async with rig(settings_for(server.base_url, timing=replace(FAST, settle=0.05))) as rigged:
+            for number in range(10):
+                rigged.links.keep(account(str(number)))
+            await eventually(lambda: rigged.counts.open_links == 10)
+            began = loop.time()
+        assert loop.time() - began < 3 * FAST.close
+        stuck.set()
+
+
+@pytest.mark.asyncio
+async def test_what_the_block_raises_comes_out_as_it_is() -> None:
+    async with WildServer().running() as server:
+        with pytest.raises(KeyError):
+            async with rig(settings_for(server.base_url)):
+                raise KeyError("mine")
+
+
+@pytest.mark.asyncio
+async def test_before_running_nothing_works() -> None:
+    links = Links(
+        settings_for("http://127.0.0.1:1/webchat"),
+        tokens=Tokens(),
+        facts=Facts(),
+        metrics=LinkCounts(),
+        clock=RealClock(),
+    )
+    with pytest.raises(CallFailure, match="not running"):
+        links.keep(ADA)
+    assert links.icon_url("headimg/a b.png", 7) == (
+        "http://127.0.0.1:1/webchat/ngsIcon.do?path=headimg/a%20b.png&queue=7"
+    )
+    assert links.icon_url("", None) == ""
+
+
+@pytest.mark.asyncio
+async def test_before_write_comes_right_before_the_bytes() -> None:
+    order: list[str] = []
+
+    async def note(socket: web.WebSocketResponse) -> None:
+        order.append("open")
+        await answer_everything(socket)
+
+    async def before() -> None:
+        order.append("before")
+
+    async with WildServer(socket=note).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            await rigged.links.call(ADA, CallId(1), ASK, before)
+    assert order == ["open", "before"]
+
+
+@pytest.mark.asyncio
+async def test_a_before_write_that_fails_writes_nothing() -> None:
+    seen: list[int] = []
+
+    async def note(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            frame = message.json()
+            seen.append(frame["messageId"])
+            await socket.send_json(
+                {"type": frame["type"], "messageId": frame["messageId"], "result": 1}
+            )
+
+    async def fail() -> None:
+        raise StoreError("down")
+
+    async with WildServer(socket=note).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            with pytest.raises(StoreError):
+                await rigged.links.call(ADA, CallId(1), ASK, fail)
+            assert (await rigged.call(ADA, 2, ASK)).ok, "the gate is free again"
+    assert seen == [2]
+
+
+@pytest.mark.asyncio
+async def test_a_link_lost_while_the_attempt_is_stored_is_not_uncertain() -> None:
+    server = WildServer()
+    tries: list[int] = []
+
+    async def first_then_answer(socket: web.WebSocketResponse) -> None:
+        if len(server.sockets) == 1:
+            await cut.wait()
+            await socket.close(code=1001)
+        else:
+            await answer_everything(socket)
+
+    server.socket = first_then_answer
+    cut = asyncio.Event()
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+
+        async def slow_store() -> None:
+            tries.append(1)
+            if len(tries) == 1:
+                cut.set()
+                await eventually(lambda: rigged.counts.open_links == 0)
+
+        assert (await rigged.links.call(ADA, CallId(1), ASK, slow_store)).ok
+    assert len(tries) == 2
+
+
+@pytest.mark.asyncio
+async def test_what_must_never_be_sent_is_refused_for_certain() -> None:
+    async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
+        with pytest.raises(CallFailure) as caught:
+            await rigged.call(ADA, 1, SendMessage(SessionId(1), Text("   ")))
+        assert (caught.value.reason, caught.value.certain) == (FailureReason.REFUSED, True)
+        assert (await rigged.call(ADA, 2, ASK)).ok
+
+
+@pytest.mark.asyncio
+async def test_a_token_store_that_is_down() -> None:
+    async with WildServer().running() as server:
+        tokens = Tokens()
+        tokens.broken = True
+        timing = replace(FAST, connect=0.3)
+        async with rig(settings_for(server.base_url, timing=timing), tokens=tokens) as rigged:
+            with pytest.raises(CallFailure, match="token store"):
+                await rigged.call(ADA, 1, ASK)
+            assert server.logins == [], "no login for a token that could not be kept"
+            assert rigged.links.health.failing_since is None, "the server is not to blame"
+            tokens.broken = False
+            assert (await rigged.call(ADA, 2, ASK)).ok
+
+
+@pytest.mark.asyncio
+async def test_a_404_at_the_handshake_is_no_dead_token_at_first() -> None:
+    def missing(_: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    async with WildServer(handshake=missing).running() as server:
+        tokens = Tokens()
+        stored = Token(f"mx-{room_key(ADA.room_id)}", "STORED", RealClock().now())
+        tokens.kept[ADA.room_id] = stored
+        async with rig(settings_for(server.base_url), tokens=tokens) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: len(server.sockets) == LONG_MISSING)
+            assert server.logins == []
+            await eventually(lambda: len(server.logins) == 1)
+
+
+@pytest.mark.asyncio
+async def test_a_crash_in_one_link_is_survived() -> None:
+    """A bug must not take the other rooms along: here the token store raises what it must not."""
+
+    class Buggy(Tokens):
+        async def load(self, room_id: object) -> Token | None:  # type: ignore[override]  # hostile
+            if room_id == ADA.room_id and not self.kept:
+                raise ZeroDivisionError
+            return None
+
+    async with WildServer().running() as server:
+        async with rig(settings_for(server.base_url), tokens=Buggy()) as rigged:
+            rigged.links.keep(ADA)
+            assert (await rigged.call(account("b"), 1, ASK)).ok
+            await eventually(lambda: rigged.counts.connects == 2)
+            assert (await rigged.call(ADA, 1, ASK)).ok, "once the bug is gone"
+
+
+@pytest.mark.asyncio
+async def test_frames_that_say_nothing_are_harmless() -> None:
+    async def noise(socket: web.WebSocketResponse) -> None:
+        await socket.send_bytes(b"\xff\xfe")
+        for text in ("", "null", "[]", "{", '{"type":299}', '{"messageId":1}', "[" * 5000):
+            await socket.send_str(text)
+        await answer_everything(socket)
+
+    async with WildServer(socket=noise).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
+async def test_a_frame_beyond_our_own_limit_is_not_our_command_s_fault() -> None:
+    async def flood(socket: web.WebSocketResponse) -> None:
+        async for _ in socket:
+            await socket.send_str("x" * 5000)
+
+    async with WildServer(socket=flood).running() as server:
+        async with rig(settings_for(server.base_url, max_incoming_bytes=1000)) as rigged:
+            assert await _reason(rigged.links, 1) == (FailureReason.NO_ANSWER, False)
+
+
+@pytest.mark.asyncio
+async def test_upload_needs_a_link_too() -> None:
+    async with WildServer(login=_refused).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            with pytest.raises(OpenFailure):
+                await rigged.links.upload(ADA, blob(b"x"))
+
+
+async def _refused(_: web.Request) -> web.StreamResponse:
+    return web.json_response({"result": -20})
+
+
+async def _reason(links: Links, call_id: int) -> tuple[FailureReason, bool]:
+    try:
+        await links.call(ADA, CallId(call_id), ASK, nothing)
+    except CallFailure as failure:
+        return failure.reason, failure.certain
+    raise AssertionError("it was answered")
+
+
+@pytest.mark.asyncio
+async def test_many_links_open_and_come_back() -> None:
+    """300 links through a limiter of 20, lost together and back together."""
+    sockets: list[web.WebSocketResponse] = []
+
+    async def keep_open(socket: web.WebSocketResponse) -> None:
+        sockets.append(socket)
+        await answer_everything(socket)
+
+    async with WildServer(socket=keep_open).running() as server:
+        events = Events()
+        counts = LinkCounts()
+        links = Links(
+            settings_for(server.base_url, reconnect_limit=20),
+            tokens=Tokens(),
+            facts=Facts(),
+            metrics=counts,
+            clock=RealClock(),
+        )
+        async with links.running(events):
+            for number in range(300):
+                links.keep(account(str(number)))
+            await eventually(lambda: counts.open_links == 300, 20)
+            for socket in sockets:
+                await socket.close(code=1001)
+            await eventually(lambda: counts.reconnects == 300 and counts.open_links == 300, 20)
+            assert counts.logins == 300
+            assert len(events.back) == 600

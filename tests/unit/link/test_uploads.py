@@ -1,0 +1,190 @@
+"""Uploads to servers that are not as they should be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from bridge.conversation.inputs import FailureReason
+from bridge.link.failures import TokenRefused
+from bridge.link.http import Http
+from bridge.link.settings import UploadMode
+from bridge.link.source import spooled
+from bridge.link.uploads import Uploads
+from bridge.rooms.ports import Blob, CallFailure, TooBig, Unavailable
+from bridge.webchat.urls import Endpoints
+from tests.unit.link.rig import Facts, WildServer, blob, settings_for
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def uploading(
+    handler: Handler, *, mode: UploadMode = UploadMode.AUTO
+) -> AsyncIterator[tuple[Uploads, WildServer, Facts]]:
+    async with WildServer(upload=handler).running() as server:
+        settings = settings_for(server.base_url, upload_mode=mode)
+        http, facts = Http(settings.timing, None), Facts()
+        async with http.running():
+            yield Uploads(settings, Endpoints(server.base_url), http, facts), server, facts
+
+
+def says(status: int, body: object = None) -> Handler:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        if body is None:
+            return web.Response(status=status, text="<html>no</html>")
+        return web.json_response(body, status=status)
+
+    return handler
+
+
+GOOD = {"result": 1, "message": "", "url": "up/a", "fileName": "a"}
+
+
+@pytest.mark.asyncio
+async def test_raw_headers_are_safe_whatever_the_sender_chose() -> None:
+    seen: dict[str, str] = {}
+
+    async def look(request: web.Request) -> web.StreamResponse:
+        seen.update(request.headers)
+        return web.json_response(GOOD)
+
+    async with uploading(look, mode=UploadMode.RAW) as (uploads, server, _):
+        hostile = blob(b"abc", '../é"\r\nX: 1')
+        hostile = Blob(hostile.chunks, 3, "text/html\r\nX-Evil: 1", hostile.name)
+        assert await uploads.upload("T", hostile) == f"{server.base_url}/up/a"
+        assert server.uploads == [b"abc"]
+    assert seen["Content-Type"] == "application/octet-stream"
+    assert seen["Content-Length"] == "3"
+    assert seen["Content-Disposition"] == "attachment; filename*=UTF-8''.._%C3%A9___X%3A%201"
+    assert "X-Evil" not in seen
+
+
+@pytest.mark.asyncio
+async def test_multipart_names_are_utf8() -> None:
+    async with uploading(says(200, GOOD), mode=UploadMode.MULTIPART) as (uploads, server, _):
+        await uploads.upload("TOKEN", blob(b"abc", '片 "1".png'))
+        body = server.uploads[0]
+    assert 'name="fileToUpload"; filename="片 _1_.png"'.encode() in body
+    assert b'name="token"' in body
+    assert b"TOKEN" in body
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("first", [says(415), says(400), says(200, {"result": -13})])
+async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
+    async def multipart_only(request: web.Request) -> web.StreamResponse:
+        if request.content_type.startswith("multipart/"):
+            return web.json_response(GOOD)
+        return await first(request)
+
+    async with uploading(multipart_only) as (uploads, server, facts):
+        for _ in range(2):
+            await uploads.upload("T", blob(b"abc"))
+        assert len(server.uploads) == 3, "the second upload knows"
+        assert list(facts.kept.values()) == ["multipart"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("handler", "reason", "code", "tries"),
+    [
+        (says(413), FailureReason.TOO_BIG, None, 1),
+        (says(403), FailureReason.REFUSED, None, 2),
+        (says(404), FailureReason.UNREACHABLE, None, 2),
+        (says(503), FailureReason.UNREACHABLE, None, 1),
+        (says(200), FailureReason.UNREACHABLE, None, 1),
+        (says(200, {"result": 1}), FailureReason.UNREACHABLE, None, 1),
+        (says(200, {"result": -16}), FailureReason.REFUSED, -16, 2),
+        (says(500, {"result": -21}), FailureReason.REFUSED, -21, 1),
+        (says(200, {"result": -100}), FailureReason.REFUSED, -100, 1),
+    ],
+)
+async def test_what_each_answer_means(
+    handler: Handler, reason: FailureReason, code: int | None, tries: int
+) -> None:
+    async with uploading(handler) as (uploads, server, facts):
+        with pytest.raises(CallFailure) as caught:
+            await uploads.upload("T", blob(b"abc"))
+        assert (caught.value.reason, caught.value.code) == (reason, code)
+        assert caught.value.certain
+        assert len(server.uploads) == tries
+        assert facts.kept == {}
+
+
+@pytest.mark.asyncio
+async def test_a_dead_token_is_told_apart() -> None:
+    async with uploading(says(200, {"result": -15})) as (uploads, _, _):
+        with pytest.raises(TokenRefused):
+            await uploads.upload("SECRET", blob(b"abc"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mode", list(UploadMode))
+@pytest.mark.parametrize("size", [None, 100_000])
+@pytest.mark.parametrize("error", [TooBig("beyond"), Unavailable("broke off")])
+async def test_what_the_source_raises_comes_out_as_it_is(
+    mode: UploadMode, size: int | None, error: Exception
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield bytes(1000)
+        raise error
+
+    async with uploading(says(200, GOOD), mode=mode) as (uploads, _, _):
+        with pytest.raises(type(error), match=str(error)):
+            await uploads.upload("T", Blob(chunks(), size, "a/b"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mode", list(UploadMode))
+@pytest.mark.parametrize(("size", "why"), [(2, "longer"), (4, "broke off")])
+async def test_a_source_that_lies_about_its_size(mode: UploadMode, size: int, why: str) -> None:
+    async with uploading(says(200, GOOD), mode=mode) as (uploads, _, _):
+        with pytest.raises(Unavailable, match=why):
+            await uploads.upload("T", blob(b"abc", size=size))
+
+
+@pytest.mark.asyncio
+async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
+    """The whole file is never in memory: a server that does not read holds the source up."""
+    read = 0
+    stop = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(1000):
+            read += 64 * 1024
+            yield bytes(64 * 1024)
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        await stop.wait()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=64 * 1024)
+    async with server:
+        base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/webchat"
+        settings = settings_for(base_url, upload_mode=UploadMode.RAW)
+        http = Http(settings.timing, None)
+        async with http.running(), asyncio.TaskGroup() as tasks:
+            uploads = Uploads(settings, Endpoints(base_url), http, Facts())
+            task = tasks.create_task(uploads.upload("T", Blob(chunks(), None, "a/b")))
+            await asyncio.sleep(0.3)
+            assert 0 < read < 20_000_000, "65 MB are waiting, socket buffers hold a part"
+            task.cancel()
+        stop.set()
+
+
+@pytest.mark.asyncio
+async def test_a_spool_can_be_read_again() -> None:
+    data = bytes(range(256)) * 10_000
+    async with spooled(blob(data, "n", size=None)) as anew:
+        for _ in range(2):
+            copy = anew()
+            assert (copy.size, copy.name) == (len(data), "n")
+            assert b"".join([chunk async for chunk in copy.chunks]) == data
