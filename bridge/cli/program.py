@@ -79,9 +79,13 @@ def register(paths: Files, *, rotate: bool = False) -> None:
 
 @program.command("example-config")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema instead.")
-def example(*, schema: bool = False) -> None:
+@click.option("--texts", is_flag=True, help="Print the section `texts` with every sentence.")
+def example(*, schema: bool = False, texts: bool = False) -> None:
     """Print an example configuration with comments."""
-    click.echo(json_schema() if schema else example_config(), nl=False)
+    if texts:
+        click.echo(running.every_sentence(), nl=False)
+    else:
+        click.echo(json_schema() if schema else example_config(), nl=False)
 
 
 @program.command()

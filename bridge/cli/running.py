@@ -1,12 +1,17 @@
-"""`run` and `check`."""
+"""`run`, `check`, and the sentences that an operator may replace."""
 
 from __future__ import annotations
 
+import errno
+import io
+
 import click
+from ruamel.yaml import YAML
 
 from bridge.cli.exits import ExitCode, stop
 from bridge.cli.files import Files
 from bridge.config import Config
+from bridge.texts import CATALOGUE
 
 
 def lacks_tokens(config: Config) -> bool:
@@ -26,7 +31,12 @@ def run_bridge(files: Files) -> int:
     # Imported late: `check`, `register` and the like need none of it and start at once.
     from bridge.app import run
 
-    return run(config)
+    try:
+        return run(config)
+    except OSError as error:
+        if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}:
+            raise
+        stop(ExitCode.FAILED, f"cannot listen: {error.strerror or error}")
 
 
 def check(files: Files) -> None:
@@ -35,3 +45,15 @@ def check(files: Files) -> None:
     click.echo(f"{files.config}: valid")
     if lacks_tokens(config):
         click.echo(f"{files.config}: no tokens yet; `matrix-webchat register` fills them")
+
+
+def every_sentence() -> str:
+    """The section `texts` of config.yaml with every sentence as it is shipped."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.width = 4096
+    yaml.sort_base_mapping_type_on_output = False
+    out = io.StringIO()
+    yaml.dump({"texts": {key: dict(sentence) for key, sentence in CATALOGUE.items()}}, out)
+    return out.getvalue()

@@ -18,7 +18,13 @@ from bridge.conversation.model import (
     Requesting,
     Upload,
 )
-from bridge.conversation.transitions import end_chat, leave_queue, queue_cancelled, queue_ended
+from bridge.conversation.transitions import (
+    end_chat,
+    leave_queue,
+    queue_cancelled,
+    queue_ended,
+    take_back,
+)
 from bridge.conversation.turn import Turn
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import RequestChat
@@ -111,17 +117,18 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool) -> None:
     """
     phase = turn.state.phase
     held = outstanding.held
-    if isinstance(outstanding.what, RequestChat) and isinstance(phase, Queued):
-        turn.enter(msgspec.structs.replace(phase, resync=not outstanding.moot))
+    asked = isinstance(outstanding.what, RequestChat) and not outstanding.moot
+    if asked and isinstance(phase, Queued):
+        turn.enter(msgspec.structs.replace(phase, resync=True))
     if held is None:
         return
-    if certain:
-        turn.take_back(outstanding, held)
+    if certain or outstanding.moot:
+        take_back(turn, outstanding, held)
     elif held.repeats >= turn.policy.max_repeats:
         turn.report((held,), "undelivered.uncertain")
     else:
         again = msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
-        turn.take_back(outstanding, again)
+        take_back(turn, outstanding, again)
 
 
 def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) -> bool:

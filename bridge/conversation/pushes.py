@@ -13,6 +13,8 @@ from bridge.conversation.transitions import (
     names,
     queue_cancelled,
     queue_ended,
+    queued,
+    show_position,
     start_chat,
     status_key,
 )
@@ -32,6 +34,7 @@ from bridge.webchat.frames import (
     RobotMessage,
     SessionClosed,
 )
+from bridge.webchat.meanings import Progress, progress
 
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
@@ -44,7 +47,7 @@ def pushed(turn: Turn, push: Push) -> None:
         case QueueStatus():
             _queue_status(turn, push)
         case ChatStarted():
-            _chat_started(turn, push)
+            chat_started(turn, push)
         case RatingPushed():
             _rating_pushed(turn, push.session_id)
         case AgentsUpdated():
@@ -64,69 +67,59 @@ def pushed(turn: Turn, push: Push) -> None:
 
 def _queue_status(turn: Turn, push: QueueStatus) -> None:
     phase = turn.state.phase
-    if push.request_id is not None and push.request_id == turn.state.last_request:
-        return  # late news of a request that is over (test 21)
-    if isinstance(phase, Requesting):
-        # Row 8: the status overtook the reply to 101, which will only complete its call.
-        phase = Queued(phase.queue_id, phase.since, cancel=phase.cancel)
-        if phase.cancel:
-            phase = msgspec.structs.replace(phase, cancel_by=turn.now + turn.policy.cancel_wait)
-        turn.enter(phase)
-    if not isinstance(phase, Queued):
+    if not isinstance(phase, Requesting | Queued) or _is_stale(turn, phase, push):
         return  # in a chat: news of a robot's transfer, or stale; it never ends the session
-    if push.request_id is not None and phase.request_id not in {None, push.request_id}:
-        return
-    known = msgspec.structs.replace(
-        phase, request_id=push.request_id or phase.request_id, heard_at=turn.now
+    place = queued(turn, phase)  # row 8: the reply to 101 will only complete its call
+    place = msgspec.structs.replace(
+        place, request_id=push.request_id or place.request_id, heard_at=turn.now
     )
-    turn.enter(known)
-    match push.status:
-        case RequestStatus.WAITING:
+    turn.enter(place)
+    match progress(push.status):
+        case Progress.WAITING:
             show_position(turn, push.position)
-        case RequestStatus.ACCEPTED | RequestStatus.ENTERPRISE_WECHAT_ACCEPTED:
-            if not known.accepted:
-                turn.enter(msgspec.structs.replace(known, accepted=True))
+        case Progress.ACCEPTED:
+            if not place.accepted:
+                turn.enter(msgspec.structs.replace(place, accepted=True))
                 turn.card("queue.accepted")
-        case RequestStatus.CANCELED_BY_CLIENT:
-            queue_cancelled(turn)
-        case _ if known.cancel:
-            queue_cancelled(turn)
-        case _:
-            queue_ended(turn, *status_key(push.status))
+        case Progress.OVER:
+            if place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
+                queue_cancelled(turn)
+            else:
+                queue_ended(turn, *status_key(push.status))
 
 
-def show_position(turn: Turn, position: int | None) -> None:
-    """Write the card, if there is a place to show and it changed (row 19, trap T4)."""
-    phase = turn.state.phase
-    if not isinstance(phase, Queued) or phase.cancel:
-        return
-    if position is None or position == phase.position:
-        return
-    turn.enter(msgspec.structs.replace(phase, position=position))
-    if position > 0:
-        turn.card("queue.position", {"position": position, "queue": phase.queue_id})
+def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool:
+    """True for news that is not about the request that we stand in the queue with."""
+    if isinstance(phase, Requesting) and phase.session_id is not None:
+        return True  # the request is a session already (row 12)
+    if push.request_id is None:
+        return False
+    if push.request_id == turn.state.last_request:
+        return True  # late news of a request that is over (test 21)
+    if not isinstance(phase, Queued):
+        return False
+    if phase.request_id is not None:
+        return phase.request_id != push.request_id
+    # While we ask again, the end of the former request is what we are mending (row 21, status 4).
+    return phase.former_id == push.request_id and progress(push.status) is Progress.OVER
 
 
 # --- 202, 204, 205 ------------------------------------------------------------------------------
 
 
-def _chat_started(turn: Turn, push: ChatStarted) -> None:
+def chat_started(turn: Turn, push: ChatStarted) -> None:
+    """A session runs, or is said to run on."""
     phase = turn.state.phase
     match phase:
         case Chatting() if phase.session_id == push.session_id:
-            if push.agents:
-                _replace_agents(turn, phase, push.agents)
-        case Chatting():
-            if phase.agents:
-                turn.ask(AgentsLeft(tuple(agent.id for agent in phase.agents)))
-            start_chat(turn, push.session_id, push.agents, robot=push.robot)
-        case Idle() | Ended():
+            if push.agents:  # row 10: a refresh, no second greeting
+                _replace_agents(turn, phase, push.agents, robot=push.robot)
+        case Idle() | Ended() if turn.state.last_closed:
             # A refused request may still be taken up (reference 2.3, status 2). A repeat of the
             # session that is known to be over is no such thing.
-            over = turn.state.last_closed and turn.state.last_session == push.session_id
-            if not over:
+            if turn.state.last_session != push.session_id:
                 start_chat(turn, push.session_id, push.agents, robot=push.robot)
-        case Requesting() | Queued():
+        case _:
             start_chat(turn, push.session_id, push.agents, robot=push.robot)
 
 
@@ -138,40 +131,38 @@ def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
         phase = msgspec.structs.replace(phase, queue_id=push.queue_id)
         turn.enter(phase)
     if push.agents:  # an empty list says nothing (trap T17)
-        _replace_agents(turn, phase, push.agents)
+        _replace_agents(turn, phase, push.agents, robot=False)  # row 26
 
 
-def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...]) -> None:
+def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, robot: bool) -> None:
     """Take over a complete new list; only changes of identity are worth a sentence (T17)."""
     old = {agent.id: agent for agent in phase.agents}
     new = {agent.id: agent for agent in agents}
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
-    turn.enter(msgspec.structs.replace(phase, agents=tuple(new.values()), robot=False))
-    if phase.close:
-        return
-    if came or changed:
-        turn.ask(AgentsCame(came + changed, phase.queue_id))
-    if came and left:
-        turn.say("chat.transferred", {"old": names(left), "new": names(came)})
-    elif came:
-        turn.say("chat.agent_joined", {"names": names(came)})
-    elif left:
-        turn.say("chat.agent_left", {"names": names(left)})
+    turn.enter(msgspec.structs.replace(phase, agents=tuple(new.values()), robot=robot))
+    if not phase.close:
+        if came or changed:
+            turn.ask(AgentsCame(came + changed, phase.queue_id))
+        if came and left:
+            turn.say("chat.transferred", {"old": names(left), "new": names(came)})
+        elif came:
+            turn.say("chat.agent_joined", {"names": names(came)})
+        elif left:
+            turn.say("chat.agent_left", {"names": names(left)})
     if left:
         turn.ask(AgentsLeft(tuple(agent.id for agent in left)))
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
-    match turn.state.phase:
-        case Chatting() as phase if phase.session_id == session_id:
-            end_chat(turn, "chat.ended_by_you" if phase.close else "chat.ended")
-        case Requesting() as phase if phase.session_id == session_id:
-            start_chat(turn, session_id, phase.agents)
-            end_chat(turn, "chat.ended")
-        case _:
-            pass  # a foreign session (row 40, test 81)
+    phase = turn.state.phase
+    if isinstance(phase, Requesting) and phase.session_id == session_id:
+        start_chat(turn, session_id, phase.agents)
+        phase = turn.state.phase
+    if isinstance(phase, Chatting) and phase.session_id == session_id:
+        end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
+    # else a foreign session (row 40, test 81)
 
 
 # --- 203, 210, 301 ------------------------------------------------------------------------------
@@ -204,11 +195,8 @@ def _message_received(turn: Turn, push: MessageReceived) -> None:
 
 def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> None:
     """A message of a session that we never saw start reveals it (row 40, trap T14)."""
-    if isinstance(turn.state.phase, Chatting):
-        return
-    if turn.state.last_session != session_id:
-        agent = Agent(agent_id) if agent_id else None
-        start_chat(turn, session_id, () if agent is None else (agent,))
+    if not isinstance(turn.state.phase, Chatting) and turn.state.last_session != session_id:
+        start_chat(turn, session_id, (Agent(agent_id),) if agent_id else ())
 
 
 def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:

@@ -6,22 +6,36 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.failures import try_again
-from bridge.conversation.model import Chatting, Ended, Held, Idle, Queued, Requesting, Upload
-from bridge.conversation.pushes import show_position
+from bridge.conversation.failures import refuse, try_again
+from bridge.conversation.model import (
+    Chatting,
+    Ended,
+    Held,
+    Idle,
+    Outstanding,
+    Queued,
+    Requesting,
+    Upload,
+)
+from bridge.conversation.pushes import chat_started
 from bridge.conversation.transitions import (
     end_chat,
+    greet,
     queue_cancelled,
     queue_ended,
-    resume_held,
+    queued,
+    result_key,
     session_lost,
+    show_position,
     start_chat,
+    take_back,
 )
 from bridge.conversation.turn import Turn
-from bridge.ids import CallId
+from bridge.ids import CallId, RequestId
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import (
     CancelRequest,
+    ChatStarted,
     CloseSession,
     RateSession,
     Reply,
@@ -35,40 +49,35 @@ _TRANSIENT = frozenset({ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN})
 
 def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
     """Settle the outstanding call; a reply to anything else changes nothing."""
-    outstanding = turn.state.outstanding
-    if outstanding is None or outstanding.call_id != call_id:
+    asked = turn.state.outstanding
+    if asked is None or asked.call_id != call_id or isinstance(asked.what, Upload):
         return
-    held = outstanding.held
-    if reply.result in _TRANSIENT and try_again(turn, reply.result):
+    if reply.result in _TRANSIENT and try_again(turn, asked, reply.result):
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
-    match outstanding.what:
+    match asked.what:
         case RequestChat():
-            _chat_requested(turn, reply)
-        case CancelRequest():
-            _request_cancelled(turn, reply)
+            if not asked.moot:
+                _chat_requested(turn, reply)
+        case CancelRequest() as command:
+            _request_cancelled(turn, command, reply)
         case CloseSession() as command:
             _session_closed(turn, command, reply)
-        case RateSession():
-            _session_rated(turn, reply)
-        case SendMessage() as command if held is not None:
-            _message_sent(turn, command, held, reply)
-        case SendPreMessage() as command if held is not None:
-            _pre_message_sent(turn, command, held, reply)
+        case RateSession() as command:
+            _session_rated(turn, command, reply)
+        case SendMessage() as command if asked.held is not None:
+            _message_sent(turn, command, asked, asked.held, reply)
+        case SendPreMessage() as command if asked.held is not None:
+            _pre_message_sent(turn, command, asked, asked.held, reply)
         case _:
-            pass  # an upload has no reply, and the machine makes no other call
+            pass  # the machine makes no other call
 
 
 def _trouble_over(turn: Turn) -> None:
     if turn.state.told_trouble:
         turn.say("trouble.over")
     turn.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
-
-
-def result_key(code: int) -> str:
-    """The key of the sentence for a result code."""
-    return f"result.{code}" if code in set(ResultCode) else "result.other"
 
 
 # --- 101 ----------------------------------------------------------------------------------------
@@ -86,70 +95,43 @@ def _chat_requested(turn: Turn, reply: Reply) -> None:
         _already_chatting(turn, phase, reply)
     elif phase.cancel:
         queue_cancelled(turn)
-    elif _can_do_without_agent(turn, phase, reply):
-        pass
-    else:
-        key = result_key(reply.result)
-        queue_ended(turn, key, reply.result if key == "result.other" else None)
+    elif not _asked_without_agent(turn, phase, reply):
+        queue_ended(turn, *result_key(reply.result))
 
 
 def _request_granted(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
-    if reply.session_id is None:
+    session_id = reply.session_id
+    if session_id is None:
         _now_queued(turn, phase, reply)
-    elif reply.permanent or reply.robot_type is not None:
-        start_chat(turn, reply.session_id, reply.agents, robot=reply.robot_type is not None)
-    elif phase.cancel:
-        start_chat(turn, reply.session_id, reply.agents)
-    else:  # row 12: a 202 is due
-        _drop_pre_sent(turn, phase)
-        turn.enter(
-            Requesting(
-                phase.queue_id,
-                phase.since,
-                session_id=reply.session_id,
-                agents=reply.agents,
-                adopt_at=turn.now + turn.policy.start_wait,
-            )
-        )
+    elif isinstance(phase, Requesting) and session_id == phase.lost_session:
+        queue_ended(turn, "trouble.other_chat")  # disowned a moment ago: never in a circle
+    elif reply.permanent or reply.robot_type is not None or phase.cancel:
+        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
+    else:  # row 12
+        _await_start(turn, phase, reply, turn.policy.start_wait)
 
 
 def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
-    """Rows 7 and 30: a request of our own stands; an earlier one of ours is forgotten there."""
-    request_id = reply.request_id
-    pre_sent: tuple[Held, ...] = ()
-    if isinstance(phase, Queued):
-        request_id = request_id or phase.request_id  # a 201 may have been faster (row 8)
-        if request_id is not None and request_id == phase.former_id:
-            pre_sent = phase.pre_sent
-        else:
-            turn.put_back(*phase.pre_sent)
-    queued = Queued(
-        phase.queue_id,
-        phase.since,
-        request_id=request_id,
-        position=phase.position if isinstance(phase, Queued) else None,
-        heard_at=turn.now,
-        cancel=phase.cancel,
-        cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
-        pre_sent=pre_sent,
-    )
-    turn.enter(queued)
-    show_position(turn, reply.queue_length)
+    """Rows 7 and 30: a request of ours stands; the one before it, if any, is forgotten there."""
+    place = queued(turn, phase)
+    request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
+    if place.pre_sent and (request_id is None or request_id != place.former_id):
+        turn.put_back(*place.pre_sent)
+        place = msgspec.structs.replace(place, pre_sent=())
+    _stand(turn, place, request_id, reply)
 
 
 def _still_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
     """-1 is good news: the request that WebChat knows is ours (row 13)."""
-    known = (phase.request_id or phase.former_id) if isinstance(phase, Queued) else None
-    queued = phase if isinstance(phase, Queued) else Queued(phase.queue_id, phase.since)
+    place = queued(turn, phase)
+    _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
+
+
+def _stand(turn: Turn, place: Queued, request_id: RequestId | None, reply: Reply) -> None:
+    if request_id == turn.state.last_request:
+        turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
     turn.enter(
-        msgspec.structs.replace(
-            queued,
-            request_id=reply.request_id or known,
-            heard_at=turn.now,
-            accepted=False,
-            cancel=phase.cancel,
-            cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
-        )
+        msgspec.structs.replace(place, request_id=request_id, former_id=None, heard_at=turn.now)
     )
     show_position(turn, reply.queue_length)
 
@@ -158,30 +140,37 @@ def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> N
     """-2: the session named, else the one we remember, else a 202 that may still come (row 14)."""
     lost = phase.lost_session if isinstance(phase, Requesting) else None
     session_id = reply.session_id
-    if session_id is None and not turn.state.last_closed and turn.state.last_session != lost:
+    if session_id is None and not turn.state.last_closed:
         session_id = turn.state.last_session
-    if session_id is not None:
+    if session_id is not None and session_id != lost:
         start_chat(turn, session_id, reply.agents)
-        return
-    _drop_pre_sent(turn, phase)
+    else:
+        _await_start(
+            turn,
+            phase,
+            msgspec.structs.replace(reply, session_id=None),
+            turn.policy.unknown_chat_wait,
+        )
+
+
+def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int) -> None:
+    """A session exists, and a 202 is due that says more of it."""
+    if isinstance(phase, Queued):  # the request turned into a session: the agent has these
+        turn.delivered(*phase.pre_sent)
     turn.enter(
         Requesting(
             phase.queue_id,
             phase.since,
-            adopt_at=turn.now + turn.policy.unknown_chat_wait,
-            lost_session=lost,
+            session_id=reply.session_id,
+            agents=reply.agents,
+            adopt_at=turn.now + wait,
+            lost_session=phase.lost_session if isinstance(phase, Requesting) else None,
             cancel=phase.cancel,
         )
     )
 
 
-def _drop_pre_sent(turn: Turn, phase: Requesting | Queued) -> None:
-    """The request turned into a session: what 111 took is with the agent."""
-    if isinstance(phase, Queued):
-        turn.delivered(*phase.pre_sent)
-
-
-def _can_do_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -> bool:
+def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -> bool:
     """-9: the agent asked for is unknown or away; ask once for anybody (trap T38)."""
     if reply.result != ResultCode.INVALID_TO_USER_ID or not isinstance(phase, Requesting):
         return False
@@ -194,9 +183,9 @@ def _can_do_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) 
 # --- 102, 103, 104 ------------------------------------------------------------------------------
 
 
-def _request_cancelled(turn: Turn, reply: Reply) -> None:
+def _request_cancelled(turn: Turn, command: CancelRequest, reply: Reply) -> None:
     phase = turn.state.phase
-    if not isinstance(phase, Queued):
+    if not isinstance(phase, Queued) or phase.request_id != command.request_id:
         return  # a 202 won the race (row 22), or status 7 was faster
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         queue_cancelled(turn)
@@ -210,13 +199,20 @@ def _session_closed(turn: Turn, command: CloseSession, reply: Reply) -> None:
     if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
         return  # 205 was faster: one end, one notice
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
-        end_chat(turn, "chat.ended_by_you")
+        end_chat(turn, phase, "chat.ended_by_you")
         return
-    turn.enter(msgspec.structs.replace(phase, close=False))
+    turn.enter(msgspec.structs.replace(phase, close=False, unwanted=False))
     turn.say("close.refused", {"code": reply.result})
+    if phase.unwanted:
+        greet(turn)
 
 
-def _session_rated(turn: Turn, reply: Reply) -> None:
+def _session_rated(turn: Turn, command: RateSession, reply: Reply) -> None:
+    rating = turn.state.rating
+    if rating is None:
+        return  # given up
+    if (rating.value, rating.comment) != (command.rating, command.comments):
+        return  # the customer has thought better of it: the newer rating goes next
     turn.set(rating=None)
     if reply.ok:
         turn.say("rating.thanks")
@@ -229,47 +225,58 @@ def _session_rated(turn: Turn, reply: Reply) -> None:
 # --- 110, 111 -----------------------------------------------------------------------------------
 
 
-def _message_sent(turn: Turn, command: SendMessage, held: Held, reply: Reply) -> None:
+def _message_sent(
+    turn: Turn, command: SendMessage, asked: Outstanding, held: Held, reply: Reply
+) -> None:
     if reply.ok:
         turn.delivered(held)
-        phase = turn.state.phase
-        if reply.session_id is not None and not isinstance(phase, Chatting):
-            start_chat(turn, reply.session_id, reply.agents)  # we missed the 202 (trap T14)
+        if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)
+            chat_started(turn, ChatStarted(reply.session_id, reply.agents))
         return
-    if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:  # row 24
-        turn.put_back(_fresh(held))
-        session_lost(turn, command.session_id)
+    if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
+        refuse(turn, held, reply.result)
         return
-    _refuse(turn, held, reply.result)
+    # Row 24: the refused message stays first. Not for ever: a server may disown every session.
+    if held.repeats >= turn.policy.max_repeats:
+        refuse(turn, held, reply.result)
+    else:
+        take_back(turn, asked, msgspec.structs.replace(held, asked=None, repeats=held.repeats + 1))
+    session_lost(turn, command.session_id)
 
 
-def _pre_message_sent(turn: Turn, command: SendPreMessage, held: Held, reply: Reply) -> None:
+def _pre_message_sent(
+    turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held, reply: Reply
+) -> None:
     phase = turn.state.phase
     if reply.ok:
-        _pre_message_taken(turn, held)
-    elif reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
-        turn.put_back(_fresh(held))
-        if isinstance(phase, Queued) and phase.request_id == command.request_id:
+        _pre_message_taken(turn, asked, held)
+        return
+    if reply.result == ResultCode.EMPTY_MESSAGE:
+        refuse(turn, held, reply.result)
+        return
+    take_back(turn, asked, _fresh(held))
+    if isinstance(phase, Queued) and phase.request_id == command.request_id:
+        if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
             # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
-            turn.enter(
-                msgspec.structs.replace(phase, request_id=None, accepted=True, heard_at=turn.now)
+            phase = msgspec.structs.replace(
+                phase, request_id=None, accepted=True, heard_at=turn.now
             )
-        resume_held(turn)
-    else:
-        _refuse(turn, held, reply.result)
+        else:  # a chat may take what a queue does not
+            phase = msgspec.structs.replace(phase, pre_refused=True)
+        turn.enter(phase)
 
 
-def _pre_message_taken(turn: Turn, held: Held) -> None:
+def _pre_message_taken(turn: Turn, asked: Outstanding, held: Held) -> None:
     phase = turn.state.phase
     match phase:
-        case Queued() if phase.cancel:
-            turn.report((held,), "undelivered.cancelled")
+        case Queued() if asked.moot:
+            turn.report_whole((held,), "undelivered.cancelled")
         case Queued():
             turn.enter(msgspec.structs.replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
         case Chatting() | Requesting():
             turn.delivered(held)  # trap T22: the agent who accepted has it
         case Idle() | Ended():
-            turn.put_back(_fresh(held))  # the queue ended meanwhile: nobody will read it
+            take_back(turn, asked, _fresh(held))  # the queue ended meanwhile: nobody will read it
         case _:
             assert_never(phase)
 
@@ -279,28 +286,18 @@ def _fresh(held: Held) -> Held:
     return msgspec.structs.replace(held, asked=None, repeats=0)
 
 
-def _refuse(turn: Turn, held: Held, code: int) -> None:
-    if code == ResultCode.EMPTY_MESSAGE:
-        turn.report((held,), "undelivered.blank")
-    else:
-        turn.report((held,), "undelivered.refused", {"code": code})
-
-
 def uploaded(turn: Turn, call_id: CallId, url: str, size: int) -> None:
     """The file lies on the WebChat server: its message may go when its turn comes."""
-    outstanding = turn.state.outstanding
-    if outstanding is None or outstanding.call_id != call_id:
-        return
-    if not isinstance(outstanding.what, Upload):
+    asked = turn.state.outstanding
+    if asked is None or asked.call_id != call_id or not isinstance(asked.what, Upload):
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
-    media = outstanding.what.media
-    if size > 0:
-        media = msgspec.structs.replace(media, size=size)
-    pieces = list(turn.state.held)
-    for index, piece in enumerate(pieces):
-        if piece.content == outstanding.what.media and not piece.url:
-            pieces[index] = msgspec.structs.replace(piece, content=media, url=url)
+    media = asked.what.media
+    held = list(turn.state.held)
+    for index, piece in enumerate(held):
+        if piece.content == media and not piece.url:
+            known = msgspec.structs.replace(media, size=size) if size > 0 else media
+            held[index] = msgspec.structs.replace(piece, content=known, url=url)
             break
-    turn.set(held=tuple(pieces))
+    turn.set(held=tuple(held))

@@ -14,6 +14,7 @@ from bridge.conversation.model import (
     Ended,
     Held,
     Idle,
+    Outstanding,
     Queued,
     Requesting,
 )
@@ -81,7 +82,11 @@ def queue_ended(turn: Turn, key: str, code: int | None = None) -> None:
     turn.card("queue.ended")
     turn.say(key, {} if code is None else {"code": code})
     if turn.state.held:
-        turn.say("queue.kept", {"count": len(unique_events(turn.state.held))})
+        _say_kept(turn)
+
+
+def _say_kept(turn: Turn) -> None:
+    turn.say("queue.kept", {"count": len(unique_events(turn.state.held))})
 
 
 def queue_cancelled(turn: Turn) -> None:
@@ -117,6 +122,24 @@ def result_key(code: int) -> tuple[str, int | None]:
     if code in set(ResultCode):
         return f"result.{code}", None
     return "result.other", code
+
+
+# --- content ------------------------------------------------------------------------------------
+
+
+def take_back(turn: Turn, asked: Outstanding, piece: Held) -> None:
+    """Hold again what a call did not deliver, unless the customer gave it up meanwhile.
+
+    Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
+    """
+    if asked.moot:
+        turn.report_whole((piece,), "undelivered.cancelled")
+        return
+    turn.put_back(piece)
+    if isinstance(turn.state.phase, Idle):
+        _say_kept(turn)
+    else:
+        resume_held(turn)
 
 
 # --- the chat -----------------------------------------------------------------------------------
@@ -187,7 +210,6 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     """WebChat no longer knows the session (-11): ask for a new one, keep what was typed."""
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or phase.session_id != session_id:
-        resume_held(turn)
         return
     if phase.close and not phase.unwanted:
         turn.report_held("undelivered.closed")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bridge.conversation.effects import Args, Card, Delivered, Effect, Reported, Say
-from bridge.conversation.model import Conversation, Held, Outstanding, Phase, Policy
+from bridge.conversation.model import Conversation, Held, Phase, Policy
 from bridge.ids import EventId
 
 
@@ -57,13 +57,6 @@ class Turn:
         """Return content to the places that it had."""
         held = sorted((*pieces, *self.state.held), key=lambda piece: piece.order)
         self.set(held=tuple(held))
-
-    def take_back(self, asked: Outstanding, piece: Held) -> None:
-        """Hold again what a call did not deliver, unless the customer gave it up meanwhile."""
-        if not asked.moot:
-            self.put_back(piece)
-        else:
-            self.report_whole((piece,), "undelivered.cancelled")
 
     def delivered(self, *pieces: Held) -> None:
         """WebChat has these pieces; an event is delivered with its last one."""

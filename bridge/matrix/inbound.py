@@ -177,8 +177,9 @@ def _media(event_id: EventId, sender: UserId, content: _Fields, kind: str) -> Me
 
 def _plain(content: _Fields, *, is_reply: bool = False) -> str:
     """The text of a message: from its HTML if that can be read, else its body."""
-    body = _text(content, "body")
-    html = _text(content, "formatted_body")
+    # Synapse passes NUL on; PostgreSQL stores no text that holds one, and nobody can see it.
+    body = _text(content, "body").replace("\x00", "")
+    html = _text(content, "formatted_body").replace("\x00", "")
     if html and _text(content, "format") == "org.matrix.custom.html":
         text = html_to_text(html)
         if text:

@@ -51,7 +51,6 @@ class _Gist(msgspec.Struct, omit_defaults=True):
     type: str
     sender: str
     state_key: str | None = None
-    origin_server_ts: int | None = None
 
 
 class Endpoint:

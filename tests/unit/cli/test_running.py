@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+import bridge.app
+from bridge.config import Config, load_config
+from bridge.texts import CATALOGUE
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited
 
@@ -64,6 +68,28 @@ def test_an_invalid_one_is_11_with_the_line(folder: Folder, text: str, said: str
         assert result.exit_code == 11
         assert said in result.stderr
         assert result.stderr.startswith("config.yaml line ")
+
+
+def test_the_printed_sentences_may_stand_in_a_configuration(folder: Folder) -> None:
+    printed = folder.run("example-config", "--texts").stdout
+    assert "  result.-3:\n" in printed
+    folder.write(SMALLEST + printed)
+    assert folder.run_here("check").exit_code == 0
+    texts = load_config(folder.config, {}).texts
+    assert texts == {key: dict(sentence) for key, sentence in CATALOGUE.items()}
+
+
+@pytest.mark.parametrize("number", [errno.EADDRINUSE, errno.EACCES])
+def test_a_port_that_cannot_be_had_is_said(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def serve(_config: Config) -> int:
+        raise OSError(number, "no such luck")
+
+    monkeypatch.setattr(bridge.app, "run", serve)
+    folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
+    result = folder.run_here("run")
+    assert (result.exit_code, result.stderr) == (1, "cannot listen: no such luck\n")
 
 
 def test_running_without_tokens_is_16_with_the_remedy(folder: Folder) -> None:

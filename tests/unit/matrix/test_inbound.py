@@ -46,6 +46,7 @@ def spoke(text: str) -> Spoke:
     [
         ({"msgtype": "m.text", "body": "hi"}, "hi"),
         ({"msgtype": "m.notice", "body": "hi"}, "hi"),
+        ({"msgtype": "m.text", "body": "a\x00b"}, "ab"),
         ({"msgtype": "m.emote", "body": "waves"}, "* waves"),
         (
             {

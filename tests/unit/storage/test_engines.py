@@ -398,3 +398,24 @@ async def test_the_asynchronous_driver_hands_rows_to_the_call() -> None:
         return [(21,)]
 
     assert await drive_async(add(), run) == 42
+
+
+@pytest.mark.asyncio
+async def test_a_bug_in_the_writer_is_loud(
+    open_sql: SqlOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a StoreError that somebody retries for ever: the program ends with the bug's trace."""
+
+    async def broken(_call: object) -> object:
+        raise TypeError("a bug")
+
+    opening = open_sql()
+    monkeypatch.setattr(opening._engine, "commit", broken)
+
+    async def body() -> None:
+        async with opening as store:
+            await store.accept([said("$1")], 1)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await body()
+    assert caught.group_contains(TypeError, match="a bug")

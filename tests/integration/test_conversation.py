@@ -1,0 +1,266 @@
+"""A whole conversation on a real Synapse, in both directions, looked at from both ends."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from bridge.demo.customer import content_of, membership
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.staging import bridge_section, staged
+from tests.support.talk import (
+    JUN,
+    MEI,
+    Talk,
+    chatting,
+    info_of,
+    relation,
+    wording,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PDF = b"%PDF-1.4\n" + bytes(range(256)) * 300
+MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + bytes(range(256)) * 100
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    options = StageOptions(config={"bridge": bridge_section()})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+def picture(width: int, height: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (30, 120, 200)).save(out, "PNG")
+    return out.getvalue()
+
+
+# --- before the chat ----------------------------------------------------------------------------
+
+
+async def test_first_words_and_queue(stage: Stage) -> None:
+    """What Element sends with the invitation arrives; the place in the queue is one message."""
+    ahead = await Talk.open(stage, await stage.customer("ahead"), "I was here first")
+    await ahead.queued()
+    talk = await Talk.open(stage, await stage.customer("first"), "said before anyone joined")
+    await talk.reads("number 2", stage.bot)
+    await talk.say("!wc status")
+    await talk.reads("Waiting for Sales, position 2")
+    await ahead.say("!wc cancel")
+    await talk.reads("number 1", stage.bot)
+    await talk.say("order 4711 ✓")
+    await talk.heard("order 4711 ✓")
+    person = await talk.queued()
+    assert person.texts == ["said before anyone joined", "order 4711 ✓"]
+    assert {message.type for message in person.messages} == {111}
+    assert person.name == "first"
+
+    await talk.accept()
+    await talk.reads("Connected: Mei", stage.bot)
+    said_again = await talk.reads("Mei is here to help you.", stage.bot)
+    assert content_of(said_again)["msgtype"] == "m.text"  # worth a ping, unlike the card
+    cards = [
+        event
+        for event in talk.messages(stage.bot)
+        if wording(event).startswith(("⏳", "✅")) and content_of(event)["msgtype"] == "m.notice"
+    ]
+    first, *edits = cards
+    assert relation(first) == {}
+    assert len(edits) >= 2
+    assert all(
+        relation(edit) == {"rel_type": "m.replace", "event_id": first["event_id"]} for edit in edits
+    )
+    assert "cancel" not in wording(cards[-1])
+    person = await talk.at_desk(lambda one: one.session is not None)
+    assert person.texts == ["said before anyone joined", "order 4711 ✓"]
+
+
+async def test_the_agent_has_name_and_picture(stage: Stage) -> None:
+    talk = await chatting(stage, "portrait")
+    member = await talk.sees(membership(MEI, "join"))
+    content = content_of(member)
+    assert content["displayname"] == "Mei"
+    avatar = str(content["avatar_url"])
+    assert (await talk.customer.download(avatar)).startswith(b"\x89PNG")
+    await talk.desk("say", text="Good morning")
+    await talk.reads("Good morning", MEI)
+
+
+# --- texts --------------------------------------------------------------------------------------
+
+
+async def test_texts_to_the_agent(stage: Stage) -> None:
+    talk = await chatting(stage, "writer")
+    await talk.say("plain 文字 😀 <b>not bold</b>")
+    await talk.say("waves", msgtype="m.emote")
+    await talk.say("for your information", msgtype="m.notice")
+    await talk.say(
+        "ignored body",
+        format="org.matrix.custom.html",
+        formatted_body="<p>One</p><ul><li>two</li><li><strong>three</strong></li></ul>",
+    )
+    await talk.say("first line\nsecond line")
+    person = await talk.at_desk(lambda one: len(one.messages) == 6)
+    assert person.texts[:4] == [
+        "hello",
+        "plain 文字 😀 <b>not bold</b>",
+        "* waves",
+        "for your information",
+    ]
+    formatted = person.texts[4]
+    assert "<" not in formatted
+    assert [word for word in ("One", "two", "three", "ignored") if word in formatted] == [
+        "One",
+        "two",
+        "three",
+    ]
+    assert person.texts[5] == "first line\nsecond line"
+    assert person.refused == []
+
+
+async def test_texts_from_the_agent(stage: Stage) -> None:
+    talk = await chatting(stage, "reader")
+    await talk.desk(
+        "say",
+        text='Hello /::) see <a href="https://example.org/faq">the FAQ</a><br>'
+        '<script>alert(1)</script><img src="https://evil.example/pixel.png"><b>bye</b> 👋',
+    )
+    event = await talk.reads("the FAQ", MEI)
+    content = content_of(event)
+    assert content["msgtype"] == "m.text"
+    assert str(content["body"]).startswith("Hello 🙂 see the FAQ")
+    assert "👋" in str(content["body"])
+    html = str(content["formatted_body"])
+    assert 'href="https://example.org/faq"' in html
+    assert "<b>bye</b>" in html
+    assert "<script" not in html
+    assert "<img" not in html
+    assert content["m.mentions"] == {}
+    await talk.desk("say", text="1 < 2 &amp; so on")
+    plain = await talk.reads("so on", MEI)
+    assert wording(plain) == "1 < 2 & so on"
+    assert "formatted_body" not in content_of(plain)
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["base64", "object"])
+async def test_pictures_from_the_agent(stage: Stage, style: str) -> None:
+    """Inside the frame, or as an address on the WebChat server."""
+    talk = await chatting(stage, f"viewer-{style}")
+    data = picture(96, 64)
+    await talk.desk(
+        "image", name="label.png", data=base64.b64encode(data).decode(), style=style
+    )
+    event = await talk.sees(
+        lambda one: one.get("sender") == MEI and content_of(one).get("msgtype") == "m.image"
+    )
+    assert info_of(event) == {"mimetype": "image/png", "size": len(data), "w": 96, "h": 64}
+    assert await talk.customer.download(str(content_of(event)["url"])) == data
+
+
+async def test_files_from_the_agent(stage: Stage) -> None:
+    talk = await chatting(stage, "collector")
+    await talk.desk("file", name="条款 terms.pdf", data=base64.b64encode(PDF).decode())
+    event = await talk.sees(lambda one: content_of(one).get("msgtype") == "m.file")
+    assert content_of(event)["body"] == "条款 terms.pdf"
+    assert info_of(event) == {"mimetype": "application/pdf", "size": len(PDF)}
+    assert await talk.customer.download(str(content_of(event)["url"])) == PDF
+
+    sent = await talk.desk("voice", seconds=3)
+    event = await talk.sees(lambda one: content_of(one).get("msgtype") == "m.audio")
+    assert info_of(event)["size"] == sent["size"]
+    assert str(info_of(event)["mimetype"]).startswith("audio/")
+    voice = await talk.customer.download(str(content_of(event)["url"]))
+    assert hashlib.sha256(voice).hexdigest() == sent["sha256"]
+
+    await talk.desk("location", latitude=31.2304, longitude=121.4737, poi="People's Square")
+    event = await talk.reads("People's Square", MEI)
+    assert "31.2304" in wording(event)
+    assert "121.4737" in wording(event)
+
+
+async def test_files_to_the_agent(stage: Stage) -> None:
+    """Uploaded to WebChat first, byte for byte, and then announced as what they are."""
+    talk = await chatting(stage, "sender")
+    image = picture(40, 30)
+    for data, name, mime, msgtype, kind in (
+        (image, "包裹 parcel.png", "image/png", "m.image", "image"),
+        (PDF, "receipt.pdf", "application/pdf", "m.file", "file"),
+        (MP4, "clip.mp4", "video/mp4", "m.video", "file"),
+    ):
+        await talk.customer.send_file(talk.room, data, name, mime, msgtype)
+        digest = hashlib.sha256(data).hexdigest()
+        await talk.at_desk(lambda one, d=digest: any(up["sha256"] == d for up in uploads(stage)))
+        upload = next(up for up in uploads(stage) if up["sha256"] == digest)
+        assert upload["size"] == len(data)
+        person = await talk.at_desk(
+            lambda one, up=upload: any(str(up["address"]) in str(m.content) for m in one.messages)
+        )
+        message = person.messages[-1]
+        assert message.kind == kind
+        assert message.type == 110
+        content = message.content
+        assert isinstance(content, dict)
+        if kind == "file":
+            assert content["name"] == name
+            assert content["size"] == len(data)
+    assert [message.kind for message in person.messages] == ["text", "image", "file", "file"]
+
+
+def uploads(stage: Stage) -> list[dict[str, object]]:
+    found = stage.simulator.state()["uploads"]
+    assert isinstance(found, list)
+    return found
+
+
+# --- agents and the end -------------------------------------------------------------------------
+
+
+async def test_transfer(stage: Stage) -> None:
+    """The new agent comes, the old one goes, and each speaks as themselves."""
+    talk = await chatting(stage, "handed-over")
+    await talk.desk("say", text="My colleague knows more")
+    await talk.reads("My colleague knows more", MEI)
+    await talk.desk("transfer", to="A00002")
+    joined = await talk.sees(membership(JUN, "join"))
+    assert content_of(joined)["displayname"] == "Jun"
+    await talk.sees(membership(MEI, "leave"))
+    await talk.reads("Mei has handed you over to Jun", stage.bot)
+    await talk.desk("say", text="Jun speaking")
+    await talk.reads("Jun speaking", JUN)
+    await talk.say("hi Jun")
+    await talk.heard("hi Jun")
+
+
+async def test_end_rating_and_a_new_chat(stage: Stage) -> None:
+    talk = await chatting(stage, "regular")
+    await talk.desk("close")
+    await talk.reads("The agent has ended the chat", stage.bot)
+    await talk.sees(membership(MEI, "leave"))
+    await talk.say("rate 5 thanks a lot")
+    await talk.reads("Thank you for your rating", stage.bot)
+    person = await talk.at_desk(lambda one: bool(one.ratings))
+    assert [(one.rating, one.comments) for one in person.ratings] == [(5, "thanks a lot")]
+
+    await talk.say("one more thing")
+    await talk.queued()
+    await talk.desk("accept", agent="A00002")
+    await talk.sees(membership(JUN, "join"))
+    person = await talk.at_desk(lambda one: one.texts == ["hello", "one more thing"])
+    assert person.logins == 1  # the link's token serves the next chat too
+    await talk.desk("say", text="welcome back")
+    await talk.reads("welcome back", JUN)
+    first_cards = [e for e in talk.messages(stage.bot) if wording(e).startswith("⏳")]
+    assert sum(relation(event) == {} for event in first_cards) == 2  # one card a chat

@@ -1,0 +1,37 @@
+"""A stage (Synapse, simulator, bridge) for the tests of a module, with its logs shown on failure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bridge.demo.stage import Stage, StageOptions, set_stage
+from tests.support.logs import show_on_failure
+
+PATIENT_LIMITS = {"messages_per_minute": 100_000, "rooms_per_user": 100}
+"""`bridge.limits` for tests in which one machine plays everybody."""
+
+
+def bridge_section(**changes: object) -> dict[str, object]:
+    """The config's section `bridge` as the stage writes it, with the limits out of the way."""
+    return {
+        "permissions": {"localhost": "customer"},
+        "language": "en",
+        "limits": PATIENT_LIMITS,
+        **changes,
+    }
+
+
+@asynccontextmanager
+async def staged(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    options: StageOptions | None = None,
+) -> AsyncIterator[Stage]:
+    """Set the stage in a folder of its own; unset it at the end."""
+    folder = tmp_path_factory.mktemp("stage")
+    show_on_failure(request, folder / "bridge.log", folder / "synapse" / "homeserver.log")
+    async with set_stage(folder, options) as stage:
+        yield stage

@@ -1,0 +1,219 @@
+"""One room with both of its ends in one hand: the customer's client and the agent's desk.
+
+Everything awaited is awaited for with a bound: what a test waits for is an event in the room, or a
+state of the simulated server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Self
+
+import msgspec
+
+from bridge.demo.customer import PATIENCE, Customer, Event, content_of, membership
+from bridge.demo.stage import Stage
+from bridge.link.accounts import room_key
+from bridge.simulator.outgoing import Wire
+
+MEI = "@webchat__a00001:localhost"
+"""The ghost of agent A00001."""
+JUN = "@webchat__a00002:localhost"
+
+
+class DeskMessage(msgspec.Struct, rename="camel"):
+    """A message of the customer's as the desk got it; a repeated one is listed again."""
+
+    n: int
+    type: int
+    kind: str
+    text: str
+    message_id: int
+    repeat: bool
+    content: object = None
+    session_id: int | None = None
+
+
+class DeskRating(msgspec.Struct):
+    rating: int
+    comments: str
+
+
+class DeskRequest(msgspec.Struct, rename="camel"):
+    id: int
+    queue_id: int
+
+
+class DeskPerson(msgspec.Struct):
+    """One customer as the simulated server sees them."""
+
+    name: str
+    logins: int
+    linked: bool
+    request: DeskRequest | None
+    session: dict[str, object] | None
+    messages: list[DeskMessage]
+    refused: list[dict[str, object]]
+    ratings: list[DeskRating]
+
+    @property
+    def texts(self) -> list[str]:
+        """What was said, repetitions included."""
+        return [message.text for message in self.messages]
+
+
+class Talk:
+    """A room, its customer, and the customer's account at the desk."""
+
+    def __init__(self, stage: Stage, customer: Customer, room: str) -> None:
+        self.stage = stage
+        self.customer = customer
+        self.room = room
+        self.login = f"mx-{room_key(room)}"
+
+    @classmethod
+    async def open(
+        cls, stage: Stage, customer: Customer, first: str = "", *, host: str = "", **options: object
+    ) -> Self:
+        """Make a direct room as Element does, the first words included."""
+        room = await customer.create_dm(host or stage.bot, first, **options)
+        return cls(stage, customer, room)
+
+    # --- the customer -----------------------------------------------------------------------
+
+    async def say(self, text: str, **more: object) -> str:
+        return await self.customer.say(self.room, text, **more)
+
+    async def send(self, **content: object) -> str:
+        """Send a message with this content."""
+        return await self.customer.send(self.room, content)
+
+    async def sees(self, wanted: Callable[[Event], bool], patience: float = PATIENCE) -> Event:
+        """The first such event of the room.
+
+        Raises:
+            AssertionError: it did not come; the room is described.
+        """
+        try:
+            return await self.customer.wait_for(self.room, wanted, patience)
+        except TimeoutError:
+            raise AssertionError(f"not seen within {patience} s; the room: {self.shown()}") from None
+
+    async def reads(self, part: str, sender: str = "", patience: float = PATIENCE) -> Event:
+        """The first message with this text in it; an edit counts with its new wording."""
+        try:
+            return await self.sees(
+                lambda event: sender in {"", event.get("sender")} and part in wording(event),
+                patience,
+            )
+        except AssertionError as error:
+            raise AssertionError(f"“{part}” {error}") from None
+
+    async def reads_reply(self, part: str, to: str) -> Event:
+        """The answer to one event, with this text in it."""
+        return await self.sees(lambda event: reply_to(event) == to and part in wording(event))
+
+    def shown(self) -> list[str]:
+        """The room's messages, as sender and wording."""
+        return [f"{e.get('sender')}: {wording(e)}" for e in self.messages()]
+
+    def messages(self, sender: str = "") -> list[Event]:
+        """The messages seen so far."""
+        return [
+            event
+            for event in self.customer.events(self.room)
+            if event.get("type") == "m.room.message" and sender in {"", event.get("sender")}
+        ]
+
+    # --- the desk ---------------------------------------------------------------------------
+
+    @property
+    def person(self) -> DeskPerson | None:
+        """The customer as the desk knows them by now."""
+        return person_in(self.stage.simulator.state(), self.login)
+
+    async def at_desk(
+        self, wanted: Callable[[DeskPerson], bool], patience: float = PATIENCE
+    ) -> DeskPerson:
+        """The customer, once the desk sees them so."""
+
+        def seen(state: Wire) -> bool:
+            person = person_in(state, self.login)
+            return person is not None and wanted(person)
+
+        with contextlib.suppress(TimeoutError):
+            await self.stage.simulator.wait_for(seen, patience)
+        person = self.person
+        assert person is not None, f"the desk never met {self.login}; room: {self.shown()}"
+        assert wanted(person), f"not so within {patience} s: {person}; room: {self.shown()}"
+        return person
+
+    async def heard(self, text: str, patience: float = PATIENCE) -> DeskMessage:
+        """The customer's message with this text, once the desk has it."""
+        person = await self.at_desk(lambda one: text in one.texts, patience)
+        return next(message for message in person.messages if message.text == text)
+
+    async def got(self, kind: str) -> DeskMessage:
+        """The newest message of that kind, once the desk has one."""
+        person = await self.at_desk(lambda one: any(m.kind == kind for m in one.messages))
+        return [message for message in person.messages if message.kind == kind][-1]
+
+    async def desk(self, op: str, **fields: object) -> Wire:
+        """A move of the agent's."""
+        return await self.stage.simulator.do({"op": op, "login": self.login, **fields})
+
+    async def queued(self) -> DeskPerson:
+        return await self.at_desk(lambda person: person.request is not None)
+
+    async def accept(self, agent: str = "A00001", ghost: str = MEI) -> None:
+        """Take the customer's request; returns when the agent is in the room."""
+        await self.queued()
+        await self.desk("accept", agent=agent)
+        await self.sees(membership(ghost, "join"))
+
+
+async def chatting(stage: Stage, name: str) -> Talk:
+    """A new customer who has been accepted by Mei; the first words were "hello"."""
+    talk = await Talk.open(stage, await stage.customer(name), "hello")
+    await talk.accept()
+    await talk.heard("hello")
+    return talk
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+def person_in(state: Wire, login: str) -> DeskPerson | None:
+    """One customer in a description of the simulator's state."""
+    customers = state["customers"]
+    assert isinstance(customers, dict)
+    found = customers.get(login)
+    return None if found is None else msgspec.convert(found, DeskPerson)
+
+
+def wording(event: Event) -> str:
+    """What a client shows of a message: an edit shows its new text."""
+    content = content_of(event)
+    new = content.get("m.new_content")
+    body = new.get("body") if isinstance(new, dict) else content.get("body")
+    return body if isinstance(body, str) else ""
+
+
+def relation(event: Event) -> dict[str, object]:
+    """The event's `m.relates_to`, empty if it has none."""
+    found = content_of(event).get("m.relates_to")
+    return found if isinstance(found, dict) else {}
+
+
+def reply_to(event: Event) -> str | None:
+    """The event that this one answers."""
+    found = relation(event).get("m.in_reply_to")
+    return str(found.get("event_id")) if isinstance(found, dict) else None
+
+
+def info_of(event: Event) -> dict[str, object]:
+    """The facts of a media event."""
+    info = content_of(event)["info"]
+    assert isinstance(info, dict)
+    return info

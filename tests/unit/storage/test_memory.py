@@ -1,0 +1,23 @@
+"""What the fake has beside the contract."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.ids import RoomId
+from bridge.rooms.store import NewInput, StoreError
+from bridge.storage.memory import MemoryStore
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_is_down_changes_nothing() -> None:
+    store = MemoryStore()
+    store.down = True
+    with pytest.raises(StoreError):
+        await store.accept([NewInput(RoomId("!a"), b"", "$1")], 1)
+    with pytest.raises(StoreError):
+        await store.busy_rooms()
+    with pytest.raises(StoreError):
+        await store.revive("i1", 1)
+    store.down = False
+    assert await store.busy_rooms() == []
