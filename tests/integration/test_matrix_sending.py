@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from bridge.conversation.model import CustomerMedia
+from bridge.demo.customer import content_of, membership, said
 from bridge.ids import AgentId, EventId, QueueId, UserId
 from bridge.rooms.inputs import MemberGone, Spoke
 from bridge.rooms.ports import NoticeText, Refused, RelayedMedia, RelayedText, TooBig, Unavailable
 from bridge.webchat.frames import Agent
-from tests.support.customer import content_of, membership, said
 from tests.support.matrix_rig import Rig, blob, picture, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from bridge.demo.customer import Customer
 from bridge.demo.synapse import SynapseError, SynapseServer
-from tests.support.customer import Customer
 from tests.support.postgres import PostgresServer
 
 
