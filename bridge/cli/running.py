@@ -53,7 +53,7 @@ def every_sentence() -> str:
     yaml.default_flow_style = False
     yaml.allow_unicode = True
     yaml.width = 4096
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     out = io.StringIO()
     yaml.dump({"texts": {key: dict(sentence) for key, sentence in CATALOGUE.items()}}, out)
     return out.getvalue()

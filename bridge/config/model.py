@@ -188,7 +188,7 @@ class Config(Section):
     """The queue of a room for which nobody has chosen one."""
     bridge: Bridge
     texts: dict[str, dict[str, str]] = {}
-    """Replace any sentence: key -> {zh-CN: ..., en: ...}. All: matrix-webchat example-config --texts"""
+    """Replaced sentences: key -> {zh-CN: ..., en: ...}. All of them: `example-config --texts`."""
     retention: Retention = Retention()
     metrics: Metrics = Metrics()
     logging: Logging = Logging()

@@ -103,9 +103,9 @@ def cancel(turn: Turn) -> None:
             _drop_all(turn)
             _cancel_request(turn, phase)
         case Queued():
-            _drop_all(turn)
             cancel_by = turn.now + turn.policy.cancel_wait
             turn.enter(msgspec.structs.replace(phase, cancel=True, cancel_by=cancel_by))
+            _drop_all(turn)
         case Chatting():
             if not phase.unwanted:
                 turn.say("cancel.chatting")

@@ -81,9 +81,11 @@ def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
     return True
 
 
-def refuse(turn: Turn, piece: Held, code: int) -> None:
+def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
     """WebChat does not take this content: the customer is told why, as far as anybody knows."""
-    if code == ResultCode.EMPTY_MESSAGE:
+    if asked.moot:
+        take_back(turn, asked, piece)
+    elif code == ResultCode.EMPTY_MESSAGE:
         turn.report((piece,), "undelivered.blank")
     elif code in _TOLD_APART:
         turn.report((piece,), f"result.{code}")
@@ -144,8 +146,8 @@ def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) ->
             return True
     if piece is None:
         return False
-    if failure.reason == FailureReason.REFUSED:
-        refuse(turn, piece, failure.code or 0)
+    if failure.reason == FailureReason.REFUSED or outstanding.moot:
+        refuse(turn, outstanding, piece, failure.code or 0)
     else:
         turn.report((piece,), f"undelivered.{failure.reason}")
     return True

@@ -142,7 +142,7 @@ def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, r
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
     turn.enter(msgspec.structs.replace(phase, agents=tuple(new.values()), robot=robot))
-    if not phase.close:
+    if not phase.unwanted:
         if came or changed:
             turn.ask(AgentsCame(came + changed, phase.queue_id))
         if came and left:

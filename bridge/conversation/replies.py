@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 import msgspec
 
 from bridge.conversation.failures import refuse, try_again
 from bridge.conversation.model import (
     Chatting,
-    Ended,
     Held,
-    Idle,
     Outstanding,
     Queued,
     Requesting,
@@ -234,11 +230,11 @@ def _message_sent(
             chat_started(turn, ChatStarted(reply.session_id, reply.agents))
         return
     if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
-        refuse(turn, held, reply.result)
+        refuse(turn, asked, held, reply.result)
         return
     # Row 24: the refused message stays first. Not for ever: a server may disown every session.
     if held.repeats >= turn.policy.max_repeats:
-        refuse(turn, held, reply.result)
+        refuse(turn, asked, held, reply.result)
     else:
         take_back(turn, asked, msgspec.structs.replace(held, asked=None, repeats=held.repeats + 1))
     session_lost(turn, command.session_id)
@@ -247,14 +243,14 @@ def _message_sent(
 def _pre_message_sent(
     turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held, reply: Reply
 ) -> None:
-    phase = turn.state.phase
     if reply.ok:
-        _pre_message_taken(turn, asked, held)
+        _pre_message_taken(turn, command, asked, held)
         return
     if reply.result == ResultCode.EMPTY_MESSAGE:
-        refuse(turn, held, reply.result)
+        refuse(turn, asked, held, reply.result)
         return
     take_back(turn, asked, _fresh(held))
+    phase = turn.state.phase
     if isinstance(phase, Queued) and phase.request_id == command.request_id:
         if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
             # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
@@ -266,19 +262,19 @@ def _pre_message_sent(
         turn.enter(phase)
 
 
-def _pre_message_taken(turn: Turn, asked: Outstanding, held: Held) -> None:
+def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held) -> None:
     phase = turn.state.phase
-    match phase:
-        case Queued() if asked.moot:
-            turn.report_whole((held,), "undelivered.cancelled")
-        case Queued():
-            turn.enter(msgspec.structs.replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
-        case Chatting() | Requesting():
-            turn.delivered(held)  # trap T22: the agent who accepted has it
-        case Idle() | Ended():
-            take_back(turn, asked, _fresh(held))  # the queue ended meanwhile: nobody will read it
-        case _:
-            assert_never(phase)
+    if isinstance(phase, Chatting):
+        turn.delivered(held)  # trap T22: the agent who accepted has it
+    elif not isinstance(phase, Queued) or command.request_id not in {
+        phase.request_id,
+        phase.former_id,
+    }:
+        take_back(turn, asked, _fresh(held))  # its queue has ended: nobody will read it there
+    elif asked.moot:
+        turn.report_whole((held,), "undelivered.cancelled")
+    else:
+        turn.enter(msgspec.structs.replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
 
 
 def _fresh(held: Held) -> Held:

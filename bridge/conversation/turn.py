@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bridge.conversation.effects import Args, Card, Delivered, Effect, Reported, Say
-from bridge.conversation.model import Conversation, Held, Phase, Policy
+from bridge.conversation.model import Conversation, Held, Phase, Policy, Queued
 from bridge.ids import EventId
 
 
@@ -67,13 +67,20 @@ class Turn:
     def report(self, pieces: tuple[Held, ...], key: str, args: Args | None = None) -> None:
         """Tell the customer, once per event, that these pieces were not delivered.
 
-        What follows of the same events is not sent either: the customer is going to repeat the
-        whole, and half a message helps nobody.
+        The rest of the same events is not sent (again) either: the customer is going to repeat
+        the whole, and half a message helps nobody.
         """
         events = unique_events(pieces)
         for event_id in events:
             self.ask(Reported(event_id, key, args or {}))
-        self.set(held=tuple(one for one in self.state.held if one.event_id not in events))
+        self.set(held=_without(self.state.held, events))
+        phase, outstanding = self.state.phase, self.state.outstanding
+        if isinstance(phase, Queued):
+            self.enter(msgspec.structs.replace(phase, pre_sent=_without(phase.pre_sent, events)))
+        held = None if outstanding is None else outstanding.held
+        if outstanding is not None and held is not None and held.event_id in events:
+            told = msgspec.structs.replace(held, last=False)  # nothing more to say of this event
+            self.set(outstanding=msgspec.structs.replace(outstanding, held=told, moot=True))
 
     def report_whole(self, pieces: tuple[Held, ...], key: str) -> None:
         """Report those events whose last piece is here; of the others it was reported already."""
@@ -82,6 +89,10 @@ class Turn:
     def report_held(self, key: str, args: Args | None = None) -> None:
         """Give up all that waits, and say so."""
         self.report(self.state.held, key, args)
+
+
+def _without(pieces: tuple[Held, ...], events: tuple[EventId, ...]) -> tuple[Held, ...]:
+    return tuple(piece for piece in pieces if piece.event_id not in events)
 
 
 def unique_events(pieces: tuple[Held, ...]) -> tuple[EventId, ...]:

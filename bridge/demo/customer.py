@@ -7,6 +7,7 @@ sides of a conversation cannot be wrong in the same way.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable
 from typing import Self
 from urllib.parse import quote
@@ -113,7 +114,7 @@ class Customer:
         async with self._session.post(
             f"{self._address}/_matrix/media/v3/upload",
             params={"filename": name},
-            data=data,
+            data=io.BytesIO(data),
             headers={"Content-Type": mime} | self._headers(),
         ) as response:
             mxc = (await response.json())["content_uri"]

@@ -83,10 +83,16 @@ class OpenStore(AbstractAsyncContextManager[SqlStore]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._store is not None and self._writing is not None:
+        if self._store is None or self._writing is None:
+            return
+        try:
             await self._store.close()
-            self._writing.cancel()  # it has ended, unless the database hangs
-            await self._tasks.__aexit__(None, None, None)
+        except asyncio.CancelledError as cancelled:
+            # From outside, or from the group because the writer died: the group knows which.
+            await self._tasks.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
+            raise
+        self._writing.cancel()  # it has ended, unless the database hangs
+        await self._tasks.__aexit__(None, None, None)
 
 
 def open_store(url: str, clock: Clock) -> OpenStore:

@@ -114,7 +114,7 @@ class Channel:
             raise _translated(error) from None
         finally:
             if not sound:
-                self._drop()
+                self.drop()
 
     async def connect(self) -> None:
         """Raise Unreachable unless the connection stands or can be made."""
@@ -137,13 +137,13 @@ class Channel:
                 self._connection = made
                 await made.execute(_DURABLE)
         except (*_LOST, asyncpg.PostgresError) as error:
-            self._drop()
+            self.drop()
             self._backoff.failed()
             raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
         self._backoff.succeeded()
         return made
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         """End the connection at once; the server rolls back what was not committed."""
         if self._connection is not None:
             self._connection.terminate()
@@ -153,7 +153,7 @@ class Channel:
         if self._connection is not None:
             with suppress(*_LOST, asyncpg.PostgresError):
                 await self._connection.close(timeout=2)
-            self._drop()
+            self.drop()
 
 
 class PostgresEngine:
@@ -241,24 +241,23 @@ class PostgresEngine:
         if self._closed:
             return
         self._closed = True
-        with suppress(StoreError):
-            async with self._writer.use() as connection:
-                await connection.execute(
-                    "DELETE FROM writers WHERE id = $1 OR token < $2",
-                    self._id,
-                    self._clock.now() - FORGET_WRITER_MS,
-                    timeout=2,
-                )
-        await self._writer.close()
+        channels = [self._writer]
         while not self._readers.empty():
-            await self._readers.get_nowait().close()
-
-
-def _marked(writer: str, token: int) -> str:
-    """BEGIN, and the mark by which a COMMIT that was not answered can be asked after."""
-    upsert = "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
-    # Several statements in one trip take no parameters; these are hex digits and a number, our own.
-    return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
+            channels.append(self._readers.get_nowait())
+        try:
+            with suppress(StoreError):
+                async with self._writer.use() as connection:
+                    await connection.execute(
+                        "DELETE FROM writers WHERE id = $1 OR token < $2",
+                        self._id,
+                        self._clock.now() - FORGET_WRITER_MS,
+                        timeout=2,
+                    )
+            for channel in channels:
+                await channel.close()
+        finally:
+            for channel in channels:
+                channel.drop()
 
 
 async def _uncommitted(

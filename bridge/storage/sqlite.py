@@ -78,10 +78,14 @@ class SqliteEngine:
 
     async def close(self) -> None:
         """Close once the thread is free; without waiting for it if the disk hangs for 10 s."""
-        with suppress(TimeoutError, StoreError):
-            async with asyncio.timeout(10):
-                await self._hop(self._disconnect)
+        try:
+            closing = self._thread.submit(self._disconnect)
+        except RuntimeError:  # closed before
+            return
         self._thread.shutdown(wait=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await asyncio.shield(asyncio.wrap_future(closing))
 
     async def _hop(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread; a cancelled caller leaves it running there."""

@@ -18,6 +18,10 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "✅ 已接通：{names}",
         "en": "✅ Connected: {names}",
     },
+    "queue.joined_unnamed": {
+        "zh-CN": "✅ 已接通客服",
+        "en": "✅ Connected",
+    },
     "queue.ended": {
         "zh-CN": "⏹ 排队已结束。",
         "en": "⏹ No longer waiting.",
@@ -38,6 +42,10 @@ SENTENCES: dict[str, dict[str, str]] = {
     "start.already_queued": {
         "zh-CN": "您已经在排队了。",
         "en": "You are already waiting for an agent.",
+    },
+    "start.leaving": {
+        "zh-CN": "正在为您退出排队。请稍后再发送 {prefix} start。",
+        "en": "You are just leaving the queue. Send {prefix} start again in a moment.",
     },
     "start.already_chatting": {
         "zh-CN": "您已经在与客服对话了，直接发消息即可。",
@@ -154,6 +162,10 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "客服系统长时间无法连接，排队请求已放弃。请稍后再发一条消息重试。",
         "en": "The call centre could not be reached for a long time, so the request was given up. Please write again later.",
     },
+    "trouble.other_chat": {
+        "zh-CN": "客服系统显示您还有一个未结束的对话，但这里无法接入。请稍后再发一条消息；若仍不行，请联系管理员。",
+        "en": "The call centre says that you have a chat open which cannot be reached from here. Please write again later, and tell an administrator if that fails too.",
+    },
     "trouble.login_refused": {
         "zh-CN": "⚠️ 客服系统拒绝了本房间的登录，这需要管理员处理。",
         "en": "⚠️ The call centre refused this room's login. An administrator has to look into it.",
@@ -170,6 +182,10 @@ SENTENCES: dict[str, dict[str, str]] = {
     "undelivered.cancelled": {
         "zh-CN": "您已退出排队，这条消息没有送给客服。",
         "en": "You left the queue, so this message did not go to an agent.",
+    },
+    "undelivered.closed": {
+        "zh-CN": "对话在此之前已结束，这条消息没有送给客服。如仍需要，请重新发送。",
+        "en": "The chat had ended before, so this message did not reach the agent. Send it again if you still need to.",
     },
     "undelivered.expired": {
         "zh-CN": "等待时间太长，这条消息没有送达。如仍需要，请重新发送。",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from bridge.demo.customer import content_of, membership
 from bridge.demo.stage import Stage, StageOptions
-from tests.support.staging import bridge_section, staged
+from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import (
     JUN,
     MEI,
@@ -34,7 +34,7 @@ MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + bytes(range(256)) * 
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    options = StageOptions(config={"bridge": bridge_section()})
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
 
@@ -160,9 +160,7 @@ async def test_pictures_from_the_agent(stage: Stage, style: str) -> None:
     """Inside the frame, or as an address on the WebChat server."""
     talk = await chatting(stage, f"viewer-{style}")
     data = picture(96, 64)
-    await talk.desk(
-        "image", name="label.png", data=base64.b64encode(data).decode(), style=style
-    )
+    await talk.desk("image", name="label.png", data=base64.b64encode(data).decode(), style=style)
     event = await talk.sees(
         lambda one: one.get("sender") == MEI and content_of(one).get("msgtype") == "m.image"
     )

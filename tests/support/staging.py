@@ -8,10 +8,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.demo.stage import Stage, StageOptions, set_stage
+from bridge.simulator.server import SimulatorOptions
 from tests.support.logs import show_on_failure
 
 PATIENT_LIMITS = {"messages_per_minute": 100_000, "rooms_per_user": 100}
 """`bridge.limits` for tests in which one machine plays everybody."""
+
+UNLIMITED = SimulatorOptions(login_limit=0)
+"""The guide's server, but for its shutting out of addresses that log in often."""
 
 
 def bridge_section(**changes: object) -> dict[str, object]:

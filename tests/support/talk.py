@@ -98,7 +98,9 @@ class Talk:
         try:
             return await self.customer.wait_for(self.room, wanted, patience)
         except TimeoutError:
-            raise AssertionError(f"not seen within {patience} s; the room: {self.shown()}") from None
+            raise AssertionError(
+                f"not seen within {patience} s; the room: {self.shown()}"
+            ) from None
 
     async def reads(self, part: str, sender: str = "", patience: float = PATIENCE) -> Event:
         """The first message with this text in it; an edit counts with its new wording."""
@@ -109,6 +111,13 @@ class Talk:
             )
         except AssertionError as error:
             raise AssertionError(f"“{part}” {error}") from None
+
+    async def reads_exactly(self, text: str, sender: str, patience: float = PATIENCE) -> Event:
+        """The first message with this text and nothing else, of a sender whose id begins so."""
+        return await self.sees(
+            lambda event: str(event.get("sender")).startswith(sender) and wording(event) == text,
+            patience,
+        )
 
     async def reads_reply(self, part: str, to: str) -> Event:
         """The answer to one event, with this text in it."""
@@ -176,8 +185,8 @@ class Talk:
 async def chatting(stage: Stage, name: str) -> Talk:
     """A new customer who has been accepted by Mei; the first words were "hello"."""
     talk = await Talk.open(stage, await stage.customer(name), "hello")
+    await talk.heard("hello")  # as a pre-message, for certain: not while the agent accepts
     await talk.accept()
-    await talk.heard("hello")
     return talk
 
 

@@ -2,18 +2,20 @@
 
 The walk plays a customer, a server and a link that may say anything at any moment: right answers,
 wrong answers, answers to nothing, pushes for this session and for others, cuts and long silences.
-After every step each piece of content is held, under way, with the server, delivered or reported.
-The number of steps comes from WALK_STEPS (default: enough for CI); the seed is printed on failure.
+After every step `Witness` compares what the machine did with what it promises. The number of steps
+comes from WALK_STEPS (default: enough for CI); the seed is the number of the test.
 """
+
+from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import CallWebChat, Delivered, Effect, Reported, UploadMedia
 from bridge.conversation.inputs import (
     CallFailed,
     Cancel,
@@ -54,20 +56,19 @@ from bridge.webchat.frames import (
     RatingPushed,
     Reply,
     RobotMessage,
-    SendMessage,
-    SendPreMessage,
     SessionClosed,
 )
+from tests.unit.conversation.witness import Witness
 
 STEPS = int(os.environ.get("WALK_STEPS", "200000"))
 WALKS = 40
 
 
 class Walk:
-    """One walk: the state, what was typed, and what became of it."""
+    """One walk: the state, and chance."""
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - chance that can be repeated
         self.policy = Policy(
             start_on_message=self.random.random() < 0.8,
             to_agent=self.random.choice(["", "K00017"]),
@@ -76,86 +77,50 @@ class Walk:
         )
         self.state = Conversation()
         self.now = 1_000_000
-        self.typed: set[EventId] = set()
-        self.settled: set[EventId] = set()
-        self.delivered: set[EventId] = set()
-        self.first_sent: list[EventId] = []
         self.said = 0
-
-    def take(self, happened: Input) -> tuple[Effect, ...]:
-        if isinstance(happened, Said):
-            self.typed.add(happened.event_id)
-        before = self.state
-        self.state, effects = step(self.state, happened, self.now, self.policy)
-        self._check(before, happened, effects)
-        return effects
-
-    def _check(self, before: Conversation, happened: Input, effects: tuple[Effect, ...]) -> None:
-        where = f"{happened!r}\nbefore {before!r}\nafter {self.state!r}\neffects {effects!r}"
-        for effect in effects:
-            match effect:
-                case Delivered(event_id=event_id):
-                    assert event_id in self.typed, where
-                    assert event_id not in self.delivered, f"delivered twice: {where}"
-                    self.delivered.add(event_id)
-                    self.settled.add(event_id)
-                case Reported(event_id=event_id):
-                    assert event_id in self.typed, where
-                    self.settled.add(event_id)
-                case CallWebChat() | UploadMedia():
-                    outstanding = self.state.outstanding
-                    assert outstanding is not None, where
-                    assert outstanding.call_id == effect.call_id, where
-                    self._check_repeat(before, effect, where)
-                case _:
-                    pass
-        pieces = all_pieces(self.state)
-        kept = {piece.event_id for piece in pieces}
-        lost = self.typed - self.settled - kept
-        assert not lost, f"lost {lost}: {where}"
-        keys = [(p.event_id, p.content, p.at) for p in pieces]
-        assert len(keys) == len(set(keys)), f"kept twice: {where}"
-        calls = [e for e in effects if isinstance(e, CallWebChat | UploadMedia)]
-        assert len(calls) <= 1, where
-        if before.outstanding is not None and self.state.outstanding is before.outstanding:
-            assert not calls, f"two calls under way: {where}"
-        self._check_waiting(where)
-
-    def _check_repeat(self, before: Conversation, effect: Effect, where: str) -> None:
-        """A call id is used again only for the same content, and then the ledger knows it."""
-        if isinstance(effect, CallWebChat) and effect.repeat:
-            held = self.state.outstanding.held if self.state.outstanding else None
-            assert held is not None, where
-            assert isinstance(effect.command, SendMessage | SendPreMessage), where
-            assert held.asked == effect.call_id, where
-        elif isinstance(effect, CallWebChat):
-            assert effect.call_id == before.next_call, where
-
-    def _check_waiting(self, where: str) -> None:
-        """Whatever waits has a call under way or a deadline."""
-        if self.state.outstanding is not None:
-            return
-        waits = bool(self.state.held) or self.state.rating is not None
-        waits = waits or type(self.state.phase).__name__ in {"Requesting", "Queued"}
-        if waits:
-            assert deadline(self.state, self.policy) is not None, f"waits for ever: {where}"
-
-    # --- what may happen ------------------------------------------------------------------
-
-    def any_input(self) -> Input:
-        kinds = [
+        self.witness = Witness()
+        # Some servers chatter, others mostly do as they are told.
+        chatter, faults = self.random.choice([(14, 0.25), (6, 0.1), (3, 0.03)])
+        self.faults = faults
+        self.kinds: list[tuple[int, Callable[[], Input]]] = [
             (12, self._said),
             (1, lambda: Start(self.random.choice([None, QueueId(2)]))),
             (1, Cancel),
             (1, Close),
             (1, lambda: Rate(self.random.randrange(-1, 6), "x")),
-            (14, self._push),
+            (chatter, self._push),
             (30, self._answer),
             (3, LinkRestored),
             (6, self._tick),
         ]
-        choice = self.random.choices([k for _, k in kinds], [w for w, _ in kinds])[0]
-        return choice()
+
+    def take(self, happened: Input) -> None:
+        before = self.state
+        self.state, effects = step(self.state, happened, self.now, self.policy)
+        try:
+            self.witness.watch(before, happened, effects, self.state)
+            self._check_waiting()
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}\ninput {happened!r}\nbefore {before!r}\nafter {self.state!r}\n"
+                f"effects {effects!r}"
+            ) from error
+
+    def _check_waiting(self) -> None:
+        """Whatever waits has a call under way or a deadline."""
+        state = self.state
+        if state.outstanding is not None:
+            return
+        waits = bool(state.held) or state.rating is not None
+        if waits or type(state.phase).__name__ in {"Requesting", "Queued"}:
+            assert deadline(state, self.policy) is not None, "waits for ever"
+
+    # --- what may happen ------------------------------------------------------------------
+
+    def any_input(self) -> Input:
+        weights = [weight for weight, _ in self.kinds]
+        _, make = self.random.choices(self.kinds, weights)[0]
+        return make()
 
     def _said(self) -> Said:
         self.said += 1
@@ -204,14 +169,16 @@ class Walk:
         if outstanding is None:
             return Replied(CallId(self.random.randrange(5)), Reply(FrameType.SEND_MESSAGE, 1))
         call_id = outstanding.call_id
-        if self.random.random() < 0.25:
+        if self.random.random() < self.faults:
             reason = self.random.choice(list(FailureReason))
             certain = reason != FailureReason.NO_ANSWER
             code = self.random.choice([None, *ResultCode])
             return CallFailed(call_id, reason, certain=certain, code=code)
         if isinstance(outstanding.what, Upload):
             return Uploaded(call_id, "http://h/webchat/a.png", self.random.choice([0, 10]))
-        code = self.random.choice([*ResultCode, *[1] * 30, 77])
+        code = (
+            self.random.choice([*ResultCode, 77]) if self.random.random() < 2 * self.faults else 1
+        )
         return Replied(
             call_id,
             Reply(
@@ -251,7 +218,7 @@ class Walk:
             self.now = max(self.now, due)
             self.take(Tick())
         assert not all_pieces(self.state), self.state
-        assert self.typed <= self.settled
+        assert not self.witness.unsettled
 
 
 @pytest.mark.parametrize("number", range(WALKS))

@@ -1,4 +1,4 @@
-"""Pushes on their way to the engine: order, bounds, and what happens while nothing can be stored."""
+"""Pushes on their way to the engine: order, bounds, and a store that is down."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ async def test_a_crash_in_one_link_is_survived() -> None:
     """A bug must not take the other rooms along: here the token store raises what it must not."""
 
     class Buggy(Tokens):
-        async def load(self, room_id: object) -> Token | None:  # type: ignore[override]  # hostile
+        async def load(self, room_id: object) -> Token | None:
             if room_id == ADA.room_id and not self.kept:
                 raise ZeroDivisionError
             return None

@@ -1,0 +1,279 @@
+"""Rooms other than the plain direct one, and what their people and admins may do there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.customer import PATIENCE, content_of, membership
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
+from tests.support.talk import MEI, Talk, chatting, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SERVICE = "@webchat_queue_2:localhost"
+SETTINGS = "org.matrix_webchat.room"
+FILE_LIMIT = 100_000
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    bridge = bridge_section(
+        permissions={"localhost": "customer", "@mallory:localhost": "none"},
+        limits=PATIENT_LIMITS | {"file": FILE_LIMIT},
+    )
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+# --- coming in ----------------------------------------------------------------------------------
+
+
+async def test_direct_room_with_a_queue(stage: Stage) -> None:
+    """A queue's user is found by its name, and who writes to it gets that queue."""
+    customer = await stage.customer("searcher")
+    results: object = []
+    async with asyncio.timeout(PATIENCE):  # Synapse fills its directory in the background
+        while not results:
+            query: dict[str, object] = {"search_term": "Service", "limit": 10}
+            results = (await customer.call("POST", "v3/user_directory/search", query))["results"]
+    assert isinstance(results, list)
+    assert {"user_id": SERVICE, "display_name": "Service"}.items() <= results[0].items()
+
+    talk = await Talk.open(stage, customer, "straight to service", host=SERVICE)
+    await talk.reads("This room reaches the agents of Service", SERVICE)
+    await talk.reads("Waiting for Service: you are number 1", SERVICE)
+    person = await talk.queued()
+    assert person.request is not None
+    assert person.request.queue_id == 2
+    await talk.accept()
+    await talk.heard("straight to service")
+    await talk.desk("say", text="service here")
+    await talk.reads("service here", MEI)
+
+
+async def test_two_rooms_of_one_person(stage: Stage) -> None:
+    """Each is a customer of its own at the desk: neither chat disturbs the other."""
+    customer = await stage.customer("twofold")
+    one = await Talk.open(stage, customer, "about my bill")
+    other = await Talk.open(stage, customer, "about my parcel")
+    assert one.login != other.login
+    for talk in (one, other):
+        await talk.queued()
+    await one.accept()
+    await other.accept()
+    await one.say("bill 1")
+    await other.say("parcel 1")
+    await one.heard("bill 1")
+    await other.heard("parcel 1")
+    await one.desk("say", text="your bill is fine")
+    await other.desk("say", text="your parcel is lost")
+    await one.reads("your bill is fine", MEI)
+    await other.reads("your parcel is lost", MEI)
+    for talk, words in ((one, "bill"), (other, "parcel")):
+        person = talk.person
+        assert person is not None
+        assert person.linked
+        assert all(words in text for text in person.texts)
+
+
+async def test_a_person_without_permission(stage: Stage) -> None:
+    """The refusal says why, and we leave again."""
+    talk = await Talk.open(stage, await stage.customer("mallory"), "let me in")
+    await talk.reads("@mallory:localhost may not use this service", stage.bot)
+    await talk.sees(membership(stage.bot, "leave"))
+    assert talk.person is None
+
+
+async def test_encrypted_room(stage: Stage) -> None:
+    """A plain sentence says that we cannot read it, and nobody is led to encrypt for us."""
+    customer = await stage.customer("cautious")
+    encryption = {
+        "type": "m.room.encryption",
+        "state_key": "",
+        "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+    }
+    talk = await Talk.open(stage, customer, initial_state=[encryption])
+    await talk.reads("This room is encrypted and I cannot read encrypted messages yet", stage.bot)
+    secret = await customer.send(
+        talk.room,
+        {
+            "algorithm": "m.megolm.v1.aes-sha2",
+            "ciphertext": "AwgAEnACgAkLmt6qF84IK",
+            "session_id": "X3lUlvLELLYxeTx4yOVu6UDpasGEVO0Jbu+QFnm0cKQ",
+        },
+        "m.room.encrypted",
+    )
+    await talk.reads_reply("it was not delivered", secret)
+    assert talk.person is None
+    users = [stage.bot, SERVICE]
+    keys = await customer.call("POST", "v3/keys/query", {"device_keys": {u: [] for u in users}})
+    devices = keys["device_keys"]
+    assert isinstance(devices, dict)
+    assert [devices.get(user) or {} for user in users] == [{}, {}]
+
+
+async def test_a_room_that_becomes_encrypted(stage: Stage) -> None:
+    talk = await chatting(stage, "late-convert")
+    await talk.customer.set_state(
+        talk.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}
+    )
+    await talk.reads("This room is encrypted and I cannot read encrypted messages yet", stage.bot)
+
+
+# --- commands and settings ----------------------------------------------------------------------
+
+
+async def test_commands_of_a_room_admin(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("admin"))
+    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    for command, answer in (
+        ("!wc help", "Whatever you write goes to the agent"),
+        ("!wc queue list", "1 — Sales\n2 — Service"),
+        ("!wc queue set service", "The queue is now Service"),
+        ("!wc queue show", "This room's queue is Service"),
+        ("!wc from WECHAT", "The source is now WECHAT"),
+        ("!wc queue set nonsense", "There is no queue “nonsense”"),
+        ("!wc status", "No chat at the moment. Queue: Service"),
+        ("!wc stats", "Did you mean !wc status?"),
+        ("!wc lang zh-CN", "语言已设为 zh-CN"),
+        ("!wc lang en", "The language is now en"),
+        ("!wc start", "Waiting for Service"),
+    ):
+        await talk.say(command)
+        await talk.reads(answer, stage.bot)
+    person = await talk.queued()
+    assert person.request is not None
+    assert person.request.queue_id == 2
+    asked = [frame["frame"] for frame in stage.simulator.frames() if frame["login"] == talk.login]
+    assert any("WECHAT" in str(frame) for frame in asked)
+    await talk.say("!wc cancel")
+    await talk.at_desk(lambda one: one.request is None)
+
+
+async def test_commands_of_an_ordinary_member(stage: Stage) -> None:
+    """Power level 0: may ask, may not change the room."""
+    owner, member = await stage.customer("owner"), await stage.customer("member")
+    room = await owner.create_dm(
+        stage.bot, preset="private_chat", is_direct=False, invite=[stage.bot, member.user_id]
+    )
+    await member.room_call("join", room)
+    theirs = Talk(stage, member, room)
+    await theirs.reads("This room reaches the agents of Sales", stage.bot)
+    refused = await theirs.say("!wc queue set service")
+    await theirs.reads_reply("Only a room admin", refused)
+    await theirs.say("!wc queue show")
+    await theirs.reads("This room's queue is Sales", stage.bot)
+    allowed = await owner.say(room, "!wc queue set service")
+    await Talk(stage, owner, room).reads_reply("The queue is now Service", allowed)
+
+
+async def test_settings_by_state_event(stage: Stage) -> None:
+    """A good one is taken, a bad one is answered and leaves the old one in force."""
+    talk = await Talk.open(stage, await stage.customer("configurer"))
+    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    good = {"queue": 2, "from": "MOBILE", "language": "en", "start": "on_command"}
+    await talk.customer.set_state(talk.room, SETTINGS, good)
+    await talk.reads("Settings taken: queue Service, from MOBILE", stage.bot)
+    for bad, complaint in (
+        ({"queue": 99}, "There is no queue “99”"),
+        ({"queue": 1, "language": "klingon"}, "“language” cannot be “klingon”"),
+        ({"quue": 1}, "There is no setting “quue”"),
+    ):
+        await talk.customer.set_state(talk.room, SETTINGS, bad)
+        await talk.reads(complaint, stage.bot)
+    await talk.say("!wc queue show")
+    await talk.reads("This room's queue is Service", stage.bot)
+    await talk.say("kept until the command")
+    await talk.reads("Your message is kept. Send !wc start", stage.bot)
+    await talk.say("start")
+    await talk.heard("kept until the command")
+
+
+# --- a customer's own decisions -----------------------------------------------------------------
+
+
+async def test_cancelling(stage: Stage) -> None:
+    """Out of the queue; what waited for the agent is answered for."""
+    talk = await Talk.open(stage, await stage.customer("impatient"), "is anybody there?")
+    await talk.heard("is anybody there?")
+    held = await talk.customer.send_file(talk.room, b"x" * 10, "x.txt", "text/plain")
+    await talk.say("cancel")
+    await talk.reads("You have left the queue", stage.bot)
+    await talk.reads_reply("You left the queue, so this message did not go", held)
+    await talk.at_desk(lambda one: one.request is None)
+
+
+async def test_closing(stage: Stage) -> None:
+    talk = await chatting(stage, "finished")
+    await talk.say("last words")
+    await talk.say("!wc close")
+    await talk.reads("You have ended the chat", stage.bot)
+    person = await talk.at_desk(lambda one: one.session is None)
+    assert person.texts == ["hello", "last words"]
+    await talk.sees(membership(MEI, "leave"))
+    await talk.say("!wc close")
+    await talk.reads("There is no chat to end", stage.bot)
+
+
+async def test_leaving_ends_the_chat(stage: Stage) -> None:
+    talk = await chatting(stage, "gone")
+    await talk.customer.room_call("leave", talk.room)
+    await talk.at_desk(lambda one: one.session is None)
+
+
+async def test_what_cannot_be_carried_is_answered(stage: Stage) -> None:
+    talk = await chatting(stage, "odd")
+    blank = await talk.say("   \n ")
+    await talk.reads_reply("This message is empty, so it was not sent", blank)
+    poll = await talk.customer.send(talk.room, {"question": "?"}, "m.poll.start")
+    await talk.reads_reply("cannot show this kind of message", poll)
+    big = await talk.customer.send_file(
+        talk.room, b"0" * (FILE_LIMIT + 1), "big.bin", "application/octet-stream"
+    )
+    await talk.reads_reply("This is too big for the call centre", big)
+    await talk.say("still here")
+    await talk.heard("still here")
+    person = talk.person
+    assert person is not None
+    assert person.texts == ["hello", "still here"]
+
+
+async def test_a_paused_room(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("resting"))
+    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await talk.say("!wc pause")
+    await talk.reads("This room is paused.", stage.bot)
+    lost = await talk.say("anybody?")
+    await talk.reads_reply("This room is paused, so this message was not delivered", lost)
+    await talk.say("!wc resume")
+    await talk.reads("This room is served again", stage.bot)
+    await talk.say("now then")
+    await talk.heard("now then")
+    person = talk.person
+    assert person is not None
+    assert person.texts == ["now then"]
+
+
+async def test_a_second_host_leaves(stage: Stage) -> None:
+    """One of our users is enough for a room."""
+    talk = await chatting(stage, "collector-of-bots")
+    await talk.customer.room_call("invite", talk.room, {"user_id": SERVICE})
+    await talk.reads("no other account of ours needs to be here", stage.bot)
+    await talk.sees(
+        lambda event: (
+            event.get("type") == "m.room.member"
+            and event.get("state_key") == SERVICE
+            and content_of(event).get("membership") == "leave"
+        )
+    )
+    await talk.say("unchanged")
+    await talk.heard("unchanged")
+    assert not [e for e in talk.messages(SERVICE) if wording(e)]

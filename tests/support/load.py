@@ -1,0 +1,155 @@
+"""Texts both ways in several chats at once, and the counting of what arrived.
+
+Every text is numbered within its room and direction, so that a list of what was seen tells at once
+what is missing, doubled, or out of place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import aiohttp
+
+from bridge.demo.customer import CustomerError, Event, content_of
+from bridge.demo.stage import Stage
+from bridge.simulator.server import BadOpError
+from tests.support.talk import Talk, chatting, wording
+
+GHOSTS = "@webchat__"
+"""How the user id of every ghost begins."""
+RETRY = 0.25
+"""Seconds until a send that the homeserver did not take is repeated."""
+
+
+class Chat:
+    """One chat under load.
+
+    Attributes:
+        asked: texts that the customer's homeserver has taken, in order.
+        answered: texts that the agent's server has taken, in order.
+    """
+
+    def __init__(self, talk: Talk) -> None:
+        self.talk = talk
+        self.asked: list[str] = []
+        self.answered: list[str] = []
+
+    async def ask(self) -> None:
+        """The customer says the next text; repeated until the homeserver has it, once."""
+        number = len(self.asked) + 1
+        text = f"question {number}"
+        path = f"v3/rooms/{quote(self.talk.room, safe='')}/send/m.room.message/load{number}"
+        while True:
+            try:
+                await self.talk.customer.call("PUT", path, {"msgtype": "m.text", "body": text})
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                await asyncio.sleep(RETRY)
+            except CustomerError as error:
+                if error.status < 500:
+                    raise
+                await asyncio.sleep(RETRY)
+            else:
+                self.asked.append(text)
+                return
+
+    async def answer(self) -> None:
+        """The agent says the next text."""
+        text = f"answer {len(self.answered) + 1}"
+        await self.talk.desk("say", text=text)
+        self.answered.append(text)
+
+    async def everything_arrived(self, patience: float) -> None:
+        """Wait for the last text of either direction.
+
+        Raises:
+            AssertionError: one did not come.
+        """
+        if self.asked:
+            await self.talk.heard(self.asked[-1], patience)
+        if self.answered:
+            await self.talk.reads_exactly(self.answered[-1], GHOSTS, patience)
+
+    def heard(self) -> list[str]:
+        """The customer's numbered texts as the desk got them, repetitions included."""
+        person = self.talk.person
+        assert person is not None
+        return [text for text in person.texts if text.startswith("question ")]
+
+    async def read(self) -> list[str]:
+        """The agent's texts as they stand in the room."""
+        return [
+            wording(event)
+            for event in await timeline(self.talk)
+            if str(event.get("sender")).startswith(GHOSTS) and "body" in content_of(event)
+        ]
+
+
+async def open_chats(stage: Stage, count: int, name: str = "load") -> list[Chat]:
+    """Sign up so many customers and have each accepted by an agent."""
+    return [Chat(await chatting(stage, f"{name}-{number}")) for number in range(count)]
+
+
+async def converse(chat: Chat, texts: int, pause: float = 0) -> None:
+    """Both sides say so many texts, at the same time."""
+
+    async def asking() -> None:
+        for _ in range(texts):
+            await chat.ask()
+            await asyncio.sleep(pause)
+
+    async def answering() -> None:
+        for _ in range(texts):
+            await chat.answer()
+            await asyncio.sleep(pause)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asking())
+        group.create_task(answering())
+
+
+async def converse_until(chats: Sequence[Chat], stop: asyncio.Event, pause: float) -> None:
+    """In every chat both sides go on talking until `stop` is set, a text every `pause` seconds."""
+
+    async def asking(chat: Chat) -> None:
+        while not stop.is_set():
+            await chat.ask()
+            await asyncio.sleep(pause)
+
+    async def answering(chat: Chat) -> None:
+        while not stop.is_set():
+            try:
+                await chat.answer()
+            except BadOpError as error:
+                raise AssertionError(f"the chat ended under load: {error}") from error
+            await asyncio.sleep(pause)
+
+    async with asyncio.TaskGroup() as group:
+        for chat in chats:
+            group.create_task(asking(chat))
+            group.create_task(answering(chat))
+
+
+async def timeline(talk: Talk) -> list[Event]:
+    """All events of a room, oldest first, as the homeserver has them."""
+    events: list[Event] = []
+    path, since = f"v3/rooms/{quote(talk.room, safe='')}/messages", ""
+    while True:
+        query = {"dir": "f", "limit": "500"} | ({"from": since} if since else {})
+        reply = await talk.customer.call("GET", path, query=query)
+        chunk = reply["chunk"]
+        assert isinstance(chunk, list)
+        events += chunk
+        since = str(reply.get("end") or "")
+        if not since or not chunk:
+            return events
+
+
+async def check_arrivals(chats: Sequence[Chat], patience: float) -> None:
+    """Wait for everything, and see that it all arrived once and in order, both ways."""
+    for chat in chats:
+        await chat.everything_arrived(patience)
+    for chat in chats:
+        assert chat.heard() == chat.asked, f"towards the agent, in {chat.talk.room}"
+        assert await chat.read() == chat.answered, f"towards the customer, in {chat.talk.room}"
