@@ -28,7 +28,8 @@ from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import Lane, StoreError, StorePort
-from bridge.rooms.worker import LaneRunner, Surroundings
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.worker import LaneRunner
 from bridge.storage.open import open_store
 from bridge.texts import Texts
 

@@ -101,11 +101,11 @@ def _database_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         return value
-    if url.startswith(("postgres://", "postgresql://")) and urlsplit(url).hostname is not None:
-        return value
-    # A socket directory is given as ?host=, with nothing before the path.
-    if url.startswith(("postgres:///", "postgresql:///")):
-        return value
+    if url.startswith(("postgres://", "postgresql://")):
+        parts = urlsplit(url)
+        # A socket directory is given as ?host=, with no host before the path.
+        if parts.hostname is not None or not parts.netloc or "host=" in parts.query:
+            return value
     raise ValueError(
         "must be sqlite:///file.db, sqlite:////absolute/file.db or postgres://user:pass@host/name"
     )

@@ -20,7 +20,8 @@ from bridge.ids import EventId, RoomId
 from bridge.rooms.inputs import MatrixEvent
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import InputRow, Lane, NewInput, StoreError
-from bridge.rooms.worker import LaneRunner, Surroundings, Worker
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.worker import LaneRunner, Worker
 from bridge.webchat.frames import Received
 
 KEPT_WORKERS = 2_000

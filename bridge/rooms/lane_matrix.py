@@ -35,7 +35,8 @@ from bridge.rooms.store import (
     Outcome,
     Settlement,
 )
-from bridge.rooms.worker import Surroundings, Worker
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.worker import Worker
 from bridge.webchat.frames import Agent
 
 GIVE_UP_AFTER = 24 * 3_600_000

@@ -26,7 +26,8 @@ from bridge.rooms.store import (
     Settlement,
     StoreError,
 )
-from bridge.rooms.worker import Surroundings, Worker
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.worker import Worker
 
 _SAID_NO = frozenset(
     {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}

@@ -11,7 +11,8 @@ import structlog
 from bridge.conversation.effects import Args, Relay
 from bridge.ids import EventId, QueueId
 from bridge.rooms.ports import Blob, Refused, RelayedMedia, RelayedText, TooBig, Unavailable
-from bridge.rooms.worker import Surroundings, Worker
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.worker import Worker
 from bridge.webchat.frames import (
     Agent,
     AgentLocation,

@@ -22,53 +22,24 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 
 from bridge.conversation.deadlines import deadline
 from bridge.conversation.inputs import LinkRestored, Tick
 from bridge.conversation.machine import wants_link
-from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.inputs import Entered, EntryFailed, Invited, MatrixEvent
-from bridge.rooms.ports import Account, Clock, LinkPort, MatrixPort, Refused, Unavailable
-from bridge.rooms.reception import (
-    Facts,
-    Standing,
-    entered,
-    entry_failed,
-    needs_standing,
-    receive,
-)
+from bridge.ids import RoomId
+from bridge.rooms.actor import Actor
+from bridge.rooms.ports import Account
 from bridge.rooms.record import RoomRecord, dump_record, load_record
-from bridge.rooms.rules import Permission, Rules
-from bridge.rooms.serial import load_input, outbox_row
-from bridge.rooms.store import (
-    InputRow,
-    Lane,
-    OutboxRow,
-    Step,
-    StoredRoom,
-    StoreError,
-    StorePort,
-)
+from bridge.rooms.serial import outbox_row
+from bridge.rooms.store import InputRow, Lane, OutboxRow, Step, StoredRoom, StoreError
+from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
 
 BATCH = 32
 """Inputs that one commit may settle."""
-ADMIN_LEVEL = 50
-STANDING_TRIES = 3
 STORE_RETRY = 1.0
 """Seconds between attempts while the database does not answer."""
-
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """What every worker works with."""
-
-    store: StorePort
-    matrix: MatrixPort
-    link: LinkPort
-    clock: Clock
-    rules: Rules
 
 
 class LaneRunner(Protocol):
@@ -115,6 +86,7 @@ class Worker:
         self._rows: dict[Lane, deque[OutboxRow]] = {lane: deque() for lane in Lane}
         self._signals: deque[Tick | LinkRestored] = deque()
         self._running: set[str] = set()
+        self._actor = Actor(room_id, around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=room_id
         )
@@ -217,8 +189,7 @@ class Worker:
         for signal in signals:
             visit.step(signal)
         for row in list(self._inputs)[:BATCH]:
-            if not await self._handle(visit, row):
-                break
+            await self._actor.handle(visit, row)
             done.append(row)
         await self._commit(visit, done)
         for _ in done:
@@ -260,60 +231,3 @@ class Worker:
         after = type(new.conversation.phase).__name__
         if before != after:
             self._log.info("phase", before=before, after=after, chat=new.conversation.number)
-
-    # --- one input --------------------------------------------------------------------------
-
-    async def _handle(self, visit: Visit, row: InputRow) -> bool:
-        """Let one input happen; a poisonous one goes to the dead letters and the rest go on.
-
-        Returns False if the batch has to end before this input.
-        """
-        before, effects = visit.record, len(visit.effects)
-        try:
-            stored = load_input(row.body)
-            if isinstance(stored, MatrixEvent):
-                await self._event(visit, stored.raw, row.received)
-            elif isinstance(stored, Entered):
-                for raw in entered(visit, stored):
-                    await self._event(visit, raw, row.received)
-            elif isinstance(stored, EntryFailed):
-                entry_failed(visit, stored)
-            else:
-                visit.step(stored)
-        except Exception as error:
-            if isinstance(error, StoreError):
-                raise
-            self._log.exception("an input could not be handled", seq=row.seq)
-            visit.record = before
-            del visit.effects[effects:]
-            await self._around.store.bury_input(row.seq, repr(type(error)), visit.now)
-            if row.key is not None and row.key.startswith("$"):
-                visit.report(EventId(row.key), "undelivered.internal")
-        return True
-
-    async def _event(self, visit: Visit, raw: dict[str, object], received: int) -> None:
-        meaning = self._around.matrix.interpret(raw)
-        standing, rooms = Standing.ORDINARY, 0
-        person = needs_standing(visit, meaning)
-        if person is not None:
-            standing = await self._standing(visit, person)
-        if isinstance(meaning, Invited):
-            rooms = await self._around.store.rooms_of(meaning.by)
-        receive(visit, meaning, raw, received, Facts(standing, rooms))
-
-    async def _standing(self, visit: Visit, person: UserId) -> Standing:
-        """May this person configure the room? Asked anew each time: it is rare, and may change."""
-        if self._around.rules.permission(person) >= Permission.ADMIN:
-            return Standing.ADMIN
-        for attempt in range(STANDING_TRIES):
-            try:
-                level = await self._around.matrix.power_level(
-                    self.room_id, visit.record.host, person
-                )
-            except Unavailable:
-                await self._around.clock.sleep(attempt + 1)
-            except Refused:
-                return Standing.UNKNOWN
-            else:
-                return Standing.ADMIN if level >= ADMIN_LEVEL else Standing.ORDINARY
-        return Standing.UNKNOWN

@@ -123,6 +123,7 @@ class Channel:
     async def _standing(self) -> asyncpg.Connection:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
+        self.drop()  # one that the server closed still has its socket
         wait = self._backoff.seconds()
         if wait:
             raise Unreachable(f"PostgreSQL is away; next try in {wait:.1f} s")
@@ -258,6 +259,13 @@ class PostgresEngine:
         finally:
             for channel in channels:
                 channel.drop()
+
+
+def _marked(writer: str, token: int) -> str:
+    """BEGIN, and the mark by which a COMMIT that was not answered can be asked after."""
+    upsert = "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
+    # Several statements in one trip take no parameters; these are hex digits and a number, our own.
+    return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
 
 
 async def _uncommitted(

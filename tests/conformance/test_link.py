@@ -115,9 +115,11 @@ async def test_02_login_sign() -> None:
             assert (await rigged.call(ADA, 1, ASK)).ok
         sign = login_sign(server.login_bodies[0], "DEMO_KEY_0001")
         assert server.login_headers[0]["sign"] == sign
-    async with simulated(sign_key="K") as simulator:
-        async with rig(settings_for(simulator.base_url, sign_key="K")) as rigged:
-            assert (await rigged.call(ADA, 1, ASK)).ok
+    async with (
+        simulated(sign_key="K") as simulator,
+        rig(settings_for(simulator.base_url, sign_key="K")) as rigged,
+    ):
+        assert (await rigged.call(ADA, 1, ASK)).ok
 
 
 @pytest.mark.asyncio
@@ -132,10 +134,12 @@ async def test_03_login_no_key() -> None:
 @pytest.mark.asyncio
 async def test_02b_wrong_sign_stops() -> None:
     """-30: a configuration error, told as such."""
-    async with simulated(sign_key="K") as simulator:
-        async with rig(settings_for(simulator.base_url, sign_key="wrong")) as rigged:
-            with pytest.raises(CallFailure) as caught:
-                await rigged.call(ADA, 1, ASK)
+    async with (
+        simulated(sign_key="K") as simulator,
+        rig(settings_for(simulator.base_url, sign_key="wrong")) as rigged,
+    ):
+        with pytest.raises(CallFailure) as caught:
+            await rigged.call(ADA, 1, ASK)
     assert caught.value.reason is FailureReason.SIGN_REFUSED
     assert (caught.value.certain, caught.value.code) == (True, -30)
 
@@ -423,17 +427,19 @@ async def test_68_no_pong() -> None:
 @pytest.mark.asyncio
 async def test_64_receipt_only_after_storing() -> None:
     """Row 64 in the bridge's order: stored, then 120 with the same rsId."""
-    async with simulated(receipts=True, resend_seconds=60) as simulator:
-        async with rig(settings_for(simulator.base_url)) as rigged:
-            rigged.events.gate.clear()
-            assert (await rigged.call(ADA, 1, ASK)).ok
-            assert (await rigged.call(ADA, 2, ASK)).result == -2, "replies do not wait for pushes"
-            assert commands(simulator, 120) == []
-            rigged.events.gate.set()
-            await simulator.wait_for(lambda _: len(commands(simulator, 120)) == 1)
-            key, received = rigged.events.pushes[0]
-            assert commands(simulator, 120)[0]["rsId"] == received.rs_id
-            assert key == f"wc:{ADA.room_id}:{received.rs_id}"
+    async with (
+        simulated(receipts=True, resend_seconds=60) as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        rigged.events.gate.clear()
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        assert (await rigged.call(ADA, 2, ASK)).result == -2, "replies do not wait for pushes"
+        assert commands(simulator, 120) == []
+        rigged.events.gate.set()
+        await simulator.wait_for(lambda _: len(commands(simulator, 120)) == 1)
+        key, received = rigged.events.pushes[0]
+        assert commands(simulator, 120)[0]["rsId"] == received.rs_id
+        assert key == f"wc:{ADA.room_id}:{received.rs_id}"
 
 
 @pytest.mark.asyncio
@@ -481,17 +487,19 @@ async def test_67_no_receipt_2016() -> None:
 @pytest.mark.asyncio
 async def test_pushes_survive_a_store_that_is_down() -> None:
     """Design: a push is tried again until it is stored; nothing is skipped or reordered."""
-    async with simulated() as simulator:
-        async with rig(settings_for(simulator.base_url)) as rigged:
-            await chat(rigged)
-            rigged.links.keep(ADA)
-            rigged.events.refusals = 4
-            for number in range(10):
-                await simulator.do({"op": "say", "text": str(number)})
-            await rigged.events.until(lambda: len(rigged.events.pushes) == 11)
-            said = [str(getattr(r.push, "content").html) for _, r in rigged.events.pushes[1:]]  # noqa: B009 - all are MessageReceived
-            assert said == [str(number) for number in range(10)]
-            await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
+    async with (
+        simulated() as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        await chat(rigged)
+        rigged.links.keep(ADA)
+        rigged.events.refusals = 4
+        for number in range(10):
+            await simulator.do({"op": "say", "text": str(number)})
+        await rigged.events.until(lambda: len(rigged.events.pushes) == 11)
+        said = [str(getattr(r.push, "content").html) for _, r in rigged.events.pushes[1:]]  # noqa: B009 - all are MessageReceived
+        assert said == [str(number) for number in range(10)]
+        await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
 
 
 # --- losses -----------------------------------------------------------------------------------
@@ -636,12 +644,14 @@ async def test_76_upload(server_mode: str, mode: str) -> None:
 @pytest.mark.parametrize("style", ["context", "root", "bare", "absolute"])
 async def test_77_upload_url(style: str) -> None:
     """Row 77: four ways to write an address, one absolute address, and the file lies there."""
-    async with simulated(upload_url=style) as simulator:
-        async with rig(settings_for(simulator.base_url)) as rigged:
-            url = await rigged.links.upload(ADA, blob(FILE, "a.jpg"))
-            assert url.startswith(f"{simulator.base_url}/up/")
-            async with rigged.links.fetch(url, len(FILE)) as file:
-                assert b"".join([chunk async for chunk in file.chunks]) == FILE
+    async with (
+        simulated(upload_url=style) as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        url = await rigged.links.upload(ADA, blob(FILE, "a.jpg"))
+        assert url.startswith(f"{simulator.base_url}/up/")
+        async with rigged.links.fetch(url, len(FILE)) as file:
+            assert b"".join([chunk async for chunk in file.chunks]) == FILE
 
 
 @pytest.mark.asyncio
@@ -651,13 +661,15 @@ async def test_77_upload_url(style: str) -> None:
 )
 async def test_78_upload_refused(options: dict[str, object], code: int) -> None:
     """Row 78: refused with the server's code, for certain."""
-    async with simulated(**options) as simulator:
-        async with rig(settings_for(simulator.base_url)) as rigged:
-            with pytest.raises(CallFailure) as caught:
-                await rigged.links.upload(ADA, blob(FILE, "a.exe"))
-            assert caught.value.reason is FailureReason.REFUSED
-            assert (caught.value.certain, caught.value.code) == (True, code)
-            assert rigged.facts.kept == {}
+    async with (
+        simulated(**options) as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        with pytest.raises(CallFailure) as caught:
+            await rigged.links.upload(ADA, blob(FILE, "a.exe"))
+        assert caught.value.reason is FailureReason.REFUSED
+        assert (caught.value.certain, caught.value.code) == (True, code)
+        assert rigged.facts.kept == {}
 
 
 @pytest.mark.asyncio
@@ -760,12 +772,14 @@ async def test_one_link_never_delays_another() -> None:
             return web.json_response({"result": -20})
         return web.json_response({"result": 1, "token": base64.b64encode(body.encode()).decode()})
 
-    async with WildServer(login=login).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            rigged.links.keep(account("hangs"))
-            rigged.links.keep(account("bad"))
-            start = asyncio.get_running_loop().time()
-            for number in range(20):
-                who = account(str(number))
-                assert (await rigged.links.call(who, CallId(1), ASK, nothing)).ok
-            assert asyncio.get_running_loop().time() - start < 0.9
+    async with (
+        WildServer(login=login).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        rigged.links.keep(account("hangs"))
+        rigged.links.keep(account("bad"))
+        start = asyncio.get_running_loop().time()
+        for number in range(20):
+            who = account(str(number))
+            assert (await rigged.links.call(who, CallId(1), ASK, nothing)).ok
+        assert asyncio.get_running_loop().time() - start < 0.9

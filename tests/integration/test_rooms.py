@@ -179,9 +179,15 @@ async def test_settings_by_state_event(stage: Stage) -> None:
     """A good one is taken, a bad one is answered and leaves the old one in force."""
     talk = await Talk.open(stage, await stage.customer("configurer"))
     await talk.reads("This room reaches the agents of Sales", stage.bot)
-    good = {"queue": 2, "from": "MOBILE", "language": "en", "start": "on_command"}
+    good: dict[str, object] = {
+        "queue": 2,
+        "from": "MOBILE",
+        "language": "en",
+        "start": "on_command",
+    }
     await talk.customer.set_state(talk.room, SETTINGS, good)
     await talk.reads("Settings taken: queue Service, from MOBILE", stage.bot)
+    bad: dict[str, object]
     for bad, complaint in (
         ({"queue": 99}, "There is no queue “99”"),
         ({"queue": 1, "language": "klingon"}, "“language” cannot be “klingon”"),

@@ -1,4 +1,4 @@
-"""A stage (Synapse, simulator, bridge) for the tests of a module, with its logs shown on failure."""
+"""A stage (Synapse, simulator, bridge) for a module's tests; its logs are shown on failure."""
 
 from __future__ import annotations
 

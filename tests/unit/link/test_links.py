@@ -177,9 +177,11 @@ async def test_before_write_comes_right_before_the_bytes() -> None:
     async def before() -> None:
         order.append("before")
 
-    async with WildServer(socket=note).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            await rigged.links.call(ADA, CallId(1), ASK, before)
+    async with (
+        WildServer(socket=note).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        await rigged.links.call(ADA, CallId(1), ASK, before)
     assert order == ["open", "before"]
 
 
@@ -198,11 +200,13 @@ async def test_a_before_write_that_fails_writes_nothing() -> None:
     async def fail() -> None:
         raise StoreError("down")
 
-    async with WildServer(socket=note).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            with pytest.raises(StoreError):
-                await rigged.links.call(ADA, CallId(1), ASK, fail)
-            assert (await rigged.call(ADA, 2, ASK)).ok, "the gate is free again"
+    async with (
+        WildServer(socket=note).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        with pytest.raises(StoreError):
+            await rigged.links.call(ADA, CallId(1), ASK, fail)
+        assert (await rigged.call(ADA, 2, ASK)).ok, "the gate is free again"
     assert seen == [2]
 
 
@@ -282,12 +286,14 @@ async def test_a_crash_in_one_link_is_survived() -> None:
                 raise ZeroDivisionError
             return None
 
-    async with WildServer().running() as server:
-        async with rig(settings_for(server.base_url), tokens=Buggy()) as rigged:
-            rigged.links.keep(ADA)
-            assert (await rigged.call(account("b"), 1, ASK)).ok
-            await eventually(lambda: rigged.counts.connects == 2)
-            assert (await rigged.call(ADA, 1, ASK)).ok, "once the bug is gone"
+    async with (
+        WildServer().running() as server,
+        rig(settings_for(server.base_url), tokens=Buggy()) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        assert (await rigged.call(account("b"), 1, ASK)).ok
+        await eventually(lambda: rigged.counts.connects == 2)
+        assert (await rigged.call(ADA, 1, ASK)).ok, "once the bug is gone"
 
 
 @pytest.mark.asyncio
@@ -298,10 +304,12 @@ async def test_frames_that_say_nothing_are_harmless() -> None:
             await socket.send_str(text)
         await answer_everything(socket)
 
-    async with WildServer(socket=noise).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            assert (await rigged.call(ADA, 1, ASK)).ok
-            assert rigged.counts.connects == 1
+    async with (
+        WildServer(socket=noise).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        assert rigged.counts.connects == 1
 
 
 @pytest.mark.asyncio
@@ -310,17 +318,21 @@ async def test_a_frame_beyond_our_own_limit_is_not_our_command_s_fault() -> None
         async for _ in socket:
             await socket.send_str("x" * 5000)
 
-    async with WildServer(socket=flood).running() as server:
-        async with rig(settings_for(server.base_url, max_incoming_bytes=1000)) as rigged:
-            assert await _reason(rigged.links, 1) == (FailureReason.NO_ANSWER, False)
+    async with (
+        WildServer(socket=flood).running() as server,
+        rig(settings_for(server.base_url, max_incoming_bytes=1000)) as rigged,
+    ):
+        assert await _reason(rigged.links, 1) == (FailureReason.NO_ANSWER, False)
 
 
 @pytest.mark.asyncio
 async def test_upload_needs_a_link_too() -> None:
-    async with WildServer(login=_refused).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            with pytest.raises(OpenFailure):
-                await rigged.links.upload(ADA, blob(b"x"))
+    async with (
+        WildServer(login=_refused).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        with pytest.raises(OpenFailure):
+            await rigged.links.upload(ADA, blob(b"x"))
 
 
 async def _refused(_: web.Request) -> web.StreamResponse:
@@ -348,7 +360,7 @@ async def test_many_links_open_and_come_back() -> None:
         events = Events()
         counts = LinkCounts()
         links = Links(
-            settings_for(server.base_url, reconnect_limit=20),
+            settings_for(server.base_url, reconnect_limit=20, login_count=50),
             tokens=Tokens(),
             facts=Facts(),
             metrics=counts,
@@ -358,8 +370,7 @@ async def test_many_links_open_and_come_back() -> None:
             for number in range(300):
                 links.keep(account(str(number)))
             await eventually(lambda: counts.open_links == 300, 20)
-            for socket in sockets:
-                await socket.close(code=1001)
-            await eventually(lambda: counts.reconnects == 300 and counts.open_links == 300, 20)
+            await asyncio.gather(*(socket.close(code=1001) for socket in sockets[:300]))
+            await eventually(lambda: counts.reconnects >= 300 and counts.open_links == 300, 20)
             assert counts.logins == 300
             assert len(events.back) == 600

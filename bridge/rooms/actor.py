@@ -1,0 +1,113 @@
+"""The actor of a room: one stored input after the other, read and let happen.
+
+A poisonous input (one that makes our own code fail) goes to the dead letters, its sender is told,
+and the rest goes on: it never blocks what comes after it.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.inputs import Entered, EntryFailed, Invited, MatrixEvent
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.reception import (
+    Facts,
+    Standing,
+    entered,
+    entry_failed,
+    needs_standing,
+    receive,
+)
+from bridge.rooms.rules import Permission
+from bridge.rooms.serial import load_input
+from bridge.rooms.store import InputRow, StoreError
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Visit
+
+ADMIN_LEVEL = 50
+STANDING_TRIES = 3
+
+
+class Actor:
+    """Lets inputs happen to a visit; whoever made the visit commits it."""
+
+    def __init__(self, room_id: RoomId, around: Surroundings) -> None:
+        self._room_id = room_id
+        self._around = around
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
+            room=room_id
+        )
+
+    async def handle(self, visit: Visit, row: InputRow) -> None:
+        """Let one input happen.
+
+        Raises:
+            StoreError: the database did not answer; the visit is worth nothing then.
+        """
+        before, effects = visit.record, len(visit.effects)
+        try:
+            stored = load_input(row.body)
+            if isinstance(stored, MatrixEvent):
+                await self._event(visit, stored.raw, row.received)
+            elif isinstance(stored, Entered):
+                await self._entered(visit, stored, row)
+            elif isinstance(stored, EntryFailed):
+                entry_failed(visit, stored)
+            else:
+                visit.step(stored)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - logged whole and kept as a dead letter
+            self._log.exception("an input could not be handled", seq=row.seq)
+            visit.record = before
+            del visit.effects[effects:]
+            await self._around.store.bury_input(row.seq, type(error).__name__, visit.now)
+            self._tell(visit, row.key)
+
+    async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
+        """What was said before we came in is handled now, each event by itself."""
+        for raw in entered(visit, entry):
+            before, effects = visit.record, len(visit.effects)
+            try:
+                await self._event(visit, raw, row.received)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - logged whole, and its sender is told
+                self._log.exception("a parked event could not be handled", seq=row.seq)
+                visit.record = before
+                del visit.effects[effects:]
+                event_id = raw.get("event_id")
+                self._tell(visit, event_id if isinstance(event_id, str) else None)
+
+    @staticmethod
+    def _tell(visit: Visit, key: str | None) -> None:
+        if key is not None and key.startswith("$"):
+            visit.report(EventId(key), "undelivered.internal")
+
+    async def _event(self, visit: Visit, raw: dict[str, object], received: int) -> None:
+        meaning = self._around.matrix.interpret(raw)
+        standing, rooms = Standing.ORDINARY, 0
+        person = needs_standing(visit, meaning)
+        if person is not None:
+            standing = await self._standing(visit, person)
+        if isinstance(meaning, Invited):
+            rooms = await self._around.store.rooms_of(meaning.by)
+        receive(visit, meaning, raw, received, Facts(standing, rooms))
+
+    async def _standing(self, visit: Visit, person: UserId) -> Standing:
+        """May this person configure the room? Asked anew each time: it is rare, and may change."""
+        if self._around.rules.permission(person) >= Permission.ADMIN:
+            return Standing.ADMIN
+        for attempt in range(STANDING_TRIES):
+            try:
+                level = await self._around.matrix.power_level(
+                    self._room_id, visit.record.host, person
+                )
+            except Unavailable:
+                await self._around.clock.sleep(attempt + 1)
+            except Refused:
+                return Standing.UNKNOWN
+            else:
+                return Standing.ADMIN if level >= ADMIN_LEVEL else Standing.ORDINARY
+        return Standing.UNKNOWN
