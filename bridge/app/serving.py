@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from time import perf_counter
 from types import TracebackType
 
 import structlog
@@ -38,6 +39,9 @@ PATIENCE = 10.0
 PRUNE_EVERY = 600.0
 """Seconds between two clean-ups of the ledger."""
 INSTANCE = "instance"
+COUNTED_TYPES = frozenset(
+    {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
+)
 
 
 class HomeserverRefused(Exception):
@@ -116,7 +120,8 @@ class Serving:
             metrics=self.metrics,
             clock=self._clock,
         )
-        around = Surroundings(store, matrix, links, self._clock, rules_of(config, users))
+        rules = rules_of(config, users)
+        around = Surroundings(store, matrix, links, self._clock, rules, self.metrics)
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
             Lane.MATRIX: MatrixLane(around, Texts(config.texts), await instance_of(store)),
@@ -128,7 +133,7 @@ class Serving:
         endpoint = Endpoint(
             hs_token=config.appservice.hs_token.get_secret_value(),
             is_ours=users.is_ours,
-            accept=accepting(engine),
+            accept=accepting(engine, self.metrics),
             vouch=matrix.vouch,
             max_body=config.appservice.max_body_size,
         )
@@ -223,16 +228,26 @@ class Serving:
             await self._clock.sleep(PRUNE_EVERY)
 
 
-def accepting(engine: Engine) -> Accept:
+def accepting(engine: Engine, metrics: Metrics) -> Accept:
     """The endpoint's way into the engine."""
 
     async def accept(events: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> None:
+        began = perf_counter()
         try:
             await engine.accept_events(events)
         except StoreError as error:
             raise IntakeUnavailable(str(error)) from error
+        took = perf_counter() - began
+        for _, _, raw in events:
+            metrics.matrix_event.labels(event_type(raw)).observe(took)
 
     return accept
+
+
+def event_type(raw: dict[str, object]) -> str:
+    """A label for the metrics: foreign event types must not make as many of them."""
+    kind = raw.get("type")
+    return kind if isinstance(kind, str) and kind in COUNTED_TYPES else "other"
 
 
 async def instance_of(store: StorePort) -> str:

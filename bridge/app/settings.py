@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from bridge.config import Config
 from bridge.config import Permission as ConfigPermission
 from bridge.config.permissions import permission_of
@@ -104,4 +106,6 @@ def secrets_of(config: Config) -> list[str]:
         server.robot.public_key,
         *(entry.password for entry in server.accounts.values()),
     ]
-    return [value.get_secret_value() for value in values]
+    found = [value.get_secret_value() for value in values]
+    password = urlsplit(config.database.url.get_secret_value()).password
+    return [*found, *([unquote(password), password] if password else [])]

@@ -74,18 +74,24 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
         place, request_id=push.request_id or place.request_id, heard_at=turn.now
     )
     turn.enter(place)
-    match progress(push.status):
-        case Progress.WAITING:
-            show_position(turn, push.position)
-        case Progress.ACCEPTED:
-            if not place.accepted:
-                turn.enter(msgspec.structs.replace(place, accepted=True))
-                turn.card("queue.accepted")
-        case Progress.OVER:
-            if place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
-                queue_cancelled(turn)
-            else:
-                queue_ended(turn, *status_key(push.status))
+    news = progress(push.status)
+    if news is Progress.WAITING:
+        show_position(turn, push.position)
+    elif news is Progress.ACCEPTED:
+        _accepted(turn, place)
+    elif place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
+        queue_cancelled(turn)
+    else:
+        queue_ended(turn, *status_key(push.status))
+
+
+def _accepted(turn: Turn, place: Queued) -> None:
+    """Row 20: the session follows by 202."""
+    if place.accepted:
+        return
+    turn.enter(msgspec.structs.replace(place, accepted=True))
+    if not place.cancel:
+        turn.card("queue.accepted")
 
 
 def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool:

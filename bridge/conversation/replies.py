@@ -67,7 +67,7 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
         case SendPreMessage() as command if asked.held is not None:
             _pre_message_sent(turn, command, asked, asked.held, reply)
         case _:
-            pass  # the machine makes no other call
+            pass  # stored by another version of the bridge: whatever it was, it is settled
 
 
 def _trouble_over(turn: Turn) -> None:
@@ -200,14 +200,12 @@ def _session_closed(turn: Turn, command: CloseSession, reply: Reply) -> None:
     turn.enter(msgspec.structs.replace(phase, close=False, unwanted=False))
     turn.say("close.refused", {"code": reply.result})
     if phase.unwanted:
-        greet(turn)
+        greet(turn, phase)
 
 
 def _session_rated(turn: Turn, command: RateSession, reply: Reply) -> None:
     rating = turn.state.rating
-    if rating is None:
-        return  # given up
-    if (rating.value, rating.comment) != (command.rating, command.comments):
+    if rating is None or (rating.value, rating.comment) != (command.rating, command.comments):
         return  # the customer has thought better of it: the newer rating goes next
     turn.set(rating=None)
     if reply.ok:

@@ -151,16 +151,13 @@ def start_chat(
     """A session runs: greet, or, if the customer has left the queue meanwhile, close it at once."""
     phase = turn.state.phase
     queue_id, close, unwanted = turn.policy.queue_id, False, False
-    match phase:
-        case Requesting() | Queued():
-            queue_id = phase.queue_id
-            close = unwanted = phase.cancel
-        case Chatting():
-            queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
-            staying = {agent.id for agent in agents}
-            _dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
-        case Idle() | Ended():
-            pass
+    if isinstance(phase, Requesting | Queued):
+        queue_id = phase.queue_id
+        close = unwanted = phase.cancel
+    elif isinstance(phase, Chatting):
+        queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
+        staying = {agent.id for agent in agents}
+        _dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
     if isinstance(phase, Queued):
         turn.delivered(*phase.pre_sent)
         if phase.request_id is not None:
@@ -168,18 +165,16 @@ def start_chat(
     if isinstance(phase, Chatting | Ended):
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
     turn.set(last_session=session_id, last_closed=False)
-    turn.enter(Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted))
+    chat = Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
+    turn.enter(chat)
     if unwanted:
         turn.card("queue.cancelled")
     else:
-        greet(turn)
+        greet(turn, chat)
 
 
-def greet(turn: Turn) -> None:
+def greet(turn: Turn, phase: Chatting) -> None:
     """Bring the agents of the chat in, and let the customer know."""
-    phase = turn.state.phase
-    if not isinstance(phase, Chatting):
-        return
     if phase.agents:
         turn.card("queue.joined", {"names": names(phase.agents)})
         turn.ask(AgentsCame(phase.agents, phase.queue_id))

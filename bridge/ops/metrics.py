@@ -37,22 +37,6 @@ class Metrics:
             buckets=_FAST,
             registry=registry,
         )
-        self.matrix_api_calls = Counter(
-            "bridge_matrix_api_calls", "Calls to the homeserver", ["method"], registry=registry
-        )
-        self.matrix_api_calls_failed = Counter(
-            "bridge_matrix_api_calls_failed",
-            "Calls that the homeserver refused or did not answer",
-            ["method"],
-            registry=registry,
-        )
-        self.media_upload_time = Histogram(
-            "bridge_media_upload_time",
-            "Seconds to upload a file",
-            ["direction"],
-            buckets=(0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0),
-            registry=registry,
-        )
         self.connected = Gauge(
             "bridge_connected", "1 while a peer answers", ["peer"], registry=registry
         )
@@ -71,45 +55,27 @@ class Metrics:
         self.connection_failures = Counter(
             "webchat_ws_connection_failures", "Links that could not be opened", registry=registry
         )
-        self.sessions = Gauge(
-            "webchat_sessions", "Rooms by phase", ["queue", "state"], registry=registry
+        self.phases = Counter(
+            "webchat_phases", "Phases that conversations entered", ["phase"], registry=registry
         )
         self.queue_wait = Histogram(
             "webchat_queue_wait_seconds",
             "From the request to the agent",
-            ["queue"],
             buckets=_HUMAN,
             registry=registry,
-        )
-        self.first_reply = Histogram(
-            "webchat_first_reply_seconds",
-            "From the start of a chat to the agent's first message",
-            ["queue"],
-            buckets=_HUMAN,
-            registry=registry,
-        )
-        self.ratings = Counter(
-            "webchat_csat", "Ratings that WebChat took", ["score"], registry=registry
         )
 
     def _engine(self, registry: CollectorRegistry) -> None:
-        self.inbox_depth = Gauge("inbox_depth", "Inputs not yet handled", registry=registry)
-        self.inbox_age = Gauge(
-            "inbox_age_seconds", "Age of the oldest unhandled input", registry=registry
-        )
-        self.outbox_depth = Gauge(
-            "outbox_depth", "Effects not yet settled", ["lane"], registry=registry
-        )
-        self.outbox_age = Gauge(
-            "outbox_age_seconds", "Age of the oldest unsettled effect", ["lane"], registry=registry
-        )
-        self.dead_letters = Gauge(
-            "dead_letters", "Inputs and effects that were given up", registry=registry
+        self.handling = Histogram(
+            "inbox_seconds",
+            "From storing an input to having handled it",
+            buckets=_FAST,
+            registry=registry,
         )
         self.delivery = Histogram(
             "delivery_seconds",
-            "From taking a message in to its acknowledgement by the other side",
-            ["direction", "outcome"],
+            "From storing an effect to its outcome",
+            ["lane", "outcome"],
             buckets=(*_FAST, 30.0, 60.0, 300.0),
             registry=registry,
         )
@@ -119,6 +85,24 @@ class Metrics:
             buckets=_FAST,
             registry=registry,
         )
+
+    # --- rooms.surroundings.Measures --------------------------------------------------------
+
+    def handled(self, age: int) -> None:
+        """An input was handled `age` ms after it was stored."""
+        self.handling.observe(age / 1000)
+
+    def settled(self, lane: str, outcome: str, age: int) -> None:
+        """An effect came to its outcome `age` ms after it was stored."""
+        self.delivery.labels(lane, outcome).observe(age / 1000)
+
+    def phase_entered(self, phase: str, waited: int | None) -> None:
+        """A conversation changed its phase; `waited`: ms in the queue, once an agent is there."""
+        self.phases.labels(phase).inc()
+        if waited is not None:
+            self.queue_wait.observe(waited / 1000)
+
+    # --- link.ports.LinkMetrics -------------------------------------------------------------
 
     def logged_in(self, result: int | None) -> None:
         """One login request ended; None: without an answer that could be read."""

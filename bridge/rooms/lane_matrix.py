@@ -98,11 +98,13 @@ class MatrixLane:
         """
         effect = load_effect(row.effect)
         done = await self._until_done(worker, row, effect)
+        now = self._around.clock.now()
+        self._around.measures.settled(row.lane, done.outcome, now - row.created)
         return await self._around.store.settle(
             Settlement(
                 row.seq,
                 done.outcome,
-                self._around.clock.now(),
+                now,
                 done.detail,
                 event_id=done.event_id,
                 anchor=done.anchor,

@@ -62,6 +62,7 @@ class WebChatLane:
             detail,
             inputs=[NewInput(worker.room_id, dump_input(happened))],
         )
+        self._around.measures.settled(row.lane, outcome, settlement.now - row.created)
         return await self._settle(settlement)
 
     async def _settle(self, settlement: Settlement) -> list[InputRow]:

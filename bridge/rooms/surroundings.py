@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import StorePort
+
+
+class Measures(Protocol):
+    """Where the engine counts what it does. Times are ms."""
+
+    def handled(self, age: int) -> None:
+        """An input was handled so long after it was stored."""
+        ...
+
+    def settled(self, lane: str, outcome: str, age: int) -> None:
+        """An effect came to its outcome so long after it was stored."""
+        ...
+
+    def phase_entered(self, phase: str, waited: int | None) -> None:
+        """A conversation changed its phase; `waited`: time in the queue, if an agent came."""
+        ...
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -17,3 +35,4 @@ class Surroundings(msgspec.Struct, frozen=True):
     link: LinkPort
     clock: Clock
     rules: Rules
+    measures: Measures

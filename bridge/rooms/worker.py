@@ -27,6 +27,7 @@ import structlog
 from bridge.conversation.deadlines import deadline
 from bridge.conversation.inputs import LinkRestored, Tick
 from bridge.conversation.machine import wants_link
+from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import RoomId
 from bridge.rooms.actor import Actor
 from bridge.rooms.ports import Account
@@ -214,10 +215,12 @@ class Worker:
         rows = await self._around.store.commit_step(
             Step(room, [row.seq for row in done], outbox, visit.now)
         )
-        self._log_phase(record)
+        self._note_phase(record, visit.now)
+        for row in done:
+            self._around.measures.handled(visit.now - row.received)
         self.record = record
-        for row in rows:
-            self._rows[row.lane].append(row)
+        for new in rows:
+            self._rows[new.lane].append(new)
         if live:
             self._around.link.keep(self.account)
         else:
@@ -226,8 +229,14 @@ class Worker:
             self._engine.due(self.room_id, due)
         self._kick()
 
-    def _log_phase(self, new: RoomRecord) -> None:
-        before = type(self.record.conversation.phase).__name__
-        after = type(new.conversation.phase).__name__
-        if before != after:
-            self._log.info("phase", before=before, after=after, chat=new.conversation.number)
+    def _note_phase(self, new: RoomRecord, now: int) -> None:
+        old = self.record.conversation.phase
+        phase = new.conversation.phase
+        if type(old) is type(phase):
+            return
+        name = type(phase).__name__
+        self._log.info("phase", before=type(old).__name__, after=name, chat=new.conversation.number)
+        waited = None
+        if isinstance(old, Requesting | Queued) and isinstance(phase, Chatting):
+            waited = now - old.since
+        self._around.measures.phase_entered(name, waited)

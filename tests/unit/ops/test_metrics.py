@@ -11,39 +11,28 @@ from bridge.ops.metrics import Metrics, watch_loop_lag
 
 def test_two_bridges_have_metrics_of_their_own() -> None:
     one, two = Metrics(), Metrics()
-    one.dead_letters.set(3)
-    assert b"dead_letters 3.0" in one.render()
-    assert b"dead_letters 0.0" in two.render()
+    one.opened(again=False)
+    assert b"bridge_logged_in 1.0" in one.render()
+    assert b"bridge_logged_in 0.0" in two.render()
 
 
 def test_the_names() -> None:
     metrics = Metrics()
     metrics.matrix_event.labels("m.room.message").observe(0.01)
-    metrics.matrix_api_calls.labels("PUT send").inc()
-    metrics.matrix_api_calls_failed.labels("PUT send").inc()
-    metrics.media_upload_time.labels("to_webchat").observe(1)
     metrics.connected.labels("database").set(1)
-    metrics.sessions.labels("1", "chatting").set(2)
-    metrics.queue_wait.labels("1").observe(12)
-    metrics.first_reply.labels("1").observe(3)
-    metrics.ratings.labels("5").inc()
-    metrics.outbox_depth.labels("matrix").set(1)
-    metrics.outbox_age.labels("matrix").set(1)
-    metrics.delivery.labels("to_webchat", "delivered").observe(0.1)
+    metrics.handled(3)
+    metrics.settled("webchat", "delivered", 250)
+    metrics.phase_entered("Requesting", None)
+    metrics.phase_entered("Chatting", 12_000)
     text = metrics.render().decode()
     for line in (
         'bridge_matrix_event_count{event_type="m.room.message"} 1.0',
-        'bridge_matrix_api_calls_total{method="PUT send"} 1.0',
-        'bridge_matrix_api_calls_failed_total{method="PUT send"} 1.0',
         'bridge_connected{peer="database"} 1.0',
-        'webchat_sessions{queue="1",state="chatting"} 2.0',
-        'webchat_queue_wait_seconds_count{queue="1"} 1.0',
-        'webchat_first_reply_seconds_count{queue="1"} 1.0',
-        'webchat_csat_total{score="5"} 1.0',
-        'outbox_depth{lane="matrix"} 1.0',
-        'delivery_seconds_count{direction="to_webchat",outcome="delivered"} 1.0',
-        "inbox_depth 0.0",
-        "inbox_age_seconds 0.0",
+        'webchat_phases_total{phase="Requesting"} 1.0',
+        "webchat_queue_wait_seconds_count 1.0",
+        "webchat_queue_wait_seconds_sum 12.0",
+        'delivery_seconds_sum{lane="webchat",outcome="delivered"} 0.25',
+        "inbox_seconds_count 1.0",
     ):
         assert line in text, line
     assert "process_resident_memory_bytes" in text

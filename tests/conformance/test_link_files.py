@@ -1,0 +1,227 @@
+"""Uploads, and what never leaks: rows 35, 76-78 and 86 of protocol reference 7."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import pytest
+import structlog
+from aiohttp import web
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import CallId, QueueId, SessionId
+from bridge.link import LinkSettings, LoginType, Token, UploadMode
+from bridge.link.accounts import room_key
+from bridge.rooms.ports import Account, CallFailure
+from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.webchat.frames import RequestChat, SendMessage, Text
+from bridge.webchat.signing import login_sign
+from tests.unit.link.rig import (
+    FAST,
+    Rig,
+    Tokens,
+    WildServer,
+    account,
+    answer_everything,
+    blob,
+    eventually,
+    nothing,
+    rig,
+    settings_for,
+)
+
+from tests.unit.link.simulated import (
+    ADA,
+    ASK,
+    LOGIN,
+    chat,
+    commands,
+    connected,
+    customer,
+    pushed,
+    simulated,
+    text,
+)
+
+# --- uploads ----------------------------------------------------------------------------------
+
+FILE = bytes(range(256)) * 9000
+SHA = hashlib.sha256(FILE).hexdigest()
+
+
+def uploads(simulator: Simulator) -> list[dict[str, object]]:
+    return cast("list[dict[str, object]]", simulator.state()["uploads"])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("server_mode", "mode"), list(itertools.product(["raw", "multipart"], ["auto", "same"]))
+)
+async def test_76_upload(server_mode: str, mode: str) -> None:
+    """Row 76: both kinds of body; `auto` finds out and remembers, over a restart too."""
+    wanted = UploadMode.AUTO if mode == "auto" else UploadMode(server_mode)
+    async with simulated(upload_mode=server_mode) as simulator:
+        settings = settings_for(simulator.base_url, upload_mode=wanted)
+        async with rig(settings) as rigged:
+            url = await rigged.links.upload(ADA, blob(FILE, '片 "1".png'))
+            again = await rigged.links.upload(ADA, blob(FILE, size=None))
+            facts = rigged.facts
+        assert [upload["sha256"] for upload in uploads(simulator)] == [SHA, SHA]
+        assert url.startswith(simulator.base_url + "/up/")
+        assert url != again
+        assert list(facts.kept.values()) == ([server_mode] if mode == "auto" else [])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("style", ["context", "root", "bare", "absolute"])
+async def test_77_upload_url(style: str) -> None:
+    """Row 77: four ways to write an address, one absolute address, and the file lies there."""
+    async with (
+        simulated(upload_url=style) as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        url = await rigged.links.upload(ADA, blob(FILE, "a.jpg"))
+        assert url.startswith(f"{simulator.base_url}/up/")
+        async with rigged.links.fetch(url, len(FILE)) as file:
+            assert b"".join([chunk async for chunk in file.chunks]) == FILE
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [({"allowed_extensions": ("png",)}, -16), ({"max_upload": 100}, -13)],
+)
+async def test_78_upload_refused(options: dict[str, object], code: int) -> None:
+    """Row 78: refused with the server's code, for certain."""
+    async with (
+        simulated(**options) as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        with pytest.raises(CallFailure) as caught:
+            await rigged.links.upload(ADA, blob(FILE, "a.exe"))
+        assert caught.value.reason is FailureReason.REFUSED
+        assert (caught.value.certain, caught.value.code) == (True, code)
+        assert rigged.facts.kept == {}
+
+
+@pytest.mark.asyncio
+async def test_35_upload_with_a_dead_token() -> None:
+    """Row 35 for uploads: one new login; the caller's next try works."""
+    async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        await chat(rigged)
+        await simulator.do({"op": "expire_token", "login": LOGIN})
+        with pytest.raises(CallFailure) as caught:
+            await rigged.links.upload(ADA, blob(FILE))
+        assert (caught.value.reason, caught.value.certain) == (FailureReason.UNREACHABLE, True)
+        assert await rigged.links.upload(ADA, blob(FILE))
+        assert rigged.counts.logins == 2
+
+
+# --- secrets, shutdown ------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    """Row 86: at no log level does a token, password, key or sign come out, whoever logs."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("websockets", "websockets.client", "aiohttp", "aiohttp.client", "asyncio"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    signs: list[str] = []
+    with structlog.testing.capture_logs() as logs:
+        async with simulated(sign_key="KEY-SECRET", handshake_refusal="frame") as simulator:
+            settings = settings_for(
+                simulator.base_url,
+                login_type=LoginType.PASSWORD,
+                password="PASSWORD-SECRET",
+                sign_key="KEY-SECRET",
+            )
+            tokens = Tokens()
+            async with rig(settings, tokens=tokens) as rigged:
+                session = await chat(rigged)
+                seen = {tokens.kept[ADA.room_id].value}
+                await rigged.links.upload(ADA, blob(FILE))
+                await simulator.do({"op": "expire_token", "login": LOGIN})
+                assert (await rigged.call(ADA, 3, text("BODY-SECRET", session))).ok
+                seen.add(tokens.kept[ADA.room_id].value)
+                rigged.links.keep(ADA)
+                back = len(rigged.events.back)
+                await simulator.do({"op": "kick", "login": LOGIN, "code": 1006})
+                await rigged.events.until(lambda: len(rigged.events.back) > back)
+                assert (await rigged.call(ADA, 4, text("BODY-SECRET", session))).ok
+                fault = {"fault": "http", "path": "tpiu", "status": 500}
+                await simulator.do({"op": "set", "faults": [fault]})
+                with pytest.raises(CallFailure) as caught:
+                    await rigged.links.upload(ADA, blob(FILE))
+                shown = [repr(caught.value), repr(rigged.links), repr(settings), repr(tokens.kept)]
+        await _dead_server(settings, tokens, shown)
+    assert len(seen) == 2
+    secrets = seen | set(signs) | {"KEY-SECRET", "PASSWORD-SECRET", "BODY-SECRET"}
+    written = [record.getMessage() for record in caplog.records]
+    ours = [entry for entry in logs if not str(entry["event"]).startswith("simulator")]
+    assert ours, "something was logged at all"
+    for line in (*written, *shown, *(repr(entry) for entry in ours)):
+        assert not any(secret in line for secret in secrets), line
+
+
+async def _dead_server(settings: LinkSettings, tokens: Tokens, shown: list[str]) -> None:
+    """Collect what is said when nobody listens any more, with its whole chain of causes."""
+    quick = replace(settings, timing=replace(FAST, connect=0.2))
+    async with rig(quick, tokens=tokens) as rigged:
+        with pytest.raises(CallFailure) as caught:
+            await rigged.call(ADA, 5, ASK)
+        error: BaseException | None = caught.value
+        while error is not None:
+            shown.append(f"{error!r} {error}")
+            error = error.__cause__ or error.__context__
+
+
+@pytest.mark.asyncio
+async def test_87_shutdown_in_chat() -> None:
+    """Row 87: no 2, no 103; the chat goes on after a restart, without a login."""
+    async with simulated() as simulator:
+        tokens = Tokens()
+        async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
+            rigged.links.keep(ADA)
+            session = await chat(rigged)
+        assert commands(simulator, 2) == commands(simulator, 103) == []
+        await simulator.wait_for(lambda state: state["open_sockets"] == 0)
+        async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
+            rigged.links.keep(ADA)
+            await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
+            assert (await rigged.call(ADA, 2, text("again", session))).ok
+        assert customer(simulator)["logins"] == 1
+
+
+@pytest.mark.asyncio
+async def test_one_link_never_delays_another() -> None:
+    """A room whose account hangs, is refused or has a dead store leaves the others alone."""
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        body = await request.text()
+        if room_key(account("hangs").room_id) in body:
+            await asyncio.sleep(1)
+        if room_key(account("bad").room_id) in body:
+            return web.json_response({"result": -20})
+        return web.json_response({"result": 1, "token": base64.b64encode(body.encode()).decode()})
+
+    async with (
+        WildServer(login=login).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        rigged.links.keep(account("hangs"))
+        rigged.links.keep(account("bad"))
+        start = asyncio.get_running_loop().time()
+        for number in range(20):
+            who = account(str(number))
+            assert (await rigged.links.call(who, CallId(1), ASK, nothing)).ok
+        assert asyncio.get_running_loop().time() - start < 0.9

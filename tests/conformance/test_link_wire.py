@@ -1,0 +1,283 @@
+"""The link's socket: silence, pushes and losses: rows 36, 64-74, 79 and 87 of protocol reference 7.
+
+What only the whole bridge can show (rows 20, 71, 75, …) is not here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import pytest
+import structlog
+from aiohttp import web
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import CallId, QueueId, SessionId
+from bridge.link import LinkSettings, LoginType, Token, UploadMode
+from bridge.link.accounts import room_key
+from bridge.rooms.ports import Account, CallFailure
+from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.webchat.frames import RequestChat, SendMessage, Text
+from bridge.webchat.signing import login_sign
+from tests.unit.link.rig import (
+    FAST,
+    Rig,
+    Tokens,
+    WildServer,
+    account,
+    answer_everything,
+    blob,
+    eventually,
+    nothing,
+    rig,
+    settings_for,
+)
+
+from tests.unit.link.simulated import (
+    ADA,
+    ASK,
+    LOGIN,
+    chat,
+    commands,
+    connected,
+    customer,
+    pushed,
+    simulated,
+    text,
+)
+
+@pytest.mark.asyncio
+async def test_36c_ping_into_silence() -> None:
+    """Row 36, dialect 2016: protocol-level pings keep an idle link, no frame of type 10."""
+    async with simulated() as simulator:
+        timing = replace(FAST, ping_after=0.1, ping_wait=0.5)
+        async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.open_links == 1)
+            await asyncio.sleep(0.6)
+            assert rigged.counts.connects == 1
+        assert commands(simulator, 10) == []
+
+
+@pytest.mark.asyncio
+async def test_68_no_pong() -> None:
+    """Row 68 (2016 part): no pong and no frame in time: the link is closed and opened anew."""
+    stuck = asyncio.Event()
+
+    async def deaf(socket: web.WebSocketResponse) -> None:
+        await asyncio.sleep(0)
+        if len(server.sockets) == 1:
+            await stuck.wait()
+        else:
+            await answer_everything(socket)
+
+    server = WildServer(socket=deaf)
+    async with server.running():
+        timing = replace(FAST, settle=0.05, ping_after=0.1, ping_wait=0.1)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            rigged.links.keep(ADA)
+            await rigged.events.until(lambda: len(rigged.events.back) >= 2)
+            assert rigged.counts.reconnects >= 1
+        stuck.set()
+
+
+# --- pushes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_64_receipt_only_after_storing() -> None:
+    """Row 64 in the bridge's order: stored, then 120 with the same rsId."""
+    async with (
+        simulated(receipts=True, resend_seconds=60) as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        rigged.events.gate.clear()
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        assert (await rigged.call(ADA, 2, ASK)).result == -2, "replies do not wait for pushes"
+        assert commands(simulator, 120) == []
+        rigged.events.gate.set()
+        await simulator.wait_for(lambda _: len(commands(simulator, 120)) == 1)
+        key, received = rigged.events.pushes[0]
+        assert commands(simulator, 120)[0]["rsId"] == received.rs_id
+        assert key == f"wc:{ADA.room_id}:{received.rs_id}"
+
+
+@pytest.mark.asyncio
+async def test_65_receipt_for_each_copy() -> None:
+    """Row 65: three copies, three receipts, one key (the store knows it again)."""
+
+    async def thrice(socket: web.WebSocketResponse) -> None:
+        for _ in range(3):
+            await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a", "rsId": "r-1"})
+        async for message in socket:
+            receipts.append(message.json())  # noqa: PERF401 - wanted one by one
+
+    receipts: list[dict[str, object]] = []
+    async with WildServer(socket=thrice).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: len(receipts) == 3)
+        assert {key for key, _ in rigged.events.pushes} == {f"wc:{ADA.room_id}:r-1"}
+    assert [frame["rsId"] for frame in receipts] == ["r-1"] * 3
+    assert len({cast("int", frame["messageId"]) for frame in receipts}) == 3
+
+
+@pytest.mark.asyncio
+async def test_67_no_receipt_2016() -> None:
+    """Row 67: a push without rsId gets no 120, and a key of its own."""
+    async with simulated() as simulator:
+        tokens = Tokens()
+        keys: list[str] = []
+        for number in range(2):
+            async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
+                if number == 0:
+                    await chat(rigged)
+                else:
+                    rigged.links.keep(ADA)
+                    await eventually(partial(connected, rigged))
+                before = len(rigged.events.pushes)
+                for _ in range(3):
+                    await simulator.do({"op": "say", "text": "same"})
+                await rigged.events.until(partial(pushed, rigged, before + 3))
+                keys += [key for key, _ in rigged.events.pushes]
+        assert commands(simulator, 120) == []
+        assert len(set(keys)) == len(keys) == 7, "unique also across restarts"
+
+
+@pytest.mark.asyncio
+async def test_pushes_survive_a_store_that_is_down() -> None:
+    """Design: a push is tried again until it is stored; nothing is skipped or reordered."""
+    async with (
+        simulated() as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        await chat(rigged)
+        rigged.links.keep(ADA)
+        rigged.events.refusals = 4
+        for number in range(10):
+            await simulator.do({"op": "say", "text": str(number)})
+        await rigged.events.until(lambda: len(rigged.events.pushes) == 11)
+        said = [str(getattr(r.push, "content").html) for _, r in rigged.events.pushes[1:]]  # noqa: B009 - all are MessageReceived
+        assert said == [str(number) for number in range(10)]
+        await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
+
+
+# --- losses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_70_link_lost_in_chat() -> None:
+    """Row 70: the link comes back by itself, says so, and the session goes on; no 101."""
+    async with simulated() as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            rigged.links.keep(ADA)
+            session = await chat(rigged)
+            first = list(rigged.events.back)
+            await simulator.do({"op": "kick", "login": LOGIN, "code": 1006})
+            await rigged.events.until(lambda: len(rigged.events.back) == len(first) + 1)
+            assert (await rigged.call(ADA, 2, text("still here", session))).ok
+        assert len(commands(simulator, 101)) == 1
+        assert customer(simulator)["logins"] == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_72_unanswered(*, carried_out: bool) -> None:
+    """Row 72: cut between write and reply: uncertain; sent again with the same call id."""
+    async with simulated() as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            session = await chat(rigged)
+            fault = {"fault": "cut", "type": 110, "carried_out": carried_out}
+            await simulator.do({"op": "set", "faults": [fault]})
+            with pytest.raises(CallFailure) as caught:
+                await rigged.call(ADA, 9, text("once", session))
+            assert caught.value.reason is FailureReason.NO_ANSWER
+            assert not caught.value.certain
+            assert (await rigged.call(ADA, 9, text("once", session))).ok
+        assert [frame["messageId"] for frame in commands(simulator, 110)] == [9, 9]
+
+
+@pytest.mark.asyncio
+async def test_72b_no_answer_in_time() -> None:
+    """No reply within the limit: uncertain; a late one is no one else's."""
+    async with simulated() as simulator:
+        timing = replace(FAST, reply=0.2)
+        async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
+            session = await chat(rigged)
+            await simulator.do({"op": "set", "faults": [{"fault": "ignore", "type": 110}]})
+            with pytest.raises(CallFailure) as caught:
+                await rigged.call(ADA, 9, text("once", session))
+            assert (caught.value.reason, caught.value.certain) == (FailureReason.NO_ANSWER, False)
+            assert (await rigged.call(ADA, 10, text("next", session))).ok
+            assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
+async def test_73_server_restart() -> None:
+    """Rows 73 and 38: 1001, 404 for a while, all tokens forgotten: back by itself."""
+    async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        rigged.links.keep(ADA)
+        await chat(rigged)
+        back = len(rigged.events.back)
+        await simulator.do({"op": "restart", "seconds": 0.5})
+        await simulator.do({"op": "forget", "what": "tokens"})
+        await rigged.events.until(lambda: len(rigged.events.back) > back)
+        assert rigged.counts.open_failures >= 1
+        assert rigged.links.health.failing_since is None
+        assert (await rigged.call(ADA, 2, ASK)).result in (1, -2)
+        assert rigged.counts.logins - rigged.counts.logins_refused == 2
+
+
+@pytest.mark.asyncio
+async def test_74_close_1009() -> None:
+    """Row 74: the frame was too big: told for certain; the link comes back without a loop."""
+    async with simulated() as simulator:
+        settings = settings_for(simulator.base_url, max_frame_bytes=100_000)
+        async with rig(settings) as rigged:
+            session = await chat(rigged)
+            with pytest.raises(CallFailure) as caught:
+                await rigged.call(ADA, 9, text("x" * 9000, session))
+            assert caught.value.reason is FailureReason.TOO_BIG
+            assert (caught.value.certain, caught.value.code) == (True, 1009)
+            assert (await rigged.call(ADA, 10, text("small", session))).ok
+            assert rigged.counts.connects == 2
+
+
+@pytest.mark.asyncio
+async def test_74b_never_written() -> None:
+    """Trap T23: a frame beyond our own cap is not written at all."""
+    async with simulated() as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            session = await chat(rigged)
+            with pytest.raises(CallFailure) as caught:
+                await rigged.call(ADA, 9, text("号" * 2700, session))
+            assert (caught.value.reason, caught.value.certain) == (FailureReason.TOO_BIG, True)
+            assert (await rigged.call(ADA, 10, text("small", session))).ok
+            assert rigged.counts.connects == 1
+        assert len(commands(simulator, 110)) == 1
+
+
+@pytest.mark.asyncio
+async def test_79_reply_without_id() -> None:
+    """Row 79 on the socket: replies without messageId go to the oldest waiter of their type."""
+
+    async def nameless(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            await socket.send_json({"type": message.json()["type"], "result": 1})
+
+    async with WildServer(socket=nameless).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(rigged.call(ADA, n, ASK)) for n in range(5)]
+        assert all(task.result().ok for task in calls)
+
+

@@ -1,0 +1,90 @@
+"""Playing the link against the simulator: what the conformance tests share."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import cast
+
+import pytest
+import structlog
+from aiohttp import web
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import CallId, QueueId, SessionId
+from bridge.link import LinkSettings, LoginType, Token, UploadMode
+from bridge.link.accounts import room_key
+from bridge.rooms.ports import Account, CallFailure
+from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.webchat.frames import RequestChat, SendMessage, Text
+from bridge.webchat.signing import login_sign
+from tests.unit.link.rig import (
+    FAST,
+    Rig,
+    Tokens,
+    WildServer,
+    account,
+    answer_everything,
+    blob,
+    eventually,
+    nothing,
+    rig,
+    settings_for,
+)
+
+ADA = account()
+LOGIN = f"mx-{room_key(ADA.room_id)}"
+ASK = RequestChat(QueueId(1))
+
+
+def text(what: str, session: int) -> SendMessage:
+    return SendMessage(SessionId(session), Text(what))
+
+
+@asynccontextmanager
+async def simulated(**options: object) -> AsyncIterator[Simulator]:
+    plain: dict[str, object] = {"script": "accept", "login_limit": 0, **options}
+    simulator = Simulator(SimulatorOptions().changed(plain))
+    await simulator.start()
+    try:
+        yield simulator
+    finally:
+        await simulator.stop()
+
+
+def customer(simulator: Simulator, login: str = LOGIN) -> dict[str, object]:
+    customers = cast("dict[str, dict[str, object]]", simulator.state()["customers"])
+    return customers[login]
+
+
+def commands(simulator: Simulator, kind: int) -> list[dict[str, object]]:
+    """Frames of one type that the server was sent."""
+    bodies = [frame["frame"] for frame in simulator.frames() if frame["direction"] == "in"]
+    return [body for body in bodies if isinstance(body, dict) and body.get("type") == kind]
+
+
+def connected(rigged: Rig) -> bool:
+    return rigged.counts.open_links == 1
+
+
+def pushed(rigged: Rig, count: int) -> bool:
+    return len(rigged.events.pushes) == count
+
+
+async def chat(rigged: Rig, who: Account = ADA, call_id: int = 1) -> int:
+    """Start a chat and return its session id."""
+    before = len(rigged.events.pushes)
+    assert (await rigged.call(who, call_id, ASK)).ok
+    await rigged.events.until(lambda: "ChatStarted" in rigged.events.kinds[before:])
+    push = rigged.events.pushes[-1][1].push
+    return int(cast("int", getattr(push, "session_id")))  # noqa: B009 - any push of a session
+
+
