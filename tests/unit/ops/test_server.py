@@ -12,12 +12,12 @@ from bridge.ops.server import metrics_server
 @pytest.mark.asyncio
 async def test_metrics_are_served_and_nothing_else() -> None:
     metrics = Metrics()
-    metrics.inbox_depth.set(4)
+    metrics.opened(again=False)
     async with metrics_server(metrics, "127.0.0.1", 0) as port, ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
             assert response.status == 200
             assert response.content_type == "text/plain"
-            assert "inbox_depth 4.0" in await response.text()
+            assert "bridge_logged_in 1.0" in await response.text()
         async with session.get(f"http://127.0.0.1:{port}/_matrix/mau/ready") as response:
             assert response.status == 404
 
