@@ -104,7 +104,8 @@ def _database_url(value: SecretStr) -> SecretStr:
     if url.startswith(("postgres://", "postgresql://")):
         parts = urlsplit(url)
         # A socket directory is given as ?host=, with no host before the path.
-        if parts.hostname is not None or not parts.netloc or "host=" in parts.query:
+        socket = (not parts.netloc and parts.path.startswith("/")) or "host=" in parts.query
+        if parts.hostname is not None or socket:
             return value
     raise ValueError(
         "must be sqlite:///file.db, sqlite:////absolute/file.db or postgres://user:pass@host/name"

@@ -53,7 +53,9 @@ def tick(turn: Turn) -> None:
 def _expire(turn: Turn) -> None:
     """Outside a chat nothing waits longer than `Policy.hold_idle` for the customer's next word."""
     oldest = turn.now - turn.policy.hold_idle
-    turn.report(tuple(one for one in turn.state.held if one.at <= oldest), "undelivered.expired")
+    turn.report(
+        tuple(piece for piece in turn.state.held if piece.at <= oldest), "undelivered.expired"
+    )
 
 
 def _stop_awaiting(turn: Turn, phase: Requesting) -> None:
@@ -78,9 +80,10 @@ def _hold_ends(state: Conversation, policy: Policy) -> int | None:
 
 
 def _idle_ends(state: Conversation, policy: Policy) -> int | None:
-    if not state.held or not isinstance(state.phase, Idle | Ended):
+    phase = state.phase
+    if not state.held or not isinstance(phase, Idle | Ended):
         return None
-    return min(piece.at for piece in state.held) + policy.hold_idle
+    return max(phase.since, min(piece.at for piece in state.held)) + policy.hold_idle
 
 
 def _silence_ends(state: Conversation, phase: Queued, policy: Policy) -> int | None:

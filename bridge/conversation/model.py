@@ -77,6 +77,8 @@ class Outstanding(Value, frozen=True):
 class Idle(Value, frozen=True):
     """No chat, none asked for. Held content waits for the customer's next word."""
 
+    since: int = 0
+
 
 class Requesting(Value, frozen=True):
     """101 is on its way, or will be as soon as `retry_at` allows."""
@@ -139,6 +141,7 @@ class Ended(Value, frozen=True):
 
     session_id: SessionId
     rating_asked: bool = False
+    since: int = 0
 
 
 Phase = Idle | Requesting | Queued | Chatting | Ended

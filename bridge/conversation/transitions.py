@@ -103,7 +103,7 @@ def queue_cancelled(turn: Turn) -> None:
 def leave_queue(turn: Turn) -> None:
     """Back to Idle; pre-messages that no agent will read are ours again."""
     phase = turn.state.phase
-    turn.enter(Idle())
+    turn.enter(Idle(turn.now))
     if isinstance(phase, Queued):
         turn.put_back(*phase.pre_sent)
         if phase.request_id is not None:
@@ -195,7 +195,7 @@ def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> N
     """
     _dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed)
-    turn.enter(Ended(phase.session_id, rating_asked=phase.rating_asked))
+    turn.enter(Ended(phase.session_id, phase.rating_asked, turn.now))
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
         turn.say(key)
     resume_held(turn)
@@ -208,7 +208,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
         return
     if phase.close and not phase.unwanted:
         turn.report_held("undelivered.closed")
-    if phase.close or not turn.policy.start_on_message:
+    if phase.close or not turn.policy.start_on_message or not turn.state.held:
         end_chat(turn, phase, "chat.ended")
         return
     _dismiss(turn, phase.agents)

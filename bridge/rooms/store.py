@@ -142,6 +142,16 @@ class AccountRow(msgspec.Struct, frozen=True):
     client_id: str = ""
 
 
+class SecretRow(msgspec.Struct, frozen=True):
+    """Something that encryption must keep, sealed by its owner before it comes to the store."""
+
+    name: str
+    value: bytes | None
+    """None removes the row."""
+    keep_until: int | None = None
+    """ms since the epoch; after that `prune` may take it. None: for ever."""
+
+
 class TraceRow(msgspec.Struct, frozen=True):
     """One line of the ledger. Times are ms since the epoch."""
 
@@ -237,6 +247,16 @@ class StorePort(Protocol):
 
     async def save_fact(self, name: str, value: str) -> None: ...
 
+    async def secret(self, name: str) -> bytes | None: ...
+
+    async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
+        """Write or remove rows, all or none."""
+        ...
+
+    async def drop_secrets(self) -> int:
+        """Remove every row; returns how many there were."""
+        ...
+
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         """All that happened to a Matrix event, in order of time."""
         ...
@@ -252,7 +272,7 @@ class StorePort(Protocol):
     async def prune(self, bodies_before: int, rows_before: int) -> int:
         """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
 
-        Dead letters stay. Returns the number of rows touched.
+        Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the number of rows touched.
         """
         ...
 

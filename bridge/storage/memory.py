@@ -19,6 +19,7 @@ from bridge.rooms.store import (
     NewInput,
     OutboxRow,
     Outcome,
+    SecretRow,
     Settlement,
     Step,
     StoredRoom,
@@ -73,6 +74,7 @@ class _Tables:
         self._keys: dict[str, InputSeq] = {}
         self._outbox: dict[OutboxSeq, _Effect] = {}
         self._anchors: dict[tuple[RoomId, str], EventId] = {}
+        self._secrets: dict[str, SecretRow] = {}
         self._last = 0
 
     def _check(self, *texts: str | None) -> None:
@@ -247,6 +249,25 @@ class _Peers(_Tables):
         self._check(name, value)
         self._facts[name] = value
 
+    async def secret(self, name: str) -> bytes | None:
+        self._check()
+        found = self._secrets.get(name)
+        return None if found is None else found.value
+
+    async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
+        self._check(*(row.name for row in rows))
+        for row in rows:
+            if row.value is None:
+                self._secrets.pop(row.name, None)
+            else:
+                self._secrets[row.name] = row
+
+    async def drop_secrets(self) -> int:
+        self._check()
+        count = len(self._secrets)
+        self._secrets.clear()
+        return count
+
 
 class _Ledger(_Tables):
     """Tracing, dead letters, pruning."""
@@ -326,7 +347,14 @@ class _Ledger(_Tables):
         ]
         for kept in erased:
             kept.body = None
-        return len(old_inputs) + len(old_outbox) + len(erased)
+        old_secrets = [
+            name
+            for name, row in self._secrets.items()
+            if row.keep_until is not None and row.keep_until < rows_before
+        ]
+        for name in old_secrets:
+            del self._secrets[name]
+        return len(old_inputs) + len(old_outbox) + len(erased) + len(old_secrets)
 
     def _dead(self, letter_id: str) -> _Input | _Effect | None:
         self._check()

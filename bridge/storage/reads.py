@@ -77,6 +77,11 @@ def account(room_id: RoomId) -> Call[AccountRow | None]:
     return AccountRow(*rows[0]) if rows else None
 
 
+def secret(name: str) -> Call[bytes | None]:
+    rows = yield once(sql.SECRET, name)
+    return bytes(rows[0][0]) if rows else None
+
+
 def fact(name: str) -> Call[str | None]:
     rows = yield once(sql.FACT, name)
     return str(rows[0][0]) if rows else None

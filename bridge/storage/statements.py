@@ -127,6 +127,17 @@ SAVE_FACT = same(
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
 
+SECRET = same("SELECT value FROM secrets WHERE name = $1")
+SAVE_SECRETS = for_rows(
+    "INSERT INTO secrets (name, value, keep_until) {rows} "
+    "ON CONFLICT (name) DO UPDATE SET value = excluded.value, keep_until = excluded.keep_until",
+    "text",
+    "bytea",
+    "bigint",
+)
+DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
+DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
+
 # --- the ledger ---------------------------------------------------------------------------------
 
 TRACE_INPUTS = same(
@@ -165,6 +176,10 @@ DISCARD_OUTBOX = same(
 # --- pruning, a slice at a time: $1 is the moment, $2 the most rows that one slice may take -------
 
 DROP_ROWS = (
+    same(
+        "DELETE FROM secrets WHERE name IN (SELECT name FROM secrets "
+        "WHERE keep_until < $1 LIMIT $2) RETURNING name"
+    ),
     same(
         "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox "
         "WHERE outcome <> 'dead' AND body IS NULL AND settled < $1 LIMIT $2) RETURNING seq"

@@ -17,6 +17,7 @@ from bridge.rooms.store import (
     InputRow,
     NewInput,
     OutboxRow,
+    SecretRow,
     Settlement,
     Step,
     StoredRoom,
@@ -127,6 +128,16 @@ class _Peers(_Calls):
 
     async def save_fact(self, name: str, value: str) -> None:
         await self._write(writes.SAVE_FACT, writes.Fact(name, value))
+
+    async def secret(self, name: str) -> bytes | None:
+        return await self._read(reads.secret(name))
+
+    async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
+        if rows:
+            await self._write(writes.SAVE_SECRETS, tuple(rows))
+
+    async def drop_secrets(self) -> int:
+        return await self._write(writes.UPDATE, writes.Update(sql.DROP_ALL_SECRETS, ()))
 
 
 class _Ledger(_Calls):

@@ -18,6 +18,7 @@ from bridge.rooms.store import (
     InputRow,
     NewInput,
     OutboxRow,
+    SecretRow,
     Settlement,
     Step,
 )
@@ -186,6 +187,18 @@ def _bury(batch: Sequence[Burial]) -> Call[list[None]]:
     return [None] * len(batch)
 
 
+def _save_secrets(batch: Sequence[Sequence[SecretRow]]) -> Call[list[None]]:
+    # One statement must not meet a name twice; of two values the later one counts.
+    rows = {row.name: row for rows in batch for row in rows}
+    kept = [(r.name, r.value, r.keep_until) for r in rows.values() if r.value is not None]
+    if kept:
+        yield per_row(sql.SAVE_SECRETS, kept)
+    gone = [(r.name,) for r in rows.values() if r.value is None]
+    if gone:
+        yield per_row(sql.DROP_SECRETS, gone)
+    return [None] * len(batch)
+
+
 # --- rare calls, one statement each ---------------------------------------------------------------
 
 
@@ -226,6 +239,7 @@ COMMIT_STEP = Kind("commit_step", _commit_steps)
 MARK_ATTEMPTED = Kind("mark_attempted", _mark_attempted)
 SETTLE = Kind("settle", _settle)
 BURY = Kind("bury", _bury)
+SAVE_SECRETS = Kind("save_secrets", _save_secrets)
 SAVE_GHOST = Kind("save_ghost", _each(_save_ghost))
 SAVE_ACCOUNT = Kind("save_account", _each(_save_account))
 FORGET_TOKEN = Kind("forget_token", _each(_forget_token))
@@ -239,6 +253,7 @@ _ORDER: tuple[Kind[Any, Any], ...] = (
     COMMIT_STEP,
     SETTLE,
     BURY,
+    SAVE_SECRETS,
     SAVE_GHOST,
     SAVE_ACCOUNT,
     FORGET_TOKEN,

@@ -7,43 +7,31 @@ after its row; rows that the protocol core shows alone are in `test_protocol`.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import itertools
-import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import cast
 
 import pytest
-import structlog
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.ids import CallId, QueueId, SessionId
-from bridge.link import LinkSettings, LoginType, Token, UploadMode
+from bridge.ids import CallId
+from bridge.link import LoginType, Token
 from bridge.link.accounts import room_key
-from bridge.rooms.ports import Account, CallFailure
-from bridge.simulator.server import Simulator, SimulatorOptions
-from bridge.webchat.frames import RequestChat, SendMessage, Text
+from bridge.rooms.ports import CallFailure
 from bridge.webchat.signing import login_sign
 from tests.unit.link.rig import (
     FAST,
-    Rig,
+    RealClock,
     Tokens,
     WildServer,
     account,
-    answer_everything,
-    blob,
     eventually,
-    nothing,
     rig,
     settings_for,
 )
-
 from tests.unit.link.simulated import (
     ADA,
     ASK,
@@ -52,10 +40,10 @@ from tests.unit.link.simulated import (
     commands,
     connected,
     customer,
-    pushed,
     simulated,
     text,
 )
+
 
 @pytest.mark.asyncio
 async def test_01_login_body() -> None:
@@ -241,7 +229,7 @@ async def test_08_handshake_refused(mode: str) -> None:
     """Row 8, and the two other ways of 3.3: one relogin, then open; nothing is written before."""
     async with simulated(handshake_refusal=mode) as simulator:
         tokens = Tokens()
-        tokens.kept[ADA.room_id] = Token(LOGIN, "STALE", rig_now())
+        tokens.kept[ADA.room_id] = Token(LOGIN, "STALE", RealClock().now())
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
             writes = Counter[str]()
 
@@ -253,12 +241,6 @@ async def test_08_handshake_refused(mode: str) -> None:
             assert writes["n"] == 1
             assert rigged.counts.logins == 1
         assert tokens.kept[ADA.room_id].value != "STALE"
-
-
-def rig_now() -> int:
-    import time
-
-    return time.time_ns() // 1_000_000
 
 
 @pytest.mark.asyncio
@@ -343,5 +325,3 @@ async def test_11b_refused_twice_at_the_handshake(mode: str) -> None:
             rigged.links.keep(ADA)
             await asyncio.sleep(0.5)
         assert len(server.logins) <= 7
-
-

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import hashlib
 import itertools
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import cast
 
 import pytest
 import structlog
-from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.ids import CallId, QueueId, SessionId
-from bridge.link import LinkSettings, LoginType, Token, UploadMode
-from bridge.link.accounts import room_key
-from bridge.rooms.ports import Account, CallFailure
-from bridge.simulator.server import Simulator, SimulatorOptions
-from bridge.webchat.frames import RequestChat, SendMessage, Text
+from bridge.link import LinkSettings, LoginType, UploadMode
+from bridge.link.accounts import Accounts
+from bridge.rooms.ports import CallFailure
+from bridge.simulator.server import Simulator
+from bridge.webchat.http import dump_login
 from bridge.webchat.signing import login_sign
 from tests.unit.link.rig import (
     FAST,
-    Rig,
     Tokens,
-    WildServer,
-    account,
-    answer_everything,
     blob,
-    eventually,
-    nothing,
     rig,
     settings_for,
 )
-
 from tests.unit.link.simulated import (
     ADA,
     ASK,
     LOGIN,
     chat,
-    commands,
-    connected,
-    customer,
-    pushed,
     simulated,
     text,
 )
@@ -127,7 +108,7 @@ async def test_35_upload_with_a_dead_token() -> None:
         assert rigged.counts.logins == 2
 
 
-# --- secrets, shutdown ------------------------------------------------------------------------
+# --- secrets ----------------------------------------------------------------------------------
 
 
 @pytest.mark.asyncio
@@ -136,7 +117,6 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for name in ("websockets", "websockets.client", "aiohttp", "aiohttp.client", "asyncio"):
         caplog.set_level(logging.DEBUG, logger=name)
-    signs: list[str] = []
     with structlog.testing.capture_logs() as logs:
         async with simulated(sign_key="KEY-SECRET", handshake_refusal="frame") as simulator:
             settings = settings_for(
@@ -165,12 +145,17 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
                 shown = [repr(caught.value), repr(rigged.links), repr(settings), repr(tokens.kept)]
         await _dead_server(settings, tokens, shown)
     assert len(seen) == 2
-    secrets = seen | set(signs) | {"KEY-SECRET", "PASSWORD-SECRET", "BODY-SECRET"}
+    secrets = seen | {_sign_of(settings)} | {"KEY-SECRET", "PASSWORD-SECRET", "BODY-SECRET"}
     written = [record.getMessage() for record in caplog.records]
     ours = [entry for entry in logs if not str(entry["event"]).startswith("simulator")]
     assert ours, "something was logged at all"
     for line in (*written, *shown, *(repr(entry) for entry in ours)):
         assert not any(secret in line for secret in secrets), line
+
+
+def _sign_of(settings: LinkSettings) -> str:
+    body = dump_login(Accounts(settings).credentials(ADA).login)
+    return login_sign(body, settings.sign_key)
 
 
 async def _dead_server(settings: LinkSettings, tokens: Tokens, shown: list[str]) -> None:
@@ -183,45 +168,3 @@ async def _dead_server(settings: LinkSettings, tokens: Tokens, shown: list[str])
         while error is not None:
             shown.append(f"{error!r} {error}")
             error = error.__cause__ or error.__context__
-
-
-@pytest.mark.asyncio
-async def test_87_shutdown_in_chat() -> None:
-    """Row 87: no 2, no 103; the chat goes on after a restart, without a login."""
-    async with simulated() as simulator:
-        tokens = Tokens()
-        async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
-            rigged.links.keep(ADA)
-            session = await chat(rigged)
-        assert commands(simulator, 2) == commands(simulator, 103) == []
-        await simulator.wait_for(lambda state: state["open_sockets"] == 0)
-        async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
-            rigged.links.keep(ADA)
-            await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
-            assert (await rigged.call(ADA, 2, text("again", session))).ok
-        assert customer(simulator)["logins"] == 1
-
-
-@pytest.mark.asyncio
-async def test_one_link_never_delays_another() -> None:
-    """A room whose account hangs, is refused or has a dead store leaves the others alone."""
-
-    async def login(request: web.Request) -> web.StreamResponse:
-        body = await request.text()
-        if room_key(account("hangs").room_id) in body:
-            await asyncio.sleep(1)
-        if room_key(account("bad").room_id) in body:
-            return web.json_response({"result": -20})
-        return web.json_response({"result": 1, "token": base64.b64encode(body.encode()).decode()})
-
-    async with (
-        WildServer(login=login).running() as server,
-        rig(settings_for(server.base_url)) as rigged,
-    ):
-        rigged.links.keep(account("hangs"))
-        rigged.links.keep(account("bad"))
-        start = asyncio.get_running_loop().time()
-        for number in range(20):
-            who = account(str(number))
-            assert (await rigged.links.call(who, CallId(1), ASK, nothing)).ok
-        assert asyncio.get_running_loop().time() - start < 0.9

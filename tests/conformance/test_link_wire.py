@@ -7,42 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import itertools
-import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import cast
 
 import pytest
-import structlog
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.ids import CallId, QueueId, SessionId
-from bridge.link import LinkSettings, LoginType, Token, UploadMode
+from bridge.ids import CallId
 from bridge.link.accounts import room_key
-from bridge.rooms.ports import Account, CallFailure
-from bridge.simulator.server import Simulator, SimulatorOptions
-from bridge.webchat.frames import RequestChat, SendMessage, Text
-from bridge.webchat.signing import login_sign
+from bridge.rooms.ports import CallFailure
 from tests.unit.link.rig import (
     FAST,
-    Rig,
     Tokens,
     WildServer,
     account,
     answer_everything,
-    blob,
     eventually,
     nothing,
     rig,
     settings_for,
 )
-
 from tests.unit.link.simulated import (
     ADA,
     ASK,
@@ -55,6 +41,7 @@ from tests.unit.link.simulated import (
     simulated,
     text,
 )
+
 
 @pytest.mark.asyncio
 async def test_36c_ping_into_silence() -> None:
@@ -75,7 +62,6 @@ async def test_68_no_pong() -> None:
     stuck = asyncio.Event()
 
     async def deaf(socket: web.WebSocketResponse) -> None:
-        await asyncio.sleep(0)
         if len(server.sockets) == 1:
             await stuck.wait()
         else:
@@ -281,3 +267,46 @@ async def test_79_reply_without_id() -> None:
         assert all(task.result().ok for task in calls)
 
 
+# --- a stop, and the others ---------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_87_shutdown_in_chat() -> None:
+    """Row 87: no 2, no 103; the chat goes on after a restart, without a login."""
+    async with simulated() as simulator:
+        tokens = Tokens()
+        async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
+            rigged.links.keep(ADA)
+            session = await chat(rigged)
+        assert commands(simulator, 2) == commands(simulator, 103) == []
+        await simulator.wait_for(lambda state: state["open_sockets"] == 0)
+        async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
+            rigged.links.keep(ADA)
+            await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
+            assert (await rigged.call(ADA, 2, text("again", session))).ok
+        assert customer(simulator)["logins"] == 1
+
+
+@pytest.mark.asyncio
+async def test_one_link_never_delays_another() -> None:
+    """A room whose account hangs, is refused or has a dead store leaves the others alone."""
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        body = await request.text()
+        if room_key(account("hangs").room_id) in body:
+            await asyncio.sleep(1)
+        if room_key(account("bad").room_id) in body:
+            return web.json_response({"result": -20})
+        return web.json_response({"result": 1, "token": base64.b64encode(body.encode()).decode()})
+
+    async with (
+        WildServer(login=login).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        rigged.links.keep(account("hangs"))
+        rigged.links.keep(account("bad"))
+        start = asyncio.get_running_loop().time()
+        for number in range(20):
+            who = account(str(number))
+            assert (await rigged.links.call(who, CallId(1), ASK, nothing)).ok
+        assert asyncio.get_running_loop().time() - start < 0.9

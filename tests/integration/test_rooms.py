@@ -187,12 +187,12 @@ async def test_settings_by_state_event(stage: Stage) -> None:
     }
     await talk.customer.set_state(talk.room, SETTINGS, good)
     await talk.reads("Settings taken: queue Service, from MOBILE", stage.bot)
-    bad: dict[str, object]
-    for bad, complaint in (
+    refused: list[tuple[dict[str, object], str]] = [
         ({"queue": 99}, "There is no queue “99”"),
         ({"queue": 1, "language": "klingon"}, "“language” cannot be “klingon”"),
         ({"quue": 1}, "There is no setting “quue”"),
-    ):
+    ]
+    for bad, complaint in refused:
         await talk.customer.set_state(talk.room, SETTINGS, bad)
         await talk.reads(complaint, stage.bot)
     await talk.say("!wc queue show")

@@ -113,6 +113,7 @@ COVERED_BY: Mapping[str, set[str]] = {
 """Test file -> the modules that are tested there and have no file of their own."""
 
 CROSSING: Mapping[str, str] = {
+    "tests/unit/storage/test_secrets.py": "the port's part for encryption, on every engine",
     "tests/unit/texts/test_texts.py": "bridge/texts/__init__.py",
     "tests/unit/storage/test_postgres_loss.py": "engines and writer, when the server goes away",
     "tests/unit/storage/test_sqlite_kill.py": "engine and writer, killed",

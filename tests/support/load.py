@@ -7,7 +7,9 @@ what is missing, doubled, or out of place.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from urllib.parse import quote
 
 import aiohttp
@@ -151,5 +153,15 @@ async def check_arrivals(chats: Sequence[Chat], patience: float) -> None:
     for chat in chats:
         await chat.everything_arrived(patience)
     for chat in chats:
-        assert chat.heard() == chat.asked, f"towards the agent, in {chat.talk.room}"
-        assert await chat.read() == chat.answered, f"towards the customer, in {chat.talk.room}"
+        heard, read = chat.heard(), await chat.read()
+        assert heard == chat.asked, difference(chat.asked, heard, f"agent, {chat.talk.room}")
+        assert read == chat.answered, difference(chat.answered, read, f"customer, {chat.talk.room}")
+
+
+def difference(sent: Sequence[str], seen: Sequence[str], where: str) -> str:
+    """What happened to the texts, in one sentence."""
+    lost = [text for text in sent if text not in set(seen)]
+    doubled = [text for text, count in Counter(seen).items() if count > 1]
+    placed = [text for text in seen if text in set(sent)]
+    moved = [two for one, two in pairwise(placed) if sent.index(one) > sent.index(two)]
+    return f"{where}: lost {lost}, more than once {doubled}, too late {moved}"

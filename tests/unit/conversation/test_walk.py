@@ -99,16 +99,20 @@ class Walk:
         self.state, effects = step(self.state, happened, self.now, self.policy)
         try:
             self.witness.watch(before, happened, effects, self.state)
-            self._check_waiting()
+            self._check_waiting(happened)
         except AssertionError as error:
             raise AssertionError(
-                f"{error}\ninput {happened!r}\nbefore {before!r}\nafter {self.state!r}\n"
-                f"effects {effects!r}"
+                f"{error}\ninput {happened!r}\neffects {effects!r}"[:2000]
+                + f"\nbefore {before!r}"[:4000]
+                + f"\nafter {self.state!r}"[:4000]
             ) from error
 
-    def _check_waiting(self) -> None:
-        """Whatever waits has a call under way or a deadline."""
+    def _check_waiting(self, happened: Input) -> None:
+        """Whatever waits has a call under way or a deadline, and no deadline repeats itself."""
         state = self.state
+        if isinstance(happened, Tick):
+            due = deadline(state, self.policy)
+            assert due is None or due > self.now, "a deadline that has passed stands"
         if state.outstanding is not None:
             return
         waits = bool(state.held) or state.rating is not None

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
-import itertools
-import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import partial
 from typing import cast
 
-import pytest
-import structlog
-from aiohttp import web
-
-from bridge.conversation.inputs import FailureReason
-from bridge.ids import CallId, QueueId, SessionId
-from bridge.link import LinkSettings, LoginType, Token, UploadMode
+from bridge.ids import QueueId, SessionId
 from bridge.link.accounts import room_key
-from bridge.rooms.ports import Account, CallFailure
+from bridge.rooms.ports import Account
 from bridge.simulator.server import Simulator, SimulatorOptions
 from bridge.webchat.frames import RequestChat, SendMessage, Text
-from bridge.webchat.signing import login_sign
 from tests.unit.link.rig import (
-    FAST,
     Rig,
-    Tokens,
-    WildServer,
     account,
-    answer_everything,
-    blob,
-    eventually,
-    nothing,
-    rig,
-    settings_for,
 )
 
 ADA = account()
@@ -86,5 +62,3 @@ async def chat(rigged: Rig, who: Account = ADA, call_id: int = 1) -> int:
     await rigged.events.until(lambda: "ChatStarted" in rigged.events.kinds[before:])
     push = rigged.events.pushes[-1][1].push
     return int(cast("int", getattr(push, "session_id")))  # noqa: B009 - any push of a session
-
-

@@ -409,11 +409,9 @@ async def test_a_bug_in_the_writer_is_loud(
     async def broken(_call: object) -> object:
         raise TypeError("a bug")
 
-    opening = open_sql()
-    monkeypatch.setattr(opening._engine, "commit", broken)
-
     async def body() -> None:
-        async with opening as store:
+        async with open_sql() as store:
+            monkeypatch.setattr(store._engine, "commit", broken)
             await store.accept([said("$1")], 1)
 
     with pytest.raises(ExceptionGroup) as caught:

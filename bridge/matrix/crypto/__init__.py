@@ -1,0 +1,8 @@
+"""End-to-bridge encryption: our users' devices, the keys of people's messages, and our own.
+
+Olm and megolm are vodozemac's (the maintained implementation, with wheels for every Python that we
+support); what surrounds them is here, since we need a small part of what a client needs: no key
+backup, no verification of people, no history. Only this package knows vodozemac.
+
+Read `engine` first: `Crypto` is all that the rest of the matrix ring sees.
+"""

@@ -1,0 +1,139 @@
+"""Encrypted files (specification, "Sending encrypted attachments"): AES-CTR with a hash over all.
+
+Both ways go through a temporary file, never through memory as a whole: on the way out because the
+homeserver wants the size beforehand, on the way in because not a byte may pass on before the hash
+over the whole file was found right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import IO
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from bridge.conversation.model import FileKey
+from bridge.matrix.crypto.encoding import Json, from_base64, mapping, text, to_base64
+from bridge.rooms.ports import Refused
+
+IN_MEMORY = 1024 * 1024
+_CHUNK = 64 * 1024
+_KEY = 32
+_IV = 16
+_HASH = 32
+
+
+class Encrypted(msgspec.Struct, frozen=True):
+    """An encrypted file, ready to be uploaded."""
+
+    stream: IO[bytes]
+    size: int
+    key: FileKey
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The ciphertext from its start; may be asked for again."""
+        await asyncio.to_thread(self.stream.seek, 0)
+        while chunk := await asyncio.to_thread(self.stream.read, _CHUNK):
+            yield chunk
+
+
+@asynccontextmanager
+async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
+    """Encrypt a file with a key of its own; the copy lives as long as the context."""
+    secret = os.urandom(_KEY)
+    # The lower half counts blocks and begins at zero.
+    counter = os.urandom(8) + bytes(8)
+    cipher = _cipher(secret, counter)
+    digest = hashlib.sha256()
+    size = 0
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
+        async for chunk in plain:
+            sealed = await asyncio.to_thread(_pass, cipher, chunk)
+            digest.update(sealed)
+            size += len(sealed)
+            await asyncio.to_thread(stream.write, sealed)
+        key = FileKey(
+            to_base64(secret, url=True), to_base64(counter), to_base64(digest.digest())
+        )
+        yield Encrypted(stream, size, key)
+
+
+@asynccontextmanager
+async def decrypted(
+    sealed: AsyncIterator[bytes], key: FileKey
+) -> AsyncIterator[tuple[AsyncIterator[bytes], int]]:
+    """Read an encrypted file to its end, check it, and give its plaintext and size.
+
+    Raises:
+        Refused: `M_BAD_FILE`: its hash or its key is wrong; whatever the source raises.
+    """
+    try:
+        secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
+        cipher = _cipher(secret, counter)
+    except ValueError as error:
+        raise Refused("M_BAD_FILE", "the file's key is none") from error
+    digest = hashlib.sha256()
+    size = 0
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
+        async for chunk in sealed:
+            digest.update(chunk)
+            size += len(chunk)
+            await asyncio.to_thread(stream.write, chunk)
+        if not hmac.compare_digest(digest.digest(), wanted):
+            raise Refused("M_BAD_FILE", "the file is not what its sender encrypted")
+        yield _decrypt(stream, cipher), size
+
+
+async def _decrypt(stream: IO[bytes], cipher: CipherContext) -> AsyncIterator[bytes]:
+    await asyncio.to_thread(stream.seek, 0)
+    while chunk := await asyncio.to_thread(stream.read, _CHUNK):
+        yield await asyncio.to_thread(_pass, cipher, chunk)
+
+
+def file_field(mxc: str, key: FileKey) -> Json:
+    """The field `file` of an event's content."""
+    return {
+        "v": "v2",
+        "url": mxc,
+        "key": {
+            "kty": "oct",
+            "alg": "A256CTR",
+            "ext": True,
+            "key_ops": ["encrypt", "decrypt"],
+            "k": key.key,
+        },
+        "iv": key.iv,
+        "hashes": {"sha256": key.sha256},
+    }
+
+
+def read_file_field(field: Json) -> tuple[str, FileKey] | None:
+    """The file's address and key; None if it is encrypted in a way that nobody specified."""
+    jwk = mapping(field, "key")
+    key = FileKey(
+        text(jwk, "k"), text(field, "iv"), text(mapping(field, "hashes"), "sha256")
+    )
+    try:
+        lengths = [len(from_base64(part)) for part in (key.key, key.iv, key.sha256)]
+    except ValueError:
+        return None
+    known = text(field, "v") == "v2" and text(jwk, "alg") == "A256CTR"
+    return (text(field, "url"), key) if known and lengths == [_KEY, _IV, _HASH] else None
+
+
+def _cipher(secret: bytes, counter: bytes) -> CipherContext:
+    """AES-CTR is its own inverse."""
+    return Cipher(AES256(secret), CTR(counter)).encryptor()
+
+
+def _pass(cipher: CipherContext, chunk: bytes) -> bytes:
+    return cipher.update(chunk)

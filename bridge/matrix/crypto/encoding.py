@@ -1,0 +1,91 @@
+"""How keys and signatures are written: unpadded base64, canonical JSON, signed objects. Pure.
+
+Matrix specification, appendices "Unpadded Base64", "Canonical JSON" and "Signing JSON".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+
+import msgspec
+import vodozemac
+
+Json = dict[str, object]
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*")
+
+
+def to_base64(data: bytes, *, url: bool = False) -> str:
+    """Unpadded base64; with `url` in the alphabet of JSON web keys."""
+    encode = base64.urlsafe_b64encode if url else base64.b64encode
+    return encode(data).rstrip(b"=").decode()
+
+
+def from_base64(text: str) -> bytes:
+    """Read base64 of either alphabet, padded or not.
+
+    Raises:
+        ValueError: it is none.
+    """
+    bare = text.rstrip("=")
+    if not _BASE64.fullmatch(bare):
+        raise ValueError("no base64")
+    standard = bare.replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError("no base64") from error
+
+
+def canonical(fields: Mapping[str, object]) -> bytes:
+    """The bytes of an object that are signed."""
+    bare = {key: value for key, value in fields.items() if key not in {"signatures", "unsigned"}}
+    return msgspec.json.encode(bare, order="sorted")
+
+
+def with_signature(fields: Json, user: str, key_id: str, signature: str) -> Json:
+    """A copy of the object with one signature more."""
+    signatures = {name: dict(part) for name, part in _signatures(fields).items()}
+    signatures.setdefault(user, {})[key_id] = signature
+    return fields | {"signatures": signatures}
+
+
+def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
+    """True if the object bears this user's valid signature with this key.
+
+    Args:
+        fields: the signed object; a stranger's, so anything may be in it.
+        user: whose signature is looked for.
+        key_id: such as `ed25519:DEVICE`.
+        public_key: the key, base64.
+    """
+    signature = _signatures(fields).get(user, {}).get(key_id)
+    if not isinstance(signature, str):
+        return False
+    try:
+        key = vodozemac.Ed25519PublicKey.from_base64(public_key)
+        key.verify_signature(canonical(fields), vodozemac.Ed25519Signature.from_base64(signature))
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _signatures(fields: Mapping[str, object]) -> dict[str, Json]:
+    found = fields.get("signatures")
+    parts = found.items() if isinstance(found, dict) else ()
+    return {str(name): part for name, part in parts if isinstance(part, dict)}
+
+
+def text(fields: Mapping[str, object], key: str) -> str:
+    """A string of a stranger's object; empty if it has none there."""
+    value = fields.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def mapping(fields: Mapping[str, object], key: str) -> Json:
+    """An object within a stranger's object; empty if it has none there."""
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}

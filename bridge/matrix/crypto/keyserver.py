@@ -1,0 +1,125 @@
+"""The homeserver's calls about keys and devices, each a few lines on `Transport`.
+
+Every method acts as the user named first, and raises `Unavailable` or `Refused` and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from bridge.ids import UserId
+from bridge.matrix.crypto.encoding import Json, mapping
+from bridge.matrix.transport import Transport
+from bridge.rooms.ports import Refused
+
+_CLIENT = "_matrix/client/v3"
+_QUERY_MS = 10_000
+"""How long the homeserver may ask other homeservers."""
+SYNC_SECONDS = 30
+NOTHING_BUT_KEYS = json.dumps(
+    {
+        "presence": {"not_types": ["*"]},
+        "account_data": {"not_types": ["*"]},
+        "room": {"rooms": []},
+    }
+)
+"""Filter for /sync: messages come by transactions, here only to-device events are wanted."""
+
+
+class KeyServer:
+    """Thin calls.
+
+    Args:
+        transport: for everything.
+        patient: for what stays open long; its session has no limit of connections.
+    """
+
+    def __init__(self, transport: Transport, patient: Transport) -> None:
+        self._transport = transport
+        self._patient = patient
+
+    async def make_device(self, user: UserId, device_id: str) -> str:
+        """Give the user a device (MSC4190).
+
+        Returns:
+            The access token that acts as the device on a homeserver without MSC4190, else "".
+        """
+        path = f"{_CLIENT}/devices/{quote(device_id, safe='')}"
+        name = {"display_name": "WebChat"}
+        try:
+            await self._transport.request("PUT", path, dict(name), user=user, device=False)
+        except Refused as refusal:
+            if refusal.code not in {"M_UNRECOGNIZED", "M_NOT_FOUND"}:
+                raise
+            return await self._login(user, device_id)
+        return ""
+
+    async def _login(self, user: UserId, device_id: str) -> str:
+        content: Json = {
+            "type": "m.login.application_service",
+            "identifier": {"type": "m.id.user", "user": user},
+            "device_id": device_id,
+            "initial_device_display_name": "WebChat",
+        }
+        reply = await self._transport.request(
+            "POST", f"{_CLIENT}/login", content, user=user, device=False
+        )
+        token = reply.get("access_token")
+        if not isinstance(token, str):
+            raise Refused("M_UNRECOGNIZED", "login without a token")
+        return token
+
+    async def devices(self, user: UserId) -> list[str]:
+        """The ids of the user's devices."""
+        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
+        listed = reply.get("devices")
+        return [
+            device_id
+            for device in (listed if isinstance(listed, list) else [])
+            if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
+        ]
+
+    async def delete_device(self, user: UserId, device_id: str) -> None:
+        path = f"{_CLIENT}/devices/{quote(device_id, safe='')}"
+        await self._transport.request("DELETE", path, {}, user=user, device=False)
+
+    async def query(self, asker: UserId, users: Sequence[str]) -> Json:
+        content: Json = {"device_keys": {user: [] for user in users}, "timeout": _QUERY_MS}
+        return await self._transport.request("POST", f"{_CLIENT}/keys/query", content, user=asker)
+
+    async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
+        """Take a one-time key of each device: user -> device -> algorithm."""
+        content: Json = {"one_time_keys": wanted, "timeout": _QUERY_MS}
+        reply = await self._transport.request("POST", f"{_CLIENT}/keys/claim", content, user=user)
+        return mapping(reply, "one_time_keys")
+
+    async def upload_keys(self, user: UserId, content: Json) -> Json:
+        """Publish keys of the device; returns how many one-time keys are there now."""
+        reply = await self._transport.request("POST", f"{_CLIENT}/keys/upload", content, user=user)
+        return mapping(reply, "one_time_key_counts")
+
+    async def upload_identity(self, user: UserId, content: Json) -> None:
+        path = f"{_CLIENT}/keys/device_signing/upload"
+        await self._transport.request("POST", path, content, user=user)
+
+    async def upload_signatures(self, user: UserId, content: Json) -> None:
+        path = f"{_CLIENT}/keys/signatures/upload"
+        reply = await self._transport.request("POST", path, content, user=user)
+        if mapping(reply, "failures"):
+            raise Refused("M_INVALID_SIGNATURE", "the homeserver does not take our signatures")
+
+    async def send_to_devices(self, user: UserId, kind: str, messages: Json) -> None:
+        """Send events to devices: user -> device -> content."""
+        txn = secrets.token_hex(12)
+        path = f"{_CLIENT}/sendToDevice/{quote(kind, safe='')}/{txn}"
+        await self._transport.request("PUT", path, {"messages": messages}, user=user)
+
+    async def sync(self, user: UserId, since: str, *, wait: bool) -> Json:
+        """What came for the device after `since`; with `wait`, once something has come."""
+        query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
+        if since:
+            query["since"] = since
+        return await self._patient.request("GET", f"{_CLIENT}/sync", user=user, query=query)

@@ -1,0 +1,200 @@
+"""Olm: the channel between a device of ours and a device of somebody else's.
+
+A `Channel` is the few sessions that the two have had, newest first; it is one row. Whoever uses one
+holds the lock of our device, and stores the row before what was encrypted leaves: a ratchet that
+went backwards would use a key twice.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import vodozemac
+
+from bridge.ids import UserId
+from bridge.matrix.crypto.encoding import Json, from_base64, is_signed, mapping, text, to_base64
+from bridge.matrix.crypto.own import OLM, ONE_TIME, OwnDevice
+from bridge.matrix.crypto.peers import Device
+from bridge.matrix.crypto.vault import Vault
+from bridge.rooms.store import SecretRow
+
+_KEPT = 4
+"""Sessions of a channel: more than one only when both sides began one, or one was lost."""
+_MAX_MESSAGE = 256 * 1024
+
+
+class UndecryptableOlm(Exception):
+    """An olm message that no session of ours can read; a new session may mend it."""
+
+
+class _Sessions(msgspec.Struct):
+    pickles: list[str] = []
+
+
+class Channel:
+    """The sessions with one device.
+
+    Args:
+        own: our side.
+        curve25519: the other side's identity key.
+    """
+
+    def __init__(self, own: OwnDevice, curve25519: str) -> None:
+        self.own = own
+        self.curve25519 = curve25519
+        self._sessions: list[vodozemac.Session] = []
+
+    @classmethod
+    async def load(cls, vault: Vault, own: OwnDevice, curve25519: str) -> Channel:
+        """The channel as stored; an empty one if there is none yet."""
+        channel = cls(own, curve25519)
+        found = await vault.load(_name(own.user, curve25519), _Sessions)
+        if found is not None:
+            channel._sessions = [
+                vodozemac.Session.from_pickle(pickle, vault.pickle_key) for pickle in found.pickles
+            ]
+        return channel
+
+    def row(self, vault: Vault) -> SecretRow:
+        """The channel as it is now, to be stored."""
+        pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_KEPT]]
+        return vault.row(_name(self.own.user, self.curve25519), _Sessions(pickles))
+
+    @property
+    def open(self) -> bool:
+        """There is a session to encrypt with."""
+        return bool(self._sessions)
+
+    def begin(self, device: Device, claimed: Json) -> bool:
+        """Begin a session with a one-time key; False if the key is none of the device's.
+
+        Args:
+            device: the other side.
+            claimed: what `POST /keys/claim` gave for it: key id -> signed key.
+        """
+        for key_id, fields in claimed.items():
+            if not key_id.startswith(f"{ONE_TIME}:") or not isinstance(fields, dict):
+                continue
+            key_of_device = f"ed25519:{device.device_id}"
+            if not is_signed(fields, device.user, key_of_device, device.ed25519):
+                continue
+            try:
+                theirs = vodozemac.Curve25519PublicKey.from_base64(device.curve25519)
+                one_time = vodozemac.Curve25519PublicKey.from_base64(text(fields, "key"))
+                session = self.own.account.create_outbound_session(theirs, one_time)
+            except ValueError:
+                continue
+            self._sessions.insert(0, session)
+            return True
+        return False
+
+    def encrypt(self, device: Device, kind: str, content: Json) -> Json:
+        """The content of an m.room.encrypted to-device event; the channel must be open."""
+        payload: Json = {
+            "type": kind,
+            "content": content,
+            "sender": self.own.user,
+            "recipient": device.user,
+            "recipient_keys": {"ed25519": device.ed25519},
+            "keys": {"ed25519": self.own.ed25519},
+            # MSC4147: whoever has not seen this device yet can still tell whose it is.
+            "sender_device_keys": self.own.cross_signed_keys(),
+        }
+        number, ciphertext = self._sessions[0].encrypt(msgspec.json.encode(payload)).to_parts()
+        return {
+            "algorithm": OLM,
+            "sender_key": self.own.curve25519,
+            "ciphertext": {self.curve25519: {"type": number, "body": to_base64(ciphertext)}},
+        }
+
+    def decrypt(self, number: int, body: bytes) -> bytes:
+        """Read a message; it may begin a session, and then the account has changed too.
+
+        Raises:
+            UndecryptableOlm: none of the sessions can read it.
+        """
+        try:
+            message = vodozemac.AnyOlmMessage.from_parts(number, body)
+        except ValueError as error:
+            raise UndecryptableOlm(str(error)) from error
+        prekey = message.to_pre_key()
+        for place, session in enumerate(self._sessions):
+            if prekey is not None and session.session_id != prekey.session_id():
+                continue
+            try:
+                plain = session.decrypt(message)
+            except ValueError:
+                continue
+            # What the other side uses is what it can read.
+            self._sessions.insert(0, self._sessions.pop(place))
+            return bytes(plain)
+        if prekey is None:
+            raise UndecryptableOlm("no session")
+        try:
+            theirs = vodozemac.Curve25519PublicKey.from_base64(self.curve25519)
+            session, plain = self.own.account.create_inbound_session(theirs, prekey)
+        except ValueError as error:
+            raise UndecryptableOlm(str(error)) from error
+        self._sessions.insert(0, session)
+        return bytes(plain)
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """An olm message of a to-device event that is meant for us."""
+
+    sender: str
+    sender_key: str
+    number: int
+    body: bytes
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """What a letter said, its envelope checked."""
+
+    sender: str
+    sender_key: str
+    ed25519: str
+    """The sender's device, as it says; only the homeserver could pretend."""
+    kind: str
+    content: Json
+
+
+def letter_of(own: OwnDevice, event: Json) -> Letter | None:
+    """The letter in an m.room.encrypted to-device event; None if there is none for us."""
+    content = mapping(event, "content")
+    part = mapping(mapping(content, "ciphertext"), own.curve25519)
+    number, body = part.get("type"), text(part, "body")
+    sender, sender_key = text(event, "sender"), text(content, "sender_key")
+    if text(content, "algorithm") != OLM or not sender or not sender_key:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int) or len(body) > _MAX_MESSAGE:
+        return None
+    try:
+        return Letter(sender, sender_key, number, from_base64(body))
+    except ValueError:
+        return None
+
+
+def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None:
+    """What a letter said, if it was written by its sender to us (specification, "m.olm.v1")."""
+    try:
+        fields = msgspec.json.decode(plain, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    meant = (
+        text(fields, "sender") == letter.sender
+        and text(fields, "recipient") == own.user
+        and text(mapping(fields, "recipient_keys"), "ed25519") == own.ed25519
+    )
+    if not meant:
+        return None
+    return Payload(
+        letter.sender,
+        letter.sender_key,
+        text(mapping(fields, "keys"), "ed25519"),
+        text(fields, "type"),
+        mapping(fields, "content"),
+    )
+
+
+def _name(user: UserId, curve25519: str) -> str:
+    return f"olm/{user}/{curve25519}"

@@ -1,0 +1,32 @@
+"""Each chaos test gets a stage of its own: what one breaks must not excuse the next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage, StageOptions
+from bridge.simulator.server import SimulatorOptions
+from tests.support.staging import bridge_section, staged
+
+
+@pytest_asyncio.fixture
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """A call centre that repeats what was not receipted; else nobody could promise anything.
+
+    Its frames come late, so that at any moment some calls have been made and not been answered.
+    """
+    simulator = SimulatorOptions(
+        login_limit=0,
+        receipts=True,
+        missed_pushes="kept",
+        resend_seconds=2.0,
+        reply_delay_ms=120,
+    )
+    options = StageOptions(simulator=simulator, config={"bridge": bridge_section()})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage

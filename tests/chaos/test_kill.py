@@ -1,0 +1,79 @@
+"""The bridge is killed at random moments under load; what was acknowledged must not get lost.
+
+Towards the customer everything arrives exactly once. Towards the agent WebChat has no way to say a
+message again without risk, so a kill may leave one message a room in doubt; it is then sent again
+and marked in the ledger. A run is repeated by its seed, as far as two processes can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from bridge.demo.stage import Stage
+from tests.support.ledger import (
+    check_towards_the_agent,
+    check_towards_the_customer,
+    repeated_calls,
+    unsettled,
+)
+from tests.support.load import Chat, converse_until, open_chats
+
+KILLS = 20
+ROOMS = 5
+PAUSE = 0.4
+"""Seconds between two texts of one person."""
+PATIENCE = 90.0
+"""Seconds for the backlog to arrive once the last kill is over."""
+
+
+def say(line: str) -> None:
+    print(line)  # noqa: T201 - shown by pytest on failure, and with -s
+
+
+async def disturb(stage: Stage, chats: list[Chat], rng: random.Random) -> None:
+    """Kill and start again; a quarter of the kills come while the bridge is still starting."""
+    for number in range(1, KILLS + 1):
+        await stage.bridge.kill()
+        await stage.bridge.start(ready=False)
+        starting = rng.random() < 0.25
+        if not starting:
+            await stage.bridge.wait_until("live")
+        after = rng.uniform(0, 1.5)
+        say(f"kill {number}: {after:.2f} s after {'exec' if starting else 'live'}")
+        await asyncio.sleep(after)
+    await stage.bridge.kill()
+    await stage.bridge.start()
+
+
+@pytest.mark.asyncio
+async def test_killed_20_times_under_load(stage: Stage) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    say(f"seed {seed}")
+    chats = await open_chats(stage, ROOMS, "kill")
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(converse_until(chats, stop, PAUSE))
+        try:
+            await disturb(stage, chats, random.Random(seed))  # noqa: S311 - moments, no secrets
+        finally:
+            stop.set()
+    for chat in chats:
+        await chat.everything_arrived(PATIENCE)
+    assert await stage.bridge.stop() == 0
+    database = stage.folder / "bridge.db"
+    report(chats, [check_towards_the_agent(chat, database, KILLS + 1) for chat in chats], database)
+    for chat in chats:
+        await check_towards_the_customer(chat)
+    assert unsettled(database) == 0
+
+
+def report(chats: list[Chat], doubles: list[int], database: Path) -> None:
+    asked = sum(len(chat.asked) for chat in chats)
+    answered = sum(len(chat.answered) for chat in chats)
+    marked = sum(len(repeated_calls(database, chat.talk.room)) for chat in chats)
+    say(f"{asked} texts to the agents, {answered} back")
+    say(f"{marked} sent again and marked, {sum(doubles)} of them came twice")

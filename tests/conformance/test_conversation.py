@@ -1,0 +1,307 @@
+"""Rows of the protocol reference, section 7: from the first word to the chat.
+
+What the life cycle does, frames in, frames out. Chats and their ends are in
+`test_conversation_chat.py`; rows of the state table (section 4) that section 7 leaves out, in
+`test_conversation_table.py`; the reading and writing of frames, in `test_protocol*.py`; the link,
+in `test_link.py`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.model import Chatting
+from tests.support.scene import ASK, MEI, SESSION, Scene, message
+
+
+def test_12_queue_minimal() -> None:
+    """Row 12: 101 ok without a word more, then 201, then 202."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply()
+    assert scene.frames == [ASK]
+    scene.push(201, requestId=9001, requestStatus=0, queueLength=2)
+    assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
+    scene.reply()
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.session_id == 5150
+    assert scene.notices == ["chat.started"]
+
+
+def test_13_queue_requestid_in_101() -> None:
+    """Row 13: 111 is allowed at once."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=9001, queueLength=3)
+    assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
+
+
+def test_14_201_before_101() -> None:
+    """Row 14: a status overtakes the reply."""
+    scene = Scene()
+    scene.start()
+    scene.push(201, requestId=9001, requestStatus=0, queueLength=2)
+    assert scene.phase == "Queued"
+    scene.reply()
+    assert scene.phase == "Queued"
+    assert scene.frames == [ASK]
+    scene.text("one")
+    assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
+
+
+def test_15_202_before_101() -> None:
+    """Row 15: the chat stays a chat."""
+    scene = Scene()
+    scene.text("one")
+    scene.push(202, sessionId=5150, agents=[MEI])
+    scene.reply(requestId=9001, queueLength=1)
+    assert scene.phase == "Chatting"
+    assert scene.last == message("one")
+
+
+def test_16_201_nested_data() -> None:
+    """Row 16: the nested form says the same."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply()
+    scene.push(201, data={"requestId": 9001, "requestStatus": 0, "queueLength": 2})
+    assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
+    assert scene.cards == ["queue.asking", "queue.position"]
+
+
+def test_17_position_dedupe() -> None:
+    """Row 17: 3, 3, 2 are two versions of the card."""
+    scene = Scene()
+    scene.start()
+    scene.reply()
+    for position in (3, 3, 2):
+        scene.push(201, requestId=9001, requestStatus=0, queueLength=position)
+    assert scene.cards == ["queue.asking", "queue.position", "queue.position"]
+
+
+def test_18_pre_then_start() -> None:
+    """Row 18: what 111 took is not sent again."""
+    scene = Scene()
+    first = scene.queue_up("one")
+    second = scene.text("two")
+    scene.reply()
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.sent(110) == []
+    assert scene.delivered == [first, second]
+
+
+def test_19_pre_minus_10() -> None:
+    """Row 19: a text that 111 refused goes once, by 110."""
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=9001)
+    scene.reply(-10)
+    scene.push(202, sessionId=5150, agents=[MEI])
+    scene.reply()
+    assert scene.sent(110) == [message("one")]
+    assert scene.delivered == [event]
+
+
+def test_20_media_in_queue() -> None:
+    """Row 20: uploaded while queued, sent in the chat, in order."""
+    scene = Scene()
+    scene.queue_up("one")
+    image = scene.image("cat.png")
+    scene.text("three")
+    scene.uploaded()
+    assert scene.sent(110) == []
+    scene.push(202, sessionId=5150, agents=[MEI])
+    scene.reply()
+    scene.reply()
+    assert scene.texts == ["one", "cat.png", "three"]
+    assert image in scene.delivered
+
+
+def test_21_cancel() -> None:
+    """Row 21: 102, and late news of the request is ignored."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.cancel()
+    assert scene.last == {"type": 102, "requestId": 9001}
+    scene.reply()
+    assert scene.phase == "Idle"
+    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.cards[-1] == "queue.cancelled"
+    before = len(scene.effects)
+    scene.push(201, requestId=9001, requestStatus=7)
+    assert len(scene.effects) == before
+
+
+def test_22_cancel_race() -> None:
+    """Row 22: the agent was faster than 102, so the session is closed at once."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.cancel()
+    scene.push(202, sessionId=5150, agents=[MEI])
+    scene.reply(-10)
+    assert scene.last == {"type": 103, "sessionId": 5150}
+    scene.reply()
+    assert scene.phase == "Ended"
+    assert scene.notices == []
+    assert scene.cards[-1] == "queue.cancelled"
+    assert scene.ghosts == set()
+
+
+def test_23_cancel_without_id() -> None:
+    """Row 23: 102 waits for the request id."""
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.reply()
+    assert scene.sent(102) == []
+    scene.push(201, requestId=9001, requestStatus=0, queueLength=1)
+    assert scene.last == {"type": 102, "requestId": 9001}
+    scene.reply()
+    assert scene.phase == "Idle"
+
+
+def test_24_already_routing() -> None:
+    """Row 24: -1 means queued; no second 101 within 60 s."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(-1, requestId=9001)
+    assert scene.phase == "Queued"
+    assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
+    scene.reply()
+    scene.later(60)
+    assert len(scene.sent(101)) == 1
+
+
+def test_25_already_chatting_known() -> None:
+    """Row 25: -2 without a session id means the one that we remember."""
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.fail(FailureReason.UNREACHABLE)
+    while scene.phase == "Chatting":  # the server is away until we give the chat up
+        scene.later(60)
+        if scene.state.outstanding is not None:
+            scene.fail(FailureReason.UNREACHABLE)
+    scene.text("one")
+    scene.reply(-2)
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.session_id == SESSION
+    assert scene.last == message("one")
+
+
+def test_26_already_chatting_unknown() -> None:
+    """Row 26: -2, and nobody knows of which session: one clear error after 5 s."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(-2)
+    scene.later(4.9)
+    assert scene.notices == []
+    scene.later(3600)
+    assert scene.notices == ["trouble.other_chat", "queue.kept"]
+    assert len(scene.sent(101)) == 1
+
+
+def test_27_off_hours() -> None:
+    """Row 27: the first text is kept, and both arrive in order."""
+    scene = Scene()
+    first = scene.text("one")
+    scene.reply(-3)
+    assert scene.phase == "Idle"
+    assert scene.notices == ["result.-3", "queue.kept"]
+    second = scene.text("two")
+    scene.reply()
+    scene.push(202, sessionId=5150, agents=[MEI])
+    scene.reply()
+    scene.reply()
+    assert scene.texts == ["one", "two"]
+    assert scene.delivered == [first, second]
+
+
+def test_28_status_6_in_queue() -> None:
+    """Row 28: told, idle, and what was typed is kept."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.push(201, requestId=9001, requestStatus=6)
+    assert scene.phase == "Idle"
+    assert scene.notices == ["status.6", "queue.kept"]
+    assert [piece.event_id for piece in scene.state.held] == [event]
+
+
+@pytest.mark.parametrize("status", [3, 4, 2])
+def test_29_timeout_dropped_refused(status: int) -> None:
+    """Row 29: three ends, three sentences."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.push(201, requestId=9001, requestStatus=status)
+    assert scene.phase == "Idle"
+    assert scene.notices == [f"status.{status}"]
+
+
+def test_30_refused_then_202() -> None:
+    """Row 30: a refused request may still be taken up."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.push(201, requestId=9001, requestStatus=2)
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.phase == "Chatting"
+    assert scene.notices == ["status.2", "chat.started"]
+
+
+def test_31_unknown_status() -> None:
+    """Row 31: an undocumented number is an end, and is shown."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.push(201, requestId=9001, requestStatus=42)
+    assert scene.phase == "Idle"
+    assert scene.notices == ["status.other"]
+
+
+def test_32_accepted_11() -> None:
+    """Row 32: 11 is no error."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.push(201, requestId=9001, requestStatus=11)
+    assert scene.notices == []
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.notices == ["chat.started"]
+
+
+def test_33_robot_queue() -> None:
+    """Row 33: a session with a robot begins with the reply; text goes as 110."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3, queueLength=0)
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.robot
+    assert scene.last == message("one")
+    assert scene.sent(111) == []
+
+
+def test_34_robot_then_202_same() -> None:
+    """Row 34: one greeting only."""
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)
+    scene.push(202, sessionId=5150, agents=[{"id": "BOT007", "name": "Helper"}])
+    assert scene.notices == ["chat.started"]
+
+
+def test_35_robot_transfer() -> None:
+    """Row 35, without our own 302 (a later dialect): news of the transfer ends nothing."""
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=2, sessionId=5150)
+    assert scene.phase == "Chatting"
+    scene.push(204, sessionId=5150, agents=[MEI])
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.session_id == 5150
+    assert not scene.state.phase.robot
+    assert scene.notices == ["chat.started", "chat.transferred"]

@@ -1,0 +1,346 @@
+"""Rows of the protocol reference, section 7: chats, their ends, their ratings, and broken links.
+
+See `test_conversation.py`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.model import CustomerText, Policy, Queued
+from bridge.webchat.codec import parse_frame
+from bridge.webchat.frames import Ignored, UnknownContent
+from bridge.webchat.splitting import frame_bytes
+from tests.support.scene import ASK, JUN, MEI, REQUEST, SESSION, Scene, message
+
+CUSTOMER = {"id": "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10", "name": "room-42", "icon": ""}
+
+
+def test_36_perm_session() -> None:
+    """Row 36: a permanent session needs no 202."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(sessionId=5150, perm=1, agentId="K00017", agentName="Mei", icon="", comments="")
+    assert scene.phase == "Chatting"
+    assert scene.last == message("one")
+    assert scene.ghosts == {"K00017"}
+
+
+def test_37_continue_last() -> None:
+    """Row 37: after a reconnect the same session goes on without a greeting."""
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.cut()
+    scene.restored()
+    scene.forget()
+    scene.push(202, sessionId=5150, agents=[MEI], continueLastSession=True)
+    assert scene.notices == []
+    scene.reply()
+    assert scene.delivered == ["$1"]
+
+
+@pytest.mark.parametrize("people", [{"users": [MEI, CUSTOMER]}, {"agents": [MEI]}])
+def test_38_39_people_lists(people: dict[str, object]) -> None:
+    """Rows 38 and 39: `users` with the customer among them, and `agents`, mean the same."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.push(202, sessionId=5150, **people)
+    assert scene.ghosts == {"K00017"}
+
+
+def test_40_transfer_204() -> None:
+    """Row 40: one hands over to another."""
+    scene = Scene()
+    scene.begin(MEI)
+    scene.forget()
+    scene.push(204, sessionId=5150, agents=[JUN])
+    assert scene.notices == ["chat.transferred"]
+    scene.push(210, sessionId=5150, agentId="K00021", msg={"type": 1, "content": "hi"})
+    assert scene.relayed[0].agent.name == "Jun"
+
+
+def test_41_conference_204() -> None:
+    """Row 41: two agents, each with their own words."""
+    scene = Scene()
+    scene.begin(MEI)
+    scene.push(204, sessionId=5150, agents=[MEI, JUN])
+    for who in ("K00017", "K00021"):
+        scene.push(210, sessionId=5150, agentId=who, msg={"type": 1, "content": "hi"})
+    assert [relay.agent.name for relay in scene.relayed] == ["Mei", "Jun"]
+    assert scene.ghosts == {"K00017", "K00021"}
+
+
+def test_42_rename_204() -> None:
+    """Row 42: a new name is no arrival."""
+    scene = Scene()
+    scene.begin(MEI)
+    scene.forget()
+    scene.push(204, sessionId=5150, agents=[{**MEI, "name": "Mei Li"}])
+    assert scene.notices == []
+    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": "hi"})
+    assert scene.relayed[0].agent.name == "Mei Li"
+
+
+def test_46_rating_zero() -> None:
+    """Row 46: 0 is a rating like any other."""
+    scene = Scene()
+    scene.begin()
+    scene.rate(0)
+    assert scene.last == {"type": 104, "sessionId": 5150, "rating": {"id": 0, "comments": ""}}
+    scene.reply()
+    assert scene.notices[-1] == "rating.thanks"
+
+
+def test_47_rating_after_205() -> None:
+    """Row 47: the session that is over is the one that is rated."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=5150, agentId="K00017")
+    scene.rate(5, "thanks")
+    rating = {"id": 5, "comments": "thanks"}
+    assert scene.last == {"type": 104, "sessionId": 5150, "rating": rating}
+
+
+def test_48_rating_push_once() -> None:
+    """Row 48: 203 twice and a notice of type 2 are one question."""
+    scene = Scene()
+    scene.begin()
+    notice = {"type": 99, "noticeType": 2, "content": ""}
+    scene.push(203, sessionId=5150, agentId="K00017")
+    scene.push(203, sessionId=5150, agentId="K00017")
+    scene.push(210, sessionId=5150, agentId="K00017", msg=notice)
+    assert scene.notices.count("rating.ask") == 1
+
+
+def test_49_session_invalid() -> None:
+    """Row 49: -11 asks for a new chat; the same text goes once, before newer ones."""
+    scene = Scene()
+    scene.begin()
+    first = scene.text("one")
+    second = scene.text("two")
+    scene.reply(-11)
+    assert scene.last == ASK
+    scene.reply()
+    scene.push(202, sessionId=5151, agents=[MEI])
+    scene.reply()
+    scene.reply()
+    assert scene.sent(110)[1:] == [message("one", 5151), message("two", 5151)]
+    assert scene.delivered == [first, second]
+
+
+def test_50_session_invalid_pipelined() -> None:
+    """Row 50: one message is under way at a time, so one -11 asks for one chat."""
+    scene = Scene()
+    scene.begin()
+    for text in ("one", "two", "three"):
+        scene.text(text)
+    scene.reply(-11)
+    scene.reply()
+    scene.push(202, sessionId=5151, agents=[MEI])
+    for _ in range(3):
+        scene.reply()
+    assert len(scene.sent(101)) == 2
+    assert scene.texts == ["one", "one", "two", "three"]
+
+
+def test_51_close_by_customer() -> None:
+    """Row 51: 103, then 205 as well: one end."""
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    assert scene.last == {"type": 103, "sessionId": 5150}
+    scene.reply()
+    scene.push(205, sessionId=5150, agentId="K00017")
+    assert scene.notices[1:] == ["chat.ended_by_you"]
+
+
+def test_52_close_minus_11() -> None:
+    """Row 52: what is gone is closed."""
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.reply(-11)
+    assert scene.phase == "Ended"
+    assert scene.notices[1:] == ["chat.ended_by_you"]
+
+
+def test_53_210_html() -> None:
+    """Row 53, our share: the fragment is handed on as it came."""
+    scene = Scene()
+    scene.begin()
+    html = 'see <a href="https://h/faq">the FAQ</a>'
+    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": html})
+    assert getattr(scene.relayed[0].content, "html", None) == html
+
+
+def test_60_notice_typing() -> None:
+    """Row 60, our share: never a message."""
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    notice = {"type": 99, "noticeType": 5, "content": ""}
+    scene.push(210, sessionId=5150, agentId="K00017", msg=notice)
+    assert scene.effects == []
+
+
+@pytest.mark.parametrize("number", [{}, {"noticeType": 120}])
+def test_61_notice_unknown(number: dict[str, object]) -> None:
+    """Row 61: shown."""
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    notice = {"type": 99, "content": "hold the line", **number}
+    scene.push(210, sessionId=5150, agentId="K00017", msg=notice)
+    assert scene.notices == ["chat.notice"]
+
+
+def test_62_msgtype_unknown() -> None:
+    """Row 62: handed on as what it is, to be shown as a placeholder."""
+    scene = Scene()
+    scene.begin()
+    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 77, "content": "?"})
+    content = scene.relayed[0].content
+    assert isinstance(content, UnknownContent)
+    assert content.message_type == 77
+
+
+@pytest.mark.parametrize("frame", ['{"type":299}', "{}", "hello", "[1]", b"\xff"])
+def test_63_frame_unknown(frame: str | bytes) -> None:
+    """Row 63: it never reaches the life cycle."""
+    assert isinstance(parse_frame(frame), Ignored)
+
+
+def test_70_link_lost_in_chat() -> None:
+    """Row 70: no 101; the next text tries the old session."""
+    scene = Scene()
+    scene.begin()
+    scene.restored()
+    scene.text("one")
+    assert len(scene.sent(101)) == 1
+    assert scene.last == message("one")
+
+
+def test_71_link_lost_in_queue() -> None:
+    """Row 71: one 101 for the same queue."""
+    scene = Scene()
+    scene.start(queue=8)
+    scene.reply(requestId=9001)
+    scene.restored()
+    scene.reply(-1)
+    assert [frame["queueId"] for frame in scene.sent(101)] == [8, 8]
+    assert isinstance(scene.state.phase, Queued)
+    assert scene.state.phase.request_id == REQUEST
+
+
+def test_72_unanswered_110() -> None:
+    """Row 72: again, once, under the same id, and marked."""
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.cut()
+    scene.restored()
+    first, again = [call for call in scene.calls if call.event_id == "$1"]
+    assert again.call_id == first.call_id
+    assert [getattr(call, "repeat", None) for call in (first, again)] == [False, True]
+    scene.reply()
+    assert scene.delivered == ["$1"]
+
+
+def test_73_server_restart() -> None:
+    """Row 73: everything is forgotten there; the text still arrives once."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(1)
+    scene.reply(-11)
+    scene.reply(requestId=1)
+    scene.push(202, sessionId=1, agents=[MEI])
+    scene.reply()
+    assert scene.delivered == [event]
+    assert scene.notices[-3:] == ["trouble.over", "chat.lost", "chat.started"]
+
+
+def test_74_close_1009() -> None:
+    """Row 74: the message that burst the link is reported and not sent again."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.fail(FailureReason.TOO_BIG)
+    assert scene.reported == {event: "undelivered.too_big"}
+    scene.restored()
+    assert len(scene.sent(110)) == 1
+
+
+def test_75_long_text() -> None:
+    """Row 75: 20,000 Chinese characters in frames that fit, in order, told about once."""
+    scene = Scene()
+    scene.begin()
+    text = "你好，请问我的包裹到哪里了？\n" * 1334
+    event = scene.text(text)
+    while scene.state.outstanding is not None:
+        scene.reply()
+    assert "".join(map(str, scene.texts)) == text
+    assert all(frame_bytes(str(part)) <= scene.policy.max_text_bytes for part in scene.texts)
+    assert scene.delivered == [event]
+
+
+@pytest.mark.parametrize("code", [-16, -21])
+def test_78_upload_refused(code: int) -> None:
+    """Row 78: the customer is told why; no 110."""
+    scene = Scene()
+    scene.begin()
+    event = scene.image()
+    scene.fail(FailureReason.REFUSED, code=code)
+    assert scene.reported == {event: f"result.{code}"}
+    assert scene.sent(110) == []
+
+
+def test_80_ids_as_strings() -> None:
+    """Row 80: read as they are, written as integers."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply("1", requestId="9001")
+    assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}
+    scene.reply("1")
+    scene.push(202, sessionId=5150.0, agents=[MEI])
+    scene.text("two")
+    assert scene.last == message("two")
+
+
+def test_81_foreign_205() -> None:
+    """Row 81: another session's end is not ours."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=1, agentId="K00017")
+    assert scene.phase == "Chatting"
+
+
+def test_84_blank_text() -> None:
+    """Row 84: nothing is sent, and the customer knows."""
+    scene = Scene()
+    event = scene.content(CustomerText("  \n "))
+    assert scene.frames == []
+    assert scene.reported == {event: "undelivered.blank"}
+
+
+def test_85_two_rooms_one_user() -> None:
+    """Row 85, our share: two rooms are two conversations (their logins: `test_link.py`)."""
+    scenes = Scene(), Scene(Policy())
+    for number, scene in enumerate(scenes):
+        scene.begin(session=SESSION + number)
+    assert [scene.state.last_session for scene in scenes] == [5150, 5151]
+
+
+def test_87_shutdown_in_chat() -> None:
+    """Row 87: stopping is no input, so neither 2 nor 103 goes; the stored state goes on."""
+    scene = Scene()
+    scene.begin()
+    scene.restored()
+    scene.later(3600)
+    assert scene.sent(2) == scene.sent(103) == []
+    scene.text("one")
+    assert scene.last == message("one")

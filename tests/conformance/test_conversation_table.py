@@ -1,0 +1,337 @@
+"""Rows of the protocol reference, section 4 (the state table), that section 7 has no test for.
+
+Rows 2, 4, 5, 36 and 37 are the link's and the store's; row 27 (asking the robot for a person) is
+of a later dialect.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.machine import wants_link
+from bridge.conversation.model import Chatting, Policy, Queued
+from bridge.ids import QueueId
+from tests.support.scene import ASK, JUN, MEI, SESSION, Scene, message
+
+
+def test_row_1_text_when_there_is_no_login_yet() -> None:
+    """The text is held, and a link is wanted for the first call."""
+    scene = Scene()
+    scene.text("one")
+    assert scene.frames == [ASK]
+    assert wants_link(scene.state)
+
+
+@pytest.mark.parametrize("reason", [FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED])
+def test_row_3_login_refused(reason: FailureReason) -> None:
+    """No retry: the room is told, and what was typed is kept."""
+    scene = Scene()
+    scene.text("one")
+    scene.fail(reason, code=-20)
+    assert scene.notices == [f"trouble.{reason}", "queue.kept"]
+    scene.later(3600)
+    assert len(scene.calls) == 1
+
+
+def test_row_6_text_after_the_end_asks_again() -> None:
+    """One 101 for any number of texts, and a card of its own for the new chat."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.text("one")
+    scene.text("two")
+    assert scene.sent(101) == [ASK, ASK]
+    assert scene.state.number == 2
+
+
+def test_row_10_202_with_other_people_replaces_the_robot() -> None:
+    """Rows 10 and 26: no second greeting, but the person is announced."""
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert isinstance(scene.state.phase, Chatting)
+    assert not scene.state.phase.robot
+    assert scene.ghosts == {"K00017"}
+
+
+def test_row_12_session_in_the_reply_waits_for_202() -> None:
+    """The session of the reply is adopted after 10 s without a 202."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(sessionId=5150)
+    scene.push(201, requestId=9001, requestStatus=0, queueLength=0)
+    scene.later(9.9)
+    assert scene.phase == "Requesting"
+    scene.later(0.1)
+    assert scene.last == message("one")
+    assert scene.notices == ["chat.started_unnamed"]
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.notices == ["chat.started_unnamed", "chat.agent_joined"]
+
+
+def test_row_12_202_in_time() -> None:
+    """One greeting, at the 202."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(sessionId=5150)
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.notices == ["chat.started"]
+
+
+@pytest.mark.parametrize("code", [-4, -7, -14, -18])
+def test_row_16_configuration_error(code: int) -> None:
+    """Said in the room; not asked again by itself."""
+    scene = Scene()
+    scene.start()
+    scene.reply(code)
+    scene.later(3600)
+    assert scene.notices == [f"result.{code}"]
+    assert len(scene.sent(101)) == 1
+
+
+def test_row_16_wanted_agent_is_away() -> None:
+    """-9 (trap T38): asked once more, for anybody."""
+    scene = Scene(Policy(queue_id=QueueId(7), to_agent="K00017"))
+    scene.start()
+    assert scene.last == {**ASK, "toUserId": "K00017"}
+    scene.reply(-9)
+    assert scene.last == ASK
+    scene.reply(-9)
+    assert scene.notices == ["result.-9"]
+
+
+def test_row_17_no_answer_to_101() -> None:
+    """Asked again under a new id; -1 heals the duplicate."""
+    scene = Scene()
+    scene.start()
+    first = scene.outstanding.call_id
+    scene.cut()
+    assert scene.sent(101) == [ASK, ASK]
+    assert scene.outstanding.call_id != first
+    scene.reply(-1)
+    assert scene.phase == "Queued"
+
+
+def test_row_20_accepted_but_no_202() -> None:
+    """Trap T14: asked after, not before 20 s."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.push(201, requestId=9001, requestStatus=1)
+    assert scene.cards[-1] == "queue.accepted"
+    scene.text("one")
+    scene.later(19.9)
+    assert scene.sent(101) == [ASK]
+    assert scene.sent(111) == []
+    scene.later(0.1)
+    assert scene.sent(101) == [ASK, ASK]
+
+
+def test_row_21_dropped_during_an_outage() -> None:
+    """Status 4 for the request that was lost with the link: asked again, texts sent again."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.push(201, requestId=9001, requestStatus=4)
+    assert scene.phase == "Queued"
+    scene.reply(requestId=9002)
+    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
+    scene.reply()
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.delivered == [event]
+
+
+@pytest.mark.parametrize("status", [3, 5])
+def test_row_21_texts_of_an_ended_queue_go_with_the_next(status: int) -> None:
+    """Not by themselves, but with the customer's next word."""
+    scene = Scene()
+    first = scene.queue_up("one")
+    scene.push(201, requestId=9001, requestStatus=status)
+    assert len(scene.frames) == 2
+    second = scene.text("two")
+    scene.reply(requestId=9002)
+    scene.reply()
+    scene.reply()
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.texts == ["one", "one", "two"]
+    assert scene.delivered == [first, second]
+
+
+def test_row_22_cancel_confirmed_by_status_7() -> None:
+    """Whichever comes first counts, once."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.cancel()
+    scene.push(201, requestId=9001, requestStatus=7)
+    scene.reply()
+    assert scene.cards.count("queue.cancelled") == 1
+    assert scene.phase == "Idle"
+
+
+def test_row_22_words_after_the_cancel_ask_anew() -> None:
+    """Neither lost with what was cancelled nor said to an agent who is sent away."""
+    scene = Scene()
+    scene.queue_up("one")
+    scene.cancel()
+    later = scene.text("please wait")
+    scene.push(202, sessionId=5150, agents=[MEI])
+    scene.reply(-10)
+    assert scene.last == {"type": 103, "sessionId": 5150}
+    scene.reply()
+    assert scene.last == ASK
+    assert [piece.event_id for piece in scene.state.held] == [later]
+
+
+def test_row_24_a_server_that_disowns_every_session() -> None:
+    """The message is given back after some tries; the room does not circle for ever."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    session = SESSION
+    while event not in scene.reported:
+        scene.reply(-11)
+        if scene.last["type"] == 101:
+            session += 1
+            scene.reply()
+            scene.push(202, sessionId=session, agents=[MEI])
+    assert scene.reported == {event: "undelivered.refused"}
+    assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
+
+
+def test_row_24_the_same_session_again() -> None:
+    """The session that was disowned is handed out again: an end, not a circle."""
+    for told in ({"result": 1, "perm": 1}, {"result": -2}):
+        scene = Scene()
+        scene.begin()
+        scene.text("one")
+        scene.reply(-11)
+        scene.reply(**told, sessionId=SESSION)
+        scene.later(60)
+        assert "trouble.other_chat" in scene.notices
+        assert len(scene.sent(110)) == 1
+
+
+def test_row_25_204_names_the_queue() -> None:
+    """The agents' pictures may depend on it (reference 3.9)."""
+    scene = Scene()
+    scene.begin()
+    scene.push(204, sessionId=5150, agents=[JUN], queueId=8, queueName="Returns")
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.queue_id == 8
+
+
+def test_row_28_203_after_the_end() -> None:
+    """The session that just ended may still be asked about."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=5150, agentId="K00017")
+    scene.push(203, sessionId=5150, agentId="K00017")
+    assert scene.notices[-1] == "rating.ask"
+
+
+def test_row_30_the_former_request_still_stands() -> None:
+    """-1 after a reconnect: the pre-messages are still with it."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(-1)
+    assert isinstance(scene.state.phase, Queued)
+    assert scene.state.phase.request_id == 9001
+    assert len(scene.sent(111)) == 1
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.delivered == [event]
+
+
+def test_row_30_the_former_request_was_taken_meanwhile() -> None:
+    """-2 with the session: the pre-messages are with the agent."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(-2, sessionId=5150)
+    assert scene.phase == "Chatting"
+    assert scene.delivered == [event]
+    assert scene.sent(110) == []
+
+
+def test_row_32_another_session_goes_on() -> None:
+    """A 202 with another id: switch, and say so."""
+    scene = Scene()
+    scene.begin(MEI)
+    scene.push(202, sessionId=5151, agents=[JUN], continueLastSession=True)
+    assert scene.ghosts == {"K00021"}
+    assert scene.notices[-1] == "chat.started"
+    scene.text("one")
+    assert scene.last == message("one", 5151)
+
+
+def test_row_33_in_doubt_for_the_third_time() -> None:
+    """After `max_repeats` attempts whose fate is unknown the customer is told so."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    while event not in scene.reported:
+        scene.cut()
+        scene.restored()
+    assert scene.reported == {event: "undelivered.uncertain"}
+    assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
+
+
+def test_row_35_token_refused_twice() -> None:
+    """-15 although the link has logged in anew: again with growing pauses."""
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    for wait in (1, 2, 4):
+        scene.reply(-15)
+        before = len(scene.calls)
+        scene.later(wait - 0.1)
+        assert len(scene.calls) == before
+        scene.later(0.1)
+    scene.reply()
+    assert scene.delivered == ["$1"]
+    assert scene.notices[-2:] == ["trouble.unreachable", "trouble.over"]
+
+
+def test_row_39_logout_is_never_sent() -> None:
+    """The link is let go of when nothing is wanted of it, without a type 2."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=5150, agentId="K00017")
+    assert not wants_link(scene.state)
+    assert scene.sent(2) == []
+
+
+def test_row_40_foreign_agents_and_ratings() -> None:
+    """203 and 204 of another session are ignored."""
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    scene.push(203, sessionId=1, agentId="K00017")
+    scene.push(204, sessionId=1, agents=[JUN])
+    assert scene.effects == []
+
+
+def test_row_40_foreign_message() -> None:
+    """A message of another session is delivered; outside a chat its session is adopted."""
+    scene = Scene()
+    said = {"type": 1, "content": "hello?"}
+    scene.push(210, sessionId=77, agentId="K00017", msg=said)
+    assert scene.state.last_session == 77
+    assert scene.phase == "Chatting"
+    scene.push(210, sessionId=78, agentId="K00017", msg=said)
+    assert len(scene.relayed) == 2
+    assert scene.state.last_session == 77
+
+
+def test_row_40_message_after_the_end() -> None:
+    """A late word is delivered, and its ghost does not stay."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=5150, agentId="K00017")
+    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": "bye"})
+    assert len(scene.relayed) == 1
+    assert scene.phase == "Ended"
+    assert scene.ghosts == set()

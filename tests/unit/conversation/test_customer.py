@@ -1,0 +1,211 @@
+"""What the customer does, in every phase."""
+
+from __future__ import annotations
+
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.model import CustomerMedia, Policy
+from tests.support.scene import MEI, SESSION, Scene
+
+ON_COMMAND = Policy(start_on_message=False)
+
+
+def test_where_only_a_command_starts_words_are_kept_and_said_so_once() -> None:
+    scene = Scene(ON_COMMAND)
+    scene.text("one")
+    scene.text("two")
+    assert scene.notices == ["start.needed"]
+    assert scene.calls == []
+    scene.start()
+    scene.reply(requestId=1)
+    assert scene.texts == ["one"]
+
+
+def test_a_caption_follows_its_file() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.image("cat.png", caption="look")
+    scene.uploaded()
+    scene.reply()
+    assert scene.delivered == []
+    scene.reply()
+    assert scene.texts == ["cat.png", "look"]
+    assert scene.delivered == [event]
+
+
+def test_a_file_without_ending_and_of_unknown_size() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.content(CustomerMedia("file", "README", "mxc://example.org/1"))
+    scene.uploaded("http://crm.example.org/webchat/1", size=0)
+    message = scene.last["msg"]
+    assert isinstance(message, dict)
+    url = "http://crm.example.org/webchat/1"
+    expected = {"name": "README", "url": url, "size": 0, "type": "", "extra": ""}
+    assert message["content"] == expected
+
+
+def test_more_than_may_wait_is_not_taken() -> None:
+    scene = Scene(Policy(max_held=2))
+    scene.text("one")
+    scene.text("two")
+    third = scene.text("three")
+    assert scene.reported == {third: "undelivered.too_many"}
+
+
+def test_start_where_a_chat_is_asked_for_already() -> None:
+    scene = Scene()
+    scene.start()
+    scene.start()
+    scene.reply(requestId=1)
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.start()
+    expected = ["start.already_queued", "start.already_queued", "chat.started"]
+    assert scene.notices == [*expected, "start.already_chatting"]
+    assert len(scene.sent(101)) == 1
+
+
+def test_start_takes_an_unsent_cancel_back() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.start()
+    scene.reply()
+    scene.cancel()
+    scene.start()
+    scene.push(201, requestId=9001, requestStatus=0, queueLength=1)
+    assert scene.sent(102) == []
+    assert scene.phase == "Queued"
+
+
+def test_start_while_102_is_under_way() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.cancel()
+    scene.start()
+    assert scene.notices == ["start.leaving"]
+
+
+def test_cancel_and_close_where_there_is_nothing() -> None:
+    scene = Scene()
+    scene.cancel()
+    scene.close()
+    scene.rate(5)
+    assert scene.notices == ["cancel.nothing", "close.nothing", "rating.nothing"]
+
+
+def test_cancel_drops_what_is_kept() -> None:
+    scene = Scene(ON_COMMAND)
+    event = scene.text("one")
+    scene.cancel()
+    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.state.held == ()
+
+
+def test_cancel_in_a_chat_says_what_to_do() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.cancel()
+    assert scene.notices[-1] == "cancel.chatting"
+
+
+def test_cancel_twice_as_the_agent_comes() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.cancel()
+    assert scene.notices == []
+
+
+def test_cancel_before_the_server_ever_heard() -> None:
+    scene = Scene()
+    scene.start()
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.cancel()
+    assert scene.phase == "Idle"
+    assert scene.cards[-1] == "queue.cancelled"
+
+
+def test_cancel_while_the_first_call_fails() -> None:
+    scene = Scene()
+    event = scene.text("one")
+    scene.cancel()
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.phase == "Idle"
+    assert scene.reported == {event: "undelivered.cancelled"}
+
+
+def test_cancel_while_a_named_session_waits_for_202() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION)
+    scene.cancel()
+    assert scene.last == {"type": 103, "sessionId": SESSION}
+
+
+def test_cancel_then_a_session_comes_with_the_reply() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.reply(sessionId=SESSION)
+    assert scene.last == {"type": 103, "sessionId": SESSION}
+
+
+def test_a_message_under_way_is_told_about_when_it_comes_back_cancelled() -> None:
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=9001)
+    scene.cancel()
+    assert scene.reported == {}
+    scene.reply(-10)
+    assert scene.reported == {event: "undelivered.cancelled"}
+    scene.later(60)
+    assert scene.phase == "Idle"
+    assert len(scene.sent(101)) == 1
+
+
+def test_close_waits_for_what_was_written_before() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.text("bye")
+    scene.close()
+    scene.reply()
+    scene.reply()
+    assert scene.last == {"type": 103, "sessionId": SESSION}
+    assert scene.texts == ["one", "bye"]
+
+
+def test_close_of_a_session_that_was_gone_gives_the_words_back() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("bye")
+    scene.close()
+    scene.reply(-11)
+    assert scene.reported == {event: "undelivered.closed"}
+    assert scene.phase == "Ended"
+    assert len(scene.sent(101)) == 1
+
+
+def test_close_in_the_queue_leaves_it() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=9001)
+    scene.close()
+    assert scene.last == {"type": 102, "requestId": 9001}
+
+
+def test_a_second_thought_about_a_rating_counts() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.rate(5)
+    scene.rate(2, "hm")
+    scene.reply()
+    assert "rating.thanks" not in scene.notices
+    rating = {"id": 2, "comments": "hm"}
+    assert scene.last == {"type": 104, "sessionId": SESSION, "rating": rating}
+    scene.reply()
+    assert scene.notices[-1] == "rating.thanks"

@@ -1,0 +1,62 @@
+"""Every wait has its end."""
+
+from __future__ import annotations
+
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.model import Conversation, Policy
+from tests.support.scene import REQUEST, SESSION, Scene
+
+
+def test_nothing_waits() -> None:
+    assert deadline(Conversation(), Policy()) is None
+
+
+def test_kept_words_expire_one_by_one() -> None:
+    scene = Scene(Policy(start_on_message=False))
+    first = scene.text("one")
+    scene.later(3600)
+    second = scene.text("two")
+    scene.later(23 * 3600)
+    assert scene.reported == {first: "undelivered.expired"}
+    scene.later(3600)
+    assert set(scene.reported) == {first, second}
+
+
+def test_a_silent_queue_is_asked_after() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.later(599)
+    assert len(scene.sent(101)) == 1
+    scene.later(1)
+    assert len(scene.sent(101)) == 2
+
+
+def test_a_cancel_that_cannot_be_sent_ends_by_itself() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply()
+    scene.cancel()
+    scene.later(20)
+    assert scene.phase == "Idle"
+    assert scene.sent(102) == []
+
+
+def test_cancelled_while_a_session_that_nobody_knows_is_awaited() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.reply(-2)
+    scene.later(5)
+    assert scene.phase == "Idle"
+    assert scene.notices == []
+    assert scene.cards[-1] == "queue.cancelled"
+
+
+def test_no_deadline_while_a_chat_is_quiet() -> None:
+    scene = Scene()
+    scene.begin()
+    assert deadline(scene.state, scene.policy) is None
+    scene.later(7 * 24 * 3600)
+    scene.text("one")
+    assert scene.last["sessionId"] == SESSION

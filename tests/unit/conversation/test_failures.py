@@ -1,0 +1,190 @@
+"""Calls that come to nothing: whose fault it was, and what becomes of what they carried."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import CallFailed, FailureReason
+from bridge.ids import CallId
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
+
+
+def outage(scene: Scene, seconds: int) -> None:
+    """Nothing can be reached for so long."""
+    end = scene.now + seconds * 1000
+    while scene.now < end:
+        if scene.state.outstanding is None:
+            scene.later(1)
+        else:
+            scene.fail(FailureReason.UNREACHABLE)
+
+
+def test_a_failure_of_another_call_changes_nothing() -> None:
+    scene = Scene()
+    scene.start()
+    before = scene.state
+    scene.happen(CallFailed(CallId(999), FailureReason.UNREACHABLE))
+    assert scene.state == before
+
+
+def test_pauses_grow_and_the_customer_is_told_once() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    for wait in (1, 2, 4, 8, 16, 32, 60, 60):
+        scene.fail(FailureReason.UNREACHABLE)
+        assert scene.state.retry_at == scene.now + wait * 1000
+        scene.later(wait)
+    assert scene.notices[1:] == ["trouble.unreachable"]
+    scene.reply()
+    assert scene.notices[-1] == "trouble.over"
+
+
+def test_a_cut_link_is_no_news_until_it_happens_again() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.cut()
+    assert scene.notices[1:] == []
+    scene.cut()
+    assert scene.notices[1:] == ["trouble.unreachable"]
+
+
+def test_after_the_hold_everything_is_given_back() -> None:
+    scene = Scene()
+    scene.begin()
+    doubtful = scene.text("one")
+    certain = scene.text("two")
+    scene.rate(5)
+    scene.cut()
+    outage(scene, 31 * 60)
+    assert scene.reported == {
+        doubtful: "undelivered.uncertain",
+        certain: "undelivered.expired",
+    }
+    assert scene.notices[-1] == "rating.failed"
+    assert scene.phase == "Chatting"
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_after_the_hold_a_request_is_given_up(queued: bool) -> None:
+    scene = Scene()
+    event = scene.text("one")
+    if queued:
+        scene.reply(requestId=REQUEST)
+        scene.reply()
+        scene.restored()
+    outage(scene, 31 * 60)
+    assert scene.phase == "Idle"
+    assert "trouble.given_up" in scene.notices
+    assert scene.reported == {event: "undelivered.expired"}
+
+
+def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    outage(scene, 31 * 60)
+    assert scene.phase == "Ended"
+    assert scene.notices[-1] == "chat.ended_unheard"
+    assert not scene.state.last_closed
+
+
+def test_login_refused_in_a_chat_is_tried_rarely() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.fail(FailureReason.LOGIN_REFUSED, code=-20)
+    before = len(scene.calls)
+    scene.later(59)
+    assert len(scene.calls) == before
+    assert scene.notices[-1] == "trouble.login_refused"
+
+
+def test_an_internal_error_is_tried_three_times() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    for _ in range(3):
+        scene.reply(-100)
+        scene.later(10)
+    assert len(scene.sent(110)) == 3
+    assert scene.reported == {event: "undelivered.refused"}
+
+
+def test_a_failed_upload_gets_one_more_try() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.image()
+    scene.fail(FailureReason.REFUSED, code=-13)
+    assert scene.reported == {}
+    scene.fail(FailureReason.REFUSED, code=-13)
+    assert scene.reported == {event: "result.-13"}
+
+
+def test_an_upload_that_fails_takes_its_caption_along() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.image(caption="look")
+    scene.fail(FailureReason.MEDIA_GONE)
+    assert scene.reported == {event: "undelivered.media_gone"}
+    assert scene.texts == []
+
+
+def test_an_upload_of_a_file_that_was_given_up() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    event = scene.image()
+    scene.cancel()
+    scene.fail(FailureReason.TOO_BIG)
+    assert scene.reported == {event: "undelivered.cancelled"}
+
+
+def test_a_fault_of_content_in_a_call_without_content_is_an_outage() -> None:
+    scene = Scene()
+    scene.start()
+    scene.fail(FailureReason.TOO_BIG)
+    assert scene.phase == "Requesting"
+    assert scene.state.failures == 1
+
+
+def test_a_given_up_message_that_fails_for_its_content_is_reported_once() -> None:
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.fail(FailureReason.TOO_BIG)
+    assert scene.reported == {event: "undelivered.cancelled"}
+
+
+def test_a_given_up_message_whose_fate_is_unknown() -> None:
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.cut()
+    assert scene.reported == {event: "undelivered.cancelled"}
+
+
+def test_the_end_comes_while_a_message_is_in_doubt() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.cut()
+    assert scene.last["type"] == 101
+    scene.reply()
+    scene.push(202, sessionId=5151, agents=[MEI])
+    assert getattr(scene.calls[-1], "repeat", None)
+
+
+def test_a_resync_whose_answer_is_lost_is_asked_again() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.restored()
+    scene.cut()
+    assert len(scene.sent(101)) == 3
+    scene.reply(-1)
+    scene.cancel()
+    assert scene.last == {"type": 102, "requestId": REQUEST}

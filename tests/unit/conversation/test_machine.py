@@ -1,0 +1,52 @@
+"""`step` as a whole: it is a function, and it says when a link is wanted."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import LinkRestored, Said
+from bridge.conversation.machine import step, wants_link
+from bridge.conversation.model import Conversation, CustomerText, Policy
+from bridge.ids import EventId
+from tests.support.scene import SESSION, Scene
+
+
+def test_the_same_inputs_give_the_same_conversation() -> None:
+    said = Said(EventId("$1"), CustomerText("hello"))
+    assert step(Conversation(), said, 5, Policy()) == step(Conversation(), said, 5, Policy())
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_link_is_wanted_while_a_chat_lives(ended: bool) -> None:
+    scene = Scene()
+    assert not wants_link(scene.state)
+    scene.begin()
+    if ended:
+        scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert wants_link(scene.state) is not ended
+
+
+def test_a_link_is_wanted_for_a_late_rating() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.rate(5)
+    assert wants_link(scene.state)
+    scene.cut()
+    scene.cut()
+    assert scene.state.outstanding is None
+    assert wants_link(scene.state)
+    scene.later(10)
+    scene.reply()
+    assert not wants_link(scene.state)
+
+
+def test_a_link_that_stands_again_ends_the_pause() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.cut()
+    scene.cut()
+    before = len(scene.calls)
+    scene.happen(LinkRestored())
+    assert len(scene.calls) == before + 1

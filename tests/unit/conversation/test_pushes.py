@@ -1,0 +1,169 @@
+"""What WebChat says unasked."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.conversation.model import Chatting, Queued
+from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
+
+HELLO = {"type": 1, "content": "hello"}
+
+
+def queued() -> Scene:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.forget()
+    return scene
+
+
+def test_news_of_another_request_is_ignored() -> None:
+    scene = queued()
+    before = scene.state
+    scene.push(201, requestId=1, requestStatus=5)
+    assert scene.state == before
+
+
+def test_news_without_a_request_id_is_about_ours() -> None:
+    scene = queued()
+    scene.push(201, requestStatus=5)
+    assert scene.phase == "Idle"
+
+
+def test_news_of_the_new_request_before_its_reply() -> None:
+    scene = queued()
+    scene.restored()
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=1)
+    scene.reply()
+    assert isinstance(scene.state.phase, Queued)
+    assert scene.state.phase.request_id == 9002
+
+
+def test_being_served_is_no_position() -> None:
+    scene = queued()
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=0)
+    assert scene.cards == []
+
+
+def test_accepted_twice_is_one_card() -> None:
+    scene = queued()
+    scene.push(201, requestId=REQUEST, requestStatus=1)
+    scene.push(201, requestId=REQUEST, requestStatus=11)
+    assert scene.cards == ["queue.accepted"]
+
+
+def test_who_is_leaving_sees_neither_position_nor_acceptance() -> None:
+    scene = queued()
+    scene.cancel()
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
+    scene.push(201, requestId=REQUEST, requestStatus=1)
+    assert scene.cards == []
+    scene.push(201, requestId=REQUEST, requestStatus=5)
+    assert scene.cards == ["queue.cancelled"]
+
+
+def test_the_end_of_a_session_that_awaits_its_202() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION)
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.phase == "Ended"
+    assert scene.notices == ["chat.started_unnamed", "chat.ended"]
+
+
+def test_the_end_that_the_customer_asked_for() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("bye")
+    scene.close()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.notices[-1] == "chat.ended_by_you"
+
+
+def test_a_session_that_is_over_does_not_start_again() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.phase == "Ended"
+    scene.push(202, sessionId=5151, agents=[MEI])
+    assert scene.phase == "Chatting"
+
+
+def test_a_202_without_people_says_nothing_new() -> None:
+    scene = Scene()
+    scene.begin(MEI)
+    before = scene.state
+    scene.push(202, sessionId=SESSION)
+    scene.push(204, sessionId=SESSION, agents=[])
+    assert scene.state == before
+
+
+def test_agents_come_and_go_while_an_unwanted_chat_is_being_closed() -> None:
+    scene = queued()
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=HELLO)
+    scene.push(204, sessionId=SESSION, agents=[JUN])
+    assert scene.notices == []
+    assert scene.ghosts == set()
+
+
+def test_an_agent_left_the_conference() -> None:
+    scene = Scene()
+    scene.begin(MEI, JUN)
+    scene.push(204, sessionId=SESSION, agents=[JUN])
+    assert scene.notices[-1] == "chat.agent_left"
+    assert scene.ghosts == {"K00021"}
+
+
+def test_a_rating_is_asked_for_only_where_there_is_something_to_rate() -> None:
+    scene = queued()
+    scene.push(203, sessionId=SESSION, agentId="K00017")
+    assert scene.notices == []
+
+
+@pytest.mark.parametrize("agent", ["", "K00099"])
+def test_a_word_of_somebody_who_is_not_in_the_list(agent: str) -> None:
+    """Trap T15: the sole agent's, if it has no name at all."""
+    scene = Scene()
+    scene.begin(MEI)
+    scene.push(210, sessionId=SESSION, agentId=agent, msg=HELLO)
+    assert scene.relayed[0].agent.id == (agent or "K00017")
+    assert isinstance(scene.state.phase, Chatting)
+    assert len(scene.state.phase.agents) == (2 if agent else 1)
+
+
+def test_a_word_of_nobody_in_a_session_that_we_did_not_know() -> None:
+    scene = Scene()
+    scene.push(210, sessionId=SESSION, msg=HELLO)
+    assert scene.relayed[0].agent.id == "agent"
+    assert scene.notices == ["chat.started_unnamed"]
+
+
+@pytest.mark.parametrize("notice", [{"noticeType": 1, "content": "x"}, {"content": " "}])
+def test_notices_that_say_nothing_to_people(notice: dict[str, object]) -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg={"type": 99, **notice})
+    assert scene.effects == []
+
+
+def test_what_a_robot_says_is_shown() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.push(301, sessionId=SESSION, robotType=1, content="Which order?")
+    offer = {"type": "command", "content": {"code": "ZRG"}}
+    scene.push(301, sessionId=SESSION, robotType=3, content=json.dumps(offer))
+    assert scene.notices.count("chat.robot") == 1
+
+
+def test_what_later_servers_tell_at_the_start_changes_nothing() -> None:
+    scene = Scene()
+    before = scene.state
+    scene.push(200, ratings=[], fileAcceptExtensionsArr="zip,jpg", hisSessions=[])
+    assert scene.state == before

@@ -1,0 +1,274 @@
+"""What WebChat answers."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.inputs import FailureReason, Replied, Uploaded
+from bridge.conversation.model import Chatting, Outstanding, Policy, Queued
+from bridge.ids import CallId
+from bridge.webchat.codes import FrameType
+from bridge.webchat.frames import Logout, Reply
+from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
+
+
+def test_an_answer_to_another_call_changes_nothing() -> None:
+    scene = Scene()
+    scene.start()
+    before = scene.state
+    scene.happen(Replied(CallId(999), Reply(FrameType.REQUEST_CHAT, 1)))
+    scene.happen(Uploaded(CallId(999), "http://h/a"))
+    scene.happen(Uploaded(scene.outstanding.call_id, "http://h/a"))
+    assert scene.state == before
+
+
+def test_an_answer_to_an_upload_changes_nothing() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.image()
+    before = scene.state
+    scene.happen(Replied(scene.outstanding.call_id, Reply(FrameType.SEND_MESSAGE, 1)))
+    assert scene.state == before
+
+
+def test_a_call_of_another_version_is_settled() -> None:
+    scene = Scene()
+    outstanding = Outstanding(CallId(1), Logout())
+    scene.state = msgspec.structs.replace(scene.state, outstanding=outstanding, next_call=2)
+    scene.reply()
+    assert scene.state.outstanding is None
+    assert scene.effects == []
+
+
+@pytest.mark.parametrize(("code", "key"), [(-8, "result.-8"), (77, "result.other")])
+def test_a_refused_request_is_explained(code: int, key: str) -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(code)
+    assert scene.notices == [key]
+
+
+def test_a_refused_request_that_was_cancelled_needs_no_explanation() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.reply(-5)
+    assert scene.notices == []
+    assert scene.cards[-1] == "queue.cancelled"
+
+
+def test_the_answer_to_a_request_that_is_history() -> None:
+    """It must not pass for the answer to the next request."""
+    scene = Scene()
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    assert scene.phase == "Requesting"
+    assert len(scene.sent(101)) == 2
+
+
+def test_the_answer_comes_after_the_end_of_the_queue() -> None:
+    scene = Scene()
+    scene.start()
+    scene.push(201, requestId=REQUEST, requestStatus=5)
+    scene.reply(requestId=REQUEST)
+    assert scene.phase == "Idle"
+
+
+def test_a_session_for_a_place_in_the_queue() -> None:
+    """Asked after with 101, the request turns out to be a session: 111 is with the agent."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(sessionId=SESSION)
+    assert scene.delivered == [event]
+    assert scene.phase == "Requesting"
+
+
+def test_an_accepted_request_stays_accepted_when_its_reply_comes_late() -> None:
+    scene = Scene()
+    scene.start()
+    scene.push(201, requestId=REQUEST, requestStatus=1)
+    scene.reply(requestId=REQUEST)
+    assert isinstance(scene.state.phase, Queued)
+    assert scene.state.phase.accepted
+
+
+def test_a_request_that_we_had_left_is_heard_again() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(1)
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(2)
+    scene.later(17)  # the cancel ends on our side alone
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.phase == "Idle"
+    scene.start()
+    scene.reply(-1, requestId=REQUEST)
+    scene.forget()
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=4)
+    assert scene.cards == ["queue.position"]
+
+
+def test_a_refused_cancel_leaves_everything_as_it_was() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.cancel()
+    scene.reply(-8)
+    assert scene.notices == ["cancel.refused"]
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.delivered == ["$1"]
+
+
+def test_a_refused_close_leaves_the_chat() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.reply(-8)
+    assert scene.phase == "Chatting"
+    assert scene.notices[-1] == "close.refused"
+
+
+def test_an_unwanted_chat_that_will_not_close_is_a_chat() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply(-10)
+    scene.reply(-8)
+    assert scene.notices == ["close.refused", "chat.started"]
+    assert scene.ghosts == {"K00017"}
+
+
+@pytest.mark.parametrize(("code", "key"), [(-11, "rating.too_late"), (-14, "rating.refused")])
+def test_a_refused_rating(code: int, key: str) -> None:
+    scene = Scene()
+    scene.begin()
+    scene.rate(5)
+    scene.reply(code)
+    assert scene.notices[-1] == key
+    assert scene.state.rating is None
+
+
+def test_an_end_that_is_answered_after_the_end() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.reply(-11)
+    assert scene.notices[1:] == ["chat.ended_by_you"]
+
+
+def test_a_reply_to_110_tells_of_the_people_we_missed() -> None:
+    """Trap T14: the server names session and agents when the 202 was lost."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(sessionId=SESSION)
+    scene.later(10)
+    scene.reply(sessionId=SESSION, agents=[MEI])
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.ghosts == {"K00017"}
+    scene.text("two")
+    scene.reply(sessionId=5151, agents=[JUN])
+    assert scene.state.phase.session_id == 5151
+    assert scene.ghosts == {"K00021"}
+
+
+def test_a_disowned_session_after_its_end() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.reply(-11)
+    assert scene.phase == "Requesting"
+    assert [piece.event_id for piece in scene.state.held] == [event]
+
+
+def test_a_disowned_session_where_only_a_command_starts() -> None:
+    scene = Scene(Policy(start_on_message=False))
+    scene.begin()
+    scene.text("one")
+    scene.reply(-11)
+    assert scene.phase == "Ended"
+    assert scene.notices[-2:] == ["chat.ended", "start.needed"]
+
+
+def test_every_session_is_disowned() -> None:
+    scene = Scene(Policy(max_repeats=0))
+    scene.begin()
+    event = scene.text("one")
+    scene.reply(-11)
+    assert scene.reported == {event: "undelivered.refused"}
+    assert scene.phase == "Ended"
+
+
+@pytest.mark.parametrize("code", [-12, -14, -19])
+def test_a_pre_message_that_is_refused_waits_for_the_chat(code: int) -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.text("two")
+    scene.reply(requestId=REQUEST)
+    scene.reply(code)
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
+    assert len(scene.sent(111)) == 1
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply()
+    scene.reply()
+    assert scene.texts == ["one", "one", "two"]
+    assert scene.delivered == ["$1", "$2"]
+
+
+def test_a_pre_message_that_is_blank_to_the_server() -> None:
+    scene = Scene()
+    event = scene.text("\u200b")
+    scene.reply(requestId=REQUEST)
+    scene.reply(-17)
+    assert scene.reported == {event: "undelivered.blank"}
+
+
+def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.push(201, requestId=REQUEST, requestStatus=5)
+    scene.reply()
+    assert scene.delivered == []
+    assert scene.notices[-1] == "queue.kept"
+
+
+def test_a_pre_message_that_was_taken_while_leaving() -> None:
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.reply()
+    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.last == {"type": 102, "requestId": REQUEST}
+
+
+def test_a_pre_message_that_was_taken_as_the_agent_came() -> None:
+    """Trap T22: the agent who accepted has it."""
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply()
+    assert scene.delivered == [event]
+    assert scene.sent(110) == []
+
+
+def test_an_uploaded_file_that_was_given_up() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.image()
+    scene.cancel()
+    scene.uploaded()
+    assert scene.state.held == ()
+    assert scene.last["type"] == 102

@@ -1,0 +1,75 @@
+"""Small decisions that several inputs share."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.transitions import all_pieces, names, result_key, status_key
+from bridge.ids import AgentId
+from bridge.webchat.frames import Agent
+from tests.support.scene import JUN, MEI, SESSION, Scene
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(3, ("status.3", None)), (11, ("status.11", None)), (42, ("status.other", 42))],
+)
+def test_status_key(number: int, expected: tuple[str, int | None]) -> None:
+    assert status_key(number) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(-3, ("result.-3", None)), (0, ("result.0", None)), (77, ("result.other", 77))],
+)
+def test_result_key(number: int, expected: tuple[str, int | None]) -> None:
+    assert result_key(number) == expected
+
+
+def test_names() -> None:
+    assert names((Agent(AgentId("A"), "Mei"), Agent(AgentId("B")))) == "Mei, B"
+
+
+def test_every_piece_is_answered_for_wherever_it_is() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.text("two")
+    scene.text("three")
+    pieces = [piece.event_id for piece in all_pieces(scene.state)]
+    assert sorted(pieces) == ["$1", "$2", "$3"]
+
+
+def test_pieces_come_back_in_the_order_in_which_they_were_typed() -> None:
+    """One was with the queue, one under way, one still here when the queue ended."""
+    scene = Scene()
+    scene.queue_up("one")
+    scene.text("two")
+    scene.text("three")
+    scene.push(201, requestId=9001, requestStatus=5)
+    scene.reply()
+    assert [piece.event_id for piece in scene.state.held] == ["$1", "$2", "$3"]
+
+
+def test_a_chat_that_nobody_asked_for_has_a_card_of_its_own() -> None:
+    scene = Scene()
+    scene.begin()
+    number = scene.state.number
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.push(202, sessionId=5151, agents=[MEI])
+    assert scene.state.number == number + 1
+
+
+def test_who_stays_through_a_change_of_session_does_not_leave_the_room() -> None:
+    scene = Scene()
+    scene.begin(MEI, JUN)
+    scene.push(202, sessionId=5151, agents=[JUN])
+    assert scene.ghosts == {"K00021"}
+
+
+def test_a_session_that_is_switched_while_closing_is_closed() -> None:
+    scene = Scene()
+    scene.begin(MEI)
+    scene.close()
+    scene.push(202, sessionId=5151, agents=[MEI])
+    scene.reply()
+    assert scene.last == {"type": 103, "sessionId": 5151}

@@ -1,0 +1,62 @@
+"""What StorePort promises about secrets, on all three implementations."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bridge.rooms.store import SecretRow, StoreError
+from tests.unit.storage.conftest import Opener
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_secret_is_kept_replaced_and_removed(open_any: Opener) -> None:
+    async with open_any() as store:
+        assert await store.secret("a") is None
+        await store.save_secrets([SecretRow("a", b"\x00\xff"), SecretRow("b", b"2", keep_until=5)])
+        await store.save_secrets([])
+    async with open_any() as store:
+        assert await store.secret("a") == b"\x00\xff"
+        await store.save_secrets([SecretRow("a", b"new"), SecretRow("b", None)])
+        assert await store.secret("a") == b"new"
+        assert await store.secret("b") is None
+        await store.save_secrets([SecretRow("b", None)])
+
+
+async def test_the_later_of_two_values_counts(open_any: Opener) -> None:
+    async with open_any() as store:
+        await store.save_secrets([SecretRow("a", b"1"), SecretRow("a", b"2")])
+        assert await store.secret("a") == b"2"
+        await store.save_secrets([SecretRow("a", b"3"), SecretRow("a", None)])
+        assert await store.secret("a") is None
+        await asyncio.gather(
+            *(store.save_secrets([SecretRow(f"n{n % 5}", b"%d" % n)]) for n in range(50))
+        )
+        assert [await store.secret(f"n{n}") for n in range(5)] == [b"%d" % n for n in range(45, 50)]
+
+
+async def test_all_or_none(open_any: Opener) -> None:
+    async with open_any() as store:
+        with pytest.raises(StoreError):
+            await store.save_secrets([SecretRow("a", b"1"), SecretRow("\ud800", b"2")])
+        assert await store.secret("a") is None
+
+
+async def test_pruning_takes_only_what_is_over(open_any: Opener) -> None:
+    async with open_any() as store:
+        await store.save_secrets(
+            [SecretRow("old", b"", 10), SecretRow("young", b"", 30), SecretRow("always", b"")]
+        )
+        assert await store.prune(0, 20) == 1
+        found = [await store.secret(name) for name in ("old", "young", "always")]
+        assert found == [None, b"", b""]
+
+
+async def test_all_can_be_dropped(open_any: Opener) -> None:
+    async with open_any() as store:
+        assert await store.drop_secrets() == 0
+        await store.save_secrets([SecretRow(f"{n}", b"x") for n in range(7)])
+        assert await store.drop_secrets() == 7
+        assert await store.secret("3") is None
