@@ -29,7 +29,7 @@ def run_bridge(files: Files) -> int:
             f" matrix-webchat register -c {files.config} -r {files.registration}",
         )
     # Imported late: `check`, `register` and the like need none of it and start at once.
-    from bridge.app import run
+    from bridge.app.process import run
 
     try:
         return run(config)

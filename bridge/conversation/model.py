@@ -20,6 +20,17 @@ class CustomerText(Value, frozen=True):
     text: str
 
 
+class FileKey(Value, frozen=True):
+    """What opens an encrypted file: AES-256-CTR key and counter, SHA-256 of the ciphertext.
+
+    Base64, the key in the alphabet of JSON web keys.
+    """
+
+    key: str
+    iv: str
+    sha256: str
+
+
 class CustomerMedia(Value, frozen=True):
     """A file that lies on the homeserver; it is uploaded to WebChat before its message goes."""
 
@@ -32,6 +43,8 @@ class CustomerMedia(Value, frozen=True):
     """Bytes, as the sender claims them: hostile until counted."""
     caption: str = ""
     """Text of the same event: it follows as a message of its own."""
+    file_key: FileKey | None = None
+    """The file lies there encrypted."""
 
 
 CustomerContent = CustomerText | CustomerMedia

@@ -6,10 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import msgspec
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import arrival, inbound, power, render
+from bridge.matrix.crypto.attachments import decrypted
+from bridge.matrix.crypto.engine import Crypto
+from bridge.matrix.crypto.sealing import Sealer
+from bridge.matrix.crypto.vault import SecretRows, Vault
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.outgoing import Outgoing
@@ -18,8 +23,24 @@ from bridge.matrix.transport import Json, Transport
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
 from bridge.rooms.inputs import Meaning
-from bridge.rooms.ports import Blob, Entry, NoticeText, Relayed
+from bridge.rooms.ports import Blob, Clock, Entry, NoticeText, Relayed, Undecryptable
 from bridge.webchat.frames import Agent
+
+
+class Encryption(msgspec.Struct, frozen=True):
+    """What end-to-end encryption works with."""
+
+    session: aiohttp.ClientSession
+    """For what stays open long, apart from everything else."""
+    rows: SecretRows
+    """The store's part that keeps what is sealed."""
+    secret: str
+    """Seals it; the operator's."""
+    clock: Clock
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return "Encryption()"
 
 
 class MatrixAdapter(Presence):
@@ -35,6 +56,10 @@ class MatrixAdapter(Presence):
         users: our users' names.
         profiles: remembers what was written to their profiles.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
+        encryption: what it needs; None: encrypted rooms are not read.
+
+    Attributes:
+        crypto: encryption, to be begun before anything else and to be kept running.
     """
 
     def __init__(
@@ -46,16 +71,25 @@ class MatrixAdapter(Presence):
         users: OurUsers,
         profiles: Profiles,
         displayname_template: str = "{name}",
+        encryption: Encryption | None = None,
     ) -> None:
         self._transport = Transport(session, address, as_token, users)
         homeserver = Homeserver(self._transport)
-        ghosts = Ghosts(homeserver, self._transport, profiles)
+        self.crypto: Crypto | None = None
+        if encryption is not None:
+            patient = Transport(encryption.session, address, as_token, users)
+            vault = Vault(encryption.rows, Sealer(encryption.secret))
+            self.crypto = Crypto(self._transport, patient, users, vault, encryption.clock)
+        ghosts = Ghosts(homeserver, self._transport, profiles, self.crypto)
         super().__init__(homeserver, ghosts, users)
         self._template = displayname_template
-        self._outgoing = Outgoing(homeserver, self._transport, ghosts)
+        self._outgoing = Outgoing(homeserver, self._transport, ghosts, self.crypto)
 
     def is_ours(self, user_id: str) -> bool:
         return self._users.is_ours(user_id)
+
+    async def open(self, raw: Json, patience: float | None = None) -> Json | Undecryptable:
+        return raw if self.crypto is None else await self.crypto.open(raw, patience)
 
     def interpret(self, raw: Json) -> Meaning:
         return inbound.interpret(raw, self._users)
@@ -109,4 +143,8 @@ class MatrixAdapter(Presence):
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
         async with self._transport.download(media.mxc, limit) as found:
             mime = media.mime if media.mime != OCTETS else found.mime
-            yield Blob(chunks=found.chunks, size=found.size, mime=mime, name=media.name)
+            if media.file_key is None:
+                yield Blob(chunks=found.chunks, size=found.size, mime=mime, name=media.name)
+                return
+            async with decrypted(found.chunks, media.file_key) as (chunks, size):
+                yield Blob(chunks=chunks, size=size, mime=mime, name=media.name)

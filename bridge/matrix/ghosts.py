@@ -36,16 +36,45 @@ class Profiles(Protocol):
     async def save_ghost(self, ghost: GhostRow) -> None: ...
 
 
+class Devices(Protocol):
+    """Gives our users the device that they act as. `crypto.engine.Crypto` is one."""
+
+    async def ensure(self, user: UserId) -> None:
+        """Make the device of a user that exists; cheap once it is made."""
+        ...
+
+
+class PlainDevices:
+    """Devices without keys, for a bridge that takes no part in encryption."""
+
+    def __init__(self, homeserver: Homeserver) -> None:
+        self._homeserver = homeserver
+        self._made: set[UserId] = set()
+
+    async def ensure(self, user: UserId) -> None:
+        # Once a start: encryption may have been on before, and then the device was another.
+        if user not in self._made:
+            await self._homeserver.make_device(user)
+            self._made.add(user)
+
+
 class Ghosts:
     """Keeps the homeserver's idea of our users up to date.
 
     Every method raises `Unavailable` or `Refused`, and what the store raises.
     """
 
-    def __init__(self, homeserver: Homeserver, transport: Transport, profiles: Profiles) -> None:
+    def __init__(
+        self,
+        homeserver: Homeserver,
+        transport: Transport,
+        profiles: Profiles,
+        devices: Devices | None = None,
+    ) -> None:
         self._homeserver = homeserver
         self._transport = transport
         self._profiles = profiles
+        self._devices = devices or PlainDevices(homeserver)
         self._rows: OrderedDict[UserId, GhostRow] = OrderedDict()
         self._joined: OrderedDict[tuple[RoomId, UserId], None] = OrderedDict()
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
@@ -116,9 +145,10 @@ class Ghosts:
     async def _exist(self, user: UserId) -> GhostRow:
         row = await self._row(user)
         if row is not None and row.device:
+            await self._devices.ensure(user)
             return row
         await self._homeserver.register(user)
-        await self._homeserver.make_device(user)
+        await self._devices.ensure(user)
         known = row or GhostRow(user_id=user)
         return await self._save(msgspec.structs.replace(known, device=True))
 

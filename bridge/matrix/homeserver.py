@@ -50,7 +50,7 @@ class Homeserver:
                 raise
 
     async def make_device(self, user: UserId) -> None:
-        """Give the user its device (MSC4190), without keys."""
+        """Give the user its device (MSC4190), without keys: encryption makes its own."""
         await self._transport.request(
             "PUT",
             f"{_CLIENT}/devices/{DEVICE}",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId
+from bridge.matrix.crypto.attachments import read_file_field
 from bridge.matrix.plaintext import html_to_text
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS, clean_mime, guess_mime, safe_name
@@ -157,9 +158,12 @@ def _text_or_blank(
 
 def _media(event_id: EventId, sender: UserId, content: _Fields, kind: str) -> Meaning:
     """A file; a caption rides along in `plain`, which the engine sends as a text after it."""
+    mxc, file_key = _text(content, "url"), None
     if "file" in content:
-        return Unreadable(event_id, sender, ENCRYPTED_FILE)
-    mxc = _text(content, "url")
+        encrypted = read_file_field(_object(content, "file"))
+        if encrypted is None:
+            return Unreadable(event_id, sender, ENCRYPTED_FILE)
+        mxc, file_key = encrypted
     if not _MXC.fullmatch(mxc):
         return Unreadable(event_id, sender, MALFORMED)
     info = _object(content, "info")
@@ -171,7 +175,7 @@ def _media(event_id: EventId, sender: UserId, content: _Fields, kind: str) -> Me
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= _MAX_CLAIMED_SIZE:
         size = None
     name = safe_name(claimed, mime, fallback=kind)
-    media = CustomerMedia(kind=kind, name=name, mxc=mxc, mime=mime, size=size)
+    media = CustomerMedia(kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key)
     return Spoke(event_id, sender, media, plain=caption.strip())
 
 

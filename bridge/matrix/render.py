@@ -85,6 +85,8 @@ class MediaFacts(msgspec.Struct, frozen=True):
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    sealed: Content | None = None
+    """The field `file` of an encrypted file, which then stands in place of its address."""
 
 
 def media_content(facts: MediaFacts, txn: str) -> Content:
@@ -101,11 +103,12 @@ def media_content(facts: MediaFacts, txn: str) -> Content:
         msgtype = "m.file"
     if facts.seconds is not None and msgtype in {"m.audio", "m.video"}:
         info["duration"] = max(0, round(facts.seconds * 1000))
+    where: Content = {"url": facts.mxc} if facts.sealed is None else {"file": facts.sealed}
     return {
         "msgtype": msgtype,
         "body": facts.name,
         "filename": facts.name,
-        "url": facts.mxc,
+        **where,
         "info": info,
         "m.mentions": {},
         MARKER: {"txn": txn},

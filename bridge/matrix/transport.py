@@ -61,6 +61,7 @@ class _Silence(TraceLogger):
 
 class _ErrorBody(msgspec.Struct):
     errcode: str = ""
+    flows: list[object] = []
     error: str = ""
     retry_after_ms: float | None = None
 
@@ -80,6 +81,9 @@ async def translate_errors(
         error = await _read_error(response)
     finally:
         response.release()
+    if response.status == 401 and error.flows and not error.errcode:
+        # User-interactive authentication: our users have no password to show.
+        raise Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     where = f"{request.method} answered {response.status} {error.errcode}".strip()
     if response.status == 429 or error.errcode == "M_LIMIT_EXCEEDED":
         raise Unavailable(where, _retry_after(response.headers, error))
@@ -130,10 +134,17 @@ class Transport:
         address: the homeserver's base address.
         as_token: our token; a secret.
         users: names the bot, which acts where no user is named.
+        device: as which device our users act.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, address: str, as_token: str, users: OurUsers
+        self,
+        session: aiohttp.ClientSession,
+        address: str,
+        as_token: str,
+        users: OurUsers,
+        *,
+        device: str = DEVICE,
     ) -> None:
         self._session = session
         self._address = address.rstrip("/")
@@ -148,6 +159,18 @@ class Transport:
             default_retry_count=0,
         )
         self._children: OrderedDict[UserId, AppServiceAPI] = OrderedDict()
+        self._device = device
+        self._tokens: dict[UserId, str] = {}
+
+    def use_device(self, device: str) -> None:
+        """From now on our users act as their devices of this id."""
+        self._device = device
+        self._children.clear()
+
+    def use_token(self, user: UserId, token: str) -> None:
+        """Act as the user's device by this access token: the homeserver knows no other way."""
+        self._tokens[user] = token
+        self._children.pop(user, None)
 
     async def request(
         self,
@@ -200,7 +223,7 @@ class Transport:
             # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
             async with self._session.post(
                 f"{self._address}/_matrix/media/v3/upload",
-                params={"user_id": user, "filename": name},
+                params={"user_id": user} | ({"filename": name} if name else {}),
                 headers=self._authorization() | {"Content-Type": mime, "Content-Length": str(size)},
                 data=chunks,
             ) as response:
@@ -257,13 +280,27 @@ class Transport:
         child = self._children.get(user)
         if child is None:
             # Not `AppServiceAPI.user()`: that keeps every child for ever.
-            child = ChildAppServiceAPI(UserID(user), self._api)
-            child.as_device_id = DeviceID(DEVICE)
+            child = self._device_of(user)
             self._children[user] = child
             if len(self._children) > _MAX_USERS:
                 self._children.popitem(last=False)
         else:
             self._children.move_to_end(user)
+        return child
+
+    def _device_of(self, user: UserId) -> AppServiceAPI:
+        token = self._tokens.get(user)
+        if token is not None:
+            return AppServiceAPI(
+                base_url=self._address,
+                bot_mxid=UserID(user),
+                token=token,
+                log=_Silence("bridge.matrix.requests"),
+                client_session=self._session,
+                default_retry_count=0,
+            )
+        child = ChildAppServiceAPI(UserID(user), self._api)
+        child.as_device_id = DeviceID(self._device)
         return child
 
 

@@ -96,6 +96,10 @@ class OurUsers:
         """One whom a customer may invite: the bot or the user of a configured queue."""
         return user_id == self.bot or user_id in self._queues
 
+    def hosts(self) -> tuple[UserId, ...]:
+        """All whom a customer may invite."""
+        return (self.bot, *self._queues)
+
     def queue_user(self, queue_id: QueueId) -> UserId:
         return UserId(f"@{_QUEUE}{queue_id}{self._tail}")
 

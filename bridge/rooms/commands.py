@@ -34,6 +34,8 @@ class Parsed(msgspec.Struct, frozen=True):
 
     verb: Verb
     words: tuple[str, ...] = ()
+    bare: bool = False
+    """Written without the prefix: only a command if it makes sense as one."""
 
     @property
     def for_admins(self) -> bool:
@@ -70,7 +72,9 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     if prefix_needed or "\n" in text.strip():
         return None
     parsed = _parse_words(words, prefix)
-    return parsed if isinstance(parsed, Parsed) else None
+    if isinstance(parsed, Malformed):
+        return None
+    return msgspec.structs.replace(parsed, bare=True)
 
 
 def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:

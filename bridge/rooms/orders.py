@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import assert_never
 
 from bridge import __version__
+from bridge.conversation.effects import Args
 from bridge.conversation.inputs import Cancel, Close, Rate, Start
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
-from bridge.conversation.transitions import names
+from bridge.conversation.transitions import all_pieces, names
+from bridge.conversation.turn import unique_events
 from bridge.ids import EventId
 from bridge.rooms.commands import Parsed, Verb
+from bridge.rooms.rules import LANGUAGES, SOURCES
 from bridge.rooms.settings import (
     BadSetting,
     Setter,
@@ -22,15 +25,18 @@ from bridge.rooms.visit import Visit
 
 
 def carry_out(visit: Visit, parsed: Parsed, event_id: EventId) -> None:
-    """Do what a permitted command says; its answer replies to `event_id`."""
+    """Do what a permitted command says; what the room answers replies to `event_id`.
+
+    What the conversation has to say about it is said as always.
+    """
     words = parsed.words
     match parsed.verb:
         case Verb.HELP:
-            visit.say("command.help", {"prefix": visit.rules.prefix})
+            visit.say("command.help", {"prefix": visit.rules.prefix}, reply_to=event_id)
         case Verb.VERSION:
-            visit.say("command.version", {"version": __version__})
+            visit.say("command.version", {"version": __version__}, reply_to=event_id)
         case Verb.STATUS:
-            _status(visit)
+            _status(visit, event_id)
         case Verb.START:
             _start(visit, words[0] if words else "", event_id)
         case Verb.CANCEL:
@@ -53,6 +59,39 @@ def carry_out(visit: Visit, parsed: Parsed, event_id: EventId) -> None:
             assert_never(parsed.verb)
 
 
+def makes_sense(visit: Visit, parsed: Parsed) -> bool:
+    """Whether a command without its prefix is one.
+
+    "start over, please", "from Beijing" and "rate 5 is too high" are what customers say.
+    """
+    word = parsed.words[-1] if parsed.words else ""
+    match parsed.verb:
+        case Verb.START:
+            return not word or visit.rules.find_queue(word) is not None
+        case Verb.QUEUE:
+            return parsed.words[0] != "set" or visit.rules.find_queue(word) is not None
+        case Verb.LANG:
+            return word.casefold() in {known.casefold() for known in LANGUAGES}
+        case Verb.FROM:
+            return word.casefold() in {known.casefold() for known in SOURCES}
+        case Verb.RATE:
+            return visit.record.conversation.last_session is not None
+        case _:
+            return True
+
+
+def shown_settings(visit: Visit) -> Args:
+    """The room's configuration, as the sentences of the `config` family show it."""
+    rules, settings = visit.rules, visit.record.settings
+    return {
+        "queue": rules.queue_name(rules.queue_for(visit.record)),
+        "source": rules.policy_for(visit.record).source,
+        "language": rules.language_for(settings),
+        "start": settings.start or rules.start,
+        "paused": "true" if settings.paused else "false",
+    }
+
+
 def _start(visit: Visit, wanted: str, event_id: EventId) -> None:
     if visit.record.settings.paused:
         visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
@@ -71,12 +110,13 @@ def _queue(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
     match words[0]:
         case "list":
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
-            visit.say("command.queues", {"list": "\n".join(lines)})
+            visit.say("command.queues", {"list": "\n".join(lines)}, reply_to=event_id)
         case "set":
             _change(visit, set_queue, words[1], "config.queue_set", event_id)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-            visit.say("command.queue", {"queue": name, "prefix": visit.rules.prefix})
+            args: Args = {"queue": name, "prefix": visit.rules.prefix}
+            visit.say("command.queue", args, reply_to=event_id)
 
 
 def _unknown_queue(visit: Visit, wanted: str, event_id: EventId) -> None:
@@ -93,32 +133,26 @@ def _change(visit: Visit, setter: Setter, value: object, done: str, event_id: Ev
         visit.say(bad.key, bad.values, reply_to=event_id)
         return
     visit.set(settings=settings)
-    queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-    visit.say(
-        done,
-        {
-            "queue": queue,
-            "language": visit.rules.language_for(settings),
-            "source": settings.source or visit.rules.source,
-        },
-        reply_to=event_id,
-    )
+    visit.say(done, shown_settings(visit), reply_to=event_id)
 
 
-def _status(visit: Visit) -> None:
-    conversation = visit.record.conversation
-    queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-    waiting = len(conversation.held) + (conversation.outstanding is not None)
-    match conversation.phase:
+def _status(visit: Visit, event_id: EventId) -> None:
+    rules, phase = visit.rules, visit.record.conversation.phase
+    args: Args = {"waiting": len(unique_events(all_pieces(visit.record.conversation)))}
+    match phase:
         case Idle() | Ended():
-            visit.say("command.status_idle", {"queue": queue, "waiting": waiting})
+            key = "command.status_idle"
+            args["queue"] = rules.queue_name(rules.queue_for(visit.record))
         case Requesting():
-            visit.say("command.status_requesting", {"queue": queue, "waiting": waiting})
-        case Queued() as phase:
-            position = "?" if phase.position is None else phase.position
-            visit.say("command.status_queued", {"queue": queue, "position": position})
-        case Chatting() as phase:
-            agents = names(phase.agents) or "?"
-            visit.say("command.status_chatting", {"names": agents, "waiting": waiting})
+            key = "command.status_requesting"
+            args["queue"] = rules.queue_name(phase.queue_id)
+        case Queued():
+            key = "command.status_queued"
+            args["queue"] = rules.queue_name(phase.queue_id)
+            args["position"] = phase.position or "?"
+        case Chatting():
+            key = "command.status_chatting"
+            args["names"] = names(phase.agents) or "?"
         case _:
-            assert_never(conversation.phase)
+            assert_never(phase)
+    visit.say(key, args, reply_to=event_id)

@@ -185,11 +185,34 @@ class Entry(msgspec.Struct, frozen=True):
     """Content of the room's `org.matrix_webchat.room` state event, if there is one."""
 
 
+class Undecryptable(msgspec.Struct, frozen=True):
+    """An encrypted event that cannot be read (now)."""
+
+    key: str
+    """Why, as a key of the texts."""
+    later: bool
+    """What is missing may still come."""
+
+
 class MatrixPort(Protocol):
     """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
 
     def is_ours(self, user_id: str) -> bool:
         """Bot, queue user or ghost."""
+        ...
+
+    async def open(
+        self, raw: dict[str, object], patience: float | None = None
+    ) -> dict[str, object] | Undecryptable:
+        """An event as its sender wrote it. Every event has to pass here, before `interpret`.
+
+        Args:
+            raw: as it came; comes back as it is if it is not encrypted.
+            patience: seconds to wait for a missing key; None: do not wait.
+
+        Raises:
+            StoreError: the database, which holds the keys, does not answer.
+        """
         ...
 
     def interpret(self, raw: dict[str, object]) -> Meaning:

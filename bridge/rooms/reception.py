@@ -32,7 +32,7 @@ from bridge.rooms.inputs import (
     Unreadable,
     Upgraded,
 )
-from bridge.rooms.record import Membership, RoomSettings
+from bridge.rooms.record import Membership
 from bridge.rooms.rules import Permission
 from bridge.rooms.settings import BadSetting, settings_of_event
 from bridge.rooms.visit import Visit
@@ -61,9 +61,11 @@ class Facts(msgspec.Struct, frozen=True):
 
 def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
     """Whose standing has to be known before `receive`; None if nobody's."""
+    if visit.record.membership is not Membership.JOINED:
+        return None
     if isinstance(meaning, RoomConfigured):
         return meaning.sender
-    if isinstance(meaning, Spoke) and visit.record.membership is Membership.JOINED:
+    if isinstance(meaning, Spoke):
         parsed = _command(visit, meaning)
         if isinstance(parsed, Parsed) and parsed.for_admins:
             return meaning.sender
@@ -202,12 +204,12 @@ def _member_gone(visit: Visit, gone: MemberGone) -> None:
 
 
 def _end_conversation(visit: Visit) -> None:
-    """Nobody is there to talk any more: out of the queue, or out of the chat."""
-    phase = visit.record.conversation.phase
-    if isinstance(phase, Requesting | Queued):
-        visit.step(Cancel())
-    elif isinstance(phase, Chatting):
+    """Nobody is there to talk any more: out of the queue or the chat, and nothing is kept."""
+    conversation = visit.record.conversation
+    if isinstance(conversation.phase, Chatting):
         visit.step(Close())
+    elif isinstance(conversation.phase, Requesting | Queued) or conversation.held:
+        visit.step(Cancel())
 
 
 def _upgraded(visit: Visit) -> None:
@@ -231,9 +233,11 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
 
 
 def _spoke(visit: Visit, spoke: Spoke, received: int, facts: Facts) -> None:
-    if not _served(visit, spoke.event_id, spoke.sender):
-        return
     parsed = _command(visit, spoke)
+    if _configures(visit, parsed, facts):
+        pass  # who may configure the room need not be a customer of ours
+    elif not _served(visit, spoke.event_id, spoke.sender):
+        return
     if isinstance(parsed, Malformed):
         visit.say(parsed.key, parsed.args, reply_to=spoke.event_id)
     elif isinstance(parsed, Parsed):
@@ -250,7 +254,17 @@ def _spoke(visit: Visit, spoke: Spoke, received: int, facts: Facts) -> None:
         visit.step(Said(spoke.event_id, content))
 
 
+def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -> bool:
+    return (
+        visit.record.membership is Membership.JOINED
+        and isinstance(parsed, Parsed)
+        and parsed.for_admins
+        and facts.standing is Standing.ADMIN
+    )
+
+
 def _command(visit: Visit, spoke: Spoke) -> Parsed | Malformed | None:
+    """The message as a command; None if it is a customer's word."""
     if not isinstance(spoke.content, CustomerText):
         return None
     record = visit.record
@@ -259,7 +273,10 @@ def _command(visit: Visit, spoke: Spoke) -> Parsed | Malformed | None:
         and record.host == visit.rules.bot
         and not isinstance(record.conversation.phase, Chatting)
     )
-    return parse(spoke.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
+    parsed = parse(spoke.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
+    if isinstance(parsed, Parsed) and parsed.bare and not orders.makes_sense(visit, parsed):
+        return None
+    return parsed
 
 
 def _ordered(visit: Visit, spoke: Spoke, parsed: Parsed, facts: Facts) -> None:
@@ -303,16 +320,4 @@ def _apply_config(visit: Visit, content: dict[str, object], event_id: EventId | 
         return
     if settings != visit.record.settings:
         visit.set(settings=settings)
-        visit.say("config.taken", shown_settings(visit, settings), reply_to=event_id)
-
-
-def shown_settings(visit: Visit, settings: RoomSettings) -> dict[str, str | int]:
-    """The room's configuration, as the sentence `config.taken` shows it."""
-    rules = visit.rules
-    return {
-        "queue": rules.queue_name(rules.queue_for(visit.record)),
-        "source": settings.source or rules.source,
-        "language": rules.language_for(settings),
-        "start": settings.start or rules.start,
-        "paused": "true" if settings.paused else "false",
-    }
+        visit.say("config.taken", orders.shown_settings(visit), reply_to=event_id)

@@ -32,7 +32,7 @@ SENTENCES: dict[str, dict[str, str]] = {
     },
     "queue.kept": {
         "zh-CN": "您的 {count} 条消息已为您保留，下次排队时会一并发给客服；发送 {prefix} cancel 可放弃它们。",
-        "en": "{count} of your messages are kept and go to the agent with your next request; {prefix} cancel drops them.",
+        "en": "Messages kept for you: {count}. They go to the agent with your next request; {prefix} cancel drops them.",
     },
     # --- asking for a chat ----------------------------------------------------------------------
     "start.needed": {
@@ -61,7 +61,7 @@ SENTENCES: dict[str, dict[str, str]] = {
     },
     "cancel.refused": {
         "zh-CN": "客服系统没有接受退出排队（代码 {code}），您仍在排队中。",
-        "en": "The call centre did not accept that you leave (code {code}); you are still in the queue.",
+        "en": "The call centre would not let you leave (code {code}); you are still in the queue.",
     },
     "close.nothing": {
         "zh-CN": "现在没有进行中的对话。",
@@ -82,11 +82,11 @@ SENTENCES: dict[str, dict[str, str]] = {
     },
     "chat.agent_joined": {
         "zh-CN": "{names} 加入了对话。",
-        "en": "{names} has joined the chat.",
+        "en": "{names} joined the chat.",
     },
     "chat.agent_left": {
         "zh-CN": "{names} 离开了对话。",
-        "en": "{names} has left the chat.",
+        "en": "{names} left the chat.",
     },
     "chat.transferred": {
         "zh-CN": "{old} 已将对话转接给 {new}。",

@@ -17,8 +17,8 @@ from bridge.demo.stage import Stage
 from tests.support.ledger import (
     check_towards_the_agent,
     check_towards_the_customer,
+    everything_settled,
     repeated_calls,
-    unsettled,
 )
 from tests.support.load import Chat, converse_until, open_chats
 
@@ -63,12 +63,12 @@ async def test_killed_20_times_under_load(stage: Stage) -> None:
             stop.set()
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
-    assert await stage.bridge.stop() == 0
     database = stage.folder / "bridge.db"
+    await everything_settled(database, PATIENCE)
+    assert await stage.bridge.stop() == 0
     report(chats, [check_towards_the_agent(chat, database, KILLS + 1) for chat in chats], database)
     for chat in chats:
         await check_towards_the_customer(chat)
-    assert unsettled(database) == 0
 
 
 def report(chats: list[Chat], doubles: list[int], database: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -22,19 +24,48 @@ def repeated_calls(database: Path, room: str) -> set[int]:
     return {int(row[0]) for row in rows}
 
 
-def unsettled(database: Path) -> int:
-    """Inputs and effects that are still to be handled, and dead letters."""
+def handed_over(database: Path, chat: Chat) -> list[str]:
+    """Those of the customer's texts that the homeserver has given to the bridge."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        counts = [
-            connection.execute(
-                f"SELECT count(*) FROM {box} WHERE outcome IS NULL OR outcome = 'dead'"  # noqa: S608 - two names, ours
-            ).fetchone()[0]
-            for box in ("inbox", "outbox")
-        ]
-    return sum(counts)
+        rows = connection.execute(
+            "SELECT key FROM inbox WHERE room_id = ?", (chat.talk.room,)
+        ).fetchall()
+    known = {row[0] for row in rows}
+    return [text for text in chat.asked if chat.events[text] in known]
 
 
-def check_towards_the_agent(chat: Chat, database: Path, disturbances: int) -> int:
+async def everything_settled(database: Path, patience: float) -> None:
+    """Wait until the bridge has nothing left to do; nothing may have been given up.
+
+    Raises:
+        AssertionError: something is left, or is a dead letter.
+    """
+    left = {"": 0}
+    try:
+        async with asyncio.timeout(patience):
+            while left:
+                left = _unsettled(database)
+                assert "dead" not in left, f"dead letters: {left}"
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"left undone: {left}") from None
+
+
+def _unsettled(database: Path) -> dict[str, int]:
+    """How many inputs and effects are open or dead, by outcome."""
+    count = "SELECT coalesce(outcome, 'open'), count(*) FROM {} WHERE outcome IS NULL {} GROUP BY 1"
+    counts: dict[str, int] = {}
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        for box in ("inbox", "outbox"):
+            rows = connection.execute(count.format(box, "OR outcome = 'dead'")).fetchall()
+            for outcome, number in rows:
+                counts[outcome] = counts.get(outcome, 0) + int(number)
+    return counts
+
+
+def check_towards_the_agent(
+    chat: Chat, database: Path, disturbances: int, asked: Sequence[str] | None = None
+) -> int:
     """See that nothing is missing or out of order, and that each double is marked in the ledger.
 
     Args:
@@ -42,6 +73,7 @@ def check_towards_the_agent(chat: Chat, database: Path, disturbances: int) -> in
         database: the bridge's.
         disturbances: how often the bridge or this chat's link was cut off; each may have left one
             message in doubt.
+        asked: what has to have arrived; all that the customer said if None.
 
     Returns:
         How many messages the desk got twice.
@@ -56,7 +88,8 @@ def check_towards_the_agent(chat: Chat, database: Path, disturbances: int) -> in
         if seen[message.text] > 1:
             doubles.append(message)
     room = chat.talk.room
-    assert list(seen) == chat.asked, difference(chat.asked, list(seen), f"to the agent in {room}")
+    sent = list(chat.asked if asked is None else asked)
+    assert list(seen) == sent, difference(sent, list(seen), f"to the agent in {room}")
     marked = repeated_calls(database, room)
     for message in doubles:
         assert message.repeat, f"{message.text!r} came twice under different call ids in {room}"

@@ -30,12 +30,15 @@ class Chat:
 
     Attributes:
         asked: texts that the customer's homeserver has taken, in order.
+        events: the event that each of them became.
         answered: texts that the agent's server has taken, in order.
     """
 
     def __init__(self, talk: Talk) -> None:
         self.talk = talk
         self.asked: list[str] = []
+        self.events: dict[str, str] = {}
+        self._asked_one = asyncio.Event()
         self.answered: list[str] = []
 
     async def ask(self) -> None:
@@ -45,7 +48,9 @@ class Chat:
         path = f"v3/rooms/{quote(self.talk.room, safe='')}/send/m.room.message/load{number}"
         while True:
             try:
-                await self.talk.customer.call("PUT", path, {"msgtype": "m.text", "body": text})
+                reply = await self.talk.customer.call(
+                    "PUT", path, {"msgtype": "m.text", "body": text}
+                )
             except (aiohttp.ClientError, TimeoutError, OSError):
                 await asyncio.sleep(RETRY)
             except CustomerError as error:
@@ -54,7 +59,15 @@ class Chat:
                 await asyncio.sleep(RETRY)
             else:
                 self.asked.append(text)
+                self.events[text] = str(reply["event_id"])
+                self._asked_one.set()
                 return
+
+    async def until_asked(self, number: int) -> None:
+        """Wait until the customer has said so many texts."""
+        while len(self.asked) < number:
+            self._asked_one.clear()
+            await self._asked_one.wait()
 
     async def answer(self) -> None:
         """The agent says the next text."""

@@ -61,9 +61,7 @@ async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
             digest.update(sealed)
             size += len(sealed)
             await asyncio.to_thread(stream.write, sealed)
-        key = FileKey(
-            to_base64(secret, url=True), to_base64(counter), to_base64(digest.digest())
-        )
+        key = FileKey(to_base64(secret, url=True), to_base64(counter), to_base64(digest.digest()))
         yield Encrypted(stream, size, key)
 
 
@@ -119,9 +117,7 @@ def file_field(mxc: str, key: FileKey) -> Json:
 def read_file_field(field: Json) -> tuple[str, FileKey] | None:
     """The file's address and key; None if it is encrypted in a way that nobody specified."""
     jwk = mapping(field, "key")
-    key = FileKey(
-        text(jwk, "k"), text(field, "iv"), text(mapping(field, "hashes"), "sha256")
-    )
+    key = FileKey(text(jwk, "k"), text(field, "iv"), text(mapping(field, "hashes"), "sha256"))
     try:
         lengths = [len(from_base64(part)) for part in (key.key, key.iv, key.sha256)]
     except ValueError:

@@ -36,6 +36,10 @@ class Identity(msgspec.Struct, frozen=True):
     def public_master(self) -> str:
         return _public(self.master)
 
+    @property
+    def public_self_signing(self) -> str:
+        return _public(self.self_signing)
+
     def master_key(self, user: str) -> Json:
         return _key(user, "master", self.master)
 

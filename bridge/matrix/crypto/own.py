@@ -8,6 +8,7 @@ then marked. A crash in between publishes the same keys again, which a homeserve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol, cast
 
 import msgspec
 import vodozemac
@@ -21,6 +22,15 @@ from bridge.rooms.store import SecretRow
 OLM = "m.olm.v1.curve25519-aes-sha2"
 MEGOLM = "m.megolm.v1.aes-sha2"
 ONE_TIME = "signed_curve25519"
+
+
+class _Fallback(Protocol):
+    """What vodozemac's own stubs leave out of `Account`."""
+
+    @property
+    def fallback_key(self) -> dict[str, vodozemac.Curve25519PublicKey]: ...
+
+    def generate_fallback_key(self) -> object: ...
 
 
 class OwnState(msgspec.Struct, frozen=True):
@@ -101,6 +111,10 @@ class OwnDevice:
     def account(self) -> vodozemac.Account:
         return self._account
 
+    @property
+    def _fallback(self) -> _Fallback:
+        return cast(_Fallback, self._account)
+
     # --- what it publishes ------------------------------------------------------------------
 
     def keys(self) -> Json:
@@ -142,8 +156,8 @@ class OwnDevice:
         if made:
             self._account.generate_one_time_keys(short)
         if isinstance(unused_fallback, list) and ONE_TIME not in unused_fallback:
-            if not self._account.fallback_key:
-                self._account.generate_fallback_key()
+            if not self._fallback.fallback_key:
+                self._fallback.generate_fallback_key()
             made = True
         return made or waiting > 0
 
@@ -156,7 +170,7 @@ class OwnDevice:
         }
         fallback = {
             f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64(), "fallback": True})
-            for key_id, key in self._account.fallback_key.items()
+            for key_id, key in self._fallback.fallback_key.items()
         }
         if one_time:
             content["one_time_keys"] = one_time

@@ -63,7 +63,7 @@ class Peers:
 
         Raises:
             Unavailable, Refused: as the homeserver's calls. A user whose own homeserver is away
-                has the devices that were known before, or none, and is asked for again next time.
+                is left out of the answer, and asked for again next time.
         """
         found = {} if fresh else {u: d for u in users if (d := self._known.get(u)) is not None}
         missing = [user for user in users if user not in found]
@@ -76,7 +76,6 @@ class Peers:
             for user in missing:
                 if user not in listed and user.partition(":")[2] in away:
                     self._log.warning("the devices of a user cannot be asked for", user=user)
-                    found[user] = self._known.get(user) or ()
                     continue
                 found[user] = read_devices(user, mapping(listed, user))
                 fetch.keep(user, found[user])

@@ -62,15 +62,18 @@ class Sharing:
         self._barren: Recall[tuple[str, str], int] = Recall(10_000)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    async def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
+    async def needs_session(
+        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
+    ) -> bool:
         """True if the next message will begin a session."""
         found = await self._vault.load(_name(own, room_id), Outbound)
         return found is None or self._is_spent(found, scheme, now)
 
     async def encrypt(
-        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, kind: str, content: Json, now: int
+        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, event: tuple[str, Json], now: int
     ) -> Json:
-        """The content of the m.room.encrypted event that carries an event."""
+        """The content of the m.room.encrypted event that carries an event (type and content)."""
+        kind, content = event
         outbound, session = await self._ready_session(own, room_id, scheme, now)
         payload = msgspec.json.encode({"type": kind, "content": content, "room_id": room_id})
         ciphertext = session.encrypt(payload).to_base64()
@@ -95,25 +98,44 @@ class Sharing:
         found = await self._vault.load(_name(own, room_id), Outbound)
         if found is not None and self._is_spent(found, scheme, now):
             found = None
-        devices = await self._peers.devices(own.user, audience, fresh=found is None)
-        wanted = {_reader(device): device for known in devices.values() for device in known}
+        wanted = await self._wanted(own, audience, found, fresh=found is None)
         if found is not None and found.readers - wanted.keys():
             found = None
-            devices = await self._peers.devices(own.user, audience, fresh=True)
-            wanted = {_reader(device): device for known in devices.values() for device in known}
+            wanted = await self._wanted(own, audience, None, fresh=True)
         if found is None:
             session = vodozemac.GroupSession()
             outbound = Outbound("", now)
         else:
             session = vodozemac.GroupSession.from_pickle(found.pickle, self._vault.pickle_key)
             outbound = found
-        missing = [wanted[reader] for reader in wanted.keys() - outbound.readers]
+        missing = [
+            device
+            for reader, device in wanted.items()
+            if device is not None and reader not in outbound.readers
+        ]
         if missing:
             await self._store(own, room_id, outbound, session)
             reached = await self._share(own, room_id, session, missing, now)
-            readers = outbound.readers | {_reader(device) for device in reached}
+            readers = outbound.readers | {
+                _Reader(device.user, device.device_id, device.curve25519) for device in reached
+            }
             outbound = msgspec.structs.replace(outbound, readers=readers)
         return outbound, session
+
+    async def _wanted(
+        self, own: OwnDevice, audience: frozenset[str], found: Outbound | None, *, fresh: bool
+    ) -> dict[_Reader, Device | None]:
+        """Who is to have the key; None for a reader whose homeserver cannot be asked just now."""
+        devices = await self._peers.devices(own.user, audience, fresh=fresh)
+        wanted: dict[_Reader, Device | None] = {
+            _Reader(device.user, device.device_id, device.curve25519): device
+            for known in devices.values()
+            for device in known
+        }
+        for reader in found.readers if found is not None else ():
+            if reader.user in audience and reader.user not in devices:
+                wanted[reader] = None
+        return wanted
 
     def _is_spent(self, outbound: Outbound, scheme: Scheme, now: int) -> bool:
         if not 0 <= now - outbound.created < scheme.rotate_ms:
@@ -201,10 +223,6 @@ class Sharing:
                 self._barren.put((own.user, device.curve25519), now)
                 self._log.info("a device has no key for us", user=device.user)
         return begun
-
-
-def _reader(device: Device) -> _Reader:
-    return _Reader(device.user, device.device_id, device.curve25519)
 
 
 def _name(own: OwnDevice, room_id: RoomId) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-import bridge.app
+import bridge.app.process
 from bridge.cli.container import EXAMPLE_DOMAIN, EXAMPLE_WEBCHAT
 from bridge.config import Config, example_config, load_config
 from tests.unit.cli.runs import Folder
@@ -42,7 +42,7 @@ def test_config_then_registration_then_serving(
         served.append(config)
         return 0
 
-    monkeypatch.setattr(bridge.app, "run", serve)
+    monkeypatch.setattr(bridge.app.process, "run", serve)
     first = start(folder)
     assert first.exit_code == 0
     assert f"Wrote {folder.config}" in first.output

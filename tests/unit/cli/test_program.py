@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import bridge.app
+import bridge.app.process
 from bridge import __version__
 from bridge.config import Config, example_config
 from tests.unit.cli.runs import Folder
@@ -47,7 +47,7 @@ def test_run_is_the_default_and_gives_the_apps_exit_code(
         given.append(config)
         return 3
 
-    monkeypatch.setattr(bridge.app, "run", serve)
+    monkeypatch.setattr(bridge.app.process, "run", serve)
     folder.write(SMALLEST + TOKENS)
     result = folder.run_here(*arguments)
     assert result.exit_code == 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import bridge.app
+import bridge.app.process
 from bridge.config import Config, load_config
 from bridge.texts import CATALOGUE
 from tests.unit.cli.runs import Folder
@@ -86,7 +86,7 @@ def test_a_port_that_cannot_be_had_is_said(
     def serve(_config: Config) -> int:
         raise OSError(number, "no such luck")
 
-    monkeypatch.setattr(bridge.app, "run", serve)
+    monkeypatch.setattr(bridge.app.process, "run", serve)
     folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
     result = folder.run_here("run")
     assert (result.exit_code, result.stderr) == (1, "cannot listen: no such luck\n")

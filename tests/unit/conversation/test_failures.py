@@ -188,3 +188,14 @@ def test_a_resync_whose_answer_is_lost_is_asked_again() -> None:
     scene.reply(-1)
     scene.cancel()
     assert scene.last == {"type": 102, "requestId": REQUEST}
+
+
+def test_in_doubt_too_often() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    while event not in scene.reported:
+        scene.cut()
+        scene.restored()
+    assert scene.reported == {event: "undelivered.uncertain"}
+    assert len(scene.sent(110)) == 1 + scene.policy.max_repeats

@@ -167,3 +167,12 @@ def test_what_later_servers_tell_at_the_start_changes_nothing() -> None:
     before = scene.state
     scene.push(200, ratings=[], fileAcceptExtensionsArr="zip,jpg", hisSessions=[])
     assert scene.state == before
+
+
+def test_news_of_a_request_that_is_a_session_already() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION)
+    before = scene.state
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
+    assert scene.state == before

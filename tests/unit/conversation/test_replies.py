@@ -49,6 +49,69 @@ def test_a_refused_request_is_explained(code: int, key: str) -> None:
     assert scene.notices == [key]
 
 
+def test_a_permanent_session_begins_with_the_reply() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION, perm=1, agentId="K00017", agentName="Mei")
+    assert scene.ghosts == {"K00017"}
+
+
+@pytest.mark.parametrize("told", [{"result": 1, "perm": 1}, {"result": -2}])
+def test_a_session_that_was_disowned_is_not_taken_again(told: dict[str, object]) -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.reply(-11)
+    scene.reply(**told, sessionId=SESSION)
+    scene.later(60)
+    assert scene.notices[-2:] == ["trouble.other_chat", "queue.kept"]
+    assert len(scene.sent(110)) == 1
+
+
+def test_the_session_that_is_said_to_exist() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(-2, sessionId=SESSION)
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.session_id == SESSION
+
+
+def test_the_wanted_agent_is_away() -> None:
+    scene = Scene(Policy(to_agent="K00017"))
+    scene.start()
+    scene.reply(-9)
+    assert "toUserId" not in scene.last
+    scene.reply(-9)
+    assert scene.notices == ["result.-9"]
+
+
+def test_the_request_stands_after_all() -> None:
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(-1)
+    assert isinstance(scene.state.phase, Queued)
+    assert scene.state.phase.request_id == REQUEST
+    assert [piece.event_id for piece in scene.state.phase.pre_sent] == [event]
+
+
+def test_a_new_request_takes_the_texts_of_the_former() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.reply(requestId=9002)
+    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
+
+
+def test_a_pre_message_for_a_request_that_is_history() -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply(-10)
+    assert scene.texts == ["one", "one"]
+
+
 def test_a_refused_request_that_was_cancelled_needs_no_explanation() -> None:
     scene = Scene()
     scene.start()

@@ -238,20 +238,23 @@ async def test_a_migration_that_fails_half_way_leaves_nothing(url: str) -> None:
     engine = engine_for(url, CLOCK)
     await engine.open()
     try:
+        first, second = SCHEMA_VERSION + 1, SCHEMA_VERSION + 2
+        good = "CREATE TABLE good (x BIGINT);\nINSERT INTO good VALUES (1);\n"
+        half = "CREATE TABLE half (x BIGINT);\n"
         steps = [
             *known(engine.dialect),
-            Migration(2, "good", "CREATE TABLE good (x BIGINT);\nINSERT INTO good VALUES (1);\n"),
-            Migration(3, "bad", "CREATE TABLE half (x BIGINT);\nINSERT INTO nowhere VALUES (1);\n"),
+            Migration(first, "good", good),
+            Migration(second, "bad", half + "DROP TABLE nowhere;\n"),
         ]
         with pytest.raises(StoreError):
             await migrate(engine, 1, steps)
-        assert await current_version(engine) == 2
+        assert await current_version(engine) == first
         assert (await engine.read(_ask(same("SELECT x FROM good"))))[0] == (1,)
         with pytest.raises(StoreError):
             await engine.read(_ask(same("SELECT x FROM half")))
-        steps[2] = Migration(3, "mended", "-- a comment;\nCREATE TABLE half (x BIGINT);\n")
-        assert await migrate(engine, 2, steps) == steps[2:]
-        assert await current_version(engine) == 3
+        steps[-1] = Migration(second, "mended", "-- a comment;\n" + half)
+        assert await migrate(engine, 2, steps) == steps[-1:]
+        assert await current_version(engine) == second
         assert await migrate(engine, 3, steps) == []
     finally:
         await engine.close()
@@ -264,7 +267,8 @@ async def test_two_that_start_at_once_migrate_once(url: str) -> None:
         await engine.open()
     try:
         applied = await asyncio.gather(*(migrate(engine, 1) for engine in engines))
-        assert sorted(map(len, applied)) == [0, SCHEMA_VERSION]
+        # Each migration by one of the two, whichever came first.
+        assert sorted(applied[0] + applied[1]) == known(engines[0].dialect)
     finally:
         for engine in engines:
             await engine.close()

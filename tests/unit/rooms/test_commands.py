@@ -1,0 +1,108 @@
+"""What is a command, and what is a customer's word."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.rooms.commands import Malformed, Parsed, Verb, parse
+from bridge.texts import CATALOGUE
+
+
+@pytest.mark.parametrize(
+    ("text", "verb", "words"),
+    [
+        ("!wc", Verb.HELP, ()),
+        ("!WC Help", Verb.HELP, ()),
+        ("  !wc   start  ", Verb.START, ()),
+        ("!wc start Customer Service", Verb.START, ("Customer Service",)),
+        ("!wc rate 5", Verb.RATE, ("5",)),
+        ("!wc rate 0 not\ngood", Verb.RATE, ("0", "not", "good")),
+        ("!wc queue", Verb.QUEUE, ("show",)),
+        ("!wc queue LIST", Verb.QUEUE, ("list",)),
+        ("!wc queue set After Sales", Verb.QUEUE, ("set", "After Sales")),
+        ("!wc lang en", Verb.LANG, ("en",)),
+        ("!wc from PC", Verb.FROM, ("PC",)),
+        ("!wc cancel", Verb.CANCEL, ()),
+        ("!wc close", Verb.CLOSE, ()),
+        ("!wc status", Verb.STATUS, ()),
+        ("!wc pause", Verb.PAUSE, ()),
+        ("!wc resume", Verb.RESUME, ()),
+        ("!wc version", Verb.VERSION, ()),
+    ],
+)
+@pytest.mark.parametrize("prefix_needed", [True, False])
+def test_with_the_prefix(
+    text: str, verb: Verb, words: tuple[str, ...], prefix_needed: bool
+) -> None:
+    assert parse(text, "!wc", prefix_needed=prefix_needed) == Parsed(verb, words)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("!wc strat", "command.unknown_near"),
+        ("!wc 你好", "command.unknown"),
+        ("!wc rate", "usage.rate"),
+        ("!wc rate five", "usage.rate"),
+        ("!wc rate -1", "usage.rate"),
+        ("!wc rate 1234567", "usage.rate"),
+        ("!wc rate ５", "usage.rate"),
+        ("!wc queue set", "usage.queue"),
+        ("!wc queue list all", "usage.queue"),
+        ("!wc lang", "usage.lang"),
+        ("!wc from the PC", "usage.from"),
+        ("!wc close now", "usage.close"),
+    ],
+)
+def test_what_was_meant_as_a_command_but_is_none(text: str, key: str) -> None:
+    parsed = parse(text, "!wc", prefix_needed=True)
+    assert isinstance(parsed, Malformed)
+    assert parsed.key == key
+    assert key in CATALOGUE
+
+
+def test_every_command_has_its_usage() -> None:
+    assert {f"usage.{verb}" for verb in Verb} <= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "hello", "start", "!wcstart", "please !wc help"])
+def test_words_where_the_prefix_is_needed(text: str) -> None:
+    assert parse(text, "!wc", prefix_needed=True) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["help me", "close the case please", "rate", "hello", "cancel\nmy order", "queue up"]
+)
+def test_words_where_no_prefix_is_needed(text: str) -> None:
+    assert parse(text, "!wc", prefix_needed=False) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "verb", "words"),
+    [
+        ("help", Verb.HELP, ()),
+        ("Rate 5 thanks", Verb.RATE, ("5", "thanks")),
+        ("queue set sales", Verb.QUEUE, ("set", "sales")),
+    ],
+)
+def test_commands_without_a_prefix(text: str, verb: Verb, words: tuple[str, ...]) -> None:
+    assert parse(text, "!wc", prefix_needed=False) == Parsed(verb, words, bare=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "admins"),
+    [
+        ("queue set sales", True),
+        ("queue list", False),
+        ("lang en", True),
+        ("from PC", True),
+        ("pause", True),
+        ("resume", True),
+        ("rate 5", False),
+        ("close", False),
+    ],
+)
+def test_what_only_admins_may(text: str, admins: bool) -> None:
+    parsed = parse(text, "!wc", prefix_needed=False)
+    assert isinstance(parsed, Parsed)
+    assert parsed.for_admins is admins

@@ -1,0 +1,167 @@
+"""Commands in a room: what they do, what they answer, and what is a customer's word after all."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.effects import Args, CallWebChat, Say
+from bridge.conversation.inputs import Pushed
+from bridge.conversation.model import Ended, Queued, Requesting
+from bridge.ids import AgentId, RequestId, SessionId
+from bridge.rooms.reception import Standing
+from bridge.webchat.frames import Agent, ChatStarted, QueueStatus
+from tests.unit.rooms.visits import House
+
+
+def answer(house: House) -> tuple[str, Args]:
+    said = house.effects[-1]
+    assert isinstance(said, Say)
+    assert said.reply_to is not None
+    return said.key, said.args
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("help", "command.help"),
+        ("version", "command.version"),
+        ("status", "command.status_idle"),
+        ("queue", "command.queue"),
+        ("queue list", "command.queues"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "!wc "])
+def test_questions(text: str, key: str, prefix: str) -> None:
+    house = House().served()
+    house.say(prefix + text)
+    assert answer(house)[0] == key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "help me",
+        "start over please",
+        "from Beijing",
+        "lang Chinese",
+        "queue set up is broken",
+        "rate 5 star hotels please",
+    ],
+)
+def test_words_that_look_like_commands_are_the_customers(text: str) -> None:
+    house = House().served()
+    event = house.say(text)
+    assert house.carried == [event]
+    assert house.notices == []
+
+
+def test_rating_after_the_end_in_a_dm_with_the_bot() -> None:
+    house = House().served().chat()
+    ended = Ended(SessionId(5150))
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=ended))
+    house.say("rate 5 thanks")
+    (call,) = (one for one in house.effects if isinstance(one, CallWebChat))
+    assert getattr(call.command, "rating", None) == 5
+    assert getattr(call.command, "comments", None) == "thanks"
+
+
+def test_rating_during_the_chat_needs_the_prefix() -> None:
+    house = House().served().chat()
+    event = house.say("rate 5 thanks")
+    assert event in house.carried
+
+
+@pytest.mark.parametrize(("text", "queue"), [("start", 2), ("start shop", 1), ("!wc start 1", 1)])
+def test_start(text: str, queue: int) -> None:
+    house = House().served()
+    house.say(text)
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Requesting)
+    assert phase.queue_id == queue
+
+
+def test_start_with_a_queue_that_does_not_exist() -> None:
+    house = House().served()
+    house.say("!wc start nowhere")
+    assert answer(house)[0] == "config.bad_queue"
+    assert house.carried == []
+
+
+def test_cancel_and_close_reach_the_conversation() -> None:
+    house = House().served()
+    house.say("cancel")
+    house.say("close")
+    assert house.notices == ["cancel.nothing", "close.nothing"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "field", "value"),
+    [
+        ("queue set sales", "config.queue_set", "queue", 1),
+        ("lang EN", "config.language_set", "language", "en"),
+        ("from wechat", "config.from_set", "source", "WECHAT"),
+        ("pause", "config.paused", "paused", True),
+        ("resume", "config.resumed", "paused", False),
+    ],
+)
+def test_settings_by_command(text: str, key: str, field: str, value: object) -> None:
+    house = House().served()
+    house.say(text, standing=Standing.ADMIN)
+    assert answer(house)[0] == key
+    assert getattr(house.record.settings, field) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("!wc queue set nowhere", "config.bad_queue"), ("!wc from TV", "config.bad_value")],
+)
+def test_bad_settings_change_nothing(text: str, key: str) -> None:
+    house = House().served()
+    before = house.record.settings
+    house.say(text, standing=Standing.ADMIN)
+    assert answer(house)[0] == key
+    assert house.record.settings == before
+
+
+def test_settings_are_shown_as_they_work() -> None:
+    house = House().served()
+    house.say("lang en", standing=Standing.ADMIN)
+    shown = answer(house)[1]
+    assert shown == {
+        "queue": "Returns",
+        "source": "PC",
+        "language": "en",
+        "start": "on_message",
+        "paused": "false",
+    }
+
+
+def test_status_tells_where_things_stand() -> None:
+    house = House().served()
+    house.say("hello")
+    house.say("status")
+    assert answer(house) == ("command.status_requesting", {"waiting": 1, "queue": "Returns"})
+    house.visit.step(Pushed(QueueStatus(RequestId(9001), 0, 3)))
+    assert isinstance(house.record.conversation.phase, Queued)
+    house.say("status")
+    expected = {"waiting": 1, "queue": "Returns", "position": 3}
+    assert answer(house) == ("command.status_queued", expected)
+    mei = Agent(AgentId("K00017"), "Mei")
+    house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
+    house.say("!wc status")
+    assert answer(house) == ("command.status_chatting", {"waiting": 1, "names": "Mei"})
+
+
+def test_status_counts_messages_and_not_calls() -> None:
+    house = House().served()
+    house.say("start 1")
+    house.say("status")
+    assert answer(house) == ("command.status_requesting", {"waiting": 0, "queue": "Sales"})
+
+
+def test_no_chat_is_started_while_paused() -> None:
+    house = House().served()
+    house.say("pause", standing=Standing.ADMIN)
+    event = house.say("start")
+    assert house.reported == {event: "undelivered.paused"}

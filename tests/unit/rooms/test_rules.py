@@ -1,0 +1,55 @@
+"""The operator's decisions, put together for one room."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.ids import QueueId, RoomId
+from bridge.rooms.record import RoomRecord, RoomSettings
+from tests.unit.rooms.visits import BOT, RETURNS, RULES, SALES, SALES_USER
+
+ROOM = RoomRecord(RoomId("!room:example.org"), host=BOT)
+
+
+def configured(settings: RoomSettings) -> RoomRecord:
+    return msgspec.structs.replace(ROOM, settings=settings)
+
+
+@pytest.mark.parametrize("text", ["1", "sales", "SALES", " shop "])
+def test_a_queue_is_found_by_what_people_call_it(text: str) -> None:
+    assert RULES.find_queue(text) == SALES
+
+
+def test_a_queue_that_does_not_exist() -> None:
+    assert RULES.find_queue("9") is None
+    assert RULES.queue(9) is None
+    assert RULES.queue_name(9) == "9"
+
+
+def test_whose_choice_of_queue_counts() -> None:
+    assert RULES.queue_for(ROOM) == 2
+    invited = msgspec.structs.replace(ROOM, host=SALES_USER)
+    assert RULES.queue_for(invited) == 1
+    chosen = msgspec.structs.replace(invited, settings=RoomSettings(queue=QueueId(2)))
+    assert RULES.queue_for(chosen) == 2
+
+
+def test_the_policy_of_a_room() -> None:
+    policy = RULES.policy_for(ROOM)
+    assert (policy.queue_id, policy.source, policy.to_agent) == (2, "PC", RETURNS.to_agent)
+    assert policy.start_on_message
+
+
+def test_what_room_admins_decided_comes_first() -> None:
+    settings = RoomSettings(QueueId(1), "WECHAT", "en", "on_command")
+    policy = RULES.policy_for(configured(settings))
+    assert (policy.queue_id, policy.source, policy.to_agent) == (1, "WECHAT", "")
+    assert not policy.start_on_message
+    assert RULES.language_for(settings) == "en"
+    assert RULES.language_for(RoomSettings()) == "zh-CN"
+
+
+def test_a_queue_that_was_taken_out_of_the_config() -> None:
+    policy = RULES.policy_for(configured(RoomSettings(queue=QueueId(9))))
+    assert (policy.queue_id, policy.source, policy.to_agent) == (9, "APP", "")

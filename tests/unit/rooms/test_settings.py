@@ -1,0 +1,55 @@
+"""What a room may be configured to, and what is said about the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.ids import QueueId
+from bridge.rooms.record import RoomSettings
+from bridge.rooms.settings import BadSetting, settings_of_event, shown
+from bridge.texts import LANGUAGES, Texts
+from tests.unit.rooms.visits import RULES
+
+
+def test_a_whole_state_event() -> None:
+    content = {"queue": 2, "from": "app", "language": "EN", "start": "on_command", "paused": True}
+    assert settings_of_event(content, RULES) == RoomSettings(
+        QueueId(2), "APP", "en", "on_command", paused=True
+    )
+
+
+def test_what_is_not_named_is_as_the_operator_says() -> None:
+    assert settings_of_event({}, RULES) == RoomSettings()
+
+
+@pytest.mark.parametrize("value", [1, "1", "Sales", " SHOP "])
+def test_a_queue_by_id_name_or_alias(value: object) -> None:
+    assert settings_of_event({"queue": value}, RULES).queue == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "says"),
+    [
+        ({"queue": 9}, "config.bad_queue", "1 Sales, 2 Returns"),
+        ({"queue": True}, "config.bad_queue", "True"),
+        ({"queue": None}, "config.bad_queue", "None"),
+        ({"queue": [1]}, "config.bad_queue", "[1]"),
+        ({"from": "TV"}, "config.bad_value", "PC, MOBILE, WECHAT, APP"),
+        ({"language": "fr"}, "config.bad_value", "zh-CN, en"),
+        ({"start": 1}, "config.bad_value", "on_message, on_command"),
+        ({"paused": "yes"}, "config.bad_value", "true, false"),
+        ({"queu": 1}, "config.bad_key", "queue"),
+        ({"x": 1}, "config.bad_key", "queue, from, language, start, paused"),
+    ],
+)
+def test_bad_values(content: dict[str, object], key: str, says: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        settings_of_event({"paused": True, **content}, RULES)
+    assert caught.value.key == key
+    for language in LANGUAGES:
+        assert says in Texts().render(language, key, caught.value.values)
+
+
+def test_foreign_values_are_shown_short() -> None:
+    assert shown("x" * 60) == "x" * 60
+    assert shown("x" * 61) == "x" * 57 + "…"

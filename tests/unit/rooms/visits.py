@@ -1,0 +1,125 @@
+"""A room on a stage: Matrix meanings in, effects out, no homeserver and no database."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation.effects import Reported, Say
+from bridge.conversation.model import Chatting, CustomerText, Policy
+from bridge.conversation.transitions import all_pieces
+from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
+from bridge.rooms.effects import Effect
+from bridge.rooms.inputs import Entered, Invited, Meaning, Spoke
+from bridge.rooms.reception import Facts, Standing, entered, receive
+from bridge.rooms.record import Membership, RoomRecord
+from bridge.rooms.rules import Permission, QueueRule, Rules
+from bridge.rooms.visit import Visit
+
+BOT = UserId("@webchatbot:example.org")
+SALES_USER = UserId("@webchat_queue_1:example.org")
+ADA = UserId("@ada:example.org")
+STRANGER = UserId("@eve:elsewhere.org")
+SALES = QueueRule(QueueId(1), "Sales", ("sales", "shop"))
+RETURNS = QueueRule(QueueId(2), "Returns", (), source="PC", to_agent="K00017")
+
+
+def permission(user: str) -> Permission:
+    return Permission.CUSTOMER if user.endswith(":example.org") else Permission.NONE
+
+
+def queue_of_user(user: UserId) -> QueueId | None:
+    return QueueId(1) if user == SALES_USER else None
+
+
+RULES = Rules(
+    bot=BOT,
+    queues=(SALES, RETURNS),
+    default_queue=QueueId(2),
+    permission=permission,
+    queue_of_user=queue_of_user,
+    messages_per_minute=5,
+    rooms_per_user=2,
+    policy=Policy(),
+)
+
+
+class House:
+    """One room and who talks in it.
+
+    Attributes:
+        visit: record and effects so far.
+        now: ms since the epoch.
+    """
+
+    def __init__(self, rules: Rules = RULES) -> None:
+        self.now = 1_733_011_200_000
+        self.visit = Visit(RoomRecord(RoomId("!room:example.org")), rules, self.now)
+        self._events = 0
+
+    def event_id(self) -> EventId:
+        self._events += 1
+        return EventId(f"$e{self._events}")
+
+    def receive(
+        self, meaning: Meaning, standing: Standing = Standing.ORDINARY, *, rooms: int = 0
+    ) -> None:
+        raw: dict[str, object] = {}
+        event_id = getattr(meaning, "event_id", None)
+        if event_id is not None:
+            raw["event_id"] = event_id
+        receive(self.visit, meaning, raw, self.now, Facts(standing, rooms))
+
+    def invite(
+        self, by: UserId = ADA, whom: UserId = BOT, *, direct: bool = True, rooms: int = 0
+    ) -> None:
+        self.receive(Invited(self.event_id(), by, whom, direct), rooms=rooms)
+
+    def enter(self, entry: Entered | None = None) -> tuple[dict[str, object], ...]:
+        return entered(self.visit, entry or Entered(direct=self.record.direct))
+
+    def served(self, whom: UserId = BOT, *, direct: bool = True) -> House:
+        """A room in which everything is ready."""
+        self.invite(whom=whom, direct=direct)
+        self.enter(Entered(direct=direct, displayname="Ada"))
+        self.visit.effects.clear()
+        return self
+
+    def say(self, text: str, by: UserId = ADA, standing: Standing = Standing.ORDINARY) -> EventId:
+        event_id = self.event_id()
+        self.receive(Spoke(event_id, by, CustomerText(text), plain=text), standing)
+        return event_id
+
+    def chat(self) -> House:
+        """The conversation is with an agent, as far as the room can see."""
+        chatting = Chatting(SessionId(5150), self.now, QueueId(2))
+        conversation = msgspec.structs.replace(
+            self.record.conversation, phase=chatting, last_session=SessionId(5150)
+        )
+        self.visit.set(conversation=conversation)
+        return self
+
+    @property
+    def record(self) -> RoomRecord:
+        return self.visit.record
+
+    @property
+    def membership(self) -> Membership:
+        # A property, because mypy would go on believing in what was asserted before.
+        return self.record.membership
+
+    @property
+    def effects(self) -> list[Effect]:
+        return self.visit.effects
+
+    @property
+    def notices(self) -> list[str]:
+        return [one.key for one in self.effects if isinstance(one, Say)]
+
+    @property
+    def reported(self) -> dict[EventId, str]:
+        return {one.event_id: one.key for one in self.effects if isinstance(one, Reported)}
+
+    @property
+    def carried(self) -> list[EventId]:
+        """The events that the conversation answers for."""
+        return [piece.event_id for piece in all_pieces(self.record.conversation)]
