@@ -12,14 +12,15 @@ from types import TracebackType
 import structlog
 from aiohttp import web
 
-from bridge.app.settings import link_settings_of, rules_of, users_of
+from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
 from bridge.app.stores import StoredFacts, StoredTokens
 from bridge.config import Config
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
-from bridge.matrix.adapter import MatrixAdapter
+from bridge.matrix.adapter import Encryption, MatrixAdapter
 from bridge.matrix.transactions import Accept, Endpoint, IntakeUnavailable
 from bridge.matrix.transport import new_session
+from bridge.matrix.users import OurUsers
 from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health
 from bridge.ops.metrics import Metrics, watch_loop_lag
@@ -104,15 +105,7 @@ class Serving:
         began = self._clock.now()
         store = await enter(open_store(config.database.url.get_secret_value(), self._clock))
         users = users_of(config)
-        session = await enter(new_session(verify_tls=config.homeserver.verify_ssl))
-        matrix = MatrixAdapter(
-            session,
-            address=config.homeserver.address,
-            as_token=config.appservice.as_token.get_secret_value(),
-            users=users,
-            profiles=store,
-            displayname_template=config.bridge.displayname_template,
-        )
+        matrix = await self._matrix(store, users)
         links = Links(
             link_settings_of(config),
             tokens=StoredTokens(store),
@@ -148,7 +141,33 @@ class Serving:
             self._tasks.create_task(self._prune(store)),
             self._tasks.create_task(self._greet(matrix)),
         ]
+        if matrix.crypto is not None:
+            reading = matrix.crypto.run(engine.key_came)
+            self._background.append(self._tasks.create_task(reading))
         self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
+
+    async def _matrix(self, store: StorePort, users: OurUsers) -> MatrixAdapter:
+        """The homeserver's side, acting as the devices of this database."""
+        config, encryption = self._config, None
+        tls = config.homeserver.verify_ssl
+        session = await self._stack.enter_async_context(new_session(verify_tls=tls))
+        if config.bridge.encryption.allow:
+            patient = new_session(verify_tls=tls, limit=0)
+            await self._stack.enter_async_context(patient)
+            secret = encryption_secret_of(config)
+            encryption = Encryption(patient, store, secret, self._clock)
+        matrix = MatrixAdapter(
+            session,
+            address=config.homeserver.address,
+            as_token=config.appservice.as_token.get_secret_value(),
+            users=users,
+            profiles=store,
+            displayname_template=config.bridge.displayname_template,
+            encryption=encryption,
+        )
+        if matrix.crypto is not None:
+            await matrix.crypto.begin()
+        return matrix
 
     async def _run_engine(self, engine: Engine) -> None:
         """Start the engine's task; when the stack unwinds it stops before what it works with."""

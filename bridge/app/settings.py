@@ -67,8 +67,19 @@ def rules_of(config: Config, users: OurUsers) -> Rules:
         messages_per_minute=bridge.limits.messages_per_minute,
         rooms_per_user=bridge.limits.rooms_per_user,
         file_limit=bridge.limits.file,
+        encryption=bridge.encryption.allow,
         policy=Policy(max_text_bytes=max(200, server.max_frame_bytes - FRAME_OVERHEAD)),
     )
+
+
+def encryption_secret_of(config: Config) -> str:
+    """What seals the keys of encryption: a secret of its own, else the as_token.
+
+    The as_token is in the operator's hands in any case; `register --rotate` keeps the old one as
+    the secret.
+    """
+    own = config.bridge.encryption.pickle_key.get_secret_value()
+    return own or config.appservice.as_token.get_secret_value()
 
 
 def link_settings_of(config: Config) -> LinkSettings:
@@ -100,6 +111,7 @@ def secrets_of(config: Config) -> list[str]:
     values = [
         config.appservice.as_token,
         config.appservice.hs_token,
+        config.bridge.encryption.pickle_key,
         config.database.url,
         server.login.password,
         server.sign_key,

@@ -68,6 +68,18 @@ def check(paths: Files) -> None:
 @program.command()
 @files.config_option
 @files.registration_option
+@click.pass_obj
+def doctor(paths: Files) -> None:
+    """Try the whole installation: database, homeserver, WebChat; says how to mend what fails."""
+    # Imported late: it needs the whole bridge, and the other commands need not wait for that.
+    from bridge.cli.doctor.round import doctor as examine
+
+    sys.exit(examine(paths))
+
+
+@program.command()
+@files.config_option
+@files.registration_option
 @files.no_update_option
 @click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
 @click.pass_obj
@@ -160,17 +172,17 @@ def dead_letters_discard(paths: Files, letter_id: str) -> None:
 )
 @click.option(
     "--dialect",
-    type=click.Choice(["2016"]),
+    type=click.Choice(["2016", "2019"]),
     default="2016",
     show_default=True,
-    help="Revision of the guide that it speaks; 2019 comes with a later version.",
+    help="Revision of the guide that it speaks.",
 )
 @click.option(
     "--script",
     type=click.Choice(["hand", "accept", "echo"]),
-    default="accept",
+    default="hand",
     show_default=True,
-    help="Agents: played by POST /_sim/do, accepting at once, or also repeating every message.",
+    help="Agents: played at /desk, accepting at once, or also repeating every message.",
 )
 @click.option("--queue", "queues", type=int, multiple=True, help="A known queue id; default: all.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Any other option.")
@@ -183,7 +195,7 @@ def simulate(
     queues: tuple[int, ...],
     settings: tuple[str, ...],
 ) -> None:
-    """Run a WebChat server to try the bridge against."""
+    """Run a WebChat server to try the bridge against, with a desk for its agents."""
     options = simulating.parse_options(dialect, script, queues, settings)
     simulating.simulate(options, host, port)
 

@@ -12,7 +12,14 @@ import msgspec
 
 from bridge.cli.exits import ExitCode, stop
 from bridge.cli.files import Files
-from bridge.config import Config, fill_tokens, tokens_from_environment
+from bridge.config import (
+    PICKLE_KEY,
+    Config,
+    KeyPath,
+    fill_secrets,
+    pickle_key_from_environment,
+    tokens_from_environment,
+)
 from bridge.matrix.registration import (
     Registration,
     load_registration,
@@ -26,7 +33,7 @@ class Registered:
     """What was done."""
 
     filled: tuple[str, ...]
-    """The tokens that were written into the configuration."""
+    """The secrets that were written into the configuration."""
     unfilled: bool
     """The configuration lacks the tokens, and we were told not to write it."""
 
@@ -68,10 +75,31 @@ def register(files: Files, environment: Mapping[str, str], *, rotate: bool = Fal
     missing = {
         name: token for name in known if (token := getattr(registration, name)) != known[name]
     }
-    if missing and files.update:
-        fill_tokens(files.config, missing)
-        return Registered(tuple(missing), unfilled=False)
-    return Registered((), unfilled=bool(missing))
+    if not files.update:
+        return Registered((), unfilled=bool(missing))
+    values: dict[KeyPath, str] = {
+        ("appservice", name): token for name, token in missing.items()
+    } | _pickle_key(config, environment, rotate=rotate)
+    if values:
+        fill_secrets(files.config, values)
+    return Registered(tuple(str(path[-1]) for path in values), unfilled=False)
+
+
+def _pickle_key(
+    config: Config, environment: Mapping[str, str], *, rotate: bool
+) -> dict[KeyPath, str]:
+    """What is to seal the keys of encryption from now on, if that has to be written down.
+
+    Without a secret of its own the as_token serves: what that has sealed must stay readable when
+    the token is rotated.
+    """
+    own = config.bridge.encryption.pickle_key.get_secret_value()
+    if own or pickle_key_from_environment(environment):
+        return {}
+    as_token = config.appservice.as_token.get_secret_value()
+    if not as_token:
+        return {PICKLE_KEY: secrets.token_hex(32)}
+    return {PICKLE_KEY: as_token} if rotate else {}
 
 
 def _tokens_of(config: Config) -> dict[str, str]:

@@ -20,7 +20,7 @@ def parse_options(
     """Options of a simulator from the command line.
 
     Args:
-        dialect: `2016`.
+        dialect: `2016` or `2019`.
         script: `hand`, `accept` or `echo`.
         queues: known queue ids; empty for "all".
         settings: `name=value`; a value is JSON, or else a text.

@@ -8,9 +8,16 @@ from bridge.config.loading import load_config
 from bridge.config.model import Config
 from bridge.config.permissions import Permission
 from bridge.config.problems import ConfigInvalid, ConfigUnreadable, KeyPath, Problem
-from bridge.config.tokens import fill_tokens, tokens_from_environment
+from bridge.config.tokens import (
+    PICKLE_KEY,
+    fill_secrets,
+    fill_tokens,
+    pickle_key_from_environment,
+    tokens_from_environment,
+)
 
 __all__ = [
+    "PICKLE_KEY",
     "Config",
     "ConfigInvalid",
     "ConfigUnreadable",
@@ -18,8 +25,10 @@ __all__ = [
     "Permission",
     "Problem",
     "example_config",
+    "fill_secrets",
     "fill_tokens",
     "json_schema",
     "load_config",
+    "pickle_key_from_environment",
     "tokens_from_environment",
 ]

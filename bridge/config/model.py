@@ -97,10 +97,12 @@ class Queue(Section):
 
 
 class Encryption(Section):
-    """End-to-end encryption: not in this version. Encrypted rooms are told so."""
+    """End-to-end encryption between customers and the bridge (docs/encryption.md)."""
 
     allow: bool = True
-    """Take part in encrypted rooms, once this version can."""
+    """Take part in encrypted rooms. false: publish no keys, and tell encrypted rooms so."""
+    pickle_key: SecretStr = SecretStr("")
+    """Seals all keys in the database; filled by `matrix-webchat register`. Empty: as_token does."""
     default: bool = False
     """Not in this version."""
     require: bool = False

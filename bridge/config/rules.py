@@ -72,7 +72,7 @@ def _not_yet(config: Config) -> Iterator[Problem]:
         if getattr(config.bridge.encryption, name):
             yield Problem(
                 ("bridge", "encryption", name),
-                "encryption comes with a later version; set it to false for now",
+                "comes with a later version; set it to false for now",
             )
 
 

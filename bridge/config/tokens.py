@@ -1,4 +1,4 @@
-"""Writes the two tokens into config.yaml, and nothing else: comments and order stay."""
+"""Writes secrets that `register` drew into config.yaml, and nothing else: comments, order stay."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.util import load_yaml_guess_indent
 
 from bridge.config.environment import variable_of
-from bridge.config.problems import ConfigUnreadable
+from bridge.config.problems import ConfigUnreadable, KeyPath
 
 _NAMES = ("as_token", "hs_token")
+PICKLE_KEY = ("bridge", "encryption", "pickle_key")
 
 
 def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
@@ -32,11 +33,22 @@ def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
 
 
 def fill_tokens(path: Path, tokens: Mapping[str, str]) -> None:
-    """Set keys of `appservice` in the file; only its owner can read it afterwards.
+    """Set keys of `appservice` in the file: `as_token`, `hs_token` or both; see `fill_secrets`."""
+    fill_secrets(path, {("appservice", name): token for name, token in tokens.items()})
+
+
+def pickle_key_from_environment(environment: Mapping[str, str]) -> bool:
+    """True if a variable sets what seals the keys of encryption."""
+    variable = variable_of(PICKLE_KEY)
+    return variable in environment or variable + "_FILE" in environment
+
+
+def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
+    """Set keys in the file; only its owner can read it afterwards.
 
     Args:
         path: an existing config.yaml.
-        tokens: `as_token`, `hs_token` or both.
+        values: path of a key -> its value.
 
     Raises:
         ConfigUnreadable: the file cannot be read, written, or is no mapping.
@@ -53,11 +65,14 @@ def fill_tokens(path: Path, tokens: Mapping[str, str]) -> None:
         raise ConfigUnreadable(f"{path}: cannot be read") from error
     if not isinstance(tree, CommentedMap):
         raise ConfigUnreadable(f"{path}: must be a mapping of keys to values")
-    section = tree.setdefault("appservice", CommentedMap())
-    if not isinstance(section, CommentedMap):
-        raise ConfigUnreadable(f"{path}: appservice must be a mapping")
-    for name, token in tokens.items():
-        section[name] = token
+    for key, value in values.items():
+        section = tree
+        for number, name in enumerate(key[:-1], start=1):
+            section = section.setdefault(name, CommentedMap())
+            if not isinstance(section, CommentedMap):
+                where = ".".join(map(str, key[:number]))
+                raise ConfigUnreadable(f"{path}: {where} must be a mapping")
+        section[key[-1]] = value
     out = io.StringIO()
     yaml.dump(tree, out)
     try:

@@ -102,6 +102,20 @@ class BridgeProcess:
             raise BridgeError(f"the bridge is not {state} yet: see {self.log_file}") from error
         raise BridgeError(f"the bridge ended with {process.returncode}: see {self.log_file}")
 
+    async def ended(self) -> int:
+        """Wait until it ends by itself; returns the exit code.
+
+        Raises:
+            TimeoutError: it still runs after a minute.
+        """
+        process = self._process
+        if process is None:
+            raise BridgeError("the bridge does not run")
+        async with asyncio.timeout(START_TIMEOUT):
+            code = await process.wait()
+        self._process = None
+        return code
+
     async def stop(self) -> int:
         """SIGTERM, and the exit code; by force after 20 seconds."""
         process, self._process = self._process, None

@@ -36,6 +36,8 @@ class StageOptions:
     """The bridge's database URL; a SQLite file in the folder when empty."""
     synapse_postgres: str | None = None
     """Synapse's database; its own SQLite when None."""
+    synapse_port: int | None = None
+    """Where Synapse listens, for whoever has to know before it runs; a free port when None."""
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
     config: Mapping[str, object] = field(default_factory=dict)
     """Sections of config.yaml that replace the stage's own."""
@@ -77,7 +79,10 @@ async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncI
         port = free_port()
         registration = folder / "registration.yaml"
         synapse = SynapseServer(
-            folder / "synapse", registrations=(registration,), postgres=options.synapse_postgres
+            folder / "synapse",
+            registrations=(registration,),
+            postgres=options.synapse_postgres,
+            port=options.synapse_port,
         )
         config = _write_config(folder, options, simulator, synapse, port)
         _write_registration(config, registration, port)

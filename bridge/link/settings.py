@@ -10,6 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bridge.webchat.codes import Dialect
+
+FRAME_OVERHEAD = 600
+"""Bytes of a 110 or 111 frame beside its text: keys, ids, and a token of generous length."""
+SHORTEST_TEXT = 200
+"""Bytes of text for which there is room in every frame."""
+
 
 class LoginType(StrEnum):
     """How rooms log in (protocol reference 3.1)."""
@@ -50,7 +57,12 @@ class Timing:
     ping_after: float = 30.0
     """Silence after which we ping (row 36)."""
     ping_wait: float = 15.0
-    """Silence after a ping that ends the link."""
+    """Silence after a ping or a heartbeat that ends the link."""
+    dialect_wait: float = 1.5
+    """While nothing is known about the server's dialect, the first 110 or 104 on a new link waits
+    so long for a push that tells (protocol reference 5)."""
+    hint_gap: float = 5.0
+    """Least time between two typing notices, and between two previews (reference 1.2)."""
     settle: float = 2.0
     """A new link is tried by a ping before commands trust it; after so long it is trusted anyway.
     Also how long other commands' replies are awaited once the server has refused the token."""
@@ -81,6 +93,8 @@ class LinkSettings:
 
     base_url: str
     enterprise_id: str = ""
+    dialect: Dialect | None = None
+    """How we write; None: find out (`learnt`)."""
     login_type: LoginType = LoginType.REGISTER
     name: str = "mx-{room_key}"
     display_name: str = "{displayname}"
@@ -88,6 +102,8 @@ class LinkSettings:
     accounts: Mapping[str, AccountRule] = field(default_factory=dict)
     """For type password: room id, user id, or a glob over either."""
     sign_key: str = field(default="", repr=False)
+    robot_key: str = field(default="", repr=False)
+    """Signs questions to the robot (guide 4)."""
     upload_mode: UploadMode = UploadMode.AUTO
     login_count: int = 8
     """At most so many logins …"""

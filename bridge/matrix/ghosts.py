@@ -43,6 +43,10 @@ class Devices(Protocol):
         """Make the device of a user that exists; cheap once it is made."""
         ...
 
+    async def mend(self, user: UserId) -> None:
+        """The homeserver does not know the device any more: make it again."""
+        ...
+
 
 class PlainDevices:
     """Devices without keys, for a bridge that takes no part in encryption."""
@@ -56,6 +60,9 @@ class PlainDevices:
         if user not in self._made:
             await self._homeserver.make_device(user)
             self._made.add(user)
+
+    async def mend(self, user: UserId) -> None:
+        await self._homeserver.make_device(user)
 
 
 class Ghosts:
@@ -133,6 +140,10 @@ class Ghosts:
         self._joined[room_id, user] = None
         if len(self._joined) > _MAX_MEMBERSHIPS:
             self._joined.popitem(last=False)
+
+    async def mend(self, user: UserId) -> None:
+        """The homeserver has lost the user's device."""
+        await self._devices.mend(user)
 
     def forget(self, room_id: RoomId, user: UserId) -> None:
         """The user may no longer be in the room."""

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId
 from bridge.matrix.crypto.attachments import read_file_field
-from bridge.matrix.plaintext import html_to_text
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS, clean_mime, guess_mime, safe_name
+from bridge.media.plaintext import html_to_text
 from bridge.rooms.inputs import (
     EncryptionOn,
     Invited,

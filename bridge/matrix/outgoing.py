@@ -53,9 +53,22 @@ class Outgoing:
         id in a room would be one message (reference matrix.md §5). So the sender goes into it.
         """
         own = hashlib.sha256(sender.encode()).hexdigest()[:12]
+        event = kind, content
+        try:
+            return await self._send(room_id, sender, event, f"{txn_id}.{own}")
+        except Refused as refusal:
+            if refusal.code != "M_UNKNOWN_DEVICE":
+                raise
+        await self._ghosts.mend(sender)
+        return await self._send(room_id, sender, event, f"{txn_id}.{own}")
+
+    async def _send(
+        self, room_id: RoomId, sender: UserId, event: tuple[str, Json], txn_id: str
+    ) -> EventId:
+        kind, content = event
         if self._crypto is not None:
             kind, content = await self._crypto.seal(sender, room_id, kind, content)
-        return await self._homeserver.send(sender, room_id, kind, content, f"{txn_id}.{own}")
+        return await self._homeserver.send(sender, room_id, kind, content, txn_id)
 
     async def relay(
         self, room_id: RoomId, host: UserId, ghost: UserId, what: Relayed, txn_id: str

@@ -14,7 +14,7 @@ import msgspec
 import nh3
 from selectolax.lexbor import LexborNode
 
-from bridge.matrix.plaintext import html_to_text, parse
+from bridge.media.plaintext import html_to_text, parse
 from bridge.rooms.ports import NoticeText
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentLocation

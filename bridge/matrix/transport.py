@@ -116,10 +116,15 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     return None
 
 
-def new_session(*, verify_tls: bool) -> aiohttp.ClientSession:
-    """An HTTP session for the homeserver alone. The caller closes it."""
+def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
+    """An HTTP session for the homeserver alone. The caller closes it.
+
+    Args:
+        verify_tls: check its certificate.
+        limit: connections at a time; 0 for what stays open long, which must not crowd others out.
+    """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=100, ssl=verify_tls),
+        connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, connect=20, sock_read=STALL_TIMEOUT),
         middlewares=(translate_errors,),

@@ -9,8 +9,9 @@ from __future__ import annotations
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.inputs import Entered, EntryFailed, Invited, MatrixEvent
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms import sealed
+from bridge.rooms.inputs import Entered, EntryFailed, Invited, MatrixEvent, Unreadable
+from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.reception import (
     Facts,
     Standing,
@@ -19,6 +20,7 @@ from bridge.rooms.reception import (
     needs_standing,
     receive,
 )
+from bridge.rooms.record import Membership
 from bridge.rooms.rules import Permission
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import InputRow, StoreError
@@ -39,8 +41,16 @@ class Actor:
             room=room_id
         )
 
-    async def handle(self, visit: Visit, row: InputRow) -> None:
+    async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
         """Let one input happen.
+
+        Args:
+            visit: what happened so far, and what this adds.
+            row: the input.
+            may_wait: False if what happened so far must not wait for this.
+
+        Returns:
+            False if it would have to wait and may not: nothing happened.
 
         Raises:
             StoreError: the database did not answer; the visit is worth nothing then.
@@ -49,8 +59,8 @@ class Actor:
         try:
             stored = load_input(row.body)
             if isinstance(stored, MatrixEvent):
-                await self._event(visit, stored.raw, row.received)
-            elif isinstance(stored, Entered):
+                return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
+            if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
             elif isinstance(stored, EntryFailed):
                 entry_failed(visit, stored)
@@ -64,28 +74,79 @@ class Actor:
             del visit.effects[effects:]
             await self._around.store.bury_input(row.seq, type(error).__name__, visit.now)
             self._tell(visit, row.key)
+        return True
+
+    async def try_again(self, visit: Visit) -> None:
+        """Look whether events that could not be read can be now.
+
+        Raises:
+            StoreError: the database did not answer.
+        """
+        opened = []
+        for event in visit.record.sealed:
+            raw = await self._around.matrix.open(event.raw)
+            if not isinstance(raw, Undecryptable):
+                opened.append(event)
+                await self._contained(visit, raw, visit.now)
+        sealed.sorted_out(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
         """What was said before we came in is handled now, each event by itself."""
         for raw in entered(visit, entry):
-            before, effects = visit.record, len(visit.effects)
-            try:
-                await self._event(visit, raw, row.received)
-            except StoreError:
-                raise
-            except Exception:  # noqa: BLE001 - logged whole, and its sender is told
-                self._log.exception("a parked event could not be handled", seq=row.seq)
-                visit.record = before
-                del visit.effects[effects:]
-                event_id = raw.get("event_id")
-                self._tell(visit, event_id if isinstance(event_id, str) else None)
+            await self._contained(visit, raw, row.received)
+
+    async def _contained(self, visit: Visit, raw: dict[str, object], received: int) -> None:
+        """Let an event happen that is no row of its own."""
+        before, effects = visit.record, len(visit.effects)
+        try:
+            await self._event(visit, raw, received, may_wait=True)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 - logged whole, and its sender is told
+            event_id = raw.get("event_id")
+            self._log.exception("an event could not be handled", event_id=event_id)
+            visit.record = before
+            del visit.effects[effects:]
+            self._tell(visit, event_id if isinstance(event_id, str) else None)
 
     @staticmethod
     def _tell(visit: Visit, key: str | None) -> None:
         if key is not None and key.startswith("$"):
             visit.report(EventId(key), "undelivered.internal")
 
-    async def _event(self, visit: Visit, raw: dict[str, object], received: int) -> None:
+    async def _event(
+        self, visit: Visit, raw: dict[str, object], received: int, *, may_wait: bool
+    ) -> bool:
+        """Open an event and let it happen; False if its key is missing and it may not wait."""
+        opened = await self._around.matrix.open(raw)
+        if visit.record.membership is not Membership.JOINED:
+            # As it came: it is parked if we are entering, and else none of our business.
+            opened = raw
+        elif isinstance(opened, Undecryptable) and opened.later:
+            if not may_wait:
+                return False
+            patience = sealed.patience(received, self._around.clock.now())
+            opened = await self._around.matrix.open(raw, patience)
+            visit.now = self._around.clock.now()
+        if isinstance(opened, Undecryptable):
+            self._sealed(visit, raw, opened, received)
+        else:
+            await self._readable(visit, opened, received)
+        return True
+
+    def _sealed(
+        self, visit: Visit, raw: dict[str, object], why: Undecryptable, received: int
+    ) -> None:
+        """Tell its sender that an event cannot be read, and keep it if its key may still come."""
+        meaning = self._around.matrix.interpret(raw)
+        if not isinstance(meaning, Unreadable):
+            return
+        meaning = Unreadable(meaning.event_id, meaning.sender, why.key)
+        receive(visit, meaning, raw, received, Facts())
+        if why.later:
+            sealed.keep(visit, raw)
+
+    async def _readable(self, visit: Visit, raw: dict[str, object], received: int) -> None:
         meaning = self._around.matrix.interpret(raw)
         standing, rooms = Standing.ORDINARY, 0
         person = needs_standing(visit, meaning)

@@ -108,6 +108,10 @@ class Engine:
         """The room's link was lost and stands again."""
         (await self._worker(room_id)).signal(LinkRestored())
 
+    async def key_came(self, room_id: RoomId) -> None:
+        """A key for the room's messages is there; raises StoreError like everything that reads."""
+        (await self._worker(room_id)).key_came()
+
     async def _wake(self, rows: Sequence[InputRow]) -> None:
         by_room: dict[RoomId, list[InputRow]] = {}
         for row in rows:

@@ -102,7 +102,8 @@ def receive(
         case EncryptionOn():
             if visit.record.membership is Membership.JOINED and not visit.record.encrypted:
                 visit.set(encrypted=True)
-                visit.say("encrypted.unsupported")
+                if not visit.rules.encryption:
+                    visit.say("encrypted.unsupported")
         case Upgraded():
             _upgraded(visit)
         case MemberJoined() | Nothing():
@@ -158,7 +159,7 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
         return ()
     if entry.config is not None:
         _apply_config(visit, entry.config, None)
-    if entry.encrypted:
+    if entry.encrypted and not visit.rules.encryption:
         visit.say("encrypted.unsupported")
     else:
         queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))

@@ -31,6 +31,16 @@ class RoomSettings(Value, frozen=True):
     paused: bool = False
 
 
+class SealedEvent(Value, frozen=True):
+    """An encrypted event whose key may still come. Times are ms since the epoch."""
+
+    raw: dict[str, object]
+    until: int
+    """When it is given up."""
+    retry_at: int
+    """When to try again, if no key's arrival says so before."""
+
+
 class RoomRecord(Value, frozen=True):
     """The stored state of one room."""
 
@@ -51,6 +61,8 @@ class RoomRecord(Value, frozen=True):
     conversation: Conversation = Conversation()
     parked: tuple[dict[str, object], ...] = ()
     """Raw events that came while we were entering, in the order of arrival."""
+    sealed: tuple[SealedEvent, ...] = ()
+    """Encrypted events that could not be read yet; their senders were told."""
     minute: int = 0
     """The minute in which `spoken` messages were counted."""
     spoken: int = 0

@@ -51,6 +51,8 @@ class Rules(msgspec.Struct, frozen=True):
     rooms_per_user: int = 5
     file_limit: int = 50 * 1024 * 1024
     """Bytes, both ways."""
+    encryption: bool = False
+    """We take part in encrypted rooms."""
     policy: Policy = Policy()
 
     def queue(self, queue_id: int) -> QueueRule | None:

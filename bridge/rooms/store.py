@@ -272,7 +272,8 @@ class StorePort(Protocol):
     async def prune(self, bodies_before: int, rows_before: int) -> int:
         """Erase bodies of what was settled before `bodies_before` and rows before `rows_before`.
 
-        Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the number of rows touched.
+        Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the
+        number of rows touched.
         """
         ...
 

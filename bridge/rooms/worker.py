@@ -29,6 +29,7 @@ from bridge.conversation.inputs import LinkRestored, Tick
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import RoomId
+from bridge.rooms import sealed
 from bridge.rooms.actor import Actor
 from bridge.rooms.ports import Account
 from bridge.rooms.record import RoomRecord, dump_record, load_record
@@ -118,6 +119,11 @@ class Worker:
             self._signals.append(happened)
         self._kick()
 
+    def key_came(self) -> None:
+        """An event that could not be read may be readable now."""
+        if self.record.sealed:
+            self.signal(Tick())
+
     @property
     def idle(self) -> bool:
         """True if there is nothing to do and nothing being done."""
@@ -189,8 +195,12 @@ class Worker:
         done: list[InputRow] = []
         for signal in signals:
             visit.step(signal)
+        if signals and self.record.sealed:
+            await self._actor.try_again(visit)
         for row in list(self._inputs)[:BATCH]:
-            await self._actor.handle(visit, row)
+            alone = not (done or signals)
+            if not await self._actor.handle(visit, row, may_wait=alone):
+                break
             done.append(row)
         await self._commit(visit, done)
         for _ in done:
@@ -201,7 +211,11 @@ class Worker:
 
     async def _commit(self, visit: Visit, done: list[InputRow]) -> None:
         record = visit.record
-        due = deadline(record.conversation, self._around.rules.policy_for(record))
+        moments = (
+            deadline(record.conversation, self._around.rules.policy_for(record)),
+            sealed.due(record),
+        )
+        due = min((moment for moment in moments if moment is not None), default=None)
         outbox = [row for row in map(outbox_row, visit.effects) if row is not None]
         live = wants_link(record.conversation)
         room = StoredRoom(

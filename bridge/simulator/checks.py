@@ -1,21 +1,24 @@
 """The strict eye: a text frame becomes a command, or a refusal with the guide's code.
 
-The guide of 2016 marks nothing as optional, so every field it shows must be there with its type;
-extra keys are harmless. Keys of later revisions (`text`, `ratingId`) are refused, so that a client
-speaking the wrong dialect is caught at once. Which code a real server gives is only partly known;
-these are the ones of protocol reference section 8.
+Every field that the guide of the spoken dialect requires must be there with its type; extra keys
+are harmless. Keys of the other dialect (`text` and `ratingId` in 2016, `content` and `id` in 2019)
+are refused, so that a client speaking the wrong one is caught at once. Which code a real server
+gives is only partly known; these are the ones of protocol reference section 8.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.simulator import shapes
+from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.outgoing import Wire
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
@@ -32,6 +35,22 @@ TYPES_OF_2016 = frozenset(
     }
 )
 """What a customer of 2016 may send on the socket."""
+LATER_TYPES = TYPES_OF_2016 | {
+    FrameType.HEARTBEAT,
+    FrameType.PREVIEW,
+    FrameType.TYPING,
+    FrameType.RECEIPT,
+    FrameType.ROBOT_TRANSFER,
+}
+"""The same of the later guides."""
+
+_HEADINGS: Mapping[int, type[shapes.Envelope]] = MappingProxyType(
+    {
+        FrameType.HEARTBEAT: shapes.Beat,
+        FrameType.PREVIEW: shapes.Signal,
+        FrameType.TYPING: shapes.Signal,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,98 +76,6 @@ class Refusal:
     """Wire `type`, 0 when there was none to read."""
 
 
-# --- the frames as the guide shows them (part two); unknown keys are ignored ----------------------
-
-
-class _Envelope(msgspec.Struct):
-    message_id: int = msgspec.field(name="messageId")
-    token: str
-    time: int
-    """Milliseconds."""
-
-
-class _Beat(_Envelope):
-    """Type 10: later revisions show it with nothing but `messageId` and `type`."""
-
-    token: str = ""
-    time: int = 0
-
-
-class _Received(msgspec.Struct):
-    rs_id: str = msgspec.field(name="rsId")
-
-
-class _OfRequest(msgspec.Struct):
-    request_id: int = msgspec.field(name="requestId")
-
-
-class _OfSession(msgspec.Struct):
-    session_id: int = msgspec.field(name="sessionId")
-
-
-class _Queueing(msgspec.Struct):
-    queue_id: int = msgspec.field(name="queueId")
-    source: str = msgspec.field(name="from")
-    to_agent: str = msgspec.field(name="toUserId", default="")
-
-
-class _Stars(msgspec.Struct):
-    id: int
-    comments: str
-
-
-class _Rating(_OfSession):
-    rating: _Stars
-
-
-class _PreMessage(_OfRequest):
-    content: str
-
-
-class _Message(msgspec.Struct):
-    type: int
-    content: Wire
-
-
-class _Sending(_OfSession):
-    msg: _Message
-
-
-class _TextContent(msgspec.Struct):
-    content: str
-    extra: str
-
-
-class _ImageContent(msgspec.Struct):
-    name: str
-    image_uri: str = msgspec.field(name="imageUri")
-    thumb_data: str = msgspec.field(name="thumbData")
-    extra: str
-
-
-class _FileContent(msgspec.Struct):
-    name: str
-    url: str
-    size: int
-    type: str
-    extra: str
-
-
-class _LocationContent(msgspec.Struct):
-    poi: str
-    longitude: float
-    latitude: float
-    map: str
-    thumb_data: str = msgspec.field(name="thumbData")
-    extra: str
-
-
-class _VoiceContent(msgspec.Struct):
-    voice_length: int = msgspec.field(name="voiceLength")
-    voice_data: str = msgspec.field(name="voiceData")
-    extra: str
-
-
 class _RefusedError(Exception):
     """Carries a code and a sentence out of the nested checks below."""
 
@@ -157,15 +84,15 @@ class _RefusedError(Exception):
         self.code = code
 
 
-def check(text: str, later: Collection[int] = ()) -> Accepted | Refusal:
+def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
     """Read one text frame strictly.
 
-    Not JSON, or not an object: -8. A type that the guide does not know: -12. A field that is
+    Not JSON, or not an object: -8. A type that the dialect does not know: -12. A field that is
     missing or of the wrong type: -14. Blank text: -17.
 
     Args:
         text: the frame.
-        later: types of later revisions that this server knows all the same.
+        options: the dialect, and which later commands a server of 2016 knows all the same.
     """
     try:
         body = msgspec.json.decode(text)
@@ -177,13 +104,12 @@ def check(text: str, later: Collection[int] = ()) -> Accepted | Refusal:
     known_call = None if call_id is None else CallId(call_id)
     if kind is None:
         return Refusal(ResultCode.INVALID_PARAMETER, "type must be an integer", known_call)
-    if kind not in TYPES_OF_2016 and kind not in later:
-        sentence = f"the guide of 2016 has no command of type {kind}"
-        return Refusal(ResultCode.INVALID_MESSAGE_TYPE, sentence, known_call, kind)
+    if kind not in _known_types(options):
+        sentence = f"the guide of {options.dialect} has no command of type {kind}"
+        return Refusal(ResultCode(options.unknown_type), sentence, known_call, kind)
     try:
-        heading = _Beat if kind == FrameType.HEARTBEAT else _Envelope
-        envelope = msgspec.convert(body, heading)
-        command = _command(FrameType(kind), body)
+        envelope = msgspec.convert(body, _HEADINGS.get(kind, shapes.Envelope))
+        command = _command(FrameType(kind), body, options)
     except msgspec.ValidationError as error:
         return Refusal(ResultCode.INVALID_PARAMETER, str(error), known_call, kind)
     except _RefusedError as error:
@@ -191,59 +117,118 @@ def check(text: str, later: Collection[int] = ()) -> Accepted | Refusal:
     return Accepted(CallId(envelope.message_id), FrameType(kind), envelope.token, command, body)
 
 
+def _known_types(options: SimulatorOptions) -> set[FrameType]:
+    known = set(LATER_TYPES if options.later else TYPES_OF_2016)
+    if options.pulse == "refuse":
+        known.discard(FrameType.HEARTBEAT)
+    else:
+        known.add(FrameType.HEARTBEAT)
+    if options.numbers_pushes:
+        known.add(FrameType.RECEIPT)
+    if options.robot_queues:
+        known.add(FrameType.ROBOT_TRANSFER)
+    return known
+
+
 def _int(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _command(kind: FrameType, body: Wire) -> frames.Command:
+def _command(kind: FrameType, body: Wire, options: SimulatorOptions) -> frames.Command:
     match kind:
         case FrameType.LOGOUT:
             return frames.Logout()
-        case FrameType.HEARTBEAT:
-            return frames.Heartbeat()
-        case FrameType.RECEIPT:
-            return frames.Receipt(msgspec.convert(body, _Received).rs_id)
         case FrameType.REQUEST_CHAT:
-            asked = msgspec.convert(body, _Queueing)
+            asked = msgspec.convert(
+                body, shapes.LaterQueueing if options.later else shapes.Queueing
+            )
             return frames.RequestChat(QueueId(asked.queue_id), asked.source, asked.to_agent)
         case FrameType.CANCEL_REQUEST:
-            return frames.CancelRequest(RequestId(msgspec.convert(body, _OfRequest).request_id))
+            cancelled = msgspec.convert(body, shapes.OfRequest)
+            return frames.CancelRequest(RequestId(cancelled.request_id))
         case FrameType.CLOSE_SESSION:
-            return frames.CloseSession(SessionId(msgspec.convert(body, _OfSession).session_id))
+            closed = msgspec.convert(body, shapes.OfSession)
+            return frames.CloseSession(SessionId(closed.session_id))
         case FrameType.RATE_SESSION:
-            _refuse_later(body.get("rating"), "ratingId", "ratingComments")
-            rated = msgspec.convert(body, _Rating)
-            stars = rated.rating
-            return frames.RateSession(SessionId(rated.session_id), stars.id, stars.comments)
+            return _rating(body, options)
         case FrameType.SEND_PRE_MESSAGE:
-            said = msgspec.convert(body, _PreMessage)
+            said = msgspec.convert(body, shapes.PreMessage)
             return frames.SendPreMessage(RequestId(said.request_id), _not_blank(said.content))
         case FrameType.SEND_MESSAGE:
-            sent = msgspec.convert(body, _Sending)
-            return frames.SendMessage(SessionId(sent.session_id), _content(sent.msg))
+            sent = msgspec.convert(body, shapes.Sending)
+            return frames.SendMessage(SessionId(sent.session_id), _content(sent.msg, options))
         case _:
-            raise _RefusedError(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is not for here")
+            return _later_command(kind, body)
 
 
-def _content(msg: _Message) -> frames.Content:
-    body = msg.content
+def _later_command(kind: FrameType, body: Wire) -> frames.Command:
+    match kind:
+        case FrameType.HEARTBEAT:
+            return frames.Heartbeat()
+        case FrameType.PREVIEW:
+            shown = msgspec.convert(body, shapes.Preview)
+            return frames.Preview(SessionId(shown.session_id), shown.content)
+        case FrameType.TYPING:
+            typed = msgspec.convert(body, shapes.OfSession)
+            return frames.Typing(SessionId(typed.session_id))
+        case FrameType.RECEIPT:
+            return frames.Receipt(msgspec.convert(body, shapes.Received).rs_id)
+        case FrameType.ROBOT_TRANSFER:
+            asked = msgspec.convert(body, shapes.Handover)
+            if asked.transfer_info:
+                handover_queue(body)
+            return frames.TransferFromRobot(SessionId(asked.session_id))
+        case _:
+            raise AssertionError(f"type {kind} is known and not read")
+
+
+def handover_queue(body: Wire) -> QueueId | None:
+    """The queue that a 302 asks for in `transferInfo`, if it does."""
+    info = body.get("transferInfo")
+    if not isinstance(info, str) or not info:
+        return None
+    try:
+        queue_id = msgspec.json.decode(info, type=shapes.TransferInfo).queue_id
+    except msgspec.DecodeError as error:
+        sentence = f"transferInfo is not JSON text with a queueId: {error}"
+        raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence) from error
+    return None if queue_id is None else QueueId(queue_id)
+
+
+def _rating(body: Wire, options: SimulatorOptions) -> frames.RateSession:
+    rating = body.get("rating")
+    if options.later:
+        _refuse_foreign(rating, options, "id", "comments")
+        later = msgspec.convert(body, shapes.LaterRating)
+        return frames.RateSession(
+            SessionId(later.session_id), later.rating.id, later.rating.comments
+        )
+    _refuse_foreign(rating, options, "ratingId", "ratingComments")
+    rated = msgspec.convert(body, shapes.Rating)
+    return frames.RateSession(SessionId(rated.session_id), rated.rating.id, rated.rating.comments)
+
+
+def _content(msg: shapes.Message, options: SimulatorOptions) -> frames.Content:
+    body, later = msg.content, options.later
     match msg.type:
         case MessageType.TEXT:
-            _refuse_later(body, "text")
-            return frames.Text(_not_blank(msgspec.convert(body, _TextContent).content))
+            _refuse_foreign(body, options, "content" if later else "text")
+            if later:
+                return frames.Text(_not_blank(msgspec.convert(body, shapes.LaterText).text))
+            return frames.Text(_not_blank(msgspec.convert(body, shapes.TextContent).text))
         case MessageType.IMAGE:
-            image = msgspec.convert(body, _ImageContent)
+            image = msgspec.convert(body, shapes.LaterImage if later else shapes.ImageContent)
             _base64("thumbData", image.thumb_data)
             return frames.Image(image.name, _absolute("imageUri", image.image_uri))
         case MessageType.FILE:
-            file = msgspec.convert(body, _FileContent)
+            file = msgspec.convert(body, shapes.LaterFile if later else shapes.FileContent)
             return frames.File(file.name, _absolute("url", file.url), file.size, file.type)
         case MessageType.LOCATION:
-            place = msgspec.convert(body, _LocationContent)
+            place = msgspec.convert(body, shapes.LaterLocation if later else shapes.LocationContent)
             _base64("thumbData", place.thumb_data)
             return frames.Location(place.latitude, place.longitude, place.poi, place.map)
         case MessageType.VOICE:
-            voice = msgspec.convert(body, _VoiceContent)
+            voice = msgspec.convert(body, shapes.LaterVoice if later else shapes.VoiceContent)
             if not voice.voice_data:
                 raise _RefusedError(ResultCode.INVALID_PARAMETER, "voiceData is empty")
             _base64("voiceData", voice.voice_data)
@@ -254,12 +239,12 @@ def _content(msg: _Message) -> frames.Content:
             )
 
 
-def _refuse_later(part: object, *keys: str) -> None:
-    if not isinstance(part, dict):
+def _refuse_foreign(part: object, options: SimulatorOptions, *keys: str) -> None:
+    if options.foreign_keys == "ignore" or not isinstance(part, dict):
         return
     for key in keys:
         if key in part:
-            sentence = f"{key} belongs to a later revision than 2016"
+            sentence = f"{key} belongs to another revision than {options.dialect}"
             raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence)
 
 

@@ -1,4 +1,4 @@
-"""The control API at `/_sim`, for scripts in another process."""
+"""The control API at `/_sim`, for scripts in another process and for the desk in the browser."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ class ControlSide:
             web.get("/_sim/state", self._get_state),
             web.get("/_sim/frames", self._get_frames),
             web.post("/_sim/do", self._post_do),
-            web.get("/desk", _no_desk),
         ]
 
     async def _get_state(self, request: web.Request) -> web.Response:
@@ -73,11 +72,6 @@ class ControlSide:
             return _bad(f"the body must be a JSON object: {error}")
         except BadOpError as error:
             return _bad(str(error))
-
-
-async def _no_desk(request: web.Request) -> web.Response:
-    sentence = "The browser desk is not built yet: play the agent with POST /_sim/do.\n"
-    return web.Response(status=501, text=sentence)
 
 
 def _bad(sentence: str) -> web.Response:

@@ -12,6 +12,10 @@ from dataclasses import replace
 from bridge.simulator import pushes
 from bridge.simulator.outgoing import Pending, Send
 from bridge.simulator.state import CallCentre, Customer
+from bridge.webchat.codes import FrameType
+
+_NUMBERED = range(200, 300)
+"""The pushes that R3 and R4 give an rsId; of R2 it is 210 alone."""
 
 
 def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
@@ -25,13 +29,10 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
     customer = centre.customers[send.login]
     if not send.is_push:
         return send if customer.linked else None
-    if centre.options.receipts and "rsId" not in send.frame:
-        rs_id = f"rs-{centre.number('push')}"
-        send = replace(send, frame={**send.frame, "rsId": rs_id})
-        _remember(centre, customer, rs_id, Pending(send, now))
-    elif not customer.linked:
+    numbered = _number(centre, customer, send, now)
+    if numbered is send and not customer.linked:
         missed(centre, send)
-    return send if customer.linked else None
+    return numbered if customer.linked else None
 
 
 def missed(centre: CallCentre, send: Send) -> None:
@@ -49,13 +50,17 @@ def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
     """What a fresh socket gets before anything else, the oldest first."""
     waiting = dict(customer.pending)
     resumed: list[Send] = []
+    if centre.options.greets:
+        resumed.append(pushes.init_config(centre, customer))
     if centre.options.resume_push and customer.session is not None:
-        resumed = [pushes.started(centre, customer.session, resumed=True)]
+        resumed.append(pushes.started(centre, customer.session, resumed=True))
     for key, pending in waiting.items():
         if key.startswith("kept-"):
             del customer.pending[key]
         pending.sent_at = now
-    return resumed + [pending.send for pending in waiting.values()]
+    return [_number(centre, customer, send, now) for send in resumed] + [
+        pending.send for pending in waiting.values()
+    ]
 
 
 def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
@@ -69,6 +74,19 @@ def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
             pending.resends += 1
             repeats.append(pending.send)
     return repeats
+
+
+def _number(centre: CallCentre, customer: Customer, send: Send, now: float) -> Send:
+    """The push with an rsId, if this server numbers pushes of its type; else as it is."""
+    options, kind = centre.options, send.frame.get("type")
+    only_messages = options.later and options.revision == "R2"
+    has_one = kind == FrameType.MESSAGE_RECEIVED if only_messages else kind in _NUMBERED
+    if not options.numbers_pushes or not has_one or "rsId" in send.frame:
+        return send
+    rs_id = f"rs-{centre.number('push')}"
+    numbered = replace(send, frame={**send.frame, "rsId": rs_id})
+    _remember(centre, customer, rs_id, Pending(numbered, now))
+    return numbered
 
 
 def _remember(centre: CallCentre, customer: Customer, key: str, pending: Pending) -> None:

@@ -15,6 +15,7 @@ from bridge.simulator.outgoing import Send
 
 _ON_COMMANDS = frozenset({"answer", "ignore", "cut"})
 _ON_FRAMES = frozenset({"drop", "double", "reorder"})
+_DELAYS = frozenset({"delay"})
 _ON_HTTP = frozenset({"http", "hang"})
 
 
@@ -25,8 +26,9 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
       written, written twice, or changes places with the next frame to that customer.
     - `answer`: a command of that type is answered with `result` and not carried out.
     - `ignore`: it is neither carried out nor answered.
-    - `cut`: the socket is cut without a close frame instead of the reply; the command is carried
-      out unless `carried_out` is false.
+    - `delay`: that frame, and so all behind it, leaves `delay_ms` later.
+    - `cut`: instead of the reply the socket is closed with `code`, 1006 meaning without a close
+      frame; the command is carried out unless `carried_out` is false.
     - `http`, `hang`: a request to `path` gets `status` with an HTML page (or, when `result` is
       given, 200 with that result as JSON), or no answer until the client gives up.
 
@@ -34,7 +36,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
         ValueError: a field that the kind needs is missing, or `count` is not positive.
     """
 
-    fault: Literal["drop", "double", "reorder", "answer", "ignore", "cut", "http", "hang"]
+    fault: Literal["drop", "double", "reorder", "delay", "answer", "ignore", "cut", "http", "hang"]
     count: int = 1
     login: str = ""
     """Only this customer; empty: all. Not for `http` and `hang`."""
@@ -42,6 +44,8 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
     """Wire type; None: every type."""
     result: int | None = None
     carried_out: bool = True
+    code: int = 1006
+    delay_ms: int = 0
     path: Literal["tpi", "tpiu", "robotSearch", "cws", "up", "any"] = "any"
     status: int = 503
 
@@ -50,6 +54,10 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
             raise ValueError("count must be at least 1")
         if self.fault == "answer" and self.result is None:
             raise ValueError("answer needs a result")
+        if self.fault == "delay" and self.delay_ms < 1:
+            raise ValueError("delay needs delay_ms, at least 1")
+        if not 1000 <= self.code <= 4999:
+            raise ValueError("code must be a WebSocket close code, 1000 to 4999")
         if self.fault == "http" and not 400 <= self.status <= 599:
             raise ValueError("status must be an HTTP error, 400 to 599")
 
@@ -92,6 +100,13 @@ class FaultPlan:
             return []
         copies = 2 if fault is not None else 1
         return [send] * copies + self._held.pop(send.login, [])
+
+    def delay(self, send: Send) -> float:
+        """How much later than usual a frame leaves, in seconds; uses up one count if it does."""
+        kind = send.frame.get("type")
+        wire_type = kind if isinstance(kind, int) else None
+        fault = self._take(_DELAYS, send.login, wire_type) if self._faults else None
+        return 0 if fault is None else fault.delay_ms / 1000
 
     def link_lost(self, login: str) -> None:
         """Frames held back die with their socket."""

@@ -87,6 +87,10 @@ class Shelf:
         file = self._files.get(number)
         return file if file is not None and file.name == name else None
 
+    def path(self, file: Hosted) -> str:
+        """What identifies it at the desk: `number/name`."""
+        return f"{file.number}/{file.name}"
+
     def url(self, file: Hosted, style: UrlStyle) -> str:
         """Its address as the server writes it (reference 3.4)."""
         path = f"up/{file.number}/{quote(file.name, safe='')}"

@@ -52,8 +52,12 @@ class HttpSide:
         context = self._simulation.centre.options.context
         if not request.path.startswith(f"{context}/") or request.path.startswith(_OURS):
             return await handler(request)
-        if asyncio.get_running_loop().time() < self._simulation.down_until:
+        now = asyncio.get_running_loop().time()
+        if now < self._simulation.down_until:
             return page(404)
+        covers_all = self._simulation.centre.options.ban_covers == "everything"
+        if covers_all and self._simulation.gate.shuts_out(request.remote or "", now):
+            return page(403)
         first = request.path.removeprefix(f"{context}/").partition("/")[0]
         fault = self._simulation.faults.on_http(first)
         if fault is None:
@@ -126,7 +130,9 @@ class HttpSide:
             file = await self._shelf.keep(name, chunks, login, options.max_upload)
         except TooLargeError as error:
             # -21 came with later revisions; the guide of 2016 has only the general code.
-            return await self._no(request, ResultCode.UPLOAD_FILE_FAILED, str(error))
+            late = options.later
+            code = ResultCode.INVALID_FILE_SIZE if late else ResultCode.UPLOAD_FILE_FAILED
+            return await self._no(request, code, str(error))
         self._pulse.beat()
         return answer(self._uploaded(file))
 
@@ -146,11 +152,20 @@ class HttpSide:
         found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])
         if found is None:
             return page(404)
-        return web.FileResponse(found.path, headers={hdrs.CONTENT_TYPE: media_type(found.name)})
+        return web.FileResponse(found.path, headers=file_headers(found.name))
 
     async def _icon(self, request: web.Request) -> web.Response:
         seed = request.match_info.get("agent") or request.query.get("path", "")
         return web.Response(body=samples.picture(seed), content_type="image/png")
+
+
+def file_headers(name: str) -> dict[str, str]:
+    """How a file goes out. Customers choose what it holds, so a browser must not run it."""
+    return {
+        hdrs.CONTENT_TYPE: media_type(name),
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 def answer(body: Wire) -> web.Response:

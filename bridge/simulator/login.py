@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from bridge.simulator import history
 from bridge.simulator.outgoing import Wire
 from bridge.simulator.state import CallCentre
 from bridge.webchat.codes import FrameType, ResultCode
@@ -53,6 +54,10 @@ class Gate:
         visits.clear()
         return False
 
+    def shuts_out(self, address: str, now: float) -> bool:
+        """Whether an address is shut out; this does not count as a visit."""
+        return now < self._banned.get(address, now)
+
     def banned(self) -> list[str]:
         """The addresses shut out, or not yet seen again since their ban ended."""
         return sorted(self._banned)
@@ -68,11 +73,15 @@ class _Envelope(msgspec.Struct):
 
 
 class _Password(msgspec.Struct):
-    """Type 1. The guide shows `epid` and gives it no meaning when empty."""
+    """Type 1. The guide of 2016 shows `epid` and gives it no meaning when empty."""
 
     login_name: str = msgspec.field(name="loginName")
     password: str
     epid: str
+
+
+class _LaterPassword(_Password):
+    epid: str = ""
 
 
 class _Register(msgspec.Struct):
@@ -97,7 +106,7 @@ class _Who(NamedTuple):
 
 
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float) -> Wire:
-    """Answer one request to `/tpi`.
+    """Answer one request to `/tpi`: a login, or a page of history.
 
     Args:
         centre: gets the customer and the token.
@@ -114,6 +123,8 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float) -> Wir
         return _no(ResultCode.INVALID_SIGN, "wrong sign")
     try:
         kind = msgspec.json.decode(body, type=_Envelope).type
+        if kind == history.HISTORY and centre.options.tells_history:
+            return history.tell(centre, body, now)
     except msgspec.ValidationError as error:
         return _no(ResultCode.INVALID_PARAMETER, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -126,8 +137,9 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float) -> Wir
         return who
     if not who.login:
         return _no(ResultCode.INVALID_PARAMETER, "the login name is empty")
-    _, token = centre.sign_in(who.login, who.name, now)
-    return {"result": int(ResultCode.SUCCESS), "message": "", "token": token, "config": {}}
+    customer, token = centre.sign_in(who.login, who.name, now)
+    own: Wire = {"clientId": customer.client_id} if centre.options.tells_client_id else {}
+    return {"result": int(ResultCode.SUCCESS), "message": "", "token": token, "config": {}, **own}
 
 
 def sign_of(body: bytes, key: str) -> str:
@@ -140,7 +152,8 @@ def _who(centre: CallCentre, kind: int, body: bytes) -> _Who | Wire:
     accounts = centre.options.accounts
     match kind:
         case FrameType.LOGIN:
-            known = msgspec.json.decode(body, type=_Password)
+            shape = _LaterPassword if centre.options.later else _Password
+            known = msgspec.json.decode(body, type=shape)
             if accounts and accounts.get(known.login_name) != known.password:
                 return _no(ResultCode.INVALID_LOGIN, "wrong login name or password")
             return _Who(known.login_name)

@@ -85,8 +85,10 @@ class File(OnSession, frozen=True, kw_only=True, tag="file"):
 
 class Voice(OnSession, frozen=True, kw_only=True, tag="voice"):
     data: str = ""
-    """Base64 of an AMR file; empty: silence is generated."""
+    """Base64 of an AMR file; empty: silence is generated. Another recording is made AMR first."""
     seconds: int = 2
+    style: Literal["base64", "object"] = "base64"
+    """The guide's base64 text, or a later client's `{voiceData, voiceLength}`."""
 
 
 class Location(OnSession, frozen=True, kw_only=True, tag="location"):
@@ -129,8 +131,24 @@ class Conference(OnSession, frozen=True, kw_only=True, tag="conference"):
     to: AgentId
 
 
+class Leave(OnSession, frozen=True, kw_only=True, tag="leave"):
+    """An agent goes out of a session in which others stay."""
+
+
 class Close(OnSession, frozen=True, kw_only=True, tag="close"):
     pass
+
+
+class SignOn(Op, frozen=True, kw_only=True, tag="sign_on"):
+    """An agent comes online, or takes another name or picture."""
+
+    agent: DeskAgent
+
+
+class SignOff(Op, frozen=True, kw_only=True, tag="sign_off"):
+    """An agent goes offline; open sessions stay as they are."""
+
+    agent: AgentId
 
 
 class Push(Op, frozen=True, kw_only=True, tag="push"):
@@ -182,7 +200,10 @@ AnyOp = (
     | Agents
     | Transfer
     | Conference
+    | Leave
     | Close
+    | SignOn
+    | SignOff
     | Push
     | Kick
     | ExpireToken

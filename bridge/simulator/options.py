@@ -2,8 +2,9 @@
 
 The defaults are the guide of 2016, read strictly: the reply to 101 says nothing but `result`, the
 body of an upload is the file's bytes, pushes carry no receipt id, and what is pushed while no
-socket is open is lost. Every other behaviour that a WebChat server was seen or said to have
-(protocol reference section 8) is a switch.
+socket is open is lost. Dialect 2019 is the later guides (R2 to R4 of the protocol reference). Every
+other behaviour that a WebChat server was seen or said to have (reference section 8) is a switch;
+a switch that is None does what its dialect does.
 """
 
 from __future__ import annotations
@@ -12,20 +13,27 @@ from typing import Literal
 
 import msgspec
 
-from bridge.ids import AgentId
+from bridge.ids import AgentId, QueueId
 
-FIXED_AT_START = frozenset({"context", "keep_frames", "public_origin"})
-"""Options that the control operation `set` refuses: routes and log are built from them once."""
+FIXED_AT_START = frozenset({"context", "keep_frames", "keep_entries", "public_origin"})
+"""Options that the control operation `set` refuses: routes and logs are built from them once."""
 
 
 class DeskAgent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A person at the simulated desk."""
+    """A person at the simulated desk, or its robot."""
 
     id: AgentId
     name: str = ""
     icon: str = "auto"
     """Sent as it is; `auto` becomes the absolute address of a generated picture."""
     comments: str = ""
+
+
+class RatingChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the rating table that 200 announces."""
+
+    id: int
+    name: str
 
 
 class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,7 +45,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     # --- the desk -----------------------------------------------------------------------------
     script: Literal["hand", "accept", "echo"] = "hand"
-    """`hand`: played by control operations; `accept`: at once; `echo`: and says it all back."""
+    """`hand`: played at `/desk` or by control operations; `accept`: at once; `echo`: and says it
+    all back."""
     agents: tuple[DeskAgent, ...] = (
         DeskAgent(id=AgentId("A00001"), name="Mei"),
         DeskAgent(id=AgentId("A00002"), name="Jun", comments="team lead"),
@@ -45,37 +54,67 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Who is online. Nobody: 101 is answered with -5."""
     queues: tuple[int, ...] = ()
     """Known queue ids; empty: every id is known. Another id is answered with -7."""
+    queue_names: dict[str, str] = {}
+    """Queue id (in digits) to name: for the desk, and for the 204 of a transfer."""
     open_hours: bool = True
     """False: 101 is answered with -3."""
 
     # --- the wire -----------------------------------------------------------------------------
-    dialect: Literal["2016"] = "2016"
+    dialect: Literal["2016", "2019"] = "2016"
+    revision: Literal["R2", "R3", "R4"] = "R4"
+    """Which later guide 2019 means: R2 puts rsId on 210 only, R4 names the session in the 201 of a
+    robot's hand-over."""
+    foreign_keys: Literal["refuse", "ignore"] = "refuse"
+    """Keys of the other dialect (`text` in 2016, `content` in 2019): -14, or not looked at, which
+    lets in a client that writes both."""
     context: str = "/webchat"
     """The path under which everything is served; may be empty."""
     public_origin: str = ""
     """Scheme, host and port as clients see them; empty: where it listens."""
     request_id_in_reply: bool = False
     """The 101 reply carries requestId and queueLength, a refused one what is already there."""
+    session_in_reply: bool = False
+    """The 101 reply of a request accepted at once carries the session; its 202 follows."""
+    permanent: bool = False
+    """101 is answered with a permanent session (`perm`); no 202 follows."""
     nested_status: bool = False
     """201 carries its values in a `data` object, as the phone clients expect."""
     ids_as_strings: bool = False
     """requestId and sessionId are written as digit strings."""
-    heartbeat: Literal["refuse", "ok", "silent"] = "refuse"
-    """What type 10 gets. The guide of 2016 does not know it: -12."""
+    omit_call_ids: bool = False
+    """Replies carry no messageId (trap T12)."""
+    session_in_message_reply: bool = False
+    """A 110 that names a dead session is taken into the open one, and its reply tells which: what
+    the phone clients meet when they missed a 202."""
+    original_in_refusal: bool = False
+    """A 110 refused with -11 gets its message back in `originalMessage`."""
+    heartbeat: Literal["refuse", "ok", "silent"] | None = None
+    """What type 10 gets. 2016 does not know it: -12."""
+    unknown_type: Literal[-12, -19] = -12
     frame_limit: int = 8192
     """A longer text frame closes the socket with 1009 (trap T23)."""
     close_echoed: bool = False
     """A customer's own 103 is followed by a 205."""
+    change_notices: bool = False
+    """Transfer, conference and departure are also told by a system notice (11, 10, 12)."""
     reply_delay_ms: int = 0
     """Every frame leaves that much later; order is kept."""
+    init_config: bool | None = None
+    """A fresh socket gets 200 with ratings and extensions; 2019 does."""
+    ratings: tuple[RatingChoice, ...] = (
+        RatingChoice(id=1, name="满意"),
+        RatingChoice(id=0, name="不满意"),
+    )
 
     # --- pushes that nobody received -----------------------------------------------------------
     missed_pushes: Literal["lost", "kept"] = "lost"
     """What becomes of a push while its customer has no socket."""
     resume_push: bool = False
-    """A socket opened during a session gets 202 again."""
-    receipts: bool = False
-    """Every push carries an rsId and is repeated until 120 names it (later revisions)."""
+    """A socket opened during a session gets 202 again, with continueLastSession."""
+    receipts: bool | None = None
+    """Pushes carry an rsId and are repeated until 120 names it; 2019 does."""
+    receipt_reply: bool = False
+    """120 gets a reply. No revision shows one."""
     resend_seconds: float = 3.0
     max_resends: int = 5
     max_pending: int = 1000
@@ -86,12 +125,16 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     # --- login --------------------------------------------------------------------------------
     accounts: dict[str, str] = {}
     """Login name to password for type 1; empty: every name and password will do."""
+    client_id_in_login: bool | None = None
+    """The login's answer tells `clientId`; 2019 does."""
     sign_key: str = ""
     """The key of the login's `sign` header; empty: not looked at."""
     login_limit: int = 10
     """More logins than this in the window from one address, and it is shut out; 0: no limit."""
     login_window: float = 60
     login_ban: float = 3600
+    ban_covers: Literal["login", "everything"] = "login"
+    """What an address that is shut out cannot reach."""
     token_lifetime: float = 86400
     new_login_kills_old: bool = True
     awkward_tokens: bool = False
@@ -99,25 +142,47 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     handshake_refusal: Literal["401", "close", "frame"] = "401"
     """How a socket with a bad token is refused: HTTP 401, close 1008, or a frame with -15."""
 
-    # --- files and robot ------------------------------------------------------------------------
+    # --- history and files --------------------------------------------------------------------
+    history: bool | None = None
+    """`/tpi` answers 5003; 2019 does."""
+    history_style: Literal["named", "rows"] = "named"
+    """`rows`: the older form, with `message` for `text` and without names."""
     upload_mode: Literal["raw", "multipart", "both"] = "raw"
     upload_url: Literal["context", "root", "bare", "absolute"] = "context"
     """`/webchat/up/…`, `/up/…`, `up/…`, or with scheme and host (reference 3.4)."""
     allowed_extensions: tuple[str, ...] = ()
     """Lower case, no dots; empty: all. Another one is answered with -16."""
     max_upload: int = 50 * 1024 * 1024
+
+    # --- the robot ------------------------------------------------------------------------------
+    robot_queues: tuple[int, ...] = ()
+    """Queues that a robot answers first; 302 asks it for a person."""
+    robot: DeskAgent = DeskAgent(id=AgentId("BOT007"), name="Helper")
+    robot_type: Literal[0, 1, 2, 3] = 3
+    """Its make: 0 KM, 1 YIBOT, 2 XIAOI, 3 XIAODUO (whose 301 holds JSON text)."""
+    robot_speaks: Literal[301, 210] = 301
+    robot_started: bool = False
+    """A 202 with robotMode follows the 101 reply of a robot queue."""
+    robot_handover: Literal[204, 202] = 204
+    """What tells that a person has taken over."""
     robot_key: str = ""
     """The PUBLIC_KEY of robotSearch; empty: `sign` is not looked at."""
     robot_answers: dict[str, str] = {}
-    """Question to answer (HTML)."""
+    """Question to answer (HTML), for robotSearch and robot queues."""
 
+    # --- what is remembered -----------------------------------------------------------------------
     keep_frames: int = 20_000
     """The frames log holds the last so many."""
+    keep_entries: int = 2_000
+    """The desk's record of what was said, likewise."""
+    keep_records: int = 10_000
+    """Each list in a customer's part of the state, likewise."""
 
     def __post_init__(self) -> None:
         if self.context and (not self.context.startswith("/") or self.context.endswith("/")):
             raise ValueError("context must be empty or start, and not end, with a slash")
-        for name in ("frame_limit", "max_upload", "max_pending", "keep_frames"):
+        kept = ("keep_frames", "keep_entries", "keep_records")
+        for name in ("frame_limit", "max_upload", "max_pending", *kept):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
         for name in ("token_lifetime", "resend_seconds", "login_window"):
@@ -128,7 +193,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
                 raise ValueError(f"{name} must not be negative")
         if len({agent.id for agent in self.agents}) < len(self.agents):
             raise ValueError("agents must have different ids")
-        if not all(agent.id for agent in self.agents):
+        if not all(agent.id for agent in (*self.agents, self.robot)):
             raise ValueError("agents must have an id")
 
     def changed(self, changes: dict[str, object]) -> SimulatorOptions:
@@ -145,3 +210,43 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             )
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from error
+
+    # --- what the switches come to ----------------------------------------------------------------
+
+    @property
+    def later(self) -> bool:
+        """Speaks one of the later guides."""
+        return self.dialect == "2019"
+
+    @property
+    def pulse(self) -> Literal["refuse", "ok", "silent"]:
+        """What type 10 gets."""
+        return self.heartbeat or ("ok" if self.later else "refuse")
+
+    @property
+    def numbers_pushes(self) -> bool:
+        """Pushes carry an rsId."""
+        return self.later if self.receipts is None else self.receipts
+
+    @property
+    def greets(self) -> bool:
+        """A fresh socket gets 200."""
+        return self.later if self.init_config is None else self.init_config
+
+    @property
+    def tells_history(self) -> bool:
+        """Answers 5003."""
+        return self.later if self.history is None else self.history
+
+    @property
+    def tells_client_id(self) -> bool:
+        """The login's answer carries clientId."""
+        return self.later if self.client_id_in_login is None else self.client_id_in_login
+
+    def agent(self, agent_id: AgentId) -> DeskAgent | None:
+        """The agent online under that id."""
+        return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+    def queue_name(self, queue_id: QueueId) -> str:
+        """A queue's name; empty when it has none."""
+        return self.queue_names.get(str(queue_id), "")

@@ -8,9 +8,12 @@ class Pulse:
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
+        self.beats = 0
+        """How often it has beaten: for those who do something else between looking and waiting."""
 
     def beat(self) -> None:
         """Wake the waiters; those who come later wait for the next beat."""
+        self.beats += 1
         past, self._next = self._next, asyncio.Event()
         past.set()
 

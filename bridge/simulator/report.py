@@ -46,6 +46,8 @@ def _customer(who: Customer, now: float) -> Wire:
         "refused": list(history.refused),
         "said": list(history.said),
         "ratings": list(history.ratings),
+        "signals": list(history.signals),
+        "dropped": history.dropped,
         "lost_pushes": history.lost_pushes,
         "pending_pushes": len(who.pending),
     }
@@ -57,6 +59,7 @@ def _request(request: QueueRequest) -> Wire:
         "login": request.login,
         "queueId": request.queue_id,
         "from": request.source,
+        "sessionId": request.session.id if request.session else None,
         "place": request.announced,
     }
 
@@ -67,6 +70,7 @@ def _session(session: Session) -> Wire:
         "login": session.login,
         "queueId": session.queue_id,
         "agents": [agent.id for agent in session.agents],
+        "robot": session.robot,
         "open": session.open,
         "ended_by": session.ended_by,
     }

@@ -9,19 +9,31 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from bridge.ids import AgentId
-from bridge.simulator import desk, ops, pushes, samples
+import msgspec
+
+from bridge.simulator import desk, ops, samples, whom
 from bridge.simulator.faults import FaultPlan
 from bridge.simulator.login import Gate
 from bridge.simulator.ops import BadOpError
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.outgoing import HangUp, Outgoing, Send, Wire
-from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session
+from bridge.simulator.state import CallCentre, Session
 from bridge.webchat.codes import MessageType, NoticeType, RequestStatus
 
-Host = Callable[[str, bytes], str]
-"""Keeps a file under a name and returns its address, in the style that the options ask for."""
+
+class Placed(NamedTuple):
+    """Where a file of an agent's is kept."""
+
+    url: str
+    """Its address in the style that the options ask for."""
+    path: str
+    """`number/name`, as the desk fetches it."""
+
+
+Host = Callable[[str, bytes], Placed]
+"""Keeps a file under a name."""
 
 
 @dataclass(slots=True)
@@ -62,16 +74,23 @@ def perform(simulation: Simulation, op: ops.AnyOp, now: float, host: Host) -> Do
         case ops.Accept() | ops.Refuse():
             return _on_request(centre, op)
         case ops.Push(login=login, frame=frame):
-            return Done([Send(_customer(centre, login).login, frame)])
+            return Done([Send(whom.customer(centre, login).login, frame)])
         case ops.Kick(login=login, code=code):
-            if not _customer(centre, login).linked:
+            if not whom.customer(centre, login).linked:
                 raise BadOpError(f"{login} has no open socket")
             if not 1000 <= code <= 4999:
                 raise BadOpError("code must be a WebSocket close code, 1000 to 4999")
             return Done([HangUp(login, code)])
         case ops.ExpireToken(login=login):
-            centre.sign_out(_customer(centre, login))
+            centre.sign_out(whom.customer(centre, login))
             return Done()
+        case ops.SignOn(agent=newcomer):
+            others = [one for one in centre.options.agents if one.id != newcomer.id]
+            return _set(simulation, ops.Set(options={"agents": _plain([*others, newcomer])}))
+        case ops.SignOff(agent=agent_id):
+            leaving = whom.agent(centre, agent_id)
+            others = [one for one in centre.options.agents if one != leaving]
+            return _set(simulation, ops.Set(options={"agents": _plain(others)}))
         case ops.Forget(what=what):
             if what == "blacklist":
                 simulation.gate.forget()
@@ -89,6 +108,10 @@ def perform(simulation: Simulation, op: ops.AnyOp, now: float, host: Host) -> Do
             return _on_session(centre, op, host)
 
 
+def _plain(agents: list[DeskAgent]) -> list[object]:
+    return [msgspec.to_builtins(agent) for agent in agents]
+
+
 def _set(simulation: Simulation, op: ops.Set) -> Done:
     try:
         simulation.centre.options = simulation.centre.options.changed(op.options)
@@ -100,12 +123,12 @@ def _set(simulation: Simulation, op: ops.Set) -> Done:
 
 
 def _on_request(centre: CallCentre, op: ops.Accept | ops.Refuse) -> Done:
-    request = _request(centre, op)
+    request = whom.request(centre, op)
     if isinstance(op, ops.Refuse):
         if op.status in (RequestStatus.WAITING, RequestStatus.ACCEPTED):
             raise BadOpError("status must be one that ends the request")
         return Done(desk.turn_away(centre, request, op.status), {"request": request.id})
-    agent = _agent(centre, op.agent) if op.agent else centre.quietest_agent()
+    agent = whom.agent(centre, op.agent) if op.agent else desk.quietest_agent(centre)
     if agent is None:
         raise BadOpError("no agent is online")
     outgoing = desk.accept(centre, request, agent)
@@ -125,32 +148,38 @@ SessionOp = (
     | ops.Agents
     | ops.Transfer
     | ops.Conference
+    | ops.Leave
     | ops.Close
 )
 
 
 def _on_session(centre: CallCentre, op: SessionOp, host: Host) -> Done:
-    session = _session(centre, op)
+    session = whom.session(centre, op)
     answer: Wire = {"session": session.id}
     agent_id = op.agent or desk.first_agent(session)
     match op:
         case ops.PushRating():
-            return Done([pushes.rating_pushed(centre, session, agent_id)], answer)
+            return Done(desk.push_rating(centre, session, agent_id), answer)
         case ops.Close():
             return Done(desk.close(centre, session, agent_id), answer)
         case ops.Agents(agents=agents):
             return Done(desk.change_agents(centre, session, agents), answer)
         case ops.Transfer(to=to, queue=queue, queue_name=queue_name):
-            people = [_agent(centre, to)]
+            people = [whom.agent(centre, to)]
             outgoing = desk.change_agents(
                 centre, session, people, queue_id=queue, queue_name=queue_name
             )
             return Done(outgoing, answer)
         case ops.Conference(to=to):
-            newcomer = _agent(centre, to)
+            newcomer = whom.agent(centre, to)
             if newcomer.id in {agent.id for agent in session.agents}:
                 raise BadOpError(f"{to} is in the session already")
             return Done(desk.change_agents(centre, session, [*session.agents, newcomer]), answer)
+        case ops.Leave():
+            staying = [agent for agent in session.agents if agent.id != agent_id]
+            if not staying or len(staying) == len(session.agents):
+                raise BadOpError(f"{agent_id} is not one of several in the session")
+            return Done(desk.change_agents(centre, session, staying), answer)
         case ops.Notice(text=text, notice_type=notice_type):
             kind = MessageType.SYSTEM_NOTICE
             return _spoken(centre, session, op, kind, text, notice_type=notice_type)
@@ -172,31 +201,42 @@ def _media(centre: CallCentre, session: Session, op: MediaOp, host: Host) -> Don
             if not (0 < width <= 4000 and 0 < height <= 4000):
                 raise BadOpError("width and height must be 1 to 4000")
             body = _bytes(data) if data else samples.picture(name, width, height)
-            done = _spoken(centre, session, op, MessageType.IMAGE, _image(op, body, host))
-            return _with_digest(done, body)
+            placed = host(name, body)
+            shown: Wire = {"name": name, "file": placed.path, "size": len(body)}
+            content = _image(op, body, placed)
+            return _with_digest(
+                _spoken(centre, session, op, MessageType.IMAGE, content, shown=shown), body
+            )
         case ops.Voice(data=data, seconds=seconds):
             if not 0 < seconds <= 60:
                 raise BadOpError("seconds must be 1 to 60")
             body = _bytes(data) if data else samples.voice(seconds)
             text = base64.b64encode(body).decode()
-            return _with_digest(_spoken(centre, session, op, MessageType.VOICE, text), body)
+            shown = {"seconds": float(seconds), "audio": text}
+            voice: object = text
+            if op.style == "object":
+                voice = {"voiceData": text, "voiceLength": seconds}
+            return _with_digest(
+                _spoken(centre, session, op, MessageType.VOICE, voice, shown=shown), body
+            )
         case ops.File():
+            if not op.name:
+                raise BadOpError("name must not be empty")
             body = _bytes(op.data) if op.data else op.text.encode()
-            done = _spoken(centre, session, op, MessageType.FILE, _file(op, body, host))
-            return _with_digest(done, body)
+            placed = host(op.name, body)
+            shown = {"name": op.name, "file": placed.path, "size": len(body)}
+            content = _file(op, body, placed)
+            return _with_digest(
+                _spoken(centre, session, op, MessageType.FILE, content, shown=shown), body
+            )
         case ops.Location(latitude=latitude, longitude=longitude, poi=poi, map=map_name):
-            place: Wire = {
-                "poi": poi,
-                "longitude": longitude,
-                "latitude": latitude,
-                "map": map_name,
-                "thumbData": "",
-                "extra": "",
-            }
-            return _spoken(centre, session, op, MessageType.LOCATION, place)
+            place: Wire = {"longitude": longitude, "latitude": latitude, "map": map_name}
+            shown = {**place, "text": poi}
+            whole: Wire = {"poi": poi, **place, "thumbData": "", "extra": ""}
+            return _spoken(centre, session, op, MessageType.LOCATION, whole, shown=shown)
 
 
-def _image(op: ops.Image, body: bytes, host: Host) -> object:
+def _image(op: ops.Image, body: bytes, placed: Placed) -> object:
     text = base64.b64encode(body).decode()
     match op.style:
         case "base64":
@@ -204,15 +244,13 @@ def _image(op: ops.Image, body: bytes, host: Host) -> object:
         case "data-uri":
             return f"data:image/png;base64,{text}"
         case "object":
-            return {"imgUrl": host(op.name, body), "imgName": op.name}
+            return {"imgUrl": placed.url, "imgName": op.name}
 
 
-def _file(op: ops.File, body: bytes, host: Host) -> object:
-    if not op.name:
-        raise BadOpError("name must not be empty")
+def _file(op: ops.File, body: bytes, placed: Placed) -> object:
     about: Wire = {
         "name": op.name,
-        "url": host(op.name, body),
+        "url": placed.url,
         "size": len(body),
         "type": PurePosixPath(op.name).suffix.lstrip(".").lower(),
     }
@@ -227,9 +265,16 @@ def _spoken(
     content: object,
     *,
     notice_type: int | None = None,
+    shown: Wire | None = None,
 ) -> Done:
     send = desk.speak(
-        centre, session, kind, content, agent_id=op.agent or None, notice_type=notice_type
+        centre,
+        session,
+        kind,
+        content,
+        agent_id=op.agent or None,
+        notice_type=notice_type,
+        shown=shown,
     )
     number = send.record["n"] if send.record is not None else None
     return Done([send], {"session": session.id, "n": number})
@@ -245,53 +290,3 @@ def _bytes(data: str) -> bytes:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadOpError("data is not base64") from error
-
-
-# --- whom an operation is about ----------------------------------------------------------------
-
-
-def _customer(centre: CallCentre, login: str) -> Customer:
-    customer = centre.customers.get(login)
-    if customer is None:
-        raise BadOpError(f"nobody has logged in as {login!r}")
-    return customer
-
-
-def _agent(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
-    agent = centre.agent(agent_id)
-    if agent is None:
-        raise BadOpError(f"no agent {agent_id!r} is online")
-    return agent
-
-
-def _request(centre: CallCentre, op: ops.OnRequest) -> QueueRequest:
-    if op.request is not None:
-        found = centre.requests.get(op.request)
-        if found is None:
-            raise BadOpError(f"no request {op.request} is waiting")
-        return found
-    if op.login:
-        own = _customer(centre, op.login).request
-        if own is None:
-            raise BadOpError(f"{op.login} is not waiting in a queue")
-        return own
-    oldest = next(iter(centre.requests.values()), None)
-    if oldest is None:
-        raise BadOpError("nobody is waiting in a queue")
-    return oldest
-
-
-def _session(centre: CallCentre, op: ops.OnSession) -> Session:
-    if op.session is not None:
-        found = centre.sessions.get(op.session)
-        if found is None:
-            raise BadOpError(f"session {op.session} is not open")
-        return found
-    if op.login:
-        own = _customer(centre, op.login).session
-        if own is None:
-            raise BadOpError(f"{op.login} has no open session")
-        return own
-    if len(centre.sessions) != 1:
-        raise BadOpError(f"say which session: {len(centre.sessions)} are open")
-    return next(iter(centre.sessions.values()))

@@ -1,28 +1,33 @@
-"""The WebChat simulator: the server side of the 2016 guide on one port, with a control API.
+"""The WebChat simulator: the server side of the guides on one port, with control API and desk.
 
 It is the other end in the demo, in integration and chaos runs, and for whoever writes a client.
-One aiohttp application serves login, upload, robot, files, sockets and `/_sim`. Everything that
-decides is pure (state, checks, handlers, scripts); this package's shell only carries bytes.
+One aiohttp application serves login, upload, robot, files, sockets, `/_sim` and `/desk`. Everything
+that decides is pure (state, checks, handlers, scripts); this package's shell only carries bytes.
 
-The control API needs no password: bind the simulator to loopback or to a network you trust.
+The control API and the desk need no password: bind the simulator to loopback or to a network you
+trust. Pages of other sites are refused (`Origin`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import structlog
 from aiohttp import web
 
-from bridge.simulator import ops, report, scripts
+from bridge.simulator import ops, report, scripts, sound
 from bridge.simulator.control import ControlSide
+from bridge.simulator.deskside import DeskSide, only_our_pages
 from bridge.simulator.files import Shelf
 from bridge.simulator.http import HttpSide
 from bridge.simulator.journal import Journal
@@ -30,7 +35,7 @@ from bridge.simulator.ops import BadOpError
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.outgoing import Wire
 from bridge.simulator.pulse import Pulse
-from bridge.simulator.scripts import Simulation
+from bridge.simulator.scripts import Placed, Simulation
 from bridge.simulator.sockets import Switchboard
 from bridge.simulator.state import CallCentre
 
@@ -58,7 +63,7 @@ class Simulator:
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
-        self._simulation = Simulation(CallCentre(options, self._new_token))
+        self._simulation = Simulation(CallCentre(options, self._new_token, _wall_ms))
         self._journal = Journal(options.keep_frames)
         self._pulse = Pulse()
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
@@ -77,6 +82,11 @@ class Simulator:
         """`http://127.0.0.1:PORT/_sim`; empty before the start."""
         context = self._simulation.centre.options.context
         return f"{self.base_url.removesuffix(context)}/_sim" if self.base_url else ""
+
+    @property
+    def desk_url(self) -> str:
+        """`http://127.0.0.1:PORT/desk`, for a browser; empty before the start."""
+        return self.control_url.removesuffix("_sim") + "desk" if self.base_url else ""
 
     @property
     def options(self) -> SimulatorOptions:
@@ -108,8 +118,11 @@ class Simulator:
         stopping = asyncio.Event()
         http = HttpSide(self._simulation, shelf, self._pulse, stopping)
         control = ControlSide(self.state, self.do, self._journal, self._pulse)
-        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[http.trouble])
-        app.add_routes([*http.routes(context), *control.routes()])
+        desk = DeskSide(self._simulation, shelf, self._pulse, stopping)
+        app = web.Application(
+            client_max_size=_LARGEST_BODY, middlewares=[only_our_pages, http.trouble]
+        )
+        app.add_routes([*http.routes(context), *control.routes(), *desk.routes()])
         app.router.add_get(f"{context}/cws", self._board.serve)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -147,11 +160,14 @@ class Simulator:
         if self._running is None or shelf is None:
             raise RuntimeError("the simulator does not run")
 
-        def host(name: str, body: bytes) -> str:
-            return shelf.url(shelf.put(name, body), self._simulation.centre.options.upload_url)
+        def host(name: str, body: bytes) -> Placed:
+            file = shelf.put(name, body)
+            url = shelf.url(file, self._simulation.centre.options.upload_url)
+            return Placed(url, shelf.path(file))
 
+        wanted = await _with_amr(ops.read(op))
         now = asyncio.get_running_loop().time()
-        done = scripts.perform(self._simulation, ops.read(op), now, host)
+        done = scripts.perform(self._simulation, wanted, now, host)
         sent = self._board.post(done.outgoing)
         self._log.debug("simulator operation", op=op.get("op"), sent=sent)
         return {"ok": True, "sent": sent, **done.answer}
@@ -196,11 +212,33 @@ async def serve(options: SimulatorOptions, host: str, port: int) -> None:
     simulator = Simulator(options)
     await simulator.start(host, port)
     try:
-        sys.stdout.write(f"WebChat: {simulator.base_url}\ncontrol: {simulator.control_url}\n")
+        sys.stdout.write(
+            f"WebChat: {simulator.base_url}\n"
+            f"control: {simulator.control_url}\n"
+            f"desk:    {simulator.desk_url}\n"
+        )
         sys.stdout.flush()
         await asyncio.Event().wait()
     finally:
         await simulator.stop()
+
+
+async def _with_amr(op: ops.AnyOp) -> ops.AnyOp:
+    """A voice in any other form than AMR becomes AMR, off the loop."""
+    if not isinstance(op, ops.Voice) or not op.data:
+        return op
+    try:
+        recording = base64.b64decode(op.data, validate=True)
+        if recording.startswith(sound.AMR):
+            return op
+        voice, seconds = await asyncio.to_thread(sound.to_amr, recording)
+    except (ValueError, sound.SoundError) as error:
+        raise BadOpError(f"data is no voice: {error}") from error
+    return msgspec.structs.replace(op, data=base64.b64encode(voice).decode(), seconds=seconds)
+
+
+def _wall_ms() -> int:
+    return round(datetime.now(tz=UTC).timestamp() * 1000)
 
 
 def _origin(host: str, port: int) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -169,7 +168,7 @@ class Switchboard:
             return  # it was told to go; what it still says is not heard
         fault = self._simulation.faults.on_command(line.login, text)
         if fault is not None and fault.fault == "cut":
-            self._end(line, CUT)
+            self._end(line, fault.code)
         elif fault is not None:
             self.post(_instead(line.login, fault, text))
             return
@@ -181,7 +180,7 @@ class Switchboard:
         while True:
             centre = self._simulation.centre
             await asyncio.sleep(centre.options.resend_seconds)
-            if centre.options.receipts and self._lines.get(line.login) is line:
+            if centre.options.numbers_pushes and self._lines.get(line.login) is line:
                 for send in delivery.due_again(centre, customer, _now()):
                     self._put(send)
 
@@ -217,9 +216,10 @@ class Switchboard:
             line.finish(code)
 
     def _put(self, send: Send) -> None:
+        faults = self._simulation.faults
         due = _now() + self._simulation.centre.options.reply_delay_ms / 1000
-        for real in self._simulation.faults.on_send(send):
-            self._lines[real.login].put(real, due)
+        for real in faults.on_send(send):
+            self._lines[real.login].put(real, due + faults.delay(real))
 
     def _written(self, send: Send) -> None:
         if send.record is not None:
@@ -227,7 +227,7 @@ class Switchboard:
         self._record("out", send.login, send.frame)
 
     def _record(self, direction: str, login: str, frame: object) -> None:
-        moment = round(datetime.now(tz=UTC).timestamp() * 1000)
+        moment = self._simulation.centre.wall_ms()
         self._journal.record("in" if direction == "in" else "out", login, frame, moment)
         self._pulse.beat()
 

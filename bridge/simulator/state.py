@@ -1,19 +1,25 @@
 """The call centre as plain data: customers, their queue requests and their sessions.
 
-Pure: the clock and the token maker are arguments, nothing here sends anything. A customer has at
-most one queue request or one open session (reference 4: codes -1 and -2 mean one of each), and
-all three outlive the socket: only `session_grace`, an explicit end, or `forget` removes them.
+Pure: the clocks and the token maker are arguments, nothing here sends anything. A customer has at
+most one queue request or one open session (reference 4: codes -1 and -2 mean one of each), except
+that a session with the robot can wait for a person. All of it outlives the socket: only
+`session_grace`, an explicit end, or `forget` removes it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
-from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.outgoing import Pending, Wire
+from bridge.simulator.transcript import Transcript
+
+CLOSED_KEPT = 50
+"""How many ended sessions the desk still shows."""
 
 
 @dataclass(slots=True)
@@ -24,6 +30,12 @@ class QueueRequest:
     login: str
     queue_id: QueueId
     source: str
+    since: float = 0
+    """Seconds, monotonic."""
+    wanted: str = ""
+    """The agent asked for by `toUserId`."""
+    session: Session | None = None
+    """The robot's session that waits for a person."""
     announced: int = 0
     """The place that the customer was last told."""
 
@@ -36,6 +48,8 @@ class Session:
     login: str
     queue_id: QueueId
     agents: list[DeskAgent]
+    robot: bool = False
+    """It is the robot who answers."""
     open: bool = True
     ended_by: str = ""
     """An Ending, or empty while it is open."""
@@ -48,14 +62,18 @@ class History:
     sessions: list[Session] = field(default_factory=list)
     messages: list[Wire] = field(default_factory=list)
     """Every 110 and 111 that was accepted, each copy of it, in order."""
-    call_ids: set[CallId] = field(default_factory=set)
-    """The messageIds of `messages`."""
+    call_ids: dict[CallId, None] = field(default_factory=dict)
+    """The messageIds of `messages`, in the order they came."""
     refused: list[Wire] = field(default_factory=list)
     """Every 110 and 111 that was not, and the result it got."""
     said: list[Wire] = field(default_factory=list)
     """Every 210, with `sent` telling whether a socket took it."""
     ratings: list[Wire] = field(default_factory=list)
+    signals: list[Wire] = field(default_factory=list)
+    """Every 112 and 113, with the moment it came: scripts see whether they are throttled."""
     lost_pushes: int = 0
+    dropped: int = 0
+    """Entries of these lists that had to go for newer ones."""
 
 
 @dataclass(slots=True)
@@ -70,6 +88,10 @@ class Customer:
     """Token to the time it expires."""
     linked: bool = False
     link_lost_at: float | None = None
+    typed_at: float | None = None
+    """When the last 113 or 112 came; seconds, monotonic."""
+    preview: str = ""
+    """What the last 112 showed; cleared by a message."""
     request: QueueRequest | None = None
     session: Session | None = None
     last_session: Session | None = None
@@ -79,6 +101,7 @@ class Customer:
     """Pushes without receipt (key: rsId), or kept for the next socket; oldest first."""
 
 
+_T = TypeVar("_T")
 Ending = Literal["agent", "customer", "grace", "forgotten"]
 Memory = Literal["tokens", "requests", "sessions"]
 
@@ -86,14 +109,24 @@ Memory = Literal["tokens", "requests", "sessions"]
 class CallCentre:
     """All customers, requests and sessions of one simulated server."""
 
-    def __init__(self, options: SimulatorOptions, new_token: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        options: SimulatorOptions,
+        new_token: Callable[[], str],
+        wall_ms: Callable[[], int],
+    ) -> None:
         self.options = options
+        self.wall_ms = wall_ms
+        """Milliseconds since the epoch."""
+        self.transcript = Transcript(options.keep_entries, wall_ms)
         self.base_url = ""
         """Absolute address of the context path; known once the server listens."""
         self.customers: dict[str, Customer] = {}
         self.requests: dict[RequestId, QueueRequest] = {}
         """Who waits, oldest first, all queues."""
         self.sessions: dict[SessionId, Session] = {}
+        self.closed: deque[Session] = deque(maxlen=CLOSED_KEPT)
+        """The sessions that ended last."""
         self._new_token = new_token
         self._holders: dict[str, Customer] = {}
         """Every token given out; whether it is still valid says its customer's `tokens`."""
@@ -138,11 +171,9 @@ class CallCentre:
         """Who waits in that queue, first place first."""
         return [request for request in self.requests.values() if request.queue_id == queue_id]
 
-    def enqueue(self, customer: Customer, queue_id: QueueId, source: str) -> QueueRequest:
-        """Put the customer at the end of a queue."""
-        request = QueueRequest(RequestId(self.number("request")), customer.login, queue_id, source)
+    def enqueue(self, customer: Customer, request: QueueRequest) -> None:
+        """Put a customer's request at the end of its queue."""
         self.requests[request.id] = customer.request = request
-        return request
 
     def leave_queue(self, request: QueueRequest) -> None:
         """End a request: a later 102 or 111 that names it finds nothing."""
@@ -152,23 +183,47 @@ class CallCentre:
     def start(self, request: QueueRequest, agents: Iterable[DeskAgent]) -> Session:
         """Turn a request into an open session; its pre-messages now belong to the session."""
         self.leave_queue(request)
-        session = Session(
-            SessionId(self.number("session")), request.login, request.queue_id, list(agents)
-        )
         customer = self.customers[request.login]
-        self.sessions[session.id] = customer.session = customer.last_session = session
-        customer.history.sessions.append(session)
+        session = self.begin(customer, request.queue_id, agents)
         for message in customer.history.messages:
             if message["requestId"] == request.id:
                 message["sessionId"] = session.id
         return session
 
+    def begin(
+        self,
+        customer: Customer,
+        queue_id: QueueId,
+        agents: Iterable[DeskAgent],
+        *,
+        robot: bool = False,
+    ) -> Session:
+        """Open a session without a request before it."""
+        session = Session(
+            SessionId(self.number("session")), customer.login, queue_id, list(agents), robot=robot
+        )
+        self.sessions[session.id] = customer.session = customer.last_session = session
+        self.keep(customer, customer.history.sessions, session)
+        return session
+
     def end(self, session: Session, by: Ending) -> None:
-        """Close a session; it can still be rated."""
+        """Close a session, and the request for a person in it; it can still be rated."""
         session.open = False
         session.ended_by = by
         del self.sessions[session.id]
-        self.customers[session.login].session = None
+        self.closed.append(session)
+        customer = self.customers[session.login]
+        customer.session = None
+        if customer.request is not None:
+            self.leave_queue(customer.request)
+
+    def keep(self, customer: Customer, log: list[_T], entry: _T) -> None:
+        """Add to one of a customer's lists; the oldest entries go when there are too many."""
+        log.append(entry)
+        surplus = len(log) - self.options.keep_records
+        if surplus > 0:
+            del log[:surplus]
+            customer.history.dropped += surplus
 
     def settle(self, now: float) -> None:
         """End the sessions whose customers have been without a socket for too long."""
@@ -194,12 +249,3 @@ class CallCentre:
                     customer.last_session = None
             case _:
                 assert_never(what)
-
-    def quietest_agent(self) -> DeskAgent | None:
-        """The agent online with the fewest open sessions, the first of equals."""
-        busy = [agent.id for session in self.sessions.values() for agent in session.agents]
-        return min(self.options.agents, key=lambda agent: busy.count(agent.id), default=None)
-
-    def agent(self, agent_id: AgentId) -> DeskAgent | None:
-        """The agent online under that id."""
-        return next((agent for agent in self.options.agents if agent.id == agent_id), None)

@@ -14,16 +14,40 @@ SENTENCES: dict[str, dict[str, str]] = {
         "en": "This room was upgraded. Please invite me in the new one.",
     },
     "encrypted.unsupported": {
-        "zh-CN": "⚠️ 这个房间已加密，我还不能读取加密消息。请新建一个不加密的房间并邀请我。",
-        "en": "⚠️ This room is encrypted and I cannot read encrypted messages yet. Please invite me to a room without encryption.",
+        "zh-CN": "⚠️ 这个房间已加密，本服务没有启用加密功能，无法读取加密消息。请新建一个不加密的房间并邀请我。",
+        "en": "⚠️ This room is encrypted, and encryption is switched off here, so I cannot read encrypted messages. Please invite me to a room without encryption.",
     },
     "unreadable.encrypted": {
-        "zh-CN": "这条消息是加密的，我还不能读取，没有送达。请在不加密的房间里发送。",
-        "en": "This message is encrypted. I cannot read it yet, so it was not delivered. Please write in a room without encryption.",
+        "zh-CN": "这条消息是加密的，本服务没有启用加密功能，没有送达。请在不加密的房间里发送。",
+        "en": "This message is encrypted, and encryption is switched off here, so it was not delivered. Please write in a room without encryption.",
     },
     "unreadable.encrypted_file": {
-        "zh-CN": "这个文件是加密的，我还不能读取，没有送达。",
-        "en": "This file is encrypted. I cannot read it yet, so it was not delivered.",
+        "zh-CN": "这个文件的加密方式无法识别，没有送达。请重新发送。",
+        "en": "This file is encrypted in a way that I do not know, so it was not delivered. Please send it again.",
+    },
+    "unreadable.no_key": {
+        "zh-CN": "🔑 这条消息的解密密钥还没有收到，暂时没有送达。密钥一到会自动送达（最多等待一小时）；也可以重新发送。",
+        "en": "🔑 The key to this message has not arrived, so it was not delivered yet. It will be delivered if the key comes within an hour; you may also send it again.",
+    },
+    "unreadable.undecryptable": {
+        "zh-CN": "🔑 这条加密消息无法解密，没有送达。请重新发送。",
+        "en": "🔑 This encrypted message cannot be decrypted, so it was not delivered. Please send it again.",
+    },
+    "unreadable.withheld.blocked": {
+        "zh-CN": "🔑 您的客户端屏蔽了客服账号的设备，没有发送密钥，消息没有送达。请解除屏蔽后重新发送。",
+        "en": "🔑 Your app has blocked our device and keeps the key back, so this message was not delivered. Unblock it and send the message again.",
+    },
+    "unreadable.withheld.unverified": {
+        "zh-CN": "🔑 您的客户端只向已验证的设备发送密钥，消息没有送达。请在客户端允许未验证的设备，或验证本账号，然后重新发送。",
+        "en": "🔑 Your app gives keys only to verified devices, so this message was not delivered. Allow unverified devices, or verify this account, and send it again.",
+    },
+    "unreadable.withheld.unauthorised": {
+        "zh-CN": "🔑 您的客户端认为本账号无权阅读这条消息，没有发送密钥，消息没有送达。请重新发送。",
+        "en": "🔑 Your app holds that we may not read this message and keeps the key back, so it was not delivered. Please send it again.",
+    },
+    "unreadable.withheld.other": {
+        "zh-CN": "🔑 您的客户端没有发送这条消息的密钥，消息没有送达。请重新发送。",
+        "en": "🔑 Your app did not send the key to this message, so it was not delivered. Please send it again.",
     },
     "unreadable.kind": {
         "zh-CN": "客服系统不支持这种消息，没有送达。请改用文字、图片或文件。",

@@ -5,6 +5,7 @@ vendor log prints ends here. Sources: guide part five; `later` marks what only l
 """
 
 from enum import IntEnum, StrEnum
+from typing import assert_never
 
 
 class FrameType(IntEnum):
@@ -120,6 +121,24 @@ class Source(StrEnum):
 
 
 class Dialect(StrEnum):
-    """How we write. Reading is always tolerant of every revision."""
+    """How we write (protocol reference 5). Reading is always tolerant of every revision."""
 
     Y2016 = "2016"
+    """The guide's keys, all of them, "" where there is nothing to say."""
+    Y2019 = "2019"
+    """The keys of the later guides; what they mark as optional is left out when empty."""
+    DUAL = "dual"
+    """The guide's keys, and beside each renamed one its later name."""
+
+    @property
+    def other(self) -> "Dialect | None":
+        """The other set of keys; None if both are written already."""
+        match self:
+            case Dialect.Y2016:
+                return Dialect.Y2019
+            case Dialect.Y2019:
+                return Dialect.Y2016
+            case Dialect.DUAL:
+                return None
+            case _:
+                assert_never(self)

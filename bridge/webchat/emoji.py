@@ -160,6 +160,11 @@ _TOKEN = re.compile(
 _IMAGE_CLASS = re.compile(r"\bqqemoji([0-9]{1,3})\b")
 
 
+def catalogue() -> tuple[tuple[str, str, str], ...]:
+    """Every face by index: its code, its names separated by a slash, its Unicode."""
+    return _FACES
+
+
 def qqemoji(index: int) -> str | None:
     """The face of `qqemojiN`, or None if there is no such number."""
     return _FACES[index][2] if 0 <= index < len(_FACES) else None

@@ -327,6 +327,9 @@ class Received(Frame, frozen=True):
 
     push: Push
     rs_id: str = ""
+    later: bool = False
+    """Only servers of later revisions send such a frame: it is a 200, has an rsId, or lists `users`
+    (protocol reference 5, dialect `auto`)."""
 
 
 class Ignored(Frame, frozen=True):
@@ -334,3 +337,5 @@ class Ignored(Frame, frozen=True):
 
     kind: str
     """Short and free of content: `not JSON`, `unknown type 299`, …"""
+    rs_id: str = ""
+    """A push that we cannot use wants its receipt all the same, or it comes again and again."""

@@ -1,4 +1,4 @@
-"""Bodies of the three HTTP endpoints: login (tpi), upload (tpiu), robot search (reference 3).
+"""Bodies of the HTTP endpoints: login and history (tpi), upload (tpiu), robot search (ref. 3).
 
 Only the bodies: addresses are in `urls`, signatures in `signing`, sending is the link's. A body
 that is not the server's JSON (the error page of a proxy, a servlet container still deploying) is
@@ -7,7 +7,10 @@ None: the server is unavailable, which is not a refusal, whatever the HTTP statu
 
 from dataclasses import dataclass, field
 
-from bridge.webchat.codes import FrameType, ResultCode
+import msgspec
+
+from bridge.ids import AgentId
+from bridge.webchat.codes import Dialect, FrameType, ResultCode
 from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.lenient import (
     JsonObject,
@@ -15,6 +18,8 @@ from bridge.webchat.lenient import (
     clean,
     decode,
     first,
+    flag,
+    integer,
     mapping,
     result_code,
     sequence,
@@ -57,6 +62,11 @@ class VisitorLogin:
     enterprise_id: str = ""
     ip: str = ""
 
+
+CUSTOMER = 1
+"""Wire `userType` of the customer in a history."""
+HISTORY = 5003
+"""Wire `type` of a request for history: the HTTP sibling's number, never sent on the socket."""
 
 Login = PasswordLogin | RegisterLogin | VisitorLogin
 
@@ -101,7 +111,38 @@ class RobotReply:
     answers: tuple[RobotAnswer, ...] = ()
 
 
-def dump_login(login: Login) -> bytes:
+class HistoryEntry(msgspec.Struct, frozen=True):
+    """One message of a customer's history (reference 3.8)."""
+
+    id: str
+    """The server's id of the message, for telling whether we have it already; "" if not told."""
+    agent_id: AgentId
+    """Who wrote it: an agent, or the customer's own id (see `user_type`)."""
+    name: str
+    user_type: int
+    """CUSTOMER 1, agent 2, supervisor 3, administrator 5; 0: not told."""
+    html: str
+    posted: int
+    """ms since the epoch; 0: not told, or not in a way that can be read."""
+    revoked: bool = False
+    notice: bool = False
+    """A sentence of the system, not of a person."""
+
+    @property
+    def by_customer(self) -> bool:
+        """True if the customer wrote it."""
+        return self.user_type == CUSTOMER
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReply:
+    result: int
+    message: str = ""
+    entries: tuple[HistoryEntry, ...] = ()
+    """Newest last."""
+
+
+def dump_login(login: Login, dialect: Dialect = Dialect.Y2016) -> bytes:
     """The body of a login: strict JSON, UTF-8. Sign and send these very bytes.
 
     Raises:
@@ -110,7 +151,11 @@ def dump_login(login: Login) -> bytes:
     frame = _who(login)
     if login.ip:
         frame["ip"] = login.ip
-    frame["epid"] = login.enterprise_id  # "" too: the guide prints it (trap T26)
+        if dialect is Dialect.DUAL:  # what older servers call it (reference 3.1)
+            frame["ipAddr"] = login.ip
+    if login.enterprise_id or dialect is not Dialect.Y2019:
+        # "" too: the guide prints it (trap T26).
+        frame["epid"] = login.enterprise_id
     return encode(frame).encode()
 
 
@@ -156,6 +201,52 @@ def parse_upload_reply(body: bytes) -> UploadReply | None:
         return None
     name = string(first(told, "fileName", "name"))
     return UploadReply(result, string(told.get("message")), url, name)
+
+
+def dump_history(token: str, count: int) -> bytes:
+    """The body that asks for a customer's last `count` messages (type 5003, later)."""
+    frame: dict[str, object] = {
+        "type": HISTORY,
+        "token": token,
+        "fromSessionId": 0,
+        "fromMessageId": 0,
+        "maxCount": count,
+        "permFlag": 0,
+    }
+    return encode(frame).encode()
+
+
+def parse_history_reply(body: bytes) -> HistoryReply | None:
+    """Read a history. An older server sends raw rows, with `message` in place of `text`."""
+    told = _object(body)
+    result = result_code(told.get("result"))
+    if result is None:
+        return None
+    rows = (mapping(row) or {} for row in sequence(told.get("hisMessages")))
+    # The server's order is newest first; equal times keep it, turned round.
+    entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
+    if all(entry.posted for entry in entries):
+        entries.sort(key=lambda entry: entry.posted)
+    return HistoryReply(result, string(told.get("message")), tuple(entries))
+
+
+def _history_entry(row: JsonObject) -> HistoryEntry | None:
+    number, html = string(row.get("id")), string(first(row, "text", "message"))
+    if not number and not html:
+        return None
+    # json-lib writes a date as an object that holds the milliseconds as `time` (trap T24).
+    moment = row.get("postTime")
+    posted = integer((mapping(moment) or {}).get("time", moment))
+    return HistoryEntry(
+        id=number,
+        agent_id=AgentId(string(row.get("userId")).strip()),
+        name=string(row.get("userName")),
+        user_type=integer(row.get("userType")) or 0,
+        html=html,
+        posted=max(0, posted or 0),
+        revoked=flag(row.get("revokeFlag")),
+        notice=integer(row.get("messageType")) == 1,
+    )
 
 
 def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:

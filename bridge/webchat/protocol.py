@@ -42,7 +42,7 @@ class Protocol:
 
     Args:
         token: what the login gave; it goes into every command.
-        dialect: how to write.
+        dialect: how to write, where `send` is not told otherwise.
         client_id: our own id, where the login told it (trap T16).
     """
 
@@ -67,16 +67,23 @@ class Protocol:
         """The server said -15 outside any reply, as some do on accepting a socket (ref. 3.3)."""
         return self._token_refused
 
-    def send(self, command: Command, call_id: CallId, time_ms: int) -> str:
+    def send(
+        self, command: Command, call_id: CallId, time_ms: int, dialect: Dialect | None = None
+    ) -> str:
         """The text to write to the socket. The command waits for its reply from now on.
 
-        The same call id may be sent again on purpose: it waits once.
+        The same call id may be sent again on purpose: it waits once. `dialect` is for this frame
+        alone: what a server speaks may be learnt while the socket is open.
 
         Raises:
             LocalProtocolError: as `dump_command`; nothing is remembered then.
         """
         text = dump_command(
-            command, call_id=call_id, token=self._token, time_ms=time_ms, dialect=self._dialect
+            command,
+            call_id=call_id,
+            token=self._token,
+            time_ms=time_ms,
+            dialect=dialect or self._dialect,
         )
         if not isinstance(command, Receipt):  # no revision documents an answer to 120
             self._waiting[call_id] = command

@@ -68,7 +68,13 @@ def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received |
     if _is_reply(kind, frame):
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)
-    return push if isinstance(push, Ignored) else Received(push, _text(frame, "rsId"))
+    rs_id = _text(frame, "rsId")
+    if not rs_id.strip():  # nothing that a receipt could name
+        rs_id = ""
+    if isinstance(push, Ignored):
+        return Ignored(push.kind, rs_id)
+    later = kind == FrameType.INIT_CONFIG or rs_id != "" or "users" in frame
+    return Received(push, rs_id, later)
 
 
 def _is_reply(kind: int, frame: JsonObject) -> bool:

@@ -1,8 +1,9 @@
-"""Commands as wire text, in the dialect of 2016 (guide 2; protocol reference 1.2, 1.5, 5).
+"""Commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
 
-Every key that the guide prints is written, `""` where we have nothing to say: the guide marks no
-field as optional. The later commands (10, 112, 113, 120, 302) have no 2016 shape; they are written
-as the reference shows them.
+In the dialect of 2016 every key that the guide prints is written, `""` where we have nothing to
+say: the guide marks no field as optional. The later guides rename three keys and say which may be
+left out; all of that difference is in `_spelled` and the tables before it. The later commands (10,
+112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
 """
 
 import json
@@ -58,6 +59,14 @@ _TYPES: Mapping[type[Command], FrameType] = MappingProxyType(
     }
 )
 
+_OPTIONAL = frozenset({"extra", "thumbData", "size", "type", "poi", "map", "ratingComments"})
+"""Keys of content and rating that the later guides mark as optional."""
+_RENAMED_TEXT: Mapping[str, str] = MappingProxyType({"content": "text"})
+_RENAMED_RATING: Mapping[str, str] = MappingProxyType(
+    {"id": "ratingId", "comments": "ratingComments"}
+)
+_SAME_NAMES: Mapping[str, str] = MappingProxyType({})
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -103,14 +112,10 @@ def dump_command(
         frame["token"] = token
         if not isinstance(command, Preview | Typing):
             frame["time"] = _int64("time", time_ms)
-    match dialect:
-        case Dialect.Y2016:
-            return encode(frame | _fields(command))
-        case _:
-            assert_never(dialect)
+    return encode(frame | _fields(command, dialect))
 
 
-def _fields(command: Command) -> _Fields:
+def _fields(command: Command, dialect: Dialect) -> _Fields:
     """What a command says beyond the envelope (reference 1.2)."""
     match command:
         case Logout() | Heartbeat():
@@ -122,15 +127,17 @@ def _fields(command: Command) -> _Fields:
         case CloseSession(session_id=session_id) | TransferFromRobot(session_id=session_id):
             return {"sessionId": _int64("sessionId", session_id)}
         case RateSession(session_id=session_id, rating=rating, comments=comments):
+            told = {"id": _int64("rating.id", rating), "comments": comments}
             return {
                 "sessionId": _int64("sessionId", session_id),
-                "rating": {"id": _int64("rating.id", rating), "comments": comments},
+                "rating": _spelled(told, _RENAMED_RATING, dialect),
             }
         case SendMessage(session_id=session_id, content=content):
             kind, body = _content(content)
+            renamed = _RENAMED_TEXT if kind is MessageType.TEXT else _SAME_NAMES
             return {
                 "sessionId": _int64("sessionId", session_id),
-                "msg": {"type": int(kind), "content": body},
+                "msg": {"type": int(kind), "content": _spelled(body, renamed, dialect)},
             }
         case SendPreMessage(request_id=request_id, text=text):
             return {
@@ -148,6 +155,20 @@ def _fields(command: Command) -> _Fields:
             return {"rsId": _filled("rsId", rs_id)}
         case _:
             assert_never(command)
+
+
+def _spelled(seed: _Fields, renamed: Mapping[str, str], dialect: Dialect) -> _Fields:
+    """The 2016 fields of a content or rating in the wanted dialect (protocol reference 5)."""
+    match dialect:
+        case Dialect.Y2016:
+            return seed
+        case Dialect.Y2019:
+            later = {renamed.get(key, key): value for key, value in seed.items()}
+            return {key: value for key, value in later.items() if value or key not in _OPTIONAL}
+        case Dialect.DUAL:
+            return seed | {name: seed[key] for key, name in renamed.items()}
+        case _:
+            assert_never(dialect)
 
 
 def _queue_request(command: RequestChat) -> _Fields:

@@ -7,6 +7,7 @@ import pytest
 from bridge.ids import CallId, SessionId
 from bridge.webchat import emoji
 from bridge.webchat.codec import dump_command, parse_frame
+from bridge.webchat.codes import Dialect
 from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     AgentLocation,
@@ -30,8 +31,10 @@ SESSION = SessionId(5150)
 HELLO = SendMessage(SESSION, Text("my parcel is late"))
 
 
-def wire(command: Command, call_id: int = 1) -> dict[str, object]:
-    text = dump_command(command, call_id=CallId(call_id), token=TOKEN, time_ms=TIME)
+def wire(command: Command, call_id: int = 1, dialect: Dialect = Dialect.Y2016) -> dict[str, object]:
+    text = dump_command(
+        command, call_id=CallId(call_id), token=TOKEN, time_ms=TIME, dialect=dialect
+    )
     told: dict[str, object] = json.loads(text)
     return told
 
@@ -50,9 +53,46 @@ def test_43_text_seed() -> None:
     assert msg == {"type": 1, "content": {"content": "my parcel is late", "extra": ""}}
 
 
+def test_44_text_2019() -> None:
+    """Row 44, our part: the later key, and nothing optional beside it."""
+    msg = wire(HELLO, dialect=Dialect.Y2019)["msg"]
+    assert msg == {"type": 1, "content": {"text": "my parcel is late"}}
+
+
+def test_44b_what_shows_a_later_server() -> None:
+    """Row 44, our part: a 200, an rsId or `users` prove it; nothing else does."""
+    for proof in (
+        {"type": 200},
+        {"type": 203, "sessionId": 1, "rsId": "r"},
+        {"type": 202, "sessionId": 1, "users": []},
+    ):
+        received = parse_frame(json.dumps(proof))
+        assert isinstance(received, Received)
+        assert received.later
+    received = parse_frame('{"type":202,"sessionId":1,"agents":[]}')
+    assert isinstance(received, Received)
+    assert not received.later
+
+
+def test_45_dual() -> None:
+    """Row 45: both keys, for text and for ratings."""
+    msg = wire(HELLO, dialect=Dialect.DUAL)["msg"]
+    both = {"content": "my parcel is late", "text": "my parcel is late", "extra": ""}
+    assert msg == {"type": 1, "content": both}
+    rated = wire(RateSession(SESSION, 1, "c"), dialect=Dialect.DUAL)["rating"]
+    assert rated == {"id": 1, "ratingId": 1, "comments": "c", "ratingComments": "c"}
+
+
 def test_46_rating_seed() -> None:
     """Row 46, dialect 2016: a zero is a rating."""
     assert wire(RateSession(SESSION, 0))["rating"] == {"id": 0, "comments": ""}
+
+
+def test_46b_rating_2019() -> None:
+    """Row 46, dialect 2019: the zero is not lost."""
+    assert wire(RateSession(SESSION, 0), dialect=Dialect.Y2019)["rating"] == {"ratingId": 0}
+    rated = wire(RateSession(SESSION, 0, "slow"), dialect=Dialect.Y2019)["rating"]
+    assert rated == {"ratingId": 0, "ratingComments": "slow"}
 
 
 def test_53_agent_html_passes_untouched() -> None:

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.simulator.checks import Accepted, check
-from bridge.simulator.server import Simulator, serve
+from bridge.simulator.server import Simulator, SimulatorOptions, serve
 from bridge.webchat import frames
 from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.frames import Received
@@ -261,9 +261,6 @@ async def test_control_over_http() -> None:
             assert await response.json() == json.loads(json.dumps(here.simulator.state()))
         async with here.http.get(f"{control}/frames?since=x") as response:
             assert response.status == 400
-        async with here.http.get(f"{here.origin}/desk") as response:
-            assert response.status == 501
-            assert "POST /_sim/do" in await response.text()
 
 
 @pytest.mark.asyncio
@@ -339,7 +336,7 @@ async def test_it_cannot_run_twice_and_can_run_again() -> None:
 )
 def test_what_the_codec_writes_passes_the_strict_eye(command: frames.Command) -> None:
     text = dump_command(command, call_id=CallId(3), token="T", time_ms=1)
-    checked = check(text)
+    checked = check(text, SimulatorOptions())
     assert isinstance(checked, Accepted), checked
     assert checked.command == command
 

@@ -17,9 +17,8 @@ from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import (
     JUN,
     MEI,
-    DeskMessage,
-    DeskPerson,
     Talk,
+    announced,
     chatting,
     info_of,
     relation,
@@ -209,29 +208,6 @@ async def test_files_to_the_agent(stage: Stage) -> None:
             assert (content["name"], content["size"]) == (name, len(data))
     person = await talk.at_desk(lambda one: len(one.messages) == 4)
     assert [message.kind for message in person.messages] == ["text", "image", "file", "file"]
-
-
-async def announced(talk: Talk, data: bytes) -> DeskMessage:
-    """The message that names the address at which WebChat holds exactly these bytes."""
-    digest = hashlib.sha256(data).hexdigest()
-
-    def find(person: DeskPerson) -> DeskMessage | None:
-        for upload in uploads(talk.stage):
-            if (upload["sha256"], upload["size"]) == (digest, len(data)):
-                for message in person.messages:
-                    if str(upload["address"]) in str(message.content):
-                        return message
-        return None
-
-    found = find(await talk.at_desk(lambda person: find(person) is not None))
-    assert found is not None
-    return found
-
-
-def uploads(stage: Stage) -> list[dict[str, object]]:
-    found = stage.simulator.state()["uploads"]
-    assert isinstance(found, list)
-    return found
 
 
 # --- agents and the end -------------------------------------------------------------------------

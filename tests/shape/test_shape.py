@@ -98,18 +98,7 @@ COVERED_BY: Mapping[str, set[str]] = {
         "bridge/matrix/presence.py",
         "bridge/matrix/spool.py",
     },
-    "tests/unit/conversation/test_walk.py": {
-        "bridge/conversation/calls.py",
-        "bridge/conversation/customer.py",
-        "bridge/conversation/deadlines.py",
-        "bridge/conversation/failures.py",
-        "bridge/conversation/machine.py",
-        "bridge/conversation/pushes.py",
-        "bridge/conversation/replies.py",
-        "bridge/conversation/transitions.py",
-        "bridge/conversation/turn.py",
-    },
-}
+    }
 """Test file -> the modules that are tested there and have no file of their own."""
 
 CROSSING: Mapping[str, str] = {

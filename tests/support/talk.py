@@ -7,6 +7,7 @@ state of the simulated server.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable
 from typing import Self
 
@@ -188,6 +189,29 @@ async def chatting(stage: Stage, name: str) -> Talk:
     await talk.heard("hello")  # as a pre-message, for certain: not while the agent accepts
     await talk.accept()
     return talk
+
+
+async def announced(talk: Talk, data: bytes) -> DeskMessage:
+    """The message that names the address at which WebChat holds exactly these bytes."""
+    digest = hashlib.sha256(data).hexdigest()
+
+    def find(person: DeskPerson) -> DeskMessage | None:
+        for upload in uploads(talk.stage):
+            if (upload["sha256"], upload["size"]) == (digest, len(data)):
+                for message in person.messages:
+                    if str(upload["address"]) in str(message.content):
+                        return message
+        return None
+
+    found = find(await talk.at_desk(lambda person: find(person) is not None))
+    assert found is not None
+    return found
+
+
+def uploads(stage: Stage) -> list[dict[str, object]]:
+    found = stage.simulator.state()["uploads"]
+    assert isinstance(found, list)
+    return found
 
 
 # --- looking ------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ class HomeserverChecks:
         )
         try:
             async with self._session.get(f"http://{host}:{appservice.port}{LIVE}") as response:
-                return (await response.json()) == {"live": True}
+                return bool(await response.json() == {"live": True})
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -86,6 +87,13 @@ async def check_database(findings: Findings, config: Config) -> None:
     began = perf_counter()
     try:
         pending = await pending_migrations(url, clock)
+        if pending and (folder := _unwritable(url)):
+            findings.failed(
+                what,
+                f"{kind}: no file can be made in {folder}",
+                "let the folder of database.url exist and belong to the bridge's user",
+            )
+            return
         if pending:
             findings.passed(
                 what,
@@ -100,6 +108,14 @@ async def check_database(findings: Findings, config: Config) -> None:
         return
     took = (perf_counter() - began) * 1000
     findings.passed(what, f"{kind}, opened and written to in {took:.0f} ms")
+
+
+def _unwritable(url: str) -> Path | None:
+    """The folder in which SQLite's file would be made, if it cannot be."""
+    if not url.startswith("sqlite:"):
+        return None
+    folder = Path(url.removeprefix("sqlite:///")).absolute().parent
+    return None if os.access(folder, os.W_OK | os.X_OK) else folder
 
 
 def _database_fix(error: Exception, kind: str) -> str:

@@ -34,8 +34,9 @@ def test_a_wrong_option_is_named(setting: str) -> None:
         parse_options("2016", "accept", [], [setting])
 
 
-def test_a_later_dialect_is_refused(tmp_path: Path) -> None:
-    result = Folder(tmp_path).run("simulate", "--dialect", "2019")
+def test_a_dialect_that_nobody_speaks_is_refused(tmp_path: Path) -> None:
+    assert parse_options("2019", "hand", [], []).later
+    result = Folder(tmp_path).run("simulate", "--dialect", "2020")
     assert result.exit_code == 2
     assert "2019" in result.stderr
 

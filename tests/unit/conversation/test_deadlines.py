@@ -22,6 +22,19 @@ def test_kept_words_expire_one_by_one() -> None:
     assert set(scene.reported) == {first, second}
 
 
+def test_nothing_is_given_up_while_a_call_is_under_way() -> None:
+    scene = Scene()
+    scene.begin()
+    first = scene.text("one")
+    second = scene.text("two")
+    scene.cut()
+    scene.later(31 * 60)
+    assert scene.reported == {}
+    scene.reply()
+    scene.reply()
+    assert scene.delivered == [first, second]
+
+
 def test_a_silent_queue_is_asked_after() -> None:
     scene = Scene()
     scene.start()

@@ -102,9 +102,8 @@ class House:
     def record(self) -> RoomRecord:
         return self.visit.record
 
-    @property
     def membership(self) -> Membership:
-        # A property, because mypy would go on believing in what was asserted before.
+        """A call, because mypy goes on believing in an attribute that was asserted before."""
         return self.record.membership
 
     @property

@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from bridge.simulator import handlers, ops, scripts
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.outgoing import Outgoing, Send, Wire
-from bridge.simulator.scripts import Done, Simulation
+from bridge.simulator.scripts import Done, Placed, Simulation
 from bridge.simulator.state import CallCentre, Customer
+
+WALL_MS = 1_733_011_200_000
+"""What the wall clock says, always."""
 
 
 def make_centre(**options: object) -> CallCentre:
     """A centre whose tokens are T1, T2, …"""
     numbers = itertools.count(1)
-    centre = CallCentre(SimulatorOptions().changed(options), lambda: f"T{next(numbers)}")
+    centre = CallCentre(
+        SimulatorOptions().changed(options), lambda: f"T{next(numbers)}", lambda: WALL_MS
+    )
     centre.base_url = "http://desk.test/webchat"
     return centre
 
@@ -82,5 +87,5 @@ def perform(centre: CallCentre, op: Mapping[str, object], now: float = 1) -> Don
     return scripts.perform(Simulation(centre), ops.read(op), now, no_files)
 
 
-def no_files(name: str, body: bytes) -> str:
-    return f"/webchat/up/1/{name}"
+def no_files(name: str, body: bytes) -> Placed:
+    return Placed(f"/webchat/up/1/{name}", f"1/{name}")

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from bridge.simulator.checks import Accepted, Refusal, check
+from bridge.simulator.checks import Accepted, Refusal, check, handover_queue
+from bridge.simulator.options import SimulatorOptions
 from bridge.webchat import frames
-from bridge.webchat.codes import FrameType, ResultCode
+from bridge.webchat.codes import ResultCode
 from tests.unit.simulator.centres import text_message
 
 GOOD: dict[str, dict[str, object]] = {
@@ -65,14 +66,18 @@ def frame(body: dict[str, object]) -> str:
     return json.dumps({"messageId": 3, "token": "T", "time": 1733011200000, **body})
 
 
-def code_of(text: str) -> ResultCode | None:
-    checked = check(text)
+def options(**changes: object) -> SimulatorOptions:
+    return SimulatorOptions().changed(changes)
+
+
+def code_of(text: str, **changes: object) -> ResultCode | None:
+    checked = check(text, options(**changes))
     return checked.code if isinstance(checked, Refusal) else None
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_the_frames_of_the_guide_are_accepted(name: str) -> None:
-    checked = check(frame(GOOD[name]))
+    checked = check(frame(GOOD[name]), options())
     assert isinstance(checked, Accepted)
     assert (checked.call_id, checked.token, checked.type) == (3, "T", GOOD[name]["type"])
 
@@ -111,7 +116,7 @@ def test_types_that_2016_does_not_know_are_refused(kind: int) -> None:
 
 @pytest.mark.parametrize("kind", ["101", 101.5, True, None])
 def test_a_type_that_is_no_integer_is_an_invalid_parameter(kind: object) -> None:
-    checked = check(frame({"type": kind}))
+    checked = check(frame({"type": kind}), options())
     assert isinstance(checked, Refusal)
     assert (checked.code, checked.type, checked.call_id) == (ResultCode.INVALID_PARAMETER, 0, 3)
 
@@ -169,15 +174,95 @@ def test_extra_keys_are_harmless() -> None:
 
 
 def test_types_of_later_revisions_can_be_let_in() -> None:
-    beat = check('{"messageId":2,"type":10}', [FrameType.HEARTBEAT])
+    beat = check('{"messageId":2,"type":10}', options(heartbeat="ok"))
     assert isinstance(beat, Accepted)
     assert (beat.command, beat.token) == (frames.Heartbeat(), "")
-    receipt = check(frame({"type": 120, "rsId": "r"}), [FrameType.RECEIPT])
+    receipt = check(frame({"type": 120, "rsId": "r"}), options(receipts=True))
     assert isinstance(receipt, Accepted)
     assert receipt.command == frames.Receipt("r")
 
 
-def test_a_later_type_without_a_reading_is_refused_all_the_same() -> None:
-    checked = check(frame({"type": 199}), [FrameType.CUSTOM])
-    assert isinstance(checked, Refusal)
-    assert checked.code == ResultCode.INVALID_MESSAGE_TYPE
+@pytest.mark.parametrize("kind", [1, 3, 199, 201, 301, 1000])
+def test_types_that_no_guide_shapes_are_refused_in_2019_too(kind: int) -> None:
+    assert code_of(frame({"type": kind}), dialect="2019") == ResultCode.INVALID_MESSAGE_TYPE
+    code = code_of(frame({"type": kind}), dialect="2019", unknown_type=-19)
+    assert code == ResultCode.INVALID_REQUEST_TYPE
+
+
+LATER: dict[str, tuple[dict[str, object], set[tuple[str, ...]]]] = {
+    "request": (
+        {"type": 101, "queueId": 7, "from": "APP", "toUserId": "", "tracks": "[]", "brand": "x"},
+        {("from",), ("toUserId",), ("tracks",), ("brand",)},
+    ),
+    "rate": (
+        {"type": 104, "sessionId": 5, "rating": {"ratingId": 0, "ratingComments": "ok"}},
+        {("rating", "ratingComments")},
+    ),
+    "text": (
+        {"type": 110, "sessionId": 5, "msg": {"type": 1, "content": {"text": "a", "extra": ""}}},
+        {("msg", "content", "extra")},
+    ),
+    "preview": ({"type": 112, "sessionId": 5, "content": "hel"}, {("time",)}),
+    "typing": ({"type": 113, "sessionId": 5}, {("time",)}),
+    "heartbeat": ({"type": 10}, {("time",), ("token",)}),
+    "receipt": ({"type": 120, "rsId": "r"}, set()),
+    "transfer": (
+        {"type": 302, "sessionId": 5, "transferInfo": '{"queueId":2}'},
+        {("transferInfo",)},
+    ),
+    "image": (
+        {
+            "type": 110,
+            "sessionId": 5,
+            "msg": {"type": 2, "content": {"name": "a", "imageUri": "http://h/a", "extra": ""}},
+        },
+        {("msg", "content", "extra")},
+    ),
+    "location": (
+        {
+            "type": 110,
+            "sessionId": 5,
+            "msg": {"type": 4, "content": {"longitude": 1, "latitude": 2, "poi": ""}},
+        },
+        {("msg", "content", "poi")},
+    ),
+}
+"""Commands of the later guides, and what may be left out of each."""
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_the_later_guides_require_what_they_do_not_mark_as_optional(name: str) -> None:
+    body, optional = LATER[name]
+    whole = json.loads(frame(body))
+    assert code_of(json.dumps(whole), dialect="2019") is None
+    for path in paths(whole):
+        shorter = json.loads(json.dumps(whole))
+        place = shorter
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+        wanted = None if path in optional else ResultCode.INVALID_PARAMETER
+        assert code_of(json.dumps(shorter), dialect="2019") == wanted, path
+
+
+BOTH_TEXT = {"type": 1, "content": {"content": "a", "text": "a", "extra": ""}}
+BOTH_RATING = {"id": 1, "ratingId": 1, "comments": "", "ratingComments": ""}
+
+
+@pytest.mark.parametrize("dialect", ["2016", "2019"])
+def test_the_keys_of_the_other_dialect_are_refused_unless_told_to_ignore_them(dialect: str) -> None:
+    for body in (
+        {"type": 110, "sessionId": 5, "msg": BOTH_TEXT},
+        {"type": 104, "sessionId": 5, "rating": BOTH_RATING},
+    ):
+        assert code_of(frame(body), dialect=dialect) == ResultCode.INVALID_PARAMETER
+        assert code_of(frame(body), dialect=dialect, foreign_keys="ignore") is None
+
+
+@pytest.mark.parametrize("info", ["{", "[]", '{"queueId":"2"}'])
+def test_transfer_info_must_be_json_text(info: str) -> None:
+    body: dict[str, object] = {"type": 302, "sessionId": 5, "transferInfo": info}
+    assert code_of(frame(body), dialect="2019") == ResultCode.INVALID_PARAMETER
+    with_queue = {**body, "transferInfo": '{"queueId":2}'}
+    assert handover_queue(with_queue) == 2
+    assert handover_queue({}) is None

@@ -35,4 +35,8 @@ def test_names_are_spelt_correctly(
 
 def test_sources_and_dialects() -> None:
     assert [str(source) for source in Source] == ["PC", "MOBILE", "WECHAT", "APP"]
-    assert Dialect("2016") is Dialect.Y2016
+    assert [str(dialect) for dialect in Dialect] == ["2016", "2019", "dual"]
+
+
+def test_the_other_set_of_keys() -> None:
+    assert [dialect.other for dialect in Dialect] == [Dialect.Y2019, Dialect.Y2016, None]

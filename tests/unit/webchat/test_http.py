@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.ids import AgentId
+from bridge.webchat.codes import Dialect
 from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.http import (
+    HistoryEntry,
+    HistoryReply,
     Login,
     LoginReply,
     PasswordLogin,
@@ -16,7 +20,9 @@ from bridge.webchat.http import (
     RobotReply,
     UploadReply,
     VisitorLogin,
+    dump_history,
     dump_login,
+    parse_history_reply,
     parse_login_reply,
     parse_robot_reply,
     parse_upload_reply,
@@ -55,6 +61,26 @@ HTML = b"<html><body>503 Service Unavailable</body></html>"
 )
 def test_login_body(login: Login, body: str) -> None:
     assert dump_login(login) == body.encode()
+
+
+@pytest.mark.parametrize(
+    ("login", "dialect", "body"),
+    [
+        (VisitorLogin("g"), Dialect.Y2019, '{"type":4,"visitorId":"g"}'),
+        (
+            VisitorLogin("g", "E", "::1"),
+            Dialect.Y2019,
+            '{"type":4,"visitorId":"g","ip":"::1","epid":"E"}',
+        ),
+        (
+            VisitorLogin("g", "", "::1"),
+            Dialect.DUAL,
+            '{"type":4,"visitorId":"g","ip":"::1","ipAddr":"::1","epid":""}',
+        ),
+    ],
+)
+def test_login_body_of_other_dialects(login: Login, dialect: Dialect, body: str) -> None:
+    assert dump_login(login, dialect) == body.encode()
 
 
 def test_the_bytes_that_are_sent_are_those_of_the_vector() -> None:
@@ -160,7 +186,66 @@ def test_robot_reply(body: str, expected: RobotReply | None) -> None:
     assert parse_robot_reply(body.encode()) == expected
 
 
+def test_history_asked_for() -> None:
+    assert dump_history("T", 20) == (
+        b'{"type":5003,"token":"T","fromSessionId":0,"fromMessageId":0,"maxCount":20,"permFlag":0}'
+    )
+
+
+def test_history_newest_last() -> None:
+    rows = [
+        {
+            "id": 12,
+            "userId": "K00017",
+            "userName": "Mei",
+            "userType": 2,
+            "text": "<b>hello</b>",
+            "messageType": 0,
+            "postTime": 1733011200500,
+            "revokeFlag": 0,
+            "icon": "headimg/mei.png",
+        },
+        {"id": "11", "userId": "c", "userType": "1", "text": "hi", "postTime": "1733011200400"},
+        {"id": 10, "text": "", "messageType": 1, "postTime": 1733011200300, "revokeFlag": True},
+    ]
+    reply = parse_history_reply(json.dumps({"result": 1, "hisMessages": rows}).encode())
+    assert reply is not None
+    assert reply.result == 1
+    assert reply.entries == (
+        HistoryEntry("10", AgentId(""), "", 0, "", 1733011200300, revoked=True, notice=True),
+        HistoryEntry("11", AgentId("c"), "", 1, "hi", 1733011200400),
+        HistoryEntry("12", AgentId("K00017"), "Mei", 2, "<b>hello</b>", 1733011200500),
+    )
+    assert [entry.by_customer for entry in reply.entries] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        # Raw rows of an older server: `message`, no names, json-lib's expanded date.
+        ([{"id": 1, "message": "old", "postTime": {"time": 5, "year": 114}}], [("old", 5)]),
+        # Oldest first, against the guide: the times decide.
+        ([{"text": "a", "postTime": 1}, {"text": "b", "postTime": 2}], [("a", 1), ("b", 2)]),
+        # A time that cannot be read: the order of the server stays.
+        ([{"text": "b", "postTime": "noon"}, {"text": "a", "postTime": 9}], [("a", 9), ("b", 0)]),
+        ([{"text": "a", "postTime": -5}], [("a", 0)]),
+        ([None, 7, {}, {"id": None}], []),
+        ("no rows", []),
+    ],
+)
+def test_history_rows(rows: object, said: list[tuple[str, int]]) -> None:
+    reply = parse_history_reply(json.dumps({"result": 1, "hisMessages": rows}).encode())
+    assert reply is not None
+    assert [(entry.html, entry.posted) for entry in reply.entries] == said
+
+
+def test_history_refused() -> None:
+    assert parse_history_reply(b'{"result":-12,"message":"no"}') == HistoryReply(-12, "no")
+    assert parse_history_reply(b'{"hisMessages":[]}') is None
+
+
 def test_a_page_of_html_is_no_reply() -> None:
+    assert parse_history_reply(HTML) is None
     assert parse_login_reply(HTML) is None
     assert parse_upload_reply(HTML) is None
     assert parse_robot_reply(HTML) is None
@@ -168,6 +253,7 @@ def test_a_page_of_html_is_no_reply() -> None:
 
 @given(st.binary() | ANY_JSON.map(lambda value: json.dumps({"result": 1, "x": value}).encode()))
 def test_nothing_raises(body: bytes) -> None:
+    parse_history_reply(body)
     parse_login_reply(body)
     parse_upload_reply(body)
     parse_robot_reply(body)
@@ -176,6 +262,9 @@ def test_nothing_raises(body: bytes) -> None:
 @given(ANY_JSON, ANY_JSON)
 def test_nothing_raises_on_odd_values(one: object, two: object) -> None:
     odd = {"result": one, "token": two, "url": two, "message": two, "searchResult": two, "srs": one}
+    row = dict.fromkeys(("id", "text", "userId", "userType", "postTime", "revokeFlag"), two)
+    body = json.dumps({"result": 1, "hisMessages": [one, row, {**row, "id": one}]}).encode()
+    parse_history_reply(body)
     body = json.dumps(odd).encode()
     parse_login_reply(body)
     parse_upload_reply(body)

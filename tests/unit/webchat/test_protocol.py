@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.webchat.codes import Dialect
 from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     Agent,
@@ -57,6 +58,12 @@ def test_the_token_is_in_the_frame_and_nowhere_to_be_seen() -> None:
     protocol = Protocol("hunter2")
     assert '"token":"hunter2"' in protocol.send(HELLO, CallId(1), 0)
     assert "hunter2" not in repr(protocol)
+
+
+def test_one_frame_may_be_written_in_another_dialect() -> None:
+    protocol = Protocol("T", Dialect.DUAL)
+    assert '{"text":"hello"}' in protocol.send(HELLO, CallId(1), 0, Dialect.Y2019)
+    assert '"content":"hello","extra":"","text":"hello"' in protocol.send(HELLO, CallId(2), 0)
 
 
 def test_a_reply_without_or_with_a_foreign_id_goes_to_the_oldest_of_its_type() -> None:

@@ -254,7 +254,7 @@ def test_a_message_without_session_is_delivered_all_the_same() -> None:
     assert push(type=210) == MessageReceived(SessionId(0), AgentId(""), UnknownContent(None))
 
 
-@pytest.mark.parametrize(("rs_id", "expected"), [("r-1", "r-1"), (17, "17"), (None, "")])
+@pytest.mark.parametrize(("rs_id", "expected"), [("r-1", "r-1"), (17, "17"), (None, ""), (" ", "")])
 def test_receipt_id(rs_id: object, expected: str) -> None:
     found = parse_frame(json.dumps({"type": 205, "sessionId": 1, "rsId": rs_id}))
     assert isinstance(found, Received)
@@ -285,3 +285,24 @@ def test_ratings() -> None:
         "odd",
     ]
     assert push(type=200, ratings=ratings) == InitConfig(ratings=((1, "good"), (0, "bad")))
+
+
+def test_a_push_that_says_nothing_wants_its_receipt_too() -> None:
+    assert parse_frame('{"type":299,"rsId":"r-9"}') == Ignored("unknown type 299", "r-9")
+    assert parse_frame('{"type":205,"rsId":"r-9"}') == Ignored("push 205 without sessionId", "r-9")
+
+
+@pytest.mark.parametrize(
+    ("frame", "later"),
+    [
+        ('{"type":200}', True),
+        ('{"type":203,"sessionId":1,"rsId":"r-1"}', True),
+        ('{"type":202,"sessionId":1,"users":[]}', True),
+        ('{"type":203,"sessionId":1,"rsId":""}', False),
+        ('{"type":202,"sessionId":1,"agents":[],"continueLastSession":true}', False),
+    ],
+)
+def test_what_proves_a_later_server(frame: str, later: bool) -> None:
+    found = parse_frame(frame)
+    assert isinstance(found, Received)
+    assert found.later is later

@@ -40,8 +40,12 @@ START = 1733011200000
 RS_ID = "0c7d6f6e-8a52-4e5b-9a64-5f1a2b3c4d5e"
 
 
-def dump(command: Command, call_id: int = 1, time_ms: int = START) -> str:
-    return dump_command(command, call_id=CallId(call_id), token="T", time_ms=time_ms)
+def dump(
+    command: Command, call_id: int = 1, time_ms: int = START, dialect: Dialect = Dialect.Y2016
+) -> str:
+    return dump_command(
+        command, call_id=CallId(call_id), token="T", time_ms=time_ms, dialect=dialect
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,8 +114,64 @@ def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, obj
     assert list(msg["content"]) == list(expected)
 
 
-def test_rating_zero_is_written() -> None:
-    assert json.loads(dump(RateSession(SESSION, 0)))["rating"] == {"id": 0, "comments": ""}
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (Text("你好"), {"text": "你好"}),
+        (Image("a.png", "https://h/a.png"), {"name": "a.png", "imageUri": "https://h/a.png"}),
+        (
+            Image("", "https://h/a.png", "aWNvbg=="),
+            {"name": "", "imageUri": "https://h/a.png", "thumbData": "aWNvbg=="},
+        ),
+        (File("a", "https://h/a"), {"name": "a", "url": "https://h/a"}),
+        (
+            File("a.zip", "https://h/a.zip", 1024, "zip"),
+            {"name": "a.zip", "url": "https://h/a.zip", "size": 1024, "type": "zip"},
+        ),
+        (Location(0.0, 0.0, map=""), {"longitude": 0.0, "latitude": 0.0}),
+        (
+            Location(1.5, 2.5, "Bund"),
+            {"poi": "Bund", "longitude": 2.5, "latitude": 1.5, "map": "baidu"},
+        ),
+        (Voice(0, "IyFBTVI="), {"voiceLength": 0, "voiceData": "IyFBTVI="}),
+    ],
+)
+def test_content_as_of_2019(content: Content, expected: dict[str, object]) -> None:
+    """The later names, and nothing that is optional and empty; zeros that mean something stay."""
+    written = dump(SendMessage(SESSION, content), dialect=Dialect.Y2019)
+    assert json.loads(written)["msg"]["content"] == expected
+
+
+def test_dual_content_has_both_names_and_is_2016_otherwise() -> None:
+    written = dump(SendMessage(SESSION, Text("hi")), dialect=Dialect.DUAL)
+    assert json.loads(written)["msg"]["content"] == {"content": "hi", "text": "hi", "extra": ""}
+    for content in (Image("a", "u"), File("a", "u"), Location(1.0, 2.0), Voice(1, "IyE=")):
+        command = SendMessage(SESSION, content)
+        assert dump(command, dialect=Dialect.DUAL) == dump(command)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "comments", "rating"),
+    [
+        (Dialect.Y2016, "", {"id": 0, "comments": ""}),
+        (Dialect.Y2019, "", {"ratingId": 0}),
+        (Dialect.Y2019, "good", {"ratingId": 0, "ratingComments": "good"}),
+        (
+            Dialect.DUAL,
+            "c",
+            {"id": 0, "ratingId": 0, "comments": "c", "ratingComments": "c"},
+        ),
+    ],
+)
+def test_rating_zero_is_written(dialect: Dialect, comments: str, rating: object) -> None:
+    written = dump(RateSession(SESSION, 0, comments), dialect=dialect)
+    assert json.loads(written)["rating"] == rating
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_what_no_revision_renamed(dialect: Dialect) -> None:
+    for command in (Logout(), Heartbeat(), RequestChat(QueueId(7)), SendPreMessage(REQUEST, "x")):
+        assert dump(command, dialect=dialect) == dump(command)
 
 
 @pytest.mark.parametrize(
@@ -192,12 +252,18 @@ def refuse_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return dict(pairs)
 
 
-@given(commands(), st.integers(0, 2**31 - 1), st.text(), st.integers(0, 2**53))
+@given(
+    commands(),
+    st.integers(0, 2**31 - 1),
+    st.text(),
+    st.integers(0, 2**53),
+    st.sampled_from(Dialect),
+)
 def test_always_one_line_of_strict_json(
-    command: Command, call_id: int, token: str, time_ms: int
+    command: Command, call_id: int, token: str, time_ms: int, dialect: Dialect
 ) -> None:
     written = dump_command(
-        command, call_id=CallId(call_id), token=token, time_ms=time_ms, dialect=Dialect.Y2016
+        command, call_id=CallId(call_id), token=token, time_ms=time_ms, dialect=dialect
     )
     written.encode()
     assert "\n" not in written

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.matrix.plaintext import html_to_text
+from bridge.media.plaintext import html_to_text
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""What a file is: its type, its size in pixels, and a name that is safe to pass on.
+"""What a file is, and a name for it that is safe to pass on.
 
-Pure work on bytes that somebody else has fetched. Names, types and pictures come from strangers, so
-a type is read from the first bytes where they tell, a name loses everything that a path or a
-terminal could trip over, and a picture is never decoded, only its header is read.
+Names and types come from strangers, so a type is read from the first bytes where they tell, and a
+name loses everything that a path or a terminal could trip over.
 """
 
 from __future__ import annotations
@@ -10,17 +9,12 @@ from __future__ import annotations
 import mimetypes
 import re
 import unicodedata
-import warnings
-from typing import IO
 
 import puremagic
-from PIL import Image, UnidentifiedImageError
 
 OCTETS = "application/octet-stream"
 HEAD = 8192
 """Bytes from the start of a file that `sniff` wants to see."""
-MAX_PIXELS = 100_000_000
-"""A picture that claims more is no picture to us (decompression bomb)."""
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 _MAX_NAME = 180
@@ -84,33 +78,6 @@ def _magic(head: bytes) -> str:
     except (puremagic.PureError, ValueError):
         return ""
     return "image/bmp" if found == "image/x-ms-bmp" else found
-
-
-def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
-    """Return (width, height) in pixels as a picture's header says, or None if it is no picture.
-
-    Turned pictures (EXIF orientation 5 to 8) are measured as they are shown. The stream is read
-    from its current position and is left anywhere.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(stream) as image:
-                width, height = image.size
-                turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-    ):
-        return None
-    if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
-        return None
-    return (height, width) if turned else (width, height)
 
 
 def extension_of(mime: str) -> str:

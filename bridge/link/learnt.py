@@ -1,0 +1,228 @@
+"""What we have learnt about one WebChat server, and how we write to it because of that.
+
+Theory of operation. Two things are learnt apart, for they are told by different signs:
+
+* the *revision*: a 200, an rsId or a list of `users` proves a server later than 2016. Then we write
+  heartbeats and typing notices, and the later keys;
+* the *keys* of 110 and 104: a server that refuses one set (-14) and takes the other has said what it
+  wants, whatever its pushes look like. That outweighs the revision.
+
+An operator who names a dialect gets it: nothing is learnt from pushes then, and what a refusal
+proves holds until the next start. With `auto` both are facts of the server, kept over restarts and
+never unlearnt by themselves. So is the length of the longest frame, once the server has closed a
+link over a longer one (close 1009, trap T23).
+
+What is learnt counts at once; the store is told a moment later by `run`, so that nothing that reads
+or writes a socket ever waits for a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+
+import structlog
+
+from bridge.link.ports import Facts
+from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, LinkSettings
+from bridge.rooms.ports import Clock
+from bridge.rooms.store import StoreError
+from bridge.webchat.codes import Dialect
+from bridge.webchat.frames import Received
+from bridge.webchat.urls import Endpoints
+
+TOMCAT_LIMIT = 8000
+"""Bytes that fit into the text buffer of the vendor's server as it is delivered (8,192), with room
+to spare; the first step down for whoever was allowed to write more."""
+LEAST_FRAME = 1024
+"""A 1009 over a frame as short as this says nothing about a limit."""
+UNANSWERED_BEATS = 3
+"""A server that has not answered one of so many heartbeats does not know them."""
+SAVE_AGAIN = 5.0
+"""Seconds between two tries to store a fact."""
+
+
+class Feature(StrEnum):
+    """What a server may not know; asked for again after a restart of ours."""
+
+    HEARTBEAT = "heartbeat"
+    TYPING = "typing"
+    PREVIEW = "preview"
+    HISTORY = "history"
+
+
+class Learnt:
+    """One server's habits, shared by all its links."""
+
+    def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
+        """Know nothing yet; `load` recalls what earlier runs learnt."""
+        self._wanted = settings.dialect
+        self._most = settings.max_frame_bytes
+        self._facts = facts
+        self._clock = clock
+        self._server = Endpoints(settings.base_url).login
+        self._later = self._wanted is Dialect.Y2019
+        self._keys: Dialect | None = None
+        self._longest = self._most
+        self._missing: set[Feature] = set()
+        self._beats_missed: int | None = 0
+        """Heartbeats without an answer in a row; None once one was answered."""
+        self._unsaved: dict[str, str] = {}
+        self._changed = asyncio.Event()
+
+    # --- the store -----------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Recall the facts of this server. Without a store they are simply learnt anew."""
+        try:
+            dialect = await self._facts.get(_fact("dialect", self._server))
+            keys = await self._facts.get(_fact("keys", self._server))
+            frame = await self._facts.get(_fact("longest_frame", self._server))
+        except StoreError as error:
+            _log().warning("facts of the webchat server not loaded", error=str(error))
+            return
+        if self._wanted is None:
+            self._keys = Dialect(keys) if keys in (Dialect.Y2016, Dialect.Y2019) else None
+            self._later = Dialect.Y2019 in (dialect, keys)
+        longest, _, most = (frame or "").partition("/")
+        # Learnt under another setting, it is void: how else could an operator raise the limit?
+        if longest.isdecimal() and most == str(self._most):
+            self._longest = int(longest)
+
+    async def run(self) -> None:
+        """Store what is learnt, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            while not await self.save():
+                await self._clock.sleep(SAVE_AGAIN)
+
+    async def save(self) -> bool:
+        """Store what is not stored yet; False if the store did not take it all."""
+        for name, value in list(self._unsaved.items()):
+            try:
+                await self._facts.put(name, value)
+            except StoreError as error:
+                _log().warning("fact of the webchat server not stored", error=str(error))
+                return False
+            if self._unsaved.get(name) == value:
+                del self._unsaved[name]
+        return True
+
+    def _remember(self, what: str, value: str) -> None:
+        self._unsaved[_fact(what, self._server)] = value
+        self._changed.set()
+
+    # --- dialect -------------------------------------------------------------------------------
+
+    @property
+    def known(self) -> bool:
+        """True if there is nothing left to find out about the dialect."""
+        return self._wanted is not None or self._later or self._keys is not None
+
+    @property
+    def keys(self) -> Dialect:
+        """How to write the next command."""
+        if self._keys is not None:
+            return self._keys
+        if self._wanted is not None:
+            return self._wanted
+        return Dialect.Y2019 if self._later else Dialect.Y2016
+
+    def heard(self, received: Received) -> None:
+        """A push has come: it may show which revision the server is of."""
+        if not received.later or self._later:
+            return
+        self._later = True
+        if self._wanted is None:
+            _log().info("webchat server is of a later revision", dialect=self.keys)
+            self._remember("dialect", Dialect.Y2019)
+
+    def prove(self, keys: Dialect) -> None:
+        """The server took a command with these keys after it had refused it with the other ones."""
+        if self._keys is keys:
+            return
+        self._keys = keys
+        self._later = self._later or keys is Dialect.Y2019
+        if self._wanted is None:
+            _log().info("webchat server takes the other keys", keys=keys)
+            self._remember("keys", keys)
+        else:
+            _log().warning(
+                "webchat server refuses the configured dialect; set webchat.dialect",
+                configured=self._wanted,
+                takes=keys,
+            )
+
+    # --- features ------------------------------------------------------------------------------
+
+    def has(self, feature: Feature) -> bool:
+        """True if it makes sense to ask the server for this.
+
+        An operator who has named 2016 gets the guide's commands and no others. In dialect `dual`
+        typing is shown without waiting for proof of a later server.
+        """
+        if feature in self._missing:
+            return False
+        later = self._later and self._wanted is not Dialect.Y2016
+        match feature:
+            case Feature.HEARTBEAT:
+                return later
+            case Feature.TYPING | Feature.PREVIEW:
+                return later or self._wanted is Dialect.DUAL
+            case Feature.HISTORY:  # over HTTP, and harmless
+                return True
+
+    def has_not(self, feature: Feature) -> None:
+        """The server has said that it does not know this."""
+        if feature not in self._missing:
+            self._missing.add(feature)
+            _log().info("webchat server lacks a feature", feature=feature)
+
+    def beat(self, *, answered: bool) -> None:
+        """A heartbeat was answered, or was not in time.
+
+        One that is never answered by anybody must not cost a reconnect every minute for ever.
+        """
+        if answered:
+            self._beats_missed = None
+        elif self._beats_missed is not None:
+            self._beats_missed += 1
+            if self._beats_missed >= UNANSWERED_BEATS:
+                self.has_not(Feature.HEARTBEAT)
+
+    # --- the longest frame -----------------------------------------------------------------------
+
+    @property
+    def longest_frame(self) -> int:
+        """Bytes that a frame of ours may have."""
+        return self._longest
+
+    @property
+    def longest_text(self) -> int:
+        """Bytes that a text may have in one frame, escaped as JSON (dialect `dual` writes it twice).
+
+        The answer may shrink while the bridge runs.
+        """
+        room = self._longest - FRAME_OVERHEAD
+        return max(SHORTEST_TEXT, room // 2 if self.keys is Dialect.DUAL else room)
+
+    def too_long(self, size: int) -> None:
+        """The server has closed a link over a frame of `size` bytes: write none like it again."""
+        if size <= LEAST_FRAME:
+            return
+        longest = TOMCAT_LIMIT if size > TOMCAT_LIMIT else max(LEAST_FRAME, size // 2)
+        if longest >= self._longest:
+            return
+        self._longest = longest
+        _log().warning("webchat server closed a link over a long frame", size=size, limit=longest)
+        self._remember("longest_frame", f"{longest}/{self._most}")
+
+
+def _fact(what: str, server: str) -> str:
+    return f"{what} {server}"
+
+
+def _log() -> structlog.stdlib.BoundLogger:
+    log: structlog.stdlib.BoundLogger = structlog.get_logger()
+    return log

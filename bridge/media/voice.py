@@ -1,0 +1,211 @@
+"""Voice messages: AMR as call centres speak it, Ogg/Opus as Matrix does (MSC3245), one to the other.
+
+All here takes a file that may be sought in, works synchronously and belongs into a thread: a minute
+of speech takes some tens of milliseconds. The bytes are a stranger's: the container is told by its
+first bytes and named to the library, which would otherwise try playlists and other formats that
+open further files; what is decoded is bounded by `MAX_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import array
+import io
+from collections.abc import Iterator
+from typing import IO
+
+import av
+import msgspec
+from av.audio.resampler import AudioResampler
+
+MAX_SECONDS = 600
+"""Longer ones are files, not voice messages."""
+POINTS = 60
+"""Of a waveform; Element draws about so many."""
+LOUDEST = 1024
+"""Height of a point at full volume (MSC1767, `waveform`)."""
+
+_OPUS_RATE = 48_000
+_OPUS_BITS = 32_000
+_AMR_RATE = 8_000
+_AMR_HEADER = b"#!AMR\n"
+_AMR_MODES = (
+    (12_200, 32),
+    (10_200, 27),
+    (7_950, 21),
+    (7_400, 20),
+    (6_700, 18),
+    (5_900, 16),
+    (5_150, 14),
+    (4_750, 13),
+)
+"""Bits per second, and bytes of a frame (RFC 4867, section 5.3)."""
+_FRAMES_PER_SECOND = 50
+
+
+class NoSound(Exception):
+    """The bytes are no sound that can be decoded, or too much of it."""
+
+
+class Sound(msgspec.Struct, frozen=True):
+    """A voice message, ready to be played."""
+
+    data: bytes
+    seconds: float
+    waveform: tuple[int, ...] = ()
+    """`POINTS` heights of 0 to `LOUDEST`, fewer if it is very short."""
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """What a video shows, as its header says; 0: unknown."""
+
+    width: int = 0
+    height: int = 0
+    seconds: float = 0
+
+
+def container_of(head: bytes) -> str | None:
+    """The library's name for the container that begins so; None if it is none that we open."""
+    if head.startswith(b"#!AMR"):
+        return "amr"
+    if head.startswith(b"OggS"):
+        return "ogg"
+    if head.startswith(b"RIFF"):
+        return {b"WAVE": "wav", b"AVI ": "avi"}.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return "mp4"
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return "matroska"
+    if head.startswith(b"fLaC"):
+        return "flac"
+    if head.startswith(b"ID3") or (
+        head[:1] == b"\xff" and head[1:2] in {b"\xfb", b"\xf3", b"\xfa"}
+    ):
+        return "mp3"
+    if head[:2] in {b"\xff\xf1", b"\xff\xf9"}:
+        return "aac"
+    return None
+
+
+def to_opus(stream: IO[bytes]) -> Sound:
+    """Make a voice message of Matrix: Ogg/Opus, with its waveform.
+
+    Raises:
+        NoSound: it cannot be decoded, is empty, or is longer than `MAX_SECONDS`.
+    """
+    out = io.BytesIO()
+    peaks: list[int] = []
+    try:
+        with av.open(out, "w", format="ogg") as target:
+            # Packets of 20 ms; FFmpeg's Ogg gathers a second of them into a page.
+            encoder = target.add_stream("libopus", rate=_OPUS_RATE, layout="mono")
+            encoder.bit_rate = _OPUS_BITS
+            for frame in _frames(stream, _OPUS_RATE):
+                peaks.append(_peak(frame))
+                target.mux(encoder.encode(frame))
+            target.mux(encoder.encode(None))
+    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+        raise NoSound(type(error).__name__) from error
+    return Sound(out.getvalue(), len(peaks) / _FRAMES_PER_SECOND, _waveform(peaks))
+
+
+def to_amr(stream: IO[bytes], room: int) -> Sound | None:
+    """Make a voice message of WebChat: AMR narrow-band, as good as `room` bytes allow.
+
+    Returns:
+        None if it is too long for that even at the lowest quality.
+
+    Raises:
+        NoSound: as `to_opus`.
+    """
+    room -= len(_AMR_HEADER)
+    frames: list[av.AudioFrame] = []
+    try:
+        for frame in _frames(stream, _AMR_RATE):
+            frames.append(frame)
+            if len(frames) * _AMR_MODES[-1][1] > room:
+                return None
+        bits = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
+        return Sound(_encode_amr(frames, bits), len(frames) / _FRAMES_PER_SECOND)
+    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+        raise NoSound(type(error).__name__) from error
+
+
+def look(stream: IO[bytes]) -> Picture | None:
+    """What the header of a video says; None if it is none that we open."""
+    try:
+        with _opened(stream) as source:
+            if not source.streams.video:
+                return None
+            shown = source.streams.video[0]
+            seconds = (source.duration or 0) / av.time_base
+            return Picture(max(0, shown.width), max(0, shown.height), max(0.0, seconds))
+    except (NoSound, av.FFmpegError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _opened(stream: IO[bytes]) -> av.container.InputContainer:
+    stream.seek(0)
+    container = container_of(stream.read(16))
+    stream.seek(0)
+    if container is None:
+        raise NoSound("no known container")
+    # No protocol at all: whatever the file names, nothing beside it is opened.
+    return av.open(stream, "r", format=container, options={"protocol_whitelist": ""})
+
+
+def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
+    """The sound as frames of 20 ms: one channel, 16 bits.
+
+    Raises:
+        NoSound: there is none, or more than `MAX_SECONDS` of it.
+    """
+    resampler = AudioResampler("s16", "mono", rate, frame_size=rate // _FRAMES_PER_SECOND)
+    count = 0
+    with _opened(stream) as source:
+        if not source.streams.audio:
+            raise NoSound("no sound in it")
+        for frame in _resampled(source, resampler):
+            count += 1
+            if count > MAX_SECONDS * _FRAMES_PER_SECOND:
+                raise NoSound("too long")
+            yield frame
+    if not count:
+        raise NoSound("no sound in it")
+
+
+def _resampled(
+    source: av.container.InputContainer, resampler: AudioResampler
+) -> Iterator[av.AudioFrame]:
+    try:
+        for decoded in source.decode(audio=0):
+            # Timestamps of broken recordings jump; what counts is the samples.
+            decoded.pts = None
+            yield from resampler.resample(decoded)
+    except av.error.InvalidDataError:
+        # A recording that was cut off: what could be heard until then counts.
+        pass
+    yield from resampler.resample(None)
+
+
+def _encode_amr(frames: list[av.AudioFrame], bits: int) -> bytes:
+    out = io.BytesIO()
+    with av.open(out, "w", format="amr") as target:
+        encoder = target.add_stream("libopencore_amrnb", rate=_AMR_RATE, layout="mono")
+        encoder.bit_rate = bits
+        for frame in frames:
+            target.mux(encoder.encode(frame))
+        target.mux(encoder.encode(None))
+    return out.getvalue()
+
+
+def _peak(frame: av.AudioFrame) -> int:
+    samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
+    return max(max(samples), -min(samples)) if samples else 0
+
+
+def _waveform(peaks: list[int]) -> tuple[int, ...]:
+    count = min(POINTS, len(peaks))
+    heights = (
+        max(peaks[at * len(peaks) // count : (at + 1) * len(peaks) // count]) for at in range(count)
+    )
+    return tuple(min(LOUDEST, height * LOUDEST // 32767) for height in heights)

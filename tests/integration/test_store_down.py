@@ -1,0 +1,66 @@
+"""The database goes away under way: the homeserver is told to keep what it has, and does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage, StageOptions
+from bridge.simulator.server import SimulatorOptions
+from tests.support.load import check_arrivals, open_chats
+from tests.support.postgres import PostgresServer
+from tests.support.staging import bridge_section, staged
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATIENCE = 120.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_server: PostgresServer,
+) -> AsyncIterator[Stage]:
+    options = StageOptions(
+        database=postgres_server.new_database(),
+        simulator=SimulatorOptions(login_limit=0, receipts=True, missed_pushes="kept"),
+        config={"bridge": bridge_section()},
+    )
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
+async def test_database_away(stage: Stage, postgres_server: PostgresServer, crash: bool) -> None:
+    """503, and later everything arrives once and in order, both ways."""
+    chats = await open_chats(stage, 2, f"db-{crash}")
+    for chat in chats:
+        await chat.ask()
+        await chat.answer()
+        await chat.everything_arrived(PATIENCE)
+    await asyncio.to_thread(postgres_server.stop, crash=crash)
+    try:
+        event: dict[str, object] = {
+            "type": "m.room.message",
+            "event_id": f"$never-{crash}",
+            "room_id": chats[0].talk.room,
+            "sender": "@nobody:elsewhere",
+            "content": {},
+        }
+        async with stage.session.put(
+            f"{stage.bridge.url}/_matrix/app/v1/transactions/down-{crash}",
+            json={"events": [event]},
+            headers={"Authorization": "Bearer demo-hs-token"},
+        ) as response:
+            assert response.status == 503
+        for _ in range(3):
+            for chat in chats:
+                await chat.ask()
+                await chat.answer()
+    finally:
+        await asyncio.to_thread(postgres_server.start)
+    await check_arrivals(chats, PATIENCE)

@@ -1,0 +1,162 @@
+"""A customer whose client encrypts: matrix-nio, with crypto code that is not the bridge's.
+
+It can do what `Customer` does, so a `Talk` works with either; what it shows of a room is decrypted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from pathlib import Path
+
+import aiohttp
+from nio import (
+    AsyncClient,
+    AsyncClientConfig,
+    JoinResponse,
+    LoginResponse,
+    MegolmEvent,
+    RoomSendResponse,
+    SyncResponse,
+    UploadResponse,
+)
+from nio.crypto import decrypt_attachment
+from nio.exceptions import EncryptionError
+
+from bridge.demo.customer import Customer, CustomerError, Event, Json, content_of
+from bridge.demo.synapse import SynapseServer
+
+ENCRYPTION: Json = {
+    "type": "m.room.encryption",
+    "state_key": "",
+    "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+}
+
+
+class EncryptedCustomer(Customer):
+    """One device of one user.
+
+    Attributes:
+        nio: the client; `ignore_unverified_devices` is on, as in Element by default.
+    """
+
+    nio: AsyncClient
+
+    @classmethod
+    async def log_in(
+        cls,
+        session: aiohttp.ClientSession,
+        server: SynapseServer,
+        localpart: str,
+        folder: Path,
+        *,
+        new: bool = True,
+    ) -> EncryptedCustomer:
+        """A new device; with `new` of a new user.
+
+        Args:
+            session: for calls that have nothing to do with encryption.
+            server: the homeserver.
+            localpart: the user's name.
+            folder: where the device keeps its keys; it must be new.
+            new: register the user first.
+        """
+        password = f"{localpart}-secret"
+        user_id = f"@{localpart}:{server.domain}"
+        if new:
+            user_id = await server.register(session, localpart, password)
+        folder.mkdir(parents=True)
+        config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
+        nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
+        answer = await nio.login(password)
+        assert isinstance(answer, LoginResponse), answer
+        customer = cls(session, server.address, user_id, answer.access_token)
+        customer.nio = nio
+        customer._sealed = {}
+        await customer.sync()
+        return customer
+
+    _sealed: dict[str, tuple[str, MegolmEvent]]
+    """Events whose key has not come, by event id, with their room."""
+
+    async def close(self) -> None:
+        await self.nio.close()
+
+    async def sync(self, timeout_ms: int = 0) -> None:
+        """Take in what is new, decrypt it, and see to our keys."""
+        answer = await self.nio.sync(timeout=timeout_ms, full_state=not self._since)
+        if not isinstance(answer, SyncResponse):
+            raise CustomerError(0, "", str(answer))
+        self._since = answer.next_batch
+        if self.nio.should_upload_keys:
+            await self.nio.keys_upload()
+        if self.nio.should_query_keys:
+            await self.nio.keys_query()
+        if self.nio.should_claim_keys:
+            await self.nio.keys_claim(self.nio.get_users_for_key_claiming())
+        await self.nio.send_to_device_messages()
+        for room_id, room in answer.rooms.join.items():
+            seen = self._seen.setdefault(room_id, {})
+            for event in [*room.state, *room.timeline.events]:
+                seen.setdefault(event.event_id, event.source)
+                if isinstance(event, MegolmEvent):
+                    self._sealed[event.event_id] = (room_id, event)
+        for event_id, (room_id, event) in list(self._sealed.items()):
+            try:
+                opened = self.nio.decrypt_event(event)
+            except EncryptionError:
+                continue
+            self._seen[room_id][event_id] = opened.source
+            del self._sealed[event_id]
+
+    def unreadable(self, room_id: str) -> list[Event]:
+        """What cannot be decrypted."""
+        return [e for e in self.events(room_id) if e.get("type") == "m.room.encrypted"]
+
+    async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
+        """As Element: encrypted from the start, and the first words come at once."""
+        encrypted: Json = {"initial_state": [ENCRYPTION]}
+        return await super().create_dm(whom, first_text, **(encrypted | options))
+
+    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
+        """Send an event, encrypted if the room is."""
+        while room_id not in self.nio.rooms:
+            await self.sync(timeout_ms=1_000)
+        answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
+        assert isinstance(answer, RoomSendResponse), answer
+        return answer.event_id
+
+    async def send_file(
+        self, room_id: str, data: bytes, name: str, mime: str, msgtype: str = "m.file"
+    ) -> str:
+        """Encrypt and upload a file, and send it."""
+        answer, keys = await self.nio.upload(
+            lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
+        )
+        assert isinstance(answer, UploadResponse), answer
+        assert keys is not None
+        file = keys | {"url": answer.content_uri}
+        info = {"mimetype": mime, "size": len(data)}
+        content = {"msgtype": msgtype, "body": name, "file": file, "info": info}
+        return await self.send(room_id, content)
+
+    async def read_file(self, event: Event) -> bytes:
+        """Fetch and decrypt the file of an event."""
+        file = content_of(event)["file"]
+        assert isinstance(file, dict)
+        sealed = await self.download(str(file["url"]))
+        digest = hashlib.sha256(sealed).hexdigest()
+        assert digest, "an empty file"
+        return bytes(
+            decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
+        )
+
+    async def join(self, room_id: str) -> None:
+        answer = await self.nio.join(room_id)
+        assert isinstance(answer, JoinResponse), answer
+
+
+def forget_device(folder: Path) -> None:
+    """Lose a device's keys."""
+    shutil.rmtree(folder)

@@ -1,0 +1,63 @@
+"""A database full of rooms, as years of service leave it behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.machine import wants_link
+from bridge.conversation.model import Chatting, Conversation, Ended, Policy
+from bridge.ids import AgentId, QueueId, RoomId, SessionId, UserId
+from bridge.ops.clock import SystemClock
+from bridge.rooms.record import Membership, RoomRecord, dump_record
+from bridge.rooms.store import Step, StoredRoom
+from bridge.storage.open import open_store
+from bridge.webchat.frames import Agent
+
+_AT_ONCE = 500
+"""Steps that wait for the writer together."""
+
+
+async def fill(url: str, rooms: int, *, chatting: int) -> None:
+    """Store so many rooms, the last `chatting` of which are in the middle of a chat."""
+    clock = SystemClock()
+    async with open_store(url, clock) as store:
+        numbers = range(rooms)
+        for start in range(0, rooms, _AT_ONCE):
+            await asyncio.gather(
+                *(
+                    store.commit_step(
+                        Step(_stored(number, clock.now(), live=number >= rooms - chatting), [])
+                    )
+                    for number in numbers[start : start + _AT_ONCE]
+                )
+            )
+
+
+def _stored(number: int, now: int, *, live: bool) -> StoredRoom:
+    room_id = RoomId(f"!room-{number}:localhost")
+    session = SessionId(1_000_000 + number)
+    phase: Chatting | Ended = Ended(session)
+    if live:
+        phase = Chatting(
+            session, since=now, queue_id=QueueId(1), agents=(Agent(AgentId("A00001"), "Mei"),)
+        )
+    conversation = Conversation(
+        phase=phase, number=1, next_call=10, last_session=session, last_closed=not live
+    )
+    record = RoomRecord(
+        room_id,
+        membership=Membership.JOINED,
+        host=UserId("@webchatbot:localhost"),
+        customer=UserId(f"@customer-{number}:localhost"),
+        displayname=f"Customer {number}",
+        conversation=conversation,
+    )
+    return StoredRoom(
+        room_id,
+        dump_record(record),
+        live=wants_link(conversation),
+        phase=type(phase).__name__,
+        deadline=deadline(conversation, Policy()),
+        customer=record.customer,
+    )

@@ -1,0 +1,141 @@
+"""A proxy between the bridge and its homeserver that misbehaves on demand.
+
+Without troubles it hands on whatever comes. A trouble befalls the next so many requests that match
+it; all others, those of other rooms above all, pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import aiohttp
+from aiohttp import web
+
+_HOP_BY_HOP = {"host", "connection", "transfer-encoding", "content-length", "keep-alive"}
+_LARGEST_BODY = 64 * 1024 * 1024
+
+
+@dataclass
+class Trouble:
+    """One kind of trouble.
+
+    - `limit`: 429 that asks for `retry_after` seconds;
+    - `fail`: 500 with an HTML page;
+    - `hang`: no answer at all until the caller goes away;
+    - `lose`: the homeserver does it, and the caller never learns: the connection breaks.
+    """
+
+    kind: Literal["limit", "fail", "hang", "lose"]
+    matches: Callable[[web.Request], bool]
+    count: int = 1
+    retry_after: float = 1.0
+    met: list[float] = field(default_factory=list)
+    """When it befell a request, seconds of the loop's clock."""
+
+
+class Proxy:
+    """See the module; `running` makes and unmakes it.
+
+    Attributes:
+        address: for the bridge's `homeserver.address`.
+        troubles: still to come, changed by the tests.
+    """
+
+    def __init__(self, upstream: str, session: aiohttp.ClientSession) -> None:
+        self.address = ""
+        self.troubles: list[Trouble] = []
+        self._upstream = upstream
+        self._session = session
+
+    def trouble(
+        self,
+        kind: Literal["limit", "fail", "hang", "lose"],
+        matches: Callable[[web.Request], bool],
+        *,
+        count: int = 1,
+        retry_after: float = 1.0,
+    ) -> Trouble:
+        """Plan a trouble; what is returned tells when it struck."""
+        planned = Trouble(kind, matches, count, retry_after)
+        self.troubles.append(planned)
+        return planned
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        trouble = self._take(request)
+        if trouble is None:
+            return await self._pass_on(request)
+        match trouble.kind:
+            case "limit":
+                milliseconds = int(trouble.retry_after * 1000)
+                body = {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": milliseconds}
+                return web.json_response(body, status=429)
+            case "fail":
+                return web.Response(
+                    status=500, text="<html>Internal error</html>", content_type="text/html"
+                )
+            case "hang":
+                await asyncio.Event().wait()  # cancelled when the caller hangs up
+            case "lose":
+                await self._pass_on(request)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=502)
+
+    def _take(self, request: web.Request) -> Trouble | None:
+        for trouble in self.troubles:
+            if len(trouble.met) < trouble.count and trouble.matches(request):
+                trouble.met.append(asyncio.get_running_loop().time())
+                return trouble
+        return None
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        try:
+            async with self._session.request(
+                request.method,
+                f"{self._upstream}{request.raw_path}",
+                headers=_end_to_end(request.headers),
+                data=await request.read(),
+                allow_redirects=False,
+            ) as response:
+                return web.Response(
+                    status=response.status,
+                    headers=_end_to_end(response.headers),
+                    body=await response.read(),
+                )
+        except aiohttp.ClientError:
+            return web.Response(status=502, text="<html>Bad gateway</html>")
+
+
+@asynccontextmanager
+async def running(port: int) -> AsyncIterator[Proxy]:
+    """A proxy for the homeserver that listens, or will listen, on that loopback port."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        proxy = Proxy(f"http://127.0.0.1:{port}", session)
+        application = web.Application(client_max_size=_LARGEST_BODY)
+        application.router.add_route("*", "/{any:.*}", proxy.handle)
+        runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            proxy.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield proxy
+        finally:
+            await runner.cleanup()
+
+
+def sends_into(room: str) -> Callable[[web.Request], bool]:
+    """Matches a message event being sent into that room."""
+    return lambda request: (
+        request.method == "PUT" and f"/rooms/{room}/send/m.room.message/" in request.path
+    )
+
+
+def _end_to_end(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(key, value) for key, value in headers.items() if key.lower() not in _HOP_BY_HOP]

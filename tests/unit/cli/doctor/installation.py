@@ -1,0 +1,162 @@
+"""An installation for the doctor to look at: a homeserver of a few lines, configurations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from bridge.cli.doctor.findings import Finding, Findings
+from bridge.config import Config, load_config
+from bridge.demo.synapse import free_port
+
+AS_TOKEN = "a" * 20
+HS_TOKEN = "h" * 20
+
+
+def configured(
+    folder: Path,
+    *,
+    homeserver: str = "http://127.0.0.1:9",
+    webchat: str = "http://127.0.0.1:9/webchat",
+    port: int = 29340,
+    more: str = "",
+    login: str = "",
+) -> Config:
+    """A valid configuration, with tokens; `more` is appended, `login` goes into `webchat`."""
+    path = folder / "config.yaml"
+    path.write_text(
+        f"""\
+homeserver: {{address: "{homeserver}", domain: example.org}}
+appservice:
+  address: http://127.0.0.1:{port}
+  port: {port}
+  as_token: {AS_TOKEN}
+  hs_token: {HS_TOKEN}
+webchat:
+  base_url: {webchat}
+{login}
+queues:
+  - {{id: 1, name: Sales}}
+  - {{id: 2, name: Service}}
+default_queue: 1
+bridge:
+  permissions: {{"*": customer}}
+  limits: {{file: 1MiB}}
+{more or f'database: {{url: "sqlite:///{folder}/bridge.db"}}'}
+""",
+        encoding="utf-8",
+    )
+    return load_config(path, {})
+
+
+@dataclass
+class FakeHomeserver:
+    """Says what a homeserver says; every answer can be replaced."""
+
+    port: int = 0
+    bridge_port: int = field(default_factory=free_port)
+    versions: object = field(default_factory=lambda: {"versions": ["v1.6", "v1.7"]})
+    register: tuple[int, dict[str, object]] = (400, {"errcode": "M_USER_IN_USE"})
+    queues: tuple[int, dict[str, object]] = (200, {"user_id": "@x:example.org"})
+    upload: tuple[int, dict[str, object]] = (200, {"content_uri": "mxc://example.org/x"})
+    upload_size: int = 50_000_000
+    ping: tuple[int, dict[str, object]] | None = None
+    """None: it really calls."""
+    date: str = ""
+    seen: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/_matrix/client/versions", self._versions),
+            web.post("/_matrix/client/v3/register", self._register),
+            web.post("/_matrix/client/v1/appservice/webchat/ping", self._ping),
+            web.post("/_matrix/media/v3/upload", self._upload),
+            web.get("/_matrix/client/v1/media/config", self._limits),
+        ]
+
+    async def _versions(self, request: web.Request) -> web.Response:
+        assert "Authorization" not in request.headers
+        headers = {"Date": self.date} if self.date else {}
+        return web.json_response(self.versions, headers=headers)
+
+    async def _register(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"
+        name = (await request.json())["username"]
+        self.seen.append(name)
+        status, body = self.queues if "queue" in name else self.register
+        return web.json_response(body, status=status)
+
+    async def _ping(self, _request: web.Request) -> web.Response:
+        if self.ping is not None:
+            status, body = self.ping
+            return web.json_response(body, status=status)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                f"http://127.0.0.1:{self.bridge_port}/_matrix/app/v1/ping",
+                json={},
+                headers={"Authorization": f"Bearer {HS_TOKEN}"},
+            ) as response,
+        ):
+            assert response.status == 200
+            # What it delivers meanwhile must not get lost: refused, it keeps it.
+            async with session.put(
+                f"http://127.0.0.1:{self.bridge_port}/_matrix/app/v1/transactions/1",
+                json={
+                    "events": [
+                        {
+                            "event_id": "$e",
+                            "room_id": "!r:example.org",
+                            "type": "m.room.message",
+                            "sender": "@ada:example.org",
+                            "content": {},
+                        }
+                    ]
+                },
+                headers={"Authorization": f"Bearer {HS_TOKEN}"},
+            ) as transaction:
+                self.seen.append(f"transaction {transaction.status}")
+        return web.json_response({"duration_ms": 7})
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        await request.read()
+        status, body = self.upload
+        return web.json_response(body, status=status)
+
+    async def _limits(self, _request: web.Request) -> web.Response:
+        return web.json_response({"m.upload.size": self.upload_size})
+
+
+@asynccontextmanager
+async def serving(routes: list[web.RouteDef], port: int = 0) -> AsyncIterator[int]:
+    """Serve some routes on the loopback interface; yields the port."""
+    application = web.Application()
+    application.add_routes(routes)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def told(findings: Findings) -> list[str]:
+    """`VERDICT what`, in order."""
+    return [f"{finding.verdict} {finding.what}" for finding in findings.all]
+
+
+def the(findings: Findings, what: str) -> Finding:
+    """The one finding of this name."""
+    found = [finding for finding in findings.all if finding.what == what]
+    assert len(found) == 1, findings.all
+    return found[0]

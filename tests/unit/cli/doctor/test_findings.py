@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from bridge.cli.doctor.findings import Finding, Findings, Verdict
+
+
+def test_each_finding_is_told_at_once_and_counted() -> None:
+    heard: list[Finding] = []
+    findings = Findings(told=heard.append)
+    findings.passed("a", "fine")
+    findings.failed("b", "broken", "mend it")
+    findings.failed("c", "broken", "mend it")
+    findings.skipped("d", "no way to try")
+    assert heard == findings.all
+    assert heard[1] == Finding(Verdict.FAIL, "b", "broken", "mend it")
+    assert [findings.count(verdict) for verdict in Verdict] == [1, 2, 1]
+
+
+def test_nobody_need_listen() -> None:
+    findings = Findings()
+    findings.passed("a", "fine")
+    assert findings.count(Verdict.PASS) == 1

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bridge.cli.doctor.findings import Findings, Verdict
+from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
+from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the, told
+
+REFUSED: dict[str, object] = {"errcode": "M_EXCLUSIVE", "error": "not yours"}
+
+
+async def examined(folder: Path, fake: FakeHomeserver) -> Findings:
+    findings = Findings()
+    async with serving(fake.routes()) as fake.port:
+        config = configured(folder, homeserver=fake.address, port=fake.bridge_port)
+        async with homeserver_session(config) as session:
+            await HomeserverChecks(findings, config, session).all()
+    return findings
+
+
+@pytest.mark.asyncio
+async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
+    fake = FakeHomeserver()
+    findings = await examined(tmp_path, fake)
+    assert told(findings) == [
+        "PASS homeserver",
+        "PASS clock, against the homeserver",
+        "PASS as_token",
+        "PASS bot",
+        "PASS homeserver to bridge",
+        "PASS queue users",
+        "PASS media on the homeserver",
+    ]
+    detail = the(findings, "homeserver to bridge").detail
+    assert detail == "it called the doctor in the bridge's place and was answered in 7 ms"
+    # Events that come meanwhile stay with the homeserver.
+    assert fake.seen == [
+        "webchatbot",
+        "transaction 503",
+        "webchat_queue_1",
+        "webchat_queue_2",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_with_a_running_bridge(tmp_path: Path) -> None:
+    async def live(_request: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    fake = FakeHomeserver(ping=(200, {"duration_ms": 3}))
+    routes = [web.get("/_matrix/mau/live", live)]
+    async with serving(routes, fake.bridge_port):
+        findings = await examined(tmp_path, fake)
+    detail = the(findings, "homeserver to bridge").detail
+    assert detail == "it called the running bridge and was answered in 3 ms"
+
+
+@pytest.mark.asyncio
+async def test_somebody_else_on_our_port(tmp_path: Path) -> None:
+    fake = FakeHomeserver()
+    async with serving([], fake.bridge_port):
+        findings = await examined(tmp_path, fake)
+    finding = the(findings, "homeserver to bridge")
+    assert finding.verdict is Verdict.FAIL
+    assert f"another program listens on port {fake.bridge_port}" in finding.detail
+
+
+@pytest.mark.asyncio
+async def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
+    fake, findings = FakeHomeserver(), Findings()
+    async with serving(fake.routes()) as fake.port:
+        config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
+        # 192.0.2.0/24 is for documentation: no machine has it.
+        appservice = config.appservice.model_copy(update={"hostname": "192.0.2.1"})
+        config = config.model_copy(update={"appservice": appservice})
+        async with homeserver_session(config) as session:
+            await HomeserverChecks(findings, config, session).all()
+    assert "cannot be listened on" in the(findings, "homeserver to bridge").detail
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("M_BAD_STATUS", "hs_token"),
+        ("M_CONNECTION_FAILED", "firewall"),
+        ("M_CONNECTION_TIMEOUT", "firewall"),
+        ("M_URL_NOT_SET", "url"),
+        ("M_FORBIDDEN", "appservice.id"),
+    ],
+)
+async def test_ping_that_fails(tmp_path: Path, code: str, fix: str) -> None:
+    fake = FakeHomeserver(ping=(502, {"errcode": code, "error": "why"}))
+    finding = the(await examined(tmp_path, fake), "homeserver to bridge")
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == f"HTTP 502 {code} why"
+    assert fix in finding.fix
+
+
+@pytest.mark.asyncio
+async def test_unknown_token_ends_the_round(tmp_path: Path) -> None:
+    fake = FakeHomeserver(register=(401, {"errcode": "M_UNKNOWN_TOKEN"}))
+    findings = await examined(tmp_path, fake)
+    assert told(findings)[-1] == "FAIL as_token"
+    assert "app_service_config_files" in the(findings, "as_token").fix
+
+
+@pytest.mark.asyncio
+async def test_bot_of_somebody_else_ends_the_round(tmp_path: Path) -> None:
+    findings = await examined(tmp_path, FakeHomeserver(register=(400, REFUSED)))
+    assert told(findings)[-2:] == ["PASS as_token", "FAIL bot"]
+
+
+@pytest.mark.asyncio
+async def test_queue_users_outside_the_namespace(tmp_path: Path) -> None:
+    findings = await examined(tmp_path, FakeHomeserver(queues=(400, REFUSED)))
+    finding = the(findings, "queue users")
+    assert finding.verdict is Verdict.FAIL
+    assert "@webchat_queue_2:example.org M_EXCLUSIVE" in finding.detail
+
+
+@pytest.mark.asyncio
+async def test_upload_refused(tmp_path: Path) -> None:
+    fake = FakeHomeserver(upload=(500, {"errcode": "M_UNKNOWN", "error": "disk full"}))
+    finding = the(await examined(tmp_path, fake), "media on the homeserver")
+    assert finding.detail == "HTTP 500 M_UNKNOWN disk full"
+
+
+@pytest.mark.asyncio
+async def test_files_larger_than_the_homeserver_takes(tmp_path: Path) -> None:
+    finding = the(
+        await examined(tmp_path, FakeHomeserver(upload_size=10)), "media on the homeserver"
+    )
+    assert finding.verdict is Verdict.FAIL
+    assert "max_upload_size" in finding.fix
+
+
+@pytest.mark.asyncio
+async def test_old_homeserver(tmp_path: Path) -> None:
+    findings = await examined(tmp_path, FakeHomeserver(versions={"versions": ["v1.1"]}))
+    assert the(findings, "homeserver").fix == "upgrade the homeserver"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("versions", [{}, [], {"versions": 3}])
+async def test_something_else_than_a_homeserver(tmp_path: Path, versions: object) -> None:
+    findings = await examined(tmp_path, FakeHomeserver(versions=versions))
+    assert told(findings) == ["FAIL homeserver"]
+
+
+@pytest.mark.asyncio
+async def test_clock_that_is_wrong(tmp_path: Path) -> None:
+    fake = FakeHomeserver(date="Mon, 01 Jan 2001 00:00:00 GMT")
+    finding = the(await examined(tmp_path, fake), "clock, against the homeserver")
+    assert finding.verdict is Verdict.FAIL
+
+
+@pytest.mark.asyncio
+async def test_nobody_there(tmp_path: Path) -> None:
+    findings = Findings()
+    config = configured(tmp_path)
+    async with homeserver_session(config) as session:
+        await HomeserverChecks(findings, config, session).all()
+    assert told(findings) == ["FAIL homeserver"]
+    assert "homeserver.address" in the(findings, "homeserver").fix

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bridge.app.settings import users_of
+from bridge.cli.doctor.findings import Findings, Verdict
+from bridge.cli.doctor.local import (
+    check_clock,
+    check_database,
+    check_registration,
+    differences,
+)
+from bridge.config import Config
+from bridge.matrix.registration import (
+    Namespaces,
+    Registration,
+    make_registration,
+    save_registration,
+)
+from tests.unit.cli.doctor.installation import AS_TOKEN, HS_TOKEN, configured, the, told
+
+
+def registered(config: Config) -> Registration:
+    return make_registration(
+        appservice_id="webchat",
+        url=config.appservice.address,
+        users=users_of(config),
+        as_token=AS_TOKEN,
+        hs_token=HS_TOKEN,
+    )
+
+
+def test_registration_that_matches(tmp_path: Path) -> None:
+    config, findings = configured(tmp_path), Findings()
+    save_registration(registered(config), tmp_path / "registration.yaml")
+    check_registration(findings, config, tmp_path / "registration.yaml")
+    assert told(findings) == ["PASS registration file", "PASS rate_limited"]
+
+
+def test_registration_that_is_elsewhere(tmp_path: Path) -> None:
+    """It may lie on the homeserver's machine only: no failure."""
+    findings = Findings()
+    check_registration(findings, configured(tmp_path), tmp_path / "registration.yaml")
+    assert told(findings) == ["SKIP registration file"]
+
+
+def test_registration_that_cannot_be_read(tmp_path: Path) -> None:
+    findings = Findings()
+    (tmp_path / "registration.yaml").write_text("id: [", encoding="utf-8")
+    check_registration(findings, configured(tmp_path), tmp_path / "registration.yaml")
+    assert told(findings) == ["FAIL registration file"]
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"id": "other"}, "id"),
+        ({"url": "http://elsewhere:1"}, "url"),
+        ({"as_token": "x" * 20}, "as_token"),
+        ({"hs_token": "x" * 20}, "hs_token"),
+        ({"device_management": False}, "device_management"),
+        ({"receive_ephemeral": False}, "receive_ephemeral"),
+        ({"namespaces": Namespaces()}, "namespaces.users"),
+    ],
+)
+def test_each_difference_is_named_without_its_value(
+    tmp_path: Path, change: dict[str, object], key: str
+) -> None:
+    config = configured(tmp_path)
+    changed = msgspec.structs.replace(registered(config), **change)
+    assert differences(changed, config) == [key]
+    findings = Findings()
+    save_registration(changed, tmp_path / "registration.yaml")
+    check_registration(findings, config, tmp_path / "registration.yaml")
+    finding = the(findings, "registration file")
+    assert finding.verdict is Verdict.FAIL
+    assert f" {key} not as config.yaml has it" in finding.detail
+    assert "x" * 20 not in finding.detail
+
+
+def test_rate_limited(tmp_path: Path) -> None:
+    config, findings = configured(tmp_path), Findings()
+    slow = msgspec.structs.replace(registered(config), rate_limited=True)
+    save_registration(slow, tmp_path / "registration.yaml")
+    check_registration(findings, config, tmp_path / "registration.yaml")
+    assert "rate_limited: false" in the(findings, "rate_limited").fix
+
+
+@pytest.mark.asyncio
+async def test_database_before_the_first_start(tmp_path: Path) -> None:
+    findings = Findings()
+    await check_database(findings, configured(tmp_path))
+    assert told(findings) == ["PASS database"]
+    assert not (tmp_path / "bridge.db").exists(), "looking must not make it"
+
+
+@pytest.mark.asyncio
+async def test_database_that_works(tmp_path: Path) -> None:
+    from bridge.ops.clock import SystemClock
+    from bridge.storage.open import open_store
+
+    config, findings = configured(tmp_path), Findings()
+    async with open_store(config.database.url.get_secret_value(), SystemClock()):
+        # The bridge may be running at the same time.
+        await check_database(findings, config)
+    assert the(findings, "database").detail.startswith("SQLite, opened and written to in ")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("url", "fix"),
+    [
+        ("sqlite:///{0}/no/such/folder/bridge.db", "belong to the bridge's user"),
+        ("postgres://u:secret-word@127.0.0.1:9/x", "start PostgreSQL"),
+    ],
+)
+async def test_database_that_is_not_there(tmp_path: Path, url: str, fix: str) -> None:
+    more = f'database: {{url: "{url.format(tmp_path)}"}}'
+    findings = Findings()
+    await check_database(findings, configured(tmp_path, more=more))
+    finding = the(findings, "database")
+    assert finding.verdict is Verdict.FAIL
+    assert fix in finding.fix
+    assert "secret-word" not in finding.detail
+    assert "\n" not in finding.detail + finding.fix
+
+
+@pytest.mark.asyncio
+async def test_database_of_a_later_version(tmp_path: Path) -> None:
+    from bridge.ops.clock import SystemClock
+    from bridge.storage.open import open_store
+
+    config, findings = configured(tmp_path), Findings()
+    async with open_store(config.database.url.get_secret_value(), SystemClock()):
+        pass
+    with sqlite3.connect(tmp_path / "bridge.db") as database:
+        database.execute("INSERT INTO schema_version VALUES (999, 'future', 0)")
+    database.close()
+    await check_database(findings, config)
+    assert "or a later one" in the(findings, "database").fix
+
+
+@pytest.mark.asyncio
+async def test_database_that_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "bridge.db").write_bytes(b"no database at all" * 1000)
+    findings = Findings()
+    await check_database(findings, configured(tmp_path))
+    assert "restore the backup" in the(findings, "database").fix
+
+
+@pytest.mark.parametrize(
+    ("skew", "verdict", "detail"),
+    [
+        (0, Verdict.PASS, "the same"),
+        (20, Verdict.PASS, "behind"),
+        (90, Verdict.FAIL, "behind"),
+        (-90, Verdict.FAIL, "ahead"),
+    ],
+)
+def test_clock(skew: int, verdict: Verdict, detail: str) -> None:
+    findings = Findings()
+    theirs = datetime.now(UTC) + timedelta(seconds=skew)
+    check_clock(findings, format_datetime(theirs, usegmt=True), "them")
+    finding = the(findings, "clock, against them")
+    assert finding.verdict is verdict
+    assert detail in finding.detail
+
+
+@pytest.mark.parametrize("date", ["", "yesterday"])
+def test_clock_of_a_server_that_tells_no_time(date: str) -> None:
+    findings = Findings()
+    check_clock(findings, date, "them")
+    assert told(findings) == ["SKIP clock, against them"]

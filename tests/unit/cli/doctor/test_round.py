@@ -1,0 +1,75 @@
+"""The command itself: its lines, its summary, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving
+from tests.unit.cli.runs import Folder
+from tests.unit.link.simulated import simulated
+
+
+async def examined(folder: Folder) -> Result:
+    """The command has a loop of its own; the servers that it talks to stay in this one."""
+    return await asyncio.to_thread(folder.run_here, "doctor", "-r", str(folder.registration))
+
+
+@pytest.mark.asyncio
+async def test_all_well(tmp_path: Path) -> None:
+    folder, fake = Folder(tmp_path), FakeHomeserver()
+    async with serving(fake.routes()) as fake.port, simulated() as simulator:
+        configured(
+            tmp_path,
+            homeserver=fake.address,
+            webchat=simulator.base_url,
+            port=fake.bridge_port,
+        )
+        assert folder.run_here("register", "-r", str(folder.registration)).exit_code == 0
+        result = await examined(folder)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[-1] == "17 passed, 0 failed, 0 not tried"
+    assert lines[0] == f"PASS  {'config':28}  {folder.config} is valid"
+    assert all(line.startswith("PASS  ") for line in lines[:-1])
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_there(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    configured(tmp_path)
+    result = await examined(folder)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    failed = [number for number, line in enumerate(lines) if line.startswith("FAIL")]
+    assert len(failed) == 2
+    assert all("fix: " in lines[number + 1] for number in failed), "each FAIL has its fix below"
+    assert lines[-1] == "2 passed, 2 failed, 1 not tried"
+
+
+@pytest.mark.asyncio
+async def test_no_tokens_yet(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write()
+    result = await examined(folder)
+    assert result.exit_code == 1
+    assert "FAIL  tokens" in result.output
+    assert f"matrix-webchat register -c {folder.config}" in result.output
+
+
+def test_no_configuration(tmp_path: Path) -> None:
+    result = Folder(tmp_path).run_here("doctor")
+    assert result.exit_code == 1
+    assert "FAIL  config" in result.output
+    assert "0 passed, 1 failed, 0 not tried" in result.output
+
+
+def test_invalid_configuration(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write("homserver: {}\n")
+    result = folder.run_here("doctor")
+    assert result.exit_code == 1
+    assert "config.yaml line 1" in result.output

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bridge.app.settings import link_settings_of
+from bridge.cli.doctor.findings import Findings, Verdict
+from bridge.cli.doctor.webchat import check_webchat, throw_away
+from bridge.ids import RoomId, UserId
+from bridge.rooms.ports import Account
+from bridge.simulator.server import Simulator
+from tests.unit.cli.doctor.installation import configured, serving, the, told
+from tests.unit.link.simulated import simulated
+
+ACCOUNT = Account(RoomId("!doctor:example.org"), UserId("@doctor:example.org"), "doctor")
+SKETCH = ["PASS WebChat server", "PASS clock, against WebChat"]
+
+
+async def examined(folder: Path, simulator: Simulator, login: str = "") -> Findings:
+    findings = Findings()
+    await check_webchat(findings, configured(folder, webchat=simulator.base_url, login=login))
+    return findings
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("mode", ["raw", "multipart"])
+async def test_all_well(tmp_path: Path, mode: str) -> None:
+    async with simulated(upload_mode=mode) as simulator:
+        findings = await examined(tmp_path, simulator)
+        customers = simulator.state()["customers"]
+        frames = [frame["frame"] for frame in simulator.frames() if frame["direction"] == "in"]
+    assert told(findings) == [
+        *SKETCH,
+        "PASS WebChat login",
+        "PASS WebChat socket",
+        "PASS WebChat upload",
+        "PASS WebChat command",
+    ]
+    assert the(findings, "WebChat login").detail == "as mx-doctor"
+    assert mode in the(findings, "WebChat upload").detail
+    assert isinstance(customers, dict)
+    assert list(customers) == ["mx-doctor"]
+    # Nobody at the call centre was asked for anything.
+    assert [body["type"] for body in frames if isinstance(body, dict)] == [2]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("options", "login", "fix"),
+    [
+        ({"accounts": {"ada": "right"}}, "  login: {type: password}", "webchat.login"),
+        ({"sign_key": "secret-key"}, "", "sign_key"),
+        ({"login_limit": 1}, "", "blacklisted"),
+    ],
+)
+async def test_login_refused(
+    tmp_path: Path, options: dict[str, object], login: str, fix: str
+) -> None:
+    async with simulated(**options) as simulator:
+        if "login_limit" in options:
+            # Two more than allowed, and this address is shut out.
+            for _ in range(2):
+                await examined(tmp_path, simulator)
+        findings = await examined(tmp_path, simulator, login)
+    finding = the(findings, "WebChat login")
+    assert finding.verdict is Verdict.FAIL
+    assert fix in finding.fix
+    assert told(findings) == [*SKETCH, "FAIL WebChat login"]
+
+
+@pytest.mark.asyncio
+async def test_upload_refused(tmp_path: Path) -> None:
+    async with simulated(allowed_extensions=["pdf"]) as simulator:
+        findings = await examined(tmp_path, simulator)
+    finding = the(findings, "WebChat upload")
+    assert finding.verdict is Verdict.FAIL
+    assert "(result -16)" in finding.detail
+    assert told(findings)[-1] == "PASS WebChat command", "the rest is tried all the same"
+
+
+async def log_in(_request: web.Request) -> web.Response:
+    return web.json_response({"result": 1, "token": "T"})
+
+
+@pytest.mark.asyncio
+async def test_socket_that_a_proxy_does_not_pass(tmp_path: Path) -> None:
+    async def no_upgrade(_request: web.Request) -> web.Response:
+        return web.Response(status=502)
+
+    findings = Findings()
+    routes = [web.post("/webchat/tpi", log_in), web.get("/webchat/cws", no_upgrade)]
+    async with serving(routes) as port:
+        config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
+        await check_webchat(findings, config)
+    assert told(findings) == [*SKETCH, "PASS WebChat login", "FAIL WebChat socket"]
+    assert "502" in the(findings, "WebChat socket").detail
+
+
+@pytest.mark.asyncio
+async def test_something_else_than_webchat(tmp_path: Path) -> None:
+    findings = Findings()
+    async with serving([]) as port:
+        config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
+        await check_webchat(findings, config)
+    assert told(findings) == [*SKETCH, "FAIL WebChat login"]
+    assert "…/tpi must answer with JSON" in the(findings, "WebChat login").fix
+
+
+@pytest.mark.asyncio
+async def test_nobody_there(tmp_path: Path) -> None:
+    findings = Findings()
+    await check_webchat(findings, configured(tmp_path))
+    assert told(findings) == ["FAIL WebChat server"]
+    assert "webchat.base_url" in the(findings, "WebChat server").fix
+
+
+@pytest.mark.asyncio
+async def test_no_account_is_free(tmp_path: Path) -> None:
+    """A second login under a customer's name would end that customer's chat."""
+    async with simulated() as simulator:
+        findings = await examined(tmp_path, simulator, "  login: {name: everybody}")
+    assert told(findings) == [*SKETCH, "SKIP WebChat login"]
+
+
+@pytest.mark.parametrize(
+    ("login", "name", "password"),
+    [
+        ("", "mx-doctor", ""),
+        ('  login: {type: visitor, name: "v-{room_key}"}', "v-doctor", ""),
+        ('  login: {type: password, name: "p-{room_key}", password: common}', "p-doctor", "common"),
+        (
+            '  login: {type: password}\n  accounts: {"!*": {name: "g-{room_key}", password: x}}',
+            "g-doctor",
+            "x",
+        ),
+        ('  login: {type: password}\n  accounts: {"!*": {name: fixed, password: x}}', None, None),
+        ('  login: {type: password}\n  accounts: {"@a:b.c": {name: a, password: x}}', None, None),
+    ],
+)
+def test_throw_away_account(
+    tmp_path: Path, login: str, name: str | None, password: str | None
+) -> None:
+    mine = throw_away(link_settings_of(configured(tmp_path, login=login)), ACCOUNT)
+    assert (mine and mine.name) == name
+    assert (mine and mine.password) == password

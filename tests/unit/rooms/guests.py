@@ -1,0 +1,122 @@
+"""People who do anything at all in a room, and what has to be true after each thing.
+
+Whatever a permitted customer writes in a room that we are in, or are entering, is parked, reported,
+answered, or in the conversation.
+"""
+
+from __future__ import annotations
+
+import random
+
+from bridge.conversation.effects import Reported, Say
+from bridge.conversation.model import CustomerMedia, CustomerText
+from bridge.ids import EventId
+from bridge.rooms.inputs import (
+    EncryptionOn,
+    Entered,
+    EntryFailed,
+    Invited,
+    Meaning,
+    MemberGone,
+    MemberJoined,
+    Nothing,
+    RoomConfigured,
+    Spoke,
+    Unreadable,
+    Upgraded,
+)
+from bridge.rooms.reception import Facts, Standing, entry_failed, receive
+from bridge.rooms.record import Membership
+from bridge.texts import LANGUAGES, Texts
+from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
+
+
+class Guests:
+    """Random events of a room; every sentence is rendered."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - chance that can be repeated
+        self.house = House()
+        self.texts = Texts()
+        self.events = 0
+        self.seen: dict[EventId, Meaning] = {}
+
+    def do_anything(self) -> None:
+        """One random step."""
+        self.house.now += self.random.randrange(20_000)
+        if self.random.random() < 0.05:
+            self.enter()
+            return
+        if self.random.random() < 0.01:
+            entry_failed(self.house.visit, EntryFailed())
+            return
+        meaning = self.meaning()
+        event_id = getattr(meaning, "event_id", None)
+        if event_id is not None:
+            self.seen[event_id] = meaning
+        self.receive(meaning, {"event_id": event_id})
+
+    def event_id(self) -> EventId:
+        self.events += 1
+        return EventId(f"$g{self.events}")
+
+    def meaning(self) -> Meaning:
+        who = self.random.choice([ADA, ADA, ADA, STRANGER])
+        ours = self.random.choice([BOT, BOT, SALES_USER])
+        text = self.random.choice(
+            ["hello", " ", "help", "!wc", "!wc nonsense", "rate 5 thanks", "close", "!wc start 9",
+             "pause", "resume", "queue set sales", "cancel", "status", "!wc queue list"]
+        )  # fmt: skip
+        media = CustomerMedia("image", "a.png", f"mxc://h/{self.events}")
+        content: dict[str, object] = self.random.choice(
+            [{}, {"queue": 1}, {"x": 1}, {"start": "on_command"}]
+        )
+        options: list[tuple[int, Meaning]] = [
+            (3, Invited(self.event_id(), who, ours, self.random.random() < 0.7)),
+            (1, MemberJoined(who)),
+            (1, MemberGone(self.random.choice([who, ours]), who)),
+            (20, Spoke(self.event_id(), who, CustomerText(text), plain=text)),
+            (4, Spoke(self.event_id(), who, media, plain=self.random.choice(["", "look"]))),
+            (3, Unreadable(self.event_id(), who, "unreadable.kind")),
+            (2, RoomConfigured(self.event_id(), who, content)),
+            (1, EncryptionOn()),
+            (1, Upgraded("!new:example.org")),
+            (1, Nothing()),
+        ]
+        return self.random.choices([one for _, one in options], [w for w, _ in options])[0]
+
+    def receive(self, meaning: Meaning, raw: dict[str, object]) -> None:
+        """One event, and what has to be true of it afterwards."""
+        house = self.house
+        before = house.membership()
+        house.visit.effects.clear()
+        facts = Facts(self.random.choice(list(Standing)), self.random.randrange(4))
+        receive(house.visit, meaning, raw, house.now, facts)
+        self.render()
+        if not isinstance(meaning, Spoke | Unreadable) or meaning.sender != ADA:
+            return
+        if before in {Membership.JOINED, Membership.ENTERING}:
+            parked = meaning.event_id in {one.get("event_id") for one in house.record.parked}
+            heard = parked or meaning.event_id in {*house.reported, *house.carried}
+            answered = isinstance(meaning, Spoke) and self.was_command(meaning)
+            assert heard or answered, f"{meaning} fell on deaf ears"
+
+    def was_command(self, spoke: Spoke) -> bool:
+        """Commands are answered: in words, or by what the conversation does."""
+        if not isinstance(spoke.content, CustomerText) or spoke.plain in {"hello", " "}:
+            return False
+        return bool(self.house.effects) or spoke.plain in {"close", "cancel", "rate 5 thanks"}
+
+    def render(self) -> None:
+        for effect in self.house.effects:
+            if isinstance(effect, Say | Reported):
+                for language in LANGUAGES:
+                    self.texts.render(language, effect.key, {"prefix": "!wc", **effect.args})
+
+    def enter(self) -> None:
+        options: list[dict[str, object] | None] = [None, {}, {"queue": 99}]
+        config = self.random.choice(options)
+        entry = Entered(encrypted=self.random.random() < 0.2, config=config)
+        for raw in self.house.enter(entry):
+            self.receive(self.seen[EventId(str(raw["event_id"]))], raw)
+        self.render()
