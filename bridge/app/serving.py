@@ -113,7 +113,7 @@ class Serving:
             metrics=self.metrics,
             clock=self._clock,
         )
-        rules = rules_of(config, users)
+        rules = rules_of(config, users, lambda: links.learnt.longest_text)
         around = Surroundings(store, matrix, links, self._clock, rules, self.metrics)
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),

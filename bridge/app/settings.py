@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
 from bridge.config import Config
 from bridge.config import Permission as ConfigPermission
 from bridge.config.permissions import permission_of
+from bridge.config.webchat import Dialect as ConfigDialect
 from bridge.conversation.model import Policy
 from bridge.ids import QueueId, UserId
-from bridge.link.settings import AccountRule, LinkSettings, LoginType, UploadMode
+from bridge.link.settings import (
+    FRAME_OVERHEAD,
+    AccountRule,
+    LinkSettings,
+    LoginType,
+    UploadMode,
+)
 from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Permission, QueueRule, Rules
-
-FRAME_OVERHEAD = 600
-"""Bytes of a 110 or 111 frame beside its text: keys, ids, and a token of generous length."""
+from bridge.webchat.codes import Dialect
 
 _PERMISSIONS = {
     ConfigPermission.NONE: Permission.NONE,
@@ -33,8 +39,16 @@ def users_of(config: Config) -> OurUsers:
     )
 
 
-def rules_of(config: Config, users: OurUsers) -> Rules:
-    """What the rooms ring goes by."""
+def rules_of(
+    config: Config, users: OurUsers, longest_text: Callable[[], int] | None = None
+) -> Rules:
+    """What the rooms ring goes by.
+
+    Args:
+        config: the operator's.
+        users: our own Matrix users.
+        longest_text: bytes of text that fit into one frame at the moment, which the link learns.
+    """
     server, bridge = config.server, config.bridge
     queues = tuple(
         QueueRule(
@@ -68,6 +82,7 @@ def rules_of(config: Config, users: OurUsers) -> Rules:
         rooms_per_user=bridge.limits.rooms_per_user,
         file_limit=bridge.limits.file,
         encryption=bridge.encryption.allow,
+        longest_text=longest_text,
         policy=Policy(max_text_bytes=max(200, server.max_frame_bytes - FRAME_OVERHEAD)),
     )
 
@@ -88,6 +103,7 @@ def link_settings_of(config: Config) -> LinkSettings:
     return LinkSettings(
         base_url=server.base_url,
         enterprise_id=server.enterprise_id,
+        dialect=None if server.dialect is ConfigDialect.AUTO else Dialect(server.dialect),
         login_type=LoginType(server.login.type),
         name=server.login.name,
         display_name=server.login.display_name,
@@ -97,6 +113,7 @@ def link_settings_of(config: Config) -> LinkSettings:
             for pattern, entry in server.accounts.items()
         },
         sign_key=server.sign_key.get_secret_value(),
+        robot_key=server.robot.public_key.get_secret_value(),
         upload_mode=UploadMode(server.upload_mode),
         login_count=server.login_rate.count,
         login_seconds=server.login_rate.per_seconds,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from bridge.config.model import Config
 from bridge.config.permissions import Permission
 from bridge.config.problems import KeyPath, Problem
-from bridge.config.webchat import Dialect, LoginType, RobotMode, WebChat
+from bridge.config.webchat import LoginType, RobotMode, WebChat
 
 
 def check_rules(config: Config) -> Iterator[Problem]:
@@ -46,11 +46,6 @@ def _not_yet(config: Config) -> Iterator[Problem]:
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)
-        if server.dialect not in {Dialect.AUTO, Dialect.Y2016}:
-            yield Problem(
-                (*here, "dialect"),
-                f"{server.dialect} comes with a later version; use auto or 2016 for now",
-            )
         if server.robot.enabled:
             yield Problem(
                 (*here, "robot", "enabled"),

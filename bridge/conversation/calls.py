@@ -16,6 +16,7 @@ import msgspec
 from bridge.conversation.effects import CallWebChat, UploadMedia
 from bridge.conversation.model import (
     Chatting,
+    CustomerLocation,
     CustomerMedia,
     CustomerText,
     Ended,
@@ -28,6 +29,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Turn
 from bridge.ids import CallId
+from bridge.media.places import Place, datum_of, to_datum
 from bridge.webchat.frames import (
     CancelRequest,
     CloseSession,
@@ -35,11 +37,13 @@ from bridge.webchat.frames import (
     Content,
     File,
     Image,
+    Location,
     RateSession,
     RequestChat,
     SendMessage,
     SendPreMessage,
     Text,
+    Voice,
 )
 
 
@@ -124,7 +128,7 @@ def _while_chatting(turn: Turn, phase: Chatting) -> bool:
     if phase.unwanted or not turn.state.held:
         return False
     head = turn.state.held[0]
-    content = _wire_content(head)
+    content = _wire_content(head, turn.policy.map)
     if content is None:
         return _upload_first(turn)
     _carry(turn, SendMessage(phase.session_id, content), head)
@@ -134,7 +138,7 @@ def _while_chatting(turn: Turn, phase: Chatting) -> bool:
 def _upload_first(turn: Turn) -> bool:
     """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
     for piece in turn.state.held:
-        if isinstance(piece.content, CustomerMedia) and not piece.url:
+        if isinstance(piece.content, CustomerMedia) and not piece.ready:
             call_id = _new_call_id(turn)
             turn.set(outstanding=Outstanding(call_id, Upload(piece.content), None))
             turn.ask(UploadMedia(call_id, piece.content, piece.event_id))
@@ -142,17 +146,27 @@ def _upload_first(turn: Turn) -> bool:
     return False
 
 
-def _wire_content(piece: Held) -> Content | None:
+def _wire_content(piece: Held, map_name: str) -> Content | None:
     """What the 110 of this piece carries; None while its file is not uploaded."""
     content = piece.content
     if isinstance(content, CustomerText):
         return Text(content.text)
+    if isinstance(content, CustomerLocation):
+        return _location(content, map_name)
+    if piece.clip is not None:
+        return Voice(piece.clip.seconds, piece.clip.data)
     if not piece.url:
         return None
     if content.kind == "image":
         return Image(content.name, piece.url)
     extension = content.name.rpartition(".")[2].lower() if "." in content.name else ""
     return File(content.name, piece.url, content.size or 0, extension)
+
+
+def _location(where: CustomerLocation, map_name: str) -> Location:
+    """The place as the desk's map counts; rounded to a decimetre, as maps give it."""
+    place = to_datum(Place(where.latitude, where.longitude), datum_of(map_name))
+    return Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
 
 def _carry(turn: Turn, command: Command, head: Held) -> None:

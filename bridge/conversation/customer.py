@@ -6,10 +6,11 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.inputs import Rate, Said, Start
+from bridge.conversation.inputs import Rate, Said, Start, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
+    CustomerLocation,
     CustomerMedia,
     CustomerText,
     Ended,
@@ -25,7 +26,7 @@ from bridge.conversation.transitions import (
     request_chat,
     start_chat,
 )
-from bridge.conversation.turn import Turn
+from bridge.conversation.turn import Turn, without
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.splitting import split_text
 
@@ -51,11 +52,7 @@ def said(turn: Turn, event: Said) -> None:
 
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
     """One piece, or several: a long text would burst the server's frame limit (trap T23)."""
-    content = event.content
-    text = content.text if isinstance(content, CustomerText) else content.caption
-    parts: list[CustomerContent] = []
-    if isinstance(content, CustomerMedia):
-        parts.append(msgspec.structs.replace(content, caption=""))
+    text, parts = _taken_apart(event.content)
     parts += [CustomerText(part) for part in split_text(text, turn.policy.max_text_bytes)]
     return tuple(
         Held(
@@ -67,6 +64,32 @@ def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
         )
         for index, part in enumerate(parts)
     )
+
+
+def _taken_apart(content: CustomerContent) -> tuple[str, list[CustomerContent]]:
+    """The words of a message, and what goes before them."""
+    match content:
+        case CustomerText():
+            return content.text, []
+        case CustomerMedia():
+            return content.caption, [msgspec.structs.replace(content, caption="")]
+        case CustomerLocation():
+            return "", [content]
+        case _:
+            assert_never(content)
+
+
+def withdrawn(turn: Turn, event: Withdrawn) -> None:
+    """What has not gone yet does not go; what has gone is not sent again, and no more is said."""
+    phase, outstanding = turn.state.phase, turn.state.outstanding
+    turn.set(held=without(turn.state.held, (event.event_id,)))
+    if isinstance(phase, Queued):
+        pre_sent = without(phase.pre_sent, (event.event_id,))
+        turn.enter(msgspec.structs.replace(phase, pre_sent=pre_sent))
+    held = None if outstanding is None else outstanding.held
+    if outstanding is not None and held is not None and held.event_id == event.event_id:
+        quiet = msgspec.structs.replace(held, last=False)
+        turn.set(outstanding=msgspec.structs.replace(outstanding, held=quiet, moot=True))
 
 
 def start(turn: Turn, wish: Start) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bridge.conversation.model import CustomerContent
+from bridge.conversation.model import Clip, CustomerContent
 from bridge.ids import CallId, EventId, QueueId
 from bridge.webchat.frames import Push, Reply
 
@@ -20,6 +20,12 @@ class Said(Happening, frozen=True):
 
     event_id: EventId
     content: CustomerContent
+
+
+class Withdrawn(Happening, frozen=True):
+    """The customer took back what they wrote or sent."""
+
+    event_id: EventId
 
 
 class Start(Happening, frozen=True):
@@ -57,8 +63,9 @@ class Replied(Happening, frozen=True):
 class Uploaded(Happening, frozen=True):
     call_id: CallId
     url: str
-    """Absolute."""
+    """Absolute; empty if the content travels in the frame, as `clip`."""
     size: int = 0
+    clip: Clip | None = None
 
 
 class FailureReason(StrEnum):
@@ -101,6 +108,7 @@ class Tick(Happening, frozen=True):
 
 Input = (
     Said
+    | Withdrawn
     | Start
     | Cancel
     | Close

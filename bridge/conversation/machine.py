@@ -46,6 +46,7 @@ from bridge.conversation.inputs import (
     Start,
     Tick,
     Uploaded,
+    Withdrawn,
 )
 from bridge.conversation.model import Chatting, Conversation, Policy, Queued, Requesting
 from bridge.conversation.turn import Turn
@@ -76,6 +77,8 @@ def _apply(turn: Turn, happened: Input) -> None:
     match happened:
         case Said():
             customer.said(turn, happened)
+        case Withdrawn():
+            customer.withdrawn(turn, happened)
         case Start():
             customer.start(turn, happened)
         case Cancel():
@@ -89,7 +92,7 @@ def _apply(turn: Turn, happened: Input) -> None:
         case Replied():
             replies.replied(turn, happened.call_id, happened.reply)
         case Uploaded():
-            replies.uploaded(turn, happened.call_id, happened.url, happened.size)
+            replies.uploaded(turn, happened)
         case CallFailed():
             failures.call_failed(turn, happened)
         case LinkRestored():

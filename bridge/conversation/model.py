@@ -35,7 +35,8 @@ class CustomerMedia(Value, frozen=True):
     """A file that lies on the homeserver; it is uploaded to WebChat before its message goes."""
 
     kind: str
-    """`image` becomes message type 2; `file`, `video` and `audio` become type 3."""
+    """`image` becomes message type 2; `file`, `video` and `audio` become type 3; `voice` becomes
+    type 5 if it fits into a frame, else 3."""
     name: str
     mxc: str
     mime: str = "application/octet-stream"
@@ -47,7 +48,23 @@ class CustomerMedia(Value, frozen=True):
     """The file lies there encrypted."""
 
 
-CustomerContent = CustomerText | CustomerMedia
+class CustomerLocation(Value, frozen=True):
+    """A place, in degrees of WGS-84."""
+
+    latitude: float
+    longitude: float
+    poi: str = ""
+
+
+CustomerContent = CustomerText | CustomerMedia | CustomerLocation
+
+
+class Clip(Value, frozen=True):
+    """A voice message that travels inside its frame."""
+
+    seconds: int
+    data: str
+    """Base64 of an AMR file."""
 
 
 class Held(Value, frozen=True):
@@ -61,12 +78,19 @@ class Held(Value, frozen=True):
     """The last piece of its event: a long text is split, and told about once."""
     url: str = ""
     """Media only: where it lies on the WebChat server, once uploaded."""
+    clip: Clip | None = None
+    """Voice only: what goes into the frame, where it fits."""
     asked: CallId | None = None
     """The call that may already have carried it; the same id is used to send it again."""
     repeats: int = 0
     """How often it was sent again because its fate was unknown or its session was gone."""
     order: int = 0
     """Counts the pieces of a room as they were typed: what comes back goes to its old place."""
+
+    @property
+    def ready(self) -> bool:
+        """Media only: its message can be written."""
+        return bool(self.url) or self.clip is not None
 
 
 class Upload(Value, frozen=True):
@@ -205,6 +229,8 @@ class Policy(msgspec.Struct, frozen=True):
     queue_id: QueueId = QueueId(1)
     source: str = "APP"
     to_agent: str = ""
+    map: str = "baidu"
+    """Whose coordinates the desk expects: `baidu`, or `gaode` (AMap)."""
     start_on_message: bool = True
     max_text_bytes: int = 7000
     """Longest text of one frame, in bytes of escaped JSON."""

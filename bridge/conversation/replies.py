@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.conversation.failures import refuse, try_again
+from bridge.conversation.inputs import Uploaded
 from bridge.conversation.model import (
     Chatting,
     Held,
@@ -280,18 +281,20 @@ def _fresh(held: Held) -> Held:
     return msgspec.structs.replace(held, asked=None, repeats=0)
 
 
-def uploaded(turn: Turn, call_id: CallId, url: str, size: int) -> None:
+def uploaded(turn: Turn, done: Uploaded) -> None:
     """The file lies on the WebChat server: its message may go when its turn comes."""
     asked = turn.state.outstanding
-    if asked is None or asked.call_id != call_id or not isinstance(asked.what, Upload):
+    if asked is None or asked.call_id != done.call_id or not isinstance(asked.what, Upload):
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
     media = asked.what.media
     held = list(turn.state.held)
     for index, piece in enumerate(held):
-        if piece.content == media and not piece.url:
-            known = msgspec.structs.replace(media, size=size) if size > 0 else media
-            held[index] = msgspec.structs.replace(piece, content=known, url=url)
+        if piece.content == media and not piece.ready:
+            known = msgspec.structs.replace(media, size=done.size) if done.size > 0 else media
+            held[index] = msgspec.structs.replace(
+                piece, content=known, url=done.url, clip=done.clip
+            )
             break
     turn.set(held=tuple(held))

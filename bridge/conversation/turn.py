@@ -73,10 +73,10 @@ class Turn:
         events = unique_events(pieces)
         for event_id in events:
             self.ask(Reported(event_id, key, args or {}))
-        self.set(held=_without(self.state.held, events))
+        self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
         if isinstance(phase, Queued):
-            self.enter(msgspec.structs.replace(phase, pre_sent=_without(phase.pre_sent, events)))
+            self.enter(msgspec.structs.replace(phase, pre_sent=without(phase.pre_sent, events)))
         held = None if outstanding is None else outstanding.held
         if outstanding is not None and held is not None and held.event_id in events:
             told = msgspec.structs.replace(held, last=False)  # nothing more to say of this event
@@ -91,7 +91,8 @@ class Turn:
         self.report(self.state.held, key, args)
 
 
-def _without(pieces: tuple[Held, ...], events: tuple[EventId, ...]) -> tuple[Held, ...]:
+def without(pieces: tuple[Held, ...], events: tuple[EventId, ...]) -> tuple[Held, ...]:
+    """The pieces that belong to none of these events."""
     return tuple(piece for piece in pieces if piece.event_id not in events)
 
 

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from bridge.conversation.inputs import FailureReason
 from bridge.link.failures import OpenFailure, TokenRefused, describe
+from bridge.link.learnt import Learnt
 from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings
 from bridge.link.wire import Wire
@@ -43,6 +44,7 @@ async def dial(
     token: Token,
     *,
     settings: LinkSettings,
+    learnt: Learnt,
     clock: Clock,
     tls: ssl.SSLContext | None,
     ping_after: float,
@@ -54,6 +56,7 @@ async def dial(
         url: the `cws` address, with its token.
         token: the same token, for the frames.
         settings: limits and times.
+        learnt: what is known of the server.
         clock: for the frames' `time`.
         tls: one context for all links, None for a plain `ws` address.
         ping_after: seconds of silence before this socket is pinged.
@@ -86,5 +89,11 @@ async def dial(
     except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
         raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
     return Wire(
-        socket, token, settings=settings, clock=clock, ping_after=ping_after, unheard=unheard
+        socket,
+        token,
+        settings=settings,
+        learnt=learnt,
+        clock=clock,
+        ping_after=ping_after,
+        unheard=unheard,
     )

@@ -42,6 +42,11 @@ class Gate(Generic[Way]):
         self._failure = _late()
         self._not_before = 0.0
 
+    @property
+    def way(self) -> Way | None:
+        """Where the gate leads to now; None while it is shut."""
+        return self._way
+
     def ticket(self) -> int:
         """Return a place in the order, good for any number of entries."""
         return next(self._tickets)

@@ -18,12 +18,12 @@ from bridge.link.settings import Timing
 from bridge.rooms.ports import Unavailable
 
 LONGEST_ANSWER = 256 * 1024
-"""Bytes of an HTTP answer that are read; the server's own answers have a few hundred."""
+"""Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, cut at LONGEST_ANSWER."""
+    """What came back, cut at the longest that was wanted."""
 
     status: int
     body: bytes
@@ -51,11 +51,17 @@ class Http:
                 self._session = None
 
     async def post(
-        self, url: str, data: object, headers: Mapping[str, str], *, total: float
+        self,
+        url: str,
+        data: object,
+        headers: Mapping[str, str],
+        *,
+        total: float,
+        longest: int = LONGEST_ANSWER,
     ) -> Answer:
         """Send one POST and read its answer within `total` seconds.
 
-        `data` is anything that aiohttp takes for a body.
+        `data` is anything that aiohttp takes for a body; `longest` is in bytes.
 
         Raises:
             Unavailable: no HTTP answer came. Its text never holds the URL.
@@ -69,16 +75,16 @@ class Http:
             async with self._session.post(
                 url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                return Answer(response.status, await _read(response.content))
+                return Answer(response.status, await _read(response.content, longest))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
+async def _read(content: aiohttp.StreamReader, longest: int) -> bytes:
     body = bytearray()
     async for chunk in content.iter_chunked(16 * 1024):
         body += chunk
-        if len(body) >= LONGEST_ANSWER:
+        if len(body) >= longest:
             break
-    return bytes(body[:LONGEST_ANSWER])
+    return bytes(body[:longest])

@@ -29,6 +29,7 @@ from bridge.link.dialling import dial
 from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
 from bridge.link.health import Health
+from bridge.link.learnt import Learnt
 from bridge.link.ports import LinkMetrics, Token
 from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
@@ -60,6 +61,7 @@ class Surroundings:
     tokens: Tokens
     events: LinkEvents
     health: Health
+    learnt: Learnt
     metrics: LinkMetrics
     clock: Clock
     rng: random.Random
@@ -142,6 +144,7 @@ class Keeper:
                     around.endpoints.socket(token.value),
                     token,
                     settings=around.settings,
+                    learnt=around.learnt,
                     clock=around.clock,
                     tls=around.tls,
                     ping_after=ping_after,

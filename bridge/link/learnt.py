@@ -4,8 +4,8 @@ Theory of operation. Two things are learnt apart, for they are told by different
 
 * the *revision*: a 200, an rsId or a list of `users` proves a server later than 2016. Then we write
   heartbeats and typing notices, and the later keys;
-* the *keys* of 110 and 104: a server that refuses one set (-14) and takes the other has said what it
-  wants, whatever its pushes look like. That outweighs the revision.
+* the *keys* of 110 and 104: a server that refuses one set (-14) and takes the other has said what
+  it wants, whatever its pushes look like. That outweighs the revision.
 
 An operator who names a dialect gets it: nothing is learnt from pushes then, and what a refusal
 proves holds until the next start. With `auto` both are facts of the server, kept over restarts and
@@ -28,7 +28,6 @@ from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import Dialect
-from bridge.webchat.frames import Received
 from bridge.webchat.urls import Endpoints
 
 TOMCAT_LIMIT = 8000
@@ -129,9 +128,9 @@ class Learnt:
             return self._wanted
         return Dialect.Y2019 if self._later else Dialect.Y2016
 
-    def heard(self, received: Received) -> None:
-        """A push has come: it may show which revision the server is of."""
-        if not received.later or self._later:
+    def saw_later(self) -> None:
+        """A push has come that only later servers send."""
+        if self._later:
             return
         self._later = True
         if self._wanted is None:
@@ -200,7 +199,7 @@ class Learnt:
 
     @property
     def longest_text(self) -> int:
-        """Bytes that a text may have in one frame, escaped as JSON (dialect `dual` writes it twice).
+        """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
 
         The answer may shrink while the bridge runs.
         """

@@ -2,24 +2,39 @@
 
 Calls wait at the `Gate` until the keeper has opened it, write one after the other, and wait for
 their replies side by side. A command that the server refused over its token goes out once more on
-the next wire, with its old call id and in its old place.
+the next wire, with its old call id and in its old place. So does one whose keys the server refused,
+once, in the other set of keys (protocol reference 5).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId
 from bridge.link.demand import Demand
-from bridge.link.failures import OpenFailure
+from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
 from bridge.link.keeper import Keeper, Surroundings, refused_again
-from bridge.link.wire import Wire
-from bridge.rooms.ports import Account
-from bridge.webchat.codes import ResultCode
-from bridge.webchat.frames import Command, Reply
+from bridge.link.learnt import Feature
+from bridge.link.wire import UNKNOWN_KIND, Wire
+from bridge.rooms.ports import Account, CallFailure
+from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.frames import Command, RateSession, Reply, SendMessage
+
+Told = TypeVar("Told")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A command on its way."""
+
+    wire: Wire
+    keys: Dialect
+    reply: asyncio.Future[Reply]
 
 
 class Link:
@@ -28,7 +43,10 @@ class Link:
     def __init__(self, account: Account, around: Surroundings) -> None:
         self.demand = Demand()
         self._gate: Gate[Wire] = Gate()
-        self._connect = around.settings.timing.connect
+        self._timing = around.settings.timing
+        self._learnt = around.learnt
+        self._hint_not_before: dict[Feature, float] = {}
+        """When each kind of hint may be sent again, in loop time."""
         self.keeper = Keeper(account, around, self.demand, self._gate)
 
     async def run(self) -> None:
@@ -49,21 +67,64 @@ class Link:
         """Send a command and return its reply; see `LinkPort.call`."""
         with self.demand.call():
             ticket = self._gate.ticket()
-            for _ in range(2):
-                wire, coming = await self._write(ticket, call_id, command, before_write)
-                reply = await wire.answer(call_id, coming)
-                if reply.result != ResultCode.INVALID_TOKEN:
+            other: Dialect | None = None
+            relogged = False
+            while True:
+                written = await self._write(ticket, call_id, command, before_write, other)
+                reply = await written.wire.answer(call_id, written.reply)
+                if reply.result == ResultCode.INVALID_TOKEN:
+                    self.refuse(written.wire)
+                    if relogged:
+                        raise refused_again()
+                    relogged = True
+                elif other is None and _keys_refused(command, reply) and written.keys.other:
+                    other = written.keys.other
+                else:
+                    if other is not None and reply.ok:
+                        self._learnt.prove(other)
                     return reply
-                self.refuse(wire)
-        raise refused_again()
 
-    async def standing(self) -> Wire:
-        """Return the open wire, waiting for it as a call would; for its token.
+    async def hint(self, feature: Feature, command: Command) -> None:
+        """Tell the agent something that may as well be lost: what the customer is doing just now.
+
+        Sent only on a link that stands, to a server that knows it, and not too often. Never raises.
+        """
+        wire, now = self._gate.way, asyncio.get_running_loop().time()
+        if wire is None or not wire.usable or not self._learnt.has(feature):
+            return
+        if now < self._hint_not_before.get(feature, now):
+            return
+        self._hint_not_before[feature] = now + self._timing.hint_gap
+        try:
+            reply = await wire.ask(command)
+        except CallFailure:
+            return
+        if reply.result in UNKNOWN_KIND:
+            self._learnt.has_not(feature)
+        elif reply.result == ResultCode.INVALID_TOKEN:
+            self.refuse(wire)
+
+    async def with_token(
+        self, request: Callable[[str], Awaitable[Told]], *, tries: int = 2
+    ) -> Told:
+        """Make an HTTP request that needs the link's token; log in anew if it is refused.
 
         Raises:
-            OpenFailure: it could not be opened in time.
+            OpenFailure: the link does not stand, or the token was refused `tries` times.
+            Exception: what `request` raises, TokenRefused aside.
         """
-        wire = await self._gate.enter(self._gate.ticket(), self._connect)
+        with self.demand.call():
+            for _ in range(tries):
+                wire = await self._standing()
+                try:
+                    return await request(wire.token)
+                except TokenRefused:
+                    self.refuse(wire)
+        raise refused_again()
+
+    async def _standing(self) -> Wire:
+        """Return the open wire, waiting for it as a call would."""
+        wire = await self._gate.enter(self._gate.ticket(), self._timing.connect)
         self._gate.leave()
         return wire
 
@@ -78,17 +139,32 @@ class Link:
         call_id: CallId,
         command: Command,
         before_write: Callable[[], Awaitable[None]],
-    ) -> tuple[Wire, asyncio.Future[Reply]]:
+        keys: Dialect | None,
+    ) -> _Written:
+        """Write a command, in these keys or in those that the server is thought to want."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._connect
+        deadline = loop.time() + self._timing.connect
         while True:
             wire = await self._gate.enter(ticket, deadline - loop.time())
             try:
+                if _has_keys(command):
+                    await wire.told_dialect()
                 if wire.usable:
                     await before_write()
                 # It may have ended while that was stored; then nothing was written, for certain.
                 if wire.usable:
-                    return wire, await wire.write(call_id, command)
+                    spelled = keys or self._learnt.keys
+                    reply = await wire.write(call_id, command, spelled)
+                    return _Written(wire, spelled, reply)
                 self._gate.shut(wire)
             finally:
                 self._gate.leave()
+
+
+def _has_keys(command: Command) -> bool:
+    """True for the commands that the dialects spell differently: 110 and 104."""
+    return isinstance(command, SendMessage | RateSession)
+
+
+def _keys_refused(command: Command, reply: Reply) -> bool:
+    return _has_keys(command) and reply.result == ResultCode.INVALID_PARAMETER

@@ -1,8 +1,7 @@
 """All links of one WebChat server: the `LinkPort` that the engine is given.
 
-`Links` makes a link for a room when it is first needed and forgets it when it has not been for a
-while; an idle room costs nothing here. Every link has a task of its own, so that one link's trouble
-never delays another's; all of them live in the group that `running` owns.
+`Links` builds what all links of a server share and owns the task group in which everything lives;
+the links themselves are kept by its `Roster`.
 """
 
 from __future__ import annotations
@@ -16,21 +15,24 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
-from bridge.conversation.inputs import FailureReason
-from bridge.ids import CallId, RoomId
-from bridge.link.failures import TokenRefused
+from bridge.ids import CallId, RoomId, SessionId
+from bridge.link.door import Door
 from bridge.link.fetch import Fetcher
 from bridge.link.health import Health
+from bridge.link.history import Histories
 from bridge.link.http import Http
-from bridge.link.keeper import LinkState, Surroundings, refused_again
-from bridge.link.link import Link
+from bridge.link.keeper import LinkState, Surroundings
+from bridge.link.learnt import Feature, Learnt
 from bridge.link.logins import Logins
 from bridge.link.ports import Facts, LinkMetrics, TokenStore
+from bridge.link.robot import Robot
+from bridge.link.roster import Roster
 from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
 from bridge.link.uploads import Uploads
-from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
-from bridge.webchat.frames import Command, Reply
+from bridge.rooms.ports import Account, Blob, Clock, LinkEvents
+from bridge.webchat.frames import Command, Preview, Reply, Typing
+from bridge.webchat.http import HistoryEntry, RobotReply
 from bridge.webchat.urls import Endpoints
 
 MOST_KINDS = 200
@@ -56,6 +58,7 @@ class Links:
             ValueError: the base address or an allowed host cannot be read.
         """
         self.health = Health(clock)
+        self.learnt = Learnt(settings, facts, clock)
         self._settings = settings
         self._endpoints = Endpoints(settings.base_url)
         self._tls = ssl.create_default_context() if _secure(settings) else None
@@ -65,12 +68,21 @@ class Links:
         self._metrics = metrics
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        logins = Logins(settings, self._http, self.health, clock, metrics)
+        door = Door(settings, self.health)
+        self._robot = Robot(settings, self._endpoints, self._http, door)
+        self._histories = Histories(self._endpoints, self._http, door, self.learnt, settings.timing)
+        logins = Logins(
+            settings,
+            self._http,
+            door=door,
+            learnt=self.learnt,
+            clock=clock,
+            metrics=metrics,
+        )
         self._tokens = Tokens(logins, tokens, clock, settings.timing.token_age)
         self._unheard = _Unheard()
-        self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
-        self._running: tuple[asyncio.TaskGroup, Surroundings] | None = None
-        self._closed = False
+        self._roster = Roster()
+        self._group: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
@@ -80,14 +92,19 @@ class Links:
         """
         around = self._surroundings(events)
         failure: BaseException | None = None
+        await self.learnt.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as group:
-            self._running = (group, around)
+            learning = group.create_task(self.learnt.run())
+            self._group = group
+            self._roster.open(group, around)
             try:
                 yield
             except BaseException as error:  # noqa: BLE001 - raised again below
                 failure = error
             finally:
                 await self.aclose()
+                learning.cancel()
+                await self.learnt.save()
         if failure is not None:
             raise failure
 
@@ -96,15 +113,8 @@ class Links:
 
         Calls that still wait fail. Takes no longer than two closing handshakes.
         """
-        self._running = None
-        self._closed = True
-        links = list(self._links.values())
-        self._links.clear()
-        for link, task in links:
-            link.abandon()
-            task.cancel()
-        if links:
-            await asyncio.wait([task for _, task in links])
+        self._group = None
+        await self._roster.close()
 
     # --- LinkPort ----------------------------------------------------------------------------
 
@@ -116,7 +126,7 @@ class Links:
         before_write: Callable[[], Awaitable[None]],
     ) -> Reply:
         """Send a command and return its reply; see `LinkPort.call`."""
-        return await self._link(account).call(call_id, command, before_write)
+        return await self._roster.get(account).call(call_id, command, before_write)
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address; see `LinkPort.upload`.
@@ -124,14 +134,9 @@ class Links:
         A -15 starts a new login, but the blob cannot be read twice: the caller tries again with a
         fresh one. What the blob's own source raises (TooBig, Unavailable) comes out as it is.
         """
-        link = self._link(account)
-        with link.demand.call():
-            wire = await link.standing()
-            try:
-                return await self._uploads.upload(wire.token, blob)
-            except TokenRefused as refusal:
-                link.refuse(wire)
-                raise refused_again() from refusal
+        return await self._roster.get(account).with_token(
+            lambda token: self._uploads.upload(token, blob), tries=1
+        )
 
     def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
         """Open a file that an agent sent; see `LinkPort.fetch`."""
@@ -147,21 +152,46 @@ class Links:
         Raises:
             CallFailure: the links do not run yet; after `aclose` it only does nothing.
         """
-        if not self._closed:
-            self._link(account).demand.keep()
+        if not self._roster.closed:
+            self._roster.get(account).demand.keep()
 
     def release(self, room_id: RoomId) -> None:
         """The link is no longer wanted; it closes once nothing is under way."""
-        if (known := self._links.get(room_id)) is not None:
-            known[0].demand.release()
+        if (link := self._roster.known(room_id)) is not None:
+            link.demand.release()
+
+    def typing(self, room_id: RoomId, session_id: SessionId) -> None:
+        """Show the agent that the customer is typing; see `LinkPort.typing`."""
+        self._hint(room_id, Feature.TYPING, Typing(session_id))
+
+    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
+        """Show the agent what the customer is typing; see `LinkPort.preview`."""
+        self._hint(room_id, Feature.PREVIEW, Preview(session_id, text))
+
+    async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
+        """Return the customer's last messages, newest last; see `LinkPort.history`."""
+        if not self.learnt.has(Feature.HISTORY):
+            return None
+        return await self._roster.get(account).with_token(
+            lambda token: self._histories.fetch(token, count)
+        )
+
+    async def ask_robot(self, question: str) -> RobotReply:
+        """Ask the knowledge base; see `LinkPort.ask_robot`."""
+        return await self._robot.ask(question)
 
     # --- for operators -----------------------------------------------------------------------
 
     def states(self) -> dict[RoomId, LinkState]:
         """Return where each link stands."""
-        return {room_id: link.keeper.state for room_id, (link, _) in self._links.items()}
+        return self._roster.states()
 
     # --- within ------------------------------------------------------------------------------
+
+    def _hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
+        link = self._roster.known(room_id)
+        if link is not None and self._group is not None:
+            self._group.create_task(link.hint(feature, command))
 
     def _surroundings(self, events: LinkEvents) -> Surroundings:
         return Surroundings(
@@ -170,6 +200,7 @@ class Links:
             tokens=self._tokens,
             events=events,
             health=self.health,
+            learnt=self.learnt,
             metrics=self._metrics,
             clock=self._clock,
             rng=self._rng,
@@ -178,39 +209,6 @@ class Links:
             epoch=f"{self._clock.now():x}.{secrets.token_hex(4)}",
             unheard=self._unheard,
         )
-
-    def _link(self, account: Account) -> Link:
-        if self._running is None:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message="the links are not running"
-            )
-        known = self._links.get(account.room_id)
-        if known is not None:
-            known[0].keeper.account = account
-            return known[0]
-        group, around = self._running
-        link = Link(account, around)
-        self._links[account.room_id] = (link, group.create_task(self._run(link)))
-        return link
-
-    async def _run(self, link: Link) -> None:
-        """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
-        account = link.keeper.account
-        while True:
-            try:
-                await link.run()
-                if await link.rested():
-                    break
-            except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.error(
-                    "webchat link crashed",
-                    room_id=account.room_id,
-                    errors=[type(inner).__name__ for inner in _leaves(error)],
-                )
-                await self._clock.sleep(self._settings.timing.backoff_last)
-        # No await between the last look at the demand and this: nobody can have come in between.
-        self._links.pop(account.room_id, None)
 
 
 class _Unheard:
@@ -228,9 +226,3 @@ class _Unheard:
 
 def _secure(settings: LinkSettings) -> bool:
     return settings.base_url.startswith("https:")
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]

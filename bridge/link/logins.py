@@ -1,9 +1,7 @@
 """Logging in without being thrown out.
 
-The server blacklists an address that knocks too often, and all our customers share one (protocol
-reference 3.7). So all logins of a server pass one window limiter, a refused account is left alone
-for a minute and then ever longer, and an answer that looks like a blacklist's closes the door for
-everybody for ten minutes.
+All logins of a server pass its `Door`, and a refused account is left alone for a minute and then
+ever longer: a retry loop gets the whole bridge onto the server's blacklist (reference 3.7).
 """
 
 from __future__ import annotations
@@ -15,10 +13,10 @@ import structlog
 
 from bridge.conversation.inputs import FailureReason
 from bridge.link.accounts import Accounts, Credentials
+from bridge.link.door import Door
 from bridge.link.failures import OpenFailure
-from bridge.link.health import Health
-from bridge.link.http import Answer, Http
-from bridge.link.limiter import WindowLimiter
+from bridge.link.http import Http
+from bridge.link.learnt import Learnt
 from bridge.link.ports import LinkMetrics, Token
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, Clock, Unavailable
@@ -27,11 +25,6 @@ from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.http import LoginReply, dump_login, parse_login_reply
 from bridge.webchat.signing import login_sign
 from bridge.webchat.urls import Endpoints
-
-STARTING = frozenset({404, 408, 500, 502, 503, 504})
-"""HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
-SUSPICIONS = 3
-"""So many answers in a row that are neither WebChat's nor a starting server's: a blacklist."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +38,23 @@ class Logins:
     """Gives tokens for accounts, one HTTP request each."""
 
     def __init__(
-        self, settings: LinkSettings, http: Http, health: Health, clock: Clock, metrics: LinkMetrics
+        self,
+        settings: LinkSettings,
+        http: Http,
+        *,
+        door: Door,
+        learnt: Learnt,
+        clock: Clock,
+        metrics: LinkMetrics,
     ) -> None:
         self._settings = settings
         self._http = http
-        self._health = health
+        self._door = door
+        self._learnt = learnt
         self._clock = clock
         self._metrics = metrics
         self._accounts = Accounts(settings)
-        self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
         self._refusals: dict[str, _Refusal] = {}
-        self._suspicions = 0
-        self._closed_until = 0.0
 
     def login_name(self, account: Account) -> str:
         """Return the name under which the room logs in.
@@ -75,7 +73,7 @@ class Logins:
         """
         credentials = self._accounts.credentials(account)
         self._recall(credentials.login_name)
-        async with self._limiter:
+        async with self._door.knock():
             # What was learnt while we waited for our turn counts.
             self._recall(credentials.login_name)
             reply = await self._request(credentials)
@@ -92,16 +90,10 @@ class Logins:
                 code=refusal.failure.code,
                 pause=refusal.until - now,
             )
-        if now < self._closed_until:
-            raise OpenFailure(
-                FailureReason.UNREACHABLE,
-                "the server seems to have blacklisted this address",
-                pause=self._closed_until - now,
-            )
 
     async def _request(self, credentials: Credentials) -> LoginReply:
         try:
-            body = dump_login(credentials.login)
+            body = dump_login(credentials.login, self._learnt.keys)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
         headers = {"Content-Type": "application/json; charset=UTF-8"}
@@ -113,33 +105,15 @@ class Logins:
             answer = await self._http.post(url, body, headers, total=self._settings.timing.reply)
         except Unavailable as error:
             self._metrics.logged_in(None)
-            self._health.missed()
+            self._door.unanswered()
             raise OpenFailure(FailureReason.UNREACHABLE, f"login: {error}") from error
         # The vendor's clients parse the body whatever the HTTP status is.
         reply = parse_login_reply(answer.body)
         self._metrics.logged_in(None if reply is None else reply.result)
         if reply is None:
-            raise self._foreign(answer)
-        self._health.reached()
-        self._suspicions = 0
+            raise self._door.foreign(answer, "login")
+        self._door.answered()
         return reply
-
-    def _foreign(self, answer: Answer) -> OpenFailure:
-        """Something else than WebChat answered: say what that means."""
-        self._health.missed()
-        pause = 0.0
-        if answer.status not in STARTING:
-            self._suspicions += 1
-            if self._suspicions >= SUSPICIONS:
-                pause = self._settings.timing.blacklist
-                self._closed_until = asyncio.get_running_loop().time() + pause
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.error("blacklisted by the webchat server?", status=answer.status, pause=pause)
-        return OpenFailure(
-            FailureReason.UNREACHABLE,
-            f"login: HTTP {answer.status} without WebChat's JSON",
-            pause=pause,
-        )
 
     def _judge(self, login_name: str, reply: LoginReply) -> None:
         code = reply.result

@@ -6,7 +6,8 @@ a push is handed on to a bounded queue of the caller's, so that a slow store hol
 once the queue is full, reading), but never a reply that was read before. The *watch* first proves
 the link by a ping: a server that accepts a socket only to close it over a bad token has done so
 before its pong could arrive, so no command is ever written to such a socket. Then it pings whenever
-nothing has come for a while, and ends a socket that stays silent.
+nothing has come for a while, sends heartbeats (type 10) to a server that knows them, and ends a
+socket that stays silent.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from websockets.asyncio.client import ClientConnection
@@ -21,15 +23,19 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from bridge.ids import CallId
+from bridge.link.learnt import Feature, Learnt
 from bridge.link.ports import Token
 from bridge.link.replies import Replies, no_answer
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
-from bridge.webchat.frames import Command, Received, Reply
+from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.frames import Command, Heartbeat, Ignored, Received, Reply
 from bridge.webchat.protocol import Protocol
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""
+UNKNOWN_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_REQUEST_TYPE})
+"""What a server answers to a command that its revision does not have."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class Wire:
         token: Token,
         *,
         settings: LinkSettings,
+        learnt: Learnt,
         clock: Clock,
         ping_after: float,
         unheard: Callable[[str], None],
@@ -62,27 +69,45 @@ class Wire:
         self.token = token.value
         self._socket = socket
         self._timing = settings.timing
+        self._learnt = learnt
         self._clock = clock
         self._ping_after = ping_after
         protocol = Protocol(token.value, client_id=token.client_id)
-        self._replies = Replies(protocol, settings.max_frame_bytes, unheard)
-        self._refused = asyncio.Event()
-        self._heard = asyncio.get_running_loop().time()
+        self._replies = Replies(protocol, learnt, unheard)
+        loop = asyncio.get_running_loop()
+        self._refused: asyncio.Future[None] = loop.create_future()
+        self._told = asyncio.Event()
+        """The server has pushed something, or never will."""
+        self._opened = self._heard = loop.time()
+        self._beat_due = self._opened + ping_after
         self._up_since: float | None = None
 
     @property
     def usable(self) -> bool:
         """True while a command may be written."""
-        return self._socket.state is State.OPEN and not self._refused.is_set()
+        return self._socket.state is State.OPEN and not self._refused.done()
 
-    async def write(self, call_id: CallId, command: Command) -> asyncio.Future[Reply]:
+    async def told_dialect(self) -> None:
+        """Wait for as long as it pays to know the server's dialect before writing (reference 5)."""
+        left = self._opened + self._timing.dialect_wait - asyncio.get_running_loop().time()
+        if self._learnt.known or left <= 0:
+            return
+        try:
+            async with asyncio.timeout(left):
+                await self._told.wait()
+        except TimeoutError:
+            return
+
+    async def write(
+        self, call_id: CallId, command: Command, keys: Dialect
+    ) -> asyncio.Future[Reply]:
         """Write a command and return the reply to come. Call only while `usable`.
 
         Raises:
             CallFailure: nothing was written for certain (TOO_BIG, or REFUSED for what must never
                 be sent), or the link broke in the midst of it (NO_ANSWER).
         """
-        frame, reply = self._replies.expect(call_id, command, self._clock.now())
+        frame, reply = self._replies.expect(call_id, command, self._clock.now(), keys)
         try:
             await self._send(frame)
         except BaseException:
@@ -104,6 +129,12 @@ class Wire:
         finally:
             self._replies.forget(call_id, reply)
 
+    async def ask(self, command: Command) -> Reply:
+        """Send a command of the link's own and wait for its reply; raises as `write`, `answer`."""
+        call_id = self._replies.own_id()
+        reply = await self.write(call_id, command, self._learnt.keys)
+        return await self.answer(call_id, reply)
+
     async def receipt(self, rs_id: str) -> None:
         """Acknowledge a push; where that fails, the server pushes it again."""
         try:
@@ -113,7 +144,9 @@ class Wire:
 
     def refuse(self) -> None:
         """The server has refused the token: write no more, hear what is still due, and end."""
-        self._refused.set()
+        if not self._refused.done():
+            self._refused.set_result(None)
+        self._told.set()
 
     async def close(self) -> None:
         """End the socket, without a logout (row 87)."""
@@ -145,6 +178,7 @@ class Wire:
                 await self._read(push)
                 watch.cancel()
         finally:
+            self._told.set()
             await self.close()
             self._replies.lost(_close_code(self._socket))
         return self._loss()
@@ -158,9 +192,20 @@ class Wire:
                 if self._replies.token_refused:
                     self.refuse()
                 if received is not None:
-                    await push(received)
+                    await self._take_push(received, push)
         except ConnectionClosed:
             return
+
+    async def _take_push(
+        self, received: Received | Ignored, push: Callable[[Received], Awaitable[None]]
+    ) -> None:
+        if isinstance(received, Ignored) or received.later:
+            self._learnt.saw_later()
+        self._told.set()
+        if isinstance(received, Ignored):
+            await self.receipt(received.rs_id)  # there is nothing that could be stored first
+        else:
+            await push(received)
 
     async def _watch(self, up: Callable[[Wire], None]) -> None:
         """Prove the link, guard it against silence, and end it once its token is refused."""
@@ -168,10 +213,8 @@ class Wire:
         if self.usable:
             self._up_since = asyncio.get_running_loop().time()
             up(self)
-        while not await self._refused_within(self._silence_left()):
-            if self._silence_left() > 0:
-                continue
-            if not await self._answers_ping(self._timing.ping_wait):
+        while not await self._refused_within(self._quiet_for()):
+            if not await self._lives():
                 log: structlog.stdlib.BoundLogger = structlog.get_logger()
                 log.info("webchat link is silent: closing it")
                 # A peer that does not answer a ping would not answer a close either.
@@ -182,15 +225,49 @@ class Wire:
             await asyncio.wait(due, timeout=self._timing.settle)
         await self.close()
 
-    def _silence_left(self) -> float:
-        return self._heard + self._ping_after - asyncio.get_running_loop().time()
+    def _quiet_for(self) -> float:
+        """Seconds until the link must be looked after again."""
+        due = self._heard + self._ping_after
+        if self._learnt.has(Feature.HEARTBEAT):
+            due = min(due, self._beat_due)
+        return max(0.0, due - asyncio.get_running_loop().time())
 
     async def _refused_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._refused.wait()
-        except TimeoutError:
+        done, _ = await asyncio.wait({self._refused}, timeout=seconds)
+        return bool(done)
+
+    async def _lives(self) -> bool:
+        """Do what is due, a ping into silence or a heartbeat; False if nothing is heard then."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._heard + self._ping_after and not await self._answers_ping(
+            self._timing.ping_wait
+        ):
             return False
+        if now < self._beat_due or not self._learnt.has(Feature.HEARTBEAT) or not self.usable:
+            return True
+        self._beat_due = now + self._ping_after
+        return await self._answers_heartbeat(self._timing.ping_wait)
+
+    async def _answers_heartbeat(self, seconds: float) -> bool:
+        """Send type 10, and say whether anything at all was heard within `seconds` (row 68)."""
+        before, call_id = self._heard, self._replies.own_id()
+        try:
+            reply = await self.write(call_id, Heartbeat(), self._learnt.keys)
+        except CallFailure:
+            return False
+        ends: set[asyncio.Future[Any]] = {reply, self._refused}
+        done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        self._replies.forget(call_id, reply)
+        if not done:
+            self._learnt.beat(answered=False)
+            return self._heard > before
+        if reply in done and reply.exception() is None:
+            self._learnt.beat(answered=True)
+            result = reply.result().result
+            if result in UNKNOWN_KIND:  # an answer all the same (row 69)
+                self._learnt.has_not(Feature.HEARTBEAT)
+            elif result == ResultCode.INVALID_TOKEN:
+                self.refuse()
         return True
 
     async def _answers_ping(self, seconds: float) -> bool:
@@ -212,7 +289,7 @@ class Wire:
         stood = 0.0 if self._up_since is None else now - self._up_since
         # Accepted and then closed at once, before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
-        return Loss(code, self._refused.is_set() or thrown_out, stood, self._replies.proven)
+        return Loss(code, self._refused.done() or thrown_out, stood, self._replies.proven)
 
 
 def _close_code(socket: ClientConnection) -> int | None:

@@ -1,20 +1,31 @@
 """What a Matrix event means to us. Pure, and it never raises: every field is a stranger's.
 
 Whatever a person typed becomes `Spoke` or `Unreadable`, so that it is carried or they are told;
-only what nobody typed (echoes, reactions, topics, …) becomes `Nothing`.
+only what nobody typed (echoes, topics, …) becomes `Nothing`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
-from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId
-from bridge.matrix.crypto.attachments import read_file_field
+from bridge.matrix.contents import (
+    Fields,
+    Unusable,
+    Written,
+    object_of,
+    read_file,
+    read_message,
+    read_poll,
+    text_of,
+)
+from bridge.matrix.relations import (
+    correction,
+    reaction,
+    redaction,
+    relation_of,
+    replied_to,
+    thread_of,
+)
 from bridge.matrix.users import OurUsers
-from bridge.media import OCTETS, clean_mime, guess_mime, safe_name
-from bridge.media.plaintext import html_to_text
 from bridge.rooms.inputs import (
     EncryptionOn,
     Invited,
@@ -37,30 +48,29 @@ CONTENT_EVENTS = frozenset(
 )
 """Event types that hold what a person typed or sent."""
 
-KIND = "unreadable.kind"
+CALL_EVENTS = frozenset(
+    {"m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"}
+)
+"""A person rings: the first is the old kind of call, the others announce the new one."""
+
+_BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
+"""State by which a person shares where they are from now on (MSC3672)."""
+
 ENCRYPTED = "unreadable.encrypted"
-ENCRYPTED_FILE = "unreadable.encrypted_file"
-MALFORMED = "unreadable.malformed"
-BLANK = "unreadable.blank"
-
-_MEDIA = {"m.image": "image", "m.file": "file", "m.video": "video", "m.audio": "audio"}
-_MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
-_MAX_CLAIMED_SIZE = 2**53
-"""Largest integer that Matrix allows (specification, "Canonical JSON")."""
-
-_Fields = dict[str, object]
+CALL = "unreadable.call"
+LIVE_LOCATION = "unreadable.live_location"
 
 
-def interpret(raw: _Fields, ours: OurUsers) -> Meaning:
+def interpret(raw: Fields, ours: OurUsers) -> Meaning:
     """Read one event.
 
     Args:
         raw: the event as the homeserver sent it.
         ours: tells our own users from people.
     """
-    kind = _text(raw, "type")
-    sender = UserId(_text(raw, "sender"))
-    if not sender or not _text(raw, "event_id"):
+    kind = text_of(raw, "type")
+    sender = UserId(text_of(raw, "sender"))
+    if not sender or not text_of(raw, "event_id"):
         return Nothing()
     if kind == "m.room.member":
         return _membership(raw, sender, ours)
@@ -68,24 +78,33 @@ def interpret(raw: _Fields, ours: OurUsers) -> Meaning:
         return Nothing()
     if "state_key" in raw:
         return _state(raw, kind, sender)
-    if kind not in CONTENT_EVENTS or _withdrawn(raw):
+    event_id = EventId(text_of(raw, "event_id"))
+    if _withdrawn(raw):
         return Nothing()
-    return _content_event(raw, kind, sender)
+    if kind in CONTENT_EVENTS:
+        return _content_event(raw, kind, sender)
+    if kind in CALL_EVENTS:
+        return Unreadable(event_id, sender, CALL)
+    if kind == "m.reaction":
+        return reaction(raw, event_id, sender)
+    if kind == "m.room.redaction":
+        return redaction(raw, event_id, sender)
+    return Nothing()
 
 
-def _membership(raw: _Fields, sender: UserId, ours: OurUsers) -> Meaning:
-    who = UserId(_text(raw, "state_key"))
-    content = _object(raw, "content")
-    membership = _text(content, "membership")
+def _membership(raw: Fields, sender: UserId, ours: OurUsers) -> Meaning:
+    who = UserId(text_of(raw, "state_key"))
+    content = object_of(raw, "content")
+    membership = text_of(content, "membership")
     if membership == "invite":
         if ours.is_host(who) and not ours.is_ours(sender):
             direct = content.get("is_direct") is True
-            return Invited(EventId(_text(raw, "event_id")), by=sender, whom=who, direct=direct)
+            return Invited(EventId(text_of(raw, "event_id")), by=sender, whom=who, direct=direct)
         return Nothing()
     if membership == "join":
-        before = _object(_object(raw, "unsigned"), "prev_content")
+        before = object_of(object_of(raw, "unsigned"), "prev_content")
         # A new name or picture is also a "join"; whoever was in the room already is no news.
-        if not who or ours.is_ours(who) or _text(before, "membership") == "join":
+        if not who or ours.is_ours(who) or text_of(before, "membership") == "join":
             return Nothing()
         return MemberJoined(who)
     if membership in {"leave", "ban"} and who:
@@ -93,128 +112,54 @@ def _membership(raw: _Fields, sender: UserId, ours: OurUsers) -> Meaning:
     return Nothing()
 
 
-def _state(raw: _Fields, kind: str, sender: UserId) -> Meaning:
+def _state(raw: Fields, kind: str, sender: UserId) -> Meaning:
+    content = object_of(raw, "content")
+    if kind in _BEACONS and raw.get("state_key") == sender and content.get("live") is True:
+        return Unreadable(EventId(text_of(raw, "event_id")), sender, LIVE_LOCATION)
     if raw.get("state_key") != "":
         return Nothing()
-    content = _object(raw, "content")
     match kind:
         case "m.room.encryption":
             return EncryptionOn()
         case "m.room.tombstone":
-            return Upgraded(_text(content, "replacement_room"))
+            return Upgraded(text_of(content, "replacement_room"))
         case _ if kind == ROOM_SETTINGS:
-            return RoomConfigured(EventId(_text(raw, "event_id")), sender, content)
+            return RoomConfigured(EventId(text_of(raw, "event_id")), sender, content)
         case _:
             return Nothing()
 
 
-def _content_event(raw: _Fields, kind: str, sender: UserId) -> Meaning:
-    event_id = EventId(_text(raw, "event_id"))
-    content = _object(raw, "content")
-    if kind == "m.room.encrypted":
-        return Unreadable(event_id, sender, ENCRYPTED)
-    if kind == "m.sticker":
-        return _media(event_id, sender, content, "image")
-    if kind != "m.room.message":
-        return Unreadable(event_id, sender, KIND)
-    relation = _object(content, "m.relates_to")
-    if _text(relation, "rel_type") == "m.replace":
-        # The agent has the old wording, so a correction is sent as one; "* " is Matrix's own sign.
-        replacement = _object(content, "m.new_content") or content
-        return _text_or_blank(event_id, sender, _plain(replacement), lambda text: f"* {text}")
-    is_reply = bool(_object(relation, "m.in_reply_to"))
-    return _message(event_id, sender, content, is_reply=is_reply)
-
-
-def _message(event_id: EventId, sender: UserId, content: _Fields, *, is_reply: bool) -> Meaning:
-    kind = _text(content, "msgtype")
+def _content_event(raw: Fields, kind: str, sender: UserId) -> Meaning:
+    event_id = EventId(text_of(raw, "event_id"))
+    content = object_of(raw, "content")
     match kind:
-        case "m.text" | "m.notice":
-            return _text_or_blank(event_id, sender, _plain(content, is_reply=is_reply))
-        case "m.emote":
-            text = _plain(content, is_reply=is_reply)
-            return _text_or_blank(event_id, sender, text, lambda done: f"* {done}")
-        case "m.image" | "m.file" | "m.video" | "m.audio":
-            return _media(event_id, sender, content, _MEDIA[kind])
-        case "m.location":
-            place, geo = _text(content, "body").strip(), _text(content, "geo_uri").strip()
-            text = place if geo in place else f"{place} ({geo})" if place else geo
-            return _text_or_blank(event_id, sender, text)
+        case "m.room.encrypted":
+            return Unreadable(event_id, sender, ENCRYPTED)
+        case "m.sticker":
+            written = read_file(content, "image")
+        case "m.poll.start" | "org.matrix.msc3381.poll.start":
+            written = read_poll(content)
         case _:
-            return Unreadable(event_id, sender, KIND if kind else MALFORMED)
+            corrected = correction(event_id, sender, content)
+            if corrected is not None:
+                return corrected
+            is_reply = bool(object_of(relation_of(content), "m.in_reply_to"))
+            written = read_message(content, is_reply=is_reply)
+    match written:
+        case Unusable():
+            return Unreadable(event_id, sender, written.key)
+        case Written():
+            return Spoke(
+                event_id,
+                sender,
+                written.content,
+                written.plain,
+                wrap=written.wrap,
+                reply_to=replied_to(content),
+                thread=thread_of(content),
+            )
 
 
-def _text_or_blank(
-    event_id: EventId,
-    sender: UserId,
-    text: str,
-    decorate: Callable[[str], str] = str,
-) -> Meaning:
-    if not text.strip():
-        return Unreadable(event_id, sender, BLANK)
-    text = decorate(text)
-    return Spoke(event_id, sender, CustomerText(text), plain=text)
-
-
-def _media(event_id: EventId, sender: UserId, content: _Fields, kind: str) -> Meaning:
-    """A file; a caption rides along in `plain`, which the engine sends as a text after it."""
-    mxc, file_key = _text(content, "url"), None
-    if "file" in content:
-        encrypted = read_file_field(_object(content, "file"))
-        if encrypted is None:
-            return Unreadable(event_id, sender, ENCRYPTED_FILE)
-        mxc, file_key = encrypted
-    if not _MXC.fullmatch(mxc):
-        return Unreadable(event_id, sender, MALFORMED)
-    info = _object(content, "info")
-    body, filename = _text(content, "body"), _text(content, "filename")
-    caption = _plain(content) if filename and body != filename else ""
-    claimed = filename or body
-    mime = clean_mime(_text(info, "mimetype")) or guess_mime(claimed) or OCTETS
-    size = info.get("size")
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= _MAX_CLAIMED_SIZE:
-        size = None
-    name = safe_name(claimed, mime, fallback=kind)
-    media = CustomerMedia(kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key)
-    return Spoke(event_id, sender, media, plain=caption.strip())
-
-
-def _plain(content: _Fields, *, is_reply: bool = False) -> str:
-    """The text of a message: from its HTML if that can be read, else its body."""
-    # Synapse passes NUL on; PostgreSQL stores no text that holds one, and nobody can see it.
-    body = _text(content, "body").replace("\x00", "")
-    html = _text(content, "formatted_body").replace("\x00", "")
-    if html and _text(content, "format") == "org.matrix.custom.html":
-        text = html_to_text(html)
-        if text:
-            return text
-    return _without_quotation(body) if is_reply else body
-
-
-def _without_quotation(body: str) -> str:
-    """Drop the quoted lines that older clients put above a reply (specification, "Rich replies").
-
-    They open the body, start with `> ` and end with an empty line; anything else was typed.
-    """
-    lines = body.split("\n")
-    count = 0
-    while count < len(lines) and lines[count].startswith("> "):
-        count += 1
-    if not count or count >= len(lines) or lines[count].strip():
-        return body
-    return "\n".join(lines[count + 1 :])
-
-
-def _withdrawn(raw: _Fields) -> bool:
+def _withdrawn(raw: Fields) -> bool:
     """Redacted before we read it: the person took it back."""
-    return "redacted_because" in _object(raw, "unsigned") and not _object(raw, "content")
-
-
-def _text(fields: _Fields, key: str) -> str:
-    value = fields.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _object(fields: _Fields, key: str) -> _Fields:
-    value = fields.get(key)
-    return value if isinstance(value, dict) else {}
+    return "redacted_because" in object_of(raw, "unsigned") and not object_of(raw, "content")

@@ -72,9 +72,13 @@ class Actor:
             self._log.exception("an input could not be handled", seq=row.seq)
             visit.record = before
             del visit.effects[effects:]
-            await self._around.store.bury_input(row.seq, type(error).__name__, visit.now)
-            self._tell(visit, row.key)
+            self.bury(visit, row, type(error).__name__)
         return True
+
+    def bury(self, visit: Visit, row: InputRow, why: str) -> None:
+        """Make a dead letter of an input, and tell its sender."""
+        visit.buried.append((row.seq, why))
+        self._tell(visit, row.key)
 
     async def try_again(self, visit: Visit) -> None:
         """Look whether events that could not be read can be now.
@@ -154,7 +158,13 @@ class Actor:
             standing = await self._standing(visit, person)
         if isinstance(meaning, Invited):
             rooms = await self._around.store.rooms_of(meaning.by)
-        receive(visit, meaning, raw, received, Facts(standing, rooms))
+        about, earlier = refers_to(visit.record, meaning), None
+        if about is not None:
+            earlier = await recall(self._around, self._room_id, about)
+        receive(visit, meaning, raw, received, Facts(standing, rooms, earlier))
+        if isinstance(meaning, Withdrew):
+            for event_id in (meaning.target, newest(visit.record, meaning.target)):
+                await self._around.store.forget_body(self._room_id, event_id)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """May this person configure the room? Asked anew each time: it is rare, and may change."""

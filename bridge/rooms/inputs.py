@@ -79,7 +79,40 @@ class Spoke(Meant, frozen=True):
     sender: UserId
     content: CustomerContent
     plain: str = ""
-    """The text to read as a command; empty for media."""
+    """The text to read as a command; a file's caption."""
+    wrap: str = ""
+    """Key of the sentence in which agents see the text; empty: as it is."""
+    reply_to: EventId | None = None
+    """The event that this one answers."""
+    thread: EventId | None = None
+    """The event at the root of the thread that this one is in."""
+
+
+class Corrected(Meant, frozen=True):
+    """A person corrected an earlier message of theirs; `content` and `plain` are the new ones."""
+
+    event_id: EventId
+    sender: UserId
+    target: EventId
+    content: CustomerContent
+    plain: str = ""
+
+
+class Withdrew(Meant, frozen=True):
+    """A person took back a message, a reaction, or whatever else `target` is."""
+
+    event_id: EventId
+    sender: UserId
+    target: EventId
+
+
+class Reacted(Meant, frozen=True):
+    """A person put a reaction, mostly an emoji, to a message."""
+
+    event_id: EventId
+    sender: UserId
+    target: EventId
+    key: str
 
 
 class Unreadable(Meant, frozen=True):
@@ -109,7 +142,7 @@ class Upgraded(Meant, frozen=True):
 
 
 class Nothing(Meant, frozen=True):
-    """Of no interest to us: an echo of ours, a reaction, a topic, …"""
+    """Of no interest to us: an echo of ours, a topic, …"""
 
 
 Meaning = (
@@ -117,6 +150,9 @@ Meaning = (
     | MemberJoined
     | MemberGone
     | Spoke
+    | Corrected
+    | Withdrew
+    | Reacted
     | Unreadable
     | RoomConfigured
     | EncryptionOn

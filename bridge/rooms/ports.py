@@ -14,9 +14,10 @@ import msgspec
 
 from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import CustomerMedia
-from bridge.ids import CallId, EventId, RoomId, UserId
+from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.inputs import Meaning
 from bridge.webchat.frames import Agent, AgentLocation, Command, Received, Reply
+from bridge.webchat.http import HistoryEntry, RobotReply
 
 
 class Unavailable(Exception):
@@ -126,6 +127,38 @@ class LinkPort(Protocol):
 
     def release(self, room_id: RoomId) -> None:
         """The link is no longer wanted; close it once nothing is under way."""
+        ...
+
+    def typing(self, room_id: RoomId, session_id: SessionId) -> None:
+        """Show the agent that the customer is typing (113).
+
+        As good as it goes: returns at once, never raises, and does nothing unless the link stands
+        and the server is of a revision that knows it; at most one in 5 s reaches the agent.
+        """
+        ...
+
+    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
+        """Show the agent what the customer is typing (112); otherwise as `typing`."""
+        ...
+
+    async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
+        """The customer's last messages, newest last, at most `count` (and at most 100).
+
+        Opens the link when it is not up, and may wait half a minute for its turn: requests share
+        the limit of logins (reference 3.7). None if the server has no history.
+
+        Raises:
+            CallFailure: always certain; UNREACHABLE may be tried again later.
+        """
+        ...
+
+    async def ask_robot(self, question: str) -> RobotReply:
+        """What the knowledge base says, which may be nothing. Needs no link.
+
+        Raises:
+            CallFailure: always certain: TOO_BIG above 1,000 characters, SIGN_REFUSED for a wrong
+                key, REFUSED with the ResultCode, UNREACHABLE.
+        """
         ...
 
 

@@ -13,12 +13,13 @@ from typing import assert_never
 import msgspec
 
 from bridge.conversation.inputs import Cancel, Close, Said
-from bridge.conversation.model import Chatting, CustomerMedia, CustomerText, Queued, Requesting
+from bridge.conversation.model import Chatting, CustomerText, Queued, Requesting
 from bridge.ids import EventId, UserId
-from bridge.rooms import orders
+from bridge.rooms import orders, references
 from bridge.rooms.commands import Malformed, Parsed, parse
 from bridge.rooms.effects import EnterRoom, LeaveRoom
 from bridge.rooms.inputs import (
+    Corrected,
     EncryptionOn,
     Entered,
     EntryFailed,
@@ -27,16 +28,20 @@ from bridge.rooms.inputs import (
     MemberGone,
     MemberJoined,
     Nothing,
+    Reacted,
     RoomConfigured,
     Spoke,
     Unreadable,
     Upgraded,
+    Withdrew,
 )
 from bridge.rooms.record import Membership
 from bridge.rooms.rules import Permission
 from bridge.rooms.settings import BadSetting, settings_of_event
 from bridge.rooms.visit import Visit
 
+Parkable = Spoke | Corrected | Withdrew | Unreadable
+"""What waits for us while we enter the room."""
 PARKED_LIMIT = 100
 """Events that a room may keep while we enter it."""
 
@@ -57,6 +62,8 @@ class Facts(msgspec.Struct, frozen=True):
     standing: Standing = Standing.ORDINARY
     rooms_of_inviter: int = 0
     """Other rooms that this person already makes us serve."""
+    earlier: references.Earlier | None = None
+    """The message that this one is about (`references.refers_to`); None: forgotten."""
 
 
 def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
@@ -65,7 +72,7 @@ def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
         return None
     if isinstance(meaning, RoomConfigured):
         return meaning.sender
-    if isinstance(meaning, Spoke):
+    if isinstance(meaning, Spoke | Corrected):
         parsed = _command(visit, meaning)
         if isinstance(parsed, Parsed) and parsed.for_admins:
             return meaning.sender
@@ -84,7 +91,7 @@ def receive(
         received: when it was stored, ms since the epoch.
         facts: what the actor asked the world.
     """
-    if visit.record.membership is Membership.ENTERING and isinstance(meaning, Spoke | Unreadable):
+    if visit.record.membership is Membership.ENTERING and isinstance(meaning, Parkable):
         _park(visit, meaning, raw)
         return
     match meaning:
@@ -92,8 +99,10 @@ def receive(
             _invited(visit, meaning, facts)
         case MemberGone():
             _member_gone(visit, meaning)
-        case Spoke():
+        case Spoke() | Corrected():
             _spoke(visit, meaning, received, facts)
+        case Withdrew() | Reacted():
+            _gestured(visit, meaning, received, facts)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key)
@@ -184,7 +193,7 @@ def _in_order(
     )
 
 
-def _park(visit: Visit, meaning: Spoke | Unreadable, raw: dict[str, object]) -> None:
+def _park(visit: Visit, meaning: Parkable, raw: dict[str, object]) -> None:
     if len(visit.record.parked) >= PARKED_LIMIT:
         visit.report(meaning.event_id, "undelivered.too_many", {"limit": PARKED_LIMIT})
     else:
@@ -233,7 +242,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     return True
 
 
-def _spoke(visit: Visit, spoke: Spoke, received: int, facts: Facts) -> None:
+def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
     parsed = _command(visit, spoke)
     if _configures(visit, parsed, facts):
         pass  # who may configure the room need not be a customer of ours
@@ -248,11 +257,29 @@ def _spoke(visit: Visit, spoke: Spoke, received: int, facts: Facts) -> None:
     elif _too_fast(visit, received):
         limit = visit.rules.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
+    elif isinstance(spoke, Corrected):
+        for happened in references.corrected(visit, spoke, facts.earlier):
+            visit.step(happened)
     else:
-        content = spoke.content
-        if isinstance(content, CustomerMedia) and spoke.plain:
-            content = msgspec.structs.replace(content, caption=spoke.plain)
-        visit.step(Said(spoke.event_id, content))
+        references.note_thread(visit, spoke)
+        visit.step(Said(spoke.event_id, references.spoken(visit, spoke, facts.earlier)))
+
+
+def _gestured(visit: Visit, gesture: Withdrew | Reacted, received: int, facts: Facts) -> None:
+    """Nobody typed anything: what is not told to the agent is told to nobody."""
+    record, rules = visit.record, visit.rules
+    if record.membership is not Membership.JOINED:
+        return
+    if rules.permission(gesture.sender) < Permission.CUSTOMER:
+        return
+    if isinstance(gesture, Withdrew):
+        happened = references.withdrew(visit, gesture, facts.earlier)
+    elif record.settings.paused or _too_fast(visit, received):
+        happened = []
+    else:
+        happened = references.reacted(visit, gesture, facts.earlier)
+    for one in happened:
+        visit.step(one)
 
 
 def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -> bool:
@@ -264,7 +291,7 @@ def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -
     )
 
 
-def _command(visit: Visit, spoke: Spoke) -> Parsed | Malformed | None:
+def _command(visit: Visit, spoke: Spoke | Corrected) -> Parsed | Malformed | None:
     """The message as a command; None if it is a customer's word."""
     if not isinstance(spoke.content, CustomerText):
         return None
@@ -280,7 +307,7 @@ def _command(visit: Visit, spoke: Spoke) -> Parsed | Malformed | None:
     return parsed
 
 
-def _ordered(visit: Visit, spoke: Spoke, parsed: Parsed, facts: Facts) -> None:
+def _ordered(visit: Visit, spoke: Spoke | Corrected, parsed: Parsed, facts: Facts) -> None:
     if parsed.for_admins and facts.standing is not Standing.ADMIN:
         _refuse_admin(visit, facts, spoke.event_id)
         return

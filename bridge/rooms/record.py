@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from bridge.conversation.model import Conversation, Value
-from bridge.ids import QueueId, RoomId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 
 
 class Membership(StrEnum):
@@ -41,6 +41,14 @@ class SealedEvent(Value, frozen=True):
     """When to try again, if no key's arrival says so before."""
 
 
+class Thread(Value, frozen=True):
+    """Where the customer is talking at the moment, if it is in a thread."""
+
+    root: EventId
+    latest: EventId
+    """What they said last."""
+
+
 class RoomRecord(Value, frozen=True):
     """The stored state of one room."""
 
@@ -59,6 +67,9 @@ class RoomRecord(Value, frozen=True):
     """Why we shall leave again as soon as we are in: a key of the texts."""
     settings: RoomSettings = RoomSettings()
     conversation: Conversation = Conversation()
+    thread: Thread | None = None
+    corrections: tuple[tuple[EventId, EventId], ...] = ()
+    """Corrected messages, each with the event of its newest wording; the oldest go first."""
     parked: tuple[dict[str, object], ...] = ()
     """Raw events that came while we were entering, in the order of arrival."""
     sealed: tuple[SealedEvent, ...] = ()

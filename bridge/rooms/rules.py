@@ -10,6 +10,7 @@ import msgspec
 from bridge.conversation.model import Policy
 from bridge.ids import QueueId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
+from bridge.texts import Texts
 
 SOURCES = ("PC", "MOBILE", "WECHAT", "APP")
 LANGUAGES = ("zh-CN", "en")
@@ -54,6 +55,14 @@ class Rules(msgspec.Struct, frozen=True):
     encryption: bool = False
     """We take part in encrypted rooms."""
     policy: Policy = Policy()
+    texts: Texts = Texts()
+    """For what agents read; what customers read is rendered as it is sent."""
+    tell_reactions: bool = True
+    """Agents are told of reactions."""
+    tell_withdrawals: bool = True
+    """Agents are told of messages that were taken back."""
+    longest_text: Callable[[], int] | None = None
+    """Bytes of text that fit into one frame at the moment; None: as `policy` says."""
 
     def queue(self, queue_id: int) -> QueueRule | None:
         """The queue of that id."""
@@ -87,8 +96,10 @@ class Rules(msgspec.Struct, frozen=True):
         queue = self.queue(self.queue_for(record))
         source = record.settings.source or (queue.source if queue is not None else self.source)
         start = record.settings.start or self.start
+        longest = self.policy.max_text_bytes if self.longest_text is None else self.longest_text()
         return msgspec.structs.replace(
             self.policy,
+            max_text_bytes=longest,
             queue_id=self.queue_for(record),
             source=source,
             to_agent=queue.to_agent if queue is not None else "",

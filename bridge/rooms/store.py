@@ -3,11 +3,18 @@
 Every call that writes returns only after the write is durable. Writes of all rooms are gathered and
 committed together (group commit), so a call costs a share of a transaction, not a transaction.
 The caller's cancellation never undoes or half-does a write: it may only miss the answer.
+
+A call that fails with a plain StoreError may have happened, or may still happen: a database that
+hangs tells nobody. So every write can be tried again without harm. Inputs are told apart by their
+keys, a row is settled once, and a step applies only to the revision of the room that it was made
+from, and only while its inputs are open. Whoever lost an answer reads again and goes on from there.
+The same rule keeps two bridges on one database from doubling each other's work, should they ever
+get past the lock that lets only one of them start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -96,6 +103,8 @@ class StoredRoom(msgspec.Struct, frozen=True):
     """ms since the epoch of the next Tick."""
     customer: str = ""
     """The Matrix user who invited us, while the room is served; empty once it is not."""
+    revision: int = 0
+    """How often the room was written. In a step: the revision that it was made from."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -105,6 +114,8 @@ class Step(msgspec.Struct, frozen=True):
     done: Sequence[InputSeq]
     outbox: Sequence[NewOutbox] = ()
     now: int = 0
+    buried: Sequence[tuple[InputSeq, str]] = ()
+    """Inputs that cannot be handled, and why: they become dead letters."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -175,14 +186,40 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """Empty once erased."""
 
 
+class Depth(msgspec.Struct, frozen=True):
+    """How much waits, and since when."""
+
+    count: int = 0
+    oldest: int | None = None
+    """ms since the epoch."""
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """All that waits in the store."""
+
+    inbox: Depth
+    outbox: Mapping[Lane, Depth]
+    """Every lane is in it."""
+    dead_letters: int
+
+
 class StoreError(Exception):
-    """The database did not take or give it; nothing was changed."""
+    """The database did not take or give it. A write may or may not have happened."""
+
+
+class Stale(StoreError):
+    """The step was made from what the store no longer holds; nothing was changed."""
+
+
+class Unstorable(StoreError):
+    """The request holds a value that can never be stored; nothing was changed."""
 
 
 class StorePort(Protocol):
     """Implemented for SQLite, PostgreSQL and, for tests, in memory.
 
-    Every method raises StoreError when the database cannot be reached or refuses.
+    Every method raises StoreError when the database cannot be reached or refuses, and every one
+    that writes raises Unstorable for a value that no other try can bring in.
     """
 
     async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
@@ -190,7 +227,12 @@ class StorePort(Protocol):
         ...
 
     async def commit_step(self, step: Step) -> list[OutboxRow]:
-        """Write a room's new record, mark its inputs done, store its effects; all or none."""
+        """Write a room's new record, end its inputs, store its effects; all or none.
+
+        Raises:
+            Stale: the room's revision is not (any more) the one that the step was made from, or an
+                input of the step has ended already.
+        """
         ...
 
     async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
@@ -204,6 +246,8 @@ class StorePort(Protocol):
     async def bury_input(self, seq: InputSeq, why: str, now: int) -> None:
         """Move an input that cannot be handled to the dead letters."""
         ...
+
+    async def backlog(self) -> Backlog: ...
 
     async def room(self, room_id: RoomId) -> StoredRoom | None: ...
 
@@ -259,6 +303,19 @@ class StorePort(Protocol):
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         """All that happened to a Matrix event, in order of time."""
+        ...
+
+    async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
+        """What a Matrix event of this room was to us, while it is kept.
+
+        Returns:
+            The body of the input that it came as, else the effect that became it; None if there is
+            neither, or it has been erased.
+        """
+        ...
+
+    async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
+        """Erase the body of this event's input, and the effects that carried it, where settled."""
         ...
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]: ...

@@ -9,7 +9,7 @@ import msgspec
 from bridge.conversation.effects import Args, Delivered, Reported, Say
 from bridge.conversation.inputs import Input
 from bridge.conversation.machine import step
-from bridge.ids import EventId
+from bridge.ids import EventId, InputSeq
 from bridge.rooms.effects import Effect
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
@@ -21,6 +21,7 @@ class Visit:
     Attributes:
         record: the room as it stands.
         effects: what has been asked for, in order.
+        buried: inputs that our own code failed at, and why.
         rules: the operator's decisions.
         now: ms since the epoch.
     """
@@ -28,6 +29,7 @@ class Visit:
     def __init__(self, record: RoomRecord, rules: Rules, now: int) -> None:
         self.record = record
         self.effects: list[Effect] = []
+        self.buried: list[tuple[InputSeq, str]] = []
         self.rules = rules
         self.now = now
 
@@ -45,6 +47,11 @@ class Visit:
     def report(self, event_id: EventId, key: str, args: Args | None = None) -> None:
         """Tell the customer that this event goes nowhere."""
         self.ask(Reported(event_id, key, args or {}))
+
+    def word(self, key: str, args: Args) -> str:
+        """A sentence for agents, in the room's language."""
+        language = self.rules.language_for(self.record.settings)
+        return self.rules.texts.render(language, key, args)
 
     def step(self, happened: Input) -> None:
         """Let something happen to the conversation."""

@@ -81,6 +81,7 @@ class Worker:
         self.room_id = room_id
         self.record = RoomRecord(room_id)
         self.stopping = False
+        self._revision = 0
         self._around = around
         self._runners = runners
         self._engine = engine
@@ -100,6 +101,7 @@ class Worker:
         stored = await self._around.store.room(self.room_id)
         if stored is not None:
             self.record = load_record(stored.record)
+            self._revision = stored.revision
 
     async def recover(self) -> None:
         """Read what was left undone by an earlier process, and go on with it."""
@@ -225,10 +227,12 @@ class Worker:
             phase=type(record.conversation.phase).__name__,
             deadline=due,
             customer=record.customer,
+            revision=self._revision,
         )
         rows = await self._around.store.commit_step(
             Step(room, [row.seq for row in done], outbox, visit.now)
         )
+        self._revision += 1
         self._note_phase(record, visit.now)
         for row in done:
             self._around.measures.handled(visit.now - row.received)

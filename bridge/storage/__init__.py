@@ -6,6 +6,7 @@ each call does, once for both engines; `statements.py` is the SQL.
 """
 
 from bridge.storage.errors import (
+    AlreadyInUse,
     CorruptDatabaseError,
     NewerSchemaError,
     Unreachable,
@@ -16,6 +17,7 @@ from bridge.storage.open import open_store, pending_migrations
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AlreadyInUse",
     "CorruptDatabaseError",
     "NewerSchemaError",
     "Unreachable",

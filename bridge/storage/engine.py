@@ -28,6 +28,16 @@ class Engine(Protocol):
         """Connect; Unreachable if that cannot be done."""
         ...
 
+    async def claim(self) -> None:
+        """Be the one bridge that works on this database, until closed or dead.
+
+        The claim of a process that has been killed ends with it; one that lingers is waited for.
+
+        Raises:
+            AlreadyInUse: another process has claimed it.
+        """
+        ...
+
     async def commit(self, call: Call[T]) -> T:
         """Carry out a call in one durable transaction. Only the writer calls it."""
         ...

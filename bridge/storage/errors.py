@@ -14,6 +14,16 @@ class Unreachable(StoreError):
     """The database is away, full or hung: another request would fare no better."""
 
 
+class AlreadyInUse(Unreachable):
+    """Another bridge works on this database. Two would do each other's work a second time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another bridge is at work on this database; only one may be: stop it first, or give "
+            "this one a database of its own"
+        )
+
+
 class NewerSchemaError(StoreError):
     """A later version of this program has been here; we would not know what we break.
 

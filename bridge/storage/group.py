@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from typing import Generic, TypeVar
 
 from bridge.rooms.store import StoreError
@@ -29,6 +30,8 @@ W = TypeVar("W")
 
 Commit = Callable[[Sequence[W]], Awaitable[Sequence[object]]]
 """Write all requests in one transaction and return their answers in order.
+
+An answer that is a StoreError is raised at its caller; the other requests are written.
 
 Raises:
     Unreachable: nothing can be written now.
@@ -176,13 +179,15 @@ class GroupWriter(Generic[W]):
             await self._write(group[half:])
         else:
             for ticket, answer in zip(group, answers, strict=True):
-                if not ticket.answer.done():
+                if isinstance(answer, StoreError):
+                    _fail(ticket, answer)
+                elif not ticket.answer.done():
                     ticket.answer.set_result(answer)
 
 
 def _fail(ticket: _Ticket[W], error: StoreError) -> None:
     """Give each caller an exception of its own: a shared one would gather all their tracebacks."""
     if not ticket.answer.done():
-        own = type(error)(*error.args)
+        own = copy(error)
         own.__cause__ = error
         ticket.answer.set_exception(own)

@@ -6,106 +6,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
 from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
 from bridge.rooms.store import (
     AccountRow,
+    Backlog,
     DeadLetter,
+    Depth,
     GhostRow,
     InputRow,
+    Lane,
     NewInput,
     OutboxRow,
     Outcome,
     SecretRow,
     Settlement,
+    Stale,
     Step,
     StoredRoom,
-    StoreError,
     TraceRow,
 )
-from bridge.storage.errors import Unreachable
 from bridge.storage.ledger import InputFate, OutboxFate, letter, lines, printable, readable
+from bridge.storage.tables import Effect, Fate, Input, Tables
 from bridge.storage.writes import HANDLED
 
 
-@dataclass(slots=True)
-class _Fate:
-    """How a row ended, if it has."""
-
-    outcome: str | None = None
-    settled: int | None = None
-    detail: str = ""
-    revived: int | None = None
-
-    def end(self, outcome: str, at: int, detail: str) -> None:
-        self.outcome, self.settled, self.detail = outcome, at, detail
-
-    def ended_before(self, moment: int) -> bool:
-        """True if pruning may touch the row."""
-        return self.outcome != Outcome.DEAD and self.settled is not None and self.settled < moment
-
-
-@dataclass(slots=True)
-class _Input:
-    row: InputRow
-    body: bytes | None
-    fate: _Fate = field(default_factory=_Fate)
-
-
-@dataclass(slots=True)
-class _Effect:
-    row: OutboxRow
-    body: bytes | None
-    event_id: EventId | None = None
-    fate: _Fate = field(default_factory=_Fate)
-
-
-class _Tables:
-    """The rows, and the rule for a database that is away."""
-
-    def __init__(self) -> None:
-        self.down = False
-        self._closed = False
-        self._rooms: dict[RoomId, StoredRoom] = {}
-        self._inbox: dict[InputSeq, _Input] = {}
-        self._keys: dict[str, InputSeq] = {}
-        self._outbox: dict[OutboxSeq, _Effect] = {}
-        self._anchors: dict[tuple[RoomId, str], EventId] = {}
-        self._secrets: dict[str, SecretRow] = {}
-        self._last = 0
-
-    def _check(self, *texts: str | None) -> None:
-        """Raise unless the store is up and can store these texts."""
-        if self.down or self._closed:
-            raise Unreachable("the store is closed" if self._closed else "the database is away")
-        for text in texts:
-            try:
-                (text or "").encode()
-            except UnicodeEncodeError:
-                raise StoreError("a value cannot be stored: UnicodeEncodeError") from None
-
-    def _next(self) -> int:
-        self._last += 1
-        return self._last
-
-    def _insert(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
-        self._check(*(text for item in inputs for text in (item.room_id, item.key)))
-        new = []
-        for item in inputs:
-            if item.key is not None and item.key in self._keys:
-                continue
-            row = InputRow(InputSeq(self._next()), item.room_id, item.body, now, item.key)
-            self._inbox[row.seq] = _Input(row, item.body)
-            if item.key is not None:
-                self._keys[item.key] = row.seq
-            new.append(row)
-        return new
-
-
-class _Flow(_Tables):
+class _Flow(Tables):
     """Inbox, rooms and outbox."""
 
     async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
@@ -114,9 +42,16 @@ class _Flow(_Tables):
     async def commit_step(self, step: Step) -> list[OutboxRow]:
         room = step.room
         self._check(room.room_id, room.phase, room.customer, *(o.cause for o in step.outbox))
-        self._rooms[room.room_id] = room
-        for seq in step.done:
-            self._end_input(seq, HANDLED, step.now, "")
+        before = self._rooms.get(room.room_id)
+        if room.revision != (0 if before is None else before.revision):
+            raise Stale("the room has changed meanwhile")
+        ended = [(seq, HANDLED, "") for seq in step.done]
+        ended += [(seq, Outcome.DEAD.value, printable(why)) for seq, why in step.buried]
+        if not all(self._is_open(seq) for seq, _, _ in ended):
+            raise Stale("an input has been handled already")
+        for seq, outcome, why in ended:
+            self._inbox[seq].fate.end(outcome, step.now, why)
+        self._rooms[room.room_id] = msgspec.structs.replace(room, revision=room.revision + 1)
         rows = [
             OutboxRow(
                 OutboxSeq(self._next()),
@@ -130,7 +65,7 @@ class _Flow(_Tables):
             )
             for new in step.outbox
         ]
-        self._outbox.update((row.seq, _Effect(row, row.effect)) for row in rows)
+        self._outbox.update((row.seq, Effect(row, row.effect)) for row in rows)
         return rows
 
     async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
@@ -154,12 +89,12 @@ class _Flow(_Tables):
 
     async def bury_input(self, seq: InputSeq, why: str, now: int) -> None:
         self._check()
-        self._end_input(seq, Outcome.DEAD.value, now, printable(why))
+        if self._is_open(seq):
+            self._inbox[seq].fate.end(Outcome.DEAD.value, now, printable(why))
 
-    def _end_input(self, seq: InputSeq, outcome: str, now: int, detail: str) -> None:
+    def _is_open(self, seq: InputSeq) -> bool:
         found = self._inbox.get(seq)
-        if found is not None and found.fate.outcome is None:
-            found.fate.end(outcome, now, detail)
+        return found is not None and found.fate.outcome is None
 
 
 class _Views(_Flow):
@@ -196,6 +131,14 @@ class _Views(_Flow):
         ]
         return [(room_id, deadline) for deadline, room_id in sorted(due)[:limit]]
 
+    async def backlog(self) -> Backlog:
+        self._check()
+        inputs, outbox = self._all_open_inputs(), self._all_open_outbox()
+        lanes = {lane: _depth([row.created for row in outbox if row.lane is lane]) for lane in Lane}
+        boxes: list[Input | Effect] = [*self._inbox.values(), *self._outbox.values()]
+        dead = sum(one.fate.outcome == Outcome.DEAD for one in boxes)
+        return Backlog(_depth([row.received for row in inputs]), lanes, dead)
+
     async def rooms_of(self, customer: str) -> int:
         self._check()
         return sum(room.customer == customer != "" for room in self._rooms.values())
@@ -211,7 +154,11 @@ class _Views(_Flow):
         return [found.row for found in self._outbox.values() if found.fate.outcome is None]
 
 
-class _Peers(_Tables):
+def _depth(times: list[int]) -> Depth:
+    return Depth(len(times), min(times, default=None))
+
+
+class _Peers(Tables):
     """What we know of ghosts, accounts and peers."""
 
     def __init__(self) -> None:
@@ -269,7 +216,7 @@ class _Peers(_Tables):
         return count
 
 
-class _Ledger(_Tables):
+class _Ledger(Tables):
     """Tracing, dead letters, pruning."""
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
@@ -301,6 +248,24 @@ class _Ledger(_Tables):
         ]
         return lines(inputs, outbox)
 
+    async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
+        self._check()
+        rows: list[Input | Effect] = []
+        if event_id in self._keys:
+            rows.append(self._inbox[self._keys[event_id]])
+        rows += [one for one in self._outbox.values() if one.event_id == event_id]
+        kept = (one.body for one in rows if one.row.room_id == room_id and one.body is not None)
+        return next(kept, None)
+
+    async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
+        self._check()
+        rows: list[Input | Effect] = [x for x in self._inbox.values() if x.row.key == event_id]
+        rows += [one for one in self._outbox.values() if one.row.cause == event_id]
+        for one in rows:
+            settled = one.fate.outcome not in {None, Outcome.DEAD.value}
+            if settled and one.row.room_id == room_id:
+                one.body = None
+
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         self._check()
         found = [
@@ -317,8 +282,8 @@ class _Ledger(_Tables):
         found = self._dead(letter_id)
         if found is None:
             return False
-        found.fate = _Fate(revived=now)
-        if isinstance(found, _Effect):
+        found.fate = Fate(revived=now)
+        if isinstance(found, Effect):
             found.row = msgspec.structs.replace(found.row, attempts=0)
         return True
 
@@ -339,7 +304,7 @@ class _Ledger(_Tables):
                 del self._keys[key]
         for number in old_outbox:
             del self._outbox[number]
-        kept_rows: list[_Input | _Effect] = [*self._inbox.values(), *self._outbox.values()]
+        kept_rows: list[Input | Effect] = [*self._inbox.values(), *self._outbox.values()]
         erased = [
             kept
             for kept in kept_rows
@@ -356,10 +321,10 @@ class _Ledger(_Tables):
             del self._secrets[name]
         return len(old_inputs) + len(old_outbox) + len(erased) + len(old_secrets)
 
-    def _dead(self, letter_id: str) -> _Input | _Effect | None:
+    def _dead(self, letter_id: str) -> Input | Effect | None:
         self._check()
         box, seq = letter(letter_id) or ("", 0)
-        found: _Input | _Effect | None = None
+        found: Input | Effect | None = None
         if box == "i":
             found = self._inbox.get(InputSeq(seq))
         elif box == "o":

@@ -26,7 +26,7 @@ __all__ = [
     "pending",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The schema that this program works with: the number of the last file."""
 
 _VERSIONED = Statement(

@@ -52,9 +52,10 @@ class OpenStore(AbstractAsyncContextManager[SqlStore]):
     The body's exceptions pass through as they are, not wrapped in a group.
     """
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, *, sole: bool = False) -> None:
         self._engine = engine
         self._clock = clock
+        self._sole = sole
         self._tasks = asyncio.TaskGroup()
         self._store: SqlStore | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -67,6 +68,8 @@ class OpenStore(AbstractAsyncContextManager[SqlStore]):
 
         try:
             await engine.open()
+            if self._sole:
+                await engine.claim()
             await migrate(engine, self._clock.now())
         except BaseException:
             await engine.close()
@@ -95,22 +98,25 @@ class OpenStore(AbstractAsyncContextManager[SqlStore]):
         await self._tasks.__aexit__(None, None, None)
 
 
-def open_store(url: str, clock: Clock) -> OpenStore:
+def open_store(url: str, clock: Clock, *, sole: bool = False) -> OpenStore:
     """Open a database, bring its schema up to date, and run its writer.
 
     Args:
         url: `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgres://…`, `postgresql://…`.
         clock: for the record of migrations and the marks of transactions.
+        sole: be the one bridge at work on it. Others may open it beside us, to look or to repair,
+            but not as its bridge.
 
     Raises:
         ValueError: no such kind of URL.
 
     Entering it raises:
         Unreachable: the database cannot be reached.
+        AlreadyInUse: another process is its bridge.
         NewerSchemaError: a later version of this program has upgraded it.
         CorruptDatabaseError: it is damaged or no database.
     """
-    return OpenStore(engine_for(url, clock), clock)
+    return OpenStore(engine_for(url, clock), clock, sole=sole)
 
 
 async def pending_migrations(url: str, clock: Clock) -> list[Migration]:

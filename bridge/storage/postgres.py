@@ -1,7 +1,6 @@
 """PostgreSQL through asyncpg: one connection that writes, a few that read.
 
-A lost connection is made anew by whoever needs it next, but not more often than the backoff allows;
-until it stands, every call fails with Unreachable. Nothing here ends the process.
+While the server is away every call fails with Unreachable. Nothing here ends the process.
 
 A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
 group therefore writes its number beside its rows (it rides along with the BEGIN, so it costs no
@@ -12,149 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 import asyncpg
 
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
+from bridge.storage.channel import Backoff, Channel, Claim, refused
 from bridge.storage.engine import Dialect
-from bridge.storage.errors import CorruptDatabaseError, Unreachable
+from bridge.storage.errors import Unreachable
 from bridge.storage.query import Call, Query, Rows, drive_async
 
 T = TypeVar("T")
 
-CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
 DOUBT_SECONDS = 10.0
 """How long the writer tries to learn the fate of an interrupted COMMIT."""
-BACKOFF_FIRST = 0.1
-BACKOFF_LAST = 2.0
+CLAIM_SECONDS = 10.0
+"""How long the claim of a process that was killed is waited for."""
 READERS = 3
 FORGET_WRITER_MS = 30 * 24 * 3_600_000
-
-_SETTINGS = {
-    "application_name": "matrix-webchat-bridge",
-    # Arrays of ever new lengths and tables that grow from nothing: a generic plan that was right
-    # for the empty table costs ten times the time once it is full (measured).
-    "plan_cache_mode": "force_custom_plan",
-    # If our machine vanishes in mid-transaction, its locks go too.
-    "idle_in_transaction_session_timeout": "30000",
-}
-# A server set to lose its last commits is told otherwise; stronger settings stay.
-_DURABLE = (
-    "SELECT set_config('synchronous_commit', 'on', false) "
-    "WHERE current_setting('synchronous_commit') = 'off'"
-)
-
-_LOST = (
-    OSError,  # TimeoutError is one
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.InvalidTransactionStateError,
-    asyncpg.exceptions.InvalidAuthorizationSpecificationError,
-    asyncpg.exceptions.InvalidCatalogNameError,
-    asyncpg.exceptions.PostgresSystemError,
-)
-"""After these the connection, or the server, is of no use for now."""
-_CORRUPT = (asyncpg.exceptions.DataCorruptedError, asyncpg.exceptions.IndexCorruptedError)
-
-
-class Backoff:
-    """When the server may be tried again; shared by all connections."""
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._not_before = 0.0
-
-    def seconds(self) -> float:
-        """How long from now nobody should try."""
-        return max(0.0, self._not_before - asyncio.get_running_loop().time())
-
-    def failed(self) -> None:
-        wait = min(BACKOFF_LAST, BACKOFF_FIRST * 2 ** min(self._failures, 10))
-        self._failures += 1
-        self._not_before = asyncio.get_running_loop().time() + wait
-
-    def succeeded(self) -> None:
-        self._failures = 0
-        self._not_before = 0.0
-
-
-class Channel:
-    """One connection, made when it is wanted and made anew after it was lost."""
-
-    def __init__(self, url: str, backoff: Backoff, seconds: float) -> None:
-        self._url = url
-        self._backoff = backoff
-        self._seconds = seconds
-        self._connection: asyncpg.Connection | None = None
-
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[asyncpg.Connection]:
-        """Lend the connection, and drop it unless it is surely as good as before afterwards.
-
-        Raises:
-            StoreError: what asyncpg raised in between, translated.
-        """
-        connection = await self._standing()
-        sound = False
-        try:
-            yield connection
-            sound = True
-        except (*_LOST, asyncpg.PostgresError) as error:
-            sound = _refused(error)
-            # The cause is cut off: its text may quote what a row holds.
-            raise _translated(error) from None
-        finally:
-            if not sound:
-                self.drop()
-
-    async def connect(self) -> None:
-        """Raise Unreachable unless the connection stands or can be made."""
-        await self._standing()
-
-    async def _standing(self) -> asyncpg.Connection:
-        if self._connection is not None and not self._connection.is_closed():
-            return self._connection
-        self.drop()  # one that the server closed still has its socket
-        wait = self._backoff.seconds()
-        if wait:
-            raise Unreachable(f"PostgreSQL is away; next try in {wait:.1f} s")
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                made = await asyncpg.connect(
-                    self._url,
-                    server_settings=_SETTINGS,
-                    max_cached_statement_lifetime=0,
-                    command_timeout=self._seconds,
-                )
-                self._connection = made
-                await made.execute(_DURABLE)
-        except (*_LOST, asyncpg.PostgresError) as error:
-            self.drop()
-            self._backoff.failed()
-            raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
-        self._backoff.succeeded()
-        return made
-
-    def drop(self) -> None:
-        """End the connection at once; the server rolls back what was not committed."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            with suppress(*_LOST, asyncpg.PostgresError):
-                await self._connection.close(timeout=2)
-            self.drop()
 
 
 class PostgresEngine:
@@ -164,12 +43,20 @@ class PostgresEngine:
         url: as asyncpg takes it.
         clock: dates the marks of transactions.
         seconds: how long one statement may take before the connection counts as lost.
+        claim_seconds: how long `claim` waits for another to go.
     """
 
-    def __init__(self, url: str, clock: Clock, seconds: float = STATEMENT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        seconds: float = STATEMENT_SECONDS,
+        claim_seconds: float = CLAIM_SECONDS,
+    ) -> None:
         self._clock = clock
         self._backoff = Backoff()
-        self._writer = Channel(url, self._backoff, seconds)
+        self._claim = Claim(claim_seconds)
+        self._writer = Channel(url, self._backoff, seconds, self._claim)
         # Last in, first out: readers that a quiet bridge never needs are never connected.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
@@ -184,6 +71,10 @@ class PostgresEngine:
 
     async def open(self) -> None:
         await self._writer.connect()
+
+    async def claim(self) -> None:
+        async with self._writer.use() as connection:
+            await self._claim.first(connection)
 
     async def commit(self, call: Call[T]) -> T:
         self._token = token = max(self._token + 1, self._clock.now())
@@ -271,13 +162,16 @@ def _marked(writer: str, token: int) -> str:
 async def _uncommitted(
     connection: asyncpg.Connection, call: Call[T], begin: str, seconds: float | None = None
 ) -> T:
-    """Begin a transaction and carry out a call in it; roll back if the call is refused."""
+    """Begin a transaction and carry out a call in it; roll back what is refused."""
     await connection.execute(begin)
     try:
         return await drive_async(call, _runner(connection, seconds))
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        if _refused(error):
+        if refused(error):
             await connection.execute("ROLLBACK")
+        raise
+    except StoreError:
+        await connection.execute("ROLLBACK")
         raise
 
 
@@ -291,20 +185,3 @@ def _runner(
         return await connection.fetch(query.statement.postgres, *params, timeout=seconds)
 
     return run
-
-
-def _refused(error: BaseException) -> bool:
-    """True if one request is at fault and the connection is as good as before."""
-    if isinstance(error, ValueError):  # an InterfaceError as well: a value cannot be encoded
-        return True
-    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOST)
-
-
-def _translated(error: Exception) -> StoreError:
-    """Our error for a foreign one, without its text, which may quote the values of a row."""
-    name = type(error).__name__
-    state = getattr(error, "sqlstate", None)
-    text = f"PostgreSQL: {name}" + (f" ({state})" if state else "")
-    if isinstance(error, _CORRUPT):
-        return CorruptDatabaseError(text)
-    return StoreError(text) if _refused(error) else Unreachable(text)

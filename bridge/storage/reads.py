@@ -5,7 +5,9 @@ from __future__ import annotations
 from bridge.ids import EventId, RoomId
 from bridge.rooms.store import (
     AccountRow,
+    Backlog,
     DeadLetter,
+    Depth,
     GhostRow,
     InputRow,
     Lane,
@@ -20,8 +22,8 @@ from bridge.storage.query import Call, once
 
 def room(room_id: RoomId) -> Call[StoredRoom | None]:
     rows = yield once(sql.ROOM, room_id)
-    for found, record, live, phase, deadline, customer in rows:
-        return StoredRoom(found, record, bool(live), phase, deadline, customer)
+    for found, record, live, phase, deadline, customer, revision in rows:
+        return StoredRoom(found, record, bool(live), phase, deadline, customer, revision)
     return None
 
 
@@ -53,6 +55,15 @@ def live_rooms() -> Call[list[RoomId]]:
 def next_deadlines(before: int, limit: int) -> Call[list[tuple[RoomId, int]]]:
     rows = yield once(sql.NEXT_DEADLINES, before, limit)
     return [(row[0], row[1]) for row in rows]
+
+
+def backlog() -> Call[Backlog]:
+    ((count, oldest),) = yield once(sql.OPEN_INBOX)
+    lanes = dict.fromkeys(Lane, Depth())
+    rows = yield once(sql.OPEN_LANES)
+    lanes |= {Lane(lane): Depth(waiting, since) for lane, waiting, since in rows}
+    ((dead,),) = yield once(sql.DEAD)
+    return Backlog(Depth(count, oldest), lanes, dead)
 
 
 def rooms_of(customer: str) -> Call[int]:
@@ -91,6 +102,14 @@ def trace(event_id: EventId) -> Call[list[TraceRow]]:
     inputs = yield once(sql.TRACE_INPUTS, event_id)
     outbox = yield once(sql.TRACE_OUTBOX, event_id)
     return lines([InputFate(*row) for row in inputs], [OutboxFate(*row) for row in outbox])
+
+
+def body_of(room_id: RoomId, event_id: EventId) -> Call[bytes | None]:
+    for statement in (sql.INPUT_OF, sql.EFFECT_OF):
+        rows = yield once(statement, event_id, room_id)
+        if rows:
+            return bytes(rows[0][0])
+    return None
 
 
 def dead_letters(limit: int) -> Call[list[DeadLetter]]:

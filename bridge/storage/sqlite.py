@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, Unstorable
 from bridge.storage.engine import Dialect
-from bridge.storage.errors import CorruptDatabaseError, Unreachable
+from bridge.storage.errors import AlreadyInUse, CorruptDatabaseError, Unreachable
 from bridge.storage.query import Call, Query, Rows, drive
 
 T = TypeVar("T")
@@ -35,6 +35,9 @@ _AWAY = {
     sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_NOMEM,
 }
+_UNSTORABLE = {sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT}
+CLAIM_SECONDS = 5.0
+"""How long the claim of a process that is about to end is waited for."""
 _SETTINGS = (
     "PRAGMA busy_timeout = 5000",  # ms; only a command line beside us competes
     "PRAGMA journal_mode = WAL",
@@ -45,10 +48,16 @@ _SETTINGS = (
 
 
 class SqliteEngine:
-    """A file, made (for its owner only: it holds tokens) if there is none."""
+    """A file, made (for its owner only: it holds tokens) if there is none.
 
-    def __init__(self, path: Path) -> None:
+    The claim is an exclusive lock on an empty file beside it, `….db-owner`: the system lets it go
+    with the process, however that ends, and SQLite knows how to lock files on every system.
+    """
+
+    def __init__(self, path: Path, claim_seconds: float = CLAIM_SECONDS) -> None:
         self._path = path
+        self._claim_seconds = claim_seconds
+        self._owning: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
         self._connection: sqlite3.Connection | None = None
 
@@ -66,6 +75,9 @@ class SqliteEngine:
                 f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed"
             )
         await self._hop(self._connect)
+
+    async def claim(self) -> None:
+        await self._hop(self._lock)
 
     async def commit(self, call: Call[T]) -> T:
         return await self._hop(lambda: self._transact(call))
@@ -98,10 +110,7 @@ class SqliteEngine:
     # --- in the thread --------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        try:
-            self._path.touch(mode=0o600)
-        except OSError as error:
-            raise Unreachable(f"cannot open {self._path}: {error.strerror}") from error
+        self._touch(self._path)
         connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
         try:
             for setting in _SETTINGS:
@@ -112,10 +121,31 @@ class SqliteEngine:
             raise
         self._connection = connection
 
+    def _lock(self) -> None:
+        path = self._path.with_name(f"{self._path.name}-owner")
+        self._touch(path)
+        self._owning = sqlite3.connect(path, self._claim_seconds, isolation_level=None)
+        try:
+            self._owning.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            raise AlreadyInUse from None
+
+    @staticmethod
+    def _touch(path: Path) -> None:
+        try:
+            path.touch(mode=0o600)
+        except OSError as error:
+            raise Unreachable(f"cannot open {path}: {error.strerror}") from error
+
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._owning is not None:
+            self._owning.close()
+            self._owning = None
 
     def _transact(self, call: Call[T]) -> T:
         connection = self._opened()
@@ -159,6 +189,8 @@ def _translated(work: Callable[[], T]) -> T:
             raise CorruptDatabaseError(text) from error
         if code in _AWAY:
             raise Unreachable(text) from error
+        if code in _UNSTORABLE:
+            raise Unstorable(text) from error
         raise StoreError(text) from error
     except (OverflowError, UnicodeEncodeError) as error:
-        raise StoreError(f"a value cannot be stored: {type(error).__name__}") from None
+        raise Unstorable(f"a value cannot be stored: {type(error).__name__}") from None

@@ -18,21 +18,28 @@ INSERT_INPUTS = for_rows(
     "bytea",
     "bigint",
 )
+# `revision` is the new one. A room is written only if the stored revision is the one before; the
+# rooms that were written come back.
 SAVE_ROOMS = for_rows(
-    "INSERT INTO rooms (room_id, record, live, phase, deadline, customer) {rows} "
+    "WITH new (room_id, record, live, phase, deadline, customer, revision) AS ({rows}) "
+    "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) "
+    "SELECT room_id, record, live, phase, deadline, customer, revision FROM new "
+    "WHERE revision = 1 OR EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = new.room_id) "
     "ON CONFLICT (room_id) DO UPDATE SET record = excluded.record, live = excluded.live, "
-    "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer",
+    "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer, "
+    "revision = excluded.revision WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
     "text",
     "bytea",
     "boolean",
     "text",
     "bigint",
     "text",
+    "bigint",
 )
 SETTLE_INPUTS = for_rows(
     "WITH ended (seq, outcome, settled, detail) AS ({rows}) UPDATE inbox "
     "SET outcome = ended.outcome, settled = ended.settled, detail = ended.detail "
-    "FROM ended WHERE inbox.seq = ended.seq AND inbox.outcome IS NULL",
+    "FROM ended WHERE inbox.seq = ended.seq AND inbox.outcome IS NULL RETURNING inbox.seq",
     "bigint",
     "text",
     "bigint",
@@ -78,7 +85,10 @@ SAVE_ANCHORS = for_rows(
 
 # --- reading what flows -------------------------------------------------------------------------
 
-ROOM = same("SELECT room_id, record, live, phase, deadline, customer FROM rooms WHERE room_id = $1")
+ROOM = same(
+    "SELECT room_id, record, live, phase, deadline, customer, revision FROM rooms "
+    "WHERE room_id = $1"
+)
 OPEN_INPUTS = same(
     "SELECT seq, room_id, body, received, key FROM inbox "
     "WHERE room_id = $1 AND outcome IS NULL ORDER BY seq"
@@ -96,6 +106,14 @@ BUSY_ROOMS = same(
 LIVE_ROOMS = same("SELECT room_id FROM rooms WHERE live ORDER BY room_id")
 NEXT_DEADLINES = same(
     "SELECT room_id, deadline FROM rooms WHERE deadline < $1 ORDER BY deadline, room_id LIMIT $2"
+)
+OPEN_INBOX = same("SELECT count(*), min(received) FROM inbox WHERE outcome IS NULL")
+OPEN_LANES = same(
+    "SELECT lane, count(*), min(created) FROM outbox WHERE outcome IS NULL GROUP BY lane"
+)
+DEAD = same(
+    "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'dead') "
+    "+ (SELECT count(*) FROM outbox WHERE outcome = 'dead')"
 )
 ROOMS_OF = same("SELECT count(*) FROM rooms WHERE customer = $1 AND customer <> ''")
 ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
@@ -146,6 +164,21 @@ TRACE_INPUTS = same(
 TRACE_OUTBOX = same(
     "SELECT room_id, lane, created, attempted, attempts, repeat, revived, outcome, settled, detail "
     "FROM outbox WHERE cause = $1 OR event_id = $1 ORDER BY seq"
+)
+INPUT_OF = same("SELECT body FROM inbox WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")
+EFFECT_OF = same(
+    "SELECT effect FROM outbox WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
+    "ORDER BY seq LIMIT 1"
+)
+FORGET_BODY = (
+    same(
+        "UPDATE inbox SET body = NULL WHERE key = $1 AND room_id = $2 "
+        "AND outcome IS NOT NULL AND outcome <> 'dead' RETURNING seq"
+    ),
+    same(
+        "UPDATE outbox SET effect = NULL WHERE cause = $1 AND room_id = $2 "
+        "AND outcome IS NOT NULL AND outcome <> 'dead' RETURNING seq"
+    ),
 )
 DEAD_INPUTS = same(
     "SELECT seq, room_id, settled, detail, body FROM inbox "

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
 from bridge.rooms.store import (
     AccountRow,
+    Backlog,
     DeadLetter,
     GhostRow,
     InputRow,
@@ -69,7 +70,8 @@ class _Flow(_Calls):
         return await self._write(writes.ACCEPT, writes.Accept(inputs, now))
 
     async def commit_step(self, step: Step) -> list[OutboxRow]:
-        return await self._write(writes.COMMIT_STEP, step)
+        # A step that is stale is answered by an exception, which the writer raises.
+        return cast(list[OutboxRow], await self._write(writes.COMMIT_STEP, step))
 
     async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
         await self._write(writes.MARK_ATTEMPTED, writes.Attempt(seq, now))
@@ -97,6 +99,9 @@ class _Flow(_Calls):
 
     async def next_deadlines(self, before: int, limit: int) -> list[tuple[RoomId, int]]:
         return await self._read(reads.next_deadlines(before, limit))
+
+    async def backlog(self) -> Backlog:
+        return await self._read(reads.backlog())
 
     async def rooms_of(self, customer: str) -> int:
         return await self._read(reads.rooms_of(customer))
@@ -145,6 +150,13 @@ class _Ledger(_Calls):
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         return await self._read(reads.trace(event_id))
+
+    async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
+        return await self._read(reads.body_of(room_id, event_id))
+
+    async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
+        for statement in sql.FORGET_BODY:
+            await self._write(writes.UPDATE, writes.Update(statement, (event_id, room_id)))
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         return await self._read(reads.dead_letters(limit))

@@ -18,8 +18,10 @@ from bridge.rooms.store import (
     InputRow,
     NewInput,
     OutboxRow,
+    Outcome,
     SecretRow,
     Settlement,
+    Stale,
     Step,
 )
 from bridge.storage import statements as sql
@@ -31,6 +33,7 @@ R = TypeVar("R")
 
 HANDLED = "handled"
 """Outcome of an input whose step was committed."""
+DEAD = Outcome.DEAD.value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +81,10 @@ class Update(NamedTuple):
 
 
 def perform(writes: Sequence[Write]) -> Call[list[object]]:
-    """Carry out a group; the answers are in the order of the requests."""
+    """Carry out a group; the answers are in the order of the requests.
+
+    An answer that is a StoreError is for its caller alone: the others are written.
+    """
     answers: list[object] = [None] * len(writes)
     for kind in _ORDER:
         places = [place for place, write in enumerate(writes) if write.kind is kind]
@@ -115,39 +121,67 @@ def _accept(batch: Sequence[Accept]) -> Call[list[list[InputRow]]]:
     return answers
 
 
-def _commit_steps(batch: Sequence[Step]) -> Call[list[list[OutboxRow]]]:
-    # One statement must not meet a room twice; of two steps the later one counts.
-    rooms = {step.room.room_id: step.room for step in batch}
-    yield per_row(
+def _commit_steps(batch: Sequence[Step]) -> Call[list[list[OutboxRow] | Stale]]:
+    """Write the rooms that are still at the revision their step was made from.
+
+    Raises:
+        Stale: an input of one of the steps has ended. The writer then finds out whose.
+    """
+    # One statement must not meet a room twice; and after the first step the others are stale.
+    first: dict[RoomId, int] = {}
+    for number, step in enumerate(batch):
+        first.setdefault(step.room.room_id, number)
+    rooms = [batch[number].room for number in first.values()]
+    rows = yield per_row(
         sql.SAVE_ROOMS,
-        [(r.room_id, r.record, r.live, r.phase, r.deadline, r.customer) for r in rooms.values()],
-    )
-    done = [(seq, HANDLED, step.now, "") for step in batch for seq in step.done]
-    if done:
-        yield per_row(sql.SETTLE_INPUTS, done)
-    new = [
-        (step.room.room_id, o.lane.value, o.effect, step.now, o.cause, o.call_id, o.repeat)
-        for step in batch
-        for o in step.outbox
-    ]
-    rows = (yield per_row(sql.INSERT_OUTBOX, new)) if new else []
-    numbers = iter(sorted(row[0] for row in rows))
-    return [
         [
+            (r.room_id, r.record, r.live, r.phase, r.deadline, r.customer, r.revision + 1)
+            for r in rooms
+        ],
+    )
+    fresh = {first[row[0]] for row in rows}
+    steps = [batch[number] for number in sorted(fresh)]
+    yield from _end_inputs(steps)
+    effects = yield from _insert_outbox(steps)
+    return [
+        effects[step.room.room_id] if number in fresh else Stale("the room has changed meanwhile")
+        for number, step in enumerate(batch)
+    ]
+
+
+def _end_inputs(steps: Sequence[Step]) -> Call[None]:
+    ended = [(seq, HANDLED, step.now, "") for step in steps for seq in step.done]
+    ended += [(seq, DEAD, step.now, printable(why)) for step in steps for seq, why in step.buried]
+    if ended and len((yield per_row(sql.SETTLE_INPUTS, ended))) < len(ended):
+        raise Stale("an input has been handled already")
+
+
+def _insert_outbox(steps: Sequence[Step]) -> Call[dict[RoomId, list[OutboxRow]]]:
+    new = [(step.room.room_id, o, step.now) for step in steps for o in step.outbox]
+    stored: dict[RoomId, list[OutboxRow]] = {step.room.room_id: [] for step in steps}
+    if not new:
+        return stored
+    rows = yield per_row(
+        sql.INSERT_OUTBOX,
+        [
+            (room_id, o.lane.value, o.effect, now, o.cause, o.call_id, o.repeat)
+            for room_id, o, now in new
+        ],
+    )
+    for seq, (room_id, o, now) in zip(sorted(row[0] for row in rows), new, strict=True):
+        stored[room_id].append(
             OutboxRow(
-                OutboxSeq(next(numbers)),
-                step.room.room_id,
+                OutboxSeq(seq),
+                room_id,
                 o.lane,
                 o.effect,
-                step.now,
+                now,
                 cause=o.cause,
                 call_id=o.call_id,
                 repeat=o.repeat,
             )
-            for o in step.outbox
-        ]
-        for step in batch
-    ]
+        )
+    return stored
 
 
 def _mark_attempted(batch: Sequence[Attempt]) -> Call[list[None]]:
@@ -183,7 +217,7 @@ def _settle(batch: Sequence[Settlement]) -> Call[list[list[InputRow]]]:
 
 
 def _bury(batch: Sequence[Burial]) -> Call[list[None]]:
-    yield per_row(sql.SETTLE_INPUTS, [(b.seq, "dead", b.now, printable(b.why)) for b in batch])
+    yield per_row(sql.SETTLE_INPUTS, [(b.seq, DEAD, b.now, printable(b.why)) for b in batch])
     return [None] * len(batch)
 
 

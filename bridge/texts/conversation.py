@@ -215,6 +215,10 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "每分钟最多 {limit} 条消息，这条没有送达。请稍后再发。",
         "en": "At most {limit} messages a minute: this one was not delivered. Please send it again in a moment.",
     },
+    "undelivered.late_correction": {
+        "zh-CN": "对话已经结束，这条更正没有送达。",
+        "en": "The chat is over, so this correction was not delivered.",
+    },
     "undelivered.paused": {
         "zh-CN": "本房间的服务已暂停，这条消息没有送达。管理员可发送 {prefix} resume 恢复。",
         "en": "This room is paused, so this message was not delivered. A room admin can send {prefix} resume.",

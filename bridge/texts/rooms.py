@@ -53,6 +53,14 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "客服系统不支持这种消息，没有送达。请改用文字、图片或文件。",
         "en": "The call centre cannot show this kind of message, so it was not delivered. Please use text, pictures or files.",
     },
+    "unreadable.call": {
+        "zh-CN": "这里不能语音或视频通话，请改用文字或语音消息。",
+        "en": "Calls do not reach the call centre. Please write, or send a voice message.",
+    },
+    "unreadable.live_location": {
+        "zh-CN": "客服看不到实时位置，请改为发送一次当前位置。",
+        "en": "The call centre cannot follow a live location. Please send your position once instead.",
+    },
     "unreadable.malformed": {
         "zh-CN": "这条消息的格式有误，没有送达。请重新发送。",
         "en": "This message is malformed, so it was not delivered. Please send it again.",

@@ -15,6 +15,7 @@ import pytest
 
 from bridge.demo.stage import Stage
 from tests.support.ledger import (
+    all_handed_over,
     check_towards_the_agent,
     check_towards_the_customer,
     everything_settled,
@@ -61,6 +62,7 @@ async def test_killed_20_times_under_load(stage: Stage) -> None:
             await disturb(stage, chats, random.Random(seed))  # noqa: S311 - moments, no secrets
         finally:
             stop.set()
+    say(f"{await all_handed_over(stage, chats)} more recoveries to empty the homeserver")
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
     database = stage.folder / "bridge.db"

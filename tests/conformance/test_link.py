@@ -192,7 +192,7 @@ async def test_07_token_escaped() -> None:
 
 
 @pytest.mark.asyncio
-async def test_36_token_reuse_and_renewal() -> None:
+async def test_token_reuse_and_renewal() -> None:
     """Reference 3.6: a stored token saves the login; one of 23 h is renewed when connecting."""
     async with simulated() as simulator:
         tokens = Tokens()
@@ -211,7 +211,7 @@ async def test_36_token_reuse_and_renewal() -> None:
 
 
 @pytest.mark.asyncio
-async def test_36b_token_of_another_account_is_not_reused() -> None:
+async def test_token_of_another_account_is_not_reused() -> None:
     """The operator has changed the accounts: the old name's token is of no use."""
     async with simulated() as simulator:
         tokens = Tokens()

@@ -96,8 +96,8 @@ async def test_78_upload_refused(options: dict[str, object], code: int) -> None:
 
 
 @pytest.mark.asyncio
-async def test_35_upload_with_a_dead_token() -> None:
-    """Row 35 for uploads: one new login; the caller's next try works."""
+async def test_row_35_upload_with_a_dead_token() -> None:
+    """For uploads: one new login; the caller's next try works."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         await chat(rigged)
         await simulator.do({"op": "expire_token", "login": LOGIN})

@@ -44,8 +44,8 @@ from tests.unit.link.simulated import (
 
 
 @pytest.mark.asyncio
-async def test_36c_ping_into_silence() -> None:
-    """Row 36, dialect 2016: protocol-level pings keep an idle link, no frame of type 10."""
+async def test_row_36_ping_into_silence() -> None:
+    """Dialect 2016: protocol-level pings keep an idle link, no frame of type 10."""
     async with simulated() as simulator:
         timing = replace(FAST, ping_after=0.1, ping_wait=0.5)
         async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
@@ -210,7 +210,7 @@ async def test_72b_no_answer_in_time() -> None:
 
 @pytest.mark.asyncio
 async def test_73_server_restart() -> None:
-    """Rows 73 and 38: 1001, 404 for a while, all tokens forgotten: back by itself."""
+    """Row 73, table row 38: 1001, 404 for a while, all tokens forgotten: back by itself."""
     async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
         rigged.links.keep(ADA)
         await chat(rigged)

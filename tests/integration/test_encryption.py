@@ -7,19 +7,23 @@ customer writes, with a second device, beside clear rooms.
 from __future__ import annotations
 
 import base64
-import hashlib
+import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
+from urllib.parse import quote
 
-import aiohttp
 import pytest
 import pytest_asyncio
+from PIL import Image
 
-from bridge.demo.customer import content_of
+from bridge.demo.customer import Event, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
+from bridge.ops.clock import SystemClock
+from bridge.storage.open import open_store
 from tests.support.encrypted import EncryptedCustomer
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, Talk, wording
+from tests.support.talk import MEI, Talk, announced, chatting, info_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,6 +37,16 @@ async def stage(
     options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
+
+
+def picture(width: int, height: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (30, 120, 200)).save(out, "PNG")
+    return out.getvalue()
+
+
+def is_from(sender: str, msgtype: str, event: Event) -> bool:
+    return event.get("sender") == sender and content_of(event).get("msgtype") == msgtype
 
 
 class Phones:
@@ -57,6 +71,13 @@ class Phones:
         phone = await self.of(name)
         return await Talk.open(self.stage, phone, first), phone
 
+    async def chatting(self, name: str) -> tuple[Talk, EncryptedCustomer]:
+        """The same, accepted by Mei."""
+        talk, phone = await self.talk(name)
+        await talk.heard("hello")
+        await talk.accept()
+        return talk, phone
+
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def phones(stage: Stage) -> AsyncIterator[Phones]:
@@ -64,47 +85,224 @@ async def phones(stage: Stage) -> AsyncIterator[Phones]:
         yield Phones(stage, closing)
 
 
-async def raw_messages(stage: Stage, talk: Talk) -> list[dict[str, object]]:
-    """What the homeserver has of the room."""
-    path = f"v3/rooms/{talk.room}/messages"
-    reply = await talk.customer.call("GET", path, query={"dir": "b", "limit": "200"})
-    chunk = reply["chunk"]
-    assert isinstance(chunk, list)
-    return chunk
-
-
 async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones) -> None:
+    """The whole of it, from the first words, which come with the invitation as in Element."""
     talk, phone = await phones.talk("enc1", "secret words before anyone joined")
     await talk.reads("Hello! This room reaches the agents", stage.bot)
     await talk.heard("secret words before anyone joined")
     await talk.accept()
-    await talk.desk("say", agent="A00001", html="I can <b>read</b> you")
+    await talk.desk("say", text="I can <b>read</b> you")
     heard = await talk.reads("I can read you", MEI)
     assert "<b>read</b>" in str(content_of(heard)["formatted_body"])
-    event = await talk.say("And I you ✓")
+    asked = await talk.say("And I you ✓")
     await talk.heard("And I you ✓")
+    await talk.customer.send(
+        talk.room,
+        {
+            "msgtype": "m.text",
+            "body": "yes",
+            "m.relates_to": {"m.in_reply_to": {"event_id": asked}},
+        },
+    )
+    await talk.at_desk(lambda one: any(text.endswith("yes") for text in one.texts))
+    await talk.say("!wc status")
+    await talk.reads("Chatting", stage.bot)
+
+    assert phone.unreadable(talk.room) == []
+    in_clear = [e for e in await history(talk) if e["type"] == "m.room.message"]
+    assert in_clear == []
+
+
+async def test_files_both_ways(stage: Stage, phones: Phones) -> None:
+    """Byte for byte, and the homeserver sees neither bytes nor names."""
+    talk, phone = await phones.chatting("enc2")
+    image = picture(90, 60)
+    await phone.send_file(talk.room, image, "parcel.png", "image/png", "m.image")
+    assert (await announced(talk, image)).kind == "image"
     await phone.send_file(talk.room, FILE, "order.bin", "application/x-order")
-    got = await talk.got("file")
-    assert await _uploaded(stage, got.content) == hashlib.sha256(FILE).hexdigest()
-    await talk.desk("file", agent="A00001", name="answer.bin", data=base64.b64encode(FILE).decode())
-    shown = await talk.reads("answer.bin", MEI)
-    assert "url" not in content_of(shown)
-    assert await phone.read_file(shown) == FILE
-    await talk.customer.sync()
+    assert (await announced(talk, FILE)).kind == "file"
+
+    for op, name, data in (("image", "label.png", image), ("file", "answer.bin", FILE)):
+        await talk.desk(op, name=name, data=base64.b64encode(data).decode())
+        kind = f"m.{op}"
+        shown = await talk.sees(partial(is_from, MEI, kind))
+        assert "url" not in content_of(shown)
+        assert info_of(shown)["size"] == len(data)
+        assert await phone.read_file(shown) == data
+        file = content_of(shown)["file"]
+        assert isinstance(file, dict)
+        assert data not in await phone.download(file["url"])
+
+
+async def test_a_kill_loses_nothing_and_doubles_nothing(stage: Stage, phones: Phones) -> None:
+    talk, phone = await phones.chatting("enc3")
+    await talk.desk("say", text="before")
+    await talk.reads("before", MEI)
+    await stage.bridge.kill()
+    for number in range(5):
+        await talk.say(f"while it is dead {number}")
+    await stage.bridge.start()
+    await talk.heard("while it is dead 4")
+    await talk.say("and after")
+    person = await talk.at_desk(lambda one: "and after" in one.texts)
+    wanted = [f"while it is dead {number}" for number in range(5)]
+    assert [text for text in person.texts if text in {*wanted, "and after"}] == [
+        *wanted,
+        "and after",
+    ]
+    await talk.desk("say", text="still me")
+    await talk.reads("still me", MEI)
     assert phone.unreadable(talk.room) == []
 
-    kinds = [event["type"] for event in await raw_messages(stage, talk)]
-    assert "m.room.message" not in kinds
-    assert event
+
+async def test_keys_sent_while_the_bridge_is_away(stage: Stage, phones: Phones) -> None:
+    """A new room, with its invitation, its key and its first words, all before the bridge is up."""
+    phone = await phones.of("enc4")
+    await stage.bridge.kill()
+    talk = await Talk.open(stage, phone, "said to nobody")
+    await talk.say("and again")
+    await stage.bridge.start()
+    await talk.heard("said to nobody")
+    await talk.heard("and again")
 
 
-async def _uploaded(stage: Stage, content: object) -> str:
-    """The hash of a file that the customer sent, as the desk fetches it."""
-    assert isinstance(content, dict), content
-    url = content["uri"] if "uri" in content else content["url"]
-    async with aiohttp.ClientSession() as session, session.get(str(url)) as response:
-        return hashlib.sha256(await response.read()).hexdigest()
+async def test_a_second_device_reads_and_writes(stage: Stage, phones: Phones) -> None:
+    talk, first = await phones.chatting("enc5")
+    await talk.desk("say", text="for one device")
+    await talk.reads("for one device", MEI)
+    second = await phones.of("enc5", new=False)
+    other = Talk(stage, second, talk.room)
+    await first.sync()  # its client must learn of the device as well
+    await talk.desk("say", text="for two devices")
+    await talk.reads("for two devices", MEI)
+    await other.reads("for two devices", MEI)
+    assert [e["sender"] for e in second.unreadable(talk.room)].count(MEI) <= 1
+    await other.say("from the second")
+    await talk.heard("from the second")
 
 
-async def test_words(stage: Stage) -> None:
-    assert wording({"content": {"body": "x"}}) == "x"
+async def test_a_device_that_was_reset(stage: Stage, phones: Phones) -> None:
+    """The customer logs out and in again: new keys, old sessions gone."""
+    talk, old = await phones.chatting("enc6")
+    await talk.desk("say", text="one")
+    await talk.reads("one", MEI)
+    await old.call("POST", "v3/logout")
+    anew = Talk(stage, await phones.of("enc6", new=False), talk.room)
+    await talk.desk("say", text="two")
+    await anew.reads("two", MEI)
+    await anew.say("three")
+    await anew.heard("three")
+
+
+async def test_who_left_reads_nothing_more(stage: Stage, phones: Phones) -> None:
+    talk, phone = await phones.chatting("enc7")
+    friend = await phones.of("enc7friend")
+    await phone.room_call("invite", talk.room, {"user_id": friend.user_id})
+    await friend.join(talk.room)
+    await phone.wait_for(talk.room, membership(friend.user_id, "join"))
+    theirs = Talk(stage, friend, talk.room)
+    await talk.desk("say", text="for both of you")
+    before = await theirs.reads("for both of you", MEI)
+    await friend.room_call("leave", talk.room)
+    await phone.wait_for(talk.room, membership(friend.user_id, "leave"))
+    await talk.say("now we are alone")
+    await talk.heard("now we are alone")
+    await talk.desk("say", text="only for you")
+    event = await talk.reads("only for you", MEI)
+    sessions = {
+        str(content_of(e)["session_id"]): e["event_id"]
+        for e in await history(talk)
+        if e["type"] == "m.room.encrypted" and e["sender"] == MEI
+    }
+    # The last event of each session: the one before they left, and the one after.
+    assert before["event_id"] in sessions.values()
+    assert event["event_id"] in sessions.values()
+    assert len(sessions) == 2
+
+
+async def test_clear_rooms_beside_and_a_room_that_changes(stage: Stage, phones: Phones) -> None:
+    clear = await chatting(stage, "clear1")
+    talk, _ = await phones.chatting("enc8")
+    await clear.desk("say", text="in the open")
+    await talk.desk("say", text="in secret")
+    await clear.reads("in the open", MEI)
+    await talk.reads("in secret", MEI)
+
+    phone = await phones.of("enc9")
+    later = await Talk.open(stage, phone, "not secret yet", initial_state=[])
+    await later.heard("not secret yet")
+    await later.accept()
+    await later.desk("say", text="nor am I")
+    await later.reads("nor am I", MEI)
+    await phone.set_state(later.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
+    await phone.wait_for(later.room, lambda event: event["type"] == "m.room.encryption")
+    await later.say("secret now")
+    await later.heard("secret now")
+    await later.desk("say", text="and so am I")
+    answer = await later.reads("and so am I", MEI)
+    kinds = {e["event_id"]: e["type"] for e in await history(later)}
+    assert kinds[answer["event_id"]] == "m.room.encrypted"
+    assert phone.unreadable(later.room) == []
+
+
+async def test_a_key_that_comes_late(stage: Stage, phones: Phones) -> None:
+    """The message is waited for, then told about, and delivered when its key comes after all."""
+    talk, phone = await phones.chatting("enc10")
+    held = phone.hold_keys()
+    event = await talk.say("sealed for now")
+    await talk.reads_reply("The key to this message has not arrived", event)
+    assert "sealed for now" not in (await talk.at_desk(lambda _: True)).texts
+    await stage.bridge.kill()
+    await stage.bridge.start()
+    await held.release()
+    await talk.heard("sealed for now")
+    await talk.say("and then this")
+    person = await talk.at_desk(lambda one: "and then this" in one.texts)
+    assert person.texts.count("sealed for now") == 1
+
+
+async def test_a_key_that_is_withheld(stage: Stage, phones: Phones) -> None:
+    """The sender's client says that it gives no key: answered at once, with that reason."""
+    talk, phone = await phones.chatting("enc11")
+    held = phone.hold_keys()
+    event = await talk.say("not for you")
+    await held.refuse("m.unverified", stage.bot)
+    await talk.reads_reply("only to verified devices", event)
+
+
+async def test_a_queue_user_of_its_own(stage: Stage, phones: Phones) -> None:
+    host = f"@webchat_queue_2:{stage.synapse.domain}"
+    talk = await Talk.open(stage, await phones.of("enc12"), "to service please", host=host)
+    await talk.heard("to service please")
+    await talk.accept()
+    await talk.desk("say", text="service here")
+    await talk.reads("service here", MEI)
+
+
+async def test_keys_lie_sealed_and_appear_in_no_log(stage: Stage, phones: Phones) -> None:
+    """Device keys are there before anyone comes, cross-signed; nothing secret is in clear."""
+    _, phone = await phones.chatting("enc13")
+    users = [stage.bot, MEI, f"@webchat_queue_1:{stage.synapse.domain}"]
+    reply = await phone.call("POST", "v3/keys/query", {"device_keys": {user: [] for user in users}})
+    for user in users:
+        devices, master = reply["device_keys"][user], reply["master_keys"][user]  # type: ignore[index]  # the homeserver's
+        (device,) = devices.values()
+        assert len(device["signatures"][user]) == 2
+        assert master["usage"] == ["master"]
+    log = stage.bridge.log_file.read_text()
+    for word in ("secret words", "sealed for now", "pickle", "demo-as-token"):
+        assert word not in log
+    assert "Traceback" not in log
+    async with open_store(f"sqlite:///{stage.folder}/bridge.db", SystemClock()) as store:
+        row = await store.secret(f"own/{stage.bot}")
+    assert row is not None
+    assert stage.bot.encode() not in row
+
+
+async def history(talk: Talk) -> list[dict[str, object]]:
+    """The room's latest events as the homeserver has them, newest first."""
+    path = f"v3/rooms/{quote(talk.room, safe='')}/messages"
+    reply = await talk.customer.call("GET", path, query={"dir": "b", "limit": "200"})
+    chunk = reply["chunk"]
+    assert isinstance(chunk, list)
+    return chunk

@@ -17,6 +17,7 @@ from bridge.demo.synapse import free_port
 from bridge.simulator.server import SimulatorOptions
 from tests.support.filling import fill
 from tests.support.ledger import (
+    all_handed_over,
     check_towards_the_agent,
     check_towards_the_customer,
     everything_settled,
@@ -65,12 +66,13 @@ async def test_sigterm_under_load(stage: Stage) -> None:
     chats = await open_chats(stage, 3, "term")
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(converse_until(chats, stop, 0.05))
+        group.create_task(converse_until(chats, stop, 0.15))
         for _ in range(3):
             await asyncio.gather(*(chat.until_asked(len(chat.asked) + 10) for chat in chats))
             assert await stage.bridge.stop() == 0
             await stage.bridge.start()
         stop.set()
+    await all_handed_over(stage, chats)
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
     database = stage.folder / "bridge.db"
@@ -114,7 +116,7 @@ async def test_start_with_10_000_rooms(
 
 async def test_exit_code_without_database(stage: Stage, tmp_path: Path) -> None:
     url = f"postgres://nobody@127.0.0.1:{free_port()}/nothing"
-    changed = {"port": free_port()}
+    changed: dict[str, object] = {"port": free_port()}
     bridge = bridge_like(stage, tmp_path, database={"url": url}, appservice=changed)
     await bridge.start(ready=False)
     assert await bridge.ended() == 14

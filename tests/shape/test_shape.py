@@ -54,9 +54,11 @@ COVERED_BY: Mapping[str, set[str]] = {
         "bridge/storage/reads.py",
         "bridge/storage/statements.py",
         "bridge/storage/store.py",
+        "bridge/storage/tables.py",
         "bridge/storage/writes.py",
     },
     "tests/unit/storage/test_engines.py": {
+        "bridge/storage/channel.py",
         "bridge/storage/engine.py",
         "bridge/storage/migrate.py",
         "bridge/storage/open.py",
@@ -98,10 +100,27 @@ COVERED_BY: Mapping[str, set[str]] = {
         "bridge/matrix/presence.py",
         "bridge/matrix/spool.py",
     },
-    }
+    # The whole bridge as a process, on a real Synapse.
+    "tests/integration/test_conversation.py": {
+        "bridge/app/process.py",
+        "bridge/app/serving.py",
+        "bridge/app/settings.py",
+        "bridge/app/stores.py",
+        "bridge/demo/customer.py",
+        "bridge/demo/process.py",
+        "bridge/demo/stage.py",
+    },
+    "tests/integration/test_synapse.py": {"bridge/demo/synapse.py"},
+    "tests/integration/test_demo.py": {
+        "bridge/demo/play.py",
+        "bridge/demo/scenes.py",
+        "bridge/demo/transcript.py",
+    },
+}
 """Test file -> the modules that are tested there and have no file of their own."""
 
 CROSSING: Mapping[str, str] = {
+    "tests/unit/conversation/test_walk.py": "the machine as a whole, at random",
     "tests/unit/storage/test_secrets.py": "the port's part for encryption, on every engine",
     "tests/unit/texts/test_texts.py": "bridge/texts/__init__.py",
     "tests/unit/storage/test_postgres_loss.py": "engines and writer, when the server goes away",

@@ -5,10 +5,11 @@ It can do what `Customer` does, so a `Talk` works with either; what it shows of 
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import io
-import shutil
+import secrets
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from nio import (
@@ -17,7 +18,9 @@ from nio import (
     JoinResponse,
     LoginResponse,
     MegolmEvent,
+    Response,
     RoomSendResponse,
+    ShareGroupSessionResponse,
     SyncResponse,
     UploadResponse,
 )
@@ -66,7 +69,7 @@ class EncryptedCustomer(Customer):
         user_id = f"@{localpart}:{server.domain}"
         if new:
             user_id = await server.register(session, localpart, password)
-        folder.mkdir(parents=True)
+        await asyncio.to_thread(folder.mkdir, parents=True)
         config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
         nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
         answer = await nio.login(password)
@@ -125,7 +128,7 @@ class EncryptedCustomer(Customer):
             await self.sync(timeout_ms=1_000)
         answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
         assert isinstance(answer, RoomSendResponse), answer
-        return answer.event_id
+        return str(answer.event_id)
 
     async def send_file(
         self, room_id: str, data: bytes, name: str, mime: str, msgtype: str = "m.file"
@@ -146,17 +149,54 @@ class EncryptedCustomer(Customer):
         file = content_of(event)["file"]
         assert isinstance(file, dict)
         sealed = await self.download(str(file["url"]))
-        digest = hashlib.sha256(sealed).hexdigest()
-        assert digest, "an empty file"
         return bytes(
             decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
         )
+
+    def hold_keys(self) -> HeldKeys:
+        """Encrypt with a new session from now on, whose key nobody gets yet."""
+        return HeldKeys(self)
 
     async def join(self, room_id: str) -> None:
         answer = await self.nio.join(room_id)
         assert isinstance(answer, JoinResponse), answer
 
 
-def forget_device(folder: Path) -> None:
-    """Lose a device's keys."""
-    shutil.rmtree(folder)
+class HeldKeys:
+    """Keys of a device's next messages, kept back until they are released."""
+
+    def __init__(self, customer: EncryptedCustomer) -> None:
+        self._customer = customer
+        self._send = customer.nio._send
+        self._kept: list[tuple[object, ...]] = []
+        # A new session: the one that everybody has would do.
+        customer.nio.olm.outbound_group_sessions.clear()
+        customer.nio._send = self._keep
+
+    async def _keep(self, kind: type[Response], *request: Any, **more: Any) -> object:
+        if kind is not ShareGroupSessionResponse:
+            return await self._send(kind, *request, **more)
+        self._kept.append((kind, *request))
+        return ShareGroupSessionResponse(*more["response_data"])
+
+    async def release(self) -> None:
+        """Let them go; the next messages' keys are sent at once again."""
+        self._customer.nio._send = self._send
+        for kind, *request in self._kept:
+            await self._send(kind, *request, response_data=("", set()))
+
+    async def refuse(self, code: str, user: str) -> None:
+        """Say that the key of the newest session will not come."""
+        for room_id, session in self._customer.nio.olm.outbound_group_sessions.items():
+            content = {
+                "algorithm": "m.megolm.v1.aes-sha2",
+                "room_id": room_id,
+                "session_id": session.id,
+                "code": code,
+                "sender_key": self._customer.nio.olm.account.identity_keys["curve25519"],
+            }
+            await self._customer.call(
+                "PUT",
+                f"v3/sendToDevice/m.room_key.withheld/{secrets.token_hex(8)}",
+                {"messages": {user: {"*": content}}},
+            )

@@ -29,7 +29,7 @@ from bridge.webchat.frames import Logout, Received
 
 KEY = "doctor"
 """Stands where a room's key stands in the login name: `mx-doctor`."""
-_TIMING = Timing(connect=15.0, upload=60.0)
+PATIENCE = Timing(connect=15.0, upload=60.0)
 _PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
@@ -37,7 +37,7 @@ _PIXEL = bytes.fromhex(
 """A picture of one grey dot: no server refuses the extension png."""
 
 
-async def check_webchat(findings: Findings, config: Config) -> None:
+async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
     """Log in, open a socket, send a file and fetch it again, log out."""
     settings = link_settings_of(config)
     if not await _there(findings, settings):
@@ -51,11 +51,11 @@ async def check_webchat(findings: Findings, config: Config) -> None:
     if stranger is None:
         findings.skipped(
             "WebChat login",
-            "no account is free for a try (login.name or accounts has no {room_key}); a second"
-            " login could end a customer's chat",
+            "no account is free for a try (no name in webchat.accounts has {room_key}), and"
+            " a second login could end a customer's chat",
         )
         return
-    await _Visit(findings, stranger, account).make()
+    await _Visit(findings, replace(stranger, timing=timing), account).make()
 
 
 def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
@@ -69,7 +69,7 @@ def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
         return None
     mine = name.replace("{room_key}", KEY)
     password = settings.password if rule is None else rule.password
-    return replace(settings, name=mine, password=password, accounts={}, timing=_TIMING)
+    return replace(settings, name=mine, password=password, accounts={})
 
 
 async def _there(findings: Findings, settings: LinkSettings) -> bool:

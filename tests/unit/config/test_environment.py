@@ -118,11 +118,15 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
             f"environment {P}APPSERVICE__PORT: appservice.port: must be a whole number",
         ),
         (
-            {P + "WEBCHAT__DIALECT": "2019"},
+            {P + "WEBCHAT__DIALECT": "2020"},
             (
-                f"environment {P}WEBCHAT__DIALECT: webchat.dialect: 2019 comes with a later"
-                " version; use auto or 2016 for now"
+                f"environment {P}WEBCHAT__DIALECT: webchat.dialect: must be 'auto', '2016',"
+                " '2019' or 'dual'"
             ),
+        ),
+        (
+            {P + "METRICS__PORT": "29340"},
+            f"environment {P}METRICS__PORT: metrics.port: must differ from appservice.port",
         ),
         (
             {P + "APPSERVICE__AS_TOKEN": "a", P + "APPSERVICE__AS_TOKEN_FILE": "/dev/null"},

@@ -10,8 +10,6 @@ from tests.unit.config.configs import SMALLEST, edited, problems
 
 LATER = "with a later version"
 REFUSED = [
-    ("webchat:\n", "webchat:\n  dialect: 2019\n", f"webchat.dialect: 2019 comes {LATER}"),
-    ("webchat:\n", "webchat:\n  dialect: dual\n", f"webchat.dialect: dual comes {LATER}"),
     (
         "webchat:\n",
         "webchat:\n  robot: {enabled: true}\n",
@@ -65,6 +63,12 @@ def test_what_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
 
 def test_a_queue_may_be_an_alias_of_itself(tmp_path: Path) -> None:
     assert problems(tmp_path, edited("Sales}", 'Sales, aliases: [sales, "1"]}')) == []
+
+
+@pytest.mark.parametrize("dialect", ["auto", "2016", "2019", '"2019"', "dual"])
+def test_every_dialect_may_be_named(tmp_path: Path, dialect: str) -> None:
+    changed = edited("webchat:\n", f"webchat:\n  dialect: {dialect}\n")
+    assert problems(tmp_path, changed) == []
 
 
 def test_metrics_that_are_off_need_no_port(tmp_path: Path) -> None:

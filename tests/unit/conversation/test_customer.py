@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bridge.conversation.inputs import FailureReason
-from bridge.conversation.model import CustomerMedia, Policy
-from tests.support.scene import MEI, SESSION, Scene
+from bridge.conversation.inputs import FailureReason, Uploaded, Withdrawn
+from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia, Policy
+from bridge.ids import EventId, QueueId
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 ON_COMMAND = Policy(start_on_message=False)
 
@@ -209,3 +210,100 @@ def test_a_second_thought_about_a_rating_counts() -> None:
     assert scene.last == {"type": 104, "sessionId": SESSION, "rating": rating}
     scene.reply()
     assert scene.notices[-1] == "rating.thanks"
+
+
+# --- taking back --------------------------------------------------------------------------------
+
+
+def test_what_has_not_gone_is_taken_back() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    two = scene.text("two")
+    scene.happen(Withdrawn(two))
+    scene.reply()
+    assert scene.texts == ["one"]
+    assert scene.state.outstanding is None
+    assert two not in scene.delivered
+    assert two not in scene.reported
+
+
+def test_what_is_on_its_way_is_not_sent_again_once_it_was_taken_back() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.happen(Withdrawn(one))
+    scene.cut()
+    assert scene.texts == ["one"]
+    assert scene.state.outstanding is None
+    assert scene.reported == {}
+
+
+def test_a_pre_message_that_was_taken_back_is_not_for_the_next_agent() -> None:
+    scene = Scene()
+    one = scene.queue_up("one")
+    scene.happen(Withdrawn(one))
+    scene.push(201, requestId=REQUEST, requestStatus=3)
+    assert scene.state.held == ()
+    assert scene.reported == {}
+
+
+def test_taking_back_what_nobody_knows_changes_nothing() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    before = scene.state
+    scene.happen(Withdrawn(EventId("$other")))
+    assert scene.state == before
+
+
+# --- places and voices --------------------------------------------------------------------------
+
+
+def test_a_place_goes_as_the_desks_map_counts() -> None:
+    for name, latitude, longitude in (
+        ("baidu", 39.916465, 116.410113),
+        ("gaode", 39.910125, 116.40374),
+    ):
+        scene = Scene(Policy(queue_id=QueueId(7), map=name))
+        scene.begin()
+        scene.content(CustomerLocation(39.908722, 116.397496, "Tiananmen"))
+        content = {
+            "poi": "Tiananmen",
+            "longitude": longitude,
+            "latitude": latitude,
+            "map": name,
+            "thumbData": "",
+            "extra": "",
+        }
+        assert scene.last["msg"] == {"type": 4, "content": content}
+
+
+def test_a_place_waits_for_the_session() -> None:
+    scene = Scene()
+    scene.queue_up("hello")
+    scene.content(CustomerLocation(39.9, 116.4))
+    assert scene.state.outstanding is None
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.last["type"] == 110
+
+
+def test_a_voice_that_fits_travels_in_its_frame() -> None:
+    scene = Scene()
+    scene.begin()
+    voice = scene.content(CustomerMedia("voice", "voice.ogg", "mxc://h/v", "audio/ogg"))
+    scene.happen(Uploaded(scene.outstanding.call_id, "", clip=Clip(3, "IyFBTVIK")))
+    content = {"voiceLength": 3, "voiceData": "IyFBTVIK", "extra": ""}
+    assert scene.last["msg"] == {"type": 5, "content": content}
+    scene.reply()
+    assert scene.delivered == [voice]
+
+
+def test_a_voice_that_does_not_fit_is_a_file() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.content(CustomerMedia("voice", "voice.ogg", "mxc://h/v", "audio/ogg"))
+    scene.uploaded("http://crm.example.org/webchat/voice.ogg")
+    message = scene.last["msg"]
+    assert isinstance(message, dict)
+    assert message["type"] == 3

@@ -30,10 +30,13 @@ from bridge.conversation.inputs import (
     Start,
     Tick,
     Uploaded,
+    Withdrawn,
 )
 from bridge.conversation.machine import step
 from bridge.conversation.model import (
+    Clip,
     Conversation,
+    CustomerLocation,
     CustomerMedia,
     CustomerText,
     Policy,
@@ -84,6 +87,7 @@ class Walk:
         self.faults = faults
         self.kinds: list[tuple[int, Callable[[], Input]]] = [
             (12, self._said),
+            (1, self._withdrawn),
             (1, lambda: Start(self.random.choice([None, QueueId(2)]))),
             (1, Cancel),
             (1, Close),
@@ -130,13 +134,21 @@ class Walk:
         self.said += 1
         event_id = EventId(f"$e{self.said}")
         if self.random.random() < 0.25:
-            kind = self.random.choice(["image", "file", "video", "audio"])
+            kind = self.random.choice(["image", "file", "video", "audio", "voice", "place"])
+            if kind == "place":
+                return Said(event_id, CustomerLocation(31.2, 121.5, "here"))
             caption = self.random.choice(["", "look"])
             media = CustomerMedia(kind, "a.png", f"mxc://h/{self.said}", caption=caption)
             return Said(event_id, media)
         long = " ".join(f"{self.said}.{part}" for part in range(30))
         text = self.random.choice(["hello", " ", long, "你好" + long, "\n"])
         return Said(event_id, CustomerText(text))
+
+    def _withdrawn(self) -> Withdrawn:
+        """One of the events that are still on their way, if there is one."""
+        pieces = all_pieces(self.state)
+        event_id = self.random.choice(pieces).event_id if pieces else EventId("$none")
+        return Withdrawn(event_id)
 
     def _session(self) -> SessionId:
         known = self.state.last_session
@@ -179,6 +191,8 @@ class Walk:
             code = self.random.choice([None, *ResultCode])
             return CallFailed(call_id, reason, certain=certain, code=code)
         if isinstance(outstanding.what, Upload):
+            if outstanding.what.media.kind == "voice" and self.random.random() < 0.7:
+                return Uploaded(call_id, "", clip=Clip(3, "IyFBTVIK"))
             return Uploaded(call_id, "http://h/webchat/a.png", self.random.choice([0, 10]))
         code = (
             self.random.choice([*ResultCode, 77]) if self.random.random() < 2 * self.faults else 1

@@ -25,7 +25,7 @@ from bridge.conversation.effects import (
     Say,
     UploadMedia,
 )
-from bridge.conversation.inputs import CallFailed, Input, Replied, Said
+from bridge.conversation.inputs import CallFailed, Input, Replied, Said, Withdrawn
 from bridge.conversation.model import Chatting, Conversation
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import AgentId, CallId, EventId
@@ -61,6 +61,8 @@ class Witness:
         """Take note of one step; raises AssertionError for a broken promise."""
         if isinstance(happened, Said):
             self.unsettled.add(happened.event_id)
+        if isinstance(happened, Withdrawn):
+            self.unsettled.discard(happened.event_id)  # from here on nothing is owed
         self._note_fate(before, happened)
         calls = [one for one in effects if isinstance(one, CallWebChat | UploadMedia)]
         for effect in effects:

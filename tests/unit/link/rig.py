@@ -26,6 +26,8 @@ FAST = Timing(
     reply=2.0,
     upload=10.0,
     settle=0.5,
+    dialect_wait=0.05,
+    hint_gap=0.2,
     stable=5.0,
     close=0.5,
     release=0.1,
@@ -179,6 +181,8 @@ class WildServer:
 
     login: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
     upload: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    history: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
+    robot: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
     socket: Callable[[web.WebSocketResponse], Awaitable[None]] | None = None
     handshake: Callable[[web.Request], web.Response | None] = lambda _: None
     pages: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
@@ -187,6 +191,8 @@ class WildServer:
     login_bodies: list[bytes] = field(default_factory=list)
     login_headers: list[dict[str, str]] = field(default_factory=list)
     uploads: list[bytes] = field(default_factory=list)
+    histories: list[bytes] = field(default_factory=list)
+    questions: list[bytes] = field(default_factory=list)
     sockets: list[str] = field(default_factory=list)
     """The raw query of every handshake."""
 
@@ -195,6 +201,7 @@ class WildServer:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/webchat/tpi", self._login)
         app.router.add_post("/webchat/tpiu", self._upload)
+        app.router.add_post("/webchat/robotSearch", self._robot)
         app.router.add_get("/webchat/cws", self._socket)
         app.router.add_get("/{path:.*}", self._page)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
@@ -209,8 +216,13 @@ class WildServer:
             await runner.cleanup()
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if b'"type":5003,' in body:
+            self.histories.append(body)
+            assert self.history is not None
+            return await self.history(request)
         self.logins.append(asyncio.get_running_loop().time())
-        self.login_bodies.append(await request.read())
+        self.login_bodies.append(body)
         self.login_headers.append(dict(request.headers))
         if self.login is not None:
             return await self.login(request)
@@ -220,6 +232,11 @@ class WildServer:
         self.uploads.append(await request.read())
         assert self.upload is not None
         return await self.upload(request)
+
+    async def _robot(self, request: web.Request) -> web.StreamResponse:
+        self.questions.append(await request.read())
+        assert self.robot is not None
+        return await self.robot(request)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         self.sockets.append(request.rel_url.raw_query_string)

@@ -277,26 +277,6 @@ async def test_a_404_at_the_handshake_is_no_dead_token_at_first() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_crash_in_one_link_is_survived() -> None:
-    """A bug must not take the other rooms along: here the token store raises what it must not."""
-
-    class Buggy(Tokens):
-        async def load(self, room_id: object) -> Token | None:
-            if room_id == ADA.room_id and not self.kept:
-                raise ZeroDivisionError
-            return None
-
-    async with (
-        WildServer().running() as server,
-        rig(settings_for(server.base_url), tokens=Buggy()) as rigged,
-    ):
-        rigged.links.keep(ADA)
-        assert (await rigged.call(account("b"), 1, ASK)).ok
-        await eventually(lambda: rigged.counts.connects == 2)
-        assert (await rigged.call(ADA, 1, ASK)).ok, "once the bug is gone"
-
-
-@pytest.mark.asyncio
 async def test_frames_that_say_nothing_are_harmless() -> None:
     async def noise(socket: web.WebSocketResponse) -> None:
         await socket.send_bytes(b"\xff\xfe")

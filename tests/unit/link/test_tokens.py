@@ -11,9 +11,11 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
+from bridge.link.door import Door
 from bridge.link.failures import OpenFailure
 from bridge.link.health import Health
 from bridge.link.http import Http
+from bridge.link.learnt import Learnt
 from bridge.link.logins import Logins
 from bridge.link.ports import LinkCounts, Token
 from bridge.link.settings import LinkSettings
@@ -30,7 +32,15 @@ async def logging_in(settings: LinkSettings) -> AsyncIterator[tuple[Logins, Heal
     http, clock, counts = Http(settings.timing, None), RealClock(), LinkCounts()
     health = Health(clock)
     async with http.running():
-        yield Logins(settings, http, health, clock, counts), health, counts
+        logins = Logins(
+            settings,
+            http,
+            door=Door(settings, health),
+            learnt=Learnt(settings, rig.Facts(), clock),
+            clock=clock,
+            metrics=counts,
+        )
+        yield logins, health, counts
 
 
 def answering(*bodies: dict[str, object]) -> WildServer:

@@ -457,3 +457,28 @@ async def test_a_closed_store_says_so(open_any: Opener) -> None:
             await store.open_inputs(A)
         with pytest.raises(StoreError):
             await store.ping()
+
+
+@pytest.mark.asyncio
+async def test_what_an_event_was_is_known_in_its_room_until_it_is_forgotten(
+    open_any: Opener,
+) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said("$1", body=b"in")], 1)
+        assert await store.body_of(A, EventId("$1")) == b"in"
+        assert await store.body_of(B, EventId("$1")) is None
+        step = Step(room(), (row.seq,), (wish("$1", body=b"up"), wish(body=b"down")), 2)
+        up, down = await store.commit_step(step)
+        await store.settle(Settlement(down.seq, Outcome.DELIVERED, 3, event_id=EventId("$2")))
+        assert await store.body_of(A, EventId("$2")) == b"down"
+
+        await store.forget_body(B, EventId("$1"))
+        assert await store.body_of(A, EventId("$1")) == b"in"
+        await store.forget_body(A, EventId("$1"))
+        assert await store.body_of(A, EventId("$1")) is None
+        assert [one.effect for one in await store.open_outbox(A)] == [b"up"]  # still to be done
+        await store.settle(Settlement(up.seq, Outcome.DELIVERED, 4, event_id=EventId("$3")))
+        await store.forget_body(A, EventId("$1"))
+        assert await store.body_of(A, EventId("$3")) is None
+        assert await store.body_of(A, EventId("$2")) == b"down"
+        assert await store.body_of(A, EventId("$never")) is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,19 @@ from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Account
 from bridge.simulator.server import Simulator
 from tests.unit.cli.doctor.installation import configured, serving, the, told
+from tests.unit.link.rig import FAST
 from tests.unit.link.simulated import simulated
 
 ACCOUNT = Account(RoomId("!doctor:example.org"), UserId("@doctor:example.org"), "doctor")
+IMPATIENT = replace(FAST, connect=0.5)
+FIXED = '  login: {type: password}\n  accounts: {"!*": {name: fixed, password: x}}'
 SKETCH = ["PASS WebChat server", "PASS clock, against WebChat"]
 
 
 async def examined(folder: Path, simulator: Simulator, login: str = "") -> Findings:
     findings = Findings()
-    await check_webchat(findings, configured(folder, webchat=simulator.base_url, login=login))
+    config = configured(folder, webchat=simulator.base_url, login=login)
+    await check_webchat(findings, config, IMPATIENT)
     return findings
 
 
@@ -93,7 +98,7 @@ async def test_socket_that_a_proxy_does_not_pass(tmp_path: Path) -> None:
     routes = [web.post("/webchat/tpi", log_in), web.get("/webchat/cws", no_upgrade)]
     async with serving(routes) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config)
+        await check_webchat(findings, config, IMPATIENT)
     assert told(findings) == [*SKETCH, "PASS WebChat login", "FAIL WebChat socket"]
     assert "502" in the(findings, "WebChat socket").detail
 
@@ -103,7 +108,7 @@ async def test_something_else_than_webchat(tmp_path: Path) -> None:
     findings = Findings()
     async with serving([]) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config)
+        await check_webchat(findings, config, IMPATIENT)
     assert told(findings) == [*SKETCH, "FAIL WebChat login"]
     assert "…/tpi must answer with JSON" in the(findings, "WebChat login").fix
 
@@ -120,7 +125,7 @@ async def test_nobody_there(tmp_path: Path) -> None:
 async def test_no_account_is_free(tmp_path: Path) -> None:
     """A second login under a customer's name would end that customer's chat."""
     async with simulated() as simulator:
-        findings = await examined(tmp_path, simulator, "  login: {name: everybody}")
+        findings = await examined(tmp_path, simulator, FIXED)
     assert told(findings) == [*SKETCH, "SKIP WebChat login"]
 
 
@@ -135,7 +140,7 @@ async def test_no_account_is_free(tmp_path: Path) -> None:
             "g-doctor",
             "x",
         ),
-        ('  login: {type: password}\n  accounts: {"!*": {name: fixed, password: x}}', None, None),
+        (FIXED, None, None),
         ('  login: {type: password}\n  accounts: {"@a:b.c": {name: a, password: x}}', None, None),
     ],
 )

@@ -1,0 +1,73 @@
+"""What an earlier event of a room said, as the ledger has it.
+
+The inbox keeps what people sent and the outbox what agents did, both for as long as the operator's
+`retention` allows, so nothing is stored twice, and what is erased there is forgotten here too.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation.effects import Relay
+from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
+from bridge.ids import EventId, RoomId
+from bridge.media.plaintext import html_to_text
+from bridge.rooms.inputs import Corrected, MatrixEvent, Spoke
+from bridge.rooms.ports import Undecryptable
+from bridge.rooms.references import Earlier
+from bridge.rooms.serial import load_effect, load_input
+from bridge.rooms.surroundings import Surroundings
+from bridge.webchat import emoji
+from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, AgentText
+
+
+async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
+    """What that event said; None if it is not ours to know, or no longer.
+
+    Raises:
+        StoreError: the database did not answer.
+    """
+    body = await around.store.body_of(room_id, event_id)
+    if body is None:
+        return None
+    try:
+        stored = load_input(body)
+    except msgspec.DecodeError:
+        return _from_agent(body)
+    if not isinstance(stored, MatrixEvent):
+        return None
+    raw = await around.matrix.open(stored.raw)
+    if isinstance(raw, Undecryptable):
+        return None
+    meaning = around.matrix.interpret(raw)
+    if not isinstance(meaning, Spoke | Corrected):
+        return None
+    content, text = meaning.content, meaning.plain
+    match content:
+        case CustomerText():
+            text = text or content.text
+        case CustomerMedia():
+            text = text or content.name
+        case CustomerLocation():
+            text = content.poi
+    return Earlier(text, content, correction=isinstance(meaning, Corrected))
+
+
+def _from_agent(body: bytes) -> Earlier | None:
+    try:
+        effect = load_effect(body)
+    except msgspec.DecodeError:
+        return None
+    return Earlier(_text_of(effect.content)) if isinstance(effect, Relay) else None
+
+
+def _text_of(content: AgentContent) -> str:
+    match content:
+        case AgentText():
+            return html_to_text(emoji.decode(content.html)) or ""
+        case AgentMedia():
+            return content.name
+        case AgentLocation():
+            return content.poi
+        case _:
+            return ""

@@ -1,0 +1,241 @@
+"""Messages about messages: replies, corrections, reactions, and what was taken back. Pure.
+
+WebChat has none of these, so an agent is told in words: a reply begins with a short quotation, a
+correction says what changed, and nothing is told of what the agent never saw. What the earlier
+message said (`Earlier`) is asked of the ledger by the actor, which keeps it for as long as the
+operator allows; of a message that is forgotten, the agent is told without its words.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from bridge.conversation.inputs import Input, Said, Withdrawn
+from bridge.conversation.model import (
+    Chatting,
+    CustomerContent,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+    Ended,
+    Held,
+    Idle,
+    Queued,
+)
+from bridge.ids import EventId
+from bridge.rooms import orders
+from bridge.rooms.changes import changes
+from bridge.rooms.commands import Parsed, parse
+from bridge.rooms.inputs import Corrected, Meaning, Reacted, Spoke, Withdrew
+from bridge.rooms.record import RoomRecord, Thread
+from bridge.rooms.visit import Visit
+
+QUOTED = 60
+"""Characters of a quotation."""
+KEPT_CORRECTIONS = 50
+"""Corrected messages of a room of which the newest wording is known."""
+
+_DIRECTIONS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn the reading direction; one that was cut off would turn all that follows."""
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """A message that another one is about, as the ledger has it."""
+
+    text: str
+    """Its words: a text, a caption, or, where there are none, a file's or a place's name."""
+    content: CustomerContent | None = None
+    """None if an agent sent it."""
+    correction: bool = False
+    """It is itself a correction."""
+
+
+def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
+    """The event whose words are needed to handle this one."""
+    match meaning:
+        case Spoke():
+            return meaning.reply_to
+        case Corrected():
+            return newest(record, meaning.target)
+        case Withdrew() | Reacted():
+            return meaning.target
+        case _:
+            return None
+
+
+def newest(record: RoomRecord, event_id: EventId) -> EventId:
+    """The event with the newest wording of that message."""
+    return dict(record.corrections).get(event_id, event_id)
+
+
+def note_thread(visit: Visit, spoke: Spoke) -> None:
+    """From now on agents answer in the thread of this message, or in none."""
+    thread = None if spoke.thread is None else Thread(spoke.thread, spoke.event_id)
+    if thread != visit.record.thread:
+        visit.set(thread=thread)
+
+
+def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> CustomerContent:
+    """What the agent is to get of a message: with its caption, and what it replies to."""
+    content = spoke.content
+    if spoke.wrap and isinstance(content, CustomerText):
+        content = CustomerText(visit.word(spoke.wrap, {"text": content.text}))
+    content = _with_words(content, spoke.plain)
+    quote = "" if earlier is None else quotation(earlier.text)
+    if not quote or (earlier is not None and _is_command(visit, earlier)):
+        return content
+    match content:
+        case CustomerText():
+            return CustomerText(visit.word("agent.reply", {"quote": quote, "text": content.text}))
+        case CustomerMedia():
+            caption = visit.word("agent.reply", {"quote": quote, "text": content.caption}).strip()
+            return msgspec.structs.replace(content, caption=caption)
+        case CustomerLocation():
+            return content
+
+
+def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
+    """What happens to the conversation. A correction that comes too late is reported."""
+    former = newest(visit.record, edit.target)
+    _note_correction(visit, edit)
+    whole = _with_words(edit.content, edit.plain)
+    if _unsent(visit.record, former, earlier):
+        return [Withdrawn(former), Said(edit.event_id, whole)]
+    if earlier is not None and _is_command(visit, earlier):
+        return [Said(edit.event_id, whole)]  # no agent has seen what it corrects
+    told = _correction(visit, whole, earlier)
+    if told is None:
+        return []
+    if isinstance(visit.record.conversation.phase, Idle | Ended):
+        visit.report(edit.event_id, "undelivered.late_correction")
+        return []
+    return [Said(edit.event_id, told)]
+
+
+def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
+    """What happens to the conversation; the agent is told of what may have reached them."""
+    record = visit.record
+    former = newest(record, taken.target)
+    unsent = _unsent(record, former, earlier)
+    happened: list[Input] = [Withdrawn(taken.target)]
+    if former != taken.target:
+        happened.append(Withdrawn(former))
+    if unsent or earlier is None or earlier.content is None or earlier.correction:
+        return happened
+    listening = isinstance(record.conversation.phase, Chatting | Queued)
+    if visit.rules.tell_withdrawals and listening and not _is_command(visit, earlier):
+        text = visit.word("agent.withdrawn", {"quote": quotation(earlier.text)})
+        happened.append(Said(taken.event_id, CustomerText(text)))
+    return happened
+
+
+def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[Input]:
+    """What happens to the conversation: an agent in the chat is told."""
+    phase = visit.record.conversation.phase
+    if not visit.rules.tell_reactions or not isinstance(phase, Chatting) or phase.robot:
+        return []
+    quote = "" if earlier is None else quotation(earlier.text)
+    if earlier is None or not quote or _is_command(visit, earlier):
+        return []
+    text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
+    return [Said(reaction.event_id, CustomerText(text))]
+
+
+def quotation(text: str) -> str:
+    """The beginning of a message, in one line."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("> ")]
+    words = _DIRECTIONS.sub("", " ".join(" ".join(lines).split()))
+    return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"
+
+
+def _with_words(content: CustomerContent, plain: str) -> CustomerContent:
+    if isinstance(content, CustomerMedia) and plain:
+        return msgspec.structs.replace(content, caption=plain)
+    return content
+
+
+def _correction(
+    visit: Visit, content: CustomerContent, earlier: Earlier | None
+) -> CustomerContent | None:
+    """The correction as the agent reads it; None if it changes nothing that an agent sees."""
+    before = None if earlier is None else earlier.content
+    match content:
+        case CustomerText():
+            return _reworded(visit, content.text, earlier)
+        case CustomerMedia() if isinstance(before, CustomerMedia) and before.mxc == content.mxc:
+            return _reworded(visit, content.caption, earlier)
+        case CustomerMedia():
+            text = content.caption or content.name
+            return msgspec.structs.replace(
+                content, caption=visit.word("agent.corrected", {"text": text})
+            )
+        case CustomerLocation():
+            return None if content == before else content
+
+
+def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText | None:
+    old = "" if earlier is None else _words_of(earlier)
+    found = changes(old, new) if old else None
+    if found == () or new.split() == old.split():
+        return None
+    if found is None:
+        return CustomerText(visit.word("agent.corrected", {"text": new or "—"}))
+    told = []
+    for change in found:
+        key = "agent.change"
+        if not change.old:
+            key = "agent.change_added"
+        elif not change.new:
+            key = "agent.change_dropped"
+        told.append(visit.word(key, {"old": change.old, "new": change.new}))
+    return CustomerText(visit.word("agent.corrected", {"text": "\n".join(told)}))
+
+
+def _words_of(earlier: Earlier) -> str:
+    """What was typed: a file without a caption had a name, but no words."""
+    content = earlier.content
+    if isinstance(content, CustomerMedia) and earlier.text == content.name:
+        return ""
+    return earlier.text
+
+
+def _note_correction(visit: Visit, edit: Corrected) -> None:
+    kept = [pair for pair in visit.record.corrections if pair[0] != edit.target]
+    visit.set(corrections=(*kept, (edit.target, edit.event_id))[-KEPT_CORRECTIONS:])
+
+
+def _unsent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
+    """True if nothing of that message has been sent yet, so that nothing has to be told."""
+    conversation = record.conversation
+    waiting = [piece for piece in conversation.held if piece.event_id == event_id]
+    if not waiting or any(piece.asked is not None for piece in waiting):
+        return False
+    outstanding = conversation.outstanding
+    going = None if outstanding is None else outstanding.held
+    if going is not None and going.event_id == event_id:
+        return False
+    # The first parts of a long text may have gone already: then these are not all of it.
+    return earlier is None or _length(waiting) >= len(_words_of(earlier))
+
+
+def _length(pieces: list[Held]) -> int:
+    return sum(len(one.content.text) for one in pieces if isinstance(one.content, CustomerText))
+
+
+def _is_command(visit: Visit, earlier: Earlier) -> bool:
+    """It was an order to us, and no agent has seen it."""
+    if not isinstance(earlier.content, CustomerText):
+        return False
+    record, prefix = visit.record, visit.rules.prefix
+    # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
+    bare = (
+        record.direct
+        and record.host == visit.rules.bot
+        and isinstance(record.conversation.phase, Idle | Ended)
+    )
+    parsed = parse(earlier.text, prefix, prefix_needed=not bare)
+    if isinstance(parsed, Parsed) and parsed.bare:
+        return orders.makes_sense(visit, parsed)
+    return parsed is not None

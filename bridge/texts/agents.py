@@ -1,0 +1,36 @@
+"""Sentences that agents read at their desk: what a customer did, where words of theirs say less."""
+
+SENTENCES: dict[str, dict[str, str]] = {
+    "agent.reply": {
+        "zh-CN": "回复「{quote}」：\n{text}",
+        "en": "In reply to “{quote}”:\n{text}",
+    },
+    "agent.corrected": {
+        "zh-CN": "更正：{text}",
+        "en": "Correction: {text}",
+    },
+    "agent.change": {
+        "zh-CN": "「{old}」→「{new}」",
+        "en": "“{old}” → “{new}”",
+    },
+    "agent.change_added": {
+        "zh-CN": "加上「{new}」",
+        "en": "added “{new}”",
+    },
+    "agent.change_dropped": {
+        "zh-CN": "去掉「{old}」",
+        "en": "dropped “{old}”",
+    },
+    "agent.withdrawn": {
+        "zh-CN": "已撤回消息：「{quote}」",
+        "en": "Taken back: “{quote}”",
+    },
+    "agent.reacted": {
+        "zh-CN": "{reaction}（对「{quote}」的回应）",
+        "en": "{reaction} (in reaction to “{quote}”)",
+    },
+    "agent.poll": {
+        "zh-CN": "投票：{text}",
+        "en": "Poll: {text}",
+    },
+}

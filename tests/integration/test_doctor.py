@@ -1,0 +1,62 @@
+"""The doctor against a real Synapse: with the bridge up, with it down, and with wrong tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage
+from tests.support.staging import staged
+
+
+@pytest_asyncio.fixture
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    async with staged(request, tmp_path_factory) as stage:
+        yield stage
+
+
+async def examined(stage: Stage) -> tuple[int, str]:
+    """The exit code and the table."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bridge", "doctor", "-c", str(stage.config)),
+        *("-r", str(stage.folder / "registration.yaml")),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+@pytest.mark.asyncio
+async def test_doctor(stage: Stage) -> None:
+    code, table = await examined(stage)
+    assert code == 0, table
+    assert "it called the running bridge" in table
+
+    assert await stage.bridge.stop() == 0
+    code, table = await examined(stage)
+    assert code == 0, table
+    assert "it called the doctor in the bridge's place" in table
+    sound = stage.config.read_text(encoding="utf-8")
+
+    stage.config.write_text(sound.replace("demo-hs-token", "another-token"), encoding="utf-8")
+    code, table = await examined(stage)
+    assert code == 1
+    failed = [line for line in table.splitlines() if line.startswith("FAIL")]
+    assert [line[6:34].strip() for line in failed] == ["registration file", "homeserver to bridge"]
+    assert "M_BAD_STATUS" in failed[1]
+
+    stage.config.write_text(sound.replace("demo-as-token", "another-token"), encoding="utf-8")
+    code, table = await examined(stage)
+    assert code == 1
+    assert "M_UNKNOWN_TOKEN" in table
+
+    # Its place is taken back at once.
+    stage.config.write_text(sound, encoding="utf-8")
+    await stage.bridge.start()

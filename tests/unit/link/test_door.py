@@ -1,0 +1,98 @@
+"""The door of the server: who may knock when, and when it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bridge.link.door import STARTING, SUSPICIONS, Door
+from bridge.link.failures import OpenFailure
+from bridge.link.health import Health
+from bridge.link.http import Answer
+from tests.unit.link.rig import FAST, RealClock, settings_for
+
+FORBIDDEN = Answer(403, b"<html>no</html>")
+
+
+def door(blacklist: float = 600.0) -> tuple[Door, Health]:
+    health = Health(RealClock())
+    timing = replace(FAST, blacklist=blacklist)
+    settings = settings_for("http://crm/webchat", timing=timing, login_count=1, login_seconds=0.05)
+    return Door(settings, health), health
+
+
+@pytest.mark.asyncio
+async def test_answers_that_are_not_webchat_s_close_it() -> None:
+    closing, health = door()
+    for number in range(1, SUSPICIONS + 1):
+        failure = closing.foreign(FORBIDDEN, "login")
+        assert failure.pause == (0 if number < SUSPICIONS else 600)
+        assert "login: HTTP 403" in str(failure)
+    assert health.failing_since is not None
+    with pytest.raises(OpenFailure, match="blacklisted") as caught:
+        closing.check()
+    assert 599 < caught.value.pause <= 600
+    with pytest.raises(OpenFailure, match="blacklisted"):
+        async with closing.knock():
+            pytest.fail("it is closed")
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_starting_is_not_suspected() -> None:
+    patient, _ = door()
+    for status in STARTING:
+        for _ in range(SUSPICIONS):
+            assert patient.foreign(Answer(status, b""), "login").pause == 0
+    patient.check()
+
+
+@pytest.mark.asyncio
+async def test_one_proper_answer_clears_the_suspicion() -> None:
+    cleared, health = door()
+    for _ in range(10 * SUSPICIONS):
+        cleared.foreign(FORBIDDEN, "login")
+        cleared.answered()
+    cleared.check()
+    assert health.healthy_since is not None
+    cleared.unanswered()
+    assert health.failing_since is not None
+
+
+@pytest.mark.asyncio
+async def test_it_opens_again() -> None:
+    opening, _ = door(blacklist=0.05)
+    for _ in range(SUSPICIONS):
+        opening.foreign(FORBIDDEN, "login")
+    await asyncio.sleep(0.06)
+    async with opening.knock():
+        opening.check()
+
+
+@pytest.mark.asyncio
+async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
+    closing, _ = door()
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with closing.knock():
+            inside.set()
+            await leave.wait()
+
+    async def late() -> str:
+        try:
+            async with closing.knock():
+                return "let in"
+        except OpenFailure as failure:
+            return str(failure)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(first())
+        await inside.wait()
+        waiting = tasks.create_task(late())
+        await asyncio.sleep(0)
+        for _ in range(SUSPICIONS):
+            closing.foreign(FORBIDDEN, "login")
+        leave.set()
+    assert "blacklisted" in waiting.result()

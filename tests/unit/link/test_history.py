@@ -1,0 +1,194 @@
+"""History over HTTP: what each answer means, and that it never crowds out the logins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from aiohttp import web
+
+from bridge.conversation.inputs import FailureReason
+from bridge.link.history import LONGEST_HISTORY, MOST_ENTRIES
+from bridge.rooms.ports import CallFailure
+from tests.unit.link.rig import FAST, WildServer, account, rig, settings_for
+
+ADA = account()
+Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def saying(*bodies: dict[str, object]) -> Answering:
+    """Give these answers in turn, the last one for ever."""
+    left = list(bodies)
+
+    async def history(_: web.Request) -> web.StreamResponse:
+        return web.json_response(left.pop(0) if len(left) > 1 else left[0])
+
+    return history
+
+
+def rows(*texts: str) -> dict[str, object]:
+    """A history as the server tells it: newest first."""
+    said = [{"id": n, "text": text, "postTime": 1000 + n} for n, text in enumerate(texts)]
+    return {"result": 1, "hisMessages": said[::-1]}
+
+
+@pytest.mark.asyncio
+async def test_newest_last() -> None:
+    async with (
+        WildServer(history=saying(rows("one", "two"))).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        entries = await rigged.links.history(ADA, 7)
+        assert entries is not None
+        assert [entry.html for entry in entries] == ["one", "two"]
+        assert b'"token":"T1"' in server.histories[0]
+        assert b'"maxCount":7' in server.histories[0]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("count", "asked"), [(0, 1), (-5, 1), (10_000, MOST_ENTRIES)])
+async def test_how_many_are_asked_for(count: int, asked: int) -> None:
+    async with (
+        WildServer(history=saying(rows())).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        assert await rigged.links.history(ADA, count) == ()
+        assert f'"maxCount":{asked},'.encode() in server.histories[0]
+
+
+@pytest.mark.asyncio
+async def test_a_long_history_is_read_whole() -> None:
+    text = "x" * 2_000_000
+    assert len(text) < LONGEST_HISTORY
+    async with (
+        WildServer(history=saying(rows(text))).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        entries = await rigged.links.history(ADA, 1)
+        assert entries is not None
+        assert entries[0].html == text
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", [-8, -12, -14, -19])
+async def test_a_server_without_history_is_asked_once(code: int) -> None:
+    async with (
+        WildServer(history=saying({"result": code})).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        assert await rigged.links.history(ADA, 10) is None
+        assert await rigged.links.history(account("b"), 10) is None
+        assert len(server.histories) == 1
+        assert rigged.facts.kept == {}, "asked again after a restart"
+
+
+@pytest.mark.asyncio
+async def test_a_dead_token_costs_one_login() -> None:
+    async with (
+        WildServer(history=saying({"result": -15}, rows("one"))).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        entries = await rigged.links.history(ADA, 10)
+        assert entries is not None
+        assert len(entries) == 1
+        assert [b'"token":"T2"' in body for body in server.histories] == [False, True]
+
+
+@pytest.mark.asyncio
+async def test_refused_twice() -> None:
+    async with (
+        WildServer(history=saying({"result": -15})).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        with pytest.raises(CallFailure) as caught:
+            await rigged.links.history(ADA, 10)
+        assert (caught.value.reason, caught.value.code) == (FailureReason.UNREACHABLE, -15)
+        assert len(server.histories) == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", [0, -100, 42])
+async def test_other_refusals_are_told(code: int) -> None:
+    async with (
+        WildServer(history=saying({"result": code})).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        with pytest.raises(CallFailure) as caught:
+            await rigged.links.history(ADA, 10)
+        assert (caught.value.reason, caught.value.code) == (FailureReason.REFUSED, code)
+        assert caught.value.certain
+
+
+@pytest.mark.asyncio
+async def test_pages_that_are_not_webchat_s_close_the_door() -> None:
+    """Reference 3.7: history goes to the login's address and counts like a login."""
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=403, text="<html>", content_type="text/html")
+
+    async with (
+        WildServer(history=page).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        for _ in range(5):
+            with pytest.raises(CallFailure) as caught:
+                await rigged.links.history(ADA, 10)
+            assert (caught.value.reason, caught.value.certain) == (FailureReason.UNREACHABLE, True)
+        assert len(server.histories) == 3
+        with pytest.raises(CallFailure, match="blacklisted"):
+            await rigged.links.history(account("b"), 1)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_does_not_answer() -> None:
+    hung = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await hung.wait()
+        return web.Response()
+
+    async with WildServer(history=hang).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, reply=0.2))
+        async with rig(settings) as rigged:
+            with pytest.raises(CallFailure, match="history") as caught:
+                await rigged.links.history(ADA, 10)
+            assert caught.value.reason is FailureReason.UNREACHABLE
+            assert rigged.links.health.failing_since is not None
+        hung.set()
+
+
+@pytest.mark.asyncio
+async def test_many_histories_leave_room_for_logins() -> None:
+    """Two knocks in half a second, 20 rooms want their history, and a new room logs in."""
+    async with WildServer(history=saying(rows())).running() as server:
+        settings = settings_for(
+            server.base_url,
+            login_count=2,
+            login_seconds=0.3,
+            timing=replace(FAST, connect=2.0, release=60.0),
+        )
+        async with rig(settings) as rigged, asyncio.TaskGroup() as tasks:
+            await rigged.links.history(ADA, 1)
+            waiting = [tasks.create_task(_outcome(rigged.links.history(ADA, 1))) for _ in range(20)]
+            await asyncio.sleep(0)
+            began = asyncio.get_running_loop().time()
+            rigged.links.keep(account("new"))
+            async with asyncio.timeout(1.5):
+                while len(server.logins) < 2:  # noqa: ASYNC110 - the server knows no events
+                    await asyncio.sleep(0.01)
+            assert asyncio.get_running_loop().time() - began < 1.5
+        told = [task.result() for task in waiting]
+        assert "no turn in time" in told, "nobody waits for ever"
+        assert "" in told
+        everything = len(server.logins) + len(server.histories)
+        assert everything <= 2 + 2 * 8, "the limit holds for both together"
+
+
+async def _outcome(asking: Awaitable[object]) -> str:
+    try:
+        await asking
+    except CallFailure as failure:
+        return str(failure).removeprefix("history: ")
+    return ""

@@ -1,0 +1,260 @@
+"""What is learnt about a server, and what survives a restart."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+
+from bridge.link.learnt import LEAST_FRAME, TOMCAT_LIMIT, UNANSWERED_BEATS, Feature, Learnt
+from bridge.rooms.store import StoreError
+from bridge.webchat.codes import Dialect
+from tests.unit.link.rig import Facts, RealClock, eventually, settings_for
+
+URL = "http://crm.example.org/webchat"
+
+
+class FlakyFacts(Facts):
+    """A store that is down for the first `failures` calls."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def get(self, name: str) -> str | None:
+        self._fail()
+        return await super().get(name)
+
+    async def put(self, name: str, value: str) -> None:
+        self._fail()
+        await super().put(name, value)
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("down")
+
+
+class NoWaiting(RealClock):
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+def learnt(facts: Facts | None = None, url: str = URL, **changes: object) -> Learnt:
+    return Learnt(settings_for(url, **changes), facts or Facts(), NoWaiting())
+
+
+async def again(facts: Facts, url: str = URL, **changes: object) -> Learnt:
+    """The next run of the bridge."""
+    later = learnt(facts, url, **changes)
+    await later.load()
+    return later
+
+
+def beats(server: Learnt) -> bool:
+    return server.has(Feature.HEARTBEAT)
+
+
+def types(server: Learnt) -> bool:
+    assert server.has(Feature.TYPING) is server.has(Feature.PREVIEW)
+    return server.has(Feature.TYPING)
+
+
+# --- dialect ------------------------------------------------------------------------------------
+
+
+def test_auto_begins_as_2016_and_knows_that_it_does_not_know() -> None:
+    server = learnt()
+    assert (server.keys, server.known) == (Dialect.Y2016, False)
+    assert not beats(server)
+    assert not types(server)
+
+
+@pytest.mark.asyncio
+async def test_a_later_push_is_proof_and_is_remembered_for_this_server() -> None:
+    facts = Facts()
+    server = learnt(facts)
+    server.saw_later()
+    server.saw_later()
+    assert (server.keys, server.known, beats(server), types(server)) == (
+        Dialect.Y2019,
+        True,
+        True,
+        True,
+    )
+    assert facts.kept == {}, "nobody waits for the store"
+    assert await server.save()
+    assert facts.kept == {f"dialect {URL}/tpi": "2019"}
+    restarted = await again(facts)
+    assert (restarted.keys, restarted.known, beats(restarted)) == (Dialect.Y2019, True, True)
+    elsewhere = await again(facts, "http://other.example.org/webchat")
+    assert not elsewhere.known
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("keys", [Dialect.Y2016, Dialect.Y2019])
+async def test_what_a_refusal_proves_outweighs_the_revision(keys: Dialect) -> None:
+    facts = Facts()
+    server = learnt(facts)
+    server.prove(keys)
+    server.prove(keys)
+    server.saw_later()
+    assert (server.keys, server.known, beats(server)) == (keys, True, True)
+    await server.save()
+    restarted = await again(facts)
+    assert (restarted.keys, restarted.known, beats(restarted)) == (keys, True, True)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_takes_the_later_keys_is_a_later_server() -> None:
+    facts = Facts()
+    server = learnt(facts)
+    server.prove(Dialect.Y2019)
+    assert beats(server)
+    await server.save()
+    assert beats(await again(facts))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("wanted", "beating", "typing"),
+    [(Dialect.Y2016, False, False), (Dialect.Y2019, True, True), (Dialect.DUAL, False, True)],
+)
+async def test_a_named_dialect_is_not_overruled(
+    wanted: Dialect, beating: bool, typing: bool
+) -> None:
+    facts = Facts()
+    learning = learnt(facts)
+    learning.prove(Dialect.Y2016 if wanted is Dialect.Y2019 else Dialect.Y2019)
+    await learning.save()
+    kept = dict(facts.kept)
+    server = await again(facts, dialect=wanted)
+    assert (server.keys, server.known) == (wanted, True)
+    assert (beats(server), types(server)) == (beating, typing)
+    server.saw_later()
+    assert server.keys is wanted
+    assert beats(server) is (wanted is not Dialect.Y2016), "a heartbeat waits for proof"
+    await server.save()
+    assert facts.kept == kept, "facts are for auto"
+
+
+def test_a_named_dialect_that_the_server_refuses_is_complained_of() -> None:
+    server = learnt(dialect=Dialect.Y2019)
+    with structlog.testing.capture_logs() as logs:
+        server.prove(Dialect.Y2016)
+        server.prove(Dialect.Y2016)
+    assert server.keys is Dialect.Y2016, "messages go on for now"
+    assert [(entry["log_level"], entry["takes"]) for entry in logs] == [("warning", "2016")]
+
+
+# --- features -----------------------------------------------------------------------------------
+
+
+def test_a_feature_that_is_missing_stays_off() -> None:
+    server = learnt(dialect=Dialect.Y2019)
+    for feature in Feature:
+        assert server.has(feature)
+        server.has_not(feature)
+        server.has_not(feature)
+        assert not server.has(feature)
+
+
+def test_heartbeats_that_nobody_ever_answers_are_given_up() -> None:
+    server = learnt(dialect=Dialect.Y2019)
+    for _ in range(UNANSWERED_BEATS):
+        assert beats(server)
+        server.beat(answered=False)
+    assert not beats(server)
+
+
+def test_one_answer_shows_that_heartbeats_are_known() -> None:
+    server = learnt(dialect=Dialect.Y2019)
+    server.beat(answered=True)
+    for _ in range(10 * UNANSWERED_BEATS):
+        server.beat(answered=False)
+    assert beats(server)
+
+
+# --- the longest frame ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes", "longest"),
+    [
+        (100_000, [9000], TOMCAT_LIMIT),
+        (100_000, [60_000, 8000], 4000),
+        (8000, [7000], 3500),
+        (8000, [7000, 7000], 3500),
+        (8000, [1500], LEAST_FRAME),
+        (8000, [LEAST_FRAME], 8000),
+        (8000, [120], 8000),
+        (2000, [9000], 2000),
+    ],
+)
+def test_a_1009_lowers_the_limit(most: int, sizes: list[int], longest: int) -> None:
+    server = learnt(max_frame_bytes=most)
+    for size in sizes:
+        server.too_long(size)
+    assert server.longest_frame == longest
+
+
+@pytest.mark.asyncio
+async def test_the_limit_is_remembered_until_the_operator_sets_another() -> None:
+    facts = Facts()
+    server = learnt(facts, max_frame_bytes=100_000)
+    server.too_long(9000)
+    await server.save()
+    assert (await again(facts, max_frame_bytes=100_000)).longest_frame == TOMCAT_LIMIT
+    assert (await again(facts, max_frame_bytes=50_000)).longest_frame == 50_000
+    facts.kept[f"longest_frame {URL}/tpi"] = "nonsense"
+    assert (await again(facts, max_frame_bytes=100_000)).longest_frame == 100_000
+
+
+def test_room_for_text() -> None:
+    assert learnt(max_frame_bytes=8000).longest_text == 7400
+    assert learnt(max_frame_bytes=8000, dialect=Dialect.DUAL).longest_text == 3700
+    assert learnt(max_frame_bytes=600).longest_text == 200
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_without_a_store_things_are_learnt_anew() -> None:
+    server = learnt(FlakyFacts(1))
+    await server.load()
+    assert not server.known
+    server.saw_later()
+    assert server.known
+
+
+@pytest.mark.asyncio
+async def test_facts_are_stored_in_the_background_as_soon_as_the_store_is_back() -> None:
+    facts = FlakyFacts(3)
+    server = learnt(facts)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.run())
+        server.saw_later()
+        await eventually(lambda: len(facts.kept) == 1)
+        server.too_long(7000)
+        await eventually(lambda: len(facts.kept) == 2)
+        running.cancel()
+    assert facts.failures == 0
+
+
+@pytest.mark.asyncio
+async def test_what_is_learnt_while_it_is_stored_is_stored_too() -> None:
+    class Slow(Facts):
+        async def put(self, name: str, value: str) -> None:
+            if not self.kept:
+                server.too_long(4000)
+            await super().put(name, value)
+
+    facts = Slow()
+    server = learnt(facts)
+    server.too_long(7000)
+    assert await server.save()
+    assert facts.kept == {f"longest_frame {URL}/tpi": "3500/8000"}
+    await server.save()
+    assert facts.kept == {f"longest_frame {URL}/tpi": "2000/8000"}

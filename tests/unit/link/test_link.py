@@ -1,0 +1,316 @@
+"""One link as its callers see it: the keys it writes in, and hints that may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from aiohttp import web
+
+from bridge.ids import SessionId
+from bridge.webchat.codes import Dialect
+from bridge.webchat.frames import Location, RateSession, SendMessage, Text
+from tests.unit.link.rig import FAST, WildServer, eventually, rig, settings_for
+from tests.unit.link.simulated import ADA, ASK
+
+SESSION = SessionId(5150)
+HELLO = SendMessage(SESSION, Text("hello"))
+Frame = dict[str, object]
+
+
+def keys_of(frame: Frame) -> set[str]:
+    """The keys in which a text or a rating is written."""
+    told = frame.get("rating") or cast("Frame", frame["msg"])["content"]
+    return set(cast("Frame", told)) - {"extra", "comments", "ratingComments"}
+
+
+class Desk:
+    """A server whose answer to each command a test decides, and which keeps what it was sent."""
+
+    def __init__(
+        self, result: Callable[[Frame], int | None], first: tuple[Frame, ...] = (), wait: float = 0
+    ) -> None:
+        self.heard: list[Frame] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self._result = result
+        self._first = first
+        self._wait = wait
+
+    def of(self, *kinds: int) -> list[Frame]:
+        return [frame for frame in self.heard if frame["type"] in kinds]
+
+    async def serve(self, socket: web.WebSocketResponse) -> None:
+        self.sockets.append(socket)
+        await asyncio.sleep(self._wait)
+        for frame in self._first:
+            await socket.send_json(frame)
+        async for message in socket:
+            told: Frame = message.json()
+            self.heard.append(told)
+            result = self._result(told)
+            if result is not None:
+                answer = {"type": told["type"], "messageId": told["messageId"], "result": result}
+                await socket.send_json(answer)
+
+
+def wants(*keys: str) -> Callable[[Frame], int]:
+    """Refuse 110 and 104 unless they are written in one of these keys."""
+
+    def result(frame: Frame) -> int:
+        kept = frame["type"] not in {110, 104} or keys_of(frame) <= set(keys)
+        return 1 if kept else -14
+
+    return result
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("keys", "dialect"), [(("text", "ratingId"), Dialect.Y2019), (("content", "id"), None)]
+)
+async def test_a_refused_dialect_is_tried_in_the_other_once_and_remembered(
+    keys: tuple[str, ...], dialect: Dialect | None
+) -> None:
+    """-14 on 110 or 104 (reference 5): once more under the same call id, in its old place."""
+    later: Frame = {"type": 203, "sessionId": 1, "agentId": "a", "rsId": "r"}
+    desk = Desk(wants(*keys), () if dialect else (later,))
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            if dialect is None:
+                rigged.links.keep(ADA)
+                await eventually(lambda: rigged.links.learnt.known)
+            for number in (1, 2, 3):
+                assert (await rigged.call(ADA, number, HELLO)).ok
+            assert (await rigged.call(ADA, 4, RateSession(SESSION, 0))).ok
+            facts = rigged.facts
+        sent = desk.of(110, 104)
+        assert [frame["messageId"] for frame in sent] == [1, 1, 2, 3, 4]
+        assert keys_of(sent[-1]) == {keys[1]}
+        async with rig(settings_for(server.base_url), facts=facts) as rigged:
+            assert (await rigged.call(ADA, 5, HELLO)).ok
+        assert keys_of(desk.of(110)[-1]) == {keys[0]}, "over a restart too"
+        assert len(desk.of(110)) == 5
+
+
+@pytest.mark.asyncio
+async def test_pipelined_commands_keep_their_order_when_their_keys_are_refused() -> None:
+    desk = Desk(wants("text"))
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            calls = [
+                tasks.create_task(rigged.call(ADA, n, SendMessage(SESSION, Text(str(n)))))
+                for n in range(5)
+            ]
+        assert all(call.result().ok for call in calls)
+    taken = [frame["messageId"] for frame in desk.of(110) if keys_of(frame) == {"text"}]
+    assert taken == list(range(5))
+
+
+@pytest.mark.asyncio
+async def test_refused_in_both_is_refused() -> None:
+    desk = Desk(lambda frame: -14 if frame["type"] == 110 else 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            assert (await rigged.call(ADA, 1, HELLO)).result == -14
+            assert (await rigged.call(ADA, 2, SendMessage(SESSION, Location(1, 2)))).result == -14
+            assert not rigged.links.learnt.known
+            await rigged.links.learnt.save()
+            assert rigged.facts.kept == {}
+    assert len(desk.of(110)) == 4
+
+
+@pytest.mark.asyncio
+async def test_other_commands_and_dual_have_no_other_keys() -> None:
+    desk = Desk(lambda _: -14)
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            assert (await rigged.call(ADA, 1, ASK)).result == -14
+        async with rig(settings_for(server.base_url, dialect=Dialect.DUAL)) as rigged:
+            assert (await rigged.call(ADA, 2, HELLO)).result == -14
+    assert [frame["messageId"] for frame in desk.heard] == [1, 2]
+
+
+@pytest.mark.asyncio
+async def test_a_dead_token_and_wrong_keys_at_once() -> None:
+    results = iter([-15, -14, 1])
+    desk = Desk(lambda _: next(results))
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            assert (await rigged.call(ADA, 7, HELLO)).ok
+            assert rigged.links.learnt.keys is Dialect.Y2019
+    assert [frame["messageId"] for frame in desk.heard] == [7, 7, 7]
+    assert [frame["token"] for frame in desk.heard] == ["T1", "T2", "T2"]
+
+
+# --- holding the first message --------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("first", "key"),
+    [
+        ({"type": 200}, "text"),
+        ({"type": 202, "sessionId": 5150, "users": []}, "text"),
+        ({"type": 299, "rsId": "r-1"}, "text"),
+        ({"type": 202, "sessionId": 5150, "agents": []}, "content"),
+    ],
+)
+async def test_the_first_message_waits_for_the_first_push(first: Frame, key: str) -> None:
+    desk = Desk(lambda _: 1, (first,), wait=0.2)
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, dialect_wait=30.0))
+        async with rig(settings) as rigged:
+            assert (await rigged.call(ADA, 1, HELLO)).ok
+    assert keys_of(desk.of(110)[0]) == {key}
+
+
+@pytest.mark.asyncio
+async def test_it_does_not_wait_longer_than_it_must() -> None:
+    """No push: the wait counts from the opening, and is over once and for all."""
+    desk = Desk(lambda _: 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, dialect_wait=0.3))
+        async with rig(settings) as rigged:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            assert (await rigged.call(ADA, 1, HELLO)).ok
+            assert 0.28 <= loop.time() - began < 1
+            began = loop.time()
+            for number in range(10):
+                assert (await rigged.call(ADA, 2 + number, HELLO)).ok
+            assert loop.time() - began < 0.25
+    assert keys_of(desk.of(110)[0]) == {"content"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("dialect", Dialect)
+async def test_with_a_known_dialect_nothing_waits(dialect: Dialect) -> None:
+    desk = Desk(lambda _: 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(
+            server.base_url, dialect=dialect, timing=replace(FAST, dialect_wait=30.0)
+        )
+        async with rig(settings) as rigged, asyncio.timeout(2):
+            assert (await rigged.call(ADA, 1, HELLO)).ok
+
+
+@pytest.mark.asyncio
+async def test_a_request_for_a_chat_never_waits() -> None:
+    desk = Desk(lambda _: 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, dialect_wait=30.0))
+        async with rig(settings) as rigged, asyncio.timeout(2):
+            assert (await rigged.call(ADA, 1, ASK)).ok
+
+
+@pytest.mark.asyncio
+async def test_a_link_lost_while_the_first_message_waits() -> None:
+    desk = Desk(lambda _: 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, dialect_wait=1.0))
+        async with rig(settings) as rigged, asyncio.TaskGroup() as tasks:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.open_links == 1)
+            call = tasks.create_task(rigged.call(ADA, 1, HELLO))
+            await asyncio.sleep(0)
+            await desk.sockets[0].close(code=1001)
+            assert (await call).ok
+    assert len(desk.of(110)) == 1
+
+
+# --- hints ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("dialect", [Dialect.Y2019, Dialect.DUAL])
+async def test_hints_are_throttled_each_for_itself(dialect: Dialect) -> None:
+    desk = Desk(lambda _: 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(server.base_url, dialect=dialect)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.open_links == 1)
+            for number in range(5):
+                rigged.links.typing(ADA.room_id, SESSION)
+                rigged.links.preview(ADA.room_id, SESSION, f"text {number}")
+            await eventually(lambda: len(desk.of(112, 113)) == 2)
+            await asyncio.sleep(FAST.hint_gap)
+            rigged.links.typing(ADA.room_id, SESSION)
+            await eventually(lambda: len(desk.of(113)) == 2)
+    assert [frame["content"] for frame in desk.of(112)] == ["text 0"]
+    assert {"time", "rsId"}.isdisjoint(desk.of(113)[0])
+    assert desk.of(113)[0]["sessionId"] == 5150
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("dialect", [None, Dialect.Y2016])
+async def test_a_server_of_2016_gets_no_hints(dialect: Dialect | None) -> None:
+    desk = Desk(lambda _: 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url, dialect=dialect)) as rigged:
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            rigged.links.typing(ADA.room_id, SESSION)
+            rigged.links.preview(ADA.room_id, SESSION, "x")
+            assert (await rigged.call(ADA, 2, ASK)).ok
+    assert desk.of(112, 113) == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("result", [-12, -19])
+async def test_a_hint_that_the_server_does_not_know_is_the_last_of_its_kind(result: int) -> None:
+    desk = Desk(lambda frame: result if frame["type"] == 113 else 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(
+            server.base_url, dialect=Dialect.Y2019, timing=replace(FAST, hint_gap=0)
+        )
+        async with rig(settings) as rigged:
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            for _ in range(3):
+                rigged.links.typing(ADA.room_id, SESSION)
+                await asyncio.sleep(0.05)
+            rigged.links.preview(ADA.room_id, SESSION, "x")
+            await eventually(lambda: len(desk.of(112)) == 1)
+    assert len(desk.of(113)) == 1
+
+
+@pytest.mark.asyncio
+async def test_hints_harm_nobody() -> None:
+    """No link, no open link, blank or endless words, no answer, a dead session, a stopped bridge."""
+    desk = Desk(lambda frame: {112: -11, 113: None}.get(cast("int", frame["type"]), 1))
+    async with WildServer(socket=desk.serve).running() as server:
+        settings = settings_for(
+            server.base_url,
+            dialect=Dialect.Y2019,
+            timing=replace(FAST, hint_gap=0, reply=0.2),
+        )
+        async with rig(settings) as rigged:
+            rigged.links.typing(ADA.room_id, SESSION)
+            rigged.links.keep(ADA)
+            rigged.links.typing(ADA.room_id, SESSION)
+            await eventually(lambda: rigged.counts.open_links == 1)
+            for text in ("", "x" * 10_000, "x"):
+                rigged.links.preview(ADA.room_id, SESSION, text)
+            rigged.links.typing(ADA.room_id, SESSION)
+            await asyncio.sleep(0.3)
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            assert rigged.counts.connects == 1
+            await rigged.links.aclose()
+            rigged.links.typing(ADA.room_id, SESSION)
+    assert [frame["type"] for frame in desk.heard] == [112, 113, 101]
+
+
+@pytest.mark.asyncio
+async def test_a_hint_may_find_the_dead_token() -> None:
+    desk = Desk(lambda frame: -15 if frame["token"] == "T1" else 1)
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url, dialect=Dialect.Y2019)) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.open_links == 1)
+            rigged.links.typing(ADA.room_id, SESSION)
+            await eventually(lambda: rigged.counts.connects == 2)
+            assert rigged.counts.logins == 2

@@ -1,0 +1,60 @@
+"""Which links there are, and that none of them harms another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bridge.link import LinkState, Token
+from bridge.link.roster import Roster
+from bridge.rooms.ports import CallFailure
+from tests.unit.link.rig import Tokens, WildServer, account, eventually, rig, settings_for
+from tests.unit.link.simulated import ADA, ASK
+
+
+@pytest.mark.asyncio
+async def test_a_roster_that_is_not_open_holds_nothing() -> None:
+    roster = Roster()
+    assert not roster.closed
+    assert roster.states() == {}
+    assert roster.known(ADA.room_id) is None
+    with pytest.raises(CallFailure, match="not running"):
+        roster.get(ADA)
+    await roster.close()
+    assert roster.closed
+    with pytest.raises(CallFailure, match="not running"):
+        roster.get(ADA)
+
+
+@pytest.mark.asyncio
+async def test_one_link_for_a_room_however_many_ask() -> None:
+    async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(10):
+                tasks.create_task(rigged.call(ADA, number, ASK))
+            tasks.create_task(rigged.call(account("b"), 1, ASK))
+        assert rigged.links.states() == dict.fromkeys(
+            (ADA.room_id, account("b").room_id), LinkState.UP
+        )
+        assert len(server.logins) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_crash_in_one_link_is_survived() -> None:
+    """A bug must not take the other rooms along: here the token store raises what it must not."""
+
+    class Buggy(Tokens):
+        async def load(self, room_id: object) -> Token | None:
+            if room_id == ADA.room_id and not self.kept:
+                raise ZeroDivisionError
+            return None
+
+    async with (
+        WildServer().running() as server,
+        rig(settings_for(server.base_url), tokens=Buggy()) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        assert (await rigged.call(account("b"), 1, ASK)).ok
+        await eventually(lambda: rigged.counts.connects == 2)
+        assert (await rigged.call(ADA, 1, ASK)).ok, "once the bug is gone"
