@@ -39,6 +39,8 @@ PATIENCE = 10.0
 """Seconds that work under way gets when the bridge stops."""
 PRUNE_EVERY = 600.0
 """Seconds between two clean-ups of the ledger."""
+MEASURE_EVERY = 15.0
+"""Seconds between two looks at what waits in the database."""
 INSTANCE = "instance"
 COUNTED_TYPES = frozenset(
     {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
@@ -103,7 +105,9 @@ class Serving:
     async def _start(self) -> None:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
-        store = await enter(open_store(config.database.url.get_secret_value(), self._clock))
+        store = await enter(
+            open_store(config.database.url.get_secret_value(), self._clock, sole=True)
+        )
         users = users_of(config)
         matrix = await self._matrix(store, users)
         links = Links(
@@ -139,6 +143,7 @@ class Serving:
             self._tasks.create_task(health.watch()),
             self._tasks.create_task(watch_loop_lag(self.metrics)),
             self._tasks.create_task(self._prune(store)),
+            self._tasks.create_task(self._measure(store)),
             self._tasks.create_task(self._greet(matrix)),
         ]
         if matrix.crypto is not None:
@@ -245,6 +250,15 @@ class Serving:
             except StoreError as error:
                 self._log.warning("the ledger could not be pruned", why=str(error))
             await self._clock.sleep(PRUNE_EVERY)
+
+    async def _measure(self, store: StorePort) -> None:
+        """Show in the metrics what waits in the database."""
+        while True:
+            try:
+                self.metrics.backlog(await store.backlog(), self._clock.now())
+            except StoreError as error:
+                self._log.warning("the backlog could not be measured", why=str(error))
+            await self._clock.sleep(MEASURE_EVERY)
 
 
 def accepting(engine: Engine, metrics: Metrics) -> Accept:

@@ -20,6 +20,7 @@ from bridge.link.settings import (
 )
 from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Permission, QueueRule, Rules
+from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
 
 _PERMISSIONS = {
@@ -83,7 +84,13 @@ def rules_of(
         file_limit=bridge.limits.file,
         encryption=bridge.encryption.allow,
         longest_text=longest_text,
-        policy=Policy(max_text_bytes=max(200, server.max_frame_bytes - FRAME_OVERHEAD)),
+        texts=Texts(config.texts),
+        tell_reactions=bridge.tell_agents.reactions,
+        tell_withdrawals=bridge.tell_agents.withdrawals,
+        policy=Policy(
+            map=server.map,
+            max_text_bytes=max(200, server.max_frame_bytes - FRAME_OVERHEAD),
+        ),
     )
 
 

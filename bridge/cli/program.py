@@ -13,7 +13,7 @@ import click
 
 from bridge import __version__
 from bridge.cli import container as container_steps
-from bridge.cli import files, ledger, registering, running, simulating
+from bridge.cli import encryption, files, ledger, registering, running, simulating
 from bridge.cli.exits import errors_become_exits
 from bridge.cli.files import Files
 from bridge.config import example_config, json_schema
@@ -118,6 +118,22 @@ def migrate(paths: Files, *, dry_run: bool) -> None:
     """Bring the database to the newest schema (the bridge does so too when it starts)."""
     with errors_become_exits():
         ledger.migrate(paths.load(), dry_run=dry_run)
+
+
+@program.group()
+@files.config_option
+def crypto() -> None:
+    """The keys of end-to-end encryption."""
+
+
+@crypto.command("reset")
+@files.config_option
+@click.confirmation_option("--yes", prompt=encryption.WARNING, help="Do not ask.")
+@click.pass_obj
+def crypto_reset(paths: Files) -> None:
+    """Make fresh devices at the next start, when keys were lost or do not fit the homeserver."""
+    with errors_become_exits():
+        encryption.reset(paths.load())
 
 
 @program.group("dead-letters")

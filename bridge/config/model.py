@@ -120,6 +120,15 @@ class Limits(Section):
     """Rooms that one customer may have served at a time."""
 
 
+class TellAgents(Section):
+    """What agents are told of that is no message, in words."""
+
+    reactions: bool = True
+    """Emoji that customers put to messages."""
+    withdrawals: bool = True
+    """Messages that customers took back after they were sent."""
+
+
 class Bridge(Section):
     """How rooms are served."""
 
@@ -144,6 +153,7 @@ class Bridge(Section):
     start: Literal["on_message", "on_command"] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
     encryption: Encryption = Encryption()
+    tell_agents: TellAgents = TellAgents()
     limits: Limits = Limits()
 
 

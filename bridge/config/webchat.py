@@ -134,6 +134,8 @@ class WebChat(Section):
     """raw (the 2016 guide) | multipart | auto (try raw, remember what the server takes)."""
     max_frame_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 8000
     """Longest frame we write; longer texts are split. Tomcat's default limit is 8192."""
+    map: Literal["baidu", "gaode"] = "baidu"
+    """baidu (BD-09) | gaode (AMap, GCJ-02): whose coordinates agents' desks show."""
     login_rate: Annotated[Rate, BeforeValidator(_rate_text)] = Rate()
     """Logins of all rooms together; the server blacklists an address above 10 in 60 s."""
     allowed_media_hosts: tuple[Annotated[str, AfterValidator(_media_host)], ...] = ()

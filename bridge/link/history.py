@@ -14,10 +14,11 @@ from bridge.link.door import Door
 from bridge.link.failures import TokenRefused
 from bridge.link.http import Http
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.settings import Timing
+from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.http import HistoryEntry, HistoryReply, dump_history, parse_history_reply
+from bridge.webchat.signing import login_sign
 from bridge.webchat.urls import Endpoints
 
 MOST_ENTRIES = 100
@@ -39,13 +40,20 @@ class Histories:
     """Asks one server for history."""
 
     def __init__(
-        self, endpoints: Endpoints, http: Http, door: Door, learnt: Learnt, timing: Timing
+        self,
+        settings: LinkSettings,
+        endpoints: Endpoints,
+        http: Http,
+        *,
+        door: Door,
+        learnt: Learnt,
     ) -> None:
+        self._sign_key = settings.sign_key
         self._url = endpoints.login
         self._http = http
         self._door = door
         self._learnt = learnt
-        self._timing = timing
+        self._timing = settings.timing
         self._turn = asyncio.Semaphore(1)
 
     async def fetch(self, token: str, count: int) -> tuple[HistoryEntry, ...] | None:
@@ -77,6 +85,8 @@ class Histories:
     async def _request(self, token: str, count: int) -> HistoryReply:
         body = dump_history(token, count)
         headers = {"Content-Type": "application/json; charset=UTF-8"}
+        if self._sign_key:  # a server that wants it on logins looks at this address, not at types
+            headers["sign"] = login_sign(body, self._sign_key)
         try:
             answer = await self._http.post(
                 self._url, body, headers, total=self._timing.reply, longest=LONGEST_HISTORY

@@ -26,6 +26,7 @@ from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries
 from bridge.link.demand import Demand
 from bridge.link.dialling import dial
+from bridge.link.door import Door
 from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
 from bridge.link.health import Health
@@ -61,6 +62,7 @@ class Surroundings:
     tokens: Tokens
     events: LinkEvents
     health: Health
+    door: Door
     learnt: Learnt
     metrics: LinkMetrics
     clock: Clock
@@ -150,6 +152,10 @@ class Keeper:
                     ping_after=ping_after,
                     unheard=around.unheard,
                 )
+        except TokenRefused:
+            # Whoever is shut out hears "no" to everything: that is no reason to drop a good token.
+            around.door.check()
+            raise
         except OpenFailure as failure:
             around.health.missed()
             if failure.code == 404 and self._backoff.failures >= LONG_MISSING:

@@ -68,9 +68,11 @@ class Links:
         self._metrics = metrics
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        door = Door(settings, self.health)
+        self._door = door = Door(settings, self.health)
         self._robot = Robot(settings, self._endpoints, self._http, door)
-        self._histories = Histories(self._endpoints, self._http, door, self.learnt, settings.timing)
+        self._histories = Histories(
+            settings, self._endpoints, self._http, door=door, learnt=self.learnt
+        )
         logins = Logins(
             settings,
             self._http,
@@ -200,6 +202,7 @@ class Links:
             tokens=self._tokens,
             events=events,
             health=self.health,
+            door=self._door,
             learnt=self.learnt,
             metrics=self._metrics,
             clock=self._clock,

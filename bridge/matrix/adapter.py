@@ -10,7 +10,7 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix import arrival, inbound, power, render
+from bridge.matrix import arrival, fragments, inbound, power, render
 from bridge.matrix.crypto.attachments import decrypted
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.crypto.sealing import Sealer
@@ -23,8 +23,17 @@ from bridge.matrix.transport import Json, Transport
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
 from bridge.rooms.inputs import Meaning
-from bridge.rooms.ports import Blob, Clock, Entry, NoticeText, Relayed, Undecryptable
-from bridge.webchat.frames import Agent
+from bridge.rooms.ports import (
+    Blob,
+    Clock,
+    Entry,
+    NoticeText,
+    Relayed,
+    RelayedText,
+    Undecryptable,
+)
+from bridge.rooms.record import Thread
+from bridge.webchat.frames import Agent, AgentMedia
 
 
 class Encryption(msgspec.Struct, frozen=True):
@@ -133,11 +142,21 @@ class MatrixAdapter(Presence):
     def ghost_of(self, agent: Agent) -> UserId:
         return self._users.ghost(agent.id)
 
+    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
+        return fragments.pieces(fragment)
+
     async def relay(
-        self, room_id: RoomId, host: UserId, agent: Agent, what: Relayed, txn_id: str
+        self,
+        room_id: RoomId,
+        host: UserId,
+        agent: Agent,
+        what: Relayed,
+        txn_id: str,
+        *,
+        thread: Thread | None = None,
     ) -> EventId:
         ghost = await self.welcome_agent(room_id, host, agent, None, "")
-        return await self._outgoing.relay(room_id, host, ghost, what, txn_id)
+        return await self._outgoing.relay(room_id, host, ghost, what, txn_id, thread=thread)
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:

@@ -12,14 +12,16 @@ from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.render import (
     Content,
     MediaFacts,
+    in_thread,
     location_content,
     media_content,
     text_contents,
 )
-from bridge.matrix.spool import Spooled, spool
+from bridge.matrix.spool import Spooled, spoken, spool
 from bridge.matrix.transport import Json, Transport
 from bridge.media import OCTETS
 from bridge.rooms.ports import Refused, Relayed, RelayedMedia, RelayedText
+from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation
 
 
@@ -71,14 +73,24 @@ class Outgoing:
         return await self._homeserver.send(sender, room_id, kind, content, txn_id)
 
     async def relay(
-        self, room_id: RoomId, host: UserId, ghost: UserId, what: Relayed, txn_id: str
+        self,
+        room_id: RoomId,
+        host: UserId,
+        ghost: UserId,
+        what: Relayed,
+        txn_id: str,
+        *,
+        thread: Thread | None = None,
     ) -> EventId:
         """Send an agent's message as its ghost.
 
         A text too long for one event becomes several; the first one's id is returned, and a
         repetition after a failure half-way sends only what is missing.
         """
-        first, *rest = await self._contents(room_id, ghost, what, txn_id)
+        contents = await self._contents(room_id, ghost, what, txn_id)
+        if thread is not None:
+            contents = [in_thread(content, thread) for content in contents]
+        first, *rest = contents
         event_id = await self._send_as_ghost(room_id, host, ghost, first, txn_id)
         for number, content in enumerate(rest, start=2):
             await self._send_as_ghost(room_id, host, ghost, content, f"{txn_id}.{number}")
@@ -110,7 +122,8 @@ class Outgoing:
 
     async def _upload(self, room_id: RoomId, user: UserId, what: RelayedMedia) -> MediaFacts:
         """Carry an agent's file to the homeserver and say what it turned out to be."""
-        async with spool(what.blob, what.kind) as file:
+        async with spool(what.blob, what.kind) as original:
+            file = await spoken(original) if what.kind == "voice" else original
             limit = await self._limit()
             if limit is not None and file.size > limit:
                 # Past its limit Synapse cuts the connection, which looks like trouble that passes.
@@ -126,7 +139,8 @@ class Outgoing:
                 size=file.size,
                 width=width,
                 height=height,
-                seconds=what.seconds,
+                seconds=file.seconds if file.seconds is not None else what.seconds,
+                waveform=file.waveform,
             )
 
     async def _put(self, room_id: RoomId, user: UserId, file: Spooled) -> tuple[str, Json | None]:

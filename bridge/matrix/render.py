@@ -14,8 +14,10 @@ import msgspec
 import nh3
 from selectolax.lexbor import LexborNode
 
+from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import html_to_text, parse
 from bridge.rooms.ports import NoticeText
+from bridge.rooms.record import Thread
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentLocation
 
@@ -49,8 +51,23 @@ def notice_content(notice: NoticeText, txn: str) -> Content:
         content["body"] = f"* {text}"
         content["m.relates_to"] = {"rel_type": "m.replace", "event_id": notice.edits}
     elif notice.reply_to is not None:
-        content["m.relates_to"] = {"m.in_reply_to": {"event_id": notice.reply_to}}
+        relation: Content = {"m.in_reply_to": {"event_id": notice.reply_to}}
+        if notice.thread is not None:
+            relation |= {"rel_type": "m.thread", "event_id": notice.thread}
+            relation["is_falling_back"] = False
+        content["m.relates_to"] = relation
     return content
+
+
+def in_thread(content: Content, thread: Thread) -> Content:
+    """The same message, in a thread; for clients without threads a reply to its newest message."""
+    relation: Content = {
+        "rel_type": "m.thread",
+        "event_id": thread.root,
+        "is_falling_back": True,
+        "m.in_reply_to": {"event_id": thread.latest},
+    }
+    return content | {"m.relates_to": relation}
 
 
 def text_contents(fragment: str, txn: str) -> list[Content]:
@@ -64,13 +81,29 @@ def text_contents(fragment: str, txn: str) -> list[Content]:
 
 
 def location_content(location: AgentLocation, txn: str) -> Content:
-    """A place, as text.
+    """A place: its name and a link to the map that the agent saw, and its coordinates as WGS-84.
 
-    No geo: address is given, since the coordinates are of the map's own datum and a geo: address
-    promises WGS-84.
+    Clients without a map of their own show the body alone (reference matrix.md §11).
     """
-    where = f"({location.latitude:.6f}, {location.longitude:.6f})"
-    return _text(" ".join(filter(None, ("📍", _sane(location.poi).strip(), where))), txn)
+    shown = Place(location.latitude, location.longitude)
+    poi = " ".join(_sane(location.poi).split())
+    if not shown.on_earth:
+        where = f"({location.latitude:.6f}, {location.longitude:.6f})"
+        return _text(" ".join(filter(None, ("📍", poi, where))), txn)
+    datum = datum_of(location.map)
+    uri = geo_uri(from_datum(shown, datum))
+    link = map_link(shown, datum, poi or "📍")
+    about: Content = {"uri": uri}
+    if poi:
+        about["description"] = poi
+    body = f"{' '.join(filter(None, ('📍', poi)))}\n{link}"
+    return _text(body, txn) | {
+        "msgtype": "m.location",
+        "geo_uri": uri,
+        "org.matrix.msc3488.location": about,
+        "org.matrix.msc3488.asset": {"type": "m.pin"},
+        "org.matrix.msc1767.text": body,
+    }
 
 
 class MediaFacts(msgspec.Struct, frozen=True):
@@ -85,22 +118,18 @@ class MediaFacts(msgspec.Struct, frozen=True):
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    waveform: tuple[int, ...] | None = None
+    """Only a voice message that can be played as one has it."""
     sealed: Content | None = None
     """The field `file` of an encrypted file, which then stands in place of its address."""
 
 
 def media_content(facts: MediaFacts, txn: str) -> Content:
     """A file of an agent, shown as what its bytes are rather than as what it was called."""
+    msgtype = _msgtype(facts)
     info: Content = {"mimetype": facts.mime, "size": facts.size}
-    if facts.mime.startswith("image/") and facts.width is not None and facts.height is not None:
-        msgtype = "m.image"
+    if msgtype in {"m.image", "m.video"} and facts.width is not None and facts.height is not None:
         info |= {"w": facts.width, "h": facts.height}
-    elif facts.kind == "voice" or facts.mime.startswith("audio/"):
-        msgtype = "m.audio"
-    elif facts.mime.startswith("video/"):
-        msgtype = "m.video"
-    else:
-        msgtype = "m.file"
     if facts.seconds is not None and msgtype in {"m.audio", "m.video"}:
         info["duration"] = max(0, round(facts.seconds * 1000))
     where: Content = {"url": facts.mxc} if facts.sealed is None else {"file": facts.sealed}
@@ -112,6 +141,27 @@ def media_content(facts: MediaFacts, txn: str) -> Content:
         "info": info,
         "m.mentions": {},
         MARKER: {"txn": txn},
+        **_voice(facts, info.get("duration", 0)),
+    }
+
+
+def _msgtype(facts: MediaFacts) -> str:
+    if facts.mime.startswith("image/") and facts.width is not None and facts.height is not None:
+        return "m.image"
+    if facts.kind == "voice" and facts.waveform is None:
+        return "m.file"  # clients would show a player that plays nothing
+    if facts.mime.startswith("audio/"):
+        return "m.audio"
+    return "m.video" if facts.mime.startswith("video/") else "m.file"
+
+
+def _voice(facts: MediaFacts, duration: object) -> Content:
+    """What makes a sound a voice message (MSC3245, with MSC1767's waveform)."""
+    if facts.waveform is None:
+        return {}
+    return {
+        "org.matrix.msc3245.voice": {},
+        "org.matrix.msc1767.audio": {"duration": duration, "waveform": list(facts.waveform)},
     }
 
 

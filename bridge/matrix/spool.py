@@ -1,43 +1,37 @@
 """A file on its way to the homeserver: read once, measured, then uploaded with its size.
 
 Synapse refuses an upload whose size is not told beforehand, and an image's event must say its
-width and height; neither is known until the file has passed. Up to 1 MiB stays in memory, more
-goes to a temporary file, so that ten large files at once cost disk and no memory.
+width and height; neither is known until the file has passed. A voice message also becomes what
+Matrix clients play (MSC3245), and a video is looked at for its size and duration.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import IO
 
 import msgspec
 
 from bridge import media
+from bridge.media import voice
 from bridge.rooms.ports import Blob
-
-_IN_MEMORY = 1024 * 1024
-_CHUNK = 64 * 1024
+from bridge.rooms.spool import Kept, keep
 
 
-class Spooled(msgspec.Struct, frozen=True):
+class Spooled(Kept, frozen=True):
     """A file that has been read to its end."""
 
-    stream: IO[bytes]
-    size: int
     name: str
     mime: str
     """As its bytes say, where they tell."""
-    dimensions: tuple[int, int] | None
-    """Width and height in pixels, if it is a picture."""
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes from the start; may be asked for again."""
-        await asyncio.to_thread(self.stream.seek, 0)
-        while chunk := await asyncio.to_thread(self.stream.read, _CHUNK):
-            yield chunk
+    dimensions: tuple[int, int] | None = None
+    """Width and height in pixels, if it is a picture or a video that says so."""
+    seconds: float | None = None
+    """How long it plays, if that is known."""
+    waveform: tuple[int, ...] | None = None
+    """Of a voice message; None: it is none, or cannot be played as one."""
 
 
 @asynccontextmanager
@@ -48,21 +42,34 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
         blob: consumed; whatever it raises (TooBig, Unavailable) is passed on.
         fallback_name: the name, without extension, of a file that has none.
     """
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as stream:
-        head = bytearray()
-        size = 0
-        async for chunk in blob.chunks:
-            if len(head) < media.HEAD:
-                head += chunk[: media.HEAD - len(head)]
-            size += len(chunk)
-            if size <= _IN_MEMORY:
-                stream.write(chunk)
-            else:
-                await asyncio.to_thread(stream.write, chunk)
-        mime = media.sniff(bytes(head), blob.name, blob.mime)
-        dimensions = None
+    async with keep(blob) as kept:
+        kept.stream.seek(0)
+        mime = media.sniff(kept.stream.read(media.HEAD), blob.name, blob.mime)
+        dimensions, seconds = None, None
         if mime.startswith("image/"):
-            stream.seek(0)
-            dimensions = await asyncio.to_thread(media.dimensions, stream)
+            kept.stream.seek(0)
+            dimensions = await asyncio.to_thread(media.dimensions, kept.stream)
+        elif mime.startswith("video/"):
+            seen = await asyncio.to_thread(voice.look, kept.stream)
+            if seen is not None:
+                dimensions = (seen.width, seen.height) if seen.width and seen.height else None
+                seconds = seen.seconds or None
         name = media.safe_name(blob.name, mime, fallback=fallback_name)
-        yield Spooled(stream, size, name, mime, dimensions)
+        yield Spooled(kept.stream, kept.size, name, mime, dimensions, seconds)
+
+
+async def spoken(file: Spooled) -> Spooled:
+    """The same as a voice message that clients play; unchanged if it cannot be made one."""
+    try:
+        sound = await asyncio.to_thread(voice.to_opus, file.stream)
+    except voice.NoSound:
+        return file
+    return msgspec.structs.replace(
+        file,
+        stream=io.BytesIO(sound.data),
+        size=len(sound.data),
+        name=f"{file.name.rpartition('.')[0] or file.name}.ogg",
+        mime="audio/ogg",
+        seconds=sound.seconds,
+        waveform=sound.waveform,
+    )

@@ -23,7 +23,8 @@ _BLOCKS = frozenset(
     {"address", "article", "caption", "dd", "details", "div", "dl", "dt", "figure", "footer"}
     | {"form", "header", "main", "section", "summary", "tbody", "tfoot", "thead"}
 )
-_SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
+SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
+"""Elements that hold nothing to read."""
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
 
 
@@ -47,9 +48,9 @@ def html_to_text(html: str) -> str | None:
     return "\n".join(writer.finish())
 
 
-def parse(html: str) -> LexborNode | None:
+def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     """Parse a fragment and return its `body`, or None if it breaks the limits."""
-    if len(html) > MAX_LENGTH or html.count("<") > MAX_TAGS:
+    if len(html) > longest or html.count("<") > MAX_TAGS:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
     clean = html.encode("utf-8", "replace").decode("utf-8")
@@ -93,7 +94,7 @@ class _Writer:
         tag = node.tag or ""
         if tag == "-text":
             self._current.append(_SPACE.sub(" ", node.text_content or ""))
-        elif tag.startswith("-") or tag in _SKIPPED:
+        elif tag.startswith("-") or tag in SKIPPED:
             return
         elif tag in _BLOCKS:
             self._end_line()
@@ -136,6 +137,12 @@ class _Writer:
                 self._current.append("~~")
                 self.children(node)
                 self._current.append("~~")
+            case "span" if "data-mx-maths" in node.attributes:
+                self._current.append(node.attributes["data-mx-maths"] or "")
+            case "sup" | "sub":
+                # Else ten squared would read a hundred and two.
+                self._current.append("^" if tag == "sup" else "_")
+                self.children(node)
             case _:
                 self.children(node)
 

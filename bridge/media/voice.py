@@ -1,4 +1,4 @@
-"""Voice messages: AMR as call centres speak it, Ogg/Opus as Matrix does (MSC3245), one to the other.
+"""Voice messages: AMR as call centres speak it, Ogg/Opus as Matrix does (MSC3245), both ways.
 
 All here takes a file that may be sought in, works synchronously and belongs into a thread: a minute
 of speech takes some tens of milliseconds. The bytes are a stranger's: the container is told by its
@@ -200,7 +200,8 @@ def _encode_amr(frames: list[av.AudioFrame], bits: int) -> bytes:
 
 def _peak(frame: av.AudioFrame) -> int:
     samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
-    return max(max(samples), -min(samples)) if samples else 0
+    loudest, lowest = max(samples, default=0), min(samples, default=0)
+    return max(loudest, -lowest)
 
 
 def _waveform(peaks: list[int]) -> tuple[int, ...]:

@@ -12,6 +12,8 @@ import asyncio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
+from bridge.rooms.store import Backlog, Depth
+
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
@@ -28,6 +30,7 @@ class Metrics:
         self._matrix(registry)
         self._webchat(registry)
         self._engine(registry)
+        self._waiting(registry)
 
     def _matrix(self, registry: CollectorRegistry) -> None:
         self.matrix_event = Histogram(
@@ -86,6 +89,30 @@ class Metrics:
             registry=registry,
         )
 
+    def _waiting(self, registry: CollectorRegistry) -> None:
+        self.inbox_depth = Gauge("inbox_depth", "Inputs not handled yet", registry=registry)
+        self.inbox_age = Gauge(
+            "inbox_age_seconds", "Age of the oldest of these inputs", registry=registry
+        )
+        self.outbox_depth = Gauge(
+            "outbox_depth", "Effects not carried out yet", ["lane"], registry=registry
+        )
+        self.outbox_age = Gauge(
+            "outbox_age_seconds", "Age of the oldest of these effects", ["lane"], registry=registry
+        )
+        self.dead_letters = Gauge(
+            "dead_letters", "What was given up and waits for the operator", registry=registry
+        )
+
+    def backlog(self, backlog: Backlog, now: int) -> None:
+        """Show what waits in the store; `now`: ms since the epoch."""
+        self.inbox_depth.set(backlog.inbox.count)
+        self.inbox_age.set(_age(backlog.inbox, now))
+        for lane, depth in backlog.outbox.items():
+            self.outbox_depth.labels(lane.value).set(depth.count)
+            self.outbox_age.labels(lane.value).set(_age(depth, now))
+        self.dead_letters.set(backlog.dead_letters)
+
     # --- rooms.surroundings.Measures --------------------------------------------------------
 
     def handled(self, age: int) -> None:
@@ -124,6 +151,11 @@ class Metrics:
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self._registry)
+
+
+def _age(depth: Depth, now: int) -> float:
+    """Seconds that the oldest has waited; 0 if nothing waits."""
+    return 0.0 if depth.oldest is None else max(0, now - depth.oldest) / 1000
 
 
 async def watch_loop_lag(metrics: Metrics, interval: float = 1.0) -> None:

@@ -10,8 +10,9 @@ import structlog
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import sealed
-from bridge.rooms.inputs import Entered, EntryFailed, Invited, MatrixEvent, Unreadable
+from bridge.rooms.inputs import Entered, EntryFailed, Invited, MatrixEvent, Unreadable, Withdrew
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
+from bridge.rooms.recalling import recall
 from bridge.rooms.reception import (
     Facts,
     Standing,
@@ -21,6 +22,7 @@ from bridge.rooms.reception import (
     receive,
 )
 from bridge.rooms.record import Membership
+from bridge.rooms.references import newest, refers_to
 from bridge.rooms.rules import Permission
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import InputRow, StoreError

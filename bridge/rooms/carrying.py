@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from bridge.ids import OutboxSeq
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.store import (
     InputRow,
@@ -49,7 +50,7 @@ class Carrier:
         self._lane = lane
         self._around = around
         self._run = run
-        self._failed: OutboxRow | None = None
+        self._failed: OutboxSeq | None = None
         self._failures = 0
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=mirror.room_id, lane=lane
@@ -67,9 +68,7 @@ class Carrier:
             return False
         settlement = await self._outcome(row)
         inputs = await self._settle(settlement)
-        self._around.measures.settled(
-            self._lane, settlement.outcome, settlement.now - row.created
-        )
+        self._around.measures.settled(self._lane, settlement.outcome, settlement.now - row.created)
         self._mirror.ended(row)
         self._mirror.take(inputs)
         if len(inputs) < len(settlement.inputs):
@@ -84,8 +83,8 @@ class Carrier:
         except (StoreError, Stopping):
             raise
         except Exception as error:
-            self._failures = self._failures + 1 if self._failed is row else 1
-            self._failed = row
+            self._failures = self._failures + 1 if self._failed == row.seq else 1
+            self._failed = row.seq
             if self._failures < ROW_TRIES:
                 raise
             self._log.exception("an effect is a dead letter now", seq=row.seq)

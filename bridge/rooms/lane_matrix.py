@@ -29,7 +29,6 @@ from bridge.rooms.record import Membership
 from bridge.rooms.relaying import Relaying
 from bridge.rooms.serial import StoredEffect, dump_input, load_effect
 from bridge.rooms.store import (
-    InputRow,
     NewInput,
     OutboxRow,
     Outcome,
@@ -43,6 +42,8 @@ GIVE_UP_AFTER = 24 * 3_600_000
 """ms that an effect waits for a homeserver that is away; then it is a dead letter."""
 FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """Seconds between attempts."""
+MOST_ASKED = 3600.0
+"""The longest wait, in seconds, that a homeserver may ask for."""
 
 
 class Sentences(Protocol):
@@ -90,26 +91,23 @@ class MatrixLane:
         self._relaying = Relaying(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 
-    async def run(self, worker: Worker, row: OutboxRow) -> list[InputRow]:
-        """Carry out one row, however often it takes, and settle it.
+    async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
+        """Carry out one row, however often it takes.
 
         Raises:
-            StoreError: the outcome could not be stored; a repeat posts nothing twice.
+            StoreError: something that it needs could not be read; a repeat posts nothing twice.
+            Stopping: it waits for the next start.
         """
         effect = load_effect(row.effect)
         done = await self._until_done(worker, row, effect)
-        now = self._around.clock.now()
-        self._around.measures.settled(row.lane, done.outcome, now - row.created)
-        return await self._around.store.settle(
-            Settlement(
-                row.seq,
-                done.outcome,
-                now,
-                done.detail,
-                event_id=done.event_id,
-                anchor=done.anchor,
-                inputs=done.inputs,
-            )
+        return Settlement(
+            row.seq,
+            done.outcome,
+            self._around.clock.now(),
+            done.detail,
+            event_id=done.event_id,
+            anchor=done.anchor,
+            inputs=done.inputs,
         )
 
     async def _until_done(self, worker: Worker, row: OutboxRow, effect: StoredEffect) -> Done:
@@ -118,9 +116,11 @@ class MatrixLane:
             try:
                 return await self._perform(worker, row, effect)
             except Unavailable as error:
-                if self._around.clock.now() - row.created >= GIVE_UP_AFTER:
+                waiting_since = max(row.created, row.revived or 0)
+                if self._around.clock.now() - waiting_since >= GIVE_UP_AFTER:
                     return self._give_up(worker, effect, str(error))
-                pause = wait if error.retry_after is None else error.retry_after
+                asked = error.retry_after
+                pause = wait if asked is None else min(asked, MOST_ASKED)
                 self._log.info(
                     "the homeserver did not take it yet",
                     room=worker.room_id,
@@ -128,7 +128,7 @@ class MatrixLane:
                     wait=pause,
                     why=str(error),
                 )
-                await self._around.clock.sleep(min(pause, LAST_WAIT))
+                await worker.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except Refused as error:
                 return self._give_up(worker, effect, error.code)
@@ -180,10 +180,14 @@ class MatrixLane:
     # --- our own sentences ------------------------------------------------------------------
 
     async def _say(self, worker: Worker, row: OutboxRow, say: Say) -> Done:
+        thread, host = worker.record.thread, worker.record.host
+        inside = thread is not None and thread.latest == say.reply_to
         notice = NoticeText(
-            self._sentence(worker, say.key, say.args), reply_to=say.reply_to, ping=say.ping
+            self._sentence(worker, say.key, say.args),
+            reply_to=say.reply_to,
+            thread=thread.root if thread is not None and inside else None,
+            ping=say.ping,
         )
-        host = worker.record.host
         return Done(
             await self._around.matrix.say(
                 worker.room_id, host, notice, self._transaction_id(row, host)

@@ -7,6 +7,8 @@ sends the content again under its old call id and lets the ledger say so.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -14,12 +16,13 @@ import structlog
 
 from bridge.conversation.effects import CallWebChat, UploadMedia
 from bridge.conversation.inputs import CallFailed, FailureReason, Input, Replied, Uploaded
-from bridge.conversation.model import CustomerMedia
+from bridge.conversation.model import Clip
 from bridge.ids import CallId
+from bridge.media import voice
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.serial import dump_input, load_effect
+from bridge.rooms.spool import keep
 from bridge.rooms.store import (
-    InputRow,
     NewInput,
     OutboxRow,
     Outcome,
@@ -41,45 +44,42 @@ class WebChatLane:
         self._around = around
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
 
-    async def run(self, worker: Worker, row: OutboxRow) -> list[InputRow]:
-        """Carry out one row and settle it.
-
-        Raises:
-            StoreError: the outcome could not be stored; the row counts as not carried out.
-        """
-        effect = load_effect(row.effect)
-        match effect:
-            case CallWebChat():
-                outcome, happened, detail = await self._call(worker, row, effect)
-            case UploadMedia():
-                outcome, happened, detail = await self._upload(worker, effect)
-            case _:
-                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
-        settlement = Settlement(
+    async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
+        """Carry out one row; whatever goes wrong, even in our own code, is an outcome."""
+        attempt = _Attempt(row.attempted is not None)
+        try:
+            outcome, happened, detail = await self._carry_out(worker, row, attempt)
+        except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
+            self._log.exception("a call could not be carried out", room=worker.room_id, seq=row.seq)
+            reason = FailureReason.NO_ANSWER if attempt.made else FailureReason.UNREACHABLE
+            failure = CallFailure(reason, certain=not attempt.made, message=type(error).__name__)
+            outcome, happened, detail = _failed(CallId(row.call_id or 0), failure)
+        return Settlement(
             row.seq,
             outcome,
             self._around.clock.now(),
             detail,
             inputs=[NewInput(worker.room_id, dump_input(happened))],
         )
-        self._around.measures.settled(row.lane, outcome, settlement.now - row.created)
-        return await self._settle(settlement)
 
-    async def _settle(self, settlement: Settlement) -> list[InputRow]:
-        """The call must not be made again because the database was away for a moment."""
-        while True:
-            try:
-                return await self._around.store.settle(settlement)
-            except StoreError as error:
-                self._log.warning("the outcome could not be stored yet", why=str(error))
-                await self._around.clock.sleep(1)
+    async def _carry_out(
+        self, worker: Worker, row: OutboxRow, attempt: _Attempt
+    ) -> tuple[Outcome, Input, str]:
+        effect = load_effect(row.effect)
+        match effect:
+            case CallWebChat():
+                return await self._call(worker, row, effect, attempt)
+            case UploadMedia():
+                return await self._upload(worker, effect)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
     async def _call(
-        self, worker: Worker, row: OutboxRow, effect: CallWebChat
+        self, worker: Worker, row: OutboxRow, effect: CallWebChat, attempt: _Attempt
     ) -> tuple[Outcome, Input, str]:
-        if row.attempted is not None:
+        if attempt.made:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
-        mark = partial(self._mark_attempted, row)
+        mark = partial(self._mark_attempted, row, attempt)
         try:
             reply = await self._around.link.call(
                 worker.account, effect.call_id, effect.command, mark
@@ -97,33 +97,35 @@ class WebChatLane:
         outcome = Outcome.DELIVERED if reply.ok else Outcome.REFUSED
         return outcome, Replied(effect.call_id, reply), str(reply.result)
 
-    async def _mark_attempted(self, row: OutboxRow) -> None:
+    async def _mark_attempted(self, row: OutboxRow, attempt: _Attempt) -> None:
         try:
             await self._around.store.mark_attempted(row.seq, self._around.clock.now())
         except StoreError as error:
             raise CallFailure(
                 FailureReason.UNREACHABLE, certain=True, message=f"our own database: {error}"
             ) from error
+        attempt.made = True
 
     async def _upload(self, worker: Worker, effect: UploadMedia) -> tuple[Outcome, Input, str]:
         """Stream the file through; a repeat after a crash only leaves an unused copy behind."""
         try:
-            url, size = await self._stream(worker, effect.media)
+            done = await self._stream(worker, effect)
         except CallFailure as failure:
             return _failed(effect.call_id, failure)
-        return Outcome.DELIVERED, Uploaded(effect.call_id, url, size), ""
+        return Outcome.DELIVERED, done, "" if done.clip is None else "in the frame"
 
-    async def _stream(self, worker: Worker, media: CustomerMedia) -> tuple[str, int]:
-        """The file's address on the WebChat server and the bytes that went there.
+    async def _stream(self, worker: Worker, effect: UploadMedia) -> Uploaded:
+        """Where the file lies on the WebChat server, or what of it goes into the frame.
 
         Raises:
             CallFailure: with whoever was at fault.
         """
         limit = self._around.rules.file_limit
         try:
-            async with self._around.matrix.download(media, limit) as blob:
-                counter = _Counter(blob)
-                return await self._around.link.upload(worker.account, counter.blob), counter.count
+            async with self._around.matrix.download(effect.media, limit) as blob:
+                if effect.media.kind == "voice":
+                    return await self._voice(worker, effect.call_id, blob)
+                return await self._file(worker, effect.call_id, blob)
         except TooBig as error:
             raise CallFailure(FailureReason.TOO_BIG, certain=True, message=str(error)) from error
         except Refused as error:
@@ -132,6 +134,33 @@ class WebChatLane:
             raise CallFailure(
                 FailureReason.UNREACHABLE, certain=True, message=str(error)
             ) from error
+
+    async def _voice(self, worker: Worker, call_id: CallId, blob: Blob) -> Uploaded:
+        """A voice message travels as AMR inside its frame; one that does not fit is a file."""
+        fits = self._around.rules.policy_for(worker.record).max_text_bytes
+        async with keep(blob) as kept:
+            try:
+                # Four characters of base64 carry three bytes.
+                sound = await asyncio.to_thread(voice.to_amr, kept.stream, fits // 4 * 3)
+            except voice.NoSound:
+                sound = None
+            if sound is not None:
+                clip = Clip(max(1, round(sound.seconds)), base64.b64encode(sound.data).decode())
+                return Uploaded(call_id, "", len(sound.data), clip)
+            whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
+            return await self._file(worker, call_id, whole)
+
+    async def _file(self, worker: Worker, call_id: CallId, blob: Blob) -> Uploaded:
+        counter = _Counter(blob)
+        url = await self._around.link.upload(worker.account, counter.blob)
+        return Uploaded(call_id, url, counter.count)
+
+
+class _Attempt:
+    """Whether the peer may have seen a call."""
+
+    def __init__(self, made: bool) -> None:  # noqa: FBT001 - the only thing to say
+        self.made = made
 
 
 class _Counter:

@@ -1,4 +1,4 @@
-"""What of a room is in memory: its record, its open inputs, its open rows, all copies of the store's.
+"""What of a room is in memory: record, open inputs, open rows; all of them copies of the store's.
 
 The answer of every write keeps the copies up to date. Once an answer is lost, or something may have
 been stored that nobody was told of, the copies are *behind*: they are read again before anything

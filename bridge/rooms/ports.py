@@ -16,7 +16,8 @@ from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.inputs import Meaning
-from bridge.webchat.frames import Agent, AgentLocation, Command, Received, Reply
+from bridge.rooms.record import Thread
+from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
 
@@ -184,6 +185,8 @@ class NoticeText(msgspec.Struct, frozen=True):
     reply_to: EventId | None = None
     edits: EventId | None = None
     """The earlier message that it replaces in place."""
+    thread: EventId | None = None
+    """The root of the thread in which `reply_to` is."""
     ping: bool = False
 
 
@@ -278,10 +281,24 @@ class MatrixPort(Protocol):
 
     def ghost_of(self, agent: Agent) -> UserId: ...
 
+    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
+        """An agent's fragment as texts and the pictures between them, in order; at least one."""
+        ...
+
     async def relay(
-        self, room_id: RoomId, host: UserId, agent: Agent, what: Relayed, txn_id: str
+        self,
+        room_id: RoomId,
+        host: UserId,
+        agent: Agent,
+        what: Relayed,
+        txn_id: str,
+        *,
+        thread: Thread | None = None,
     ) -> EventId:
-        """Send an agent's message as its ghost (which is made to be in the room if it is not)."""
+        """Send an agent's message as its ghost (which is made to be in the room if it is not).
+
+        A location has to say whose map it is of. With `thread` it goes there.
+        """
         ...
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:

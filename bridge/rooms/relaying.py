@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import html
 from collections.abc import AsyncIterator
 
+import msgspec
 import structlog
 
 from bridge.conversation.effects import Args, Relay
@@ -62,15 +64,51 @@ class Relaying:
         content = relay.content
         match content:
             case AgentText():
-                return await self._send(worker, relay, RelayedText(content.html), txn_id)
+                return await self._text(worker, relay, content, txn_id)
             case AgentLocation():
-                return await self._send(worker, relay, content, txn_id)
-            case AgentMedia() if content.data:
-                return await self._inline(worker, relay, content, txn_id)
+                return await self._send(worker, relay, self._placed(content), txn_id)
             case AgentMedia():
-                return await self._linked(worker, relay, content, txn_id)
+                return await self._media(worker, relay, content, txn_id)
             case AgentNotice() | UnknownContent():
                 return None
+
+    async def _text(
+        self, worker: Worker, relay: Relay, text: AgentText, txn_id: str
+    ) -> EventId | None:
+        """Send a text and the pictures in it, in order; the first event stands for all of them.
+
+        Each piece has a transaction id of its own, so a repeat sends only what is missing.
+        """
+        first: EventId | None = None
+        for number, piece in enumerate(self._around.matrix.pieces(text.html)):
+            piece_id = f"{txn_id}.p{number}" if number else txn_id
+            if isinstance(piece, AgentMedia):
+                event_id = await self._picture(worker, relay, piece, piece_id)
+            else:
+                event_id = await self._send(worker, relay, piece, piece_id)
+            first = first or event_id
+        return first
+
+    async def _picture(
+        self, worker: Worker, relay: Relay, picture: AgentMedia, txn_id: str
+    ) -> EventId:
+        event_id = await self._media(worker, relay, picture, txn_id)
+        if event_id is not None:
+            return event_id
+        return await self._send(worker, relay, _link_to(picture), txn_id)
+
+    def _placed(self, location: AgentLocation) -> AgentLocation:
+        """A place that says of whose map it is."""
+        if location.map.strip():
+            return location
+        return msgspec.structs.replace(location, map=self._around.rules.policy.map)
+
+    async def _media(
+        self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
+    ) -> EventId | None:
+        if media.data:
+            return await self._inline(worker, relay, media, txn_id)
+        return await self._linked(worker, relay, media, txn_id)
 
     async def _send(
         self,
@@ -79,8 +117,9 @@ class Relaying:
         what: RelayedText | RelayedMedia | AgentLocation,
         txn_id: str,
     ) -> EventId:
+        record = worker.record
         return await self._around.matrix.relay(
-            worker.room_id, worker.record.host, relay.agent, what, txn_id
+            worker.room_id, record.host, relay.agent, what, txn_id, thread=record.thread
         )
 
     async def _inline(
@@ -138,6 +177,14 @@ class Relaying:
             kind = content.message_type
             return {"agent": who, "type": "?" if kind is None else kind}
         return {"agent": who, "type": "?"}
+
+
+def _link_to(picture: AgentMedia) -> RelayedText:
+    """What is shown of a picture inside a text that could not be had."""
+    shown = html.escape(f"🖼 {picture.name}".strip())
+    if not picture.url.lower().startswith(("http://", "https://")):
+        return RelayedText(shown)
+    return RelayedText(f'<a href="{html.escape(picture.url)}">{shown}</a>')
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ again. A value that the database can never hold is traced to its input, which be
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -39,12 +40,20 @@ class Stepper:
     Args:
         mirror: what of the room is in memory.
         around: the store and whatever a step may ask.
+        reading: held while the room is read.
         due: told the moment, ms since the epoch, at which the room wants a Tick.
     """
 
-    def __init__(self, mirror: Mirror, around: Surroundings, due: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        around: Surroundings,
+        reading: asyncio.Semaphore,
+        due: Callable[[int], None],
+    ) -> None:
         self._mirror = mirror
         self._around = around
+        self._reading = reading
         self._due = due
         self._actor = Actor(mirror.room_id, around)
         self._signals: deque[Signal] = deque()
@@ -71,7 +80,8 @@ class Stepper:
             StoreError: nothing was done, as far as anybody knows; call again.
         """
         if self._mirror.behind:
-            await self._mirror.catch_up(self._around.store)
+            async with self._reading:
+                await self._mirror.catch_up(self._around.store)
             self._announce()
             return True
         if not self.has_work:

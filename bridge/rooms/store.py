@@ -89,6 +89,8 @@ class OutboxRow(msgspec.Struct, frozen=True):
     cause: str | None = None
     call_id: int | None = None
     repeat: bool = False
+    revived: int | None = None
+    """When an operator put it back to work."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):

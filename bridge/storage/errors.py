@@ -17,11 +17,12 @@ class Unreachable(StoreError):
 class AlreadyInUse(Unreachable):
     """Another bridge works on this database. Two would do each other's work a second time."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "another bridge is at work on this database; only one may be: stop it first, or give "
-            "this one a database of its own"
-        )
+    def __init__(
+        self,
+        message: str = "another bridge is at work on this database, and only one may be: "
+        "stop that one first, or give this one a database of its own",
+    ) -> None:
+        super().__init__(message)
 
 
 class NewerSchemaError(StoreError):

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from copy import copy
 from typing import Generic, TypeVar
 
 from bridge.rooms.store import StoreError
@@ -188,6 +187,6 @@ class GroupWriter(Generic[W]):
 def _fail(ticket: _Ticket[W], error: StoreError) -> None:
     """Give each caller an exception of its own: a shared one would gather all their tracebacks."""
     if not ticket.answer.done():
-        own = copy(error)
+        own = type(error)(*error.args)
         own.__cause__ = error
         ticket.answer.set_exception(own)

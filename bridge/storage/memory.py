@@ -284,7 +284,7 @@ class _Ledger(Tables):
             return False
         found.fate = Fate(revived=now)
         if isinstance(found, Effect):
-            found.row = msgspec.structs.replace(found.row, attempts=0)
+            found.row = msgspec.structs.replace(found.row, attempts=0, revived=now)
         return True
 
     async def discard(self, letter_id: str, now: int) -> bool:

@@ -34,12 +34,25 @@ def open_inputs(room_id: RoomId) -> Call[list[InputRow]]:
 
 def open_outbox(room_id: RoomId) -> Call[list[OutboxRow]]:
     rows = yield once(sql.OPEN_OUTBOX, room_id)
-    return [
-        OutboxRow(
-            seq, found, Lane(lane), effect, created, attempted, attempts, cause, call, bool(r)
+    found = []
+    for row in rows:
+        seq, room, lane, effect, created, attempted, attempts, cause, call_id, repeat, revived = row
+        found.append(
+            OutboxRow(
+                seq,
+                room,
+                Lane(lane),
+                effect,
+                created,
+                attempted,
+                attempts,
+                cause,
+                call_id,
+                bool(repeat),
+                revived,
+            )
         )
-        for seq, found, lane, effect, created, attempted, attempts, cause, call, r in rows
-    ]
+    return found
 
 
 def busy_rooms() -> Call[list[RoomId]]:

@@ -94,8 +94,8 @@ OPEN_INPUTS = same(
     "WHERE room_id = $1 AND outcome IS NULL ORDER BY seq"
 )
 OPEN_OUTBOX = same(
-    "SELECT seq, room_id, lane, effect, created, attempted, attempts, cause, call_id, repeat "
-    "FROM outbox WHERE room_id = $1 AND outcome IS NULL ORDER BY seq"
+    "SELECT seq, room_id, lane, effect, created, attempted, attempts, cause, call_id, repeat, "
+    "revived FROM outbox WHERE room_id = $1 AND outcome IS NULL ORDER BY seq"
 )
 BUSY_ROOMS = same(
     "SELECT room_id FROM ("

@@ -37,7 +37,10 @@ class Site:
         token = token or await self.login(name)
         url = self.simulator.base_url.replace("http", "ws", 1) + f"/cws?token={quote(token, '')}"
         socket = await self._stack.enter_async_context(connect(url, compression=None))
-        return Phone(socket, token)
+        phone = Phone(socket, token)
+        if self.simulator.options.greets:
+            await phone.push(200)
+        return phone
 
     async def chat(self, name: str = "ada") -> tuple[Phone, int]:
         """A customer in an open session, whatever the script; and the session's id."""

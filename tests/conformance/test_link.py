@@ -155,6 +155,39 @@ async def test_05c_blacklisted(status: int) -> None:
         assert len(server.logins) == 3
 
 
+@pytest.mark.asyncio
+async def test_05d_a_blacklist_costs_no_token() -> None:
+    """Reference 3.7: the door is closed, and a 403 to a socket then says nothing of its token."""
+    banned = asyncio.Event()
+
+    async def login(_: web.Request) -> web.StreamResponse:
+        if banned.is_set():
+            return web.Response(status=403, text="<html>no</html>", content_type="text/html")
+        return web.json_response({"result": 1, "token": f"T{len(server.logins)}"})
+
+    def handshake(_: web.Request) -> web.Response | None:
+        return web.Response(status=403) if banned.is_set() else None
+
+    server = WildServer(login=login, handshake=handshake)
+    async with server.running():
+        timing = replace(FAST, blacklist=0.5, connect=0.2)
+        tokens = Tokens()
+        async with rig(settings_for(server.base_url, timing=timing), tokens=tokens) as rigged:
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            await eventually(lambda: rigged.links.states() == {})
+            banned.set()
+            for name in "bcd":
+                with pytest.raises(CallFailure):
+                    await rigged.call(account(name), 1, ASK)
+            with pytest.raises(CallFailure, match="blacklisted"):
+                await rigged.call(ADA, 2, ASK)
+            assert tokens.kept[ADA.room_id].value == "T1"
+            banned.clear()
+            rigged.links.keep(ADA)
+            await eventually(partial(connected, rigged))
+            assert server.sockets[-1] == "token=T1"
+
+
 def _page(status: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def page(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, text="<html>no</html>", content_type="text/html")

@@ -12,11 +12,12 @@ import pytest
 import structlog
 
 from bridge.conversation.inputs import FailureReason
+from bridge.ids import SessionId
 from bridge.link import LinkSettings, LoginType, UploadMode
 from bridge.link.accounts import Accounts
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.server import Simulator
-from bridge.webchat.http import dump_login
+from bridge.webchat.http import dump_login, robot_form
 from bridge.webchat.signing import login_sign
 from tests.unit.link.rig import (
     FAST,
@@ -118,17 +119,26 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
     for name in ("websockets", "websockets.client", "aiohttp", "aiohttp.client", "asyncio"):
         caplog.set_level(logging.DEBUG, logger=name)
     with structlog.testing.capture_logs() as logs:
-        async with simulated(sign_key="KEY-SECRET", handshake_refusal="frame") as simulator:
+        async with simulated(
+            dialect="2019",
+            sign_key="KEY-SECRET",
+            robot_key="ROBOT-SECRET",
+            handshake_refusal="frame",
+        ) as simulator:
             settings = settings_for(
                 simulator.base_url,
                 login_type=LoginType.PASSWORD,
                 password="PASSWORD-SECRET",
                 sign_key="KEY-SECRET",
+                robot_key="ROBOT-SECRET",
             )
             tokens = Tokens()
             async with rig(settings, tokens=tokens) as rigged:
                 session = await chat(rigged)
                 seen = {tokens.kept[ADA.room_id].value}
+                assert (await rigged.links.ask_robot("BODY-SECRET")).answers == ()
+                assert await rigged.links.history(ADA, 10) == ()
+                rigged.links.preview(ADA.room_id, SessionId(session), "BODY-SECRET")
                 await rigged.links.upload(ADA, blob(FILE))
                 await simulator.do({"op": "expire_token", "login": LOGIN})
                 assert (await rigged.call(ADA, 3, text("BODY-SECRET", session))).ok
@@ -138,14 +148,22 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
                 await simulator.do({"op": "kick", "login": LOGIN, "code": 1006})
                 await rigged.events.until(lambda: len(rigged.events.back) > back)
                 assert (await rigged.call(ADA, 4, text("BODY-SECRET", session))).ok
-                fault = {"fault": "http", "path": "tpiu", "status": 500}
-                await simulator.do({"op": "set", "faults": [fault]})
+                faults = [
+                    {"fault": "http", "path": path, "status": 500}
+                    for path in ("tpiu", "tpi", "robotSearch")
+                ]
+                await simulator.do({"op": "set", "faults": faults})
                 with pytest.raises(CallFailure) as caught:
                     await rigged.links.upload(ADA, blob(FILE))
+                with pytest.raises(CallFailure):
+                    await rigged.links.history(ADA, 10)
+                with pytest.raises(CallFailure):
+                    await rigged.links.ask_robot("BODY-SECRET")
                 shown = [repr(caught.value), repr(rigged.links), repr(settings), repr(tokens.kept)]
         await _dead_server(settings, tokens, shown)
     assert len(seen) == 2
     secrets = seen | {_sign_of(settings)} | {"KEY-SECRET", "PASSWORD-SECRET", "BODY-SECRET"}
+    secrets |= {"ROBOT-SECRET", robot_form("", "BODY-SECRET", "ROBOT-SECRET")["sign"]}
     written = [record.getMessage() for record in caplog.records]
     ours = [entry for entry in logs if not str(entry["event"]).startswith("simulator")]
     assert ours, "something was logged at all"

@@ -40,10 +40,8 @@ async def test_a_step_that_goes_wrong_is_counted_and_does_not_end_the_demo() -> 
     async with transcript.step("bad"):
         expect([], "something")
     async with transcript.step("late"):
-        raise TimeoutError
-    with pytest.raises(ZeroDivisionError):
-        async with transcript.step("a bug is no FAIL but a crash"):
-            raise ZeroDivisionError
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
     assert transcript.passed == 1
     assert transcript.failed == ["bad", "late"]
     with pytest.raises(StepFailedError, match="wanted"):

@@ -21,7 +21,7 @@ from bridge.demo.customer import Event, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
 from bridge.ops.clock import SystemClock
 from bridge.storage.open import open_store
-from tests.support.encrypted import EncryptedCustomer
+from tests.support.encrypted import Phones
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, announced, chatting, info_of
 
@@ -47,36 +47,6 @@ def picture(width: int, height: int) -> bytes:
 
 def is_from(sender: str, msgtype: str, event: Event) -> bool:
     return event.get("sender") == sender and content_of(event).get("msgtype") == msgtype
-
-
-class Phones:
-    """Customers with encrypting clients, closed at the end."""
-
-    def __init__(self, stage: Stage, closing: AsyncExitStack) -> None:
-        self.stage = stage
-        self._closing = closing
-        self._count = 0
-
-    async def of(self, name: str, *, new: bool = True) -> EncryptedCustomer:
-        self._count += 1
-        folder = self.stage.folder / "phones" / f"{name}-{self._count}"
-        phone = await EncryptedCustomer.log_in(
-            self.stage.session, self.stage.synapse, name, folder, new=new
-        )
-        self._closing.push_async_callback(phone.close)
-        return phone
-
-    async def talk(self, name: str, first: str = "hello") -> tuple[Talk, EncryptedCustomer]:
-        """A new customer in an encrypted direct room with the bot, its first words said."""
-        phone = await self.of(name)
-        return await Talk.open(self.stage, phone, first), phone
-
-    async def chatting(self, name: str) -> tuple[Talk, EncryptedCustomer]:
-        """The same, accepted by Mei."""
-        talk, phone = await self.talk(name)
-        await talk.heard("hello")
-        await talk.accept()
-        return talk, phone
 
 
 @pytest_asyncio.fixture(loop_scope="module")

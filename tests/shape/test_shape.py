@@ -48,7 +48,6 @@ COVERED_BY: Mapping[str, set[str]] = {
     },
     # One suite for the port, run on every engine.
     "tests/unit/storage/test_contract.py": {
-        "bridge/storage/ledger.py",
         "bridge/storage/memory.py",
         "bridge/storage/query.py",
         "bridge/storage/reads.py",
@@ -60,7 +59,6 @@ COVERED_BY: Mapping[str, set[str]] = {
     "tests/unit/storage/test_engines.py": {
         "bridge/storage/channel.py",
         "bridge/storage/engine.py",
-        "bridge/storage/migrate.py",
         "bridge/storage/open.py",
         "bridge/storage/postgres.py",
         "bridge/storage/sqlite.py",
@@ -121,6 +119,8 @@ COVERED_BY: Mapping[str, set[str]] = {
 
 CROSSING: Mapping[str, str] = {
     "tests/unit/conversation/test_walk.py": "the machine as a whole, at random",
+    "tests/unit/storage/test_claim.py": "one bridge a database, on both engines",
+    "tests/unit/storage/test_revision.py": "the port's optimistic lock, on every engine",
     "tests/unit/storage/test_secrets.py": "the port's part for encryption, on every engine",
     "tests/unit/texts/test_texts.py": "bridge/texts/__init__.py",
     "tests/unit/storage/test_postgres_loss.py": "engines and writer, when the server goes away",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import io
 import secrets
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from nio.crypto import decrypt_attachment
 from nio.exceptions import EncryptionError
 
 from bridge.demo.customer import Customer, CustomerError, Event, Json, content_of
+from bridge.demo.stage import Stage
 from bridge.demo.synapse import SynapseServer
+from tests.support.talk import Talk
 
 ENCRYPTION: Json = {
     "type": "m.room.encryption",
@@ -200,3 +203,33 @@ class HeldKeys:
                 f"v3/sendToDevice/m.room_key.withheld/{secrets.token_hex(8)}",
                 {"messages": {user: {"*": content}}},
             )
+
+
+class Phones:
+    """Customers with encrypting clients, closed at the end."""
+
+    def __init__(self, stage: Stage, closing: AsyncExitStack) -> None:
+        self.stage = stage
+        self._closing = closing
+        self._count = 0
+
+    async def of(self, name: str, *, new: bool = True) -> EncryptedCustomer:
+        self._count += 1
+        folder = self.stage.folder / "phones" / f"{name}-{self._count}"
+        phone = await EncryptedCustomer.log_in(
+            self.stage.session, self.stage.synapse, name, folder, new=new
+        )
+        self._closing.push_async_callback(phone.close)
+        return phone
+
+    async def talk(self, name: str, first: str = "hello") -> tuple[Talk, EncryptedCustomer]:
+        """A new customer in an encrypted direct room with the bot, its first words said."""
+        phone = await self.of(name)
+        return await Talk.open(self.stage, phone, first), phone
+
+    async def chatting(self, name: str) -> tuple[Talk, EncryptedCustomer]:
+        """The same, accepted by Mei."""
+        talk, phone = await self.talk(name)
+        await talk.heard("hello")
+        await talk.accept()
+        return talk, phone

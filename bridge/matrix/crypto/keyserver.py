@@ -88,7 +88,9 @@ class KeyServer:
 
     async def query(self, asker: UserId, users: Sequence[str]) -> Json:
         content: Json = {"device_keys": {user: [] for user in users}, "timeout": _QUERY_MS}
-        return await self._transport.request("POST", f"{_CLIENT}/keys/query", content, user=asker)
+        # Not as the device: this is how we learn that it is gone.
+        path = f"{_CLIENT}/keys/query"
+        return await self._transport.request("POST", path, content, user=asker, device=False)
 
     async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
         """Take a one-time key of each device: user -> device -> algorithm."""

@@ -192,9 +192,16 @@ class Upkeep:
         own.change(published=True)
         await self._vault.save([own.row(self._vault)])
         if self._epoch.replace:
+            await self._drop_older(own)
+
+    async def _drop_older(self, own: OwnDevice) -> None:
+        """Devices of a lost database: people's clients would go on encrypting for them."""
+        try:
             for device_id in await self._server.devices(own.user):
                 if device_id.startswith(PREFIX) and device_id != own.device_id:
                     await self._server.delete_device(own.user, device_id)
+        except Refused as refusal:
+            self._log.warning("older devices remain", user=own.user, code=refusal.code)
 
     # --- one-time keys ----------------------------------------------------------------------
 

@@ -144,9 +144,14 @@ class Rig:
 
 @asynccontextmanager
 async def rig(
-    settings: LinkSettings, *, tokens: Tokens | None = None, facts: Facts | None = None
+    settings: LinkSettings,
+    *,
+    tokens: Tokens | None = None,
+    facts: Facts | None = None,
+    events: Events | None = None,
 ) -> AsyncIterator[Rig]:
-    tokens, facts, events, counts = tokens or Tokens(), facts or Facts(), Events(), LinkCounts()
+    tokens, facts, counts = tokens or Tokens(), facts or Facts(), LinkCounts()
+    events = events or Events()
     links = Links(
         settings,
         tokens=tokens,

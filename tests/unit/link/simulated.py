@@ -10,7 +10,7 @@ from bridge.ids import QueueId, SessionId
 from bridge.link.accounts import room_key
 from bridge.rooms.ports import Account
 from bridge.simulator.server import Simulator, SimulatorOptions
-from bridge.webchat.frames import RequestChat, SendMessage, Text
+from bridge.webchat.frames import ChatStarted, RequestChat, SendMessage, Text
 from tests.unit.link.rig import (
     Rig,
     account,
@@ -47,6 +47,12 @@ def commands(simulator: Simulator, kind: int) -> list[dict[str, object]]:
     return [body for body in bodies if isinstance(body, dict) and body.get("type") == kind]
 
 
+def said(simulator: Simulator) -> list[object]:
+    """The texts that the server took, in order."""
+    messages = cast("list[dict[str, object]]", customer(simulator)["messages"])
+    return [message["text"] for message in messages]
+
+
 def connected(rigged: Rig) -> bool:
     return rigged.counts.open_links == 1
 
@@ -60,5 +66,5 @@ async def chat(rigged: Rig, who: Account = ADA, call_id: int = 1) -> int:
     before = len(rigged.events.pushes)
     assert (await rigged.call(who, call_id, ASK)).ok
     await rigged.events.until(lambda: "ChatStarted" in rigged.events.kinds[before:])
-    push = rigged.events.pushes[-1][1].push
-    return int(cast("int", getattr(push, "session_id")))  # noqa: B009 - any push of a session
+    pushes = [received.push for _, received in rigged.events.pushes[before:]]
+    return next(int(push.session_id) for push in pushes if isinstance(push, ChatStarted))

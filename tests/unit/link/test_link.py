@@ -114,13 +114,15 @@ async def test_pipelined_commands_keep_their_order_when_their_keys_are_refused()
 @pytest.mark.asyncio
 async def test_refused_in_both_is_refused() -> None:
     desk = Desk(lambda frame: -14 if frame["type"] == 110 else 1)
-    async with WildServer(socket=desk.serve).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            assert (await rigged.call(ADA, 1, HELLO)).result == -14
-            assert (await rigged.call(ADA, 2, SendMessage(SESSION, Location(1, 2)))).result == -14
-            assert not rigged.links.learnt.known
-            await rigged.links.learnt.save()
-            assert rigged.facts.kept == {}
+    async with (
+        WildServer(socket=desk.serve).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        assert (await rigged.call(ADA, 1, HELLO)).result == -14
+        assert (await rigged.call(ADA, 2, SendMessage(SESSION, Location(1, 2)))).result == -14
+        assert not rigged.links.learnt.known
+        await rigged.links.learnt.save()
+        assert rigged.facts.kept == {}
     assert len(desk.of(110)) == 4
 
 
@@ -139,10 +141,12 @@ async def test_other_commands_and_dual_have_no_other_keys() -> None:
 async def test_a_dead_token_and_wrong_keys_at_once() -> None:
     results = iter([-15, -14, 1])
     desk = Desk(lambda _: next(results))
-    async with WildServer(socket=desk.serve).running() as server:
-        async with rig(settings_for(server.base_url)) as rigged:
-            assert (await rigged.call(ADA, 7, HELLO)).ok
-            assert rigged.links.learnt.keys is Dialect.Y2019
+    async with (
+        WildServer(socket=desk.serve).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        assert (await rigged.call(ADA, 7, HELLO)).ok
+        assert rigged.links.learnt.keys is Dialect.Y2019
     assert [frame["messageId"] for frame in desk.heard] == [7, 7, 7]
     assert [frame["token"] for frame in desk.heard] == ["T1", "T2", "T2"]
 
@@ -223,7 +227,7 @@ async def test_a_link_lost_while_the_first_message_waits() -> None:
     assert len(desk.of(110)) == 1
 
 
-# --- hints ------------------------------------------------------------------------------------------
+# --- hints ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.asyncio
@@ -251,12 +255,14 @@ async def test_hints_are_throttled_each_for_itself(dialect: Dialect) -> None:
 @pytest.mark.parametrize("dialect", [None, Dialect.Y2016])
 async def test_a_server_of_2016_gets_no_hints(dialect: Dialect | None) -> None:
     desk = Desk(lambda _: 1)
-    async with WildServer(socket=desk.serve).running() as server:
-        async with rig(settings_for(server.base_url, dialect=dialect)) as rigged:
-            assert (await rigged.call(ADA, 1, ASK)).ok
-            rigged.links.typing(ADA.room_id, SESSION)
-            rigged.links.preview(ADA.room_id, SESSION, "x")
-            assert (await rigged.call(ADA, 2, ASK)).ok
+    async with (
+        WildServer(socket=desk.serve).running() as server,
+        rig(settings_for(server.base_url, dialect=dialect)) as rigged,
+    ):
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        rigged.links.typing(ADA.room_id, SESSION)
+        rigged.links.preview(ADA.room_id, SESSION, "x")
+        assert (await rigged.call(ADA, 2, ASK)).ok
     assert desk.of(112, 113) == []
 
 
@@ -269,6 +275,7 @@ async def test_a_hint_that_the_server_does_not_know_is_the_last_of_its_kind(resu
             server.base_url, dialect=Dialect.Y2019, timing=replace(FAST, hint_gap=0)
         )
         async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
             assert (await rigged.call(ADA, 1, ASK)).ok
             for _ in range(3):
                 rigged.links.typing(ADA.room_id, SESSION)
@@ -280,7 +287,7 @@ async def test_a_hint_that_the_server_does_not_know_is_the_last_of_its_kind(resu
 
 @pytest.mark.asyncio
 async def test_hints_harm_nobody() -> None:
-    """No link, no open link, blank or endless words, no answer, a dead session, a stopped bridge."""
+    """No link yet, blank or endless words, no answer, a dead session, a bridge that has stopped."""
     desk = Desk(lambda frame: {112: -11, 113: None}.get(cast("int", frame["type"]), 1))
     async with WildServer(socket=desk.serve).running() as server:
         settings = settings_for(
@@ -307,10 +314,12 @@ async def test_hints_harm_nobody() -> None:
 @pytest.mark.asyncio
 async def test_a_hint_may_find_the_dead_token() -> None:
     desk = Desk(lambda frame: -15 if frame["token"] == "T1" else 1)
-    async with WildServer(socket=desk.serve).running() as server:
-        async with rig(settings_for(server.base_url, dialect=Dialect.Y2019)) as rigged:
-            rigged.links.keep(ADA)
-            await eventually(lambda: rigged.counts.open_links == 1)
-            rigged.links.typing(ADA.room_id, SESSION)
-            await eventually(lambda: rigged.counts.connects == 2)
-            assert rigged.counts.logins == 2
+    async with (
+        WildServer(socket=desk.serve).running() as server,
+        rig(settings_for(server.base_url, dialect=Dialect.Y2019)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.counts.open_links == 1)
+        rigged.links.typing(ADA.room_id, SESSION)
+        await eventually(lambda: rigged.counts.connects == 2)
+        assert rigged.counts.logins == 2

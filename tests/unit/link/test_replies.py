@@ -92,7 +92,7 @@ async def test_a_lowered_limit_counts_at_once() -> None:
     long = socket.say(1, "x" * 6000)
     socket.learnt.too_long(6100)
     with pytest.raises(CallFailure, match="exceeds 3050 bytes"):
-        socket.say(2, "x" * 6000)
+        await socket.say(2, "x" * 6000)
     socket.hear(type=110, messageId=1, result=1)
     assert long.result().ok, "what was written before is still answered"
 

@@ -52,7 +52,7 @@ async def test_the_guide_s_own_example() -> None:
 async def test_nothing_found_is_an_answer() -> None:
     async with (
         saying({"result": 1}).running() as server,
-        rig(settings_for(server.base_url)) as rig_,
+        rig(settings_for(server.base_url)) as rigged,
     ):
         assert (await rigged.links.ask_robot("x")).answers == ()
 

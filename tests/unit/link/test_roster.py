@@ -16,7 +16,6 @@ from tests.unit.link.simulated import ADA, ASK
 @pytest.mark.asyncio
 async def test_a_roster_that_is_not_open_holds_nothing() -> None:
     roster = Roster()
-    assert not roster.closed
     assert roster.states() == {}
     assert roster.known(ADA.room_id) is None
     with pytest.raises(CallFailure, match="not running"):

@@ -13,15 +13,12 @@ import pytest
 from bridge.ids import InputSeq, RoomId
 from bridge.rooms.store import Lane, NewInput, NewOutbox, Step, StoredRoom, StoreError
 from bridge.storage import migrate as migrations
-from bridge.storage.engine import Engine
 from bridge.storage.errors import (
     CorruptDatabaseError,
-    NewerSchemaError,
     Unreachable,
     database_is_corrupt,
 )
-from bridge.storage.migrate import SCHEMA_VERSION, Migration, current_version, known, migrate
-from bridge.storage.open import engine_for, open_store, pending_migrations
+from bridge.storage.open import engine_for, open_store
 from bridge.storage.query import Call, Statement, drive_async, once, same
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.store import SqlStore
@@ -183,7 +180,12 @@ async def test_ten_thousand_idle_rooms_start_in_a_moment(open_sql: SqlOpener) ->
         for n in range(20):
             await store.accept([said(None, rooms[n])], 10 + n)
             await store.commit_step(
-                Step(StoredRoom(rooms[n], record, True, "Chatting"), (), work[n % 2], 10 + n)
+                Step(
+                    StoredRoom(rooms[n], record, True, "Chatting", revision=1),
+                    (),
+                    work[n % 2],
+                    10 + n,
+                )
             )
     started = time.perf_counter()
     async with open_sql() as store:
@@ -194,88 +196,6 @@ async def test_ten_thousand_idle_rooms_start_in_a_moment(open_sql: SqlOpener) ->
             assert await store.room(room) is not None
             assert len(await store.open_inputs(room)) == 1
     assert time.perf_counter() - started < 3
-
-
-# --- migrations -----------------------------------------------------------------------------------
-
-
-def test_the_version_is_that_of_the_last_file() -> None:
-    for url in ("sqlite:///x.db", "postgres://h/d"):
-        found = known(engine_for(url, CLOCK).dialect)
-        assert [migration.number for migration in found] == list(range(1, SCHEMA_VERSION + 1))
-
-
-@pytest.mark.asyncio
-async def test_pending_writes_nothing(url: str) -> None:
-    found = await pending_migrations(url, CLOCK)
-    assert [migration.number for migration in found] == list(range(1, SCHEMA_VERSION + 1))
-    assert found[0].name == "initial"
-    engine = engine_for(url, CLOCK)
-    assert not (isinstance(engine, SqliteEngine) and engine.exists())
-    assert await pending_migrations(url, CLOCK) == found
-    async with open_store(url, CLOCK):
-        pass
-    assert await pending_migrations(url, CLOCK) == []
-
-
-@pytest.mark.asyncio
-async def test_a_newer_schema_is_refused_untouched(url: str) -> None:
-    async with open_store(url, CLOCK) as store:
-        engine = store._engine
-        await engine.migrate(_ask_nothing(
-            "INSERT INTO schema_version (version, name, applied) VALUES (99, 'future', 0)"
-        ))  # fmt: skip
-    with pytest.raises(NewerSchemaError, match="99") as caught:
-        async with open_store(url, CLOCK):
-            pytest.fail("opened")
-    assert (caught.value.found, caught.value.known) == (99, SCHEMA_VERSION)
-    with pytest.raises(NewerSchemaError):
-        await pending_migrations(url, CLOCK)
-
-
-@pytest.mark.asyncio
-async def test_a_migration_that_fails_half_way_leaves_nothing(url: str) -> None:
-    engine = engine_for(url, CLOCK)
-    await engine.open()
-    try:
-        first, second = SCHEMA_VERSION + 1, SCHEMA_VERSION + 2
-        good = "CREATE TABLE good (x BIGINT);\nINSERT INTO good VALUES (1);\n"
-        half = "CREATE TABLE half (x BIGINT);\n"
-        steps = [
-            *known(engine.dialect),
-            Migration(first, "good", good),
-            Migration(second, "bad", half + "DROP TABLE nowhere;\n"),
-        ]
-        with pytest.raises(StoreError):
-            await migrate(engine, 1, steps)
-        assert await current_version(engine) == first
-        assert (await engine.read(_ask(same("SELECT x FROM good"))))[0] == (1,)
-        with pytest.raises(StoreError):
-            await engine.read(_ask(same("SELECT x FROM half")))
-        steps[-1] = Migration(second, "mended", "-- a comment;\n" + half)
-        assert await migrate(engine, 2, steps) == steps[-1:]
-        assert await current_version(engine) == second
-        assert await migrate(engine, 3, steps) == []
-    finally:
-        await engine.close()
-
-
-@pytest.mark.asyncio
-async def test_two_that_start_at_once_migrate_once(url: str) -> None:
-    engines: list[Engine] = [engine_for(url, CLOCK) for _ in range(2)]
-    for engine in engines:
-        await engine.open()
-    try:
-        applied = await asyncio.gather(*(migrate(engine, 1) for engine in engines))
-        # Each migration by one of the two, whichever came first.
-        assert sorted(applied[0] + applied[1]) == known(engines[0].dialect)
-    finally:
-        for engine in engines:
-            await engine.close()
-
-
-def _ask_nothing(text: str) -> Call[None]:
-    yield once(same(text))
 
 
 # --- URLs, files --------------------------------------------------------------------------------

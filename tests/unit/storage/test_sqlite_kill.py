@@ -22,11 +22,14 @@ from tests.unit.storage.conftest import FixedClock
 
 async def work(store, caller):
     room = RoomId(f"!{caller}")
+    found = await store.room(room)
+    revision = 0 if found is None else found.revision
     for number in range(10**6):
         key = f"{sys.argv[2]}/{caller}/{number}"
         (row,) = await store.accept([NewInput(room, b"{}", key)], 1)
         print("a", key, flush=True)
-        step = Step(StoredRoom(room, key.encode(), True, "p"), [row.seq],
+        stored = StoredRoom(room, key.encode(), True, "p", revision=revision + number)
+        step = Step(stored, [row.seq],
                     [NewOutbox(Lane.WEBCHAT, key.encode(), cause=key)], 2)
         await store.commit_step(step)
         print("s", key, flush=True)

@@ -1,0 +1,51 @@
+"""A file that has to be read as a whole before it can go on: kept aside meanwhile.
+
+Up to 1 MiB stays in memory, more goes to a temporary file, so that ten large files at once cost
+disk and no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import IO
+
+import msgspec
+
+from bridge.rooms.ports import Blob
+
+IN_MEMORY = 1024 * 1024
+_CHUNK = 64 * 1024
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A file that has been read to its end."""
+
+    stream: IO[bytes]
+    """May be sought in; belongs to one reader at a time."""
+    size: int
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes from the start; may be asked for again."""
+        await asyncio.to_thread(self.stream.seek, 0)
+        while chunk := await asyncio.to_thread(self.stream.read, _CHUNK):
+            yield chunk
+
+
+@asynccontextmanager
+async def keep(blob: Blob) -> AsyncIterator[Kept]:
+    """Read a blob to its end; the copy lives as long as the context.
+
+    Whatever the blob raises (TooBig, Unavailable) is passed on.
+    """
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
+        size = 0
+        async for chunk in blob.chunks:
+            size += len(chunk)
+            if size <= IN_MEMORY:
+                stream.write(chunk)
+            else:
+                await asyncio.to_thread(stream.write, chunk)
+        yield Kept(stream, size)

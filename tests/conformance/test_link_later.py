@@ -1,0 +1,150 @@
+"""Long frames, hints, robot and history: rows 74, 75, 82, 83 of protocol reference 7, and 3.8."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import SessionId
+from bridge.link.learnt import TOMCAT_LIMIT
+from bridge.rooms.ports import CallFailure
+from bridge.webchat.codes import Dialect
+from bridge.webchat.frames import InitConfig
+from bridge.webchat.splitting import split_text
+from tests.unit.link.rig import Facts, RealClock, Rig, Tokens, rig, settings_for
+from tests.unit.link.simulated import ADA, chat, commands, said, simulated, text
+
+# --- long frames ----------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_74c_close_1009_is_learnt() -> None:
+    """Row 74 and trap T23: the limit falls, the next long one is never written; a restart knows."""
+    async with simulated() as simulator:
+        settings = settings_for(simulator.base_url, max_frame_bytes=100_000)
+        tokens, facts = Tokens(), Facts()
+        async with rig(settings, tokens=tokens, facts=facts) as rigged:
+            session = await chat(rigged)
+            assert await _too_big(rigged, 9, session) == 1009
+            assert rigged.links.learnt.longest_frame == TOMCAT_LIMIT
+            assert await _too_big(rigged, 10, session) is None
+            long = "x" * rigged.links.learnt.longest_text
+            assert (await rigged.call(ADA, 11, text(long, session))).ok
+            assert rigged.counts.connects == 2
+        async with rig(settings, tokens=tokens, facts=facts) as rigged:
+            assert await _too_big(rigged, 12, session) is None
+        assert [frame["messageId"] for frame in commands(simulator, 110)] == [11]
+
+
+async def _too_big(rigged: Rig, call_id: int, session: int) -> int | None:
+    """The code with which a text of 9,000 bytes fails."""
+    with pytest.raises(CallFailure) as caught:
+        await rigged.call(ADA, call_id, text("x" * 9000, session))
+    assert (caught.value.reason, caught.value.certain) == (FailureReason.TOO_BIG, True)
+    return caught.value.code
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("dialect", Dialect)
+async def test_75_long_text(dialect: Dialect) -> None:
+    """Row 75 on the socket: 20,000 characters in frames that the server takes, in order."""
+    options = {"dialect": "2019" if dialect is Dialect.Y2019 else "2016", "foreign_keys": "ignore"}
+    long = "客服你好" * 5000
+    async with simulated(**options) as simulator:
+        async with rig(settings_for(simulator.base_url, dialect=dialect)) as rigged:
+            session = await chat(rigged)
+            parts = split_text(long, rigged.links.learnt.longest_text)
+            async with asyncio.TaskGroup() as tasks:
+                calls = [
+                    tasks.create_task(rigged.call(ADA, 10 + n, text(part, session)))
+                    for n, part in enumerate(parts)
+                ]
+            assert all(call.result().ok for call in calls)
+            assert rigged.counts.connects == 1
+        assert "".join(str(part) for part in said(simulator)) == long
+
+
+# --- hints, robot, history ------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_112_and_113_as_the_later_guides_show_them() -> None:
+    """Reference 1.2: known to a later server, at most one of each in so long."""
+    async with simulated(dialect="2019") as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            session = SessionId(await chat(rigged))
+            rigged.links.keep(ADA)
+            for _ in range(3):
+                rigged.links.typing(ADA.room_id, session)
+                rigged.links.preview(ADA.room_id, session, "my par")
+            await simulator.wait_for(lambda _: len(commands(simulator, 112)) == 1)
+            await simulator.wait_for(lambda _: len(commands(simulator, 113)) == 1)
+        preview, typing = commands(simulator, 112), commands(simulator, 113)
+        assert set(preview[0]) == {"messageId", "type", "token", "sessionId", "content"}
+        assert set(typing[0]) == {"messageId", "type", "token", "sessionId"}
+
+
+@pytest.mark.asyncio
+async def test_82_robot_sign() -> None:
+    """Row 82: a server that checks the sign takes ours, and -30 is told as such."""
+    answers = {"退货 & 换货?": "<b>yes</b>"}
+    async with simulated(robot_key="K1", robot_answers=answers) as simulator:
+        async with rig(settings_for(simulator.base_url, robot_key="K1")) as rigged:
+            reply = await rigged.links.ask_robot("退货 & 换货?")
+            assert [answer.preview for answer in reply.answers] == ["<b>yes</b>"]
+        async with rig(settings_for(simulator.base_url, robot_key="K2")) as rigged:
+            with pytest.raises(CallFailure) as caught:
+                await rigged.links.ask_robot("x")
+            assert caught.value.reason is FailureReason.SIGN_REFUSED
+
+
+@pytest.mark.asyncio
+async def test_83_robot_search_empty() -> None:
+    """Row 83: no answer is a proper answer."""
+    async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        assert (await rigged.links.ask_robot("x")).answers == ()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("style", ["named", "rows"])
+async def test_38b_history(style: str) -> None:
+    """Reference 3.8: what was said, both ways, newest last, in both forms of the server."""
+    async with simulated(dialect="2019", history_style=style) as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            session = await chat(rigged)
+            assert (await rigged.call(ADA, 2, text("hello", session))).ok
+            for number in range(3):
+                await simulator.do({"op": "say", "text": f"<b>{number}</b>"})
+            told = await rigged.links.history(ADA, 3)
+            whole = await rigged.links.history(ADA, 50)
+        assert told is not None
+        assert whole is not None
+        assert [entry.html for entry in told] == ["<b>0</b>", "<b>1</b>", "<b>2</b>"]
+        assert whole[0].html == "hello"
+        assert whole[0].by_customer
+        assert not told[0].by_customer
+        assert told[0].agent_id == "A00001"
+        assert told[0].name == ("Mei" if style == "named" else "")
+        assert len({entry.id for entry in whole}) == len(whole)
+        assert all(RealClock().now() - entry.posted < 60_000 for entry in whole)
+
+
+@pytest.mark.asyncio
+async def test_38c_no_history_in_2016() -> None:
+    """Reference 3.8: not in the guide; a server of 2016 is asked once."""
+    async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        await chat(rigged)
+        assert await rigged.links.history(ADA, 10) is None
+        assert await rigged.links.history(ADA, 10) is None
+
+
+@pytest.mark.asyncio
+async def test_200_init_config_reaches_the_engine() -> None:
+    """Reference 1.4: ratings and extensions are handed on, not swallowed by the learning."""
+    async with simulated(dialect="2019", allowed_extensions=("png",)) as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            await chat(rigged)
+            config = rigged.events.pushes[0][1].push
+        assert config == InitConfig(("png",), ((1, "满意"), (0, "不满意")))

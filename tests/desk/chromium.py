@@ -1,0 +1,86 @@
+"""A real Chromium for the tests of the desk: the machine's own, or Debian's installed on the spot.
+
+`python -m tests.desk.chromium` installs it ahead of the tests and prints where it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PACKAGES = ("chromium", "fonts-noto-cjk", "fonts-noto-color-emoji")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # A microphone that hums, and leave to use it.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+
+
+class NoChromiumError(Exception):
+    """There is none and none could be installed; the message says what to do."""
+
+
+def find_or_install() -> str:
+    """The path of a Chromium.
+
+    Raises:
+        NoChromiumError: there is none, and it cannot be installed here.
+    """
+    named = os.environ.get("CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, NAMES)), None)
+    return found or _install()
+
+
+def _install() -> str:
+    apt = shutil.which("apt-get")
+    if apt is None:
+        raise NoChromiumError(
+            "The desk is tested in a real Chromium, and there is none here. Install Chromium or "
+            "Chrome, or set CHROMIUM to its path."
+        )
+    command = [apt]
+    if os.geteuid() != 0:
+        sudo = shutil.which("sudo")
+        if sudo is None:
+            raise NoChromiumError(
+                "The desk is tested in a real Chromium. As root: apt-get install "
+                + " ".join(PACKAGES)
+            )
+        command = [sudo, "--non-interactive", apt]
+    sys.stderr.write("Installing Chromium for the tests of the desk (a minute or two)…\n")
+    for step in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
+        done = subprocess.run(  # noqa: S603 - our own words
+            [*command, "-qq", *step],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = done.stdout.strip().splitlines()[-1:] or ["no message"]
+            raise NoChromiumError(
+                f"The desk is tested in a real Chromium, and `{' '.join([*command, *step])}` "
+                f"failed: {last[0]}"
+            )
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        raise NoChromiumError("apt-get installed Chromium, but there is no `chromium` in PATH.")
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(f"{find_or_install()}\n")
+    except NoChromiumError as error:
+        sys.exit(str(error))

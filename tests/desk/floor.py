@@ -1,0 +1,100 @@
+"""A call centre with desks in a browser: the simulator, a Chromium, and customers on sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+
+from tests.conformance.simulator_client import Phone, Site, site
+from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
+
+SECOND = 1000
+PATIENCE = 8 * SECOND
+"""How long a page may take to show what it should; milliseconds."""
+
+
+class Floor:
+    """The desks of one test. At its end no page may have complained or asked anybody else."""
+
+    def __init__(self, here: Site, browser: Browser) -> None:
+        self.here = here
+        self.browser = browser
+        self.complaints: list[str] = []
+        self.asked_elsewhere: list[str] = []
+
+    async def desk(
+        self,
+        agent: str = "A00001",
+        *,
+        language: str = "en-GB",
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+    ) -> Page:
+        """Open a desk in a window of its own; without an agent it asks who sits there."""
+        context = await self.browser.new_context(
+            locale=language,
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if scheme == "dark" else "light",
+            permissions=["microphone"],
+        )
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", self._request)
+        query = f"?agent={agent}" if agent else ""
+        await page.goto(f"{self.here.origin}/desk{query}")
+        await page.locator("#link[data-up]").wait_for()
+        return page
+
+    async def waiting(self, name: str = "ada", queue: int = 1) -> tuple[Phone, int]:
+        """A customer in a queue, and the number of the request."""
+        phone = await self.here.phone(name)
+        await phone.send(101, queueId=queue, **{"from": "APP"})
+        await phone.reply(101)
+        status = await phone.push(201)
+        return phone, int(str(status["requestId"]))
+
+    async def chat(self, name: str = "ada", agent: str = "A00001") -> tuple[Phone, int]:
+        """A customer in a session with an agent, and its number."""
+        phone, _ = await self.waiting(name)
+        await self.here.simulator.do({"op": "accept", "login": name, "agent": agent})
+        started = await phone.push(202)
+        return phone, int(str(started["sessionId"]))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith((self.here.origin, "data:", "blob:")):
+            self.asked_elsewhere.append(f"asked for {request.url}")
+
+
+@asynccontextmanager
+async def floor(*, quiet: bool = True, **options: object) -> AsyncIterator[Floor]:
+    """A call centre with these options.
+
+    Args:
+        quiet: fail if a page wrote an error; asking another server for anything always fails.
+        options: of the simulator.
+    """
+    try:
+        path = await asyncio.to_thread(find_or_install)
+    except NoChromiumError as error:
+        pytest.fail(str(error), pytrace=False)
+    async with site(login_limit=0, **options) as here, async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        try:
+            there = Floor(here, browser)
+            yield there
+            assert there.asked_elsewhere == []
+            if quiet:
+                assert there.complaints == []
+        finally:
+            await browser.close()

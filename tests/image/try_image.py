@@ -1,0 +1,236 @@
+"""`make image-check`: the built image, from its first start to a conversation, on real parts.
+
+    python -m tests.image.try_image [--engine podman] [--image matrix-webchat-bridge]
+
+A real Synapse and the WebChat simulator run on this machine; the container shares its network. Not
+part of `make test`, since it needs an engine and an image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from bridge.config import load_config
+from bridge.demo.customer import Customer, said
+from bridge.demo.synapse import SynapseServer, free_port
+from bridge.simulator.server import Simulator, SimulatorOptions
+from tests.support.postgres import PostgresServer
+
+NAME = "matrix-webchat-try"
+OWNER = 1337
+"""The image's own user."""
+GHOST = "@webchat__a00001:localhost"
+HEALTH = (
+    "import urllib.request as r; print(r.urlopen('http://127.0.0.1:{}/_matrix/mau/live').status)"
+)
+
+
+class Failed(Exception):
+    """A step did not go as promised."""
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """One line of the report."""
+    began = time.monotonic()
+    try:
+        yield
+    except (Failed, TimeoutError, AssertionError, aiohttp.ClientError) as error:
+        say(f"FAIL  {what}: {error or type(error).__name__}")
+        raise SystemExit(1) from error
+    say(f"PASS  {what} ({time.monotonic() - began:.1f} s)")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """docker or podman, and what every start of the image has in common."""
+
+    program: str
+    image: str
+    data: Path
+
+    def call(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(  # noqa: S603 - the engine that was asked for
+            [self.program, *arguments], check=False, capture_output=True, text=True, timeout=120
+        )
+        if check and done.returncode:
+            raise Failed(f"{arguments[0]}: {done.stderr.strip()[-500:]}")
+        return done
+
+    def common(self, *mounts: Path) -> list[str]:
+        user = f"{os.getuid()}:{os.getgid()}" if os.getuid() else f"{OWNER}:{OWNER}"
+        volumes = [f"-v={self.data}:/data", *(f"-v={mount}:{mount}" for mount in mounts)]
+        return ["run", "--name", NAME, f"--user={user}", "--network=host", *volumes]
+
+    def once(self) -> tuple[int, str]:
+        """Start it, wait for its end; the exit code and what it said."""
+        done = self.call(*self.common(), "--rm", self.image, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def serve(self, *mounts: Path, **environment: str) -> None:
+        given = [f"--env={key}={value}" for key, value in environment.items()]
+        self.call(*self.common(*mounts), "--detach", *given, self.image)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.call("stop", "--time=20", NAME)
+        code = self.call("inspect", "--format={{.State.ExitCode}}", NAME).stdout.strip()
+        self.call("rm", NAME)
+        return int(code)
+
+    def remove(self) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self.call("rm", "--force", NAME, check=False)
+
+
+def expect(seen: object, wanted: object, what: str) -> None:
+    if seen != wanted:
+        raise Failed(f"{what}: {seen}, not {wanted}")
+
+
+def edit(path: Path, *changes: tuple[str, str]) -> None:
+    """Replace lines of config.yaml, as an operator does with an editor."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        expect(text.count(old), 1, f"{old!r} in {path.name}")
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+
+
+def first_starts(engine: Engine, simulator: Simulator, synapse: SynapseServer, port: int) -> None:
+    """Nothing there -> config.yaml -> edited -> registration.yaml."""
+    config = engine.data / "config.yaml"
+    with step("first start writes config.yaml and ends with 0"):
+        code, output = engine.once()
+        expect(code, 0, output)
+        expect(config.exists(), True, "config.yaml exists")
+        expect(oct(config.stat().st_mode & 0o777), "0o600", "its mode")
+        expect(config.stat().st_uid, OWNER if os.getuid() == 0 else os.getuid(), "its owner")
+    with step("as long as it is not edited it says so and ends with 11"):
+        code, output = engine.once()
+        expect(code, 11, output)
+        expect("still names the example's servers" in output, True, output)
+    with step("config.yaml is edited"):
+        edit(
+            config,
+            ("address: http://synapse:8008", f"address: {synapse.address}"),
+            ("domain: example.org", "domain: localhost"),
+            ("address: http://matrix-webchat:29340", f"address: http://127.0.0.1:{port}"),
+            ("port: 29340", f"port: {port}"),
+            ("https://crm.example.org/webchat", simulator.base_url),
+            ("port: 8000", f"port: {free_port()}"),
+            ("language: zh-CN", "language: en"),
+            ('"example.org": customer', '"localhost": customer'),
+        )
+    with step("the next start writes registration.yaml, fills the tokens, ends with 0"):
+        code, output = engine.once()
+        expect(code, 0, output)
+        expect((engine.data / "registration.yaml").exists(), True, "registration.yaml exists")
+        tokens = load_config(config, {}).appservice
+        expect(bool(tokens.as_token.get_secret_value()), True, "as_token filled")
+
+
+async def ready(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/_matrix/mau/ready"
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return
+            await asyncio.sleep(0.2)
+
+
+async def converse(simulator: Simulator, synapse: SynapseServer, who: str) -> None:
+    """One text each way."""
+    async with aiohttp.ClientSession() as session:
+        customer = await Customer.sign_up(session, synapse, who)
+        room = await customer.create_dm("@webchatbot:localhost", f"hello, I am {who}")
+        await simulator.wait_for(lambda state: f"hello, I am {who}" in str(state), 30.0)
+        await simulator.do({"op": "say", "text": f"welcome, {who}"})
+        await customer.wait_for(room, said(f"welcome, {who}", GHOST))
+
+
+async def serving(
+    engine: Engine, simulator: Simulator, synapse: SynapseServer, port: int, database: str = ""
+) -> None:
+    """Serve with one database, talk, stop."""
+    kind = "PostgreSQL" if database else "SQLite"
+    environment = {"MATRIX_WEBCHAT_DATABASE__URL": database} if database else {}
+    mounts = [Path(database.partition("host=")[2])] if database else []
+    with step(f"it serves on {kind} and is ready"):
+        engine.serve(*mounts, **environment)
+        await ready(port)
+    with step("its process is not root's, and its health check passes"):
+        user = engine.call("exec", NAME, "id", "-u").stdout.strip()
+        expect(user, str(OWNER if os.getuid() == 0 else os.getuid()), "user")
+        health = engine.call("exec", NAME, "python", "-c", HEALTH.format(port)).stdout.strip()
+        expect(health, "200", "live")
+    with step(f"a customer and an agent talk ({kind})"):
+        await converse(simulator, synapse, f"ada-{kind.lower()}")
+    with step("SIGTERM: it ends with 0"):
+        expect(engine.stop(), 0, "exit code")
+
+
+async def play(engine: Engine, folder: Path) -> None:
+    simulator = Simulator(SimulatorOptions(script="accept", login_limit=0))
+    await simulator.start()
+    port = free_port()
+    synapse = SynapseServer(folder / "synapse", registrations=(engine.data / "registration.yaml",))
+    try:
+        await asyncio.to_thread(first_starts, engine, simulator, synapse, port)
+        async with synapse:
+            await serving(engine, simulator, synapse, port)
+            postgres = await asyncio.to_thread(PostgresServer)
+            try:
+                await asyncio.to_thread(postgres.start)
+                # The container's user must find the socket, for the length of the trial.
+                postgres.directory.chmod(0o755)
+                await serving(engine, simulator, synapse, port, postgres.new_database())
+            finally:
+                await asyncio.to_thread(postgres.remove)
+    except SystemExit:
+        say(engine.call("logs", "--tail=20", NAME, check=False).stdout)
+        raise
+    finally:
+        engine.remove()
+        await simulator.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", default="docker")
+    parser.add_argument("--image", default="matrix-webchat-bridge")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="webchat-image-"))
+    data = folder / "data"
+    data.mkdir()
+    if os.getuid() == 0:
+        os.chown(data, OWNER, OWNER)
+        folder.chmod(0o755)  # the container's user must get to its data
+    try:
+        asyncio.run(play(Engine(given.engine, given.image, data), folder))
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

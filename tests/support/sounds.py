@@ -1,0 +1,87 @@
+"""Real sound and video files, made on the spot."""
+
+from __future__ import annotations
+
+import array
+import io
+import math
+
+import av
+
+_CODECS = {
+    "ogg": ("libopus", 48_000, "s16"),
+    "amr": ("libopencore_amrnb", 8_000, "s16"),
+    "wav": ("pcm_s16le", 44_100, "s16"),
+    "flac": ("flac", 44_100, "s16"),
+    "mp4": ("aac", 44_100, "fltp"),
+    "matroska": ("libopus", 48_000, "s16"),
+    "adts": ("aac", 44_100, "fltp"),
+    "mp3": ("libmp3lame", 44_100, "s16p"),
+}
+
+
+def tone(seconds: float, container: str = "ogg", channels: int = 1) -> bytes:
+    """A tone that grows louder, `seconds` long, in a container that FFmpeg names so."""
+    codec, rate, _ = _CODECS[container]
+    layout = "mono" if channels == 1 else "stereo"
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as target:
+        encoder = target.add_stream(codec, rate=rate, layout=layout)
+        resampler = av.AudioResampler(
+            encoder.format, layout, rate, frame_size=encoder.codec_context.frame_size or None
+        )
+        total = round(seconds * rate)
+        for start in range(0, total, rate // 50):
+            count = min(rate // 50, total - start)
+            for ready in resampler.resample(_frame(start, count, total, rate)):
+                target.mux(encoder.encode(ready))
+        for ready in resampler.resample(None):
+            target.mux(encoder.encode(ready))
+        target.mux(encoder.encode(None))
+    return out.getvalue()
+
+
+def _frame(start: int, count: int, total: int, rate: int) -> av.AudioFrame:
+    samples = array.array(
+        "h",
+        (
+            round(20_000 * at / total * math.sin(2 * math.pi * 440 * at / rate))
+            for at in range(start, start + count)
+        ),
+    )
+    frame = av.AudioFrame(format="s16", layout="mono", samples=count)
+    frame.planes[0].update(samples.tobytes().ljust(frame.planes[0].buffer_size, b"\0"))
+    frame.sample_rate = rate
+    frame.pts = start
+    return frame
+
+
+def film(width: int = 64, height: int = 48, pictures: int = 10) -> bytes:
+    """A grey MP4 without sound, at ten pictures a second."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as target:
+        encoder = target.add_stream("mpeg4", rate=10)
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+        for at in range(pictures):
+            frame = av.VideoFrame(width, height, "yuv420p")
+            for plane in frame.planes:
+                plane.update(bytes([128]) * plane.buffer_size)
+            frame.pts = at
+            target.mux(encoder.encode(frame))
+        target.mux(encoder.encode(None))
+    return out.getvalue()
+
+
+def seconds_of(data: bytes) -> float:
+    """How long it plays, by decoding all of it."""
+    samples, rate = 0, 1
+    with av.open(io.BytesIO(data)) as source:
+        for frame in source.decode(audio=0):
+            samples, rate = samples + frame.samples, frame.sample_rate
+    return samples / rate
+
+
+def codec_of(data: bytes) -> str:
+    """The name of its sound's codec."""
+    with av.open(io.BytesIO(data)) as source:
+        return source.streams.audio[0].codec_context.name

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from nio.crypto import decrypt_attachment, encrypt_attachment
+
+from bridge.conversation.model import FileKey
+from bridge.matrix.crypto.attachments import (
+    IN_MEMORY,
+    decrypted,
+    encrypted,
+    file_field,
+    read_file_field,
+)
+from bridge.rooms.ports import Refused
+
+MXC = "mxc://here/file"
+
+
+async def pieces(data: bytes, size: int = 70_001) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+async def collected(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 65_536, IN_MEMORY + 12_345])
+async def test_both_ways_and_against_another_implementation(size: int) -> None:
+    data = bytes(number * 7 % 251 for number in range(size))
+    async with encrypted(pieces(data)) as sealed:
+        ciphertext = await collected(sealed.chunks())
+        assert ciphertext == await collected(sealed.chunks())
+        assert sealed.size == len(ciphertext) == size
+        key = sealed.key
+    assert decrypt_attachment(ciphertext, key.key, key.sha256, key.iv) == data
+    async with decrypted(pieces(ciphertext), key) as (chunks, plain_size):
+        assert plain_size == size
+        assert await collected(chunks) == data
+
+    theirs, keys = encrypt_attachment(data)
+    read = read_file_field(keys | {"url": MXC})
+    assert read is not None
+    assert read[0] == MXC
+    async with decrypted(pieces(theirs), read[1]) as (chunks, _):
+        assert await collected(chunks) == data
+
+
+@pytest.mark.asyncio
+async def test_not_a_byte_of_a_changed_file_passes() -> None:
+    async with encrypted(pieces(b"x" * 200_000)) as sealed:
+        ciphertext, key = await collected(sealed.chunks()), sealed.key
+    changed = ciphertext[:-1] + bytes([ciphertext[-1] ^ 1])
+    for wrong in (changed, ciphertext[:-1], b""):
+        with pytest.raises(Refused, match="M_BAD_FILE"):
+            async with decrypted(pieces(wrong), key):
+                pytest.fail("a changed file was opened")
+    with pytest.raises(Refused, match="M_BAD_FILE"):
+        async with decrypted(pieces(ciphertext), FileKey("?", key.iv, key.sha256)):
+            pytest.fail("a file without a key was opened")
+
+
+@pytest.mark.asyncio
+async def test_every_file_has_a_key_of_its_own() -> None:
+    async with encrypted(pieces(b"x")) as one, encrypted(pieces(b"x")) as two:
+        assert one.key.key != two.key.key
+        assert one.key.iv != two.key.iv
+        written = file_field(MXC, one.key)
+        assert read_file_field(written) == (MXC, one.key)
+
+
+GOOD = file_field(MXC, FileKey("A" * 43, "A" * 22, "A" * 43))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v": "v1"},
+        {"key": None},
+        {"key": {"alg": "A128CTR", "k": "A" * 43}},
+        {"key": {"alg": "A256CTR", "k": "AAAA"}},
+        {"key": {"alg": "A256CTR", "k": "!"}},
+        {"iv": "AAAA"},
+        {"hashes": {}},
+        {"hashes": {"sha256": 5}},
+    ],
+)
+def test_what_nobody_specified_is_refused(change: dict[str, object]) -> None:
+    assert read_file_field(GOOD) is not None
+    assert read_file_field(GOOD | change) is None

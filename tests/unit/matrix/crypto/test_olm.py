@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
+from bridge.matrix.crypto.own import OLM, OwnDevice
+from bridge.matrix.crypto.peers import Device, read_devices
+from bridge.matrix.crypto.vault import Vault
+from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World, new_vault
+
+pytestmark = pytest.mark.asyncio
+
+
+class Two:
+    """The bot's device and a phone."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.vault: Vault = new_vault()
+        self.own = OwnDevice.draw(BOT, "BOT")
+        self.own.replenish({}, [])
+        self.phone = Phone(self.world)
+
+    async def publish(self) -> None:
+        server = FakeServer(self.world)
+        await server.make_device(BOT, "BOT")
+        await server.upload_keys(BOT, {"device_keys": self.own.keys()} | self.own.unpublished())
+
+    @property
+    def device(self) -> Device:
+        (device,) = read_devices(ALICE, self.world.devices[ALICE])
+        return device
+
+    def event(self, content: Json, sender: str = ALICE) -> Json:
+        return {"type": "m.room.encrypted", "sender": sender, "content": content}
+
+    async def channel(self) -> Channel:
+        return await Channel.load(self.vault, self.own, self.phone.keys["curve25519"])
+
+    def claimed(self) -> Json:
+        keys = self.world.one_time[ALICE, "PHONE"]
+        key_id = next(iter(keys))
+        return {key_id: keys.pop(key_id)}
+
+
+@pytest.fixture
+async def two() -> Two:
+    made = Two()
+    await made.publish()
+    return made
+
+
+async def test_letters_go_both_ways_and_across_a_restart(two: Two) -> None:
+    channel = await two.channel()
+    assert not channel.open
+    assert channel.begin(two.device, two.claimed())
+    two.world.post(BOT, ALICE, "PHONE", "m", channel.encrypt(two.device, "m.dummy", {"a": 1}))
+    await two.vault.save([channel.row(two.vault)])
+    (payload,) = two.phone.fetch()
+    assert (payload["type"], payload["content"], payload["recipient"]) == (
+        "m.dummy",
+        {"a": 1},
+        ALICE,
+    )
+    device_keys = payload["sender_device_keys"]
+    assert isinstance(device_keys, dict)
+    assert len(device_keys["signatures"][BOT]) == 2
+
+    channel = await two.channel()
+    letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {"b": 2})))
+    assert letter is not None
+    assert letter.number == 1  # the session that we began is used
+    found = read_payload(two.own, letter, channel.decrypt(letter.number, letter.body))
+    assert found is not None
+    assert (found.kind, found.content, found.sender) == ("m.x", {"b": 2}, ALICE)
+
+
+async def test_a_letter_may_begin_a_session_and_repeat(two: Two) -> None:
+    channel = await two.channel()
+    for number in range(3):
+        letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {"n": number})))
+        assert letter is not None
+        assert letter.number == 0
+        assert channel.decrypt(letter.number, letter.body)
+    two.phone.begin(BOT)
+    letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {})))
+    assert letter is not None
+    assert channel.decrypt(letter.number, letter.body)
+    with pytest.raises(UndecryptableOlm):
+        channel.decrypt(letter.number, letter.body)
+
+
+async def test_what_no_session_can_read(two: Two) -> None:
+    channel = await two.channel()
+    for number, body in ((1, b"x"), (0, b""), (7, b"abc"), (1, b"\x03\x0a\x20" + b"x" * 60)):
+        with pytest.raises(UndecryptableOlm):
+            channel.decrypt(number, body)
+    letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {})))
+    assert letter is not None
+    stranger = OwnDevice.draw(BOT, "BOT")  # the one-time key is none of this account's
+    with pytest.raises(UndecryptableOlm):
+        Channel(stranger, two.phone.keys["curve25519"]).decrypt(letter.number, letter.body)
+
+
+async def test_a_session_needs_a_key_that_the_device_signed(two: Two) -> None:
+    channel = await two.channel()
+    (key,) = two.claimed().values()
+    assert isinstance(key, dict)
+    for claimed in (
+        {},
+        {"curve25519:A": key},
+        {"signed_curve25519:A": None},
+        {"signed_curve25519:A": key | {"key": "other"}},
+        {"signed_curve25519:A": two.phone.sign({"key": "no key"})},
+    ):
+        assert not channel.begin(two.device, claimed)
+    assert channel.begin(two.device, {"signed_curve25519:A": key})
+
+
+async def test_only_letters_for_us_are_taken(two: Two) -> None:
+    content = two.phone.write(BOT, "m.x", {})
+    ours = two.own.curve25519
+    assert letter_of(two.own, two.event(content)) is not None
+    for wrong in (
+        {"algorithm": "m.other"},
+        {"sender_key": 5},
+        {"ciphertext": []},
+        {"ciphertext": {"somebody": {"type": 0, "body": "AA"}}},
+        {"ciphertext": {ours: {"type": "0", "body": "AA"}}},
+        {"ciphertext": {ours: {"type": True, "body": "AA"}}},
+        {"ciphertext": {ours: {"type": 0, "body": "?"}}},
+        {"ciphertext": {ours: {"type": 0, "body": "A" * 300_000}}},
+    ):
+        assert letter_of(two.own, two.event(content | wrong)) is None
+    assert letter_of(two.own, two.event(content, sender="")) is None
+
+
+async def test_a_payload_must_name_its_sender_and_us(two: Two) -> None:
+    letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {})))
+    assert letter is not None
+    good: Json = {
+        "type": "m.x",
+        "sender": ALICE,
+        "recipient": BOT,
+        "recipient_keys": {"ed25519": two.own.ed25519},
+    }
+    assert read_payload(two.own, letter, msgspec.json.encode(good)) is not None
+    for wrong in ({"sender": "@eve:here"}, {"recipient": ALICE}, {"recipient_keys": {}}):
+        assert read_payload(two.own, letter, msgspec.json.encode(good | wrong)) is None
+    for plain in (b"", b"[]", b"\xff", b'{"a":' * 5000):
+        assert read_payload(two.own, letter, plain) is None
+    assert OLM.startswith("m.olm")

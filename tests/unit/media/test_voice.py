@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import io
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.media import voice
+from bridge.media.voice import NoSound, container_of, look, to_amr, to_opus
+from tests.support.sounds import codec_of, film, seconds_of, tone
+
+EVERYTHING = 1_000_000
+SPOKEN = [tone(2.5, "ogg"), tone(2.5, "amr")]
+
+
+@pytest.mark.parametrize("container", ["ogg", "amr", "wav", "flac", "mp4", "matroska", "adts", "mp3"])
+def test_every_container_becomes_what_either_side_plays(container: str) -> None:
+    original = tone(3.2, container, channels=2 if container == "wav" else 1)
+    opus, amr = to_opus(io.BytesIO(original)), to_amr(io.BytesIO(original), EVERYTHING)
+    assert amr is not None
+    assert (opus.data[:4], codec_of(opus.data)) == (b"OggS", "opus")
+    assert (amr.data[:6], codec_of(amr.data)) == (b"#!AMR\n", "amr_nb")
+    for sound in (opus, amr):
+        assert sound.seconds == pytest.approx(3.2, rel=0.05)
+        assert seconds_of(sound.data) == pytest.approx(3.2, rel=0.05)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1, 7.3, 60])
+def test_round_trip_keeps_the_duration_within_five_per_cent(seconds: float) -> None:
+    amr = to_amr(io.BytesIO(tone(seconds)), EVERYTHING)
+    assert amr is not None
+    back = to_opus(io.BytesIO(amr.data))
+    assert seconds_of(back.data) == pytest.approx(seconds, rel=0.05)
+    assert back.seconds == pytest.approx(seconds, rel=0.05)
+
+
+def test_waveform_follows_the_loudness() -> None:
+    waveform = to_opus(io.BytesIO(tone(4))).waveform
+    assert len(waveform) == voice.POINTS
+    assert all(0 <= height <= voice.LOUDEST for height in waveform)
+    assert waveform[5] < waveform[30] < waveform[55]
+    assert max(waveform) == pytest.approx(20_000 / 32_767 * voice.LOUDEST, rel=0.15)
+
+
+def test_a_very_short_one_has_fewer_points() -> None:
+    assert 0 < len(to_opus(io.BytesIO(tone(0.2))).waveform) < 20
+
+
+def test_the_best_quality_that_fits_is_taken() -> None:
+    spoken = tone(4)
+    sizes = {}
+    for room in (20_000, 5_000, 4_000, 3_000, 2_700):
+        sound = to_amr(io.BytesIO(spoken), room)
+        assert sound is not None
+        assert len(sound.data) <= room
+        assert sound.seconds == pytest.approx(4, rel=0.05)
+        sizes[room] = len(sound.data)
+    assert sorted(sizes.values()) == sorted(set(sizes.values()))
+    assert sizes[20_000] == 6 + 200 * 32
+    assert to_amr(io.BytesIO(spoken), 2_500) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"#!AMR\n",
+        b"#!SILK_V3" + bytes(100),
+        b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/x.ogg\n",
+        b"ffconcat version 1.0\nfile /etc/passwd\n",
+        b"OggS" + bytes(2_000),
+        b"RIFF\x00\x00\x00\x00WAVE",
+        film(),
+    ],
+)
+def test_what_is_no_sound(data: bytes) -> None:
+    with pytest.raises(NoSound):
+        to_opus(io.BytesIO(data))
+    with pytest.raises(NoSound):
+        to_amr(io.BytesIO(data), EVERYTHING)
+
+
+def test_too_long_is_no_voice_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voice, "MAX_SECONDS", 2)
+    with pytest.raises(NoSound):
+        to_opus(io.BytesIO(tone(2.5)))
+    assert to_opus(io.BytesIO(tone(1.5))).seconds == pytest.approx(1.5, rel=0.05)
+
+
+def test_cut_off_recording_is_played_as_far_as_it_goes() -> None:
+    whole = tone(10, "amr")
+    assert to_opus(io.BytesIO(whole[: len(whole) // 2])).seconds == pytest.approx(5, rel=0.05)
+
+
+def test_a_videos_header() -> None:
+    seen = look(io.BytesIO(film(64, 48, pictures=20)))
+    assert seen is not None
+    assert (seen.width, seen.height) == (64, 48)
+    assert seen.seconds == pytest.approx(2, rel=0.05)
+    assert look(io.BytesIO(tone(1))) is None
+    assert look(io.BytesIO(b"no video")) is None
+    assert look(io.BytesIO(film()[:60])) is None
+
+
+@given(st.binary(max_size=40))
+def test_any_beginning(head: bytes) -> None:
+    assert container_of(head) in {
+        *(None, "amr", "ogg", "wav", "avi", "mp4", "matroska", "flac", "mp3", "aac"),
+    }
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_files_are_sound_or_none(seed: int) -> None:
+    chance = random.Random(seed)
+    data = bytearray(chance.choice(SPOKEN))
+    for _ in range(chance.randint(1, 60)):
+        data[chance.randrange(16, len(data))] = chance.randrange(256)
+    del data[chance.randint(20, len(data)) :]
+    for read in (to_opus, look, lambda stream: to_amr(stream, EVERYTHING)):
+        try:
+            read(io.BytesIO(bytes(data)))
+        except NoSound:
+            continue

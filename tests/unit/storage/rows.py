@@ -1,0 +1,38 @@
+"""Rows for the store's tests."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.ids import EventId, RoomId
+from bridge.rooms.store import Lane, NewInput, NewOutbox, OutboxRow, Step, StoredRoom, StorePort
+
+A = RoomId("!a:example.org")
+B = RoomId("!b:example.org")
+EVENT = EventId("$event")
+
+
+def said(key: str | None, room_id: RoomId = A, body: bytes = b"{}") -> NewInput:
+    return NewInput(room_id, body, key)
+
+
+def room(
+    room_id: RoomId = A, *, live: bool = True, deadline: int | None = None, customer: str = ""
+) -> StoredRoom:
+    return StoredRoom(room_id, b"\x00record", live, "Queued", deadline, customer)
+
+
+def wish(cause: str | None = None, lane: Lane = Lane.WEBCHAT, body: bytes = b"e") -> NewOutbox:
+    return NewOutbox(lane, body, cause, call_id=7, repeat=False)
+
+
+async def now_at(store: StorePort, stored: StoredRoom) -> StoredRoom:
+    """The room to make the next step from: at the revision that the store holds."""
+    found = await store.room(stored.room_id)
+    return msgspec.structs.replace(stored, revision=0 if found is None else found.revision)
+
+
+async def one_effect(store: StorePort, cause: str | None = None, now: int = 10) -> OutboxRow:
+    """Store one outbox row of room A."""
+    (row,) = await store.commit_step(Step(await now_at(store, room()), (), (wish(cause),), now))
+    return row

@@ -1,0 +1,155 @@
+"""One bridge a database: a second one does not start, and the first one keeps its claim."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge.storage.engine import Engine
+from bridge.storage.errors import AlreadyInUse, Unreachable
+from bridge.storage.migrate import migrate
+from bridge.storage.open import open_store
+from bridge.storage.postgres import PostgresEngine
+from bridge.storage.query import Call, once, same
+from bridge.storage.sqlite import SqliteEngine
+from tests.support.postgres import PostgresServer
+from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.rows import said
+
+CLOCK = FixedClock()
+
+
+def impatient(url: str) -> Engine:
+    """An engine that does not wait for another to go."""
+    if url.startswith("sqlite"):
+        return SqliteEngine(Path(url.removeprefix("sqlite:///")), claim_seconds=0.01)
+    return PostgresEngine(url, CLOCK, claim_seconds=0.0)
+
+
+async def try_to_claim(url: str) -> None:
+    engine = impatient(url)
+    await engine.open()
+    try:
+        await engine.claim()
+    finally:
+        await engine.close()
+
+
+@pytest.mark.asyncio
+async def test_a_second_bridge_is_refused(url: str) -> None:
+    async with open_store(url, CLOCK, sole=True) as store:
+        with pytest.raises(AlreadyInUse, match="another bridge is at work on this database"):
+            await try_to_claim(url)
+        async with open_store(url, CLOCK) as beside:  # a command line may look and repair
+            await beside.accept([said("$1")], 1)
+        await store.accept([said("$2")], 1)
+    await try_to_claim(url)
+
+
+@pytest.mark.asyncio
+async def test_one_who_is_about_to_go_is_waited_for(url: str) -> None:
+    first = open_store(url, CLOCK, sole=True)
+    await first.__aenter__()
+    async with asyncio.TaskGroup() as tasks:
+        second = open_store(url, CLOCK, sole=True)
+        waiting = tasks.create_task(second.__aenter__())
+        done, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert not done
+        await first.__aexit__(None, None, None)
+        await waiting
+    await second.__aexit__(None, None, None)
+
+
+_HOLDER = """
+import asyncio, sys
+from bridge.storage.open import open_store
+from tests.unit.storage.conftest import FixedClock
+
+async def main():
+    async with open_store(sys.argv[1], FixedClock(), sole=True):
+        print("mine", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.asyncio
+async def test_the_claim_of_a_killed_process_is_free(url: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _HOLDER, url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"mine\n"
+    with pytest.raises(AlreadyInUse):
+        await try_to_claim(url)
+    process.kill()
+    await process.wait()
+    async with open_store(url, CLOCK, sole=True) as store:
+        await store.accept([said("$1")], 1)
+
+
+@pytest.mark.asyncio
+async def test_two_schemas_of_one_database_are_two(postgres_server: PostgresServer) -> None:
+    one, other = postgres_server.new_schema(), postgres_server.new_schema()
+    async with open_store(one, CLOCK, sole=True), open_store(other, CLOCK, sole=True):
+        pass
+
+
+@pytest.mark.asyncio
+async def test_the_claim_is_taken_again_with_a_new_connection(
+    postgres_server: PostgresServer,
+) -> None:
+    """Also while the server still thinks that the old session lives and has the lock."""
+    url = postgres_server.new_schema()
+    engine = PostgresEngine(url, CLOCK, claim_seconds=0.0)
+    await engine.open()
+    try:
+        await engine.claim()
+        await migrate(engine, 1)
+        channel = engine._writer
+        old = channel._connection
+        assert old is not None
+        channel._connection = None  # as if it were lost, without the server knowing
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await engine.commit(nothing())
+                except Unreachable:
+                    await asyncio.sleep(0.05)
+                else:
+                    break
+        with pytest.raises(AlreadyInUse):
+            await try_to_claim(url)
+        old.terminate()
+    finally:
+        await engine.close()
+
+
+@pytest.mark.asyncio
+async def test_a_bridge_that_lost_its_database_to_another_writes_no_more(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.new_schema()
+    async with open_store(url, CLOCK, sole=True) as first:
+        engine = first._engine
+        assert isinstance(engine, PostgresEngine)
+        engine._writer.drop()
+        async with open_store(url, CLOCK, sole=True):
+            with pytest.raises(AlreadyInUse):
+                await first.accept([said("$1")], 1)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await first.accept([said("$1")], 1)
+                except Unreachable:
+                    await asyncio.sleep(0.05)
+                else:
+                    break
+
+
+def nothing() -> Call[None]:
+    yield once(same("SELECT 1"))

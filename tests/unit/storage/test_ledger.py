@@ -1,0 +1,201 @@
+"""What StorePort promises of tracing, dead letters and pruning, on all three implementations."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.ids import EventId, InputSeq
+from bridge.rooms.store import Backlog, Depth, Lane, NewOutbox, Outcome, Settlement, Step
+from tests.unit.storage.conftest import Opener
+from tests.unit.storage.rows import EVENT, A, B, now_at, one_effect, room, said, wish
+
+
+@pytest.mark.asyncio
+async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said(EVENT)], 1)
+        await store.accept([said("$unrelated")], 1)
+        effects = await store.commit_step(
+            Step(room(), [row.seq], (wish(EVENT), wish(EVENT, Lane.MATRIX), wish("$other")), 2)
+        )
+        await store.mark_attempted(effects[0].seq, 3)
+        await store.settle(Settlement(effects[0].seq, Outcome.REFUSED, 4, "-11"))
+        await store.mark_attempted(effects[1].seq, 5)
+        await store.mark_attempted(effects[1].seq, 6)
+        lines = await store.trace(EVENT)
+        assert [(x.what, x.at, x.detail) for x in lines] == [
+            ("received", 1, ""),
+            ("handled", 2, ""),
+            ("stored", 2, "webchat"),
+            ("stored", 2, "matrix"),
+            ("attempted", 3, "webchat"),
+            ("refused", 4, "-11"),
+            ("attempted", 6, "matrix, 2x"),
+        ]
+        assert {x.room_id for x in lines} == {A}
+        assert not any(x.repeat for x in lines)
+        assert await store.trace(EventId("$nobody")) == []
+
+
+@pytest.mark.asyncio
+async def test_trace_finds_the_event_that_an_effect_became(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.commit_step(
+            Step(room(), (), (NewOutbox(Lane.MATRIX, b"x", repeat=True),), 2)
+        )
+        await store.settle(Settlement(row.seq, Outcome.DELIVERED, 3, event_id=EVENT))
+        assert [(x.what, x.repeat) for x in await store.trace(EVENT)] == [
+            ("stored", True),
+            ("delivered", True),
+        ]
+
+
+@pytest.mark.asyncio
+async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
+    async with open_any() as store:
+        inputs = await store.accept([said("$1", body="早".encode()), said("$2")], 1)
+        effects = await store.commit_step(Step(room(), (), (wish("$1"), wish("$2")), 2))
+        await store.mark_attempted(effects[0].seq, 3)
+        await store.bury_input(inputs[0].seq, "cannot be read", 4)
+        await store.settle(Settlement(effects[0].seq, Outcome.DEAD, 5, "M_FORBIDDEN"))
+        await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 6, "M_FORBIDDEN"))
+        first, second, third = await store.dead_letters()
+        assert (first.id, first.room_id, first.at, first.why, first.body) == (
+            f"i{inputs[0].seq}",
+            A,
+            4,
+            "cannot be read",
+            "早",
+        )
+        assert (second.id, second.at, second.why, second.body) == (
+            f"o{effects[0].seq}",
+            5,
+            "M_FORBIDDEN",
+            "e",
+        )
+        assert await store.dead_letters(1) == [first]
+        assert await store.open_inputs(A) == inputs[1:]
+        assert await store.open_outbox(A) == []
+
+        assert await store.revive(first.id, 10)
+        assert await store.revive(second.id, 10)
+        assert await store.discard(third.id, 11)
+        assert await store.open_inputs(A) == inputs
+        (back,) = await store.open_outbox(A)
+        assert (back.seq, back.attempted, back.attempts) == (effects[0].seq, 3, 0)
+        assert await store.dead_letters() == []
+        assert [x.what for x in await store.trace(EventId("$1"))] == [
+            "received",
+            "stored",
+            "attempted",
+            "revived",
+            "revived",
+        ]
+        assert [(x.what, x.at) for x in await store.trace(EventId("$2"))] == [
+            ("received", 1),
+            ("stored", 2),
+            ("discarded", 11),
+        ]
+
+
+@pytest.mark.parametrize(
+    "letter_id", ["", "i", "o1x", "x1", "i0", "o999999", "i-1", "i" + "9" * 30]
+)
+@pytest.mark.asyncio
+async def test_no_such_letter(open_any: Opener, letter_id: str) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said("$1")], 1)
+        assert not await store.revive(letter_id, 2)
+        assert not await store.discard(letter_id, 2)
+        assert not await store.revive(f"i{row.seq}", 2)
+        assert await store.open_inputs(A) == [row]
+
+
+@pytest.mark.asyncio
+async def test_burying_what_is_done_changes_nothing(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said("$1")], 1)
+        await store.commit_step(Step(room(), [row.seq], (), 2))
+        await store.bury_input(row.seq, "late", 3)
+        await store.bury_input(InputSeq(10**9), "nobody", 3)
+        assert await store.dead_letters() == []
+
+
+@pytest.mark.asyncio
+async def test_prune_erases_bodies_then_rows_and_spares_the_dead(open_any: Opener) -> None:
+    async with open_any() as store:
+        inputs = await store.accept([said(f"${n}") for n in range(5)], 1)
+        effects = await store.commit_step(Step(room(), (), [wish(f"${n}") for n in range(5)], 1))
+        for number, at in ((0, 100), (1, 200), (2, 300)):
+            await store.commit_step(Step(await now_at(store, room()), [inputs[number].seq], (), at))
+            await store.settle(Settlement(effects[number].seq, Outcome.DELIVERED, at))
+        await store.bury_input(inputs[3].seq, "why", 100)
+        await store.settle(Settlement(effects[3].seq, Outcome.DEAD, 100, "why"))
+
+        assert await store.prune(bodies_before=300, rows_before=200) == 4
+        assert await store.prune(bodies_before=300, rows_before=200) == 0
+        assert await store.trace(EventId("$0")) == []
+        assert len(await store.trace(EventId("$1"))) == 4
+        assert await store.accept([said("$0"), said("$1")], 400) != []
+        assert [letter.body for letter in await store.dead_letters()] == ["{}", "e"]
+        assert (await store.open_inputs(A))[0] == inputs[4]
+        assert await store.open_outbox(A) == effects[4:]
+        assert await store.prune(bodies_before=1000, rows_before=1000) == 4
+        assert len(await store.dead_letters()) == 2
+
+
+@pytest.mark.asyncio
+async def test_prune_takes_more_than_a_slice(open_any: Opener) -> None:
+    async with open_any() as store:
+        inputs = await store.accept([said(None) for _ in range(2500)], 1)
+        await store.commit_step(Step(room(), [row.seq for row in inputs], (), 2))
+        assert await store.prune(bodies_before=10, rows_before=0) == 2500
+        assert await store.prune(bodies_before=10, rows_before=10) == 2500
+
+
+@pytest.mark.asyncio
+async def test_numbers_are_never_given_out_twice(open_any: Opener) -> None:
+    async with open_any() as store:
+        (row,) = await store.accept([said("$1")], 1)
+        await store.commit_step(Step(room(), [row.seq], (), 2))
+        await store.prune(bodies_before=10, rows_before=10)
+        (later,) = await store.accept([said("$1")], 3)
+        assert later.seq > row.seq
+
+
+@pytest.mark.asyncio
+async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) -> None:
+    async with open_any() as store:
+        row = await one_effect(store, EVENT)
+        await store.settle(Settlement(row.seq, Outcome.REFUSED, 20, "说\x00 \ud83d"))
+        assert [x.detail for x in await store.trace(EVENT)][-1] == "说\ufffd ?"
+
+
+@pytest.mark.asyncio
+async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
+    async with open_any() as store:
+        nothing = Backlog(Depth(), {Lane.WEBCHAT: Depth(), Lane.MATRIX: Depth()}, 0)
+        assert await store.backlog() == nothing
+        inputs = await store.accept([said("$1"), said("$2")], 5)
+        inputs += await store.accept([said("$3", B)], 3)
+        matrix = [wish("$1", Lane.MATRIX), wish("$1", Lane.MATRIX)]
+        effects = await store.commit_step(Step(room(), [inputs[0].seq], [wish(), *matrix], 7))
+        assert await store.backlog() == Backlog(
+            Depth(2, 3), {Lane.WEBCHAT: Depth(1, 7), Lane.MATRIX: Depth(2, 7)}, 0
+        )
+        await store.settle(Settlement(effects[0].seq, Outcome.DELIVERED, 8))
+        await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 8))
+        await store.bury_input(inputs[2].seq, "why", 8)
+        assert await store.backlog() == Backlog(
+            Depth(1, 5), {Lane.WEBCHAT: Depth(), Lane.MATRIX: Depth(1, 7)}, 2
+        )
+
+
+@pytest.mark.asyncio
+async def test_a_revived_row_says_when(open_any: Opener) -> None:
+    async with open_any() as store:
+        row = await one_effect(store)
+        await store.settle(Settlement(row.seq, Outcome.DEAD, 2, "gone"))
+        assert await store.revive(f"o{row.seq}", 9)
+        (found,) = await store.open_outbox(A)
+        assert found.revived == 9
