@@ -4,15 +4,20 @@
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
 	2>/dev/null; then command -v $$candidate; break; fi; done)
-ENGINE ?= $(shell for candidate in docker podman buildah; do command -v $$candidate && break; done)
+# "info": docker's client may be there without its engine.
+ENGINE ?= $(shell for candidate in docker podman buildah; do \
+	if $$candidate info >/dev/null 2>&1; then echo $$candidate; break; fi; done)
 IMAGE ?= matrix-webchat-bridge
+# Only the format of docker has health checks. More for a restricted machine in IMAGE_FLAGS, such as
+# --isolation=chroot for buildah.
+IMAGE_FLAGS ?= $(if $(filter docker,$(ENGINE)),,--format=docker)
 
 VENV := .venv
 # Always "python -m": the scripts in .venv/bin hold the path at which they were installed.
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check chaos bench image clean
+.PHONY: help demo test check chaos bench image image-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,7 +26,7 @@ help:
 	@echo 'make check    the fast part of it'
 	@echo 'make chaos    kill the bridge again and again under load, and count'
 	@echo 'make bench    figures'
-	@echo 'make image    the container image'
+	@echo 'make image    the container image (make image-check tries it)'
 	@echo 'make clean    remove all that the above made'
 
 demo: $(VENV)/.demo
@@ -41,8 +46,12 @@ bench: $(VENV)/.test
 		echo "== $$bench"; $(PY) -m tests.bench.$$(basename $$bench .py) || exit 1; done
 
 image:
-	$(if $(ENGINE),,$(error no docker, podman or buildah found))
-	$(ENGINE) build -t $(IMAGE) .
+	$(if $(ENGINE),,$(error no working docker, podman or buildah found; set ENGINE=))
+	$(ENGINE) build $(IMAGE_FLAGS) -t $(IMAGE) .
+
+# A real Synapse, and the image from its first start to a conversation; needs docker or podman.
+image-check: $(VENV)/.test
+	$(PY) -m tests.image.try_image --engine $(ENGINE) --image $(IMAGE)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .demo .coverage .hypothesis .mypy_cache .pytest_cache \

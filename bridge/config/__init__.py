@@ -11,7 +11,6 @@ from bridge.config.problems import ConfigInvalid, ConfigUnreadable, KeyPath, Pro
 from bridge.config.tokens import (
     PICKLE_KEY,
     fill_secrets,
-    fill_tokens,
     pickle_key_from_environment,
     tokens_from_environment,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "Problem",
     "example_config",
     "fill_secrets",
-    "fill_tokens",
     "json_schema",
     "load_config",
     "pickle_key_from_environment",

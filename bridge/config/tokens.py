@@ -32,11 +32,6 @@ def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def fill_tokens(path: Path, tokens: Mapping[str, str]) -> None:
-    """Set keys of `appservice` in the file: `as_token`, `hs_token` or both; see `fill_secrets`."""
-    fill_secrets(path, {("appservice", name): token for name, token in tokens.items()})
-
-
 def pickle_key_from_environment(environment: Mapping[str, str]) -> bool:
     """True if a variable sets what seals the keys of encryption."""
     variable = variable_of(PICKLE_KEY)

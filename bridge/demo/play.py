@@ -59,10 +59,9 @@ async def _stay_up(stage: Stage, console: Console) -> None:
         f"\nStill running; press Ctrl-C to stop.\n"
         f"  Homeserver   {stage.synapse.address}   (in Element: Edit the homeserver)\n"
         f"  Customer     alice, password alice-secret; write to {stage.bot}\n"
-        f'  Agent        curl -d \'{{"op": "accept"}}\' {stage.simulator.control_url}/do\n'
-        f'               curl -d \'{{"op": "say", "text": "Hi"}}\' '
+        f"  Agent        {stage.simulator.desk_url}   (a desk in the browser, one tab per agent)\n"
+        f'  Scripts      curl -d \'{{"op": "say", "text": "Hi"}}\' '
         f"{stage.simulator.control_url}/do\n"
-        f"               (the agent desk in the browser comes with a later version)\n"
         f"  Logs         {stage.bridge.log_file}, {stage.synapse.log_file}"
     )
     stop = asyncio.Event()

@@ -20,7 +20,8 @@ from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
 from bridge.link.keeper import Keeper, Surroundings, refused_again
 from bridge.link.learnt import Feature
-from bridge.link.wire import UNKNOWN_KIND, Wire
+from bridge.link.pulse import UNKNOWN_KIND
+from bridge.link.wire import Wire
 from bridge.rooms.ports import Account, CallFailure
 from bridge.webchat.codes import Dialect, ResultCode
 from bridge.webchat.frames import Command, RateSession, Reply, SendMessage

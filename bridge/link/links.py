@@ -84,7 +84,6 @@ class Links:
         self._tokens = Tokens(logins, tokens, clock, settings.timing.token_age)
         self._unheard = _Unheard()
         self._roster = Roster()
-        self._group: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
@@ -97,7 +96,6 @@ class Links:
         await self.learnt.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as group:
             learning = group.create_task(self.learnt.run())
-            self._group = group
             self._roster.open(group, around)
             try:
                 yield
@@ -115,7 +113,6 @@ class Links:
 
         Calls that still wait fail. Takes no longer than two closing handshakes.
         """
-        self._group = None
         await self._roster.close()
 
     # --- LinkPort ----------------------------------------------------------------------------
@@ -164,11 +161,11 @@ class Links:
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """Show the agent that the customer is typing; see `LinkPort.typing`."""
-        self._hint(room_id, Feature.TYPING, Typing(session_id))
+        self._roster.hint(room_id, Feature.TYPING, Typing(session_id))
 
     def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
         """Show the agent what the customer is typing; see `LinkPort.preview`."""
-        self._hint(room_id, Feature.PREVIEW, Preview(session_id, text))
+        self._roster.hint(room_id, Feature.PREVIEW, Preview(session_id, text))
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """Return the customer's last messages, newest last; see `LinkPort.history`."""
@@ -189,11 +186,6 @@ class Links:
         return self._roster.states()
 
     # --- within ------------------------------------------------------------------------------
-
-    def _hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
-        link = self._roster.known(room_id)
-        if link is not None and self._group is not None:
-            self._group.create_task(link.hint(feature, command))
 
     def _surroundings(self, events: LinkEvents) -> Surroundings:
         return Surroundings(

@@ -13,8 +13,10 @@ import structlog
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import RoomId
 from bridge.link.keeper import LinkState, Surroundings
+from bridge.link.learnt import Feature
 from bridge.link.link import Link
 from bridge.rooms.ports import Account, CallFailure
+from bridge.webchat.frames import Command
 
 
 class Roster:
@@ -65,6 +67,13 @@ class Roster:
         """Return the room's link if there is one."""
         link, _ = self._links.get(room_id, (None, None))
         return link
+
+    def hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
+        """Send a hint over the room's link, if it has one, without waiting for it."""
+        link = self.known(room_id)
+        if link is not None and self._running is not None:
+            group, _ = self._running
+            group.create_task(link.hint(feature, command))
 
     def states(self) -> dict[RoomId, LinkState]:
         """Return where each link stands."""

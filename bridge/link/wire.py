@@ -5,9 +5,8 @@ work. The *reader* takes frames in their order: a reply goes straight to the cal
 a push is handed on to a bounded queue of the caller's, so that a slow store holds up pushes (and,
 once the queue is full, reading), but never a reply that was read before. The *watch* first proves
 the link by a ping: a server that accepts a socket only to close it over a bad token has done so
-before its pong could arrive, so no command is ever written to such a socket. Then it pings whenever
-nothing has come for a while, sends heartbeats (type 10) to a server that knows them, and ends a
-socket that stays silent.
+before its pong could arrive, so no command is ever written to such a socket. Then a `Pulse` guards
+it against silence, and the watch ends it once the token is refused.
 """
 
 from __future__ import annotations
@@ -15,27 +14,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
-import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from bridge.ids import CallId
-from bridge.link.learnt import Feature, Learnt
+from bridge.link.learnt import Learnt
 from bridge.link.ports import Token
+from bridge.link.pulse import Pulse
 from bridge.link.replies import Replies, no_answer
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
-from bridge.webchat.codes import Dialect, ResultCode
-from bridge.webchat.frames import Command, Heartbeat, Ignored, Received, Reply
+from bridge.webchat.codes import Dialect
+from bridge.webchat.frames import Command, Ignored, Received, Reply
 from bridge.webchat.protocol import Protocol
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""
-UNKNOWN_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_REQUEST_TYPE})
-"""What a server answers to a command that its revision does not have."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +67,26 @@ class Wire:
         self._timing = settings.timing
         self._learnt = learnt
         self._clock = clock
-        self._ping_after = ping_after
         protocol = Protocol(token.value, client_id=token.client_id)
         self._replies = Replies(protocol, learnt, unheard)
-        loop = asyncio.get_running_loop()
-        self._refused: asyncio.Future[None] = loop.create_future()
+        self._refused = asyncio.Event()
         self._told = asyncio.Event()
         """The server has pushed something, or never will."""
-        self._opened = self._heard = loop.time()
-        self._beat_due = self._opened + ping_after
+        self._opened = asyncio.get_running_loop().time()
         self._up_since: float | None = None
+        self._pulse = Pulse(
+            socket,
+            learnt,
+            every=ping_after,
+            wait=min(self._timing.ping_wait, self._timing.reply),
+            ask=self.ask,
+            refuse=self.refuse,
+        )
 
     @property
     def usable(self) -> bool:
         """True while a command may be written."""
-        return self._socket.state is State.OPEN and not self._refused.done()
+        return self._socket.state is State.OPEN and not self._refused.is_set()
 
     async def told_dialect(self) -> None:
         """Wait for as long as it pays to know the server's dialect before writing (reference 5)."""
@@ -144,8 +145,7 @@ class Wire:
 
     def refuse(self) -> None:
         """The server has refused the token: write no more, hear what is still due, and end."""
-        if not self._refused.done():
-            self._refused.set_result(None)
+        self._refused.set()
         self._told.set()
 
     async def close(self) -> None:
@@ -187,7 +187,7 @@ class Wire:
         try:
             while True:
                 frame = await self._socket.recv()
-                self._heard = asyncio.get_running_loop().time()
+                self._pulse.heard()
                 received = self._replies.take(frame)
                 if self._replies.token_refused:
                     self.refuse()
@@ -209,79 +209,18 @@ class Wire:
 
     async def _watch(self, up: Callable[[Wire], None]) -> None:
         """Prove the link, guard it against silence, and end it once its token is refused."""
-        await self._answers_ping(self._timing.settle)
+        await self._pulse.answers_ping(self._timing.settle)
         if self.usable:
             self._up_since = asyncio.get_running_loop().time()
             up(self)
-        while not await self._refused_within(self._quiet_for()):
-            if not await self._lives():
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.info("webchat link is silent: closing it")
-                # A peer that does not answer a ping would not answer a close either.
-                self._socket.transport.abort()
-                return
+        async with asyncio.TaskGroup() as tasks:
+            guarding = tasks.create_task(self._pulse.run())
+            await self._refused.wait()
+            guarding.cancel()
         if due := self._replies.due():
             # The replies to what was written before: each says for certain what became of it.
             await asyncio.wait(due, timeout=self._timing.settle)
         await self.close()
-
-    def _quiet_for(self) -> float:
-        """Seconds until the link must be looked after again."""
-        due = self._heard + self._ping_after
-        if self._learnt.has(Feature.HEARTBEAT):
-            due = min(due, self._beat_due)
-        return max(0.0, due - asyncio.get_running_loop().time())
-
-    async def _refused_within(self, seconds: float) -> bool:
-        done, _ = await asyncio.wait({self._refused}, timeout=seconds)
-        return bool(done)
-
-    async def _lives(self) -> bool:
-        """Do what is due, a ping into silence or a heartbeat; False if nothing is heard then."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._heard + self._ping_after and not await self._answers_ping(
-            self._timing.ping_wait
-        ):
-            return False
-        if now < self._beat_due or not self._learnt.has(Feature.HEARTBEAT) or not self.usable:
-            return True
-        self._beat_due = now + self._ping_after
-        return await self._answers_heartbeat(self._timing.ping_wait)
-
-    async def _answers_heartbeat(self, seconds: float) -> bool:
-        """Send type 10, and say whether anything at all was heard within `seconds` (row 68)."""
-        before, call_id = self._heard, self._replies.own_id()
-        try:
-            reply = await self.write(call_id, Heartbeat(), self._learnt.keys)
-        except CallFailure:
-            return False
-        ends: set[asyncio.Future[Any]] = {reply, self._refused}
-        done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        self._replies.forget(call_id, reply)
-        if not done:
-            self._learnt.beat(answered=False)
-            return self._heard > before
-        if reply in done and reply.exception() is None:
-            self._learnt.beat(answered=True)
-            result = reply.result().result
-            if result in UNKNOWN_KIND:  # an answer all the same (row 69)
-                self._learnt.has_not(Feature.HEARTBEAT)
-            elif result == ResultCode.INVALID_TOKEN:
-                self.refuse()
-        return True
-
-    async def _answers_ping(self, seconds: float) -> bool:
-        """Ping, and say whether anything at all was heard within `seconds`."""
-        before = self._heard
-        try:
-            async with asyncio.timeout(seconds):
-                await (await self._socket.ping())
-        except TimeoutError:
-            return self._heard > before
-        except ConnectionClosed:
-            return False
-        self._heard = asyncio.get_running_loop().time()
-        return True
 
     def _loss(self) -> Loss:
         code = _close_code(self._socket)
@@ -289,7 +228,7 @@ class Wire:
         stood = 0.0 if self._up_since is None else now - self._up_since
         # Accepted and then closed at once, before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
-        return Loss(code, self._refused.done() or thrown_out, stood, self._replies.proven)
+        return Loss(code, self._refused.is_set() or thrown_out, stood, self._replies.proven)
 
 
 def _close_code(socket: ClientConnection) -> int | None:

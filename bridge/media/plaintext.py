@@ -139,6 +139,9 @@ class _Writer:
                 self._current.append("~~")
             case "span" if "data-mx-maths" in node.attributes:
                 self._current.append(node.attributes["data-mx-maths"] or "")
+            case "span" if node.attributes.get("data-mx-spoiler"):
+                self._current.append(f"({node.attributes['data-mx-spoiler']}) ")
+                self.children(node)
             case "sup" | "sub":
                 # Else ten squared would read a hundred and two.
                 self._current.append("^" if tag == "sup" else "_")

@@ -100,7 +100,7 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
     name = re.split(r"[/\\]", name.strip())[-1]
     # Cc, Cf: control characters, and those that turn the reading direction; Zl, Zp: line breaks.
     name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Zl", "Zp", "Cn"})
-    name = re.sub(r'[<>:"|?*]', "_", name).strip(" .")
+    name = re.sub(r"\s", " ", re.sub(r'[<>:"|?*]', "_", name)).strip(" .")
     stem, dot, extension = name.rpartition(".")
     if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,10}", extension):
         stem, extension = name, ""

@@ -194,7 +194,7 @@ def _encode_amr(frames: list[av.AudioFrame], bits: int) -> bytes:
         encoder.bit_rate = bits
         for frame in frames:
             target.mux(encoder.encode(frame))
-        target.mux(encoder.encode(None))
+        # Not flushed: each frame has come out already, and a flush would add one of silence.
     return out.getvalue()
 
 

@@ -165,6 +165,7 @@ class Actor:
             earlier = await recall(self._around, self._room_id, about)
         receive(visit, meaning, raw, received, Facts(standing, rooms, earlier))
         if isinstance(meaning, Withdrew):
+            sealed.withdraw(visit, meaning.target)
             for event_id in (meaning.target, newest(visit.record, meaning.target)):
                 await self._around.store.forget_body(self._room_id, event_id)
 

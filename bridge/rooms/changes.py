@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-MAX_WORDS = 2_000
-"""Of either version; beyond it whole lines are compared."""
-MAX_LINES = 500
+MAX_PIECES = 160
+"""Words and blanks between the first and the last change. The comparison is cubic."""
 
 _LETTERS = r"[^\W_\u2e80-\U0003ffff]+"
 _WORD = re.compile(rf"{_LETTERS}(?:[.,:'’_-]{_LETTERS})*|\s+|.", re.DOTALL)
@@ -20,7 +19,7 @@ _NEAR = 3
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One place that changed; either may be empty, not both."""
+    """One place that changed, with a word on either side, so that it can be found."""
 
     old: str
     new: str
@@ -29,22 +28,16 @@ class Change(msgspec.Struct, frozen=True):
 def changes(old: str, new: str) -> tuple[Change, ...] | None:
     """What changed from one text to the other.
 
-    A change is told with a word on either side, so that it can be found.
-
     Returns:
         Nothing if both say the same, None if it is as short to say the whole new text.
     """
     if old.split() == new.split():
         return ()
-    before, after, around = _WORD.findall(old), _WORD.findall(new), True
-    if max(len(before), len(after)) > MAX_WORDS:
-        before, after, around = old.splitlines(), new.splitlines(), False
-        if max(len(before), len(after)) > MAX_LINES:
-            return None
-    found = tuple(
-        Change(*(_text(part, between, around=around) for part, between in both))
-        for both in _places(before, after)
-    )
+    before, after = _WORD.findall(old), _WORD.findall(new)
+    places = _places(before, after)
+    if places is None:
+        return None
+    found = tuple(Change(*(_text(part, between) for part, between in both)) for both in places)
     told = sum(len(change.old) + len(change.new) + 4 for change in found)
     return found if told < len(new) else None
 
@@ -52,10 +45,14 @@ def changes(old: str, new: str) -> tuple[Change, ...] | None:
 _Place = tuple[tuple[Sequence[str], slice], tuple[Sequence[str], slice]]
 
 
-def _places(before: list[str], after: list[str]) -> list[_Place]:
-    """The parts that differ, those close to each other joined."""
+def _places(before: list[str], after: list[str]) -> list[_Place] | None:
+    """The parts that differ, those close to each other joined; None if it is too much to tell."""
+    start, end = _same_at_both_ends(before, after)
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    if max(len(old), len(new)) > MAX_PIECES:
+        return None
     joined: list[tuple[int, int, int, int]] = []
-    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for tag, low, high, new_low, new_high in matcher.get_opcodes():
         if tag == "equal":
             continue
@@ -65,15 +62,28 @@ def _places(before: list[str], after: list[str]) -> list[_Place]:
         else:
             joined.append((low, high, new_low, new_high))
     return [
-        ((before, slice(low, high)), (after, slice(new_low, new_high)))
+        (
+            (before, slice(start + low, start + high)),
+            (after, slice(start + new_low, start + new_high)),
+        )
         for low, high, new_low, new_high in joined
     ]
 
 
-def _text(pieces: Sequence[str], between: slice, *, around: bool) -> str:
+def _same_at_both_ends(before: list[str], after: list[str]) -> tuple[int, int]:
+    """How many pieces are the same at the beginning, and how many at the end."""
+    shorter = min(len(before), len(after))
+    start = 0
+    while start < shorter and before[start] == after[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and before[-1 - end] == after[-1 - end]:
+        end += 1
+    return start, end
+
+
+def _text(pieces: Sequence[str], between: slice) -> str:
     """The part, with the word before and the word behind it."""
-    if not around:
-        return "\n".join(pieces[between])
     low, high = between.start, between.stop
     low = next((at for at in range(low - 1, -1, -1) if pieces[at].strip()), low)
     high = next((at + 1 for at in range(high, len(pieces)) if pieces[at].strip()), high)

@@ -197,7 +197,11 @@ class Engine:
         if self._tasks is None:
             loop.close()
             raise RuntimeError("the engine does not run")
-        task = self._tasks.create_task(loop)
+        try:
+            task = self._tasks.create_task(loop)
+        except RuntimeError:  # it does no more
+            loop.close()
+            raise
         self._owned.add(task)
         task.add_done_callback(self._owned.discard)
 

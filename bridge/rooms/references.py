@@ -57,9 +57,9 @@ def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
     match meaning:
         case Spoke():
             return meaning.reply_to
-        case Corrected():
+        case Corrected() | Withdrew():
             return newest(record, meaning.target)
-        case Withdrew() | Reacted():
+        case Reacted():
             return meaning.target
         case _:
             return None
@@ -122,7 +122,8 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Inp
     happened: list[Input] = [Withdrawn(taken.target)]
     if former != taken.target:
         happened.append(Withdrawn(former))
-    if unsent or earlier is None or earlier.content is None or earlier.correction:
+    only_a_correction = earlier is not None and earlier.correction and former == taken.target
+    if unsent or only_a_correction or earlier is None or earlier.content is None:
         return happened
     listening = isinstance(record.conversation.phase, Chatting | Queued)
     if visit.rules.tell_withdrawals and listening and not _is_command(visit, earlier):
@@ -182,14 +183,7 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText |
         return None
     if found is None:
         return CustomerText(visit.word("agent.corrected", {"text": new or "—"}))
-    told = []
-    for change in found:
-        key = "agent.change"
-        if not change.old:
-            key = "agent.change_added"
-        elif not change.new:
-            key = "agent.change_dropped"
-        told.append(visit.word(key, {"old": change.old, "new": change.new}))
+    told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
     return CustomerText(visit.word("agent.corrected", {"text": "\n".join(told)}))
 
 

@@ -30,6 +30,13 @@ def keep(visit: Visit, raw: dict[str, object]) -> None:
     visit.set(sealed=(*visit.record.sealed, event)[-LIMIT:])
 
 
+def withdraw(visit: Visit, event_id: str) -> None:
+    """Its sender took an event back: it is not to be delivered any more."""
+    kept = tuple(one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
+    if len(kept) < len(visit.record.sealed):
+        visit.set(sealed=kept)
+
+
 def due(record: RoomRecord) -> int | None:
     """When the kept events want to be looked at again, ms since the epoch."""
     return min((event.retry_at for event in record.sealed), default=None)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import msgspec
 
+from bridge.ids import AgentId
+from bridge.simulator.desk import KINDS
 from bridge.simulator.outgoing import Wire
 from bridge.simulator.pushes import icon
 from bridge.simulator.state import CallCentre, Customer
@@ -97,7 +99,7 @@ def _from_agents(centre: CallCentre, customer: Customer) -> Iterable[Wire]:
         kind, content = record["type"], record["content"]
         if kind == MessageType.SYSTEM_NOTICE and not content:
             continue  # typing is not history
-        agent = next((one for one in people.values() if one.id == record["agentId"]), None)
+        agent = people.get(AgentId(str(record["agentId"])))
         text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
         yield {
             "id": record["n"],
@@ -105,7 +107,7 @@ def _from_agents(centre: CallCentre, customer: Customer) -> Iterable[Wire]:
             "userId": record["agentId"],
             "userName": agent.name if agent else "",
             "userType": _AGENT,
-            "text": str(content) if text else f"[{record['type']}]",
+            "text": str(content) if text else f"[{KINDS[_number(kind)]}]",
             "messageType": _NOTICE if kind == MessageType.SYSTEM_NOTICE else _NORMAL,
             "postTime": record["time"],
             "revokeFlag": 0,

@@ -77,7 +77,8 @@ class SqliteEngine:
         await self._hop(self._connect)
 
     async def claim(self) -> None:
-        await self._hop(self._lock)
+        path = self._path.with_name(f"{self._path.name}-owner")
+        self._owning = await self._hop(lambda: _locked(path, self._claim_seconds))
 
     async def commit(self, call: Call[T]) -> T:
         return await self._hop(lambda: self._transact(call))
@@ -110,7 +111,7 @@ class SqliteEngine:
     # --- in the thread --------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        self._touch(self._path)
+        _touch(self._path)
         connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
         try:
             for setting in _SETTINGS:
@@ -120,24 +121,6 @@ class SqliteEngine:
             connection.close()
             raise
         self._connection = connection
-
-    def _lock(self) -> None:
-        path = self._path.with_name(f"{self._path.name}-owner")
-        self._touch(path)
-        self._owning = sqlite3.connect(path, self._claim_seconds, isolation_level=None)
-        try:
-            self._owning.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            raise AlreadyInUse from None
-
-    @staticmethod
-    def _touch(path: Path) -> None:
-        try:
-            path.touch(mode=0o600)
-        except OSError as error:
-            raise Unreachable(f"cannot open {path}: {error.strerror}") from error
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -172,6 +155,28 @@ class SqliteEngine:
         if self._connection is None:
             raise Unreachable("the store is closed")
         return self._connection
+
+
+def _touch(path: Path) -> None:
+    """Make a file for our own eyes, if there is none."""
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise Unreachable(f"cannot open {path}: {error.strerror}") from error
+
+
+def _locked(path: Path, seconds: float) -> sqlite3.Connection:
+    """Lock a file until the connection is closed; AlreadyInUse if another has it for so long."""
+    _touch(path)
+    connection = sqlite3.connect(path, seconds, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise AlreadyInUse from None
+    return connection
 
 
 def _translated(work: Callable[[], T]) -> T:

@@ -13,14 +13,6 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "「{old}」→「{new}」",
         "en": "“{old}” → “{new}”",
     },
-    "agent.change_added": {
-        "zh-CN": "加上「{new}」",
-        "en": "added “{new}”",
-    },
-    "agent.change_dropped": {
-        "zh-CN": "去掉「{old}」",
-        "en": "dropped “{old}”",
-    },
     "agent.withdrawn": {
         "zh-CN": "已撤回消息：「{quote}」",
         "en": "Taken back: “{quote}”",

@@ -233,7 +233,7 @@ def seconds_of(msg: Json) -> float:
     voice = base64.b64decode(str(msg["content"]))
     assert voice.startswith(sound.AMR)
     with wave.open(io.BytesIO(sound.to_wav(voice))) as file:
-        return round(2 * file.getnframes() / file.getframerate()) / 2
+        return float(round(2 * file.getnframes() / file.getframerate())) / 2
 
 
 @pytest.mark.asyncio

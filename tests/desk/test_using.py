@@ -86,11 +86,14 @@ async def test_a_whole_conversation_without_a_mouse() -> None:
         for key, name in (("i", "pick-image"), ("u", "pick-file")):
             async with page.expect_file_chooser() as chooser:
                 await press(f"Alt+{key}")
-            assert await (await chooser.value).element.get_attribute("id") == name
+            chosen = await chooser.value
+            assert await chosen.element.get_attribute("id") == name
+            await chosen.set_files([])
 
         await press("Alt+r")
         await tab_to(page, "Refused")
         await press("Enter")
+        assert (await other.push(201))["queueLength"] == 1  # ada was before
         assert (await other.push(201))["requestStatus"] == 2
         await press("Alt+c")
         await tab_to(page, "Jun")
@@ -263,7 +266,7 @@ async def test_other_sites_cannot_play_the_agent() -> None:
 
 async def a_real_conversation(here: Floor, tmp_path: Path) -> Page:
     """What the picture in the documentation shows: all of it went over sockets."""
-    page = await here.desk(width=1320, height=880)
+    page = await here.desk(width=1320, height=960)
     bob, request = await here.waiting("林晓")
     await bob.send(111, requestId=request, content="你好，我想退货")
     await bob.reply(111)

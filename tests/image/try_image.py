@@ -26,6 +26,7 @@ import aiohttp
 from bridge.config import load_config
 from bridge.demo.customer import Customer, said
 from bridge.demo.synapse import SynapseServer, free_port
+from bridge.ops.logging import configure_logging
 from bridge.simulator.server import Simulator, SimulatorOptions
 from tests.support.postgres import PostgresServer
 
@@ -54,7 +55,7 @@ def step(what: str) -> Iterator[None]:
     try:
         yield
     except (Failed, TimeoutError, AssertionError, aiohttp.ClientError) as error:
-        say(f"FAIL  {what}: {error or type(error).__name__}")
+        say(f"FAIL  {what}: {error!r}")
         raise SystemExit(1) from error
     say(f"PASS  {what} ({time.monotonic() - began:.1f} s)")
 
@@ -160,13 +161,14 @@ async def ready(port: int) -> None:
 
 
 async def converse(simulator: Simulator, synapse: SynapseServer, who: str) -> None:
-    """One text each way."""
+    """One text each way, and the end."""
     async with aiohttp.ClientSession() as session:
         customer = await Customer.sign_up(session, synapse, who)
         room = await customer.create_dm("@webchatbot:localhost", f"hello, I am {who}")
         await simulator.wait_for(lambda state: f"hello, I am {who}" in str(state), 30.0)
         await simulator.do({"op": "say", "text": f"welcome, {who}"})
         await customer.wait_for(room, said(f"welcome, {who}", GHOST))
+        await simulator.do({"op": "close"})
 
 
 async def serving(
@@ -191,6 +193,7 @@ async def serving(
 
 
 async def play(engine: Engine, folder: Path) -> None:
+    engine.remove()  # what an interrupted trial may have left
     simulator = Simulator(SimulatorOptions(script="accept", login_limit=0))
     await simulator.start()
     port = free_port()
@@ -220,6 +223,7 @@ def main() -> None:
     parser.add_argument("--engine", default="docker")
     parser.add_argument("--image", default="matrix-webchat-bridge")
     given = parser.parse_args()
+    configure_logging("WARNING", "text")
     folder = Path(tempfile.mkdtemp(prefix="webchat-image-"))
     data = folder / "data"
     data.mkdir()

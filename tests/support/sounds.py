@@ -27,6 +27,7 @@ def tone(seconds: float, container: str = "ogg", channels: int = 1) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format=container) as target:
         encoder = target.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(encoder, av.AudioStream)
         resampler = av.AudioResampler(
             encoder.format, layout, rate, frame_size=encoder.codec_context.frame_size or None
         )
@@ -75,7 +76,7 @@ def film(width: int = 64, height: int = 48, pictures: int = 10) -> bytes:
 def seconds_of(data: bytes) -> float:
     """How long it plays, by decoding all of it."""
     samples, rate = 0, 1
-    with av.open(io.BytesIO(data)) as source:
+    with av.open(io.BytesIO(data), "r") as source:
         for frame in source.decode(audio=0):
             samples, rate = samples + frame.samples, frame.sample_rate
     return samples / rate
@@ -83,5 +84,5 @@ def seconds_of(data: bytes) -> float:
 
 def codec_of(data: bytes) -> str:
     """The name of its sound's codec."""
-    with av.open(io.BytesIO(data)) as source:
+    with av.open(io.BytesIO(data), "r") as source:
         return source.streams.audio[0].codec_context.name

@@ -22,7 +22,7 @@ from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.matrix.crypto.vault import Vault
 from bridge.rooms.ports import Refused
-from bridge.rooms.store import SecretRow
+from bridge.rooms.store import SecretRow, StoreError
 
 _RENEWED_MS = 3_600_000
 """How often at most a broken session with one device is replaced."""
@@ -99,22 +99,31 @@ class Arrivals:
             What is new; it is durable.
         """
         self._hear_of_devices(reply)
+        try:
+            news = await self._read(own, reply, now)
+            await self._vault.save(list(news.rows.values()))
+        except BaseException:
+            # The account in memory has used up keys that the stored one still has.
+            self._upkeep.distrust(own.user)
+            raise
+        return news
+
+    async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
         news = News({}, {}, set())
         channels: dict[str, Channel] = {}
         for event in _events(mapping(reply, "to_device")):
-            await self._take(own, event, news, channels, now)
+            try:
+                await self._take(own, event, news, channels, now)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 - logged whole; one event must not stop all others
+                self._log.exception("an event for a device could not be handled", user=own.user)
         news.add(*(channel.row(self._vault) for channel in channels.values()))
         if channels:
             news.add(own.row(self._vault))
         token = text(reply, "next_batch")
         if token:
             news.add(self._vault.row(_name(own.user), Position(token)))
-        try:
-            await self._vault.save(list(news.rows.values()))
-        except BaseException:
-            # The account in memory has used up keys that the stored one still has.
-            self._upkeep.distrust(own.user)
-            raise
         return news
 
     async def follow_up(self, own: OwnDevice, reply: Json, news: News, now: int) -> None:

@@ -7,6 +7,8 @@ went backwards would use a key twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import vodozemac
 
@@ -64,7 +66,7 @@ class Channel:
         """There is a session to encrypt with."""
         return bool(self._sessions)
 
-    def begin(self, device: Device, claimed: Json) -> bool:
+    def begin(self, device: Device, claimed: Mapping[str, object]) -> bool:
         """Begin a session with a one-time key; False if the key is none of the device's.
 
         Args:

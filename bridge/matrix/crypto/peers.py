@@ -6,7 +6,7 @@ is asked anew, so nothing that changed meanwhile can be missed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -82,7 +82,7 @@ class Peers:
         return found
 
 
-def read_devices(user: str, listed: Json) -> tuple[Device, ...]:
+def read_devices(user: str, listed: Mapping[str, object]) -> tuple[Device, ...]:
     """The devices of a reply that can be believed and that can read what we send."""
     return tuple(
         device

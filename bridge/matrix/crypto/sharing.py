@@ -203,11 +203,7 @@ class Sharing:
         self, own: OwnDevice, channels: Iterable[tuple[Device, Channel]], now: int
     ) -> bool:
         """Begin sessions with one-time keys; a device that has none is left out for a while."""
-        wanting = [
-            (device, channel)
-            for device, channel in channels
-            if now - (self._barren.get((own.user, device.curve25519)) or 0) >= _BARREN_MS
-        ]
+        wanting = [pair for pair in channels if not self._is_barren(own, pair[0], now)]
         if not wanting:
             return False
         request: dict[str, dict[str, str]] = {}
@@ -223,6 +219,10 @@ class Sharing:
                 self._barren.put((own.user, device.curve25519), now)
                 self._log.info("a device has no key for us", user=device.user)
         return begun
+
+    def _is_barren(self, own: OwnDevice, device: Device, now: int) -> bool:
+        since = self._barren.get((own.user, device.curve25519))
+        return since is not None and now - since < _BARREN_MS
 
 
 def _name(own: OwnDevice, room_id: RoomId) -> str:

@@ -41,7 +41,7 @@ export function face(name, id, small = false) {
 
 export function colour(element, id) {
   let hue = 0;
-  for (const letter of id) hue = (hue * 31 + letter.codePointAt(0)) % 360;
+  for (const letter of id) hue = (hue * 31 + letter.codePointAt(0) * 67) % 360;
   element.style.setProperty("--hue", hue);
 }
 

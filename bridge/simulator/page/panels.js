@@ -23,7 +23,7 @@ export function askWho(chosen) {
     const agent = { id: id.input.value.trim(), name: name.input.value.trim() };
     if (await act({ op: "sign_on", agent })) be(agent.id);
   } }, make("h3", { textContent: word("newAgent") }), make("div", { className: "two" }, id.label, name.label),
-  make("div", { className: "row" }, make("button", { type: "submit", textContent: word("comeOnline") })));
+  make("div", { className: "row" }, make("button", { type: "submit", className: "strong", textContent: word("comeOnline") })));
   const off = me() ? [plain(word("goOffline"), async () => {
     if (await act({ op: "sign_off", agent: desk.agent })) be("");
   })] : [];

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click.testing import Result
 
-from bridge.config import example_config, load_config
+from bridge.config import PICKLE_KEY, example_config, fill_secrets, load_config
 from bridge.matrix.registration import load_registration
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
@@ -145,3 +145,39 @@ def test_a_broken_registration_is_20_and_stays(folder: Folder) -> None:
     assert result.exit_code == 20
     assert "registration.yaml" in result.stderr
     assert folder.registration.read_text() == "- not ours\n"
+
+
+def pickle_key(folder: Folder) -> str:
+    return load_config(folder.config, {}).bridge.encryption.pickle_key.get_secret_value()
+
+
+def test_a_secret_for_encryption_is_drawn_with_the_first_tokens(folder: Folder) -> None:
+    folder.config.write_text(example_config(), encoding="utf-8")
+    register(folder)
+    key = pickle_key(folder)
+    assert len(key) >= 32
+    assert key not in tokens(folder)
+    register(folder, "--rotate")
+    assert pickle_key(folder) == key
+
+
+def test_what_the_old_token_sealed_stays_readable(folder: Folder) -> None:
+    """An installation from before there was a secret of its own: the as_token serves."""
+    folder.write()
+    register(folder)
+    fill_secrets(folder.config, {PICKLE_KEY: ""})
+    before, _ = tokens(folder)
+    assert register(folder).exit_code == 0
+    assert pickle_key(folder) == ""
+    register(folder, "--rotate")
+    assert pickle_key(folder) == before
+    assert tokens(folder)[0] != before
+
+
+def test_a_secret_from_the_environment_is_written_nowhere(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write()
+    monkeypatch.setenv("MATRIX_WEBCHAT_BRIDGE__ENCRYPTION__PICKLE_KEY", "from outside")
+    register(folder)
+    assert pickle_key(folder) == ""

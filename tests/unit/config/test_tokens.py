@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from bridge.config import ConfigUnreadable, example_config, fill_tokens, tokens_from_environment
+from bridge.config import (
+    PICKLE_KEY,
+    ConfigUnreadable,
+    example_config,
+    fill_secrets,
+    pickle_key_from_environment,
+    tokens_from_environment,
+)
 
 TEXT = """\
 # My bridge.
@@ -21,6 +29,10 @@ queues:
 
   name: Two  # after an empty line
 """
+
+
+def fill_tokens(path: Path, tokens: Mapping[str, str]) -> None:
+    fill_secrets(path, {("appservice", name): token for name, token in tokens.items()})
 
 
 def test_only_the_tokens_change(tmp_path: Path) -> None:
@@ -86,3 +98,20 @@ def test_which_variables_set_tokens() -> None:
             "MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN": "y",
         }
     ) == ["MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN", "MATRIX_WEBCHAT_APPSERVICE__HS_TOKEN_FILE"]
+
+
+def test_a_key_deep_down_is_set(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("bridge:\n  language: en\n")
+    fill_secrets(path, {PICKLE_KEY: "AAA"})
+    assert path.read_text() == "bridge:\n  language: en\n  encryption:\n    pickle_key: AAA\n"
+    path.write_text("bridge:\n  encryption: 5\n")
+    with pytest.raises(ConfigUnreadable, match=r"bridge\.encryption must be a mapping"):
+        fill_secrets(path, {PICKLE_KEY: "AAA"})
+
+
+def test_which_variable_sets_the_secret_of_encryption() -> None:
+    assert not pickle_key_from_environment({"PATH": "/bin"})
+    for name in ("", "_FILE"):
+        variable = f"MATRIX_WEBCHAT_BRIDGE__ENCRYPTION__PICKLE_KEY{name}"
+        assert pickle_key_from_environment({variable: "x"})

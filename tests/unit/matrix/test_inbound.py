@@ -9,16 +9,19 @@ from bridge.ids import EventId, QueueId, UserId
 from bridge.matrix.inbound import interpret
 from bridge.matrix.users import OurUsers
 from bridge.rooms.inputs import (
+    Corrected,
     EncryptionOn,
     Invited,
     Meaning,
     MemberGone,
     MemberJoined,
     Nothing,
+    Reacted,
     RoomConfigured,
     Spoke,
     Unreadable,
     Upgraded,
+    Withdrew,
 )
 
 OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1),))
@@ -70,38 +73,7 @@ def spoke(text: str) -> Spoke:
             {"msgtype": "m.text", "body": "as typed", "formatted_body": "<b>no format</b>"},
             "as typed",
         ),
-        (
-            {
-                "msgtype": "m.text",
-                "body": "> <@b:c> old\n> more\n\nnew\nlines",
-                "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}},
-            },
-            "new\nlines",
-        ),
         ({"msgtype": "m.text", "body": "> a quotation\n\nof mine"}, "> a quotation\n\nof mine"),
-        (
-            {
-                "msgtype": "m.text",
-                "body": "> all of it",
-                "m.relates_to": {"m.in_reply_to": {"event_id": "$x"}},
-            },
-            "> all of it",
-        ),
-        (
-            {
-                "msgtype": "m.text",
-                "body": "* fixed",
-                "m.new_content": {"msgtype": "m.text", "body": "fixed"},
-                "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
-            },
-            "* fixed",
-        ),
-        (
-            {"msgtype": "m.location", "body": "Office", "geo_uri": "geo:1,2"},
-            "Office (geo:1,2)",
-        ),
-        ({"msgtype": "m.location", "geo_uri": "geo:1,2"}, "geo:1,2"),
-        ({"msgtype": "m.location", "body": "at geo:1,2", "geo_uri": "geo:1,2"}, "at geo:1,2"),
     ],
 )
 def test_texts(content: Json, text: str) -> None:
@@ -119,6 +91,51 @@ def test_files(msgtype: str, kind: str) -> None:
         kind=kind, name="a b.png", mxc="mxc://s.org:8448/Id_1-x", mime="image/png", size=10
     )
     assert meaning == Spoke(EVENT, ANN, media)
+
+
+def test_replies_and_threads() -> None:
+    replied: Json = {"m.in_reply_to": {"event_id": "$x"}}
+    body = "> <@b:c> old\n> more\n\nnew\nlines"
+    meaning = message(msgtype="m.text", body=body, **{"m.relates_to": replied})
+    text = CustomerText("new\nlines")
+    assert meaning == Spoke(EVENT, ANN, text, plain="new\nlines", reply_to=EventId("$x"))
+    threaded = replied | {"rel_type": "m.thread", "event_id": "$root", "is_falling_back": True}
+    meaning = message(msgtype="m.text", body="hi", **{"m.relates_to": threaded})
+    assert meaning == Spoke(EVENT, ANN, CustomerText("hi"), plain="hi", thread=EventId("$root"))
+
+
+def test_correction() -> None:
+    meaning = message(
+        msgtype="m.text",
+        body="* fixed",
+        **{
+            "m.new_content": {"msgtype": "m.text", "body": "fixed"},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
+        },
+    )
+    assert meaning == Corrected(EVENT, ANN, EventId("$x"), CustomerText("fixed"), "fixed")
+
+
+def test_gestures() -> None:
+    relation = {"rel_type": "m.annotation", "event_id": "$x", "key": "👍️"}
+    meaning = read("m.reaction", {"m.relates_to": relation})
+    assert meaning == Reacted(EVENT, ANN, EventId("$x"), "👍️")
+    assert read("m.room.redaction", {}, redacts="$x") == Withdrew(EVENT, ANN, EventId("$x"))
+
+
+def test_poll_is_text() -> None:
+    answers = [{"id": "1", "org.matrix.msc1767.text": "Red"}]
+    start = {"question": {"org.matrix.msc1767.text": "Which?"}, "answers": answers}
+    meaning = read("org.matrix.msc3381.poll.start", {"org.matrix.msc3381.poll.start": start})
+    assert meaning == Spoke(EVENT, ANN, CustomerText("Which?\n1. Red"), wrap="agent.poll")
+
+
+@pytest.mark.parametrize("kind", ["m.beacon_info", "org.matrix.msc3672.beacon_info"])
+def test_live_location_is_answered_once(kind: str) -> None:
+    meaning = read(kind, {"live": True}, state_key=ANN)
+    assert meaning == Unreadable(EVENT, ANN, "unreadable.live_location")
+    assert read(kind, {"live": False}, state_key=ANN) == Nothing()
+    assert read("org.matrix.msc3672.beacon", {}) == Nothing()
 
 
 def test_caption_rides_along() -> None:
@@ -154,8 +171,10 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
         ),
         ("m.sticker", {"file": {}}, "unreadable.encrypted_file"),
         ("m.room.message", {"msgtype": "org.example.new", "body": "x"}, "unreadable.kind"),
-        ("org.matrix.msc3381.poll.start", {}, "unreadable.kind"),
-        ("m.poll.start", {}, "unreadable.kind"),
+        ("org.matrix.msc3381.poll.start", {}, "unreadable.malformed"),
+        ("m.poll.start", {}, "unreadable.malformed"),
+        ("m.call.invite", {"call_id": "c"}, "unreadable.call"),
+        ("org.matrix.msc4075.rtc.notification", {}, "unreadable.call"),
         ("m.room.message", {"body": "x"}, "unreadable.malformed"),
         ("m.room.message", ["x"], "unreadable.malformed"),
         ("m.room.message", {"msgtype": "m.image", "url": "https://evil"}, "unreadable.malformed"),
@@ -258,7 +277,10 @@ KEYS = st.sampled_from(
         *("msgtype", "body", "formatted_body", "format", "url", "file", "info", "size"),
         *("mimetype", "m.relates_to", "m.new_content", "m.in_reply_to", "rel_type"),
         *("membership", "is_direct", "filename", "geo_uri", "prev_content"),
-        *("redacted_because", "replacement_room"),
+        *("redacted_because", "replacement_room", "m.annotation", "key", "event_id"),
+        *("m.poll", "org.matrix.msc3381.poll.start", "question", "answers", "m.text"),
+        *("org.matrix.msc1767.text", "org.matrix.msc3245.voice", "m.location", "uri"),
+        *("redacts", "is_falling_back", "description", "live"),
     ]
 )
 VALUES = st.recursive(
@@ -267,7 +289,10 @@ VALUES = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(st.characters(codec=None), max_size=20)
-    | st.sampled_from(["m.text", "m.image", "m.file", "m.emote", "m.location", "m.replace"])
+    | st.sampled_from(
+        ["m.text", "m.image", "m.file", "m.emote", "m.location", "m.replace", "m.thread"]
+    )
+    | st.sampled_from(["m.annotation", "$x", "geo:1,2", "m.audio"])
     | st.sampled_from(["org.matrix.custom.html", "mxc://s/i", "invite", "join", "leave"]),
     nested,
     max_leaves=12,
@@ -277,7 +302,11 @@ EVENTS = st.fixed_dictionaries(
     {},
     optional={
         "type": st.sampled_from(
-            ["m.room.message", "m.room.member", "m.sticker", "m.room.encrypted", "m.room.tombstone"]
+            [
+                *("m.room.message", "m.room.member", "m.sticker", "m.room.encrypted"),
+                *("m.poll.start", "org.matrix.msc3381.poll.start", "m.reaction"),
+                *("m.room.redaction", "m.beacon_info", "m.call.invite", "m.room.tombstone"),
+            ]
         )
         | VALUES,
         "sender": st.sampled_from([ANN, BOT]) | VALUES,
@@ -297,6 +326,6 @@ def test_hostile_events_never_raise(raw: Json) -> None:
 @given(CONTENTS)
 def test_whatever_a_person_sends_is_carried_or_reported(content: Json) -> None:
     meaning = message(**content)
-    assert isinstance(meaning, Spoke | Unreadable)
-    if isinstance(meaning, Spoke) and isinstance(meaning.content, CustomerText):
+    assert isinstance(meaning, Spoke | Corrected | Unreadable)
+    if isinstance(meaning, Spoke | Corrected) and isinstance(meaning.content, CustomerText):
         assert meaning.content.text.strip()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,12 +11,15 @@ from bridge.matrix.render import (
     MAX_BODY,
     MediaFacts,
     clean,
+    in_thread,
     location_content,
     media_content,
     notice_content,
     text_contents,
 )
+from bridge.media.places import Place, datum_of, map_link, to_datum
 from bridge.rooms.ports import NoticeText
+from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation
 
 HARMLESS = frozenset(
@@ -187,10 +191,11 @@ def harms(formatted: str) -> list[str]:
         ("file", "image/png", (3, 2), "m.image"),
         ("image", "image/svg+xml", None, "m.file"),
         ("image", "text/html", None, "m.file"),
-        ("voice", "audio/amr", None, "m.audio"),
-        ("voice", "application/octet-stream", None, "m.audio"),
+        ("voice", "audio/amr", None, "m.file"),
+        ("voice", "application/octet-stream", None, "m.file"),
         ("file", "audio/mpeg", None, "m.audio"),
         ("video", "video/mp4", None, "m.video"),
+        ("video", "video/mp4", (3, 2), "m.video"),
         ("video", "application/octet-stream", None, "m.file"),
     ],
 )
@@ -214,7 +219,56 @@ def test_file_is_shown_as_what_it_is(
     }
 
 
-def test_location() -> None:
-    content = location_content(AgentLocation(39.9087, 116.3975, poi=" 天安门 "), "t")
-    assert content["body"] == "📍 天安门 (39.908700, 116.397500)"
-    assert location_content(AgentLocation(-1, 2), "t")["body"] == "📍 (-1.000000, 2.000000)"
+def test_voice() -> None:
+    facts = MediaFacts("voice", "voice.ogg", "mxc://s/i", "audio/ogg", 9, seconds=2.5)
+    content = media_content(msgspec.structs.replace(facts, waveform=(0, 1024)), "t")
+    assert content == OWN | {
+        "msgtype": "m.audio",
+        "body": "voice.ogg",
+        "filename": "voice.ogg",
+        "url": "mxc://s/i",
+        "info": {"mimetype": "audio/ogg", "size": 9, "duration": 2500},
+        "org.matrix.msc3245.voice": {},
+        "org.matrix.msc1767.audio": {"duration": 2500, "waveform": [0, 1024]},
+    }
+
+
+@pytest.mark.parametrize("map_name", ["baidu", "gaode", "gps"])
+def test_location(map_name: str) -> None:
+    datum = datum_of(map_name)
+    shown = to_datum(Place(39.908722, 116.397496), datum)
+    where = AgentLocation(shown.latitude, shown.longitude, " 天安门 ", map_name)
+    body = f"📍 天安门\n{map_link(shown, datum, '天安门')}"
+    assert location_content(where, "t") == OWN | {
+        "msgtype": "m.location",
+        "body": body,
+        "geo_uri": "geo:39.908722,116.397496",
+        "org.matrix.msc3488.location": {
+            "uri": "geo:39.908722,116.397496",
+            "description": "天安门",
+        },
+        "org.matrix.msc3488.asset": {"type": "m.pin"},
+        "org.matrix.msc1767.text": body,
+    }
+
+
+def test_a_place_without_a_name() -> None:
+    content = location_content(AgentLocation(1, 2, map="gps"), "t")
+    assert content["org.matrix.msc3488.location"] == {"uri": "geo:1.000000,2.000000"}
+    assert str(content["body"]).startswith("📍\nhttps://www.openstreetmap.org/")
+
+
+def test_a_place_that_is_not_on_earth_is_text() -> None:
+    content = location_content(AgentLocation(1, 180.345, "x", "baidu"), "t")
+    assert content == OWN | {"msgtype": "m.text", "body": "📍 x (1.000000, 180.345000)"}
+
+
+def test_threads() -> None:
+    thread = Thread(EventId("$root"), EventId("$last"))
+    relation = {"rel_type": "m.thread", "event_id": "$root", "is_falling_back": True}
+    answer = {"m.in_reply_to": {"event_id": "$last"}}
+    (content,) = text_contents("x", "t")
+    assert in_thread(content, thread)["m.relates_to"] == relation | answer
+    notice = NoticeText("hi", reply_to=EventId("$last"), thread=EventId("$root"))
+    expected = relation | answer | {"is_falling_back": False}
+    assert notice_content(notice, "t")["m.relates_to"] == expected

@@ -1,5 +1,7 @@
 """Pushes that nobody received."""
 
+import pytest
+
 from bridge.simulator import delivery
 from bridge.simulator.outgoing import Send
 from bridge.simulator.state import CallCentre, Customer
@@ -80,3 +82,48 @@ def test_a_session_can_be_told_again_to_a_new_socket() -> None:
     (again,) = delivery.on_open(centre, phone.customer, 0)
     assert (again.frame["type"], again.frame["sessionId"]) == (202, session)
     assert again.frame["continueLastSession"] is True
+
+
+def test_a_later_server_greets_with_200_and_the_former_sessions() -> None:
+    centre = make_centre(dialect="2019", allowed_extensions=["zip", "png"])
+    phone, session = chatting(centre)
+    phone.send(103, sessionId=session)
+    (greeting,) = delivery.on_open(centre, phone.customer, 0)
+    assert greeting.frame == {
+        "type": 200,
+        "ratings": [{"ratingId": 1, "name": "满意"}, {"ratingId": 0, "name": "不满意"}],
+        "fileAcceptExtensionsArr": "zip,png",
+        "hisSessions": [session],
+        "rsId": "rs-1",
+    }
+    assert list(phone.customer.pending) == ["rs-1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "numbered"),
+    [
+        ({"dialect": "2019"}, [200, 201, 202, 203, 204, 205, 210]),
+        ({"dialect": "2019", "revision": "R3"}, [200, 201, 202, 203, 204, 205, 210]),
+        ({"dialect": "2019", "revision": "R2"}, [210]),
+        ({"dialect": "2019", "receipts": False}, []),
+        ({"dialect": "2016"}, []),
+    ],
+)
+def test_which_pushes_carry_an_rs_id(options: dict[str, object], numbered: list[int]) -> None:
+    centre = make_centre(**options)
+    join(centre)
+    found = []
+    for kind in (200, 201, 202, 203, 204, 205, 210, 301):
+        sent = delivery.outbound(centre, Send("ada", {"type": kind}), 0)
+        assert sent is not None
+        if "rsId" in sent.frame:
+            found.append(kind)
+    assert found == numbered
+
+
+def test_a_script_can_name_the_rs_id_itself() -> None:
+    centre = make_centre(dialect="2019")
+    customer = join(centre)
+    sent = delivery.outbound(centre, Send("ada", {"type": 299, "rsId": "own"}), 0)
+    assert sent is not None
+    assert (sent.frame["rsId"], customer.pending) == ("own", {})

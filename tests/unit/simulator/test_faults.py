@@ -1,5 +1,6 @@
 """Faults hit what they name, as often as they say, in the order of the list."""
 
+import msgspec
 import pytest
 
 from bridge.simulator.faults import Fault, FaultPlan
@@ -67,6 +68,21 @@ def test_kinds_do_not_mix() -> None:
     assert plan.on_command("ada", '{"type":110}') is None
     assert plan.on_http("tpi") is not None
     assert plan.on_http("tpi") is None
+
+
+def test_a_delay_is_told_and_the_frame_still_goes() -> None:
+    plan = FaultPlan([Fault(fault="delay", type=110, delay_ms=250)])
+    assert out(plan, send(110, mark=1)) == [1]
+    assert [plan.delay(send(kind)) for kind in (202, 110, 110)] == [0, 0.25, 0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [({"fault": "delay"}, "delay_ms"), ({"fault": "cut", "code": 7}, "1000 to 4999")],
+)
+def test_a_fault_without_what_it_needs_is_refused(fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=sentence):
+        msgspec.convert(fields, Fault)
 
 
 def test_a_wrong_status_is_refused() -> None:

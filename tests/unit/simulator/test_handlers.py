@@ -293,3 +293,61 @@ def test_what_cannot_be_read_is_answered_without_a_number() -> None:
     phone = Phone(make_centre())
     (reply,) = frames(answer(phone.centre, phone.customer, "{", 1))
     assert (reply["type"], reply["result"], "messageId" in reply) == (0, -8, False)
+
+
+# --- the later guides, and what phone clients met ----------------------------------------------
+
+
+def test_typing_and_preview_are_noted_for_scripts_and_need_an_open_session() -> None:
+    phone, session = chatting(make_centre(dialect="2019"))
+    assert codes(phone.send(113, sessionId=session)) == [(113, 1)]
+    assert codes(phone.send(112, sessionId=session, content="hel")) == [(112, 1)]
+    noted = [(entry["type"], entry["text"]) for entry in phone.customer.history.signals]
+    assert noted == [(113, ""), (112, "hel")]
+    for kind in (112, 113, 302):
+        assert codes(phone.send(kind, sessionId=1, content="x")) == [(kind, -11)]
+
+
+def test_a_message_can_find_the_session_whose_202_was_missed() -> None:
+    phone, session = chatting(make_centre(session_in_message_reply=True))
+    (reply,) = frames(phone.text(1, "where am I?"))
+    assert (reply["result"], reply["sessionId"]) == (1, session)
+    assert isinstance(reply["agents"], list)
+    assert reply["agents"][0]["id"] == "A00001"
+    (reply,) = frames(phone.text(session, "there"))
+    assert "sessionId" not in reply
+
+
+def test_a_refused_message_can_come_back() -> None:
+    phone = Phone(make_centre(original_in_refusal=True))
+    (reply,) = frames(phone.text(1, "lost"))
+    assert reply["result"] == -11
+    assert reply["originalMessage"] == {
+        "objectName": "RC:TxtMsg",
+        "content": '{"content": "lost", "extra": ""}',
+    }
+
+
+def test_replies_can_leave_out_the_message_id() -> None:
+    (reply, _) = frames(Phone(make_centre(omit_call_ids=True)).queue())
+    assert reply == {"type": 101, "result": 1, "message": ""}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_receipt_gets_no_reply_unless_told(answered: bool) -> None:
+    phone = Phone(make_centre(dialect="2019", receipt_reply=answered))
+    assert codes(phone.send(120, rsId="rs-1")) == ([(120, 1)] if answered else [])
+
+
+def test_the_later_202_lists_the_customer_among_the_users() -> None:
+    centre = make_centre(dialect="2019")
+    phone = Phone(centre)
+    phone.customer.name = "Ada"
+    phone.send(101, queueId=7)
+    (started,) = frames(perform(centre, {"op": "accept"}).outgoing)
+    assert started["continueLastSession"] is False
+    users = started["users"]
+    assert isinstance(users, list)
+    assert users[0] == {"id": phone.customer.client_id, "name": "Ada", "icon": ""}
+    assert (users[1]["id"], len(str(users[0]["id"]))) == ("A00001", 36)
+    assert "agents" not in started

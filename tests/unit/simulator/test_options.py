@@ -1,5 +1,8 @@
 """Options: wrong values are refused by name."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from bridge.simulator.options import SimulatorOptions
@@ -32,3 +35,28 @@ def test_the_rest_stays() -> None:
     after = before.changed({"agents": [{"id": "x"}]})
     assert (after.script, [agent.id for agent in after.agents]) == ("echo", ["x"])
     assert SimulatorOptions(context="").context == ""
+
+
+@pytest.mark.parametrize(("dialect", "later"), [("2016", False), ("2019", True)])
+def test_what_a_dialect_does_by_itself(dialect: str, later: bool) -> None:
+    options = SimulatorOptions().changed({"dialect": dialect})
+    assert options.later is later
+    assert options.pulse == ("ok" if later else "refuse")
+    assert (options.numbers_pushes, options.greets) == (later, later)
+    assert (options.tells_history, options.tells_client_id) == (later, later)
+
+
+@pytest.mark.parametrize("dialect", ["2016", "2019"])
+def test_a_switch_says_otherwise(dialect: str) -> None:
+    for on in (True, False):
+        switched = dict.fromkeys(("receipts", "init_config", "history", "client_id_in_login"), on)
+        options = SimulatorOptions().changed({"dialect": dialect, **switched})
+        assert (options.numbers_pushes, options.greets) == (on, on)
+        assert (options.tells_history, options.tells_client_id) == (on, on)
+    assert SimulatorOptions().changed({"dialect": dialect, "heartbeat": "silent"}).pulse == "silent"
+
+
+def test_the_documentation_names_every_switch() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", text))
+    assert set(SimulatorOptions.__struct_fields__) - named == set()

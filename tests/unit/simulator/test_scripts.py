@@ -311,3 +311,70 @@ def test_two_open_sessions_need_a_choice() -> None:
     with pytest.raises(BadOpError, match="2 are open"):
         perform(centre, {"op": "say", "text": "x"})
     assert perform(centre, {"op": "say", "text": "x", "login": "b"}).answer["session"] == 5002
+
+
+def test_agents_sign_on_and_off() -> None:
+    centre = make_centre()
+    perform(centre, {"op": "sign_on", "agent": {"id": "A00003", "name": "Lin"}})
+    perform(centre, {"op": "sign_on", "agent": {"id": "A00001", "name": "Mei Li"}})
+    perform(centre, {"op": "sign_off", "agent": "A00002"})
+    online = [(agent.id, agent.name) for agent in centre.options.agents]
+    assert online == [("A00003", "Lin"), ("A00001", "Mei Li")]
+    with pytest.raises(BadOpError, match="no agent 'A00002' is online"):
+        perform(centre, {"op": "sign_off", "agent": "A00002"})
+    with pytest.raises(BadOpError, match="must have an id"):
+        perform(centre, {"op": "sign_on", "agent": {"id": ""}})
+
+
+def test_one_of_several_can_leave() -> None:
+    centre = make_centre()
+    chatting(centre)
+    with pytest.raises(BadOpError, match="A00001 is not one of several"):
+        perform(centre, {"op": "leave"})
+    perform(centre, {"op": "conference", "to": "A00002"})
+    with pytest.raises(BadOpError, match="X is not one of several"):
+        perform(centre, {"op": "leave", "agent": "X"})
+    (updated,) = frames(perform(centre, {"op": "leave", "agent": "A00001"}).outgoing)
+    assert isinstance(updated["agents"], list)
+    assert [agent["id"] for agent in updated["agents"]] == ["A00002"]
+
+
+def test_changes_of_people_can_be_told_in_notices_too() -> None:
+    centre = make_centre(dialect="2019", change_notices=True)
+    chatting(centre)
+    told = []
+    operations: tuple[dict[str, object], ...] = (
+        {"op": "conference", "to": "A00002"},
+        {"op": "leave"},
+        {"op": "transfer", "to": "A00001"},
+        {"op": "agents", "agents": [{"id": "A00001", "name": "Mei Li"}]},
+    )
+    for op in operations:
+        notices = [frame["msg"] for frame in frames(perform(centre, op).outgoing)[1:]]
+        told.append([msg["noticeType"] for msg in notices if isinstance(msg, dict)])
+    assert told == [[10], [12], [11], []]
+
+
+def test_a_notice_of_the_later_guides_always_has_a_type() -> None:
+    centre = make_centre(dialect="2019")
+    chatting(centre)
+    (frame,) = frames(perform(centre, {"op": "notice", "text": "moved"}).outgoing)
+    assert frame["msg"] == {"type": 99, "content": "moved", "noticeType": 0}
+
+
+def test_a_voice_can_travel_as_an_object() -> None:
+    centre = make_centre()
+    chatting(centre)
+    (frame,) = frames(perform(centre, {"op": "voice", "style": "object", "seconds": 1}).outgoing)
+    msg = frame["msg"]
+    assert isinstance(msg, dict)
+    assert msg["content"]["voiceLength"] == 1
+    assert base64.b64decode(msg["content"]["voiceData"]).startswith(b"#!AMR\n")
+
+
+def test_a_transfer_names_a_queue_that_has_a_name() -> None:
+    centre = make_centre(queue_names={"8": "Returns"})
+    chatting(centre)
+    op = {"op": "transfer", "to": "A00002", "queue": 8}
+    (frame,) = frames(perform(centre, op).outgoing)
+    assert (frame["queueId"], frame["queueName"]) == (8, "Returns")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.webchat.emoji import _FACES, decode, qqemoji
+from bridge.webchat.emoji import _FACES, catalogue, decode, qqemoji
 
 CODES = [code for code, _, _ in _FACES]
 
@@ -84,3 +84,14 @@ def test_decode_never_raises(parts: list[str]) -> None:
 def test_long_hostile_text_takes_linear_time() -> None:
     for piece in ("<img qqemoji1 ", "href='", 'src="x', "/:&amp;", "[", "<img "):
         assert decode(piece * 20_000)
+
+
+def test_the_catalogue_is_what_is_decoded() -> None:
+    faces = catalogue()
+    assert len(faces) == 105
+    for index, (code, names, face) in enumerate(faces):
+        assert {face} == {qqemoji(index), decode(code), *map(decode, _bracketed(names))}
+
+
+def _bracketed(names: str) -> list[str]:
+    return [f"[{name}]" for name in names.split("/")]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from bridge.matrix.crypto.encoding import Json
 from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
@@ -45,7 +46,7 @@ class Two:
         return {key_id: keys.pop(key_id)}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture
 async def two() -> Two:
     made = Two()
     await made.publish()
@@ -123,7 +124,7 @@ async def test_only_letters_for_us_are_taken(two: Two) -> None:
     content = two.phone.write(BOT, "m.x", {})
     ours = two.own.curve25519
     assert letter_of(two.own, two.event(content)) is not None
-    for wrong in (
+    wrongs: tuple[Json, ...] = (
         {"algorithm": "m.other"},
         {"sender_key": 5},
         {"ciphertext": []},
@@ -132,7 +133,8 @@ async def test_only_letters_for_us_are_taken(two: Two) -> None:
         {"ciphertext": {ours: {"type": True, "body": "AA"}}},
         {"ciphertext": {ours: {"type": 0, "body": "?"}}},
         {"ciphertext": {ours: {"type": 0, "body": "A" * 300_000}}},
-    ):
+    )
+    for wrong in wrongs:
         assert letter_of(two.own, two.event(content | wrong)) is None
     assert letter_of(two.own, two.event(content, sender="")) is None
 
@@ -147,7 +149,12 @@ async def test_a_payload_must_name_its_sender_and_us(two: Two) -> None:
         "recipient_keys": {"ed25519": two.own.ed25519},
     }
     assert read_payload(two.own, letter, msgspec.json.encode(good)) is not None
-    for wrong in ({"sender": "@eve:here"}, {"recipient": ALICE}, {"recipient_keys": {}}):
+    wrongs: tuple[Json, ...] = (
+        {"sender": "@eve:here"},
+        {"recipient": ALICE},
+        {"recipient_keys": {}},
+    )
+    for wrong in wrongs:
         assert read_payload(two.own, letter, msgspec.json.encode(good | wrong)) is None
     for plain in (b"", b"[]", b"\xff", b'{"a":' * 5000):
         assert read_payload(two.own, letter, plain) is None

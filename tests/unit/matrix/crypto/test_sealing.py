@@ -18,7 +18,7 @@ def test_what_was_sealed_is_opened_under_its_name_alone() -> None:
 
 def test_another_secret_opens_nothing_and_the_message_says_what_to_do() -> None:
     sealed = Sealer("secret").seal("row", b"keys")
-    with pytest.raises(Unsealable, match="pickle_key.*crypto reset"):
+    with pytest.raises(Unsealable, match=r"pickle_key.*crypto reset"):
         Sealer("other").open("row", sealed)
     assert Sealer("secret").pickle_key != Sealer("other").pickle_key
     assert len(Sealer("secret").pickle_key) == 32

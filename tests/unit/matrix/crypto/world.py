@@ -238,13 +238,15 @@ class Phone:
         content = self.write(to, "m.room_key", self.room_key(room))
         self.world.post(self.user, to, device_id, "m.room.encrypted", content)
 
-    def say(self, text: str, event_id: str = "$1", room: str = ROOM, **outside: object) -> Json:
+    def say(
+        self, text: str, event_id: str = "$1", room: str = ROOM, outside: Json | None = None
+    ) -> Json:
         """An encrypted event of a room."""
         content = {"msgtype": "m.text", "body": text}
         payload = {"type": "m.room.message", "content": content, "room_id": room}
-        return self.seal(msgspec.json.encode(payload), event_id, **outside)
+        return self.seal(msgspec.json.encode(payload), event_id, outside)
 
-    def seal(self, plain: bytes, event_id: str = "$1", **outside: object) -> Json:
+    def seal(self, plain: bytes, event_id: str = "$1", outside: Json | None = None) -> Json:
         return {
             "type": "m.room.encrypted",
             "room_id": ROOM,
@@ -254,7 +256,7 @@ class Phone:
                 "algorithm": MEGOLM,
                 "session_id": self.group.session_id,
                 "ciphertext": self.group.encrypt(plain).to_base64(),
-                **outside,
+                **(outside or {}),
             },
         }
 
@@ -298,8 +300,8 @@ class Phone:
         return payload
 
 
-def new_vault(store: MemoryStore | None = None, secret: str = "secret") -> Vault:
-    return Vault(store or MemoryStore(), Sealer(secret))
+def new_vault(store: MemoryStore | None = None, secret: str = "") -> Vault:
+    return Vault(store or MemoryStore(), Sealer(secret or "secret"))
 
 
 REFUSED = Refused("M_FORBIDDEN")

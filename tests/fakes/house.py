@@ -1,0 +1,158 @@
+"""A whole engine between a homeserver, a call centre and a database, all in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bridge.conversation.effects import Args
+from bridge.conversation.model import Chatting, Conversation, Phase
+from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
+from bridge.rooms.engine import Engine
+from bridge.rooms.lane_matrix import MatrixLane
+from bridge.rooms.lane_webchat import WebChatLane
+from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.rules import Rules
+from bridge.rooms.store import Lane, OutboxRow, Step, StoredRoom
+from bridge.rooms.surroundings import Surroundings
+from bridge.storage.memory import MemoryStore
+from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
+from tests.fakes.clock import ManualClock, quiet
+from tests.fakes.link import FakeLink
+from tests.fakes.matrix import FakeMatrix
+from tests.unit.rooms.visits import ADA, BOT, RULES
+
+ROOM = RoomId("!room:example.org")
+MEI = Agent(AgentId("K00017"), "Mei")
+SESSION = SessionId(5150)
+
+
+class Keys:
+    """Implements `lane_matrix.Sentences`: each sentence is its key."""
+
+    def render(self, language: str, key: str, args: Args) -> str:
+        del language, args
+        return key
+
+
+class Counts:
+    """Implements `surroundings.Measures`.
+
+    Attributes:
+        settled_rows: lane and outcome of each row.
+        phases: those entered.
+    """
+
+    def __init__(self) -> None:
+        self.settled_rows: list[tuple[str, str]] = []
+        self.phases: list[str] = []
+        self.inputs = 0
+
+    def handled(self, age: int) -> None:
+        assert age >= 0
+        self.inputs += 1
+
+    def settled(self, lane: str, outcome: str, age: int) -> None:
+        assert age >= 0
+        self.settled_rows.append((lane, outcome))
+
+    def phase_entered(self, phase: str, waited: int | None) -> None:
+        del waited
+        self.phases.append(phase)
+
+
+class World:
+    """What outlives an engine: the peers, the database, the time."""
+
+    def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:
+        self.store = store or MemoryStore()
+        self.matrix = FakeMatrix()
+        self.link = FakeLink()
+        self.clock = ManualClock()
+        self.counts = Counts()
+        self.rules = rules
+        self.around = Surroundings(
+            self.store, self.matrix, self.link, self.clock, rules, self.counts
+        )
+        self._events = 0
+
+    def engine(self) -> Engine:
+        """A new one: what a start of the process makes."""
+        return Engine(
+            self.around,
+            {
+                Lane.WEBCHAT: WebChatLane(self.around),
+                Lane.MATRIX: MatrixLane(self.around, Keys(), "test"),
+            },
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Engine]:
+        """An engine that runs, and has done all it can without time when the body begins."""
+        engine = self.engine()
+        ready = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(engine.run(ready))
+            await ready.wait()
+            await quiet()
+            try:
+                yield engine
+            finally:
+                running.cancel()
+
+    # --- what is there -----------------------------------------------------------------------
+
+    async def chatting(self, room_id: RoomId = ROOM) -> None:
+        """A room in the middle of a chat."""
+        phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,))
+        await self.record(room_id, phase)
+
+    async def record(self, room_id: RoomId, phase: Phase, deadline: int | None = None) -> None:
+        """A room that we serve, in that phase."""
+        conversation = Conversation(phase=phase, number=1, last_session=SESSION)
+        record = RoomRecord(
+            room_id,
+            membership=Membership.JOINED,
+            host=BOT,
+            customer=ADA,
+            conversation=conversation,
+        )
+        live = isinstance(phase, Chatting)
+        name = type(phase).__name__
+        stored = StoredRoom(room_id, dump_record(record), live, name, deadline, ADA)
+        await MemoryStore.commit_step(self.store, Step(stored, ()))
+
+    async def stored(self, room_id: RoomId = ROOM) -> RoomRecord:
+        """The room as the database has it."""
+        found = await MemoryStore.room(self.store, room_id)
+        assert found is not None
+        return load_record(found.record)
+
+    async def nothing_left(self) -> bool:
+        """True if the database has no open work."""
+        return await MemoryStore.busy_rooms(self.store) == []
+
+    async def open_rows(self, room_id: RoomId = ROOM) -> list[OutboxRow]:
+        return await MemoryStore.open_outbox(self.store, room_id)
+
+    # --- what happens -----------------------------------------------------------------------
+
+    def event(
+        self, kind: str = "say", text: str = "hello", room_id: RoomId = ROOM, **fields: object
+    ) -> tuple[RoomId, EventId, dict[str, object]]:
+        """An event of the customer's, as a transaction brings it."""
+        self._events += 1
+        event_id = EventId(f"$e{self._events}")
+        raw: dict[str, object] = {"event_id": event_id, "kind": kind, "sender": ADA, "text": text}
+        return room_id, event_id, raw | fields
+
+    def invitation(
+        self, room_id: RoomId = ROOM, whom: UserId = BOT
+    ) -> tuple[RoomId, EventId, dict[str, object]]:
+        return self.event("invite", room_id=room_id, whom=whom)
+
+
+def said(text: str) -> Received:
+    """An agent's word."""
+    return Received(MessageReceived(SESSION, MEI.id, AgentText(text)))

@@ -1,0 +1,131 @@
+"""A call centre in memory: it answers every call, keeps count, and fails as told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import msgspec
+
+from bridge.ids import CallId, RequestId, RoomId, SessionId
+from bridge.rooms.ports import Account, Blob
+from bridge.webchat.frames import Command, Reply, RequestChat, SendMessage, Text
+from bridge.webchat.http import HistoryEntry, RobotReply
+from tests.fakes.matrix import at_once
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A command that has reached the call centre."""
+
+    room_id: RoomId
+    call_id: CallId
+    command: Command
+
+
+class FakeLink:
+    """Implements `ports.LinkPort`.
+
+    Attributes:
+        calls: what arrived, in order.
+        before: raised by the next calls before anything is written.
+        after: raised by the next calls after they have arrived.
+        answers: replies to the next calls; success when there are no more.
+        gate: calls wait for it once they have arrived.
+        kept: rooms whose link is to stay up.
+        disturb: awaited before and after the writing.
+        uploads: how many files came.
+    """
+
+    def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
+        self.calls: list[Call] = []
+        self.before: deque[Exception] = deque()
+        self.after: deque[Exception] = deque()
+        self.answers: deque[Reply] = deque()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.kept: set[RoomId] = set()
+        self.disturb = disturb
+        self.uploads = 0
+
+    def texts(self, room_id: RoomId) -> list[str]:
+        """All that the agent of a room has read, in order."""
+        return [
+            one.command.content.text
+            for one in self.calls
+            if one.room_id == room_id
+            and isinstance(one.command, SendMessage)
+            and isinstance(one.command.content, Text)
+        ]
+
+    async def call(
+        self,
+        account: Account,
+        call_id: CallId,
+        command: Command,
+        before_write: Callable[[], Awaitable[None]],
+    ) -> Reply:
+        await self.disturb()
+        if self.before:
+            raise self.before.popleft()
+        await before_write()
+        await self.disturb()
+        self.calls.append(Call(account.room_id, call_id, command))
+        await self.gate.wait()
+        await self.disturb()
+        if self.after:
+            raise self.after.popleft()
+        if self.answers:
+            return msgspec.structs.replace(self.answers.popleft(), call_id=call_id)
+        if isinstance(command, RequestChat):
+            return Reply(101, 1, call_id=call_id, request_id=RequestId(9001), queue_length=1)
+        return Reply(110, 1, call_id=call_id)
+
+    async def upload(self, account: Account, blob: Blob) -> str:
+        del account
+        await self.disturb()
+        if self.before:
+            raise self.before.popleft()
+        async for _ in blob.chunks:
+            pass
+        self.uploads += 1
+        await self.gate.wait()
+        return f"https://crm.example.org/{self.uploads}"
+
+    def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
+        del limit
+        return self._file(url)
+
+    @asynccontextmanager
+    async def _file(self, url: str) -> AsyncIterator[Blob]:
+        if self.before:
+            raise self.before.popleft()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield url.encode()
+
+        yield Blob(chunks(), None, "image/png", "a.png")
+
+    def icon_url(self, icon: str, queue_id: int | None) -> str:
+        del queue_id
+        return f"https://crm.example.org/{icon}"
+
+    def keep(self, account: Account) -> None:
+        self.kept.add(account.room_id)
+
+    def release(self, room_id: RoomId) -> None:
+        self.kept.discard(room_id)
+
+    def typing(self, room_id: RoomId, session_id: SessionId) -> None:
+        """Nobody looks."""
+
+    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
+        """Nobody looks."""
+
+    async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
+        del account, count
+        return None
+
+    async def ask_robot(self, question: str) -> RobotReply:
+        raise NotImplementedError(question)

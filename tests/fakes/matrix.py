@@ -1,0 +1,187 @@
+"""A homeserver in memory: it keeps what is sent, once per transaction id, and fails as told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import msgspec
+
+from bridge.conversation.model import CustomerMedia, CustomerText
+from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms.inputs import Invited, Meaning, MemberGone, Nothing, Spoke, Unreadable
+from bridge.rooms.ports import Blob, Entry, NoticeText, Relayed, RelayedText, Undecryptable
+from bridge.rooms.record import Thread
+from bridge.webchat.frames import Agent, AgentMedia
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """An event of ours in a room."""
+
+    event_id: EventId
+    room_id: RoomId
+    sender: UserId
+    text: str
+    reply_to: EventId | None = None
+    edits: EventId | None = None
+
+
+async def at_once() -> None:
+    """No disturbance."""
+
+
+class FakeMatrix:
+    """Implements `ports.MatrixPort`. Raw events are `{"event_id", "kind", "sender", …}`.
+
+    Attributes:
+        posted: what stands in the rooms, in order.
+        requests: the transaction ids of all requests, repeats included.
+        trouble: raised by the next requests, in order.
+        gate: requests wait while it is not set.
+        disturb: awaited before and after each request.
+        poison: events that make the reader fail.
+        earlier: what is found in a room when it is entered.
+        members: who of ours is in which room.
+        level: everybody's power level.
+        event_ids: pattern of the ids that it gives.
+    """
+
+    def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
+        self.posted: list[Posted] = []
+        self.requests: list[str] = []
+        self.trouble: deque[Exception] = deque()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.disturb = disturb
+        self.poison: set[str] = set()
+        self.earlier: list[dict[str, object]] = []
+        self.members: set[tuple[RoomId, UserId]] = set()
+        self.level = 0.0
+        self.event_ids = "$ours{}"
+        self._by_transaction: dict[str, Posted] = {}
+
+    def texts(self, room_id: RoomId) -> list[str]:
+        """All that we said in a room, in order."""
+        return [one.text for one in self.posted if one.room_id == room_id]
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def is_ours(self, user_id: str) -> bool:
+        return user_id.startswith("@webchat")
+
+    async def open(
+        self, raw: dict[str, object], patience: float | None = None
+    ) -> dict[str, object] | Undecryptable:
+        del patience
+        await self.disturb()
+        return raw
+
+    def interpret(self, raw: dict[str, object]) -> Meaning:
+        event_id = EventId(str(raw["event_id"]))
+        sender = UserId(str(raw.get("sender", "")))
+        if event_id in self.poison:
+            raise KeyError(event_id)
+        match raw["kind"]:
+            case "invite":
+                return Invited(event_id, sender, UserId(str(raw["whom"])), direct=True)
+            case "gone":
+                return MemberGone(sender, sender)
+            case "say":
+                text = str(raw["text"])
+                return Spoke(event_id, sender, CustomerText(text), plain=text)
+            case "file":
+                media = CustomerMedia("file", "a.txt", "mxc://example.org/a")
+                return Spoke(event_id, sender, media)
+            case "unreadable":
+                return Unreadable(event_id, sender, "unreadable.kind")
+            case _:
+                return Nothing()
+
+    # --- rooms ------------------------------------------------------------------------------
+
+    async def enter(self, room_id: RoomId, host: UserId, inviter: UserId) -> Entry:
+        await self._request(f"enter {room_id}")
+        self.members.add((room_id, host))
+        return Entry(tuple(self.earlier), direct=True, encrypted=False, displayname=str(inviter))
+
+    async def leave(self, room_id: RoomId, who: UserId) -> None:
+        await self._request(f"leave {room_id} {who}")
+        self.members.discard((room_id, who))
+
+    async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
+        await self._request(f"level {room_id} {host} {user_id}")
+        return self.level
+
+    # --- sending ----------------------------------------------------------------------------
+
+    async def say(
+        self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
+    ) -> EventId:
+        new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to, notice.edits)
+        return await self._post(new, txn_id)
+
+    async def welcome_agent(
+        self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
+    ) -> UserId:
+        del host, icon, icon_source
+        await self._request(f"welcome {room_id} {agent.id}")
+        ghost = self.ghost_of(agent)
+        self.members.add((room_id, ghost))
+        return ghost
+
+    async def icon_known(self, agent: Agent, icon_source: str) -> bool:
+        return not icon_source or not agent.icon
+
+    def ghost_of(self, agent: Agent) -> UserId:
+        return UserId(f"@webchat_{agent.id}:example.org")
+
+    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
+        return (RelayedText(fragment),)
+
+    async def relay(
+        self,
+        room_id: RoomId,
+        host: UserId,
+        agent: Agent,
+        what: Relayed,
+        txn_id: str,
+        *,
+        thread: Thread | None = None,
+    ) -> EventId:
+        del host, thread
+        text = what.html if isinstance(what, RelayedText) else type(what).__name__
+        return await self._post(Posted(EventId(""), room_id, self.ghost_of(agent), text), txn_id)
+
+    @asynccontextmanager
+    async def _file(self) -> AsyncIterator[Blob]:
+        await self._request("download")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"abc"
+
+        yield Blob(chunks(), 3, "text/plain", "a.txt")
+
+    def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
+        del media, limit
+        return self._file()
+
+    async def _post(self, new: Posted, txn_id: str) -> EventId:
+        await self.disturb()
+        await self._request(txn_id)
+        found = self._by_transaction.get(txn_id)
+        if found is None:
+            found = msgspec.structs.replace(
+                new, event_id=EventId(self.event_ids.format(len(self.posted)))
+            )
+            self._by_transaction[txn_id] = found
+            self.posted.append(found)
+        await self.disturb()
+        return found.event_id
+
+    async def _request(self, what: str) -> None:
+        await self.gate.wait()
+        self.requests.append(what)
+        if self.trouble:
+            raise self.trouble.popleft()

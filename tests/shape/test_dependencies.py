@@ -1,0 +1,58 @@
+"""What the package imports is what pyproject.toml says that it needs: no more, no less.
+
+A clean installation holds nothing else: the test extra would hide a forgotten dependency.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+PART_OF = {"pydantic-core": "pydantic"}
+"""Distributions that are another's inner half, pinned by it to one version."""
+ROOT = Path(__file__).parents[2]
+
+
+def normal(name: str) -> str:
+    """A distribution's name in its normal form (packaging specification, "Names")."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported() -> dict[str, str]:
+    """Top-level names that `bridge` imports, and one file that does."""
+    found: dict[str, str] = {}
+    for path in sorted((ROOT / "bridge").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                found.setdefault(name.partition(".")[0], str(path.relative_to(ROOT)))
+    return found
+
+
+def declared() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {normal(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in project["dependencies"]}
+
+
+def test_dependencies() -> None:
+    owners = packages_distributions()
+    used: dict[str, str] = {}
+    for name, path in imported().items():
+        if name in sys.stdlib_module_names or name == "bridge":
+            continue
+        assert name in owners, f"{path} imports {name}, which nothing installed provides"
+        # A name that several distributions share is used through whichever is declared.
+        candidates = {PART_OF.get(normal(owner), normal(owner)) for owner in owners[name]}
+        used[min(candidates & declared() or candidates)] = path
+    missing = {name: path for name, path in used.items() if name not in declared()}
+    assert not missing, f"not among the dependencies in pyproject.toml: {missing}"
+    unused = declared() - set(used)
+    assert not unused, f"pyproject.toml lists what nothing imports: {unused}"

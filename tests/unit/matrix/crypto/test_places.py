@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.own import MEGOLM
+from bridge.matrix.crypto.places import ROTATE_MESSAGES, ROTATE_MS, Places, Scheme
+from bridge.matrix.homeserver import Homeserver
+from bridge.rooms.ports import Refused
+from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM
+
+pytestmark = pytest.mark.asyncio
+
+
+class Rooms(Homeserver):
+    """A homeserver with one room."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, Json] = {}
+        self.membership: dict[str, str] = {BOT: "join", ALICE: "join"}
+        self.calls = 0
+
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        self.calls += 1
+        return {"content": self.states[kind]} if kind in self.states else None
+
+    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
+        self.calls += 1
+        return [
+            {"state_key": who, "content": {"membership": membership}}
+            for who, membership in self.membership.items()
+        ]
+
+    def is_ours(self, user_id: str) -> bool:
+        return user_id == BOT
+
+
+def event(kind: str, **more: object) -> Json:
+    return {"type": kind, "room_id": ROOM, "state_key": "", **more}
+
+
+async def test_how_a_room_is_encrypted() -> None:
+    rooms = Rooms()
+    places = Places(rooms, rooms)
+    assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)
+    rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
+    assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)  # until we hear of it
+    places.changed(event("m.room.encryption"))
+    assert await places.scheme(BOT, ROOM) == Scheme(True, ROTATE_MESSAGES, ROTATE_MS)
+    calls = rooms.calls
+    await places.scheme(BOT, ROOM)
+    assert rooms.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("given", "scheme"),
+    [
+        ({"rotation_period_msgs": 5, "rotation_period_ms": 1000}, Scheme(True, 5, 1000)),
+        ({"rotation_period_msgs": 0, "rotation_period_ms": "1"}, Scheme(True)),
+        ({"rotation_period_msgs": True, "rotation_period_ms": -1}, Scheme(True)),
+        ({"rotation_period_msgs": 10**9}, Scheme(True, 10_000)),
+    ],
+)
+async def test_rotation_as_the_room_wants_it(given: Json, scheme: Scheme) -> None:
+    rooms = Rooms()
+    rooms.states["m.room.encryption"] = given | {"algorithm": MEGOLM}
+    assert await Places(rooms, rooms).scheme(BOT, ROOM) == scheme
+
+
+async def test_an_algorithm_that_nobody_knows_gets_nothing_in_clear() -> None:
+    rooms = Rooms()
+    rooms.states["m.room.encryption"] = {"algorithm": "m.new"}
+    with pytest.raises(Refused, match="M_UNSUPPORTED_ALGORITHM"):
+        await Places(rooms, rooms).scheme(BOT, ROOM)
+
+
+async def test_who_may_read() -> None:
+    rooms = Rooms()
+    rooms.membership |= {"@carol:here": "invite", "@dan:here": "ban", "@eve:here": "knock"}
+    places = Places(rooms, rooms)
+    assert await places.audience(BOT, ROOM) == {ALICE, "@carol:here"}
+    rooms.states["m.room.history_visibility"] = {"history_visibility": "joined"}
+    places.changed(event("m.room.history_visibility"))
+    assert await places.audience(BOT, ROOM) == {ALICE}
+    del rooms.membership[ALICE]
+    places.changed(event("m.room.message"))
+    places.changed({"type": "m.room.member", "room_id": ROOM})  # no state
+    assert await places.audience(BOT, ROOM) == {ALICE}
+    places.changed(event("m.room.member"))
+    assert await places.audience(BOT, ROOM) == frozenset()

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+import vodozemac
+
+from bridge.matrix.crypto import roomkeys
+from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.olm import Payload
+from bridge.matrix.crypto.roomkeys import (
+    BROKEN,
+    KEPT,
+    NO_KEY,
+    RoomKeys,
+    is_encrypted,
+    sealed_of,
+)
+from bridge.rooms.ports import Undecryptable
+from bridge.storage.memory import MemoryStore
+from tests.unit.matrix.crypto.world import ALICE, ROOM, Phone, World, new_vault
+
+pytestmark = pytest.mark.asyncio
+
+EVE = "@eve:here"
+
+
+class Keys:
+    """`RoomKeys` on a vault, and a phone that writes."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.vault = new_vault(self.store)
+        self.keys = RoomKeys(self.vault)
+        self.phone = Phone(World())
+
+    async def take(self, content: Json, sender: str = ALICE, now: int = 0) -> str | None:
+        payload = Payload(sender, "curve", "ed", "m.room_key", content)
+        taken = await self.keys.take(payload, now)
+        if taken is None:
+            return None
+        name, rows = taken
+        await self.vault.save(rows)
+        return name
+
+    async def open(self, raw: Json, now: int = 0) -> Json | Undecryptable:
+        sealed = sealed_of(raw)
+        assert sealed is not None
+        return await self.keys.open(raw, sealed, now)
+
+    async def refuse(self, code: str, **changes: object) -> str | None:
+        content = {"room_id": ROOM, "session_id": self.phone.group.session_id, "code": code}
+        event: Json = {"sender": ALICE, "content": content | changes}
+        refusal = self.keys.refusal(event, 0)
+        if refusal is None:
+            return None
+        name, row = refusal
+        await self.vault.save([row])
+        return name
+
+
+async def test_what_was_sealed_is_opened_again_and_again() -> None:
+    one = Keys()
+    name = await one.take(one.phone.room_key())
+    raw = one.phone.say("hello")
+    assert name == getattr(sealed_of(raw), "key_name", None)
+    for _ in range(2):
+        assert await one.open(raw) == raw | {
+            "type": "m.room.message",
+            "content": {"msgtype": "m.text", "body": "hello"},
+        }
+    again = RoomKeys(one.vault)  # after a restart
+    sealed = sealed_of(raw)
+    assert sealed is not None
+    assert await again.open(raw, sealed, 0) == await one.open(raw)
+
+
+async def test_a_relation_stands_outside() -> None:
+    one = Keys()
+    await one.take(one.phone.room_key())
+    relation = {"rel_type": "m.replace", "event_id": "$0"}
+    opened = await one.open(one.phone.say("x", outside={"m.relates_to": relation}))
+    assert isinstance(opened, dict)
+    assert opened["content"] == {"msgtype": "m.text", "body": "x", "m.relates_to": relation}
+
+
+async def test_a_missing_key_may_come_later() -> None:
+    one = Keys()
+    first = one.phone.say("before the key was shared")
+    assert await one.open(first) == Undecryptable(NO_KEY, later=True)
+    await one.take(one.phone.room_key())
+    assert await one.open(first) == Undecryptable(NO_KEY, later=True)
+    assert isinstance(await one.open(one.phone.say("after")), dict)
+
+
+async def test_the_key_that_reads_more_is_kept() -> None:
+    one = Keys()
+    early = one.phone.room_key()
+    first = one.phone.say("first")
+    await one.take(one.phone.room_key())
+    assert isinstance(await one.open(first), Undecryptable)
+    await one.take(early)
+    assert isinstance(await one.open(first), dict)
+    await one.take(one.phone.room_key())
+    assert isinstance(await one.open(first), dict)
+
+
+async def test_a_key_serves_only_whom_it_came_from_and_its_room() -> None:
+    one = Keys()
+    await one.take(one.phone.room_key(), sender=EVE)
+    raw = one.phone.say("alice's words")
+    assert await one.open(raw) == Undecryptable(NO_KEY, later=True)
+    await one.take(one.phone.room_key("!other:here"))
+    assert await one.open(raw) == Undecryptable(NO_KEY, later=True)
+
+
+async def test_words_of_another_room_are_not_believed() -> None:
+    one = Keys()
+    await one.take(one.phone.room_key())
+    assert await one.open(one.phone.say("x", room="!other:here")) == Undecryptable(
+        BROKEN, later=False
+    )
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"a":' * 5000,
+        msgspec.json.encode({"room_id": ROOM, "type": "m.room.message"}),
+        msgspec.json.encode({"room_id": ROOM, "type": "m.room.message", "content": "x"}),
+        msgspec.json.encode({"room_id": ROOM, "content": {}}),
+    ],
+)
+async def test_a_strangers_payload_may_be_anything(plain: bytes) -> None:
+    one = Keys()
+    await one.take(one.phone.room_key())
+    assert await one.open(one.phone.seal(plain)) == Undecryptable(BROKEN, later=False)
+
+
+async def test_one_message_in_two_events_counts_once() -> None:
+    one = Keys()
+    await one.take(one.phone.room_key())
+    raw = one.phone.say("pay 100", "$1")
+    assert isinstance(await one.open(raw), dict)
+    assert await one.open(raw | {"event_id": "$2"}) == Undecryptable(BROKEN, later=False)
+    assert isinstance(await one.open(raw), dict)
+
+
+async def test_only_the_latest_messages_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roomkeys, "_SEEN", 1)
+    one = Keys()
+    await one.take(one.phone.room_key())
+    first, second = one.phone.say("one", "$1"), one.phone.say("two", "$2")
+    for raw in (first, second):
+        assert isinstance(await one.open(raw), dict)
+    assert isinstance(await one.open(first | {"event_id": "$3"}), dict)
+
+
+async def test_damaged_ciphertext() -> None:
+    one = Keys()
+    await one.take(one.phone.room_key())
+    raw = one.phone.say("x", outside={"ciphertext": "AwgA"})
+    assert await one.open(raw) == Undecryptable(BROKEN, later=False)
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        ("m.unverified", "unreadable.withheld.unverified"),
+        ("m.blacklisted", "unreadable.withheld.blocked"),
+        ("m.unauthorised", "unreadable.withheld.unauthorised"),
+        ("m.new", "unreadable.withheld.other"),
+    ],
+)
+async def test_a_refusal_is_the_reason_until_the_key_comes(code: str, key: str) -> None:
+    one = Keys()
+    assert await one.refuse(code) is not None
+    raw = one.phone.say("x")
+    assert await one.open(raw) == Undecryptable(key, later=True)
+    await one.take(Keys().phone.room_key())
+    assert await one.open(raw) == Undecryptable(key, later=True)
+
+
+async def test_no_refusal_without_session() -> None:
+    one = Keys()
+    assert await one.refuse("m.no_olm", session_id=None) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"algorithm": "m.other"},
+        {"room_id": 5},
+        {"session_id": ""},
+        {"session_id": "other"},
+        {"session_key": "?"},
+    ],
+)
+async def test_a_key_that_is_none(change: Json) -> None:
+    one = Keys()
+    assert await one.take(one.phone.room_key() | change) is None
+
+
+async def test_an_unused_key_goes_and_a_used_one_stays() -> None:
+    one = Keys()
+    name = await one.take(one.phone.room_key(), now=0)
+    assert name is not None
+    assert await one.store.prune(0, KEPT - 1) == 0
+    assert isinstance(await one.open(one.phone.say("x"), now=KEPT - 1), dict)
+    assert await one.store.prune(0, KEPT + 1) == 0
+    assert await one.store.prune(0, 2 * KEPT) == 1
+
+
+async def test_what_is_an_encrypted_event() -> None:
+    raw = Phone(World()).say("x")
+    assert is_encrypted(raw)
+    assert not is_encrypted(raw | {"state_key": ""})
+    assert not is_encrypted(raw | {"type": "m.room.message"})
+    for change in (
+        {"room_id": ""},
+        {"sender": None},
+        {"content": None},
+        {"content": {"algorithm": "m.megolm.v1.aes-sha2"}},
+        {"content": {"algorithm": "m.other", "session_id": "s", "ciphertext": "c"}},
+    ):
+        assert sealed_of(raw | change) is None
+    assert vodozemac.GroupSession().session_id

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+
+from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.own import OwnDevice
+from bridge.matrix.crypto.peers import Peers
+from bridge.matrix.crypto.places import Places, Scheme
+from bridge.matrix.crypto.sharing import Sharing
+from bridge.rooms.ports import Unavailable
+from bridge.rooms.store import StoreError
+from bridge.storage.memory import MemoryStore
+from tests.unit.matrix.crypto.test_places import Rooms, event
+from tests.unit.matrix.crypto.world import (
+    ALICE,
+    AWAY,
+    BOT,
+    ROOM,
+    FakeServer,
+    Phone,
+    World,
+    new_vault,
+)
+
+pytestmark = pytest.mark.asyncio
+
+SCHEME = Scheme(encrypted=True)
+CAROL = "@carol:here"
+
+
+class Desk:
+    """One of our devices that writes into a room."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.rooms = Rooms()
+        self.store = MemoryStore()
+        self.own = OwnDevice.draw(BOT, "BOT")
+        self.phone = Phone(self.world)
+        self.now = 1_000
+        self.restart()
+
+    def restart(self) -> None:
+        self.vault = new_vault(self.store)
+        self.server = FakeServer(self.world)
+        self.places = Places(self.rooms, self.rooms)
+        self.peers = Peers(self.server)
+        self.sharing = Sharing(self.vault, self.server, self.peers, self.places)
+
+    async def say(self, text: str, scheme: Scheme = SCHEME, relation: Json | None = None) -> Json:
+        message: Json = {"msgtype": "m.text", "body": text}
+        if relation is not None:
+            message["m.relates_to"] = relation
+        event = ("m.room.message", message)
+        return await self.sharing.encrypt(self.own, ROOM, scheme, event, self.now)
+
+    def member(self, user: str, membership: str) -> None:
+        self.rooms.membership[user] = membership
+        self.places.changed(event("m.room.member", state_key=user))
+
+    def text(self, phone: Phone, content: Json) -> object:
+        phone.fetch()
+        inner = phone.read(content)["content"]
+        assert isinstance(inner, dict)
+        return inner["body"]
+
+    def can_read(self, phone: Phone, content: Json) -> bool:
+        phone.fetch()
+        return content["session_id"] in phone.room_keys
+
+
+@pytest_asyncio.fixture
+async def desk() -> Desk:
+    made = Desk()
+    await made.server.make_device(BOT, "BOT")
+    return made
+
+
+async def test_everybody_in_the_room_reads(desk: Desk) -> None:
+    second = Phone(desk.world, device_id="TABLET")
+    content = await desk.say("hello", relation={"m.in_reply_to": {"event_id": "$1"}})
+    assert desk.text(desk.phone, content) == desk.text(second, content) == "hello"
+    assert content["m.relates_to"] == {"m.in_reply_to": {"event_id": "$1"}}
+    assert content["device_id"] == "BOT"
+    payload = desk.phone.read(content)
+    assert (payload["room_id"], payload["type"]) == (ROOM, "m.room.message")
+
+
+async def test_one_session_serves_until_it_is_spent(desk: Desk) -> None:
+    scheme = Scheme(True, rotate_messages=3, rotate_ms=1_000)
+    ids = [(await desk.say(str(n), scheme))["session_id"] for n in range(7)]
+    assert [len({*ids[0:3]}), len({*ids[3:6]}), len({*ids})] == [1, 1, 3]
+    desk.now += 999
+    assert (await desk.say("x", scheme))["session_id"] == ids[6]
+    assert not await desk.sharing.needs_session(desk.own, ROOM, scheme, desk.now)
+    desk.now += 1
+    assert await desk.sharing.needs_session(desk.own, ROOM, scheme, desk.now)
+    assert (await desk.say("x", scheme))["session_id"] != ids[6]
+    desk.now = 0  # the clock went back: better a new one than one that never ends
+    assert await desk.sharing.needs_session(desk.own, ROOM, scheme, desk.now)
+
+
+async def test_a_restart_goes_on_with_the_session_and_never_repeats_a_number(desk: Desk) -> None:
+    first = await desk.say("one")
+    desk.restart()
+    second = await desk.say("two")
+    assert first["session_id"] == second["session_id"]
+    assert desk.text(desk.phone, first) == "one"
+    assert desk.text(desk.phone, second) == "two"
+    assert desk.world.calls.count("send_to_devices") == 1
+
+
+async def test_what_was_not_stored_does_not_leave(desk: Desk) -> None:
+    desk.store.down = True
+    with pytest.raises(StoreError):
+        await desk.say("x")
+    assert "send_to_devices" not in desk.world.calls
+
+
+async def test_a_failed_send_is_made_up_for(desk: Desk) -> None:
+    desk.world.fails["send_to_devices"] = AWAY
+    with pytest.raises(Unavailable):
+        await desk.say("x")
+    del desk.world.fails["send_to_devices"]
+    content = await desk.say("x")
+    assert desk.text(desk.phone, content) == "x"
+
+
+async def test_who_joins_reads_from_then_on(desk: Desk) -> None:
+    carol = Phone(desk.world, CAROL)
+    before = await desk.say("before")
+    desk.member(CAROL, "invite")
+    after = await desk.say("after")
+    assert before["session_id"] == after["session_id"]
+    assert desk.text(carol, after) == "after"
+    with pytest.raises(ValueError, match="index"):
+        carol.read(before)
+
+
+async def test_who_leaves_reads_nothing_more(desk: Desk) -> None:
+    carol = Phone(desk.world, CAROL)
+    desk.member(CAROL, "join")
+    assert desk.can_read(carol, await desk.say("before"))
+    desk.member(CAROL, "leave")
+    content = await desk.say("after")
+    assert not desk.can_read(carol, content)
+    assert desk.text(desk.phone, content) == "after"
+
+
+async def test_a_removed_device_reads_nothing_more(desk: Desk) -> None:
+    second = Phone(desk.world, device_id="TABLET")
+    assert desk.can_read(second, await desk.say("before"))
+    del desk.world.devices[ALICE]["TABLET"]
+    desk.peers.outdated(ALICE)
+    content = await desk.say("after")
+    assert not desk.can_read(second, content)
+    assert desk.text(desk.phone, content) == "after"
+
+
+async def test_a_new_device_gets_the_key(desk: Desk) -> None:
+    await desk.say("before")
+    second = Phone(desk.world, device_id="TABLET")
+    desk.peers.outdated(ALICE)
+    assert desk.text(second, await desk.say("after")) == "after"
+
+
+async def test_a_homeserver_that_is_away_does_not_end_the_session(desk: Desk) -> None:
+    far = "@far:there"
+    phone = Phone(desk.world, far)
+    desk.member(far, "join")
+    first = await desk.say("one")
+    desk.peers.outdated(far)
+    desk.world.away = {"there"}
+    second = await desk.say("two")
+    assert first["session_id"] == second["session_id"]
+    assert desk.text(phone, second) == "two"
+    desk.member(far, "leave")
+    assert (await desk.say("three"))["session_id"] != first["session_id"]
+
+
+async def test_a_device_without_keys_is_not_asked_for_ever(desk: Desk) -> None:
+    desk.world.one_time.clear()
+    content = await desk.say("one")
+    await desk.say("two")
+    assert desk.world.calls.count("claim") == 1
+    assert not desk.can_read(desk.phone, content)
+    desk.phone.publish(1)
+    desk.now += 3_600_000
+    assert desk.text(desk.phone, await desk.say("three")) == "three"
+
+
+async def test_a_broken_channel_is_renewed(desk: Desk) -> None:
+    await desk.say("one")
+    desk.phone.fetch()
+    desk.phone.sessions.clear()  # the phone lost them
+    (device,) = (await desk.peers.devices(BOT, [ALICE]))[ALICE]
+    await desk.sharing.renew(desk.own, device, desk.now)
+    (payload,) = desk.phone.fetch()
+    assert payload["type"] == "m.dummy"
+    desk.world.one_time.clear()
+    await desk.sharing.renew(desk.own, device, desk.now)
+    assert desk.phone.fetch() == []
+
+
+async def test_an_empty_room_is_written_to_as_well(desk: Desk) -> None:
+    desk.member(ALICE, "leave")
+    assert (await desk.say("x"))["ciphertext"]
+    assert "send_to_devices" not in desk.world.calls

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
+from bridge.matrix.contents import (
+    MAX_ANSWERS,
+    Unusable,
+    Written,
+    read_file,
+    read_message,
+    read_poll,
+)
+
+Json = dict[str, object]
+
+
+def words(text: str) -> Written:
+    return Written(CustomerText(text), text)
+
+
+def html(source: str, body: str = "as typed") -> Json:
+    return {
+        "msgtype": "m.text",
+        "body": body,
+        "format": "org.matrix.custom.html",
+        "formatted_body": source,
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (html('<a href="https://matrix.to/#/@mei:b.c">Mei</a>, hello'), "Mei, hello"),
+        (html('<span data-mx-spoiler="why">secret</span>'), "(why) secret"),
+        (html("<span data-mx-spoiler>secret</span>"), "secret"),
+        (html("<pre><code>a\n  b</code></pre>"), "a\n  b"),
+        (html("x<sup>2</sup> and H<sub>2</sub>O"), "x^2 and H_2O"),
+        (html('<span data-mx-maths="a^2+b^2">a<sup>2</sup></span>'), "a^2+b^2"),
+        (html("<ol><li>a</li><li>b</li></ol>"), "1. a\n2. b"),
+        (html("<table><tr><td>a</td><td>b</td></tr></table>"), "a | b"),
+        (html('<img data-mx-emoticon src="mxc://s/i" alt=":cat:"> hi'), ":cat: hi"),
+        (html('<p dir="rtl">שלום <b>עולם</b></p>'), "שלום עולם"),
+        ({"msgtype": "m.text", "body": "שלום, מה שלומך?"}, "שלום, מה שלומך?"),
+        ({"msgtype": "m.text", "body": "pay \u202e001\x00"}, "pay 001"),
+        (
+            {
+                "msgtype": "m.text",
+                "body": "[Mei](https://matrix.to/#/@mei:b.c): hello [x](https://y)",
+            },
+            "Mei: hello [x](https://y)",
+        ),
+        ({"msgtype": "m.text", "body": "word " * 10_000}, "word " * 10_000),
+    ],
+)
+def test_every_decoration_reads_plainly(content: Json, text: str) -> None:
+    assert read_message(content) == words(text)
+
+
+def test_only_a_reply_loses_its_quotation() -> None:
+    content: Json = {"msgtype": "m.text", "body": "> <@b:c> old\n> more\n\nnew"}
+    assert read_message(content, is_reply=True) == words("new")
+    assert read_message(content) == words("> <@b:c> old\n> more\n\nnew")
+    whole: Json = {"msgtype": "m.text", "body": "> all of it"}
+    assert read_message(whole, is_reply=True) == words("> all of it")
+
+
+def test_voice_message() -> None:
+    content: Json = {
+        "msgtype": "m.audio",
+        "body": "Voice message.ogg",
+        "url": "mxc://s/i",
+        "info": {"mimetype": "audio/ogg", "duration": 2500},
+        "org.matrix.msc3245.voice": {},
+    }
+    media = CustomerMedia("voice", "Voice message.ogg", "mxc://s/i", "audio/ogg")
+    assert read_message(content) == Written(media)
+    del content["org.matrix.msc3245.voice"]
+    media = CustomerMedia("audio", "Voice message.ogg", "mxc://s/i", "audio/ogg")
+    assert read_message(content) == Written(media)
+
+
+@pytest.mark.parametrize(
+    ("content", "poi"),
+    [
+        ({"geo_uri": "geo:31.2,121.5;u=35", "body": "My office"}, "My office"),
+        ({"geo_uri": "geo:31.2,121.5", "body": "Location geo:31.2,121.5 at 12:00"}, ""),
+        (
+            {
+                "geo_uri": "geo:31.2,121.5",
+                "body": "x",
+                "org.matrix.msc3488.location": {"description": " The \n office "},
+            },
+            "The office",
+        ),
+        ({"body": "", "m.location": {"uri": "geo:31.2,121.5"}}, ""),
+    ],
+)
+def test_location(content: Json, poi: str) -> None:
+    expected = Written(CustomerLocation(31.2, 121.5, poi))
+    assert read_message({"msgtype": "m.location"} | content) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"body": "Office", "geo_uri": "geo:91,2"}, "Office (geo:91,2)"),
+        ({"geo_uri": "geo:moon"}, "geo:moon"),
+        ({"body": "at geo:moon", "geo_uri": "geo:moon"}, "at geo:moon"),
+        ({"body": "the office"}, "the office"),
+    ],
+)
+def test_a_place_that_cannot_be_read_is_text(content: Json, text: str) -> None:
+    assert read_message({"msgtype": "m.location"} | content) == words(text)
+
+
+def test_a_place_that_is_nowhere() -> None:
+    assert read_message({"msgtype": "m.location"}) == Unusable("unreadable.blank")
+
+
+POLL = "org.matrix.msc3381.poll.start"
+TEXT = "org.matrix.msc1767.text"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (
+            {
+                POLL: {
+                    "question": {TEXT: "Which?"},
+                    "answers": [{"id": "a", TEXT: "Red"}, {TEXT: "Blue"}],
+                }
+            },
+            "Which?\n1. Red\n2. Blue",
+        ),
+        (
+            {
+                "m.poll": {
+                    "question": {"m.text": [{"body": "Which?"}]},
+                    "answers": [
+                        {"m.id": "a", "m.text": [{"mimetype": "text/html"}, {"body": "Red"}]}
+                    ],
+                }
+            },
+            "Which?\n1. Red",
+        ),
+        (
+            {POLL: {"question": {"body": "Which?"}, "answers": [7, {}, {TEXT: "Red"}]}},
+            "Which?\n1. Red",
+        ),
+        ({POLL: {"question": {}}, TEXT: "Which?\n1. Red"}, "Which?\n1. Red"),
+        ({POLL: 7, "m.text": [{"body": "Which?"}]}, "Which?"),
+    ],
+)
+def test_poll(content: Json, text: str) -> None:
+    assert read_poll(content) == Written(CustomerText(text), wrap="agent.poll")
+
+
+def test_poll_of_more_answers_than_there_may_be() -> None:
+    answers = [{TEXT: str(number)} for number in range(100)]
+    written = read_poll({POLL: {"question": {TEXT: "?"}, "answers": answers}})
+    assert isinstance(written, Written)
+    assert isinstance(written.content, CustomerText)
+    assert len(written.content.text.splitlines()) == MAX_ANSWERS + 1
+
+
+def test_sticker_and_caption() -> None:
+    content: Json = {"body": "**look**", "filename": "a.png", "url": "mxc://s/i"}
+    content |= {"format": "org.matrix.custom.html", "formatted_body": "<b>look</b>"}
+    media = CustomerMedia("image", "a.png", "mxc://s/i", "image/png")
+    assert read_file(content, "image") == Written(media, "look")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec=None), max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    *(POLL, TEXT, "m.poll", "m.text", "body", "question", "answers", "url"),
+                    *("info", "geo_uri", "m.location", "uri", "description", "file", "msgtype"),
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+KINDS = ["m.text", "m.image", "m.audio", "m.location", "m.emote", "x"]
+
+
+@given(st.dictionaries(st.sampled_from([POLL, TEXT, "m.poll", "body", "geo_uri"]), ANYTHING))
+def test_hostile_polls_and_files_never_raise(content: Json) -> None:
+    read_poll(content)
+    read_file(content, "image")
+
+
+@given(ANYTHING, st.sampled_from(KINDS), st.booleans())
+def test_hostile_messages_never_raise(content: object, kind: str, is_reply: bool) -> None:
+    fields = content if isinstance(content, dict) else {"body": content, "m.location": content}
+    written = read_message(fields | {"msgtype": kind}, is_reply=is_reply)
+    if isinstance(written, Written) and isinstance(written.content, CustomerText):
+        assert written.content.text.strip()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from bridge.matrix.spool import spoken, spool
+from tests.support.matrix_rig import blob, picture
+from tests.support.sounds import film, seconds_of, tone
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_picture_is_measured() -> None:
+    async with spool(blob(picture(60, 40), "text/plain", "a.txt"), "image") as file:
+        assert (file.mime, file.dimensions, file.seconds) == ("image/png", (60, 40), None)
+        assert b"".join([chunk async for chunk in file.chunks()]) == picture(60, 40)
+
+
+async def test_a_video_is_looked_at() -> None:
+    async with spool(blob(film(64, 48, pictures=20), "", "a.mp4"), "video") as file:
+        assert (file.mime, file.dimensions) == ("video/mp4", (64, 48))
+        assert file.seconds == pytest.approx(2, rel=0.05)
+    async with spool(blob(b"no video", "video/mp4", "a.mp4"), "video") as file:
+        assert (file.dimensions, file.seconds) == (None, None)
+
+
+async def test_a_voice_becomes_one_that_clients_play() -> None:
+    async with spool(blob(tone(3, "amr"), "", ""), "voice") as file:
+        assert (file.mime, file.name, file.waveform) == ("audio/amr", "voice.amr", None)
+        played = await spoken(file)
+        data = b"".join([chunk async for chunk in played.chunks()])
+        assert (played.name, played.mime, played.size) == ("voice.ogg", "audio/ogg", len(data))
+        assert played.seconds == pytest.approx(3, rel=0.05)
+        assert seconds_of(data) == pytest.approx(3, rel=0.05)
+        assert played.waveform
+        assert b"".join([chunk async for chunk in file.chunks()]) == tone(3, "amr")
+
+
+async def test_what_cannot_be_played_stays_as_it_is() -> None:
+    async with spool(blob(b"#!SILK_V3" + bytes(90), "", "v.silk"), "voice") as file:
+        assert await spoken(file) is file
+
+
+async def test_more_than_memory_should_hold() -> None:
+    data = bytes(range(256)) * 8_192
+    async with spool(blob(data, "", "a.bin"), "file") as file:
+        assert file.size == len(data)
+        assert b"".join([chunk async for chunk in file.chunks()]) == data

@@ -1,0 +1,213 @@
+"""Crashes at random moments, with a database and a call centre that fail at random.
+
+Whatever happens: what the customer wrote is with the agent once and in order, or is reported to the
+customer, or came again and is marked so in the ledger; what the agent wrote stands in the room
+exactly once and in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import msgspec
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import EventId, RoomId
+from bridge.rooms.engine import Engine
+from bridge.rooms.ports import CallFailure, Unavailable
+from bridge.rooms.store import StoreError
+from bridge.storage.memory import MemoryStore
+from bridge.webchat.frames import SendMessage, Text
+from tests.fakes.clock import quiet
+from tests.fakes.house import World, said
+from tests.fakes.store import Fault, FlakyStore
+from tests.unit.rooms.visits import RULES
+
+ROOMS = [RoomId("!one:example.org"), RoomId("!two:example.org")]
+WORDS = 25
+LIVES = 10
+"""Processes that die before one lives on."""
+PATIENT_RULES = msgspec.structs.replace(RULES, messages_per_minute=100_000)
+
+
+class Fate:
+    """What goes wrong, and when."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)  # noqa: S311 - a test's dice
+        self.over = False
+
+    def store(self, name: str) -> Fault:
+        del name
+        if self.over:
+            return Fault.NONE
+        kinds = [Fault.NONE, Fault.SLOW, Fault.BEFORE, Fault.LOST, Fault.LATE]
+        return self.dice.choices(kinds, [60, 30, 3, 4, 3])[0]
+
+    async def disturb(self) -> None:
+        """Take a few turns of the event loop, any of which may be the last."""
+        if not self.over:
+            for _ in range(self.dice.randrange(6)):
+                await asyncio.sleep(0)
+
+    def trouble(self, world: World) -> None:
+        """Have some of the next requests fail."""
+        certain = CallFailure(FailureReason.UNREACHABLE, certain=True)
+        uncertain = CallFailure(FailureReason.NO_ANSWER, certain=False)
+        for chance, failures, failure in (
+            (0.004, world.link.before, certain),
+            (0.002, world.link.after, uncertain),
+            (0.004, world.matrix.trouble, Unavailable("away", 1)),
+        ):
+            if self.dice.random() < chance:
+                failures.append(failure)
+
+
+class FatefulWorld(World):
+    def __init__(self, fate: Fate) -> None:
+        self.flaky = FlakyStore(fate.store)
+        super().__init__(self.flaky, PATIENT_RULES)
+        self.flaky.turns = fate.dice
+        self.matrix.disturb = self.link.disturb = fate.disturb
+
+
+class Sender:
+    """Somebody who sends one thing after the other, each again until it is taken."""
+
+    def __init__(self, deliver: Callable[[Engine, int], Awaitable[None]]) -> None:
+        self.next = 0
+        self._deliver = deliver
+
+    async def go_on(self, engine: Engine, fate: Fate) -> None:
+        while self.next < WORDS:
+            await fate.disturb()
+            try:
+                await self._deliver(engine, self.next)
+            except (StoreError, RuntimeError):  # the latter: the engine could not start
+                continue
+            self.next += 1
+
+
+def senders(world: World) -> list[Sender]:
+    events = {
+        room: [world.event(text=f"word {number}", room_id=room) for number in range(WORDS)]
+        for room in ROOMS
+    }
+
+    def homeserver(room: RoomId) -> Callable[[Engine, int], Awaitable[None]]:
+        return lambda engine, number: engine.accept_events([events[room][number]])
+
+    def centre(room: RoomId) -> Callable[[Engine, int], Awaitable[None]]:
+        return lambda engine, number: engine.pushed(
+            room, f"{room} {number}", said(f"answer {number}")
+        )
+
+    return [Sender(make(room)) for room in ROOMS for make in (homeserver, centre)]
+
+
+async def live(world: FatefulWorld, fate: Fate, everybody: list[Sender], turns: int | None) -> None:
+    """One life of the process; it is killed after so many turns, or does all that is left."""
+    engine, ready = world.engine(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(_start(engine, ready))
+        sending = [tasks.create_task(one.go_on(engine, fate)) for one in everybody]
+        if turns is None:
+            await _until_done(world, everybody)
+        else:
+            await _for_a_while(world, fate, turns)
+        for task in [running, *sending]:
+            task.cancel()
+
+
+async def _start(engine: Engine, ready: asyncio.Event) -> None:
+    with suppress(ExceptionGroup):  # such a process ends, and is started anew
+        await engine.run(ready)
+
+
+async def _for_a_while(world: FatefulWorld, fate: Fate, turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+        fate.trouble(world)
+        if fate.dice.random() < 0.02:
+            await world.flaky.write_late()
+        if fate.dice.random() < 0.02:
+            await world.clock.turn(fate.dice.random() * 3)
+
+
+async def _until_done(world: World, everybody: list[Sender]) -> None:
+    for _ in range(200):
+        await world.clock.turn(31)
+        if await world.nothing_left() and all(one.next == WORDS for one in everybody):
+            chats = [(await world.stored(room)).conversation for room in ROOMS]
+            if not any(chat.held or chat.outstanding for chat in chats):
+                return
+    pytest.fail("it never comes to rest")
+
+
+async def marked_repeats(world: World) -> Counter[tuple[RoomId, int]]:
+    found: Counter[tuple[RoomId, int]] = Counter()
+    for effect in world.store._outbox.values():
+        if effect.row.repeat and effect.row.call_id is not None:
+            found[effect.row.room_id, effect.row.call_id] += 1
+    return found
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(40))
+async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None:
+    fate = Fate(seed)
+    world = FatefulWorld(fate)
+    for room in ROOMS:
+        await world.chatting(room)
+    everybody = senders(world)
+    for _ in range(LIVES):
+        await live(world, fate, everybody, fate.dice.randrange(20, 400))
+        if fate.dice.random() < 0.5:
+            await world.flaky.write_late()
+    fate.over = True
+    for failures in (world.link.before, world.link.after, world.matrix.trouble):
+        failures.clear()
+    await world.flaky.write_late()
+    await live(world, fate, everybody, None)
+    await quiet()
+    repeats = await marked_repeats(world)
+    for room in ROOMS:
+        check_customer(world, room)
+        check_agent(world, room, repeats)
+    assert await MemoryStore.dead_letters(world.store) == []
+
+
+def check_customer(world: World, room: RoomId) -> None:
+    relayed = [
+        one.text
+        for one in world.matrix.posted
+        if one.room_id == room and one.sender != "@webchatbot:example.org"
+    ]
+    assert relayed == [f"answer {number}" for number in range(WORDS)]
+
+
+def check_agent(world: World, room: RoomId, repeats: Counter[tuple[RoomId, int]]) -> None:
+    wanted = [f"word {number}" for number in range(WORDS)]
+    heard = world.link.texts(room)
+    first = list(dict.fromkeys(heard))
+    assert first == [word for word in wanted if word in heard], "out of order"
+    reported = {one.reply_to for one in world.matrix.posted if one.room_id == room}
+    offset = ROOMS.index(room) * WORDS + 1
+    for number, word in enumerate(wanted):
+        event = EventId(f"$e{offset + number}")
+        assert word in heard or event in reported, f"{word} is lost"
+    times: Counter[int] = Counter()
+    numbers: dict[str, int] = {}
+    for call in world.link.calls:
+        if call.room_id == room and isinstance(call.command, SendMessage):
+            assert isinstance(call.command.content, Text)
+            times[call.call_id] += 1
+            known = numbers.setdefault(call.command.content.text, call.call_id)
+            assert known == call.call_id, "a double under a new number"
+    for call_id, count in times.items():
+        assert count - 1 <= repeats[room, call_id], "a double that nobody marked"

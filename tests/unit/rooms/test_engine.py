@@ -1,0 +1,416 @@
+"""The engine between fakes: what it takes in, what it goes on with, what it does on time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bridge.conversation.model import Idle, Queued
+from bridge.ids import EventId, QueueId, RequestId, RoomId
+from bridge.rooms import engine as engines
+from bridge.rooms.inputs import MatrixEvent
+from bridge.rooms.ports import Unavailable
+from bridge.rooms.serial import dump_input
+from bridge.rooms.store import (
+    NewInput,
+    Outcome,
+    StoreError,
+)
+from bridge.storage.memory import MemoryStore
+from bridge.webchat.frames import Received, SessionClosed
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.store import Fault, FlakyStore
+
+OTHER = RoomId("!other:example.org")
+
+
+@pytest.mark.asyncio
+async def test_words_go_both_ways() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one"), world.event(text="two")])
+        await engine.pushed(ROOM, "p1", said("three"))
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "two"]
+    assert world.matrix.texts(ROOM) == ["three"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_an_event_counts_once_however_often_it_comes() -> None:
+    world = World()
+    await world.chatting()
+    event = world.event(text="one")
+    async with world.running() as engine:
+        await engine.accept_events([event, event])
+        await quiet()
+        await engine.accept_events([event])
+        await engine.pushed(ROOM, "p1", said("two"))
+        await engine.pushed(ROOM, "p1", said("two"))
+        await quiet()
+    assert world.link.texts(ROOM) == ["one"]
+    assert world.matrix.texts(ROOM) == ["two"]
+
+
+@pytest.mark.asyncio
+async def test_what_was_left_undone_is_done_after_a_start() -> None:
+    """Inputs that were not handled, and rows that were never tried."""
+    world = World()
+    await world.chatting()
+    _, event_id, raw = world.event(text="undone")
+    row = NewInput(ROOM, dump_input(MatrixEvent(raw)), event_id)
+    await world.store.accept([row], world.clock.now())
+    async with world.running():
+        pass
+    assert world.link.texts(ROOM) == ["undone"]
+
+    world.link.gate.clear()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="first")])
+        await quiet()
+        await engine.accept_events([world.event(text="second")])
+        await quiet()
+    world.link.gate.set()
+    async with world.running():
+        pass
+    assert world.link.texts(ROOM) == ["undone", "first", "first", "second"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_an_attempted_row_comes_back_as_uncertain() -> None:
+    """It is sent again under its old number, and marked."""
+    world = World()
+    await world.chatting()
+    world.link.gate.clear()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="perhaps")])
+        await quiet()
+    (row,) = await world.open_rows()
+    assert row.attempted is not None
+    world.link.gate.set()
+    async with world.running():
+        pass
+    assert [call.call_id for call in world.link.calls] == [row.call_id] * 2
+    assert ("webchat", Outcome.UNCERTAIN) in world.counts.settled_rows
+    lines = await world.store.trace(EventId("$e1"))
+    assert [line.repeat for line in lines if line.what == "delivered"] == [True]
+
+
+@pytest.mark.asyncio
+async def test_links_of_live_rooms_are_kept_after_a_start() -> None:
+    world = World()
+    await world.chatting()
+    await world.record(OTHER, Idle())
+    async with world.running() as engine:
+        assert world.link.kept == {ROOM}
+        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+        assert world.link.kept == set()
+
+
+# --- the database -------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_is_down_takes_nothing_in() -> None:
+    world = World()
+    await world.chatting()
+    event = world.event(text="one")
+    async with world.running() as engine:
+        world.store.down = True
+        with pytest.raises(StoreError):
+            await engine.accept_events([event])
+        with pytest.raises(StoreError):
+            await engine.pushed(ROOM, "p", said("two"))
+        world.store.down = False
+        await engine.accept_events([event])
+        await engine.pushed(ROOM, "p", said("two"))
+        await quiet()
+        assert world.link.texts(ROOM) == ["one"]
+        assert world.matrix.texts(ROOM) == ["two"]
+
+
+@pytest.mark.asyncio
+async def test_what_was_stored_without_an_answer_is_found_at_the_next_attempt() -> None:
+    """The homeserver sends it again; then it is no news, but nobody has handled it."""
+    store = FlakyStore()
+    world = World(store)
+    await world.chatting()
+    async with world.running() as engine:
+        event = world.event(text="one")
+        for name, again in (("accept", Fault.LOST), ("accept", Fault.LATE)):
+            store.fail(name, again)
+            with pytest.raises(StoreError):
+                await engine.accept_events([event])
+            await store.write_late()
+            await quiet()
+            await engine.accept_events([event])
+            await quiet()
+            event = world.event(text="two")
+        store.fail("accept", Fault.LOST)
+        with pytest.raises(StoreError):
+            await engine.pushed(ROOM, "p", said("three"))
+        await engine.pushed(ROOM, "p", said("three"))
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "two"]
+    assert world.matrix.texts(ROOM) == ["three"]
+
+
+@pytest.mark.asyncio
+async def test_an_event_that_cannot_be_stored_is_dropped_alone() -> None:
+    world = World()
+    await world.chatting()
+    bad = world.event(text="bad")
+    async with world.running() as engine:
+        await engine.accept_events(
+            [
+                world.event(text="one"),
+                (bad[0], EventId("$nul\0"), bad[2]),
+                (RoomId("!long" + "x" * 5000), EventId("$room"), bad[2]),
+                world.event(text="two"),
+            ]
+        )
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_push_whose_id_cannot_be_stored_is_kept_all_the_same() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        for _ in range(2):
+            await engine.pushed(ROOM, "wc:\0", said("one"))
+            await quiet()
+    assert world.matrix.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_a_start_without_a_database_fails() -> None:
+    world = World()
+    world.store.down = True
+    with pytest.raises(ExceptionGroup) as caught:
+        await world.engine().run(asyncio.Event())
+    assert caught.group_contains(StoreError)
+
+
+# --- the sweep ----------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_revived_letter_is_taken_up_while_the_bridge_runs() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.poison.add("$e1")
+        await engine.accept_events([world.event(text="poison")])
+        await quiet()
+        (letter,) = await world.store.dead_letters()
+        world.matrix.poison.clear()
+        assert await world.store.revive(letter.id, world.clock.now())
+        assert world.link.texts(ROOM) == []
+        await world.clock.turn(engines.SWEEP_EVERY)
+        assert world.link.texts(ROOM) == ["poison"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_revived_row_is_carried_out_once() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", said("one"))
+        await quiet()
+        first = world.matrix.posted[0].event_id
+        rows = [row for row in world.store._outbox.values() if row.event_id == first]
+        (row,) = rows
+        row.fate.end(Outcome.DEAD.value, 1, "by hand")
+        assert await world.store.revive(f"o{row.row.seq}", world.clock.now())
+        await world.clock.turn(engines.SWEEP_EVERY * 3)
+        assert len(world.matrix.requests) == 2
+        assert world.matrix.texts(ROOM) == ["one"]  # the same transaction id
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_the_sweep_leaves_alone_what_is_at_work() -> None:
+    store = FlakyStore()
+    world = World(store)
+    await world.chatting()
+    async with world.running() as engine:
+        world.link.gate.clear()
+        await engine.accept_events([world.event(text="slow")])
+        await quiet()
+        store.calls.clear()
+        await world.clock.turn(engines.SWEEP_EVERY * 4)
+        assert store.calls == ["busy_rooms"] * 4
+        store.fail("busy_rooms", Fault.BEFORE)
+        world.link.gate.set()
+        await world.clock.turn(engines.SWEEP_EVERY * 2)
+    assert world.link.texts(ROOM) == ["slow"]
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_deadlines_fire_also_those_of_before_the_start() -> None:
+    world = World()
+    now = world.clock.now()
+    end = now + 5000
+    leaving = Queued(QueueId(1), now, RequestId(1), heard_at=now, cancel=True, cancel_by=end)
+    await world.record(ROOM, leaving, end)
+    async with world.running():
+        await world.clock.turn(4.9)
+        assert isinstance((await world.stored()).conversation.phase, Queued)
+        await world.clock.turn(0.2)
+        assert isinstance((await world.stored()).conversation.phase, Idle)
+        assert "queue.cancelled" in world.matrix.texts(ROOM)
+
+
+@pytest.mark.asyncio
+async def test_an_outdated_deadline_does_no_harm() -> None:
+    """The room is woken, finds nothing due, writes nothing, and is woken again when it is."""
+    store = FlakyStore()
+    world = World(store)
+    now = world.clock.now()
+    phase = Queued(QueueId(1), now, RequestId(1), heard_at=now)
+    silence = world.rules.policy.queue_silence
+    await world.record(ROOM, phase, now + 1000)
+    async with world.running():
+        store.calls.clear()
+        await world.clock.turn(2)
+        assert "commit_step" not in store.calls
+        await world.clock.turn(silence / 1000)
+        assert [type(call.command).__name__ for call in world.link.calls] == ["RequestChat"]
+
+
+# --- stopping, resting --------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_stop_lets_what_is_under_way_end() -> None:
+    world = World()
+    await world.chatting()
+    engine = world.engine()
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(engine.run(ready))
+        await ready.wait()
+        world.link.gate.clear()
+        await engine.accept_events([world.event(text="one"), world.event(text="two")])
+        await quiet()
+        stopping = tasks.create_task(engine.stop(10))
+        await quiet()
+        assert not stopping.done()
+        await engine.accept_events([world.event(text="late")])
+        world.link.gate.set()
+        await stopping
+        await running
+    assert world.link.texts(ROOM) == ["one"]
+    assert ("webchat", Outcome.DELIVERED) in world.counts.settled_rows
+    async with world.running():
+        pass
+    assert world.link.texts(ROOM) == ["one", "two", "late"]
+
+
+@pytest.mark.asyncio
+async def test_stop_does_not_wait_for_what_only_waits() -> None:
+    """An effect between two attempts goes on after the next start."""
+    world = World()
+    await world.chatting()
+    engine = world.engine()
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(engine.run(ready))
+        await ready.wait()
+        world.matrix.trouble.append(Unavailable("away", 600))
+        await engine.pushed(ROOM, "p", said("one"))
+        await quiet()
+        assert world.matrix.texts(ROOM) == []
+        await engine.stop(3600)
+        await running
+    async with world.running():
+        pass
+    assert world.matrix.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_stop_has_an_end() -> None:
+    world = World()
+    await world.chatting()
+    engine = world.engine()
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(engine.run(ready))
+        await ready.wait()
+        world.link.gate.clear()
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        await engine.stop(0.01)
+        await running
+    (row,) = await world.open_rows()
+    assert row.attempted is not None
+
+
+@pytest.mark.asyncio
+async def test_idle_workers_beyond_the_cache_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "KEPT_WORKERS", 3)
+    world = World()
+    rooms = [RoomId(f"!{number}") for number in range(8)]
+    for room in rooms:
+        await world.chatting(room)
+    async with world.running() as engine:
+        assert len(engine._workers) == 3
+        for turn in range(2):
+            for room in rooms:
+                await engine.accept_events([world.event(text=f"{room} {turn}", room_id=room)])
+                await quiet()
+        assert list(engine._workers) == rooms[-3:]
+    for room in rooms:
+        assert world.link.texts(room) == [f"{room} 0", f"{room} 1"]
+
+
+@pytest.mark.asyncio
+async def test_rooms_do_not_wait_for_one_another() -> None:
+    world = World()
+    await world.chatting()
+    await world.chatting(OTHER)
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.pushed(ROOM, "p", said("held up"))
+        await quiet()
+        await engine.accept_events([world.event(text="free", room_id=OTHER)])
+        await quiet()
+        assert world.link.texts(OTHER) == ["free"]
+        world.matrix.gate.set()
+        await quiet()
+    assert world.matrix.texts(ROOM) == ["held up"]
+
+
+@pytest.mark.asyncio
+async def test_a_key_wakes_a_room_only_if_it_waits_for_one() -> None:
+    store = FlakyStore()
+    world = World(store)
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.key_came(OTHER)
+        await quiet()
+        store.calls.clear()
+        await engine.key_came(ROOM)
+        await engine.restored(ROOM)
+        await quiet()
+        assert "accept" not in store.calls
+    assert await MemoryStore.room(store, OTHER) is None
+
+
+def test_the_engine_has_to_run() -> None:
+    async def nothing() -> None:
+        """Never started."""
+
+    with pytest.raises(RuntimeError, match="does not run"):
+        World().engine().spawn(nothing())

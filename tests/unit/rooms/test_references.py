@@ -1,0 +1,435 @@
+"""What agents are told of replies, corrections, reactions and what was taken back."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.effects import CallWebChat, UploadMedia
+from bridge.conversation.model import (
+    Chatting,
+    Ended,
+    Held,
+    Idle,
+    Outstanding,
+    Phase,
+    Queued,
+)
+from bridge.conversation.model import CustomerLocation as Location
+from bridge.conversation.model import CustomerMedia as Media
+from bridge.conversation.model import CustomerText as Text
+from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
+from bridge.rooms.inputs import Corrected, Meaning, Nothing, Reacted, Spoke, Withdrew
+from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.record import Membership, RoomSettings, Thread
+from bridge.rooms.references import (
+    KEPT_CORRECTIONS,
+    QUOTED,
+    Earlier,
+    newest,
+    quotation,
+    refers_to,
+)
+from bridge.rooms.rules import Rules
+from bridge.webchat.frames import Content, SendMessage, SendPreMessage
+from bridge.webchat.frames import Location as Place
+from bridge.webchat.frames import Text as WireText
+from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
+
+X, EVENT = EventId("$x"), EventId("$new")
+IMAGE = Media("image", "cat.png", "mxc://h/cat", "image/png")
+LONG = "Good morning, my order 7411 has not come and I wonder where it might be by now."
+
+
+def said(text: str) -> Earlier:
+    return Earlier(text, Text(text))
+
+
+class Desk(House):
+    """A room in a chat, in English, and what its agent reads."""
+
+    def __init__(self, rules: Rules = RULES) -> None:
+        super().__init__(rules)
+        self.served().chat()
+        self.visit.set(settings=RoomSettings(language="en"))
+
+    def happen(self, meaning: Meaning, earlier: Earlier | None = None) -> None:
+        receive(self.visit, meaning, {}, self.now, Facts(Standing.ORDINARY, 0, earlier))
+
+    def phase(self, phase: Phase) -> Desk:
+        conversation = msgspec.structs.replace(self.record.conversation, phase=phase)
+        self.visit.set(conversation=conversation)
+        return self
+
+    @property
+    def sent(self) -> list[Content]:
+        """What went to the desk, or waits for what goes now."""
+        gone = [
+            one.command.content
+            for one in self.effects
+            if isinstance(one, CallWebChat) and isinstance(one.command, SendMessage)
+        ]
+        kept = [one.content for one in self.record.conversation.held]
+        return [*gone, *(WireText(one.text) for one in kept if isinstance(one, Text))]
+
+    @property
+    def read(self) -> list[str]:
+        return [one.text for one in self.sent if isinstance(one, WireText)]
+
+
+def reply(content: Text | Media | Location, plain: str = "", **more: EventId) -> Spoke:
+    return Spoke(EVENT, ADA, content, plain, reply_to=X, **more)
+
+
+# --- replies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("earlier", "text"),
+    [
+        (None, "yes"),
+        (Earlier(""), "yes"),
+        (
+            Earlier("Do you want it?\nWe have two."),
+            "In reply to “Do you want it? We have two.”:\nyes",
+        ),
+        (said("> quoted\nown words"), "In reply to “own words”:\nyes"),
+        (said("!wc status"), "yes"),
+    ],
+)
+def test_a_reply_begins_with_a_short_quotation(earlier: Earlier | None, text: str) -> None:
+    desk = Desk()
+    desk.happen(reply(Text("yes"), "yes"), earlier)
+    assert desk.read == [text]
+
+
+def test_the_language_is_the_rooms() -> None:
+    desk = Desk()
+    desk.visit.set(settings=RoomSettings(language="zh-CN"))
+    desk.happen(reply(Text("要"), "要"), Earlier("要吗？"))
+    assert desk.read == ["回复「要吗？」：\n要"]
+
+
+def test_a_file_as_reply_has_the_quotation_as_caption() -> None:
+    for plain, caption in (("", "In reply to “which?”:"), ("this", "In reply to “which?”:\nthis")):
+        desk = Desk()
+        desk.happen(reply(IMAGE, plain), Earlier("which?"))
+        assert [one for one in desk.effects if isinstance(one, UploadMedia)]
+        assert desk.read == [caption]
+
+
+def test_a_place_as_reply_is_a_place() -> None:
+    desk = Desk()
+    desk.happen(reply(Location(1, 2, "x")), Earlier("where?"))
+    assert desk.sent == [Place(1, 2, "x", "baidu")]
+
+
+def test_quotations() -> None:
+    assert quotation("a" * 200) == "a" * (QUOTED - 1) + "…"
+    assert quotation(" a \n\n b ") == "a b"
+    assert quotation("> only\n> quoted") == ""
+    assert quotation("\u202eabc\u2067") == "abc"
+
+
+def test_a_poll_is_called_one() -> None:
+    desk = Desk()
+    desk.happen(Spoke(EVENT, ADA, Text("Which?\n1. Red"), wrap="agent.poll"))
+    assert desk.read == ["Poll: Which?\n1. Red"]
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+def test_the_thread_of_the_latest_message_is_remembered() -> None:
+    desk = Desk()
+    desk.happen(Spoke(EVENT, ADA, Text("a"), "a", thread=EventId("$root")))
+    assert desk.record.thread == Thread(EventId("$root"), EVENT)
+    desk.happen(Spoke(EventId("$2"), ADA, Text("b"), "b", thread=EventId("$root")))
+    assert desk.record.thread == Thread(EventId("$root"), EventId("$2"))
+    desk.happen(Spoke(EventId("$3"), ADA, Text("c"), "c"))
+    assert desk.visit.record.thread is None
+
+
+# --- corrections --------------------------------------------------------------------------------
+
+
+def fix(text: str, event: EventId = EVENT) -> Corrected:
+    return Corrected(event, ADA, X, Text(text), text)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "new", "read"),
+    [
+        (
+            said(LONG),
+            LONG.replace("7411", "4711"),
+            ["Correction: “order 7411 has” → “order 4711 has”"],
+        ),
+        (said("7411"), "4711", ["Correction: 4711"]),
+        (None, "4711", ["Correction: 4711"]),
+        (said("4711"), "4711 ", []),
+        (said("!wc hlep"), "please help me", ["please help me"]),
+    ],
+)
+def test_a_correction_says_what_changed(earlier: Earlier | None, new: str, read: list[str]) -> None:
+    desk = Desk()
+    desk.happen(fix(new), earlier)
+    assert desk.read == read
+    assert desk.reported == {}
+
+
+def test_the_next_correction_is_of_the_newest_wording() -> None:
+    desk = Desk()
+    desk.happen(fix("b"), said("a"))
+    assert newest(desk.record, X) == EVENT
+    assert refers_to(desk.record, fix("c", EventId("$3"))) == EVENT
+    for number in range(KEPT_CORRECTIONS + 5):
+        desk.now += 60_000
+        target = EventId(f"$t{number}")
+        desk.happen(Corrected(EventId(f"$e{number}"), ADA, target, Text("y"), "y"), said("x"))
+    assert len(desk.record.corrections) == KEPT_CORRECTIONS
+    assert newest(desk.record, X) == X
+
+
+def test_what_has_not_gone_yet_is_sent_in_its_new_wording_only() -> None:
+    desk = Desk()
+    desk.say("first")
+    second = desk.say("sceond")
+    assert desk.read == ["first", "sceond"]
+    desk.happen(Corrected(EVENT, ADA, second, Text("second"), "second"), said("sceond"))
+    assert desk.read == ["first", "second"]
+    desk.happen(Corrected(EventId("$3"), ADA, second, Text("2nd"), "2nd"), said("second"))
+    assert desk.read == ["first", "2nd"]
+
+
+def test_half_of_a_long_text_that_has_gone_is_corrected_in_words() -> None:
+    desk = Desk()
+    rest = Held(X, Text("the end"), desk.now)
+    conversation = msgspec.structs.replace(desk.record.conversation, held=(rest,))
+    desk.visit.set(conversation=conversation)
+    desk.happen(fix("the beginning, the end"), said("the beginnign, the end"))
+    assert desk.read == ["the end", "Correction: the beginning, the end"]
+
+
+def test_a_correction_into_an_order_is_one() -> None:
+    desk = Desk()
+    desk.happen(fix("!wc status"), said("!wc sttaus"))
+    assert desk.read == []
+    assert desk.notices == ["command.status_chatting"]
+
+
+def test_a_caption_is_corrected_without_its_picture() -> None:
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE, "my cat"), Earlier("my act", IMAGE))
+    assert desk.read == ["Correction: my cat"]
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE, "my cat"), Earlier("cat.png", IMAGE))
+    assert desk.read == ["Correction: my cat"]
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE), Earlier("cat.png", IMAGE))
+    assert desk.read == []
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE), Earlier("my act", IMAGE))
+    assert desk.read == ["Correction: —"]
+
+
+def test_another_picture_goes_anew() -> None:
+    desk = Desk()
+    other = msgspec.structs.replace(IMAGE, mxc="mxc://h/dog", name="dog.png")
+    desk.happen(Corrected(EVENT, ADA, X, other), Earlier("cat.png", IMAGE))
+    assert [one.media.mxc for one in desk.effects if isinstance(one, UploadMedia)] == [
+        "mxc://h/dog"
+    ]
+    assert desk.read == ["Correction: dog.png"]
+
+
+def test_another_place_goes_anew() -> None:
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, Location(1, 2)), Earlier("", Location(1, 3)))
+    assert desk.sent == [Place(1, 2)]
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, Location(1, 2)), Earlier("", Location(1, 2)))
+    assert desk.sent == []
+
+
+@pytest.mark.parametrize("phase", [Idle(), Ended(SessionId(5150))])
+def test_a_correction_after_the_end_starts_nothing_and_is_answered(phase: Phase) -> None:
+    desk = Desk().phase(phase)
+    desk.happen(fix("4711"), said("7411"))
+    assert desk.reported == {EVENT: "undelivered.late_correction"}
+    assert desk.record.conversation.phase == phase
+    assert desk.carried == []
+
+
+def test_corrections_keep_the_rules_of_the_room() -> None:
+    desk = Desk()
+    desk.visit.set(settings=RoomSettings(paused=True))
+    desk.happen(fix("4711"), said("7411"))
+    assert desk.reported == {EVENT: "undelivered.paused"}
+    desk = Desk()
+    desk.happen(Corrected(EVENT, STRANGER, X, Text("x"), "x"), said("y"))
+    assert desk.reported == {EVENT: "refused.permission"}
+
+
+# --- taking back --------------------------------------------------------------------------------
+
+
+def back(target: EventId = X) -> Withdrew:
+    return Withdrew(EventId("$back"), ADA, target)
+
+
+def test_the_agent_is_told_of_what_was_taken_back() -> None:
+    for earlier, name in (
+        (said("my number is 1"), "my number is 1"),
+        (Earlier("cat.png", IMAGE), "cat.png"),
+    ):
+        desk = Desk()
+        desk.happen(back(), earlier)
+        assert desk.read == [f"Taken back: “{name}”"]
+
+
+def test_what_has_not_gone_is_not_sent_and_not_told() -> None:
+    desk = Desk()
+    desk.say("first")
+    second = desk.say("second")
+    desk.happen(back(second), said("second"))
+    assert desk.read == ["first"]
+
+
+def test_a_corrected_message_is_taken_back_as_it_was_corrected() -> None:
+    desk = Desk()
+    desk.say("first")
+    second = desk.say("second")
+    desk.happen(Corrected(EVENT, ADA, second, Text("2nd"), "2nd"), said("second"))
+    desk.happen(back(second), Earlier("2nd", Text("2nd"), correction=True))
+    assert desk.read == ["first"]
+    desk = Desk()
+    desk.happen(fix("b"), said("a"))
+    desk.happen(back(), Earlier("b", Text("b"), correction=True))
+    assert desk.read == ["Correction: b", "Taken back: “b”"]
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        None,
+        Earlier("an agent's words"),
+        Earlier("corrected", Text("corrected"), correction=True),
+        said("!wc status"),
+    ],
+)
+def test_what_no_agent_needs_to_know(earlier: Earlier | None) -> None:
+    desk = Desk()
+    desk.happen(back(), earlier)
+    assert desk.read == []
+    assert desk.reported == {}
+
+
+def test_nothing_starts_a_chat_but_words() -> None:
+    for phase in (Idle(), Ended(SessionId(5150))):
+        desk = Desk().phase(phase)
+        desk.happen(back(), said("x"))
+        desk.happen(Reacted(EVENT, ADA, X, "👍"), said("x"))
+        assert desk.record.conversation.phase == phase
+        assert desk.carried == []
+
+
+def test_while_queued_it_is_a_pre_message() -> None:
+    desk = Desk().phase(Queued(QueueId(1), 1, RequestId(9)))
+    desk.happen(back(), said("x"))
+    calls = [one.command for one in desk.effects if isinstance(one, CallWebChat)]
+    assert calls == [SendPreMessage(RequestId(9), "Taken back: “x”")]
+
+
+def test_what_is_on_its_way_has_gone() -> None:
+    desk = Desk()
+    going = Held(X, Text("x"), desk.now)
+    call = Outstanding(CallId(7), SendMessage(SessionId(5150), WireText("x")), going)
+    conversation = msgspec.structs.replace(desk.record.conversation, outstanding=call)
+    desk.visit.set(conversation=conversation)
+    desk.happen(back(), said("x"))
+    assert desk.read == ["Taken back: “x”"]
+
+
+def test_what_may_have_arrived_has_gone() -> None:
+    desk = Desk()
+    doubtful = Held(X, IMAGE, desk.now, asked=CallId(3))
+    conversation = msgspec.structs.replace(desk.record.conversation, held=(doubtful,))
+    desk.visit.set(conversation=conversation)
+    desk.happen(back(), Earlier("cat.png", IMAGE))
+    assert desk.read == ["Taken back: “cat.png”"]
+
+
+# --- reactions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("earlier", "read"),
+    [
+        (Earlier("Shall I?"), ["👍 (in reaction to “Shall I?”)"]),
+        (said("my own words"), ["👍 (in reaction to “my own words”)"]),
+        (None, []),
+        (Earlier(""), []),
+        (said("!wc status"), []),
+    ],
+)
+def test_a_reaction_is_told_in_words(earlier: Earlier | None, read: list[str]) -> None:
+    desk = Desk()
+    desk.happen(Reacted(EVENT, ADA, X, "👍"), earlier)
+    assert desk.read == read
+
+
+def test_operators_may_want_none_of_this() -> None:
+    desk = Desk(msgspec.structs.replace(RULES, tell_reactions=False, tell_withdrawals=False))
+    desk.happen(Reacted(EVENT, ADA, X, "👍"), said("x"))
+    desk.happen(back(), said("x"))
+    assert desk.read == []
+
+
+def test_gestures_where_nobody_is_served() -> None:
+    for settings, who, membership in (
+        (RoomSettings(paused=True), ADA, Membership.JOINED),
+        (RoomSettings(), STRANGER, Membership.JOINED),
+        (RoomSettings(), ADA, Membership.LEFT),
+    ):
+        desk = Desk()
+        desk.visit.set(settings=settings, membership=membership)
+        desk.happen(Reacted(EVENT, who, X, "👍"), said("x"))
+        assert desk.effects == []
+
+
+def test_reactions_count_as_messages_of_the_minute() -> None:
+    desk = Desk()
+    for number in range(20):
+        desk.happen(Reacted(EventId(f"$r{number}"), ADA, X, "👍"), said("x"))
+    assert len(desk.read) == RULES.messages_per_minute
+    assert desk.reported == {}
+
+
+def test_a_robot_is_not_told() -> None:
+    desk = Desk()
+    robot = Chatting(SessionId(5150), desk.now, QueueId(2), robot=True)
+    desk.phase(robot).happen(Reacted(EVENT, ADA, X, "👍"), said("x"))
+    assert desk.read == []
+
+
+# --- what is asked for --------------------------------------------------------------------------
+
+
+def test_what_a_meaning_refers_to() -> None:
+    record = Desk().record
+    assert refers_to(record, reply(Text("x"))) == X
+    assert refers_to(record, fix("x")) == X
+    assert refers_to(record, back()) == X
+    assert refers_to(record, Reacted(EVENT, ADA, X, "x")) == X
+    assert refers_to(record, Spoke(EVENT, ADA, Text("x"))) is None
+    assert refers_to(record, Nothing()) is None
+
+
+def test_gestures_made_while_we_enter() -> None:
+    """What was typed or taken back waits; a reaction to what no agent has seen does not."""
+    house = House()
+    house.invite()
+    for meaning in (fix("x"), back(), Reacted(EventId("$r"), ADA, X, "x")):
+        house.receive(meaning)
+    assert [one["event_id"] for one in house.record.parked] == [EVENT, "$back"]

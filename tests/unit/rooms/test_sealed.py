@@ -1,0 +1,197 @@
+"""Encrypted events whose key has not come: waited for, told about, delivered late, given up."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from bridge.conversation.effects import Reported
+from bridge.conversation.model import CustomerText
+from bridge.ids import EventId, InputSeq
+from bridge.rooms import sealed
+from bridge.rooms.actor import Actor
+from bridge.rooms.inputs import MatrixEvent, Meaning, Spoke, Unreadable
+from bridge.rooms.ports import MatrixPort, Undecryptable
+from bridge.rooms.record import SealedEvent, dump_record, load_record
+from bridge.rooms.serial import dump_input
+from bridge.rooms.store import InputRow
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Visit
+from tests.unit.rooms.visits import ADA, RULES, House
+
+NO_KEY = Undecryptable("unreadable.no_key", later=True)
+Json = dict[str, object]
+
+
+class Locks:
+    """The part of a MatrixPort that opens events; keys are put in by hand."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.keys: set[str] = set()
+        self.comes_while_waiting: set[str] = set()
+        self.why = NO_KEY
+        self.patience: list[float] = []
+
+    async def open(self, raw: Json, patience: float | None = None) -> Json | Undecryptable:
+        event_id = str(raw["event_id"])
+        if patience is not None:
+            self.patience.append(patience)
+            self.house.now += round(patience * 1000)
+            self.keys |= self.comes_while_waiting
+        return raw | {"open": True} if event_id in self.keys or "open" in raw else self.why
+
+    def interpret(self, raw: Json) -> Meaning:
+        event_id = EventId(str(raw["event_id"]))
+        if "open" not in raw:
+            return Unreadable(event_id, ADA, "unreadable.encrypted")
+        return Spoke(event_id, ADA, CustomerText("hello"), plain="hello")
+
+
+class Room:
+    """A served room and its actor."""
+
+    def __init__(self) -> None:
+        self.house = House().served()
+        self.locks = Locks(self.house)
+        clock: Any = self
+        around = Surroundings(
+            cast(Any, None),
+            cast(MatrixPort, self.locks),
+            cast(Any, None),
+            clock,
+            RULES,
+            cast(Any, None),
+        )
+        self.actor = Actor(self.house.visit.record.room_id, around)
+
+    def now(self) -> int:
+        return self.house.now
+
+    @property
+    def visit(self) -> Visit:
+        return self.house.visit
+
+    async def gets(self, event_id: str, *, may_wait: bool = True) -> bool:
+        body = dump_input(MatrixEvent({"event_id": event_id}))
+        row = InputRow(InputSeq(1), self.visit.record.room_id, body, self.now(), event_id)
+        return await self.actor.handle(self.visit, row, may_wait=may_wait)
+
+    async def looks_again(self) -> None:
+        self.visit.now = self.now()
+        await self.actor.try_again(self.visit)
+
+    def reported(self) -> list[tuple[str, str]]:
+        return [(e.event_id, e.key) for e in self.visit.effects if isinstance(e, Reported)]
+
+    def said(self) -> list[str]:
+        held = self.visit.record.conversation.held
+        return [piece.event_id for piece in held if isinstance(piece.content, CustomerText)]
+
+    def kept(self) -> list[object]:
+        return [event.raw["event_id"] for event in self.visit.record.sealed]
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_comes_in_time() -> None:
+    room = Room()
+    room.locks.comes_while_waiting = {"$1"}
+    assert await room.gets("$1")
+    assert (room.said(), room.reported(), room.kept()) == (["$1"], [], [])
+    assert room.locks.patience == [10.0]
+    assert room.visit.now == room.now()
+
+
+@pytest.mark.asyncio
+async def test_what_went_before_does_not_wait() -> None:
+    room = Room()
+    assert not await room.gets("$1", may_wait=False)
+    assert (room.reported(), room.kept(), room.locks.patience) == ([], [], [])
+    room.locks.keys = {"$2"}
+    assert await room.gets("$2", may_wait=False)
+    assert room.said() == ["$2"]
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_comes_late_delivers_once() -> None:
+    room = Room()
+    await room.gets("$1")
+    assert (room.said(), room.reported(), room.kept()) == (
+        [],
+        [("$1", "unreadable.no_key")],
+        ["$1"],
+    )
+    await room.looks_again()
+    assert room.kept() == ["$1"]
+    room.locks.keys = {"$1"}
+    await room.looks_again()
+    await room.looks_again()
+    assert (room.said(), room.kept()) == (["$1"], [])
+    assert len(room.reported()) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_never_comes_is_given_up() -> None:
+    room = Room()
+    await room.gets("$1")
+    due = sealed.due(room.visit.record)
+    assert due == room.visit.now + sealed.RETRY
+    for _ in range(sealed.KEPT // sealed.RETRY):
+        room.house.now = due or 0
+        await room.looks_again()
+        due = sealed.due(room.visit.record)
+    assert (room.kept(), due) == ([], None)
+
+
+@pytest.mark.asyncio
+async def test_what_can_never_be_read_is_not_waited_for() -> None:
+    room = Room()
+    room.locks.why = Undecryptable("unreadable.undecryptable", later=False)
+    await room.gets("$1", may_wait=False)
+    assert (room.reported(), room.kept()) == ([("$1", "unreadable.undecryptable")], [])
+    assert room.locks.patience == []
+
+
+@pytest.mark.asyncio
+async def test_while_we_come_in_it_is_parked_as_it_came() -> None:
+    room = Room()
+    room.house = House()
+    room.house.invite()
+    await room.gets("$1")
+    assert [raw["event_id"] for raw in room.visit.record.parked] == ["$1"]
+    assert (room.locks.patience, room.kept()) == ([], [])
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_not_ours_is_not_waited_for() -> None:
+    room = Room()
+    room.house = House()
+    assert await room.gets("$1", may_wait=False)
+    assert (room.reported(), room.kept()) == ([], [])
+
+
+def test_only_so_many_are_kept_and_they_survive_a_restart() -> None:
+    visit = House().served().visit
+    for number in range(sealed.LIMIT + 5):
+        sealed.keep(visit, {"event_id": f"${number}"})
+    kept = [event.raw["event_id"] for event in visit.record.sealed]
+    assert kept == [f"${number}" for number in range(5, sealed.LIMIT + 5)]
+    assert load_record(dump_record(visit.record)).sealed == visit.record.sealed
+    older = msgspec.structs.replace(visit.record, sealed=())
+    assert load_record(dump_record(older)).sealed == ()
+    assert isinstance(visit.record.sealed[0], SealedEvent)
+
+
+def test_what_was_withdrawn_is_not_delivered_late() -> None:
+    visit = House().served().visit
+    for event_id in ("$1", "$2"):
+        sealed.keep(visit, {"event_id": event_id})
+    sealed.withdraw(visit, "$1")
+    sealed.withdraw(visit, "$3")
+    assert [event.raw["event_id"] for event in visit.record.sealed] == ["$2"]
+
+
+def test_patience_is_counted_from_the_arrival() -> None:
+    assert [sealed.patience(1_000, now) for now in (1_000, 6_000, 11_000, 99_000)] == [10, 5, 0, 0]

@@ -1,0 +1,146 @@
+"""101 in all its answers (protocol reference 1.3), and 302."""
+
+import pytest
+
+from tests.unit.simulator.centres import Phone, codes, frames, make_centre, perform
+
+
+def test_a_permanent_session_is_there_at_once_and_needs_no_202() -> None:
+    phone = Phone(make_centre(permanent=True))
+    (reply,) = frames(phone.queue())
+    assert reply == {
+        "messageId": 1,
+        "type": 101,
+        "result": 1,
+        "message": "",
+        "sessionId": 5001,
+        "perm": 1,
+        "agentId": "A00001",
+        "agentName": "Mei",
+        "icon": "http://desk.test/webchat/icon/A00001.png",
+        "comments": "",
+    }
+    assert codes(phone.text(5001, "hi")) == [(110, 1)]
+
+
+def test_the_reply_can_tell_the_session_before_its_202() -> None:
+    phone = Phone(make_centre(script="accept", session_in_reply=True))
+    reply, started = frames(phone.queue())
+    assert (reply["sessionId"], reply["agentId"]) == (5001, "A00001")
+    assert (started["type"], started["sessionId"]) == (202, 5001)
+    waiting = Phone(make_centre(session_in_reply=True))
+    assert "sessionId" not in frames(waiting.queue())[0]
+
+
+def robot(**options: object) -> Phone:
+    return Phone(make_centre(dialect="2019", robot_queues=[5], **options))
+
+
+def greeted(phone: Phone) -> dict[str, object]:
+    return frames(phone.queue(5))[0]
+
+
+def test_a_robot_queue_answers_with_a_session_and_no_request() -> None:
+    assert greeted(robot()) == {
+        "messageId": 1,
+        "type": 101,
+        "result": 1,
+        "message": "",
+        "sessionId": 5001,
+        "agentId": "BOT007",
+        "agentName": "Helper",
+        "robotType": 3,
+        "queueLength": 0,
+    }
+
+
+@pytest.mark.parametrize("closed", [{"open_hours": False}, {"agents": []}])
+def test_a_robot_works_without_people_but_cannot_hand_over(closed: dict[str, object]) -> None:
+    phone = robot(**closed)
+    assert greeted(phone)["result"] == 1
+    code = -3 if "open_hours" in closed else -5
+    assert codes(phone.send(302, sessionId=5001)) == [(302, code)]
+
+
+def test_a_202_with_robot_mode_can_follow() -> None:
+    reply, started = frames(robot(robot_started=True).queue(5))
+    assert reply["sessionId"] == started["sessionId"] == 5001
+    assert started["robotMode"] is True
+
+
+def test_a_person_takes_over_under_the_same_session() -> None:
+    phone = robot()
+    phone.queue(5)
+    reply, status = frames(phone.send(302, sessionId=5001))
+    assert (reply["result"], reply["queueLength"]) == (1, 1)
+    assert status == {
+        "type": 201,
+        "requestId": 9001,
+        "requestStatus": 0,
+        "queueLength": 1,
+        "sessionId": 5001,
+    }
+    assert codes(phone.send(302, sessionId=5001)) == [(302, -1)]
+    (updated,) = frames(perform(phone.centre, {"op": "accept", "agent": "A00002"}).outgoing)
+    assert (updated["type"], updated["sessionId"]) == (204, 5001)
+    assert phone.customer.session is not None
+    assert (phone.customer.session.robot, phone.customer.request) == (False, None)
+    # Now that a person speaks there is nothing to hand over.
+    assert codes(phone.send(302, sessionId=5001)) == [(302, -18)]
+
+
+def test_the_take_over_can_be_told_by_202_and_name_its_queue() -> None:
+    phone = robot(robot_handover=202)
+    phone.queue(5)
+    phone.send(302, sessionId=5001)
+    (started,) = frames(perform(phone.centre, {"op": "accept"}).outgoing)
+    assert started["type"] == 202
+    phone = robot(queue_names={"2": "Returns"})
+    phone.queue(5)
+    phone.send(302, sessionId=5001, transferInfo='{"queueId":2}')
+    (updated,) = frames(perform(phone.centre, {"op": "accept"}).outgoing)
+    assert (updated["queueId"], updated["queueName"]) == (2, "Returns")
+
+
+def test_a_scripted_agent_takes_over_at_once() -> None:
+    phone = robot(script="accept")
+    phone.queue(5)
+    reply, updated = frames(phone.send(302, sessionId=5001))
+    assert (reply["queueLength"], updated["type"]) == (0, 204)
+
+
+@pytest.mark.parametrize("revision", ["R2", "R3"])
+def test_before_r4_the_201_does_not_name_the_session(revision: str) -> None:
+    phone = robot(revision=revision)
+    phone.queue(5)
+    assert "sessionId" not in frames(phone.send(302, sessionId=5001))[1]
+
+
+def test_a_refusal_or_a_change_of_mind_leaves_the_robot() -> None:
+    phone = robot()
+    phone.queue(5)
+    for end in ("refuse", "cancel"):
+        phone.send(302, sessionId=5001)
+        assert phone.customer.request is not None
+        if end == "refuse":
+            (status,) = frames(perform(phone.centre, {"op": "refuse"}).outgoing)
+        else:
+            _, status = frames(phone.send(102, requestId=phone.customer.request.id))
+        assert status["sessionId"] == 5001
+        assert phone.customer.session is not None
+        assert phone.customer.session.robot
+
+
+def test_the_end_of_the_session_ends_the_wait_for_a_person() -> None:
+    phone = robot()
+    phone.queue(5)
+    phone.send(302, sessionId=5001)
+    other = Phone(phone.centre, "bob")
+    assert frames(other.queue(5))[0]["result"] == 1
+    frames(other.send(302, sessionId=5002))
+    ended = frames(phone.send(103, sessionId=5001))
+    assert [(frame["type"], frame.get("queueLength")) for frame in ended] == [
+        (103, None),
+        (201, 1),
+    ]
+    assert (phone.customer.request, phone.customer.session) == (None, None)
