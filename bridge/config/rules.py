@@ -67,7 +67,7 @@ def _not_yet(config: Config) -> Iterator[Problem]:
         if getattr(config.bridge.encryption, name):
             yield Problem(
                 ("bridge", "encryption", name),
-                "comes with a later version; set it to false for now",
+                "this part of encryption comes with a later version; set it to false for now",
             )
 
 

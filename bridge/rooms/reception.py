@@ -15,7 +15,7 @@ import msgspec
 from bridge.conversation.inputs import Cancel, Close, Said
 from bridge.conversation.model import Chatting, CustomerText, Queued, Requesting
 from bridge.ids import EventId, UserId
-from bridge.rooms import orders, references
+from bridge.rooms import corrections, orders, references
 from bridge.rooms.commands import Malformed, Parsed, parse
 from bridge.rooms.effects import EnterRoom, LeaveRoom
 from bridge.rooms.inputs import (
@@ -258,7 +258,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
         limit = visit.rules.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Corrected):
-        for happened in references.corrected(visit, spoke, facts.earlier):
+        for happened in corrections.corrected(visit, spoke, facts.earlier):
             visit.step(happened)
     else:
         references.note_thread(visit, spoke)

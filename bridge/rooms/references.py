@@ -1,7 +1,7 @@
-"""Messages about messages: replies, corrections, reactions, and what was taken back. Pure.
+"""Messages about messages: replies, reactions, and what was taken back. Pure.
 
-WebChat has none of these, so an agent is told in words: a reply begins with a short quotation, a
-correction says what changed, and nothing is told of what the agent never saw. What the earlier
+WebChat has none of these, so an agent is told in words: a reply begins with a short quotation, and
+nothing is told of what the agent never saw. What the earlier
 message said (`Earlier`) is asked of the ledger by the actor, which keeps it for as long as the
 operator allows; of a message that is forgotten, the agent is told without its words.
 """
@@ -26,7 +26,6 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId
 from bridge.rooms import orders
-from bridge.rooms.changes import changes
 from bridge.rooms.commands import Parsed, parse
 from bridge.rooms.inputs import Corrected, Meaning, Reacted, Spoke, Withdrew
 from bridge.rooms.record import RoomRecord, Thread
@@ -34,8 +33,6 @@ from bridge.rooms.visit import Visit
 
 QUOTED = 60
 """Characters of a quotation."""
-KEPT_CORRECTIONS = 50
-"""Corrected messages of a room of which the newest wording is known."""
 
 _DIRECTIONS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
 """Marks that turn the reading direction; one that was cut off would turn all that follows."""
@@ -82,9 +79,9 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> CustomerConte
     content = spoke.content
     if spoke.wrap and isinstance(content, CustomerText):
         content = CustomerText(visit.word(spoke.wrap, {"text": content.text}))
-    content = _with_words(content, spoke.plain)
+    content = with_words(content, spoke.plain)
     quote = "" if earlier is None else quotation(earlier.text)
-    if not quote or (earlier is not None and _is_command(visit, earlier)):
+    if not quote or (earlier is not None and is_order(visit, earlier)):
         return content
     match content:
         case CustomerText():
@@ -96,29 +93,11 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> CustomerConte
             return content
 
 
-def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
-    """What happens to the conversation. A correction that comes too late is reported."""
-    former = newest(visit.record, edit.target)
-    _note_correction(visit, edit)
-    whole = _with_words(edit.content, edit.plain)
-    if _unsent(visit.record, former, earlier):
-        return [Withdrawn(former), Said(edit.event_id, whole)]
-    if earlier is not None and _is_command(visit, earlier):
-        return [Said(edit.event_id, whole)]  # no agent has seen what it corrects
-    told = _correction(visit, whole, earlier)
-    if told is None:
-        return []
-    if isinstance(visit.record.conversation.phase, Idle | Ended):
-        visit.report(edit.event_id, "undelivered.late_correction")
-        return []
-    return [Said(edit.event_id, told)]
-
-
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
     """What happens to the conversation; the agent is told of what may have reached them."""
     record = visit.record
     former = newest(record, taken.target)
-    unsent = _unsent(record, former, earlier)
+    unsent = is_unsent(record, former, earlier)
     happened: list[Input] = [Withdrawn(taken.target)]
     if former != taken.target:
         happened.append(Withdrawn(former))
@@ -126,7 +105,7 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Inp
     if unsent or only_a_correction or earlier is None or earlier.content is None:
         return happened
     listening = isinstance(record.conversation.phase, Chatting | Queued)
-    if visit.rules.tell_withdrawals and listening and not _is_command(visit, earlier):
+    if visit.rules.tell_withdrawals and listening and not is_order(visit, earlier):
         text = visit.word("agent.withdrawn", {"quote": quotation(earlier.text)})
         happened.append(Said(taken.event_id, CustomerText(text)))
     return happened
@@ -138,7 +117,7 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[In
     if not visit.rules.tell_reactions or not isinstance(phase, Chatting) or phase.robot:
         return []
     quote = "" if earlier is None else quotation(earlier.text)
-    if earlier is None or not quote or _is_command(visit, earlier):
+    if earlier is None or not quote or is_order(visit, earlier):
         return []
     text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
     return [Said(reaction.event_id, CustomerText(text))]
@@ -151,43 +130,14 @@ def quotation(text: str) -> str:
     return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"
 
 
-def _with_words(content: CustomerContent, plain: str) -> CustomerContent:
+def with_words(content: CustomerContent, plain: str) -> CustomerContent:
+    """A file with its caption; anything else as it is."""
     if isinstance(content, CustomerMedia) and plain:
         return msgspec.structs.replace(content, caption=plain)
     return content
 
 
-def _correction(
-    visit: Visit, content: CustomerContent, earlier: Earlier | None
-) -> CustomerContent | None:
-    """The correction as the agent reads it; None if it changes nothing that an agent sees."""
-    before = None if earlier is None else earlier.content
-    match content:
-        case CustomerText():
-            return _reworded(visit, content.text, earlier)
-        case CustomerMedia() if isinstance(before, CustomerMedia) and before.mxc == content.mxc:
-            return _reworded(visit, content.caption, earlier)
-        case CustomerMedia():
-            text = content.caption or content.name
-            return msgspec.structs.replace(
-                content, caption=visit.word("agent.corrected", {"text": text})
-            )
-        case CustomerLocation():
-            return None if content == before else content
-
-
-def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText | None:
-    old = "" if earlier is None else _words_of(earlier)
-    found = changes(old, new) if old else None
-    if found == () or new.split() == old.split():
-        return None
-    if found is None:
-        return CustomerText(visit.word("agent.corrected", {"text": new or "—"}))
-    told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
-    return CustomerText(visit.word("agent.corrected", {"text": "\n".join(told)}))
-
-
-def _words_of(earlier: Earlier) -> str:
+def words_of(earlier: Earlier) -> str:
     """What was typed: a file without a caption had a name, but no words."""
     content = earlier.content
     if isinstance(content, CustomerMedia) and earlier.text == content.name:
@@ -195,12 +145,7 @@ def _words_of(earlier: Earlier) -> str:
     return earlier.text
 
 
-def _note_correction(visit: Visit, edit: Corrected) -> None:
-    kept = [pair for pair in visit.record.corrections if pair[0] != edit.target]
-    visit.set(corrections=(*kept, (edit.target, edit.event_id))[-KEPT_CORRECTIONS:])
-
-
-def _unsent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
+def is_unsent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
     """True if nothing of that message has been sent yet, so that nothing has to be told."""
     conversation = record.conversation
     waiting = [piece for piece in conversation.held if piece.event_id == event_id]
@@ -211,14 +156,14 @@ def _unsent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> b
     if going is not None and going.event_id == event_id:
         return False
     # The first parts of a long text may have gone already: then these are not all of it.
-    return earlier is None or _length(waiting) >= len(_words_of(earlier))
+    return earlier is None or _length(waiting) >= len(words_of(earlier))
 
 
 def _length(pieces: list[Held]) -> int:
     return sum(len(one.content.text) for one in pieces if isinstance(one.content, CustomerText))
 
 
-def _is_command(visit: Visit, earlier: Earlier) -> bool:
+def is_order(visit: Visit, earlier: Earlier) -> bool:
     """It was an order to us, and no agent has seen it."""
     if not isinstance(earlier.content, CustomerText):
         return False

@@ -8,8 +8,9 @@ A call that fails with a plain StoreError may have happened, or may still happen
 hangs tells nobody. So every write can be tried again without harm. Inputs are told apart by their
 keys, a row is settled once, and a step applies only to the revision of the room that it was made
 from, and only while its inputs are open. Whoever lost an answer reads again and goes on from there.
-The same rule keeps two bridges on one database from doubling each other's work, should they ever
-get past the lock that lets only one of them start.
+The same rule keeps two bridges on one database from both handling an input, should they ever get
+past the lock that lets only one of them start (`storage.open`); nothing but that lock keeps them
+from both making a call of the outbox.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class Arrivals:
 
     async def follow_up(self, own: OwnDevice, reply: Json, news: News, now: int) -> None:
         """What the homeserver or others have to be told now; nothing is lost if it fails."""
-        await self._upkeep.replenish(own, reply)
+        await self._upkeep.publishing.replenish(own, reply)
         for sender, curve25519 in news.broken:
             await self._renew(own, sender, curve25519, now)
 

@@ -56,12 +56,13 @@ class OwnDevice:
     Attributes:
         user: whose it is.
         state: as last stored, but for the account.
+        account: identity and one-time keys.
     """
 
     def __init__(self, user: UserId, state: OwnState, account: vodozemac.Account) -> None:
         self.user = user
         self.state = state
-        self._account = account
+        self.account = account
 
     @classmethod
     def draw(cls, user: UserId, device_id: str) -> OwnDevice:
@@ -84,7 +85,7 @@ class OwnDevice:
 
     def row(self, vault: Vault) -> SecretRow:
         """The device as it is now, to be stored."""
-        pickle = self._account.pickle(vault.pickle_key)
+        pickle = self.account.pickle(vault.pickle_key)
         self.state = msgspec.structs.replace(self.state, account=pickle)
         return vault.row(_name(self.user), self.state)
 
@@ -101,19 +102,11 @@ class OwnDevice:
 
     @property
     def curve25519(self) -> str:
-        return self._account.curve25519_key.to_base64()
+        return self.account.curve25519_key.to_base64()
 
     @property
     def ed25519(self) -> str:
-        return self._account.ed25519_key.to_base64()
-
-    @property
-    def account(self) -> vodozemac.Account:
-        return self._account
-
-    @property
-    def _fallback(self) -> _Fallback:
-        return cast(_Fallback, self._account)
+        return self.account.ed25519_key.to_base64()
 
     # --- what it publishes ------------------------------------------------------------------
 
@@ -149,15 +142,15 @@ class OwnDevice:
             unused_fallback: the algorithms that still have an unused fallback key, if it says so.
         """
         count = counts.get(ONE_TIME, 0)
-        wanted = self._account.max_number_of_one_time_keys
-        waiting = len(self._account.one_time_keys)
+        wanted = self.account.max_number_of_one_time_keys
+        waiting = len(self.account.one_time_keys)
         short = wanted - waiting - (count if isinstance(count, int) else wanted)
         made = short > wanted // 2
         if made:
-            self._account.generate_one_time_keys(short)
+            self.account.generate_one_time_keys(short)
         if isinstance(unused_fallback, list) and ONE_TIME not in unused_fallback:
-            if not self._fallback.fallback_key:
-                self._fallback.generate_fallback_key()
+            if not _fallback(self.account).fallback_key:
+                _fallback(self.account).generate_fallback_key()
             made = True
         return made or waiting > 0
 
@@ -166,11 +159,11 @@ class OwnDevice:
         content: Json = {}
         one_time = {
             f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()})
-            for key_id, key in self._account.one_time_keys.items()
+            for key_id, key in self.account.one_time_keys.items()
         }
         fallback = {
             f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64(), "fallback": True})
-            for key_id, key in self._fallback.fallback_key.items()
+            for key_id, key in _fallback(self.account).fallback_key.items()
         }
         if one_time:
             content["one_time_keys"] = one_time
@@ -179,12 +172,16 @@ class OwnDevice:
         return content
 
     def mark_published(self) -> None:
-        self._account.mark_keys_as_published()
+        self.account.mark_keys_as_published()
 
     def _signed(self, fields: Json) -> Json:
-        signature = self._account.sign(canonical(fields)).to_base64()
+        signature = self.account.sign(canonical(fields)).to_base64()
         return with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
 
 
 def _name(user: UserId) -> str:
     return f"own/{user}"
+
+
+def _fallback(account: vodozemac.Account) -> _Fallback:
+    return cast(_Fallback, account)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from bridge.matrix.crypto.own import ONE_TIME, OwnDevice
-from bridge.matrix.crypto.upkeep import Epoch, Fit, Upkeep, compare, reset_rows
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.matrix.crypto.publishing import Fit, compare
+from bridge.matrix.crypto.upkeep import Epoch, Upkeep, reset_rows
+from bridge.rooms.ports import Unavailable
 from bridge.storage.memory import MemoryStore
 from tests.unit.matrix.crypto.world import AWAY, BOT, REFUSED, FakeServer, World, new_vault
 
@@ -137,19 +138,6 @@ async def test_a_homeserver_that_takes_no_cross_signing_is_worked_with() -> None
     assert house.world.devices[BOT]
 
 
-async def test_keys_that_are_not_taken_do_not_stop_it() -> None:
-    house = House()
-    upkeep = await house.start()
-    await upkeep.ensure(BOT)
-    house.world.fails = {"upload_keys": Refused("M_UNKNOWN")}
-    async with upkeep.holding(BOT) as own:
-        await upkeep.replenish(own, {"device_one_time_keys_count": {}})
-        await upkeep.replenish(own, {})
-        house.world.fails = {}
-        await upkeep.replenish(own, {"device_one_time_keys_count": {}})
-    assert len(house.world.one_time[BOT, house.device_id]) == 100
-
-
 async def test_the_token_of_an_older_homeserver_is_kept() -> None:
     class Older(FakeServer):
         async def make_device(self, user: object, device_id: str) -> str:
@@ -176,17 +164,5 @@ async def test_memory_that_is_distrusted_is_read_anew() -> None:
         assert again.keys() == own.keys()
 
 
-async def test_comparing() -> None:
-    own = OwnDevice.draw(BOT, "D")
-    master = own.state.identity.master_key(BOT)
-    device = own.cross_signed_keys()
-    assert compare(own, device, master) is Fit.GOOD
-    assert compare(own, {}, master) is Fit.UNPUBLISHED
-    assert compare(own, device, {}) is Fit.UNPUBLISHED
-    assert compare(own, own.keys(), master) is Fit.UNPUBLISHED
-    other = OwnDevice.draw(BOT, "D")
-    assert compare(own, device, other.state.identity.master_key(BOT)) is Fit.FOREIGN_IDENTITY
-    assert compare(own, other.keys(), master) is Fit.FOREIGN_DEVICE
-    half = device | {"keys": {"ed25519:D": own.ed25519}}
-    assert compare(own, half, master) is Fit.FOREIGN_DEVICE
+async def test_every_database_has_devices_of_its_own() -> None:
     assert Epoch.draw() != Epoch.draw()

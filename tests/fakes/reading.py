@@ -1,0 +1,153 @@
+"""A homeserver in memory whose events are read as the real ones are, and which keeps files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import msgspec
+
+from bridge.conversation.model import CustomerMedia
+from bridge.ids import EventId, QueueId, RoomId
+from bridge.matrix import fragments, inbound
+from bridge.matrix.users import OurUsers
+from bridge.rooms.inputs import Meaning
+from bridge.rooms.ports import (
+    Blob,
+    NoticeText,
+    Refused,
+    Relayed,
+    RelayedMedia,
+    RelayedText,
+    TooBig,
+)
+from bridge.rooms.record import Thread
+from bridge.rooms.rules import Rules
+from bridge.rooms.surroundings import Surroundings
+from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
+from tests.fakes.house import ROOM, Counts, World
+from tests.fakes.matrix import FakeMatrix
+from tests.unit.rooms.visits import ADA, BOT, RULES
+
+OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1),))
+Json = dict[str, object]
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What was relayed."""
+
+    event_id: EventId
+    what: str
+    """The fragment, the file's bytes, or the place."""
+    kind: str = "text"
+    thread: Thread | None = None
+
+
+class ReadingMatrix(FakeMatrix):
+    """See the module.
+
+    Attributes:
+        files: by mxc address.
+        shown: what agents said, in order, repeats included once.
+        notices: what we said.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, bytes] = {}
+        self.shown: list[Shown] = []
+        self.notices: list[NoticeText] = []
+
+    def interpret(self, raw: Json) -> Meaning:
+        return inbound.interpret(raw, OURS)
+
+    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
+        return fragments.pieces(fragment)
+
+    async def relay(
+        self,
+        room_id: RoomId,
+        host: object,
+        agent: Agent,
+        what: Relayed,
+        txn_id: str,
+        *,
+        thread: Thread | None = None,
+    ) -> EventId:
+        kind, text = "text", ""
+        match what:
+            case RelayedText():
+                text = what.html
+            case RelayedMedia():
+                text = b"".join([chunk async for chunk in what.blob.chunks]).decode()
+                kind = what.kind
+            case AgentLocation():
+                kind, text = "location", f"{what.latitude},{what.longitude} {what.map}"
+        event_id = await super().relay(room_id, BOT, agent, RelayedText(text), txn_id)
+        shown = Shown(event_id, text, kind, thread)
+        if shown not in self.shown:
+            self.shown.append(shown)
+        return event_id
+
+    async def say(
+        self, room_id: RoomId, sender: object, notice: NoticeText, txn_id: str
+    ) -> EventId:
+        self.notices.append(notice)
+        return await super().say(room_id, BOT, notice, txn_id)
+
+    @asynccontextmanager
+    async def _open(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
+        data = self.files.get(media.mxc)
+        if data is None:
+            raise Refused("M_NOT_FOUND")
+        if len(data) > limit:
+            raise TooBig("too big")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield data
+
+        yield Blob(chunks(), len(data), media.mime, media.name)
+
+    def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
+        return self._open(media, limit)
+
+
+class TellingCounts(Counts):
+    """Says when a row was settled.
+
+    Attributes:
+        news: set each time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.news = asyncio.Event()
+
+    def settled(self, lane: str, outcome: str, age: int) -> None:
+        super().settled(lane, outcome, age)
+        self.news.set()
+
+
+class ReadingWorld(World):
+    """A `World` with real events."""
+
+    def __init__(self, rules: Rules = RULES) -> None:
+        super().__init__(rules=rules)
+        self.counts: TellingCounts = TellingCounts()
+        self.reading = ReadingMatrix()
+        self.matrix = self.reading
+        self.around = Surroundings(
+            self.store, self.matrix, self.link, self.clock, rules, self.counts
+        )
+
+    def message(self, event_id: str, **content: object) -> tuple[RoomId, EventId, Json]:
+        """A message of the customer's, as a transaction brings it."""
+        return self.real("m.room.message", event_id, content)
+
+    def real(
+        self, kind: str, event_id: str, content: Json, **more: object
+    ) -> tuple[RoomId, EventId, Json]:
+        """An event of the customer's."""
+        raw: Json = {"type": kind, "event_id": event_id, "sender": ADA, "content": content}
+        return ROOM, EventId(event_id), raw | more

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from bridge.matrix.crypto.own import OwnDevice
+from bridge.matrix.crypto.publishing import Fit, Publishing, compare
+from bridge.rooms.ports import Refused
+from tests.unit.matrix.crypto.world import BOT, FakeServer, World, new_vault
+
+
+@pytest.mark.asyncio
+async def test_keys_that_are_not_taken_are_offered_again() -> None:
+    world = World()
+    publishing = Publishing(new_vault(), FakeServer(world))
+    own = OwnDevice.draw(BOT, "D")
+    await publishing.make_device(own)
+    world.fails = {"upload_keys": Refused("M_UNKNOWN")}
+    await publishing.replenish(own, {"device_one_time_keys_count": {}})
+    await publishing.replenish(own, {})
+    assert world.calls == ["make_device", "upload_keys"]
+    world.fails = {}
+    await publishing.replenish(own, {"device_one_time_keys_count": {}})
+    assert len(world.one_time[BOT, "D"]) == 50
+    await publishing.replenish(own, {"device_one_time_keys_count": {"signed_curve25519": 50}})
+    assert len(world.calls) == 3
+
+
+def test_comparing() -> None:
+    own = OwnDevice.draw(BOT, "D")
+    master = own.state.identity.master_key(BOT)
+    device = own.cross_signed_keys()
+    assert compare(own, device, master) is Fit.GOOD
+    assert compare(own, {}, master) is Fit.UNPUBLISHED
+    assert compare(own, device, {}) is Fit.UNPUBLISHED
+    assert compare(own, own.keys(), master) is Fit.UNPUBLISHED
+    other = OwnDevice.draw(BOT, "D")
+    assert compare(own, device, other.state.identity.master_key(BOT)) is Fit.FOREIGN_IDENTITY
+    assert compare(own, other.keys(), master) is Fit.FOREIGN_DEVICE
+    half = device | {"keys": {"ed25519:D": own.ed25519}}
+    assert compare(own, half, master) is Fit.FOREIGN_DEVICE

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bridge.rooms.ports import Blob, TooBig
+from bridge.rooms.spool import IN_MEMORY, keep
+from tests.support.matrix_rig import blob
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.parametrize("size", [0, 10, IN_MEMORY, 3 * IN_MEMORY + 7])
+async def test_a_file_can_be_read_as_often_as_needed(size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    async with keep(blob(data[:size])) as kept:
+        assert kept.size == size
+        for _ in range(2):
+            assert b"".join([chunk async for chunk in kept.chunks()]) == data[:size]
+
+
+async def test_what_the_source_raises_is_passed_on() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise TooBig("more than allowed")
+
+    with pytest.raises(TooBig):
+        async with keep(Blob(chunks(), None, "")):
+            pytest.fail("it was kept all the same")
