@@ -70,8 +70,6 @@ def run(stages: Sequence[Stage]) -> int:
     failed: list[str] = []
     for number, stage in enumerate(stages, start=1):
         last = number == len(stages)
-        if last and failed:
-            say(f"== failed so far: {', '.join(failed)}")
         say(f"== {number}/{len(stages)} {stage.name}")
         started = time.monotonic()
         command = [sys.executable, *stage.arguments]
@@ -81,6 +79,9 @@ def run(stages: Sequence[Stage]) -> int:
         if not last:
             word = "FAIL" if code else "pass"
             say(f"== {word}: {stage.name}, {time.monotonic() - started:.1f} s")
+    if failed:
+        # Below the tests' own summary, which may be all green.
+        say(f"== FAILED: {', '.join(failed)}")
     return 1 if failed else 0
 
 

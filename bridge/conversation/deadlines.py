@@ -26,7 +26,9 @@ def deadline(state: Conversation, policy: Policy) -> int | None:
     """When the next Tick is due, ms since the epoch; None if nothing waits."""
     times: list[int | None] = [state.retry_at, _hold_ends(state, policy), _idle_ends(state, policy)]
     phase = state.phase
-    if isinstance(phase, Requesting):
+    if isinstance(phase, Idle):
+        times.append(phase.linger_until)
+    elif isinstance(phase, Requesting):
         times.append(phase.adopt_at)
     elif isinstance(phase, Queued):
         times += [phase.cancel_by, _silence_ends(state, phase, policy)]
@@ -41,7 +43,9 @@ def tick(turn: Turn) -> None:
     if _passed(turn, _idle_ends(turn.state, turn.policy)):
         _expire(turn)
     phase = turn.state.phase
-    if isinstance(phase, Requesting) and _passed(turn, phase.adopt_at):
+    if isinstance(phase, Idle) and _passed(turn, phase.linger_until):
+        turn.enter(msgspec.structs.replace(phase, linger_until=None))
+    elif isinstance(phase, Requesting) and _passed(turn, phase.adopt_at):
         _stop_awaiting(turn, phase)
     elif isinstance(phase, Queued):
         if _passed(turn, phase.cancel_by):

@@ -48,7 +48,7 @@ from bridge.conversation.inputs import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.model import Chatting, Conversation, Policy, Queued, Requesting
+from bridge.conversation.model import Chatting, Conversation, Idle, Policy, Queued, Requesting
 from bridge.conversation.turn import Turn
 
 
@@ -113,5 +113,7 @@ def _link_restored(turn: Turn) -> None:
 def wants_link(state: Conversation) -> bool:
     """True while WebChat may have something to say to this room, or we to it."""
     if isinstance(state.phase, Requesting | Queued | Chatting):
+        return True
+    if isinstance(state.phase, Idle) and state.phase.linger_until is not None:
         return True
     return state.outstanding is not None or state.rating is not None

@@ -115,6 +115,8 @@ class Idle(Value, frozen=True):
     """No chat, none asked for. Held content waits for the customer's next word."""
 
     since: int = 0
+    linger_until: int | None = None
+    """An agent may still take up the refused request (reference 2.3): the link stays till then."""
 
 
 class Requesting(Value, frozen=True):
@@ -250,6 +252,8 @@ class Policy(msgspec.Struct, frozen=True):
     """The same, once a request was said to be accepted (trap T14)."""
     cancel_wait: int = 20_000
     """After so long a customer is out of the queue whatever WebChat says."""
+    linger: int = 60_000
+    """How long the link stays after a request was refused that may still be taken up."""
     max_repeats: int = 3
     """How often content whose fate is unknown is sent again before the customer is told."""
     max_tries: int = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import assert_never
 
 import msgspec
@@ -20,6 +21,7 @@ from bridge.conversation.transitions import (
 )
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
+from bridge.media.plaintext import html_to_text
 from bridge.webchat.codes import NoticeType, RequestStatus
 from bridge.webchat.frames import (
     Agent,
@@ -36,6 +38,8 @@ from bridge.webchat.frames import (
 )
 from bridge.webchat.meanings import Progress, progress
 
+_NOT_SAID = SessionId(0)
+"""Stands where a push does not say of which session it is: no session to adopt."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 
@@ -83,6 +87,8 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
         queue_cancelled(turn)
     else:
         queue_ended(turn, *status_key(push.status))
+        if push.status == RequestStatus.REFUSED:
+            turn.enter(Idle(turn.now, linger_until=turn.now + turn.policy.linger))
 
 
 def _accepted(turn: Turn, place: Queued) -> None:
@@ -116,6 +122,8 @@ def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool
 def chat_started(turn: Turn, push: ChatStarted) -> None:
     """A session runs, or is said to run on."""
     phase = turn.state.phase
+    if push.session_id == _NOT_SAID:
+        return
     match phase:
         case Chatting() if phase.session_id == push.session_id:
             if push.agents:  # row 10: a refresh, no second greeting
@@ -201,7 +209,9 @@ def _message_received(turn: Turn, push: MessageReceived) -> None:
 
 def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> None:
     """A message of a session that we never saw start reveals it (row 40, trap T14)."""
-    if not isinstance(turn.state.phase, Chatting) and turn.state.last_session != session_id:
+    if session_id == _NOT_SAID or isinstance(turn.state.phase, Chatting):
+        return
+    if turn.state.last_session != session_id:
         start_chat(turn, session_id, (Agent(agent_id),) if agent_id else ())
 
 
@@ -220,12 +230,20 @@ def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
 def _system_notice(turn: Turn, session_id: SessionId, notice: AgentNotice) -> None:
     if notice.notice_type == NoticeType.PUSH_RATING:
         _rating_pushed(turn, session_id)
-    elif notice.notice_type not in _SILENT_NOTICES and notice.text.strip():
-        turn.say("chat.notice", {"text": notice.text})
+    elif notice.notice_type not in _SILENT_NOTICES and (text := _plain(notice.text)):
+        turn.say("chat.notice", {"text": text})
 
 
 def _robot_message(turn: Turn, push: RobotMessage) -> None:
     lines = [push.text, *push.suggestions]
-    text = "\n".join(line for line in lines if line.strip())
+    text = _plain("\n".join(line for line in lines if line.strip()))
     if text:
         turn.say("chat.robot", {"text": text})
+
+
+def _plain(fragment: str) -> str:
+    """The words of an HTML fragment; a text without any element keeps its lines."""
+    if "<" not in fragment:
+        return html.unescape(fragment).strip()
+    text = html_to_text(fragment)
+    return fragment.strip() if text is None else text.strip()

@@ -15,6 +15,7 @@ from bridge.demo.scenes import play
 from bridge.demo.stage import Stage, StageOptions, set_stage
 from bridge.demo.synapse import SynapseError
 from bridge.demo.transcript import Transcript
+from bridge.demo.trouble import play_second_chat
 from bridge.ops.logging import configure_logging
 
 
@@ -43,7 +44,8 @@ async def _main(console: Console, *, check: bool) -> int:
             )
             async with set_stage(Path(folder), StageOptions()) as stage:
                 transcript.note(f"Synapse {stage.synapse.address}, bridge {stage.bridge.url}")
-                await play(stage, transcript)
+                scene = await play(stage, transcript)
+                await play_second_chat(scene)
                 transcript.verdict()
                 if not check:
                     await _stay_up(stage, console)

@@ -141,8 +141,8 @@ class Scene:
                 await asyncio.sleep(0.05)
 
 
-async def play(stage: Stage, transcript: Transcript) -> Customer:
-    """Play everything; returns the customer, for whoever wants to go on by hand."""
+async def play(stage: Stage, transcript: Transcript) -> Scene:
+    """Play the first chat; returns the scene, for whoever wants to go on in its room."""
     customer = await stage.customer("alice")
     scene = Scene(stage, transcript, customer)
     transcript.title("A customer asks for help")
@@ -154,7 +154,7 @@ async def play(stage: Stage, transcript: Transcript) -> Customer:
     await _exchange_files(scene)
     transcript.title("The end, and a rating")
     await _end(scene)
-    return customer
+    return scene
 
 
 async def _queue(scene: Scene) -> None:

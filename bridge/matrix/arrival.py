@@ -16,6 +16,7 @@ from bridge.matrix.inbound import CONTENT_EVENTS, ROOM_SETTINGS
 from bridge.matrix.transport import Json
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Entry
+from bridge.rooms.record import Person
 
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
@@ -41,6 +42,7 @@ async def enter(
         encrypted=encryption is not None,
         displayname=_displayname(present, inviter),
         config=_content(settings) if settings is not None else None,
+        people=_people(present, ours),
     )
 
 
@@ -74,6 +76,16 @@ def _is_invitation(event: Json, host: UserId) -> bool:
         event.get("type") == "m.room.member"
         and event.get("state_key") == host
         and _content(event).get("membership") == "invite"
+    )
+
+
+def _people(members: Sequence[Json], ours: OurUsers) -> tuple[Person, ...]:
+    """Who has joined and is none of ours."""
+    return tuple(
+        Person(user, _displayname([member], user))
+        for member in members
+        if _content(member).get("membership") == "join"
+        and not ours.is_ours(user := UserId(str(member.get("state_key"))))
     )
 
 

@@ -33,6 +33,7 @@ from bridge.rooms.inputs import (
     MemberGone,
     MemberJoined,
     Nothing,
+    Renamed,
     RoomConfigured,
     Spoke,
     Unreadable,
@@ -94,21 +95,25 @@ def interpret(raw: Fields, ours: OurUsers) -> Meaning:
 
 def _membership(raw: Fields, sender: UserId, ours: OurUsers) -> Meaning:
     who = UserId(text_of(raw, "state_key"))
+    event_id = EventId(text_of(raw, "event_id"))
     content = object_of(raw, "content")
     membership = text_of(content, "membership")
     if membership == "invite":
         if ours.is_host(who) and not ours.is_ours(sender):
             direct = content.get("is_direct") is True
-            return Invited(EventId(text_of(raw, "event_id")), by=sender, whom=who, direct=direct)
+            return Invited(event_id, by=sender, whom=who, direct=direct)
         return Nothing()
     if membership == "join":
         before = object_of(object_of(raw, "unsigned"), "prev_content")
-        # A new name or picture is also a "join"; whoever was in the room already is no news.
-        if not who or ours.is_ours(who) or text_of(before, "membership") == "join":
+        if not who or ours.is_ours(who):
             return Nothing()
-        return MemberJoined(who)
+        name = text_of(content, "displayname")
+        if text_of(before, "membership") != "join":
+            return MemberJoined(who, name, event_id)
+        # A new name or picture is also a "join"; whoever was in the room already is no news.
+        return Renamed(who, name) if name != text_of(before, "displayname") else Nothing()
     if membership in {"leave", "ban"} and who:
-        return MemberGone(who, by=sender)
+        return MemberGone(who, by=sender, event_id=event_id)
     return Nothing()
 
 

@@ -12,6 +12,7 @@ import msgspec
 from bridge.conversation.inputs import Input
 from bridge.conversation.model import CustomerContent
 from bridge.ids import EventId, UserId
+from bridge.rooms.record import Person
 
 
 class Entry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -37,6 +38,8 @@ class Entered(Entry, frozen=True):
     """The inviter's name in the room."""
     config: dict[str, object] | None = None
     """The room's configuration state event, where there was one before us."""
+    people: tuple[Person, ...] = ()
+    """Who is in the room besides us."""
 
 
 class EntryFailed(Entry, frozen=True):
@@ -63,6 +66,15 @@ class Invited(Meant, frozen=True):
 
 class MemberJoined(Meant, frozen=True):
     who: UserId
+    name: str = ""
+    event_id: EventId = EventId("")
+
+
+class Renamed(Meant, frozen=True):
+    """Somebody who is in the room goes by another name there."""
+
+    who: UserId
+    name: str
 
 
 class MemberGone(Meant, frozen=True):
@@ -70,6 +82,7 @@ class MemberGone(Meant, frozen=True):
 
     who: UserId
     by: UserId
+    event_id: EventId = EventId("")
 
 
 class Spoke(Meant, frozen=True):
@@ -149,6 +162,7 @@ Meaning = (
     Invited
     | MemberJoined
     | MemberGone
+    | Renamed
     | Spoke
     | Corrected
     | Withdrew

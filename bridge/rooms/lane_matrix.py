@@ -242,7 +242,12 @@ class MatrixLane:
                 order.append(EventId(event_id))
                 earlier.append(NewInput(room_id, dump_input(MatrixEvent(raw)), key=event_id))
         entered = Entered(
-            tuple(order), entry.direct, entry.encrypted, entry.displayname, entry.config
+            tuple(order),
+            entry.direct,
+            entry.encrypted,
+            entry.displayname,
+            entry.config,
+            entry.people,
         )
         return Done(inputs=(*earlier, NewInput(room_id, dump_input(entered))))
 

@@ -16,7 +16,7 @@ from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.inputs import Meaning
-from bridge.rooms.record import Thread
+from bridge.rooms.record import Person, Thread
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -219,6 +219,8 @@ class Entry(msgspec.Struct, frozen=True):
     """The inviter's name in the room."""
     config: dict[str, object] | None = None
     """Content of the room's `org.matrix_webchat.room` state event, if there is one."""
+    people: tuple[Person, ...] = ()
+    """Who has joined besides us."""
 
 
 class Undecryptable(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 from bridge.conversation.inputs import Cancel, Close, Said
 from bridge.conversation.model import Chatting, CustomerText, Queued, Requesting
 from bridge.ids import EventId, UserId
-from bridge.rooms import corrections, orders, references
+from bridge.rooms import corrections, orders, people, references
 from bridge.rooms.commands import Malformed, Parsed, parse
 from bridge.rooms.effects import EnterRoom, LeaveRoom
 from bridge.rooms.inputs import (
@@ -29,6 +29,7 @@ from bridge.rooms.inputs import (
     MemberJoined,
     Nothing,
     Reacted,
+    Renamed,
     RoomConfigured,
     Spoke,
     Unreadable,
@@ -97,8 +98,8 @@ def receive(
     match meaning:
         case Invited():
             _invited(visit, meaning, facts)
-        case MemberGone():
-            _member_gone(visit, meaning)
+        case MemberGone() | MemberJoined() | Renamed():
+            _membership(visit, meaning)
         case Spoke() | Corrected():
             _spoke(visit, meaning, received, facts)
         case Withdrew() | Reacted():
@@ -115,7 +116,7 @@ def receive(
                     visit.say("encrypted.unsupported")
         case Upgraded():
             _upgraded(visit)
-        case MemberJoined() | Nothing():
+        case Nothing():
             pass
         case _:
             assert_never(meaning)
@@ -159,12 +160,13 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
         parked=(),
+        people=entry.people[-people.KEPT_PEOPLE :],
     )
     if record.refusal:
         limit = visit.rules.rooms_per_user
         visit.say(record.refusal, {"user": record.customer, "limit": limit})
         visit.ask(LeaveRoom((record.host,)))
-        visit.set(membership=Membership.LEFT, customer=UserId(""))
+        visit.set(membership=Membership.LEFT)
         return ()
     if entry.config is not None:
         _apply_config(visit, entry.config, None)
@@ -180,7 +182,7 @@ def entry_failed(visit: Visit, failure: EntryFailed) -> None:
     """The invitation led nowhere: the room may invite us again."""
     del failure
     if visit.record.membership is Membership.ENTERING:
-        visit.set(membership=Membership.LEFT, customer=UserId(""), parked=())
+        visit.set(membership=Membership.LEFT, parked=())
 
 
 def _in_order(
@@ -200,17 +202,25 @@ def _park(visit: Visit, meaning: Parkable, raw: dict[str, object]) -> None:
         visit.set(parked=(*visit.record.parked, raw))
 
 
+def _membership(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
+    if isinstance(news, MemberGone):
+        _member_gone(visit, news)
+    elif visit.record.membership is Membership.JOINED:
+        people.present(visit, news.who, news.name)
+
+
 def _member_gone(visit: Visit, gone: MemberGone) -> None:
     record = visit.record
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
         return
+    people.gone(visit, gone.who)
     if gone.who == record.host:
         _end_conversation(visit)
-        visit.set(membership=Membership.LEFT, customer=UserId(""), parked=())
+        visit.set(membership=Membership.LEFT, parked=())
     elif gone.who == record.customer and record.direct:
         _end_conversation(visit)
         visit.ask(LeaveRoom((record.host,)))
-        visit.set(membership=Membership.LEFT, customer=UserId(""), parked=())
+        visit.set(membership=Membership.LEFT, parked=())
 
 
 def _end_conversation(visit: Visit) -> None:
@@ -237,7 +247,8 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if visit.record.membership is not Membership.JOINED:
         return False
     if visit.rules.permission(sender) < Permission.CUSTOMER:
-        visit.report(event_id, "refused.permission", {"user": sender})
+        if people.to_be_told(visit, sender):
+            visit.report(event_id, "refused.permission", {"user": sender})
         return False
     return True
 
@@ -259,10 +270,11 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Corrected):
         for happened in corrections.corrected(visit, spoke, facts.earlier):
-            visit.step(happened)
+            visit.step(people.signed(visit, spoke.sender, happened))
     else:
         references.note_thread(visit, spoke)
-        visit.step(Said(spoke.event_id, references.spoken(visit, spoke, facts.earlier)))
+        said = Said(spoke.event_id, references.spoken(visit, spoke, facts.earlier))
+        visit.step(people.signed(visit, spoke.sender, said))
 
 
 def _gestured(visit: Visit, gesture: Withdrew | Reacted, received: int, facts: Facts) -> None:
@@ -279,7 +291,7 @@ def _gestured(visit: Visit, gesture: Withdrew | Reacted, received: int, facts: F
     else:
         happened = references.reacted(visit, gesture, facts.earlier)
     for one in happened:
-        visit.step(one)
+        visit.step(people.signed(visit, gesture.sender, one))
 
 
 def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -> bool:

@@ -49,6 +49,14 @@ class Thread(Value, frozen=True):
     """What they said last."""
 
 
+class Person(Value, frozen=True):
+    """Somebody in the room who is not one of ours."""
+
+    user: UserId
+    name: str = ""
+    """In this room, on one line; empty if they have none."""
+
+
 class RoomRecord(Value, frozen=True):
     """The stored state of one room."""
 
@@ -59,7 +67,7 @@ class RoomRecord(Value, frozen=True):
     host: UserId = UserId("")
     """Our user whom the customer invited: the bot, or a queue user. It speaks for us."""
     customer: UserId = UserId("")
-    """Who invited us."""
+    """Who invited us last. It stays after we left, for what still has to be said to WebChat."""
     displayname: str = ""
     direct: bool = True
     encrypted: bool = False
@@ -77,6 +85,10 @@ class RoomRecord(Value, frozen=True):
     minute: int = 0
     """The minute in which `spoken` messages were counted."""
     spoken: int = 0
+    people: tuple[Person, ...] = ()
+    """Who is in the room besides us, the newest last; a large room is not remembered whole."""
+    turned_away: tuple[tuple[UserId, int], ...] = ()
+    """People without permission, and when they were told so (ms)."""
 
 
 RECORD_VERSION = 1

@@ -20,7 +20,7 @@ from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.rooms import sealed
 from bridge.rooms.actor import Actor
 from bridge.rooms.mirror import Mirror
-from bridge.rooms.record import RoomRecord, dump_record
+from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.serial import outbox_row
 from bridge.rooms.store import InputRow, Step, StoredRoom, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
@@ -156,13 +156,14 @@ class Stepper:
         self._announce()
 
     def _stored(self, record: RoomRecord) -> StoredRoom:
+        served = record.membership in {Membership.ENTERING, Membership.JOINED}
         return StoredRoom(
             record.room_id,
             dump_record(record),
             live=wants_link(record.conversation),
             phase=type(record.conversation.phase).__name__,
             deadline=self._deadline(record),
-            customer=record.customer,
+            customer=record.customer if served else "",
             revision=self._mirror.revision,
         )
 

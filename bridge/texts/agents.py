@@ -21,6 +21,14 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "{reaction}（对「{quote}」的回应）",
         "en": "{reaction} (in reaction to “{quote}”)",
     },
+    "agent.speaker": {
+        "zh-CN": "{name}：{text}",
+        "en": "{name}: {text}",
+    },
+    "agent.sender": {
+        "zh-CN": "（以上由 {name} 发送）",
+        "en": "(sent by {name})",
+    },
     "agent.poll": {
         "zh-CN": "投票：{text}",
         "en": "Poll: {text}",

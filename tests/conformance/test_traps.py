@@ -6,12 +6,13 @@ import json
 
 import pytest
 
+from bridge.conversation.effects import Card, Say
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codec import dump_command
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Command
-from tests.support.scene import MEI, SESSION, Scene, message
+from tests.support.scene import JUN, MEI, SESSION, Scene, message
 
 S, R = SessionId(5150), RequestId(9001)
 EVERY_COMMAND: tuple[Command, ...] = (
@@ -125,3 +126,16 @@ def test_a_place_of_zero_is_none() -> None:
     scene.start()
     scene.reply(requestId=9001, queueLength=0)
     assert "queue.position" not in scene.cards
+
+
+def test_what_agents_note_about_themselves_is_not_shown() -> None:
+    """Trap T39: `comments` may be meant for colleagues only."""
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(requestId=9001, queueLength=1)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.push(204, sessionId=SESSION, agents=[MEI, JUN])
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    shown = [str(effect) for effect in scene.effects if isinstance(effect, Say | Card)]
+    assert len(shown) > 3
+    assert not [line for line in shown if "tier 1" in line or "lead" in line]

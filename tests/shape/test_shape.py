@@ -36,6 +36,7 @@ VALUES_ONLY = {
     "bridge/rooms/inputs.py",
     "bridge/rooms/ports.py",
     "bridge/rooms/store.py",
+    "bridge/rooms/surroundings.py",
     "bridge/storage/errors.py",
 }
 """Modules that only say what things are: types, values, protocols."""
@@ -46,6 +47,11 @@ COVERED_BY: Mapping[str, set[str]] = {
         "bridge/texts/agents.py",
         "bridge/texts/conversation.py",
         "bridge/texts/rooms.py",
+    },
+    "tests/unit/rooms/test_worker.py": {
+        "bridge/rooms/carrying.py",
+        "bridge/rooms/mirror.py",
+        "bridge/rooms/stepping.py",
     },
     # One suite for the port, run on every engine.
     "tests/unit/storage/test_contract.py": {
@@ -116,6 +122,7 @@ COVERED_BY: Mapping[str, set[str]] = {
 
 CROSSING: Mapping[str, str] = {
     "tests/unit/conversation/test_walk.py": "the machine as a whole, at random",
+    "tests/unit/rooms/test_crashes.py": "the whole engine, killed at random",
     "tests/unit/storage/test_claim.py": "one bridge a database, on both engines",
     "tests/unit/storage/test_revision.py": "the port's optimistic lock, on every engine",
     "tests/unit/storage/test_secrets.py": "the port's part for encryption, on every engine",

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from bridge.ops.metrics import Metrics, watch_loop_lag
+from bridge.rooms.store import Backlog, Depth, Lane
 
 
 def test_two_bridges_have_metrics_of_their_own() -> None:
@@ -58,6 +59,25 @@ def test_links_count_themselves() -> None:
         "webchat_ws_connection_failures_total 1.0",
     ):
         assert line in text, line
+
+
+def test_the_backlog_is_shown() -> None:
+    metrics = Metrics()
+    lanes = {Lane.WEBCHAT: Depth(3, 70_000), Lane.MATRIX: Depth()}
+    metrics.backlog(Backlog(Depth(2, 99_000), lanes, 4), 100_000)
+    text = metrics.render().decode()
+    for line in (
+        "inbox_depth 2.0",
+        "inbox_age_seconds 1.0",
+        'outbox_depth{lane="webchat"} 3.0',
+        'outbox_age_seconds{lane="webchat"} 30.0',
+        'outbox_depth{lane="matrix"} 0.0',
+        'outbox_age_seconds{lane="matrix"} 0.0',
+        "dead_letters 4.0",
+    ):
+        assert line in text, line
+    metrics.backlog(Backlog(Depth(1, 101_000), lanes, 0), 100_000)
+    assert "inbox_age_seconds 0.0" in metrics.render().decode()
 
 
 @pytest.mark.asyncio

@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 
 from bridge.conversation.effects import Reported, Say
-from bridge.conversation.model import CustomerMedia, CustomerText
+from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId
 from bridge.rooms.inputs import (
+    Corrected,
     EncryptionOn,
     Entered,
     EntryFailed,
@@ -20,13 +21,16 @@ from bridge.rooms.inputs import (
     MemberGone,
     MemberJoined,
     Nothing,
+    Reacted,
     RoomConfigured,
     Spoke,
     Unreadable,
     Upgraded,
+    Withdrew,
 )
 from bridge.rooms.reception import Facts, Standing, entry_failed, receive
 from bridge.rooms.record import Membership
+from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
 
@@ -60,6 +64,16 @@ class Guests:
         self.events += 1
         return EventId(f"$g{self.events}")
 
+    def known(self) -> EventId:
+        """Some event of the room, or none."""
+        return EventId(f"$g{self.random.randint(0, self.events)}")
+
+    def earlier(self) -> Earlier | None:
+        text = self.random.choice(["hello", "!wc help", "a longer text of several words", ""])
+        content = self.random.choice([None, CustomerText(text), CustomerMedia("file", "a", "mxc")])
+        whole = Earlier(text, content, correction=self.random.random() < 0.2)
+        return self.random.choice([whole, whole, None])
+
     def meaning(self) -> Meaning:
         who = self.random.choice([ADA, ADA, ADA, STRANGER])
         ours = self.random.choice([BOT, BOT, SALES_USER])
@@ -77,6 +91,12 @@ class Guests:
             (1, MemberGone(self.random.choice([who, ours]), who)),
             (20, Spoke(self.event_id(), who, CustomerText(text), plain=text)),
             (4, Spoke(self.event_id(), who, media, plain=self.random.choice(["", "look"]))),
+            (4, Spoke(self.event_id(), who, CustomerLocation(31.2, 121.5, "here"))),
+            (2, Spoke(self.event_id(), who, CustomerText(text), text, reply_to=self.known())),
+            (3, Corrected(self.event_id(), who, self.known(), CustomerText(text), text)),
+            (1, Corrected(self.event_id(), who, self.known(), media, "look")),
+            (3, Withdrew(self.event_id(), who, self.known())),
+            (2, Reacted(self.event_id(), who, self.known(), "👍")),
             (3, Unreadable(self.event_id(), who, "unreadable.kind")),
             (2, RoomConfigured(self.event_id(), who, content)),
             (1, EncryptionOn()),
@@ -90,7 +110,8 @@ class Guests:
         house = self.house
         before = house.membership()
         house.visit.effects.clear()
-        facts = Facts(self.random.choice(list(Standing)), self.random.randrange(4))
+        standing = self.random.choice(list(Standing))
+        facts = Facts(standing, self.random.randrange(4), self.earlier())
         receive(house.visit, meaning, raw, house.now, facts)
         self.render()
         if not isinstance(meaning, Spoke | Unreadable) or meaning.sender != ADA:

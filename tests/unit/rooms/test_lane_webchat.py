@@ -1,74 +1,150 @@
-"""Voice messages on their way to the call centre."""
+"""Calls and uploads: each outcome, and what is known about each failure."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-
-import msgspec
 import pytest
 
-from bridge.conversation.model import Policy
-from bridge.ids import EventId
-from bridge.webchat.frames import Content, File, SendMessage, Voice
+from bridge.conversation.inputs import CallFailed, FailureReason, Replied, Uploaded
+from bridge.rooms.ports import CallFailure, Refused, Unavailable
+from bridge.rooms.serial import load_input
+from bridge.rooms.store import Lane, NewOutbox, Outcome, Step
+from bridge.webchat.frames import Reply
 from tests.fakes.clock import quiet
-from tests.fakes.reading import ReadingWorld
-from tests.support.sounds import codec_of, seconds_of, tone
-from tests.unit.rooms.visits import RULES
-
-pytestmark = pytest.mark.asyncio
-VOICE = {"msgtype": "m.audio", "body": "Voice message.ogg", "org.matrix.msc3245.voice": {}}
+from tests.fakes.house import ROOM, World
+from tests.fakes.store import Fault, FlakyStore
 
 
-async def sent(data: bytes | None, longest: int = 7_400) -> tuple[ReadingWorld, list[Content]]:
-    """What the desk gets of a voice message."""
-    rules = msgspec.structs.replace(RULES, policy=Policy(max_text_bytes=longest))
-    world = ReadingWorld(rules)
+async def one(world: World, kind: str = "say") -> object:
+    """Have the customer say one thing; returns the first input that the lane brought back."""
     await world.chatting()
-    if data is not None:
-        world.reading.files["mxc://s/v"] = data
     async with world.running() as engine:
-        event = world.message(
-            "$1", **VOICE, url="mxc://s/v", info={"mimetype": "audio/ogg", "size": 1}
-        )
-        await engine.accept_events([event])
-        async with asyncio.timeout(20):  # the work is done in a thread, in its own time
-            while not await world.nothing_left():
-                await world.counts.news.wait()
-                world.counts.news.clear()
-                await quiet()
-    commands = [call.command for call in world.link.calls]
-    return world, [one.content for one in commands if isinstance(one, SendMessage)]
+        await engine.accept_events([world.event(kind, text="one")])
+        await quiet()
+    brought = [found.body for found in world.store._inbox.values() if found.row.key is None]
+    assert brought[0] is not None
+    return load_input(brought[0])
 
 
-@pytest.mark.parametrize("seconds", [0.3, 2, 5, 8])
-async def test_a_voice_message_travels_in_its_frame(seconds: float) -> None:
-    world, contents = await sent(tone(seconds))
-    (voice,) = contents
-    assert isinstance(voice, Voice)
-    assert voice.seconds == max(1, round(seconds))
-    assert len(voice.data) <= 7_400
-    amr = base64.b64decode(voice.data, validate=True)
-    assert codec_of(amr) == "amrnb"
-    assert seconds_of(amr) == pytest.approx(seconds, rel=0.05)
-    assert world.link.uploads == 0
+def outcome(world: World) -> str:
+    lane, found = world.counts.settled_rows[0]
+    assert lane == "webchat"
+    return found
 
 
-@pytest.mark.parametrize("data", [tone(12), b"no sound at all"])
-async def test_what_does_not_fit_or_is_no_sound_goes_as_a_file(data: bytes) -> None:
-    world, contents = await sent(data)
-    url = "https://crm.example.org/1"
-    assert contents == [File("Voice message.ogg", url, len(data), "ogg")]
-    assert world.link.uploads == 1
+@pytest.mark.asyncio
+async def test_a_call_is_answered() -> None:
+    world = World()
+    happened = await one(world)
+    assert isinstance(happened, Replied)
+    assert happened.reply.ok
+    assert outcome(world) == Outcome.DELIVERED
+    assert world.link.texts(ROOM) == ["one"]
 
 
-async def test_a_long_one_fits_into_a_large_frame() -> None:
-    _, (voice,) = await sent(tone(12), longest=60_000)
-    assert isinstance(voice, Voice)
-    assert voice.seconds == 12
+@pytest.mark.asyncio
+async def test_a_call_is_refused() -> None:
+    world = World()
+    world.link.answers.append(Reply(110, -16))
+    happened = await one(world)
+    assert isinstance(happened, Replied)
+    assert happened.reply.result == -16
+    assert outcome(world) == Outcome.REFUSED
 
 
-async def test_one_that_is_gone_is_reported() -> None:
-    world, contents = await sent(None)
-    assert contents == []
-    assert [one.reply_to for one in world.reading.notices] == [EventId("$1")]
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("failure", "wanted"),
+    [
+        (CallFailure(FailureReason.UNREACHABLE, certain=True), Outcome.FAILED),
+        (CallFailure(FailureReason.LOGIN_REFUSED, certain=True, code=-20), Outcome.REFUSED),
+        (CallFailure(FailureReason.NO_ANSWER, certain=False), Outcome.UNCERTAIN),
+    ],
+    ids=["failed", "refused", "uncertain"],
+)
+async def test_a_call_comes_to_nothing(failure: CallFailure, wanted: Outcome) -> None:
+    world = World()
+    (world.link.before if failure.certain else world.link.after).append(failure)
+    happened = await one(world)
+    assert isinstance(happened, CallFailed)
+    assert (happened.reason, happened.certain, happened.code) == (
+        failure.reason,
+        failure.certain,
+        failure.code,
+    )
+    assert outcome(world) == wanted
+
+
+@pytest.mark.asyncio
+async def test_our_own_code_fails_before_or_after_the_writing() -> None:
+    """It is not called certain if the bytes may have gone."""
+    for failures, reason in (("before", "unreachable"), ("after", "no_answer")):
+        world = World()
+        getattr(world.link, failures).append(ZeroDivisionError("a bug"))
+        happened = await one(world)
+        assert isinstance(happened, CallFailed)
+        assert (happened.reason, happened.certain) == (reason, failures == "before")
+
+
+@pytest.mark.asyncio
+async def test_a_row_that_cannot_be_read_fails_its_call() -> None:
+    world = World()
+    await world.chatting()
+    found = await world.store.room(ROOM)
+    assert found is not None
+    await world.store.commit_step(
+        Step(found, (), [NewOutbox(Lane.WEBCHAT, b"of a newer version", call_id=7)])
+    )
+    async with world.running():
+        await quiet()
+    assert world.counts.settled_rows == [("webchat", Outcome.FAILED)]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_the_attempt_is_noted_before_the_writing() -> None:
+    store = FlakyStore()
+    world = World(store)
+    store.fail("mark_attempted", Fault.BEFORE)
+    happened = await one(world)
+    assert isinstance(happened, CallFailed)
+    assert (happened.reason, happened.certain) == (FailureReason.UNREACHABLE, True)
+    assert world.link.calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_file_is_carried_and_its_bytes_counted() -> None:
+    world = World()
+    happened = await one(world, "file")
+    assert isinstance(happened, Uploaded)
+    assert (happened.url, happened.size) == ("https://crm.example.org/1", 3)
+    assert outcome(world) == Outcome.DELIVERED
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (Refused("M_NOT_FOUND"), FailureReason.MEDIA_GONE),
+        (Unavailable("away"), FailureReason.UNREACHABLE),
+    ],
+    ids=["gone", "away"],
+)
+async def test_a_file_that_the_homeserver_does_not_give(
+    trouble: Exception, reason: FailureReason
+) -> None:
+    world = World()
+    world.matrix.trouble.append(trouble)
+    happened = await one(world, "file")
+    assert isinstance(happened, CallFailed)
+    assert (happened.reason, happened.certain) == (reason, True)
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_the_call_centre_does_not_take() -> None:
+    world = World()
+    refusal = CallFailure(FailureReason.REFUSED, certain=True, code=-17)
+    world.link.before.append(refusal)
+    happened = await one(world, "file")
+    assert isinstance(happened, CallFailed)
+    assert happened.code == -17
+    assert outcome(world) == Outcome.REFUSED

@@ -1,4 +1,4 @@
-"""What agents are told of replies, corrections, reactions and what was taken back."""
+"""What agents are told of replies, reactions and what was taken back."""
 
 from __future__ import annotations
 
@@ -6,35 +6,24 @@ import msgspec
 import pytest
 
 from bridge.conversation.effects import CallWebChat, UploadMedia
-from bridge.conversation.model import (
-    Chatting,
-    Ended,
-    Held,
-    Idle,
-    Outstanding,
-    Phase,
-    Queued,
-)
+from bridge.conversation.model import Chatting, Ended, Held, Idle, Outstanding, Queued
 from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.inputs import Corrected, Meaning, Nothing, Reacted, Spoke, Withdrew
-from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.inputs import Corrected, Nothing, Reacted, Spoke, Withdrew
 from bridge.rooms.record import Membership, RoomSettings, Thread
-from bridge.rooms.references import (
-    KEPT_CORRECTIONS,
-    QUOTED,
-    Earlier,
-    newest,
-    quotation,
-    refers_to,
-)
-from bridge.rooms.rules import Rules
-from bridge.webchat.frames import Content, SendMessage, SendPreMessage
+from bridge.rooms.references import QUOTED, Earlier, quotation, refers_to
 from bridge.webchat.frames import Location as Place
+from bridge.webchat.frames import SendMessage, SendPreMessage
 from bridge.webchat.frames import Text as WireText
+from tests.unit.rooms.desks import EVENT, IMAGE, Desk, X, fix, said
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
+
+
+def reply(content: Text | Media | Location, plain: str = "", **more: EventId) -> Spoke:
+    return Spoke(EVENT, ADA, content, plain, reply_to=X, **more)
+
 
 # --- replies ------------------------------------------------------------------------------------
 

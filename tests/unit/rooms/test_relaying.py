@@ -1,133 +1,123 @@
-"""What agents send, on its way into the room."""
+"""Agents in a room: ghosts, texts, files, and words for what cannot be shown."""
 
 from __future__ import annotations
 
 import base64
 
-import msgspec
 import pytest
 
-from bridge.conversation.model import Policy
-from bridge.ids import EventId
+from bridge.ids import AgentId
 from bridge.rooms.ports import Refused, TooBig, Unavailable
-from bridge.rooms.record import Thread
+from bridge.rooms.relaying import FETCH_TRIES
 from bridge.webchat.frames import (
+    Agent,
     AgentContent,
     AgentLocation,
     AgentMedia,
+    AgentNotice,
+    AgentsUpdated,
     AgentText,
     MessageReceived,
     Received,
+    UnknownContent,
 )
 from tests.fakes.clock import quiet
-from tests.fakes.house import MEI, ROOM, SESSION
-from tests.fakes.reading import ReadingWorld
-from tests.unit.rooms.visits import RULES
+from tests.fakes.house import MEI, ROOM, SESSION, World
 
-pytestmark = pytest.mark.asyncio
-PICTURE = base64.b64encode(b"inline picture").decode()
+GHOST = "@webchat_K00017:example.org"
 
 
-async def relayed(world: ReadingWorld, *contents: AgentContent) -> list[tuple[str, str]]:
-    """Kind and content of what the room then shows."""
+async def relayed(world: World, content: AgentContent) -> list[tuple[str, str]]:
+    """Have the agent send it; returns sender and text of what then stands in the room."""
     await world.chatting()
     async with world.running() as engine:
-        for number, content in enumerate(contents):
-            received = Received(MessageReceived(SESSION, MEI.id, content))
-            await engine.pushed(ROOM, f"p{number}", received)
-        await quiet()
-    assert await world.nothing_left()
-    return [(one.kind, one.what) for one in world.reading.shown]
-
-
-async def test_pictures_inside_a_text_come_in_order() -> None:
-    html = f'one<img src="https://x.y/a.png">two<img src="data:image/png;base64,{PICTURE}">three'
-    world = ReadingWorld()
-    assert await relayed(world, AgentText(html)) == [
-        ("text", "one"),
-        ("image", "https://x.y/a.png"),
-        ("text", "two"),
-        ("image", "inline picture"),
-        ("text", "three"),
-    ]
-    first = world.reading.shown[0].event_id
-    trace = await world.store.body_of(ROOM, first)
-    assert trace is not None  # the first event stands for all of them
-
-
-@pytest.mark.parametrize("error", [Refused("host", "not allowed"), TooBig("9 GB")])
-async def test_a_picture_that_cannot_be_had_is_a_link(error: Exception) -> None:
-    world = ReadingWorld()
-    world.link.before.append(error)
-    html = 'see <img src="https://elsewhere.org/a.png?x=1&y=2" alt="a <shoe>">'
-    assert await relayed(world, AgentText(html)) == [
-        ("text", "see "),
-        ("text", '<a href="https://elsewhere.org/a.png?x=1&amp;y=2">🖼 a &lt;shoe&gt;</a>'),
-    ]
-
-
-async def test_one_without_an_address_of_its_own_is_a_sign() -> None:
-    world = ReadingWorld()
-    world.link.before.append(Refused("404"))
-    assert await relayed(world, AgentText('<img src="/a.png">')) == [("text", "🖼")]
-
-
-async def test_a_source_that_is_away_is_tried_again() -> None:
-    world = ReadingWorld()
-    world.link.before.append(Unavailable("busy"))
-    await world.chatting()
-    async with world.running() as engine:
-        content = AgentMedia("file", url="https://x.y/a.pdf", name="a.pdf")
         await engine.pushed(ROOM, "p", Received(MessageReceived(SESSION, MEI.id, content)))
-        await quiet()
-        await world.clock.turn(2)
-        await quiet()
-    assert [(one.kind, one.what) for one in world.reading.shown] == [("file", "https://x.y/a.pdf")]
+        await world.clock.turn(60)
+    assert await world.nothing_left()
+    return [(one.sender, one.text) for one in world.matrix.posted]
 
 
-async def test_each_piece_has_a_transaction_id_of_its_own() -> None:
-    world = ReadingWorld()
-    await world.chatting()
-    html = 'one<img src="https://x.y/a.png">two'
-    async with world.running() as engine:
-        await engine.pushed(ROOM, "p", Received(MessageReceived(SESSION, MEI.id, AgentText(html))))
-        await quiet()
-    ids = [one for one in world.reading.requests if one.startswith("test.")]
-    assert len(ids) == len(set(ids)) == 3
-
-
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("named", "configured", "shown"),
-    [("", "baidu", "baidu"), (" ", "gaode", "gaode"), ("gaode", "baidu", "gaode")],
+    ("content", "shown"),
+    [
+        (AgentText("<b>hi</b>"), "<b>hi</b>"),
+        (AgentLocation(39.9, 116.4, "here", "baidu"), "AgentLocation"),
+        (AgentMedia("image", data=base64.b64encode(b"png").decode()), "RelayedMedia"),
+        (AgentMedia("file", url="/a.pdf", name="a.pdf"), "RelayedMedia"),
+    ],
+    ids=["text", "place", "inline", "linked"],
 )
-async def test_a_place_is_of_the_desks_map_unless_it_says_otherwise(
-    named: str, configured: str, shown: str
-) -> None:
-    rules = msgspec.structs.replace(RULES, policy=Policy(map=configured))
-    world = ReadingWorld(rules)
-    place = AgentLocation(39.9, 116.4, "x", named)
-    assert await relayed(world, place) == [("location", f"39.9,116.4 {shown}")]
+async def test_what_an_agent_sends_comes_from_the_ghost(content: AgentContent, shown: str) -> None:
+    assert await relayed(World(), content) == [(GHOST, shown)]
 
 
-async def test_answers_stay_in_the_customers_thread() -> None:
-    world = ReadingWorld()
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "content",
+    [
+        AgentMedia("image", data="no base64 at all"[:1]),
+        AgentMedia("image", data="===="),
+        UnknownContent(42, "{}"),
+    ],
+    ids=["broken", "empty", "unknown"],
+)
+async def test_what_cannot_be_shown_is_described(content: AgentContent) -> None:
+    ((sender, text),) = await relayed(World(), content)
+    assert sender == "@webchatbot:example.org"
+    assert text in {"chat.media_failed", "chat.unknown"}
+
+
+@pytest.mark.asyncio
+async def test_a_system_notice_is_a_notice() -> None:
+    shown = await relayed(World(), AgentNotice(1, "the agent will be back"))
+    assert GHOST not in {sender for sender, _ in shown}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("trouble", "shown"),
+    [
+        ([TooBig("1 GB")], "chat.media_failed"),
+        ([Refused("404")], "chat.media_failed"),
+        ([Unavailable("away")] * FETCH_TRIES, "chat.media_failed"),
+        ([Unavailable("away")] * (FETCH_TRIES - 1), "RelayedMedia"),
+    ],
+    ids=["too big", "gone", "away", "away for a while"],
+)
+async def test_a_file_that_cannot_be_had(trouble: list[Exception], shown: str) -> None:
+    world = World()
+    world.link.before.extend(trouble)
+    found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
+    assert [text for _, text in found] == [shown]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("trouble", [Refused("M_FORBIDDEN"), Unavailable("away")])
+async def test_a_homeserver_that_does_not_take_a_file(trouble: Exception) -> None:
+    """Not to be taken for the file server's fault: no sentence, but a repeat or a dead letter."""
+    world = World()
+    world.matrix.trouble.append(trouble)
+    found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
+    letters = await world.store.dead_letters()
+    if isinstance(trouble, Unavailable):
+        assert [text for _, text in found] == ["RelayedMedia"]
+        assert letters == []
+    else:
+        assert found == []
+        assert [letter.why for letter in letters] == ["M_FORBIDDEN"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("trouble", [TooBig("x"), Refused("404"), Unavailable("away"), None])
+async def test_a_ghost_comes_with_or_without_its_picture(trouble: Exception | None) -> None:
+    world = World()
     await world.chatting()
-    in_thread = {"m.relates_to": {"rel_type": "m.thread", "event_id": "$root"}}
+    if trouble is not None:
+        world.link.before.append(trouble)
+    ann = Agent(AgentId("K00018"), "Ann", icon="ann.png")
     async with world.running() as engine:
-        await engine.accept_events(
-            [
-                world.message("$1", msgtype="m.text", body="here", **in_thread),
-                world.message("$2", msgtype="m.odd", body="here", **in_thread),
-            ]
-        )
+        await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, ann))))
         await quiet()
-        await engine.pushed(
-            ROOM, "p1", Received(MessageReceived(SESSION, MEI.id, AgentText("yes")))
-        )
-        await quiet()
-        await engine.accept_events([world.message("$3", msgtype="m.text", body="out")])
-        await quiet()
-        await engine.pushed(ROOM, "p2", Received(MessageReceived(SESSION, MEI.id, AgentText("no"))))
-        await quiet()
-    threads = [one.thread for one in world.reading.shown]
-    assert threads == [Thread(EventId("$root"), EventId("$1")), None]
+    assert (ROOM, "@webchat_K00018:example.org") in world.matrix.members
+    assert await world.nothing_left()

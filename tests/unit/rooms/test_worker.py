@@ -362,7 +362,7 @@ async def test_a_phase_is_noted_once() -> None:
     world = World()
     await world.record(ROOM, Idle())
     async with world.running() as engine:
-        await engine.accept_events([world.event(text="help")])
+        await engine.accept_events([world.event(text="hello")])
         await quiet()
         assert world.counts.phases == ["Requesting", "Queued"]
         assert world.link.kept == {ROOM}

@@ -1,0 +1,91 @@
+"""The people in a room: their names for the agent's eyes, and who was turned away. Pure.
+
+WebChat knows one customer per session. Where several people may speak, the agent is told who does:
+each message begins with the speaker's name in the room. Names are strangers' words: they are kept
+to one short line, and without marks that would turn the reading direction of what follows.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from bridge.conversation.inputs import Input, Said
+from bridge.conversation.model import (
+    CustomerContent,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+)
+from bridge.ids import UserId
+from bridge.rooms.record import Person
+from bridge.rooms.visit import Visit
+
+KEPT_PEOPLE = 200
+"""Names of a room that are remembered; of the others the user id speaks."""
+KEPT_TURNED_AWAY = 50
+"""People without permission of whom we remember that they were told."""
+TURN_AWAY_EVERY = 3_600_000
+"""ms until somebody without permission is told so once more."""
+LONGEST_NAME = 60
+
+_UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
+
+
+def present(visit: Visit, who: UserId, name: str) -> None:
+    """Somebody is in the room, under this name."""
+    others = [person for person in visit.record.people if person.user != who]
+    visit.set(people=(*others, Person(who, _line(name)))[-KEPT_PEOPLE:])
+
+
+def gone(visit: Visit, who: UserId) -> None:
+    """Somebody is not in the room any more."""
+    if any(person.user == who for person in visit.record.people):
+        visit.set(people=tuple(one for one in visit.record.people if one.user != who))
+
+
+def name_of(visit: Visit, who: UserId) -> str:
+    """What an agent may call this person."""
+    for person in visit.record.people:
+        if person.user == who and person.name:
+            return person.name
+    return _line(who[1:].partition(":")[0]) or who
+
+
+def signed(visit: Visit, who: UserId, happened: Input) -> Input:
+    """What somebody said, with their name where it could be somebody else."""
+    if visit.record.direct or not isinstance(happened, Said):
+        return happened
+    content = _signed(visit, name_of(visit, who), happened.content)
+    return msgspec.structs.replace(happened, content=content)
+
+
+def to_be_told(visit: Visit, who: UserId) -> bool:
+    """True once an hour for a person without permission: a shared room is no place to nag."""
+    told = {user: at for user, at in visit.record.turned_away if visit.now - at < TURN_AWAY_EVERY}
+    if who in told:
+        return False
+    told[who] = visit.now
+    visit.set(turned_away=tuple(told.items())[-KEPT_TURNED_AWAY:])
+    return True
+
+
+def _signed(visit: Visit, name: str, content: CustomerContent) -> CustomerContent:
+    match content:
+        case CustomerText():
+            return CustomerText(visit.word("agent.speaker", {"name": name, "text": content.text}))
+        case CustomerMedia():
+            if content.caption:
+                caption = visit.word("agent.speaker", {"name": name, "text": content.caption})
+            else:
+                caption = visit.word("agent.sender", {"name": name})
+            return msgspec.structs.replace(content, caption=caption)
+        case CustomerLocation():
+            poi = visit.word("agent.speaker", {"name": name, "text": content.poi}).strip()
+            return msgspec.structs.replace(content, poi=poi)
+
+
+def _line(name: str) -> str:
+    line = " ".join(_UNFIT.sub(" ", name).split())
+    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"

@@ -1,0 +1,141 @@
+"""Examples of all that an agent's desk can send, as they arrive in Matrix."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from bridge.conversation.model import FileKey
+from bridge.ids import EventId
+from bridge.matrix.crypto.attachments import file_field
+from bridge.matrix.fragments import pieces
+from bridge.matrix.render import (
+    Content,
+    MediaFacts,
+    in_thread,
+    location_content,
+    media_content,
+    text_contents,
+)
+from bridge.matrix.spool import spoken, spool
+from bridge.rooms.ports import RelayedText
+from bridge.rooms.record import Thread
+from bridge.webchat.frames import AgentLocation, AgentMedia
+from tests.support.matrix_rig import blob, picture
+from tests.support.sounds import film, tone
+
+MXC = "mxc://example.org/file"
+KEY = FileKey("A" * 43, "A" * 22, "A" * 43)
+Row = tuple[str, str, str, str]
+
+TEXTS = (
+    ("text", "Hello /::) 1 &lt; 2"),
+    ("text of several lines", "one<br>two<p>three</p>"),
+    ("text with formatting and a link", '<b>See</b> <a href="https://shop.example/x">this</a>'),
+    ("text with a list", "<ul><li>one</li><li>two</li></ul>"),
+    (
+        "text with a table",
+        "<table><tr><th>size</th><th>price</th></tr><tr><td>M</td><td>9</td></tr></table>",
+    ),
+    ("text with scripts and remote loads", "Hello<script>x()</script><iframe src='//x'></iframe>"),
+    ("text with an emoji of the desk", '<img class="qqemoji qqemoji13" src="/spacer.gif">'),
+    ("text with a picture in it", 'look: <img src="/up/shoe.png" alt="shoe"> nice?'),
+)
+
+
+async def answers() -> AsyncIterator[Row]:
+    """All rows, in the order of the table."""
+    for name, html in TEXTS:
+        yield _text(name, html)
+    yield _row("text, while the customer talks in a thread", _threaded("Hello"))
+    for name, kind, data, file in (
+        ("picture (type 2)", "image", picture(60, 40), "shoe.png"),
+        ("file (type 3)", "file", b"%PDF-1.4 text", "terms.pdf"),
+        ("voice (type 5), AMR", "voice", tone(3, "amr"), ""),
+        ("voice in HQ (type 11)", "voice", tone(3, "mp4"), "voice.m4a"),
+        ("voice that cannot be played (WeChat's SILK)", "voice", b"#!SILK_V3" + bytes(9), "v.silk"),
+        ("video (type 6)", "video", film(64, 48, pictures=20), "clip.mp4"),
+    ):
+        clear = media_content(await _facts(kind, data, file), "t")
+        sealed = media_content(await _facts(kind, data, file, sealed=True), "t")
+        yield _row(name, clear, sealed)
+    for name, where in (
+        (
+            "place (type 4) on Baidu's map",
+            AgentLocation(39.916465, 116.410113, "Tiananmen", "baidu"),
+        ),
+        ("place on AMap", AgentLocation(39.910125, 116.40374, "Tiananmen", "gaode")),
+        ("place that is not on earth", AgentLocation(39.9, 180.345, "?", "baidu")),
+    ):
+        yield _row(name, location_content(where, "t"))
+
+
+def _text(name: str, html: str) -> Row:
+    shown: list[str] = []
+    bodies: list[str] = []
+    for piece in pieces(html):
+        if isinstance(piece, AgentMedia):
+            shown.append("`m.image`, or a link if it may not be fetched")
+            bodies.append(piece.name)
+            continue
+        assert isinstance(piece, RelayedText)
+        for content in text_contents(piece.html, "t"):
+            shown.append(_shown(content))
+            bodies.append(str(content["body"]))
+    return name, " then ".join(shown), "the same", " then ".join(bodies)
+
+
+def _row(name: str, clear: Content, sealed: Content | None = None) -> Row:
+    same = "the same"
+    if sealed is not None:
+        rest = {key for key in sealed if clear.get(key) != sealed[key]}
+        assert rest == {"file"}
+        same = "the same, with its key"
+    return name, _shown(clear), same, str(clear["body"])
+
+
+def _threaded(text: str) -> Content:
+    (content,) = text_contents(text, "t")
+    return in_thread(content, Thread(EventId("$root"), EventId("$latest")))
+
+
+def _shown(content: Content) -> str:
+    told = [f"`{content['msgtype']}`"]
+    if "formatted_body" in content:
+        told.append("with HTML")
+    if "m.relates_to" in content:
+        told.append("in that thread")
+    info = content.get("info")
+    if isinstance(info, dict):
+        facts = [str(info["mimetype"])]
+        if "w" in info:
+            facts.append(f"{info['w']}×{info['h']}")
+        if "duration" in info:
+            facts.append(f"{info['duration'] / 1000:.1f} s")
+        told.append(f"({', '.join(facts)})")
+    if "org.matrix.msc3245.voice" in content:
+        told.append("a voice message with its waveform")
+    if "geo_uri" in content:
+        told.append(f"`{content['geo_uri']}`")
+    return " ".join(told)
+
+
+async def _facts(kind: str, data: bytes, name: str, *, sealed: bool = False) -> MediaFacts:
+    async with spool(blob(data, "", name), kind) as original:
+        file = await spoken(original) if kind == "voice" else original
+        width, height = file.dimensions or (None, None)
+        facts = MediaFacts(
+            kind=kind,
+            name=file.name,
+            mxc=MXC,
+            mime=file.mime,
+            size=0,
+            width=width,
+            height=height,
+            seconds=file.seconds,
+            waveform=file.waveform,
+        )
+    if not sealed:
+        return facts
+    return msgspec.structs.replace(facts, sealed=file_field(MXC, KEY))

@@ -1,0 +1,64 @@
+"""A room in a chat, and what its agent reads."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation.effects import CallWebChat
+from bridge.conversation.model import CustomerMedia as Media
+from bridge.conversation.model import CustomerText as Text
+from bridge.conversation.model import Phase
+from bridge.ids import EventId
+from bridge.rooms.inputs import Corrected, Meaning
+from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.record import RoomSettings
+from bridge.rooms.references import Earlier
+from bridge.rooms.rules import Rules
+from bridge.webchat.frames import Content, SendMessage
+from bridge.webchat.frames import Text as WireText
+from tests.unit.rooms.visits import ADA, RULES, House
+
+X, EVENT = EventId("$x"), EventId("$new")
+IMAGE = Media("image", "cat.png", "mxc://h/cat", "image/png")
+LONG = "Good morning, my order 7411 has not come and I wonder where it might be by now."
+
+
+def said(text: str) -> Earlier:
+    return Earlier(text, Text(text))
+
+
+class Desk(House):
+    """A room in a chat, in English, and what its agent reads."""
+
+    def __init__(self, rules: Rules = RULES) -> None:
+        super().__init__(rules)
+        self.served().chat()
+        self.visit.set(settings=RoomSettings(language="en"))
+
+    def happen(self, meaning: Meaning, earlier: Earlier | None = None) -> None:
+        receive(self.visit, meaning, {}, self.now, Facts(Standing.ORDINARY, 0, earlier))
+
+    def phase(self, phase: Phase) -> Desk:
+        conversation = msgspec.structs.replace(self.record.conversation, phase=phase)
+        self.visit.set(conversation=conversation)
+        return self
+
+    @property
+    def sent(self) -> list[Content]:
+        """What went to the desk, or waits for what goes now."""
+        gone = [
+            one.command.content
+            for one in self.effects
+            if isinstance(one, CallWebChat) and isinstance(one.command, SendMessage)
+        ]
+        kept = [one.content for one in self.record.conversation.held]
+        return [*gone, *(WireText(one.text) for one in kept if isinstance(one, Text))]
+
+    @property
+    def read(self) -> list[str]:
+        return [one.text for one in self.sent if isinstance(one, WireText)]
+
+
+def fix(text: str, event: EventId = EVENT) -> Corrected:
+    """A correction of the message X."""
+    return Corrected(event, ADA, X, Text(text), text)

@@ -1,0 +1,133 @@
+"""Single inputs on their way through the actor, poison among them."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.effects import Reported
+from bridge.conversation.model import Idle
+from bridge.ids import EventId, InputSeq
+from bridge.rooms.actor import STANDING_TRIES, Actor
+from bridge.rooms.inputs import Entered, EntryFailed, MatrixEvent
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import Membership, RoomRecord
+from bridge.rooms.serial import dump_input
+from bridge.rooms.store import InputRow, StoreError
+from bridge.rooms.visit import Visit
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World
+from tests.unit.rooms.visits import ADA, BOT
+
+
+def row(stored: MatrixEvent | Entered | EntryFailed, key: str | None = None) -> InputRow:
+    return InputRow(InputSeq(7), ROOM, dump_input(stored), 1, key)
+
+
+def visit(world: World, membership: Membership = Membership.JOINED) -> Visit:
+    record = RoomRecord(ROOM, membership=membership, host=BOT, customer=ADA)
+    return Visit(record, world.rules, world.clock.now())
+
+
+def reported(one: Visit) -> list[EventId]:
+    return [effect.event_id for effect in one.effects if isinstance(effect, Reported)]
+
+
+@pytest.mark.asyncio
+async def test_poison_leaves_the_room_as_it_was_and_is_told() -> None:
+    world = World()
+    world.matrix.poison.add("$bad")
+    one = visit(world)
+    before = one.record
+    raw: dict[str, object] = {"event_id": "$bad", "kind": "say", "sender": ADA, "text": "x"}
+    assert await Actor(ROOM, world.around).handle(one, row(MatrixEvent(raw), "$bad"))
+    assert one.record == before
+    assert one.buried == [(7, "KeyError")]
+    assert reported(one) == ["$bad"]
+
+
+@pytest.mark.asyncio
+async def test_an_unreadable_row_without_a_sender_is_buried_in_silence() -> None:
+    world = World()
+    one = visit(world)
+    bad = InputRow(InputSeq(8), ROOM, b"of a newer version", 1)
+    assert await Actor(ROOM, world.around).handle(one, bad)
+    assert [seq for seq, _ in one.buried] == [8]
+    assert one.effects == []
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_is_away_is_no_poison() -> None:
+    world = World()
+    world.store.down = True
+    one = visit(world, Membership.NONE)
+    _, key, raw = world.invitation()
+    with pytest.raises(StoreError):
+        await Actor(ROOM, world.around).handle(one, row(MatrixEvent(raw), key))
+    assert one.buried == []
+
+
+@pytest.mark.asyncio
+async def test_poison_among_what_was_said_before_we_came_in() -> None:
+    """Each is handled by itself; its sender is told once we are in."""
+    world = World()
+    world.matrix.poison.add("$e2")
+    world.matrix.earlier = [world.event(text=f"early {n}")[2] for n in range(3)]
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+    said = [getattr(call.command, "text", "") for call in world.link.calls]
+    assert said == ["", "early 0", "early 2"]
+    told = [one.reply_to for one in world.matrix.posted if one.text == "undelivered.internal"]
+    assert told == ["$e2"]
+
+
+@pytest.mark.asyncio
+async def test_poison_that_was_parked() -> None:
+    """It looked harmless when it was parked, and is not when it is handled."""
+    world = World()
+    parked = [world.event(text=f"early {n}") for n in range(3)]
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.accept_events([world.invitation(), *parked])
+        await quiet()
+        assert len((await world.stored()).parked) == 3
+        world.matrix.poison.add("$e2")
+        world.matrix.gate.set()
+        await quiet()
+    said = [getattr(call.command, "text", "") for call in world.link.calls]
+    assert said == ["", "early 0", "early 2"]
+    told = [one.reply_to for one in world.matrix.posted if one.text == "undelivered.internal"]
+    assert told == ["$e2"]
+
+
+@pytest.mark.asyncio
+async def test_an_entry_that_failed() -> None:
+    world = World()
+    one = visit(world, Membership.ENTERING)
+    assert await Actor(ROOM, world.around).handle(one, row(EntryFailed("M_FORBIDDEN")))
+    assert one.record.membership is Membership.LEFT
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("level", "trouble", "wanted"),
+    [
+        (50.0, [], "config.paused"),
+        (49.0, [], "refused.not_admin"),
+        (100.0, [Unavailable("away")] * (STANDING_TRIES - 1), "config.paused"),
+        (100.0, [Unavailable("away")] * STANDING_TRIES, "refused.standing_unknown"),
+        (100.0, [Refused("M_FORBIDDEN")], "refused.standing_unknown"),
+    ],
+    ids=["admin", "ordinary", "admin after tries", "unreachable", "refused"],
+)
+async def test_who_may_configure_a_room(
+    level: float, trouble: list[Exception], wanted: str
+) -> None:
+    world = World()
+    world.matrix.level = level
+    world.matrix.trouble.extend(trouble)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc pause")])
+        await world.clock.turn(10)
+    assert wanted in world.matrix.texts(ROOM), world.matrix.texts(ROOM)

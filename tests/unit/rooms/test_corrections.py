@@ -1,0 +1,133 @@
+"""What agents are told of corrections."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.effects import UploadMedia
+from bridge.conversation.model import CustomerLocation as Location
+from bridge.conversation.model import CustomerText as Text
+from bridge.conversation.model import Ended, Held, Idle, Phase
+from bridge.ids import EventId, SessionId
+from bridge.rooms.corrections import KEPT_CORRECTIONS
+from bridge.rooms.inputs import Corrected
+from bridge.rooms.record import RoomSettings
+from bridge.rooms.references import Earlier, newest, refers_to
+from bridge.webchat.frames import Location as Place
+from tests.unit.rooms.desks import EVENT, IMAGE, LONG, Desk, X, fix, said
+from tests.unit.rooms.visits import ADA, STRANGER
+
+
+@pytest.mark.parametrize(
+    ("earlier", "new", "read"),
+    [
+        (
+            said(LONG),
+            LONG.replace("7411", "4711"),
+            ["Correction: “order 7411 has” → “order 4711 has”"],
+        ),
+        (said("7411"), "4711", ["Correction: 4711"]),
+        (None, "4711", ["Correction: 4711"]),
+        (said("4711"), "4711 ", []),
+        (said("!wc hlep"), "please help me", ["please help me"]),
+    ],
+)
+def test_a_correction_says_what_changed(earlier: Earlier | None, new: str, read: list[str]) -> None:
+    desk = Desk()
+    desk.happen(fix(new), earlier)
+    assert desk.read == read
+    assert desk.reported == {}
+
+
+def test_the_next_correction_is_of_the_newest_wording() -> None:
+    desk = Desk()
+    desk.happen(fix("b"), said("a"))
+    assert newest(desk.record, X) == EVENT
+    assert refers_to(desk.record, fix("c", EventId("$3"))) == EVENT
+    for number in range(KEPT_CORRECTIONS + 5):
+        desk.now += 60_000
+        target = EventId(f"$t{number}")
+        desk.happen(Corrected(EventId(f"$e{number}"), ADA, target, Text("y"), "y"), said("x"))
+    assert len(desk.record.corrections) == KEPT_CORRECTIONS
+    assert newest(desk.record, X) == X
+
+
+def test_what_has_not_gone_yet_is_sent_in_its_new_wording_only() -> None:
+    desk = Desk()
+    desk.say("first")
+    second = desk.say("sceond")
+    assert desk.read == ["first", "sceond"]
+    desk.happen(Corrected(EVENT, ADA, second, Text("second"), "second"), said("sceond"))
+    assert desk.read == ["first", "second"]
+    desk.happen(Corrected(EventId("$3"), ADA, second, Text("2nd"), "2nd"), said("second"))
+    assert desk.read == ["first", "2nd"]
+
+
+def test_half_of_a_long_text_that_has_gone_is_corrected_in_words() -> None:
+    desk = Desk()
+    rest = Held(X, Text("the end"), desk.now)
+    conversation = msgspec.structs.replace(desk.record.conversation, held=(rest,))
+    desk.visit.set(conversation=conversation)
+    desk.happen(fix("the beginning, the end"), said("the beginnign, the end"))
+    assert desk.read == ["the end", "Correction: the beginning, the end"]
+
+
+def test_a_correction_into_an_order_is_one() -> None:
+    desk = Desk()
+    desk.happen(fix("!wc status"), said("!wc sttaus"))
+    assert desk.read == []
+    assert desk.notices == ["command.status_chatting"]
+
+
+def test_a_caption_is_corrected_without_its_picture() -> None:
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE, "my cat"), Earlier("my act", IMAGE))
+    assert desk.read == ["Correction: my cat"]
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE, "my cat"), Earlier("cat.png", IMAGE))
+    assert desk.read == ["Correction: my cat"]
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE), Earlier("cat.png", IMAGE))
+    assert desk.read == []
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, IMAGE), Earlier("my act", IMAGE))
+    assert desk.read == ["Correction: —"]
+
+
+def test_another_picture_goes_anew() -> None:
+    desk = Desk()
+    other = msgspec.structs.replace(IMAGE, mxc="mxc://h/dog", name="dog.png")
+    desk.happen(Corrected(EVENT, ADA, X, other), Earlier("cat.png", IMAGE))
+    assert [one.media.mxc for one in desk.effects if isinstance(one, UploadMedia)] == [
+        "mxc://h/dog"
+    ]
+    assert desk.read == ["Correction: dog.png"]
+
+
+def test_another_place_goes_anew() -> None:
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, Location(1, 2)), Earlier("", Location(1, 3)))
+    assert desk.sent == [Place(1, 2)]
+    desk = Desk()
+    desk.happen(Corrected(EVENT, ADA, X, Location(1, 2)), Earlier("", Location(1, 2)))
+    assert desk.sent == []
+
+
+@pytest.mark.parametrize("phase", [Idle(), Ended(SessionId(5150))])
+def test_a_correction_after_the_end_starts_nothing_and_is_answered(phase: Phase) -> None:
+    desk = Desk().phase(phase)
+    desk.happen(fix("4711"), said("7411"))
+    assert desk.reported == {EVENT: "undelivered.late_correction"}
+    assert desk.record.conversation.phase == phase
+    assert desk.carried == []
+
+
+def test_corrections_keep_the_rules_of_the_room() -> None:
+    desk = Desk()
+    desk.visit.set(settings=RoomSettings(paused=True))
+    desk.happen(fix("4711"), said("7411"))
+    assert desk.reported == {EVENT: "undelivered.paused"}
+    desk = Desk()
+    desk.happen(Corrected(EVENT, STRANGER, X, Text("x"), "x"), said("y"))
+    assert desk.reported == {EVENT: "refused.permission"}

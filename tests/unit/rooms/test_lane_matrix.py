@@ -1,0 +1,217 @@
+"""Effects towards the homeserver: order, repeats, waiting, giving up, the card, entering."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.effects import Card
+from bridge.conversation.model import Idle, Queued
+from bridge.ids import EventId, QueueId, RequestId, RoomId
+from bridge.rooms.lane_matrix import GIVE_UP_AFTER
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import Membership
+from bridge.rooms.serial import outbox_row
+from bridge.rooms.store import Outcome, Step
+from bridge.webchat.frames import QueueStatus, Received
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World, said
+from tests.fakes.store import Fault, FlakyStore
+from tests.unit.rooms.visits import ADA, BOT
+
+
+@pytest.mark.asyncio
+async def test_a_repeat_posts_nothing_twice() -> None:
+    """The outcome is lost with the process; the next one sends under the same transaction id."""
+    store = FlakyStore()
+    world = World(store)
+    await world.chatting()
+    async with world.running() as engine:
+        store.fail("settle", *[Fault.BEFORE] * 5)
+        await engine.pushed(ROOM, "p", said("one"))
+        await quiet()
+    store.faults.clear()
+    async with world.running():
+        await quiet()
+    assert world.matrix.texts(ROOM) == ["one"]
+    assert world.matrix.requests[0] == world.matrix.requests[1]
+    assert world.matrix.requests[0].startswith("test.")
+
+
+@pytest.mark.asyncio
+async def test_a_wait_that_the_homeserver_asks_for_is_obeyed() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble.append(Unavailable("slow down", 90))
+        await engine.pushed(ROOM, "p", said("one"))
+        await world.clock.turn(89)
+        assert len(world.matrix.requests) == 1
+        await world.clock.turn(2)
+    assert world.matrix.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_waits_grow_to_a_minute() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble.extend([Unavailable("away")] * 40)
+        await engine.pushed(ROOM, "p", said("one"))
+        await world.clock.turn(60)
+        assert 6 <= len(world.matrix.requests) <= 8
+        await world.clock.turn(60 * 40)
+    assert world.matrix.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_after_a_day_it_is_given_up() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble.extend([Unavailable("away", 3600)] * 25)
+        await engine.pushed(ROOM, "p", said("one"))
+        await world.clock.turn(GIVE_UP_AFTER / 1000 - 10)
+        assert await world.store.dead_letters() == []
+        await world.clock.turn(20)
+        (letter,) = await world.store.dead_letters()
+        assert letter.why == "away"
+        # Put back to work it gets another day.
+        assert await world.store.revive(letter.id, world.clock.now())
+        world.matrix.trouble.clear()
+        world.matrix.trouble.append(Unavailable("away"))
+        await world.clock.turn(40)
+    assert world.matrix.texts(ROOM) == ["one"]
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble.append(Refused("M_FORBIDDEN"))
+        await engine.pushed(ROOM, "p", said("one"))
+        await engine.pushed(ROOM, "q", said("two"))
+        await quiet()
+    assert world.matrix.texts(ROOM) == ["two"]
+    (letter,) = await world.store.dead_letters()
+    assert letter.why == "M_FORBIDDEN"
+    assert ("matrix", Outcome.DEAD) in world.counts.settled_rows
+
+
+@pytest.mark.asyncio
+async def test_only_the_newest_card_is_written() -> None:
+    world = World()
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), position=9, heard_at=now))
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        for position in (8, 7, 6, 5):
+            push = Received(QueueStatus(RequestId(9001), 0, position))
+            await engine.pushed(ROOM, f"p{position}", push)
+            await quiet()
+        world.matrix.gate.set()
+        await quiet()
+        outcomes = [found for _, found in world.counts.settled_rows]
+        assert outcomes == [
+            Outcome.DELIVERED,
+            Outcome.DISCARDED,
+            Outcome.DISCARDED,
+            Outcome.DELIVERED,
+        ]
+    first, last = world.matrix.posted
+    assert (first.edits, last.edits) == (None, first.event_id)
+    assert await world.store.anchor(ROOM, "card:1") == first.event_id
+
+
+@pytest.mark.asyncio
+async def test_a_card_waits_for_the_database() -> None:
+    """Which message to edit cannot be known without it."""
+    store = FlakyStore()
+    world = World(store)
+    await world.chatting()
+    found = await store.room(ROOM)
+    row = outbox_row(Card(1, "queue.asking"))
+    assert found is not None
+    assert row is not None
+    await store.commit_step(Step(found, (), [row]))
+    store.fail("anchor", Fault.BEFORE)
+    async with world.running():
+        assert world.matrix.texts(ROOM) == []
+        await world.clock.turn(2)
+    assert world.matrix.texts(ROOM) == ["queue.asking"]
+
+
+# --- entering and leaving -----------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_an_invitation_is_accepted_and_what_was_said_before_is_handled() -> None:
+    world = World()
+    _, _, early = world.event(text="early")
+    world.matrix.earlier.append(early)
+    world.matrix.earlier.append({"no": "event"})
+    late = world.event(text="late")
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.accept_events([world.invitation()])
+        await engine.accept_events([late])
+        await quiet()
+        assert (await world.stored()).membership is Membership.ENTERING
+        world.matrix.gate.set()
+        await quiet()
+    record = await world.stored()
+    assert record.membership is Membership.JOINED
+    assert (ROOM, BOT) in world.matrix.members
+    assert world.matrix.texts(ROOM)[0] == "room.welcome"
+    asked = [type(call.command).__name__ for call in world.link.calls]
+    assert asked == ["RequestChat", "SendPreMessage", "SendPreMessage"]
+    assert [getattr(call.command, "text", "") for call in world.link.calls] == ["", "early", "late"]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
+    world = World()
+    async with world.running() as engine:
+        world.matrix.trouble.append(Refused("M_FORBIDDEN"))
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        assert (await world.stored()).membership is Membership.LEFT
+        assert world.counts.settled_rows == [("matrix", Outcome.REFUSED)]
+        await engine.accept_events([world.invitation()])
+        await quiet()
+    record = await world.stored()
+    assert (record.membership, record.customer) == (Membership.JOINED, ADA)
+    assert await world.store.dead_letters() == []
+
+
+@pytest.mark.asyncio
+async def test_who_is_not_there_has_left() -> None:
+    world = World()
+    stranger = RoomId("!refused:example.org")
+    invitation = world.event("invite", room_id=stranger, whom=BOT, sender="@eve:elsewhere.org")
+    async with world.running() as engine:
+        await engine.accept_events([invitation])
+        await quiet()
+    assert world.matrix.texts(stranger) == ["refused.permission"]
+    assert (stranger, BOT) not in world.matrix.members
+
+    other = World()
+    await other.record(ROOM, Idle())
+    async with other.running() as engine:
+        other.matrix.trouble.append(Refused("M_FORBIDDEN"))
+        await engine.accept_events([other.event("gone")])
+        await quiet()
+    assert await other.store.dead_letters() == []
+    assert await other.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_sentence_names_the_queue_and_replies() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("unreadable")])
+        await quiet()
+    (notice,) = world.matrix.posted
+    assert (notice.text, notice.reply_to) == ("unreadable.kind", EventId("$e1"))
+    assert notice.sender == BOT

@@ -1,0 +1,77 @@
+"""Rooms are woken at their moments, and the table does not grow with every change of mind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bridge.ids import RoomId
+from bridge.rooms.timetable import Timetable
+from tests.fakes.clock import START, ManualClock
+
+A, B = RoomId("!a"), RoomId("!b")
+
+
+@asynccontextmanager
+async def kept() -> AsyncIterator[tuple[Timetable, ManualClock, list[tuple[str, int]]]]:
+    clock = ManualClock()
+    woken: list[tuple[str, int]] = []
+    table = Timetable(clock, lambda room: woken.append((room, clock.now() - START)))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(table.run())
+        yield table, clock, woken
+        running.cancel()
+
+
+@pytest.mark.asyncio
+async def test_each_at_its_moment() -> None:
+    async with kept() as (table, clock, woken):
+        table.add(B, START + 2000)
+        await clock.turn(0.5)
+        table.add(A, START + 1000)
+        await clock.turn(0.4)
+        assert woken == []
+        await clock.turn(10)
+        assert woken == [(A, 1000), (B, 2000)]
+
+
+@pytest.mark.asyncio
+async def test_the_soonest_counts_and_counts_once() -> None:
+    async with kept() as (table, clock, woken):
+        for moment in (5000, 3000, 4000, 3000):
+            table.add(A, START + moment)
+        await clock.turn(60)
+        assert woken == [(A, 3000)]
+        table.add(A, START + 61_000)
+        await clock.turn(60)
+        assert woken == [(A, 3000), (A, 61_000)]
+
+
+@pytest.mark.asyncio
+async def test_what_is_overdue_is_woken_now() -> None:
+    async with kept() as (table, clock, woken):
+        await clock.turn(1)
+        table.add(A, START - 5)
+        await clock.turn(0.01)
+        assert woken == [(A, 1000)]
+
+
+@pytest.mark.asyncio
+async def test_many_changes_of_mind_leave_no_trace() -> None:
+    async with kept() as (table, _, _):
+        for number in range(10_000):
+            table.add(A, START + 60_000 + number)
+        assert len(table._heap) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_far_moment_is_reached() -> None:
+    async with kept() as (table, clock, woken):
+        table.add(A, START + 24 * 3_600_000)
+        await clock.turn(24 * 3600 - 1)
+        assert woken == []
+        await clock.turn(2)
+        assert woken == [(A, 24 * 3_600_000)]
