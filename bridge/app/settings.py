@@ -19,7 +19,7 @@ from bridge.link.settings import (
     UploadMode,
 )
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import Permission, QueueRule, Rules
+from bridge.rooms.rules import Permission, QueueRule, RatingRule, Rules
 from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
 
@@ -85,6 +85,12 @@ def rules_of(
         encryption=bridge.encryption.allow,
         longest_text=longest_text,
         texts=Texts(config.texts),
+        ratings=tuple(
+            RatingRule(one.id, {str(name): label for name, label in one.labels.items()})
+            for one in config.rating.options
+        ),
+        robot=server.robot.enabled,
+        km_base_url=server.robot.km_base_url,
         tell_reactions=bridge.tell_agents.reactions,
         tell_withdrawals=bridge.tell_agents.withdrawals,
         policy=Policy(

@@ -59,7 +59,7 @@ def _section(
             yield from _comment(comment, indent)
             yield f"{indent}{key.name}:"
             yield from _section(key.model, path, depth + 1, values)
-        elif key.shape is Shape.SECTIONS and key.model is not None:
+        elif key.shape is Shape.SECTIONS and key.model is not None and key.info.is_required():
             yield from _comment(comment, indent)
             yield f"{indent}{key.name}:"
             # One mapping where that is allowed, else a list of one.

@@ -157,6 +157,22 @@ class Bridge(Section):
     limits: Limits = Limits()
 
 
+class RatingOption(Section):
+    """A rating that customers may give."""
+
+    id: Annotated[int, Field(ge=0)]
+    """Wire `ratingId`, from the server's own table."""
+    labels: Annotated[dict[Language, str], Field(min_length=1)]
+    """Language -> what it is called."""
+
+
+class RatingSection(Section):
+    """How customers rate a chat, where the server does not say it itself."""
+
+    options: tuple[RatingOption, ...] = ()
+    """The best first: {id: 5, labels: {zh-CN: ..., en: ...}}. Empty: ids 1 to 5, 5 the best."""
+
+
 class Retention(Section):
     """How long the delivery ledger is kept. Dead letters stay until someone deals with them."""
 
@@ -199,6 +215,7 @@ class Config(Section):
     default_queue: Annotated[int, Field(examples=[1])]
     """The queue of a room for which nobody has chosen one."""
     bridge: Bridge
+    rating: RatingSection = RatingSection()
     texts: dict[str, dict[str, str]] = {}
     """Replaced sentences: key -> {zh-CN: ..., en: ...}. All of them: `example-config --texts`."""
     retention: Retention = Retention()

@@ -17,6 +17,7 @@ def check_rules(config: Config) -> Iterator[Problem]:
     """Everything that a valid shape can still get wrong."""
     yield from _not_yet(config)
     yield from _queues(config)
+    yield from _ratings(config)
     for index, server in enumerate(config.webchat):
         yield from _accounts(server, ("webchat", index))
     appservice = config.appservice
@@ -46,15 +47,15 @@ def _not_yet(config: Config) -> Iterator[Problem]:
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)
-        if server.robot.enabled:
-            yield Problem(
-                (*here, "robot", "enabled"),
-                "the robot comes with a later version; set it to false for now",
-            )
-        if server.robot.mode is not RobotMode.OFF:
+        if server.robot.mode in {RobotMode.FIRST, RobotMode.WHEN_NO_AGENT}:
             yield Problem(
                 (*here, "robot", "mode"),
-                "the robot comes with a later version; set it to off for now",
+                "comes with a later version; set it to command or off for now",
+            )
+        elif server.robot.enabled is not (server.robot.mode is not RobotMode.OFF):
+            yield Problem(
+                (*here, "robot", "mode"),
+                "must be command if robot.enabled is true, else off",
             )
     for index, queue in enumerate(config.queues):
         if queue.hours:
@@ -90,6 +91,14 @@ def _queues(config: Config) -> Iterator[Problem]:
     if config.default_queue not in numbers:
         known = ", ".join(str(number) for number in numbers)
         yield Problem(("default_queue",), f"must be the id of a queue ({known})")
+
+
+def _ratings(config: Config) -> Iterator[Problem]:
+    seen: set[int] = set()
+    for index, option in enumerate(config.rating.options):
+        if option.id in seen:
+            yield Problem(("rating", "options", index, "id"), "is there twice")
+        seen.add(option.id)
 
 
 def _accounts(server: WebChat, here: KeyPath) -> Iterator[Problem]:

@@ -95,13 +95,15 @@ class Robot(Section):
     """The knowledge-base robot."""
 
     enabled: bool = False
-    """Not in this version."""
+    """Customers may ask the knowledge base (the command `ask`)."""
     public_key: SecretStr = SecretStr("")
     """Signs questions to the robot (guide part four)."""
     mode: Annotated[
         RobotMode, BeforeValidator(lambda value: "off" if value is False else value)
     ] = RobotMode.OFF
-    """off | command | first | when_no_agent."""
+    """off | command; first and when_no_agent are not in this version."""
+    km_base_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+    """Where its articles can be read; empty: answers carry no links."""
 
 
 class Rate(Section):

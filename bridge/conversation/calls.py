@@ -43,6 +43,7 @@ from bridge.webchat.frames import (
     SendMessage,
     SendPreMessage,
     Text,
+    TransferFromRobot,
     Voice,
 )
 
@@ -55,6 +56,7 @@ def next_call(turn: Turn) -> None:
     if state.retry_at is not None and turn.now < state.retry_at:
         return
     turn.set(retry_at=None)
+    _refuse_unwelcome(turn)
     if not (_for_the_phase(turn) or _rating(turn) or _closing(turn)):
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
         turn.set(failures=0, trouble_since=None, told_trouble=False)
@@ -125,14 +127,44 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
 
 
 def _while_chatting(turn: Turn, phase: Chatting) -> bool:
-    if phase.unwanted or not turn.state.held:
+    if phase.unwanted:
         return False
+    if not turn.state.held:
+        return _ask_for_person(turn, phase)
     head = turn.state.held[0]
     content = _wire_content(head, turn.policy.map)
     if content is None:
         return _upload_first(turn)
     _carry(turn, SendMessage(phase.session_id, content), head)
     return True
+
+
+def _ask_for_person(turn: Turn, phase: Chatting) -> bool:
+    if not phase.human:
+        return False
+    _call(turn, TransferFromRobot(phase.session_id))
+    return True
+
+
+def _refuse_unwelcome(turn: Turn) -> None:
+    """Files that the server would refuse are not carried there to learn it (200)."""
+    allowed = turn.state.extensions
+    if not allowed:
+        return
+    unwelcome = tuple(
+        piece
+        for piece in turn.state.held
+        if isinstance(piece.content, CustomerMedia)
+        and not piece.ready
+        and piece.content.kind != "voice"
+        and (extension := _extension(piece.content.name))
+        and extension not in allowed
+    )
+    turn.report(unwelcome, "undelivered.extension", {"allowed": ", ".join(allowed)})
+
+
+def _extension(name: str) -> str:
+    return name.rpartition(".")[2].lower() if "." in name else ""
 
 
 def _upload_first(turn: Turn) -> bool:
@@ -159,8 +191,7 @@ def _wire_content(piece: Held, map_name: str) -> Content | None:
         return None
     if content.kind == "image":
         return Image(content.name, piece.url)
-    extension = content.name.rpartition(".")[2].lower() if "." in content.name else ""
-    return File(content.name, piece.url, content.size or 0, extension)
+    return File(content.name, piece.url, content.size or 0, _extension(content.name))
 
 
 def _location(where: CustomerLocation, map_name: str) -> Location:

@@ -112,6 +112,15 @@ def start(turn: Turn, wish: Start) -> None:
             assert_never(phase)
 
 
+def human(turn: Turn) -> None:
+    """A person is wanted (row 27); who is with one already, or waits for one, is told so."""
+    phase = turn.state.phase
+    if isinstance(phase, Chatting) and phase.robot:
+        turn.enter(msgspec.structs.replace(phase, human=True))
+    else:
+        start(turn, Start())
+
+
 def _leaving(turn: Turn) -> bool:
     """True once 102 is on its way."""
     outstanding = turn.state.outstanding
@@ -186,5 +195,16 @@ def rate(turn: Turn, wish: Rate) -> None:
     session_id = turn.state.last_session
     if session_id is None:
         turn.say("rating.nothing")
+        return
+    if wish.session_id is not None and wish.session_id != session_id:
+        turn.say("rating.too_late")
+        return
+    rated = turn.state.rated
+    if (
+        rated is not None
+        and rated.session_id == session_id
+        and turn.now - rated.at > turn.policy.rating_change
+    ):
+        turn.say("rating.settled")
         return
     turn.set(rating=Rating(session_id, wish.value, wish.comment))

@@ -58,6 +58,14 @@ class Card(Wish, frozen=True):
     args: Args = {}
 
 
+class AskRating(Wish, frozen=True):
+    """Ask for a rating, once per session."""
+
+    session_id: SessionId
+    ratings: tuple[tuple[int, str], ...] = ()
+    """(id, label) as the server offers them; empty: the operator's."""
+
+
 class Relay(Wish, frozen=True):
     """An agent's message, sent by the agent's ghost."""
 
@@ -100,5 +108,5 @@ class Reported(Wish, frozen=True):
 
 
 ToWebChat = CallWebChat | UploadMedia
-ToMatrix = Say | Card | Relay | AgentsCame | AgentsLeft | Reported
+ToMatrix = Say | Card | AskRating | Relay | AgentsCame | AgentsLeft | Reported
 Effect = ToWebChat | ToMatrix | Delivered

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from bridge.conversation.model import Clip, CustomerContent
-from bridge.ids import CallId, EventId, QueueId
+from bridge.ids import CallId, EventId, QueueId, SessionId
 from bridge.webchat.frames import Push, Reply
 
 
@@ -42,9 +42,15 @@ class Close(Happening, frozen=True):
     """Wants the chat to end."""
 
 
+class Human(Happening, frozen=True):
+    """Wants a person: out of the robot's hands, or into a queue."""
+
+
 class Rate(Happening, frozen=True):
     value: int
     comment: str = ""
+    session_id: SessionId | None = None
+    """The chat that is meant; None: the newest."""
 
 
 class Pushed(Happening, frozen=True):
@@ -112,6 +118,7 @@ Input = (
     | Start
     | Cancel
     | Close
+    | Human
     | Rate
     | Pushed
     | Replied

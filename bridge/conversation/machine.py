@@ -37,6 +37,7 @@ from bridge.conversation.inputs import (
     CallFailed,
     Cancel,
     Close,
+    Human,
     Input,
     LinkRestored,
     Pushed,
@@ -85,6 +86,8 @@ def _apply(turn: Turn, happened: Input) -> None:
             customer.cancel(turn)
         case Close():
             customer.close(turn)
+        case Human():
+            customer.human(turn)
         case Rate():
             customer.rate(turn, happened)
         case Pushed():

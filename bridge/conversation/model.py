@@ -173,6 +173,8 @@ class Chatting(Value, frozen=True):
     unwanted: bool = False
     """It began after the customer had left the queue (row 22): 103 goes before anything else."""
     rating_asked: bool = False
+    human: bool = False
+    """The customer asked the robot for a person: 302 goes when what they wrote before has gone."""
 
 
 class Ended(Value, frozen=True):
@@ -190,6 +192,14 @@ class Rating(Value, frozen=True):
     session_id: SessionId
     value: int
     comment: str = ""
+
+
+class Rated(Value, frozen=True):
+    """A rating that WebChat took; it may still be changed for `Policy.rating_change`."""
+
+    session_id: SessionId
+    at: int
+    """When the first one was taken, ms."""
 
 
 class Conversation(Value, frozen=True):
@@ -220,6 +230,11 @@ class Conversation(Value, frozen=True):
     """No call is made before this moment, ms."""
     told_trouble: bool = False
     """The customer knows that the service cannot be reached."""
+    rated: Rated | None = None
+    ratings: tuple[tuple[int, str], ...] = ()
+    """(id, label) that the server offers (200); empty: it did not say."""
+    extensions: tuple[str, ...] = ()
+    """Files that the server takes (200), lower case, no dots; empty: it did not say."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -254,6 +269,8 @@ class Policy(msgspec.Struct, frozen=True):
     """After so long a customer is out of the queue whatever WebChat says."""
     linger: int = 60_000
     """How long the link stays after a request was refused that may still be taken up."""
+    rating_change: int = 5 * 60_000
+    """How long a rating can be changed."""
     max_repeats: int = 3
     """How often content whose fate is unknown is sent again before the customer is told."""
     max_tries: int = 3

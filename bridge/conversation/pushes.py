@@ -10,6 +10,7 @@ import msgspec
 from bridge.conversation.effects import AgentsCame, AgentsLeft, Relay
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
 from bridge.conversation.transitions import (
+    ask_rating,
     end_chat,
     names,
     queue_cancelled,
@@ -47,7 +48,7 @@ def pushed(turn: Turn, push: Push) -> None:
     """Dispatch one push."""
     match push:
         case InitConfig():
-            pass
+            turn.set(ratings=push.ratings, extensions=push.extensions)
         case QueueStatus():
             _queue_status(turn, push)
         case ChatStarted():
@@ -71,8 +72,11 @@ def pushed(turn: Turn, push: Push) -> None:
 
 def _queue_status(turn: Turn, push: QueueStatus) -> None:
     phase = turn.state.phase
+    if isinstance(phase, Chatting) and phase.robot and push.session_id == phase.session_id:
+        _transfer_news(turn, phase, push)
+        return
     if not isinstance(phase, Requesting | Queued) or _is_stale(turn, phase, push):
-        return  # in a chat: news of a robot's transfer, or stale; it never ends the session
+        return  # in a chat with people it is stale; it never ends the session
     place = queued(turn, phase)  # row 8: the reply to 101 will only complete its call
     place = msgspec.structs.replace(
         place, request_id=push.request_id or place.request_id, heard_at=turn.now
@@ -89,6 +93,16 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
         queue_ended(turn, *status_key(push.status))
         if push.status == RequestStatus.REFUSED:
             turn.enter(Idle(turn.now, linger_until=turn.now + turn.policy.linger))
+
+
+def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
+    """Row 27: how the robot's search for a person goes. If it fails the robot goes on."""
+    news = progress(push.status)
+    if news is Progress.WAITING and push.position:
+        turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
+    elif news is Progress.OVER:
+        key, code = status_key(push.status)
+        turn.say(key, {} if code is None else {"code": code})
 
 
 def _accepted(turn: Turn, place: Queued) -> None:
@@ -155,7 +169,11 @@ def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, r
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
-    turn.enter(msgspec.structs.replace(phase, agents=tuple(new.values()), robot=robot))
+    turn.enter(
+        msgspec.structs.replace(
+            phase, agents=tuple(new.values()), robot=robot, human=phase.human and robot
+        )
+    )
     if not phase.unwanted:
         if came or changed:
             turn.ask(AgentsCame(came + changed, phase.queue_id))
@@ -183,13 +201,10 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
 
 
 def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
-    """Ask once per session (row 28)."""
+    """The agent asks for a rating (row 28); one that names no session means the present one."""
     phase = turn.state.phase
-    if not isinstance(phase, Chatting | Ended):
-        return
-    if phase.session_id == session_id and not phase.rating_asked:
-        turn.enter(msgspec.structs.replace(phase, rating_asked=True))
-        turn.say("rating.ask", ping=True)
+    if isinstance(phase, Chatting | Ended) and session_id in {phase.session_id, _NOT_SAID}:
+        ask_rating(turn, phase)
 
 
 def _message_received(turn: Turn, push: MessageReceived) -> None:
@@ -239,6 +254,8 @@ def _robot_message(turn: Turn, push: RobotMessage) -> None:
     text = _plain("\n".join(line for line in lines if line.strip()))
     if text:
         turn.say("chat.robot", {"text": text})
+    if push.transfer:
+        turn.say("robot.person_offered")
 
 
 def _plain(fragment: str) -> str:

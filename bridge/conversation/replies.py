@@ -11,6 +11,7 @@ from bridge.conversation.model import (
     Held,
     Outstanding,
     Queued,
+    Rated,
     Requesting,
     Upload,
 )
@@ -39,6 +40,7 @@ from bridge.webchat.frames import (
     RequestChat,
     SendMessage,
     SendPreMessage,
+    TransferFromRobot,
 )
 
 _TRANSIENT = frozenset({ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN})
@@ -63,6 +65,8 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
             _session_closed(turn, command, reply)
         case RateSession() as command:
             _session_rated(turn, command, reply)
+        case TransferFromRobot() as command:
+            _handed_over(turn, command, reply)
         case SendMessage() as command if asked.held is not None:
             _message_sent(turn, command, asked, asked.held, reply)
         case SendPreMessage() as command if asked.held is not None:
@@ -210,11 +214,30 @@ def _session_rated(turn: Turn, command: RateSession, reply: Reply) -> None:
         return  # the customer has thought better of it: the newer rating goes next
     turn.set(rating=None)
     if reply.ok:
+        if turn.state.rated is None or turn.state.rated.session_id != rating.session_id:
+            turn.set(rated=Rated(rating.session_id, turn.now))
         turn.say("rating.thanks")
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         turn.say("rating.too_late")
     else:
         turn.say("rating.refused", {"code": reply.result})
+
+
+# --- 302 ----------------------------------------------------------------------------------------
+
+
+def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
+    """Row 27: a person is being looked for, or the robot goes on."""
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
+        return
+    turn.enter(msgspec.structs.replace(phase, human=False))
+    if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
+        session_lost(turn, command.session_id)
+    elif not reply.ok:
+        turn.say("robot.refused", {"code": reply.result})
+    elif phase.robot:  # else a person was faster
+        turn.say("robot.transferring")
 
 
 # --- 110, 111 -----------------------------------------------------------------------------------

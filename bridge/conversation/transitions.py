@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import AgentsCame, AgentsLeft
+from bridge.conversation.effects import AgentsCame, AgentsLeft, AskRating
 from bridge.conversation.model import (
     Chatting,
     Conversation,
@@ -195,10 +195,23 @@ def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> N
     """
     _dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed)
-    turn.enter(Ended(phase.session_id, phase.rating_asked, turn.now))
+    ended = Ended(phase.session_id, phase.rating_asked, turn.now)
+    turn.enter(ended)
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
         turn.say(key)
+        if closed:
+            ask_rating(turn, ended)
     resume_held(turn)
+
+
+def ask_rating(turn: Turn, phase: Chatting | Ended) -> None:
+    """Ask once per session, unless the customer has rated it already (rows 28 and 29)."""
+    state = turn.state
+    given = {one.session_id for one in (state.rating, state.rated) if one is not None}
+    if phase.rating_asked or phase.session_id in given:
+        return
+    turn.enter(msgspec.structs.replace(phase, rating_asked=True))
+    turn.ask(AskRating(phase.session_id, state.ratings))
 
 
 def session_lost(turn: Turn, session_id: SessionId) -> None:

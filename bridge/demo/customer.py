@@ -108,9 +108,15 @@ class Customer:
         return str((await self.call("PUT", path, content))["event_id"])
 
     async def send_file(
-        self, room_id: str, data: bytes, name: str, mime: str, msgtype: str = "m.file"
+        self,
+        room_id: str,
+        data: bytes,
+        name: str,
+        mime: str,
+        msgtype: str = "m.file",
+        **more: object,
     ) -> str:
-        """Upload a file and send it."""
+        """Upload a file and send it; `more` goes into the content."""
         async with self._session.post(
             f"{self._address}/_matrix/media/v3/upload",
             params={"filename": name},
@@ -119,9 +125,8 @@ class Customer:
         ) as response:
             mxc = (await response.json())["content_uri"]
         info = {"mimetype": mime, "size": len(data)}
-        return await self.send(
-            room_id, {"msgtype": msgtype, "body": name, "url": mxc, "info": info}
-        )
+        content = {"msgtype": msgtype, "body": name, "url": mxc, "info": info}
+        return await self.send(room_id, content | more)
 
     async def download(self, mxc: str) -> bytes:
         """Fetch a file with authentication, as clients do since v1.11 of the specification."""

@@ -18,6 +18,7 @@ from bridge.matrix.crypto.vault import SecretRows, Vault
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.outgoing import Outgoing
+from bridge.matrix.polls import POLL_START, poll_content
 from bridge.matrix.presence import Presence
 from bridge.matrix.transport import Json, Transport
 from bridge.matrix.users import OurUsers
@@ -28,6 +29,7 @@ from bridge.rooms.ports import (
     Clock,
     Entry,
     NoticeText,
+    Poll,
     Relayed,
     RelayedText,
     Undecryptable,
@@ -119,6 +121,10 @@ class MatrixAdapter(Presence):
     ) -> EventId:
         content = render.notice_content(notice, txn_id)
         return await self._outgoing.send(room_id, sender, content, txn_id)
+
+    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+        content = poll_content(poll, txn_id)
+        return await self._outgoing.send(room_id, sender, content, txn_id, POLL_START)
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str

@@ -17,6 +17,7 @@ from bridge.matrix.contents import (
     read_poll,
     text_of,
 )
+from bridge.matrix.reactions import POLL_RESPONSES, vote
 from bridge.matrix.relations import (
     correction,
     reaction,
@@ -86,6 +87,8 @@ def interpret(raw: Fields, ours: OurUsers) -> Meaning:
         return _content_event(raw, kind, sender)
     if kind in CALL_EVENTS:
         return Unreadable(event_id, sender, CALL)
+    if kind in POLL_RESPONSES:
+        return vote(raw, event_id, sender)
     if kind == "m.reaction":
         return reaction(raw, event_id, sender)
     if kind == "m.room.redaction":

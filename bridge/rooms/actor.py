@@ -9,8 +9,16 @@ from __future__ import annotations
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import sealed
-from bridge.rooms.inputs import Entered, EntryFailed, Invited, MatrixEvent, Unreadable, Withdrew
+from bridge.rooms import cards, sealed
+from bridge.rooms.inputs import (
+    CardPosted,
+    Entered,
+    EntryFailed,
+    Invited,
+    MatrixEvent,
+    Unreadable,
+    Withdrew,
+)
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.recalling import recall
 from bridge.rooms.reception import (
@@ -66,6 +74,8 @@ class Actor:
                 await self._entered(visit, stored, row)
             elif isinstance(stored, EntryFailed):
                 entry_failed(visit, stored)
+            elif isinstance(stored, CardPosted):
+                cards.remember(visit, stored.card)
             else:
                 visit.step(stored)
         except StoreError:

@@ -20,6 +20,8 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     CLOSE = "close"
     RATE = "rate"
+    ASK = "ask"
+    HUMAN = "human"
     QUEUE = "queue"
     LANG = "lang"
     FROM = "from"
@@ -99,6 +101,8 @@ def _check_words(verb: Verb, words: list[str], prefix: str) -> Parsed | Malforme
             return _check_queue(words, usage)
         case Verb.LANG | Verb.FROM:
             return Parsed(verb, tuple(words)) if len(words) == 1 else usage
+        case Verb.ASK:
+            return Parsed(verb, (" ".join(words),)) if words else usage
         case Verb.START:
             return Parsed(verb, (" ".join(words),)) if words else Parsed(verb)
         case _:

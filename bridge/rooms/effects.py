@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bridge.conversation.effects import Effect as ConversationEffect
-from bridge.ids import UserId
+from bridge.ids import EventId, UserId
 
 
 class RoomWish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -25,4 +25,11 @@ class LeaveRoom(RoomWish, frozen=True):
     users: tuple[UserId, ...]
 
 
-Effect = ConversationEffect | EnterRoom | LeaveRoom
+class AskRobot(RoomWish, frozen=True):
+    """Put a question to the knowledge base; the answer replies to the event."""
+
+    event_id: EventId
+    question: str
+
+
+Effect = ConversationEffect | EnterRoom | LeaveRoom | AskRobot

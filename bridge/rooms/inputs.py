@@ -12,7 +12,7 @@ import msgspec
 from bridge.conversation.inputs import Input
 from bridge.conversation.model import CustomerContent
 from bridge.ids import EventId, UserId
-from bridge.rooms.record import Person
+from bridge.rooms.record import OurCard, Person
 
 
 class Entry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -48,7 +48,13 @@ class EntryFailed(Entry, frozen=True):
     why: str = ""
 
 
-Stored = MatrixEvent | Entered | EntryFailed | Input
+class CardPosted(Entry, frozen=True):
+    """A card of ours stands in the room."""
+
+    card: OurCard
+
+
+Stored = MatrixEvent | Entered | EntryFailed | CardPosted | Input
 
 
 class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
@@ -128,6 +134,16 @@ class Reacted(Meant, frozen=True):
     key: str
 
 
+class PollAnswered(Meant, frozen=True):
+    """A person voted in a poll."""
+
+    event_id: EventId
+    sender: UserId
+    target: EventId
+    answer: str
+    """Id of the answer, as the poll's start names it."""
+
+
 class Unreadable(Meant, frozen=True):
     """A person's message that we cannot carry; the person is told, by `key` of the texts."""
 
@@ -167,6 +183,7 @@ Meaning = (
     | Corrected
     | Withdrew
     | Reacted
+    | PollAnswered
     | Unreadable
     | RoomConfigured
     | EncryptionOn

@@ -16,16 +16,19 @@ from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
     Args,
+    AskRating,
     Card,
     Relay,
     Reported,
     Say,
 )
 from bridge.ids import EventId, UserId
-from bridge.rooms.effects import EnterRoom, LeaveRoom
-from bridge.rooms.inputs import Entered, EntryFailed, MatrixEvent
+from bridge.rooms import robot
+from bridge.rooms.asking import Asking
+from bridge.rooms.effects import AskRobot, EnterRoom, LeaveRoom
+from bridge.rooms.inputs import CardPosted, Entered, EntryFailed, MatrixEvent
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
-from bridge.rooms.record import Membership
+from bridge.rooms.record import CardKind, Membership, OurCard
 from bridge.rooms.relaying import Relaying
 from bridge.rooms.serial import StoredEffect, dump_input, load_effect
 from bridge.rooms.store import (
@@ -89,6 +92,7 @@ class MatrixLane:
         self._sentences = sentences
         self._instance = instance
         self._relaying = Relaying(around)
+        self._asking = Asking(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 
     async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
@@ -157,6 +161,12 @@ class MatrixLane:
                 return await self._say(worker, row, say)
             case Card():
                 return await self._card(worker, row, effect)
+            case AskRating():
+                txn_id = self._transaction_id(row, worker.record.host)
+                event_id, cards = await self._asking.rating(worker, effect, txn_id)
+                return Done(event_id, inputs=self._inputs(worker, cards))
+            case AskRobot():
+                return await self._ask_robot(worker, row, effect)
             case Relay():
                 return await self._relay(worker, row, effect)
             case AgentsCame():
@@ -207,7 +217,23 @@ class MatrixLane:
         event_id = await self._around.matrix.say(
             worker.room_id, host, notice, self._transaction_id(row, host)
         )
-        return Done(event_id, anchor=anchor if earlier is None else None)
+        if earlier is not None:
+            return Done(event_id)
+        posted = CardPosted(OurCard(event_id, CardKind.QUEUE, number=card.number))
+        return Done(event_id, anchor=anchor, inputs=self._inputs(worker, (posted,)))
+
+    async def _ask_robot(self, worker: Worker, row: OutboxRow, ask: AskRobot) -> Done:
+        key, args = await robot.answer(self._around, ask)
+        done = await self._say(worker, row, Say(key, args, reply_to=ask.event_id))
+        if done.event_id is not None:
+            number = worker.record.conversation.number
+            card = OurCard(done.event_id, CardKind.ROBOT, number=number, text=ask.question)
+            done.inputs = self._inputs(worker, (CardPosted(card),))
+        return done
+
+    @staticmethod
+    def _inputs(worker: Worker, entries: tuple[CardPosted, ...]) -> tuple[NewInput, ...]:
+        return tuple(NewInput(worker.room_id, dump_input(entry)) for entry in entries)
 
     def _sentence(self, worker: Worker, key: str, args: Args) -> str:
         rules = self._around.rules

@@ -11,7 +11,9 @@ from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
 from bridge.conversation.transitions import all_pieces, names
 from bridge.conversation.turn import unique_events
 from bridge.ids import EventId
+from bridge.rooms import cards
 from bridge.rooms.commands import Parsed, Verb
+from bridge.rooms.effects import AskRobot
 from bridge.rooms.rules import LANGUAGES, SOURCES
 from bridge.rooms.settings import (
     BadSetting,
@@ -45,6 +47,10 @@ def carry_out(visit: Visit, parsed: Parsed, event_id: EventId) -> None:
             visit.step(Close())
         case Verb.RATE:
             visit.step(Rate(int(words[0]), " ".join(words[1:])))
+        case Verb.ASK:
+            _ask(visit, words[0], event_id)
+        case Verb.HUMAN:
+            _human(visit, event_id)
         case Verb.QUEUE:
             _queue(visit, words, event_id)
         case Verb.LANG:
@@ -74,6 +80,8 @@ def makes_sense(visit: Visit, parsed: Parsed) -> bool:
             return word.casefold() in {known.casefold() for known in LANGUAGES}
         case Verb.FROM:
             return word.casefold() in {known.casefold() for known in SOURCES}
+        case Verb.ASK:
+            return visit.rules.robot
         case Verb.RATE:
             return visit.record.conversation.last_session is not None
         case _:
@@ -104,6 +112,21 @@ def _start(visit: Visit, wanted: str, event_id: EventId) -> None:
         _unknown_queue(visit, wanted, event_id)
     else:
         visit.step(Start(queue.id))
+
+
+def _ask(visit: Visit, question: str, event_id: EventId) -> None:
+    if visit.rules.robot:
+        visit.ask(AskRobot(event_id, question))
+    else:
+        visit.say("robot.off", {"prefix": visit.rules.prefix}, reply_to=event_id)
+
+
+def _human(visit: Visit, event_id: EventId) -> None:
+    if visit.record.settings.paused:
+        visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+        return
+    for happened in cards.wants_person(visit, event_id):
+        visit.step(happened)
 
 
 def _queue(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:

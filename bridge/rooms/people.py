@@ -19,7 +19,8 @@ from bridge.conversation.model import (
     CustomerText,
 )
 from bridge.ids import UserId
-from bridge.rooms.record import Person
+from bridge.rooms.record import Membership, Person, RoomRecord
+from bridge.rooms.rules import Permission
 from bridge.rooms.visit import Visit
 
 KEPT_PEOPLE = 200
@@ -28,6 +29,8 @@ KEPT_TURNED_AWAY = 50
 """People without permission of whom we remember that they were told."""
 TURN_AWAY_EVERY = 3_600_000
 """ms until somebody without permission is told so once more."""
+GRACE = 5 * 60_000
+"""ms that a chat goes on in a shared room without a customer."""
 LONGEST_NAME = 60
 
 _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
@@ -37,12 +40,31 @@ def present(visit: Visit, who: UserId, name: str) -> None:
     """Somebody is in the room, under this name."""
     others = [person for person in visit.record.people if person.user != who]
     visit.set(people=(*others, Person(who, _line(name)))[-KEPT_PEOPLE:])
+    look_round(visit)
 
 
 def gone(visit: Visit, who: UserId) -> None:
     """Somebody is not in the room any more."""
     if any(person.user == who for person in visit.record.people):
         visit.set(people=tuple(one for one in visit.record.people if one.user != who))
+        look_round(visit)
+
+
+def empty_by(record: RoomRecord) -> int | None:
+    """When a shared room that its customers have left is left by us too, ms since the epoch."""
+    if record.membership is not Membership.JOINED or record.empty_since is None:
+        return None
+    return record.empty_since + GRACE
+
+
+def look_round(visit: Visit) -> None:
+    """Note whether a customer is in the room: they may have gone only for a moment."""
+    permission = visit.rules.permission
+    someone = any(permission(one.user) >= Permission.CUSTOMER for one in visit.record.people)
+    if visit.record.direct or someone:
+        visit.set(empty_since=None)
+    elif visit.record.empty_since is None:
+        visit.set(empty_since=visit.now)
 
 
 def name_of(visit: Visit, who: UserId) -> str:

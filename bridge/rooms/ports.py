@@ -190,6 +190,13 @@ class NoticeText(msgspec.Struct, frozen=True):
     ping: bool = False
 
 
+class Poll(msgspec.Struct, frozen=True):
+    """A question of ours with its answers: (id, text)."""
+
+    question: str
+    answers: tuple[tuple[str, str], ...]
+
+
 class RelayedText(msgspec.Struct, frozen=True):
     """An agent's text: HTML fragment as it came; the matrix ring cleans it."""
 
@@ -270,6 +277,10 @@ class MatrixPort(Protocol):
     async def say(
         self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
     ) -> EventId: ...
+
+    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+        """Ask a question; who votes is `PollAnswered`."""
+        ...
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str

@@ -15,7 +15,7 @@ import msgspec
 from bridge.conversation.inputs import Cancel, Close, Said
 from bridge.conversation.model import Chatting, CustomerText, Queued, Requesting
 from bridge.ids import EventId, UserId
-from bridge.rooms import corrections, orders, people, references
+from bridge.rooms import cards, corrections, orders, people, references
 from bridge.rooms.commands import Malformed, Parsed, parse
 from bridge.rooms.effects import EnterRoom, LeaveRoom
 from bridge.rooms.inputs import (
@@ -28,6 +28,7 @@ from bridge.rooms.inputs import (
     MemberGone,
     MemberJoined,
     Nothing,
+    PollAnswered,
     Reacted,
     Renamed,
     RoomConfigured,
@@ -102,7 +103,7 @@ def receive(
             _membership(visit, meaning)
         case Spoke() | Corrected():
             _spoke(visit, meaning, received, facts)
-        case Withdrew() | Reacted():
+        case Withdrew() | Reacted() | PollAnswered():
             _gestured(visit, meaning, received, facts)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
@@ -160,6 +161,7 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
         encrypted=entry.encrypted,
         displayname=entry.displayname or record.displayname,
         parked=(),
+        empty_since=None,
         people=entry.people[-people.KEPT_PEOPLE :],
     )
     if record.refusal:
@@ -223,6 +225,15 @@ def _member_gone(visit: Visit, gone: MemberGone) -> None:
         visit.set(membership=Membership.LEFT, parked=())
 
 
+def passed(visit: Visit) -> None:
+    """A moment has come: a shared room without customers is left (see `people.empty_by`)."""
+    moment = people.empty_by(visit.record)
+    if moment is not None and visit.now >= moment:
+        _end_conversation(visit)
+        visit.ask(LeaveRoom((visit.record.host,)))
+        visit.set(membership=Membership.LEFT, empty_since=None)
+
+
 def _end_conversation(visit: Visit) -> None:
     """Nobody is there to talk any more: out of the queue or the chat, and nothing is kept."""
     conversation = visit.record.conversation
@@ -277,14 +288,19 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
         visit.step(people.signed(visit, spoke.sender, said))
 
 
-def _gestured(visit: Visit, gesture: Withdrew | Reacted, received: int, facts: Facts) -> None:
+def _gestured(
+    visit: Visit, gesture: Withdrew | Reacted | PollAnswered, received: int, facts: Facts
+) -> None:
     """Nobody typed anything: what is not told to the agent is told to nobody."""
     record, rules = visit.record, visit.rules
     if record.membership is not Membership.JOINED:
         return
     if rules.permission(gesture.sender) < Permission.CUSTOMER:
         return
-    if isinstance(gesture, Withdrew):
+    ordered = None if isinstance(gesture, Withdrew) else cards.meant_by(visit, gesture)
+    if ordered is not None or isinstance(gesture, PollAnswered):
+        happened = ordered or []
+    elif isinstance(gesture, Withdrew):
         happened = references.withdrew(visit, gesture, facts.earlier)
     elif record.settings.paused or _too_fast(visit, received):
         happened = []

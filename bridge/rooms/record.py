@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from bridge.conversation.model import Conversation, Value
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 
 
 class Membership(StrEnum):
@@ -49,6 +49,27 @@ class Thread(Value, frozen=True):
     """What they said last."""
 
 
+class CardKind(StrEnum):
+    RATING = "rating"
+    QUEUE = "queue"
+    ROBOT = "robot"
+
+
+class OurCard(Value, frozen=True):
+    """A message of ours that a reaction or a vote can answer."""
+
+    event_id: EventId
+    kind: CardKind
+    session_id: SessionId | None = None
+    """Rating: of which chat."""
+    choices: tuple[int, ...] = ()
+    """Rating: the ids, the best first."""
+    number: int = 0
+    """Queue: of which request. Robot: of the newest request there was."""
+    text: str = ""
+    """Robot: what was asked."""
+
+
 class Person(Value, frozen=True):
     """Somebody in the room who is not one of ours."""
 
@@ -85,6 +106,10 @@ class RoomRecord(Value, frozen=True):
     minute: int = 0
     """The minute in which `spoken` messages were counted."""
     spoken: int = 0
+    cards: tuple[OurCard, ...] = ()
+    """The newest of our cards, the latest last."""
+    empty_since: int | None = None
+    """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
     """Who is in the room besides us, the newest last; a large room is not remembered whole."""
     turned_away: tuple[tuple[UserId, int], ...] = ()

@@ -10,7 +10,7 @@ import msgspec
 from bridge.conversation.model import Policy
 from bridge.ids import QueueId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.texts import Texts
+from bridge.texts import DEFAULT_LANGUAGE, Texts
 
 SOURCES = ("PC", "MOBILE", "WECHAT", "APP")
 LANGUAGES = ("zh-CN", "en")
@@ -35,6 +35,21 @@ class QueueRule(msgspec.Struct, frozen=True):
     to_agent: str = ""
 
 
+class RatingRule(msgspec.Struct, frozen=True):
+    """A rating that the server takes."""
+
+    id: int
+    labels: dict[str, str]
+    """Language -> what it is called."""
+
+    def label(self, language: str) -> str:
+        """In this language, or in the nearest that there is."""
+        for wanted in (language, DEFAULT_LANGUAGE, "en"):
+            if wanted in self.labels:
+                return self.labels[wanted]
+        return next(iter(self.labels.values()), str(self.id))
+
+
 class Rules(msgspec.Struct, frozen=True):
     """See the config keys of the same names."""
 
@@ -57,6 +72,12 @@ class Rules(msgspec.Struct, frozen=True):
     policy: Policy = Policy()
     texts: Texts = Texts()
     """For what agents read; what customers read is rendered as it is sent."""
+    ratings: tuple[RatingRule, ...] = ()
+    """The best first; empty: one to five stars. A server's own list goes before."""
+    robot: bool = False
+    """The command `ask` reaches the knowledge base."""
+    km_base_url: str = ""
+    """Where the knowledge base's articles can be read; empty: no links."""
     tell_reactions: bool = True
     """Agents are told of reactions."""
     tell_withdrawals: bool = True

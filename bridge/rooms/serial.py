@@ -7,6 +7,7 @@ import msgspec
 from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
+    AskRating,
     CallWebChat,
     Card,
     Relay,
@@ -14,7 +15,7 @@ from bridge.conversation.effects import (
     Say,
     UploadMedia,
 )
-from bridge.rooms.effects import Effect, EnterRoom, LeaveRoom
+from bridge.rooms.effects import AskRobot, Effect, EnterRoom, LeaveRoom
 from bridge.rooms.inputs import Stored
 from bridge.rooms.store import Lane, NewOutbox
 
@@ -23,12 +24,14 @@ StoredEffect = (
     | UploadMedia
     | Say
     | Card
+    | AskRating
     | Relay
     | AgentsCame
     | AgentsLeft
     | Reported
     | EnterRoom
     | LeaveRoom
+    | AskRobot
 )
 
 _encoder = msgspec.json.Encoder()
@@ -69,11 +72,15 @@ def outbox_row(effect: Effect) -> NewOutbox | None:
                 cause=effect.event_id,
                 call_id=effect.call_id,
             )
+        case AskRobot():
+            return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
         case Reported():
             return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
         case Say():
             return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)
-        case Card() | Relay() | AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
+        case (
+            Card() | AskRating() | Relay() | AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom()
+        ):
             return NewOutbox(Lane.MATRIX, _encoder.encode(effect))
         case _:
             return None

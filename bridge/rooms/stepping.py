@@ -17,7 +17,7 @@ from bridge.conversation.deadlines import deadline
 from bridge.conversation.inputs import LinkRestored, Tick
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
-from bridge.rooms import sealed
+from bridge.rooms import people, reception, sealed
 from bridge.rooms.actor import Actor
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.record import Membership, RoomRecord, dump_record
@@ -114,6 +114,8 @@ class Stepper:
         """Let it all happen to the visit; returns the inputs that did."""
         for signal in signals:
             visit.step(signal)
+        if signals:
+            reception.passed(visit)
         if signals and self._mirror.record.sealed:
             await self._actor.try_again(visit)
         done: list[InputRow] = []
@@ -193,6 +195,7 @@ class Stepper:
         moments = (
             deadline(record.conversation, self._around.rules.policy_for(record)),
             sealed.due(record),
+            people.empty_by(record),
         )
         return min((moment for moment in moments if moment is not None), default=None)
 

@@ -1,6 +1,6 @@
 """Every sentence that a person in a room or at a desk can see, by key, in Chinese and English. Pure.
 
-The sentences stand in catalogue modules (`agents`, `codes`, `conversation`, `rooms`), each a dictionary
+The sentences stand in catalogue modules (`agents`, `codes`, `conversation`, `robot`, `rooms`), each a dictionary
 named SENTENCES. Operators replace single ones in config.yaml under `texts`; a replacement may use
 the placeholders of the original and no others, so that rendering cannot fail on an operator's word.
 """
@@ -10,13 +10,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from bridge.texts import agents, codes, conversation, rooms
+from bridge.texts import agents, codes, conversation, robot, rooms
 from bridge.texts.catalogue import DEFAULT_LANGUAGE, LANGUAGES, Catalogue, merge, placeholders
 
 __all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
 
 CATALOGUE: Catalogue = merge(
-    (agents.SENTENCES, codes.SENTENCES, conversation.SENTENCES, rooms.SENTENCES)
+    (
+        agents.SENTENCES,
+        codes.SENTENCES,
+        conversation.SENTENCES,
+        robot.SENTENCES,
+        rooms.SENTENCES,
+    )
 )
 """All sentences as they are shipped."""
 

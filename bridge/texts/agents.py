@@ -29,6 +29,10 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "（以上由 {name} 发送）",
         "en": "(sent by {name})",
     },
+    "agent.asked_robot": {
+        "zh-CN": "（客户刚才问过机器人：{text}）",
+        "en": "(The customer has asked the robot: {text})",
+    },
     "agent.poll": {
         "zh-CN": "投票：{text}",
         "en": "Poll: {text}",

@@ -93,12 +93,12 @@ SENTENCES: dict[str, dict[str, str]] = {
         "en": "{old} has handed you over to {new}.",
     },
     "chat.ended": {
-        "zh-CN": "⏹ 客服已结束本次对话。您可以用 {prefix} rate 5 评价本次服务；再发一条消息即可重新联系客服。",
-        "en": "⏹ The agent has ended the chat. You may rate it with {prefix} rate 5; write again to start a new one.",
+        "zh-CN": "⏹ 客服已结束本次对话。再发一条消息即可重新联系客服。",
+        "en": "⏹ The agent has ended the chat. Write again to start a new one.",
     },
     "chat.ended_by_you": {
-        "zh-CN": "⏹ 您已结束本次对话。您可以用 {prefix} rate 5 评价本次服务；再发一条消息即可重新联系客服。",
-        "en": "⏹ You have ended the chat. You may rate it with {prefix} rate 5; write again to start a new one.",
+        "zh-CN": "⏹ 您已结束本次对话。再发一条消息即可重新联系客服。",
+        "en": "⏹ You have ended the chat. Write again to start a new one.",
     },
     "chat.ended_unheard": {
         "zh-CN": "⏹ 客服系统长时间无法连接，我们已在这边结束对话；客服那边可能仍显示进行中。",
@@ -126,8 +126,21 @@ SENTENCES: dict[str, dict[str, str]] = {
     },
     # --- rating ---------------------------------------------------------------------------------
     "rating.ask": {
-        "zh-CN": "请评价本次服务：发送 {prefix} rate <分数> <留言>，例如 {prefix} rate 5 谢谢。",
-        "en": "Please rate this chat: send {prefix} rate <number> <comment>, for example {prefix} rate 5 thanks.",
+        "zh-CN": "请评价本次服务：\n{options}\n可在投票中点选，给这条消息加表情（1️⃣ 2️⃣ …、⭐、👍 或 👎），或发送 {prefix} rate {best} 谢谢。",
+        "en": "How was this chat?\n{options}\nVote in the poll, react to this message (1️⃣ 2️⃣ …, ⭐, 👍 or 👎), or send {prefix} rate {best} thanks.",
+    },
+    "rating.question": {
+        "zh-CN": "您对本次服务满意吗？",
+        "en": "How satisfied are you with this chat?",
+    },
+    "rating.stars_5": {"zh-CN": "非常满意", "en": "Very satisfied"},
+    "rating.stars_4": {"zh-CN": "满意", "en": "Satisfied"},
+    "rating.stars_3": {"zh-CN": "一般", "en": "Neither satisfied nor dissatisfied"},
+    "rating.stars_2": {"zh-CN": "不满意", "en": "Dissatisfied"},
+    "rating.stars_1": {"zh-CN": "非常不满意", "en": "Very dissatisfied"},
+    "rating.settled": {
+        "zh-CN": "这次对话的评价已提交超过五分钟，不能再修改。",
+        "en": "That chat was rated more than five minutes ago; the rating can no longer be changed.",
     },
     "rating.thanks": {
         "zh-CN": "感谢您的评价！",
@@ -202,6 +215,10 @@ SENTENCES: dict[str, dict[str, str]] = {
     "undelivered.too_big": {
         "zh-CN": "这条消息太大，客服系统无法接收。请发送小一些的内容。",
         "en": "This is too big for the call centre and was not delivered. Please send something smaller.",
+    },
+    "undelivered.extension": {
+        "zh-CN": "客服系统不接收这种文件，没有送达。可以发送：{allowed}。",
+        "en": "The call centre does not take this kind of file, so it was not delivered. It takes: {allowed}.",
     },
     "undelivered.media_gone": {
         "zh-CN": "无法从您的服务器取得这个文件，没有送达。请重新发送。",

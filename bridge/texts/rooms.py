@@ -94,6 +94,7 @@ SENTENCES: dict[str, dict[str, str]] = {
             "{prefix} cancel — 退出排队\n"
             "{prefix} close — 结束对话\n"
             "{prefix} rate <分数> [留言] — 评价\n"
+            "{prefix} human — 转人工；{prefix} ask <问题> — 问机器人\n"
             "{prefix} status — 查看当前状态\n"
             "{prefix} queue list — 所有队列；queue show — 本房间的队列\n"
             "房间管理员：{prefix} queue set <队列>、lang <zh-CN|en>、from <PC|MOBILE|WECHAT|APP>、pause、resume"
@@ -104,6 +105,7 @@ SENTENCES: dict[str, dict[str, str]] = {
             "{prefix} cancel — leave the queue\n"
             "{prefix} close — end the chat\n"
             "{prefix} rate <number> [comment] — rate the chat\n"
+            "{prefix} human — talk to a person; {prefix} ask <question> — ask the robot\n"
             "{prefix} status — what is going on\n"
             "{prefix} queue list — all queues; queue show — this room's\n"
             "Room admins: {prefix} queue set <queue>, lang <zh-CN|en>, from <PC|MOBILE|WECHAT|APP>, pause, resume"
@@ -149,6 +151,11 @@ SENTENCES: dict[str, dict[str, str]] = {
     "usage.start": {"zh-CN": "用法：{prefix} start [队列]", "en": "Usage: {prefix} start [queue]"},
     "usage.cancel": {"zh-CN": "用法：{prefix} cancel", "en": "Usage: {prefix} cancel"},
     "usage.close": {"zh-CN": "用法：{prefix} close", "en": "Usage: {prefix} close"},
+    "usage.ask": {
+        "zh-CN": "用法：{prefix} ask <问题>，例如 {prefix} ask 怎样退货？",
+        "en": "Usage: {prefix} ask <question>, for example {prefix} ask how do I return a parcel?",
+    },
+    "usage.human": {"zh-CN": "用法：{prefix} human", "en": "Usage: {prefix} human"},
     "usage.rate": {
         "zh-CN": "用法：{prefix} rate <分数> [留言]，例如 {prefix} rate 5 谢谢",
         "en": "Usage: {prefix} rate <number> [comment], for example {prefix} rate 5 thanks",

@@ -1,8 +1,8 @@
 """CPU per encrypted message: opening a customer's, and encrypting one of ours.
 
-Run it as a program: `python -m tests.bench.bench_crypto [messages]`. The CPU is that of this process
-with all threads. "Bare" is vodozemac alone; the rest is with everything around it: keys read from
-the store, opened and sealed, and, for our own messages, the ratchet stored before each one leaves.
+Run it as a program: `python -m tests.bench.bench_crypto [messages]`. The CPU is that of this
+process, all threads. "Bare" is vodozemac alone; the rest is with everything around it: keys read
+from the store, opened and sealed, and, for ours, the ratchet stored before each message leaves.
 """
 
 from __future__ import annotations

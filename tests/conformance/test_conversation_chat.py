@@ -112,7 +112,7 @@ def test_48_rating_push_once() -> None:
     scene.push(203, sessionId=5150, agentId="K00017")
     scene.push(203, sessionId=5150, agentId="K00017")
     scene.push(210, sessionId=5150, agentId="K00017", msg=notice)
-    assert scene.notices.count("rating.ask") == 1
+    assert scene.asked == [5150]
 
 
 def test_49_session_invalid() -> None:

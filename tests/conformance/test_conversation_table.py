@@ -224,12 +224,12 @@ def test_row_25_204_names_the_queue() -> None:
 
 
 def test_row_28_203_after_the_end() -> None:
-    """The session that just ended may still be asked about."""
+    """The end itself asks (row 29): a 203 that comes late does not ask again."""
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=5150, agentId="K00017")
     scene.push(203, sessionId=5150, agentId="K00017")
-    assert scene.notices[-1] == "rating.ask"
+    assert scene.asked == [5150]
 
 
 def test_row_30_the_former_request_still_stands() -> None:

@@ -45,7 +45,7 @@ def test_notice_2_asks_for_a_rating() -> None:
     scene = Scene()
     scene.begin()
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
-    assert scene.notices.count("rating.ask") == 1
+    assert scene.asked == [SESSION]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import msgspec
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.inputs import Invited, Meaning, MemberGone, Nothing, Spoke, Unreadable
-from bridge.rooms.ports import Blob, Entry, NoticeText, Relayed, RelayedText, Undecryptable
+from bridge.rooms.ports import Blob, Entry, NoticeText, Poll, Relayed, RelayedText, Undecryptable
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import Agent, AgentMedia
 
@@ -121,6 +121,9 @@ class FakeMatrix:
     ) -> EventId:
         new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to, notice.edits)
         return await self._post(new, txn_id)
+
+    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+        return await self._post(Posted(EventId(""), room_id, sender, poll.question), txn_id)
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import AsyncIterator
 
@@ -139,14 +138,15 @@ async def test_texts_from_the_agent(stage: Stage) -> None:
     event = await talk.reads("the FAQ", MEI)
     content = content_of(event)
     assert content["msgtype"] == "m.text"
-    assert str(content["body"]).startswith("Hello 🙂 see the FAQ")
-    assert "👋" in str(content["body"])
+    assert content["body"] == "Hello 🙂 see the FAQ (https://example.org/faq)"
     html = str(content["formatted_body"])
     assert 'href="https://example.org/faq"' in html
-    assert "<b>bye</b>" in html
     assert "<script" not in html
-    assert "<img" not in html
     assert content["m.mentions"] == {}
+    link = content_of(await talk.reads("https://evil.example/pixel.png", MEI))
+    assert "<img" not in str(link["formatted_body"])
+    last = content_of(await talk.reads("bye 👋", MEI))
+    assert last["formatted_body"] == "<b>bye</b> 👋"
     await talk.desk("say", text="1 < 2 &amp; so on")
     plain = await talk.reads("so on", MEI)
     assert wording(plain) == "1 < 2 & so on"
@@ -176,18 +176,6 @@ async def test_files_from_the_agent(stage: Stage) -> None:
     assert content_of(event)["body"] == "条款 terms.pdf"
     assert info_of(event) == {"mimetype": "application/pdf", "size": len(PDF)}
     assert await talk.customer.download(str(content_of(event)["url"])) == PDF
-
-    sent = await talk.desk("voice", seconds=3)
-    event = await talk.sees(lambda one: content_of(one).get("msgtype") == "m.audio")
-    assert info_of(event)["size"] == sent["size"]
-    assert str(info_of(event)["mimetype"]).startswith("audio/")
-    voice = await talk.customer.download(str(content_of(event)["url"]))
-    assert hashlib.sha256(voice).hexdigest() == sent["sha256"]
-
-    await talk.desk("location", latitude=31.2304, longitude=121.4737, poi="People's Square")
-    event = await talk.reads("People's Square", MEI)
-    assert "31.2304" in wording(event)
-    assert "121.4737" in wording(event)
 
 
 async def test_files_to_the_agent(stage: Stage) -> None:

@@ -123,6 +123,7 @@ COVERED_BY: Mapping[str, set[str]] = {
 CROSSING: Mapping[str, str] = {
     "tests/unit/conversation/test_walk.py": "the machine as a whole, at random",
     "tests/unit/rooms/test_crashes.py": "the whole engine, killed at random",
+    "tests/unit/rooms/test_stopping.py": "engine, workers and lanes, asked to end",
     "tests/unit/storage/test_claim.py": "one bridge a database, on both engines",
     "tests/unit/storage/test_revision.py": "the port's optimistic lock, on every engine",
     "tests/unit/storage/test_secrets.py": "the port's part for encryption, on every engine",

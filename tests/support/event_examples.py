@@ -103,7 +103,7 @@ def _texts() -> Iterator[Example]:
     )
     yield Example("`m.text`, right to left", _message(msgtype="m.text", body="שלום, מה שלומך?"))
     yield Example("`m.text` that is blank", _message(msgtype="m.text", body=" \n "))
-    yield Example("`m.text`, a command", _message(msgtype="m.text", body="!wc version"))
+    yield Example("`m.text`, a command", _message(msgtype="m.text", body="!wc queue show"))
 
 
 def _things() -> Iterator[Example]:
@@ -176,7 +176,7 @@ def _relations() -> Iterator[Example]:
     yield Example("correction (`m.replace`)", edit(LONG.replace("7411", "4711")), about=OWN)
     yield Example("correction of most of a message", edit("Forget it"), about=OWN)
     yield Example("correction that changes no word", edit(f"{LONG} "), about=OWN)
-    yield Example("correction of a mistyped command", edit("!wc version"), about=ORDER)
+    yield Example("correction of a mistyped command", edit("!wc queue show"), about=ORDER)
     yield Example("correction of what is forgotten", edit("4711"), forgotten=True)
     yield from _gestures()
 

@@ -18,6 +18,7 @@ from bridge.conversation.effects import CallWebChat, Reported, Say, UploadMedia
 from bridge.conversation.inputs import Replied, Uploaded
 from bridge.conversation.model import Clip, Outstanding, Upload
 from bridge.matrix.inbound import interpret
+from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.inputs import Meaning, Nothing
 from bridge.rooms.reception import Facts, Standing, receive
 from bridge.texts import Texts
@@ -33,6 +34,7 @@ from bridge.webchat.frames import (
 )
 from tests.support.event_answers import answers
 from tests.support.event_examples import EARLIER, Example, examples
+from tests.unit.media.test_places import KNOWN, metres
 from tests.unit.rooms.desks import Desk
 
 TARGET = Path(__file__).parents[2] / "docs" / "matrix-events.md"
@@ -47,10 +49,15 @@ English, in the middle of a chat. “The same” in the third column means: in a
 event, once opened, leads to exactly this too; where files are concerned, they are opened or
 encrypted on the way, and their hash is checked before anything goes on.
 
-Coordinates: Matrix counts in WGS-84; the desk in this example shows Baidu's map (BD-09, config key
-`webchat.map`). How far the conversion is off is measured in `tests/unit/media/test_places.py`:
-ten known points, less than 0.2 m.
+Matrix counts coordinates in WGS-84; the desk in these examples shows Baidu's map (config key
+`webchat.map`). How good the conversion is stands at the end.
 """
+
+
+COORDINATES = """\
+Maps of China are shifted by law (GCJ-02), Baidu's once more (BD-09); outside China nothing is. The
+shifted coordinates below agree with two programs of others in every digit (see
+`tests/unit/media/test_places.py`), and the way back is found by iteration."""
 
 
 async def table() -> str:
@@ -65,7 +72,24 @@ async def table() -> str:
     lines += _rows(("the agent's message", "the customer gets", "encrypted", "in plain text"))
     async for answer in answers():
         lines += _row(*answer)
+    lines += ["", "## Coordinates", "", COORDINATES, ""]
+    lines += _rows(("place", "WGS-84", "GCJ-02 (AMap)", "BD-09 (Baidu)", "there and back"))
+    for name, points in KNOWN.items():
+        lines += _row(name, *_point(Place(*points[0])))
     return "\n".join(lines) + "\n"
+
+
+def _point(place: Place) -> Iterator[str]:
+    shown = {datum: to_datum(place, datum) for datum in Datum}
+    for one in shown.values():
+        yield f"{one.latitude:.6f}, {one.longitude:.6f}"
+    # Over the wire a place has six decimals, which is ten centimetres.
+    sent = {
+        datum: Place(round(one.latitude, 6), round(one.longitude, 6))
+        for datum, one in shown.items()
+    }
+    errors = [metres(from_datum(one, datum), place) for datum, one in sent.items()]
+    yield f"{max(errors):.2f} m"
 
 
 def _same(clear: tuple[str, str], sealed: tuple[str, str]) -> str:

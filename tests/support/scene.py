@@ -16,6 +16,7 @@ from bridge.conversation.deadlines import deadline
 from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
+    AskRating,
     CallWebChat,
     Card,
     Delivered,
@@ -219,6 +220,11 @@ class Scene:
     def notices(self) -> list[str]:
         """The keys of our sentences."""
         return [one.key for one in self.effects if isinstance(one, Say)]
+
+    @property
+    def asked(self) -> list[int]:
+        """The sessions for which a rating was asked."""
+        return [one.session_id for one in self.effects if isinstance(one, AskRating)]
 
     @property
     def relayed(self) -> list[Relay]:

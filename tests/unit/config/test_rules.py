@@ -13,9 +13,14 @@ REFUSED = [
     (
         "webchat:\n",
         "webchat:\n  robot: {enabled: true}\n",
-        f"robot.enabled: the robot comes {LATER}",
+        "robot.mode: must be command if robot.enabled is true, else off",
     ),
-    ("webchat:\n", "webchat:\n  robot: {mode: first}\n", f"robot.mode: the robot comes {LATER}"),
+    ("webchat:\n", "webchat:\n  robot: {mode: first}\n", f"robot.mode: comes {LATER}"),
+    (
+        "bridge:\n",
+        "rating:\n  options: [{id: 1, labels: {en: a}}, {id: 1, labels: {en: b}}]\nbridge:\n",
+        "rating.options[1].id: is there twice",
+    ),
     ("Sales}", 'Sales, hours: "9-17"}', f"queues[0].hours: opening hours come {LATER}"),
     ("bridge:\n", "bridge:\n  encryption: {default: true}\n", f"encryption comes {LATER}"),
     ("bridge:\n", "bridge:\n  encryption: {require: true}\n", f"encryption comes {LATER}"),

@@ -162,11 +162,13 @@ def test_what_a_robot_says_is_shown() -> None:
     assert scene.notices.count("chat.robot") == 1
 
 
-def test_what_later_servers_tell_at_the_start_changes_nothing() -> None:
+def test_what_later_servers_tell_at_the_start_is_kept() -> None:
     scene = Scene()
-    before = scene.state
-    scene.push(200, ratings=[], fileAcceptExtensionsArr="zip,jpg", hisSessions=[])
-    assert scene.state == before
+    ratings = [{"ratingId": 1, "name": "good"}]
+    scene.push(200, ratings=ratings, fileAcceptExtensionsArr="zip,jpg", hisSessions=[])
+    assert scene.state.extensions == ("zip", "jpg")
+    assert scene.state.ratings == ((1, "good"),)
+    assert scene.effects == []
 
 
 def test_news_of_a_request_that_is_a_session_already() -> None:

@@ -21,6 +21,7 @@ from bridge.conversation.inputs import (
     Cancel,
     Close,
     FailureReason,
+    Human,
     Input,
     LinkRestored,
     Pushed,
@@ -91,6 +92,7 @@ class Walk:
             (1, lambda: Start(self.random.choice([None, QueueId(2)]))),
             (1, Cancel),
             (1, Close),
+            (1, Human),
             (1, lambda: Rate(self.random.randrange(-1, 6), "x")),
             (chatter, self._push),
             (30, self._answer),
@@ -175,7 +177,7 @@ class Walk:
             SessionClosed(self._session(), agent),
             MessageReceived(self._session(), agent, AgentText("hi")),
             MessageReceived(self._session(), agent, AgentNotice(notice, "note")),
-            InitConfig(),
+            InitConfig(self.random.choice([(), ("png", "zip"), ("zip",)]), ((5, "good"),)),
             RobotMessage(None, None, "hm", ("more",)),
         ]
         return Pushed(self.random.choice(options))

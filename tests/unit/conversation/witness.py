@@ -8,6 +8,7 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 * content whose fate is unknown is sent under a new call id;
 * two calls are under way at once;
 * a ghost stays in the room without its agent in the chat;
+* a rating is asked for twice;
 * a sentence does not exist, or misses a word that it needs.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
+    AskRating,
     CallWebChat,
     Card,
     Delivered,
@@ -28,7 +30,7 @@ from bridge.conversation.effects import (
 from bridge.conversation.inputs import CallFailed, Input, Replied, Said, Withdrawn
 from bridge.conversation.model import Chatting, Conversation
 from bridge.conversation.transitions import all_pieces
-from bridge.ids import AgentId, CallId, EventId
+from bridge.ids import AgentId, CallId, EventId, SessionId
 from bridge.texts import LANGUAGES, Texts
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import SendMessage, SendPreMessage
@@ -48,6 +50,7 @@ class Witness:
         self._doubtful: dict[int, CallId] = {}
         """Pieces whose fate is unknown, by order, with the call that may have carried them."""
         self._ghosts: set[AgentId] = set()
+        self._asked: set[tuple[int, SessionId]] = set()
         self._texts = Texts()
         self._rendered: set[tuple[str, frozenset[str]]] = set()
 
@@ -66,7 +69,7 @@ class Witness:
         self._note_fate(before, happened)
         calls = [one for one in effects if isinstance(one, CallWebChat | UploadMedia)]
         for effect in effects:
-            self._note(effect)
+            self._note(effect, before.number)
         for call in calls:
             self._check_call(call, before, after)
         assert len(calls) <= 1, "two calls at once"
@@ -95,7 +98,7 @@ class Witness:
             case _:
                 pass
 
-    def _note(self, effect: Effect) -> None:
+    def _note(self, effect: Effect, chat: int) -> None:
         match effect:
             case Delivered(event_id=event_id):
                 assert event_id in self.unsettled, f"{event_id} delivered, but not awaited"
@@ -110,6 +113,9 @@ class Witness:
                 self._render(effect.key, effect.args)
             case Say() | Card():
                 self._render(effect.key, effect.args)
+            case AskRating(session_id=session_id):
+                assert (chat, session_id) not in self._asked, f"asked twice about {session_id}"
+                self._asked.add((chat, session_id))
             case AgentsCame():
                 self._ghosts |= {agent.id for agent in effect.agents}
             case AgentsLeft():

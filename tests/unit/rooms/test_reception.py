@@ -59,7 +59,7 @@ def test_a_refused_invitation_says_why(by: UserId, rooms: int, key: str) -> None
     assert house.notices == [key]
     assert house.effects[-1] == LeaveRoom((BOT,))
     assert house.membership() is Membership.LEFT
-    assert house.record.customer == ""
+    assert house.record.customer == by
 
 
 def test_the_first_words_are_served_in_the_rooms_order() -> None:

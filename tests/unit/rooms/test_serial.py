@@ -9,6 +9,7 @@ import pytest
 from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
+    AskRating,
     CallWebChat,
     Card,
     Delivered,
@@ -27,7 +28,7 @@ from bridge.conversation.inputs import (
 )
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId, UserId
-from bridge.rooms.effects import Effect, EnterRoom, LeaveRoom
+from bridge.rooms.effects import AskRobot, Effect, EnterRoom, LeaveRoom
 from bridge.rooms.inputs import Entered, EntryFailed, MatrixEvent, Stored
 from bridge.rooms.serial import (
     StoredEffect,
@@ -62,10 +63,12 @@ WEBCHAT: list[Effect] = [
 MATRIX: list[Effect] = [
     Say("chat.started", {"names": "Mei"}, reply_to=EVENT, ping=True),
     Card(1, "queue.position", {"position": 2, "queue": 1}),
+    AskRating(SessionId(5150), ((5, "good"),)),
     Relay(MEI, AgentText("hi"), SessionId(5150)),
     AgentsCame((MEI,)),
     AgentsLeft((MEI.id,)),
     Reported(EVENT, "undelivered.blank"),
+    AskRobot(EVENT, "how?"),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
 ]
@@ -102,6 +105,7 @@ def test_rows_name_what_they_are_about() -> None:
     assert (call.cause, call.call_id, call.repeat) == (EVENT, CALL, True)
     assert (upload.cause, upload.call_id, upload.repeat) == (EVENT, CALL, False)
     assert [row.cause for row in map(outbox_row, MATRIX) if row is not None and row.cause] == [
+        EVENT,
         EVENT,
         EVENT,
     ]

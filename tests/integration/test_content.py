@@ -1,0 +1,182 @@
+"""Every kind of content beyond plain texts and files, on a real Synapse, seen from both ends."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from bridge.demo.customer import Event, content_of
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.sounds import codec_of, seconds_of, tone
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import MEI, DeskMessage, chatting, info_of, relation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+def picture(width: int, height: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (30, 120, 200)).save(out, "PNG")
+    return out.getvalue()
+
+
+def of_kind(msgtype: str) -> Callable[[Event], bool]:
+    """An agent's message of this type."""
+    return lambda event: event.get("sender") == MEI and content_of(event).get("msgtype") == msgtype
+
+
+def content(message: DeskMessage) -> dict[str, object]:
+    assert isinstance(message.content, dict)
+    return message.content
+
+
+# --- voice --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["base64", "object"])
+async def test_a_voice_message_from_the_agent_can_be_played(stage: Stage, style: str) -> None:
+    talk = await chatting(stage, f"listener-{style}")
+    amr = tone(4, "amr")
+    await talk.desk("voice", data=base64.b64encode(amr).decode(), seconds=4, style=style)
+    event = await talk.sees(of_kind("m.audio"))
+    shown = content_of(event)
+    assert shown["org.matrix.msc3245.voice"] == {}
+    about = shown["org.matrix.msc1767.audio"]
+    assert isinstance(about, dict)
+    assert about["duration"] == info_of(event)["duration"] == pytest.approx(4_000, rel=0.05)
+    assert len(about["waveform"]) == 60
+    opus = await talk.customer.download(str(shown["url"]))
+    assert codec_of(opus) == "opus"
+    assert seconds_of(opus) == pytest.approx(4, rel=0.05)
+
+
+async def test_voice_messages_to_the_agent(stage: Stage) -> None:
+    """A short one travels in its frame as AMR, a long one as the file that it is."""
+    talk = await chatting(stage, "speaker")
+    short, long = tone(5), tone(30)
+    for data in (short, long):
+        voice: dict[str, object] = {"org.matrix.msc3245.voice": {}}
+        await talk.customer.send_file(
+            talk.room, data, "Voice message.ogg", "audio/ogg", "m.audio", **voice
+        )
+    heard = content(await talk.got("voice"))
+    assert heard["voiceLength"] == 5
+    amr = base64.b64decode(str(heard["voiceData"]))
+    assert codec_of(amr) == "amrnb"
+    assert seconds_of(amr) == pytest.approx(5, rel=0.05)
+    file = content(await talk.got("file"))
+    assert (file["name"], file["size"]) == ("Voice message.ogg", len(long))
+
+
+# --- places -------------------------------------------------------------------------------------
+
+
+async def test_places_both_ways(stage: Stage) -> None:
+    """The desk's map is Baidu's; Matrix counts as satellites do."""
+    talk = await chatting(stage, "traveller")
+    await talk.desk("location", latitude=39.916465, longitude=116.410113, poi="Tiananmen")
+    shown = content_of(await talk.sees(of_kind("m.location")))
+    assert shown["geo_uri"] == "geo:39.908722,116.397496"
+    assert str(shown["body"]).startswith("📍 Tiananmen\nhttps://api.map.baidu.com/marker?")
+
+    await talk.send(msgtype="m.location", body="here", geo_uri="geo:39.908722,116.397496")
+    place = content(await talk.got("location"))
+    assert (place["latitude"], place["longitude"]) == (39.916465, 116.410113)
+    assert (place["poi"], place["map"]) == ("here", "baidu")
+
+
+# --- pictures inside texts ----------------------------------------------------------------------
+
+
+async def test_pictures_inside_a_text(stage: Stage) -> None:
+    """Their order is kept; what may not be fetched is a link."""
+    talk = await chatting(stage, "window-shopper")
+    data = picture(40, 30)
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    html = f'first <img src="{source}"> second <img src="https://evil.example/p.png" alt="p"> third'
+    await talk.desk("say", text=html)
+    await talk.reads("third", MEI)
+    spoken = [content_of(event) for event in talk.messages(MEI)]
+    assert [one["msgtype"] for one in spoken] == ["m.text", "m.image", "m.text", "m.text", "m.text"]
+    assert [one["body"] for one in spoken if one["msgtype"] == "m.text"] == [
+        "first",
+        "second",
+        "🖼 p (https://evil.example/p.png)",
+        "third",
+    ]
+    got = await talk.customer.download(str(spoken[1]["url"]))
+    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
+
+
+# --- messages about messages --------------------------------------------------------------------
+
+
+async def test_replies_corrections_reactions_and_taking_back(stage: Stage) -> None:
+    talk = await chatting(stage, "second-thoughts")
+    await talk.desk("say", text="Which <b>size</b> do you need?")
+    asked = str((await talk.reads("Which size", MEI))["event_id"])
+    answer = await talk.say("L", **{"m.relates_to": {"m.in_reply_to": {"event_id": asked}}})
+    await talk.heard("In reply to “Which size do you need?”:\nL")
+    await talk.say(
+        "* M",
+        **{
+            "m.new_content": {"msgtype": "m.text", "body": "M"},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": answer},
+        },
+    )
+    await talk.heard("Correction: M")
+    reacted = {"rel_type": "m.annotation", "event_id": asked, "key": "👍"}
+    await talk.customer.send(talk.room, {"m.relates_to": reacted}, "m.reaction")
+    await talk.heard("👍 (in reaction to “Which size do you need?”)")
+    number = await talk.say("my number is 12345")
+    await talk.heard("my number is 12345")
+    room, event = quote(talk.room, safe=""), quote(number, safe="")
+    await talk.customer.call("PUT", f"v3/rooms/{room}/redact/{event}/back", {})
+    await talk.heard("Taken back: “my number is 12345”")
+    person = talk.person
+    assert person is not None
+    assert len(person.texts) == len(set(person.texts)) == 6
+
+
+async def test_answers_stay_in_the_thread(stage: Stage) -> None:
+    talk = await chatting(stage, "threader")
+    root = await talk.say("about my order")
+    thread = {"rel_type": "m.thread", "event_id": root}
+    inside = await talk.say("it has not come", **{"m.relates_to": thread})
+    await talk.heard("it has not come")
+    await talk.desk("say", text="I am looking")
+    event = await talk.reads("I am looking", MEI)
+    assert relation(event) == {
+        "rel_type": "m.thread",
+        "event_id": root,
+        "is_falling_back": True,
+        "m.in_reply_to": {"event_id": inside},
+    }
+
+
+async def test_polls_and_calls(stage: Stage) -> None:
+    talk = await chatting(stage, "decider")
+    text = "org.matrix.msc1767.text"
+    poll = {"question": {text: "Which?"}, "answers": [{"id": "1", text: "Red"}]}
+    await talk.customer.send(
+        talk.room, {"org.matrix.msc3381.poll.start": poll}, "org.matrix.msc3381.poll.start"
+    )
+    await talk.heard("Poll: Which?\n1. Red")
+    call = await talk.customer.send(talk.room, {"call_id": "c", "version": "1"}, "m.call.invite")
+    await talk.reads_reply("Calls do not reach the call centre", call)

@@ -1,0 +1,212 @@
+"""Cards that a reaction or a vote answers."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.model import Conversation, CustomerText, Ended, Idle, Queued
+from bridge.conversation.transitions import all_pieces
+from bridge.ids import EventId, QueueId, SessionId
+from bridge.rooms import cards
+from bridge.rooms.effects import AskRobot
+from bridge.rooms.inputs import PollAnswered, Reacted
+from bridge.rooms.ratings import Choice, choices
+from bridge.rooms.record import CardKind, OurCard, RoomSettings
+from bridge.rooms.rules import RatingRule
+from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
+
+CARD, OTHER = EventId("$card"), EventId("$other")
+LAST = SessionId(5150)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("5️⃣", 5),
+        ("1⃣", 1),
+        ("3", 3),
+        ("🔟", None),
+        ("7️⃣", None),
+        ("⭐", 1),
+        ("⭐⭐⭐⭐⭐", 5),
+        ("★★", 2),
+        ("⭐⭐⭐⭐⭐⭐", None),
+        ("👍", 5),
+        ("👍🏽", 5),
+        ("👎️", 1),
+        ("❤️", None),
+        ("", None),
+        ("９", None),
+    ],
+)
+def test_what_an_emoji_stands_for(key: str, value: int | None) -> None:
+    assert cards.value_of(key, (5, 4, 3, 2, 1)) == value
+
+
+def test_stars_and_thumbs_know_only_better_and_worse() -> None:
+    """The server's ids may count downwards; digits name what the card shows."""
+    best_first = (0, 7, 10)
+    assert [cards.value_of(key, best_first) for key in ("👍", "👎", "⭐⭐", "🔟", "0️⃣")] == [
+        0, 10, 7, 10, 0,
+    ]  # fmt: skip
+    assert cards.value_of("👍", ()) is None
+
+
+def rated_house() -> House:
+    house = House().served()
+    conversation = Conversation(phase=Ended(LAST), last_session=LAST, last_closed=True)
+    house.visit.set(conversation=conversation)
+    card = OurCard(CARD, CardKind.RATING, session_id=LAST, choices=(5, 4, 3, 2, 1))
+    cards.remember(house.visit, card)
+    return house
+
+
+def given(house: House) -> int | None:
+    rating = house.record.conversation.rating
+    return None if rating is None else rating.value
+
+
+@pytest.mark.parametrize(("answer", "value"), [("4", 4), ("9", None), ("four", None)])
+def test_a_vote_rates(answer: str, value: int | None) -> None:
+    house = rated_house()
+    house.receive(PollAnswered(EventId("$v"), ADA, CARD, answer))
+    assert given(house) == value
+
+
+def test_a_reaction_rates_and_may_be_changed() -> None:
+    house = rated_house()
+    house.receive(Reacted(EventId("$r"), ADA, CARD, "👎"))
+    assert given(house) == 1
+    house.receive(PollAnswered(EventId("$v"), ADA, CARD, "5"))
+    assert given(house) == 5
+    house.receive(Reacted(EventId("$r2"), ADA, CARD, "🤷"))
+    assert given(house) == 5
+
+
+def test_only_customers_rate_and_only_on_our_cards() -> None:
+    house = rated_house()
+    house.receive(PollAnswered(EventId("$v"), STRANGER, CARD, "5"))
+    house.receive(PollAnswered(EventId("$v"), ADA, OTHER, "5"))
+    house.receive(Reacted(EventId("$v"), ADA, OTHER, "👍"))
+    assert given(house) is None
+    assert house.effects == []
+
+
+@pytest.mark.parametrize(
+    ("key", "number", "left"), [("❌", 3, True), ("✖️", 3, True), ("👍", 3, False), ("❌", 2, False)]
+)
+def test_a_cross_on_the_queue_card_leaves(key: str, number: int, left: bool) -> None:
+    house = House().served()
+    house.visit.set(conversation=Conversation(phase=Queued(QueueId(1), 0), number=3))
+    cards.remember(house.visit, OurCard(CARD, CardKind.QUEUE, number=number))
+    house.receive(Reacted(EventId("$r"), ADA, CARD, key))
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Queued)
+    assert phase.cancel is left
+
+
+def test_a_cross_after_the_queue_is_nothing() -> None:
+    house = House().served()
+    house.visit.set(conversation=Conversation(phase=Idle(), number=3))
+    cards.remember(house.visit, OurCard(CARD, CardKind.QUEUE, number=3))
+    house.receive(Reacted(EventId("$r"), ADA, CARD, "❌"))
+    house.receive(PollAnswered(EventId("$v"), ADA, CARD, "1"))
+    assert house.effects == []
+
+
+def test_the_oldest_cards_are_forgotten() -> None:
+    house = House().served()
+    for number in range(cards.KEPT_CARDS + 3):
+        cards.remember(house.visit, OurCard(EventId(f"${number}"), CardKind.QUEUE))
+    assert len(house.record.cards) == cards.KEPT_CARDS
+    assert house.record.cards[0].event_id == "$3"
+
+
+def test_whose_ratings_are_offered() -> None:
+    assert choices(RULES, "en", ((0, "bad"), (1, " "))) == (Choice(1, "1"), Choice(0, "bad"))
+    own = msgspec.structs.replace(
+        RULES,
+        ratings=(
+            RatingRule(1, {"en": "good", "zh-CN": "好"}),
+            RatingRule(0, {"en": "bad"}),
+            RatingRule(2, {"ja": "ふつう"}),
+        ),
+    )
+    assert [one.label for one in choices(own, "zh-CN", ())] == ["好", "bad", "ふつう"]
+    assert [one.id for one in choices(RULES, "en", ())] == [5, 4, 3, 2, 1]
+    assert RatingRule(3, {}).label("en") == "3"
+
+
+ROBOT = OurCard(CARD, CardKind.ROBOT, text="how do I return it?")
+
+
+def asked_house(number: int = 0) -> House:
+    house = House(msgspec.structs.replace(RULES, robot=True)).served()
+    cards.remember(house.visit, msgspec.structs.replace(ROBOT, number=number))
+    return house
+
+
+def words(house: House) -> list[str]:
+    pieces = all_pieces(house.record.conversation)
+    return [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
+
+
+@pytest.mark.parametrize("key", ["👎", "👎🏽", "🙋"])
+def test_a_thumb_down_takes_the_question_to_a_person(key: str) -> None:
+    house = asked_house()
+    house.receive(Reacted(EventId("$r"), ADA, CARD, key))
+    assert words(house) == ["（客户刚才问过机器人：how do I return it?）"]
+    assert house.record.conversation.number == 1
+
+
+def test_a_thumb_up_is_thanks() -> None:
+    house = asked_house()
+    house.receive(Reacted(EventId("$r"), ADA, CARD, "👍"))
+    house.receive(PollAnswered(EventId("$r"), ADA, CARD, "1"))
+    assert house.record.conversation.number == 0
+
+
+def test_an_old_question_stays_where_it_was() -> None:
+    house = asked_house(number=7)
+    house.receive(Reacted(EventId("$r"), ADA, CARD, "👎"))
+    assert words(house) == []
+    assert house.record.conversation.number == 1
+
+
+def test_human_takes_the_question_along() -> None:
+    house = asked_house()
+    house.say("human")
+    assert words(house) == ["（客户刚才问过机器人：how do I return it?）"]
+
+
+def test_human_in_a_chat_is_with_one_already() -> None:
+    house = asked_house().chat()
+    house.say("!wc human")
+    assert words(house) == []
+    assert house.notices == ["start.already_chatting"]
+
+
+def test_human_without_a_question() -> None:
+    house = House().served()
+    house.say("human")
+    assert house.record.conversation.number == 1
+
+
+def test_human_in_a_paused_room() -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(paused=True))
+    event = house.say("human")
+    assert house.reported == {event: "undelivered.paused"}
+
+
+def test_ask_where_there_is_a_robot_and_where_there_is_none() -> None:
+    house = asked_house()
+    event = house.say("ask how do I return it?")
+    assert house.effects == [AskRobot(event, "how do I return it?")]
+    other = House().served()
+    other.say("!wc ask how?")
+    assert other.notices == ["robot.off"]
+    other.effects.clear()
+    said = other.say("ask how?")
+    assert other.carried == [said]  # a customer's word

@@ -1,0 +1,165 @@
+"""Several people in one room."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import Cancel, Said
+from bridge.conversation.model import (
+    Chatting,
+    CustomerContent,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+)
+from bridge.conversation.transitions import all_pieces
+from bridge.ids import EventId, UserId
+from bridge.rooms import people
+from bridge.rooms.effects import LeaveRoom
+from bridge.rooms.inputs import Corrected, Entered, MemberGone, MemberJoined, Renamed
+from bridge.rooms.reception import passed
+from bridge.rooms.record import Membership, Person
+from tests.unit.rooms.visits import ADA, BOT, STRANGER, House
+
+BOB = UserId("@bob:example.org")
+
+
+def shared() -> House:
+    """A room of two customers, Ada and a Bob without a name."""
+    house = House()
+    house.invite(direct=False)
+    house.enter(Entered(direct=False, people=(Person(ADA, "Ada"), Person(BOB))))
+    house.effects.clear()
+    return house
+
+
+def told(house: House) -> list[str]:
+    """What the agent is going to read."""
+    pieces = all_pieces(house.record.conversation)
+    return [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
+
+
+def test_each_message_names_its_speaker() -> None:
+    house = shared()
+    house.say("hello")
+    house.say("me too", BOB)
+    assert told(house) == ["Ada：hello", "bob：me too"]
+
+
+def test_in_a_direct_room_nobody_is_named() -> None:
+    house = House().served()
+    house.say("hello")
+    assert told(house) == ["hello"]
+
+
+def test_names_follow_the_members() -> None:
+    house = shared()
+    house.receive(Renamed(ADA, "Ada\n Lovelace \u202e"))
+    house.receive(MemberJoined(BOB, "B" * 100))
+    house.say("1")
+    house.say("2", BOB)
+    house.receive(MemberGone(BOB, BOB))
+    house.say("3", BOB)
+    assert told(house) == ["Ada Lovelace：1", "B" * 59 + "…：2", "bob：3"]
+
+
+def test_no_more_names_than_a_record_may_hold() -> None:
+    house = shared()
+    for number in range(people.KEPT_PEOPLE + 5):
+        house.receive(MemberJoined(UserId(f"@u{number}:example.org"), "U"))
+    assert len(house.record.people) == people.KEPT_PEOPLE
+    house.receive(MemberGone(ADA, ADA))  # forgotten long ago: nothing happens
+    assert len(house.record.people) == people.KEPT_PEOPLE
+
+
+def test_members_of_a_room_that_is_not_ours_are_not_kept() -> None:
+    house = House()
+    house.receive(MemberJoined(BOB, "Bob"))
+    assert house.record.people == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (CustomerMedia("image", "a.png", "mxc://h/a"), "（以上由 Ada 发送）"),
+        (CustomerMedia("image", "a.png", "mxc://h/a", caption="look"), "Ada：look"),
+        (CustomerLocation(1.0, 2.0, "Bund"), "Ada：Bund"),
+        (CustomerLocation(1.0, 2.0), "Ada："),
+    ],
+)
+def test_files_and_places_name_their_sender(content: CustomerContent, named: str) -> None:
+    house = shared()
+    happened = people.signed(house.visit, ADA, Said(EventId("$1"), content))
+    assert isinstance(happened, Said)
+    match happened.content:
+        case CustomerMedia(caption=words) | CustomerLocation(poi=words) | CustomerText(text=words):
+            assert words == named
+
+
+def test_what_nobody_said_is_not_signed() -> None:
+    assert people.signed(shared().visit, ADA, Cancel()) == Cancel()
+
+
+def test_a_correction_names_its_author() -> None:
+    house = shared().chat()
+    house.receive(Corrected(EventId("$c"), ADA, EventId("$old"), CustomerText("new"), "new"))
+    assert told(house) == ["Ada：更正：new"]
+
+
+def test_a_person_without_permission_is_told_once_an_hour() -> None:
+    house = shared()
+    first, second = house.say("hi", STRANGER), house.say("hi?", STRANGER)
+    house.visit.now += people.TURN_AWAY_EVERY
+    third = house.say("hello?", STRANGER)
+    assert house.reported == {first: "refused.permission", third: "refused.permission"}
+    assert second not in house.reported
+    assert told(house) == []
+
+
+def test_whoever_was_told_is_not_remembered_for_ever() -> None:
+    house = shared()
+    for number in range(people.KEPT_TURNED_AWAY + 1):
+        house.say("hi", UserId(f"@eve{number}:elsewhere.org"))
+    assert len(house.record.turned_away) == people.KEPT_TURNED_AWAY
+    house.visit.now += people.TURN_AWAY_EVERY
+    house.say("hi", STRANGER)
+    assert [user for user, _ in house.record.turned_away] == [STRANGER]
+
+
+def test_the_customer_is_known_after_they_left() -> None:
+    """What is still to be said to WebChat (102, 103) is said in their name."""
+    house = House().served().chat()
+    house.receive(MemberGone(BOT, ADA))
+    assert house.membership() is Membership.LEFT
+    assert house.record.customer == ADA
+
+
+def test_a_shared_room_is_left_once_its_customers_are_gone() -> None:
+    house = shared().chat()
+    house.receive(MemberGone(ADA, ADA))
+    assert people.empty_by(house.record) is None
+    house.receive(MemberJoined(STRANGER, "Eve"))  # no customer of ours
+    house.receive(MemberGone(BOB, BOB))
+    moment = people.empty_by(house.record)
+    assert moment == house.now + people.GRACE
+    house.visit.now = moment - 1
+    passed(house.visit)
+    assert house.membership() is Membership.JOINED
+    house.visit.now = moment
+    passed(house.visit)
+    assert house.membership() is Membership.LEFT
+    assert house.effects[-1] == LeaveRoom((BOT,))
+    assert isinstance(house.record.conversation.phase, Chatting)
+    assert house.record.conversation.phase.close
+    assert people.empty_by(house.record) is None
+
+
+def test_a_customer_who_comes_back_in_time_goes_on() -> None:
+    house = shared().chat()
+    house.receive(MemberGone(ADA, ADA))
+    house.receive(MemberGone(BOB, BOB))
+    house.visit.now += people.GRACE - 1
+    house.receive(MemberJoined(ADA, "Ada"))
+    house.visit.now += people.GRACE
+    passed(house.visit)
+    assert house.membership() is Membership.JOINED
