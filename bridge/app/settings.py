@@ -92,6 +92,7 @@ def rules_of(
         robot=server.robot.enabled,
         km_base_url=server.robot.km_base_url,
         tell_reactions=bridge.tell_agents.reactions,
+        tell_members=bridge.tell_agents.members,
         tell_withdrawals=bridge.tell_agents.withdrawals,
         policy=Policy(
             map=server.map,

@@ -127,6 +127,8 @@ class TellAgents(Section):
     """Emoji that customers put to messages."""
     withdrawals: bool = True
     """Messages that customers took back after they were sent."""
+    members: bool = False
+    """Customers who come into a shared room or leave it during a chat."""
 
 
 class Bridge(Section):

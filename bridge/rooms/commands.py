@@ -25,6 +25,7 @@ class Verb(StrEnum):
     QUEUE = "queue"
     LANG = "lang"
     FROM = "from"
+    CONFIG = "config"
     STATUS = "status"
     PAUSE = "pause"
     RESUME = "resume"
@@ -42,8 +43,8 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def for_admins(self) -> bool:
         """True if it changes the room for everybody."""
-        if self.verb is Verb.QUEUE:
-            return bool(self.words) and self.words[0] == "set"
+        if self.verb in {Verb.QUEUE, Verb.CONFIG}:
+            return bool(self.words) and self.words[0] in {"set", "reset"}
         return self.verb in {Verb.LANG, Verb.FROM, Verb.PAUSE, Verb.RESUME}
 
 
@@ -99,6 +100,8 @@ def _check_words(verb: Verb, words: list[str], prefix: str) -> Parsed | Malforme
             return Parsed(verb, tuple(words)) if words and _is_number(words[0]) else usage
         case Verb.QUEUE:
             return _check_queue(words, usage)
+        case Verb.CONFIG:
+            return _check_config(words, usage)
         case Verb.LANG | Verb.FROM:
             return Parsed(verb, tuple(words)) if len(words) == 1 else usage
         case Verb.ASK:
@@ -115,6 +118,15 @@ def _check_queue(words: list[str], usage: Malformed) -> Parsed | Malformed:
         return Parsed(Verb.QUEUE, (action,))
     if action == "set" and len(words) > 1:
         return Parsed(Verb.QUEUE, ("set", " ".join(words[1:])))
+    return usage
+
+
+def _check_config(words: list[str], usage: Malformed) -> Parsed | Malformed:
+    action = words[0].casefold() if words else "show"
+    if action in {"show", "reset"} and len(words) <= 1:
+        return Parsed(Verb.CONFIG, (action,))
+    if action == "set" and len(words) > 2:
+        return Parsed(Verb.CONFIG, ("set", words[1].casefold(), " ".join(words[2:])))
     return usage
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import assert_never
 
 from bridge import __version__
@@ -14,10 +15,12 @@ from bridge.ids import EventId
 from bridge.rooms import cards
 from bridge.rooms.commands import Parsed, Verb
 from bridge.rooms.effects import AskRobot
+from bridge.rooms.record import RoomSettings
 from bridge.rooms.rules import LANGUAGES, SOURCES
 from bridge.rooms.settings import (
     BadSetting,
     Setter,
+    set_by_name,
     set_language,
     set_paused,
     set_queue,
@@ -53,14 +56,16 @@ def carry_out(visit: Visit, parsed: Parsed, event_id: EventId) -> None:
             _human(visit, event_id)
         case Verb.QUEUE:
             _queue(visit, words, event_id)
+        case Verb.CONFIG:
+            _config(visit, words, event_id)
         case Verb.LANG:
             _change(visit, set_language, words[0], "config.language_set", event_id)
         case Verb.FROM:
             _change(visit, set_source, words[0], "config.from_set", event_id)
-        case Verb.PAUSE:
-            _change(visit, set_paused, True, "config.paused", event_id)  # noqa: FBT003
-        case Verb.RESUME:
-            _change(visit, set_paused, False, "config.resumed", event_id)  # noqa: FBT003
+        case Verb.PAUSE | Verb.RESUME:
+            paused = parsed.verb is Verb.PAUSE
+            done = "config.paused" if paused else "config.resumed"
+            _change(visit, set_paused, paused, done, event_id)
         case _:
             assert_never(parsed.verb)
 
@@ -140,6 +145,17 @@ def _queue(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
             args: Args = {"queue": name, "prefix": visit.rules.prefix}
             visit.say("command.queue", args, reply_to=event_id)
+
+
+def _config(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
+    match words[0]:
+        case "set":
+            _change(visit, partial(set_by_name, words[1]), words[2], "config.taken", event_id)
+        case "reset":
+            visit.set(settings=RoomSettings())
+            visit.say("config.taken", shown_settings(visit), reply_to=event_id)
+        case _:
+            visit.say("config.shown", shown_settings(visit), reply_to=event_id)
 
 
 def _unknown_queue(visit: Visit, wanted: str, event_id: EventId) -> None:

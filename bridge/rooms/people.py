@@ -13,12 +13,13 @@ import msgspec
 
 from bridge.conversation.inputs import Input, Said
 from bridge.conversation.model import (
+    Chatting,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
 )
-from bridge.ids import UserId
+from bridge.ids import EventId, UserId
 from bridge.rooms.record import Membership, Person, RoomRecord
 from bridge.rooms.rules import Permission
 from bridge.rooms.visit import Visit
@@ -48,6 +49,16 @@ def gone(visit: Visit, who: UserId) -> None:
     if any(person.user == who for person in visit.record.people):
         visit.set(people=tuple(one for one in visit.record.people if one.user != who))
         look_round(visit)
+
+
+def news(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
+    """Tell the agent of a chat, if the operator wants it, that a customer came or went."""
+    phase = visit.record.conversation.phase
+    if not visit.rules.tell_members or visit.record.direct or not event_id:
+        return
+    if isinstance(phase, Chatting) and visit.rules.permission(who) >= Permission.CUSTOMER:
+        told = CustomerText(visit.word(key, {"name": name_of(visit, who)}))
+        visit.step(Said(event_id, told))
 
 
 def empty_by(record: RoomRecord) -> int | None:

@@ -209,12 +209,15 @@ def _membership(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None
         _member_gone(visit, news)
     elif visit.record.membership is Membership.JOINED:
         people.present(visit, news.who, news.name)
+        if isinstance(news, MemberJoined):
+            people.news(visit, news.who, news.event_id, "agent.joined")
 
 
 def _member_gone(visit: Visit, gone: MemberGone) -> None:
     record = visit.record
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
         return
+    people.news(visit, gone.who, gone.event_id, "agent.left")
     people.gone(visit, gone.who)
     if gone.who == record.host:
         _end_conversation(visit)

@@ -80,6 +80,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Where the knowledge base's articles can be read; empty: no links."""
     tell_reactions: bool = True
     """Agents are told of reactions."""
+    tell_members: bool = False
+    """Agents are told who comes into a shared room, and who leaves it."""
     tell_withdrawals: bool = True
     """Agents are told of messages that were taken back."""
     longest_text: Callable[[], int] | None = None

@@ -80,17 +80,29 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
     Raises:
         BadSetting: for the first value that cannot be used. Nothing of the event counts then.
     """
-    known = setters()
     settings = RoomSettings()
     for key, value in content.items():
-        setter = known.get(key)
-        if setter is None:
-            near = get_close_matches(key, known, 1)
-            raise BadSetting(
-                "config.bad_key", {"key": shown(key), "known": ", ".join(near or known)}
-            )
-        settings = setter(settings, value, rules)
+        settings = _setter(key)(settings, value, rules)
     return settings
+
+
+def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
+    """Change one setting by the name of its key, as the command `config set` does.
+
+    Raises:
+        BadSetting: no such key, or its value cannot be used.
+    """
+    setter = _setter(key)
+    truth = {"true": True, "false": False}.get(value.strip().casefold())
+    return setter(settings, value if setter is not set_paused or truth is None else truth, rules)
+
+
+def _setter(key: str) -> Setter:
+    known = setters()
+    if key not in known:
+        near = get_close_matches(key, known, 1)
+        raise BadSetting("config.bad_key", {"key": shown(key), "known": ", ".join(near or known)})
+    return known[key]
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:

@@ -182,11 +182,7 @@ class Stepper:
         self._log.error("an input leads to what cannot be stored", seq=row.seq)
         visit = self._visit()
         self._actor.bury(visit, row, Unstorable.__name__)
-        try:
-            await self._commit(visit, done)
-        except Unstorable:
-            visit.effects.clear()  # its very id is at fault: its sender cannot be told
-            await self._commit(visit, done)
+        await self._commit(visit, done)
 
     # --- what follows from a record -----------------------------------------------------------
 

@@ -33,6 +33,14 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "（客户刚才问过机器人：{text}）",
         "en": "(The customer has asked the robot: {text})",
     },
+    "agent.joined": {
+        "zh-CN": "（{name} 进入了房间）",
+        "en": "({name} has come into the room)",
+    },
+    "agent.left": {
+        "zh-CN": "（{name} 离开了房间）",
+        "en": "({name} has left the room)",
+    },
     "agent.poll": {
         "zh-CN": "投票：{text}",
         "en": "Poll: {text}",

@@ -7,8 +7,8 @@ SENTENCES: dict[str, dict[str, str]] = {
         "en": "⏳ Asking {queue} for an agent…",
     },
     "queue.position": {
-        "zh-CN": "⏳ 「{queue}」排队中：您排在第 {position} 位。您可以先留言，客服接入后会看到；发送 {prefix} cancel 可退出排队。",
-        "en": "⏳ Waiting for {queue}: you are number {position}. You may write already, the agent will see it; {prefix} cancel leaves the queue.",
+        "zh-CN": "⏳ 「{queue}」排队中：您排在第 {position} 位。您可以先留言，客服接入后会看到；加 ❌ 或发送 {prefix} cancel 可退出排队。",
+        "en": "⏳ Waiting for {queue}: you are number {position}. You may write already, the agent will see it. ❌ on this message, or {prefix} cancel, leaves the queue.",
     },
     "queue.accepted": {
         "zh-CN": "⏳ 客服已接受您的请求，马上为您接通…",

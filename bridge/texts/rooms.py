@@ -97,7 +97,7 @@ SENTENCES: dict[str, dict[str, str]] = {
             "{prefix} human — 转人工；{prefix} ask <问题> — 问机器人\n"
             "{prefix} status — 查看当前状态\n"
             "{prefix} queue list — 所有队列；queue show — 本房间的队列\n"
-            "房间管理员：{prefix} queue set <队列>、lang <zh-CN|en>、from <PC|MOBILE|WECHAT|APP>、pause、resume"
+            "房间管理员：{prefix} config show|set <键> <值>|reset、queue set <队列>、lang <zh-CN|en>、from <PC|MOBILE|WECHAT|APP>、pause、resume"
         ),
         "en": (
             "Whatever you write goes to the agent. Commands:\n"
@@ -108,7 +108,7 @@ SENTENCES: dict[str, dict[str, str]] = {
             "{prefix} human — talk to a person; {prefix} ask <question> — ask the robot\n"
             "{prefix} status — what is going on\n"
             "{prefix} queue list — all queues; queue show — this room's\n"
-            "Room admins: {prefix} queue set <queue>, lang <zh-CN|en>, from <PC|MOBILE|WECHAT|APP>, pause, resume"
+            "Room admins: {prefix} config show|set <key> <value>|reset, queue set <queue>, lang <zh-CN|en>, from <PC|MOBILE|WECHAT|APP>, pause, resume"
         ),
     },
     "command.version": {
@@ -172,6 +172,10 @@ SENTENCES: dict[str, dict[str, str]] = {
         "zh-CN": "用法：{prefix} from <PC|MOBILE|WECHAT|APP>",
         "en": "Usage: {prefix} from <PC|MOBILE|WECHAT|APP>",
     },
+    "usage.config": {
+        "zh-CN": "用法：{prefix} config show、config set <键> <值> 或 config reset；键：queue、from、language、start、paused",
+        "en": "Usage: {prefix} config show, config set <key> <value> or config reset; keys: queue, from, language, start, paused",
+    },
     "usage.status": {"zh-CN": "用法：{prefix} status", "en": "Usage: {prefix} status"},
     "usage.pause": {"zh-CN": "用法：{prefix} pause", "en": "Usage: {prefix} pause"},
     "usage.resume": {"zh-CN": "用法：{prefix} resume", "en": "Usage: {prefix} resume"},
@@ -188,6 +192,10 @@ SENTENCES: dict[str, dict[str, str]] = {
     "config.bad_key": {
         "zh-CN": "没有设置项「{key}」，设置未更改。可用：{known}。",
         "en": "There is no setting “{key}”, so nothing was changed. Known: {known}.",
+    },
+    "config.shown": {
+        "zh-CN": "本房间的设置：队列「{queue}」，来源 {source}，语言 {language}，开始方式 {start}，暂停 {paused}。",
+        "en": "This room's settings: queue {queue}, from {source}, language {language}, start {start}, paused {paused}.",
     },
     "config.taken": {
         "zh-CN": "设置已生效：队列「{queue}」，来源 {source}，语言 {language}，开始方式 {start}，暂停 {paused}。",

@@ -46,14 +46,30 @@ class WallClock:
         await asyncio.sleep(seconds)
 
 
-async def carry(store: SqlStore, caller: int, messages: int, run: str) -> None:
+def room_of(caller: int) -> RoomId:
+    return RoomId(f"!{caller}:example.org")
+
+
+async def revisions(store: SqlStore, callers: int) -> list[int]:
+    rooms = [await store.room(room_of(caller)) for caller in range(callers)]
+    return [0 if room is None else room.revision for room in rooms]
+
+
+async def carry(store: SqlStore, caller: int, messages: int, run: str, revision: int) -> None:
     """One room's work, as its actor and lane would do it."""
-    room_id = RoomId(f"!{caller}:example.org")
+    room_id = room_of(caller)
     for number in range(messages):
         key = f"${run}-{caller}-{number}"
         (row,) = await store.accept([NewInput(room_id, BODY, key)], 1)
         step = Step(
-            StoredRoom(room_id, RECORD, live=True, phase="Chatting", deadline=number),
+            StoredRoom(
+                room_id,
+                RECORD,
+                live=True,
+                phase="Chatting",
+                deadline=number,
+                revision=revision + number,
+            ),
             [row.seq],
             [NewOutbox(Lane.WEBCHAT, BODY, cause=key, call_id=number)],
             2,
@@ -81,12 +97,15 @@ def cpu_of(postmaster: int | None) -> float:
 
 async def measure(url: str, messages: int, postmaster: int | None, table: Table, name: str) -> None:
     async with open_store(url, WallClock()) as store:
-        await carry(store, 0, 50, "warm")
+        await carry(store, 0, 50, "warm", 0)
         for callers in (1, 10, 100):
             each = max(1, messages // callers)
+            at = await revisions(store, callers)
             groups, cpu, theirs = store.groups, time.process_time(), cpu_of(postmaster)
             started = time.perf_counter()
-            await asyncio.gather(*(carry(store, n, each, str(callers)) for n in range(callers)))
+            await asyncio.gather(
+                *(carry(store, n, each, str(callers), at[n]) for n in range(callers))
+            )
             took = time.perf_counter() - started
             count = each * callers
             table.add_row(

@@ -237,3 +237,25 @@ async def test_end_rating_and_a_new_chat(stage: Stage) -> None:
     await talk.reads("welcome back", JUN)
     cards = [event for event in talk.messages(stage.bot) if wording(event).startswith(("⏳", "✅"))]
     assert sum(relation(event) == {} for event in cards) == 2  # one card a chat
+
+
+async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
+    talk = await chatting(stage, "voter")
+    await talk.desk("close")
+    sentence = await talk.reads("5 — Very satisfied", stage.bot)
+    poll = await talk.sees(lambda event: event["type"] == "org.matrix.msc3381.poll.start")
+    vote = {
+        "m.relates_to": {"rel_type": "m.reference", "event_id": poll["event_id"]},
+        "org.matrix.msc3381.poll.response": {"answers": ["4"]},
+    }
+    await talk.customer.send(talk.room, vote, "org.matrix.msc3381.poll.response")
+    await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4])
+    annotation = {
+        "m.relates_to": {
+            "rel_type": "m.annotation",
+            "event_id": sentence["event_id"],
+            "key": "1️⃣",
+        }
+    }
+    await talk.customer.send(talk.room, annotation, "m.reaction")
+    await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 1])

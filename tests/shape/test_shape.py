@@ -46,11 +46,11 @@ COVERED_BY: Mapping[str, set[str]] = {
     "tests/unit/texts/test_catalogue.py": {
         "bridge/texts/agents.py",
         "bridge/texts/conversation.py",
+        "bridge/texts/robot.py",
         "bridge/texts/rooms.py",
     },
     "tests/unit/rooms/test_worker.py": {
         "bridge/rooms/carrying.py",
-        "bridge/rooms/mirror.py",
         "bridge/rooms/stepping.py",
     },
     # One suite for the port, run on every engine.
@@ -122,6 +122,8 @@ COVERED_BY: Mapping[str, set[str]] = {
 
 CROSSING: Mapping[str, str] = {
     "tests/unit/conversation/test_walk.py": "the machine as a whole, at random",
+    "tests/unit/conversation/test_rating.py": "ratings, through all of the machine",
+    "tests/unit/conversation/test_human.py": "from the robot to a person, likewise",
     "tests/unit/rooms/test_crashes.py": "the whole engine, killed at random",
     "tests/unit/rooms/test_stopping.py": "engine, workers and lanes, asked to end",
     "tests/unit/storage/test_claim.py": "one bridge a database, on both engines",

@@ -134,9 +134,15 @@ class EncryptedCustomer(Customer):
         return str(answer.event_id)
 
     async def send_file(
-        self, room_id: str, data: bytes, name: str, mime: str, msgtype: str = "m.file"
+        self,
+        room_id: str,
+        data: bytes,
+        name: str,
+        mime: str,
+        msgtype: str = "m.file",
+        **more: object,
     ) -> str:
-        """Encrypt and upload a file, and send it."""
+        """Encrypt and upload a file, and send it; `more` goes into the content."""
         answer, keys = await self.nio.upload(
             lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
         )
@@ -144,8 +150,8 @@ class EncryptedCustomer(Customer):
         assert keys is not None
         file = keys | {"url": answer.content_uri}
         info = {"mimetype": mime, "size": len(data)}
-        content = {"msgtype": msgtype, "body": name, "file": file, "info": info}
-        return await self.send(room_id, content)
+        content: Json = {"msgtype": msgtype, "body": name, "file": file, "info": info}
+        return await self.send(room_id, content | more)
 
     async def read_file(self, event: Event) -> bytes:
         """Fetch and decrypt the file of an event."""

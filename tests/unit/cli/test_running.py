@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import bridge.app.process
+import bridge.storage.open
 from bridge.config import Config, load_config
+from bridge.storage.sqlite import SqliteEngine
 from bridge.texts import CATALOGUE
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited
@@ -97,3 +102,18 @@ def test_running_without_tokens_is_16_with_the_remedy(folder: Folder) -> None:
     result = folder.run_here("run")
     assert result.exit_code == 16
     assert "run: matrix-webchat register -c" in result.stderr
+
+
+def test_a_second_bridge_on_one_database_is_14(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        bridge.storage.open, "SqliteEngine", partial(SqliteEngine, claim_seconds=0.05)
+    )
+    folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
+    with closing(sqlite3.connect(folder.path / "bridge.db-owner")) as first:
+        first.execute("BEGIN EXCLUSIVE")
+        result = folder.run_here("run")
+        assert result.exit_code == 14
+        assert "another bridge is at work on this database" in result.stderr
+        assert folder.run_here("dead-letters", "list").exit_code == 0

@@ -11,9 +11,7 @@ from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.effects import AskRobot
 from bridge.rooms.inputs import PollAnswered, Reacted
-from bridge.rooms.ratings import Choice, choices
 from bridge.rooms.record import CardKind, OurCard, RoomSettings
-from bridge.rooms.rules import RatingRule
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
 
 CARD, OTHER = EventId("$card"), EventId("$other")
@@ -121,21 +119,6 @@ def test_the_oldest_cards_are_forgotten() -> None:
         cards.remember(house.visit, OurCard(EventId(f"${number}"), CardKind.QUEUE))
     assert len(house.record.cards) == cards.KEPT_CARDS
     assert house.record.cards[0].event_id == "$3"
-
-
-def test_whose_ratings_are_offered() -> None:
-    assert choices(RULES, "en", ((0, "bad"), (1, " "))) == (Choice(1, "1"), Choice(0, "bad"))
-    own = msgspec.structs.replace(
-        RULES,
-        ratings=(
-            RatingRule(1, {"en": "good", "zh-CN": "好"}),
-            RatingRule(0, {"en": "bad"}),
-            RatingRule(2, {"ja": "ふつう"}),
-        ),
-    )
-    assert [one.label for one in choices(own, "zh-CN", ())] == ["好", "bad", "ふつう"]
-    assert [one.id for one in choices(RULES, "en", ())] == [5, 4, 3, 2, 1]
-    assert RatingRule(3, {}).label("en") == "3"
 
 
 ROBOT = OurCard(CARD, CardKind.ROBOT, text="how do I return it?")

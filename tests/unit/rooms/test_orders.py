@@ -8,8 +8,9 @@ import pytest
 from bridge.conversation.effects import Args, CallWebChat, Say
 from bridge.conversation.inputs import Pushed
 from bridge.conversation.model import Ended, Queued, Requesting
-from bridge.ids import AgentId, RequestId, SessionId
+from bridge.ids import AgentId, QueueId, RequestId, SessionId
 from bridge.rooms.reception import Standing
+from bridge.rooms.record import RoomSettings
 from bridge.webchat.frames import Agent, ChatStarted, QueueStatus
 from tests.unit.rooms.visits import House
 
@@ -165,3 +166,32 @@ def test_no_chat_is_started_while_paused() -> None:
     house.say("pause", standing=Standing.ADMIN)
     event = house.say("start")
     assert house.reported == {event: "undelivered.paused"}
+
+
+@pytest.mark.parametrize(
+    ("text", "notice", "settings"),
+    [
+        ("config set queue sales", "config.taken", RoomSettings(queue=QueueId(1), language="en")),
+        ("config set paused TRUE", "config.taken", RoomSettings(paused=True, language="en")),
+        ("config set paused maybe", "config.bad_value", RoomSettings(language="en")),
+        ("config set colour red", "config.bad_key", RoomSettings(language="en")),
+        ("config reset", "config.taken", RoomSettings()),
+        ("config", "config.shown", RoomSettings(language="en")),
+        ("config show", "config.shown", RoomSettings(language="en")),
+        ("!wc config set queue", "usage.config", RoomSettings(language="en")),
+        ("!wc config sow", "usage.config", RoomSettings(language="en")),
+    ],
+)
+def test_config(text: str, notice: str, settings: RoomSettings) -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(language="en"))
+    house.say(text, standing=Standing.ADMIN)
+    assert house.notices == [notice]
+    assert house.record.settings == settings
+
+
+def test_only_admins_change_the_config() -> None:
+    house = House().served()
+    house.say("!wc config reset")
+    house.say("!wc config show")
+    assert house.notices == ["refused.not_admin", "config.shown"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from bridge.conversation.inputs import Cancel, Said
@@ -19,7 +20,7 @@ from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.inputs import Corrected, Entered, MemberGone, MemberJoined, Renamed
 from bridge.rooms.reception import passed
 from bridge.rooms.record import Membership, Person
-from tests.unit.rooms.visits import ADA, BOT, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
 BOB = UserId("@bob:example.org")
 
@@ -163,3 +164,16 @@ def test_a_customer_who_comes_back_in_time_goes_on() -> None:
     house.visit.now += people.GRACE
     passed(house.visit)
     assert house.membership() is Membership.JOINED
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_comings_and_goings_are_told_if_wanted(wanted: bool) -> None:
+    house = House(msgspec.structs.replace(RULES, tell_members=wanted))
+    house.invite(direct=False)
+    house.enter(Entered(direct=False, people=(Person(ADA, "Ada"),)))
+    house.receive(MemberJoined(BOB, "Bob", EventId("$early")))  # nobody to tell yet
+    house.chat()
+    house.receive(MemberJoined(STRANGER, "Eve", EventId("$e")))
+    house.receive(MemberJoined(BOB, "Bob", EventId("$j")))
+    house.receive(MemberGone(BOB, BOB, EventId("$l")))
+    assert told(house) == (["（Bob 进入了房间）", "（Bob 离开了房间）"] if wanted else [])

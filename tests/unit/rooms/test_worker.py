@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from bridge.conversation.model import Chatting, Idle, Queued
-from bridge.ids import InputSeq, QueueId, RequestId, RoomId
+from bridge.ids import QueueId, RequestId
 from bridge.rooms import carrying, stepping
 from bridge.rooms.inputs import MatrixEvent
-from bridge.rooms.mirror import Mirror
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import (
-    InputRow,
     Lane,
     NewInput,
     NewOutbox,
-    OutboxRow,
-    Outcome,
-    Settlement,
     Step,
     StoredRoom,
 )
-from bridge.storage.memory import MemoryStore
+from bridge.rooms.visit import Visit
 from bridge.webchat.frames import File, SendMessage
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
@@ -68,33 +66,6 @@ async def test_a_commit_without_an_answer(fault: Fault, when: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_commit_that_comes_through_while_the_room_is_read(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The record of before would go with the effects of after: it is read once more."""
-    _, store = await flaky_chat()
-    (row,) = await store.accept([NewInput(ROOM, b"x", "$x")], 1)
-    mirror = Mirror(ROOM)
-    await mirror.catch_up(store)
-    changed = dump_record(RoomRecord(ROOM, displayname="changed"))
-    stored = StoredRoom(ROOM, changed, live=True, phase="p", revision=1)
-    late = [Step(stored, [row.seq], [NewOutbox(Lane.MATRIX, b"{}")])]
-    read_inputs = store.open_inputs
-
-    async def and_then(room_id: RoomId) -> list[InputRow]:
-        found = await read_inputs(room_id)
-        if late:
-            await store.commit_step(late.pop())
-        return found
-
-    monkeypatch.setattr(store, "open_inputs", and_then)
-    await mirror.catch_up(store)
-    assert (mirror.record.displayname, mirror.revision) == ("changed", 2)
-    assert not mirror.has_inputs
-    assert mirror.has_rows
-
-
-@pytest.mark.asyncio
 async def test_another_bridge_does_the_same_work_at_the_same_time() -> None:
     """Should two get past the lock: what one has handled is refused to the other."""
     world, store = await flaky_chat()
@@ -108,6 +79,26 @@ async def test_another_bridge_does_the_same_work_at_the_same_time() -> None:
         await world.clock.turn(90)
     heard = world.link.texts(ROOM)
     assert list(dict.fromkeys(heard)) == [f"word {number}" for number in range(5)]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_what_another_bridge_wrote_is_not_overwritten() -> None:
+    """Each takes other inputs from the same revision: the second has to read again."""
+    world, store = await flaky_chat()
+    async with world.running() as one, world.running() as other:
+        store.decide = lambda _: Fault.SLOW
+        world.link.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(4):
+                event = world.event(text=f"word {number}")
+                tasks.create_task((one, other)[number % 2].accept_events([event]))
+        await world.clock.turn(5)
+        world.link.gate.set()
+        await world.clock.turn(90)
+    words = {(call.call_id, str(call.command)) for call in world.link.calls}
+    assert len(words) == 4
+    assert len({call_id for call_id, _ in words}) == 4, "two words under one number"
     assert await world.nothing_left()
 
 
@@ -191,38 +182,6 @@ async def test_a_record_of_a_newer_version_waits_for_a_newer_bridge() -> None:
 
 
 # --- the mirror ---------------------------------------------------------------------------------
-
-
-@pytest.mark.asyncio
-async def test_rows_that_end_while_the_room_is_read_stay_ended(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    _, store = await flaky_chat()
-    found = await store.room(ROOM)
-    assert found is not None
-    rows = await store.commit_step(Step(found, (), [NewOutbox(Lane.MATRIX, b"{}")] * 3))
-    mirror = Mirror(ROOM)
-    await mirror.catch_up(store)
-    first = mirror.first(Lane.MATRIX)
-    assert first == rows[0]
-    assert mirror.later_rows(rows[0]) == rows[1:]
-    read = store.open_outbox
-
-    async def and_then(room_id: RoomId) -> list[OutboxRow]:
-        found = await read(room_id)
-        await MemoryStore.settle(store, Settlement(rows[0].seq, Outcome.DELIVERED, 1))
-        mirror.ended(rows[0])
-        mirror.take([InputRow(InputSeq(99), ROOM, b"late", 1)])
-        return found
-
-    monkeypatch.setattr(store, "open_outbox", and_then)
-    mirror.behind = True
-    await mirror.catch_up(store)
-    assert mirror.first(Lane.MATRIX) == rows[1]
-    assert [row.body for row in mirror.inputs(5)] == [b"late"]
-    mirror.ended(rows[1])
-    mirror.ended(rows[1])
-    assert mirror.first(Lane.MATRIX) == rows[2]
 
 
 @pytest.mark.asyncio
@@ -320,6 +279,27 @@ async def test_an_outcome_that_cannot_be_stored_ends_its_row_all_the_same() -> N
     assert world.matrix.texts(ROOM) == ["one", "two"]
     assert [letter.why for letter in await world.store.dead_letters()] == ["Unstorable"] * 2
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_that_nothing_comes_of_does_not_spin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        monkeypatch.setattr(stepping, "deadline", lambda *_: world.clock.now() - 5)
+        await engine.restored(ROOM)
+        steps = 0
+
+        def counted(*args: Any) -> Visit:
+            nonlocal steps
+            steps += 1
+            return Visit(*args)
+
+        monkeypatch.setattr(stepping, "Visit", counted)
+        await world.clock.turn(10)
+        assert 8 <= steps <= 12
+    assert "commit_step" not in store.calls
 
 
 # --- lanes --------------------------------------------------------------------------------------

@@ -1,0 +1,24 @@
+"""Which ratings are offered."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.rooms.ratings import Choice, choices
+from bridge.rooms.rules import RatingRule
+from tests.unit.rooms.visits import RULES
+
+
+def test_whose_ratings_are_offered() -> None:
+    assert choices(RULES, "en", ((0, "bad"), (1, " "))) == (Choice(1, "1"), Choice(0, "bad"))
+    own = msgspec.structs.replace(
+        RULES,
+        ratings=(
+            RatingRule(1, {"en": "good", "zh-CN": "好"}),
+            RatingRule(0, {"en": "bad"}),
+            RatingRule(2, {"ja": "ふつう"}),
+        ),
+    )
+    assert [one.label for one in choices(own, "zh-CN", ())] == ["好", "bad", "ふつう"]
+    assert [one.id for one in choices(RULES, "en", ())] == [5, 4, 3, 2, 1]
+    assert RatingRule(3, {}).label("en") == "3"
