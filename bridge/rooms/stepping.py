@@ -92,7 +92,7 @@ class Stepper:
         try:
             await self._commit(visit, done)
         except Unstorable:
-            await self._unstorable(done)
+            await self._unstorable(signals, done)
         else:
             for _ in signals:
                 self._signals.popleft()
@@ -128,7 +128,7 @@ class Stepper:
 
     # --- committing -------------------------------------------------------------------------
 
-    async def _commit(self, visit: Visit, done: list[InputRow]) -> None:
+    async def _commit(self, visit: Visit, done: Sequence[InputRow]) -> None:
         """Store what the visit came to, and let it take effect.
 
         Raises:
@@ -169,12 +169,12 @@ class Stepper:
             revision=self._mirror.revision,
         )
 
-    async def _unstorable(self, done: list[InputRow]) -> None:
+    async def _unstorable(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
         """Come nearer to the input that is at fault, or bury it."""
-        if not self._singly and len(done) > 1:
+        if len(signals) + len(done) > 1:
             self._singly = True
             return
-        if not done:
+        if signals:
             self._log.error("a deadline leads to what cannot be stored; it is let pass")
             self._signals.clear()
             return

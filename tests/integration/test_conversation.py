@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from bridge.demo.customer import content_of, membership
+from bridge.demo.customer import Json, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import (
@@ -244,13 +244,13 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     await talk.desk("close")
     sentence = await talk.reads("5 — Very satisfied", stage.bot)
     poll = await talk.sees(lambda event: event["type"] == "org.matrix.msc3381.poll.start")
-    vote = {
+    vote: Json = {
         "m.relates_to": {"rel_type": "m.reference", "event_id": poll["event_id"]},
         "org.matrix.msc3381.poll.response": {"answers": ["4"]},
     }
     await talk.customer.send(talk.room, vote, "org.matrix.msc3381.poll.response")
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4])
-    annotation = {
+    annotation: Json = {
         "m.relates_to": {
             "rel_type": "m.annotation",
             "event_id": sentence["event_id"],

@@ -55,7 +55,6 @@ COVERED_BY: Mapping[str, set[str]] = {
     },
     # One suite for the port, run on every engine.
     "tests/unit/storage/test_contract.py": {
-        "bridge/storage/memory.py",
         "bridge/storage/query.py",
         "bridge/storage/reads.py",
         "bridge/storage/statements.py",
