@@ -14,6 +14,8 @@ from typing import Self
 
 import aiohttp
 
+from bridge.demo.synapse import die_with_parent
+
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 
@@ -81,6 +83,7 @@ class BridgeProcess:
                 stderr=log,
                 env=os.environ | self._environment,
                 start_new_session=True,
+                preexec_fn=die_with_parent(),
             )
         if ready:
             await self.wait_until("ready")

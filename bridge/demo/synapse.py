@@ -120,7 +120,7 @@ class SynapseServer:
                 stderr=log,
                 env={key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"},
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=die_with_parent(),
             )
         await self._wait_until_ready(self._process)
 
@@ -298,7 +298,7 @@ def _log_config(path: Path) -> dict[str, object]:
     }
 
 
-def _die_with_parent() -> Callable[[], object] | None:
+def die_with_parent() -> Callable[[], object] | None:
     """What the child calls first, on Linux: be killed when the parent ends, even by kill -9."""
     if sys.platform != "linux":
         return None
