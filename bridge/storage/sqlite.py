@@ -168,7 +168,7 @@ def _touch(path: Path) -> None:
 def _locked(path: Path, seconds: float) -> sqlite3.Connection:
     """Lock a file until the connection is closed; AlreadyInUse if another has it for so long."""
     _touch(path)
-    connection = sqlite3.connect(path, seconds, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=seconds, isolation_level=None)
     try:
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -98,9 +99,8 @@ def test_migrate(folder: Folder) -> None:
 @pytest.mark.parametrize("command", [("migrate",), ("trace", "$x"), ("dead-letters", "list")])
 def test_a_newer_schema_is_14(folder: Folder, command: tuple[str, ...]) -> None:
     folder.run_here("migrate")
-    with sqlite3.connect(folder.path / "bridge.db") as database:
+    with closing(sqlite3.connect(folder.path / "bridge.db")) as database, database:
         database.execute("INSERT INTO schema_version VALUES (99, 'future', 0)")
-    database.close()
     result = folder.run_here(*command)
     assert result.exit_code == 14
     assert "upgrade the program" in result.stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -139,9 +140,8 @@ async def test_database_of_a_later_version(tmp_path: Path) -> None:
     config, findings = configured(tmp_path), Findings()
     async with open_store(config.database.url.get_secret_value(), SystemClock()):
         pass
-    with sqlite3.connect(tmp_path / "bridge.db") as database:
+    with closing(sqlite3.connect(tmp_path / "bridge.db")) as database, database:
         database.execute("INSERT INTO schema_version VALUES (999, 'future', 0)")
-    database.close()
     await check_database(findings, config)
     assert "or a later one" in the(findings, "database").fix
 
