@@ -88,6 +88,9 @@ class EncryptedCustomer(Customer):
 
     async def close(self) -> None:
         await self.nio.close()
+        if self.nio.store is not None:
+            # nio leaves that to the garbage collector, of which Python 3.13 complains.
+            self.nio.store.database.close()
 
     async def sync(self, timeout_ms: int = 0) -> None:
         """Take in what is new, decrypt it, and see to our keys."""
