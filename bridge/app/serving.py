@@ -26,6 +26,7 @@ from bridge.ops.health import Health
 from bridge.ops.metrics import Metrics, watch_loop_lag
 from bridge.ops.server import metrics_server
 from bridge.rooms.engine import Engine
+from bridge.rooms.lane_aside import AsideLane
 from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.ports import Refused, Unavailable
@@ -122,6 +123,7 @@ class Serving:
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
             Lane.MATRIX: MatrixLane(around, Texts(config.texts), await instance_of(store)),
+            Lane.ASIDE: AsideLane(around),
         }
         engine = Engine(around, runners)
         await enter(links.running(engine))

@@ -37,6 +37,17 @@ class UploadMedia(Wish, frozen=True):
     event_id: EventId
 
 
+# --- the lane aside -----------------------------------------------------------------------------
+
+
+class FetchHistory(Wish, frozen=True):
+    """Ask WebChat what was said lately; the answer comes back as `Recalled`."""
+
+    session_id: SessionId
+    since: int
+    """When the link was last known to stand, ms since the epoch: what is older was heard."""
+
+
 # --- the lane to Matrix -------------------------------------------------------------------------
 
 
@@ -108,5 +119,6 @@ class Reported(Wish, frozen=True):
 
 
 ToWebChat = CallWebChat | UploadMedia
+ToAside = FetchHistory
 ToMatrix = Say | Card | AskRating | Relay | AgentsCame | AgentsLeft | Reported
-Effect = ToWebChat | ToMatrix | Delivered
+Effect = ToWebChat | ToAside | ToMatrix | Delivered

@@ -9,6 +9,7 @@ import msgspec
 from bridge.conversation.model import Clip, CustomerContent
 from bridge.ids import CallId, EventId, QueueId, SessionId
 from bridge.webchat.frames import Push, Reply
+from bridge.webchat.http import HistoryEntry
 
 
 class Happening(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -108,6 +109,15 @@ class LinkRestored(Happening, frozen=True):
     """The link was lost and stands again."""
 
 
+class Recalled(Happening, frozen=True):
+    """What WebChat has of the last messages, as `FetchHistory` asked."""
+
+    session_id: SessionId
+    since: int
+    entries: tuple[HistoryEntry, ...] = ()
+    """Newest last; empty if the server has no history or would not give it."""
+
+
 class Tick(Happening, frozen=True):
     """A deadline has passed."""
 
@@ -125,5 +135,6 @@ Input = (
     | Uploaded
     | CallFailed
     | LinkRestored
+    | Recalled
     | Tick
 )

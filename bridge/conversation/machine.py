@@ -42,6 +42,7 @@ from bridge.conversation.inputs import (
     LinkRestored,
     Pushed,
     Rate,
+    Recalled,
     Replied,
     Said,
     Start,
@@ -100,6 +101,8 @@ def _apply(turn: Turn, happened: Input) -> None:
             failures.call_failed(turn, happened)
         case LinkRestored():
             _link_restored(turn)
+        case Recalled():
+            pass
         case Tick():
             tick(turn)
         case _:

@@ -84,17 +84,17 @@ class MatrixAdapter(Presence):
         displayname_template: str = "{name}",
         encryption: Encryption | None = None,
     ) -> None:
-        self._transport = Transport(session, address, as_token, users)
-        homeserver = Homeserver(self._transport)
+        transport = Transport(session, address, as_token, users)
+        homeserver = Homeserver(transport)
         self.crypto: Crypto | None = None
         if encryption is not None:
             patient = Transport(encryption.session, address, as_token, users)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
-            self.crypto = Crypto(self._transport, patient, users, vault, encryption.clock)
-        ghosts = Ghosts(homeserver, self._transport, profiles, self.crypto)
-        super().__init__(homeserver, ghosts, users)
+            self.crypto = Crypto(transport, patient, users, vault, encryption.clock)
+        ghosts = Ghosts(homeserver, transport, profiles, self.crypto)
+        super().__init__(transport, homeserver, ghosts, users)
         self._template = displayname_template
-        self._outgoing = Outgoing(homeserver, self._transport, ghosts, self.crypto)
+        self._outgoing = Outgoing(homeserver, transport, ghosts, self.crypto)
 
     def is_ours(self, user_id: str) -> bool:
         return self._users.is_ours(user_id)

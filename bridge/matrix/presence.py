@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from bridge.ids import QueueId, UserId
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.signs import Signs
+from bridge.matrix.transport import Transport
 from bridge.matrix.users import OurUsers
 
 
-class Presence:
+class Presence(Signs):
     """What is done with the homeserver at start, and asked of us or of it later."""
 
-    def __init__(self, homeserver: Homeserver, ghosts: Ghosts, users: OurUsers) -> None:
+    def __init__(
+        self, transport: Transport, homeserver: Homeserver, ghosts: Ghosts, users: OurUsers
+    ) -> None:
+        super().__init__(transport)
         self._homeserver = homeserver
         self._ghosts = ghosts
         self._users = users

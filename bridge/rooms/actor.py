@@ -9,13 +9,14 @@ from __future__ import annotations
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import cards, sealed
+from bridge.rooms import cards, robot, sealed
 from bridge.rooms.inputs import (
     CardPosted,
     Entered,
     EntryFailed,
     Invited,
     MatrixEvent,
+    RobotAnswered,
     Unreadable,
     Withdrew,
 )
@@ -76,6 +77,8 @@ class Actor:
                 entry_failed(visit, stored)
             elif isinstance(stored, CardPosted):
                 cards.remember(visit, stored.card)
+            elif isinstance(stored, RobotAnswered):
+                robot.answered(visit, stored)
             else:
                 visit.step(stored)
         except StoreError:

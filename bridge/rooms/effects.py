@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bridge.conversation.effects import Args
 from bridge.conversation.effects import Effect as ConversationEffect
 from bridge.ids import EventId, UserId
 
@@ -26,10 +27,19 @@ class LeaveRoom(RoomWish, frozen=True):
 
 
 class AskRobot(RoomWish, frozen=True):
-    """Put a question to the knowledge base; the answer replies to the event."""
+    """Put a question to the knowledge base; what it says comes back as `RobotAnswered`."""
 
     event_id: EventId
     question: str
 
 
-Effect = ConversationEffect | EnterRoom | LeaveRoom | AskRobot
+class ShowAnswer(RoomWish, frozen=True):
+    """Show what the knowledge base says, as a card that replies to the question."""
+
+    event_id: EventId
+    question: str
+    key: str
+    args: Args = {}
+
+
+Effect = ConversationEffect | EnterRoom | LeaveRoom | AskRobot | ShowAnswer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bridge.conversation.effects import Args
 from bridge.conversation.inputs import Input
 from bridge.conversation.model import CustomerContent
 from bridge.ids import EventId, UserId
@@ -54,7 +55,16 @@ class CardPosted(Entry, frozen=True):
     card: OurCard
 
 
-Stored = MatrixEvent | Entered | EntryFailed | CardPosted | Input
+class RobotAnswered(Entry, frozen=True):
+    """The knowledge base was asked; `key` and `args` are of the sentence that says what came."""
+
+    event_id: EventId
+    question: str
+    key: str
+    args: Args = {}
+
+
+Stored = MatrixEvent | Entered | EntryFailed | CardPosted | RobotAnswered | Input
 
 
 class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):

@@ -23,9 +23,8 @@ from bridge.conversation.effects import (
     Say,
 )
 from bridge.ids import EventId, UserId
-from bridge.rooms import robot
 from bridge.rooms.asking import Asking
-from bridge.rooms.effects import AskRobot, EnterRoom, LeaveRoom
+from bridge.rooms.effects import EnterRoom, LeaveRoom, ShowAnswer
 from bridge.rooms.inputs import CardPosted, Entered, EntryFailed, MatrixEvent
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, OurCard
@@ -165,8 +164,8 @@ class MatrixLane:
                 txn_id = self._transaction_id(row, worker.record.host)
                 event_id, cards = await self._asking.rating(worker, effect, txn_id)
                 return Done(event_id, inputs=self._inputs(worker, cards))
-            case AskRobot():
-                return await self._ask_robot(worker, row, effect)
+            case ShowAnswer():
+                return await self._show_answer(worker, row, effect)
             case Relay():
                 return await self._relay(worker, row, effect)
             case AgentsCame():
@@ -222,12 +221,11 @@ class MatrixLane:
         posted = CardPosted(OurCard(event_id, CardKind.QUEUE, number=card.number))
         return Done(event_id, anchor=anchor, inputs=self._inputs(worker, (posted,)))
 
-    async def _ask_robot(self, worker: Worker, row: OutboxRow, ask: AskRobot) -> Done:
-        key, args = await robot.answer(self._around, ask)
-        done = await self._say(worker, row, Say(key, args, reply_to=ask.event_id))
+    async def _show_answer(self, worker: Worker, row: OutboxRow, answer: ShowAnswer) -> Done:
+        done = await self._say(worker, row, Say(answer.key, answer.args, reply_to=answer.event_id))
         if done.event_id is not None:
             number = worker.record.conversation.number
-            card = OurCard(done.event_id, CardKind.ROBOT, number=number, text=ask.question)
+            card = OurCard(done.event_id, CardKind.ROBOT, number=number, text=answer.question)
             done.inputs = self._inputs(worker, (CardPosted(card),))
         return done
 

@@ -239,7 +239,19 @@ class Undecryptable(msgspec.Struct, frozen=True):
     """What is missing may still come."""
 
 
-class MatrixPort(Protocol):
+class SignsPort(Protocol):
+    """Signs of life in a room, which are no messages."""
+
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
+        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
+        ...
+
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
+        """Show that one of ours has read up to this event. Repeating it does no harm."""
+        ...
+
+
+class MatrixPort(SignsPort, Protocol):
     """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
 
     def is_ours(self, user_id: str) -> bool:

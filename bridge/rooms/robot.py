@@ -9,9 +9,11 @@ from __future__ import annotations
 from bridge.conversation.effects import Args
 from bridge.conversation.inputs import FailureReason
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.effects import AskRobot
+from bridge.rooms.effects import AskRobot, ShowAnswer
+from bridge.rooms.inputs import RobotAnswered
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Visit
 from bridge.webchat.http import RobotAnswer
 
 MOST_ANSWERS = 3
@@ -32,6 +34,11 @@ async def answer(around: Surroundings, ask: AskRobot) -> tuple[str, Args]:
     base = around.rules.km_base_url
     cards = [_card(one, base) for one in reply.answers[:MOST_ANSWERS]]
     return "robot.answers", {"answers": "\n\n".join(cards)}
+
+
+def answered(visit: Visit, came: RobotAnswered) -> None:
+    """The knowledge base was asked: show what came of it."""
+    visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
 
 
 def _card(found: RobotAnswer, base: str) -> str:

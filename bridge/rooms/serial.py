@@ -10,12 +10,13 @@ from bridge.conversation.effects import (
     AskRating,
     CallWebChat,
     Card,
+    FetchHistory,
     Relay,
     Reported,
     Say,
     UploadMedia,
 )
-from bridge.rooms.effects import AskRobot, Effect, EnterRoom, LeaveRoom
+from bridge.rooms.effects import AskRobot, Effect, EnterRoom, LeaveRoom, ShowAnswer
 from bridge.rooms.inputs import Stored
 from bridge.rooms.store import Lane, NewOutbox
 
@@ -32,6 +33,8 @@ StoredEffect = (
     | EnterRoom
     | LeaveRoom
     | AskRobot
+    | ShowAnswer
+    | FetchHistory
 )
 
 _encoder = msgspec.json.Encoder()
@@ -73,8 +76,10 @@ def outbox_row(effect: Effect) -> NewOutbox | None:
                 call_id=effect.call_id,
             )
         case AskRobot():
-            return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
-        case Reported():
+            return NewOutbox(Lane.ASIDE, _encoder.encode(effect), cause=effect.event_id)
+        case FetchHistory():
+            return NewOutbox(Lane.ASIDE, _encoder.encode(effect))
+        case Reported() | ShowAnswer():
             return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
         case Say():
             return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)

@@ -25,10 +25,12 @@ from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
 
 
 class Lane(StrEnum):
-    """The two serial lanes of a room."""
+    """The serial lanes of a room."""
 
     WEBCHAT = "webchat"
     MATRIX = "matrix"
+    ASIDE = "aside"
+    """Slow questions (knowledge base, history) that must hold up nobody's messages."""
 
 
 class Outcome(StrEnum):

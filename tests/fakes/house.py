@@ -10,6 +10,7 @@ from bridge.conversation.effects import Args
 from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.engine import Engine
+from bridge.rooms.lane_aside import AsideLane
 from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
@@ -84,6 +85,7 @@ class World:
             {
                 Lane.WEBCHAT: WebChatLane(self.around),
                 Lane.MATRIX: MatrixLane(self.around, Keys(), "test"),
+                Lane.ASIDE: AsideLane(self.around),
             },
         )
 

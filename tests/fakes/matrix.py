@@ -45,6 +45,7 @@ class FakeMatrix:
         earlier: what is found in a room when it is entered.
         members: who of ours is in which room.
         level: everybody's power level.
+        signs: how long one of ours was to be seen typing, or how far it has read.
         event_ids: pattern of the ids that it gives.
     """
 
@@ -59,6 +60,7 @@ class FakeMatrix:
         self.earlier: list[dict[str, object]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
         self.level = 0.0
+        self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
         self.event_ids = "$ours{}"
         self._by_transaction: dict[str, Posted] = {}
 
@@ -165,6 +167,12 @@ class FakeMatrix:
             yield b"abc"
 
         yield Blob(chunks(), 3, "text/plain", "a.txt")
+
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
+        self.signs.append((room_id, who, seconds))
+
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
+        self.signs.append((room_id, who, event_id))
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
         del media, limit

@@ -22,6 +22,7 @@ from bridge.conversation.effects import (
     Card,
     Delivered,
     Effect,
+    FetchHistory,
     Relay,
     Reported,
     Say,
@@ -122,7 +123,7 @@ class Witness:
                 self._ghosts -= set(effect.agents)
             case Relay():
                 self._ghosts.add(effect.agent.id)
-            case CallWebChat() | UploadMedia():
+            case CallWebChat() | UploadMedia() | FetchHistory():
                 pass
 
     def _check_call(

@@ -13,6 +13,7 @@ from bridge.conversation.effects import (
     CallWebChat,
     Card,
     Delivered,
+    FetchHistory,
     Relay,
     Reported,
     Say,
@@ -28,7 +29,7 @@ from bridge.conversation.inputs import (
 )
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId, UserId
-from bridge.rooms.effects import AskRobot, Effect, EnterRoom, LeaveRoom
+from bridge.rooms.effects import AskRobot, Effect, EnterRoom, LeaveRoom, ShowAnswer
 from bridge.rooms.inputs import Entered, EntryFailed, MatrixEvent, Stored
 from bridge.rooms.serial import (
     StoredEffect,
@@ -68,10 +69,12 @@ MATRIX: list[Effect] = [
     AgentsCame((MEI,)),
     AgentsLeft((MEI.id,)),
     Reported(EVENT, "undelivered.blank"),
-    AskRobot(EVENT, "how?"),
+    ShowAnswer(EVENT, "how?", "robot.nothing", {}),
     EnterRoom(UserId("@bot:h"), UserId("@ada:h")),
     LeaveRoom((UserId("@bot:h"),)),
 ]
+
+ASIDE: list[Effect] = [AskRobot(EVENT, "how?"), FetchHistory(SessionId(5150), 7)]
 
 
 @pytest.mark.parametrize("stored", INPUTS, ids=lambda one: type(one).__name__)
@@ -81,7 +84,9 @@ def test_inputs(stored: Stored) -> None:
 
 @pytest.mark.parametrize(
     ("effect", "lane"),
-    [(one, Lane.WEBCHAT) for one in WEBCHAT] + [(one, Lane.MATRIX) for one in MATRIX],
+    [(one, Lane.WEBCHAT) for one in WEBCHAT]
+    + [(one, Lane.MATRIX) for one in MATRIX]
+    + [(one, Lane.ASIDE) for one in ASIDE],
     ids=lambda one: type(one).__name__,
 )
 def test_effects(effect: Effect, lane: Lane) -> None:
@@ -92,7 +97,7 @@ def test_effects(effect: Effect, lane: Lane) -> None:
 
 
 def test_no_kind_of_effect_was_forgotten() -> None:
-    kinds = {type(one) for one in [*WEBCHAT, *MATRIX]}
+    kinds = {type(one) for one in [*WEBCHAT, *MATRIX, *ASIDE]}
     assert kinds == set(get_args(StoredEffect))
     assert kinds | {Delivered} == set(get_args(Effect))
     assert outbox_row(Delivered(EVENT)) is None

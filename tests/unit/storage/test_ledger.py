@@ -174,21 +174,20 @@ async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) ->
 @pytest.mark.asyncio
 async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
     async with open_any() as store:
-        nothing = Backlog(Depth(), {Lane.WEBCHAT: Depth(), Lane.MATRIX: Depth()}, 0)
+        empty = dict.fromkeys(Lane, Depth())
+        nothing = Backlog(Depth(), empty, 0)
         assert await store.backlog() == nothing
         inputs = await store.accept([said("$1"), said("$2")], 5)
         inputs += await store.accept([said("$3", B)], 3)
         matrix = [wish("$1", Lane.MATRIX), wish("$1", Lane.MATRIX)]
         effects = await store.commit_step(Step(room(), [inputs[0].seq], [wish(), *matrix], 7))
         assert await store.backlog() == Backlog(
-            Depth(2, 3), {Lane.WEBCHAT: Depth(1, 7), Lane.MATRIX: Depth(2, 7)}, 0
+            Depth(2, 3), {**empty, Lane.WEBCHAT: Depth(1, 7), Lane.MATRIX: Depth(2, 7)}, 0
         )
         await store.settle(Settlement(effects[0].seq, Outcome.DELIVERED, 8))
         await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 8))
         await store.bury_input(inputs[2].seq, "why", 8)
-        assert await store.backlog() == Backlog(
-            Depth(1, 5), {Lane.WEBCHAT: Depth(), Lane.MATRIX: Depth(1, 7)}, 2
-        )
+        assert await store.backlog() == Backlog(Depth(1, 5), {**empty, Lane.MATRIX: Depth(1, 7)}, 2)
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,56 @@
+"""The lane aside: questions that may take long, and behind which nobody's messages must wait.
+
+What is asked here changes nothing where it is asked, so a row that a crash interrupted is simply
+carried out again. Every question has an end: the link's own time limits, then an answer that says
+that there is none.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from bridge.conversation.effects import FetchHistory
+from bridge.conversation.inputs import Recalled
+from bridge.rooms import robot
+from bridge.rooms.effects import AskRobot
+from bridge.rooms.inputs import RobotAnswered, Stored
+from bridge.rooms.ports import CallFailure
+from bridge.rooms.serial import dump_input, load_effect
+from bridge.rooms.store import NewInput, OutboxRow, Outcome, Settlement
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.worker import Worker
+
+MOST_RECALLED = 100
+"""Messages that are asked for after an outage; servers give no more (reference 3.8)."""
+
+
+class AsideLane:
+    """Implements `worker.LaneRunner`."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
+
+    async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
+        """Ask, and bring the answer back as an input."""
+        effect = load_effect(row.effect)
+        match effect:
+            case AskRobot():
+                key, args = await robot.answer(self._around, effect)
+                came: Stored = RobotAnswered(effect.event_id, effect.question, key, args)
+                outcome = Outcome.DELIVERED
+            case FetchHistory():
+                came, outcome = await self._recall(worker, effect)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
+        new = NewInput(worker.room_id, dump_input(came))
+        return Settlement(row.seq, outcome, self._around.clock.now(), inputs=(new,))
+
+    async def _recall(self, worker: Worker, ask: FetchHistory) -> tuple[Recalled, Outcome]:
+        """What was said lately; a server that does not say has nothing to say."""
+        try:
+            entries = await self._around.link.history(worker.account, MOST_RECALLED)
+        except CallFailure as failure:
+            self._log.warning("no history", room=worker.room_id, why=failure.reason)
+            return Recalled(ask.session_id, ask.since), Outcome.FAILED
+        return Recalled(ask.session_id, ask.since, entries or ()), Outcome.DELIVERED
