@@ -178,6 +178,27 @@ def decode(text: str) -> str:
     return _TOKEN.sub(_face, text)
 
 
+_CODE_OF: Mapping[str, str] = MappingProxyType(
+    # Of two codes with one face the first; and what real WeChat writes for the sweating one.
+    {face.rstrip("\ufe0f"): code.replace("–", "-") for code, _, face in reversed(_FACES)}
+)
+_FACE = re.compile(
+    # With its style and skin; as a part of a joined emoji it is another picture.
+    "(?<!\u200d)(" + "|".join(_CODE_OF) + ")\ufe0f?[\U0001f3fb-\U0001f3ff]?(?!\u200d)([A-Za-z])?"
+)
+
+
+def encode(text: str) -> str:
+    """Put codes in place of the faces that have one, for consoles that know nothing else."""
+    return _FACE.sub(_code, text)
+
+
+def _code(found: re.Match[str]) -> str:
+    code, letter = _CODE_OF[found[1]], found[2] or ""
+    # A code of letters only ends where the letters end (`/:no` and `/:north`).
+    return f"{code} {letter}" if letter and code[-1].isalpha() else code + letter
+
+
 def _face(found: re.Match[str]) -> str:
     if name := found["name"]:
         return _BY_NAME[name]

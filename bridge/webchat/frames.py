@@ -55,7 +55,16 @@ class Voice(Frame, frozen=True):
     """Base64 of an AMR file."""
 
 
-Content = Text | Image | File | Location | Voice
+class Video(Frame, frozen=True):
+    """No guide shows one from a customer; type 6 stands among the constants (reference 1.5)."""
+
+    name: str
+    url: str
+    size: int = 0
+    """Bytes."""
+
+
+Content = Text | Image | File | Location | Voice | Video
 
 
 # --- commands, client to server -----------------------------------------------------------------

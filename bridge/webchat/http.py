@@ -65,6 +65,8 @@ class VisitorLogin:
 
 CUSTOMER = 1
 """Wire `userType` of the customer in a history."""
+_LATEST = 253_402_300_799_999
+"""ms since the epoch of the last moment that a calendar of four digits has."""
 HISTORY = 5003
 """Wire `type` of a request for history: the HTTP sibling's number, never sent on the socket."""
 
@@ -236,14 +238,14 @@ def _history_entry(row: JsonObject) -> HistoryEntry | None:
         return None
     # json-lib writes a date as an object that holds the milliseconds as `time` (trap T24).
     moment = row.get("postTime")
-    posted = integer((mapping(moment) or {}).get("time", moment))
+    posted = integer((mapping(moment) or {}).get("time", moment)) or 0
     return HistoryEntry(
         id=number,
         agent_id=AgentId(string(row.get("userId")).strip()),
         name=string(row.get("userName")),
         user_type=integer(row.get("userType")) or 0,
         html=html,
-        posted=max(0, posted or 0),
+        posted=posted if 0 < posted <= _LATEST else 0,
         revoked=flag(row.get("revokeFlag")),
         notice=integer(row.get("messageType")) == 1,
     )

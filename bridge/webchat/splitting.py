@@ -7,11 +7,15 @@ server refuses blank messages (-17).
 """
 
 import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
 
 _SHORT_ESCAPES = frozenset('"\\\b\f\n\r\t')
 _BORDERS = (("\n",), ("。", "！", "？", "；", "…"), (" ", "\t", "\u3000", "，", "、"))
 """After which characters to cut, best first."""
 
+_ENTITIES: Mapping[str, int] = MappingProxyType({"&": 5, "<": 4, ">": 4})
+"""Bytes of what an HTML escape makes of a character."""
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
@@ -35,8 +39,10 @@ def _cost(char: str) -> int:
     return 3 if code < 0x10000 else 4
 
 
-def split_text(text: str, max_bytes: int) -> tuple[str, ...]:
+def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, ...]:
     """Cut `text` into pieces of at most `max_bytes` as `frame_bytes` counts.
+
+    With `html` each piece has room for what it becomes by `wording.escaped`.
 
     Joined they are the text again. A piece is longer than allowed only where blanks make it so,
     which cannot stand alone, or if not even one character fits. A text that is all blank has no
@@ -46,7 +52,7 @@ def split_text(text: str, max_bytes: int) -> tuple[str, ...]:
     parts: list[str] = []
     start = 0
     while start <= last_word:
-        end = _reach(text, start, max_bytes)
+        end = _reach(text, start, max_bytes, _ENTITIES if html else {})
         first_word = start + len(text[start:]) - len(text[start:].lstrip())
         if end == len(text) or first_word == last_word:
             parts.append(text[start:])
@@ -58,11 +64,11 @@ def split_text(text: str, max_bytes: int) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _reach(text: str, start: int, max_bytes: int) -> int:
+def _reach(text: str, start: int, max_bytes: int, dear: Mapping[str, int]) -> int:
     """How far a piece that begins at `start` may go."""
     room = max_bytes
     for index in range(start, len(text)):
-        room -= _cost(text[index])
+        room -= dear.get(text[index]) or _cost(text[index])
         if room < 0:
             return index
     return len(text)

@@ -34,6 +34,7 @@ from bridge.webchat.frames import (
     Text,
     TransferFromRobot,
     Typing,
+    Video,
     Voice,
 )
 
@@ -215,6 +216,15 @@ def _content(content: Content) -> tuple[MessageType, _Fields]:
             return MessageType.VOICE, {
                 "voiceLength": _natural("voiceLength", seconds),
                 "voiceData": _filled("voiceData", data),
+                "extra": "",
+            }
+        case Video(name=name, url=url, size=size):
+            # `sightUrl` is what the vendor's phone clients read, `url` what every file has.
+            return MessageType.VIDEO, {
+                "name": name,
+                "url": _filled("url", url),
+                "sightUrl": url,
+                "size": _natural("size", size),
                 "extra": "",
             }
         case _:

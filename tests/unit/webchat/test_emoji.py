@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.webchat.emoji import _FACES, catalogue, decode, qqemoji
+from bridge.webchat.emoji import _FACES, catalogue, decode, encode, qqemoji
 
 CODES = [code for code, _, _ in _FACES]
 
@@ -95,3 +95,26 @@ def test_the_catalogue_is_what_is_decoded() -> None:
 
 def _bracketed(names: str) -> list[str]:
     return [f"[{name}]" for name in names.split("/")]
+
+
+@pytest.mark.parametrize("index", range(105))
+def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
+    face = catalogue()[index][2]
+    for text in (face, f"a {face} b", f"{face}{face}", f"{face}north", f"é{face}"):
+        written = encode(text)
+        assert face not in written
+        assert decode(written).replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("👍🏽 and ❤", "/:strong and /:heart"),
+        ("❤️x", "/:heart x"),
+        ("👨‍❤️‍👨", "👨‍❤️‍👨"),
+        ("🦊 has none", "🦊 has none"),
+        ("no face", "no face"),
+    ],
+)
+def test_what_is_written_for_a_desk_with_codes(text: str, written: str) -> None:
+    assert encode(text) == written

@@ -156,6 +156,7 @@ def test_robot_form() -> None:
 
 
 def test_robot_reply_of_the_guide() -> None:
+    """Trap T37: the slash of `<\\/span>` is JSON's way to write one."""
     body = (
         r'{"searchResult":{"question":"测试","srs":[{"preview":"<span id=\"k\">测试<\/span>1.1",'
         r'"question":"","ra":{"articleAId":"3baf","path":"/oldkm/3baf.htm","title":"测试标题"},'
@@ -229,6 +230,7 @@ def test_history_newest_last() -> None:
         # A time that cannot be read: the order of the server stays.
         ([{"text": "b", "postTime": "noon"}, {"text": "a", "postTime": 9}], [("a", 9), ("b", 0)]),
         ([{"text": "a", "postTime": -5}], [("a", 0)]),
+        ([{"text": "a", "postTime": 10**18}], [("a", 0)]),
         ([None, 7, {}, {"id": None}], []),
         ("no rows", []),
     ],

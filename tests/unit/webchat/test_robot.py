@@ -51,7 +51,28 @@ def message(
             message('{"type":"command","content":{"code":"&lt;X&gt;"}}'),
         ),
         ({"type": "news", "content": "see this"}, message("see this")),
-        ({"type": "news", "content": [1]}, message('{"type":"news","content":[1]}')),
+        ({"type": "news", "content": [[]]}, message('{"type":"news","content":[[]]}')),
+        (
+            {"type": "image", "content": "https://h/a.png?a=1&b=2"},
+            message('<img src="https://h/a.png?a=1&amp;b=2">'),
+        ),
+        ({"type": "image", "content": "a picture"}, message("a picture")),
+        (
+            {"type": "image", "content": {"url": "https://h/a.png"}},
+            message('<img src="https://h/a.png">'),
+        ),
+        (
+            {"type": "image-text", "content": {"content": "like <b>so</b>", "imgUrl": "/a.png"}},
+            message('<p>like <b>so</b></p><img src="/a.png">'),
+        ),
+        (
+            {"type": "news", "articles": [{"title": "A & B", "url": "https://h/1"}, "more"]},
+            message('<p><a href="https://h/1">A &amp; B</a></p>more'),
+        ),
+        (
+            {"type": "news", "content": {"link": "https://h/2"}},
+            message('<p><a href="https://h/2">https://h/2</a></p>'),
+        ),
         ({"text": "x"}, message("x")),
         (["a"], message('["a"]')),
     ],
@@ -75,3 +96,5 @@ def test_without_session() -> None:
 def test_never_raises(content: object) -> None:
     said(content)
     said({"type": "text", "content": content, "relatedQuestions": content})
+    said({"type": "image", "content": content})
+    said({"type": "news", "content": [content]})

@@ -29,6 +29,7 @@ from bridge.webchat.frames import (
     Text,
     TransferFromRobot,
     Typing,
+    Video,
     Voice,
 )
 from bridge.webchat.writing import dump_command, frame_type
@@ -106,6 +107,17 @@ def test_wish_for_one_agent() -> None:
             },
         ),
         (Voice(28, "IyFBTVI="), 5, {"voiceLength": 28, "voiceData": "IyFBTVI=", "extra": ""}),
+        (
+            Video("a.mp4", "https://h/a.mp4", 1024),
+            6,
+            {
+                "name": "a.mp4",
+                "url": "https://h/a.mp4",
+                "sightUrl": "https://h/a.mp4",
+                "size": 1024,
+                "extra": "",
+            },
+        ),
     ],
 )
 def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, object]) -> None:
@@ -134,6 +146,7 @@ def test_content_as_of_2016(content: Content, kind: int, expected: dict[str, obj
             {"poi": "Bund", "longitude": 2.5, "latitude": 1.5, "map": "baidu"},
         ),
         (Voice(0, "IyFBTVI="), {"voiceLength": 0, "voiceData": "IyFBTVI="}),
+        (Video("a", "https://h/a"), {"name": "a", "url": "https://h/a", "sightUrl": "https://h/a"}),
     ],
 )
 def test_content_as_of_2019(content: Content, expected: dict[str, object]) -> None:
