@@ -19,6 +19,8 @@ def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
     """
     try:
         with warnings.catch_warnings():
+            # Of odd EXIF data. Narrow: threads share the filters, and one may leave its own behind.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(stream) as image:
                 width, height = image.size

@@ -1,6 +1,7 @@
 """HTML to plain text that a person would have typed: lists, quotes, links, code, tables.
 
 Used both ways: for customers' formatted bodies, and for the plain twin of an agent's fragment.
+The way back is short (`as_markup`).
 Everything is capped, since the HTML is a stranger's: what is too big, too deep or too dense is not
 converted at all (None), and the caller falls back to the text that it has anyway.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from html import escape, unescape
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -18,6 +20,10 @@ MAX_TAGS = 4_000
 MAX_DEPTH = 60
 
 _SPACE = re.compile(r"[ \t\r\n\f]+")
+_MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
+_LINE = re.compile(r"\r?\n")
+_ADDRESS = re.compile(r"<([^<>\s\"'=@]+@[^<>\s\"'=@]+|https?://[^<>\s]+)>", re.IGNORECASE)
+"""As people write an address: `Mei <mei@example.org>`. A parser takes it for an element."""
 _PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table"})
 _BLOCKS = frozenset(
     {"address", "article", "caption", "dd", "details", "div", "dl", "dt", "figure", "footer"}
@@ -48,12 +54,27 @@ def html_to_text(html: str) -> str | None:
     return "\n".join(writer.finish())
 
 
+def as_markup(fragment: str) -> str:
+    """A fragment that may stand within a larger one, where a text without elements loses its lines.
+
+    One that has an element already comes back as it is.
+    """
+    if _MARKUP.search(fragment):
+        return fragment
+    return _LINE.sub("<br>", escape(unescape(fragment), quote=False))
+
+
 def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     """Parse a fragment and return its `body`, or None if it breaks the limits."""
     if len(html) > longest or html.count("<") > MAX_TAGS:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
     clean = html.encode("utf-8", "replace").decode("utf-8")
+    clean = _ADDRESS.sub(r"&lt;\1&gt;", clean)
+    unfinished = clean.rfind("<")
+    if unfinished > clean.rfind(">"):
+        # A tag that never ends would be dropped with all that is in it: somebody wrote "a <b".
+        clean = f"{clean[:unfinished]}&lt;{clean[unfinished + 1 :]}"
     # Without its own <body> a leading <script> or <style> would be taken for the document's head.
     return LexborHTMLParser(f"<body>{clean}").body
 
@@ -139,9 +160,12 @@ class _Writer:
                 self._current.append("~~")
             case "span" if "data-mx-maths" in node.attributes:
                 self._current.append(node.attributes["data-mx-maths"] or "")
-            case "span" if node.attributes.get("data-mx-spoiler"):
-                self._current.append(f"({node.attributes['data-mx-spoiler']}) ")
+            case "span" if "data-mx-spoiler" in node.attributes:
+                # As it is typed: || where it begins and ends, and why before it.
+                reason = node.attributes["data-mx-spoiler"]
+                self._current.append(f"({reason}) ||" if reason else "||")
                 self.children(node)
+                self._current.append("||")
             case "sup" | "sub":
                 # Else ten squared would read a hundred and two.
                 self._current.append("^" if tag == "sup" else "_")

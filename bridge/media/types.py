@@ -100,6 +100,8 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
     name = re.split(r"[/\\]", name.strip())[-1]
     # Cc, Cf: control characters, and those that turn the reading direction; Zl, Zp: line breaks.
     name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Zl", "Zp", "Cn"})
+    # Once more: what stood apart may be one character now.
+    name = unicodedata.normalize("NFC", name)
     name = re.sub(r"\s", " ", re.sub(r'[<>:"|?*]', "_", name)).strip(" .")
     stem, dot, extension = name.rpartition(".")
     if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,10}", extension):

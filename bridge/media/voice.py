@@ -125,7 +125,10 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
             if len(frames) * _AMR_MODES[-1][1] > room:
                 return None
         bits = next(bits for bits, size in _AMR_MODES if len(frames) * size <= room)
-        return Sound(_encode_amr(frames, bits), len(frames) / _FRAMES_PER_SECOND)
+        data = _encode_amr(frames, bits)
+        if not data:  # a fragment of one frame gives none
+            raise NoSound("too short")
+        return Sound(data, len(frames) / _FRAMES_PER_SECOND)
     except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
         raise NoSound(type(error).__name__) from error
 
@@ -137,8 +140,10 @@ def look(stream: IO[bytes]) -> Picture | None:
             if not source.streams.video:
                 return None
             shown = source.streams.video[0]
-            seconds = (source.duration or 0) / av.time_base
-            return Picture(max(0, shown.width), max(0, shown.height), max(0.0, seconds))
+            seconds = max(0.0, (source.duration or 0) / av.time_base)
+            if _codec_of(shown) is None:
+                return Picture(seconds=seconds)
+            return Picture(max(0, shown.width), max(0, shown.height), seconds)
     except (NoSound, av.FFmpegError, ValueError, OverflowError, OSError):
         return None
 
@@ -153,6 +158,11 @@ def _opened(stream: IO[bytes]) -> av.container.InputContainer:
     return av.open(stream, "r", format=container, options={"protocol_whitelist": ""})
 
 
+def _codec_of(stream: av.VideoStream | av.AudioStream) -> object:
+    """None for a codec that nobody knows; the library's types do not say so."""
+    return stream.codec_context
+
+
 def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
     """The sound as frames of 20 ms: one channel, 16 bits.
 
@@ -164,6 +174,8 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
     with _opened(stream) as source:
         if not source.streams.audio:
             raise NoSound("no sound in it")
+        if _codec_of(source.streams.audio[0]) is None:
+            raise NoSound("a codec that nobody knows")
         for frame in _resampled(source, resampler):
             count += 1
             if count > MAX_SECONDS * _FRAMES_PER_SECOND:

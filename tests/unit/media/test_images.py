@@ -26,6 +26,17 @@ def test_dimensions() -> None:
     assert media.dimensions(io.BytesIO(picture("PNG")[:20])) is None
 
 
+def test_odd_exif_data_is_nothing_to_warn_of() -> None:
+    """A warning would be an error here; in service it would go to standard error."""
+    whole = Image.Exif()
+    whole[0x010E] = "a description that is longer than four bytes"
+    data = picture("JPEG", exif=whole.tobytes())
+    assert media.dimensions(io.BytesIO(data.replace(b"a description", b"", 1))) == (30, 20)
+    at = data.index(b"Exif\0\0") + 6
+    cut = data[: at + 8] + b"\x00\x09" + data[at + 10 :]
+    assert media.dimensions(io.BytesIO(cut)) in {None, (30, 20)}
+
+
 @pytest.mark.parametrize("side", [12_000, 200_000])
 def test_decompression_bomb_is_no_picture(side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media.plaintext import html_to_text
+from bridge.media.plaintext import as_markup, html_to_text
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,14 @@ def test_absurd_html_is_left_to_the_caller(html: str) -> None:
     assert html_to_text(html) is None
 
 
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [("<p>is a <b", "is a <b"), ("<b>x</b> <", "x <"), ("<p>a <b>c</b></p>", "a c")],
+)
+def test_a_tag_that_never_ends_was_none(html: str, text: str) -> None:
+    assert html_to_text(html) == text
+
+
 @given(
     st.lists(
         st.one_of(
@@ -70,3 +78,33 @@ def test_absurd_html_is_left_to_the_caller(html: str) -> None:
 )
 def test_hostile_html_never_raises(parts: list[str]) -> None:
     html_to_text("".join(parts))
+
+
+@pytest.mark.parametrize(
+    ("fragment", "shown"),
+    [
+        ("one\ntwo\r\nthree", "one<br>two<br>three"),
+        ("1 < 2 & 3", "1 &lt; 2 &amp; 3"),
+        ("1 &lt; 2", "1 &lt; 2"),
+        ("<b>one</b>\ntwo", "<b>one</b>\ntwo"),
+        ("one<BR>two", "one<BR>two"),
+        ("", ""),
+    ],
+)
+def test_a_text_within_a_fragment(fragment: str, shown: str) -> None:
+    assert as_markup(fragment) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Mei <mei@example.org>", "<https://example.org/?a=b>", "<b>or</b> <mei@example.org> <br>"],
+)
+def test_an_address_in_angle_brackets_is_no_element(text: str) -> None:
+    words = text.replace("<b>", "").replace("</b>", "").replace("<br>", "").strip()
+    assert html_to_text(text) == words
+
+
+def test_an_address_that_never_ends_takes_no_time() -> None:
+    """A pattern that went back for each @ would need minutes."""
+    text = "<" + "@a" * 90_000
+    assert html_to_text(text) == text

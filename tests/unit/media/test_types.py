@@ -94,6 +94,7 @@ def test_claimed_type_is_cleaned(claimed: str, mime: str) -> None:
         ("archive.tar.gz", "archive.tar.gz"),
         ('a<b>:"|?*.txt', "a_b______.txt"),
         ("no extension", "no extension.png"),
+        ("K\x00\u0331.png", "\u1e34.png"),
     ],
 )
 def test_name(name: str, safe: str) -> None:

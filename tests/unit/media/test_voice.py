@@ -104,6 +104,32 @@ def test_a_videos_header() -> None:
     assert look(io.BytesIO(tone(1))) is None
     assert look(io.BytesIO(b"no video")) is None
     assert look(io.BytesIO(film()[:60])) is None
+    unknown = look(
+        io.BytesIO(film(pictures=20).replace(b"mp4v", b"zzzz").replace(b"esds", b"zzzz"))
+    )
+    assert unknown is not None
+    assert (unknown.width, unknown.height) == (0, 0)
+    assert unknown.seconds == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("container", "names"), [("mp4", (b"mp4a", b"esds")), ("matroska", (b"A_OPUS",))]
+)
+def test_a_codec_that_nobody_knows(container: str, names: tuple[bytes, ...]) -> None:
+    data = tone(0.1, container)
+    for name in names:
+        data = data.replace(name, b"zzzz" + name[4:])
+    for read in (to_opus, lambda stream: to_amr(stream, EVERYTHING)):
+        with pytest.raises(NoSound):
+            read(io.BytesIO(data))
+
+
+def test_less_than_a_frame_is_no_sound_to_the_agent() -> None:
+    """Else an empty voice message would be sent, which the server refuses."""
+    fragment = io.BytesIO(tone(0.012, "wav"))
+    assert to_opus(fragment).seconds == pytest.approx(0.02)
+    with pytest.raises(NoSound):
+        to_amr(fragment, EVERYTHING)
 
 
 @given(st.binary(max_size=40))
