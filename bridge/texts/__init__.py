@@ -1,8 +1,11 @@
-"""Every sentence that a person in a room or at a desk can see, by key, in Chinese and English. Pure.
+"""Every sentence that a person in a room or at a desk can see, by key, in our four languages. Pure.
 
-The sentences stand in catalogue modules (`agents`, `codes`, `conversation`, `robot`, `rooms`), each a dictionary
-named SENTENCES. Operators replace single ones in config.yaml under `texts`; a replacement may use
-the placeholders of the original and no others, so that rendering cannot fail on an operator's word.
+The sentences stand in topic modules (`queueing`, `chat`, `delivery`, ...), each a dictionary named
+SENTENCES in which the four languages of a sentence stand side by side. A new topic is a file, its
+name in the import below and its line in CATALOGUE; a test finds one that was forgotten.
+
+Operators replace single ones in config.yaml under `texts`; a replacement may use the placeholders
+of the original and no others, so that rendering cannot fail on an operator's word.
 """
 
 from __future__ import annotations
@@ -10,23 +13,60 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from bridge.texts import agents, codes, conversation, robot, rooms
-from bridge.texts.catalogue import DEFAULT_LANGUAGE, LANGUAGES, Catalogue, merge, placeholders
+from bridge.texts import (
+    again,
+    agents,
+    chat,
+    codes,
+    commands,
+    configuration,
+    delivery,
+    encrypting,
+    entering,
+    outage,
+    queueing,
+    rating,
+    records,
+    robot,
+    robotmodes,
+    trouble,
+    unreadable,
+    usage,
+    waiting,
+)
+from bridge.texts.catalogue import Catalogue, merge, placeholders
+from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
 
 __all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
 
 CATALOGUE: Catalogue = merge(
     (
+        again.SENTENCES,
         agents.SENTENCES,
+        chat.SENTENCES,
         codes.SENTENCES,
-        conversation.SENTENCES,
+        commands.SENTENCES,
+        configuration.SENTENCES,
+        delivery.SENTENCES,
+        encrypting.SENTENCES,
+        entering.SENTENCES,
+        outage.SENTENCES,
+        queueing.SENTENCES,
+        rating.SENTENCES,
+        records.SENTENCES,
         robot.SENTENCES,
-        rooms.SENTENCES,
+        robotmodes.SENTENCES,
+        trouble.SENTENCES,
+        unreadable.SENTENCES,
+        usage.SENTENCES,
+        waiting.SENTENCES,
     )
 )
 """All sentences as they are shipped."""
 
 Overrides = Mapping[str, Mapping[str, str]]
+Value = str | int | tuple[str, ...]
+"""What stands for a placeholder."""
 
 
 class BadOverride(ValueError):
@@ -98,12 +138,17 @@ class Texts:
     def __contains__(self, key: str) -> bool:
         return key in self._sentences
 
-    def render(self, language: str, key: str, args: Mapping[str, str | int]) -> str:
+    def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
         """A sentence with its placeholders filled in.
 
-        Values are put in as they are: braces in a customer's name do nothing.
+        Values are put in as they are: braces in a customer's name do nothing. Several are listed
+        as the language does it.
 
         Raises:
             KeyError: no such key, language or argument; our own mistake, never a user's.
         """
-        return self._sentences[key][language].format_map(args)
+        shown = {
+            name: listed(language, value) if isinstance(value, tuple) else value
+            for name, value in args.items()
+        }
+        return self._sentences[key][language].format_map(shown)

@@ -35,6 +35,12 @@ SENTENCES: Catalogue = {
         "en": "{reaction} (in reaction to “{quote}”)",
         "ja": "{reaction}（「{quote}」へのリアクション）",
     },
+    "agent.vote": {
+        "zh-CN": "（投票「{quote}」：选择了 {choice}）",
+        "zh-TW": "（投票「{quote}」：選擇了 {choice}）",
+        "en": "(Vote in “{quote}”: {choice})",
+        "ja": "（投票「{quote}」：{choice} を選択）",
+    },
     "agent.speaker": {
         "zh-CN": "{name}：{text}",
         "zh-TW": "{name}：{text}",
@@ -52,6 +58,12 @@ SENTENCES: Catalogue = {
         "zh-TW": "（客戶剛才問過機器人：{text}）",
         "en": "(The customer has asked the robot: {text})",
         "ja": "（お客様はロボットにこう質問しました：{text}）",
+    },
+    "agent.robot_answered": {
+        "zh-CN": "（机器人已回复：{answers}）",
+        "zh-TW": "（機器人已回覆：{answers}）",
+        "en": "(The robot has answered: {answers})",
+        "ja": "（ロボットの回答：{answers}）",
     },
     "agent.joined": {
         "zh-CN": "（{name} 进入了房间）",

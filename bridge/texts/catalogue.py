@@ -6,9 +6,6 @@ import string
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-LANGUAGES = ("zh-CN", "en")
-DEFAULT_LANGUAGE = "zh-CN"
-
 Sentence = Mapping[str, str]
 """Language -> sentence, with placeholders `{name}`."""
 Catalogue = Mapping[str, Sentence]

@@ -71,10 +71,10 @@ SENTENCES: Catalogue = {
         "ja": "コールセンターで要求を読み取れませんでした。管理者にご連絡ください。",
     },
     "result.-9": {
-        "zh-CN": "指定的客服不存在或不在线，请改为联系其他客服。",
-        "zh-TW": "指定的客服不存在或不在線上，請改找其他客服。",
-        "en": "The agent you asked for is unknown or not online. Please ask for any agent.",
-        "ja": "ご指定の担当者は見つからないか、オンラインではありません。ほかの担当者にお問い合わせください。",
+        "zh-CN": "本队列指定的客服不存在或不在线，请稍后再试，或告知管理员。",
+        "zh-TW": "這個佇列指定的客服不存在或不在線上，請稍後再試，或告知管理員。",
+        "en": "The agent this queue asks for is unknown or not online. Please try again later, or tell an administrator.",
+        "ja": "この窓口で指定されている担当者は見つからないか、オンラインではありません。しばらくしてからお試しになるか、管理者にご連絡ください。",
     },
     "result.-10": {
         "zh-CN": "您的排队已失效，再发一条消息即可重新排队。",
@@ -101,10 +101,10 @@ SENTENCES: Catalogue = {
         "ja": "ファイルをアップロードできませんでした。もう一度お送りください。",
     },
     "result.-14": {
-        "zh-CN": "客服系统拒绝了这次请求的内容，请换一种方式重试或联系管理员。",
-        "zh-TW": "客服系統拒絕了這次請求的內容，請換個方式再試或聯絡管理員。",
-        "en": "The call centre refused part of this request. Please try it another way or tell an administrator.",
-        "ja": "要求の内容がコールセンターで受け付けられませんでした。別の方法でお試しになるか、管理者にご連絡ください。",
+        "zh-CN": "客服系统拒绝了这次请求的内容，需要管理员检查设置，请联系管理员。",
+        "zh-TW": "客服系統拒絕了這次請求的內容，需要管理員檢查設定，請聯絡管理員。",
+        "en": "The call centre refused part of this request. Its settings have to be checked: please tell an administrator.",
+        "ja": "要求の内容がコールセンターで受け付けられませんでした。設定の確認が必要ですので、管理者にご連絡ください。",
     },
     "result.-15": {
         "zh-CN": "与客服系统的登录已失效，请重新发送。",
@@ -125,16 +125,16 @@ SENTENCES: Catalogue = {
         "ja": "空のメッセージは送れません。内容を入力してください。",
     },
     "result.-18": {
-        "zh-CN": "您有另一种类型的对话尚未结束，请先结束它。",
-        "zh-TW": "您還有另一種類型的對話尚未結束，請先結束它。",
-        "en": "You have a chat of another kind open. Please end that one first.",
-        "ja": "別の種類のチャットがまだ続いています。先にそちらを終了してください。",
+        "zh-CN": "您在客服系统中还有另一种类型的对话尚未结束，请先结束它；若找不到，请联系管理员。",
+        "zh-TW": "您在客服系統中還有另一種類型的對話尚未結束，請先結束它；若找不到，請聯絡管理員。",
+        "en": "You have a chat of another kind open at the call centre. Please end that one first; if you cannot find it, tell an administrator.",
+        "ja": "別の種類のチャットがまだ続いています。先にそちらを終了してください。見当たらない場合は、管理者にご連絡ください。",
     },
     "result.-19": {
-        "zh-CN": "客服系统不支持这项操作。",
-        "zh-TW": "客服系統不支援這項操作。",
-        "en": "The call centre does not support this.",
-        "ja": "コールセンターはこの操作に対応していません。",
+        "zh-CN": "客服系统不支持这项操作，请联系管理员。",
+        "zh-TW": "客服系統不支援這項操作，請聯絡管理員。",
+        "en": "The call centre does not support this. Please tell an administrator.",
+        "ja": "コールセンターはこの操作に対応していません。管理者にご連絡ください。",
     },
     "result.-20": {
         "zh-CN": "客服系统的账号或密码有误，请联系管理员。",
@@ -194,19 +194,19 @@ SENTENCES: Catalogue = {
     "status.2": {
         "zh-CN": "客服暂时无法接待您，再发一条消息即可重新排队。",
         "zh-TW": "客服暫時無法為您服務，再傳一則訊息即可重新排隊。",
-        "en": "The agent could not take your request. Write again to join the queue again.",
+        "en": "The agent could not take your request. Send another message to rejoin the queue.",
         "ja": "担当者が対応できませんでした。メッセージを送ると、もう一度順番待ちに入れます。",
     },
     "status.3": {
         "zh-CN": "排队超时，仍无客服接入。再发一条消息即可重新排队。",
-        "zh-TW": "等候逾時，仍沒有客服接聽。再傳一則訊息即可重新排隊。",
-        "en": "No agent became free in time. Write again to join the queue again.",
+        "zh-TW": "等候逾時，仍沒有客服能為您服務。再傳一則訊息即可重新排隊。",
+        "en": "No agent became free in time. Send another message to rejoin the queue.",
         "ja": "時間内に担当者におつなぎできませんでした。メッセージを送ると、もう一度順番待ちに入れます。",
     },
     "status.4": {
         "zh-CN": "您的排队已中断，再发一条消息即可重新排队。",
         "zh-TW": "您的排隊已中斷，再傳一則訊息即可重新排隊。",
-        "en": "Your place in the queue was lost. Write again to join the queue again.",
+        "en": "Your place in the queue was lost. Send another message to rejoin the queue.",
         "ja": "順番待ちが途切れました。メッセージを送ると、もう一度順番待ちに入れます。",
     },
     "status.5": {
@@ -236,7 +236,7 @@ SENTENCES: Catalogue = {
     "status.other": {
         "zh-CN": "排队因未知状态 {code} 而结束。再发一条消息即可重新排队；若仍不行，请告知管理员。",
         "zh-TW": "排隊因未知狀態 {code} 而結束。再傳一則訊息即可重新排隊；若仍不行，請告知管理員。",
-        "en": "Queueing ended with the unknown status {code}. Write again to join the queue again; if it stays, tell an administrator.",
+        "en": "Queueing ended with the unknown status {code}. Send another message to rejoin the queue; if that fails too, tell an administrator.",
         "ja": "順番待ちが不明な状態 {code} で終了しました。メッセージを送ると、もう一度順番待ちに入れます。続く場合は管理者にご連絡ください。",
     },
 }

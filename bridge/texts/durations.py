@@ -126,20 +126,6 @@ def clock_time(
     return f"{day}, {time}" if language == "en" else f"{day} {time}"
 
 
-def date(language: str, ms: int, zone: tzinfo | None = None) -> str:
-    """A day with its year: "25 Nov 2026".
-
-    Args:
-        language: one of ours.
-        ms: a moment of that day, Unix time in milliseconds.
-        zone: as for `clock_time`; None: UTC.
-
-    Raises:
-        KeyError: the language is none of ours.
-    """
-    return _day(language, _moment(ms, zone), with_year=True)
-
-
 def _moment(ms: int, zone: tzinfo | None) -> datetime:
     return datetime.fromtimestamp(ms / 1000, zone or UTC)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bridge.texts.catalogue import LANGUAGES, placeholders
+from bridge.texts import LANGUAGES
+from bridge.texts.catalogue import placeholders
 from bridge.texts.codes import SENTENCES
 from bridge.webchat.codes import RequestStatus, ResultCode
 
@@ -28,6 +29,7 @@ def test_only_unknown_codes_show_a_number() -> None:
 def test_sentences_are_short_and_end() -> None:
     for key, sentence in SENTENCES.items():
         assert len(sentence["en"]) <= 130, key
-        assert len(sentence["zh-CN"]) <= 45, key
         assert sentence["en"].endswith(".")
-        assert sentence["zh-CN"].endswith("。")
+        for language, longest in (("zh-CN", 45), ("zh-TW", 45), ("ja", 80)):
+            assert len(sentence[language]) <= longest, key
+            assert sentence[language].endswith("。")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.texts import LANGUAGES
-from bridge.texts.durations import clock_time, date, duration, waiting_range
+from bridge.texts.durations import clock_time, duration, waiting_range
 
 SHANGHAI = timezone(timedelta(hours=8))
 
@@ -105,12 +105,6 @@ def test_another_year_is_said() -> None:
 def test_a_clock_whose_zone_nobody_knows_is_utc_and_says_so() -> None:
     ms = at(2026, 11, 25, 6, 5)
     assert clock_time("ja", ms, now_ms=ms) == "06:05 UTC"
-
-
-def test_a_day_is_the_readers_day() -> None:
-    ms = at(2026, 11, 24, 20)
-    assert date("en", ms) == "24 Nov 2026"
-    assert date("zh-TW", ms, SHANGHAI) == "2026年11月25日"
 
 
 @pytest.mark.parametrize("language", ["fr", "zh"])

@@ -14,6 +14,18 @@ SMALL = {
 }
 
 
+@pytest.mark.parametrize(
+    ("language", "shown"),
+    [
+        ("en", "Mei, Jun joined the chat."),
+        ("zh-CN", "Mei、Jun 加入了对话。"),
+        ("ja", "Mei、Jun がチャットに加わりました。"),
+    ],
+)
+def test_several_are_listed_as_the_language_does_it(language: str, shown: str) -> None:
+    assert Texts().render(language, "chat.agent_joined", {"names": ("Mei", "Jun")}) == shown
+
+
 def test_a_sentence_is_filled_in() -> None:
     texts = Texts(catalogue=SMALL)
     assert texts.render("en", "greet", {"name": "Ada"}) == "Hello Ada."
@@ -42,6 +54,14 @@ def test_an_operator_replaces_one_sentence_in_one_language() -> None:
     assert texts.render("zh-CN", "greet", {"name": "Ada"}) == "您好，Ada。"
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_is_replaced_by_itself(language: str) -> None:
+    texts = Texts({"rating.thanks": {language: "Ta!"}})
+    for other in LANGUAGES:
+        expected = "Ta!" if other == language else CATALOGUE["rating.thanks"][other]
+        assert texts.render(other, "rating.thanks", {}) == expected
+
+
 def test_a_replacement_may_leave_placeholders_out() -> None:
     assert Texts({"greet": {"en": "Hi."}}, SMALL).render("en", "greet", {"name": "Ada"}) == "Hi."
 
@@ -50,7 +70,7 @@ def test_a_replacement_may_leave_placeholders_out() -> None:
     ("override", "language", "said"),
     [
         ({"gret": {"en": "x"}}, "", 'no sentence has this key; the nearest is "greet"'),
-        ({"bye": {"fr": "x"}}, "fr", "must be one of zh-CN, en"),
+        ({"bye": {"fr": "x"}}, "fr", "must be one of zh-CN, zh-TW, en, ja"),
         ({"bye": {"en": "  "}}, "en", "must not be empty"),
         ({"bye": {"en": "{"}}, "en", "has braces that are no placeholder"),
         ({"bye": {"en": "{0}"}}, "en", "has braces that are no placeholder"),

@@ -1,0 +1,100 @@
+"""Sentences about asking for an agent and waiting for one: the queue card, `start`, `cancel`."""
+
+from __future__ import annotations
+
+from bridge.texts.catalogue import Catalogue
+
+SENTENCES: Catalogue = {
+    # --- the queue card -------------------------------------------------------------------------
+    "queue.asking": {
+        "zh-CN": "⏳ 正在为您联系「{queue}」的客服…",
+        "zh-TW": "⏳ 正在為您聯絡「{queue}」的客服…",
+        "en": "⏳ Asking {queue} for an agent…",
+        "ja": "⏳ 「{queue}」の担当者を呼び出しています…",
+    },
+    "queue.position": {
+        "zh-CN": "⏳ 「{queue}」排队中：您排在第 {position} 位。您可以先留言，客服接入后会看到；加 ❌ 或发送 {prefix} cancel 可退出排队。",
+        "zh-TW": "⏳ 「{queue}」排隊中：您排在第 {position} 位。您可以先留言，客服加入後會看到；加上 ❌ 或傳送 {prefix} cancel 可退出排隊。",
+        "en": "⏳ Waiting for {queue}: you are number {position}. You may write already, the agent will see it. ❌ on this message, or {prefix} cancel, leaves the queue.",
+        "ja": "⏳ 「{queue}」の順番待ち：ただいま{position}番目です。待っている間に送ったメッセージも担当者に届きます。やめるときは、このメッセージに ❌ を付けるか {prefix} cancel と送信してください。",
+    },
+    "queue.accepted": {
+        "zh-CN": "⏳ 客服已接受您的请求，马上为您接通…",
+        "zh-TW": "⏳ 客服已接受您的請求，馬上為您接通…",
+        "en": "⏳ An agent has accepted, the chat is about to begin…",
+        "ja": "⏳ 担当者が応答しました。まもなくおつなぎします…",
+    },
+    "queue.joined": {
+        "zh-CN": "✅ 已接通：{names}",
+        "zh-TW": "✅ 已接通：{names}",
+        "en": "✅ Connected: {names}",
+        "ja": "✅ 接続しました：{names}",
+    },
+    "queue.joined_unnamed": {
+        "zh-CN": "✅ 已接通客服",
+        "zh-TW": "✅ 已接通客服",
+        "en": "✅ Connected",
+        "ja": "✅ 担当者につながりました",
+    },
+    "queue.ended": {
+        "zh-CN": "⏹ 排队已结束。",
+        "zh-TW": "⏹ 排隊已結束。",
+        "en": "⏹ No longer waiting.",
+        "ja": "⏹ 順番待ちは終了しました。",
+    },
+    "queue.cancelled": {
+        "zh-CN": "⏹ 您已退出排队。",
+        "zh-TW": "⏹ 您已退出排隊。",
+        "en": "⏹ You have left the queue.",
+        "ja": "⏹ 順番待ちをやめました。",
+    },
+    "queue.kept": {
+        "zh-CN": "您的 {count} 条消息已为您保留，下次排队时会一并发给客服；发送 {prefix} cancel 可放弃它们。",
+        "zh-TW": "已為您保留 {count} 則訊息，下次排隊時會一併傳給客服；傳送 {prefix} cancel 可放棄這些訊息。",
+        "en": "Messages kept for you: {count}. They go to the agent with your next request; {prefix} cancel drops them.",
+        "ja": "メッセージ{count}件をお預かりしています。次にお問い合わせいただくと担当者に届きます。{prefix} cancel で破棄できます。",
+    },
+    # --- asking for a chat ----------------------------------------------------------------------
+    "start.needed": {
+        "zh-CN": "消息已为您保留。发送 {prefix} start 即可联系客服。",
+        "zh-TW": "已為您保留這則訊息。傳送 {prefix} start 即可聯絡客服。",
+        "en": "Your message is kept. Send {prefix} start to reach an agent.",
+        "ja": "メッセージをお預かりしました。{prefix} start と送信すると担当者におつなぎします。",
+    },
+    "start.already_queued": {
+        "zh-CN": "您已经在排队了。",
+        "zh-TW": "您已經在排隊了。",
+        "en": "You are already waiting for an agent.",
+        "ja": "すでに順番待ちに入っています。",
+    },
+    "start.leaving": {
+        "zh-CN": "正在为您退出排队。请稍后再发送 {prefix} start。",
+        "zh-TW": "正在為您退出排隊。請稍後再傳送 {prefix} start。",
+        "en": "You are just leaving the queue. Send {prefix} start again in a moment.",
+        "ja": "順番待ちをやめる手続き中です。少し待ってから、もう一度 {prefix} start と送信してください。",
+    },
+    "start.already_chatting": {
+        "zh-CN": "您已经在与客服对话了，直接发消息即可。",
+        "zh-TW": "您已經在與客服對話了，直接傳訊息即可。",
+        "en": "You are already in a chat: just write.",
+        "ja": "すでに担当者とチャット中です。そのままメッセージをお送りください。",
+    },
+    "cancel.nothing": {
+        "zh-CN": "您现在没有在排队。",
+        "zh-TW": "您目前沒有在排隊。",
+        "en": "You are not waiting in a queue.",
+        "ja": "順番待ちには入っていません。",
+    },
+    "cancel.chatting": {
+        "zh-CN": "客服已经接通。要结束对话，请发送 {prefix} close。",
+        "zh-TW": "客服已經接通。要結束對話，請傳送 {prefix} close。",
+        "en": "The chat has begun already. To end it, send {prefix} close.",
+        "ja": "すでにチャットが始まっています。終了するには {prefix} close と送信してください。",
+    },
+    "cancel.refused": {
+        "zh-CN": "客服系统没有接受退出排队（代码 {code}），您仍在排队中。",
+        "zh-TW": "客服系統沒有接受退出排隊（代碼 {code}），您仍在排隊中。",
+        "en": "The call centre would not let you leave (code {code}); you are still in the queue.",
+        "ja": "順番待ちをやめられませんでした（コード {code}）。引き続き順番待ち中です。",
+    },
+}
