@@ -27,6 +27,7 @@ from bridge.conversation.model import (
     Requesting,
     Upload,
 )
+from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
@@ -44,8 +45,10 @@ from bridge.webchat.frames import (
     SendPreMessage,
     Text,
     TransferFromRobot,
+    Video,
     Voice,
 )
+from bridge.webchat.wording import escaped, guarded
 
 
 def next_call(turn: Turn) -> None:
@@ -110,7 +113,12 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
         former = phase.request_id or phase.former_id
         turn.enter(
             msgspec.structs.replace(
-                phase, resync=False, request_id=None, former_id=former, accepted=False
+                phase,
+                resync=False,
+                request_id=None,
+                former_id=former,
+                accepted=False,
+                shown_at=turn.now,  # what the card says may be no longer true: say it anew, later
             )
         )
         _call(turn, RequestChat(phase.queue_id, turn.policy.source))
@@ -121,7 +129,8 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
     # Once the request is said to be accepted, 111 only earns -10: wait for the session.
     request_id = None if phase.accepted or phase.pre_refused else phase.request_id
     if request_id is not None and head is not None and isinstance(head.content, CustomerText):
-        _carry(turn, SendPreMessage(request_id, head.content.text), head)
+        text = _worded(head.content.text, turn.policy)
+        _carry(turn, SendPreMessage(request_id, text), head)
         return True
     return _upload_first(turn)
 
@@ -132,7 +141,7 @@ def _while_chatting(turn: Turn, phase: Chatting) -> bool:
     if not turn.state.held:
         return _ask_for_person(turn, phase)
     head = turn.state.held[0]
-    content = _wire_content(head, turn.policy.map)
+    content = _wire_content(head, turn.policy)
     if content is None:
         return _upload_first(turn)
     _carry(turn, SendMessage(phase.session_id, content), head)
@@ -160,7 +169,7 @@ def _refuse_unwelcome(turn: Turn) -> None:
         and (extension := _extension(piece.content.name))
         and extension not in allowed
     )
-    turn.report(unwelcome, "undelivered.extension", {"allowed": ", ".join(allowed)})
+    turn.report(unwelcome, "undelivered.extension", {"allowed": tuple(allowed)})
 
 
 def _extension(name: str) -> str:
@@ -178,20 +187,28 @@ def _upload_first(turn: Turn) -> bool:
     return False
 
 
-def _wire_content(piece: Held, map_name: str) -> Content | None:
+def _wire_content(piece: Held, policy: Policy) -> Content | None:
     """What the 110 of this piece carries; None while its file is not uploaded."""
     content = piece.content
     if isinstance(content, CustomerText):
-        return Text(content.text)
+        return Text(_worded(content.text, policy))
     if isinstance(content, CustomerLocation):
-        return _location(content, map_name)
+        return _location(content, policy.map)
     if piece.clip is not None:
         return Voice(piece.clip.seconds, piece.clip.data)
     if not piece.url:
         return None
     if content.kind == "image":
         return Image(content.name, piece.url)
+    if content.kind == "video" and policy.videos:
+        return Video(content.name, piece.url, content.size or 0)
     return File(content.name, piece.url, content.size or 0, _extension(content.name))
+
+
+def _worded(text: str, policy: Policy) -> str:
+    """The text as this call centre's server and desks leave it alone."""
+    shown = escaped(text) if policy.escape_html else text
+    return guarded(shown) if policy.guard_json else shown
 
 
 def _location(where: CustomerLocation, map_name: str) -> Location:

@@ -6,7 +6,8 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.inputs import Rate, Said, Start, Withdrawn
+from bridge.conversation import callback, questions, robot, waiting
+from bridge.conversation.inputs import Said, Start, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -17,7 +18,6 @@ from bridge.conversation.model import (
     Held,
     Idle,
     Queued,
-    Rating,
     Requesting,
 )
 from bridge.conversation.transitions import (
@@ -27,12 +27,14 @@ from bridge.conversation.transitions import (
     start_chat,
 )
 from bridge.conversation.turn import Turn, without
+from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.splitting import split_text
 
 
 def said(turn: Turn, event: Said) -> None:
-    """Hold what was written; outside a chat it also asks for one (row 6)."""
+    """Hold what was written; outside a chat it also asks for one (row 6), or the robot first."""
+    event = robot.chosen(turn, event)
     pieces = _pieces(turn, event)
     if not pieces:
         turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
@@ -41,10 +43,15 @@ def said(turn: Turn, event: Said) -> None:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
     first = not turn.state.held
-    turn.set(held=turn.state.held + pieces, typed=turn.state.typed + len(pieces))
+    robot_first = robot.answers_first(turn)
+    # One place more: what the robot answers goes behind it, should both go to a person.
+    turn.set(held=turn.state.held + pieces, typed=turn.state.typed + len(pieces) + 1)
+    waiting.surface(turn)
     if not isinstance(turn.state.phase, Idle | Ended):
         return
-    if turn.policy.start_on_message:
+    if robot_first:
+        robot.consult(turn, event)
+    elif turn.policy.start_on_message:
         request_chat(turn)
     elif first:
         turn.say("start.needed")
@@ -53,7 +60,10 @@ def said(turn: Turn, event: Said) -> None:
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
     """One piece, or several: a long text would burst the server's frame limit (trap T23)."""
     text, parts = _taken_apart(event.content)
-    parts += [CustomerText(part) for part in split_text(text, turn.policy.max_text_bytes)]
+    policy = turn.policy
+    spelled = emoji.encode(text) if policy.emoji_codes else text
+    pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
+    parts += [CustomerText(part) for part in pieces]
     return tuple(
         Held(
             event.event_id,
@@ -61,6 +71,7 @@ def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
             turn.now,
             last=index == len(parts) - 1,
             order=turn.state.typed + index,
+            words=event.words if index == 0 and event.words != text else "",
         )
         for index, part in enumerate(parts)
     )
@@ -94,6 +105,7 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
 
 def start(turn: Turn, wish: Start) -> None:
     """Ask for a chat without writing; in a queue that is being left, stay."""
+    waiting.surface(turn)
     phase = turn.state.phase
     match phase:
         case Idle() | Ended():
@@ -121,6 +133,27 @@ def human(turn: Turn) -> None:
         start(turn, Start())
 
 
+def call_back(turn: Turn) -> None:
+    """Wishes us to go on asking. Where nobody has been asked yet, that is done at once."""
+    phase, offered = turn.state.phase, turn.state.callback
+    if not (turn.policy.callback or callback.wanted(turn.state)):
+        turn.say("callback.off")
+    elif isinstance(phase, Requesting | Queued):
+        start(turn, Start())
+        if not _leaving(turn):
+            callback.wish(turn, phase.queue_id)
+            turn.say("callback.noted")
+    elif isinstance(phase, Chatting):
+        start(turn, Start())
+    elif offered is None:
+        callback.wish(turn, turn.policy.queue_id)
+        request_chat(turn)
+    else:
+        if offered.wanted is None:
+            callback.wish(turn, offered.queue_id)
+        callback.promise(turn, offered.queue_id)
+
+
 def _leaving(turn: Turn) -> bool:
     """True once 102 is on its way."""
     outstanding = turn.state.outstanding
@@ -128,8 +161,11 @@ def _leaving(turn: Turn) -> bool:
 
 
 def cancel(turn: Turn) -> None:
-    """Leave the queue (rows 22, 23). What waited to be said is not said, and the customer knows."""
-    phase = turn.state.phase
+    """Leave the queue (rows 22, 23). What waited to be said is not said, and the customer knows.
+
+    Who wished to be called back does so no longer.
+    """
+    phase, called_off = turn.state.phase, callback.call_off(turn)
     match phase:
         case Requesting():
             _drop_all(turn)
@@ -142,10 +178,13 @@ def cancel(turn: Turn) -> None:
             if not phase.unwanted:
                 turn.say("cancel.chatting")
         case Idle() | Ended():
+            left = questions.settle(
+                turn, *(one.event_id for one in turn.state.questions if not one.aside)
+            )
             if all_pieces(turn.state):
                 _drop_all(turn)
-            else:
-                turn.say("cancel.nothing")
+            elif not called_off:
+                turn.say("robot.solved" if left else "cancel.nothing")
         case _:
             assert_never(phase)
 
@@ -188,23 +227,3 @@ def close(turn: Turn) -> None:
             turn.say("close.nothing")
         case _:
             assert_never(phase)
-
-
-def rate(turn: Turn, wish: Rate) -> None:
-    """Rate the running session, or the last one (traps T19, T20, T21)."""
-    session_id = turn.state.last_session
-    if session_id is None:
-        turn.say("rating.nothing")
-        return
-    if wish.session_id is not None and wish.session_id != session_id:
-        turn.say("rating.too_late")
-        return
-    rated = turn.state.rated
-    if (
-        rated is not None
-        and rated.session_id == session_id
-        and turn.now - rated.at > turn.policy.rating_change
-    ):
-        turn.say("rating.settled")
-        return
-    turn.set(rating=Rating(session_id, wish.value, wish.comment))

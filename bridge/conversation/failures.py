@@ -7,8 +7,12 @@ did not arrive is made again as if for the first time. When the service has been
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
+from bridge.conversation import callback, waiting
 from bridge.conversation.inputs import CallFailed, FailureReason
 from bridge.conversation.model import (
     Chatting,
@@ -30,7 +34,10 @@ from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import RequestChat
 
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
-_ABOUT_CONTENT = frozenset({FailureReason.TOO_BIG, FailureReason.MEDIA_GONE, FailureReason.REFUSED})
+_ABOUT_CONTENT = frozenset(
+    {FailureReason.TOO_BIG, FailureReason.REFUSED}
+    | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
+)
 _TOLD_APART = frozenset(
     {
         ResultCode.INVALID_MESSAGE_TYPE,
@@ -42,6 +49,17 @@ _TOLD_APART = frozenset(
     }
 )
 """Refusals of content that the customer can do something about."""
+_REFUSALS: Mapping[int, str] = MappingProxyType(
+    {
+        ResultCode.FAILURE: "undelivered.server_failed",
+        ResultCode.INTERNAL_ERROR: "undelivered.server_failed",
+        ResultCode.REQUEST_ERROR: "undelivered.not_understood",
+        ResultCode.INVALID_PARAMETER: "undelivered.not_understood",
+        ResultCode.INVALID_REQUEST_TYPE: "undelivered.not_understood",
+        ResultCode.INVALID_CHAT_SESSION_ID: "undelivered.no_chat",
+    }
+)
+"""Refusals that are no fault of the content: what they mean for a message (reference 2.5)."""
 
 
 def call_failed(turn: Turn, failure: CallFailed) -> None:
@@ -59,6 +77,9 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
     phase = turn.state.phase
     if failure.certain and isinstance(phase, Requesting) and phase.cancel:
         queue_cancelled(turn)  # WebChat never heard of the request: there is nothing to take back
+        return
+    if failure.certain and isinstance(phase, Requesting) and phase.quiet:
+        leave_queue(turn)  # nobody waits for an answer: it is asked again later
         return
     cut = failure.reason == FailureReason.NO_ANSWER and turn.state.failures == 0
     _count_failure(turn)
@@ -89,6 +110,8 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
         turn.report((piece,), "undelivered.blank")
     elif code in _TOLD_APART:
         turn.report((piece,), f"result.{code}")
+    elif code in _REFUSALS:
+        turn.report((piece,), _REFUSALS[code])
     else:
         turn.report((piece,), "undelivered.refused", {"code": code})
 
@@ -106,7 +129,10 @@ def _count_failure(turn: Turn) -> None:
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell of trouble, once until it is over."""
+    """Tell of trouble, once until it is over; not of what the customer does not know of."""
+    phase = turn.state.phase
+    if isinstance(phase, Requesting | Queued) and waiting.hidden(phase):
+        return
     if not turn.state.told_trouble:
         turn.set(told_trouble=True)
         turn.say(key)
@@ -189,14 +215,22 @@ def give_up(turn: Turn) -> None:
     turn.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
     phase = turn.state.phase
     if isinstance(phase, Requesting | Queued):
-        leave_queue(turn)
-        turn.card("queue.ended")
-        turn.say("trouble.given_up")
+        _give_up_queue(turn, phase)
     doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
     turn.report(doubtful, "undelivered.uncertain")
-    turn.report_held("undelivered.expired")
+    if not callback.wanted(turn.state):
+        turn.report_held("undelivered.expired")
     if turn.state.rating is not None:
         turn.set(rating=None)
         turn.say("rating.failed")
     if isinstance(phase, Chatting) and phase.close:
         end_chat(turn, phase, "chat.ended_unheard", closed=False)
+
+
+def _give_up_queue(turn: Turn, phase: Requesting | Queued) -> None:
+    shown = not waiting.hidden(phase)
+    leave_queue(turn)
+    if shown:
+        turn.card("queue.ended")
+        turn.say("trouble.given_up")
+        callback.request_ended(turn, phase.queue_id, "trouble.given_up")

@@ -1,4 +1,8 @@
-"""All that can happen to a conversation."""
+"""All that can happen to a conversation.
+
+Inputs are stored before they are handled, or together with what they led to; but for `Tick`,
+`LinkLost`, `LinkRestored` and `Resumed`, whose reasons would be noticed again after a restart.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ class Said(Happening, frozen=True):
 
     event_id: EventId
     content: CustomerContent
+    words: str = ""
+    """What was typed, where the content says more than that."""
 
 
 class Withdrawn(Happening, frozen=True):
@@ -47,17 +53,34 @@ class Human(Happening, frozen=True):
     """Wants a person: out of the robot's hands, or into a queue."""
 
 
+class Solved(Happening, frozen=True):
+    """The knowledge base has answered it: no person is needed."""
+
+    event_id: EventId | None = None
+    """The question; None: all of them."""
+
+
+class CallBack(Happening, frozen=True):
+    """Wants us to go on asking, and to be called once an agent is there."""
+
+
 class Rate(Happening, frozen=True):
     value: int
     comment: str = ""
     session_id: SessionId | None = None
     """The chat that is meant; None: the newest."""
+    vote: bool = False
+    """By the poll."""
 
 
 class Pushed(Happening, frozen=True):
     """WebChat said something unasked."""
 
     push: Push
+    at: int = 0
+    """When it came, ms since the epoch; 0: just now."""
+    numbered: bool = False
+    """It has a receipt id: a repeat of it is known by that."""
 
 
 class Replied(Happening, frozen=True):
@@ -90,6 +113,8 @@ class FailureReason(StrEnum):
     """The server closed the link over the size of this frame, or the file exceeds a limit."""
     MEDIA_GONE = "media_gone"
     """The homeserver no longer has the file, or never gave it."""
+    MEDIA_CHANGED = "media_changed"
+    """The encrypted file is not what its sender encrypted."""
     REFUSED = "refused"
     """The server refused an upload, `code` says why."""
 
@@ -105,8 +130,37 @@ class CallFailed(Happening, frozen=True):
     """The ResultCode, where the server gave one."""
 
 
+class Silence(StrEnum):
+    """Why the knowledge base has no answer."""
+
+    NOTHING = "nothing"
+    UNREACHABLE = "unreachable"
+    """It does not answer, or refuses us."""
+
+
+class Consulted(Happening, frozen=True):
+    """The knowledge base was asked, and what it answered is being shown."""
+
+    event_id: EventId
+    note: str = ""
+    """The answer in short, as an agent will read it; empty if there is none."""
+    silence: Silence = Silence.NOTHING
+    """Why there is none."""
+
+
+class LinkLost(Happening, frozen=True):
+    """The link has been away for long, and is still."""
+
+
 class LinkRestored(Happening, frozen=True):
     """The link was lost and stands again."""
+
+    at: int = 0
+    """Since when, ms since the epoch; 0: just now."""
+
+
+class Resumed(Happening, frozen=True):
+    """The bridge has started again and found this conversation going on."""
 
 
 class Recalled(Happening, frozen=True):
@@ -116,6 +170,8 @@ class Recalled(Happening, frozen=True):
     since: int
     entries: tuple[HistoryEntry, ...] = ()
     """Newest last; empty if the server has no history or would not give it."""
+    failed: bool = False
+    """It has one and could not be asked, or would not give it."""
 
 
 class Tick(Happening, frozen=True):
@@ -129,12 +185,17 @@ Input = (
     | Cancel
     | Close
     | Human
+    | Solved
+    | CallBack
     | Rate
     | Pushed
     | Replied
     | Uploaded
     | CallFailed
+    | Consulted
+    | LinkLost
     | LinkRestored
+    | Resumed
     | Recalled
     | Tick
 )

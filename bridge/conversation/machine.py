@@ -15,10 +15,11 @@ none has to wait.
     Idle/Ended --word--> Requesting --101 ok/201--> Queued --202--> Chatting --205/103--> Ended
     Requesting/Queued --refused, status 2..7, cancelled--> Idle (what was typed is kept)
     Chatting --110 refused with -11--> Requesting (the refused message stays first)
+    Idle/Ended --word, where the robot answers first--> the same, until a person is wanted
 
 What a customer typed is in exactly one place at any time: `held`, `outstanding.held`,
-`Queued.pre_sent`, or gone with an effect `Delivered` or `Reported`. A property test walks the
-machine at random and asserts just that.
+`Queued.pre_sent`, or gone with an effect `Delivered`, `Reported` or `Answered`. A property test
+walks the machine at random and asserts just that.
 
 The rows cited in this package are those of the protocol reference, section 4.
 """
@@ -29,29 +30,47 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation import customer, failures, pushes, replies
+from bridge.conversation import (
+    customer,
+    failures,
+    outage,
+    pushes,
+    questions,
+    rating,
+    replies,
+    robot,
+)
 from bridge.conversation.calls import next_call
 from bridge.conversation.deadlines import tick
 from bridge.conversation.effects import Effect
 from bridge.conversation.inputs import (
+    CallBack,
     CallFailed,
     Cancel,
     Close,
+    Consulted,
     Human,
     Input,
+    LinkLost,
     LinkRestored,
     Pushed,
     Rate,
     Recalled,
     Replied,
+    Resumed,
     Said,
+    Solved,
     Start,
     Tick,
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.model import Chatting, Conversation, Idle, Policy, Queued, Requesting
+from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
+from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
+
+CustomerInput = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
+"""What customers do."""
 
 
 def step(
@@ -71,11 +90,51 @@ def step(
     """
     turn = Turn(state, now, policy)
     _apply(turn, happened)
+    questions.tidy(turn)
     next_call(turn)
+    outage.pursue(turn)
     return turn.state, tuple(turn.effects)
 
 
 def _apply(turn: Turn, happened: Input) -> None:
+    match happened:
+        case (
+            Said()
+            | Withdrawn()
+            | Start()
+            | Cancel()
+            | Close()
+            | Human()
+            | Solved()
+            | CallBack()
+            | Rate()
+        ):
+            _customer_did(turn, happened)
+        case Pushed():
+            pushes.pushed(turn, happened)
+        case Replied():
+            replies.replied(turn, happened.call_id, happened.reply)
+        case Uploaded():
+            replies.uploaded(turn, happened)
+        case CallFailed():
+            failures.call_failed(turn, happened)
+        case Consulted():
+            robot.consulted(turn, happened)
+        case LinkLost():
+            outage.link_lost(turn)
+        case LinkRestored():
+            _link_restored(turn, happened.at or turn.now)
+        case Resumed():
+            outage.resumed(turn)
+        case Recalled():
+            outage.recalled(turn, happened)
+        case Tick():
+            tick(turn)
+        case _:
+            assert_never(happened)
+
+
+def _customer_did(turn: Turn, happened: CustomerInput) -> None:
     match happened:
         case Said():
             customer.said(turn, happened)
@@ -89,29 +148,20 @@ def _apply(turn: Turn, happened: Input) -> None:
             customer.close(turn)
         case Human():
             customer.human(turn)
+        case Solved():
+            robot.solved(turn, happened)
+        case CallBack():
+            customer.call_back(turn)
         case Rate():
-            customer.rate(turn, happened)
-        case Pushed():
-            pushes.pushed(turn, happened.push)
-        case Replied():
-            replies.replied(turn, happened.call_id, happened.reply)
-        case Uploaded():
-            replies.uploaded(turn, happened)
-        case CallFailed():
-            failures.call_failed(turn, happened)
-        case LinkRestored():
-            _link_restored(turn)
-        case Recalled():
-            pass
-        case Tick():
-            tick(turn)
+            rating.wish(turn, happened)
         case _:
             assert_never(happened)
 
 
-def _link_restored(turn: Turn) -> None:
+def _link_restored(turn: Turn, at: int) -> None:
     """Row 30: ask after a place in a queue. Row 31: a session proves itself by its next word."""
     turn.set(retry_at=None)
+    outage.link_restored(turn, at)
     if isinstance(turn.state.phase, Queued):
         turn.enter(msgspec.structs.replace(turn.state.phase, resync=True))
 

@@ -35,8 +35,8 @@ class CustomerMedia(Value, frozen=True):
     """A file that lies on the homeserver; it is uploaded to WebChat before its message goes."""
 
     kind: str
-    """`image` becomes message type 2; `file`, `video` and `audio` become type 3; `voice` becomes
-    type 5 if it fits into a frame, else 3."""
+    """`image` becomes message type 2; `file` and `audio` type 3; `video` type 6 where
+    `Policy.videos` says so, else 3; `voice` type 5 if it fits into a frame, else 3."""
     name: str
     mxc: str
     mime: str = "application/octet-stream"
@@ -86,6 +86,10 @@ class Held(Value, frozen=True):
     """How often it was sent again because its fate was unknown or its session was gone."""
     order: int = 0
     """Counts the pieces of a room as they were typed: what comes back goes to its old place."""
+    words: str = ""
+    """Text only: what was typed, where the content says more (a speaker's name, a quotation)."""
+    consulted: bool = False
+    """The knowledge base was asked about it."""
 
     @property
     def ready(self) -> bool:
@@ -134,6 +138,8 @@ class Requesting(Value, frozen=True):
     any_agent: bool = False
     """The agent asked for is away (-9): ask again without naming one."""
     cancel: bool = False
+    quiet: bool = False
+    """We ask on our own for somebody who wants to be called back: nothing is shown of it yet."""
 
 
 class Queued(Value, frozen=True):
@@ -158,6 +164,18 @@ class Queued(Value, frozen=True):
     """Texts that 111 took: they are the agent's once 202 comes, ours again if the queue ends."""
     pre_refused: bool = False
     """WebChat refused a pre-message: what is typed from now on waits for the session."""
+    first_position: int | None = None
+    """The first place that WebChat named."""
+    first_at: int = 0
+    """When it did, ms."""
+    moved_at: int = 0
+    """When the present place was reached, ms."""
+    shown_at: int = 0
+    """When the queue card was last written, ms; 0: not since this phase began."""
+    next_told: bool = False
+    """The customer knows that they are next."""
+    quiet_until: int | None = None
+    """Nothing is shown until then: a request of our own may end as soon as it stands."""
 
 
 class Chatting(Value, frozen=True):
@@ -175,6 +193,11 @@ class Chatting(Value, frozen=True):
     rating_asked: bool = False
     human: bool = False
     """The customer asked the robot for a person: 302 goes when what they wrote before has gone."""
+    choices: tuple[str, ...] = ()
+    """What the robot proposed last, in the order shown: answered by number."""
+    marked: bool = False
+    """All that its agents said is in `Conversation.heard`; False: it began under a version of ours
+    that remembered nothing of the kind (before schema 4)."""
 
 
 class Ended(Value, frozen=True):
@@ -192,6 +215,8 @@ class Rating(Value, frozen=True):
     session_id: SessionId
     value: int
     comment: str = ""
+    vote: bool = False
+    """Given in the poll, which then stays open for a change of mind."""
 
 
 class Rated(Value, frozen=True):
@@ -200,6 +225,64 @@ class Rated(Value, frozen=True):
     session_id: SessionId
     at: int
     """When the first one was taken, ms."""
+
+
+class Question(Value, frozen=True):
+    """What was typed outside a chat and put to the knowledge base; its pieces wait in `held`."""
+
+    event_id: EventId
+    at: int
+    """When it was asked, ms."""
+    note: str | None = None
+    """The answer in short, as an agent will read it; None: there is none yet."""
+    aside: bool = False
+    """Nobody was there to answer it: whatever the robot says, it goes on waiting for a person."""
+
+
+class Heard(msgspec.Struct, frozen=True, array_like=True):
+    """A message of an agent's that was shown lately (see `outage`)."""
+
+    at: int
+    """When it came, ms; of one that a history told, when it was said, by our clock."""
+    mark: str
+    """Digest of agent and words."""
+    id: str = ""
+    """The server's number of it, where a history told it."""
+    awaited: int = 0
+    """Where a history told it: until when the server may still push it as well, ms."""
+    exact: str = ""
+    """Digest of agent and content to the last byte, where it was pushed."""
+
+
+class Recall(Value, frozen=True):
+    """The history is wanted, because the link was away."""
+
+    since: int
+    """Up to when we surely heard everything, ms."""
+    session_id: SessionId | None = None
+    """None: no session has come of our request yet."""
+    due: int = 0
+    """When to ask, ms."""
+    asked: bool = False
+    """It is being asked for."""
+    again: bool = False
+    """Something happened since it was asked for: ask once more."""
+    tries: int = 0
+    """How often it could not be had."""
+    unmarked: bool = False
+    """It tells what a version of ours that made no marks has shown (`Chatting.marked`)."""
+
+
+class Callback(Value, frozen=True):
+    """The call centre was closed or empty: we may ask again on our own and call the customer."""
+
+    queue_id: QueueId
+    wanted: int | None = None
+    """Since when the customer wishes it, ms; None: it was only offered."""
+    next_at: int = 0
+    """When we ask next, ms."""
+    tries: int = 0
+    """How often we have asked since the queue last opened, as far as we know its hours."""
 
 
 class Conversation(Value, frozen=True):
@@ -231,49 +314,20 @@ class Conversation(Value, frozen=True):
     told_trouble: bool = False
     """The customer knows that the service cannot be reached."""
     rated: Rated | None = None
+    poll: SessionId | None = None
+    """The session that a poll still asks about."""
     ratings: tuple[tuple[int, str], ...] = ()
     """(id, label) that the server offers (200); empty: it did not say."""
     extensions: tuple[str, ...] = ()
     """Files that the server takes (200), lower case, no dots; empty: it did not say."""
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """What the operator and the room admin decided, as far as the life cycle asks.
-
-    Durations are in milliseconds.
-    """
-
-    queue_id: QueueId = QueueId(1)
-    source: str = "APP"
-    to_agent: str = ""
-    map: str = "baidu"
-    """Whose coordinates the desk expects: `baidu`, or `gaode` (AMap)."""
-    start_on_message: bool = True
-    max_text_bytes: int = 7000
-    """Longest text of one frame, in bytes of escaped JSON."""
-    max_held: int = 200
-    """Pieces of content that a room may have waiting."""
-    hold: int = 30 * 60_000
-    """How long content waits for a service that cannot be reached."""
-    hold_idle: int = 24 * 3_600_000
-    """How long content waits for the customer's next word after a queue ended without an agent."""
-    start_wait: int = 10_000
-    """How long a session that the 101 reply named waits for its 202 (row 12)."""
-    unknown_chat_wait: int = 5_000
-    """How long "already chatting" waits for the 202 that explains it (row 14)."""
-    queue_silence: int = 10 * 60_000
-    """After so long without a sign of life a queue request is asked after."""
-    accepted_wait: int = 20_000
-    """The same, once a request was said to be accepted (trap T14)."""
-    cancel_wait: int = 20_000
-    """After so long a customer is out of the queue whatever WebChat says."""
-    linger: int = 60_000
-    """How long the link stays after a request was refused that may still be taken up."""
-    rating_change: int = 5 * 60_000
-    """How long a rating can be changed."""
-    max_repeats: int = 3
-    """How often content whose fate is unknown is sent again before the customer is told."""
-    max_tries: int = 3
-    """How often a call is made again that the server failed to carry out (-100)."""
-    backoff_first: int = 1_000
-    backoff_last: int = 60_000
+    callback: Callback | None = None
+    """Offered at the end of the newest request, or wished for; over once a chat begins."""
+    heard: tuple[Heard, ...] = ()
+    """What agents said lately, the newest last."""
+    linked_at: int = 0
+    """When the link was last restored, ms."""
+    told_away: bool = False
+    """The customer knows that the link is away, though nothing of theirs waits for it."""
+    recall: Recall | None = None
+    questions: tuple[Question, ...] = ()
+    """What the knowledge base has, or has answered; empty unless Idle or Ended."""

@@ -1,22 +1,29 @@
-"""What WebChat says unasked (reference 1.4), in every phase."""
+"""What WebChat says unasked (reference 1.4), in every phase.
+
+A push may be late, or about a request or a session that is over: first of all each is asked whether
+it is about what we have, and let be if not. A session that we never saw start is taken over when
+something reveals it.
+"""
 
 from __future__ import annotations
 
 import html
+import re
 from typing import assert_never
 
 import msgspec
 
+from bridge.conversation import outage, rating, robot, waiting
 from bridge.conversation.effects import AgentsCame, AgentsLeft, Relay
+from bridge.conversation.inputs import Pushed
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
 from bridge.conversation.transitions import (
-    ask_rating,
     end_chat,
+    introduced,
     names,
     queue_cancelled,
     queue_ended,
     queued,
-    show_position,
     start_chat,
     status_key,
 )
@@ -26,12 +33,13 @@ from bridge.media.plaintext import html_to_text
 from bridge.webchat.codes import NoticeType, RequestStatus
 from bridge.webchat.frames import (
     Agent,
+    AgentContent,
     AgentNotice,
     AgentsUpdated,
+    AgentText,
     ChatStarted,
     InitConfig,
     MessageReceived,
-    Push,
     QueueStatus,
     RatingPushed,
     RobotMessage,
@@ -41,11 +49,14 @@ from bridge.webchat.meanings import Progress, progress
 
 _NOT_SAID = SessionId(0)
 """Stands where a push does not say of which session it is: no session to adopt."""
+_PICTURE = re.compile(r"<img\b", re.IGNORECASE)
+"""A sentence of the system's has no place for it: an agent shows it."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 
 
-def pushed(turn: Turn, push: Push) -> None:
+def pushed(turn: Turn, came: Pushed) -> None:
     """Dispatch one push."""
+    push, at = came.push, came.at or turn.now
     match push:
         case InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
@@ -60,9 +71,10 @@ def pushed(turn: Turn, push: Push) -> None:
         case SessionClosed():
             _session_closed(turn, push.session_id)
         case MessageReceived():
-            _message_received(turn, push)
+            _message_received(turn, push, at, numbered=came.numbered)
         case RobotMessage():
-            _robot_message(turn, push)
+            robot.spoke(turn, push)
+            outage.note_robot(turn, push.text, at)
         case _:
             assert_never(push)
 
@@ -84,7 +96,7 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
     turn.enter(place)
     news = progress(push.status)
     if news is Progress.WAITING:
-        show_position(turn, push.position)
+        waiting.moved(turn, push.position)
     elif news is Progress.ACCEPTED:
         _accepted(turn, place)
     elif place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
@@ -109,7 +121,8 @@ def _accepted(turn: Turn, place: Queued) -> None:
     """Row 20: the session follows by 202."""
     if place.accepted:
         return
-    turn.enter(msgspec.structs.replace(place, accepted=True))
+    waiting.unhide(turn)
+    turn.enter(msgspec.structs.replace(place, accepted=True, quiet_until=None))
     if not place.cancel:
         turn.card("queue.accepted")
 
@@ -163,12 +176,16 @@ def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
 
 
 def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, robot: bool) -> None:
-    """Take over a complete new list; only changes of identity are worth a sentence (T17)."""
+    """Take over a complete new list; a sentence for who came, who left, who has another name.
+
+    Only ids say who is who: a new name or picture is no other agent (T17).
+    """
     old = {agent.id: agent for agent in phase.agents}
     new = {agent.id: agent for agent in agents}
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
+    person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
     turn.enter(
         msgspec.structs.replace(
             phase, agents=tuple(new.values()), robot=robot, human=phase.human and robot
@@ -177,12 +194,17 @@ def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, r
     if not phase.unwanted:
         if came or changed:
             turn.ask(AgentsCame(came + changed, phase.queue_id))
+        presented = introduced(turn, came)
         if came and left:
-            turn.say("chat.transferred", {"old": names(left), "new": names(came)})
+            turn.say("chat.transferred", {"old": names(left), "new": presented}, ping=person)
         elif came:
-            turn.say("chat.agent_joined", {"names": names(came)})
+            turn.say("chat.agent_joined", {"names": presented}, ping=person)
         elif left:
             turn.say("chat.agent_left", {"names": names(left)})
+        for agent in changed:
+            former = old[agent.id].name
+            if former and agent.name not in {"", former}:
+                turn.say("agents.renamed", {"old": former, "new": agent.name})
     if left:
         turn.ask(AgentsLeft(tuple(agent.id for agent in left)))
 
@@ -204,17 +226,23 @@ def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
     """The agent asks for a rating (row 28); one that names no session means the present one."""
     phase = turn.state.phase
     if isinstance(phase, Chatting | Ended) and session_id in {phase.session_id, _NOT_SAID}:
-        ask_rating(turn, phase)
+        rating.ask(turn, phase)
 
 
-def _message_received(turn: Turn, push: MessageReceived) -> None:
+def _message_received(turn: Turn, push: MessageReceived, at: int, *, numbered: bool) -> None:
     content = push.content
     if isinstance(content, AgentNotice):
-        _system_notice(turn, push.session_id, content)
+        _system_notice(turn, push, content)
         return
     _adopt_if_chatless(turn, push.session_id, push.agent_id)
     agent = _agent_named(turn, push.agent_id)
-    turn.ask(Relay(agent, content, push.session_id))
+    if not outage.is_new(turn, agent, content, at, numbered=numbered):
+        return
+    _show(turn, agent, content, push.session_id)
+
+
+def _show(turn: Turn, agent: Agent, content: AgentContent, session_id: SessionId) -> None:
+    turn.ask(Relay(agent, content, session_id))
     phase = turn.state.phase
     if not isinstance(phase, Chatting):
         turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
@@ -242,20 +270,15 @@ def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
     return Agent(agent_id or AgentId("agent"))
 
 
-def _system_notice(turn: Turn, session_id: SessionId, notice: AgentNotice) -> None:
+def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> None:
     if notice.notice_type == NoticeType.PUSH_RATING:
-        _rating_pushed(turn, session_id)
-    elif notice.notice_type not in _SILENT_NOTICES and (text := _plain(notice.text)):
+        _rating_pushed(turn, push.session_id)
+    elif notice.notice_type in _SILENT_NOTICES:
+        return
+    elif _PICTURE.search(notice.text):
+        _show(turn, _agent_named(turn, push.agent_id), AgentText(notice.text), push.session_id)
+    elif text := _plain(notice.text):
         turn.say("chat.notice", {"text": text})
-
-
-def _robot_message(turn: Turn, push: RobotMessage) -> None:
-    lines = [push.text, *push.suggestions]
-    text = _plain("\n".join(line for line in lines if line.strip()))
-    if text:
-        turn.say("chat.robot", {"text": text})
-    if push.transfer:
-        turn.say("robot.person_offered")
 
 
 def _plain(fragment: str) -> str:

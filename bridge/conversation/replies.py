@@ -1,17 +1,23 @@
-"""What WebChat answers (reference 1.3, 2.5), command by command."""
+"""What WebChat answers (reference 1.3, 2.5), command by command.
+
+An answer settles the one call that is outstanding. What it means depends on the phase by then, for
+a push may have been faster. Refusals that may pass (-100, -15) settle nothing yet: the call is made
+again (`failures.try_again`).
+"""
 
 from __future__ import annotations
 
 import msgspec
 
+from bridge.conversation import rating, waiting
 from bridge.conversation.failures import refuse, try_again
 from bridge.conversation.inputs import Uploaded
 from bridge.conversation.model import (
     Chatting,
+    CustomerMedia,
     Held,
     Outstanding,
     Queued,
-    Rated,
     Requesting,
     Upload,
 )
@@ -24,7 +30,6 @@ from bridge.conversation.transitions import (
     queued,
     result_key,
     session_lost,
-    show_position,
     start_chat,
     take_back,
 )
@@ -41,8 +46,10 @@ from bridge.webchat.frames import (
     SendMessage,
     SendPreMessage,
     TransferFromRobot,
+    Video,
 )
 
+_NO_SUCH_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_PARAMETER})
 _TRANSIENT = frozenset({ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN})
 
 
@@ -64,7 +71,7 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
         case CloseSession() as command:
             _session_closed(turn, command, reply)
         case RateSession() as command:
-            _session_rated(turn, command, reply)
+            rating.taken(turn, command, reply)
         case TransferFromRobot() as command:
             _handed_over(turn, command, reply)
         case SendMessage() as command if asked.held is not None:
@@ -134,7 +141,7 @@ def _stand(turn: Turn, place: Queued, request_id: RequestId | None, reply: Reply
     turn.enter(
         msgspec.structs.replace(place, request_id=request_id, former_id=None, heard_at=turn.now)
     )
-    show_position(turn, reply.queue_length)
+    waiting.moved(turn, reply.queue_length)
 
 
 def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
@@ -167,6 +174,7 @@ def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int
             adopt_at=turn.now + wait,
             lost_session=phase.lost_session if isinstance(phase, Requesting) else None,
             cancel=phase.cancel,
+            quiet=waiting.hidden(phase),
         )
     )
 
@@ -208,21 +216,6 @@ def _session_closed(turn: Turn, command: CloseSession, reply: Reply) -> None:
         greet(turn, phase)
 
 
-def _session_rated(turn: Turn, command: RateSession, reply: Reply) -> None:
-    rating = turn.state.rating
-    if rating is None or (rating.value, rating.comment) != (command.rating, command.comments):
-        return  # the customer has thought better of it: the newer rating goes next
-    turn.set(rating=None)
-    if reply.ok:
-        if turn.state.rated is None or turn.state.rated.session_id != rating.session_id:
-            turn.set(rated=Rated(rating.session_id, turn.now))
-        turn.say("rating.thanks")
-    elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
-        turn.say("rating.too_late")
-    else:
-        turn.say("rating.refused", {"code": reply.result})
-
-
 # --- 302 ----------------------------------------------------------------------------------------
 
 
@@ -234,6 +227,8 @@ def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
     turn.enter(msgspec.structs.replace(phase, human=False))
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         session_lost(turn, command.session_id)
+    elif reply.result in {ResultCode.NOT_IN_WORKTIME, ResultCode.NO_AGENT_ONLINE}:
+        turn.say(f"robot.alone.{reply.result}")
     elif not reply.ok:
         turn.say("robot.refused", {"code": reply.result})
     elif phase.robot:  # else a person was faster
@@ -250,6 +245,16 @@ def _message_sent(
         turn.delivered(held)
         if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)
             chat_started(turn, ChatStarted(reply.session_id, reply.agents))
+        return
+    media = held.content
+    if (
+        reply.result in _NO_SUCH_KIND
+        and isinstance(command.content, Video)
+        and isinstance(media, CustomerMedia)
+    ):
+        # WebChat takes no films: what lies there already goes as a file, in the same place.
+        file = msgspec.structs.replace(media, kind="file")
+        take_back(turn, asked, _fresh(msgspec.structs.replace(held, content=file)))
         return
     if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
         refuse(turn, asked, held, reply.result)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import AgentsCame, AgentsLeft, AskRating
+from bridge.conversation import callback, questions, rating, waiting
+from bridge.conversation.effects import AgentsCame, AgentsLeft, Offer
 from bridge.conversation.model import (
     Chatting,
     Conversation,
@@ -27,17 +28,34 @@ from bridge.webchat.frames import Agent, RequestChat
 
 
 def request_chat(
-    turn: Turn, queue_id: QueueId | None = None, *, lost_session: SessionId | None = None
+    turn: Turn,
+    queue_id: QueueId | None = None,
+    *,
+    lost_session: SessionId | None = None,
+    quiet: bool = False,
 ) -> None:
-    """Ask for a chat: a new conversation with a new queue card begins."""
+    """Ask for a chat: a new conversation with a new queue card begins.
+
+    Args:
+        turn: a turn in any phase.
+        queue_id: which queue; None: the room's.
+        lost_session: see `Requesting`.
+        quiet: the customer has not just asked for it (see `waiting`).
+    """
     queue = turn.policy.queue_id if queue_id is None else queue_id
-    turn.set(number=turn.state.number + 1, retry_at=None)
+    turn.set(retry_at=None)
+    if not quiet:
+        turn.set(number=turn.state.number + 1)
+    if not callback.wanted(turn.state):
+        turn.set(callback=None)
     outstanding = turn.state.outstanding
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
         # Its request lived and died by pushes; what it brings must not pass for this one's answer.
         turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
-    turn.enter(Requesting(queue, turn.now, lost_session=lost_session))
-    turn.card("queue.asking", {"queue": queue})
+    turn.enter(Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
+    questions.hand_over(turn)
+    if not quiet:
+        turn.card("queue.asking", {"queue": queue})
 
 
 def resume_held(turn: Turn) -> None:
@@ -54,20 +72,13 @@ def queued(turn: Turn, phase: Requesting | Queued) -> Queued:
     """The place in the queue that the phase has become, or is already."""
     if isinstance(phase, Queued):
         return phase
-    cancel_by = turn.now + turn.policy.cancel_wait if phase.cancel else None
-    return Queued(phase.queue_id, phase.since, cancel=phase.cancel, cancel_by=cancel_by)
-
-
-def show_position(turn: Turn, position: int | None) -> None:
-    """Write the card, if there is a place to show and it changed (row 19, trap T4)."""
-    phase = turn.state.phase
-    if not isinstance(phase, Queued) or phase.cancel:
-        return
-    if position is None or position == phase.position:
-        return
-    turn.enter(msgspec.structs.replace(phase, position=position))
-    if position > 0:
-        turn.card("queue.position", {"position": position, "queue": phase.queue_id})
+    return Queued(
+        phase.queue_id,
+        phase.since,
+        cancel=phase.cancel,
+        cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
+        quiet_until=turn.now + turn.policy.quiet_wait if phase.quiet else None,
+    )
 
 
 def queue_ended(turn: Turn, key: str, code: int | None = None) -> None:
@@ -78,11 +89,21 @@ def queue_ended(turn: Turn, key: str, code: int | None = None) -> None:
         key: the sentence that says why.
         code: the number to show where no sentence knows it.
     """
+    phase = turn.state.phase
+    shown = not (isinstance(phase, Requesting | Queued) and waiting.hidden(phase))
+    queue_id = phase.queue_id if isinstance(phase, Requesting | Queued) else turn.policy.queue_id
+    vain = callback.fails_quietly(turn, key)
     leave_queue(turn)
-    turn.card("queue.ended")
+    if vain:
+        return
+    if shown:
+        turn.card("queue.ended")
     turn.say(key, {} if code is None else {"code": code})
     if turn.state.held:
         _say_kept(turn)
+    callback.request_ended(turn, queue_id, key)
+    if key in callback.NOBODY_THERE:
+        questions.ask_kept(turn)
 
 
 def _say_kept(turn: Turn) -> None:
@@ -104,6 +125,7 @@ def leave_queue(turn: Turn) -> None:
     """Back to Idle; pre-messages that no agent will read are ours again."""
     phase = turn.state.phase
     turn.enter(Idle(turn.now))
+    callback.put_off(turn)
     if isinstance(phase, Queued):
         turn.put_back(*phase.pre_sent)
         if phase.request_id is not None:
@@ -162,11 +184,15 @@ def start_chat(
         turn.delivered(*phase.pre_sent)
         if phase.request_id is not None:
             turn.set(last_request=phase.request_id)
-    if isinstance(phase, Chatting | Ended):
+    waiting.unhide(turn)
+    if isinstance(phase, Chatting | Ended) or turn.state.number == 0:
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
-    turn.set(last_session=session_id, last_closed=False)
-    chat = Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted)
+    if session_id != turn.state.last_session:
+        rating.end_poll(turn)  # only the newest chat can be rated
+    turn.set(last_session=session_id, last_closed=False, callback=None)
+    chat = Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted, marked=True)
     turn.enter(chat)
+    questions.hand_over(turn)
     if unwanted:
         turn.card("queue.cancelled")
     else:
@@ -174,14 +200,16 @@ def start_chat(
 
 
 def greet(turn: Turn, phase: Chatting) -> None:
-    """Bring the agents of the chat in, and let the customer know."""
+    """Bring the agents of the chat in, and let the customer know: a person is worth a ping."""
     if phase.agents:
         turn.card("queue.joined", {"names": names(phase.agents)})
         turn.ask(AgentsCame(phase.agents, phase.queue_id))
-        turn.say("chat.started", {"names": names(phase.agents)}, ping=True)
+        turn.say("chat.started", {"names": introduced(turn, phase.agents)}, ping=not phase.robot)
     else:
         turn.card("queue.joined_unnamed")
-        turn.say("chat.started_unnamed", ping=True)
+        turn.say("chat.started_unnamed", ping=not phase.robot)
+    if phase.robot:
+        turn.ask(Offer("robot.person_offered"))
 
 
 def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> None:
@@ -200,18 +228,8 @@ def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> N
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
         turn.say(key)
         if closed:
-            ask_rating(turn, ended)
+            rating.ask(turn, ended)
     resume_held(turn)
-
-
-def ask_rating(turn: Turn, phase: Chatting | Ended) -> None:
-    """Ask once per session, unless the customer has rated it already (rows 28 and 29)."""
-    state = turn.state
-    given = {one.session_id for one in (state.rating, state.rated) if one is not None}
-    if phase.rating_asked or phase.session_id in given:
-        return
-    turn.enter(msgspec.structs.replace(phase, rating_asked=True))
-    turn.ask(AskRating(phase.session_id, state.ratings))
 
 
 def session_lost(turn: Turn, session_id: SessionId) -> None:
@@ -235,9 +253,20 @@ def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
         turn.ask(AgentsLeft(tuple(agent.id for agent in agents)))
 
 
-def names(agents: tuple[Agent, ...]) -> str:
+def names(agents: tuple[Agent, ...]) -> tuple[str, ...]:
     """The agents as a person would list them."""
-    return ", ".join(agent.name or agent.id for agent in agents)
+    return tuple(agent.name or agent.id for agent in agents)
+
+
+def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
+    """The same, with the call centre's notes on them where the operator shows these (T39)."""
+    if not turn.policy.show_comments:
+        return names(agents)
+    notes = (" ".join(agent.comments.split()) for agent in agents)
+    return tuple(
+        f"{agent.name or agent.id} ({note})" if note else agent.name or agent.id
+        for agent, note in zip(agents, notes, strict=True)
+    )
 
 
 def all_pieces(state: Conversation) -> tuple[Held, ...]:

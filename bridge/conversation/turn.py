@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from bridge.conversation.effects import Args, Card, Delivered, Effect, Reported, Say
-from bridge.conversation.model import Conversation, Held, Phase, Policy, Queued
+from bridge.conversation.model import Conversation, Held, Phase, Queued
+from bridge.conversation.policy import Policy
 from bridge.ids import EventId
 
 

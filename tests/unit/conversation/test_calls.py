@@ -5,6 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from bridge.conversation.inputs import FailureReason
+from bridge.conversation.model import CustomerMedia
+from bridge.conversation.policy import Policy
+from bridge.ids import QueueId
 from tests.support.scene import SESSION, Scene
 
 LARGEST = 2**31 - 1
@@ -67,3 +70,15 @@ def test_after_a_quiet_end_the_next_trouble_is_a_new_one() -> None:
     scene.fail(FailureReason.UNREACHABLE)
     scene.later(0.5)
     assert list(scene.reported.values()) == ["undelivered.too_big"]
+
+
+def test_a_film_is_a_file_where_nobody_is_known_to_take_films() -> None:
+    film = CustomerMedia("video", "clip.mp4", "mxc://example.org/clip", "video/mp4", 9)
+    for videos, code, types in ((False, -12, [3]), (True, 1, [6]), (True, -12, [6, 3])):
+        scene = Scene(Policy(queue_id=QueueId(7), videos=videos))
+        scene.begin()
+        scene.content(film)
+        scene.uploaded()
+        scene.reply(code)
+        sent = [frame["msg"] for frame in scene.sent(110)]
+        assert [one["type"] for one in sent if isinstance(one, dict)] == types

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bridge.conversation.inputs import FailureReason, Uploaded, Withdrawn
-from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia, Policy
+from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia
+from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 

@@ -109,7 +109,28 @@ def test_an_internal_error_is_tried_three_times() -> None:
         scene.reply(-100)
         scene.later(10)
     assert len(scene.sent(110)) == 3
-    assert scene.reported == {event: "undelivered.refused"}
+    assert scene.reported == {event: "undelivered.server_failed"}
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        (0, "undelivered.server_failed"),
+        (-8, "undelivered.not_understood"),
+        (-14, "undelivered.not_understood"),
+        (-19, "undelivered.not_understood"),
+        (-12, "result.-12"),
+        (-17, "undelivered.blank"),
+        (-7, "undelivered.refused"),
+        (77, "undelivered.refused"),
+    ],
+)
+def test_a_refused_message_is_answered_with_the_reason(code: int, key: str) -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.reply(code)
+    assert scene.reported == {event: key}
 
 
 def test_a_failed_upload_gets_one_more_try() -> None:
@@ -122,12 +143,13 @@ def test_a_failed_upload_gets_one_more_try() -> None:
     assert scene.reported == {event: "result.-13"}
 
 
-def test_an_upload_that_fails_takes_its_caption_along() -> None:
+@pytest.mark.parametrize("reason", [FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED])
+def test_an_upload_that_fails_takes_its_caption_along(reason: FailureReason) -> None:
     scene = Scene()
     scene.begin()
     event = scene.image(caption="look")
-    scene.fail(FailureReason.MEDIA_GONE)
-    assert scene.reported == {event: "undelivered.media_gone"}
+    scene.fail(reason)
+    assert scene.reported == {event: f"undelivered.{reason}"}
     assert scene.texts == []
 
 

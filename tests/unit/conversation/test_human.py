@@ -20,6 +20,7 @@ HAND_OVER = {"type": 302, "sessionId": SESSION}
 
 
 def test_the_robot_hands_over() -> None:
+    """table row 27."""
     scene = with_robot()
     scene.happen(Human())
     assert scene.last == HAND_OVER
@@ -53,8 +54,12 @@ def test_a_person_who_was_faster_needs_no_announcement() -> None:
 
 def test_the_robot_goes_on_if_nobody_is_there() -> None:
     scene = with_robot()
+    for code in (-3, -5):
+        scene.happen(Human())
+        scene.reply(code)
+        assert scene.notices[-1] == f"robot.alone.{code}"
     scene.happen(Human())
-    scene.reply(-5)
+    scene.reply(-8)
     assert scene.notices[-1] == "robot.refused"
     scene.happen(Human())
     scene.reply()
@@ -99,10 +104,3 @@ def test_outside_the_robots_hands_it_is_a_start(queued: bool) -> None:
     scene.happen(Human())
     assert scene.notices == (["start.already_queued"] if queued else [])
     assert scene.phase == ("Queued" if queued else "Requesting")
-
-
-def test_the_robot_offers_a_person() -> None:
-    scene = with_robot()
-    order = {"type": "command", "content": {"code": "ZRG", "extra": "one moment"}}
-    scene.push(301, sessionId=SESSION, robotType=3, content=order)
-    assert scene.notices[-2:] == ["chat.robot", "robot.person_offered"]

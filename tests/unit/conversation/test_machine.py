@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import LinkRestored, Said
+from bridge.conversation.inputs import FailureReason, LinkLost, LinkRestored, Said
 from bridge.conversation.machine import step, wants_link
-from bridge.conversation.model import Conversation, CustomerText, Policy
+from bridge.conversation.model import Conversation, CustomerText
+from bridge.conversation.policy import Policy
 from bridge.ids import EventId
 from tests.support.scene import SESSION, Scene
 
@@ -50,3 +51,26 @@ def test_a_link_that_stands_again_ends_the_pause() -> None:
     before = len(scene.calls)
     scene.happen(LinkRestored())
     assert len(scene.calls) == before + 1
+
+
+def test_row_34_who_waits_is_told_once_that_the_link_is_away() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.happen(LinkLost())
+    scene.happen(LinkLost())
+    assert scene.notices[-2:] == ["chat.started", "outage.away"]
+    scene.restored()
+    scene.restored()
+    assert scene.notices[-2:] == ["outage.away", "trouble.over"]
+
+
+def test_row_34_nobody_is_told_twice_of_one_trouble() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("hello?")
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.happen(LinkLost())
+    assert scene.notices[-1] == "trouble.unreachable"
+    idle = Scene()
+    idle.happen(LinkLost())
+    assert idle.notices == []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
+from bridge.conversation.effects import Say
 from bridge.conversation.model import Chatting, Queued
+from bridge.conversation.policy import Policy
+from bridge.webchat.frames import AgentText
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
 HELLO = {"type": 1, "content": "hello"}
@@ -153,13 +154,16 @@ def test_notices_that_say_nothing_to_people(notice: dict[str, object]) -> None:
     assert scene.effects == []
 
 
-def test_what_a_robot_says_is_shown() -> None:
+def test_a_notice_with_a_picture_is_shown_with_it() -> None:
+    """Its words alone would be a sentence about nothing, or none at all."""
     scene = Scene()
     scene.begin()
-    scene.push(301, sessionId=SESSION, robotType=1, content="Which order?")
-    offer = {"type": "command", "content": {"code": "ZRG"}}
-    scene.push(301, sessionId=SESSION, robotType=3, content=json.dumps(offer))
-    assert scene.notices.count("chat.robot") == 1
+    scene.forget()
+    shown = ['<img src="/qr.png">', 'Scan this: <IMG src="/qr.png">']
+    for content in shown:
+        scene.push(210, sessionId=SESSION, agentId="K00017", msg={"type": 99, "content": content})
+    assert [relay.content for relay in scene.relayed] == [AgentText(one) for one in shown]
+    assert scene.notices == []
 
 
 def test_what_later_servers_tell_at_the_start_is_kept() -> None:
@@ -178,3 +182,29 @@ def test_news_of_a_request_that_is_a_session_already() -> None:
     before = scene.state
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
     assert scene.state == before
+
+
+def test_a_new_name_is_told_and_a_new_picture_is_not() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    for change in ({"icon": "b.png"}, {"name": "Mei Lin"}, {"name": ""}, {"name": "Anna"}):
+        scene.push(204, sessionId=SESSION, agents=[MEI | change])
+    told = [one.args for one in scene.effects if isinstance(one, Say)]
+    assert told == [{"old": "Mei", "new": "Mei Lin"}]
+
+
+@pytest.mark.parametrize(
+    ("show", "agents", "shown"),
+    [
+        (False, [MEI, JUN], ("Mei", "Jun")),
+        (True, [MEI, JUN | {"comments": " "}], ("Mei (tier 1)", "Jun")),
+    ],
+)
+def test_notes_on_agents_are_the_operators_to_show(
+    show: bool, agents: list[dict[str, object]], shown: tuple[str, ...]
+) -> None:
+    scene = Scene(Policy(show_comments=show))
+    scene.begin(*agents)
+    greeting = next(one for one in scene.effects if isinstance(one, Say))
+    assert (greeting.key, greeting.args) == ("chat.started", {"names": shown})

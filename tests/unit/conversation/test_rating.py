@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import AskRating
+from bridge.conversation.effects import AskRating, EndPoll
 from bridge.conversation.inputs import FailureReason, Rate
 from bridge.conversation.machine import wants_link
 from bridge.ids import SessionId
-from tests.support.scene import REQUEST, SESSION, Scene
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 
 def ended() -> Scene:
@@ -140,3 +140,82 @@ def test_notices_are_shown_as_words(written: str, shown: str | None) -> None:
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
     said = [one.args["text"] for one in scene.effects if hasattr(one, "args")]
     assert said == ([] if shown is None else [shown])
+
+
+def closed(scene: Scene) -> list[int]:
+    return [one.session_id for one in scene.effects if isinstance(one, EndPoll)]
+
+
+def test_thanks_are_said_once_and_a_change_is_confirmed() -> None:
+    scene = ended()
+    for value in (5, 4, 4):
+        scene.rate(value)
+        scene.reply()
+    thanks = [one for one in scene.notices if one.startswith("rating.")]
+    assert thanks == ["rating.thanks", "rating.changed", "rating.changed"]
+
+
+def test_a_rating_by_other_means_closes_the_poll() -> None:
+    scene = ended()
+    scene.rate(5)
+    assert closed(scene) == []
+    scene.reply()
+    assert closed(scene) == [SESSION]
+    scene.rate(4)
+    scene.reply()
+    assert closed(scene) == [SESSION]
+
+
+def test_a_vote_leaves_the_poll_open_as_long_as_it_can_be_changed() -> None:
+    scene = ended()
+    scene.happen(Rate(5, vote=True))
+    scene.reply()
+    scene.later(299)
+    assert closed(scene) == []
+    scene.later(1)
+    assert closed(scene) == [SESSION]
+    scene.later(1000)
+    assert closed(scene) == [SESSION]
+
+
+def test_the_next_chat_closes_the_poll_about_the_last_one() -> None:
+    scene = ended()
+    scene.begin(session=5151)
+    assert closed(scene) == [SESSION]
+    scene.push(202, sessionId=5151, agents=[MEI])
+    assert closed(scene) == [SESSION]
+
+
+def test_the_poll_of_a_chat_that_goes_on_stays_open() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.push(203, sessionId=SESSION, agentId="K00017")
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert closed(scene) == []
+
+
+def test_a_rating_that_comes_too_late_closes_the_poll() -> None:
+    scene = ended()
+    scene.happen(Rate(5, vote=True))
+    scene.reply(-11)
+    assert scene.notices[-1] == "rating.too_late"
+    assert closed(scene) == [SESSION]
+
+
+def test_a_poll_about_another_chat_is_left_alone() -> None:
+    scene = ended()
+    scene.rate(5)
+    scene.begin(session=5151)
+    scene.push(203, sessionId=5151, agentId="K00017")
+    scene.forget()
+    scene.reply()  # to the rating of the chat before
+    assert closed(scene) == []
+
+
+def test_a_question_that_still_stands_is_not_repeated() -> None:
+    scene = ended()
+    scene.start()
+    scene.reply(-2, sessionId=SESSION)
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.asked == [SESSION]
+    assert closed(scene) == []

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from bridge.conversation.inputs import FailureReason, Replied, Uploaded
-from bridge.conversation.model import Chatting, Outstanding, Policy, Queued
+from bridge.conversation.model import Chatting, Outstanding, Queued
+from bridge.conversation.policy import Policy
 from bridge.ids import CallId
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import Logout, Reply
@@ -268,7 +269,7 @@ def test_every_session_is_disowned() -> None:
     scene.begin()
     event = scene.text("one")
     scene.reply(-11)
-    assert scene.reported == {event: "undelivered.refused"}
+    assert scene.reported == {event: "undelivered.no_chat"}
     assert scene.phase == "Ended"
 
 

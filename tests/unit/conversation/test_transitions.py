@@ -27,7 +27,7 @@ def test_result_key(number: int, expected: tuple[str, int | None]) -> None:
 
 
 def test_names() -> None:
-    assert names((Agent(AgentId("A"), "Mei"), Agent(AgentId("B")))) == "Mei, B"
+    assert names((Agent(AgentId("A"), "Mei"), Agent(AgentId("B")))) == ("Mei", "B")
 
 
 def test_every_piece_is_answered_for_wherever_it_is() -> None:

@@ -15,19 +15,28 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from bridge.config.hours import parse_hours
+from bridge.conversation.callback import wanted
 from bridge.conversation.deadlines import deadline
 from bridge.conversation.inputs import (
+    CallBack,
     CallFailed,
     Cancel,
     Close,
+    Consulted,
     FailureReason,
     Human,
     Input,
+    LinkLost,
     LinkRestored,
     Pushed,
     Rate,
+    Recalled,
     Replied,
+    Resumed,
     Said,
+    Silence,
+    Solved,
     Start,
     Tick,
     Uploaded,
@@ -40,10 +49,10 @@ from bridge.conversation.model import (
     CustomerLocation,
     CustomerMedia,
     CustomerText,
-    Policy,
     Queued,
     Upload,
 )
+from bridge.conversation.policy import Policy, RobotUse
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.webchat.codes import FrameType, RequestStatus, ResultCode
@@ -62,10 +71,14 @@ from bridge.webchat.frames import (
     RobotMessage,
     SessionClosed,
 )
+from bridge.webchat.http import HistoryEntry
 from tests.unit.conversation.witness import Witness
 
 STEPS = int(os.environ.get("WALK_STEPS", "200000"))
 WALKS = 40
+
+
+MORNINGS = parse_hours("daily 09:00-12:00 UTC")
 
 
 class Walk:
@@ -78,6 +91,10 @@ class Walk:
             to_agent=self.random.choice(["", "K00017"]),
             max_held=self.random.choice([3, 20, 200]),
             max_text_bytes=self.random.choice([40, 7000]),
+            robot=self.random.choice(list(RobotUse)),
+            longest_question=self.random.choice([100, 1000]),
+            hours=self.random.choice([{}, {QueueId(1): MORNINGS}]),
+            paused=self.random.random() < 0.1,
         )
         self.state = Conversation()
         self.now = 1_000_000
@@ -88,15 +105,22 @@ class Walk:
         self.faults = faults
         self.kinds: list[tuple[int, Callable[[], Input]]] = [
             (12, self._said),
+            (2, self._said_again),
             (1, self._withdrawn),
             (1, lambda: Start(self.random.choice([None, QueueId(2)]))),
             (1, Cancel),
             (1, Close),
             (1, Human),
-            (1, lambda: Rate(self.random.randrange(-1, 6), "x")),
+            (2, CallBack),
+            (1, lambda: Solved(self.random.choice([None, *self._questions()]))),
+            (6, self._consulted),
+            (1, lambda: Rate(self.random.randrange(-1, 6), "x", vote=self.random.random() < 0.5)),
             (chatter, self._push),
             (30, self._answer),
             (3, LinkRestored),
+            (1, Resumed),
+            (1, LinkLost),
+            (3, self._recalled),
             (6, self._tick),
         ]
 
@@ -121,7 +145,7 @@ class Walk:
             assert due is None or due > self.now, "a deadline that has passed stands"
         if state.outstanding is not None:
             return
-        waits = bool(state.held) or state.rating is not None
+        waits = bool(state.held) or state.rating is not None or wanted(state)
         if waits or type(state.phase).__name__ in {"Requesting", "Queued"}:
             assert deadline(state, self.policy) is not None, "waits for ever"
 
@@ -144,7 +168,23 @@ class Walk:
             return Said(event_id, media)
         long = " ".join(f"{self.said}.{part}" for part in range(30))
         text = self.random.choice(["hello", " ", long, "你好" + long, "\n"])
-        return Said(event_id, CustomerText(text))
+        return Said(event_id, CustomerText(text), self.random.choice(["", "2", "raw"]))
+
+    def _questions(self) -> list[EventId]:
+        return [one.event_id for one in self.state.questions]
+
+    def _consulted(self) -> Consulted:
+        event_id = self.random.choice([*self._questions(), EventId("$none")])
+        note = self.random.choice(["", "(the robot: no)"])
+        return Consulted(event_id, note, self.random.choice(list(Silence)))
+
+    def _said_again(self) -> Said:
+        """One of the events that did not arrive and are not under way, if there is one."""
+        under_way = {piece.event_id for piece in all_pieces(self.state)}
+        events = sorted(self.witness.reported - under_way)
+        if not events:
+            return self._said()
+        return Said(EventId(self.random.choice(events)), CustomerText("once more"))
 
     def _withdrawn(self) -> Withdrawn:
         """One of the events that are still on their way, if there is one."""
@@ -178,7 +218,8 @@ class Walk:
             MessageReceived(self._session(), agent, AgentText("hi")),
             MessageReceived(self._session(), agent, AgentNotice(notice, "note")),
             InitConfig(self.random.choice([(), ("png", "zip"), ("zip",)]), ((5, "good"),)),
-            RobotMessage(None, None, "hm", ("more",)),
+            RobotMessage(None, None, "hm", ("more", "less"), transfer=self.random.random() < 0.3),
+            RobotMessage(self._session(), 3, self.random.choice(["", "<b>hm</b>"])),
         ]
         return Pushed(self.random.choice(options))
 
@@ -213,6 +254,24 @@ class Walk:
             ),
         )
 
+    def _recalled(self) -> Recalled:
+        """Some history, asked for or not."""
+        entries = tuple(
+            HistoryEntry(
+                str(self.random.choice(["", number])),
+                AgentId(self.random.choice(["A", "B", "Z", ""])),
+                "Mei",
+                self.random.choice([0, 1, 2, 2, 2]),
+                self.random.choice(["hi", "ho"]),
+                self.random.choice([0, self.now, self.now - 50, self.now - 500_000]),
+                revoked=self.random.random() < 0.1,
+            )
+            for number in range(self.random.randrange(4))
+        )
+        failed = self.random.random() < 0.3
+        since = self.now - self.random.randrange(1000)
+        return Recalled(self._session(), since, entries, failed=failed)
+
     def _tick(self) -> Tick:
         due = deadline(self.state, self.policy)
         if due is not None and self.random.random() < 0.7:
@@ -238,6 +297,7 @@ class Walk:
             self.now = max(self.now, due)
             self.take(Tick())
         assert not all_pieces(self.state), self.state
+        assert not wanted(self.state), self.state
         assert not self.witness.unsettled
 
 

@@ -2,13 +2,18 @@
 
 A `Witness` sees only inputs, effects and states, keeps its own books, and objects when
 
-* an event that was typed is neither kept nor delivered nor reported, or is so twice;
+* an event that was typed is neither kept nor delivered nor reported nor answered by the robot, or
+  is so twice;
+* the robot is said to have answered what it did not, or is asked about what nobody typed;
 * an event is delivered although the customer was told that it was not, or the reverse;
+* an event is delivered while something that was typed before it still waits;
 * content leaves for the first time in another order than it was typed;
 * content whose fate is unknown is sent under a new call id;
 * two calls are under way at once;
 * a ghost stays in the room without its agent in the chat;
-* a rating is asked for twice;
+* a rating is asked for twice, or a poll is left open when the next one is made;
+* a phone rings for anything but "you are next", once a request, and an agent who comes;
+* a request that is to be quiet is seen on the queue card;
 * a sentence does not exist, or misses a word that it needs.
 """
 
@@ -17,20 +22,36 @@ from __future__ import annotations
 from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
+    Answered,
+    Args,
     AskRating,
+    AskRobot,
+    CallbackCard,
     CallWebChat,
     Card,
     Delivered,
     Effect,
+    EndPoll,
     FetchHistory,
+    Offer,
     Relay,
     Reported,
     Say,
     UploadMedia,
 )
-from bridge.conversation.inputs import CallFailed, Input, Replied, Said, Withdrawn
-from bridge.conversation.model import Chatting, Conversation
+from bridge.conversation.inputs import (
+    CallFailed,
+    Cancel,
+    Consulted,
+    Input,
+    Replied,
+    Said,
+    Solved,
+    Withdrawn,
+)
+from bridge.conversation.model import Chatting, Conversation, Queued, Requesting
 from bridge.conversation.transitions import all_pieces
+from bridge.conversation.waiting import hidden
 from bridge.ids import AgentId, CallId, EventId, SessionId
 from bridge.texts import LANGUAGES, Texts
 from bridge.webchat.codes import ResultCode
@@ -39,19 +60,36 @@ from bridge.webchat.frames import SendMessage, SendPreMessage
 _SETTLES_NOTHING = {ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN}
 
 
+_PINGS = {
+    "queue.next",
+    "chat.started",
+    "chat.started_unnamed",
+    "chat.agent_joined",
+    "chat.transferred",
+}
+
+
 class Witness:
     """See the module."""
 
     def __init__(self) -> None:
         self.unsettled: set[EventId] = set()
         self._delivered: set[EventId] = set()
-        self._reported: set[EventId] = set()
+        self.reported: set[EventId] = set()
+        self._questions: set[EventId] = set()
+        self._helped: set[EventId] = set()
+        """What the robot had something to say to."""
+        self._content = False
+        """The customer has just said that nobody else is needed."""
         self._newest_sent = -1
         self._sent: set[int] = set()
         self._doubtful: dict[int, CallId] = {}
         """Pieces whose fate is unknown, by order, with the call that may have carried them."""
         self._ghosts: set[AgentId] = set()
         self._asked: set[tuple[int, SessionId]] = set()
+        self._told_next: set[int] = set()
+        self._poll: SessionId | None = None
+        """What is asked about at the moment."""
         self._texts = Texts()
         self._rendered: set[tuple[str, frozenset[str]]] = set()
 
@@ -65,12 +103,18 @@ class Witness:
         """Take note of one step; raises AssertionError for a broken promise."""
         if isinstance(happened, Said):
             self.unsettled.add(happened.event_id)
+            self._questions.discard(happened.event_id)  # sent once more, it may be asked once more
+            self.reported.discard(happened.event_id)  # it is sent again
         if isinstance(happened, Withdrawn):
             self.unsettled.discard(happened.event_id)  # from here on nothing is owed
+        self._content = isinstance(happened, Solved | Cancel)
+        if isinstance(happened, Consulted) and happened.note:
+            self._helped.add(happened.event_id)
         self._note_fate(before, happened)
         calls = [one for one in effects if isinstance(one, CallWebChat | UploadMedia)]
         for effect in effects:
             self._note(effect, before.number)
+        self._check_receipt(before, effects, after)
         for call in calls:
             self._check_call(call, before, after)
         assert len(calls) <= 1, "two calls at once"
@@ -81,8 +125,21 @@ class Witness:
             assert answered, "two calls under way"
         self._check_pieces(after)
         self._check_ghosts(after)
+        if isinstance(after.phase, Requesting | Queued) and hidden(after.phase):
+            assert not any(isinstance(one, Card) for one in effects), "a quiet request is shown"
 
     # --- content ----------------------------------------------------------------------------
+
+    def _check_receipt(
+        self, before: Conversation, effects: tuple[Effect, ...], after: Conversation
+    ) -> None:
+        """A receipt says "up to here": nothing that was typed earlier may still wait."""
+        places = {piece.event_id: piece.order for piece in all_pieces(before)}
+        for effect in effects:
+            if isinstance(effect, Delivered):
+                waiting = [piece.order for piece in all_pieces(after)]
+                passed = min(waiting, default=places[effect.event_id])
+                assert passed >= places[effect.event_id], f"{effect.event_id} overtook {passed}"
 
     def _note_fate(self, before: Conversation, happened: Input) -> None:
         """Learn what became of the piece that was under way."""
@@ -107,16 +164,31 @@ class Witness:
                 self._delivered.add(event_id)
             case Reported(event_id=event_id):
                 assert event_id not in self._delivered, f"{event_id} reported after delivery"
-                assert event_id not in self._reported, f"{event_id} reported twice"
+                assert event_id not in self.reported, f"{event_id} reported twice"
                 assert event_id in self.unsettled, f"{event_id} reported, but not awaited"
                 self.unsettled.discard(event_id)
-                self._reported.add(event_id)
+                self.reported.add(event_id)
                 self._render(effect.key, effect.args)
-            case Say() | Card():
+            case AskRobot(event_id=event_id):
+                assert event_id in self.unsettled, f"{event_id} asked about, but not awaited"
+                assert event_id not in self._questions, f"{event_id} asked about twice"
+                self._questions.add(event_id)
+            case Answered(event_id=event_id):
+                assert event_id in self.unsettled, f"{event_id} answered, but not awaited"
+                assert event_id in self._questions, f"{event_id} answered, but not asked"
+                assert self._content or event_id in self._helped, f"{event_id} not answered"
+                self.unsettled.discard(event_id)
+            case Say() | Card() | CallbackCard() | Offer():
                 self._render(effect.key, effect.args)
+                self._note_ping(effect, chat)
             case AskRating(session_id=session_id):
                 assert (chat, session_id) not in self._asked, f"asked twice about {session_id}"
                 self._asked.add((chat, session_id))
+                assert self._poll is None, f"a poll about {self._poll} still stands open"
+                self._poll = session_id
+            case EndPoll(session_id=session_id):
+                assert self._poll == session_id, f"no poll about {session_id} stands open"
+                self._poll = None
             case AgentsCame():
                 self._ghosts |= {agent.id for agent in effect.agents}
             case AgentsLeft():
@@ -160,6 +232,14 @@ class Witness:
         waiting = [piece.order for piece in after.held]
         assert waiting == sorted(waiting), "out of order"
 
+    def _note_ping(self, effect: Effect, chat: int) -> None:
+        if not isinstance(effect, Say) or not effect.ping:
+            return
+        assert effect.key in _PINGS, f"{effect.key} is no reason to ring"
+        if effect.key == "queue.next":
+            assert chat not in self._told_next, "told twice to be next"
+            self._told_next.add(chat)
+
     # --- what people see --------------------------------------------------------------------
 
     def _check_ghosts(self, after: Conversation) -> None:
@@ -169,7 +249,7 @@ class Witness:
         if isinstance(phase, Chatting) and not phase.unwanted:
             assert self._ghosts == present, f"agents without ghosts: {present - self._ghosts}"
 
-    def _render(self, key: str, args: dict[str, str | int]) -> None:
+    def _render(self, key: str, args: Args) -> None:
         for name, value in args.items():
             assert str(value).strip(), f"{key}: {name} is blank"
         shape = key, frozenset(args)

@@ -1,0 +1,377 @@
+"""Calling back: the offer, the wish, the quiet attempts, and every way in which it ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.config.hours import parse_hours
+from bridge.conversation.callback import unseen
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.effects import CallbackCard
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.policy import Policy
+from bridge.ids import QueueId
+from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+HOURS = {QueueId(7): parse_hours("Mon-Fri 09:00-18:00 UTC")}
+CLOSED, NOBODY = -3, -5
+
+
+def with_hours() -> Scene:
+    """On Sunday, 1 December 2024, 00:00 UTC; it opens on Monday at nine."""
+    return Scene(Policy(queue_id=QueueId(7), hours=HOURS))
+
+
+def wished(scene: Scene, result: int = CLOSED) -> Scene:
+    """Somebody wrote, found nobody there, and wishes to be called back."""
+    scene.text("hello")
+    scene.reply(result)
+    scene.call_back()
+    scene.forget()
+    return scene
+
+
+# --- the offer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("result", [CLOSED, NOBODY])
+def test_the_offer_follows_the_verdict(result: int) -> None:
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(result)
+    assert scene.notices == [f"result.{result}", "queue.kept"]
+    assert scene.promises == ["callback.offer"]
+
+
+@pytest.mark.parametrize("status", [5, 6])
+def test_the_offer_follows_a_verdict_in_the_queue(status: int) -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.push(201, requestId=REQUEST, requestStatus=status)
+    assert scene.promises == ["callback.offer"]
+
+
+def test_other_ends_offer_nothing() -> None:
+    for result in (-4, -7, -9, 77):
+        scene = Scene()
+        scene.text("hello")
+        scene.reply(result)
+        assert scene.promises == []
+        scene.call_back()  # all the same it can be asked for
+        assert scene.sent(101) == [ASK, ASK]
+
+
+def test_the_offer_names_the_opening() -> None:
+    scene = with_hours()
+    scene.text("hello")
+    scene.reply(CLOSED)
+    (card,) = [one for one in scene.effects if isinstance(one, CallbackCard)]
+    opens = scene.now + (DAY + 9 * HOUR) * 1000
+    assert (card.key, card.args) == ("callback.offer_hours", {"queue": 7, "opens": opens})
+
+
+def test_where_nobody_is_called_back() -> None:
+    scene = Scene(Policy(callback=False))
+    scene.text("hello")
+    scene.reply(CLOSED)
+    assert scene.promises == []
+    scene.call_back()
+    assert scene.notices[-1] == "callback.off"
+    assert scene.state.callback is None
+
+
+def test_what_was_promised_before_is_kept() -> None:
+    scene = wished(Scene())
+    scene.policy = Policy(callback=False)
+    scene.call_back()
+    assert scene.promises == ["callback.promised"]
+
+
+# --- the wish -----------------------------------------------------------------------------------
+
+
+def test_asked_again_when_the_queue_opens() -> None:
+    scene = with_hours()
+    scene.text("hello")
+    scene.reply(CLOSED)
+    scene.forget()
+    scene.call_back()
+    assert scene.promises == ["callback.promised_hours"]
+    scene.forget()
+    scene.later(DAY + 9 * HOUR - 1)
+    assert scene.frames == []
+    scene.later(MINUTE + 1)
+    assert scene.sent(101) == [ASK]
+    assert scene.effects[1:] == []  # nothing is shown of it yet
+    number = scene.state.number
+    scene.reply(requestId=REQUEST, queueLength=2)
+    scene.reply()
+    assert scene.texts == ["hello"]
+    assert scene.cards == []
+    scene.later(10)
+    assert scene.cards == ["queue.position"]
+    assert scene.state.number == number + 1
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.pings == ["chat.started"]
+    assert scene.delivered == ["$1"]
+    assert scene.state.callback is None
+
+
+def test_vain_attempts_grow_rare_and_say_nothing() -> None:
+    scene = wished(Scene(), NOBODY)
+    asked = []
+    for _ in range(7):
+        due = deadline(scene.state, scene.policy)
+        assert due is not None
+        asked.append((due - scene.now) // 60_000)
+        scene.later((due - scene.now) / 1000)
+        scene.reply(NOBODY)
+    assert asked == [5, 10, 20, 40, 60, 60, 60]
+    assert [type(one).__name__ for one in scene.effects] == ["CallWebChat"] * 7
+
+
+def test_a_request_that_ends_as_soon_as_it_stands_is_not_shown_either() -> None:
+    scene = wished(Scene(), NOBODY)
+    scene.later(5 * MINUTE)
+    scene.reply(requestId=REQUEST, queueLength=0)
+    scene.later(2)
+    scene.push(201, requestId=REQUEST, requestStatus=5)
+    assert (scene.cards, scene.notices, scene.promises) == ([], [], [])
+    assert scene.phase == "Idle"
+
+
+def test_out_of_hours_only_the_opening_counts() -> None:
+    """A holiday: it should be open, and is not. It is tried through the day, and the day after."""
+    scene = wished(with_hours())
+    moments: list[int] = []
+    while len(moments) < 14:
+        due = deadline(scene.state, scene.policy)
+        assert due is not None
+        scene.later((due - scene.now) / 1000)
+        moments.append(scene.now // 60_000 % 1440)
+        scene.reply(CLOSED)
+    nine, evening = 9 * 60, 18 * 60
+    assert all(nine <= moment < evening for moment in moments)
+    assert moments[:3] == [nine, nine + 5, nine + 15]
+    assert moments.count(nine) == 2
+
+
+def test_a_paused_room_is_not_called_back_into() -> None:
+    scene = wished(Scene())
+    scene.policy = Policy(queue_id=QueueId(7), paused=True)
+    scene.later(DAY)
+    assert scene.frames == []
+    scene.policy = Policy(queue_id=QueueId(7))
+    scene.later(0)
+    assert scene.sent(101) == [ASK]
+
+
+def test_a_pause_does_not_make_it_wait_for_ever() -> None:
+    scene = wished(Scene())
+    scene.policy = Policy(queue_id=QueueId(7), paused=True)
+    scene.later(3 * DAY)
+    assert scene.notices == ["callback.given_up"]
+
+
+def test_the_limit() -> None:
+    scene = wished(Scene(), NOBODY)
+    for _ in range(200):
+        due = deadline(scene.state, scene.policy)
+        if due is None:
+            break
+        scene.later((due - scene.now) / 1000)
+        if scene.state.outstanding is not None:
+            scene.reply(NOBODY)
+    assert scene.notices == ["callback.given_up"]
+    assert scene.reported == {"$1": "undelivered.expired"}
+    assert scene.state.callback is None
+
+
+def test_cancel_ends_the_wish() -> None:
+    scene = wished(Scene())
+    scene.cancel()
+    assert scene.notices == ["callback.cancelled"]
+    assert scene.reported == {"$1": "undelivered.cancelled"}
+    scene.later(5 * DAY)
+    assert scene.frames == []
+
+
+def test_cancel_without_a_kept_word() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(CLOSED)
+    scene.call_back()
+    scene.forget()
+    scene.cancel()
+    assert scene.notices == ["callback.cancelled"]
+
+
+def test_cancel_while_we_ask() -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    scene.cancel()
+    scene.reply(requestId=REQUEST)
+    assert scene.sent(102) == [{"type": 102, "requestId": REQUEST}]
+    scene.reply()
+    assert scene.phase == "Idle"
+    assert scene.state.callback is None
+
+
+def test_a_word_asks_at_once_and_the_wish_goes_on() -> None:
+    scene = wished(Scene())
+    scene.text("are you there?")
+    assert scene.cards == ["queue.asking"]
+    scene.reply(CLOSED)
+    assert scene.notices == ["result.-3", "queue.kept", "callback.goes_on"]
+    assert scene.promises == []
+    scene.forget()
+    scene.later(10 * MINUTE)
+    assert scene.sent(101) == [ASK]
+
+
+def test_a_word_brings_a_quiet_request_to_light() -> None:
+    for standing in (False, True):
+        scene = wished(Scene())
+        scene.later(5 * MINUTE)
+        if standing:
+            scene.reply(requestId=REQUEST, queueLength=2)
+            scene.reply()
+        scene.text("are you there?")
+        assert scene.cards == ["queue.position" if standing else "queue.asking"]
+
+
+def test_an_agent_who_accepts_at_once() -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    scene.reply(requestId=REQUEST)
+    scene.push(201, requestId=REQUEST, requestStatus=1)
+    assert scene.cards == ["queue.accepted"]
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.pings == ["chat.started"]
+
+
+def test_a_chat_that_begins_without_a_queue() -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    number = scene.state.number
+    scene.reply(sessionId=SESSION)
+    assert scene.cards == []
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.cards == ["queue.joined"]
+    assert scene.state.number == number + 1
+
+
+def test_an_agent_who_refuses_after_all() -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    scene.reply(requestId=REQUEST, queueLength=1)
+    scene.later(10)
+    scene.push(201, requestId=REQUEST, requestStatus=2)
+    assert scene.notices == ["status.2", "callback.goes_on"]
+    assert scene.state.callback is not None
+
+
+def test_what_no_repetition_mends_ends_the_wish() -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    scene.reply(-7)
+    assert scene.notices == ["result.-7", "queue.kept", "callback.hopeless"]
+    assert scene.cards == []
+    assert scene.state.callback is None
+
+
+def test_a_service_that_is_away_is_tried_later() -> None:
+    scene = wished(Scene())
+    scene.later(5 * MINUTE)
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.phase == "Idle"
+    scene.later(10 * MINUTE)
+    scene.cut()  # it may have arrived: this one is seen through
+    scene.later(1)
+    assert scene.phase == "Requesting"
+    while scene.phase == "Requesting":
+        scene.cut()
+        scene.later(60)
+    assert (scene.notices, scene.cards, scene.reported) == ([], [], {})
+    assert scene.state.held
+    assert scene.state.callback is not None
+
+
+def test_a_service_that_is_away_when_the_customer_asks() -> None:
+    scene = wished(Scene())
+    scene.text("are you there?")
+    while scene.phase == "Requesting":
+        scene.fail(FailureReason.UNREACHABLE)
+        scene.later(60)
+    assert scene.notices == ["trouble.unreachable", "trouble.given_up", "callback.goes_on"]
+    assert scene.reported == {}
+
+
+# --- the command at other moments ---------------------------------------------------------------
+
+
+def test_asked_for_out_of_the_blue() -> None:
+    """It asks at once; only if nobody is there it becomes a calling back."""
+    scene = Scene()
+    scene.call_back()
+    assert scene.frames == [ASK]
+    scene.reply(NOBODY)
+    assert scene.notices == ["result.-5", "callback.goes_on"]
+    scene.later(10 * MINUTE)
+    assert len(scene.sent(101)) == 2
+
+
+def test_asked_for_twice() -> None:
+    scene = wished(Scene())
+    before = scene.state.callback
+    scene.later(MINUTE)
+    scene.call_back()
+    assert scene.promises == ["callback.promised"]
+    assert scene.state.callback == before
+
+
+def test_asked_for_in_the_queue() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.call_back()
+    assert scene.notices == ["start.already_queued", "callback.noted"]
+    scene.push(201, requestId=REQUEST, requestStatus=3)
+    assert scene.notices[-1] == "callback.goes_on"
+
+
+def test_asked_for_while_leaving() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.forget()
+    scene.call_back()
+    assert scene.notices == ["start.leaving"]
+    assert scene.state.callback is None
+
+
+def test_asked_for_in_a_chat() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    scene.call_back()
+    assert scene.notices == ["start.already_chatting"]
+    assert scene.state.callback is None
+
+
+def test_what_the_customer_sees_of_it() -> None:
+    """The wish is the whole story only as long as nothing else is shown."""
+    scene = Scene()
+    assert unseen(scene.state) is None
+    scene = wished(scene)
+    assert unseen(scene.state) == scene.state.callback
+    scene.later(5 * MINUTE)
+    assert scene.phase == "Requesting"
+    assert unseen(scene.state) is not None
+    scene.reply(requestId=REQUEST, queueLength=2)
+    assert unseen(scene.state) is not None
+    scene.later(10)
+    assert unseen(scene.state) is None
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert unseen(scene.state) is None

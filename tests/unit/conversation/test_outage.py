@@ -1,0 +1,296 @@
+"""What agents said during an outage is shown once, whoever tells it: pushes, history, or both."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.effects import AgentsLeft, FetchHistory
+from bridge.conversation.inputs import Pushed, Recalled, Resumed
+from bridge.conversation.marks import MOST_HEARD, mark_of
+from bridge.conversation.outage import FIRST_PAUSE, SETTLING, TRIES
+from bridge.ids import AgentId, SessionId
+from bridge.webchat.frames import (
+    AgentMedia,
+    AgentNotice,
+    AgentText,
+    MessageReceived,
+    UnknownContent,
+)
+from tests.support.scene import JUN, MEI, SESSION
+from tests.unit.conversation.centre import AGENT, Centre, after_an_outage, chat, entry
+
+
+def test_row_31_missed_words_are_fetched_and_say_when_they_were_said() -> None:
+    centre = after_an_outage("one", "two")
+    hello, one, two = (line.posted for line in centre.entries)
+    assert centre.asked_for == [FetchHistory(SessionId(SESSION), hello)]
+    centre.tell()
+    assert [(relay.content, relay.posted) for relay in centre.relayed] == [
+        (AgentText("hello"), None),
+        (AgentText("one"), one),
+        (AgentText("two"), two),
+    ]
+    assert centre.relayed[-1].agent.name == "Mei"
+    centre.link_back()
+    centre.tell()
+    assert centre.words == ["hello", "one", "two"]
+
+
+@pytest.mark.parametrize("skew", [-3_600_000, -5_000, 5_000, 7 * 86_400_000])
+def test_the_clocks_need_not_agree(skew: int) -> None:
+    centre = after_an_outage("one", skew=skew)
+    centre.tell()
+    assert centre.words == ["hello", "one"]
+    assert centre.relayed[-1].posted == centre.entries[-1].posted
+
+
+def test_nothing_is_asked_while_nobody_talks() -> None:
+    centre = Centre()
+    centre.link_back()
+    centre.happen(Resumed())
+    assert centre.asked_for == []
+    assert centre.state.recall is None
+
+
+def test_a_chat_that_began_during_the_outage() -> None:
+    """table row 30: the place in the queue has become a chat, and the agent has greeted."""
+    centre = Centre()
+    centre.queue_up()
+    centre.now += 5_000
+    centre.said("how can I help?", heard=False)
+    centre.now += 5_000
+    centre.link_back()
+    assert centre.asked_for == []
+    centre.reply(-2, sessionId=SESSION)
+    assert len(centre.asked_for) == 1
+    centre.tell()
+    assert centre.words == ["how can I help?"]
+
+
+def test_a_queue_that_ended_has_no_history() -> None:
+    centre = Centre()
+    centre.queue_up()
+    centre.link_back()
+    centre.reply(-3)
+    assert centre.state.recall is None
+    assert centre.asked_for == []
+
+
+def test_what_is_no_persons_word_is_left_out() -> None:
+    centre = after_an_outage()
+    now = centre.now
+    centre.entries += [
+        entry(7, "my parcel", now, user_type=1, agent_id=AgentId("me")),
+        entry(8, "Mei has joined", now, notice=True),
+        entry(9, "a mistake", now, revoked=True),
+        entry(10, "whose?", now, user_type=0, agent_id=AgentId("me")),
+        entry(11, "mine", now, user_type=0),
+    ]
+    centre.tell()
+    assert centre.words == ["hello", "mine"]
+
+
+def test_words_of_an_agent_who_has_gone() -> None:
+    centre = after_an_outage()
+    centre.entries.append(entry(5, "I hand you over", centre.now, agent_id="K00021", name="Jun"))
+    centre.entries.append(entry(6, "anybody", centre.now, agent_id=""))
+    centre.tell()
+    _, jun, anybody = centre.relayed
+    assert (jun.agent.id, jun.agent.name) == ("K00021", "Jun")
+    assert anybody.agent.id == AGENT
+    assert [one for one in centre.effects if isinstance(one, AgentsLeft)] == [
+        AgentsLeft((AgentId("K00021"),))
+    ]
+
+
+def test_words_of_nobody_in_a_chat_of_two() -> None:
+    centre = Centre()
+    centre.begin(MEI, JUN)
+    centre.link_back()
+    centre.entries.append(entry(6, "anybody", centre.now, agent_id=""))
+    centre.tell()
+    assert [relay.agent.id for relay in centre.relayed] == ["agent"]
+
+
+def test_the_end_of_the_chat_does_not_hide_what_was_missed() -> None:
+    centre = after_an_outage("bye")
+    centre.push(205, sessionId=SESSION, agentId=AGENT)
+    centre.tell()
+    assert centre.words == ["hello", "bye"]
+    assert centre.ghosts == set()
+
+
+def test_a_server_that_tells_no_times() -> None:
+    """What follows a message that was shown is later than it; of the rest nobody knows."""
+    centre = after_an_outage("one")
+    centre.entries = [entry(1, "long ago", 0), entry(2, "hello", 0), entry(3, "one", 0)]
+    centre.tell()
+    assert centre.words == ["hello", "one"]
+    assert centre.relayed[-1].posted == 0
+    other = after_an_outage()
+    other.entries = [entry(1, "who knows", 0)]
+    other.tell()
+    assert other.words == ["hello"]
+
+
+def test_of_equal_words_the_one_that_was_heard_is_told_by_its_time() -> None:
+    centre = chat()
+    centre.said("ok", heard=True)
+    for seconds in (100, 200):
+        centre.now += seconds * 1000
+        centre.said("ok", heard=False)
+    centre.link_back()
+    centre.tell()
+    first, *late = centre.relayed
+    assert first.posted is None
+    assert [relay.posted for relay in late] == [line.posted for line in centre.entries[1:]]
+
+
+def test_files_stand_for_the_placeholders_of_a_history() -> None:
+    centre = chat()
+    picture = MessageReceived(SessionId(SESSION), AGENT, AgentMedia("image", data="iVBO"))
+    centre.happen(Pushed(picture, centre.now))
+    centre.entries.append(entry(1, "[图片]", centre.now))
+    centre.said("see above")
+    centre.now += 10_000
+    centre.entries.append(entry(3, "[image]", centre.now))
+    centre.link_back()
+    centre.tell()
+    assert centre.words == ["see above", "[image]"]
+
+
+def test_raw_json_is_told_of_and_not_shown() -> None:
+    centre = after_an_outage('{"name":"terms.pdf"}')
+    centre.tell()
+    assert centre.words == ["hello"]
+    assert isinstance(centre.relayed[-1].content, UnknownContent)
+
+
+@pytest.mark.parametrize(
+    ("pushed", "told"),
+    [
+        ("Hello /::)", "Hello 🙂"),
+        ("a &amp; b", "a & b"),
+        ("<p>two</p><p>lines</p>", "two\nlines"),
+        ("  blanks   between ", "blanks between"),
+        ('<img src="x">', "[picture]"),
+        ("<" * 5000, "<" * 5000),
+    ],
+)
+def test_the_same_words_in_another_spelling(pushed: str, told: str) -> None:
+    assert mark_of("A", pushed) == mark_of("A", told)
+    assert mark_of("A", pushed) != mark_of("B", told)
+
+
+def test_marks_are_bounded_and_what_is_older_than_they_is_left_alone() -> None:
+    centre = chat()
+    for number in range(MOST_HEARD + 10):
+        centre.now += 1_000
+        centre.said(f"word {number}")
+    assert len(centre.state.heard) == MOST_HEARD
+    centre.link_back()
+    centre.tell()
+    assert len(centre.words) == MOST_HEARD + 10
+
+
+# --- asking -------------------------------------------------------------------------------------
+
+
+def test_a_second_loss_while_the_history_is_asked_for() -> None:
+    centre = after_an_outage("one")
+    early = tuple(centre.entries)
+    centre.now += 5_000
+    centre.said("two", heard=False)
+    centre.link_back()
+    assert len(centre.asked_for) == 1
+    first = centre.asked_for[0]
+    centre.happen(Recalled(first.session_id, first.since, early))
+    assert centre.words == ["hello", "one"]
+    assert len(centre.asked_for) == 2
+    centre.tell()
+    assert centre.words == ["hello", "one", "two"]
+
+
+def test_a_history_that_cannot_be_had_is_asked_for_again() -> None:
+    centre = after_an_outage("one")
+    centre.tell(failed=True)
+    due = deadline(centre.state, centre.policy)
+    assert due is not None
+    assert FIRST_PAUSE <= due - centre.now < 2 * FIRST_PAUSE
+    centre.said("hello again")  # what comes meanwhile does not hide what is missing
+    centre.later(2 * FIRST_PAUSE / 1000)
+    assert len(centre.asked_for) == 2
+    centre.tell()
+    assert sorted(centre.words) == ["hello", "hello again", "one"]
+
+
+def test_in_the_end_the_customer_is_told_that_something_may_be_missing() -> None:
+    centre = after_an_outage("one")
+    for _ in range(TRIES):
+        centre.tell(failed=True)
+        centre.later(3 * 3600)
+    assert len(centre.asked_for) == TRIES
+    assert centre.notices.count("outage.unsure") == 1
+    assert centre.state.recall is None
+
+
+def test_a_new_loss_shortens_the_wait() -> None:
+    centre = after_an_outage("one")
+    centre.tell(failed=True)
+    centre.now += 1_000
+    centre.link_back()
+    assert len(centre.asked_for) == 2
+
+
+def test_a_start_of_ours_waits_for_the_link() -> None:
+    centre = chat()
+    centre.happen(Resumed())
+    assert centre.asked_for == []
+    centre.now += 1_000
+    centre.link_back()
+    assert len(centre.asked_for) == 1
+    centre.happen(Resumed())
+    centre.tell()
+    assert len(centre.asked_for) == 1
+
+
+def test_a_start_of_ours_does_not_wait_for_ever() -> None:
+    """A link that stands at once, because of a call, is never said to be back."""
+    centre = chat()
+    centre.happen(Resumed())
+    centre.later(SETTLING / 1000)
+    assert len(centre.asked_for) == 1
+
+
+def test_an_answer_that_nobody_awaits_any_more() -> None:
+    centre = chat()
+    centre.said("one", heard=False)
+    centre.happen(Recalled(SessionId(SESSION), centre.now - 1_000, tuple(centre.entries)))
+    assert centre.words == ["one"]
+    assert centre.state.recall is None
+
+
+def test_the_robots_words_are_known_too() -> None:
+    centre = Centre()
+    centre.start()
+    centre.reply(sessionId=SESSION, robotType=1, agentId="BOT007", agentName="Helper")
+    centre.now += 60_000
+    centre.push(301, sessionId=SESSION, robotType=1, content="Which order?")
+    centre.entries.append(entry(1, "Which order?", centre.now, agent_id="BOT007"))
+    centre.forget()
+    centre.link_back()
+    centre.tell()
+    assert centre.relayed == []
+    centre.push(205, sessionId=SESSION, agentId="BOT007")
+    centre.push(301, sessionId=SESSION, robotType=1, content="bye")
+    assert centre.state.heard[-1].mark == mark_of("", "bye")
+
+
+def test_notices_are_no_messages() -> None:
+    centre = chat()
+    for _ in range(2):
+        notice = MessageReceived(SessionId(SESSION), AGENT, AgentNotice(0, "busy"))
+        centre.happen(Pushed(notice, centre.now))
+    assert centre.notices.count("chat.notice") == 2
+    assert centre.state.heard == ()

@@ -1,0 +1,308 @@
+"""What waits for the knowledge base's answer, and what becomes of it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.effects import Answered, AskRobot
+from bridge.conversation.inputs import Consulted, Human, Said, Silence, Solved, Withdrawn
+from bridge.conversation.model import (
+    Conversation,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+)
+from bridge.conversation.policy import Policy, RobotUse
+from bridge.ids import EventId, QueueId
+from tests.support.scene import ASK, REQUEST, SESSION, Scene
+
+FIRST = Policy(queue_id=QueueId(7), robot=RobotUse.FIRST)
+NOBODY = Policy(queue_id=QueueId(7), robot=RobotUse.WHEN_NO_AGENT)
+NOTE = "(The robot has answered: Returns)"
+
+
+def asked(scene: Scene) -> list[str]:
+    return [one.question for one in scene.effects if isinstance(one, AskRobot)]
+
+
+def answered(scene: Scene) -> list[EventId]:
+    return [one.event_id for one in scene.effects if isinstance(one, Answered)]
+
+
+def helped(scene: Scene, event_id: EventId) -> None:
+    scene.happen(Consulted(event_id, NOTE))
+
+
+# --- the robot answers first --------------------------------------------------------------------
+
+
+def test_a_question_goes_to_nobody_else() -> None:
+    scene = Scene(FIRST)
+    scene.text("how do I return it?")
+    assert asked(scene) == ["how do I return it?"]
+    assert scene.phase == "Idle"
+    assert scene.calls == []
+    assert scene.notices == []
+
+
+def test_solved_ends_it_and_says_so() -> None:
+    scene = Scene(FIRST)
+    event = scene.text("how?")
+    helped(scene, event)
+    scene.happen(Solved(event))
+    assert answered(scene) == [event]
+    assert scene.notices == ["robot.solved"]
+    assert scene.state.held == ()
+    scene.happen(Solved(event))
+    assert scene.notices == ["robot.solved"]
+    scene.happen(Solved())
+    assert scene.notices == ["robot.solved", "robot.none_open"]
+
+
+def test_a_person_gets_all_of_it_in_order_with_what_the_robot_said() -> None:
+    scene = Scene(FIRST)
+    first = scene.text("how do I return it?")
+    second = scene.text("and who pays?")
+    helped(scene, second)
+    helped(scene, first)
+    third = scene.text("is anybody there?")
+    scene.happen(Human())
+    assert scene.last == ASK
+    scene.reply(requestId=REQUEST, queueLength=1)
+    for _ in range(5):
+        scene.reply()
+    assert scene.texts == [
+        "how do I return it?", NOTE, "and who pays?", NOTE, "is anybody there?",
+    ]  # fmt: skip
+    scene.push(202, sessionId=SESSION, agents=[])
+    assert scene.delivered == [first, second, third]
+    helped(scene, third)  # too late: a person has it
+    assert scene.state.questions == ()
+
+
+@pytest.mark.parametrize("silence", list(Silence))
+def test_without_an_answer_a_person_is_asked_for(silence: Silence) -> None:
+    scene = Scene(FIRST)
+    event = scene.text("how?")
+    scene.happen(Consulted(event, "", silence))
+    assert scene.notices == [f"robot.person_{silence}"]
+    assert scene.frames == [ASK]
+
+
+def test_a_robot_that_never_answers_is_not_waited_for() -> None:
+    scene = Scene(FIRST)
+    scene.text("how?")
+    scene.text("hello?")
+    scene.later(59)
+    assert scene.phase == "Idle"
+    scene.later(1)
+    assert scene.notices == ["robot.person_unreachable"]
+    assert scene.frames == [ASK]
+
+
+def test_whoever_leaves_it_at_the_answer_was_helped() -> None:
+    scene = Scene(FIRST)
+    event = scene.text("how?")
+    helped(scene, event)
+    scene.later(24 * 3600)
+    assert answered(scene) == [event]
+    assert scene.reported == {}
+    assert scene.notices == []
+    assert scene.state.held == ()
+
+
+def test_where_a_person_comes_only_by_command_the_message_is_kept() -> None:
+    scene = Scene(msgspec.structs.replace(FIRST, start_on_message=False))
+    event = scene.text("how?")
+    helped(scene, event)
+    scene.happen(Consulted(scene.text("why?")))
+    assert scene.notices == ["robot.person_nothing", "start.needed"]
+    assert scene.phase == "Idle"
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    for _ in range(3):
+        scene.reply()
+    assert scene.texts == ["how?", NOTE, "why?"]
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (CustomerMedia("file", "a.txt", "mxc://h/a"), "robot.person_file"),
+        (CustomerLocation(31.2, 121.5), "robot.person_file"),
+        (CustomerText("x" * 1001), "robot.person_long"),
+    ],
+)
+def test_what_the_robot_cannot_read_is_a_persons(
+    content: CustomerText | CustomerMedia | CustomerLocation, key: str
+) -> None:
+    scene = Scene(FIRST)
+    scene.content(content)
+    assert asked(scene) == []
+    assert scene.notices == [key]
+    assert scene.phase == "Requesting"
+
+
+def test_the_robot_reads_what_was_typed_and_the_agent_who_typed_it() -> None:
+    scene = Scene(FIRST)
+    scene.happen(Said(EventId("$a"), CustomerText("Ada: how?"), "how?"))
+    assert asked(scene) == ["how?"]
+    scene.happen(Human())
+    scene.reply(requestId=REQUEST)
+    assert scene.texts == ["Ada: how?"]
+
+
+def test_who_asked_for_a_person_before_does_not_meet_the_robot_again() -> None:
+    scene = Scene(FIRST)
+    helped(scene, scene.text("how?"))
+    scene.happen(Human())
+    scene.reply(-5)
+    assert scene.phase == "Idle"
+    scene.text("please")
+    assert asked(scene) == ["how?"]
+    assert scene.phase == "Requesting"
+
+
+def test_a_question_taken_back_is_none() -> None:
+    scene = Scene(FIRST)
+    event = scene.text("how?")
+    scene.happen(Withdrawn(event))
+    assert scene.state.questions == ()
+    helped(scene, event)
+    assert scene.effects[1:] == []
+
+
+def test_giving_up_is_no_delivery_that_failed() -> None:
+    scene = Scene(FIRST)
+    event = scene.text("how?")
+    scene.cancel()
+    assert answered(scene) == [event]
+    assert scene.notices == ["robot.solved"]
+    scene.cancel()
+    assert scene.notices[-1] == "cancel.nothing"
+
+
+def test_in_a_queue_it_is_too_late_for_thanks() -> None:
+    scene = Scene(FIRST)
+    event = scene.text("how?")
+    helped(scene, event)
+    scene.happen(Human())
+    scene.happen(Solved(event))
+    assert answered(scene) == []
+
+
+def test_a_chat_that_begins_by_itself_takes_the_questions_over() -> None:
+    scene = Scene(FIRST)
+    helped(scene, scene.text("how?"))
+    scene.push(202, sessionId=SESSION, agents=[])
+    scene.reply()
+    assert scene.texts == ["how?", NOTE]
+
+
+# --- the robot stands in ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [-3, -5])
+def test_where_nobody_is_the_robot_is_asked(code: int) -> None:
+    scene = Scene(NOBODY)
+    event = scene.text("how?")
+    assert asked(scene) == []
+    scene.reply(code)
+    assert asked(scene) == ["how?"]
+    assert [piece.event_id for piece in scene.state.held] == [event]
+    helped(scene, event)
+    scene.later(24 * 3600 - 1)
+    assert scene.reported == {}
+    scene.later(1)
+    assert scene.reported == {event: "undelivered.expired"}  # it was kept for a person
+    assert scene.state.questions == ()
+
+
+@pytest.mark.parametrize("status", [5, 6])
+def test_where_nobody_is_left_the_robot_is_asked(status: int) -> None:
+    scene = Scene(NOBODY)
+    scene.queue_up("how?")
+    scene.push(201, requestId=REQUEST, requestStatus=status)
+    assert asked(scene) == ["how?"]
+
+
+@pytest.mark.parametrize("status", [2, 3, 4])
+def test_where_somebody_is_there_the_robot_is_not_asked(status: int) -> None:
+    scene = Scene(NOBODY)
+    scene.queue_up("how?")
+    scene.push(201, requestId=REQUEST, requestStatus=status)
+    assert asked(scene) == []
+
+
+def test_what_helped_need_not_go_to_a_person() -> None:
+    scene = Scene(NOBODY)
+    event, other = scene.text("how?"), scene.text("why?")
+    scene.reply(-5)
+    assert asked(scene) == ["how?", "why?"]
+    helped(scene, event)
+    scene.happen(Solved(event))
+    assert answered(scene) == [event]
+    assert [piece.event_id for piece in scene.state.held] == [other]
+
+
+def test_an_answer_that_does_not_come_is_not_missed() -> None:
+    scene = Scene(NOBODY)
+    event, other = scene.text("how?"), scene.text("why?")
+    scene.reply(-5)
+    scene.forget()
+    scene.happen(Consulted(event))
+    scene.later(60)
+    assert scene.effects == []
+    assert scene.state.questions == ()
+    assert [piece.event_id for piece in scene.state.held] == [event, other]
+
+
+def test_the_same_is_not_asked_twice_and_notes_are_not_asked_about() -> None:
+    scene = Scene(NOBODY)
+    helped(scene, scene.text("how?"))
+    scene.reply(-5)
+    helped(scene, EventId("$1"))
+    scene.text("now then")
+    scene.reply(-5)
+    assert asked(scene) == ["how?", "now then"]
+    scene.happen(Human())
+    scene.reply(requestId=REQUEST)
+    for _ in range(3):
+        scene.reply()
+    assert scene.texts == ["how?", NOTE, "now then"]
+
+
+def test_only_words_of_a_sensible_length_are_asked_about() -> None:
+    scene = Scene(NOBODY)
+    scene.image(caption="look")
+    scene.text("x" * 1001)
+    scene.reply(-5)
+    assert asked(scene) == []
+
+
+def test_only_the_newest_are_asked_about() -> None:
+    scene = Scene(NOBODY)
+    for number in range(7):
+        scene.text(f"{number}?")
+    scene.reply(-5)
+    assert asked(scene) == [f"{number}?" for number in range(2, 7)]
+
+
+def test_giving_up_gives_up_what_a_person_was_to_get() -> None:
+    scene = Scene(NOBODY)
+    event = scene.text("how?")
+    scene.reply(-5)
+    helped(scene, event)
+    scene.cancel()
+    assert answered(scene) == []
+    assert scene.reported == {event: "undelivered.cancelled"}
+
+
+def test_rows_of_an_older_version_load() -> None:
+    text = {"is": "CustomerText", "text": "x"}
+    held = [{"is": "Held", "event_id": "$1", "content": text, "at": 1}]
+    old = msgspec.json.encode({"is": "Conversation", "held": held})
+    state = msgspec.json.decode(old, type=Conversation)
+    assert not state.held[0].consulted
+    assert state.questions == ()

@@ -1,0 +1,167 @@
+"""The robot inside a chat: its words, its proposals, its offer of a person (reference 1.6)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.conversation.effects import AgentsLeft, Offer, Relay
+from bridge.conversation.inputs import Said
+from bridge.conversation.model import Chatting, CustomerText
+from bridge.ids import EventId
+from bridge.webchat.frames import AgentText
+from tests.support.scene import MEI, SESSION, Scene
+
+
+def with_robot(**told: object) -> Scene:
+    """A session with the robot."""
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION, robotType=3, **told)
+    scene.forget()
+    return scene
+
+
+def named() -> Scene:
+    return with_robot(agentId="BOT007", agentName="Helper")
+
+
+def said(scene: Scene, content: object, kind: int = 3) -> None:
+    told = content if isinstance(content, str) else json.dumps(content)
+    scene.push(301, sessionId=SESSION, robotType=kind, content=told)
+
+
+def shown(scene: Scene) -> list[str]:
+    return [one.content.html for one in scene.relayed if isinstance(one.content, AgentText)]
+
+
+def proposing(*names: str, content: str = "What is it about?") -> dict[str, object]:
+    relates = [{"name": name} for name in names]
+    return {"type": "text", "content": content, "relatedQuestions": [{"relates": relates}]}
+
+
+def offers(scene: Scene) -> list[str]:
+    return [one.key for one in scene.effects if isinstance(one, Offer)]
+
+
+def test_it_speaks_as_itself_and_keeps_links_and_pictures() -> None:
+    scene = named()
+    words = 'See <a href="https://h/faq">here</a> <img src="https://h/a.png">'
+    said(scene, words, kind=1)
+    assert shown(scene) == [words]
+    assert scene.relayed[0].agent.id == "BOT007"
+    assert scene.relayed[0].session_id == SESSION
+
+
+def test_its_proposals_are_numbered() -> None:
+    scene = named()
+    said(scene, proposing("returns", "a < b", content="1 < 2\nWell?"))
+    assert shown(scene) == ["1 &lt; 2<br>Well?<ol><li>returns</li><li>a &lt; b</li></ol>"]
+    assert scene.relayed[0].choices == ("returns", "a < b")
+
+
+def test_markup_around_proposals_stays() -> None:
+    scene = named()
+    said(scene, proposing("returns", content="<b>Well?</b>"))
+    assert shown(scene) == ["<b>Well?</b><ol><li>returns</li></ol>"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [("1", "returns"), (" 2 ", "parcels"), ("3", "3"), ("0", "0"), ("٢", "٢"), ("100", "100")],
+)
+def test_a_number_asks_what_it_stands_for(typed: str, sent: str) -> None:
+    scene = named()
+    said(scene, proposing("returns", "parcels"))
+    scene.text(typed)
+    assert scene.texts == [sent]
+
+
+def test_a_number_is_read_as_it_was_typed() -> None:
+    scene = named()
+    said(scene, proposing("returns", "parcels"))
+    scene.happen(Said(EventId("$a"), CustomerText("Ada: 2"), "2"))
+    assert scene.texts == ["parcels"]
+
+
+def test_proposals_hold_until_the_robot_speaks_again() -> None:
+    scene = named()
+    said(scene, proposing("returns", "parcels"))
+    said(scene, "Which year?")
+    scene.text("1")
+    scene.image()
+    assert scene.texts == ["1"]
+
+
+def test_people_are_not_answered_by_number() -> None:
+    scene = named()
+    said(scene, proposing("returns", "parcels"))
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    scene.text("1")
+    assert scene.texts == ["1"]
+
+
+def test_it_offers_a_person() -> None:
+    scene = named()
+    said(scene, {"type": "command", "content": {"code": "ZRG", "extra": "one moment"}})
+    said(scene, {"type": "command", "content": {"code": "CLIENT_ZRG"}})
+    assert shown(scene) == ["one moment"]
+    assert offers(scene) == ["robot.person_offered"] * 2
+
+
+def test_a_robot_without_a_name() -> None:
+    scene = with_robot()
+    said(scene, {"type": "command", "content": {"code": "ZRG"}})
+    assert scene.relayed == []
+    said(scene, "hello", kind=1)
+    assert scene.relayed[0].agent.id == "robot"
+    phase = scene.state.phase
+    assert isinstance(phase, Chatting)
+    assert [agent.id for agent in phase.agents] == ["robot"]
+
+
+def test_a_late_word_while_a_person_is_there() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    said(scene, "Which order?", kind=1)
+    said(scene, {"type": "command", "content": {"code": "ZRG"}})
+    relay, left = scene.effects
+    assert isinstance(relay, Relay)
+    assert left == AgentsLeft((relay.agent.id,))
+
+
+def test_a_session_that_only_the_robot_told_of() -> None:
+    scene = Scene()
+    said(scene, "hello", kind=1)
+    phase = scene.state.phase
+    assert isinstance(phase, Chatting)
+    assert phase.robot
+    assert shown(scene) == ["hello"]
+
+
+def test_a_word_after_the_end_is_still_shown() -> None:
+    scene = named()
+    scene.push(205, sessionId=SESSION, agentId="")
+    scene.forget()
+    said(scene, "bye", kind=1)
+    scene.push(301, robotType=1, content="bye bye")
+    assert shown(scene) == ["bye", "bye bye"]
+    assert scene.phase == "Ended"
+
+
+def test_a_word_of_no_session() -> None:
+    scene = Scene()
+    scene.push(301, robotType=1, content="hello")
+    assert shown(scene) == ["hello"]
+    assert scene.phase == "Idle"
+
+
+def test_from_the_beginning_there_is_a_way_to_a_person() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION, robotType=3, agentId="BOT007", agentName="Helper")
+    assert offers(scene) == ["robot.person_offered"]
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    assert offers(scene) == ["robot.person_offered"]

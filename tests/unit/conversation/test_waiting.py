@@ -1,0 +1,116 @@
+"""The queue card and the two pings."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.effects import Card, QueuePlace
+from bridge.conversation.model import Conversation, Queued
+from bridge.conversation.policy import Policy
+from bridge.ids import QueueId
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
+
+MINUTE, DAY = 60, 86_400
+
+
+def places(scene: Scene) -> list[QueuePlace]:
+    return [one.place for one in scene.effects if isinstance(one, Card) and one.place is not None]
+
+
+# --- the card -----------------------------------------------------------------------------------
+
+
+def test_each_new_place_is_written_with_the_way_there() -> None:
+    scene = Scene()
+    scene.start()
+    began = scene.now
+    scene.later(5)
+    scene.reply(requestId=REQUEST, queueLength=4)
+    scene.later(30)
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=4)
+    scene.later(10)
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
+    assert scene.cards == ["queue.asking", "queue.position", "queue.position"]
+    first, second = places(scene)
+    known, now = began + 5_000, began + 45_000
+    assert first == QueuePlace(QueueId(7), known, began, 4, 4, known, known)
+    assert second == QueuePlace(QueueId(7), now, began, 2, 4, known, now)
+
+
+def test_a_standing_card_is_brought_up_to_date() -> None:
+    """Once a minute, and after ten minutes every five."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=4)
+    scene.forget()
+    scene.later(9 * MINUTE + 59)
+    assert len(scene.cards) == 9
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=4)  # a sign of life
+    scene.later(10 * MINUTE)
+    assert len(scene.cards) == 11
+    at = [place.at - place.since for place in places(scene)]
+    assert at[-3:] == [9 * 60_000, 10 * 60_000, 15 * 60_000]
+
+
+def test_a_queue_that_names_no_place() -> None:
+    """0 is no place (trap T4)."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=0)
+    assert scene.cards == ["queue.asking"]
+    scene.later(MINUTE)
+    assert scene.cards == ["queue.asking", "queue.waiting"]
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
+    assert places(scene)[-1].first_position == 2
+
+
+def test_no_more_of_it_once_an_agent_accepted_or_the_customer_leaves() -> None:
+    for leave in (False, True):
+        scene = Scene(Policy(accepted_wait=DAY * 1000, cancel_wait=DAY * 1000))
+        scene.start()
+        scene.reply(requestId=REQUEST, queueLength=4)
+        if leave:
+            scene.cancel()
+        else:
+            scene.push(201, requestId=REQUEST, requestStatus=1)
+        scene.forget()
+        scene.later(10 * MINUTE)
+        assert places(scene) == []
+
+
+# --- pings --------------------------------------------------------------------------------------
+
+
+def test_you_are_next_rings_once() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=3)
+    for place in (2, 1, 2, 1):
+        scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=place)
+    assert scene.pings == ["queue.next"]
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.pings == ["queue.next", "chat.started"]
+
+
+def test_who_is_first_at_once_looks_anyway() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=1)
+    assert scene.pings == []
+
+
+def test_a_robot_rings_nobody_but_the_person_after_it_does() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION, robotType=3)
+    assert scene.pings == []
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    assert scene.pings == ["chat.agent_joined"]
+
+
+def test_what_an_older_version_stored() -> None:
+    old = b'{"is":"Conversation","phase":{"is":"Queued","queue_id":1,"since":5,"position":2}}'
+    state = msgspec.json.decode(old, type=Conversation)
+    assert isinstance(state.phase, Queued)
+    assert deadline(state, Policy()) == 5 + 60_000
