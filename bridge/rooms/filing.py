@@ -1,0 +1,91 @@
+"""What is looked up, written down or put away for a customer, in the lane aside.
+
+Nobody's messages wait for it, and every order has its end: what cannot be had is said in words.
+Repeated after a crash, each does the same again, and nothing stands in the room twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
+
+from bridge.ids import EventId
+from bridge.rooms import history, signing_in
+from bridge.rooms.effects import Conceal, Filed, SendTranscript, TellHistory, TryLogin
+from bridge.rooms.inputs import LoginTried, LookedUp
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.serial import dump_input
+from bridge.rooms.store import NewInput, OutboxRow, Outcome, Settlement
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.transcripts import Transcripts
+from bridge.rooms.worker import Worker
+
+SOON = (2.0, 5.0)
+"""Seconds between the attempts at what the customer is waiting for."""
+AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+"""The same for what must not be given up lightly."""
+
+Came = LookedUp | LoginTried | EventId | None
+"""What is to be said or done in the room, or the event that stands there, if either."""
+
+
+class Filing:
+    """A part of the lane aside."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._transcripts = Transcripts(around)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
+
+    async def run(self, worker: Worker, row: OutboxRow, order: Filed) -> Settlement:
+        """Carry out one order to its end.
+
+        Raises:
+            StoreError: the database did not answer; nothing is lost.
+            Stopping: it waits for the next start.
+        """
+        came, outcome = await self._carry_out(worker, order)
+        now = self._around.clock.now()
+        if came is None or isinstance(came, str):
+            return Settlement(row.seq, outcome, now, event_id=came)
+        new = NewInput(worker.room_id, dump_input(came))
+        return Settlement(row.seq, outcome, now, inputs=(new,))
+
+    async def _carry_out(self, worker: Worker, order: Filed) -> tuple[Came, Outcome]:
+        around = self._around
+        match order:
+            case TellHistory():
+                return await history.look_up(around, worker.record, order), Outcome.DELIVERED
+            case TryLogin():
+                tried = await signing_in.attempt(around, worker.account, order)
+                return tried, Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
+            case SendTranscript():
+                send = partial(self._transcripts.send, worker.record, order)
+                failed = LookedUp(order.event_id, "transcript.unavailable")
+                return await self._patiently(worker, send, SOON, failed)
+            case Conceal():
+                hide = partial(signing_in.conceal, around, worker.record, order.event_id)
+                failed = LookedUp(order.event_id, "login.delete")
+                return await self._patiently(worker, hide, AT_LENGTH, failed)
+
+    async def _patiently(
+        self,
+        worker: Worker,
+        attempt: Callable[[], Awaitable[LookedUp | EventId | None]],
+        waits: tuple[float, ...],
+        failed: LookedUp,
+    ) -> tuple[LookedUp | EventId | None, Outcome]:
+        """Try again for as long as another try may help; then there is `failed` to be said."""
+        for wait in (*waits, None):
+            try:
+                return await attempt(), Outcome.DELIVERED
+            except Unavailable as error:
+                self._log.info("not to be had yet", room=worker.room_id, why=str(error), wait=wait)
+                if wait is not None:
+                    await worker.pause(max(wait, min(error.retry_after or 0, 60.0)))
+            except Refused as error:
+                self._log.warning("not to be had", room=worker.room_id, why=error.code)
+                return failed, Outcome.REFUSED
+        return failed, Outcome.FAILED

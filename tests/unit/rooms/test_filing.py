@@ -1,0 +1,127 @@
+"""The orders of the lane aside, from the customer's words to the answer in the room."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.model import Idle
+from bridge.ids import EventId, QueueId
+from bridge.rooms.chats import Chat, dump_chat
+from bridge.rooms.filing import AT_LENGTH, SOON
+from bridge.rooms.ports import CallFailure, Refused, Unavailable
+from bridge.rooms.store import ChatRow, Outcome, Step
+from bridge.storage.memory import MemoryStore
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World
+from tests.unit.rooms.test_signing_in import SECRET, TAKING
+
+pytestmark = pytest.mark.asyncio
+
+CHAT = Chat(1, QueueId(1), 1, first=EventId("$a"))
+
+
+async def idle() -> World:
+    """A served room in which no chat runs, but one has been."""
+    world = World(rules=TAKING)
+    await world.record(ROOM, Idle())
+    room = await MemoryStore.room(world.store, ROOM)
+    assert room is not None
+    rows = [ChatRow(1, dump_chat(CHAT))]
+    await MemoryStore.commit_step(world.store, Step(room, (), chats=rows))
+    return world
+
+
+async def ordered(world: World, text: str) -> list[str]:
+    """What we say once somebody has given this order and all has been done about it."""
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text=text)])
+        await quiet()
+        for _ in range(len(AT_LENGTH) + 2):
+            if await world.nothing_left():
+                break
+            await world.clock.turn(400)
+    assert await world.nothing_left()
+    return world.matrix.texts(ROOM)
+
+
+async def test_history() -> None:
+    assert await ordered(await idle(), "history") == ["history.list"]
+
+
+async def test_a_transcript() -> None:
+    world = await idle()
+    world.matrix.room.append({"event_id": "$a", "kind": "say", "sender": "@ada:example.org"})
+    texts = await ordered(world, "!wc transcript 1")
+    assert [text[-5:] for text in texts] == [".html", ".json"]
+    assert await ordered(world, "transcript 1") == [*texts, "transcript.too_soon"]
+
+
+async def test_a_transcript_that_is_refused() -> None:
+    world = await idle()
+    world.matrix.trouble += [Refused("M_NOT_FOUND"), Refused("M_TOO_LARGE")]
+    assert await ordered(world, "transcript") == ["transcript.unavailable"]
+    assert ("aside", Outcome.REFUSED) in world.counts.settled_rows
+
+
+async def test_a_transcript_while_the_homeserver_is_away() -> None:
+    world = await idle()
+    world.matrix.trouble += [Unavailable("away", 1.0)] * len(SOON)
+    world.matrix.room.append({"event_id": "$a", "kind": "say", "sender": "@ada:example.org"})
+    texts = await ordered(world, "transcript")
+    assert len(texts) == 2
+    world = await idle()
+    world.matrix.trouble += [Unavailable("away")] * (len(SOON) + 1)
+    assert await ordered(world, "transcript") == ["transcript.unavailable"]
+    assert ("aside", Outcome.FAILED) in world.counts.settled_rows
+
+
+async def test_logging_in() -> None:
+    world = await idle()
+    world.matrix.level = 50
+    assert await ordered(world, f"login ada {SECRET}") == ["login.done"]
+    record = await world.stored()
+    assert record.login is not None
+    assert record.login.name == "ada"
+    assert world.matrix.redacted == ["$e1"]
+    assert await world.store.body_of(ROOM, EventId("$e1")) is None
+    assert world.link.logins[0].login == record.login
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        worker = engine._worker(ROOM)
+        assert worker.account.login == record.login
+
+
+async def test_a_wrong_password_and_a_room_without_power() -> None:
+    world = await idle()
+    world.link.before.append(CallFailure(FailureReason.LOGIN_REFUSED, certain=True, code=-20))
+    assert await ordered(world, "!wc login ada wrong") == ["login.delete", "login.refused"]
+    assert (await world.stored()).login is None
+    assert await world.store.body_of(ROOM, EventId("$e1")) is None
+
+
+async def test_concealing_is_not_given_up_lightly() -> None:
+    world = await idle()
+    world.matrix.level = 50
+    world.matrix.trouble += [Unavailable("away")] * len(AT_LENGTH)
+    await ordered(world, "!wc login ada x")
+    assert world.matrix.redacted == ["$e1"]
+    world = await idle()
+    world.matrix.trouble += [Unavailable("away")] * (len(AT_LENGTH) + 1)
+    assert "login.delete" in await ordered(world, "!wc login ada x")
+
+
+async def test_the_chats_of_a_room_are_stored_as_they_happen() -> None:
+    world = World()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+    (row,) = await world.store.chats(ROOM, 9)
+    assert row.number == 1
+    chat = msgspec.json.decode(row.chat)
+    assert chat["first"] == "$e2"
+    assert [one.number for one in (await world.stored()).chats] == [1]

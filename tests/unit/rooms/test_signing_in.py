@@ -1,0 +1,220 @@
+"""`login` and `logout`: what is asked, what is stored, and what stays of a password."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.effects import Args, Say
+from bridge.conversation.inputs import FailureReason, Start
+from bridge.conversation.model import Ended
+from bridge.ids import EventId, RoomId, SessionId, UserId
+from bridge.rooms import signing_in
+from bridge.rooms.effects import Conceal, TryLogin
+from bridge.rooms.inputs import LoginTried, LookedUp
+from bridge.rooms.ports import Account, CallFailure
+from bridge.rooms.record import Membership, OwnLogin, dump_record
+from tests.fakes.house import ROOM, World
+from tests.unit.rooms.visits import ADA, RULES, SALES_USER, House
+
+SECRET = "pässw0rd"
+
+
+def seal(room_id: RoomId, password: str) -> bytes:
+    return f"{room_id}{password[::-1]}".encode()
+
+
+TAKING = msgspec.structs.replace(RULES, seal=seal)
+LOGIN = OwnLogin("ada", seal(ROOM, SECRET))
+
+
+def said(house: House) -> dict[str, Args]:
+    return {one.key: one.args for one in house.effects if isinstance(one, Say)}
+
+
+def test_the_password_goes_sealed_and_its_message_goes() -> None:
+    house = House(TAKING).served()
+    event_id = house.say(f"login ada {SECRET}")
+    assert house.effects == [Conceal(event_id), TryLogin(event_id, LOGIN)]
+    assert SECRET.encode() not in dump_record(house.record)
+    assert house.record.login is None  # not before the call centre has taken it
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "login not working",
+        "login doesn't work!",
+        "login doesn’t work...",
+        "Login error 404",
+        "login code: 1234.",
+        "login 密码 忘了？",
+        "login now ???",
+        "login re-trying again",
+    ],
+)
+def test_what_may_be_a_word_to_the_agent_is_neither_deleted_nor_tried(text: str) -> None:
+    house = House(TAKING).served()
+    event_id = house.say(text)
+    assert house.reported == {event_id: "undelivered.like_login"}
+    assert [one for one in house.effects if isinstance(one, Conceal | TryLogin)] == []
+    house.say("!wc login not working")
+    assert [type(one) for one in house.effects if isinstance(one, Conceal | TryLogin)] == [
+        Conceal,
+        TryLogin,
+    ]
+
+
+def test_where_nobody_can_log_in_it_is_a_word_to_the_agent() -> None:
+    house = House().served()
+    event_id = house.say("login ada x1")
+    assert house.reported == {}
+    assert [piece.event_id for piece in house.record.conversation.held] == [event_id]
+
+
+@pytest.mark.parametrize("text", ["!wc login ada", "!wc login", "!wc login a b c", "!wc lgin a b"])
+def test_what_may_hold_a_password_all_the_same(text: str) -> None:
+    house = House(TAKING).served()
+    event_id = house.say(text)
+    assert house.effects[0] == Conceal(event_id)
+    assert len(house.notices) == 1
+
+
+def test_other_mistakes_stay_in_the_room() -> None:
+    house = House(TAKING).served()
+    house.say("!wc histry 3")
+    assert house.notices == ["command.unknown_near"]
+    assert len(house.effects) == 1
+
+
+def test_not_where_others_read() -> None:
+    house = House(TAKING).served(direct=False)
+    house.say("!wc login ada x")
+    assert house.notices == ["login.direct_only"]
+    assert isinstance(house.effects[0], Conceal)
+
+
+def test_not_if_the_operator_does_not_want_it() -> None:
+    house = House().served()
+    house.say("!wc login ada x1")
+    assert house.notices == ["login.off"]
+
+
+def test_not_in_the_midst_of_a_chat_or_a_queue() -> None:
+    for house in (House(TAKING).served().chat(), House(TAKING).served()):
+        house.visit.step(Start())
+        house.effects.clear()
+        house.say("!wc login ada x")
+        house.say("!wc logout")
+        assert house.notices == ["login.chatting", "logout.nobody"]
+        house.visit.set(login=LOGIN)
+        house.say("!wc logout")
+        assert house.notices[-1] == "login.chatting"
+        assert house.record.login == LOGIN
+
+
+def test_not_again_at_once() -> None:
+    house = House(TAKING).served()
+    house.say("login ada x1")
+    house.say("login ada y1")
+    assert house.notices == ["login.too_soon"]
+    house.visit.now += signing_in.EVERY
+    house.say("login ada y1")
+    assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
+
+
+def test_in_a_direct_room_with_a_queue_it_takes_the_prefix() -> None:
+    house = House(TAKING).served(SALES_USER)
+    house.say("login ada x1")
+    assert house.carried
+    house = House(TAKING).served(SALES_USER)
+    house.say("!wc login ada x")
+    assert isinstance(house.effects[1], TryLogin)
+
+
+# --- what the call centre says ------------------------------------------------------------------
+
+
+def came(house: House, reason: str | None = None, code: int | None = None) -> dict[str, Args]:
+    signing_in.tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
+    return said(house)
+
+
+def test_taken() -> None:
+    house = House(TAKING).served()
+    assert came(house)["login.done"]["name"] == "ada"
+    assert dump_record(house.record).count(b"OwnLogin") == 1
+    house.say("logout")
+    assert house.record.login is None
+    assert said(house)["logout.done"] == {"name": "ada"}
+
+
+def test_refused() -> None:
+    house = House(TAKING).served()
+    args = came(house, "login.refused", -20)["login.refused"]
+    assert args == {"reason": house.visit.word("result.-20", {})}
+    assert house.record.login is None
+    assert "-77" in str(came(House(TAKING).served(), "login.refused", -77)["login.refused"])
+    assert "login.unreachable" in came(House(TAKING).served(), "login.unreachable")
+
+
+def test_too_late() -> None:
+    """A chat has begun under the former account while the call centre was asked."""
+    house = House(TAKING).served().chat()
+    assert "login.chatting" in came(house)
+    assert house.record.login is None
+
+
+def test_after_a_chat_it_is_possible() -> None:
+    house = House(TAKING).served()
+    conversation = msgspec.structs.replace(house.record.conversation, phase=Ended(SessionId(5150)))
+    house.visit.set(conversation=conversation)
+    house.say("login ada x1")
+    assert isinstance(house.effects[1], TryLogin)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("failure", "reason", "code"),
+    [
+        (None, None, None),
+        (CallFailure(FailureReason.LOGIN_REFUSED, certain=True, code=-20), "login.refused", -20),
+        (CallFailure(FailureReason.LOGIN_REFUSED, certain=True), "login.refused", 0),
+        (CallFailure(FailureReason.SIGN_REFUSED, certain=True, code=-30), "login.refused", -30),
+        (CallFailure(FailureReason.UNREACHABLE, certain=True, code=-4), "login.refused", -4),
+        (CallFailure(FailureReason.UNREACHABLE, certain=True), "login.unreachable", None),
+    ],
+)
+async def test_the_attempt(
+    failure: CallFailure | None, reason: str | None, code: int | None
+) -> None:
+    world = World()
+    if failure is not None:
+        world.link.before.append(failure)
+    account = Account(ROOM, ADA, "Ada")
+    order = TryLogin(EventId("$1"), LOGIN)
+    tried = await signing_in.attempt(world.around, account, order)
+    assert tried == LoginTried(order.event_id, LOGIN, reason, code)
+    assert world.link.logins == [msgspec.structs.replace(account, login=LOGIN)]
+
+
+@pytest.mark.asyncio
+async def test_concealing() -> None:
+    world = World()
+    await world.chatting()
+    record = await world.stored()
+    world.matrix.level = 100
+    assert await signing_in.conceal(world.around, record, EventId("$1")) is None
+    assert world.matrix.redacted == ["$1"]
+    world.matrix.level = 0
+    told = await signing_in.conceal(world.around, record, EventId("$2"))
+    assert told == LookedUp(EventId("$2"), "login.delete")
+
+
+def test_an_account_is_nobody_elses() -> None:
+    """Who invites us into a room that somebody else had is not logged in as them."""
+    for by, login in ((ADA, LOGIN), (UserId("@bo:example.org"), None)):
+        house = House(TAKING).served()
+        house.visit.set(login=LOGIN, membership=Membership.LEFT)
+        house.invite(by)
+        assert house.record.login == login

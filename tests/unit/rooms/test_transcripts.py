@@ -1,0 +1,355 @@
+"""A chat is read back from the room: all of it, nothing else, and what is gone is said to be."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    CustomerContent,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+    FileKey,
+    Idle,
+)
+from bridge.ids import AgentId, EventId, QueueId, SessionId, UserId
+from bridge.rooms import transcripts
+from bridge.rooms.chats import Chat, ChatAgent, Ending, dump_chat
+from bridge.rooms.effects import SendTranscript
+from bridge.rooms.inputs import LookedUp, MatrixEvent
+from bridge.rooms.ports import Refused, Unavailable, Undecryptable
+from bridge.rooms.record import Membership, Person, RoomRecord, dump_record
+from bridge.rooms.recorded import Recorded
+from bridge.rooms.serial import dump_input
+from bridge.rooms.store import (
+    ChatRow,
+    Lane,
+    NewInput,
+    NewOutbox,
+    Outcome,
+    Settlement,
+    Step,
+    StoredRoom,
+)
+from bridge.rooms.transcript import Line, Transcript
+from bridge.rooms.transcripts import Transcripts
+from tests.fakes.house import ROOM, World
+from tests.unit.rooms.visits import ADA, BOT, SALES_USER
+
+pytestmark = pytest.mark.asyncio
+
+MEI = UserId("@webchat_K00017:example.org")
+ORDER = EventId("$order")
+FIRST = Chat(
+    1,
+    QueueId(1),
+    asked=1_000,
+    started=2_000,
+    ended=9_000,
+    ending=Ending.AGENT,
+    session_id=SessionId(5150),
+    agents=(ChatAgent(AgentId("K00017"), "Mei"),),
+    rating=5,
+    first=EventId("$a"),
+)
+
+
+class Scene:
+    """A room with chats and what stands in it."""
+
+    def __init__(self, *chats: Chat, direct: bool = True) -> None:
+        self.world = World()
+        self.record = RoomRecord(
+            ROOM,
+            membership=Membership.JOINED,
+            host=BOT,
+            customer=ADA,
+            displayname="Ada",
+            direct=direct,
+            conversation=Conversation(phase=Idle()),
+            people=(Person(UserId("@bo:example.org"), "Bo"),),
+        )
+        self.chats = chats
+        self.at = 1_000
+
+    def stands(
+        self,
+        name: str,
+        sender: UserId,
+        content: CustomerContent | str | None,
+        **more: object,
+    ) -> None:
+        """One message in the room, half a second after the one before."""
+        self.at += 500
+        words = content if isinstance(content, str) else ""
+        found = Recorded(
+            EventId(f"${name}"),
+            sender,
+            self.at,
+            CustomerText(content) if isinstance(content, str) else content,
+            words,
+        )
+        self.found(msgspec.structs.replace(found, **more))
+
+    def found(self, recorded: Recorded) -> None:
+        raw = {"event_id": recorded.event_id, "kind": "recorded", "recorded": recorded}
+        self.world.matrix.room.append(raw)
+
+    async def stored(self) -> None:
+        room = StoredRoom(ROOM, dump_record(self.record), live=False, phase="Idle", customer=ADA)
+        rows = [ChatRow(chat.number, dump_chat(chat)) for chat in self.chats]
+        await self.world.store.commit_step(Step(room, (), chats=rows))
+
+    async def asks(self, number: int | None = None) -> LookedUp | EventId:
+        await self.stored()
+        order = SendTranscript(ORDER, number)
+        return await Transcripts(self.world.around).send(self.record, order)
+
+    async def written(self, number: int | None = None) -> Transcript:
+        assert await self.asks(number) == "$ours0"
+        page, found = self.world.matrix.sent_files
+        assert (page.mime, found.mime) == ("text/html", "application/json")
+        return msgspec.json.decode(found.data, type=Transcript)
+
+
+def people(found: Transcript) -> list[tuple[str, str]]:
+    return [(line.name, line.text) for line in found.messages if line.role != "service"]
+
+
+async def test_who_said_what() -> None:
+    scene = Scene(FIRST)
+    scene.stands("before", ADA, "of no chat")
+    scene.stands("a", ADA, "hello")
+    scene.stands("n", BOT, "Mei is here to help you.")
+    scene.stands("m", MEI, "good morning", reply_to=EventId("$a"))
+    scene.stands("b", UserId("@bo:example.org"), "me too")
+    scene.stands("e", UserId("@eve:elsewhere.org"), "not carried")
+    found = await scene.written()
+    assert people(found) == [("Ada", "hello"), ("Mei", "good morning"), ("Bo", "me too")]
+    assert [line.role for line in found.messages] == ["customer", "service", "agent", "customer"]
+    assert found.complete
+    assert not found.cut
+    assert found.messages[2].reply_to == "$a"
+    assert found.messages[0].link.startswith("https://matrix.to/#/!room:example.org/$a?via=")
+    assert found.messages[0].at == "1970-01-01T00:00:02.000Z"
+    assert (found.chat.ending, found.chat.queue.name) == ("agent", "Sales")
+    assert found.chat.rating is not None
+    assert found.chat.rating.value == 5
+    names = [file.name for file in scene.world.matrix.sent_files]
+    assert names == ["chat-1-1970-01-01.html", "chat-1-1970-01-01.json"]
+    assert found.timezone == ""
+
+
+async def test_the_readers_zone_is_the_operators() -> None:
+    asked = msgspec.structs.replace(FIRST, asked=20 * 3_600_000)
+    scene = Scene(asked)
+    rules = msgspec.structs.replace(scene.world.rules, timezone=ZoneInfo("Asia/Shanghai"))
+    scene.world.around.rules = rules
+    scene.stands("a", ADA, "hello")
+    found = await scene.written()
+    assert found.timezone == "Asia/Shanghai"
+    page, _ = scene.world.matrix.sent_files
+    assert page.name == "chat-1-1970-01-02.html"
+    assert "1970-01-02 04:00 UTC+08:00" in page.data.decode()
+
+
+async def test_from_one_beginning_to_the_next() -> None:
+    later = msgspec.structs.replace(FIRST, number=2, first=EventId("$z"), ended=None, ending=None)
+    scene = Scene(FIRST, later)
+    scene.stands("a", ADA, "first")
+    scene.at = 20_000
+    scene.stands("m", MEI, "late last words")
+    scene.stands("z", ADA, "second")
+    scene.stands("y", MEI, "of the second")
+    assert people(await scene.written(1)) == [("Ada", "first"), ("Mei", "late last words")]
+    again = Scene(FIRST, later)
+    again.world.matrix.room = scene.world.matrix.room
+    assert people(await again.written()) == [("Ada", "second"), ("Mei", "of the second")]
+
+
+async def test_after_the_end_nothing_of_the_customers() -> None:
+    scene = Scene(FIRST)
+    scene.stands("a", ADA, "in it")
+    scene.at = 9_000
+    scene.stands("b", ADA, "kept for the next chat")
+    assert people(await scene.written()) == [("Ada", "in it")]
+
+
+async def test_two_requests_that_began_with_the_same_words() -> None:
+    """Nobody came; what was written waited and was delivered in the next chat."""
+    nobody = Chat(1, QueueId(1), 1_000, ended=2_000, ending=Ending.NOBODY, first=EventId("$a"))
+    scene = Scene(nobody, msgspec.structs.replace(FIRST, number=2))
+    scene.stands("a", ADA, "hello?")
+    scene.stands("b", ADA, "anybody?")
+    scene.stands("c", ADA, "at last")
+    assert people(await scene.written(1)) == [("Ada", "hello?"), ("Ada", "anybody?")]
+
+
+async def test_what_was_said_to_us_is_no_part_of_it() -> None:
+    scene = Scene(msgspec.structs.replace(FIRST, started=3_000))
+    scene.stands("a", ADA, "hello")
+    scene.stands("s", ADA, "status")  # bare, while nobody has come yet
+    scene.stands("t", BOT, "You are number 2", reply_to=EventId("$s"))
+    scene.at = 2_000
+    scene.stands("v", ADA, "start over, please")  # no order, whatever its first word
+    scene.at = 3_000
+    scene.stands("b", ADA, "status")  # to the agent
+    scene.stands("c", ADA, "!wc transcript")
+    scene.stands("f", BOT, CustomerMedia("file", "chat-1.html", "mxc://x/y"))
+    scene.stands("u", BOT, "not delivered", reply_to=EventId("$b"))
+    found = await scene.written()
+    texts = ["hello", "start over, please", "status", "not delivered"]
+    assert [line.text for line in found.messages] == texts
+    shared = Scene(msgspec.structs.replace(FIRST, started=3_000), direct=False)
+    shared.stands("a", ADA, "status")
+    assert people(await shared.written()) == [("Ada", "status")]
+
+
+async def test_corrections_and_what_was_taken_back() -> None:
+    scene = Scene(FIRST)
+    scene.stands("a", ADA, "order 4710")
+    scene.stands("n", BOT, "number 2")
+    scene.stands("x", ADA, "order 4711", replaces=EventId("$a"))
+    scene.stands("o", BOT, "number 1", replaces=EventId("$n"))
+    scene.stands("y", MEI, "forged", replaces=EventId("$a"))
+    scene.stands("z", ADA, "of nothing", replaces=EventId("$elsewhere"))
+    scene.stands("v", ADA, None, replaces=EventId("$a"))
+    scene.stands("w", ADA, None, withdrawn=True)
+    first, notice, last = (await scene.written()).messages
+    assert (first.text, first.edited) == ("order 4711", True)
+    assert (notice.text, notice.edited) == ("number 1", True)
+    assert (last.kind, last.text) == ("withdrawn", "")
+
+
+async def test_files_and_places() -> None:
+    scene = Scene(FIRST)
+    key = FileKey("k", "i", "s")
+    scene.stands("a", ADA, CustomerMedia("image", "a.png", "mxc://x/a", "image/png", 7))
+    scene.stands("b", ADA, CustomerMedia("video", "b", "mxc://x/b", file_key=key), words="look")
+    scene.stands("c", ADA, CustomerMedia("sticker", "c", "mxc://x/c"))
+    scene.stands("d", MEI, CustomerLocation(31.2, 121.5, "Shop"))
+    image, video, other, place = (await scene.written()).messages
+    assert image.file is not None
+    assert (image.kind, image.file.uri, image.file.size) == ("image", "mxc://x/a", 7)
+    assert not image.file.encrypted
+    assert video.file is not None
+    assert (video.kind, video.text, video.file.encrypted) == ("video", "look", True)
+    assert other.kind == "file"
+    assert place.place is not None
+    assert (place.text, place.place.latitude) == ("Shop", 31.2)
+
+
+class Locked(World):
+    """Some events cannot be opened."""
+
+    def __init__(self, *locked: str) -> None:
+        super().__init__()
+        inner = self.matrix.open
+
+        async def opened(
+            raw: dict[str, object], patience: float | None = None, *, ask: bool = True
+        ) -> dict[str, object] | Undecryptable:
+            if raw["event_id"] in locked and "recorded" in raw:
+                return Undecryptable("unreadable.no_key", later=True)
+            return await inner(raw, patience, ask=ask)
+
+        self.matrix.open = opened  # type: ignore[method-assign] # a fake, of this test alone
+
+
+async def test_what_cannot_be_opened_is_looked_up_or_said_to_be_gone() -> None:
+    scene = Scene(FIRST)
+    scene.world = Locked("$a", "$b")
+    scene.stands("a", ADA, None)
+    scene.stands("b", MEI, None)
+    raw: dict[str, object] = {"event_id": "$a", "kind": "say", "sender": ADA, "text": "hello"}
+    await scene.world.store.accept([NewInput(ROOM, dump_input(MatrixEvent(raw)), "$a")], 1)
+    found = await scene.written()
+    assert [line.text for line in found.messages] == ["hello", ""]
+    assert [line.kind for line in found.messages] == ["text", "unreadable"]
+    assert not found.complete
+
+
+async def test_a_beginning_that_is_gone() -> None:
+    """The queue card stands in for it; if that is gone too, the file says so."""
+    for chat in (FIRST, msgspec.structs.replace(FIRST, first=None)):
+        found = await Scene(chat).written()
+        assert (found.messages, found.complete) == ((), False)
+    scene = Scene(msgspec.structs.replace(FIRST, first=None))
+    scene.stands("card", BOT, "You are number 1")
+    scene.stands("a", MEI, "hello")
+    room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+    (row,) = await scene.world.store.commit_step(Step(room, (), [NewOutbox(Lane.MATRIX, b"")]))
+    card = Settlement(row.seq, Outcome.DELIVERED, 1, event_id=EventId("$card"), anchor="card:1")
+    await scene.world.store.settle(card)
+    chats = [ChatRow(1, dump_chat(scene.chats[0]))]
+    room = msgspec.structs.replace(room, revision=1)
+    await scene.world.store.commit_step(Step(room, (), chats=chats))
+    await Transcripts(scene.world.around).send(scene.record, SendTranscript(ORDER))
+    whole = msgspec.json.decode(scene.world.matrix.sent_files[1].data, type=Transcript)
+    assert people(whole) == [("Mei", "hello")]
+
+
+@pytest.mark.parametrize("limit", ["MOST_EVENTS", "MOST_WORDS"])
+async def test_a_chat_without_end(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcripts, limit, 3)
+    scene = Scene(FIRST)
+    for name in "abcdef":
+        scene.stands(name, ADA, "xx")
+    found = await scene.written()
+    assert found.cut
+    assert not found.complete
+    assert 2 <= len(found.messages) <= 3
+
+
+async def test_a_chat_that_goes_on() -> None:
+    running = msgspec.structs.replace(FIRST, ended=None, ending=None, rating=None)
+    scene = Scene(running)
+    scene.record = msgspec.structs.replace(
+        scene.record, conversation=Conversation(phase=Chatting(SessionId(5150), 1, QueueId(1)))
+    )
+    scene.stands("a", ADA, "hello")
+    found = await scene.written()
+    assert (found.chat.ended, found.chat.rating) == (None, None)
+    assert len(found.messages) == 1
+
+
+async def test_which_chats_there_are_not() -> None:
+    assert await Scene().asks() == LookedUp(ORDER, "transcript.none")
+    assert await Scene(FIRST).asks(7) == LookedUp(ORDER, "transcript.unknown", {"number": 7})
+    assert await Scene(FIRST).asks(0) == LookedUp(ORDER, "transcript.unknown", {"number": 0})
+    assert await Scene().asks(1) == LookedUp(ORDER, "transcript.unknown", {"number": 1})
+
+
+async def test_a_repetition_posts_nothing_twice() -> None:
+    scene = Scene(FIRST)
+    scene.stands("a", ADA, "hello")
+    await scene.written()
+    order = SendTranscript(ORDER)
+    await Transcripts(scene.world.around).send(scene.record, order)
+    assert len(scene.world.matrix.sent_files) == 2
+
+
+async def test_trouble_is_the_callers() -> None:
+    scene = Scene(FIRST)
+    scene.world.matrix.trouble.append(Unavailable("away"))
+    with pytest.raises(Unavailable):
+        await scene.asks()
+    scene = Scene(FIRST)
+    scene.world.matrix.trouble += [Refused("M_NOT_FOUND"), Refused("M_TOO_LARGE")]
+    with pytest.raises(Refused, match="M_TOO_LARGE"):
+        await scene.asks()
+
+
+async def test_names_of_those_who_left() -> None:
+    scene = Scene(FIRST)
+    scene.stands("a", UserId("@carl:example.org"), "hello")
+    scene.stands("b", UserId("@webchat_K00099:example.org"), "I stood in")
+    scene.stands("c", SALES_USER, "a notice")
+    lines: tuple[Line, ...] = (await scene.written()).messages
+    assert [line.name for line in lines[:2]] == ["carl", "@webchat_K00099:example.org"]
+    assert [line.role for line in lines] == ["customer", "agent", "service"]
