@@ -1,0 +1,325 @@
+"""Sending again what did not arrive, with a ledger to look it up in."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.conversation.inputs import FailureReason
+from bridge.conversation.model import Idle
+from bridge.ids import EventId, RoomId
+from bridge.rooms.engine import Engine
+from bridge.rooms.ports import CallFailure, Undecryptable
+from bridge.rooms.record import Undelivered
+from bridge.rooms.rules import Rules
+from bridge.webchat.frames import Reply
+from bridge.webchat.frames import SendPreMessage as PreMessage
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM
+from tests.fakes.reading import ReadingMatrix, ReadingWorld
+from tests.unit.rooms.visits import RULES
+
+pytestmark = pytest.mark.asyncio
+ENGLISH: Rules = msgspec.structs.replace(RULES, language="en", messages_per_minute=1000)
+REFUSED = Reply(110, -77)
+Event = tuple[RoomId, EventId, dict[str, object]]
+
+
+async def chat(rules: Rules = ENGLISH) -> ReadingWorld:
+    world = ReadingWorld(rules)
+    await world.chatting()
+    return world
+
+
+async def happens(engine: Engine, *events: Event) -> None:
+    await engine.accept_events(events)
+    await quiet()
+
+
+def react(world: ReadingWorld, target: str, key: str = "🔁", event_id: str = "$r") -> Event:
+    relation = {"rel_type": "m.annotation", "event_id": target, "key": key}
+    return world.real("m.reaction", event_id, {"m.relates_to": relation})
+
+
+def command(world: ReadingWorld, words: str, reply_to: str = "", event_id: str = "$c") -> Event:
+    content: dict[str, object] = {"msgtype": "m.text", "body": f"!wc {words}"}
+    if reply_to:
+        content["m.relates_to"] = {"m.in_reply_to": {"event_id": reply_to}}
+    return world.message(event_id, **content)
+
+
+def word(world: ReadingWorld, text: str, event_id: str) -> Event:
+    return world.message(event_id, msgtype="m.text", body=text)
+
+
+def told(world: ReadingWorld) -> list[tuple[str, str | None]]:
+    """Our sentences, each with what it replies to."""
+    return [(one.text, one.reply_to) for one in world.matrix.posted]
+
+
+REPORT = "undelivered.refused\nagain.hint"
+
+
+async def test_tapping_twice_is_no_news_to_the_agent() -> None:
+    """On our answer and on the message itself, or once more when it has arrived."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 4711", "$1"))
+        answer = world.matrix.posted[0].event_id
+        await happens(engine, react(world, answer), react(world, "$1", event_id="$r2"))
+        await happens(engine, react(world, answer, event_id="$r3"))
+        await happens(engine, react(world, "$1", event_id="$r4"))
+    assert world.link.texts(ROOM) == ["order 4711", "order 4711"]
+
+
+@pytest.mark.parametrize("sign", ["🔁", "🔄", "↩️"])
+@pytest.mark.parametrize("to_our_answer", [False, True])
+async def test_by_reaction(sign: str, to_our_answer: bool) -> None:
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 4711", "$1"))
+        assert told(world) == [(REPORT, "$1")]
+        target = world.matrix.posted[0].event_id if to_our_answer else "$1"
+        await happens(engine, react(world, target, sign))
+    assert world.link.texts(ROOM) == ["order 4711", "order 4711"]
+    assert told(world)[1:] == [("again.delivered", "$1")]
+    assert (await world.stored()).undelivered == ()
+    assert (await world.stored()).read_up_to == "$1"
+
+
+async def test_by_command_the_newest() -> None:
+    world = await chat()
+    world.link.answers.extend([REFUSED, REFUSED])
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"), word(world, "two", "$2"))
+        await happens(engine, command(world, "retry"))
+    assert world.link.texts(ROOM) == ["one", "two", "two"]
+    assert (await world.stored()).undelivered == (Undelivered(EventId("$1"), passed=True),)
+
+
+async def test_by_command_all_of_them_in_their_order() -> None:
+    world = await chat()
+    world.link.answers.extend([REFUSED, REFUSED])
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"), word(world, "two", "$2"))
+        await happens(engine, command(world, "retry ALL"))
+    assert world.link.texts(ROOM) == ["one", "two", "one", "two"]
+    assert told(world)[2:] == [("again.delivered", "$1"), ("again.delivered", "$2")]
+
+
+@pytest.mark.parametrize("to_our_answer", [False, True])
+async def test_by_command_what_it_replies_to(to_our_answer: bool) -> None:
+    world = await chat()
+    world.link.answers.extend([REFUSED, REFUSED])
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"), word(world, "two", "$2"))
+        target = world.matrix.posted[0].event_id if to_our_answer else "$1"
+        await happens(engine, command(world, "retry", target))
+    assert world.link.texts(ROOM) == ["one", "two", "one"]
+
+
+async def test_without_the_prefix_where_there_is_something_to_send() -> None:
+    """Elsewhere it is a word like any other."""
+    world = ReadingWorld(ENGLISH)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await happens(engine, word(world, "retry", "$1"))
+        await happens(engine, command(world, "cancel"))
+        await happens(engine, word(world, "retry", "$2"))
+    waiting = [one.command.text for one in world.link.calls if isinstance(one.command, PreMessage)]
+    assert waiting == ["retry", "retry"]
+    assert told(world).count(("undelivered.cancelled\nagain.hint", "$1")) == 1
+
+
+async def test_nothing_to_send_again() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        await happens(engine, word(world, "fine", "$1"), command(world, "retry"))
+        await happens(engine, react(world, "$1"))
+    assert told(world) == [("again.nothing", "$c")]
+    assert world.link.texts(ROOM)[0] == "fine"
+
+
+async def test_not_twice_at_once() -> None:
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        world.link.gate.clear()
+        await happens(engine, react(world, "$1", event_id="$r1"))
+        await happens(engine, react(world, "$1", event_id="$r2"))
+        await happens(engine, command(world, "retry"))
+        assert told(world)[1:] == [("again.under_way", "$1"), ("again.nothing", "$c")]
+        world.link.gate.set()
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "one"]
+
+
+async def test_behind_what_waits_and_as_a_reply_again() -> None:
+    world = await chat()
+    world.link.answers.append(Reply(110, 1))
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "which colour?", "$0"))
+        reply = {"m.in_reply_to": {"event_id": "$0"}}
+        message = world.message("$1", msgtype="m.text", body="red", **{"m.relates_to": reply})
+        await happens(engine, message)
+        world.link.gate.clear()
+        await happens(engine, word(world, "next", "$2"), react(world, "$1"))
+        world.link.gate.set()
+        await quiet()
+    asked, quoted, later, again = world.link.texts(ROOM)
+    assert (asked, later) == ("which colour?", "next")
+    assert quoted == again
+    assert quoted.endswith("red")
+    assert "which colour?" in quoted
+
+
+async def test_what_fails_again_can_be_sent_again() -> None:
+    world = await chat()
+    world.link.answers.extend([REFUSED, REFUSED])
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        await happens(engine, react(world, "$1", event_id="$r1"))
+        assert told(world) == [(REPORT, "$1")] * 2
+        await happens(engine, react(world, "$1", event_id="$r2"))
+    assert told(world)[2:] == [("again.delivered", "$1")]
+
+
+async def test_what_is_no_longer_kept_is_said_to_be_so() -> None:
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        await world.clock.turn(60)
+        await world.store.prune(world.clock.now(), 0)
+        await happens(engine, react(world, "$1"))
+    assert told(world)[1:] == [("again.forgotten", "$1")]
+    assert (await world.stored()).undelivered == ()
+
+
+async def test_what_was_taken_back_is_not_sent_again() -> None:
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "secret", "$1"))
+        await happens(engine, world.real("m.room.redaction", "$x", {"redacts": "$1"}))
+        await happens(engine, command(world, "retry"))
+    assert world.link.texts(ROOM) == ["secret"]
+    assert told(world)[1:] == [("again.nothing", "$c")]
+
+
+async def test_a_correction_of_what_no_agent_has_seen_is_the_message() -> None:
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 7411 has not come", "$1"))
+        new = {"msgtype": "m.text", "body": "order 4711 has not come"}
+        relation = {"rel_type": "m.replace", "event_id": "$1"}
+        more = {"m.new_content": new, "m.relates_to": relation}
+        await happens(engine, world.message("$2", msgtype="m.text", body="* …", **more))
+        await happens(engine, command(world, "retry"))
+    assert world.link.texts(ROOM)[1:] == ["order 4711 has not come"]
+    assert told(world)[1:] == [("again.nothing", "$c")]
+
+
+async def test_a_correction_that_did_not_arrive() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 7411 has not come at all", "$1"))
+        world.link.answers.append(REFUSED)
+        new = {"msgtype": "m.text", "body": "order 4711 has not come at all"}
+        relation = {"rel_type": "m.replace", "event_id": "$1"}
+        more = {"m.new_content": new, "m.relates_to": relation}
+        await happens(engine, world.message("$2", msgtype="m.text", body="* …", **more))
+        await happens(engine, react(world, "$2"))
+    assert world.link.texts(ROOM)[-1] == "Correction: order 4711 has not come at all"
+
+
+async def test_a_paused_room_sends_nothing_again() -> None:
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        world.matrix.level = 100
+        await happens(engine, command(world, "pause"))
+        await happens(engine, react(world, "$1"))
+    assert told(world)[-1] == ("undelivered.paused\nagain.hint", "$1")
+    assert [one.event_id for one in (await world.stored()).undelivered] == ["$1"]
+
+
+class LockedMatrix(ReadingMatrix):
+    """Has no key for one message."""
+
+    locked = True
+
+    async def open(
+        self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
+    ) -> dict[str, object] | Undecryptable:
+        del patience, ask
+        if raw["event_id"] == "$1" and self.locked:
+            return Undecryptable("unreadable.no_key", later=True)
+        return raw
+
+
+async def test_a_message_whose_key_has_come() -> None:
+    world = await chat()
+    matrix = LockedMatrix()
+    world.matrix = world.reading = matrix
+    world.around = msgspec.structs.replace(world.around, matrix=matrix)
+    sealed = world.real("m.room.encrypted", "$1", {"msgtype": "m.text", "body": "locked"})
+    async with world.running() as engine:
+        await happens(engine, sealed)
+        await happens(engine, react(world, "$1", event_id="$r1"))
+        assert told(world) == [("unreadable.no_key\nagain.hint", "$1")] * 2
+        matrix.locked = False
+        opened = world.message("$1", msgtype="m.text", body="locked")[2]
+        sealed[2].update(opened)
+        await world.clock.turn(3600)
+    assert len((await world.stored()).sealed) == 0
+
+
+async def test_an_answer_to_a_command_is_not_a_message() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        await happens(engine, command(world, "status", event_id="$1"))
+        await happens(engine, react(world, "$1"))
+    assert [text for text, _ in told(world)] == ["command.status_chatting"]
+
+
+@given(st.lists(st.sampled_from(["say", "refuse", "cut", "react", "retry all"]), max_size=12))
+async def test_whatever_happens_nothing_is_lost_or_sent_twice_at_once(moves: list[str]) -> None:
+    """In the end each message has arrived, or its sender was told and may send it again."""
+    world = await chat()
+    said = 0
+    async with world.running() as engine:
+        for number, move in enumerate(moves):
+            match move:
+                case "say":
+                    said += 1
+                    await happens(engine, word(world, f"word {said}", f"$w{said}"))
+                case "refuse":
+                    world.link.answers.append(REFUSED)
+                case "cut":
+                    cut = CallFailure(FailureReason.NO_ANSWER, certain=False)
+                    world.link.after.extend([cut] * 4)
+                case "react":
+                    await happens(engine, react(world, f"$w{said}", event_id=f"$m{number}"))
+                case _:
+                    await happens(engine, command(world, move, event_id=f"$m{number}"))
+        await world.clock.turn(3600)
+    record = await world.stored()
+    assert record.conversation.held == ()
+    assert record.conversation.outstanding is None
+    waiting = {one.event_id for one in record.undelivered}
+    assert not any(one.again for one in record.undelivered)
+    heard = world.link.texts(ROOM)
+    for number in range(1, said + 1):
+        reported = [to for text, to in told(world) if to == f"$w{number}" and "hint" in text]
+        confirmed = ("again.delivered", f"$w{number}") in told(world)
+        assert f"word {number}" in heard
+        assert bool(reported) == (f"$w{number}" in waiting or confirmed)

@@ -1,0 +1,118 @@
+"""No copy stays of what was taken back: with a ledger to look into."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.ids import EventId, RoomId
+from bridge.rooms.engine import Engine
+from bridge.rooms.erasing import AGAIN, LIMIT, due
+from bridge.storage.memory import MemoryStore
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM
+from tests.fakes.reading import ReadingWorld
+from tests.unit.rooms.visits import RULES
+
+pytestmark = pytest.mark.asyncio
+ENGLISH = msgspec.structs.replace(RULES, language="en", messages_per_minute=1000)
+Event = tuple[RoomId, EventId, dict[str, object]]
+SECRET = "my long number is 4711 0815"
+
+
+def word(world: ReadingWorld, text: str, event_id: str) -> Event:
+    return world.message(event_id, msgtype="m.text", body=text)
+
+
+def corrected(world: ReadingWorld, text: str, event_id: str) -> Event:
+    new = {"msgtype": "m.text", "body": text}
+    relation = {"rel_type": "m.replace", "event_id": "$1"}
+    content = {"m.new_content": new, "m.relates_to": relation}
+    return world.message(event_id, msgtype="m.text", body=f"* {text}", **content)
+
+
+def taken_back(world: ReadingWorld, event_id: str = "$1", by: str = "$back") -> Event:
+    return world.real("m.room.redaction", by, {}, redacts=event_id)
+
+
+async def happens(engine: Engine, *events: Event) -> None:
+    await engine.accept_events(events)
+    await quiet()
+
+
+async def a_minute(world: ReadingWorld) -> None:
+    await world.clock.turn(AGAIN / 1000)
+    await quiet()
+
+
+def kept(world: ReadingWorld) -> str:
+    """All bodies of the ledger, and all records."""
+    store: MemoryStore = world.store
+    bodies = [one.body or b"" for box in (store._inbox, store._outbox) for one in box.values()]
+    records = [room.record for room in store._rooms.values()]
+    return b"\n".join([*bodies, *records]).decode()
+
+
+async def chat() -> ReadingWorld:
+    world = ReadingWorld(ENGLISH)
+    await world.chatting()
+    return world
+
+
+async def test_every_wording_and_what_was_told_of_it() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        await happens(engine, word(world, SECRET, "$1"))
+        await happens(engine, corrected(world, SECRET.replace("4711", "4712"), "$2"))
+        await happens(engine, corrected(world, SECRET.replace("4711", "4713"), "$3"))
+        await happens(engine, taken_back(world))
+        assert "4711" not in kept(world)
+        assert "4712" not in kept(world)
+        await a_minute(world)
+    assert "471" not in kept(world)
+    assert world.link.texts(ROOM)[-1] == "Taken back: “my long number is 4713 0815”"
+    assert due(await world.stored()) is None
+    assert (await world.stored()).corrections == ()
+
+
+async def test_what_was_still_under_way() -> None:
+    """It comes into the ledger's keeping after it was taken back, and goes all the same."""
+    world = await chat()
+    async with world.running() as engine:
+        await happens(engine, word(world, SECRET, "$1"), taken_back(world))
+        await a_minute(world)
+    assert "4711" not in kept(world)
+
+
+async def test_what_waits_for_an_answer_is_not_erased_before_it() -> None:
+    world = await chat()
+    world.link.gate.clear()
+    async with world.running() as engine:
+        await happens(engine, word(world, SECRET, "$1"))
+        await happens(engine, taken_back(world))
+        await a_minute(world)
+        assert "4711" in kept(world)  # a crash now must find what may have to be sent again
+        world.link.gate.set()
+        await quiet()
+        await a_minute(world)
+        await a_minute(world)
+    assert "4711" not in kept(world)
+
+
+async def test_a_restart_forgets_nothing_that_is_to_be_erased() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        await happens(engine, word(world, SECRET, "$1"))
+        await happens(engine, taken_back(world))
+    assert "4711" in kept(world)  # in what the agent was told
+    async with world.running():
+        await a_minute(world)
+    assert "4711" not in kept(world)
+
+
+async def test_only_so_many_are_remembered() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        for number in range(LIMIT):
+            await happens(engine, taken_back(world, f"$a{number}", f"$b{number}"))
+        assert len((await world.stored()).erasing) == LIMIT

@@ -1,0 +1,183 @@
+"""The room shows what the call centre has: never more, never earlier, and not too often."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import EventId, UserId
+from bridge.rooms.mirror import Mirror
+from bridge.rooms.ports import CallFailure, Refused, Unavailable
+from bridge.rooms.receipts import TRIES, Receipts
+from bridge.rooms.record import Membership, RoomRecord
+from bridge.rooms.store import Lane
+from bridge.webchat.frames import ChatStarted, Received, Reply
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.unit.rooms.visits import BOT
+
+pytestmark = pytest.mark.asyncio
+GHOST = UserId(f"@webchat_{MEI.id}:example.org")
+
+
+def receipts(world: World) -> list[tuple[UserId, EventId]]:
+    return [(who, sign) for room, who, sign in world.matrix.signs if isinstance(sign, str)]
+
+
+async def chat() -> World:
+    world = World()
+    await world.chatting()
+    return world
+
+
+async def test_not_before_the_call_centre_has_it() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        world.link.gate.clear()
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        assert world.link.texts(ROOM) == ["hello"]
+        assert receipts(world) == []
+        world.link.gate.set()
+        await quiet()
+    assert receipts(world) == [(GHOST, "$e1")]
+
+
+async def test_only_the_newest_counts() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        for number in range(5):
+            await engine.accept_events([world.event(text=f"word {number}")])
+            await quiet()
+        assert receipts(world) == [(GHOST, "$e1")]
+        await world.clock.turn(3)
+    assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e5")]
+
+
+async def test_never_for_a_message_that_was_refused() -> None:
+    world = await chat()
+    world.link.answers.append(Reply(110, -14))
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="bad"), world.event(text="good")])
+        await world.clock.turn(3)
+    assert receipts(world) == [(GHOST, "$e2")]
+    assert [one.reply_to for one in world.matrix.posted] == ["$e1"]
+
+
+async def test_never_while_its_fate_is_unknown() -> None:
+    world = await chat()
+    world.link.after.extend([CallFailure(FailureReason.NO_ANSWER, certain=False)] * 4)
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="doubtful")])
+        await world.clock.turn(600)
+    assert receipts(world) == []
+    assert "undelivered.uncertain" in world.matrix.posted[-1].text
+
+
+async def test_as_the_host_where_no_ghost_can() -> None:
+    world = await chat()
+    world.matrix.sign_trouble.append(Refused("M_FORBIDDEN"))
+    async with world.running() as engine:
+        await engine.accept_events([world.event()])
+        await quiet()
+    assert receipts(world) == [(BOT, "$e1")]
+
+
+async def test_not_before_the_agent_who_reads_is_in_the_room() -> None:
+    world = World()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await engine.accept_events([world.event(text="before")])
+        await quiet()
+        assert receipts(world) == []
+        world.matrix.gate.clear()
+        await engine.pushed(ROOM, "p1", Received(ChatStarted(SESSION, (MEI,))))
+        await quiet()
+        assert receipts(world) == []
+        world.matrix.gate.set()
+        await quiet()
+    assert receipts(world) == [(GHOST, "$e2")]
+
+
+async def test_given_anew_after_a_crash() -> None:
+    world = await chat()
+    world.matrix.sign_trouble.append(Unavailable("away"))
+    async with world.running() as engine:
+        await engine.accept_events([world.event()])
+        await quiet()
+        assert receipts(world) == []
+    async with world.running():
+        await quiet()
+    assert receipts(world) == [(GHOST, "$e1")]
+    async with world.running():
+        await quiet()
+    assert receipts(world) == [(GHOST, "$e1")] * 2
+
+
+async def test_tried_again_but_not_for_ever() -> None:
+    world = await chat()
+    world.matrix.sign_trouble.append(Unavailable("away"))
+    async with world.running() as engine:
+        await engine.accept_events([world.event()])
+        await world.clock.turn(4)
+        assert receipts(world) == [(GHOST, "$e1")]
+        world.matrix.sign_trouble.extend([Unavailable("away")] * TRIES)
+        await engine.accept_events([world.event()])
+        await world.clock.turn(600)
+        assert receipts(world) == [(GHOST, "$e1")]
+        assert not world.matrix.sign_trouble
+        await engine.accept_events([world.event()])
+        await world.clock.turn(600)
+    assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e3")]
+
+
+async def test_a_refusal_is_final() -> None:
+    world = await chat()
+    world.matrix.sign_trouble.extend([Refused("M_FORBIDDEN"), Refused("M_NOT_FOUND")])
+    async with world.running() as engine:
+        await engine.accept_events([world.event()])
+        await world.clock.turn(600)
+        assert receipts(world) == []
+        await engine.accept_events([world.event()])
+        await quiet()
+    assert receipts(world) == [(GHOST, "$e2")]
+
+
+async def test_it_costs_no_row() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        await engine.accept_events([world.event()])
+        await quiet()
+        assert await world.open_rows() == []
+    assert {lane for lane, _ in world.counts.settled_rows} == {Lane.WEBCHAT}
+
+
+async def test_a_room_that_we_left_is_not_read_any_more() -> None:
+    world = await chat()
+    async with world.running() as engine:
+        world.link.gate.clear()
+        await engine.accept_events([world.event()])
+        await quiet()
+        await engine.accept_events([world.event("gone")])
+        await quiet()
+        world.link.gate.set()
+        await quiet()
+    assert receipts(world) == []
+
+
+async def test_an_older_record_is_no_reason_to_give_one() -> None:
+    """A commit that was given up for lost has its room read again, from before it."""
+    world, mirror = World(), Mirror(ROOM)
+
+    async def never(seconds: float) -> None:
+        raise AssertionError(seconds)
+
+    given = Receipts(mirror, world.around, never)
+    before = RoomRecord(ROOM, membership=Membership.JOINED, host=BOT)
+    mirror.record = msgspec.structs.replace(before, read_up_to=EventId("$1"))
+    assert await given.once()
+    assert receipts(world) == [(BOT, "$1")]
+    mirror.record = before
+    assert not given.due
+    assert not await given.once()
