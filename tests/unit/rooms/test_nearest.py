@@ -1,0 +1,52 @@
+"""What somebody meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.rooms.commands import Malformed, Verb, parse
+from bridge.rooms.nearest import OTHER_WORDS, nearest
+
+
+@pytest.mark.parametrize(
+    ("word", "verb"),
+    [
+        ("stauts", "status"),
+        ("HLEP", "help"),
+        ("cancle", "cancel"),
+        ("call-back", "callback"),
+        ("callbak", "callback"),
+        ("transcirpt", "transcript"),
+        ("trans", "transcript"),
+        ("histroy", "history"),
+        ("retyr", "retry"),
+        ("exit", "close"),
+        ("Leave", "cancel"),
+        ("language", "lang"),
+        ("取消", "cancel"),
+        ("轉人工", "human"),
+        ("キャンセル", "cancel"),
+        ("x", None),
+        ("tr", None),
+        ("weather", None),
+        ("", None),
+    ],
+)
+def test_what_was_meant(word: str, verb: str | None) -> None:
+    assert nearest(word, list(Verb)) == verb
+
+
+def test_every_other_word_is_of_a_command_and_of_one_only() -> None:
+    assert set(OTHER_WORDS) <= set(Verb)
+    words = [word for words in OTHER_WORDS.values() for word in words]
+    assert len(words) == len(set(words))
+    assert not set(words) & set(Verb)
+    assert all(word == word.casefold() for word in words)
+
+
+def test_the_room_is_told() -> None:
+    found = parse("!wc 取消", "!wc", prefix_needed=True)
+    assert found == Malformed("command.unknown_near", {"near": "cancel", "prefix": "!wc"})
+    assert parse("!wc weather", "!wc", prefix_needed=True) == Malformed(
+        "command.unknown", {"prefix": "!wc"}
+    )

@@ -1,0 +1,234 @@
+"""What is learned of waits, and what is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+
+import pytest
+
+from bridge.conversation.effects import QueuePlace
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    Idle,
+    Phase,
+    Queued,
+    Requesting,
+)
+from bridge.ids import QueueId, SessionId
+from bridge.rooms.store import StoreError
+from bridge.rooms.waits import FRESH, KNOWN_FROM, SAVE_EVERY, Expected, Trace, Waits
+from bridge.storage.memory import MemoryStore
+from tests.fakes.clock import ManualClock, quiet
+
+QUEUE = QueueId(1)
+T0 = 1_733_011_200_000
+
+
+def chat(*, robot: bool = False) -> Chatting:
+    return Chatting(SessionId(5150), 0, QUEUE, robot=robot)
+
+
+def ended(waits: Waits, old: Phase, new: Phase, now: int) -> None:
+    waits.note(Conversation(phase=old), Conversation(phase=new), now)
+
+
+def waited(waits: Waits, seconds: float, position: int | None = None, at: int = T0) -> None:
+    """Somebody waited so long, from that place on, and an agent came."""
+    since = at - round(seconds * 1000)
+    place = Queued(QUEUE, since, position=1, first_position=position, first_at=since)
+    ended(waits, place, chat(), at)
+
+
+def place(position: int | None, seconds: float = 0) -> QueuePlace:
+    """Standing at a place for so long."""
+    began = T0 - round(seconds * 1000)
+    return QueuePlace(QUEUE, T0, began, position, position, began, began)
+
+
+def test_nothing_is_told_until_enough_is_known() -> None:
+    waits = Waits()
+    for _ in range(KNOWN_FROM - 1):
+        waited(waits, 120, 1)
+    assert waits.expected(place(1)) is None
+    waited(waits, 120, 1)
+    assert waits.expected(place(1)) is not None
+    assert waits.expected(QueuePlace(QueueId(2), T0, T0, 1)) is None
+
+
+def test_the_range_grows_with_the_place_and_shrinks_with_the_wait() -> None:
+    waits = Waits()
+    for seconds in (100, 120, 140, 120, 110, 130):
+        waited(waits, seconds, 1)
+    one, three, later = (waits.expected(where) for where in (place(1), place(3), place(3, 60)))
+    assert one is not None
+    assert three is not None
+    assert later is not None
+    assert 90 < one.low < 120 < one.high < 150
+    assert three.low == pytest.approx(3 * one.low)
+    assert three.high == pytest.approx(3 * one.high)
+    assert later == Expected(three.low - 60, three.high - 60)
+
+
+def test_who_should_have_had_their_turn() -> None:
+    waits = Waits()
+    for _ in range(6):
+        waited(waits, 60, 2)
+    assert waits.expected(place(1, 600)) == Expected(0, 0)
+
+
+def test_a_queue_without_places_goes_by_the_whole_wait() -> None:
+    waits = Waits()
+    for _ in range(6):
+        waited(waits, 300)
+    assert waits.expected(place(1)) is None
+    expected = waits.expected(place(None, 60))
+    assert expected is not None
+    assert expected.low < 240 < expected.high
+
+
+def test_old_knowledge_is_not_told() -> None:
+    waits = Waits()
+    for _ in range(6):
+        waited(waits, 60, 1, at=T0 - FRESH - 1)
+    assert waits.expected(place(1)) is None
+
+
+def test_the_newest_counts_most() -> None:
+    trace = Trace()
+    for _ in range(100):
+        trace = trace.with_wait(60)
+    for _ in range(30):
+        trace = trace.with_wait(600)
+    low, high = trace.range()
+    assert low < 600 < high
+    assert low > 100
+
+
+def test_waits_that_teach_nothing() -> None:
+    waits = Waits()
+    standing = Queued(QUEUE, T0 - 60_000, first_position=1, first_at=T0 - 60_000)
+    leaving = Queued(QUEUE, T0 - 60_000, cancel=True)
+    for old, new in (
+        (Idle(), chat()),
+        (Requesting(QUEUE, T0 - 60_000), standing),
+        (standing, chat(robot=True)),
+        (leaving, chat()),
+        (standing, Idle()),  # shorter than nothing known
+        (Requesting(QUEUE, T0 - 60_000), Idle()),
+    ):
+        for _ in range(KNOWN_FROM):
+            ended(waits, old, new, T0)
+    assert waits.expected(place(1)) is None
+    assert waits.expected(place(None)) is None
+
+
+def test_an_agent_at_once() -> None:
+    """A request that is a chat before it stands in a queue."""
+    waits = Waits()
+    for _ in range(KNOWN_FROM):
+        ended(waits, Requesting(QUEUE, T0), chat(), T0)
+    expected = waits.expected(place(None))
+    assert expected is not None
+    assert expected.high < 2
+
+
+def test_who_gave_up_counts_where_they_waited_longer() -> None:
+    waits = Waits()
+    for _ in range(6):
+        waited(waits, 100, 1)
+    before = waits.expected(place(1))
+    assert before is not None
+    ended(waits, Queued(QUEUE, T0 - 50_000, first_position=1, first_at=T0 - 50_000), Idle(), T0)
+    assert waits.expected(place(1)) == before
+    long = Queued(QUEUE, T0 - 900_000, first_position=1, first_at=T0 - 900_000)
+    ended(waits, long, Idle(), T0)
+    after = waits.expected(place(1))
+    assert after is not None
+    assert after.high > before.high
+
+
+@pytest.mark.parametrize(("agents", "load"), [(1, 0.8), (3, 0.9), (8, 0.7)])
+def test_the_range_is_honest(agents: int, load: float) -> None:
+    """A call centre played for some thousand customers: the range holds about two waits in three.
+
+    Chats last 5 minutes on the average, anything from seconds to half an hour; who comes when no
+    agent is free stands in a queue. What was told at the start is compared with what came.
+    """
+    dice = random.Random(agents)  # noqa: S311 - a test's dice
+    waits, hits, told = Waits(), 0, 0
+    now, free = 0.0, [0.0] * agents
+    queue: list[float] = []  # when those who still wait will be served
+    for _ in range(4000):
+        now += dice.expovariate(load * agents / 300)
+        queue = [one for one in queue if one > now]
+        served = max(heapq.heappop(free), now)
+        heapq.heappush(free, served + dice.expovariate(1 / 300))
+        if served <= now:
+            continue
+        position, wait = len(queue) + 1, served - now
+        queue.append(served)
+        began = T0 + round(now * 1000)
+        expected = waits.expected(QueuePlace(QUEUE, began, began, position, position, began, began))
+        if expected is not None:
+            told += 1
+            hits += expected.low <= wait <= expected.high
+        end = began + round(wait * 1000)
+        stood = Queued(QUEUE, began, position=1, first_position=position, first_at=began)
+        ended(waits, stood, chat(), end)
+    assert told > 500
+    assert hits / told > 0.6, f"{hits} of {told}"
+
+
+# --- keeping ------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_what_was_learned_survives() -> None:
+    store, waits = MemoryStore(), Waits()
+    for _ in range(6):
+        waited(waits, 100, 1)
+    await waits.save(store)
+    again = Waits()
+    await again.load(store, [QUEUE, QueueId(2)])
+    assert again.expected(place(1)) == waits.expected(place(1))
+    assert await store.fact("waits:2") is None
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_read_is_learned_anew() -> None:
+    store, waits = MemoryStore(), Waits()
+    await store.save_fact("waits:1", "nonsense")
+    await waits.load(store, [QUEUE])
+    assert waits.expected(place(1)) is None
+
+
+class Broken(MemoryStore):
+    """A database that fails the first time."""
+
+    failures = 1
+
+    async def save_fact(self, name: str, value: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("away")
+        await super().save_fact(name, value)
+
+
+@pytest.mark.asyncio
+async def test_saved_every_half_minute_whatever_the_database_does() -> None:
+    store, waits, clock = Broken(), Waits(), ManualClock()
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(waits.keep(store, clock))
+        await quiet()
+        waited(waits, 100, 1)
+        await clock.turn(SAVE_EVERY)
+        assert await store.fact("waits:1") is None
+        await clock.turn(SAVE_EVERY)
+        first = await store.fact("waits:1")
+        assert first is not None
+        waited(waits, 200, 1)
+        keeping.cancel()
+    assert await store.fact("waits:1") != first
