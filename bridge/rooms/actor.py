@@ -9,19 +9,23 @@ from __future__ import annotations
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import cards, robot, sealed
+from bridge.rooms import again, cards, erasing, robot, sealed, signing_in
 from bridge.rooms.inputs import (
     CardPosted,
     Entered,
     EntryFailed,
     Invited,
+    LoginTried,
+    LookedUp,
     MatrixEvent,
+    PartPosted,
     RobotAnswered,
+    Stored,
     Unreadable,
     Withdrew,
 )
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
-from bridge.rooms.recalling import recall
+from bridge.rooms.recalling import original, recall
 from bridge.rooms.reception import (
     Facts,
     Standing,
@@ -31,7 +35,7 @@ from bridge.rooms.reception import (
     receive,
 )
 from bridge.rooms.record import Membership
-from bridge.rooms.references import newest, refers_to
+from bridge.rooms.references import refers_to
 from bridge.rooms.rules import Permission
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import InputRow, StoreError
@@ -39,7 +43,9 @@ from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
 
 ADMIN_LEVEL = 50
+"""Power level from which on a person may configure the room (contract)."""
 STANDING_TRIES = 3
+"""How often the homeserver is asked for a level, a second or two apart."""
 
 
 class Actor:
@@ -66,28 +72,40 @@ class Actor:
         Raises:
             StoreError: the database did not answer; the visit is worth nothing then.
         """
-        before, effects = visit.record, len(visit.effects)
+        mark = visit.mark()
         try:
-            stored = load_input(row.body)
-            if isinstance(stored, MatrixEvent):
-                return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
-            if isinstance(stored, Entered):
-                await self._entered(visit, stored, row)
-            elif isinstance(stored, EntryFailed):
-                entry_failed(visit, stored)
-            elif isinstance(stored, CardPosted):
-                cards.remember(visit, stored.card)
-            elif isinstance(stored, RobotAnswered):
-                robot.answered(visit, stored)
-            else:
-                visit.step(stored)
+            return await self._let_happen(visit, load_input(row.body), row, may_wait=may_wait)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - logged whole and kept as a dead letter
             self._log.exception("an input could not be handled", seq=row.seq)
-            visit.record = before
-            del visit.effects[effects:]
+            visit.undo(mark)
             self.bury(visit, row, type(error).__name__)
+            return True
+
+    async def _let_happen(
+        self, visit: Visit, stored: Stored, row: InputRow, *, may_wait: bool
+    ) -> bool:
+        """As `handle`, of an input that is read, and whose failures are the caller's."""
+        match stored:
+            case MatrixEvent():
+                return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
+            case Entered():
+                await self._entered(visit, stored, row)
+            case EntryFailed():
+                entry_failed(visit, stored)
+            case CardPosted():
+                cards.remember(visit, stored.card, stored.signs)
+            case PartPosted():
+                pass  # the ledger has it
+            case RobotAnswered():
+                robot.answered(visit, stored)
+            case LookedUp():
+                visit.say(stored.key, stored.args, reply_to=stored.event_id)
+            case LoginTried():
+                signing_in.tried(visit, stored)
+            case _:
+                visit.step(stored)
         return True
 
     def bury(self, visit: Visit, row: InputRow, why: str) -> None:
@@ -106,7 +124,7 @@ class Actor:
             raw = await self._around.matrix.open(event.raw)
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
-                await self._contained(visit, raw, visit.now)
+                await self._contained(visit, raw, visit.now, encrypted=True)
         sealed.sorted_out(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
@@ -114,18 +132,19 @@ class Actor:
         for raw in entered(visit, entry):
             await self._contained(visit, raw, row.received)
 
-    async def _contained(self, visit: Visit, raw: dict[str, object], received: int) -> None:
+    async def _contained(
+        self, visit: Visit, raw: dict[str, object], received: int, *, encrypted: bool = False
+    ) -> None:
         """Let an event happen that is no row of its own."""
-        before, effects = visit.record, len(visit.effects)
+        mark = visit.mark()
         try:
-            await self._event(visit, raw, received, may_wait=True)
+            await self._event(visit, raw, received, may_wait=True, encrypted=encrypted)
         except StoreError:
             raise
         except Exception:  # noqa: BLE001 - logged whole, and its sender is told
             event_id = raw.get("event_id")
             self._log.exception("an event could not be handled", event_id=event_id)
-            visit.record = before
-            del visit.effects[effects:]
+            visit.undo(mark)
             self._tell(visit, event_id if isinstance(event_id, str) else None)
 
     @staticmethod
@@ -134,10 +153,20 @@ class Actor:
             visit.report(EventId(key), "undelivered.internal")
 
     async def _event(
-        self, visit: Visit, raw: dict[str, object], received: int, *, may_wait: bool
+        self,
+        visit: Visit,
+        raw: dict[str, object],
+        received: int,
+        *,
+        may_wait: bool,
+        encrypted: bool = False,
     ) -> bool:
-        """Open an event and let it happen; False if its key is missing and it may not wait."""
-        opened = await self._around.matrix.open(raw)
+        """Open an event and let it happen; False if it would have to wait, and may not.
+
+        `encrypted`: it was, and is open already.
+        """
+        # A transaction of the homeserver may wait for this, and with it all other rooms.
+        opened = await self._around.matrix.open(raw, ask=False)
         if visit.record.membership is not Membership.JOINED:
             # As it came: it is parked if we are entering, and else none of our business.
             opened = raw
@@ -149,9 +178,9 @@ class Actor:
             visit.now = self._around.clock.now()
         if isinstance(opened, Undecryptable):
             self._sealed(visit, raw, opened, received)
-        else:
-            await self._readable(visit, opened, received)
-        return True
+            return True
+        encrypted = encrypted or opened is not raw
+        return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
 
     def _sealed(
         self, visit: Visit, raw: dict[str, object], why: Undecryptable, received: int
@@ -165,22 +194,43 @@ class Actor:
         if why.later:
             sealed.keep(visit, raw)
 
-    async def _readable(self, visit: Visit, raw: dict[str, object], received: int) -> None:
+    async def _readable(
+        self,
+        visit: Visit,
+        raw: dict[str, object],
+        received: int,
+        *,
+        may_wait: bool,
+        encrypted: bool,
+    ) -> bool:
+        """Let an open event happen; False if the homeserver has to be asked, and may not be."""
         meaning = self._around.matrix.interpret(raw)
         standing, rooms = Standing.ORDINARY, 0
         person = needs_standing(visit, meaning)
         if person is not None:
+            if not may_wait:
+                return False
             standing = await self._standing(visit, person)
         if isinstance(meaning, Invited):
             rooms = await self._around.store.rooms_of(meaning.by)
         about, earlier = refers_to(visit.record, meaning), None
         if about is not None:
             earlier = await recall(self._around, self._room_id, about)
-        receive(visit, meaning, raw, received, Facts(standing, rooms, earlier))
+        before = visit.record
+        receive(visit, meaning, raw, received, Facts(standing, rooms, earlier, encrypted))
+        for event_id in visit.take_again():
+            await self._send_again(visit, event_id)
         if isinstance(meaning, Withdrew):
-            sealed.withdraw(visit, meaning.target)
-            for event_id in (meaning.target, newest(visit.record, meaning.target)):
-                await self._around.store.forget_body(self._room_id, event_id)
+            await erasing.begin(self._around, visit, before, meaning.target, meaning.event_id)
+        return True
+
+    async def _send_again(self, visit: Visit, event_id: EventId) -> None:
+        found, earlier = await original(self._around, self._room_id, event_id), None
+        if found is not None and not isinstance(found, Undecryptable):
+            about = refers_to(visit.record, found)
+            if about is not None:
+                earlier = await recall(self._around, self._room_id, about)
+        again.send(visit, event_id, found, earlier)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """May this person configure the room? Asked anew each time: it is rare, and may change."""

@@ -8,29 +8,39 @@ card names. Pure.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
-from bridge.conversation.inputs import Cancel, Human, Input, Rate, Said
-from bridge.conversation.model import CustomerText, Ended, Idle, Queued, Requesting
+from bridge.conversation.callback import wanted
+from bridge.conversation.inputs import CallBack, Cancel, Human, Input, Rate, Said, Solved
+from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
 from bridge.ids import EventId
+from bridge.rooms.effects import PutSigns
 from bridge.rooms.inputs import PollAnswered, Reacted
 from bridge.rooms.record import CardKind, OurCard
 from bridge.rooms.visit import Visit
 
 KEPT_CARDS = 20
 """Cards of a room that are remembered; the oldest go first."""
+FRESH = 3_600_000
+"""ms after a chat in which plain words may rate it; later they are about something else."""
 
 _SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
 """Colours of hands, and marks that choose between two pictures of the same sign."""
 _STARS = frozenset("⭐★🌟")
 _CROSSES = frozenset("❌✖❎🚫")
+_BELLS = frozenset("🔔👍☎📞📱")
 _PEOPLE = frozenset("👎👤🙋🧑")
+_ENOUGH = frozenset("👍✅✔")
 _KEYCAP = "\u20e3"
+_POINTS = re.compile(r"(?<=\d) ?(?:stars?|points?|分|星|点|點|つ星)\Z", re.IGNORECASE)
 
 
-def remember(visit: Visit, card: OurCard) -> None:
-    """An event of ours stands in the room."""
+def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
+    """An event of ours stands in the room. From now on a tap on one of its signs is understood."""
     visit.set(cards=(*visit.record.cards, card)[-KEPT_CARDS:])
+    if signs:
+        visit.ask(PutSigns(card.event_id, signs))
 
 
 def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | None:
@@ -45,6 +55,10 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | Non
             return _left(visit, card, gesture)
         case CardKind.ROBOT:
             return _helped(visit, card, gesture)
+        case CardKind.CALLBACK:
+            return _about_calling_back(visit, gesture)
+        case CardKind.CHOICES:
+            return _chosen(visit, card, gesture)
 
 
 def value_of(key: str, choices: Sequence[int]) -> int | None:
@@ -61,8 +75,35 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
         return best_last[len(sign) - 1] if len(sign) <= len(best_last) else None
     if sign in {"👍", "👎"} and best_last:
         return best_last[-1] if sign == "👍" else best_last[0]
-    number = 10 if sign == "🔟" else _digits(sign.replace(_KEYCAP, ""))
+    number = _number(sign)
     return number if number in choices else None
+
+
+def rated_in_words(visit: Visit, words: str) -> Rate | None:
+    """What answers our question for a rating in plain words: a number, "5 stars", ⭐⭐⭐, 👍.
+
+    Only in a direct room, soon after the chat, and as long as it is not rated: else nobody could
+    tell an agent a number.
+    """
+    state = visit.record.conversation
+    phase = state.phase
+    if not visit.record.direct or not isinstance(phase, Ended) or visit.now - phase.since >= FRESH:
+        return None
+    if any(
+        one is not None and one.session_id == phase.session_id
+        for one in (state.rating, state.rated)
+    ):
+        return None
+    for card in reversed(visit.record.cards):
+        if card.kind is CardKind.RATING and card.session_id == phase.session_id:
+            sign = _POINTS.sub("", unicodedata.normalize("NFKC", words).strip().rstrip(".!。"))
+            value = value_of(sign, card.choices)
+            return None if value is None else Rate(value, session_id=card.session_id)
+    return None
+
+
+def _number(sign: str) -> int | None:
+    return 10 if sign == "🔟" else _digits(sign.replace(_KEYCAP, ""))
 
 
 def _digits(text: str) -> int | None:
@@ -71,6 +112,14 @@ def _digits(text: str) -> int | None:
 
 def _find(visit: Visit, event_id: EventId) -> OurCard | None:
     return next((card for card in visit.record.cards if card.event_id == event_id), None)
+
+
+def _about_calling_back(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input]:
+    """A bell asks for it, a cross for the opposite; any card about it will do."""
+    sign = _SKINS.sub("", gesture.key).strip() if isinstance(gesture, Reacted) else ""
+    if sign in _BELLS:
+        return [CallBack()]
+    return [Cancel()] if sign in _CROSSES and wanted(visit.record.conversation) else []
 
 
 def _left(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
@@ -85,7 +134,7 @@ def wants_person(visit: Visit, event_id: EventId) -> list[Input]:
     """What `human` means here: what the robot was asked since the last chat goes along."""
     number = visit.record.conversation.number
     for card in reversed(visit.record.cards):
-        if card.kind is CardKind.ROBOT and card.number == number:
+        if card.kind is CardKind.ROBOT and card.text and card.number == number:
             return _handed_over(visit, card, event_id)
     return [Human()]
 
@@ -98,13 +147,26 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[Input]:
 
 
 def _helped(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
-    """A thumb down, or a person as sign, asks for one; anything else is thanks enough."""
+    """A thumb down, or a person as sign, asks for one; a thumb up is thanks enough."""
     sign = _SKINS.sub("", gesture.key).strip() if isinstance(gesture, Reacted) else ""
+    if sign in _ENOUGH and card.about is not None:
+        return [Solved(card.about)]
     if sign not in _PEOPLE:
         return []
-    if card.number != visit.record.conversation.number:
+    if not card.text or card.number != visit.record.conversation.number:
         return [Human()]
     return _handed_over(visit, card, gesture.event_id)
+
+
+def _chosen(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
+    """A digit on the robot's proposals asks it that one, as long as the robot is there."""
+    phase = visit.record.conversation.phase
+    if not isinstance(gesture, Reacted) or not isinstance(phase, Chatting) or not phase.robot:
+        return []
+    number = _number(_SKINS.sub("", gesture.key).strip())
+    if number is None or not 0 < number <= len(card.options):
+        return []
+    return [Said(gesture.event_id, CustomerText(card.options[number - 1]))]
 
 
 def _rated(card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
@@ -114,4 +176,5 @@ def _rated(card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
         value = _digits(gesture.answer)
     if value is None or value not in card.choices:
         return []
-    return [Rate(value, session_id=card.session_id)]
+    vote = isinstance(gesture, PollAnswered)
+    return [Rate(value, session_id=card.session_id, vote=vote)]

@@ -1,8 +1,14 @@
-"""A lane of one room: its rows, one after the other, each carried out and settled."""
+"""A lane of one room: its rows, one after the other, each carried out and settled.
+
+A row is settled once, and only then is the next one begun. Where the room is at rest, an outcome is
+stored together with the step that it leads to (`stepping`), else before it. What cannot be stored
+yet is tried until it can: what was done must not be done again. A row at which our own code keeps
+failing ends as a dead letter, for it would hold up the rest for ever.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -11,6 +17,7 @@ from bridge.rooms.mirror import Mirror
 from bridge.rooms.store import (
     InputRow,
     Lane,
+    NewInput,
     OutboxRow,
     Outcome,
     Settlement,
@@ -37,6 +44,7 @@ class Carrier:
         lane: which of its lanes.
         around: the store and the clock.
         run: carries out one row to its end.
+        at_once: makes the step that an outcome leads to and stores both; False if it did not.
     """
 
     def __init__(
@@ -45,11 +53,13 @@ class Carrier:
         lane: Lane,
         around: Surroundings,
         run: Callable[[OutboxRow], Awaitable[Settlement]],
+        at_once: Callable[[Sequence[NewInput], Settlement], Awaitable[bool]],
     ) -> None:
         self._mirror = mirror
         self._lane = lane
         self._around = around
         self._run = run
+        self._at_once = at_once
         self._failed: OutboxSeq | None = None
         self._failures = 0
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
@@ -67,13 +77,17 @@ class Carrier:
         if row is None:
             return False
         settlement = await self._outcome(row)
-        inputs = await self._settle(settlement)
-        self._around.measures.settled(self._lane, settlement.outcome, settlement.now - row.created)
+        if self._lane is Lane.WEBCHAT and settlement.outcome is Outcome.DELIVERED:
+            self._mirror.answered = settlement.now
+        inputs = settlement.inputs
+        if not inputs or not await self._at_once(inputs, settlement):
+            rows = await self._settle(settlement)
+            self._mirror.take(rows)
+            if len(rows) < len(inputs):
+                # Known already; or stored by an attempt whose answer was lost, and told to nobody.
+                self._mirror.behind = True
         self._mirror.ended(row)
-        self._mirror.take(inputs)
-        if len(inputs) < len(settlement.inputs):
-            # Known already; or stored by an attempt whose answer was lost, and told to nobody.
-            self._mirror.behind = True
+        self._around.measures.settled(self._lane, settlement.outcome, settlement.now - row.created)
         return True
 
     async def _outcome(self, row: OutboxRow) -> Settlement:

@@ -85,6 +85,10 @@ def _same_at_both_ends(before: list[str], after: list[str]) -> tuple[int, int]:
 def _text(pieces: Sequence[str], between: slice) -> str:
     """The part, with the word before and the word behind it."""
     low, high = between.start, between.stop
-    low = next((at for at in range(low - 1, -1, -1) if pieces[at].strip()), low)
-    high = next((at + 1 for at in range(high, len(pieces)) if pieces[at].strip()), high)
+    low = next((at for at in range(low - 1, -1, -1) if _is_word(pieces[at])), low)
+    high = next((at + 1 for at in range(high, len(pieces)) if _is_word(pieces[at])), high)
     return "".join(pieces[low:high]).strip()
+
+
+def _is_word(piece: str) -> bool:
+    return any(character.isalnum() for character in piece)

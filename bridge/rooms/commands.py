@@ -6,10 +6,13 @@ decided by the reception.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import unicodedata
 from enum import StrEnum
 
 import msgspec
+
+from bridge.conversation.effects import Args
+from bridge.rooms.nearest import nearest
 
 
 class Verb(StrEnum):
@@ -22,11 +25,18 @@ class Verb(StrEnum):
     RATE = "rate"
     ASK = "ask"
     HUMAN = "human"
+    SOLVED = "solved"
+    CALLBACK = "callback"
     QUEUE = "queue"
     LANG = "lang"
     FROM = "from"
     CONFIG = "config"
     STATUS = "status"
+    RETRY = "retry"
+    HISTORY = "history"
+    TRANSCRIPT = "transcript"
+    LOGIN = "login"
+    LOGOUT = "logout"
     PAUSE = "pause"
     RESUME = "resume"
     VERSION = "version"
@@ -52,7 +62,9 @@ class Malformed(msgspec.Struct, frozen=True):
     """Meant as a command, but not one; `key` and `args` are of the texts."""
 
     key: str
-    args: dict[str, str | int]
+    args: Args
+    secret: bool = False
+    """It may hold a password all the same."""
 
 
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
@@ -60,7 +72,8 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
 
     Args:
         text: the plain body.
-        prefix: the command prefix of the config; matched as a whole word.
+        prefix: the command prefix of the config; matched as a whole word, also in the full-width
+            letters of an input method ("！wc").
         prefix_needed: False in a DM with the bot while no chat runs. There a message without the
             prefix counts only if it is exactly a command: "help me" is a customer's word.
 
@@ -70,8 +83,11 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     words = text.split()
     if not words:
         return None
-    if words[0].casefold() == prefix.casefold():
+    if _plain(words[0]) == _plain(prefix):
         return _parse_words(words[1:], prefix)
+    glued = _glued(words[0], prefix)
+    if glued is not None:
+        return _parse_words([glued, *words[1:]], prefix)
     if prefix_needed or "\n" in text.strip():
         return None
     parsed = _parse_words(words, prefix)
@@ -80,15 +96,31 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     return msgspec.structs.replace(parsed, bare=True)
 
 
+def _glued(word: str, prefix: str) -> str | None:
+    """The command in a word like "!wcstatus", from which only a blank is missing.
+
+    Nobody says such a word to an agent, if the prefix begins with a sign.
+    """
+    verb = _plain(word).removeprefix(_plain(prefix))
+    if prefix[:1].isalnum() or verb == _plain(word) or nearest(verb, Verb) is None:
+        return None
+    return verb
+
+
+def _plain(word: str) -> str:
+    return unicodedata.normalize("NFKC", word).casefold()
+
+
 def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
     if not words:
         return Parsed(Verb.HELP)
     try:
         verb = Verb(words[0].casefold())
     except ValueError:
-        near = get_close_matches(words[0].casefold(), list(Verb), 1)
-        if near:
-            return Malformed("command.unknown_near", {"near": near[0], "prefix": prefix})
+        near = nearest(words[0], Verb)
+        if near is not None:
+            args: Args = {"near": near, "prefix": prefix}
+            return Malformed("command.unknown_near", args, secret=near == Verb.LOGIN)
         return Malformed("command.unknown", {"prefix": prefix})
     return _check_words(verb, words[1:], prefix)
 
@@ -104,6 +136,16 @@ def _check_words(verb: Verb, words: list[str], prefix: str) -> Parsed | Malforme
             return _check_config(words, usage)
         case Verb.LANG | Verb.FROM:
             return Parsed(verb, tuple(words)) if len(words) == 1 else usage
+        case Verb.HISTORY | Verb.TRANSCRIPT:
+            numbered = not words or (len(words) == 1 and _is_number(words[0]))
+            return Parsed(verb, tuple(words)) if numbered else usage
+        case Verb.LOGIN:
+            if len(words) == 2:
+                return Parsed(verb, tuple(words))
+            return msgspec.structs.replace(usage, secret=True)
+        case Verb.RETRY:
+            known = [word.casefold() for word in words] in ([], ["all"])
+            return Parsed(verb, tuple(words)) if known else usage
         case Verb.ASK:
             return Parsed(verb, (" ".join(words),)) if words else usage
         case Verb.START:

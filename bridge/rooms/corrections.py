@@ -18,28 +18,41 @@ from bridge.conversation.model import (
     Idle,
 )
 from bridge.rooms.changes import changes
+from bridge.rooms.fates import forgotten, undelivered
 from bridge.rooms.inputs import Corrected
 from bridge.rooms.references import (
     Earlier,
     is_order,
     is_unsent,
     newest,
+    quotation,
     with_words,
     words_of,
 )
 from bridge.rooms.visit import Visit
 
 KEPT_CORRECTIONS = 50
-"""Corrected messages of a room of which the newest wording is known."""
+"""Corrections of a room that are remembered: by the newest the next one of its message goes, and
+with the message all of them are taken back."""
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
-    """What happens to the conversation. A correction that comes too late is reported."""
+    """What happens to the conversation. A correction that comes too late is reported.
+
+    So is one of somebody else's message, which no client shows (specification, "Event
+    replacements").
+    """
+    if earlier is not None and not _is_own(edit, earlier):
+        visit.report(edit.event_id, "unreadable.malformed")
+        return []
     former = newest(visit.record, edit.target)
     _note_correction(visit, edit)
     whole = with_words(edit.content, edit.plain)
     if is_unsent(visit.record, former, earlier):
         return [Withdrawn(former), Said(edit.event_id, whole)]
+    if undelivered(visit.record, former) is not None:
+        visit.record = forgotten(visit.record, former)
+        return [Withdrawn(former), Said(edit.event_id, whole)]  # the agent has not seen it either
     if earlier is not None and is_order(visit, earlier):
         return [Said(edit.event_id, whole)]  # no agent has seen what it corrects
     told = _correction(visit, whole, earlier)
@@ -49,6 +62,18 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[In
         visit.report(edit.event_id, "undelivered.late_correction")
         return []
     return [Said(edit.event_id, told)]
+
+
+def _is_own(edit: Corrected, earlier: Earlier) -> bool:
+    return earlier.content is not None and earlier.sender in {"", edit.sender}
+
+
+def whole(visit: Visit, edit: Corrected) -> CustomerContent:
+    """A correction that has not arrived, in full: what the agent has seen by now is uncertain."""
+    content = with_words(edit.content, edit.plain)
+    if isinstance(content, CustomerText):
+        return CustomerText(visit.word("agent.corrected", {"text": content.text}))
+    return content
 
 
 def _correction(
@@ -75,12 +100,16 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText |
     found = changes(old, new) if old else None
     if found == () or new.split() == old.split():
         return None
+    if not new.strip():  # of a file, the caption; a text is never empty
+        return CustomerText(visit.word("agent.withdrawn", {"quote": quotation(old)}))
+    if not old and earlier is not None:
+        return CustomerText(new)  # a file that had no caption
     if found is None:
-        return CustomerText(visit.word("agent.corrected", {"text": new or "—"}))
+        return CustomerText(visit.word("agent.corrected", {"text": new}))
     told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
     return CustomerText(visit.word("agent.corrected", {"text": "\n".join(told)}))
 
 
 def _note_correction(visit: Visit, edit: Corrected) -> None:
-    kept = [pair for pair in visit.record.corrections if pair[0] != edit.target]
-    visit.set(corrections=(*kept, (edit.target, edit.event_id))[-KEPT_CORRECTIONS:])
+    known = visit.record.corrections
+    visit.set(corrections=(*known, (edit.target, edit.event_id))[-KEPT_CORRECTIONS:])

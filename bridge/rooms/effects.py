@@ -7,6 +7,7 @@ import msgspec
 from bridge.conversation.effects import Args
 from bridge.conversation.effects import Effect as ConversationEffect
 from bridge.ids import EventId, UserId
+from bridge.rooms.record import OwnLogin
 
 
 class RoomWish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -18,19 +19,14 @@ class EnterRoom(RoomWish, frozen=True):
 
     host: UserId
     inviter: UserId
+    encrypt: bool = False
+    """Turn encryption on there, if the host may and the room is not public."""
 
 
 class LeaveRoom(RoomWish, frozen=True):
     """Leave, with every ghost named."""
 
     users: tuple[UserId, ...]
-
-
-class AskRobot(RoomWish, frozen=True):
-    """Put a question to the knowledge base; what it says comes back as `RobotAnswered`."""
-
-    event_id: EventId
-    question: str
 
 
 class ShowAnswer(RoomWish, frozen=True):
@@ -40,6 +36,47 @@ class ShowAnswer(RoomWish, frozen=True):
     question: str
     key: str
     args: Args = {}
+    first: bool = False
+    """Nobody gave a command: the message that was asked about still waits for a person."""
 
 
-Effect = ConversationEffect | EnterRoom | LeaveRoom | AskRobot | ShowAnswer
+class PutSigns(RoomWish, frozen=True):
+    """Put reactions to a message of ours, for customers to tap; we know the card by now."""
+
+    event_id: EventId
+    signs: tuple[str, ...]
+
+
+class TellHistory(RoomWish, frozen=True):
+    """List the room's chats, as a reply to the event."""
+
+    event_id: EventId
+    limit: int = 0
+    """How many; 0: as many as usual."""
+
+
+class SendTranscript(RoomWish, frozen=True):
+    """Put the whole of a chat into the room, as files."""
+
+    event_id: EventId
+    number: int | None = None
+    """Which; None: the newest."""
+
+
+class TryLogin(RoomWish, frozen=True):
+    """Ask the call centre whether it takes a customer's account; comes back as `LoginTried`."""
+
+    event_id: EventId
+    login: OwnLogin
+
+
+class Conceal(RoomWish, frozen=True):
+    """Take a message that holds a password out of the room, and out of our inbox."""
+
+    event_id: EventId
+
+
+Filed = TellHistory | SendTranscript | TryLogin | Conceal
+"""What is looked up, written down or put away for the customer, in the lane aside."""
+RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
+Effect = ConversationEffect | RoomEffect

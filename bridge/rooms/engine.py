@@ -11,38 +11,35 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Coroutine, Mapping
 from itertools import islice
 from typing import Any
 
-import structlog
-
-from bridge.conversation.inputs import LinkRestored, Pushed, Tick
-from bridge.ids import EventId, RoomId
-from bridge.rooms.inputs import MatrixEvent
-from bridge.rooms.serial import dump_input
-from bridge.rooms.store import InputRow, Lane, NewInput, StoreError, Unstorable
+from bridge.conversation.inputs import Resumed, Tick
+from bridge.ids import RoomId, UserId
+from bridge.rooms.intake import Intake
+from bridge.rooms.record import Membership
+from bridge.rooms.store import Lane, StoreError
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.timetable import Timetable
 from bridge.rooms.worker import LaneRunner, Worker
-from bridge.webchat.frames import Received
 
 KEPT_WORKERS = 2_000
 """Idle workers that stay in memory, so that a room's next message needs no read."""
+MOST_LIVELY = 500
+"""Rooms that are looked into after an outage of the homeserver's, the latest first."""
 READERS = 16
 """Rooms that may be read at once: a start must not hold up what comes in meanwhile."""
 SWEEP_EVERY = 30.0
 """Seconds between two looks for work that nobody has told us of."""
-FAR_FUTURE = 1 << 62
 
 
-class Engine:
-    """Accepts inputs, owns the workers and their tasks. Implements `ports.LinkEvents`."""
+class Engine(Intake):
+    """Owns the workers and their tasks; what comes in is taken by `Intake`."""
 
     def __init__(self, around: Surroundings, runners: Mapping[Lane, LaneRunner]) -> None:
+        super().__init__(around)
         self.reading = asyncio.Semaphore(READERS)
-        self._around = around
         self._runners = runners
         self._workers: OrderedDict[RoomId, Worker] = OrderedDict()
         self._timetable = Timetable(
@@ -52,7 +49,6 @@ class Engine:
         self._owned: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._stopped = asyncio.Event()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
 
     # --- life -------------------------------------------------------------------------------
 
@@ -74,9 +70,11 @@ class Engine:
     async def _recover(self) -> None:
         """Wake the rooms that have work or whose link is wanted; each reads what it needs."""
         store = self._around.store
-        for room_id in dict.fromkeys([*await store.busy_rooms(), *await store.live_rooms()]):
+        for room_id in await store.busy_rooms():
             self._worker(room_id).look()
-        for room_id, moment in await store.next_deadlines(FAR_FUTURE, 1_000_000):
+        for room_id in await store.live_rooms():
+            self._worker(room_id).signal(Resumed())
+        for room_id, moment in await store.deadlines():
             self.due(room_id, moment)
 
     async def _sweep(self) -> None:
@@ -97,87 +95,15 @@ class Engine:
         self._stopping = True
         for worker in self._workers.values():
             worker.stop()
-        if self._owned:
-            _, unfinished = await asyncio.wait(self._owned, timeout=patience)
-            if unfinished:
-                self._log.warning("stopped with work under way; it goes on after the next start")
+        try:
+            async with asyncio.timeout(patience):
+                while self._owned:  # what ends may have left one thing to be finished
+                    await asyncio.wait(self._owned)
+        except TimeoutError:
+            self._log.warning("stopped with work under way; it goes on after the next start")
         for task in self._owned:
             task.cancel()
         self._stopped.set()
-
-    # --- what comes in ----------------------------------------------------------------------
-
-    async def accept_events(
-        self, events: Sequence[tuple[RoomId, EventId, dict[str, object]]]
-    ) -> None:
-        """Store the events of a transaction, once each; returns when they are durable.
-
-        An event that the database can never hold is logged and dropped, for the homeserver would
-        send it for ever, and nothing after it.
-
-        Raises:
-            StoreError: not all was stored; the homeserver has to keep the transaction.
-        """
-        inputs = [
-            NewInput(room_id, dump_input(MatrixEvent(raw)), key=event_id)
-            for room_id, event_id, raw in events
-        ]
-        now = self._around.clock.now()
-        try:
-            rows = await self._around.store.accept(inputs, now)
-        except Unstorable:
-            rows = await self._accept_possible(inputs, now)
-        self._wake(inputs, rows)
-
-    async def _accept_possible(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
-        rows = []
-        for one in inputs:
-            try:
-                rows += await self._around.store.accept([one], now)
-            except Unstorable as error:
-                self._log.error(
-                    "an event cannot be stored and is dropped",
-                    event_id=one.key,
-                    room=one.room_id,
-                    why=str(error),
-                )
-        return rows
-
-    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """Store a push of WebChat's, once; returns when it is durable."""
-        new = NewInput(room_id, dump_input(Pushed(received.push)), key=key)
-        now = self._around.clock.now()
-        try:
-            rows = await self._around.store.accept([new], now)
-        except Unstorable:  # the server's own id in the key; any text that is as unique will do
-            digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-            new = NewInput(room_id, new.body, key=f"wc:{digest}")
-            rows = await self._around.store.accept([new], now)
-        self._wake([new], rows)
-
-    async def restored(self, room_id: RoomId) -> None:
-        """The room's link was lost and stands again."""
-        self._worker(room_id).signal(LinkRestored())
-
-    async def key_came(self, room_id: RoomId) -> None:
-        """A key for the room's messages is there."""
-        self._worker(room_id).key_came()
-
-    def _wake(self, inputs: Sequence[NewInput], rows: Sequence[InputRow]) -> None:
-        """Hand new rows to their rooms, in the order in which the store numbered them.
-
-        What was there before has been handed over, unless the answer to an earlier attempt was
-        lost: then only the store knows of it.
-        """
-        by_room: dict[RoomId, list[InputRow]] = {}
-        for row in rows:
-            by_room.setdefault(row.room_id, []).append(row)
-        for room_id, found in by_room.items():
-            self._worker(room_id).take(found)
-        if len(rows) < len(inputs):
-            new = {row.key for row in rows}
-            for room_id in {one.room_id for one in inputs if one.key not in new}:
-                self._worker(room_id).look()
 
     # --- workers ----------------------------------------------------------------------------
 
@@ -186,11 +112,24 @@ class Engine:
         worker = self._workers.get(room_id)
         if worker is None:
             worker = Worker(room_id, self._around, self._runners, self)
-            worker.stopping = self._stopping
+            if self._stopping:
+                worker.stop()
             self._workers[room_id] = worker
         else:
             self._workers.move_to_end(room_id)
         return worker
+
+    def _at_work(self, room_id: RoomId) -> Worker | None:
+        return self._workers.get(room_id)
+
+    def lively(self) -> list[tuple[RoomId, UserId]]:
+        """The rooms that are in memory because people talk in them, and our user in each."""
+        served = (
+            (room_id, worker.record.host)
+            for room_id, worker in reversed(self._workers.items())
+            if worker.record.membership is Membership.JOINED
+        )
+        return list(islice(served, MOST_LIVELY))
 
     def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
         """Own a task of a worker's."""
@@ -205,9 +144,8 @@ class Engine:
         self._owned.add(task)
         task.add_done_callback(self._owned.discard)
 
-    def rested(self, worker: Worker) -> None:
+    def rested(self) -> None:
         """Drop the longest idle workers beyond what the cache may hold."""
-        del worker
         excess = len(self._workers) - KEPT_WORKERS
         if excess > 0:
             idle = (room_id for room_id, one in self._workers.items() if one.idle)

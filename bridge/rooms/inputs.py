@@ -13,20 +13,20 @@ from bridge.conversation.effects import Args
 from bridge.conversation.inputs import Input
 from bridge.conversation.model import CustomerContent
 from bridge.ids import EventId, UserId
-from bridge.rooms.record import OurCard, Person
+from bridge.rooms.record import OurCard, OwnLogin, Person
 
 
-class Entry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all entries share."""
+class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+    """What all of them share, but for the conversation's inputs (`Happening`)."""
 
 
-class MatrixEvent(Entry, frozen=True):
+class MatrixEvent(InboxEntry, frozen=True):
     """One event of a transaction, untouched."""
 
     raw: dict[str, object]
 
 
-class Entered(Entry, frozen=True):
+class Entered(InboxEntry, frozen=True):
     """Our user has joined the room; `order` lists the events sent before and while it did.
 
     They were put into the inbox in the same transaction as this entry.
@@ -41,30 +41,79 @@ class Entered(Entry, frozen=True):
     """The room's configuration state event, where there was one before us."""
     people: tuple[Person, ...] = ()
     """Who is in the room besides us."""
+    encrypted_by_us: bool = False
+    """Our host turned encryption on."""
 
 
-class EntryFailed(Entry, frozen=True):
+class EntryFailed(InboxEntry, frozen=True):
     """The room could not be joined."""
 
     why: str = ""
 
 
-class CardPosted(Entry, frozen=True):
+class CardPosted(InboxEntry, frozen=True):
     """A card of ours stands in the room."""
 
     card: OurCard
+    signs: tuple[str, ...] = ()
+    """Reactions that customers may tap; put there once a tap would be understood."""
 
 
-class RobotAnswered(Entry, frozen=True):
+class PartPosted(InboxEntry, frozen=True):
+    """A later part of an agent's message stands in the room; its key is its event's id.
+
+    Nothing comes of it but that the ledger knows its words, for as long as it keeps any.
+    """
+
+    text: str = ""
+
+
+class RobotAnswered(InboxEntry, frozen=True):
     """The knowledge base was asked; `key` and `args` are of the sentence that says what came."""
 
     event_id: EventId
     question: str
+    """Empty if it was not asked by command."""
+    key: str
+    args: Args = {}
+    first: bool = False
+    """It was not asked by command: the message waits for what comes of it."""
+    short: tuple[str, ...] = ()
+    """The answers in a few words each, for an agent; empty if there are none."""
+    unreachable: bool = False
+    """There are none because the knowledge base gave no reply, or refused us."""
+
+
+class LookedUp(InboxEntry, frozen=True):
+    """What the event asked for: `key` and `args` are of the sentence that replies to it."""
+
+    event_id: EventId
     key: str
     args: Args = {}
 
 
-Stored = MatrixEvent | Entered | EntryFailed | CardPosted | RobotAnswered | Input
+class LoginTried(InboxEntry, frozen=True):
+    """The call centre was asked whether it takes a customer's account."""
+
+    event_id: EventId
+    login: OwnLogin
+    reason: str | None = None
+    """Key of the sentence that says why not; None: it does."""
+    code: int | None = None
+    """The server's own verdict."""
+
+
+Stored = (
+    MatrixEvent
+    | Entered
+    | EntryFailed
+    | CardPosted
+    | PartPosted
+    | RobotAnswered
+    | LookedUp
+    | LoginTried
+    | Input
+)
 
 
 class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
@@ -115,6 +164,10 @@ class Spoke(Meant, frozen=True):
     """The event that this one answers."""
     thread: EventId | None = None
     """The event at the root of the thread that this one is in."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's: id and text of each."""
+    notice: bool = False
+    """It says of itself that a program wrote it (specification, `m.notice`)."""
 
 
 class Corrected(Meant, frozen=True):
@@ -125,6 +178,9 @@ class Corrected(Meant, frozen=True):
     target: EventId
     content: CustomerContent
     plain: str = ""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's: id and text of each."""
+    notice: bool = False
 
 
 class Withdrew(Meant, frozen=True):
@@ -152,6 +208,8 @@ class PollAnswered(Meant, frozen=True):
     target: EventId
     answer: str
     """Id of the answer, as the poll's start names it."""
+    more: tuple[str, ...] = ()
+    """Ids of the others, where several may be chosen."""
 
 
 class Unreadable(Meant, frozen=True):
@@ -175,9 +233,7 @@ class EncryptionOn(Meant, frozen=True):
 
 
 class Upgraded(Meant, frozen=True):
-    """The room was replaced by another."""
-
-    replacement: str
+    """The room was replaced by another, into which we have to be invited anew."""
 
 
 class Nothing(Meant, frozen=True):

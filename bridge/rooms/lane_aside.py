@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import structlog
 
-from bridge.conversation.effects import FetchHistory
+from bridge.conversation.effects import AskRobot, FetchHistory
 from bridge.conversation.inputs import Recalled
+from bridge.conversation.marks import MOST_RECALLED
 from bridge.rooms import robot
-from bridge.rooms.effects import AskRobot
-from bridge.rooms.inputs import RobotAnswered, Stored
+from bridge.rooms.effects import Filed
+from bridge.rooms.filing import Filing
+from bridge.rooms.inputs import Stored
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.serial import dump_input, load_effect
 from bridge.rooms.store import NewInput, OutboxRow, Outcome, Settlement
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
-
-MOST_RECALLED = 100
-"""Messages that are asked for after an outage; servers give no more (reference 3.8)."""
 
 
 class AsideLane:
@@ -29,15 +28,17 @@ class AsideLane:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
+        self._filing = Filing(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
     async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
         """Ask, and bring the answer back as an input."""
         effect = load_effect(row.effect)
+        if isinstance(effect, Filed):
+            return await self._filing.run(worker, row, effect)
         match effect:
             case AskRobot():
-                key, args = await robot.answer(self._around, effect)
-                came: Stored = RobotAnswered(effect.event_id, effect.question, key, args)
+                came: Stored = await robot.answer(self._around, effect)
                 outcome = Outcome.DELIVERED
             case FetchHistory():
                 came, outcome = await self._recall(worker, effect)
@@ -52,5 +53,5 @@ class AsideLane:
             entries = await self._around.link.history(worker.account, MOST_RECALLED)
         except CallFailure as failure:
             self._log.warning("no history", room=worker.room_id, why=failure.reason)
-            return Recalled(ask.session_id, ask.since), Outcome.FAILED
+            return Recalled(ask.session_id, ask.since, failed=True), Outcome.FAILED
         return Recalled(ask.session_id, ask.since, entries or ()), Outcome.DELIVERED

@@ -7,8 +7,8 @@ fresh database never meets the transaction ids of an older one.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
-from typing import Protocol
 
 import structlog
 
@@ -17,17 +17,25 @@ from bridge.conversation.effects import (
     AgentsLeft,
     Args,
     AskRating,
+    CallbackCard,
     Card,
+    EndPoll,
+    Offer,
     Relay,
     Reported,
     Say,
 )
-from bridge.ids import EventId, UserId
-from bridge.rooms.asking import Asking
-from bridge.rooms.effects import EnterRoom, LeaveRoom, ShowAnswer
-from bridge.rooms.inputs import CardPosted, Entered, EntryFailed, MatrixEvent
+from bridge.ids import UserId
+from bridge.rooms import encrypting
+from bridge.rooms.asking import Asking, choices_of, offered
+from bridge.rooms.done import Done, told
+from bridge.rooms.doors import Doors
+from bridge.rooms.effects import EnterRoom, LeaveRoom, PutSigns, ShowAnswer
+from bridge.rooms.fates import can_be_sent_again
+from bridge.rooms.inputs import CardPosted, EntryFailed, PartPosted
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
-from bridge.rooms.record import CardKind, Membership, OurCard
+from bridge.rooms.queuecard import Sentences, second_line
+from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord
 from bridge.rooms.relaying import Relaying
 from bridge.rooms.serial import StoredEffect, dump_input, load_effect
 from bridge.rooms.store import (
@@ -38,49 +46,17 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
+from bridge.texts.durations import clock_time
 from bridge.webchat.frames import Agent
 
 GIVE_UP_AFTER = 24 * 3_600_000
 """ms that an effect waits for a homeserver that is away; then it is a dead letter."""
 FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """Seconds between attempts."""
+REMEMBERED = 25 * 60_000
+"""ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 MOST_ASKED = 3600.0
 """The longest wait, in seconds, that a homeserver may ask for."""
-
-
-class Sentences(Protocol):
-    """The catalogue of what we say: `texts.Texts` (the rooms ring needs no more of it)."""
-
-    def render(self, language: str, key: str, args: Args) -> str:
-        """The sentence of that key."""
-        ...
-
-
-class Done:
-    """What carrying out an effect brought.
-
-    Attributes:
-        event_id: the Matrix event that it became.
-        anchor: a name to remember that event by.
-        inputs: what has to be told to the room.
-        outcome: DELIVERED unless said otherwise.
-        detail: for the ledger.
-    """
-
-    def __init__(
-        self,
-        event_id: EventId | None = None,
-        *,
-        anchor: str | None = None,
-        inputs: tuple[NewInput, ...] = (),
-        outcome: Outcome = Outcome.DELIVERED,
-        detail: str = "",
-    ) -> None:
-        self.event_id = event_id
-        self.anchor = anchor
-        self.inputs = inputs
-        self.outcome = outcome
-        self.detail = detail
 
 
 class MatrixLane:
@@ -92,6 +68,7 @@ class MatrixLane:
         self._instance = instance
         self._relaying = Relaying(around)
         self._asking = Asking(around)
+        self._doors = Doors(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 
     async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
@@ -117,6 +94,7 @@ class MatrixLane:
         wait = FIRST_WAIT
         while True:
             try:
+                await self._look_back(worker, row)
                 return await self._perform(worker, row, effect)
             except Unavailable as error:
                 waiting_since = max(row.created, row.revived or 0)
@@ -134,7 +112,19 @@ class MatrixLane:
                 await worker.pause(pause)
                 wait = min(wait * 2, LAST_WAIT)
             except Refused as error:
+                if isinstance(effect, Relay) and worker.record.membership is not Membership.LEFT:
+                    with suppress(Refused, Unavailable):  # the customer should know
+                        await self._describe(worker, row, effect)
                 return self._give_up(worker, effect, error.code)
+
+    async def _look_back(self, worker: Worker, row: OutboxRow) -> None:
+        """Before a row is repeated whose transaction id may be forgotten: is it in the room?"""
+        if self._around.clock.now() - row.created < REMEMBERED:
+            return
+        try:
+            await self._around.matrix.look_back(worker.room_id, worker.record.host, row.created)
+        except Refused as error:
+            self._log.info("a room cannot be read", room=worker.room_id, why=error.code)
 
     def _give_up(self, worker: Worker, effect: StoredEffect, why: str) -> Done:
         if isinstance(effect, EnterRoom):
@@ -157,45 +147,50 @@ class MatrixLane:
                 return await self._say(worker, row, effect)
             case Reported():
                 say = Say(effect.key, effect.args, reply_to=effect.event_id)
-                return await self._say(worker, row, say)
+                also = "again.hint" if can_be_sent_again(effect.key) else ""
+                return await self._say(worker, row, say, also)
             case Card():
                 return await self._card(worker, row, effect)
-            case AskRating():
+            case AskRating() | EndPoll():
                 txn_id = self._transaction_id(row, worker.record.host)
-                event_id, cards = await self._asking.rating(worker, effect, txn_id)
-                return Done(event_id, inputs=self._inputs(worker, cards))
-            case ShowAnswer():
-                return await self._show_answer(worker, row, effect)
+                return await self._asking.rating(worker, effect, txn_id)
+            case ShowAnswer() | Offer() | CallbackCard():
+                return await self._offer(worker, row, effect)
+            case PutSigns():
+                txn_id = self._transaction_id(row, worker.record.host)
+                await self._asking.sign(worker, effect, txn_id)
+                return Done()
             case Relay():
                 return await self._relay(worker, row, effect)
             case AgentsCame():
-                for agent in effect.agents:
-                    await self._relaying.welcome(worker, agent, effect.queue_id)
-                return Done()
+                return await self._agents_came(worker, row, effect)
             case AgentsLeft():
-                for agent_id in effect.agents:
-                    ghost = self._around.matrix.ghost_of(Agent(agent_id))
-                    await self._leave(worker, ghost)
-                return Done()
+                ghost_of = self._around.matrix.ghost_of
+                ghosts = (ghost_of(Agent(agent_id)) for agent_id in effect.agents)
+                return await self._doors.leave(worker, *ghosts)
             case EnterRoom():
-                return await self._enter(worker, effect)
+                return await self._doors.enter(worker, effect)
             case LeaveRoom():
-                for user in effect.users:
-                    await self._leave(worker, user)
-                return Done()
+                return await self._doors.leave(worker, *effect.users)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
     # --- our own sentences ------------------------------------------------------------------
 
-    async def _say(self, worker: Worker, row: OutboxRow, say: Say) -> Done:
+    async def _say(self, worker: Worker, row: OutboxRow, say: Say, also: str = "") -> Done:
+        """Say a sentence, and below it the one of the key `also`."""
+        sentences = [self._sentence(worker, say.key, say.args)]
+        if also:
+            sentences.append(self._sentence(worker, also, {}))
         thread, host = worker.record.thread, worker.record.host
         inside = thread is not None and thread.latest == say.reply_to
         notice = NoticeText(
-            self._sentence(worker, say.key, say.args),
+            "\n".join(sentences),
             reply_to=say.reply_to,
             thread=thread.root if thread is not None and inside else None,
             ping=say.ping,
+            # Once an agent is in the room there are three, and clients ring for a mention only.
+            mentions=_waiting(worker.record) if say.ping else (),
         )
         return Done(
             await self._around.matrix.say(
@@ -211,7 +206,7 @@ class MatrixLane:
                 return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
         anchor = f"card:{card.number}"
         earlier = await self._around.store.anchor(worker.room_id, anchor)
-        notice = NoticeText(self._sentence(worker, card.key, card.args), edits=earlier)
+        notice = NoticeText(self._shown(worker, card), edits=earlier)
         host = worker.record.host
         event_id = await self._around.matrix.say(
             worker.room_id, host, notice, self._transaction_id(row, host)
@@ -219,69 +214,96 @@ class MatrixLane:
         if earlier is not None:
             return Done(event_id)
         posted = CardPosted(OurCard(event_id, CardKind.QUEUE, number=card.number))
-        return Done(event_id, anchor=anchor, inputs=self._inputs(worker, (posted,)))
+        return Done(event_id, anchor=anchor, inputs=told(worker.room_id, (posted,)))
 
-    async def _show_answer(self, worker: Worker, row: OutboxRow, answer: ShowAnswer) -> Done:
-        done = await self._say(worker, row, Say(answer.key, answer.args, reply_to=answer.event_id))
+    async def _offer(
+        self, worker: Worker, row: OutboxRow, offer: ShowAnswer | Offer | CallbackCard
+    ) -> Done:
+        """Say what can be answered by a reaction."""
+        about = offer.event_id if isinstance(offer, ShowAnswer) else None
+        done = await self._say(worker, row, Say(offer.key, offer.args, reply_to=about))
         if done.event_id is not None:
-            number = worker.record.conversation.number
-            card = OurCard(done.event_id, CardKind.ROBOT, number=number, text=answer.question)
-            done.inputs = self._inputs(worker, (CardPosted(card),))
+            posted = offered(offer, done.event_id, worker.record.conversation.number)
+            done.inputs = told(worker.room_id, (posted,))
         return done
 
-    @staticmethod
-    def _inputs(worker: Worker, entries: tuple[CardPosted, ...]) -> tuple[NewInput, ...]:
-        return tuple(NewInput(worker.room_id, dump_input(entry)) for entry in entries)
+    def _shown(self, worker: Worker, card: Card) -> str:
+        """The card's sentence and, while somebody waits, what is known of the wait."""
+        lines = [self._sentence(worker, card.key, card.args)]
+        if card.place is not None:
+            language = self._around.rules.language_for(worker.record.settings)
+            waits = self._around.waits
+            lines.append(second_line(self._sentences, language, card.place, waits))
+        return "\n".join(filter(None, lines))
 
     def _sentence(self, worker: Worker, key: str, args: Args) -> str:
         rules = self._around.rules
         known = {"prefix": rules.prefix, **args}
-        queue = known.get("queue")
+        language = rules.language_for(worker.record.settings)
+        queue, opens = known.get("queue"), known.get("opens")
         if isinstance(queue, int):
             known["queue"] = rules.queue_name(queue)
-        return self._sentences.render(rules.language_for(worker.record.settings), key, known)
+            if isinstance(opens, int):
+                now, zone = self._around.clock.now(), rules.zone_of(queue)
+                known["opens"] = clock_time(language, opens, zone, now_ms=now)
+        return self._sentences.render(language, key, known)
 
     # --- agents -----------------------------------------------------------------------------
 
+    async def _agents_came(self, worker: Worker, row: OutboxRow, came: AgentsCame) -> Done:
+        """Bring the ghosts in; of those that the room does not let in, say that we speak for them.
+
+        Each of their messages tries again (`MatrixPort.relay`).
+        """
+        outside: list[str] = []
+        for agent in came.agents:
+            try:
+                await self._relaying.welcome(worker, agent, came.queue_id)
+            except Refused as error:
+                if not error.shut_out:
+                    raise
+                outside.append(agent.name or agent.id)
+        if not outside:
+            return Done()
+        anchor = f"outside:{worker.record.conversation.number}:{', '.join(outside)}"
+        done = Done()
+        if await self._around.store.anchor(worker.room_id, anchor) is None:  # once a chat
+            done = await self._say(worker, row, Say("agents.outside", {"names": tuple(outside)}))
+            done.anchor = anchor
+        done.detail = "the room does not let them in"
+        return done
+
     async def _relay(self, worker: Worker, row: OutboxRow, relay: Relay) -> Done:
+        if encrypting.hides(self._around.rules, worker.record):
+            name = relay.agent.name or relay.agent.id
+            done = await self._say(worker, row, Say("encrypting.not_shown", {"name": name}))
+            done.detail = "the room is not encrypted"
+            return done
         ghost = self._around.matrix.ghost_of(relay.agent)
-        event_id = await self._relaying.relay(worker, relay, self._transaction_id(row, ghost))
-        if event_id is not None:
-            return Done(event_id)
-        key = "chat.media_failed" if self._relaying.is_media(relay) else "chat.unknown"
-        done = await self._say(worker, row, Say(key, self._relaying.describe(relay)))
+        parts = await self._relaying.relay(worker, relay, self._transaction_id(row, ghost))
+        worker.typist.agent_spoke(ghost)
+        if parts:
+            event_id = parts[0].event_id
+            later = tuple(
+                NewInput(worker.room_id, dump_input(PartPosted(part.text)), key=part.event_id)
+                for part in parts[1:]
+            )
+            choices = told(worker.room_id, choices_of(relay, event_id))
+            return Done(event_id, inputs=(*later, *choices))
+        done = await self._describe(worker, row, relay)
         done.detail = "shown as a notice"
         return done
 
-    # --- rooms ------------------------------------------------------------------------------
-
-    async def _enter(self, worker: Worker, effect: EnterRoom) -> Done:
-        room_id = worker.room_id
-        entry = await self._around.matrix.enter(room_id, effect.host, effect.inviter)
-        earlier: list[NewInput] = []
-        order: list[EventId] = []
-        for raw in entry.earlier:
-            event_id = raw.get("event_id")
-            if isinstance(event_id, str):
-                order.append(EventId(event_id))
-                earlier.append(NewInput(room_id, dump_input(MatrixEvent(raw)), key=event_id))
-        entered = Entered(
-            tuple(order),
-            entry.direct,
-            entry.encrypted,
-            entry.displayname,
-            entry.config,
-            entry.people,
-        )
-        return Done(inputs=(*earlier, NewInput(room_id, dump_input(entered))))
-
-    async def _leave(self, worker: Worker, user: UserId) -> None:
-        """Leave; who is not in the room (any more) has left."""
-        try:
-            await self._around.matrix.leave(worker.room_id, user)
-        except Refused as error:
-            self._log.debug("nothing to leave", room=worker.room_id, why=error.code)
+    async def _describe(self, worker: Worker, row: OutboxRow, relay: Relay) -> Done:
+        """Say that there is a message which is not shown."""
+        key = "chat.media_failed" if self._relaying.is_media(relay) else "chat.unknown"
+        return await self._say(worker, row, Say(key, self._relaying.describe(relay)))
 
     def _transaction_id(self, row: OutboxRow, sender: UserId) -> str:
         who = sha256(sender.encode()).hexdigest()[:12]
         return f"{self._instance}.{row.seq}.{who}"
+
+
+def _waiting(record: RoomRecord) -> tuple[UserId, ...]:
+    """Whose phones ring: who invited us, and who wrote last, if that is somebody else."""
+    return tuple(filter(None, dict.fromkeys((record.customer, record.speaker))))

@@ -1,14 +1,16 @@
 """The lane to WebChat: one call or upload at a time, each settled exactly once.
 
-A row is marked *attempted* right before its bytes go to the socket. A row that is found attempted
-but unsettled after a restart is therefore uncertain: its outcome goes back to the machine, which
-sends the content again under its old call id and lets the ledger say so.
+A row is marked *attempted* before its bytes go to the socket: right before it, or as it is stored,
+where it goes out at once because the call centre has answered a moment ago. A row that is found
+attempted but unsettled after a restart is therefore uncertain: its outcome goes back to the
+machine, which sends the content again under its old call id and lets the ledger say so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -19,7 +21,7 @@ from bridge.conversation.inputs import CallFailed, FailureReason, Input, Replied
 from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
-from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.serial import dump_input, load_effect
 from bridge.rooms.spool import keep
 from bridge.rooms.store import (
@@ -31,6 +33,7 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
+from bridge.webchat.meanings import Verdict, meaning
 
 _SAID_NO = frozenset(
     {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
@@ -94,10 +97,30 @@ class WebChatLane:
                 certain=failure.certain,
             )
             return _failed(effect.call_id, failure)
-        outcome = Outcome.DELIVERED if reply.ok else Outcome.REFUSED
-        return outcome, Replied(effect.call_id, reply), str(reply.result)
+        if reply.ok:
+            return Outcome.DELIVERED, Replied(effect.call_id, reply), str(reply.result)
+        self._note_refusal(worker, effect, reply.result)
+        return Outcome.REFUSED, Replied(effect.call_id, reply), str(reply.result)
+
+    def _note_refusal(self, worker: Worker, effect: CallWebChat, code: int) -> None:
+        """Tell the operator, by the vendor's name; loudly if nobody else can do anything."""
+        about = meaning(code)
+        grave = about.verdict is Verdict.CONFIGURATION
+        self._log.log(
+            logging.WARNING if grave else logging.INFO,
+            "WebChat refused a command",
+            room=worker.room_id,
+            call=effect.call_id,
+            what=type(effect.command).__name__,
+            result=code,
+            name=about.name,
+            meaning=about.says,
+        )
 
     async def _mark_attempted(self, row: OutboxRow, attempt: _Attempt) -> None:
+        if row.marked:
+            attempt.made = True
+            return
         try:
             await self._around.store.mark_attempted(row.seq, self._around.clock.now())
         except StoreError as error:
@@ -129,7 +152,9 @@ class WebChatLane:
         except TooBig as error:
             raise CallFailure(FailureReason.TOO_BIG, certain=True, message=str(error)) from error
         except Refused as error:
-            raise CallFailure(FailureReason.MEDIA_GONE, certain=True, message=error.code) from error
+            changed = error.code == CHANGED_FILE
+            reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
+            raise CallFailure(reason, certain=True, message=error.code) from error
         except Unavailable as error:
             raise CallFailure(
                 FailureReason.UNREACHABLE, certain=True, message=str(error)

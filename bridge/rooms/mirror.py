@@ -26,12 +26,14 @@ class Mirror:
         record: the room as it was last read or committed.
         revision: of that record.
         behind: the store may hold what is not here.
+        answered: when the call centre last answered a call, ms since the epoch.
     """
 
     def __init__(self, room_id: RoomId) -> None:
         self.record = RoomRecord(room_id)
         self.revision = 0
         self.behind = True
+        self.answered = 0
         self.room_id = room_id
         self._inputs: dict[InputSeq, InputRow] = {}
         self._rows: dict[Lane, dict[OutboxSeq, OutboxRow]] = {lane: {} for lane in Lane}
@@ -47,10 +49,17 @@ class Mirror:
         return any(self._rows.values())
 
     @property
+    def busy(self) -> set[str]:
+        """The Matrix events that an open row carries or answers."""
+        rows = (row for lane in self._rows.values() for row in lane.values())
+        return {row.cause for row in rows if row.cause is not None}
+
+    @property
     def account(self) -> Account:
         """Who this room is at the call centre."""
         record = self.record
-        return Account(self.room_id, record.customer, record.displayname or record.customer)
+        name = record.displayname or record.customer
+        return Account(self.room_id, record.customer, name, record.login)
 
     def inputs(self, limit: int) -> list[InputRow]:
         """The oldest inputs."""

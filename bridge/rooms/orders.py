@@ -1,22 +1,31 @@
-"""Carrying out the commands of a room."""
+"""Carrying out the commands of a room. Pure.
+
+`commands` has read what was meant, and `reception` has seen whether its sender may: here each
+command has its function (`ORDERS`). What it does to the conversation is an input like any other;
+what has to be looked up or sent is an effect, and comes back as an input.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import assert_never
 
 from bridge import __version__
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import Cancel, Close, Rate, Start
+from bridge.conversation import callback
+from bridge.conversation.effects import Args, AskRobot
+from bridge.conversation.inputs import CallBack, Cancel, Close, Rate, Solved, Start
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
 from bridge.conversation.transitions import all_pieces, names
 from bridge.conversation.turn import unique_events
 from bridge.ids import EventId
-from bridge.rooms import cards
-from bridge.rooms.commands import Parsed, Verb
-from bridge.rooms.effects import AskRobot
+from bridge.rooms import cards, signing_in
+from bridge.rooms.commands import Malformed, Parsed, Verb
+from bridge.rooms.effects import Conceal, SendTranscript, TellHistory
+from bridge.rooms.ratings import Choice, choices, shown
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.rules import LANGUAGES, SOURCES
+from bridge.rooms.rules import SOURCES
 from bridge.rooms.settings import (
     BadSetting,
     Setter,
@@ -27,6 +36,13 @@ from bridge.rooms.settings import (
     set_source,
 )
 from bridge.rooms.visit import Visit
+from bridge.texts.languages import nearest
+
+Words = tuple[str, ...]
+Order = Callable[[Visit, Words, EventId], None]
+
+TRANSCRIPT_EVERY = 60_000
+"""ms between two transcripts in a room."""
 
 
 def carry_out(visit: Visit, parsed: Parsed, event_id: EventId) -> None:
@@ -34,40 +50,17 @@ def carry_out(visit: Visit, parsed: Parsed, event_id: EventId) -> None:
 
     What the conversation has to say about it is said as always.
     """
-    words = parsed.words
-    match parsed.verb:
-        case Verb.HELP:
-            visit.say("command.help", {"prefix": visit.rules.prefix}, reply_to=event_id)
-        case Verb.VERSION:
-            visit.say("command.version", {"version": __version__}, reply_to=event_id)
-        case Verb.STATUS:
-            _status(visit, event_id)
-        case Verb.START:
-            _start(visit, words[0] if words else "", event_id)
-        case Verb.CANCEL:
-            visit.step(Cancel())
-        case Verb.CLOSE:
-            visit.step(Close())
-        case Verb.RATE:
-            visit.step(Rate(int(words[0]), " ".join(words[1:])))
-        case Verb.ASK:
-            _ask(visit, words[0], event_id)
-        case Verb.HUMAN:
-            _human(visit, event_id)
-        case Verb.QUEUE:
-            _queue(visit, words, event_id)
-        case Verb.CONFIG:
-            _config(visit, words, event_id)
-        case Verb.LANG:
-            _change(visit, set_language, words[0], "config.language_set", event_id)
-        case Verb.FROM:
-            _change(visit, set_source, words[0], "config.from_set", event_id)
-        case Verb.PAUSE | Verb.RESUME:
-            paused = parsed.verb is Verb.PAUSE
-            done = "config.paused" if paused else "config.resumed"
-            _change(visit, set_paused, paused, done, event_id)
-        case _:
-            assert_never(parsed.verb)
+    if parsed.bare and parsed.verb is Verb.LOGIN and signing_in.reads_as_words(*parsed.words):
+        visit.report(event_id, "undelivered.like_login", {"prefix": visit.rules.prefix})
+        return
+    ORDERS[parsed.verb](visit, parsed.words, event_id)
+
+
+def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
+    """Say how a command is written that was meant and is none."""
+    if malformed.secret:
+        visit.ask(Conceal(event_id))
+    visit.say(malformed.key, malformed.args, reply_to=event_id)
 
 
 def makes_sense(visit: Visit, parsed: Parsed) -> bool:
@@ -82,15 +75,36 @@ def makes_sense(visit: Visit, parsed: Parsed) -> bool:
         case Verb.QUEUE:
             return parsed.words[0] != "set" or visit.rules.find_queue(word) is not None
         case Verb.LANG:
-            return word.casefold() in {known.casefold() for known in LANGUAGES}
+            return nearest(word) is not None
         case Verb.FROM:
             return word.casefold() in {known.casefold() for known in SOURCES}
         case Verb.ASK:
             return visit.rules.robot
+        case Verb.LOGIN:
+            return visit.rules.seal is not None
+        case Verb.RETRY:
+            return bool(visit.record.undelivered)
+        case Verb.SOLVED:
+            return any(piece.consulted for piece in visit.record.conversation.held)
         case Verb.RATE:
-            return visit.record.conversation.last_session is not None
+            return _rates(visit, parsed.words)
         case _:
             return True
+
+
+def _rates(visit: Visit, words: Words) -> bool:
+    """Whether "rate 5 …" is a rating: with words behind the number, only soon after a chat."""
+    conversation = visit.record.conversation
+    if len(words) == 1 or conversation.last_session is None:
+        return conversation.last_session is not None
+    phase = conversation.phase
+    fresh = isinstance(phase, Ended) and visit.now - phase.since < cards.FRESH
+    return fresh and int(words[0]) in {one.id for one in _ratings(visit)}
+
+
+def _ratings(visit: Visit) -> tuple[Choice, ...]:
+    language = visit.rules.language_for(visit.record.settings)
+    return choices(visit.rules, language, visit.record.conversation.ratings)
 
 
 def shown_settings(visit: Visit) -> Args:
@@ -105,36 +119,55 @@ def shown_settings(visit: Visit) -> Args:
     }
 
 
-def _start(visit: Visit, wanted: str, event_id: EventId) -> None:
+def _start(visit: Visit, words: Words, event_id: EventId) -> None:
+    wanted = words[0] if words else ""
     if visit.record.settings.paused:
-        visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+        visit.say("config.paused", {"prefix": visit.rules.prefix}, reply_to=event_id)
         return
     if not wanted:
-        visit.step(Start())
+        visit.step(Start(), event_id)
         return
     queue = visit.rules.find_queue(wanted)
     if queue is None:
         _unknown_queue(visit, wanted, event_id)
     else:
-        visit.step(Start(queue.id))
+        visit.step(Start(queue.id), event_id)
 
 
-def _ask(visit: Visit, question: str, event_id: EventId) -> None:
+def _transcript(visit: Visit, words: Words, event_id: EventId) -> None:
+    """Long chats cost the homeserver something, so not one after the other."""
+    if visit.now - visit.record.transcript_at < TRANSCRIPT_EVERY:
+        visit.say("transcript.too_soon", reply_to=event_id)
+    else:
+        visit.set(transcript_at=visit.now)
+        visit.ask(SendTranscript(event_id, int(words[0]) if words else None))
+
+
+def _ask(visit: Visit, words: Words, event_id: EventId) -> None:
     if visit.rules.robot:
-        visit.ask(AskRobot(event_id, question))
+        visit.ask(AskRobot(event_id, words[0]))
     else:
         visit.say("robot.off", {"prefix": visit.rules.prefix}, reply_to=event_id)
 
 
-def _human(visit: Visit, event_id: EventId) -> None:
+def _human(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
     if visit.record.settings.paused:
-        visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+        visit.say("config.paused", {"prefix": visit.rules.prefix}, reply_to=event_id)
         return
     for happened in cards.wants_person(visit, event_id):
-        visit.step(happened)
+        visit.step(happened, event_id)
 
 
-def _queue(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
+def _call_back(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    if visit.record.settings.paused:
+        visit.say("config.paused", {"prefix": visit.rules.prefix}, reply_to=event_id)
+    else:
+        visit.step(CallBack(), event_id)
+
+
+def _queue(visit: Visit, words: Words, event_id: EventId) -> None:
     match words[0]:
         case "list":
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
@@ -147,7 +180,7 @@ def _queue(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
             visit.say("command.queue", args, reply_to=event_id)
 
 
-def _config(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
+def _config(visit: Visit, words: Words, event_id: EventId) -> None:
     match words[0]:
         case "set":
             _change(visit, partial(set_by_name, words[1]), words[2], "config.taken", event_id)
@@ -172,12 +205,19 @@ def _change(visit: Visit, setter: Setter, value: object, done: str, event_id: Ev
         visit.say(bad.key, bad.values, reply_to=event_id)
         return
     visit.set(settings=settings)
-    visit.say(done, shown_settings(visit), reply_to=event_id)
+    args: Args = shown_settings(visit) | {"prefix": visit.rules.prefix}
+    visit.say(done, args, reply_to=event_id)
 
 
-def _status(visit: Visit, event_id: EventId) -> None:
+def _status(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
     rules, phase = visit.rules, visit.record.conversation.phase
     args: Args = {"waiting": len(unique_events(all_pieces(visit.record.conversation)))}
+    wished = callback.unseen(visit.record.conversation)
+    if wished is not None:
+        args["queue"] = rules.queue_name(wished.queue_id)
+        visit.say("command.status_callback", args, reply_to=event_id)
+        return
     match phase:
         case Idle() | Ended():
             key = "command.status_idle"
@@ -195,3 +235,96 @@ def _status(visit: Visit, event_id: EventId) -> None:
         case _:
             assert_never(phase)
     visit.say(key, args, reply_to=event_id)
+
+
+def _help(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    visit.say("command.help", {"prefix": visit.rules.prefix}, reply_to=event_id)
+
+
+def _version(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    visit.say("command.version", {"version": __version__}, reply_to=event_id)
+
+
+def _history(visit: Visit, words: Words, event_id: EventId) -> None:
+    visit.ask(TellHistory(event_id, int(words[0]) if words else 0))
+
+
+def _cancel(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    visit.step(Cancel(), event_id)
+
+
+def _close(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    visit.step(Close(), event_id)
+
+
+def _solved(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    visit.step(Solved(), event_id)
+
+
+def _rate(visit: Visit, words: Words, event_id: EventId) -> None:
+    """A number that nobody offers is no rating; 0 may be one where nobody says what there is."""
+    value, offered = int(words[0]), _ratings(visit)
+    conversation = visit.record.conversation
+    unsaid = not conversation.ratings and not visit.rules.ratings
+    known = {one.id for one in offered} | ({0} if unsaid else set())
+    if conversation.last_session is not None and value not in known:
+        visit.say("rating.unknown", {"value": value, "options": shown(offered)}, reply_to=event_id)
+    else:
+        visit.step(Rate(value, " ".join(words[1:])), event_id)
+
+
+def _language(visit: Visit, words: Words, event_id: EventId) -> None:
+    _change(visit, set_language, words[0], "config.language_set", event_id)
+
+
+def _from(visit: Visit, words: Words, event_id: EventId) -> None:
+    _change(visit, set_source, words[0], "config.from_set", event_id)
+
+
+def _pause(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    _change(visit, set_paused, True, "config.paused", event_id)  # noqa: FBT003 - the setting's value
+
+
+def _resume(visit: Visit, words: Words, event_id: EventId) -> None:
+    del words
+    _change(visit, set_paused, False, "config.resumed", event_id)  # noqa: FBT003 - likewise
+
+
+def _elsewhere(visit: Visit, words: Words, event_id: EventId) -> None:
+    """The reception's: it knows which message this one replies to."""
+    del visit, words, event_id
+
+
+ORDERS: Mapping[Verb, Order] = MappingProxyType(
+    {
+        Verb.HELP: _help,
+        Verb.START: _start,
+        Verb.CANCEL: _cancel,
+        Verb.CLOSE: _close,
+        Verb.RATE: _rate,
+        Verb.ASK: _ask,
+        Verb.HUMAN: _human,
+        Verb.SOLVED: _solved,
+        Verb.CALLBACK: _call_back,
+        Verb.QUEUE: _queue,
+        Verb.LANG: _language,
+        Verb.FROM: _from,
+        Verb.CONFIG: _config,
+        Verb.STATUS: _status,
+        Verb.RETRY: _elsewhere,
+        Verb.HISTORY: _history,
+        Verb.TRANSCRIPT: _transcript,
+        Verb.LOGIN: signing_in.log_in,
+        Verb.LOGOUT: signing_in.log_out,
+        Verb.PAUSE: _pause,
+        Verb.RESUME: _resume,
+        Verb.VERSION: _version,
+    }
+)
+"""What carries out each command; a test sees that none is missing."""

@@ -91,7 +91,8 @@ def signed(visit: Visit, who: UserId, happened: Input) -> Input:
     if visit.record.direct or not isinstance(happened, Said):
         return happened
     content = _signed(visit, name_of(visit, who), happened.content)
-    return msgspec.structs.replace(happened, content=content)
+    bare = happened.content.text if isinstance(happened.content, CustomerText) else ""
+    return msgspec.structs.replace(happened, content=content, words=happened.words or bare)
 
 
 def to_be_told(visit: Visit, who: UserId) -> bool:

@@ -16,7 +16,10 @@ from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.inputs import Meaning
-from bridge.rooms.record import Person, Thread
+from bridge.rooms.record import OwnLogin, Person, Thread
+from bridge.rooms.recorded import Archive
+from bridge.rooms.signs import SignsPort
+from bridge.rooms.tapping import TappingPort
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -33,6 +36,10 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
+CHANGED_FILE = "M_BAD_FILE"
+"""Our own code for an encrypted file that is not what its sender encrypted."""
+
+
 class Refused(Exception):
     """The peer said no, and will say no again.
 
@@ -43,6 +50,11 @@ class Refused(Exception):
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code} {message}".strip())
         self.code = code
+
+    @property
+    def shut_out(self) -> bool:
+        """The room does not let this user in: not invited, or banned."""
+        return self.code in {"M_FORBIDDEN", "M_BAD_STATE"}
 
 
 class CallFailure(Exception):
@@ -67,6 +79,8 @@ class Account(msgspec.Struct, frozen=True):
     room_id: RoomId
     customer: UserId
     displayname: str
+    login: OwnLogin | None = None
+    """The customer's own account; None: as the operator's config says."""
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -78,6 +92,15 @@ class Blob(msgspec.Struct, frozen=True):
     """Bytes, when the source says so."""
     mime: str
     name: str = ""
+
+    @classmethod
+    def of(cls, data: bytes, mime: str = "", name: str = "") -> Blob:
+        """A file that is at hand."""
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield data
+
+        return cls(whole(), len(data), mime, name)
 
 
 class LinkPort(Protocol):
@@ -118,6 +141,10 @@ class LinkPort(Protocol):
         """
         ...
 
+    def absolute(self, address: str) -> str:
+        """What the server means by an address that may be relative; "" stays ""."""
+        ...
+
     def icon_url(self, icon: str, queue_id: int | None) -> str:
         """The absolute address of an agent's picture, or "" (reference 3.9)."""
         ...
@@ -138,8 +165,13 @@ class LinkPort(Protocol):
         """
         ...
 
-    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
-        """Show the agent what the customer is typing (112); otherwise as `typing`."""
+    async def log_in(self, account: Account) -> None:
+        """Try the customer's own account, and keep the token if the server takes it.
+
+        Raises:
+            CallFailure: always certain. LOGIN_REFUSED or SIGN_REFUSED with the ResultCode;
+                UNREACHABLE.
+        """
         ...
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
@@ -169,12 +201,16 @@ class LinkEvents(Protocol):
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         """Store a push; returns when it is durable (only then may a receipt be sent).
 
-        `key` is unique for the push: the receipt id, or link epoch and ordinal.
+        `key` is unique for the push: receipt id and digest, or our start and an ordinal.
         """
         ...
 
     async def restored(self, room_id: RoomId) -> None:
         """A kept link that was lost stands again."""
+        ...
+
+    async def lost(self, room_id: RoomId) -> None:
+        """A link that is wanted has been away for long; we go on trying."""
         ...
 
 
@@ -188,13 +224,8 @@ class NoticeText(msgspec.Struct, frozen=True):
     thread: EventId | None = None
     """The root of the thread in which `reply_to` is."""
     ping: bool = False
-
-
-class Poll(msgspec.Struct, frozen=True):
-    """A question of ours with its answers: (id, text)."""
-
-    question: str
-    answers: tuple[tuple[str, str], ...]
+    mentions: tuple[UserId, ...] = ()
+    """Whose phones are to ring for it, also in a room where only that rings."""
 
 
 class RelayedText(msgspec.Struct, frozen=True):
@@ -210,6 +241,13 @@ class RelayedMedia(msgspec.Struct, frozen=True):
     """`image`, `file`, `voice` or `video`."""
     blob: Blob
     seconds: float | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One event that an agent's message became, and the beginning of what it says."""
+
+    event_id: EventId
+    text: str = ""
 
 
 Relayed = RelayedText | RelayedMedia | AgentLocation
@@ -228,6 +266,8 @@ class Entry(msgspec.Struct, frozen=True):
     """Content of the room's `org.matrix_webchat.room` state event, if there is one."""
     people: tuple[Person, ...] = ()
     """Who has joined besides us."""
+    encrypted_by_us: bool = False
+    """The host turned encryption on, now or when it was here before."""
 
 
 class Undecryptable(msgspec.Struct, frozen=True):
@@ -239,33 +279,29 @@ class Undecryptable(msgspec.Struct, frozen=True):
     """What is missing may still come."""
 
 
-class SignsPort(Protocol):
-    """Signs of life in a room, which are no messages."""
-
-    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
-        ...
-
-    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        """Show that one of ours has read up to this event. Repeating it does no harm."""
-        ...
-
-
-class MatrixPort(SignsPort, Protocol):
+class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
     """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
+
+    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+        """Find what we have sent to a room since then (ms since the epoch).
+
+        What was found is not sent again, however long ago the homeserver has forgotten it.
+        """
+        ...
 
     def is_ours(self, user_id: str) -> bool:
         """Bot, queue user or ghost."""
         ...
 
     async def open(
-        self, raw: dict[str, object], patience: float | None = None
+        self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
     ) -> dict[str, object] | Undecryptable:
         """An event as its sender wrote it. Every event has to pass here, before `interpret`.
 
         Args:
             raw: as it came; comes back as it is if it is not encrypted.
             patience: seconds to wait for a missing key; None: do not wait.
+            ask: False: ask no homeserver whose the key is, which may take long.
 
         Raises:
             StoreError: the database, which holds the keys, does not answer.
@@ -276,8 +312,14 @@ class MatrixPort(SignsPort, Protocol):
         """What an event means to us. Pure, and never raises: hostile events are `Unreadable`."""
         ...
 
-    async def enter(self, room_id: RoomId, host: UserId, inviter: UserId) -> Entry:
-        """Join as `host` and look around."""
+    async def enter(
+        self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
+    ) -> Entry:
+        """Join as `host` and look around.
+
+        With `encrypt`, a room that is neither encrypted nor public becomes encrypted if the host
+        may do that.
+        """
         ...
 
     async def leave(self, room_id: RoomId, who: UserId) -> None: ...
@@ -289,10 +331,6 @@ class MatrixPort(SignsPort, Protocol):
     async def say(
         self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
     ) -> EventId: ...
-
-    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
-        """Ask a question; who votes is `PollAnswered`."""
-        ...
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
@@ -306,8 +344,13 @@ class MatrixPort(SignsPort, Protocol):
 
     def ghost_of(self, agent: Agent) -> UserId: ...
 
-    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
-        """An agent's fragment as texts and the pictures between them, in order; at least one."""
+    def pieces(
+        self, fragment: str, absolute: Callable[[str], str]
+    ) -> tuple[RelayedText | AgentMedia, ...]:
+        """An agent's fragment as texts and the pictures between them, in order; at least one.
+
+        `absolute` makes its addresses absolute (`LinkPort.absolute`).
+        """
         ...
 
     async def relay(
@@ -319,8 +362,12 @@ class MatrixPort(SignsPort, Protocol):
         txn_id: str,
         *,
         thread: Thread | None = None,
-    ) -> EventId:
+    ) -> tuple[Part, ...]:
         """Send an agent's message as its ghost (which is made to be in the room if it is not).
+
+        A long text becomes several events, which come back in order.
+
+        Where the room does not let the ghost in, `host` says it under the agent's name.
 
         A location has to say whose map it is of. With `thread` it goes there.
         """

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import Relay
+from bridge.conversation.effects import Relay, Reported
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.inputs import Corrected, MatrixEvent, Spoke
+from bridge.rooms.inputs import Corrected, MatrixEvent, Meaning, PartPosted, Spoke, Stored
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.references import Earlier
 from bridge.rooms.serial import load_effect, load_input
@@ -33,13 +33,10 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     try:
         stored = load_input(body)
     except msgspec.DecodeError:
-        return _from_agent(body)
-    if not isinstance(stored, MatrixEvent):
-        return None
-    raw = await around.matrix.open(stored.raw)
-    if isinstance(raw, Undecryptable):
-        return None
-    meaning = around.matrix.interpret(raw)
+        return _from_us(body)
+    if isinstance(stored, PartPosted):
+        return Earlier(stored.text)
+    meaning = await _meaning(around, stored)
     if not isinstance(meaning, Spoke | Corrected):
         return None
     content, text = meaning.content, meaning.plain
@@ -50,15 +47,53 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
             text = text or content.name
         case CustomerLocation():
             text = content.poi
-    return Earlier(text, content, correction=isinstance(meaning, Corrected))
+    return Earlier(
+        text,
+        content,
+        meaning.sender,
+        correction=isinstance(meaning, Corrected),
+        answers=meaning.answers,
+    )
 
 
-def _from_agent(body: bytes) -> Earlier | None:
+async def original(
+    around: Surroundings, room_id: RoomId, event_id: EventId
+) -> Meaning | Undecryptable | None:
+    """What a person's event means, read again; None if it is none, or no longer kept.
+
+    Raises:
+        StoreError: the database did not answer.
+    """
+    body = await around.store.body_of(room_id, event_id)
+    if body is None:
+        return None
+    try:
+        stored = load_input(body)
+    except msgspec.DecodeError:
+        return None
+    return await _meaning(around, stored)
+
+
+async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecryptable | None:
+    if not isinstance(stored, MatrixEvent):
+        return None
+    raw = await around.matrix.open(stored.raw)
+    return raw if isinstance(raw, Undecryptable) else around.matrix.interpret(raw)
+
+
+def _from_us(body: bytes) -> Earlier | None:
+    """What we posted: an agent's words, or our own about a message that did not arrive."""
     try:
         effect = load_effect(body)
     except msgspec.DecodeError:
         return None
-    return Earlier(_text_of(effect.content)) if isinstance(effect, Relay) else None
+    match effect:
+        case Relay():
+            return Earlier(_text_of(effect.content))
+        case Reported():
+            return Earlier("", reports=effect.event_id)
+        case _:
+            return None
 
 
 def _text_of(content: AgentContent) -> str:

@@ -12,12 +12,15 @@ from typing import assert_never
 
 import msgspec
 
+from bridge.conversation.callback import wanted
 from bridge.conversation.inputs import Cancel, Close, Said
 from bridge.conversation.model import Chatting, CustomerText, Queued, Requesting
 from bridge.ids import EventId, UserId
-from bridge.rooms import cards, corrections, orders, people, references
-from bridge.rooms.commands import Malformed, Parsed, parse
+from bridge.rooms import again, cards, corrections, encrypting, orders, people, references, robot
+from bridge.rooms.commands import Malformed, Parsed, Verb, parse
 from bridge.rooms.effects import EnterRoom, LeaveRoom
+from bridge.rooms.farewells import is_farewell
+from bridge.rooms.gestures import gestured
 from bridge.rooms.inputs import (
     Corrected,
     EncryptionOn,
@@ -37,6 +40,7 @@ from bridge.rooms.inputs import (
     Upgraded,
     Withdrew,
 )
+from bridge.rooms.pace import too_fast
 from bridge.rooms.record import Membership
 from bridge.rooms.rules import Permission
 from bridge.rooms.settings import BadSetting, settings_of_event
@@ -66,6 +70,8 @@ class Facts(msgspec.Struct, frozen=True):
     """Other rooms that this person already makes us serve."""
     earlier: references.Earlier | None = None
     """The message that this one is about (`references.refers_to`); None: forgotten."""
+    encrypted: bool = False
+    """It came encrypted."""
 
 
 def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
@@ -104,7 +110,7 @@ def receive(
         case Spoke() | Corrected():
             _spoke(visit, meaning, received, facts)
         case Withdrew() | Reacted() | PollAnswered():
-            _gestured(visit, meaning, received, facts)
+            gestured(visit, meaning, received, facts.earlier)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key)
@@ -112,9 +118,7 @@ def receive(
             _configured(visit, meaning, facts)
         case EncryptionOn():
             if visit.record.membership is Membership.JOINED and not visit.record.encrypted:
-                visit.set(encrypted=True)
-                if not visit.rules.encryption:
-                    visit.say("encrypted.unsupported")
+                encrypting.became_encrypted(visit)
         case Upgraded():
             _upgraded(visit)
         case Nothing():
@@ -128,11 +132,14 @@ def receive(
 
 def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
     record = visit.record
-    if record.membership in {Membership.JOINED, Membership.ENTERING}:
-        if invited.whom != record.host:
-            visit.ask(LeaveRoom((invited.whom,)))  # the room has its host; one is enough
-            visit.say("room.host_here")
+    served = record.membership in {Membership.JOINED, Membership.ENTERING}
+    if served and invited.whom != record.host:
+        visit.ask(LeaveRoom((invited.whom,)))  # the room has its host; one is enough
+        visit.say("room.host_here")
         return
+    if record.membership is Membership.ENTERING:
+        return
+    # One who is in cannot be invited: that we were put out was lost with a homeserver that fell.
     refusal = ""
     if visit.rules.permission(invited.by) < Permission.CUSTOMER:
         refusal = "refused.permission"
@@ -144,9 +151,11 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
         customer=invited.by,
         direct=invited.direct,
         refusal=refusal,
-        encrypted=False,
+        encrypted=served and record.encrypted,
+        login=record.login if invited.by == record.customer else None,
     )
-    visit.ask(EnterRoom(invited.whom, invited.by))
+    encrypt = visit.rules.encrypt_rooms and not refusal
+    visit.ask(EnterRoom(invited.whom, invited.by, encrypt))
 
 
 def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
@@ -172,11 +181,7 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
         return ()
     if entry.config is not None:
         _apply_config(visit, entry.config, None)
-    if entry.encrypted and not visit.rules.encryption:
-        visit.say("encrypted.unsupported")
-    else:
-        queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-        visit.say("room.welcome", {"queue": queue, "prefix": visit.rules.prefix})
+    encrypting.greet(visit, entry)
     return parked
 
 
@@ -242,15 +247,24 @@ def _end_conversation(visit: Visit) -> None:
     conversation = visit.record.conversation
     if isinstance(conversation.phase, Chatting):
         visit.step(Close())
-    elif isinstance(conversation.phase, Requesting | Queued) or conversation.held:
+    elif (
+        isinstance(conversation.phase, Requesting | Queued)
+        or conversation.held
+        or wanted(conversation)
+    ):
         visit.step(Cancel())
 
 
 def _upgraded(visit: Visit) -> None:
-    """The room goes on elsewhere; there we have to be invited anew."""
+    """The room goes on elsewhere; there we have to be invited anew.
+
+    Here nobody is to begin another chat, or be told of the end of this one that writing does.
+    """
     if visit.record.membership is Membership.JOINED:
         _end_conversation(visit)
         visit.say("room.upgraded")
+        visit.ask(LeaveRoom((visit.record.host,)))
+        visit.set(membership=Membership.LEFT)
 
 
 # --- talking ------------------------------------------------------------------------------------
@@ -260,57 +274,53 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     """False, and the sender is told, if this person's messages are not carried."""
     if visit.record.membership is not Membership.JOINED:
         return False
-    if visit.rules.permission(sender) < Permission.CUSTOMER:
-        if people.to_be_told(visit, sender):
+    permission = visit.rules.permission(sender)
+    if permission < Permission.CUSTOMER:
+        if permission > Permission.IGNORED and people.to_be_told(visit, sender):
             visit.report(event_id, "refused.permission", {"user": sender})
         return False
     return True
 
 
 def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
+    if spoke.notice and not visit.record.direct:
+        return  # where several people are, programs speak among them, and are not for the agent
     parsed = _command(visit, spoke)
     if _configures(visit, parsed, facts):
         pass  # who may configure the room need not be a customer of ours
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
-    if isinstance(parsed, Malformed):
-        visit.say(parsed.key, parsed.args, reply_to=spoke.event_id)
+    else:
+        visit.set(speaker=spoke.sender)
+    if isinstance(spoke, Spoke):
+        references.note_thread(visit, spoke)
+    unwelcome = encrypting.refusal(visit, parsed, encrypted=facts.encrypted)
+    if unwelcome is not None:
+        visit.report(spoke.event_id, unwelcome)
+    elif isinstance(parsed, Malformed):
+        orders.explain(visit, parsed, spoke.event_id)
     elif isinstance(parsed, Parsed):
         _ordered(visit, spoke, parsed, facts)
     elif visit.record.settings.paused:
         visit.report(spoke.event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
-    elif _too_fast(visit, received):
+    elif too_fast(visit, received):
         limit = visit.rules.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Corrected):
         for happened in corrections.corrected(visit, spoke, facts.earlier):
             visit.step(people.signed(visit, spoke.sender, happened))
     else:
-        references.note_thread(visit, spoke)
-        said = Said(spoke.event_id, references.spoken(visit, spoke, facts.earlier))
-        visit.step(people.signed(visit, spoke.sender, said))
+        _said(visit, spoke, facts)
 
 
-def _gestured(
-    visit: Visit, gesture: Withdrew | Reacted | PollAnswered, received: int, facts: Facts
-) -> None:
-    """Nobody typed anything: what is not told to the agent is told to nobody."""
-    record, rules = visit.record, visit.rules
-    if record.membership is not Membership.JOINED:
+def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
+    """Words for an agent, or what they mean outside a chat."""
+    meant = robot.wish(visit, spoke.plain) or cards.rated_in_words(visit, spoke.plain)
+    if meant is None and is_farewell(visit, spoke.content, spoke.plain):
+        visit.report(spoke.event_id, "undelivered.farewell", {"prefix": visit.rules.prefix})
         return
-    if rules.permission(gesture.sender) < Permission.CUSTOMER:
-        return
-    ordered = None if isinstance(gesture, Withdrew) else cards.meant_by(visit, gesture)
-    if ordered is not None or isinstance(gesture, PollAnswered):
-        happened = ordered or []
-    elif isinstance(gesture, Withdrew):
-        happened = references.withdrew(visit, gesture, facts.earlier)
-    elif record.settings.paused or _too_fast(visit, received):
-        happened = []
-    else:
-        happened = references.reacted(visit, gesture, facts.earlier)
-    for one in happened:
-        visit.step(people.signed(visit, gesture.sender, one))
+    said = Said(spoke.event_id, references.spoken(visit, spoke, facts.earlier), spoke.plain)
+    visit.step(people.signed(visit, spoke.sender, meant or said))
 
 
 def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -> bool:
@@ -342,6 +352,9 @@ def _ordered(visit: Visit, spoke: Spoke | Corrected, parsed: Parsed, facts: Fact
     if parsed.for_admins and facts.standing is not Standing.ADMIN:
         _refuse_admin(visit, facts, spoke.event_id)
         return
+    if parsed.verb is Verb.RETRY:
+        again.by_command(visit, spoke, facts.earlier)
+        return
     orders.carry_out(visit, parsed, spoke.event_id)
 
 
@@ -349,14 +362,6 @@ def _refuse_admin(visit: Visit, facts: Facts, event_id: EventId | None) -> None:
     unknown = facts.standing is Standing.UNKNOWN
     key = "refused.standing_unknown" if unknown else "refused.not_admin"
     visit.say(key, reply_to=event_id)
-
-
-def _too_fast(visit: Visit, received: int) -> bool:
-    """Count the room's messages by the minute in which they were stored."""
-    minute = received // 60_000
-    spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
-    visit.set(minute=minute, spoken=spoken)
-    return spoken > visit.rules.messages_per_minute
 
 
 # --- configuring --------------------------------------------------------------------------------

@@ -1,4 +1,9 @@
-"""All that we remember of a room: who is in it for us, how it is configured, what is going on."""
+"""All that we remember of a room: who is in it for us, how it is configured, what is going on.
+
+One value, stored whole with each step that changes it. Whatever in it could grow has a bound, which
+stands beside the code that adds to it. A row may be older than this code: every field but the
+room's id has a default.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import msgspec
 
 from bridge.conversation.model import Conversation, Value
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
+from bridge.rooms.chats import Chat
 
 
 class Membership(StrEnum):
@@ -53,6 +59,8 @@ class CardKind(StrEnum):
     RATING = "rating"
     QUEUE = "queue"
     ROBOT = "robot"
+    CHOICES = "choices"
+    CALLBACK = "callback"
 
 
 class OurCard(Value, frozen=True):
@@ -67,7 +75,13 @@ class OurCard(Value, frozen=True):
     number: int = 0
     """Queue: of which request. Robot: of the newest request there was."""
     text: str = ""
-    """Robot: what was asked."""
+    """Robot: what was asked by command, and goes along to a person."""
+    about: EventId | None = None
+    """Robot: the message that was asked about and waits for the customer's word."""
+    options: tuple[str, ...] = ()
+    """Choices: what the robot proposed, in the order shown."""
+    poll: bool = False
+    """Rating: it is the poll, and not the sentence before it."""
 
 
 class Person(Value, frozen=True):
@@ -76,6 +90,24 @@ class Person(Value, frozen=True):
     user: UserId
     name: str = ""
     """In this room, on one line; empty if they have none."""
+
+
+class Undelivered(Value, frozen=True):
+    """A message whose sender was told that it did not, or perhaps not, reach the call centre."""
+
+    event_id: EventId
+    passed: bool = False
+    """Something else was delivered since: a receipt for this one would say nothing new."""
+    again: bool = False
+    """It was sent again, and is under way."""
+
+
+class OwnLogin(Value, frozen=True):
+    """An account of the customer's own at the call centre."""
+
+    name: str
+    password: bytes
+    """Sealed with the operator's secret (`ports.Sealing`)."""
 
 
 class RoomRecord(Value, frozen=True):
@@ -89,6 +121,8 @@ class RoomRecord(Value, frozen=True):
     """Our user whom the customer invited: the bot, or a queue user. It speaks for us."""
     customer: UserId = UserId("")
     """Who invited us last. It stays after we left, for what still has to be said to WebChat."""
+    speaker: UserId = UserId("")
+    """Who wrote last, of several people; their phone rings too."""
     displayname: str = ""
     direct: bool = True
     encrypted: bool = False
@@ -98,7 +132,7 @@ class RoomRecord(Value, frozen=True):
     conversation: Conversation = Conversation()
     thread: Thread | None = None
     corrections: tuple[tuple[EventId, EventId], ...] = ()
-    """Corrected messages, each with the event of its newest wording; the oldest go first."""
+    """Corrected messages, each with the event of a newer wording, the newest last."""
     parked: tuple[dict[str, object], ...] = ()
     """Raw events that came while we were entering, in the order of arrival."""
     sealed: tuple[SealedEvent, ...] = ()
@@ -114,6 +148,22 @@ class RoomRecord(Value, frozen=True):
     """Who is in the room besides us, the newest last; a large room is not remembered whole."""
     turned_away: tuple[tuple[UserId, int], ...] = ()
     """People without permission, and when they were told so (ms)."""
+    chats: tuple[Chat, ...] = ()
+    """The chats that may still change (`chats.kept`), the newest last; the store has them all."""
+    transcript_at: int = 0
+    """When a transcript was last asked for, ms since the epoch."""
+    login_at: int = 0
+    """When somebody last tried to log in, ms since the epoch."""
+    login: OwnLogin | None = None
+    """The customer's own account at the call centre; None: as the operator's config says."""
+    read_up_to: EventId | None = None
+    """The newest message that the call centre has, all of it: our users have read up to there."""
+    undelivered: tuple[Undelivered, ...] = ()
+    """The newest messages that their senders may have sent again, the latest last."""
+    erasing: tuple[EventId, ...] = ()
+    """Events that were taken back, of which copies of ours may be left (`erasing`)."""
+    erase_at: int = 0
+    """When to look for those, ms since the epoch."""
 
 
 RECORD_VERSION = 1

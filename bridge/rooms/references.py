@@ -1,9 +1,9 @@
 """Messages about messages: replies, reactions, and what was taken back. Pure.
 
 WebChat has none of these, so an agent is told in words: a reply begins with a short quotation, and
-nothing is told of what the agent never saw. What the earlier
-message said (`Earlier`) is asked of the ledger by the actor, which keeps it for as long as the
-operator allows; of a message that is forgotten, the agent is told without its words.
+nothing is told of what the agent never saw. What the earlier message said (`Earlier`) the actor
+asks of the ledger, which keeps it for as long as the operator allows; of a message that is
+forgotten, the agent is told without its words.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 
 import msgspec
 
+from bridge.conversation.effects import Args
 from bridge.conversation.inputs import Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
@@ -24,10 +25,11 @@ from bridge.conversation.model import (
     Idle,
     Queued,
 )
-from bridge.ids import EventId
+from bridge.ids import EventId, UserId
 from bridge.rooms import orders
 from bridge.rooms.commands import Parsed, parse
-from bridge.rooms.inputs import Corrected, Meaning, Reacted, Spoke, Withdrew
+from bridge.rooms.fates import forgotten, undelivered
+from bridge.rooms.inputs import Corrected, Meaning, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.record import RoomRecord, Thread
 from bridge.rooms.visit import Visit
 
@@ -45,8 +47,14 @@ class Earlier(msgspec.Struct, frozen=True):
     """Its words: a text, a caption, or, where there are none, a file's or a place's name."""
     content: CustomerContent | None = None
     """None if an agent sent it."""
+    sender: UserId = UserId("")
+    """The person who sent it, where one did."""
     correction: bool = False
     """It is itself a correction."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's: id and text of each."""
+    reports: EventId | None = None
+    """It is ours, and says that this message did not arrive."""
 
 
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
@@ -58,6 +66,9 @@ def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
             return newest(record, meaning.target)
         case Reacted():
             return meaning.target
+        case PollAnswered():
+            ours = any(card.event_id == meaning.target for card in record.cards)
+            return None if ours else newest(record, meaning.target)
         case _:
             return None
 
@@ -67,8 +78,13 @@ def newest(record: RoomRecord, event_id: EventId) -> EventId:
     return dict(record.corrections).get(event_id, event_id)
 
 
+def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
+    """The message and its corrections."""
+    return event_id, *(new for old, new in record.corrections if old == event_id)
+
+
 def note_thread(visit: Visit, spoke: Spoke) -> None:
-    """From now on agents answer in the thread of this message, or in none."""
+    """From now on agents, and we ourselves, answer in the thread of this message, or in none."""
     thread = None if spoke.thread is None else Thread(spoke.thread, spoke.event_id)
     if thread != visit.record.thread:
         visit.set(thread=thread)
@@ -97,10 +113,12 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Inp
     """What happens to the conversation; the agent is told of what may have reached them."""
     record = visit.record
     former = newest(record, taken.target)
-    unsent = is_unsent(record, former, earlier)
-    happened: list[Input] = [Withdrawn(taken.target)]
-    if former != taken.target:
-        happened.append(Withdrawn(former))
+    unsent = is_unsent(record, former, earlier) or undelivered(record, former) is not None
+    happened: list[Input] = []
+    for event_id in wordings(record, taken.target):
+        visit.record = forgotten(visit.record, event_id)
+        happened.append(Withdrawn(event_id))
+    visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
     only_a_correction = earlier is not None and earlier.correction and former == taken.target
     if unsent or only_a_correction or earlier is None or earlier.content is None:
         return happened
@@ -119,8 +137,27 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[In
     quote = "" if earlier is None else quotation(earlier.text)
     if earlier is None or not quote or is_order(visit, earlier):
         return []
+    if undelivered(visit.record, reaction.target) is not None:
+        return []  # no agent has seen what it is about
     text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
     return [Said(reaction.event_id, CustomerText(text))]
+
+
+def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Input]:
+    """What happens to the conversation: an agent in the chat is told of a vote in a person's poll.
+
+    Choices that nobody knows (the poll is forgotten, the vote is malformed) are told to nobody.
+    """
+    phase = visit.record.conversation.phase
+    if not visit.rules.tell_reactions or not isinstance(phase, Chatting) or phase.robot:
+        return []
+    known = {} if earlier is None else dict(earlier.answers)
+    voted_for = dict.fromkeys((vote.answer, *vote.more))
+    chosen = tuple(known[one] for one in voted_for if one in known)
+    if earlier is None or not chosen:
+        return []
+    args: Args = {"quote": quotation(earlier.text.partition("\n")[0]), "choice": chosen}
+    return [Said(vote.event_id, CustomerText(visit.word("agent.vote", args)))]
 
 
 def quotation(text: str) -> str:

@@ -1,20 +1,36 @@
-"""Bringing agents into the room: their ghosts, their words, their files."""
+"""Bringing agents into the room: their ghosts, their words, their files.
+
+An agent's picture is an ornament, and no reason to wait. A file goes through us from one server to
+the other; of one that cannot be had the customer is told. Two servers may refuse then: a refusal
+that comes once the file is open is the homeserver's.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import html
-from collections.abc import AsyncIterator
 
 import msgspec
 import structlog
 
 from bridge.conversation.effects import Args, Relay
-from bridge.ids import EventId, QueueId
-from bridge.rooms.ports import Blob, Refused, RelayedMedia, RelayedText, TooBig, Unavailable
+from bridge.ids import QueueId
+from bridge.media.plaintext import as_markup
+from bridge.rooms.ports import (
+    Blob,
+    Part,
+    Refused,
+    Relayed,
+    RelayedMedia,
+    RelayedText,
+    TooBig,
+    Unavailable,
+)
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
+from bridge.texts.durations import clock_time
+from bridge.webchat import emoji
 from bridge.webchat.frames import (
     Agent,
     AgentLocation,
@@ -27,6 +43,7 @@ from bridge.webchat.frames import (
 FETCH_TRIES = 4
 """Attempts to fetch an agent's file before the customer is told that it is missing."""
 ICON_LIMIT = 2 * 1024 * 1024
+"""Bytes of an agent's picture."""
 
 
 class Relaying:
@@ -43,20 +60,24 @@ class Relaying:
         matrix, host = self._around.matrix, worker.record.host
         source = self._around.link.icon_url(agent.icon, queue_id) if agent.icon else ""
         if source and not await matrix.icon_known(agent, source):
+            opened = False
             try:
                 async with self._around.link.fetch(source, ICON_LIMIT) as icon:
+                    opened = True
                     await matrix.welcome_agent(worker.room_id, host, agent, icon, source)
                     return
             except (TooBig, Unavailable) as error:
                 self._log.info("no picture for an agent", agent=agent.id, why=str(error))
             except Refused as error:
+                if opened:
+                    raise  # the homeserver's refusal, not the file server's
                 self._log.info("no picture for an agent", agent=agent.id, why=error.code)
         await matrix.welcome_agent(worker.room_id, host, agent, None, "")
 
     # --- messages ---------------------------------------------------------------------------
 
-    async def relay(self, worker: Worker, relay: Relay, txn_id: str) -> EventId | None:
-        """Send one message as the agent's ghost; None if it can only be described.
+    async def relay(self, worker: Worker, relay: Relay, txn_id: str) -> tuple[Part, ...]:
+        """Send one message as the agent's ghost; nothing if it can only be described.
 
         Raises:
             Unavailable, Refused: of the homeserver.
@@ -70,32 +91,46 @@ class Relaying:
             case AgentMedia():
                 return await self._media(worker, relay, content, txn_id)
             case AgentNotice() | UnknownContent():
-                return None
+                return ()
 
     async def _text(
         self, worker: Worker, relay: Relay, text: AgentText, txn_id: str
-    ) -> EventId | None:
+    ) -> tuple[Part, ...]:
         """Send a text and the pictures in it, in order; the first event stands for all of them.
 
         Each piece has a transaction id of its own, so a repeat sends only what is missing.
         """
-        first: EventId | None = None
-        for number, piece in enumerate(self._around.matrix.pieces(text.html)):
+        parts: list[Part] = []
+        fragment, absolute = self._dated(worker, relay, text.html), self._around.link.absolute
+        for number, piece in enumerate(self._around.matrix.pieces(fragment, absolute)):
             piece_id = f"{txn_id}.p{number}" if number else txn_id
             if isinstance(piece, AgentMedia):
-                event_id = await self._picture(worker, relay, piece, piece_id)
+                parts += await self._picture(worker, relay, piece, piece_id)
             else:
-                event_id = await self._send(worker, relay, piece, piece_id)
-            first = first or event_id
-        return first
+                parts += await self._send(worker, relay, piece, piece_id)
+        return tuple(parts)
+
+    def _dated(self, worker: Worker, relay: Relay, fragment: str) -> str:
+        """A message that comes late says when it was said."""
+        if relay.posted is None:
+            return fragment
+        rules = self._around.rules
+        language = rules.language_for(worker.record.settings)
+        if relay.posted:
+            now = self._around.clock.now()
+            time = clock_time(language, relay.posted, rules.timezone, now_ms=now)
+            said = rules.texts.render(language, "outage.late", {"time": time})
+        else:
+            said = rules.texts.render(language, "outage.late_some_time", {})
+        # Decoded before the eye falls on what looks like markup: eleven codes of the desk's do.
+        shown = as_markup(emoji.decode(fragment))
+        return f"{html.escape(said, quote=False)}<br>{shown}"
 
     async def _picture(
         self, worker: Worker, relay: Relay, picture: AgentMedia, txn_id: str
-    ) -> EventId:
-        event_id = await self._media(worker, relay, picture, txn_id)
-        if event_id is not None:
-            return event_id
-        return await self._send(worker, relay, _link_to(picture), txn_id)
+    ) -> tuple[Part, ...]:
+        parts = await self._media(worker, relay, picture, txn_id)
+        return parts or await self._send(worker, relay, _link_to(picture), txn_id)
 
     def _placed(self, location: AgentLocation) -> AgentLocation:
         """A place that says of whose map it is."""
@@ -105,18 +140,21 @@ class Relaying:
 
     async def _media(
         self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
-    ) -> EventId | None:
-        if media.data:
-            return await self._inline(worker, relay, media, txn_id)
-        return await self._linked(worker, relay, media, txn_id)
+    ) -> tuple[Part, ...]:
+        """The file; nothing if it cannot be had, or is more than the homeserver takes."""
+        try:
+            if media.data:
+                return await self._inline(worker, relay, media, txn_id)
+            return await self._linked(worker, relay, media, txn_id)
+        except Refused as error:
+            if error.code != "M_TOO_LARGE":
+                raise
+            self._log.warning("an agent's file is too large for the homeserver", why=str(error))
+            return ()
 
     async def _send(
-        self,
-        worker: Worker,
-        relay: Relay,
-        what: RelayedText | RelayedMedia | AgentLocation,
-        txn_id: str,
-    ) -> EventId:
+        self, worker: Worker, relay: Relay, what: Relayed, txn_id: str
+    ) -> tuple[Part, ...]:
         record = worker.record
         return await self._around.matrix.relay(
             worker.room_id, record.host, relay.agent, what, txn_id, thread=record.thread
@@ -124,21 +162,19 @@ class Relaying:
 
     async def _inline(
         self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
-    ) -> EventId | None:
+    ) -> tuple[Part, ...]:
         try:
             data = base64.b64decode(media.data, validate=False)
         except (binascii.Error, ValueError):
-            return None
+            return ()
         if not data or len(data) > self._around.rules.file_limit:
-            return None
-        blob = Blob(_once(data), len(data), "", media.name)
-        return await self._send(
-            worker, relay, RelayedMedia(media.kind, blob, media.seconds), txn_id
-        )
+            return ()
+        what = RelayedMedia(media.kind, Blob.of(data, name=media.name), media.seconds)
+        return await self._send(worker, relay, what, txn_id)
 
     async def _linked(
         self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
-    ) -> EventId | None:
+    ) -> tuple[Part, ...]:
         limit = self._around.rules.file_limit
         for attempt in range(FETCH_TRIES):
             opened = False
@@ -149,17 +185,17 @@ class Relaying:
                     what = RelayedMedia(media.kind, named, media.seconds)
                     return await self._send(worker, relay, what, txn_id)
             except TooBig:
-                return None
+                return ()
             except Refused as error:
                 if opened:
                     raise  # the homeserver's refusal, not the file server's
                 self._log.info("an agent's file cannot be had", why=error.code)
-                return None
+                return ()
             except Unavailable:
                 if opened:
                     raise
-                await self._around.clock.sleep(2**attempt)
-        return None
+                await worker.pause(2**attempt)
+        return ()
 
     # --- words for what could not be sent ---------------------------------------------------
 
@@ -185,7 +221,3 @@ def _link_to(picture: AgentMedia) -> RelayedText:
     if not picture.url.lower().startswith(("http://", "https://")):
         return RelayedText(shown)
     return RelayedText(f'<a href="{html.escape(picture.url)}">{shown}</a>')
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -1,25 +1,36 @@
-"""The operator's decisions, as far as the rooms ring asks: built once from the config."""
+"""The operator's decisions, as far as the rooms ring asks: built from the config, never changed.
+
+A reload of the configuration replaces them as a whole (`surroundings`), so a step is decided by one
+set of rules from beginning to end.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import tzinfo
 from enum import IntEnum
 
 import msgspec
 
-from bridge.conversation.model import Policy
-from bridge.ids import QueueId, UserId
+from bridge.config.hours import Hours
+from bridge.conversation.policy import Policy
+from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
+from bridge.texts.languages import fallbacks
+from bridge.webchat.codes import Source
 
-SOURCES = ("PC", "MOBILE", "WECHAT", "APP")
-LANGUAGES = ("zh-CN", "en")
+SOURCES = tuple(source.value for source in Source)
+"""What a room can choose for `from`."""
 STARTS = ("on_message", "on_command")
+"""When a chat is asked for."""
 
 
 class Permission(IntEnum):
     """What the operator lets a Matrix user do; each includes the one before."""
 
+    IGNORED = -1
+    """As `NONE`, and not even told so: no person."""
     NONE = 0
     CUSTOMER = 1
     ADMIN = 2
@@ -33,6 +44,8 @@ class QueueRule(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     source: str = "APP"
     to_agent: str = ""
+    hours: Hours | None = None
+    """When it is open, as far as the operator said."""
 
 
 class RatingRule(msgspec.Struct, frozen=True):
@@ -44,7 +57,7 @@ class RatingRule(msgspec.Struct, frozen=True):
 
     def label(self, language: str) -> str:
         """In this language, or in the nearest that there is."""
-        for wanted in (language, DEFAULT_LANGUAGE, "en"):
+        for wanted in fallbacks(language):
             if wanted in self.labels:
                 return self.labels[wanted]
         return next(iter(self.labels.values()), str(self.id))
@@ -60,7 +73,7 @@ class Rules(msgspec.Struct, frozen=True):
     queue_of_user: Callable[[UserId], QueueId | None]
     """The queue whose user this is, or None."""
     prefix: str = "!wc"
-    language: str = "zh-CN"
+    language: str = DEFAULT_LANGUAGE
     start: str = "on_message"
     source: str = "APP"
     messages_per_minute: int = 60
@@ -69,21 +82,31 @@ class Rules(msgspec.Struct, frozen=True):
     """Bytes, both ways."""
     encryption: bool = False
     """We take part in encrypted rooms."""
+    encrypt_rooms: bool = False
+    """Rooms that invite us become encrypted where we may."""
+    encryption_required: bool = False
+    """What people type is carried only if it was encrypted."""
     policy: Policy = Policy()
     texts: Texts = Texts()
-    """For what agents read; what customers read is rendered as it is sent."""
+    """All that we say, to customers and to agents."""
     ratings: tuple[RatingRule, ...] = ()
     """The best first; empty: one to five stars. A server's own list goes before."""
     robot: bool = False
     """The command `ask` reaches the knowledge base."""
     km_base_url: str = ""
     """Where the knowledge base's articles can be read; empty: no links."""
+    agents_language: str | None = None
+    """Of the sentences that agents read; None: the room's."""
     tell_reactions: bool = True
     """Agents are told of reactions."""
     tell_members: bool = False
     """Agents are told who comes into a shared room, and who leaves it."""
     tell_withdrawals: bool = True
     """Agents are told of messages that were taken back."""
+    seal: Callable[[RoomId, str], bytes] | None = None
+    """Seals a password with the operator's secret; None: customers' own accounts are not taken."""
+    timezone: tzinfo | None = None
+    """Of the people in the rooms; None: nobody has said, so times are told in UTC."""
     longest_text: Callable[[], int] | None = None
     """Bytes of text that fit into one frame at the moment; None: as `policy` says."""
 
@@ -99,6 +122,11 @@ class Rules(msgspec.Struct, frozen=True):
             if wanted in names:
                 return queue
         return None
+
+    def zone_of(self, queue_id: int) -> tzinfo | None:
+        """By whose clock the queue opens; None if nobody said."""
+        queue = self.queue(queue_id)
+        return queue.hours.zone if queue is not None and queue.hours is not None else None
 
     def queue_name(self, queue_id: int) -> str:
         """What people call it."""
@@ -127,4 +155,5 @@ class Rules(msgspec.Struct, frozen=True):
             source=source,
             to_agent=queue.to_agent if queue is not None else "",
             start_on_message=start == "on_message",
+            paused=record.settings.paused,
         )

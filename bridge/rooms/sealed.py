@@ -20,8 +20,8 @@ LIMIT = 50
 
 
 def patience(received: int, now: int) -> float:
-    """Seconds that an event's key may still be waited for."""
-    return max(0, received + PATIENCE - now) / 1000
+    """Seconds that an event's key may still be waited for, also if the clock went back."""
+    return min(PATIENCE, max(0, received + PATIENCE - now)) / 1000
 
 
 def keep(visit: Visit, raw: dict[str, object]) -> None:

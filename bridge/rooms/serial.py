@@ -1,41 +1,54 @@
-"""Stored inputs and effects as tagged JSON."""
+"""Stored inputs and effects as tagged JSON, and which lane carries out an effect.
+
+The tag is the name of the class: one that is renamed keeps the former name as its `tag`, and a
+field that is added has a default, for later versions read the rows of earlier ones (a test holds
+samples of them, `stored_rows.jsonl`).
+"""
 
 from __future__ import annotations
+
+from typing import assert_never
 
 import msgspec
 
 from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
+    Answered,
     AskRating,
+    AskRobot,
+    CallbackCard,
     CallWebChat,
     Card,
+    Delivered,
+    EndPoll,
     FetchHistory,
+    Offer,
     Relay,
     Reported,
     Say,
+    ToAside,
+    ToMatrix,
+    ToWebChat,
     UploadMedia,
 )
-from bridge.rooms.effects import AskRobot, Effect, EnterRoom, LeaveRoom, ShowAnswer
+from bridge.rooms.effects import (
+    Conceal,
+    Effect,
+    EnterRoom,
+    LeaveRoom,
+    PutSigns,
+    RoomEffect,
+    SendTranscript,
+    ShowAnswer,
+    TellHistory,
+    TryLogin,
+)
 from bridge.rooms.inputs import Stored
 from bridge.rooms.store import Lane, NewOutbox
 
-StoredEffect = (
-    CallWebChat
-    | UploadMedia
-    | Say
-    | Card
-    | AskRating
-    | Relay
-    | AgentsCame
-    | AgentsLeft
-    | Reported
-    | EnterRoom
-    | LeaveRoom
-    | AskRobot
-    | ShowAnswer
-    | FetchHistory
-)
+StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect
+"""All that something has to be done about."""
 
 _encoder = msgspec.json.Encoder()
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
@@ -75,7 +88,7 @@ def outbox_row(effect: Effect) -> NewOutbox | None:
                 cause=effect.event_id,
                 call_id=effect.call_id,
             )
-        case AskRobot():
+        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal():
             return NewOutbox(Lane.ASIDE, _encoder.encode(effect), cause=effect.event_id)
         case FetchHistory():
             return NewOutbox(Lane.ASIDE, _encoder.encode(effect))
@@ -84,8 +97,20 @@ def outbox_row(effect: Effect) -> NewOutbox | None:
         case Say():
             return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)
         case (
-            Card() | AskRating() | Relay() | AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom()
+            Card()
+            | CallbackCard()
+            | AskRating()
+            | EndPoll()
+            | Offer()
+            | PutSigns()
+            | Relay()
+            | AgentsCame()
+            | AgentsLeft()
+            | EnterRoom()
+            | LeaveRoom()
         ):
             return NewOutbox(Lane.MATRIX, _encoder.encode(effect))
-        case _:
+        case Delivered() | Answered():
             return None
+        case _:
+            assert_never(effect)

@@ -9,7 +9,8 @@ import msgspec
 
 from bridge.conversation.effects import Args
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.rules import LANGUAGES, SOURCES, STARTS, Rules
+from bridge.rooms.rules import SOURCES, STARTS, Rules
+from bridge.texts.languages import LANGUAGES, nearest
 
 
 class BadSetting(Exception):
@@ -27,7 +28,7 @@ def set_queue(settings: RoomSettings, value: object, rules: Rules) -> RoomSettin
     if isinstance(value, int | str) and not isinstance(value, bool):
         queue = rules.find_queue(str(value))
     if queue is None:
-        known = ", ".join(f"{queue.id} {queue.name}" for queue in rules.queues)
+        known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
         raise BadSetting("config.bad_queue", {"value": shown(value), "known": known})
     return msgspec.structs.replace(settings, queue=queue.id)
 
@@ -39,9 +40,11 @@ def set_source(settings: RoomSettings, value: object, rules: Rules) -> RoomSetti
 
 
 def set_language(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
-    """Choose the language of our own sentences."""
+    """Choose the language of our own sentences, by any name that people give it."""
     del rules
-    return msgspec.structs.replace(settings, language=_one_of("language", value, LANGUAGES))
+    meant = nearest(value) if isinstance(value, str) else None
+    language = _one_of("language", meant or value, LANGUAGES)
+    return msgspec.structs.replace(settings, language=language)
 
 
 def set_start(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
@@ -55,7 +58,7 @@ def set_paused(settings: RoomSettings, value: object, rules: Rules) -> RoomSetti
     del rules
     if not isinstance(value, bool):
         raise BadSetting(
-            "config.bad_value", {"key": "paused", "value": shown(value), "known": "true, false"}
+            "config.bad_value", {"key": "paused", "value": shown(value), "known": ("true", "false")}
         )
     return msgspec.structs.replace(settings, paused=value)
 
@@ -101,7 +104,7 @@ def _setter(key: str) -> Setter:
     known = setters()
     if key not in known:
         near = get_close_matches(key, known, 1)
-        raise BadSetting("config.bad_key", {"key": shown(key), "known": ", ".join(near or known)})
+        raise BadSetting("config.bad_key", {"key": shown(key), "known": tuple(near or known)})
     return known[key]
 
 
@@ -109,9 +112,7 @@ def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
     for choice in known:
         if isinstance(value, str) and value.strip().casefold() == choice.casefold():
             return choice
-    raise BadSetting(
-        "config.bad_value", {"key": key, "value": shown(value), "known": ", ".join(known)}
-    )
+    raise BadSetting("config.bad_value", {"key": key, "value": shown(value), "known": known})
 
 
 def shown(value: object) -> str:

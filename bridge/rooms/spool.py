@@ -14,9 +14,10 @@ from typing import IO
 
 import msgspec
 
-from bridge.rooms.ports import Blob
+from bridge.rooms.ports import Blob, Unavailable
 
 IN_MEMORY = 1024 * 1024
+"""Bytes of a file that stay in memory."""
 _CHUNK = 64 * 1024
 
 
@@ -38,14 +39,19 @@ class Kept(msgspec.Struct, frozen=True):
 async def keep(blob: Blob) -> AsyncIterator[Kept]:
     """Read a blob to its end; the copy lives as long as the context.
 
-    Whatever the blob raises (TooBig, Unavailable) is passed on.
+    Raises:
+        Unavailable: there is no room for it on our disk.
+        Exception: whatever the blob raises (TooBig, Unavailable).
     """
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
         size = 0
         async for chunk in blob.chunks:
             size += len(chunk)
-            if size <= IN_MEMORY:
-                stream.write(chunk)
-            else:
-                await asyncio.to_thread(stream.write, chunk)
+            try:
+                if size <= IN_MEMORY:
+                    stream.write(chunk)
+                else:
+                    await asyncio.to_thread(stream.write, chunk)
+            except OSError as error:
+                raise Unavailable("no room for a temporary file") from error
         yield Kept(stream, size)

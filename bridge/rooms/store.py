@@ -73,11 +73,13 @@ class InputRow(msgspec.Struct, frozen=True):
 class NewOutbox(msgspec.Struct, frozen=True):
     lane: Lane
     effect: bytes
-    """Tagged JSON of a `rooms.effects` union member."""
+    """Tagged JSON of a `rooms.serial.StoredEffect`."""
     cause: str | None = None
     """The Matrix event that it carries or answers, for `trace`."""
     call_id: int | None = None
     repeat: bool = False
+    attempted: bool = False
+    """The peer may see it as soon as it is stored: see `OutboxRow.marked`."""
 
 
 class OutboxRow(msgspec.Struct, frozen=True):
@@ -94,6 +96,10 @@ class OutboxRow(msgspec.Struct, frozen=True):
     repeat: bool = False
     revived: int | None = None
     """When an operator put it back to work."""
+    marked: bool = False
+    """It was stored as attempted, and whoever holds this very copy has not attempted it yet.
+
+    Never so of a row that was read: its attempt may have been made."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):
@@ -112,6 +118,15 @@ class StoredRoom(msgspec.Struct, frozen=True):
     """How often the room was written. In a step: the revision that it was made from."""
 
 
+class ChatRow(msgspec.Struct, frozen=True):
+    """A chat of a room, small and kept for ever."""
+
+    number: int
+    """Its number in the room."""
+    chat: bytes
+    """Tagged JSON of a `rooms.chats.Chat`."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """What one step of an actor changes, committed as one."""
 
@@ -121,6 +136,12 @@ class Step(msgspec.Struct, frozen=True):
     now: int = 0
     buried: Sequence[tuple[InputSeq, str]] = ()
     """Inputs that cannot be handled, and why: they become dead letters."""
+    chats: Sequence[ChatRow] = ()
+    """Chats of the room that are new or have changed, each at most once."""
+    fresh: Sequence[NewInput] = ()
+    """Inputs that were handled before they were stored: they are stored as ended, with `now`."""
+    settled: Settlement | None = None
+    """The end of an outbox row that led to the step; its inputs have happened and are not kept."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -146,6 +167,10 @@ class GhostRow(msgspec.Struct, frozen=True):
     avatar_source: str = ""
     avatar_mxc: str = ""
     device: bool = False
+    avatar_hash: str = ""
+    """SHA-256 of the picture that `avatar_source` was, in hex."""
+    avatar_at: int = 0
+    """When it was fetched from there, ms since the epoch."""
 
 
 class AccountRow(msgspec.Struct, frozen=True):
@@ -213,7 +238,7 @@ class StoreError(Exception):
 
 
 class Stale(StoreError):
-    """The step was made from what the store no longer holds; nothing was changed."""
+    """The step was made from what is not (any more) so in the store; nothing was changed."""
 
 
 class Unstorable(StoreError):
@@ -232,11 +257,11 @@ class StorePort(Protocol):
         ...
 
     async def commit_step(self, step: Step) -> list[OutboxRow]:
-        """Write a room's new record, end its inputs, store its effects; all or none.
+        """Write a room's new record and chats, end its inputs, store its effects; all or none.
 
         Raises:
-            Stale: the room's revision is not (any more) the one that the step was made from, or an
-                input of the step has ended already.
+            Stale: the room's revision is not (any more) the one that the step was made from, an
+                input or the row of the step has ended already, or a fresh input is known.
         """
         ...
 
@@ -248,10 +273,6 @@ class StorePort(Protocol):
         """End an outbox row (once: a second settlement changes nothing and returns [])."""
         ...
 
-    async def bury_input(self, seq: InputSeq, why: str, now: int) -> None:
-        """Move an input that cannot be handled to the dead letters."""
-        ...
-
     async def backlog(self) -> Backlog: ...
 
     async def room(self, room_id: RoomId) -> StoredRoom | None: ...
@@ -261,7 +282,7 @@ class StorePort(Protocol):
         ...
 
     async def open_outbox(self, room_id: RoomId) -> list[OutboxRow]:
-        """The room's unsettled rows of both lanes, oldest first."""
+        """The room's unsettled rows of all lanes, oldest first."""
         ...
 
     async def busy_rooms(self) -> list[RoomId]:
@@ -270,12 +291,16 @@ class StorePort(Protocol):
 
     async def live_rooms(self) -> list[RoomId]: ...
 
-    async def next_deadlines(self, before: int, limit: int) -> list[tuple[RoomId, int]]:
-        """Rooms whose deadline is before `before` (ms), soonest first."""
+    async def deadlines(self) -> list[tuple[RoomId, int]]:
+        """Rooms that have a deadline, with it, soonest first."""
         ...
 
     async def rooms_of(self, customer: str) -> int:
         """How many rooms this Matrix user has made us serve and not left."""
+        ...
+
+    async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
+        """The room's chats, the newest first, at most `limit`; with `upto`, none above it."""
         ...
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None: ...
@@ -297,6 +322,10 @@ class StorePort(Protocol):
     async def save_fact(self, name: str, value: str) -> None: ...
 
     async def secret(self, name: str) -> bytes | None: ...
+
+    async def secret_names(self, prefix: str) -> list[str]:
+        """The names that begin so, sorted; for a rare look at all of them."""
+        ...
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         """Write or remove rows, all or none."""

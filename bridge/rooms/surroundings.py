@@ -9,6 +9,7 @@ import msgspec
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import StorePort
+from bridge.rooms.waits import Waits
 
 
 class Measures(Protocol):
@@ -27,8 +28,12 @@ class Measures(Protocol):
         ...
 
 
-class Surroundings(msgspec.Struct, frozen=True):
-    """Handed from the composition root to every worker, actor and lane."""
+class Surroundings(msgspec.Struct):
+    """Handed from the composition root to every worker, actor and lane.
+
+    All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
+    read them anew for each thing that is done, and do one thing by one set of rules.
+    """
 
     store: StorePort
     matrix: MatrixPort
@@ -36,3 +41,5 @@ class Surroundings(msgspec.Struct, frozen=True):
     clock: Clock
     rules: Rules
     measures: Measures
+    waits: Waits = msgspec.field(default_factory=Waits)
+    """How long customers wait; shared by all rooms."""

@@ -1,7 +1,9 @@
 """When which room wants to be woken: one moment a room, the soonest that it has asked for.
 
 A room whose deadline has moved back is woken at the old moment, finds nothing to do and names the
-new one. So nothing has to be taken out, and the table stays as small as there are rooms.
+new one. A room that asks for a sooner moment leaves its former one behind, which means nothing any
+more; once those are as many as the rooms, the heap is built anew. So the table never takes more
+room than twice the rooms in it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from bridge.rooms.ports import Clock
 
 LONGEST_SLEEP = 3600.0
 """Seconds after which the clock is looked at again, should somebody have set it."""
+FEW = 64
+"""Entries for which it is not worth while to look for those that mean nothing any more."""
 
 
 class Timetable:
@@ -33,6 +37,9 @@ class Timetable:
             return
         self._moments[room_id] = moment
         heapq.heappush(self._heap, (moment, room_id))
+        if len(self._heap) > FEW + 2 * len(self._moments):
+            self._heap = [(due, room) for room, due in self._moments.items()]
+            heapq.heapify(self._heap)
         if self._heap[0] == (moment, room_id):
             self._sooner.set()
 

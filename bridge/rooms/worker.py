@@ -1,14 +1,16 @@
-"""One room at work: its actor and its two lanes.
+"""One room at work: its actor and its lanes.
 
 Theory of operation
 -------------------
-A `Worker` lives while its room has something to do, and a little longer. Three loops belong to it,
+A `Worker` lives while its room has something to do, and a little longer. These loops belong to it,
 each of which is a task only while it has work:
 
 - the actor takes the oldest inputs, lets the reception and the machine decide, and commits the new
   record, the done-marks and the outbox rows as one; only then does anything happen outside;
 - the WebChat lane carries out one row at a time and brings each outcome back as an input;
-- the Matrix lane does the same towards the homeserver.
+- the Matrix lane does the same towards the homeserver;
+- the lane aside does so for what may take long, and must hold up nobody's messages;
+- receipts show in the room what the call centre has taken (`receipts`).
 
 Whatever is in memory (`Mirror`) is a copy of what is durable. A new worker reads it first; so does
 one that lost an answer of the database, for a commit that was given up for lost may have happened,
@@ -23,26 +25,30 @@ ended: nothing is handled twice, whoever else may be at work on the database.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
-from bridge.conversation.inputs import LinkRestored, Tick
-from bridge.ids import RoomId
-from bridge.rooms.carrying import STORE_RETRY, Carrier, Stopping
+from bridge.conversation.inputs import Tick
+from bridge.ids import AgentId, RoomId, SessionId
+from bridge.rooms.carrying import Carrier
+from bridge.rooms.loops import Loops
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.ports import Account
+from bridge.rooms.receipts import Receipts
 from bridge.rooms.record import RoomRecord
-from bridge.rooms.stepping import Stepper
-from bridge.rooms.store import InputRow, Lane, OutboxRow, Settlement, Stale, StoreError
+from bridge.rooms.stepping import Signal, Stepper
+from bridge.rooms.store import (
+    InputRow,
+    Lane,
+    NewInput,
+    OutboxRow,
+    Settlement,
+)
 from bridge.rooms.surroundings import Surroundings
-
-LONGEST_WAIT = 60.0
-"""Seconds between attempts at what our own code fails at."""
+from bridge.rooms.typist import Typist
 
 
 class LaneRunner(Protocol):
@@ -53,7 +59,7 @@ class LaneRunner(Protocol):
         ...
 
 
-class Engine(Protocol):
+class EnginePort(Protocol):
     """What a worker asks of its engine."""
 
     @property
@@ -65,8 +71,8 @@ class Engine(Protocol):
         """Own a task."""
         ...
 
-    def rested(self, worker: Worker) -> None:
-        """The worker has nothing left to do."""
+    def rested(self) -> None:
+        """A worker has nothing left to do."""
         ...
 
     def due(self, room_id: RoomId, moment: int) -> None:
@@ -82,53 +88,74 @@ class Worker:
         room_id: RoomId,
         around: Surroundings,
         runners: Mapping[Lane, LaneRunner],
-        engine: Engine,
+        engine: EnginePort,
     ) -> None:
         self.room_id = room_id
-        self.stopping = False
         self._around = around
         self._engine = engine
-        self._mirror = Mirror(room_id)
-        self._stepper = Stepper(self._mirror, around, engine.reading, partial(engine.due, room_id))
-        self._carriers = {
-            lane: Carrier(self._mirror, lane, around, partial(runner.run, self))
-            for lane, runner in runners.items()
-        }
-        self._running: set[str] = set()
-        self._pausing: set[asyncio.Task[Any] | None] = set()
-        self._failures: Counter[str] = Counter()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=room_id
         )
+        self._loops = Loops(engine.spawn, around.clock.sleep, self._go_on, self._log)
+        self._mirror = Mirror(room_id)
+        self._stepper = Stepper(self._mirror, around, engine.reading, partial(engine.due, room_id))
+        self._carriers = {
+            lane: Carrier(self._mirror, lane, around, partial(runner.run, self), self.at_once)
+            for lane, runner in runners.items()
+        }
+        self._receipts = Receipts(self._mirror, around, self.pause)
+        self.typist = Typist(self._mirror, around, engine.spawn, self.pause)
 
     # --- what others do to it ---------------------------------------------------------------
 
     def take(self, rows: Iterable[InputRow]) -> None:
         """Inputs that have just been stored."""
         self._mirror.take(rows)
-        self._kick()
+        self._go_on()
+
+    async def at_once(self, inputs: Sequence[NewInput], settled: Settlement | None = None) -> bool:
+        """Handle and store inputs in one, if the room is at rest; False: store and `take` them.
+
+        Args:
+            inputs: of this room, in order.
+            settled: the row of a lane that brought them.
+        """
+        if self.stopping and settled is None:
+            return False
+        try:
+            return await self._stepper.at_once(inputs, settled)
+        except Exception:  # noqa: BLE001 - logged whole; the longer way finds out whose fault it is
+            self._log.exception("unexpected error, going the longer way")
+            return False
+        finally:
+            self._go_on()
 
     def look(self) -> None:
         """The store may hold work for this room that nobody has told us of."""
         self._mirror.behind = True
-        self._kick()
+        self._go_on()
 
-    def signal(self, happened: Tick | LinkRestored) -> None:
+    def signal(self, happened: Signal) -> None:
         """Something that need not be stored: it would be noticed again after a restart."""
         self._stepper.signal(happened)
-        self._kick()
+        self._go_on()
 
     def key_came(self) -> None:
         """An event that could not be read may be readable now."""
         if self._mirror.behind or self.record.sealed:
             self.signal(Tick())
 
+    def agent_types(self, session_id: SessionId, agent_id: AgentId) -> None:
+        """An agent is typing. A room that has to be read first shows the next such sign."""
+        if self._mirror.behind:
+            self.look()
+        else:
+            self.typist.agent_types(session_id, agent_id)
+
     def stop(self) -> None:
         """Begin nothing new; what is under way goes on, what only waits for its time ends."""
-        self.stopping = True
-        for task in self._pausing:
-            if task is not None:
-                task.cancel()
+        self._stepper.stopping = True
+        self._loops.stop()
 
     # --- what its parts and the lanes ask of it -----------------------------------------------
 
@@ -140,7 +167,7 @@ class Worker:
     @property
     def idle(self) -> bool:
         """True if there is nothing to do and nothing being done."""
-        return not (self._running or self._stepper.has_work or self._mirror.has_rows)
+        return self._stepper.at_rest and self._loops.idle and not self._mirror.has_rows
 
     @property
     def account(self) -> Account:
@@ -151,68 +178,33 @@ class Worker:
         """The rows that wait behind this one in its lane."""
         return self._mirror.later_rows(row)
 
+    @property
+    def stopping(self) -> bool:
+        """Nothing new is begun."""
+        return self._loops.stopping
+
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt at something.
 
         Raises:
             Stopping: there will be none.
         """
-        if self.stopping:
-            raise Stopping
-        task = asyncio.current_task()
-        self._pausing.add(task)
-        try:
-            await self._around.clock.sleep(seconds)
-        finally:
-            self._pausing.discard(task)
+        await self._loops.pause(seconds)
 
-    # --- the loops --------------------------------------------------------------------------
+    # --- what there is to do ------------------------------------------------------------------
 
-    def _kick(self) -> None:
-        """Start every loop that has work and does not run."""
-        if self.stopping:
-            return
-        if self._stepper.has_work:
-            self._start("actor", self._stepper.once)
+    def _go_on(self) -> None:
+        """Start every loop that has work and does not run; rest if there is none."""
+        if not self.stopping:
+            if self._stepper.has_work:
+                self._loops.start("actor", self._stepper.once)
+            if self._receipts.due:
+                self._loops.start("receipts", self._receipts.once)
         for lane, carrier in self._carriers.items():
-            if self._mirror.first(lane) is not None:
-                self._start(lane, carrier.once)
-
-    def _start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
-        if name not in self._running:
-            self._running.add(name)
-            self._engine.spawn(self._loop(name, once))
-
-    async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
-        """Repeat until there is nothing left. No error ends the loop: work must not be stranded."""
-        try:
-            while not self.stopping and await self._attempt(name, once):
-                self._kick()
-        finally:
-            self._running.discard(name)
-        self._kick()
+            row = self._mirror.first(lane)
+            # What is marked as attempted would pass for uncertain if it did not go out now.
+            under_way = row is not None and row.marked
+            if under_way or (row is not None and not self.stopping):
+                self._loops.start(lane, carrier.once, under_way=under_way)
         if self.idle:
-            self._engine.rested(self)
-
-    async def _attempt(self, name: str, once: Callable[[], Awaitable[bool]]) -> bool:
-        """Do one thing of a loop; False if the loop is to end."""
-        wait = STORE_RETRY
-        try:
-            went_on = await once()
-        except Stopping:
-            return False
-        except Stale as error:
-            self._log.warning("the store knows better, reading the room again", why=str(error))
-            return True
-        except StoreError as error:
-            self._log.warning("the database did not answer, trying again", why=str(error))
-        except Exception:  # noqa: BLE001 - logged whole; see `_loop`
-            self._log.exception("unexpected error, trying again", loop=name)
-            wait = min(2.0 ** self._failures[name], LONGEST_WAIT)
-            self._failures[name] += 1
-        else:
-            del self._failures[name]
-            return went_on
-        with suppress(Stopping):
-            await self.pause(wait)
-        return True
+            self._engine.rested()

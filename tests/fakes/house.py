@@ -30,7 +30,7 @@ SESSION = SessionId(5150)
 
 
 class Keys:
-    """Implements `lane_matrix.Sentences`: each sentence is its key."""
+    """Implements `queuecard.Sentences`: each sentence is its key."""
 
     def render(self, language: str, key: str, args: Args) -> str:
         del language, args
@@ -107,7 +107,7 @@ class World:
 
     async def chatting(self, room_id: RoomId = ROOM) -> None:
         """A room in the middle of a chat."""
-        phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,))
+        phase = Chatting(SESSION, self.clock.now(), QueueId(1), (MEI,), marked=True)
         await self.record(room_id, phase)
 
     async def record(self, room_id: RoomId, phase: Phase, deadline: int | None = None) -> None:

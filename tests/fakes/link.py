@@ -35,7 +35,10 @@ class FakeLink:
         gate: calls wait for it once they have arrived.
         kept: rooms whose link is to stay up.
         disturb: awaited before and after the writing.
+        hints: who was said to be typing, in which session.
+        histories: what the next questions for the history bring; None when there are no more.
         uploads: how many files came.
+        logins: the accounts that were tried.
     """
 
     def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
@@ -47,7 +50,10 @@ class FakeLink:
         self.gate.set()
         self.kept: set[RoomId] = set()
         self.disturb = disturb
+        self.hints: list[tuple[RoomId, SessionId]] = []
+        self.histories: deque[tuple[HistoryEntry, ...] | Exception | None] = deque()
         self.uploads = 0
+        self.logins: list[Account] = []
 
     def texts(self, room_id: RoomId) -> list[str]:
         """All that the agent of a room has read, in order."""
@@ -107,6 +113,9 @@ class FakeLink:
 
         yield Blob(chunks(), None, "image/png", "a.png")
 
+    def absolute(self, address: str) -> str:
+        return f"https://crm.example.org/webchat/{address.lstrip('/')}"
+
     def icon_url(self, icon: str, queue_id: int | None) -> str:
         del queue_id
         return f"https://crm.example.org/{icon}"
@@ -118,14 +127,21 @@ class FakeLink:
         self.kept.discard(room_id)
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
-        """Nobody looks."""
+        self.hints.append((room_id, session_id))
 
-    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
-        """Nobody looks."""
+    async def log_in(self, account: Account) -> None:
+        self.logins.append(account)
+        await self.disturb()
+        if self.before:
+            raise self.before.popleft()
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         del account, count
-        return None
+        await self.disturb()
+        told = self.histories.popleft() if self.histories else None
+        if isinstance(told, Exception):
+            raise told
+        return told
 
     async def ask_robot(self, question: str) -> RobotReply:
         raise NotImplementedError(question)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
@@ -12,8 +12,19 @@ import msgspec
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.inputs import Invited, Meaning, MemberGone, Nothing, Spoke, Unreadable
-from bridge.rooms.ports import Blob, Entry, NoticeText, Poll, Relayed, RelayedText, Undecryptable
+from bridge.rooms.ports import (
+    Blob,
+    Entry,
+    NoticeText,
+    Part,
+    Refused,
+    Relayed,
+    RelayedText,
+    Undecryptable,
+)
 from bridge.rooms.record import Thread
+from bridge.rooms.recorded import OurFile, Recorded
+from bridge.rooms.tapping import Poll
 from bridge.webchat.frames import Agent, AgentMedia
 
 
@@ -45,7 +56,11 @@ class FakeMatrix:
         earlier: what is found in a room when it is entered.
         members: who of ours is in which room.
         level: everybody's power level.
+        sign_trouble: raised by the next receipts, in order.
         signs: how long one of ours was to be seen typing, or how far it has read.
+        room: what a timeline finds, oldest first; `recorded` in it is what is written down.
+        sent_files: those of our own that we sent.
+        redacted: events that were taken out of their rooms; that needs a `level` of 50.
         event_ids: pattern of the ids that it gives.
     """
 
@@ -60,8 +75,12 @@ class FakeMatrix:
         self.earlier: list[dict[str, object]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
         self.level = 0.0
+        self.sign_trouble: deque[Exception] = deque()
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
         self.event_ids = "$ours{}"
+        self.room: list[dict[str, object]] = []
+        self.sent_files: list[OurFile] = []
+        self.redacted: list[EventId] = []
         self._by_transaction: dict[str, Posted] = {}
 
     def texts(self, room_id: RoomId) -> list[str]:
@@ -74,9 +93,9 @@ class FakeMatrix:
         return user_id.startswith("@webchat")
 
     async def open(
-        self, raw: dict[str, object], patience: float | None = None
+        self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
     ) -> dict[str, object] | Undecryptable:
-        del patience
+        del patience, ask
         await self.disturb()
         return raw
 
@@ -103,7 +122,13 @@ class FakeMatrix:
 
     # --- rooms ------------------------------------------------------------------------------
 
-    async def enter(self, room_id: RoomId, host: UserId, inviter: UserId) -> Entry:
+    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+        await self._request(f"look back {room_id} {reader} {since}")
+
+    async def enter(
+        self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
+    ) -> Entry:
+        del encrypt
         await self._request(f"enter {room_id}")
         self.members.add((room_id, host))
         return Entry(tuple(self.earlier), direct=True, encrypted=False, displayname=str(inviter))
@@ -124,8 +149,18 @@ class FakeMatrix:
         new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to, notice.edits)
         return await self._post(new, txn_id)
 
+    async def react(
+        self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
+    ) -> EventId:
+        return await self._post(Posted(EventId(""), room_id, sender, sign, target), txn_id)
+
     async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
         return await self._post(Posted(EventId(""), room_id, sender, poll.question), txn_id)
+
+    async def end_poll(
+        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
+    ) -> EventId:
+        return await self._post(Posted(EventId(""), room_id, sender, text, poll), txn_id)
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
@@ -142,7 +177,10 @@ class FakeMatrix:
     def ghost_of(self, agent: Agent) -> UserId:
         return UserId(f"@webchat_{agent.id}:example.org")
 
-    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
+    def pieces(
+        self, fragment: str, absolute: Callable[[str], str]
+    ) -> tuple[RelayedText | AgentMedia, ...]:
+        del absolute
         return (RelayedText(fragment),)
 
     async def relay(
@@ -154,25 +192,53 @@ class FakeMatrix:
         txn_id: str,
         *,
         thread: Thread | None = None,
-    ) -> EventId:
+    ) -> tuple[Part, ...]:
         del host, thread
         text = what.html if isinstance(what, RelayedText) else type(what).__name__
-        return await self._post(Posted(EventId(""), room_id, self.ghost_of(agent), text), txn_id)
+        new = Posted(EventId(""), room_id, self.ghost_of(agent), text)
+        return (Part(await self._post(new, txn_id), text),)
 
     @asynccontextmanager
     async def _file(self) -> AsyncIterator[Blob]:
         await self._request("download")
-
-        async def chunks() -> AsyncIterator[bytes]:
-            yield b"abc"
-
-        yield Blob(chunks(), 3, "text/plain", "a.txt")
+        yield Blob.of(b"abc", "text/plain", "a.txt")
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
         self.signs.append((room_id, who, seconds))
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
+        if self.sign_trouble:
+            raise self.sign_trouble.popleft()
         self.signs.append((room_id, who, event_id))
+
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
+    ) -> EventId:
+        if txn_id not in self._by_transaction:
+            self.sent_files.append(file)
+        return await self._post(Posted(EventId(""), room_id, sender, file.name), txn_id)
+
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        del room_id, who, txn_id
+        await self._request(f"redact {event_id}")
+        if self.level < 50:
+            raise Refused("M_FORBIDDEN")
+        self.redacted.append(event_id)
+
+    async def timeline(
+        self, room_id: RoomId, reader: UserId, first: EventId
+    ) -> AsyncGenerator[dict[str, object], None]:
+        del room_id, reader
+        await self._request(f"timeline {first}")
+        ids = [raw.get("event_id") for raw in self.room]
+        if first not in ids:
+            raise Refused("M_NOT_FOUND")
+        for raw in self.room[ids.index(first) :]:
+            yield raw
+
+    def recorded(self, raw: dict[str, object]) -> Recorded | None:
+        found = raw.get("recorded")
+        return found if isinstance(found, Recorded) else None
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
         del media, limit

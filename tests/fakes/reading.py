@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
@@ -16,6 +16,7 @@ from bridge.rooms.inputs import Meaning
 from bridge.rooms.ports import (
     Blob,
     NoticeText,
+    Part,
     Refused,
     Relayed,
     RelayedMedia,
@@ -62,8 +63,10 @@ class ReadingMatrix(FakeMatrix):
     def interpret(self, raw: Json) -> Meaning:
         return inbound.interpret(raw, OURS)
 
-    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
-        return fragments.pieces(fragment)
+    def pieces(
+        self, fragment: str, absolute: Callable[[str], str]
+    ) -> tuple[RelayedText | AgentMedia, ...]:
+        return fragments.pieces(fragment, absolute)
 
     async def relay(
         self,
@@ -74,7 +77,7 @@ class ReadingMatrix(FakeMatrix):
         txn_id: str,
         *,
         thread: Thread | None = None,
-    ) -> EventId:
+    ) -> tuple[Part, ...]:
         kind, text = "text", ""
         match what:
             case RelayedText():
@@ -84,11 +87,11 @@ class ReadingMatrix(FakeMatrix):
                 kind = what.kind
             case AgentLocation():
                 kind, text = "location", f"{what.latitude},{what.longitude} {what.map}"
-        event_id = await super().relay(room_id, BOT, agent, RelayedText(text), txn_id)
-        shown = Shown(event_id, text, kind, thread)
+        (part,) = await super().relay(room_id, BOT, agent, RelayedText(text), txn_id)
+        shown = Shown(part.event_id, text, kind, thread)
         if shown not in self.shown:
             self.shown.append(shown)
-        return event_id
+        return (part,)
 
     async def say(
         self, room_id: RoomId, sender: object, notice: NoticeText, txn_id: str
@@ -104,10 +107,7 @@ class ReadingMatrix(FakeMatrix):
         if len(data) > limit:
             raise TooBig("too big")
 
-        async def chunks() -> AsyncIterator[bytes]:
-            yield data
-
-        yield Blob(chunks(), len(data), media.mime, media.name)
+        yield Blob.of(data, media.mime, media.name)
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
         return self._open(media, limit)

@@ -38,6 +38,7 @@ class FlakyStore(MemoryStore):
         late: writes that were given up for lost and may still happen.
         calls: the names of all calls.
         turns: dice for slow calls.
+        gate: while it is closed, what is written is answered to nobody.
     """
 
     def __init__(self, decide: Callable[[str], Fault] = lambda _: Fault.NONE) -> None:
@@ -47,6 +48,8 @@ class FlakyStore(MemoryStore):
         self.faults: dict[str, deque[Fault]] = {}
         self.late: list[Callable[[], Awaitable[object]]] = []
         self.calls: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     def fail(self, name: str, *faults: Fault) -> None:
         """The next calls of that name end so."""
@@ -84,6 +87,8 @@ class FlakyStore(MemoryStore):
         if fault is Fault.SLOW:
             await _turns(self.turns.randrange(5))
         answer = await method(*args)
+        if name in WRITES:
+            await self.gate.wait()
         if fault is Fault.SLOW:
             await _turns(self.turns.randrange(5))
         if fault in {Fault.LOST, Fault.LATE}:

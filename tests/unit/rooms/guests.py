@@ -100,7 +100,7 @@ class Guests:
             (3, Unreadable(self.event_id(), who, "unreadable.kind")),
             (2, RoomConfigured(self.event_id(), who, content)),
             (1, EncryptionOn()),
-            (1, Upgraded("!new:example.org")),
+            (1, Upgraded()),
             (1, Nothing()),
         ]
         return self.random.choices([one for _, one in options], [w for w, _ in options])[0]

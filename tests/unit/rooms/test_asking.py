@@ -6,12 +6,15 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.effects import AskRating
-from bridge.ids import EventId, SessionId
-from bridge.rooms.asking import Asking
+from bridge.conversation.effects import AskRating, Offer, Relay
+from bridge.ids import AgentId, EventId, SessionId
+from bridge.rooms.asking import Asking, choices_of, offered
+from bridge.rooms.effects import PutSigns, ShowAnswer
+from bridge.rooms.inputs import CardPosted
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import CardKind, RoomRecord, RoomSettings
+from bridge.rooms.record import CardKind, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.worker import Worker
+from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import BOT
 
@@ -31,13 +34,14 @@ WORKER = cast("Worker", Room())
 @pytest.mark.asyncio
 async def test_a_rating_is_asked_in_words_and_as_a_poll() -> None:
     world = World()
-    event_id, posted = await Asking(world.around).rating(WORKER, ASK, "t")
+    event_id, posted = await Asking(world.around).ask(WORKER, ASK, "t")
     sentence, question = world.matrix.texts(ROOM)
     assert "1 — good\n0 — bad" in sentence
     assert "!wc rate 1" in sentence
     assert question == "How satisfied are you with this chat?"
     assert [one.card.event_id for one in posted] == [one.event_id for one in world.matrix.posted]
-    assert posted[0].card.event_id == event_id
+    assert posted[1].card.event_id == event_id
+    assert [one.card.poll for one in posted] == [False, True]
     assert {one.card.choices for one in posted} == {(1, 0)}
     assert {one.card.kind for one in posted} == {CardKind.RATING}
 
@@ -46,8 +50,8 @@ async def test_a_rating_is_asked_in_words_and_as_a_poll() -> None:
 async def test_a_repeat_asks_once() -> None:
     world = World()
     asking = Asking(world.around)
-    first = await asking.rating(WORKER, ASK, "t")
-    assert await asking.rating(WORKER, ASK, "t") == first
+    first = await asking.ask(WORKER, ASK, "t")
+    assert await asking.ask(WORKER, ASK, "t") == first
     assert len(world.matrix.texts(ROOM)) == 2
 
 
@@ -59,7 +63,7 @@ async def test_without_polls_the_words_do(monkeypatch: pytest.MonkeyPatch) -> No
         raise Refused("M_FORBIDDEN")
 
     monkeypatch.setattr(world.matrix, "poll", refuse)
-    _, posted = await Asking(world.around).rating(WORKER, ASK, "t")
+    _, posted = await Asking(world.around).ask(WORKER, ASK, "t")
     assert len(posted) == 1
 
 
@@ -68,4 +72,32 @@ async def test_a_homeserver_that_is_away_is_asked_again() -> None:
     world = World()
     world.matrix.trouble.append(Unavailable("away"))
     with pytest.raises(Unavailable):
-        await Asking(world.around).rating(WORKER, ASK, "t")
+        await Asking(world.around).ask(WORKER, ASK, "t")
+
+
+@pytest.mark.asyncio
+async def test_signs_that_the_homeserver_refuses_are_done_without() -> None:
+    world = World()
+    world.matrix.trouble.append(Refused("M_FORBIDDEN"))
+    await Asking(world.around).sign(WORKER, PutSigns(EventId("$card"), ("👍", "👎")), "t")
+    assert world.matrix.texts(ROOM) == ["👎"]
+    assert world.matrix.posted[0].reply_to == "$card"
+
+
+def test_what_is_remembered_and_what_can_be_tapped() -> None:
+    card, asked = EventId("$card"), EventId("$q")
+    first = offered(ShowAnswer(asked, "how?", "k", first=True), card, 3)
+    assert first == CardPosted(OurCard(card, CardKind.ROBOT, number=3, about=asked), ("👍", "👎"))
+    command = offered(ShowAnswer(asked, "how?", "k"), card, 3)
+    assert command == CardPosted(OurCard(card, CardKind.ROBOT, number=3, text="how?"), ("👍", "👎"))
+    person = offered(Offer("robot.person_offered"), card, 3)
+    assert person == CardPosted(OurCard(card, CardKind.ROBOT, number=3), ("🙋",))
+
+
+@pytest.mark.parametrize("count", [0, 2, 6])
+def test_proposals_are_tapped_as_long_as_they_are_few(count: int) -> None:
+    options = tuple(f"question {number}" for number in range(count))
+    relay = Relay(Agent(AgentId("B")), AgentText("?"), SessionId(1), options)
+    posted = choices_of(relay, EventId("$card"))
+    assert [one.card.options for one in posted] == [options] * (count > 0)
+    assert [one.signs for one in posted] == {0: [], 2: [("1️⃣", "2️⃣")], 6: [()]}[count]

@@ -5,11 +5,21 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.model import Conversation, CustomerText, Ended, Idle, Queued
+from bridge.conversation.effects import AskRobot
+from bridge.conversation.model import (
+    Callback,
+    Chatting,
+    Conversation,
+    CustomerText,
+    Ended,
+    Held,
+    Idle,
+    Queued,
+    Rated,
+)
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
-from bridge.rooms.effects import AskRobot
 from bridge.rooms.inputs import PollAnswered, Reacted
 from bridge.rooms.record import CardKind, OurCard, RoomSettings
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
@@ -40,6 +50,53 @@ LAST = SessionId(5150)
 )
 def test_what_an_emoji_stands_for(key: str, value: int | None) -> None:
     assert cards.value_of(key, (5, 4, 3, 2, 1)) == value
+
+
+def asked(*, direct: bool = True) -> House:
+    """A chat is over, and the question for a rating stands in the room."""
+    house = House().served(direct=direct)
+    conversation = Conversation(Ended(LAST, since=house.now), last_session=LAST)
+    house.visit.set(conversation=conversation)
+    cards.remember(
+        house.visit, OurCard(CARD, CardKind.RATING, session_id=LAST, choices=(5, 4, 3, 2, 1))
+    )
+    return house
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("5", 5),
+        (" ４。", 4),
+        ("3️⃣", 3),
+        ("2 stars!", 2),
+        ("5分", 5),
+        ("1つ星", 1),
+        ("⭐⭐⭐⭐", 4),
+        ("👎", 1),
+        ("6", None),
+        ("5 phones please", None),
+        ("order 5", None),
+        ("the fifth", None),
+    ],
+)
+def test_a_number_alone_answers_the_question(words: str, value: int | None) -> None:
+    house = asked()
+    event = house.say(words)
+    rating = house.record.conversation.rating
+    assert (rating.value if rating else None) == value
+    assert house.carried == ([] if rating else [event])
+
+
+def test_a_number_is_a_customers_word_where_nothing_asks_for_it() -> None:
+    late, shared, rated, other = asked(), asked(direct=False), asked(), asked()
+    late.visit.now += cards.FRESH
+    given = msgspec.structs.replace(rated.record.conversation, rated=Rated(LAST, rated.now))
+    rated.visit.set(conversation=given)
+    other.visit.set(cards=(OurCard(CARD, CardKind.RATING, SessionId(1), choices=(5, 4)),))
+    for house in (late, shared, rated, other):
+        event = house.say("5")
+        assert house.carried == [event]
 
 
 def test_stars_and_thumbs_know_only_better_and_worse() -> None:
@@ -143,6 +200,45 @@ def test_a_thumb_down_takes_the_question_to_a_person(key: str) -> None:
     assert house.record.conversation.number == 1
 
 
+def test_a_thumb_up_settles_what_the_robot_answered() -> None:
+    house = asked_house()
+    event_id = EventId("$q")
+    held = (Held(event_id, CustomerText("how?"), house.now, consulted=True),)
+    house.visit.set(conversation=Conversation(held=held))
+    about = OurCard(OTHER, CardKind.ROBOT, about=event_id)
+    cards.remember(house.visit, about)
+    house.receive(Reacted(EventId("$r"), ADA, OTHER, "👍🏽"))
+    assert house.carried == []
+    assert house.notices == ["robot.solved"]
+
+
+def test_a_thumb_down_takes_along_what_waits() -> None:
+    house = asked_house()
+    event_id = EventId("$q")
+    held = (Held(event_id, CustomerText("how?"), house.now, consulted=True),)
+    house.visit.set(conversation=Conversation(held=held))
+    cards.remember(house.visit, OurCard(OTHER, CardKind.ROBOT, about=event_id))
+    house.receive(Reacted(EventId("$r"), ADA, OTHER, "👎"))
+    assert words(house) == ["how?"]
+    assert house.record.conversation.number == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "robot", "asked"),
+    [("2️⃣", True, ["parcels"]), ("2️⃣", False, []), ("3️⃣", True, []), ("👍", True, [])],
+)
+def test_a_digit_asks_what_the_robot_proposed(key: str, robot: bool, asked: list[str]) -> None:
+    house = House().served().chat()
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Chatting)
+    phase = msgspec.structs.replace(phase, robot=robot)
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=phase))
+    cards.remember(house.visit, OurCard(CARD, CardKind.CHOICES, options=("returns", "parcels")))
+    house.receive(Reacted(EventId("$r"), ADA, CARD, key))
+    house.receive(PollAnswered(EventId("$v"), ADA, CARD, "1"))
+    assert words(house) == asked
+
+
 def test_a_thumb_up_is_thanks() -> None:
     house = asked_house()
     house.receive(Reacted(EventId("$r"), ADA, CARD, "👍"))
@@ -179,8 +275,9 @@ def test_human_without_a_question() -> None:
 def test_human_in_a_paused_room() -> None:
     house = House().served()
     house.visit.set(settings=RoomSettings(paused=True))
-    event = house.say("human")
-    assert house.reported == {event: "undelivered.paused"}
+    house.say("human")
+    assert house.reported == {}  # it was said to us: no message that could be sent again
+    assert house.notices == ["config.paused"]
 
 
 def test_ask_where_there_is_a_robot_and_where_there_is_none() -> None:
@@ -193,3 +290,38 @@ def test_ask_where_there_is_a_robot_and_where_there_is_none() -> None:
     other.effects.clear()
     said = other.say("ask how?")
     assert other.carried == [said]  # a customer's word
+
+
+def closed_house(wanted: int | None) -> House:
+    """Nobody was there; calling back was offered, and perhaps wished for."""
+    house = House().served()
+    callback = Callback(QueueId(2), wanted=wanted, next_at=house.now + 1)
+    house.visit.set(conversation=Conversation(callback=callback))
+    cards.remember(house.visit, OurCard(CARD, CardKind.CALLBACK))
+    return house
+
+
+@pytest.mark.parametrize("key", ["🔔", "👍🏽", "☎️", "📞"])
+def test_a_bell_asks_for_a_call_back(key: str) -> None:
+    house = closed_house(None)
+    house.receive(Reacted(house.event_id(), ADA, CARD, key))
+    callback = house.record.conversation.callback
+    assert callback is not None
+    assert callback.wanted == house.now
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted", "over"), [("❌", 5, True), ("❌", None, False), ("😀", 5, False)]
+)
+def test_a_cross_ends_the_wish(key: str, wanted: int | None, over: bool) -> None:
+    house = closed_house(wanted)
+    before = house.record.conversation.callback
+    house.receive(Reacted(house.event_id(), ADA, CARD, key))
+    assert house.notices == (["callback.cancelled"] if over else [])
+    assert house.record.conversation.callback == (None if over else before)
+
+
+def test_a_vote_on_it_means_nothing() -> None:
+    house = closed_house(None)
+    house.receive(PollAnswered(house.event_id(), ADA, CARD, "🔔"))
+    assert house.effects == []

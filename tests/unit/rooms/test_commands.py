@@ -13,6 +13,8 @@ from bridge.texts import CATALOGUE
     [
         ("!wc", Verb.HELP, ()),
         ("!WC Help", Verb.HELP, ()),
+        ("！wc help", Verb.HELP, ()),
+        ("！ｗｃ　login ada S3cret", Verb.LOGIN, ("ada", "S3cret")),
         ("  !wc   start  ", Verb.START, ()),
         ("!wc start Customer Service", Verb.START, ("Customer Service",)),
         ("!wc rate 5", Verb.RATE, ("5",)),
@@ -28,6 +30,14 @@ from bridge.texts import CATALOGUE
         ("!wc pause", Verb.PAUSE, ()),
         ("!wc resume", Verb.RESUME, ()),
         ("!wc version", Verb.VERSION, ()),
+        ("!wc history", Verb.HISTORY, ()),
+        ("!wc history 20", Verb.HISTORY, ("20",)),
+        ("!wc transcript", Verb.TRANSCRIPT, ()),
+        ("!wc transcript 3", Verb.TRANSCRIPT, ("3",)),
+        ("!wc login ada S3cret", Verb.LOGIN, ("ada", "S3cret")),
+        ("!wc logout", Verb.LOGOUT, ()),
+        ("!wcStatus", Verb.STATUS, ()),
+        ("！wclogin ada S3cret", Verb.LOGIN, ("ada", "S3cret")),
     ],
 )
 @pytest.mark.parametrize("prefix_needed", [True, False])
@@ -42,6 +52,7 @@ def test_with_the_prefix(
     [
         ("!wc strat", "command.unknown_near"),
         ("!wc 你好", "command.unknown"),
+        ("!wcstaus", "command.unknown_near"),
         ("!wc rate", "usage.rate"),
         ("!wc rate five", "usage.rate"),
         ("!wc rate -1", "usage.rate"),
@@ -52,6 +63,10 @@ def test_with_the_prefix(
         ("!wc lang", "usage.lang"),
         ("!wc from the PC", "usage.from"),
         ("!wc close now", "usage.close"),
+        ("!wc history of it all", "usage.history"),
+        ("!wc transcript three", "usage.transcript"),
+        ("!wc login ada", "usage.login"),
+        ("!wc logout now", "usage.logout"),
     ],
 )
 def test_what_was_meant_as_a_command_but_is_none(text: str, key: str) -> None:
@@ -61,11 +76,17 @@ def test_what_was_meant_as_a_command_but_is_none(text: str, key: str) -> None:
     assert key in CATALOGUE
 
 
+def test_a_prefix_that_could_begin_a_word_stands_alone() -> None:
+    assert parse("restart it", "re", prefix_needed=True) is None
+    assert parse("re start", "re", prefix_needed=True) == Parsed(Verb.START)
+    assert parse("!help", "!", prefix_needed=True) == Parsed(Verb.HELP)
+
+
 def test_every_command_has_its_usage() -> None:
     assert {f"usage.{verb}" for verb in Verb} <= set(CATALOGUE)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "hello", "start", "!wcstart", "please !wc help"])
+@pytest.mark.parametrize("text", ["", "  ", "hello", "start", "!wcfoo", "please !wc help"])
 def test_words_where_the_prefix_is_needed(text: str) -> None:
     assert parse(text, "!wc", prefix_needed=True) is None
 

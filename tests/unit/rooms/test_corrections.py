@@ -9,7 +9,7 @@ from bridge.conversation.effects import UploadMedia
 from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.model import Ended, Held, Idle, Phase
-from bridge.ids import EventId, SessionId
+from bridge.ids import EventId, SessionId, UserId
 from bridge.rooms.corrections import KEPT_CORRECTIONS
 from bridge.rooms.inputs import Corrected
 from bridge.rooms.record import RoomSettings
@@ -38,6 +38,18 @@ def test_a_correction_says_what_changed(earlier: Earlier | None, new: str, read:
     desk.happen(fix(new), earlier)
     assert desk.read == read
     assert desk.reported == {}
+
+
+@pytest.mark.parametrize(
+    "earlier", [Earlier("The price is 90."), Earlier("mine", Text("mine"), UserId("@bo:h"))]
+)
+def test_nobody_corrects_what_another_said(earlier: Earlier) -> None:
+    """No client shows such a one, and later quotations keep to what was said."""
+    desk = Desk()
+    desk.happen(fix("The price is 9."), earlier)
+    assert desk.read == []
+    assert desk.reported == {EVENT: "unreadable.malformed"}
+    assert newest(desk.record, X) == X
 
 
 def test_the_next_correction_is_of_the_newest_wording() -> None:
@@ -86,13 +98,13 @@ def test_a_caption_is_corrected_without_its_picture() -> None:
     assert desk.read == ["Correction: my cat"]
     desk = Desk()
     desk.happen(Corrected(EVENT, ADA, X, IMAGE, "my cat"), Earlier("cat.png", IMAGE))
-    assert desk.read == ["Correction: my cat"]
+    assert desk.read == ["my cat"]  # it had no caption: there is nothing to correct
     desk = Desk()
     desk.happen(Corrected(EVENT, ADA, X, IMAGE), Earlier("cat.png", IMAGE))
     assert desk.read == []
     desk = Desk()
     desk.happen(Corrected(EVENT, ADA, X, IMAGE), Earlier("my act", IMAGE))
-    assert desk.read == ["Correction: —"]
+    assert desk.read == ["Taken back: “my act”"]
 
 
 def test_another_picture_goes_anew() -> None:

@@ -1,8 +1,8 @@
 """Crashes at random moments, with a database and a call centre that fail at random.
 
 Whatever happens: what the customer wrote is with the agent once and in order, or is reported to the
-customer, or came again and is marked so in the ledger; what the agent wrote stands in the room
-exactly once and in order.
+customer, or came again and is marked so in the ledger; what the room shows as read is with the
+agent; what the agent wrote stands in the room exactly once and in order.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import pytest
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import EventId, RoomId
+from bridge.rooms.chats import load_chat
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Unavailable
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import StoreError
 from bridge.storage.memory import MemoryStore
 from bridge.webchat.frames import SendMessage, Text
@@ -69,9 +71,9 @@ class Fate:
 
 
 class FatefulWorld(World):
-    def __init__(self, fate: Fate) -> None:
+    def __init__(self, fate: Fate, rules: Rules = PATIENT_RULES) -> None:
         self.flaky = FlakyStore(fate.store)
-        super().__init__(self.flaky, PATIENT_RULES)
+        super().__init__(self.flaky, rules)
         self.flaky.turns = fate.dice
         self.matrix.disturb = self.link.disturb = fate.disturb
 
@@ -79,7 +81,7 @@ class FatefulWorld(World):
 class Sender:
     """Somebody who sends one thing after the other, each again until it is taken."""
 
-    def __init__(self, deliver: Callable[[Engine, int], Awaitable[None]]) -> None:
+    def __init__(self, deliver: Callable[[Engine, int], Awaitable[object]]) -> None:
         self.next = 0
         self._deliver = deliver
 
@@ -99,10 +101,10 @@ def senders(world: World) -> list[Sender]:
         for room in ROOMS
     }
 
-    def homeserver(room: RoomId) -> Callable[[Engine, int], Awaitable[None]]:
+    def homeserver(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
         return lambda engine, number: engine.accept_events([events[room][number]])
 
-    def centre(room: RoomId) -> Callable[[Engine, int], Awaitable[None]]:
+    def centre(room: RoomId) -> Callable[[Engine, int], Awaitable[object]]:
         return lambda engine, number: engine.pushed(
             room, f"{room} {number}", said(f"answer {number}")
         )
@@ -162,6 +164,35 @@ async def marked_repeats(world: World) -> Counter[tuple[RoomId, int]]:
 async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate)
+    await live_and_die(world, fate)
+    repeats = await marked_repeats(world)
+    for room in ROOMS:
+        check_customer(world, room)
+        check_agent(world, room, repeats)
+        check_receipts(world, room)
+        await check_chats(world, room)
+    assert await MemoryStore.dead_letters(world.store) == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(10))
+async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -> None:
+    """Rooms that chat in clear: every word is answered once, and none is carried or shown."""
+    fate = Fate(seed)
+    world = FatefulWorld(fate, msgspec.structs.replace(PATIENT_RULES, encryption_required=True))
+    await live_and_die(world, fate)
+    for room in ROOMS:
+        assert world.link.texts(room) == []
+        offset = ROOMS.index(room) * WORDS + 1
+        told = [(one.text, one.reply_to) for one in world.matrix.posted if one.room_id == room]
+        wanted: list[tuple[str, EventId | None]] = [("encrypting.not_shown", None)] * WORDS
+        wanted += [("encrypting.refused", EventId(f"$e{offset + n}")) for n in range(WORDS)]
+        assert Counter(told) == Counter(wanted)
+    assert await MemoryStore.dead_letters(world.store) == []
+
+
+async def live_and_die(world: FatefulWorld, fate: Fate) -> None:
+    """Some lives that end at random, and one in which all that is left is done."""
     for room in ROOMS:
         await world.chatting(room)
     everybody = senders(world)
@@ -175,11 +206,6 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None
     await world.flaky.write_late()
     await live(world, fate, everybody, None)
     await quiet()
-    repeats = await marked_repeats(world)
-    for room in ROOMS:
-        check_customer(world, room)
-        check_agent(world, room, repeats)
-    assert await MemoryStore.dead_letters(world.store) == []
 
 
 def check_customer(world: World, room: RoomId) -> None:
@@ -189,6 +215,33 @@ def check_customer(world: World, room: RoomId) -> None:
         if one.room_id == room and one.sender != "@webchatbot:example.org"
     ]
     assert relayed == [f"answer {number}" for number in range(WORDS)]
+
+
+async def check_chats(world: World, room: RoomId) -> None:
+    """Every chat has its row, and what the room remembers of the newest ones is what is stored."""
+    rows = await world.store.chats(room, 1_000)
+    stored = {row.number: load_chat(row.chat) for row in rows}
+    record = await world.stored(room)
+    assert list(stored) == list(range(record.conversation.number, 0, -1))
+    for chat in record.chats:
+        assert msgspec.structs.replace(stored[chat.number], last=chat.last) == chat
+    going_on = [number for number, chat in stored.items() if chat.ended is None]
+    assert going_on in ([], [record.conversation.number])
+
+
+def check_receipts(world: World, room: RoomId) -> None:
+    """What is shown as read has reached the agent, and in the end the newest of it is shown."""
+    offset = ROOMS.index(room) * WORDS + 1
+    heard = set(world.link.texts(room))
+    shown = [
+        int(sign.removeprefix("$e")) - offset
+        for where, _, sign in world.matrix.signs
+        if where == room and isinstance(sign, str)
+    ]
+    assert all(f"word {number}" in heard for number in shown)
+    reported = {one.reply_to for one in world.matrix.posted if one.room_id == room}
+    taken = [number for number in range(WORDS) if f"$e{number + offset}" not in reported]
+    assert shown[-1] == taken[-1]
 
 
 def check_agent(world: World, room: RoomId, repeats: Counter[tuple[RoomId, int]]) -> None:

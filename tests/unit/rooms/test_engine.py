@@ -17,7 +17,8 @@ from bridge.rooms.store import (
     StoreError,
 )
 from bridge.storage.memory import MemoryStore
-from bridge.webchat.frames import Received, SessionClosed
+from bridge.webchat.codes import FrameType
+from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.store import Fault, FlakyStore
@@ -128,7 +129,7 @@ async def test_a_store_that_is_down_takes_nothing_in() -> None:
         world.store.down = False
         await engine.accept_events([event])
         await engine.pushed(ROOM, "p", said("two"))
-        await quiet()
+        await world.clock.turn(2)
         assert world.link.texts(ROOM) == ["one"]
         assert world.matrix.texts(ROOM) == ["two"]
 
@@ -142,6 +143,7 @@ async def test_what_was_stored_without_an_answer_is_found_at_the_next_attempt() 
     async with world.running() as engine:
         event = world.event(text="one")
         for name, again in (("accept", Fault.LOST), ("accept", Fault.LATE)):
+            store.fail("commit_step", Fault.BEFORE)  # else it would be handled at once
             store.fail(name, again)
             with pytest.raises(StoreError):
                 await engine.accept_events([event])
@@ -150,6 +152,7 @@ async def test_what_was_stored_without_an_answer_is_found_at_the_next_attempt() 
             await engine.accept_events([event])
             await quiet()
             event = world.event(text="two")
+        store.fail("commit_step", Fault.BEFORE)
         store.fail("accept", Fault.LOST)
         with pytest.raises(StoreError):
             await engine.pushed(ROOM, "p", said("three"))
@@ -243,7 +246,7 @@ async def test_the_sweep_leaves_alone_what_is_at_work() -> None:
     async with world.running() as engine:
         world.link.gate.clear()
         await engine.accept_events([world.event(text="slow")])
-        await quiet()
+        await world.clock.turn(20)  # what was said while we were away has been asked for
         store.calls.clear()
         await world.clock.turn(engines.SWEEP_EVERY * 4)
         assert store.calls == ["busy_rooms"] * 4
@@ -280,8 +283,10 @@ async def test_an_outdated_deadline_does_no_harm() -> None:
     phase = Queued(QueueId(1), now, RequestId(1), heard_at=now)
     silence = world.rules.policy.queue_silence
     await world.record(ROOM, phase, now + 1000)
-    async with world.running():
+    async with world.running() as engine:
+        await world.clock.turn(2)  # a record of another version may be brought up to date
         store.calls.clear()
+        engine.due(ROOM, world.clock.now())
         await world.clock.turn(2)
         assert "commit_step" not in store.calls
         await world.clock.turn(silence / 1000)
@@ -304,6 +309,7 @@ async def test_idle_workers_beyond_the_cache_are_dropped(monkeypatch: pytest.Mon
             for room in rooms:
                 await engine.accept_events([world.event(text=f"{room} {turn}", room_id=room)])
                 await quiet()
+        await world.clock.turn(3)  # the last receipts are given
         assert list(engine._workers) == rooms[-3:]
     for room in rooms:
         assert world.link.texts(room) == [f"{room} 0", f"{room} 1"]
@@ -348,3 +354,27 @@ def test_the_engine_has_to_run() -> None:
 
     with pytest.raises(RuntimeError, match="does not run"):
         World().engine().spawn(nothing())
+
+
+@pytest.mark.asyncio
+async def test_a_wish_to_be_called_back_outlives_the_process() -> None:
+    """Nobody there; the process dies; the next one asks again on its own, and an agent reads it."""
+    world = World()
+    await world.record(ROOM, Idle())
+    world.link.answers.append(Reply(FrameType.REQUEST_CHAT, -5))
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        await engine.accept_events([world.event(text="!wc callback")])
+        await quiet()
+    before = len(world.matrix.posted)
+    first = world.rules.policy.callback_first / 1000
+    async with world.running() as engine:
+        await world.clock.turn(first + 1)
+        commands = [type(call.command).__name__ for call in world.link.calls]
+        assert commands[:2] == ["RequestChat", "RequestChat"]
+        assert len(world.matrix.posted) == before
+        await engine.pushed(ROOM, "p", Received(ChatStarted(SESSION, (MEI,))))
+        await quiet()
+    assert world.matrix.texts(ROOM)[before:] == ["queue.joined", "chat.started"]
+    assert (await world.stored()).conversation.callback is None

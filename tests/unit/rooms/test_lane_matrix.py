@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
+
+import msgspec
 import pytest
 
+from bridge.config.hours import parse_hours
 from bridge.conversation.effects import Card
-from bridge.conversation.model import Idle, Queued
-from bridge.ids import EventId, QueueId, RequestId, RoomId
-from bridge.rooms.lane_matrix import GIVE_UP_AFTER
+from bridge.conversation.model import Chatting, Conversation, Idle, Queued
+from bridge.conversation.policy import Policy
+from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
+from bridge.rooms.lane_matrix import GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import Membership
+from bridge.rooms.record import CardKind, Membership
 from bridge.rooms.serial import outbox_row
 from bridge.rooms.store import Outcome, Step
-from bridge.webchat.frames import QueueStatus, Received
+from bridge.webchat.frames import Agent, AgentsUpdated, QueueStatus, Received, RobotMessage
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, World, said
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.store import Fault, FlakyStore
-from tests.unit.rooms.visits import ADA, BOT
+from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES
+
+JUN = Agent(AgentId("K00021"), "Jun")
 
 
 @pytest.mark.asyncio
@@ -92,7 +99,7 @@ async def test_a_refusal_is_a_dead_letter_and_the_next_goes_on() -> None:
         await engine.pushed(ROOM, "p", said("one"))
         await engine.pushed(ROOM, "q", said("two"))
         await quiet()
-    assert world.matrix.texts(ROOM) == ["two"]
+    assert world.matrix.texts(ROOM) == ["chat.unknown", "two"], "the customer knows of it"
     (letter,) = await world.store.dead_letters()
     assert letter.why == "M_FORBIDDEN"
     assert ("matrix", Outcome.DEAD) in world.counts.settled_rows
@@ -215,3 +222,105 @@ async def test_a_sentence_names_the_queue_and_replies() -> None:
     (notice,) = world.matrix.posted
     assert (notice.text, notice.reply_to) == ("unreadable.kind", EventId("$e1"))
     assert notice.sender == BOT
+
+
+@pytest.mark.asyncio
+async def test_agents_whom_the_room_does_not_let_in_are_spoken_for() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.trouble.append(Refused("M_FORBIDDEN"))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
+        await quiet()
+        world.matrix.trouble.append(Refused("M_BAD_STATE"))
+        moved = msgspec.structs.replace(JUN, comments="tier 2")
+        await engine.pushed(ROOM, "q", Received(AgentsUpdated(SESSION, (MEI, moved))))
+        await quiet()
+    assert world.matrix.trouble == deque()
+    assert world.matrix.texts(ROOM).count("agents.outside") == 1  # once a chat
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_another_refusal_of_an_agent_is_a_dead_letter() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.trouble.append(Refused("M_UNKNOWN_TOKEN"))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
+        await quiet()
+    assert "agents.outside" not in world.matrix.texts(ROOM)
+    assert ("matrix", "dead") in world.counts.settled_rows
+
+
+@pytest.mark.asyncio
+async def test_the_robots_proposals_and_offers_are_remembered() -> None:
+    world = World()
+    robot = Agent(AgentId("BOT007"), "Helper")
+    phase = Chatting(SESSION, world.clock.now(), QueueId(1), (robot,), robot=True)
+    await world.record(ROOM, phase)
+    async with world.running() as engine:
+        proposal = RobotMessage(SESSION, 3, "What?", ("returns", "parcels"), transfer=True)
+        await engine.pushed(ROOM, "p", Received(proposal))
+        await quiet()
+    choices, offer = (await world.stored()).cards
+    assert (choices.kind, choices.options) == (CardKind.CHOICES, ("returns", "parcels"))
+    assert (offer.kind, offer.text) == (CardKind.ROBOT, "")
+    assert world.matrix.texts(ROOM)[1:] == ["robot.person_offered", "1️⃣", "2️⃣", "🙋"]
+
+
+@pytest.mark.asyncio
+async def test_the_card_tells_how_the_wait_goes() -> None:
+    """Once enough is known; an edit a minute later says how long it has been."""
+    world = World()
+    now = world.clock.now()
+    for _ in range(6):
+        stood = Queued(QueueId(1), now - 120_000, first_position=1, first_at=now - 120_000)
+        session = Chatting(SESSION, now, QueueId(1))
+        world.around.waits.note(Conversation(phase=stood), Conversation(phase=session), now)
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now), now + 60_000)
+    async with world.running() as engine:
+        waiting = QueueStatus(RequestId(9001), 0, 2)
+        await engine.pushed(ROOM, "p", Received(waiting))
+        await quiet()
+        await world.clock.turn(60)
+        await quiet()
+    first, second = [notice.text for notice in world.matrix.posted]
+    assert first == "queue.position\nqueue.expected"
+    assert second == "queue.position\nqueue.unchanged · queue.expected · queue.waited"
+
+
+@pytest.mark.asyncio
+async def test_calling_back_is_offered_with_a_bell_to_tap() -> None:
+    hours = parse_hours("daily 09:00-10:00 Asia/Shanghai")  # it is eight there
+    queues = (msgspec.structs.replace(SALES, hours=hours), RETURNS)
+    policy = Policy(hours={QueueId(1): hours})
+    world = World(rules=msgspec.structs.replace(RULES, queues=queues, policy=policy))
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(QueueStatus(RequestId(9001), 6, None)))
+        await quiet()
+    shown = world.matrix.texts(ROOM)
+    assert shown == ["queue.ended", "status.6", "callback.offer_hours", "🔔"]
+    (card,) = [one for one in (await world.stored()).cards if one.kind is CardKind.CALLBACK]
+    assert card.number == 1
+
+
+@pytest.mark.asyncio
+async def test_what_may_have_been_sent_long_ago_is_looked_for_first() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.matrix.trouble.append(Unavailable("away"))
+        began = world.clock.now()
+        await engine.pushed(ROOM, "p", said("one"))
+        await world.clock.turn(60)
+        assert not any("look back" in request for request in world.matrix.requests)
+        world.matrix.trouble.extend([Unavailable("away", REMEMBERED / 1000)])
+        world.matrix.trouble.append(Refused("M_FORBIDDEN"))  # the room cannot be read: go on
+        await engine.pushed(ROOM, "q", said("two"))
+        await world.clock.turn(REMEMBERED / 1000 + 1)
+    looked = [request for request in world.matrix.requests if "look back" in request]
+    assert looked == [f"look back {ROOM} {BOT} {began + 60_000}"]
+    assert world.matrix.texts(ROOM) == ["one", "two"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.conversation.inputs import CallFailed, FailureReason, Replied, Uploaded
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
@@ -15,9 +16,14 @@ from tests.fakes.store import Fault, FlakyStore
 
 
 async def one(world: World, kind: str = "say") -> object:
-    """Have the customer say one thing; returns the first input that the lane brought back."""
+    """Have the customer say one thing; returns the first input that the lane brought back.
+
+    The step at once fails, so that the input is stored, and can be looked at here.
+    """
+    assert isinstance(world.store, FlakyStore)
     await world.chatting()
     async with world.running() as engine:
+        world.store.fail("commit_step", Fault.NONE, Fault.BEFORE)
         await engine.accept_events([world.event(kind, text="one")])
         await quiet()
     brought = [found.body for found in world.store._inbox.values() if found.row.key is None]
@@ -33,7 +39,7 @@ def outcome(world: World) -> str:
 
 @pytest.mark.asyncio
 async def test_a_call_is_answered() -> None:
-    world = World()
+    world = World(FlakyStore())
     happened = await one(world)
     assert isinstance(happened, Replied)
     assert happened.reply.ok
@@ -42,8 +48,22 @@ async def test_a_call_is_answered() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("code", "level", "name"),
+    [(-7, "warning", "INVAILD_QUEUE_ID"), (-16, "info", "INVAILD_FILE_EXTENSION")],
+)
+async def test_a_refusal_is_logged_by_the_vendors_name(code: int, level: str, name: str) -> None:
+    world = World(FlakyStore())
+    world.link.answers.append(Reply(110, code))
+    with capture_logs() as logs:
+        await one(world)
+    (line,) = (log for log in logs if log["event"] == "WebChat refused a command")
+    assert (line["log_level"], line["result"], line["name"]) == (level, code, name)
+
+
+@pytest.mark.asyncio
 async def test_a_call_is_refused() -> None:
-    world = World()
+    world = World(FlakyStore())
     world.link.answers.append(Reply(110, -16))
     happened = await one(world)
     assert isinstance(happened, Replied)
@@ -62,7 +82,7 @@ async def test_a_call_is_refused() -> None:
     ids=["failed", "refused", "uncertain"],
 )
 async def test_a_call_comes_to_nothing(failure: CallFailure, wanted: Outcome) -> None:
-    world = World()
+    world = World(FlakyStore())
     (world.link.before if failure.certain else world.link.after).append(failure)
     happened = await one(world)
     assert isinstance(happened, CallFailed)
@@ -78,7 +98,7 @@ async def test_a_call_comes_to_nothing(failure: CallFailure, wanted: Outcome) ->
 async def test_our_own_code_fails_before_or_after_the_writing() -> None:
     """It is not called certain if the bytes may have gone."""
     for failures, reason in (("before", "unreachable"), ("after", "no_answer")):
-        world = World()
+        world = World(FlakyStore())
         getattr(world.link, failures).append(ZeroDivisionError("a bug"))
         happened = await one(world)
         assert isinstance(happened, CallFailed)
@@ -87,7 +107,7 @@ async def test_our_own_code_fails_before_or_after_the_writing() -> None:
 
 @pytest.mark.asyncio
 async def test_a_row_that_cannot_be_read_fails_its_call() -> None:
-    world = World()
+    world = World(FlakyStore())
     await world.chatting()
     found = await world.store.room(ROOM)
     assert found is not None
@@ -113,7 +133,7 @@ async def test_the_attempt_is_noted_before_the_writing() -> None:
 
 @pytest.mark.asyncio
 async def test_a_file_is_carried_and_its_bytes_counted() -> None:
-    world = World()
+    world = World(FlakyStore())
     happened = await one(world, "file")
     assert isinstance(happened, Uploaded)
     assert (happened.url, happened.size) == ("https://crm.example.org/1", 3)
@@ -125,14 +145,15 @@ async def test_a_file_is_carried_and_its_bytes_counted() -> None:
     ("trouble", "reason"),
     [
         (Refused("M_NOT_FOUND"), FailureReason.MEDIA_GONE),
+        (Refused("M_BAD_FILE"), FailureReason.MEDIA_CHANGED),
         (Unavailable("away"), FailureReason.UNREACHABLE),
     ],
-    ids=["gone", "away"],
+    ids=["gone", "changed", "away"],
 )
 async def test_a_file_that_the_homeserver_does_not_give(
     trouble: Exception, reason: FailureReason
 ) -> None:
-    world = World()
+    world = World(FlakyStore())
     world.matrix.trouble.append(trouble)
     happened = await one(world, "file")
     assert isinstance(happened, CallFailed)
@@ -141,7 +162,7 @@ async def test_a_file_that_the_homeserver_does_not_give(
 
 @pytest.mark.asyncio
 async def test_a_file_that_the_call_centre_does_not_take() -> None:
-    world = World()
+    world = World(FlakyStore())
     refusal = CallFailure(FailureReason.REFUSED, certain=True, code=-17)
     world.link.before.append(refusal)
     happened = await one(world, "file")

@@ -17,9 +17,17 @@ from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import people
 from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inputs import Corrected, Entered, MemberGone, MemberJoined, Renamed
+from bridge.rooms.inputs import (
+    Corrected,
+    Entered,
+    MemberGone,
+    MemberJoined,
+    Renamed,
+    Spoke,
+)
 from bridge.rooms.reception import passed
 from bridge.rooms.record import Membership, Person
+from bridge.rooms.rules import Permission
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
 BOB = UserId("@bob:example.org")
@@ -177,3 +185,32 @@ def test_comings_and_goings_are_told_if_wanted(wanted: bool) -> None:
     house.receive(MemberJoined(BOB, "Bob", EventId("$j")))
     house.receive(MemberGone(BOB, BOB, EventId("$l")))
     assert told(house) == (["（Bob 进入了房间）", "（Bob 离开了房间）"] if wanted else [])
+
+
+def test_what_programs_write_in_a_shared_room_is_not_for_the_agent() -> None:
+    house = shared().chat()
+    text = CustomerText("build 7 failed")
+    house.receive(Spoke(EventId("$n"), BOB, text, "build 7 failed", notice=True))
+    house.receive(Corrected(EventId("$m"), BOB, EventId("$n"), text, "build 7", notice=True))
+    assert house.carried == []
+    assert house.effects == []
+
+
+def test_a_notice_in_a_direct_room_is_a_customers_word() -> None:
+    house = House().served().chat()
+    house.receive(Spoke(EventId("$n"), ADA, CustomerText("hi"), "hi", notice=True))
+    assert house.carried == ["$n"]
+
+
+def test_a_bot_that_is_to_be_ignored_is_not_even_told_so() -> None:
+    def permission(user: str) -> Permission:
+        return Permission.IGNORED if user == BOB else Permission.CUSTOMER
+
+    house = House(msgspec.structs.replace(RULES, permission=permission))
+    house.invite(direct=False)
+    house.enter(Entered(direct=False, people=(Person(ADA, "Ada"), Person(BOB))))
+    house.chat().visit.effects.clear()
+    house.say("beep", by=BOB)
+    assert house.effects == []
+    house.receive(MemberGone(ADA, ADA, EventId("$l")))
+    assert house.record.empty_since == house.now  # a bot keeps no chat open

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from bridge.rooms.ratings import Choice, choices
 from bridge.rooms.rules import RatingRule
@@ -22,3 +23,10 @@ def test_whose_ratings_are_offered() -> None:
     assert [one.label for one in choices(own, "zh-CN", ())] == ["好", "bad", "ふつう"]
     assert [one.id for one in choices(RULES, "en", ())] == [5, 4, 3, 2, 1]
     assert RatingRule(3, {}).label("en") == "3"
+
+
+@pytest.mark.parametrize(
+    ("language", "label"), [("zh-CN", "很好"), ("zh-TW", "很好"), ("en", "good"), ("ja", "good")]
+)
+def test_a_label_is_looked_for_in_the_nearest_language(language: str, label: str) -> None:
+    assert RatingRule(1, {"en": "good", "zh-CN": "很好"}).label(language) == label

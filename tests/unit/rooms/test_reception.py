@@ -83,13 +83,20 @@ def test_more_than_can_be_parked_is_reported() -> None:
     assert house.reported == {event: "undelivered.too_many"}
 
 
+def test_who_was_put_out_without_our_hearing_of_it_comes_back() -> None:
+    """A homeserver that falls forgets what it never handed over; an invitation it then hands on."""
+    house = House().served()
+    house.invite()
+    assert house.effects == [EnterRoom(BOT, ADA)]
+    house.visit.effects.clear()
+    house.invite()
+    assert house.effects == [], "we are on our way"
+
+
 def test_one_host_is_enough() -> None:
     house = House().served()
     house.invite(whom=SALES_USER)
     assert house.effects == [LeaveRoom((SALES_USER,)), Say("room.host_here")]
-    house.visit.effects.clear()
-    house.invite(whom=BOT)
-    assert house.effects == []
 
 
 def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
@@ -186,7 +193,7 @@ def test_who_is_gone_is_gone() -> None:
     house.receive(MemberGone(BOT, ADA))
     house.visit.effects.clear()
     house.receive(MemberGone(ADA, ADA))
-    house.receive(Upgraded("!new:example.org"))
+    house.receive(Upgraded())
     house.receive(EncryptionOn())
     house.receive(RoomConfigured(EventId("$c"), ADA, {}), Standing.ADMIN)
     house.say("hello")
@@ -196,14 +203,24 @@ def test_who_is_gone_is_gone() -> None:
 
 def test_an_upgraded_room_ends_its_chat() -> None:
     house = House().served().chat()
-    house.receive(Upgraded("!new:example.org"))
+    house.receive(Upgraded())
     phase = house.record.conversation.phase
     assert isinstance(phase, Chatting)
     assert phase.close
     assert house.notices == ["room.upgraded"]
+    assert house.effects[-1] == LeaveRoom((BOT,))
+    assert house.membership() is Membership.LEFT
 
 
 # --- talking ------------------------------------------------------------------------------------
+
+
+def test_who_wrote_last_is_remembered_as_far_as_they_are_served() -> None:
+    house = House().served(direct=False)
+    bob = UserId("@bob:example.org")
+    house.say("hello", by=bob)
+    house.say("hello", by=STRANGER)
+    assert (house.record.customer, house.record.speaker) == (ADA, bob)
 
 
 def test_words_go_to_the_conversation() -> None:

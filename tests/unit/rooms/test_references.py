@@ -21,8 +21,10 @@ from tests.unit.rooms.desks import EVENT, IMAGE, Desk, X, fix, said
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
 
 
-def reply(content: Text | Media | Location, plain: str = "", **more: EventId) -> Spoke:
-    return Spoke(EVENT, ADA, content, plain, reply_to=X, **more)
+def reply(
+    content: Text | Media | Location, plain: str = "", thread: EventId | None = None
+) -> Spoke:
+    return Spoke(EVENT, ADA, content, plain, reply_to=X, thread=thread)
 
 
 # --- replies ------------------------------------------------------------------------------------
@@ -92,6 +94,9 @@ def test_the_thread_of_the_latest_message_is_remembered() -> None:
     assert desk.record.thread == Thread(EventId("$root"), EventId("$2"))
     desk.happen(Spoke(EventId("$3"), ADA, Text("c"), "c"))
     assert desk.visit.record.thread is None
+    order = Spoke(EventId("$4"), ADA, Text("!wc status"), "!wc status", thread=EventId("$root"))
+    desk.happen(order)  # its answer belongs there as well
+    assert desk.visit.record.thread == Thread(EventId("$root"), EventId("$4"))
 
 
 # --- taking back --------------------------------------------------------------------------------
@@ -130,6 +135,15 @@ def test_a_corrected_message_is_taken_back_as_it_was_corrected() -> None:
     desk.happen(fix("b"), said("a"))
     desk.happen(back(), Earlier("b", Text("b"), correction=True))
     assert desk.read == ["Correction: b", "Taken back: “b”"]
+
+
+def test_a_moderator_may_take_back_what_waits() -> None:
+    """Whoever is no customer of ours as well: that they may was the homeserver's to see."""
+    desk = Desk()
+    desk.say("first")
+    second = desk.say("rude words")
+    desk.happen(Withdrew(EventId("$back"), STRANGER, second), said("rude words"))
+    assert desk.read == ["first"]
 
 
 @pytest.mark.parametrize(

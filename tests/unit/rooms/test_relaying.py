@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 
 from bridge.ids import AgentId
@@ -23,6 +24,8 @@ from bridge.webchat.frames import (
 )
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.fakes.reading import ReadingWorld
+from tests.unit.rooms.visits import RULES
 
 GHOST = "@webchat_K00017:example.org"
 
@@ -95,7 +98,7 @@ async def test_a_file_that_cannot_be_had(trouble: list[Exception], shown: str) -
 @pytest.mark.asyncio
 @pytest.mark.parametrize("trouble", [Refused("M_FORBIDDEN"), Unavailable("away")])
 async def test_a_homeserver_that_does_not_take_a_file(trouble: Exception) -> None:
-    """Not to be taken for the file server's fault: no sentence, but a repeat or a dead letter."""
+    """Not to be taken for the file server's fault: it is repeated, or a dead letter, and told."""
     world = World()
     world.matrix.trouble.append(trouble)
     found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
@@ -104,8 +107,27 @@ async def test_a_homeserver_that_does_not_take_a_file(trouble: Exception) -> Non
         assert [text for _, text in found] == ["RelayedMedia"]
         assert letters == []
     else:
-        assert found == []
+        assert [text for _, text in found] == ["chat.media_failed"]
         assert [letter.why for letter in letters] == ["M_FORBIDDEN"]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_takes_nothing_leaves_a_dead_letter() -> None:
+    world = World()
+    world.matrix.trouble += [Refused("M_FORBIDDEN")] * 2
+    assert await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf")) == []
+    assert len(await world.store.dead_letters()) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "content", [AgentMedia("file", url="/a.pdf"), AgentMedia("file", data="iVBO", name="a.pdf")]
+)
+async def test_a_file_that_is_too_large_for_the_homeserver_is_told_of(content: AgentMedia) -> None:
+    world = World()
+    world.matrix.trouble.append(Refused("M_TOO_LARGE"))
+    assert [text for _, text in await relayed(world, content)] == ["chat.media_failed"]
+    assert await world.store.dead_letters() == [], "no repetition would help"
 
 
 @pytest.mark.asyncio
@@ -121,3 +143,25 @@ async def test_a_ghost_comes_with_or_without_its_picture(trouble: Exception | No
         await quiet()
     assert (ROOM, "@webchat_K00018:example.org") in world.matrix.members
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_every_part_of_an_agents_message_can_be_quoted() -> None:
+    world = ReadingWorld(msgspec.structs.replace(RULES, language="en"))
+    await world.chatting()
+    html = 'Is it <b>this</b> one? <img src="/a.png" alt="shoe.png"> Or none?'
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(MessageReceived(SESSION, MEI.id, AgentText(html))))
+        await quiet()
+        parts = [one.event_id for one in world.reading.shown]
+        assert len(parts) == 3
+        for number, part in enumerate(parts):
+            reply = {"m.in_reply_to": {"event_id": part}}
+            message = {"msgtype": "m.text", "body": f"answer {number}", "m.relates_to": reply}
+            await engine.accept_events([world.message(f"$c{number}", **message)])
+            await quiet()
+    assert await world.nothing_left()
+    first, picture, last = world.link.texts(ROOM)
+    assert "Is it this one?" in first
+    assert last.splitlines()[0].endswith("Or none?”:")
+    assert picture.endswith("answer 1")

@@ -1,19 +1,32 @@
-"""The robot's answers, as a customer reads them."""
+"""The robot's answers, as a customer reads them, and what the customer says about them."""
 
 from __future__ import annotations
+
+import asyncio
 
 import msgspec
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.effects import AskRobot
+from bridge.conversation.inputs import FailureReason, Human, Input, Solved
+from bridge.conversation.model import Chatting, CustomerText, Idle, Question
+from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import EventId
 from bridge.rooms import robot
-from bridge.rooms.effects import AskRobot
+from bridge.rooms.effects import ShowAnswer
+from bridge.rooms.inputs import RobotAnswered
 from bridge.rooms.ports import CallFailure
+from bridge.rooms.rules import Rules
+from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
 from bridge.webchat.http import RobotAnswer, RobotReply
-from tests.fakes.house import World
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World, said
 from tests.fakes.link import FakeLink
-from tests.unit.rooms.visits import RULES
+from tests.unit.rooms.visits import RULES, House
+
+FIRST = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.FIRST))
+NOBODY = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.WHEN_NO_AGENT))
+FOUND = RobotReply(1, answers=(RobotAnswer("Returns", "Send it back"),))
 
 
 class Knowing(FakeLink):
@@ -22,9 +35,13 @@ class Knowing(FakeLink):
     def __init__(self, told: RobotReply | CallFailure) -> None:
         super().__init__()
         self._told = told
+        self.questions: list[str] = []
+        self.thinking = asyncio.Event()
+        self.thinking.set()
 
     async def ask_robot(self, question: str) -> RobotReply:
-        assert question == "how?"
+        self.questions.append(question)
+        await self.thinking.wait()
         if isinstance(self._told, CallFailure):
             raise self._told
         return self._told
@@ -34,34 +51,283 @@ def failure(reason: FailureReason) -> CallFailure:
     return CallFailure(reason, certain=True)
 
 
+# --- asking -------------------------------------------------------------------------------------
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("told", "key"),
+    ("told", "key", "unreachable"),
     [
-        (RobotReply(1), "robot.nothing"),
-        (failure(FailureReason.TOO_BIG), "robot.too_long"),
-        (failure(FailureReason.UNREACHABLE), "robot.unreachable"),
-        (failure(FailureReason.SIGN_REFUSED), "robot.unreachable"),
+        (RobotReply(1), "robot.nothing", False),
+        (failure(FailureReason.TOO_BIG), "robot.too_long", False),
+        (failure(FailureReason.UNREACHABLE), "robot.unreachable", True),
+        (failure(FailureReason.SIGN_REFUSED), "robot.unreachable", True),
     ],
 )
-async def test_the_robot_has_no_answer(told: RobotReply | CallFailure, key: str) -> None:
+async def test_the_robot_has_no_answer(
+    told: RobotReply | CallFailure, key: str, unreachable: bool
+) -> None:
     around = msgspec.structs.replace(World().around, link=Knowing(told))
-    assert await robot.answer(around, AskRobot(EventId("$1"), "how?")) == (key, {})
+    came = await robot.answer(around, AskRobot(EventId("$1"), "how?"))
+    assert came == RobotAnswered(EventId("$1"), "how?", key, unreachable=unreachable)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("base", ["", "https://kb.example.org/"])
 async def test_answers_are_cards_of_words(base: str) -> None:
+    """Trap T37: previews are HTML."""
     found = RobotAnswer("<b>Returns</b>", "Send <em>it</em>\n back" + "x" * 400, path="/a/1.html")
     told = RobotReply(1, answers=(found, RobotAnswer("", "<script>x</script>", "Why?")))
     rules = msgspec.structs.replace(RULES, km_base_url=base)
     around = msgspec.structs.replace(World().around, link=Knowing(told), rules=rules)
-    key, args = await robot.answer(around, AskRobot(EventId("$1"), "how?"))
-    assert key == "robot.answers"
-    first, second = str(args["answers"]).split("\n\n")
+    came = await robot.answer(around, AskRobot(EventId("$1"), "how?", first=True))
+    assert (came.key, came.first, came.short) == ("robot.answers", True, ("Returns", "Why?"))
+    first, second = str(came.args["answers"]).split("\n\n")
     title, preview, *link = first.split("\n")
     assert title == "▪ Returns"
     assert preview.startswith("Send it back")
     assert len(preview) == robot.LONGEST_PREVIEW
     assert link == (["https://kb.example.org/a/1.html"] if base else [])
     assert second == "▪ Why?"
+
+
+# --- showing ------------------------------------------------------------------------------------
+
+
+def waiting(house: House, *, aside: bool = False) -> EventId:
+    """The robot was asked about what the customer has just said."""
+    event_id = house.say("how?")
+    conversation = house.record.conversation
+    question = Question(event_id, house.now, aside=aside)
+    house.visit.set(conversation=msgspec.structs.replace(conversation, questions=(question,)))
+    house.effects.clear()
+    return event_id
+
+
+@pytest.mark.parametrize(
+    ("aside", "key"), [(False, "robot.answers_first"), (True, "robot.answers_kept")]
+)
+def test_an_answer_is_shown_and_noted_for_an_agent(aside: bool, key: str) -> None:
+    house = House(FIRST).served()
+    event_id = waiting(house, aside=aside)
+    came = RobotAnswered(event_id, "how?", "robot.answers", {"answers": "x"}, True, ("A", "B"))
+    robot.answered(house.visit, came)
+    assert house.effects == [ShowAnswer(event_id, "how?", key, {"answers": "x"}, first=True)]
+    (question,) = house.record.conversation.questions
+    assert question.note == "（机器人已回复：A; B）"
+
+
+def test_no_answer_leads_to_a_person() -> None:
+    house = House(FIRST).served()
+    event_id = waiting(house)
+    robot.answered(house.visit, RobotAnswered(event_id, "how?", "robot.nothing", first=True))
+    assert house.notices == ["robot.person_nothing"]
+    assert house.record.conversation.number == 1
+
+
+def test_an_answer_that_nobody_waits_for_is_not_shown() -> None:
+    house = House(FIRST).served()
+    event_id = waiting(house)
+    house.say("human")
+    house.effects.clear()
+    came = RobotAnswered(event_id, "how?", "robot.answers", {"answers": "x"}, True, ("A",))
+    robot.answered(house.visit, came)
+    assert house.effects == []
+
+
+def test_what_was_asked_by_command_is_shown_always() -> None:
+    house = House(RULES).served()
+    robot.answered(house.visit, RobotAnswered(EventId("$1"), "how?", "robot.nothing"))
+    assert house.effects == [ShowAnswer(EventId("$1"), "how?", "robot.nothing")]
+
+
+# --- in plain words -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("human", Human()),
+        ("Human!", Human()),
+        ("转人工。", Human()),
+        ("オペレーター", Human()),
+        ("谢谢！", Solved()),
+        ("Thank  you", Solved()),
+        ("a human being bit me", None),
+        ("thanks, but how?", None),
+        ("", None),
+    ],
+)
+def test_plain_words(words: str, meant: Input | None) -> None:
+    house = House(FIRST).served()
+    waiting(house)
+    robot.answered(
+        house.visit,
+        RobotAnswered(EventId("$e2"), "how?", "robot.answers", {"answers": "x"}, True, ("A",)),
+    )
+    assert robot.wish(house.visit, words) == meant
+
+
+def test_plain_words_where_there_is_nothing_to_say_them_to() -> None:
+    house = House(FIRST).served()
+    assert robot.wish(house.visit, "thanks") is None
+    assert robot.wish(house.visit, "human") == Human()
+    assert robot.wish(house.chat().visit, "human") is None
+    assert robot.wish(House(NOBODY).served().visit, "human") is None
+    assert robot.wish(House(RULES).served().visit, "human") is None
+
+
+def test_thanks_are_no_new_question() -> None:
+    house = House(FIRST).served()
+    event_id = waiting(house)
+    robot.answered(
+        house.visit,
+        RobotAnswered(event_id, "how?", "robot.answers", {"answers": "x"}, True, ("A",)),
+    )
+    house.say("Thanks!")
+    assert house.notices == ["robot.solved"]
+    assert house.carried == []
+
+
+def test_solved_by_command() -> None:
+    house = House(FIRST).served()
+    waiting(house)
+    house.say("!wc solved")
+    assert house.notices == ["robot.solved"]
+    other = House(FIRST).served()
+    said = other.say("solved")
+    assert other.carried == [said]  # a customer's word, as nothing is to be solved
+    assert House(RULES).served().say("!wc solved")
+
+
+# --- the whole engine ---------------------------------------------------------------------------
+
+
+def world_with(link: Knowing, rules: Rules = FIRST) -> World:
+    world = World()
+    world.link = link
+    world.around = msgspec.structs.replace(world.around, link=link, rules=rules)
+    return world
+
+
+@pytest.mark.asyncio
+async def test_a_slow_knowledge_base_holds_nobody_up() -> None:
+    link = Knowing(FOUND)
+    link.thinking.clear()
+    world = world_with(link, msgspec.structs.replace(RULES, robot=True))
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc ask how?")])
+        await quiet()
+        assert link.questions == ["how?"]
+        await engine.pushed(ROOM, "p", said("hello"))
+        await engine.accept_events([world.event(text="I am here")])
+        await quiet()
+        assert world.matrix.texts(ROOM) == ["hello"]
+        assert link.texts(ROOM) == ["I am here"]
+        link.thinking.set()
+        await quiet()
+    assert world.matrix.texts(ROOM) == ["hello", "robot.answers", "👍", "👎"]
+
+
+@pytest.mark.asyncio
+async def test_first_the_robot_then_a_person() -> None:
+
+    link = Knowing(FOUND)
+    world = world_with(link)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="how?")])
+        await quiet()
+        assert link.questions == ["how?"]
+        assert link.calls == []
+        assert world.matrix.texts(ROOM) == ["robot.answers_first", "👍", "👎"]
+        await engine.accept_events([world.event(text="human")])
+        await quiet()
+    sent = [one.command for one in link.calls]
+    assert isinstance(sent[0], RequestChat)
+    texts = [one.text for one in sent if isinstance(one, SendPreMessage)]
+    assert texts == ["how?", "（机器人已回复：Returns）"]
+
+
+@pytest.mark.asyncio
+async def test_a_question_survives_the_death_of_the_process() -> None:
+    link = Knowing(FOUND)
+    link.thinking.clear()
+    world = world_with(link)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="how?")])
+        await quiet()
+    assert world.matrix.texts(ROOM) == []
+    link.thinking.set()
+    async with world.running():
+        await quiet()
+    assert link.questions == ["how?", "how?"]
+    assert world.matrix.texts(ROOM) == ["robot.answers_first", "👍", "👎"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_knowledge_base_that_hangs_leads_to_a_person() -> None:
+    link = Knowing(FOUND)
+    link.thinking.clear()
+    world = world_with(link)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="how?")])
+        await world.clock.turn(61)
+        assert world.matrix.texts(ROOM)[0] == "robot.person_unreachable"
+        link.thinking.set()  # too late: nobody is told any more
+        await quiet()
+    assert "robot.answers_first" not in world.matrix.texts(ROOM)
+    assert [type(one.command) for one in link.calls] == [RequestChat, SendPreMessage]
+
+
+@pytest.mark.asyncio
+async def test_where_nobody_is_there_the_robot_helps_and_the_words_are_kept() -> None:
+    link = Knowing(FOUND)
+    link.answers.append(Reply(101, -5))
+    world = world_with(link, NOBODY)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        event = world.event(text="how?")
+        await engine.accept_events([event])
+        await quiet()
+    texts = world.matrix.texts(ROOM)
+    assert texts[-3:] == ["robot.answers_kept", "👍", "👎"]
+    assert "result.-5" in texts
+    held = (await world.stored()).conversation.held
+    assert [piece.event_id for piece in held] == [event[1]]
+
+
+def test_the_welcome_says_who_answers_first() -> None:
+    house = House(FIRST)
+    house.invite()
+    house.enter()
+    assert house.notices == ["robot.welcome"]
+    other = House(NOBODY)
+    other.invite()
+    other.enter()
+    assert other.notices == ["room.welcome"]
+
+
+@pytest.mark.parametrize(("words", "meant"), [("人工", Human()), ("1", None), ("thanks", None)])
+def test_plain_words_to_the_robot_of_a_queue(words: str, meant: Input | None) -> None:
+    house = House(RULES).served().chat()
+    conversation = house.record.conversation
+    assert isinstance(conversation.phase, Chatting)
+    phase = msgspec.structs.replace(conversation.phase, robot=True)
+    house.visit.set(conversation=msgspec.structs.replace(conversation, phase=phase))
+    assert robot.wish(house.visit, words) == meant
+
+
+def test_the_robot_hears_what_was_typed_in_a_room_of_several() -> None:
+    house = House(FIRST).served(direct=False)
+    house.say("how?")
+    (ask,) = (one for one in house.effects if isinstance(one, AskRobot))
+    assert ask.question == "how?"
+    (held,) = house.record.conversation.held
+    assert isinstance(held.content, CustomerText)
+    assert held.content.text.endswith("how?")
+    assert held.content.text != "how?"

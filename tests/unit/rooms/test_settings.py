@@ -8,6 +8,7 @@ from bridge.ids import QueueId
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.settings import BadSetting, settings_of_event, shown
 from bridge.texts import LANGUAGES, Texts
+from bridge.texts.languages import listed
 from tests.unit.rooms.visits import RULES
 
 
@@ -20,6 +21,13 @@ def test_a_whole_state_event() -> None:
 
 def test_what_is_not_named_is_as_the_operator_says() -> None:
     assert settings_of_event({}, RULES) == RoomSettings()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_by_its_code_or_another_name(language: str) -> None:
+    other = {"zh-CN": "中文", "zh-TW": "zh_Hant", "en": "English", "ja": "日本語"}[language]
+    for value in (language, language.lower(), other):
+        assert settings_of_event({"language": value}, RULES).language == language
 
 
 @pytest.mark.parametrize("value", [1, "1", "Sales", " SHOP "])
@@ -35,7 +43,8 @@ def test_a_queue_by_id_name_or_alias(value: object) -> None:
         ({"queue": None}, "config.bad_queue", "None"),
         ({"queue": [1]}, "config.bad_queue", "[1]"),
         ({"from": "TV"}, "config.bad_value", "PC, MOBILE, WECHAT, APP"),
-        ({"language": "fr"}, "config.bad_value", "zh-CN, en"),
+        ({"language": "fr"}, "config.bad_value", "zh-CN, zh-TW, en, ja"),
+        ({"language": None}, "config.bad_value", "None"),
         ({"start": 1}, "config.bad_value", "on_message, on_command"),
         ({"paused": "yes"}, "config.bad_value", "true, false"),
         ({"queu": 1}, "config.bad_key", "queue"),
@@ -47,7 +56,8 @@ def test_bad_values(content: dict[str, object], key: str, says: str) -> None:
         settings_of_event({"paused": True, **content}, RULES)
     assert caught.value.key == key
     for language in LANGUAGES:
-        assert says in Texts().render(language, key, caught.value.values)
+        told = Texts().render(language, key, caught.value.values)
+        assert listed(language, says.split(", ")) in told
 
 
 def test_foreign_values_are_shown_short() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import errno
+import io
+import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.rooms.ports import Blob, TooBig
+from bridge.rooms.ports import Blob, TooBig, Unavailable
 from bridge.rooms.spool import IN_MEMORY, keep
 from tests.support.matrix_rig import blob
 
@@ -27,4 +30,15 @@ async def test_what_the_source_raises_is_passed_on() -> None:
 
     with pytest.raises(TooBig):
         async with keep(Blob(chunks(), None, "")):
+            pytest.fail("it was kept all the same")
+
+
+async def test_a_full_disk_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: Full())
+    with pytest.raises(Unavailable, match="no room"):
+        async with keep(blob(b"abc")):
             pytest.fail("it was kept all the same")

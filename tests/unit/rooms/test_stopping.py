@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
+from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import Outcome
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
+from tests.unit.rooms.test_worker import flaky_chat
+
+
+@asynccontextmanager
+async def at_work(world: World) -> AsyncIterator[tuple[Engine, asyncio.TaskGroup]]:
+    """An engine that runs, and that the test has to stop."""
+    engine, ready = world.engine(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(engine.run(ready))
+        await ready.wait()
+        yield engine, tasks
 
 
 @pytest.mark.asyncio
 async def test_stop_lets_what_is_under_way_end() -> None:
     world = World()
     await world.chatting()
-    engine = world.engine()
-    ready = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(engine.run(ready))
-        await ready.wait()
+    async with at_work(world) as (engine, tasks):
         world.link.gate.clear()
         await engine.accept_events([world.event(text="one"), world.event(text="two")])
         await quiet()
@@ -30,7 +40,6 @@ async def test_stop_lets_what_is_under_way_end() -> None:
         await engine.accept_events([world.event(text="late")])
         world.link.gate.set()
         await stopping
-        await running
     assert world.link.texts(ROOM) == ["one"]
     assert ("webchat", Outcome.DELIVERED) in world.counts.settled_rows
     async with world.running():
@@ -43,17 +52,12 @@ async def test_stop_does_not_wait_for_what_only_waits() -> None:
     """An effect between two attempts goes on after the next start."""
     world = World()
     await world.chatting()
-    engine = world.engine()
-    ready = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(engine.run(ready))
-        await ready.wait()
+    async with at_work(world) as (engine, _):
         world.matrix.trouble.append(Unavailable("away", 600))
         await engine.pushed(ROOM, "p", said("one"))
         await quiet()
         assert world.matrix.texts(ROOM) == []
         await engine.stop(3600)
-        await running
     async with world.running():
         pass
     assert world.matrix.texts(ROOM) == ["one"]
@@ -63,15 +67,42 @@ async def test_stop_does_not_wait_for_what_only_waits() -> None:
 async def test_stop_has_an_end() -> None:
     world = World()
     await world.chatting()
-    engine = world.engine()
-    ready = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(engine.run(ready))
-        await ready.wait()
+    async with at_work(world) as (engine, _):
         world.link.gate.clear()
         await engine.accept_events([world.event(text="one")])
         await quiet()
         await engine.stop(0.01)
-        await running
     (row,) = await world.open_rows()
     assert row.attempted is not None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("moment", ["before the answer", "while the next call is stored"])
+async def test_a_stop_leaves_nothing_in_doubt(moment: str) -> None:
+    """No call is marked as attempted unless it goes out: the next start would repeat it."""
+    world, store = await flaky_chat()
+    async with at_work(world) as (engine, tasks):
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        world.link.gate.clear()
+        await engine.accept_events([world.event(text="two"), world.event(text="three")])
+        await quiet()
+        if moment == "before the answer":
+            stopping = tasks.create_task(engine.stop(10))
+            await quiet()
+            world.link.gate.set()
+        else:
+            store.gate.clear()
+            world.link.gate.set()
+            await quiet()
+            stopping = tasks.create_task(engine.stop(10))
+            await quiet()
+            store.gate.set()
+        await stopping
+    for row in await world.open_rows():
+        assert row.attempted is None
+    async with world.running():
+        await quiet()
+    assert world.link.texts(ROOM) == ["one", "two", "three"]
+    assert ("webchat", Outcome.UNCERTAIN) not in world.counts.settled_rows
+    assert await world.nothing_left()

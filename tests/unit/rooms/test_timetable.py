@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.ids import RoomId
-from bridge.rooms.timetable import Timetable
+from bridge.rooms.timetable import FEW, Timetable
 from tests.fakes.clock import START, ManualClock
 
 A, B = RoomId("!a"), RoomId("!b")
@@ -65,6 +65,24 @@ async def test_many_changes_of_mind_leave_no_trace() -> None:
         for number in range(10_000):
             table.add(A, START + 60_000 + number)
         assert len(table._heap) == 1
+
+
+@pytest.mark.asyncio
+async def test_sooner_moments_leave_no_trace_either() -> None:
+    """A chat names a far deadline again and again, and each of its words a near one."""
+    async with kept() as (table, clock, woken):
+        far = START + 24 * 3_600_000
+        table.add(B, START + 3_600_000)
+        for number in range(1, 201):
+            table.add(A, far)
+            table.add(A, START + number * 1000)
+            await clock.turn(1)
+        table.add(A, far)
+        assert len(table._heap) <= FEW + 4
+        assert woken == [(A, number * 1000) for number in range(1, 201)]
+        woken.clear()
+        await clock.turn(24 * 3600)
+        assert woken == [(B, 3_600_000), (A, 24 * 3_600_000)]
 
 
 @pytest.mark.asyncio

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from bridge.conversation.effects import CallWebChat, Delivered, Say
 from bridge.conversation.inputs import Pushed, Replied, Said, Start
 from bridge.conversation.model import CustomerText
 from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId
+from bridge.rooms.record import RoomSettings
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat
 from tests.unit.rooms.visits import RETURNS, House
 
@@ -32,3 +35,12 @@ def test_sentences() -> None:
     house = House()
     house.visit.say("command.version", {"version": "1"}, reply_to=EventId("$1"))
     assert house.effects == [Say("command.version", {"version": "1"}, EventId("$1"))]
+
+
+def test_agents_may_have_a_language_of_their_own() -> None:
+    house = House()
+    house.visit.set(settings=RoomSettings(language="ja"))
+    assert house.visit.word("agent.corrected", {"text": "4711"}) == "訂正：4711"
+    house.visit.rules = msgspec.structs.replace(house.visit.rules, agents_language="en")
+    assert house.visit.word("agent.corrected", {"text": "4711"}) == "Correction: 4711"
+    assert house.visit.part("rating.thanks", {}).startswith("評価")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bridge.conversation.inputs import LinkLost, LinkRestored, Tick
 from bridge.conversation.model import Chatting, Idle, Queued
 from bridge.ids import QueueId, RequestId
 from bridge.rooms import carrying, stepping
@@ -117,6 +118,7 @@ async def test_an_outcome_without_an_answer(fault: Fault) -> None:
         await store.write_late()
         await world.clock.turn(carrying.STORE_RETRY * 2)
         assert world.link.texts(ROOM) == ["one", "two"]
+        store.faults.clear()
         store.fail("settle", fault)
         await engine.pushed(ROOM, "p", said("three"))
         await world.clock.turn(carrying.STORE_RETRY)
@@ -143,16 +145,16 @@ async def test_an_attempt_that_could_not_be_noted_is_not_made(fault: Fault) -> N
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_is_down_for_an_hour() -> None:
-    world = World()
-    await world.chatting()
+async def test_a_store_that_is_down_for_a_while() -> None:
+    world, store = await flaky_chat()
     async with world.running() as engine:
+        store.decide = lambda name: Fault.BEFORE if name == "mark_attempted" else Fault.NONE
         await engine.accept_events([world.event(text="one")])
-        world.store.down = True
-        await world.clock.turn(3600)
+        store.decide = lambda _: Fault.BEFORE
+        await world.clock.turn(1200)
         assert world.link.calls == []
-        world.store.down = False
-        await world.clock.turn(2)
+        store.decide = lambda _: Fault.NONE
+        await world.clock.turn(60)
         assert world.link.texts(ROOM) == ["one"]
 
 
@@ -288,7 +290,8 @@ async def test_a_deadline_that_nothing_comes_of_does_not_spin(
     world, store = await flaky_chat()
     async with world.running() as engine:
         monkeypatch.setattr(stepping, "deadline", lambda *_: world.clock.now() - 5)
-        await engine.restored(ROOM)
+        store.calls.clear()
+        engine.due(ROOM, world.clock.now())
         steps = 0
 
         def counted(*args: Any) -> Visit:
@@ -361,3 +364,23 @@ async def test_nobody_waits_for_a_pause_once_stopping() -> None:
         with pytest.raises(carrying.Stopping):
             await worker.pause(10)
     assert worker.account.customer == ""
+
+
+@pytest.mark.asyncio
+async def test_links_that_come_and_go_while_the_store_is_down_are_one_piece_of_news() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        world.store.down = True
+        for _ in range(50):
+            await engine.lost(ROOM)
+            await world.clock.turn(1)
+            await engine.restored(ROOM)
+            await world.clock.turn(1)
+        (worker,) = engine._workers.values()
+        signals = worker._stepper._signals
+        assert [type(one) for one in signals if type(one) is not Tick] == [LinkLost, LinkRestored]
+        world.store.down = False
+        await world.clock.turn(60)
+        assert not worker._stepper._signals
+    assert (await world.stored()).conversation.linked_at > 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from bridge.conversation.effects import Reported, Say
-from bridge.conversation.model import Chatting, CustomerText, Policy
+from bridge.conversation.model import Chatting, CustomerText
+from bridge.conversation.policy import Policy
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Effect

@@ -1,0 +1,61 @@
+"""What is done in one commit: a message with its call, an answer with what it brings."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, said
+from tests.fakes.store import WRITES
+from tests.unit.rooms.test_worker import flaky_chat
+
+
+@pytest.mark.asyncio
+async def test_a_message_is_two_commits_and_its_answer_one() -> None:
+    """A room at rest stores what came with what it led to; only the first call is marked apart."""
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        for text, marks in (("one", ["mark_attempted"]), ("two", [])):
+            store.calls.clear()
+            await engine.accept_events([world.event(text=text)])
+            await quiet()
+            written = [name for name in store.calls if name in WRITES]
+            assert written == ["commit_step", *marks, "commit_step"]
+        store.calls.clear()
+        await engine.pushed(ROOM, "p", said("three"))
+        await quiet()
+        assert [name for name in store.calls if name in WRITES] == ["commit_step", "settle"]
+    assert world.link.texts(ROOM) == ["one", "two"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_was_marked_from_the_start_is_uncertain_after_a_crash() -> None:
+    """Nobody knows whether it was written: it is sent again under its number, as a repeat."""
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        world.link.gate.clear()
+        await engine.accept_events([world.event(text="two")])
+        (row,) = await store.open_outbox(ROOM)
+        assert row.attempted is not None
+        assert not row.marked
+    world.link.gate.set()
+    async with world.running():
+        await world.clock.turn(5)
+    assert world.link.texts(ROOM) == ["one", "two", "two"]
+    assert len({call.call_id for call in world.link.calls}) == 2
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_call_waits_unmarked_behind_another_and_after_a_silence() -> None:
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await world.clock.turn(60)
+        store.calls.clear()
+        await engine.accept_events([world.event(text="two")])
+        await quiet()
+    assert store.calls.count("mark_attempted") == 1

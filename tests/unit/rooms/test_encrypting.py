@@ -1,0 +1,134 @@
+"""Encryption that the operator wishes or demands: what a room is told, and what goes nowhere."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.model import CustomerText
+from bridge.ids import EventId
+from bridge.rooms.commands import Verb
+from bridge.rooms.effects import EnterRoom
+from bridge.rooms.encrypting import hides
+from bridge.rooms.inputs import Corrected, EncryptionOn, Entered, Spoke
+from bridge.rooms.reception import Facts, Standing, receive
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, World, said
+from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
+
+ON = msgspec.structs.replace(RULES, encryption=True)
+WISHED = msgspec.structs.replace(ON, encrypt_rooms=True)
+DEMANDED = msgspec.structs.replace(ON, encryption_required=True)
+CLEAR, SECRET = Entered(), Entered(encrypted=True)
+
+
+def hears(house: House, text: str, *, encrypted: bool) -> EventId:
+    event_id = house.event_id()
+    spoke = Spoke(event_id, ADA, CustomerText(text), plain=text)
+    facts = Facts(Standing.ADMIN, encrypted=encrypted)
+    receive(house.visit, spoke, {"event_id": event_id}, house.now, facts)
+    return event_id
+
+
+def test_the_wish_is_for_customers_rooms_only() -> None:
+    house = House(WISHED)
+    house.invite()
+    assert house.effects == [EnterRoom(BOT, ADA, encrypt=True)]
+    stranger = House(WISHED)
+    stranger.invite(STRANGER)
+    assert stranger.effects == [EnterRoom(BOT, STRANGER, encrypt=False)]
+
+
+def test_what_we_turned_on_is_said() -> None:
+    house = House(WISHED)
+    house.invite()
+    house.enter(Entered(encrypted=True, encrypted_by_us=True))
+    assert house.notices == ["room.welcome", "encrypting.turned_on"]
+    assert house.record.encrypted
+
+
+def test_a_room_that_lets_nobody_encrypt_it_is_served_all_the_same() -> None:
+    house = House(WISHED)
+    house.invite()
+    house.enter(CLEAR)
+    event_id = hears(house, "hello", encrypted=False)
+    assert house.notices == ["room.welcome"]
+    assert house.carried == [event_id]
+
+
+def test_a_clear_room_is_told_what_to_do_and_carries_nothing() -> None:
+    house = House(DEMANDED)
+    house.invite()
+    house.enter(CLEAR)
+    assert house.notices == ["encrypting.needed"]
+    event_id = hears(house, "my password is 1234", encrypted=False)
+    assert house.reported == {event_id: "encrypting.refused"}
+    corrected = Corrected(EventId("$c"), ADA, event_id, CustomerText("no"), plain="no")
+    receive(house.visit, corrected, {}, house.now, Facts())
+    assert house.reported[EventId("$c")] == "encrypting.refused"
+    assert house.carried == []
+    assert house.record.conversation.number == 0
+
+
+def test_it_is_welcomed_once_it_is_encrypted() -> None:
+    house = House(DEMANDED)
+    house.invite()
+    house.enter(CLEAR)
+    house.receive(EncryptionOn())
+    assert house.notices == ["encrypting.needed", "room.welcome"]
+    event_id = hears(house, "hello", encrypted=True)
+    assert house.carried == [event_id]
+    clear = hears(house, "forgot to encrypt", encrypted=False)
+    assert house.reported == {clear: "encrypting.refused_here"}
+
+
+@pytest.mark.parametrize("verb", list(Verb))
+def test_in_clear_only_such_commands_are_done_as_show_and_carry_nothing(verb: Verb) -> None:
+    house = House(DEMANDED)
+    house.invite()
+    house.enter(CLEAR)
+    words = {"rate": "5 thanks", "ask": "why", "lang": "en", "from": "PC", "login": "ada secret"}
+    event_id = hears(house, f"!wc {verb} {words.get(verb, '')}", encrypted=False)
+    carries = {
+        "start", "rate", "ask", "human", "solved", "callback", "retry", "history", "transcript",
+        "login",
+    }  # fmt: skip
+    expected = {event_id: "encrypting.refused"} if verb in carries else {}
+    assert house.reported == expected
+
+
+def test_a_wrong_command_is_still_explained() -> None:
+    house = House(DEMANDED)
+    house.invite()
+    house.enter(CLEAR)
+    hears(house, "!wc hepl", encrypted=False)
+    assert house.notices[-1].startswith("command.unknown")
+
+
+def test_an_encrypted_room_without_encryption_here() -> None:
+    house = House()
+    house.invite()
+    house.enter(SECRET)
+    assert house.notices == ["encrypted.unsupported"]
+    other = House().served()
+    other.receive(EncryptionOn())
+    assert other.notices == ["encrypted.unsupported"]
+
+
+def test_an_agents_word_is_hidden_in_a_clear_room_only() -> None:
+    house = House(DEMANDED).served()
+    assert hides(DEMANDED, house.record)
+    assert not hides(ON, house.record)
+    house.receive(EncryptionOn())
+    assert not hides(DEMANDED, house.record)
+
+
+@pytest.mark.asyncio
+async def test_the_customer_is_told_of_what_is_not_shown() -> None:
+    """A chat that ran in clear when the operator began to demand encryption."""
+    world = World(rules=DEMANDED)
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "k1", said("your parcel"))
+        await quiet()
+    assert world.matrix.texts(ROOM) == ["encrypting.not_shown"]

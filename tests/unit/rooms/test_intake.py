@@ -1,0 +1,115 @@
+"""What comes in is stored with what only this moment knows, and after an outage is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason, Pushed
+from bridge.conversation.outage import FIRST_PAUSE, SETTLING
+from bridge.ids import AgentId
+from bridge.rooms.ports import CallFailure
+from bridge.rooms.serial import load_input
+from bridge.webchat.frames import AgentText, MessageReceived, Received
+from bridge.webchat.http import HistoryEntry
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
+
+
+def line(number: int, html: str, posted: int) -> HistoryEntry:
+    return HistoryEntry(str(number), MEI.id, "Mei", 2, html, posted)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("rs_id", ["", "r-1"])
+async def test_a_push_is_stored_with_its_moment(rs_id: str) -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        push = MessageReceived(SESSION, AgentId("A"), AgentText("hi"))
+        came = world.clock.now()
+        await engine.pushed(ROOM, "key", Received(push, rs_id))
+    stored = [load_input(row.row.body) for row in world.store._inbox.values()]
+    assert stored == [Pushed(push, came, numbered=bool(rs_id))]
+
+
+@pytest.mark.asyncio
+async def test_known_events_are_counted_out() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        one, two = world.event(text="one"), world.event(text="two")
+        assert await engine.accept_events([one]) == 1
+        assert await engine.accept_events([one, two]) == 1
+        assert await engine.accept_events([one, two]) == 0
+
+
+@pytest.mark.asyncio
+async def test_what_was_missed_is_shown_with_its_time() -> None:
+    world = World()
+    await world.chatting()
+    begin = world.clock.now()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", said("hello"))
+        await world.clock.turn(60)
+        told = (line(1, "hello", begin), line(2, "are you <b>there</b>?", begin + 30_000))
+        world.link.histories.append(told)
+        await engine.restored(ROOM)
+        await quiet()
+        first, late = world.matrix.texts(ROOM)
+        assert first == "hello"
+        assert late.endswith("：<br>are you <b>there</b>?")
+        assert "UTC" in late
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_after_a_start_the_history_is_asked_for_without_a_word_of_the_link() -> None:
+    world = World()
+    await world.chatting()
+    world.link.histories.append((line(1, "while you were away", world.clock.now()),))
+    async with world.running():
+        assert world.matrix.texts(ROOM) == []
+        await world.clock.turn(SETTLING / 1000)
+        (late,) = world.matrix.texts(ROOM)
+        assert late.endswith("while you were away")
+
+
+@pytest.mark.asyncio
+async def test_a_history_that_cannot_be_had_is_asked_for_later() -> None:
+    world = World()
+    await world.chatting()
+    world.link.histories.append(CallFailure(FailureReason.UNREACHABLE, certain=True))
+    world.link.histories.append((line(1, "first\nsecond", world.clock.now()),))
+    async with world.running() as engine:
+        await engine.restored(ROOM)
+        await quiet()
+        assert world.matrix.texts(ROOM) == []
+        await world.clock.turn(2 * FIRST_PAUSE / 1000)
+        (late,) = world.matrix.texts(ROOM)
+        assert late.endswith("<br>first<br>second")
+    assert ("aside", "failed") in world.counts.settled_rows
+
+
+@pytest.mark.asyncio
+async def test_a_server_without_times_says_so_much() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", said("hello"))
+        world.link.histories.append((line(1, "hello", 0), line(2, "later", 0)))
+        await engine.restored(ROOM)
+        await quiet()
+        assert world.matrix.texts(ROOM)[1:] == ["🕘 在连接中断期间发送：<br>later"]
+
+
+@pytest.mark.asyncio
+async def test_a_link_that_stays_away_is_told_of() -> None:
+    """table row 34."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.lost(ROOM)
+        await quiet()
+        await engine.restored(ROOM)
+        await quiet()
+        assert world.matrix.texts(ROOM) == ["outage.away", "trouble.over"]

@@ -1,0 +1,107 @@
+"""Crashes at random moments, with pushes that get lost: the history brings each of them, once.
+
+The call centre pushes each word once, and never again; a third of the pushes find nobody there. It
+keeps a history, which is sometimes not to be had. The bridge is killed again and again. In the end
+each word stands in its room exactly once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import RoomId
+from bridge.rooms.engine import Engine
+from bridge.rooms.ports import Account, CallFailure
+from bridge.rooms.store import StoreError
+from bridge.webchat.http import HistoryEntry
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, said
+from tests.fakes.link import FakeLink
+from tests.unit.rooms.test_crashes import (
+    LIVES,
+    ROOMS,
+    WORDS,
+    Fate,
+    FatefulWorld,
+    Sender,
+    live,
+)
+
+
+class Remembering(FakeLink):
+    """A call centre with a history.
+
+    Attributes:
+        lines: what was said in each room.
+        dice: whether the history is to be had.
+    """
+
+    def __init__(self, fate: Fate) -> None:
+        super().__init__(fate.disturb)
+        self.lines: dict[RoomId, list[HistoryEntry]] = {room: [] for room in ROOMS}
+        self._fate = fate
+
+    async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...]:
+        await self.disturb()
+        if not self._fate.over and self._fate.dice.random() < 0.2:
+            raise CallFailure(FailureReason.UNREACHABLE, certain=True)
+        told = tuple(self.lines[account.room_id][-count:])
+        await self.disturb()
+        return told
+
+
+class LossyWorld(FatefulWorld):
+    """Whose pushes may find nobody there."""
+
+    def __init__(self, fate: Fate) -> None:
+        super().__init__(fate)
+        self.centre = Remembering(fate)
+        self.link = self.centre
+        self.around.link = self.centre
+        self._fate = fate
+
+    def agent(self, room: RoomId) -> Sender:
+        """Who talks in a room."""
+
+        async def say(engine: Engine, number: int) -> None:
+            lines = self.centre.lines[room]
+            text = self._fate.dice.choice(["ok", f"answer {number}", f"answer {number}"])
+            key = f"{len(lines)}"
+            lines.append(HistoryEntry(key, MEI.id, "Mei", 2, text, self.clock.now()))
+            if self._fate.dice.random() < 0.7:
+                with suppress(StoreError, RuntimeError):
+                    await engine.pushed(room, f"{room} {key}", said(text))
+
+        return Sender(say)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(30))
+async def test_each_word_is_shown_exactly_once(seed: int) -> None:
+    fate = Fate(seed)
+    world = LossyWorld(fate)
+    for room in ROOMS:
+        await world.chatting(room)
+    agents = [world.agent(room) for room in ROOMS]
+    for _ in range(LIVES):
+        await live(world, fate, agents, fate.dice.randrange(20, 400))
+        if fate.dice.random() < 0.5:
+            await world.flaky.write_late()
+    fate.over = True
+    for failures in (world.link.before, world.link.after, world.matrix.trouble):
+        failures.clear()
+    await world.flaky.write_late()
+    await live(world, fate, agents, None)
+    async with world.running() as engine:
+        for room in ROOMS:
+            await engine.restored(room)
+        await world.clock.turn(600)
+        await quiet()
+    for room in ROOMS:
+        shown = Counter(text.rpartition("<br>")[2] for text in world.matrix.texts(room))
+        assert shown == Counter(line.html for line in world.centre.lines[room])
+        assert sum(shown.values()) >= WORDS

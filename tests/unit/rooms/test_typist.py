@@ -1,0 +1,231 @@
+"""Typing goes both ways, costs no row, and never holds anything up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import msgspec
+import pytest
+
+from bridge.ids import AgentId, EventId, RoomId, SessionId, UserId
+from bridge.rooms.engine import Engine
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import RoomSettings
+from bridge.rooms.typist import AFRESH, HINT_GAP, LONGEST_TELLING, MOST_HINTS, SHOWN
+from bridge.storage.memory import MemoryStore
+from bridge.webchat.codes import NoticeType
+from bridge.webchat.frames import AgentNotice, MessageReceived, Received, SessionClosed
+from tests.fakes.clock import quiet
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.matrix import FakeMatrix
+from tests.unit.rooms.visits import ADA, STRANGER
+
+GHOST = UserId("@webchat_K00017:example.org")
+SHOWS = (ROOM, GHOST, SHOWN)
+STOPS = (ROOM, GHOST, 0)
+
+
+def typing(agent: AgentId = MEI.id, session: SessionId = SESSION) -> Received:
+    notice = AgentNotice(NoticeType.TYPING, "")
+    return Received(MessageReceived(session, agent, notice), rs_id="r-1")
+
+
+async def types(engine: Engine, *agents: AgentId, room: RoomId = ROOM) -> None:
+    for agent in agents or (MEI.id,):
+        await engine.pushed(room, "any", typing(agent))
+        await quiet()
+
+
+def signs(world: World) -> list[tuple[RoomId, UserId, float | EventId]]:
+    """Less the receipts."""
+    return [one for one in world.matrix.signs if not isinstance(one[2], str)]
+
+
+# --- agent to customer --------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_an_agents_typing_is_shown_and_never_stored() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        rows = len(world.store._inbox)
+        await types(engine)
+        assert signs(world) == [SHOWS]
+        assert len(world.store._inbox) == rows
+
+
+@pytest.mark.asyncio
+async def test_a_desk_that_says_it_every_second() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        for _ in range(7):
+            await types(engine)
+            await world.clock.turn(1)
+        assert signs(world) == [SHOWS] * 3
+    assert AFRESH == 3
+
+
+@pytest.mark.asyncio
+async def test_it_ends_when_the_message_is_there() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await types(engine)
+        await engine.pushed(ROOM, "1", said("hello"))
+        await quiet()
+        assert signs(world) == [SHOWS, STOPS]
+        await engine.pushed(ROOM, "2", said("again"))
+        await quiet()
+        await types(engine)
+        await world.clock.turn(SHOWN)
+        await engine.pushed(ROOM, "3", said("it has ended by itself"))
+        await quiet()
+        assert signs(world) == [SHOWS, STOPS, SHOWS]
+
+
+@pytest.mark.asyncio
+async def test_whose_typing_is_shown() -> None:
+    """Trap T15: no name means the only one there is."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "any", typing(session=SessionId(1)))
+        await types(engine, AgentId("stranger"))
+        assert signs(world) == []
+        await types(engine, AgentId(""))
+        assert signs(world) == [SHOWS]
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_not_in_memory_shows_the_next_one() -> None:
+    world = World()
+    async with world.running() as engine:
+        await world.chatting()
+        await types(engine)
+        assert signs(world) == []
+        await types(engine)
+        assert signs(world) == [SHOWS]
+
+
+class SlowMatrix(FakeMatrix):
+    """Whose signs hang, or fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.way = asyncio.Event()
+        self.failures: deque[Exception] = deque()
+
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
+        await super().show_typing(room_id, who, seconds)
+        if self.failures:
+            raise self.failures.popleft()
+        await self.way.wait()
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_hangs_gets_the_newest_sign_only() -> None:
+    world = World()
+    slow = SlowMatrix()
+    world.matrix = slow
+    world.around = msgspec.structs.replace(world.around, matrix=slow)
+    await world.chatting()
+    async with world.running() as engine:
+        for _ in range(4):
+            await types(engine)
+            await world.clock.turn(AFRESH)
+        assert signs(world) == [SHOWS]
+        await engine.pushed(ROOM, "1", said("not held up"))
+        await quiet()
+        assert world.matrix.texts(ROOM) == ["not held up"]
+        slow.way.set()
+        await quiet()
+        assert signs(world) == [SHOWS, STOPS]
+    assert LONGEST_TELLING < SHOWN
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("failure", [Unavailable("away"), Refused("M_FORBIDDEN"), TimeoutError()])
+async def test_a_sign_that_fails_is_forgotten(failure: Exception) -> None:
+    world = World()
+    slow = SlowMatrix()
+    slow.way.set()
+    slow.failures.append(failure)
+    world.matrix = slow
+    world.around = msgspec.structs.replace(world.around, matrix=slow)
+    await world.chatting()
+    async with world.running() as engine:
+        await types(engine)
+        await world.clock.turn(AFRESH)
+        await types(engine)
+        assert signs(world) == [SHOWS, SHOWS]
+
+
+# --- customer to agent --------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_the_agent_is_told_while_it_lasts() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        engine.typing(ROOM, [GHOST, ADA])
+        await world.clock.turn(2 * HINT_GAP)
+        engine.typing(ROOM, [GHOST, ADA])
+        await world.clock.turn(1)
+        assert world.link.hints == [(ROOM, SESSION)] * 3
+        engine.typing(ROOM, [])
+        await world.clock.turn(60)
+        assert len(world.link.hints) == 3
+        engine.typing(ROOM, [ADA])
+        await world.clock.turn(3600)
+        assert len(world.link.hints) == 3 + MOST_HINTS
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("users", [[], [GHOST], [STRANGER]], ids=["nobody", "ours", "stranger"])
+async def test_who_is_no_customer_is_not_told_of(users: list[UserId]) -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        engine.typing(ROOM, users)
+        engine.typing(RoomId("!unknown:example.org"), [ADA])
+        await world.clock.turn(30)
+        assert world.link.hints == []
+
+
+@pytest.mark.asyncio
+async def test_a_paused_room_and_a_room_without_a_chat_tell_nothing() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        worker = engine._worker(ROOM)
+        record = worker.record
+        worker._mirror.record = msgspec.structs.replace(record, settings=RoomSettings(paused=True))
+        engine.typing(ROOM, [ADA])
+        await quiet()
+        assert world.link.hints == []
+        worker._mirror.record = record
+        engine.typing(ROOM, [ADA])
+        await quiet()
+        assert len(world.link.hints) == 1
+        await engine.pushed(ROOM, "end", end())
+        await world.clock.turn(60)
+        assert len(world.link.hints) == 1
+
+
+def end() -> Received:
+    return Received(SessionClosed(SESSION, MEI.id))
+
+
+@pytest.mark.asyncio
+async def test_a_stop_does_not_wait_for_a_customer_who_types() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        engine.typing(ROOM, [ADA])
+        await quiet()
+        await engine.stop(0.01)
+    assert await MemoryStore.busy_rooms(world.store) == []
