@@ -13,6 +13,7 @@ from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
 from bridge.rooms.store import (
     AccountRow,
     Backlog,
+    ChatRow,
     DeadLetter,
     Depth,
     GhostRow,
@@ -42,6 +43,7 @@ class _Flow(Tables):
     async def commit_step(self, step: Step) -> list[OutboxRow]:
         room = step.room
         self._check(room.room_id, room.phase, room.customer, *(o.cause for o in step.outbox))
+        self._check(*(new.key for new in step.fresh))
         before = self._rooms.get(room.room_id)
         if room.revision != (0 if before is None else before.revision):
             raise Stale("the room has changed meanwhile")
@@ -49,9 +51,17 @@ class _Flow(Tables):
         ended += [(seq, Outcome.DEAD.value, printable(why)) for seq, why in step.buried]
         if not all(self._is_open(seq) for seq, _, _ in ended):
             raise Stale("an input has been handled already")
+        keys = [new.key for new in step.fresh if new.key is not None]
+        if len(set(keys) - self._keys.keys()) < len(keys):
+            raise Stale("an input was known already")
+        if step.settled is not None and not self._settled(step.settled):
+            raise Stale("an effect has been settled already")
+        for came in self._insert(step.fresh, step.now):
+            self._inbox[came.seq].fate.end(HANDLED, step.now, "")
         for seq, outcome, why in ended:
             self._inbox[seq].fate.end(outcome, step.now, why)
         self._rooms[room.room_id] = msgspec.structs.replace(room, revision=room.revision + 1)
+        self._chats.update({(room.room_id, one.number): one for one in step.chats})
         rows = [
             OutboxRow(
                 OutboxSeq(self._next()),
@@ -62,10 +72,18 @@ class _Flow(Tables):
                 cause=new.cause,
                 call_id=new.call_id,
                 repeat=new.repeat,
+                marked=new.attempted,
             )
             for new in step.outbox
         ]
-        self._outbox.update((row.seq, Effect(row, row.effect)) for row in rows)
+        for row in rows:
+            kept = msgspec.structs.replace(
+                row,
+                marked=False,
+                attempted=row.created if row.marked else None,
+                attempts=int(row.marked),
+            )
+            self._outbox[row.seq] = Effect(kept, row.effect)
         return rows
 
     async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
@@ -77,20 +95,21 @@ class _Flow(Tables):
 
     async def settle(self, settlement: Settlement) -> list[InputRow]:
         self._check(settlement.event_id, settlement.anchor)
+        self._check(*(new.key for new in settlement.inputs))
+        if not self._settled(settlement):
+            return []
+        return self._insert(settlement.inputs, settlement.now)
+
+    def _settled(self, settlement: Settlement) -> bool:
+        """End a row; False if there is none that is open."""
         found = self._outbox.get(settlement.seq)
         if found is None or found.fate.outcome is not None:
-            return []
-        rows = self._insert(settlement.inputs, settlement.now)
+            return False
         found.fate.end(settlement.outcome.value, settlement.now, printable(settlement.detail))
         found.event_id = settlement.event_id
         if settlement.anchor is not None and settlement.event_id is not None:
             self._anchors[found.row.room_id, settlement.anchor] = settlement.event_id
-        return rows
-
-    async def bury_input(self, seq: InputSeq, why: str, now: int) -> None:
-        self._check()
-        if self._is_open(seq):
-            self._inbox[seq].fate.end(Outcome.DEAD.value, now, printable(why))
+        return True
 
     def _is_open(self, seq: InputSeq) -> bool:
         found = self._inbox.get(seq)
@@ -122,14 +141,14 @@ class _Views(_Flow):
         self._check()
         return sorted(room.room_id for room in self._rooms.values() if room.live)
 
-    async def next_deadlines(self, before: int, limit: int) -> list[tuple[RoomId, int]]:
+    async def deadlines(self) -> list[tuple[RoomId, int]]:
         self._check()
         due = [
             (room.deadline, room.room_id)
             for room in self._rooms.values()
-            if room.deadline is not None and room.deadline < before
+            if room.deadline is not None
         ]
-        return [(room_id, deadline) for deadline, room_id in sorted(due)[:limit]]
+        return [(room_id, deadline) for deadline, room_id in sorted(due)]
 
     async def backlog(self) -> Backlog:
         self._check()
@@ -142,6 +161,15 @@ class _Views(_Flow):
     async def rooms_of(self, customer: str) -> int:
         self._check()
         return sum(room.customer == customer != "" for room in self._rooms.values())
+
+    async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
+        self._check()
+        numbers = [
+            number
+            for room, number in self._chats
+            if room == room_id and (upto is None or number <= upto)
+        ]
+        return [self._chats[room_id, number] for number in sorted(numbers)[::-1][:limit]]
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
         self._check()
@@ -200,6 +228,10 @@ class _Peers(Tables):
         self._check()
         found = self._secrets.get(name)
         return None if found is None else found.value
+
+    async def secret_names(self, prefix: str) -> list[str]:
+        self._check(prefix)
+        return sorted(name for name in self._secrets if name.startswith(prefix))
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         self._check(*(row.name for row in rows))

@@ -11,22 +11,10 @@ from importlib import resources
 from typing import NamedTuple
 
 from bridge.storage.engine import Dialect, Engine
-from bridge.storage.errors import CorruptDatabaseError, NewerSchemaError, database_is_corrupt
+from bridge.storage.errors import NewerSchemaError
 from bridge.storage.query import Call, Statement, once, same
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "CorruptDatabaseError",
-    "Migration",
-    "NewerSchemaError",
-    "current_version",
-    "database_is_corrupt",
-    "known",
-    "migrate",
-    "pending",
-]
-
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 """The schema that this program works with: the number of the last file."""
 
 _VERSIONED = Statement(

@@ -6,6 +6,7 @@ from bridge.ids import EventId, RoomId
 from bridge.rooms.store import (
     AccountRow,
     Backlog,
+    ChatRow,
     DeadLetter,
     Depth,
     GhostRow,
@@ -18,6 +19,9 @@ from bridge.rooms.store import (
 from bridge.storage import statements as sql
 from bridge.storage.ledger import InputFate, OutboxFate, lines, readable
 from bridge.storage.query import Call, once
+
+_HIGHEST = 2**63 - 1
+"""The largest number that both databases can hold."""
 
 
 def room(room_id: RoomId) -> Call[StoredRoom | None]:
@@ -65,8 +69,8 @@ def live_rooms() -> Call[list[RoomId]]:
     return [row[0] for row in rows]
 
 
-def next_deadlines(before: int, limit: int) -> Call[list[tuple[RoomId, int]]]:
-    rows = yield once(sql.NEXT_DEADLINES, before, limit)
+def deadlines() -> Call[list[tuple[RoomId, int]]]:
+    rows = yield once(sql.DEADLINES)
     return [(row[0], row[1]) for row in rows]
 
 
@@ -84,6 +88,11 @@ def rooms_of(customer: str) -> Call[int]:
     return int(rows[0][0])
 
 
+def chats(room_id: RoomId, limit: int, upto: int | None) -> Call[list[ChatRow]]:
+    rows = yield once(sql.CHATS, room_id, _HIGHEST if upto is None else upto, limit)
+    return [ChatRow(number, bytes(chat)) for number, chat in rows]
+
+
 def anchor(room_id: RoomId, name: str) -> Call[EventId | None]:
     rows = yield once(sql.ANCHOR, room_id, name)
     return EventId(rows[0][0]) if rows else None
@@ -91,8 +100,8 @@ def anchor(room_id: RoomId, name: str) -> Call[EventId | None]:
 
 def ghost(user_id: str) -> Call[GhostRow | None]:
     rows = yield once(sql.GHOST, user_id)
-    for found, displayname, source, mxc, device in rows:
-        return GhostRow(found, displayname, source, mxc, bool(device))
+    for found, displayname, source, mxc, device, digest, looked in rows:
+        return GhostRow(found, displayname, source, mxc, bool(device), digest, looked)
     return None
 
 
@@ -104,6 +113,11 @@ def account(room_id: RoomId) -> Call[AccountRow | None]:
 def secret(name: str) -> Call[bytes | None]:
     rows = yield once(sql.SECRET, name)
     return bytes(rows[0][0]) if rows else None
+
+
+def secret_names(prefix: str) -> Call[list[str]]:
+    rows = yield once(sql.SECRET_NAMES, prefix)
+    return sorted(str(row[0]) for row in rows)
 
 
 def fact(name: str) -> Call[str | None]:

@@ -44,6 +44,7 @@ _SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",  # bytes that the WAL keeps after a burst
+    "PRAGMA secure_delete = FAST",  # what is erased does not go on lying in the file's gaps
 )
 
 

@@ -18,6 +18,16 @@ INSERT_INPUTS = for_rows(
     "bytea",
     "bigint",
 )
+INSERT_ENDED_INPUTS = for_rows(
+    "INSERT INTO inbox (room_id, key, body, received, outcome, settled) {rows} "
+    "ON CONFLICT (key) DO NOTHING RETURNING seq",
+    "text",
+    "text",
+    "bytea",
+    "bigint",
+    "text",
+    "bigint",
+)
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back.
 SAVE_ROOMS = for_rows(
@@ -36,6 +46,13 @@ SAVE_ROOMS = for_rows(
     "text",
     "bigint",
 )
+SAVE_CHATS = for_rows(
+    "INSERT INTO chats (room_id, number, chat) {rows} "
+    "ON CONFLICT (room_id, number) DO UPDATE SET chat = excluded.chat",
+    "text",
+    "bigint",
+    "bytea",
+)
 SETTLE_INPUTS = for_rows(
     "WITH ended (seq, outcome, settled, detail) AS ({rows}) UPDATE inbox "
     "SET outcome = ended.outcome, settled = ended.settled, detail = ended.detail "
@@ -46,7 +63,8 @@ SETTLE_INPUTS = for_rows(
     "text",
 )
 INSERT_OUTBOX = for_rows(
-    "INSERT INTO outbox (room_id, lane, effect, created, cause, call_id, repeat) {rows} "
+    "INSERT INTO outbox "
+    "(room_id, lane, effect, created, cause, call_id, repeat, attempted, attempts) {rows} "
     "RETURNING seq",
     "text",
     "text",
@@ -55,6 +73,8 @@ INSERT_OUTBOX = for_rows(
     "text",
     "bigint",
     "boolean",
+    "bigint",
+    "bigint",
 )
 MARK_ATTEMPTED = for_rows(
     "WITH tried (seq, at) AS ({rows}) UPDATE outbox "
@@ -104,8 +124,8 @@ BUSY_ROOMS = same(
     ") AS work GROUP BY room_id ORDER BY min(since), room_id"
 )
 LIVE_ROOMS = same("SELECT room_id FROM rooms WHERE live ORDER BY room_id")
-NEXT_DEADLINES = same(
-    "SELECT room_id, deadline FROM rooms WHERE deadline < $1 ORDER BY deadline, room_id LIMIT $2"
+DEADLINES = same(
+    "SELECT room_id, deadline FROM rooms WHERE deadline IS NOT NULL ORDER BY deadline, room_id"
 )
 OPEN_INBOX = same("SELECT count(*), min(received) FROM inbox WHERE outcome IS NULL")
 OPEN_LANES = same(
@@ -116,18 +136,24 @@ DEAD = same(
     "+ (SELECT count(*) FROM outbox WHERE outcome = 'dead')"
 )
 ROOMS_OF = same("SELECT count(*) FROM rooms WHERE customer = $1 AND customer <> ''")
+CHATS = same(
+    "SELECT number, chat FROM chats WHERE room_id = $1 AND number <= $2 "
+    "ORDER BY number DESC LIMIT $3"
+)
 ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
 
 # --- people and peers ---------------------------------------------------------------------------
 
 GHOST = same(
-    "SELECT user_id, displayname, avatar_source, avatar_mxc, device FROM ghosts WHERE user_id = $1"
+    "SELECT user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at "
+    "FROM ghosts WHERE user_id = $1"
 )
 SAVE_GHOST = same(
-    "INSERT INTO ghosts (user_id, displayname, avatar_source, avatar_mxc, device) "
-    "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (user_id) DO UPDATE SET "
+    "INSERT INTO ghosts (user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, "
+    "avatar_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id) DO UPDATE SET "
     "displayname = excluded.displayname, avatar_source = excluded.avatar_source, "
-    "avatar_mxc = excluded.avatar_mxc, device = excluded.device"
+    "avatar_mxc = excluded.avatar_mxc, device = excluded.device, "
+    "avatar_hash = excluded.avatar_hash, avatar_at = excluded.avatar_at"
 )
 ACCOUNT = same(
     "SELECT room_id, login_name, token, issued, client_id FROM accounts WHERE room_id = $1"
@@ -146,6 +172,9 @@ SAVE_FACT = same(
 )
 
 SECRET = same("SELECT value FROM secrets WHERE name = $1")
+SECRET_NAMES = same(
+    "SELECT name FROM secrets WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
+)
 SAVE_SECRETS = for_rows(
     "INSERT INTO secrets (name, value, keep_until) {rows} "
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value, keep_until = excluded.keep_until",

@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
-from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+from bridge.ids import EventId, OutboxSeq, RoomId
 from bridge.rooms.store import (
     AccountRow,
     Backlog,
+    ChatRow,
     DeadLetter,
     GhostRow,
     InputRow,
@@ -79,9 +80,6 @@ class _Flow(_Calls):
     async def settle(self, settlement: Settlement) -> list[InputRow]:
         return await self._write(writes.SETTLE, settlement)
 
-    async def bury_input(self, seq: InputSeq, why: str, now: int) -> None:
-        await self._write(writes.BURY, writes.Burial(seq, why, now))
-
     async def room(self, room_id: RoomId) -> StoredRoom | None:
         return await self._read(reads.room(room_id))
 
@@ -97,14 +95,17 @@ class _Flow(_Calls):
     async def live_rooms(self) -> list[RoomId]:
         return await self._read(reads.live_rooms())
 
-    async def next_deadlines(self, before: int, limit: int) -> list[tuple[RoomId, int]]:
-        return await self._read(reads.next_deadlines(before, limit))
+    async def deadlines(self) -> list[tuple[RoomId, int]]:
+        return await self._read(reads.deadlines())
 
     async def backlog(self) -> Backlog:
         return await self._read(reads.backlog())
 
     async def rooms_of(self, customer: str) -> int:
         return await self._read(reads.rooms_of(customer))
+
+    async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
+        return await self._read(reads.chats(room_id, limit, upto))
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
         return await self._read(reads.anchor(room_id, name))
@@ -136,6 +137,9 @@ class _Peers(_Calls):
 
     async def secret(self, name: str) -> bytes | None:
         return await self._read(reads.secret(name))
+
+    async def secret_names(self, prefix: str) -> list[str]:
+        return await self._read(reads.secret_names(prefix))
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         if rows:

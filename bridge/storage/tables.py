@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
 from bridge.rooms.store import (
+    ChatRow,
     InputRow,
     NewInput,
     OutboxRow,
@@ -63,6 +64,7 @@ class Tables:
         self._inbox: dict[InputSeq, Input] = {}
         self._keys: dict[str, InputSeq] = {}
         self._outbox: dict[OutboxSeq, Effect] = {}
+        self._chats: dict[tuple[RoomId, int], ChatRow] = {}
         self._anchors: dict[tuple[RoomId, str], EventId] = {}
         self._secrets: dict[str, SecretRow] = {}
         self._last = 0

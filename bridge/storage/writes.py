@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+from bridge.ids import InputSeq, OutboxSeq, RoomId
 from bridge.rooms.store import (
     AccountRow,
     GhostRow,
@@ -59,12 +59,6 @@ class Accept(NamedTuple):
 
 class Attempt(NamedTuple):
     seq: OutboxSeq
-    now: int
-
-
-class Burial(NamedTuple):
-    seq: InputSeq
-    why: str
     now: int
 
 
@@ -125,7 +119,8 @@ def _commit_steps(batch: Sequence[Step]) -> Call[list[list[OutboxRow] | Stale]]:
     """Write the rooms that are still at the revision their step was made from.
 
     Raises:
-        Stale: an input of one of the steps has ended. The writer then finds out whose.
+        Stale: an input or the row of one of the steps has ended, or a fresh input was known. The
+            writer then finds out whose.
     """
     # One statement must not meet a room twice; and after the first step the others are stale.
     first: dict[RoomId, int] = {}
@@ -141,7 +136,10 @@ def _commit_steps(batch: Sequence[Step]) -> Call[list[list[OutboxRow] | Stale]]:
     )
     fresh = {first[row[0]] for row in rows}
     steps = [batch[number] for number in sorted(fresh)]
+    yield from _save_chats(steps)
     yield from _end_inputs(steps)
+    yield from _insert_fresh(steps)
+    yield from _settle_with(steps)
     effects = yield from _insert_outbox(steps)
     return [
         effects[step.room.room_id] if number in fresh else Stale("the room has changed meanwhile")
@@ -149,11 +147,33 @@ def _commit_steps(batch: Sequence[Step]) -> Call[list[list[OutboxRow] | Stale]]:
     ]
 
 
+def _save_chats(steps: Sequence[Step]) -> Call[None]:
+    rows = [(s.room.room_id, one.number, one.chat) for s in steps for one in s.chats]
+    if rows:
+        yield per_row(sql.SAVE_CHATS, rows)
+
+
 def _end_inputs(steps: Sequence[Step]) -> Call[None]:
     ended = [(seq, HANDLED, step.now, "") for step in steps for seq in step.done]
     ended += [(seq, DEAD, step.now, printable(why)) for step in steps for seq, why in step.buried]
     if ended and len((yield per_row(sql.SETTLE_INPUTS, ended))) < len(ended):
         raise Stale("an input has been handled already")
+
+
+def _insert_fresh(steps: Sequence[Step]) -> Call[None]:
+    new = [
+        (step.room.room_id, item.key, item.body, step.now, HANDLED, step.now)
+        for step in steps
+        for item in step.fresh
+    ]
+    if new and len((yield per_row(sql.INSERT_ENDED_INPUTS, new))) < len(new):
+        raise Stale("an input was known already")
+
+
+def _settle_with(steps: Sequence[Step]) -> Call[None]:
+    ended = [step.settled for step in steps if step.settled is not None]
+    if ended and len((yield from _end_rows(ended))) < len(ended):
+        raise Stale("an effect has been settled already")
 
 
 def _insert_outbox(steps: Sequence[Step]) -> Call[dict[RoomId, list[OutboxRow]]]:
@@ -164,7 +184,17 @@ def _insert_outbox(steps: Sequence[Step]) -> Call[dict[RoomId, list[OutboxRow]]]
     rows = yield per_row(
         sql.INSERT_OUTBOX,
         [
-            (room_id, o.lane.value, o.effect, now, o.cause, o.call_id, o.repeat)
+            (
+                room_id,
+                o.lane.value,
+                o.effect,
+                now,
+                o.cause,
+                o.call_id,
+                o.repeat,
+                now if o.attempted else None,
+                int(o.attempted),
+            )
             for room_id, o, now in new
         ],
     )
@@ -179,6 +209,7 @@ def _insert_outbox(steps: Sequence[Step]) -> Call[dict[RoomId, list[OutboxRow]]]
                 cause=o.cause,
                 call_id=o.call_id,
                 repeat=o.repeat,
+                marked=o.attempted,
             )
         )
     return stored
@@ -194,18 +225,7 @@ def _settle(batch: Sequence[Settlement]) -> Call[list[list[InputRow]]]:
     first: dict[OutboxSeq, Settlement] = {}
     for settlement in batch:
         first.setdefault(settlement.seq, settlement)
-    rows = yield per_row(
-        sql.SETTLE_OUTBOX,
-        [(s.seq, s.outcome.value, s.now, printable(s.detail), s.event_id) for s in first.values()],
-    )
-    room_of: dict[OutboxSeq, RoomId] = {row[0]: row[1] for row in rows}
-    anchors: dict[tuple[RoomId, str], EventId] = {}
-    for settlement in batch:
-        ended = first[settlement.seq] is settlement and settlement.seq in room_of
-        if ended and settlement.anchor is not None and settlement.event_id is not None:
-            anchors[room_of[settlement.seq], settlement.anchor] = settlement.event_id
-    if anchors:
-        yield per_row(sql.SAVE_ANCHORS, [(*where, event) for where, event in anchors.items()])
+    room_of = yield from _end_rows(list(first.values()))
     return (
         yield from _accept(
             [
@@ -216,9 +236,21 @@ def _settle(batch: Sequence[Settlement]) -> Call[list[list[InputRow]]]:
     )
 
 
-def _bury(batch: Sequence[Burial]) -> Call[list[None]]:
-    yield per_row(sql.SETTLE_INPUTS, [(b.seq, DEAD, b.now, printable(b.why)) for b in batch])
-    return [None] * len(batch)
+def _end_rows(settlements: Sequence[Settlement]) -> Call[dict[OutboxSeq, RoomId]]:
+    """Settle rows, each once; returns whose they were, of those that were open."""
+    rows = yield per_row(
+        sql.SETTLE_OUTBOX,
+        [(s.seq, s.outcome.value, s.now, printable(s.detail), s.event_id) for s in settlements],
+    )
+    room_of: dict[OutboxSeq, RoomId] = {row[0]: row[1] for row in rows}
+    anchors = {
+        (room_of[s.seq], s.anchor): s.event_id
+        for s in settlements
+        if s.seq in room_of and s.anchor is not None and s.event_id is not None
+    }
+    if anchors:
+        yield per_row(sql.SAVE_ANCHORS, [(*where, event) for where, event in anchors.items()])
+    return room_of
 
 
 def _save_secrets(batch: Sequence[Sequence[SecretRow]]) -> Call[list[None]]:
@@ -248,7 +280,9 @@ def _each(single: Callable[[A], Call[R]]) -> Callable[[Sequence[A]], Call[list[R
 
 
 def _save_ghost(g: GhostRow) -> Call[None]:
-    yield once(sql.SAVE_GHOST, g.user_id, g.displayname, g.avatar_source, g.avatar_mxc, g.device)
+    avatar = g.avatar_source, g.avatar_mxc
+    looked = g.avatar_hash, g.avatar_at
+    yield once(sql.SAVE_GHOST, g.user_id, g.displayname, *avatar, g.device, *looked)
 
 
 def _save_account(a: AccountRow) -> Call[None]:
@@ -272,7 +306,6 @@ ACCEPT = Kind("accept", _accept)
 COMMIT_STEP = Kind("commit_step", _commit_steps)
 MARK_ATTEMPTED = Kind("mark_attempted", _mark_attempted)
 SETTLE = Kind("settle", _settle)
-BURY = Kind("bury", _bury)
 SAVE_SECRETS = Kind("save_secrets", _save_secrets)
 SAVE_GHOST = Kind("save_ghost", _each(_save_ghost))
 SAVE_ACCOUNT = Kind("save_account", _each(_save_account))
@@ -286,7 +319,6 @@ _ORDER: tuple[Kind[Any, Any], ...] = (
     MARK_ATTEMPTED,
     COMMIT_STEP,
     SETTLE,
-    BURY,
     SAVE_SECRETS,
     SAVE_GHOST,
     SAVE_ACCOUNT,

@@ -5,7 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from bridge.ids import EventId, RoomId
-from bridge.rooms.store import Lane, NewInput, NewOutbox, OutboxRow, Step, StoredRoom, StorePort
+from bridge.rooms.store import (
+    InputRow,
+    Lane,
+    NewInput,
+    NewOutbox,
+    OutboxRow,
+    Step,
+    StoredRoom,
+    StorePort,
+)
 
 A = RoomId("!a:example.org")
 B = RoomId("!b:example.org")
@@ -30,6 +39,12 @@ async def now_at(store: StorePort, stored: StoredRoom) -> StoredRoom:
     """The room to make the next step from: at the revision that the store holds."""
     found = await store.room(stored.room_id)
     return msgspec.structs.replace(stored, revision=0 if found is None else found.revision)
+
+
+async def bury(store: StorePort, row: InputRow, why: str, now: int) -> None:
+    """End an input as a dead letter, as the step of an actor does."""
+    stored = await now_at(store, room(row.room_id))
+    await store.commit_step(Step(stored, (), now=now, buried=[(row.seq, why)]))
 
 
 async def one_effect(store: StorePort, cause: str | None = None, now: int = 10) -> OutboxRow:

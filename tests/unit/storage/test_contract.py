@@ -173,13 +173,7 @@ async def test_questions_about_rooms(open_any: Opener) -> None:
             stored = room(RoomId(f"!{number}"), live=live, deadline=deadline, customer=customer)
             await store.commit_step(Step(stored, (), now=1))
         assert sorted(await store.live_rooms()) == ["!0", "!2", "!4"]
-        assert await store.next_deadlines(99, 10) == [
-            ("!5", 95),
-            ("!4", 96),
-            ("!3", 97),
-            ("!2", 98),
-        ]
-        assert await store.next_deadlines(1000, 2) == [("!5", 95), ("!4", 96)]
+        assert await store.deadlines() == [(f"!{n}", 100 - n) for n in (5, 4, 3, 2, 1)]
         assert await store.rooms_of("@c:x") == 4
         assert await store.rooms_of("@d:x") == 0
         assert await store.rooms_of("") == 0
@@ -190,7 +184,7 @@ async def test_people_and_peers(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.ghost("@g:x") is None
         await store.save_ghost(GhostRow("@g:x", "林", "https://x/1.png"))
-        ghost = GhostRow("@g:x", "林 🙂", "https://x/2.png", "mxc://x/2", device=True)
+        ghost = GhostRow("@g:x", "林 🙂", "https://x/2.png", "mxc://x/2", True, "ab12", 1_733_011)
         await store.save_ghost(ghost)
         assert await store.ghost("@g:x") == ghost
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import stat
-import time
 from pathlib import Path
 
 import pytest
 
-from bridge.ids import InputSeq, RoomId
+from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms.store import Lane, NewInput, NewOutbox, Step, StoredRoom, StoreError
-from bridge.storage import migrate as migrations
 from bridge.storage.errors import (
     CorruptDatabaseError,
     Unreachable,
@@ -163,8 +161,9 @@ async def test_a_cancelled_body_closes_what_it_wrote(open_sql: SqlOpener) -> Non
 
 
 @pytest.mark.asyncio
-async def test_ten_thousand_idle_rooms_start_in_a_moment(open_sql: SqlOpener) -> None:
-    rooms = [RoomId(f"!{n}:example.org") for n in range(10_000)]
+async def test_a_start_finds_the_few_rooms_that_have_something_to_do(open_sql: SqlOpener) -> None:
+    """In what time, the plans of the statements say (`test_plans`)."""
+    rooms = [RoomId(f"!{n}:example.org") for n in range(500)]
     record = b"x" * 1_000
     async with open_sql() as store:
         rows = await store.accept([said(f"${room}", room) for room in rooms], 1)
@@ -187,15 +186,13 @@ async def test_ten_thousand_idle_rooms_start_in_a_moment(open_sql: SqlOpener) ->
                     10 + n,
                 )
             )
-    started = time.perf_counter()
     async with open_sql() as store:
         assert await store.busy_rooms() == rooms[:20]
         assert len(await store.live_rooms()) == 50
-        assert await store.next_deadlines(10**15, 100) == []
+        assert await store.deadlines() == []
         for room in rooms[:20]:
             assert await store.room(room) is not None
             assert len(await store.open_inputs(room)) == 1
-    assert time.perf_counter() - started < 3
 
 
 # --- URLs, files --------------------------------------------------------------------------------
@@ -285,7 +282,6 @@ def test_corruption_is_found_wherever_it_hides() -> None:
     outer.__cause__ = corrupt
     assert database_is_corrupt(ExceptionGroup("g", [ValueError(), ExceptionGroup("h", [outer])]))
     assert not database_is_corrupt(ExceptionGroup("g", [ValueError(), Unreachable("z")]))
-    assert migrations.database_is_corrupt is database_is_corrupt
 
 
 @pytest.mark.asyncio
@@ -341,3 +337,19 @@ async def test_a_bug_in_the_writer_is_loud(
     with pytest.raises(ExceptionGroup) as caught:
         await body()
     assert caught.group_contains(TypeError, match="a bug")
+
+
+@pytest.mark.asyncio
+async def test_what_is_erased_does_not_go_on_lying_in_the_file(tmp_path: Path) -> None:
+    """A password in a message, for one: not in the gaps between SQLite's rows either."""
+    secret = b"s3cret-in-a-message" * 20
+    url = f"sqlite:///{tmp_path / 'b.db'}"
+    async with open_store(url, FixedClock()) as store:
+        bodies = [secret if n == 5 else b"x" * 40 for n in range(9)]
+        rows = await store.accept([NewInput(A, b, f"${n}") for n, b in enumerate(bodies)], 1)
+        room = StoredRoom(A, b"", live=False, phase="Idle")
+        await store.commit_step(Step(room, [row.seq for row in rows], now=2))
+    assert secret in (tmp_path / "b.db").read_bytes()
+    async with open_store(url, FixedClock()) as store:
+        await store.forget_body(A, EventId("$5"))
+    assert secret[:19] not in (tmp_path / "b.db").read_bytes()

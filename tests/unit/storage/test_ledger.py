@@ -5,9 +5,19 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import EventId, InputSeq
-from bridge.rooms.store import Backlog, Depth, Lane, NewOutbox, Outcome, Settlement, Step
+from bridge.rooms.store import (
+    Backlog,
+    Depth,
+    InputRow,
+    Lane,
+    NewOutbox,
+    Outcome,
+    Settlement,
+    Stale,
+    Step,
+)
 from tests.unit.storage.conftest import Opener
-from tests.unit.storage.rows import EVENT, A, B, now_at, one_effect, room, said, wish
+from tests.unit.storage.rows import EVENT, A, B, bury, now_at, one_effect, room, said, wish
 
 
 @pytest.mark.asyncio
@@ -56,7 +66,7 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
         inputs = await store.accept([said("$1", body="早".encode()), said("$2")], 1)
         effects = await store.commit_step(Step(room(), (), (wish("$1"), wish("$2")), 2))
         await store.mark_attempted(effects[0].seq, 3)
-        await store.bury_input(inputs[0].seq, "cannot be read", 4)
+        await bury(store, inputs[0], "cannot be read", 4)
         await store.settle(Settlement(effects[0].seq, Outcome.DEAD, 5, "M_FORBIDDEN"))
         await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 6, "M_FORBIDDEN"))
         first, second, third = await store.dead_letters()
@@ -112,12 +122,14 @@ async def test_no_such_letter(open_any: Opener, letter_id: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_burying_what_is_done_changes_nothing(open_any: Opener) -> None:
+async def test_what_is_done_is_not_buried(open_any: Opener) -> None:
     async with open_any() as store:
         (row,) = await store.accept([said("$1")], 1)
         await store.commit_step(Step(room(), [row.seq], (), 2))
-        await store.bury_input(row.seq, "late", 3)
-        await store.bury_input(InputSeq(10**9), "nobody", 3)
+        nobody = InputRow(InputSeq(10**9), A, b"", 1)
+        for gone in (row, nobody):
+            with pytest.raises(Stale):
+                await bury(store, gone, "late", 3)
         assert await store.dead_letters() == []
 
 
@@ -129,7 +141,7 @@ async def test_prune_erases_bodies_then_rows_and_spares_the_dead(open_any: Opene
         for number, at in ((0, 100), (1, 200), (2, 300)):
             await store.commit_step(Step(await now_at(store, room()), [inputs[number].seq], (), at))
             await store.settle(Settlement(effects[number].seq, Outcome.DELIVERED, at))
-        await store.bury_input(inputs[3].seq, "why", 100)
+        await bury(store, inputs[3], "why", 100)
         await store.settle(Settlement(effects[3].seq, Outcome.DEAD, 100, "why"))
 
         assert await store.prune(bodies_before=300, rows_before=200) == 4
@@ -186,7 +198,7 @@ async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
         )
         await store.settle(Settlement(effects[0].seq, Outcome.DELIVERED, 8))
         await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 8))
-        await store.bury_input(inputs[2].seq, "why", 8)
+        await bury(store, inputs[2], "why", 8)
         assert await store.backlog() == Backlog(Depth(1, 5), {**empty, Lane.MATRIX: Depth(1, 7)}, 2)
 
 

@@ -25,6 +25,15 @@ async def test_a_secret_is_kept_replaced_and_removed(open_any: Opener) -> None:
         await store.save_secrets([SecretRow("b", None)])
 
 
+async def test_names_by_how_they_begin(open_any: Opener) -> None:
+    async with open_any() as store:
+        names = ["own/@b:x", "own/@a:x", "ow", "own", "owner", "%own/", "OWN/"]
+        await store.save_secrets([SecretRow(name, b"1") for name in names])
+        assert await store.secret_names("own/") == ["own/@a:x", "own/@b:x"]
+        assert await store.secret_names("_") == []
+        assert len(await store.secret_names("")) == len(names)
+
+
 async def test_the_later_of_two_values_counts(open_any: Opener) -> None:
     async with open_any() as store:
         await store.save_secrets([SecretRow("a", b"1"), SecretRow("a", b"2")])

@@ -1,0 +1,91 @@
+"""Every statement finds its rows by an index, on both engines: none gets slower with the years."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from bridge.storage import statements
+from bridge.storage.engine import Dialect
+from bridge.storage.migrate import migrate
+from bridge.storage.open import engine_for
+from bridge.storage.query import Call, Statement, once, same
+from tests.unit.storage.conftest import FixedClock
+
+WHOLE_TABLES = {"DROP_ALL_SECRETS", "PING", "SECRET_NAMES"}
+"""Rare, and meant to look at everything (or at a table of a few rows)."""
+AS_LARGE = {"SAVE_ROOMS"}
+"""PostgreSQL goes through the rooms once where a group is large beside them, as an empty table is;
+else it looks up each room of the group (seen with 20,000 rooms and groups of 1 and 20)."""
+PARTS = {
+    "inbox_open", "inbox_dead", "inbox_full", "inbox_erased", "outbox_open", "outbox_dead",
+    "outbox_full", "outbox_erased", "rooms_live", "rooms_deadline",
+}  # fmt: skip
+"""Indexes over the few rows that are asked for: to read one of them whole is no harm."""
+
+_INDEX = re.compile(r"(?:Index (?:Only )?Scan using|Bitmap Index Scan on) (\w+)")
+
+
+def every_statement() -> Iterator[tuple[str, Statement]]:
+    for name, value in vars(statements).items():
+        if isinstance(value, Statement):
+            yield name, value
+        elif isinstance(value, tuple):
+            yield from ((f"{name}[{at}]", one) for at, one in enumerate(value))
+
+
+def explained(dialect: Dialect, name: str, statement: Statement) -> Call[list[str]]:
+    """The plan's lines, whatever the parameters are."""
+    unknown = ["NULL"] * len(set(re.findall(r"\$\d+", statement.postgres)))
+    if dialect is Dialect.SQLITE:
+        asked = f"EXPLAIN QUERY PLAN {statement.sqlite}"
+        rows = yield once(same(asked), *(None for _ in unknown))
+        return [str(row[-1]) for row in rows]
+    plan = re.sub(r"\W", "_", name).lower()
+    for setting in (
+        "SET plan_cache_mode = force_generic_plan",
+        "SET enable_seqscan = off",  # an empty table is read whole, whatever indexes it has
+        f"PREPARE {plan} AS {statement.postgres}",
+    ):
+        yield once(Statement("", setting))
+    executed = f"EXPLAIN EXECUTE {plan}" + f"({', '.join(unknown)})" * bool(unknown)
+    rows = yield once(Statement("", executed))
+    return [str(row[0]) for row in rows]
+
+
+def whole_tables(dialect: Dialect, plan: Sequence[str]) -> list[str]:
+    """The lines that read every row there is."""
+    found = []
+    for at, line in enumerate(plan):
+        if dialect is Dialect.SQLITE:
+            scan = re.match(r"SCAN (?:inbox|outbox|rooms|chats|anchors|secrets)\b(.*)", line)
+            index = re.search(r"INDEX (\w+)", scan[1]) if scan else None
+            bad = scan is not None and (index is None or index[1] not in PARTS)
+        else:
+            index = _INDEX.search(line)
+            bounded = at + 1 < len(plan) and "Index Cond" in plan[at + 1]
+            bad = "Seq Scan on" in line or (
+                index is not None and index[1] not in PARTS and not bounded
+            )
+        if bad:
+            found.append(line)
+    return found
+
+
+@pytest.mark.asyncio
+async def test_no_statement_reads_a_whole_table(url: str) -> None:
+    engine = engine_for(url, FixedClock())
+    await engine.open()
+    try:
+        await migrate(engine, 1)
+        slow = {}
+        for name, statement in every_statement():
+            plan = await engine.read(explained(engine.dialect, name, statement))
+            if whole_tables(engine.dialect, plan):
+                slow[name] = plan
+    finally:
+        await engine.close()
+    assert set(slow) <= WHOLE_TABLES | AS_LARGE, slow
+    assert "SECRET_NAMES" in slow, "the test sees what it is there for"
