@@ -8,14 +8,13 @@ the rings within (`rooms`, `conversation`, `webchat`, `ids`), `websockets` and `
 from bridge.link.health import Health
 from bridge.link.keeper import LinkState
 from bridge.link.links import Links
-from bridge.link.ports import Facts, LinkCounts, LinkMetrics, Token, TokenStore
+from bridge.link.ports import Facts, LinkMetrics, Token, TokenStore
 from bridge.link.settings import AccountRule, LinkSettings, LoginType, Timing, UploadMode
 
 __all__ = [
     "AccountRule",
     "Facts",
     "Health",
-    "LinkCounts",
     "LinkMetrics",
     "LinkSettings",
     "LinkState",

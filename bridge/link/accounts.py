@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from bridge.conversation.inputs import FailureReason
+from bridge.ids import RoomId
 from bridge.link.failures import OpenFailure
 from bridge.link.settings import AccountRule, LinkSettings, LoginType
 from bridge.rooms.ports import Account
+from bridge.rooms.record import OwnLogin
+from bridge.rooms.store import StoreError
 from bridge.webchat.http import PasswordLogin, RegisterLogin, VisitorLogin
 
 Login = PasswordLogin | RegisterLogin | VisitorLogin
@@ -27,6 +30,8 @@ class Credentials:
 
     login_name: str
     login: Login = field(repr=False)
+    attempt: str = ""
+    """Tells this login from another under the same name: a password that was typed anew."""
 
 
 def room_key(room_id: str) -> str:
@@ -61,6 +66,30 @@ def matching_rule(
     return accounts[max(globs, key=lambda glob: (_literals(glob), glob))]
 
 
+def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str]:
+    """Return the keys of `accounts` whose login several rooms could have at the same time.
+
+    The server knows one chat per login: of two such rooms one would get the other's.
+
+    Args:
+        accounts: the operator's.
+        rooms_per_user: how many rooms one Matrix user may have.
+    """
+    return [
+        pattern
+        for pattern, rule in accounts.items()
+        if "{room_key}" not in rule.name
+        and "{room_id}" not in rule.name
+        and not _is_one_room(pattern, rooms_per_user)
+    ]
+
+
+def _is_one_room(pattern: str, rooms_per_user: int) -> bool:
+    if _literals(pattern) < len(pattern):
+        return False
+    return pattern.startswith("!") or rooms_per_user == 1
+
+
 def _literals(pattern: str) -> int:
     return sum(char not in "*?[]" for char in pattern)
 
@@ -75,10 +104,13 @@ class Accounts:
         """Return how the room logs in.
 
         Raises:
-            OpenFailure: LOGIN_REFUSED, when accounts are listed and none is for this room.
+            OpenFailure: LOGIN_REFUSED, when accounts are listed and none is for this room, or when
+                the customer's own password cannot be opened any more.
         """
         settings = self._settings
         epid = settings.enterprise_id
+        if account.login is not None and settings.unseal is not None:
+            return self._own(account.room_id, account.login, settings.unseal)
         match settings.login_type:
             case LoginType.PASSWORD:
                 rule = self._rule(account)
@@ -91,6 +123,19 @@ class Accounts:
             case LoginType.VISITOR:
                 name = self._fill(settings.name, account)
                 return Credentials(name, VisitorLogin(visitor_id(name), epid))
+
+    def _own(
+        self, room_id: RoomId, login: OwnLogin, unseal: Callable[[RoomId, bytes], str]
+    ) -> Credentials:
+        try:
+            password = unseal(room_id, login.password)
+        except StoreError as error:
+            raise OpenFailure(
+                FailureReason.LOGIN_REFUSED, "the customer has to log in again"
+            ) from error
+        own = PasswordLogin(login.name, password, self._settings.enterprise_id)
+        # A password is sealed differently each time, so these bytes tell the attempts apart.
+        return Credentials(login.name, own, hashlib.sha256(login.password).hexdigest())
 
     def _rule(self, account: Account) -> AccountRule:
         settings = self._settings

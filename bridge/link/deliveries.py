@@ -8,10 +8,11 @@ that the server knows us to be away, and the link opens no new one before `settl
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 
+import msgspec
 import structlog
 
 from bridge.ids import RoomId
@@ -40,17 +41,28 @@ class Deliveries:
         self,
         room_id: RoomId,
         epoch: str,
+        ordinals: Iterator[int],
         events: LinkEvents,
+        *,
         clock: Clock,
         backoff: Backoff,
     ) -> None:
-        """Take `epoch`, which differs for every start of the process, for the keys of pushes."""
+        """Take what makes the keys of pushes.
+
+        Args:
+            room_id: whose pushes they are.
+            epoch: differs for every start of the process.
+            ordinals: never gives a number twice within an epoch, whoever else draws from it.
+            events: the engine.
+            clock: for the pauses.
+            backoff: how long they are.
+        """
         self._room_id = room_id
         self._epoch = epoch
         self._events = events
         self._clock = clock
         self._backoff = backoff
-        self._ordinals = itertools.count(1)
+        self._ordinals = ordinals
         self._room_left = asyncio.Semaphore(MOST_WAITING)
         self._queue: asyncio.Queue[_Push | None] = asyncio.Queue()
         self._in_hand: list[_Push | None] = []
@@ -58,7 +70,7 @@ class Deliveries:
     async def push(self, received: Received, wire: Wire) -> None:
         """Queue a push, waiting while the queue is full."""
         await self._room_left.acquire()
-        self._queue.put_nowait(_Push(self._key(received.rs_id), received, wire))
+        self._queue.put_nowait(_Push(self._key(received), received, wire))
 
     def restored(self) -> None:
         """Queue the word that the link stands again."""
@@ -101,7 +113,13 @@ class Deliveries:
             await interrupt()
             await self._clock.sleep(self._backoff.next())
 
-    def _key(self, rs_id: str) -> str:
-        if rs_id:
-            return f"wc:{self._room_id}:{rs_id[:LONGEST_ID]}"
+    def _key(self, received: Received) -> str:
+        """The same for a push and its repeats, and for nothing else.
+
+        The server's own id does not do alone: one that counts may begin again when it starts.
+        """
+        if rs_id := received.rs_id:
+            said = f"{rs_id}\n".encode("utf-8", "replace") + msgspec.json.encode(received.push)
+            digest = blake2b(said, digest_size=8).hexdigest()
+            return f"wc:{self._room_id}:{rs_id[:LONGEST_ID]}:{digest}"
         return f"wc:{self._room_id}:{self._epoch}:{next(self._ordinals)}"

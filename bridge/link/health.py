@@ -14,24 +14,17 @@ class Health:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.healthy_since: int | None = None
-        """Since when nothing but successes; None while failing, or before the first answer."""
         self.failing_since: int | None = None
         """Since when nothing but failures; None while healthy, or before the first."""
-        self.last_failure: int | None = None
 
     def reached(self) -> None:
         """The server answered."""
         self.failing_since = None
-        if self.healthy_since is None:
-            self.healthy_since = self._clock.now()
 
     def missed(self) -> None:
         """The server could not be reached, or something else answered in its place."""
-        self.last_failure = self._clock.now()
-        self.healthy_since = None
         if self.failing_since is None:
-            self.failing_since = self.last_failure
+            self.failing_since = self._clock.now()
 
     def unreachable_for(self) -> float:
         """Seconds since the server was lost; 0.0 while it is there or nothing is known."""

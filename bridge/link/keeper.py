@@ -15,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
 
 from bridge.conversation.inputs import FailureReason
+from bridge.ids import AgentId, SessionId
 from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries
 from bridge.link.demand import Demand
@@ -37,11 +38,13 @@ from bridge.link.tokens import Tokens
 from bridge.link.wire import Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.frames import Received
+from bridge.webchat.frames import MessageReceived, Received, UnknownContent
 from bridge.webchat.urls import Endpoints
 
 LONG_MISSING = 10
 """After so many failures in a row a 404 at the handshake is taken for a dead token after all."""
+_UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
+"""Stands for a frame that cannot be read."""
 
 
 class LinkState(StrEnum):
@@ -54,7 +57,7 @@ class LinkState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Shared:
     """What all links of one server share."""
 
     settings: LinkSettings
@@ -72,6 +75,8 @@ class Surroundings:
     """Limits how many sockets are being opened at once."""
     epoch: str
     """Differs for every start of the process."""
+    ordinals: Iterator[int]
+    """Numbers the pushes of all links: one that is made anew must not count again."""
     unheard: Callable[[str], None]
     """Told the kind of each frame that says nothing to us."""
 
@@ -84,9 +89,7 @@ class Surroundings:
 class Keeper:
     """Opens, guards and reopens the link of one room."""
 
-    def __init__(
-        self, account: Account, around: Surroundings, demand: Demand, gate: Gate[Wire]
-    ) -> None:
+    def __init__(self, account: Account, around: Shared, demand: Demand, gate: Gate[Wire]) -> None:
         self.account = account
         """May be replaced by a newer one at any time."""
         self.state = LinkState.OUT
@@ -95,15 +98,25 @@ class Keeper:
         self._gate = gate
         self._backoff = around.backoff()
         self._deliveries = Deliveries(
-            account.room_id, around.epoch, around.events, around.clock, around.backoff()
+            account.room_id,
+            around.epoch,
+            around.ordinals,
+            around.events,
+            clock=around.clock,
+            backoff=around.backoff(),
         )
         self._token: Token | None = None
         self._wire: Wire | None = None
         self._strikes = 0
         self._been_up = False
+        self._told_unread = False
+        self._away_since: float | None = None
+        """Since when the link is wanted and does not stand, in loop time; None once that was told.
+        """
 
     async def run(self) -> None:
         """Keep the link up until nobody has wanted it for a while."""
+        self._away_since = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(self._deliveries.run(self._interrupt))
             keeping = tasks.create_task(self._keep_up())
@@ -117,6 +130,7 @@ class Keeper:
         while True:
             await self._around.clock.sleep(self._gate.pause_left())
             await self._deliveries.settled()
+            await self._tell_absence()
             try:
                 wire = await self._open()
                 loss = await self._serve(wire)
@@ -127,12 +141,24 @@ class Keeper:
             else:
                 await self._lost(loss)
 
+    async def _tell_absence(self) -> None:
+        """Row 34: a link that has been away for long is worth a word, once."""
+        since, now = self._away_since, asyncio.get_running_loop().time()
+        if since is not None and now - since >= self._around.settings.timing.session_grace:
+            self._away_since = None
+            await self._around.events.lost(self.account.room_id)
+
     async def _open(self) -> Wire:
         try:
             self.state = LinkState.LOGIN
-            self._token = await self._around.tokens.obtain(self.account, self._token)
+            account = self.account
+            self._token = await self._around.tokens.obtain(account, self._token)
             self.state = LinkState.LINKING
-            return await self._dial(self._token)
+            wire = await self._dial(self._token)
+            if self.account.login != account.login:
+                await wire.close()
+                raise OpenFailure(FailureReason.UNREACHABLE, "the account has changed meanwhile")
+            return wire
         finally:
             self.state = LinkState.OUT
 
@@ -168,15 +194,28 @@ class Keeper:
 
         self._wire = wire
         try:
-            return await wire.serve(self._up, push)
+            loss = await wire.serve(self._up, push)
+            if loss.unread and self._is_news(loss):
+                await push(_UNREAD)
+            return loss
         finally:
             self._wire = None
             self._gate.shut(wire)
             if self.state is LinkState.UP:
+                self._away_since = asyncio.get_running_loop().time()
                 self._around.metrics.closed()
             self.state = LinkState.OUT
 
+    def _is_news(self, loss: Loss) -> bool:
+        """False for a frame that is pushed again and again: it ends each link soon after it came.
+
+        It may have been an agent's word, so it must be told of.
+        """
+        told, self._told_unread = self._told_unread, True
+        return not told or loss.stood >= self._around.settings.timing.stable
+
     def _up(self, wire: Wire) -> None:
+        self._away_since = None
         again = self._been_up
         self._been_up = True
         self.state = LinkState.UP

@@ -18,7 +18,7 @@ from bridge.ids import CallId
 from bridge.link.demand import Demand
 from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
-from bridge.link.keeper import Keeper, Surroundings, refused_again
+from bridge.link.keeper import Keeper, Shared, refused_again
 from bridge.link.learnt import Feature
 from bridge.link.pulse import UNKNOWN_KIND
 from bridge.link.wire import Wire
@@ -41,14 +41,23 @@ class _Written:
 class Link:
     """The link of one room; nothing of it moves unless `run` does."""
 
-    def __init__(self, account: Account, around: Surroundings) -> None:
+    def __init__(self, account: Account, around: Shared) -> None:
         self.demand = Demand()
         self._gate: Gate[Wire] = Gate()
         self._timing = around.settings.timing
         self._learnt = around.learnt
         self._hint_not_before: dict[Feature, float] = {}
         """When each kind of hint may be sent again, in loop time."""
+        self._stranger: tuple[Wire, float] | None = None
+        """Where the server said last that it does not know us, and until when we believe it."""
         self.keeper = Keeper(account, around, self.demand, self._gate)
+
+    def speak_for(self, account: Account) -> None:
+        """From now on be this account's link; the socket of another account is given up."""
+        former, self.keeper.account = self.keeper.account, account
+        wire = self._gate.way
+        if wire is not None and former.login != account.login:
+            self.refuse(wire)
 
     async def run(self) -> None:
         """Keep the link up until nobody has wanted it for a while."""
@@ -78,12 +87,29 @@ class Link:
                     if relogged:
                         raise refused_again()
                     relogged = True
+                elif self._disowned(written.wire, reply):
+                    self.refuse(written.wire)
                 elif other is None and _keys_refused(command, reply) and written.keys.other:
                     other = written.keys.other
                 else:
                     if other is not None and reply.ok:
                         self._learnt.prove(other)
                     return reply
+
+    def _disowned(self, wire: Wire, reply: Reply) -> bool:
+        """True if the server knows nobody of our token's (-6), and a new login may still help.
+
+        One login, whatever is under way meanwhile; if it does not help, this is for an operator,
+        and the next is `LinkTiming.disowned` away. The caller is told in the server's own words.
+        """
+        now = asyncio.get_running_loop().time()
+        if reply.ok:
+            self._stranger = None
+        if reply.result != ResultCode.INVALID_CLIENT_ID:
+            return False
+        if self._stranger is None or now >= self._stranger[1]:
+            self._stranger = wire, now + self._timing.disowned
+        return self._stranger[0] is wire
 
     async def hint(self, feature: Feature, command: Command) -> None:
         """Tell the agent something that may as well be lost: what the customer is doing just now.

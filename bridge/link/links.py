@@ -7,6 +7,7 @@ the links themselves are kept by its `Roster`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import secrets
 import ssl
@@ -15,15 +16,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
-from bridge.ids import CallId, RoomId, SessionId
+from bridge.ids import CallId, RoomId
 from bridge.link.door import Door
 from bridge.link.fetch import Fetcher
 from bridge.link.health import Health
+from bridge.link.hints import Hints
 from bridge.link.history import Histories
 from bridge.link.http import Http
-from bridge.link.keeper import LinkState, Surroundings
+from bridge.link.keeper import LinkState, Shared
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.logins import Logins
+from bridge.link.own import OwnAccounts
 from bridge.link.ports import Facts, LinkMetrics, TokenStore
 from bridge.link.robot import Robot
 from bridge.link.roster import Roster
@@ -31,7 +34,7 @@ from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
 from bridge.link.uploads import Uploads
 from bridge.rooms.ports import Account, Blob, Clock, LinkEvents
-from bridge.webchat.frames import Command, Preview, Reply, Typing
+from bridge.webchat.frames import Command, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 from bridge.webchat.urls import Endpoints
 
@@ -39,7 +42,7 @@ MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
 
 
-class Links:
+class Links(OwnAccounts, Hints):
     """Implements `LinkPort`. Nothing works outside `running`."""
 
     def __init__(
@@ -81,9 +84,9 @@ class Links:
             clock=clock,
             metrics=metrics,
         )
-        self._tokens = Tokens(logins, tokens, clock, settings.timing.token_age)
+        super().__init__(Tokens(logins, tokens, clock, settings.timing.token_age))
+        Hints.__init__(self, Roster())
         self._unheard = _Unheard()
-        self._roster = Roster()
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
@@ -91,7 +94,7 @@ class Links:
 
         What the block raises comes out as it is, not wrapped in a group.
         """
-        around = self._surroundings(events)
+        around = self._shared(events)
         failure: BaseException | None = None
         await self.learnt.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as group:
@@ -141,6 +144,10 @@ class Links:
         """Open a file that an agent sent; see `LinkPort.fetch`."""
         return self._fetcher.fetch(url, limit)
 
+    def absolute(self, address: str) -> str:
+        """Return what the server means by an address (reference 3.4)."""
+        return self._endpoints.absolute(address)
+
     def icon_url(self, icon: str, queue_id: int | None) -> str:
         """Return the absolute address of an agent's picture, or ""."""
         return self._endpoints.icon(icon, queue_id)
@@ -158,14 +165,6 @@ class Links:
         """The link is no longer wanted; it closes once nothing is under way."""
         if (link := self._roster.known(room_id)) is not None:
             link.demand.release()
-
-    def typing(self, room_id: RoomId, session_id: SessionId) -> None:
-        """Show the agent that the customer is typing; see `LinkPort.typing`."""
-        self._roster.hint(room_id, Feature.TYPING, Typing(session_id))
-
-    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
-        """Show the agent what the customer is typing; see `LinkPort.preview`."""
-        self._roster.hint(room_id, Feature.PREVIEW, Preview(session_id, text))
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """Return the customer's last messages, newest last; see `LinkPort.history`."""
@@ -187,8 +186,8 @@ class Links:
 
     # --- within ------------------------------------------------------------------------------
 
-    def _surroundings(self, events: LinkEvents) -> Surroundings:
-        return Surroundings(
+    def _shared(self, events: LinkEvents) -> Shared:
+        return Shared(
             settings=self._settings,
             endpoints=self._endpoints,
             tokens=self._tokens,
@@ -202,6 +201,7 @@ class Links:
             tls=self._tls,
             dialling=asyncio.Semaphore(self._settings.reconnect_limit),
             epoch=f"{self._clock.now():x}.{secrets.token_hex(4)}",
+            ordinals=itertools.count(1),
             unheard=self._unheard,
         )
 

@@ -54,7 +54,7 @@ class Logins:
         self._clock = clock
         self._metrics = metrics
         self._accounts = Accounts(settings)
-        self._refusals: dict[str, _Refusal] = {}
+        self._refusals: dict[tuple[str, str], _Refusal] = {}
 
     def login_name(self, account: Account) -> str:
         """Return the name under which the room logs in.
@@ -72,17 +72,17 @@ class Logins:
                 `pause` says how long to leave it.
         """
         credentials = self._accounts.credentials(account)
-        self._recall(credentials.login_name)
+        self._recall(credentials)
         async with self._door.knock():
             # What was learnt while we waited for our turn counts.
-            self._recall(credentials.login_name)
+            self._recall(credentials)
             reply = await self._request(credentials)
-        self._judge(credentials.login_name, reply)
+        self._judge(credentials, reply)
         return Token(credentials.login_name, reply.token, self._clock.now(), reply.client_id)
 
-    def _recall(self, login_name: str) -> None:
+    def _recall(self, credentials: Credentials) -> None:
         now = asyncio.get_running_loop().time()
-        refusal = self._refusals.get(login_name)
+        refusal = self._refusals.get(_key(credentials))
         if refusal is not None and now < refusal.until:
             raise OpenFailure(
                 refusal.failure.reason,
@@ -115,23 +115,23 @@ class Logins:
         self._door.answered()
         return reply
 
-    def _judge(self, login_name: str, reply: LoginReply) -> None:
+    def _judge(self, credentials: Credentials, reply: LoginReply) -> None:
         code = reply.result
         if code == ResultCode.SUCCESS:
-            self._refusals.pop(login_name, None)
+            self._refusals.pop(_key(credentials), None)
             return
         if code in (ResultCode.INVALID_LOGIN, ResultCode.INVALID_CLIENT_ID):
-            raise self._refuse(login_name, FailureReason.LOGIN_REFUSED, code)
+            raise self._refuse(credentials, FailureReason.LOGIN_REFUSED, code)
         if code == ResultCode.INVALID_SIGN:
-            raise self._refuse(login_name, FailureReason.SIGN_REFUSED, code)
+            raise self._refuse(credentials, FailureReason.SIGN_REFUSED, code)
         raise OpenFailure(
             FailureReason.UNREACHABLE, f"login answered {code} without a token", code=code
         )
 
-    def _refuse(self, login_name: str, reason: FailureReason, code: int) -> OpenFailure:
-        timing = self._settings.timing
+    def _refuse(self, credentials: Credentials, reason: FailureReason, code: int) -> OpenFailure:
+        timing, key = self._settings.timing, _key(credentials)
         now = asyncio.get_running_loop().time()
-        earlier = self._refusals.get(login_name)
+        earlier = self._refusals.get(key)
         pause = timing.refusal_first
         if earlier is not None:
             pause = min(timing.refusal_last, 2 * earlier.pause)
@@ -142,7 +142,17 @@ class Logins:
             for name, refusal in self._refusals.items()
             if now < refusal.until + timing.refusal_last
         }
-        self._refusals[login_name] = _Refusal(failure, now + pause, pause)
+        self._refusals[key] = _Refusal(failure, now + pause, pause)
         log: structlog.stdlib.BoundLogger = structlog.get_logger()
-        log.error("webchat login refused", login_name=login_name, code=code, retry_in=pause)
+        if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
+            # A customer has mistyped: nothing for an operator, and no name that was meant for us.
+            log.info("webchat login of a customer's own refused", code=code, retry_in=pause)
+        else:
+            name = credentials.login_name
+            log.error("webchat login refused", login_name=name, code=code, retry_in=pause)
         return failure
+
+
+def _key(credentials: Credentials) -> tuple[str, str]:
+    """A refusal holds for a name; for one that was typed, only with the password typed with it."""
+    return credentials.login_name, credentials.attempt

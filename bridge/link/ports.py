@@ -59,32 +59,3 @@ class LinkMetrics(Protocol):
     def open_failed(self) -> None:
         """A try to open a link failed (the login included)."""
         ...
-
-
-@dataclass
-class LinkCounts:
-    """LinkMetrics as plain numbers."""
-
-    logins: int = 0
-    logins_refused: int = 0
-    connects: int = 0
-    reconnects: int = 0
-    open_links: int = 0
-    open_failures: int = 0
-
-    def logged_in(self, result: int | None) -> None:
-        self.logins += 1
-        if result != 1:
-            self.logins_refused += 1
-
-    def opened(self, *, again: bool) -> None:
-        self.connects += 1
-        self.open_links += 1
-        if again:
-            self.reconnects += 1
-
-    def closed(self) -> None:
-        self.open_links -= 1
-
-    def open_failed(self) -> None:
-        self.open_failures += 1

@@ -24,6 +24,7 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
+_KNOWS_US_NOT = frozenset({ResultCode.INVALID_TOKEN, ResultCode.INVALID_CLIENT_ID})
 _STRAY_REFUSAL = Reply(type=0, result=ResultCode.INVALID_TOKEN)
 
 
@@ -103,7 +104,7 @@ class Replies:
         """
         match self._protocol.receive(frame):
             case Answered(call_id=call_id, reply=reply):
-                if reply.result != ResultCode.INVALID_TOKEN:
+                if reply.result not in _KNOWS_US_NOT:
                     self.proven = True
                 self._resolve(call_id, reply)
             case Received() as received:

@@ -12,7 +12,7 @@ import structlog
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import RoomId
-from bridge.link.keeper import LinkState, Surroundings
+from bridge.link.keeper import LinkState, Shared
 from bridge.link.learnt import Feature
 from bridge.link.link import Link
 from bridge.rooms.ports import Account, CallFailure
@@ -26,9 +26,9 @@ class Roster:
         self.closed = False
         """It was open and will not be again."""
         self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
-        self._running: tuple[asyncio.TaskGroup, Surroundings] | None = None
+        self._running: tuple[asyncio.TaskGroup, Shared] | None = None
 
-    def open(self, group: asyncio.TaskGroup, around: Surroundings) -> None:
+    def open(self, group: asyncio.TaskGroup, around: Shared) -> None:
         """From now on make links, as tasks of this group."""
         self._running = (group, around)
 
@@ -56,7 +56,7 @@ class Roster:
             )
         known = self._links.get(account.room_id)
         if known is not None:
-            known[0].keeper.account = account
+            known[0].speak_for(account)
             return known[0]
         group, around = self._running
         link = Link(account, around)
@@ -79,7 +79,7 @@ class Roster:
         """Return where each link stands."""
         return {room_id: link.keeper.state for room_id, (link, _) in self._links.items()}
 
-    async def _run(self, link: Link, around: Surroundings) -> None:
+    async def _run(self, link: Link, around: Shared) -> None:
         """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
         account = link.keeper.account
         while True:

@@ -6,10 +6,11 @@ key never show in a repr.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bridge.ids import RoomId
 from bridge.webchat.codes import Dialect
 
 FRAME_OVERHEAD = 600
@@ -74,10 +75,15 @@ class Timing:
     """A link that nobody wants any more stays up so long."""
     backoff_first: float = 1.0
     backoff_last: float = 60.0
+    session_grace: float = 600.0
+    """After so long without a link the customer is told, whether or not they wait for one (row 34).
+    """
     refusal_first: float = 60.0
     """After a refused login the account is left alone for so long: a retry loop gets the whole
     bridge onto the server's blacklist (protocol reference 3.7)."""
     refusal_last: float = 600.0
+    disowned: float = 600.0
+    """Least time between two logins because the server does not know our account (-6)."""
     blacklist: float = 600.0
     """Pause of all logins once the server seems to have blacklisted us."""
     token_age: float = 23 * 3600.0
@@ -101,6 +107,9 @@ class LinkSettings:
     password: str = field(default="", repr=False)
     accounts: Mapping[str, AccountRule] = field(default_factory=dict)
     """For type password: room id, user id, or a glob over either."""
+    unseal: Callable[[RoomId, bytes], str] | None = None
+    """Opens the password of a customer's own account, as it was sealed for the room; raises
+    StoreError. None: such accounts are not used."""
     sign_key: str = field(default="", repr=False)
     robot_key: str = field(default="", repr=False)
     """Signs questions to the robot (guide 4)."""

@@ -1,21 +1,16 @@
 """A file on its way into an upload.
 
 A `Blob` can be read only once. Where the server's answer decides whether it must be sent a second
-time, it is first spooled: in memory up to one MiB, beyond that in a temporary file on disk.
+time, it is first kept aside (`rooms.spool`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import IO
 
 from bridge.rooms.ports import Blob, Unavailable
-
-IN_MEMORY = 1024 * 1024
-CHUNK = 64 * 1024
+from bridge.rooms.spool import keep
 
 
 class Source:
@@ -46,21 +41,9 @@ async def spooled(blob: Blob) -> AsyncIterator[Callable[[], Blob]]:
     Raises:
         Unavailable: there is no room for it on our disk; or whatever the blob raises.
     """
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
-        size = 0
-        async for chunk in _measured(blob):
-            size += len(chunk)
-            try:
-                await asyncio.to_thread(file.write, chunk)
-            except OSError as error:
-                raise Unavailable("no room for a temporary file") from error
-        yield lambda: Blob(chunks=_read(file), size=size, mime=blob.mime, name=blob.name)
-
-
-async def _read(file: IO[bytes]) -> AsyncIterator[bytes]:
-    file.seek(0)
-    while chunk := await asyncio.to_thread(file.read, CHUNK):
-        yield chunk
+    measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
+    async with keep(measured) as kept:
+        yield lambda: Blob(kept.chunks(), kept.size, blob.mime, blob.name)
 
 
 async def _measured(blob: Blob) -> AsyncIterator[bytes]:

@@ -30,14 +30,23 @@ class Tokens:
             OpenFailure: the login failed, or the store cannot be asked for the old token.
         """
         name = self._logins.login_name(account)
-        token = have or await self._stored(account.room_id)
-        # A stored token of another name is from before the operator changed the accounts.
+        # A token of another name is from before the room's account changed.
+        token = have if have is not None and have.login_name == name else None
+        token = token or await self._stored(account.room_id)
         if (
             token is not None
             and token.login_name == name
             and self._clock.now() - token.issued < self._max_age
         ):
             return token
+        return await self.renew(account)
+
+    async def renew(self, account: Account) -> Token:
+        """Log in, whatever token there is, and keep the new one.
+
+        Raises:
+            OpenFailure: the login failed.
+        """
         token = await self._logins.login(account)
         try:
             await self._store.save(account.room_id, token)

@@ -2,7 +2,7 @@
 
 The guide says that the body is the file and nothing else (`raw`); a sibling guide shows a form
 (`multipart`). `auto` tries raw first, and multipart once if raw is refused; what worked is
-remembered for the server, over restarts too.
+remembered for the server, over restarts too, until the server no longer understands it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ _MIME = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
 
 
+def upload_fact(endpoints: Endpoints) -> str:
+    """The name of the fact that says which of the two ways a server wants."""
+    return f"upload_mode {endpoints.login}"
+
+
 @dataclass(frozen=True)
 class _Verdict:
     """How one try ended."""
@@ -56,7 +61,7 @@ class Uploads:
         self._endpoints = endpoints
         self._http = http
         self._facts = facts
-        self._fact = f"upload_mode {endpoints.login}"
+        self._fact = upload_fact(endpoints)
 
     async def upload(self, token: str, blob: Blob) -> str:
         """Upload a file and return its absolute address.
@@ -68,7 +73,14 @@ class Uploads:
         """
         mode = await self._known_mode()
         if mode is not UploadMode.AUTO:
-            return _url(await self._try(mode, token, Source(blob)))
+            verdict = await self._try(mode, token, Source(blob))
+            if self._mode is UploadMode.AUTO and _not_understood(verdict):
+                # The server has changed. What was streamed cannot be read again here, so the caller
+                # has to come again, and then both ways are tried.
+                await self._remember(UploadMode.AUTO)
+                message = "the server wants another kind of upload than before"
+                raise CallFailure(FailureReason.UNREACHABLE, certain=True, message=message)
+            return _url(verdict)
         async with spooled(blob) as anew:
             mode = UploadMode.RAW
             verdict = await self._try(mode, token, Source(anew()))
@@ -128,6 +140,17 @@ class Uploads:
             FailureReason.REFUSED, certain=True, code=reply.result, message="upload refused"
         )
         return _Verdict(failure=failure, other_mode=reply.result in _OTHER_MODE)
+
+
+def _not_understood(verdict: _Verdict) -> bool:
+    """The body was refused for its kind, as far as one can tell; not the file for what it is."""
+    failure = verdict.failure
+    return (
+        failure is not None
+        and verdict.other_mode
+        and failure.reason is FailureReason.REFUSED
+        and failure.code in {None, ResultCode.INVALID_PARAMETER}
+    )
 
 
 def _url(verdict: _Verdict) -> str:

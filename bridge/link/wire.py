@@ -32,6 +32,8 @@ from bridge.webchat.protocol import Protocol
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""
+UNREADABLE = frozenset({1007, 1009})
+"""Close codes of ours for a frame that is no UTF-8, or longer than we read."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Loss:
     """Seconds that it was up; 0.0 if it never was."""
     proven: bool
     """The server took at least one command with this token."""
+    unread: bool
+    """We ended it over a frame that cannot be read; what it said is lost."""
 
 
 class Wire:
@@ -228,7 +232,10 @@ class Wire:
         stood = 0.0 if self._up_since is None else now - self._up_since
         # Accepted and then closed at once, before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
-        return Loss(code, self._refused.is_set() or thrown_out, stood, self._replies.proven)
+        token_refused = self._refused.is_set() or thrown_out
+        sent = self._socket.protocol.close_sent
+        unread = code is None and sent is not None and sent.code in UNREADABLE
+        return Loss(code, token_refused, stood, self._replies.proven, unread)
 
 
 def _close_code(socket: ClientConnection) -> int | None:

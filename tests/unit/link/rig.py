@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 
 from bridge.ids import CallId, RoomId, UserId
-from bridge.link import LinkCounts, Links, LinkSettings, Timing, Token
+from bridge.link import Links, LinkSettings, Timing, Token
 from bridge.rooms.ports import Account, Blob
 from bridge.rooms.store import StoreError
 from bridge.webchat.frames import Command, Received, Reply
@@ -34,6 +34,35 @@ FAST = Timing(
     backoff_first=0.02,
     backoff_last=0.1,
 )
+
+
+@dataclass
+class LinkCounts:
+    """Implements `link.ports.LinkMetrics`, as plain numbers."""
+
+    logins: int = 0
+    logins_refused: int = 0
+    connects: int = 0
+    reconnects: int = 0
+    open_links: int = 0
+    open_failures: int = 0
+
+    def logged_in(self, result: int | None) -> None:
+        self.logins += 1
+        if result != 1:
+            self.logins_refused += 1
+
+    def opened(self, *, again: bool) -> None:
+        self.connects += 1
+        self.open_links += 1
+        if again:
+            self.reconnects += 1
+
+    def closed(self) -> None:
+        self.open_links -= 1
+
+    def open_failed(self) -> None:
+        self.open_failures += 1
 
 
 def settings_for(base_url: str, **changes: object) -> LinkSettings:
@@ -99,6 +128,7 @@ class Events:
     def __init__(self) -> None:
         self.pushes: list[tuple[str, Received]] = []
         self.back: list[RoomId] = []
+        self.away: list[RoomId] = []
         self.refusals = 0
         """So many pushes in a row are refused first."""
         self.gate = asyncio.Event()
@@ -117,6 +147,11 @@ class Events:
     async def restored(self, room_id: RoomId) -> None:
         async with self._changed:
             self.back.append(room_id)
+            self._changed.notify_all()
+
+    async def lost(self, room_id: RoomId) -> None:
+        async with self._changed:
+            self.away.append(room_id)
             self._changed.notify_all()
 
     async def until(self, happened: Callable[[], bool], seconds: float = 5.0) -> None:

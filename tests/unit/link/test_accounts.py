@@ -1,7 +1,7 @@
 import pytest
 
 from bridge.conversation.inputs import FailureReason
-from bridge.link.accounts import Accounts, matching_rule, room_key, visitor_id
+from bridge.link.accounts import Accounts, matching_rule, room_key, shared, visitor_id
 from bridge.link.failures import OpenFailure
 from bridge.link.settings import AccountRule, LinkSettings, LoginType
 from bridge.webchat.http import PasswordLogin, RegisterLogin, VisitorLogin
@@ -104,3 +104,23 @@ def test_no_secret_shows_in_a_repr() -> None:
     assert "secret" not in shown
     made = Accounts(settings(login_type=LoginType.PASSWORD, password="secret-1"))
     assert "secret" not in repr(made.credentials(account()))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "rooms_per_user", "several"),
+    [
+        ("@ada:example.org", "ada", 5, True),
+        ("@ada:example.org", "ada", 1, False),
+        ("@ada:example.org", "ada-{room_key}", 5, False),
+        ("@ada:example.org", "ada-{displayname}", 5, True),
+        ("@*:example.org", "one", 1, True),
+        ("!room:example.org", "one", 5, False),
+        ("!*", "one", 1, True),
+        ("!*", "{room_id}", 5, False),
+    ],
+)
+def test_accounts_that_several_rooms_could_have(
+    pattern: str, name: str, rooms_per_user: int, several: bool
+) -> None:
+    found = shared({pattern: AccountRule(name)}, rooms_per_user)
+    assert found == ([pattern] if several else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,7 +40,9 @@ class Stage:
         self.wire = FakeWire()
         self.interruptions = 0
         backoff = Backoff(0.001, 0.002, random.Random(1))  # noqa: S311 - jitter
-        self.deliveries = Deliveries(ROOM, "epoch", self.events, RealClock(), backoff)
+        self.deliveries = Deliveries(
+            ROOM, "epoch", itertools.count(1), self.events, clock=RealClock(), backoff=backoff
+        )
 
     async def interrupt(self) -> None:
         self.interruptions += 1
@@ -69,13 +72,27 @@ async def test_keys_and_receipts() -> None:
         await stage.push(push(4, "x" * 1000))
         await stage.deliveries.settled()
         await eventually(lambda: len(stage.wire.receipts) == 2)
-    assert [key for key, _ in stage.events.pushes] == [
-        f"wc:{ROOM}:epoch:1",
-        f"wc:{ROOM}:r-1",
-        f"wc:{ROOM}:epoch:2",
-        f"wc:{ROOM}:{'x' * LONGEST_ID}",
-    ]
+    first, named, second, long = (key for key, _ in stage.events.pushes)
+    assert (first, second) == (f"wc:{ROOM}:epoch:1", f"wc:{ROOM}:epoch:2")
+    assert named.startswith(f"wc:{ROOM}:r-1:")
+    assert long.startswith(f"wc:{ROOM}:{'x' * LONGEST_ID}:")
+    assert len(long) < len(ROOM) + LONGEST_ID + 40
     assert stage.wire.receipts == ["r-1", "x" * 1000], "a receipt names the whole id"
+
+
+@pytest.mark.asyncio
+async def test_only_a_repeat_has_the_key_of_another_push() -> None:
+    """A server that counts its pushes begins again when it starts; ids may be alike for long."""
+    stage = Stage()
+    long = "x" * LONGEST_ID
+    pushes = [push(1, "1"), push(1, "1"), push(2, "1"), push(1, f"{long}1"), push(1, f"{long}2")]
+    async with stage.running():
+        for one in pushes:
+            await stage.push(one)
+        await stage.deliveries.settled()
+    first, repeat, *others = (key for key, _ in stage.events.pushes)
+    assert first == repeat
+    assert len({first, *others}) == 4
 
 
 @pytest.mark.asyncio

@@ -55,7 +55,7 @@ async def test_one_proper_answer_clears_the_suspicion() -> None:
         cleared.foreign(FORBIDDEN, "login")
         cleared.answered()
     cleared.check()
-    assert health.healthy_since is not None
+    assert health.failing_since is None
     cleared.unanswered()
     assert health.failing_since is not None
 

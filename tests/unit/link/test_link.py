@@ -14,7 +14,7 @@ from bridge.ids import SessionId
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Location, RateSession, SendMessage, Text
 from tests.unit.link.rig import FAST, WildServer, eventually, rig, settings_for
-from tests.unit.link.simulated import ADA, ASK
+from tests.unit.link.simulated import ADA, ASK, chat, said, simulated, text
 
 SESSION = SessionId(5150)
 HELLO = SendMessage(SESSION, Text("hello"))
@@ -225,6 +225,53 @@ async def test_a_link_lost_while_the_first_message_waits() -> None:
             await desk.sockets[0].close(code=1001)
             assert (await call).ok
     assert len(desk.of(110)) == 1
+
+
+# --- an account that the server does not know (-6) ------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_token_of_nobody_is_healed_by_one_login() -> None:
+    """Reference 2.5: -6 costs one login, and whatever met it goes once more."""
+    async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        session = await chat(rigged)
+        fault = {"fault": "answer", "type": 110, "result": -6, "count": 3, "carried_out": False}
+        await simulator.do({"op": "set", "faults": [fault]})
+        async with asyncio.TaskGroup() as tasks:
+            replies = [
+                tasks.create_task(rigged.call(ADA, 20 + n, text(f"text {n}", session)))
+                for n in range(3)
+            ]
+        assert all(task.result().ok for task in replies)
+        assert rigged.counts.logins == 2
+        assert said(simulator) == ["text 0", "text 1", "text 2"]
+
+
+@pytest.mark.asyncio
+async def test_an_account_that_stays_unknown_is_for_an_operator() -> None:
+    """One login, then the server's own word; no storm of logins (reference 3.7)."""
+    desk = Desk(lambda frame: 1 if frame["messageId"] == 1 else -6)
+    async with WildServer(socket=desk.serve).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            rigged.links.keep(ADA)
+            for call_id in (1, 2, 3, 4):
+                reply = await rigged.call(ADA, call_id, ASK)
+                assert reply.result == (1 if call_id == 1 else -6)
+        assert [frame["messageId"] for frame in desk.of(101)] == [1, 2, 2, 3, 4]
+        assert len(server.logins) == 2
+
+
+@pytest.mark.asyncio
+async def test_after_a_while_another_login_may_help() -> None:
+    desk = Desk(lambda _: -6)
+    async with WildServer(socket=desk.serve).running() as server:
+        timing = replace(FAST, disowned=0.2, stable=0.1)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            rigged.links.keep(ADA)
+            for _ in range(2):
+                assert (await rigged.call(ADA, 2, ASK)).result == -6
+                await asyncio.sleep(0.3)
+            assert len(server.logins) == 3
 
 
 # --- hints ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, QueueId, SessionId
-from bridge.link import LinkCounts, Links, LinkState, Token
+from bridge.link import Links, LinkState, Token
 from bridge.link.accounts import room_key
 from bridge.link.failures import OpenFailure
 from bridge.link.keeper import LONG_MISSING
@@ -21,6 +21,7 @@ from tests.unit.link.rig import (
     FAST,
     Events,
     Facts,
+    LinkCounts,
     RealClock,
     Tokens,
     WildServer,
@@ -61,6 +62,33 @@ async def test_a_kept_link_stays_until_it_is_released() -> None:
         rigged.links.release(account("unknown").room_id)
         await eventually(lambda: rigged.links.states() == {})
         assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
+async def test_a_link_that_stays_away_is_told_of_once() -> None:
+    """table row 34: after ten minutes; here it is less."""
+    timing = replace(FAST, session_grace=0.2)
+    opened: list[web.WebSocketResponse] = []
+
+    async def serve(socket: web.WebSocketResponse) -> None:
+        opened.append(socket)
+        await answer_everything(socket)
+
+    async with (
+        WildServer(socket=serve).running() as server,
+        rig(settings_for(server.base_url, timing=timing)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        await rigged.events.until(lambda: rigged.events.back == [ADA.room_id])
+        await asyncio.sleep(0.3)
+        assert rigged.events.away == [], "it stands"
+        server.handshake = lambda _: web.Response(status=503)
+        await opened[-1].close()
+        await rigged.events.until(lambda: bool(rigged.events.away))
+        await asyncio.sleep(0.5)
+        assert rigged.events.away == [ADA.room_id]
+        server.handshake = lambda _: None
+        await rigged.events.until(lambda: len(rigged.events.back) == 2)
 
 
 @pytest.mark.asyncio

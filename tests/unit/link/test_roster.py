@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 
+from bridge.ids import SessionId
 from bridge.link import LinkState, Token
 from bridge.link.roster import Roster
 from bridge.rooms.ports import CallFailure
+from bridge.webchat.frames import CloseSession
 from tests.unit.link.rig import Tokens, WildServer, account, eventually, rig, settings_for
-from tests.unit.link.simulated import ADA, ASK
+from tests.unit.link.simulated import ADA, ASK, chat, simulated
 
 
 @pytest.mark.asyncio
@@ -57,3 +59,18 @@ async def test_a_crash_in_one_link_is_survived() -> None:
         assert (await rigged.call(account("b"), 1, ASK)).ok
         await eventually(lambda: rigged.counts.connects == 2)
         assert (await rigged.call(ADA, 1, ASK)).ok, "once the bug is gone"
+
+
+@pytest.mark.asyncio
+async def test_a_link_that_is_made_anew_does_not_count_its_pushes_again() -> None:
+    """The engine takes a key that it knows for a repeat: a second chat would not be heard."""
+    async with (
+        simulated(dialect="2016") as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        for number in (1, 3):
+            session = await chat(rigged, call_id=number)
+            assert (await rigged.call(ADA, number + 1, CloseSession(SessionId(session)))).ok
+            await eventually(lambda: rigged.links.states() == {})
+        keys = [key for key, _ in rigged.events.pushes]
+        assert len(set(keys)) == len(keys) >= 2

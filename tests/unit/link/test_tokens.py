@@ -17,11 +17,11 @@ from bridge.link.health import Health
 from bridge.link.http import Http
 from bridge.link.learnt import Learnt
 from bridge.link.logins import Logins
-from bridge.link.ports import LinkCounts, Token
+from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
 from tests.unit.link import rig
-from tests.unit.link.rig import FAST, RealClock, WildServer, account, settings_for
+from tests.unit.link.rig import FAST, LinkCounts, RealClock, WildServer, account, settings_for
 
 ADA = account()
 DAY = 24 * 3_600_000
@@ -61,7 +61,7 @@ async def test_a_token_with_all_that_belongs_to_it() -> None:
         assert (token.value, token.client_id) == ("T", "C")
         assert token.login_name == logins.login_name(ADA)
         assert abs(token.issued - RealClock().now()) < 5000
-        assert health.healthy_since is not None
+        assert health.failing_since is None
     assert "T" not in repr(token).replace("Token", "")
 
 
@@ -206,6 +206,8 @@ async def test_which_token_is_used() -> None:
         assert server.logins == []
         assert (await tokens.obtain(ADA, replace(have, issued=now - DAY))).value == "T1"
         assert store.kept[ADA.room_id].value == "T1"
+        assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T1"
+        store.kept[ADA.room_id] = Token("other", "y", now)
         assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T2"
         await tokens.refuse(ADA.room_id)
         assert store.kept == {}

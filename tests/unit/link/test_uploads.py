@@ -90,6 +90,47 @@ async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("refusal", [says(415), says(200, {"result": -14})])
+async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) -> None:
+    """What was learnt is forgotten, so that the next try asks anew."""
+    wanted = ["raw"]
+
+    async def changing(request: web.Request) -> web.StreamResponse:
+        kind = "multipart" if request.content_type.startswith("multipart/") else "raw"
+        return web.json_response(GOOD) if kind in wanted else await refusal(request)
+
+    async with uploading(changing) as (uploads, server, facts):
+        await uploads.upload("T", blob(b"abc"))
+        wanted[:] = ["multipart"]
+        with pytest.raises(CallFailure) as caught:
+            await uploads.upload("T", blob(b"abc"))
+        assert (caught.value.reason, caught.value.certain) == (FailureReason.UNREACHABLE, True)
+        await uploads.upload("T", blob(b"abc"))
+        assert list(facts.kept.values()) == ["multipart"]
+        assert len(server.uploads) == 4
+        wanted.clear()
+        for reason in (FailureReason.UNREACHABLE, FailureReason.REFUSED, FailureReason.REFUSED):
+            with pytest.raises(CallFailure) as caught:
+                await uploads.upload("T", blob(b"abc"))
+            assert caught.value.reason is reason, "no circle"
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None:
+    answers = [GOOD, {"result": -16}]
+
+    async def in_turn(_: web.Request) -> web.StreamResponse:
+        return web.json_response(answers.pop(0))
+
+    async with uploading(in_turn) as (uploads, _, facts):
+        await uploads.upload("T", blob(b"abc"))
+        with pytest.raises(CallFailure) as caught:
+            await uploads.upload("T", blob(b"abc"))
+        assert caught.value.code == -16
+        assert list(facts.kept.values()) == ["raw"]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("handler", "reason", "code", "tries"),
     [

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.ids import CallId, QueueId, SessionId
+from bridge.ids import AgentId, CallId, QueueId, SessionId
 from bridge.rooms.ports import CallFailure
-from bridge.webchat.frames import RequestChat, SendMessage, Text
+from bridge.webchat.frames import MessageReceived, RequestChat, SendMessage, Text, UnknownContent
 from tests.unit.link.rig import (
     FAST,
     Rig,
@@ -172,3 +172,30 @@ async def test_a_redirect_of_the_socket_is_not_followed() -> None:
         async with rig(settings) as rigged:
             assert await outcome(rigged, 1) == (FailureReason.UNREACHABLE, True)
         assert len(server.logins) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("stable", [60.0, 0.0])
+async def test_a_frame_that_cannot_be_read_is_told_of(stable: float) -> None:
+    """A picture that is too long for us ends the link: the customer must know that there was one.
+
+    A server that pushes it again with each link has it told once.
+    """
+
+    async def flood(socket: web.WebSocketResponse) -> None:
+        async for _ in socket:
+            await socket.send_str("x" * 5000)
+
+    timing = replace(FAST, stable=stable)
+    async with (
+        WildServer(socket=flood).running() as server,
+        rig(settings_for(server.base_url, timing=timing, max_incoming_bytes=1000)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        for number in range(3):
+            with pytest.raises(CallFailure, match="lost"):
+                await rigged.call(ADA, number, ASK)
+        await rigged.events.until(lambda: len(rigged.events.back) == 3)
+        told = [received.push for _, received in rigged.events.pushes]
+    assert told[:1] == [MessageReceived(SessionId(0), AgentId(""), UnknownContent(None))]
+    assert (len(told) == 1) == (stable > 0)
