@@ -11,13 +11,14 @@ import msgspec
 import structlog
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto.encoding import Json, mapping, text
+from bridge.matrix.crypto.budget import Allowance
+from bridge.matrix.crypto.encoding import Json, id_text, key_text, mapping, text
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
+from bridge.matrix.crypto.olm import Channel, Payload, UndecryptableOlm, letter_of, read_payload
 from bridge.matrix.crypto.own import OwnDevice
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.recall import Recall
-from bridge.matrix.crypto.roomkeys import RoomKeys
+from bridge.matrix.crypto.roomkeys import KEY_KINDS, RoomKeys
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.matrix.crypto.vault import Vault
@@ -26,6 +27,14 @@ from bridge.rooms.store import SecretRow, StoreError
 
 _RENEWED_MS = 3_600_000
 """How often at most a broken session with one device is replaced."""
+_RETRIED_MS = 60_000
+"""How often at most that is tried, if it does not succeed."""
+_KEYS, _KEYS_OF_SERVER = 300, 60_000
+"""New keys and refusals that are kept: of a user an hour, of all users of another homeserver a day.
+An honest client makes a session for a hundred messages."""
+_CHANNELS, _CHANNELS_OF_SERVER = 100, 60_000
+"""The same of devices that write to us for the first time. When all devices of ours are new, these
+are the devices of all customers, once for each of our users that they have a room with."""
 _STALE = frozenset({"M_UNKNOWN", "M_INVALID_PARAM"})
 """How a homeserver refuses a token that it does not know (any more)."""
 _WITHHELD = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
@@ -53,6 +62,15 @@ class News(msgspec.Struct):
 class Arrivals:
     """Reads for one device at a time.
 
+    Args:
+        vault: where what came is stored.
+        server: where it comes from.
+        upkeep: our devices.
+        peers: told whose devices changed.
+        room_keys: reads keys.
+        sharing: begins new sessions.
+        home: our homeserver's name.
+
     Every method raises `Unavailable`, `Refused` or StoreError.
     """
 
@@ -65,6 +83,7 @@ class Arrivals:
         peers: Peers,
         room_keys: RoomKeys,
         sharing: Sharing,
+        home: str,
     ) -> None:
         self._vault = vault
         self._server = server
@@ -72,13 +91,23 @@ class Arrivals:
         self._peers = peers
         self._room_keys = room_keys
         self._sharing = sharing
-        self._renewed: Recall[tuple[str, str], int] = Recall(10_000)
+        self._renewed: Recall[tuple[str, str, str], int] = Recall(10_000)
+        self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
+        self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def position(self, user: UserId) -> str:
         """How far the device has read; empty if it never did."""
         found = await self._vault.load(_name(user), Position)
         return found.token if found is not None else ""
+
+    async def last_look(self, own: OwnDevice, now: int) -> News:
+        """Read what lies in the mailbox of a device that is about to go."""
+        since = await self.position(own.user)
+        # A homeserver that gave the device a token knows it by that alone.
+        device = "" if own.state.token else own.device_id
+        reply = await self._server.sync(own.user, since, wait=False, device=device)
+        return await self.absorb(own, reply, now)
 
     async def fetch(self, user: UserId, since: str, *, wait: bool) -> Json:
         """Ask for what is new; a token that the homeserver does not know is dropped."""
@@ -110,7 +139,7 @@ class Arrivals:
 
     async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
         news = News({}, {}, set())
-        channels: dict[str, Channel] = {}
+        channels: dict[tuple[str, str], Channel] = {}
         for event in _events(mapping(reply, "to_device")):
             try:
                 await self._take(own, event, news, channels, now)
@@ -118,7 +147,8 @@ class Arrivals:
                 raise
             except Exception:  # noqa: BLE001 - logged whole; one event must not stop all others
                 self._log.exception("an event for a device could not be handled", user=own.user)
-        news.add(*(channel.row(self._vault) for channel in channels.values()))
+        for channel in channels.values():
+            news.add(*channel.rows(self._vault, now))
         if channels:
             news.add(own.row(self._vault))
         token = text(reply, "next_batch")
@@ -126,11 +156,28 @@ class Arrivals:
             news.add(self._vault.row(_name(own.user), Position(token)))
         return news
 
-    async def follow_up(self, own: OwnDevice, reply: Json, news: News, now: int) -> None:
-        """What the homeserver or others have to be told now; nothing is lost if it fails."""
+    async def follow_up(self, own: OwnDevice, reply: Json) -> None:
+        """What our homeserver has to be told now; nothing is lost if it fails. The lock is held."""
         await self._upkeep.publishing.replenish(own, reply)
-        for sender, curve25519 in news.broken:
-            await self._renew(own, sender, curve25519, now)
+
+    async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
+        """Begin a new session with a device whose letters one of ours cannot read.
+
+        The lock is not held: other homeservers are asked, which may take long.
+        """
+        broken = user, sender, curve25519
+        last = self._renewed.get(broken)
+        if last is not None and 0 <= now - last < _RENEWED_MS:
+            return
+        # At first as if it failed: the other side's homeserver may be away for a moment.
+        self._renewed.put(broken, now - _RENEWED_MS + _RETRIED_MS)
+        devices = await self._peers.devices(user, [sender])
+        for device in devices.get(sender, ()):
+            if device.curve25519 == curve25519:
+                claimed = await self._sharing.claim(user, [device], now, anew=True)
+                async with self._upkeep.holding(user) as own:
+                    if await self._sharing.renew(own, device, claimed, now):
+                        self._renewed.put(broken, now)
 
     def _hear_of_devices(self, reply: Json) -> None:
         lists = mapping(reply, "device_lists")
@@ -141,56 +188,69 @@ class Arrivals:
                     self._peers.outdated(user)
 
     async def _take(
-        self, own: OwnDevice, event: Json, news: News, channels: dict[str, Channel], now: int
+        self,
+        own: OwnDevice,
+        event: Json,
+        news: News,
+        channels: dict[tuple[str, str], Channel],
+        now: int,
     ) -> None:
         kind = text(event, "type")
         if kind in _WITHHELD:
-            await self._refused(event, news, now)
+            self._refused(event, news, now)
         if kind != "m.room.encrypted":
             return
         letter = letter_of(own, event)
         if letter is None:
             return
-        channel = channels.get(letter.sender_key)
+        device = letter.sender, letter.sender_key
+        channel = channels.get(device)
         if channel is None:
-            channel = await Channel.load(self._vault, own, letter.sender_key)
+            channel = await Channel.load(self._vault, own, *device)
+        if not channel.open and not self._new_channels.spend(letter.sender, now):
+            self._log.warning(
+                "too many new devices of a user, a letter is dropped", user=letter.sender
+            )
+            return
         try:
             plain = channel.decrypt(letter.number, letter.body)
         except UndecryptableOlm as error:
             self._log.info("a letter cannot be read", user=letter.sender, why=str(error))
-            news.broken.add((letter.sender, letter.sender_key))
+            news.broken.add(device)
             return
-        channels[letter.sender_key] = channel
+        channels[device] = channel
         payload = read_payload(own, letter, plain)
         if payload is None:
             self._log.warning("a letter that is not for us", user=letter.sender)
-        elif payload.kind == "m.room_key":
-            taken = await self._room_keys.take(payload, now)
-            if taken is not None:
-                name, rows = taken
-                news.add(*rows)
-                news.keys[name] = RoomId(text(payload.content, "room_id"))
+        elif payload.kind in KEY_KINDS:
+            self._keep(await self._room_keys.take(payload, now), payload, news, now)
 
-    async def _refused(self, event: Json, news: News, now: int) -> None:
-        content = mapping(event, "content")
-        if text(content, "code") == "m.no_olm":
-            news.broken.add((text(event, "sender"), text(content, "sender_key")))
-        refusal = self._room_keys.refusal(event, now)
-        if refusal is not None:
-            name, row = refusal
-            news.add(row)
-            news.keys[name] = RoomId(text(content, "room_id"))
-
-    async def _renew(self, own: OwnDevice, sender: str, curve25519: str, now: int) -> None:
-        """Begin a new session with a device whose letters cannot be read."""
-        last = self._renewed.get((own.user, curve25519))
-        if last is not None and now - last < _RENEWED_MS:
+    def _keep(
+        self, taken: tuple[str, list[SecretRow]] | None, payload: Payload, news: News, now: int
+    ) -> None:
+        if taken is None:
             return
-        self._renewed.put((own.user, curve25519), now)
-        devices = await self._peers.devices(own.user, [sender])
-        for device in devices.get(sender, ()):
-            if device.curve25519 == curve25519:
-                await self._sharing.renew(own, device, now)
+        name, rows = taken
+        if rows and not self._new_keys.spend(payload.sender, now):
+            self._log.warning("too many new keys of a user, one is dropped", user=payload.sender)
+            return
+        news.add(*rows)
+        news.keys[name] = RoomId(text(payload.content, "room_id"))
+
+    def _refused(self, event: Json, news: News, now: int) -> None:
+        content, sender = mapping(event, "content"), id_text(event, "sender")
+        sender_key = key_text(content, "sender_key")
+        if text(content, "code") == "m.no_olm" and sender and sender_key:
+            news.broken.add((sender, sender_key))
+        refusal = self._room_keys.refusal(event, now)
+        if refusal is None:
+            return
+        if not self._new_keys.spend(sender, now):
+            self._log.warning("too many refusals of a user, one is dropped", user=sender)
+            return
+        name, row = refusal
+        news.add(row)
+        news.keys[name] = RoomId(text(content, "room_id"))
 
 
 def _events(part: Json) -> list[Json]:

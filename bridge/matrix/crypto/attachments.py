@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from bridge.conversation.model import FileKey
 from bridge.matrix.crypto.encoding import Json, from_base64, mapping, text, to_base64
-from bridge.rooms.ports import Refused
+from bridge.rooms.ports import CHANGED_FILE, Refused
 
 IN_MEMORY = 1024 * 1024
 _CHUNK = 64 * 1024
@@ -72,13 +72,13 @@ async def decrypted(
     """Read an encrypted file to its end, check it, and give its plaintext and size.
 
     Raises:
-        Refused: `M_BAD_FILE`: its hash or its key is wrong; whatever the source raises.
+        Refused: `CHANGED_FILE`: its hash or its key is wrong; whatever the source raises.
     """
     try:
         secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
         cipher = _cipher(secret, counter)
     except ValueError as error:
-        raise Refused("M_BAD_FILE", "the file's key is none") from error
+        raise Refused(CHANGED_FILE, "the file's key is none") from error
     digest = hashlib.sha256()
     size = 0
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
@@ -87,7 +87,7 @@ async def decrypted(
             size += len(chunk)
             await asyncio.to_thread(stream.write, chunk)
         if not hmac.compare_digest(digest.digest(), wanted):
-            raise Refused("M_BAD_FILE", "the file is not what its sender encrypted")
+            raise Refused(CHANGED_FILE, "the file is not what its sender encrypted")
         yield _decrypt(stream, cipher), size
 
 

@@ -16,6 +16,10 @@ import vodozemac
 Json = dict[str, object]
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*")
+_MAX_KEY = 64
+"""Characters of a key of 32 bytes, generously."""
+_MAX_ID = 255
+"""Bytes of a Matrix identifier (specification, appendix "Common identifier format")."""
 
 
 def to_base64(data: bytes, *, url: bool = False) -> str:
@@ -83,6 +87,24 @@ def text(fields: Mapping[str, object], key: str) -> str:
     """A string of a stranger's object; empty if it has none there."""
     value = fields.get(key)
     return value if isinstance(value, str) else ""
+
+
+def key_text(fields: Mapping[str, object], key: str) -> str:
+    """A public key or a session id of a stranger's object; empty if it has none there.
+
+    Names of rows are made of it: whatever no database can hold, or only at a price, is none.
+    """
+    value = text(fields, key)
+    return value if len(value) <= _MAX_KEY and _BASE64.fullmatch(value) else ""
+
+
+def id_text(fields: Mapping[str, object], key: str) -> str:
+    """The id of a user, device or room in a stranger's object; empty if it has none there.
+
+    As with `key_text`: NUL, half characters and endless ids are none.
+    """
+    value = text(fields, key)
+    return value if value.isprintable() and len(value.encode()) <= _MAX_ID else ""
 
 
 def mapping(fields: Mapping[str, object], key: str) -> Json:

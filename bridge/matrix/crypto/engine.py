@@ -8,25 +8,33 @@ Theory of operation
   messages by /sync (`arrivals`), from the start to the end of the process. Ghosts read nothing;
   they only look into their mailbox before they begin a session.
 - People's messages come by transactions like everything else and are opened by their room's actor
-  (`open`). A missing key is waited for there, woken by its arrival.
+  (`open`). A missing key is waited for there, woken by its arrival (`opening`).
 - What we say in an encrypted room is encrypted by the sender's own device (`seal`, `sharing`).
+- Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
+  be slow, and one device serves many rooms.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto.arrivals import Arrivals, News
-from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.arrivals import Arrivals
+from bridge.matrix.crypto.asking import Asking
+from bridge.matrix.crypto.continuity import Continuity
+from bridge.matrix.crypto.encoding import Json, text
 from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.mending import Mending
+from bridge.matrix.crypto.opening import Opening
 from bridge.matrix.crypto.own import OwnDevice
+from bridge.matrix.crypto.owners import Owners
 from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.places import Places
-from bridge.matrix.crypto.roomkeys import BROKEN, NO_KEY, RoomKeys, is_encrypted, sealed_of
+from bridge.matrix.crypto.places import Places, Scheme
+from bridge.matrix.crypto.roomkeys import RoomKeys, is_encrypted
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.matrix.crypto.vault import Vault
@@ -38,12 +46,14 @@ from bridge.rooms.store import StoreError
 
 OnKey = Callable[[RoomId], Awaitable[None]]
 
-CATCHING_UP = 10.0
-"""Seconds that a missing key is waited for at least while a host has not read its mailbox yet."""
 _MAILBOX_MS = 600_000
 """How often at most a ghost looks into its mailbox."""
 _IN_CLEAR = frozenset({"m.reaction", "m.room.redaction"})
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
+_MENDING = 3.0
+"""Seconds that a ghost waits at most for new sessions in place of broken ones, before it writes."""
+_ROUNDS = 3
+"""How often it is found out anew who reads a message, because it changed meanwhile."""
 
 
 class Crypto:
@@ -65,14 +75,15 @@ class Crypto:
         vault: Vault,
         clock: Clock,
     ) -> None:
-        self._transports = (transport, patient)
         self._hosts = users.hosts()
         self._clock = clock
         server = KeyServer(transport, patient)
-        self._places = Places(Homeserver(transport), users)
-        self._keys = RoomKeys(vault)
-        self._upkeep = Upkeep(vault, server, self._use_token)
-        peers = Peers(server)
+        self._places = Places(Homeserver(transport), users, vault)
+        self._continuity = Continuity(vault, server, users.bot, clock)
+        acting = _Acting((transport, patient), self._last_look)
+        self._upkeep = Upkeep(vault, server, self._continuity, acting)
+        self._peers = peers = Peers(server)
+        self._keys = RoomKeys(vault, Owners(peers, users.bot))
         self._sharing = Sharing(vault, server, peers, self._places)
         self._arrivals = Arrivals(
             vault,
@@ -81,9 +92,14 @@ class Crypto:
             peers=peers,
             room_keys=self._keys,
             sharing=self._sharing,
+            home=users.bot.partition(":")[2],
         )
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._mending = Mending(self._arrivals, clock)
+        asks = Asking(server, self._upkeep, self._hosts)
         self._caught_up: set[UserId] = set()
+        self._opening = Opening(
+            self._keys, asks, clock, lambda: self._caught_up.issuperset(self._hosts)
+        )
         self._mailboxes: dict[UserId, int] = {}
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
@@ -93,21 +109,27 @@ class Crypto:
         Raises:
             StoreError: the database does not answer, or was sealed with another secret.
         """
-        device_id = await self._upkeep.begin()
-        for transport in self._transports:
-            transport.use_device(device_id)
+        await self._upkeep.begin()
 
     async def ensure(self, user: UserId) -> None:
         """Make the user's device and keys exist; the user does.
 
         Raises:
             Unavailable, StoreError: to be tried again.
+            Refused: `M_FORBIDDEN`: the homeserver does not know the user.
         """
         try:
             await self._upkeep.ensure(user)
         except Refused as refusal:
+            if refusal.code == "M_FORBIDDEN":
+                raise
             # Clear rooms need no keys: that is no reason to keep an agent out.
             self._log.error("no keys for this user", user=user, code=refusal.code)
+
+    @property
+    def device_id(self) -> str:
+        """The id of each of our users' devices; it is final once one of them was ensured."""
+        return self._upkeep.device_id
 
     async def mend(self, user: UserId) -> None:
         """The homeserver does not know the user's device any more.
@@ -119,42 +141,31 @@ class Crypto:
 
     # --- reading ----------------------------------------------------------------------------
 
-    async def open(self, raw: Json, patience: float | None = None) -> Json | Undecryptable:
+    async def open(
+        self, raw: Json, patience: float | None = None, *, ask: bool = True
+    ) -> Json | Undecryptable:
         """An event as its sender wrote it; what is not encrypted comes back as it is.
 
         Args:
             raw: the event.
             patience: seconds to wait for a missing key; None: do not wait.
+            ask: False: ask no homeserver anything, for others wait.
 
         Raises:
             StoreError: the database does not answer.
         """
+        self.heard(raw)
+        return await self._opening.open(raw, patience, ask=ask) if is_encrypted(raw) else raw
+
+    def heard(self, raw: Json) -> None:
+        """An event of a room: forget what it may have changed.
+
+        To be called as soon as it comes: what we say next must not wait to know who has left.
+        """
         self._places.changed(raw)
-        if not is_encrypted(raw):
-            return raw
-        sealed = sealed_of(raw)
-        if sealed is None:
-            return Undecryptable(BROKEN, later=False)
-        arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # Listened for before looking, or a key that comes in between would be missed.
-        waiting = self._waiting.setdefault(sealed.key_name, set())
-        waiting.add(arrival)
-        try:
-            found = await self._keys.open(raw, sealed, self._clock.now())
-            if patience is None or not _is_missing(found):
-                return found
-            if not self._caught_up.issuperset(self._hosts):
-                patience = max(patience, CATCHING_UP)
-            try:
-                async with asyncio.timeout(patience):
-                    await arrival
-            except TimeoutError:
-                return found
-            return await self._keys.open(raw, sealed, self._clock.now())
-        finally:
-            waiting.discard(arrival)
-            if not waiting:
-                self._waiting.pop(sealed.key_name, None)
+        if raw.get("type") == "m.room.member" and (user := text(raw, "state_key")):
+            # Of those with whom we share no room, nobody tells us what changes.
+            self._peers.outdated(user)
 
     async def run(self, on_key: OnKey) -> None:
         """Read the hosts' mailboxes until cancelled.
@@ -162,9 +173,15 @@ class Crypto:
         Args:
             on_key: told the room for which a key or a refusal came, once it is durable.
         """
-        async with asyncio.TaskGroup() as tasks:
-            for host in self._hosts:
-                tasks.create_task(self._follow(host, on_key))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._mending.work_in(tasks)
+                for host in self._hosts:
+                    tasks.create_task(self._follow(host, on_key))
+        finally:
+            self._mending.work_in(None)
+            with suppress(StoreError):
+                await self._keys.save()
 
     async def _follow(self, host: UserId, on_key: OnKey) -> None:
         await self._upkeep.ready(host).wait()
@@ -203,16 +220,13 @@ class Crypto:
         async with self._upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, reply, self._clock.now())
             self._caught_up.add(host)
-            await self._announce(news, on_key)
-            await self._arrivals.follow_up(own, reply, news, self._clock.now())
-
-    async def _announce(self, news: News, on_key: OnKey) -> None:
-        for name in news.keys:
-            for arrival in self._waiting.get(name, ()):
-                if not arrival.done():
-                    arrival.set_result(None)
-        for room_id in set(news.keys.values()):
-            await on_key(room_id)
+            self._opening.wake(news.keys)
+            for room_id in set(news.keys.values()):
+                await on_key(room_id)
+            await self._arrivals.follow_up(own, reply)
+        self._mending.begin(host, news.broken)
+        await self._keys.save()
+        await self._continuity.follow()
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -237,31 +251,58 @@ class Crypto:
         scheme = await self._places.scheme(sender, room_id)
         if not scheme.encrypted:
             return kind, content
-        async with self._upkeep.holding(sender) as own:
-            now = self._clock.now()
-            if sender not in self._hosts and await self._sharing.needs_session(
-                own, room_id, scheme, now
-            ):
-                await self._empty_mailbox(own)
-            return "m.room.encrypted", await self._sharing.encrypt(
-                own, room_id, scheme, (kind, content), now
-            )
+        await self._empty_mailbox(sender, room_id, scheme)
+        for turn in range(_ROUNDS):
+            own, now = await self._upkeep.current(sender), self._clock.now()
+            readers = await self._sharing.prepare(own, room_id, scheme, now)
+            async with self._upkeep.holding(sender) as own:
+                if turn + 1 < _ROUNDS and not self._sharing.still_holds(readers):
+                    continue
+                sealed = await self._sharing.encrypt(own, readers, (kind, content))
+                return "m.room.encrypted", sealed
+        raise AssertionError  # the last round returned
 
-    async def _empty_mailbox(self, own: OwnDevice) -> None:
+    async def _empty_mailbox(self, user: UserId, room_id: RoomId, scheme: Scheme) -> None:
         """Learn which of a ghost's olm sessions are broken; its room keys are of no use to us."""
         now = self._clock.now()
-        if now - self._mailboxes.get(own.user, 0) < _MAILBOX_MS:
+        last = self._mailboxes.get(user)
+        if user in self._hosts or (last is not None and 0 <= now - last < _MAILBOX_MS):
             return
-        self._mailboxes[own.user] = now
-        since = await self._arrivals.position(own.user)
-        reply = await self._arrivals.fetch(own.user, since, wait=False)
-        news = await self._arrivals.absorb(own, reply, now)
-        await self._arrivals.follow_up(own, reply, news, now)
+        async with self._upkeep.holding(user) as own:
+            if not self._sharing.needs_session(own, room_id, scheme, now):
+                return
+            self._mailboxes[user] = now
+            since = await self._arrivals.position(user)
+            reply = await self._arrivals.fetch(user, since, wait=False)
+            news = await self._arrivals.absorb(own, reply, now)
+            await self._arrivals.follow_up(own, reply)
+        begun = self._mending.begin(user, news.broken)
+        if begun:
+            await asyncio.wait(begun, timeout=_MENDING)
 
-    def _use_token(self, user: UserId, token: str) -> None:
+    async def _last_look(self, own: OwnDevice) -> None:
+        news = await self._arrivals.last_look(own, self._clock.now())
+        self._opening.wake(news.keys)
+
+
+class _Acting:
+    """`upkeep.Listener`: has the transports act as the devices that there are."""
+
+    def __init__(
+        self,
+        transports: tuple[Transport, Transport],
+        last_look: Callable[[OwnDevice], Awaitable[None]],
+    ) -> None:
+        self._transports = transports
+        self._last_look = last_look
+
+    async def last_look(self, own: OwnDevice) -> None:
+        await self._last_look(own)
+
+    def use_device(self, device_id: str) -> None:
+        for transport in self._transports:
+            transport.use_device(device_id)
+
+    def use_token(self, user: UserId, token: str) -> None:
         for transport in self._transports:
             transport.use_token(user, token)
-
-
-def _is_missing(found: Json | Undecryptable) -> bool:
-    return isinstance(found, Undecryptable) and found.key == NO_KEY

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.encoding import Json, mapping
+from bridge.matrix.crypto.encoding import Json, mapping, text
 from bridge.matrix.transport import Transport
 from bridge.rooms.ports import Refused
 
 _CLIENT = "_matrix/client/v3"
+MARK = "org.matrix_webchat.continuity"
+"""Type of the account data that tells an older copy of the database from the newest."""
 _QUERY_MS = 10_000
 """How long the homeserver may ask other homeservers."""
 SYNC_SECONDS = 30
@@ -105,7 +107,8 @@ class KeyServer:
 
     async def upload_identity(self, user: UserId, content: Json) -> None:
         path = f"{_CLIENT}/keys/device_signing/upload"
-        await self._transport.request("POST", path, content, user=user)
+        # Not as the device: of an application service no password is asked.
+        await self._transport.request("POST", path, content, user=user, device=False)
 
     async def upload_signatures(self, user: UserId, content: Json) -> None:
         path = f"{_CLIENT}/keys/signatures/upload"
@@ -119,9 +122,41 @@ class KeyServer:
         path = f"{_CLIENT}/sendToDevice/{quote(kind, safe='')}/{txn}"
         await self._transport.request("PUT", path, {"messages": messages}, user=user)
 
-    async def sync(self, user: UserId, since: str, *, wait: bool) -> Json:
-        """What came for the device after `since`; with `wait`, once something has come."""
+    async def mark(self, user: UserId) -> str:
+        """What `set_mark` wrote last; empty if nothing was."""
+        try:
+            path = _account_data(user)
+            reply = await self._transport.request("GET", path, user=user, device=False)
+        except Refused as refusal:
+            if refusal.code != "M_NOT_FOUND":
+                raise
+            return ""
+        return text(reply, "mark")
+
+    async def set_mark(self, user: UserId, mark: str) -> None:
+        """Write a word into the user's account data, which nobody else sees."""
+        path = _account_data(user)
+        await self._transport.request("PUT", path, {"mark": mark}, user=user, device=False)
+
+    async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
+        """What came for the device after `since`; with `wait`, once something has come.
+
+        Args:
+            user: one of ours.
+            since: the token of the last reply; empty for all that there is.
+            wait: let the homeserver keep the request for `SYNC_SECONDS`.
+            device: another device of the user than the present one.
+        """
         query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
         if since:
             query["since"] = since
-        return await self._patient.request("GET", f"{_CLIENT}/sync", user=user, query=query)
+        if device:
+            # The second is the name by which homeservers before v1.17 know it.
+            query |= {"device_id": device, "org.matrix.msc3202.device_id": device}
+        return await self._patient.request(
+            "GET", f"{_CLIENT}/sync", user=user, device=not device, query=query
+        )
+
+
+def _account_data(user: UserId) -> str:
+    return f"{_CLIENT}/user/{quote(user, safe='')}/account_data/{MARK}"

@@ -7,13 +7,21 @@ went backwards would use a key twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import vodozemac
 
-from bridge.ids import UserId
-from bridge.matrix.crypto.encoding import Json, from_base64, is_signed, mapping, text, to_base64
+from bridge.matrix.crypto.encoding import (
+    Json,
+    from_base64,
+    id_text,
+    is_signed,
+    key_text,
+    mapping,
+    text,
+    to_base64,
+)
 from bridge.matrix.crypto.own import OLM, ONE_TIME, OwnDevice
 from bridge.matrix.crypto.peers import Device
 from bridge.matrix.crypto.vault import Vault
@@ -22,6 +30,9 @@ from bridge.rooms.store import SecretRow
 _KEPT = 4
 """Sessions of a channel: more than one only when both sides began one, or one was lost."""
 _MAX_MESSAGE = 256 * 1024
+_UNUSED_MS = 180 * 86_400_000
+"""ms after which an unused channel goes; a letter of the other side then begins a new one."""
+_DEVICE_KEYS = ("sender_device_keys", "org.matrix.msc4147.device_keys")
 
 
 class UndecryptableOlm(Exception):
@@ -30,6 +41,8 @@ class UndecryptableOlm(Exception):
 
 class _Sessions(msgspec.Struct):
     pickles: list[str] = []
+    device_id: str = ""
+    """Ours; another one's sessions are of no use any more."""
 
 
 class Channel:
@@ -37,29 +50,46 @@ class Channel:
 
     Args:
         own: our side.
+        user: whose device the other side is; anybody may say that somebody else's key is theirs,
+            and that must not touch the other's channel.
         curve25519: the other side's identity key.
     """
 
-    def __init__(self, own: OwnDevice, curve25519: str) -> None:
+    def __init__(self, own: OwnDevice, user: str, curve25519: str) -> None:
         self.own = own
+        self.user = user
         self.curve25519 = curve25519
         self._sessions: list[vodozemac.Session] = []
+        self._former = False
+        """It was stored by a version that did not name the user, and still is."""
 
     @classmethod
-    async def load(cls, vault: Vault, own: OwnDevice, curve25519: str) -> Channel:
+    async def load(cls, vault: Vault, own: OwnDevice, user: str, curve25519: str) -> Channel:
         """The channel as stored; an empty one if there is none yet."""
-        channel = cls(own, curve25519)
-        found = await vault.load(_name(own.user, curve25519), _Sessions)
-        if found is not None:
+        channel = cls(own, user, curve25519)
+        found = await vault.load(channel._name, _Sessions)
+        if found is None:
+            found = await vault.load(channel._former_name, _Sessions)
+            channel._former = found is not None
+        if found is not None and own.owns(found.device_id):
             channel._sessions = [
                 vodozemac.Session.from_pickle(pickle, vault.pickle_key) for pickle in found.pickles
             ]
         return channel
 
-    def row(self, vault: Vault) -> SecretRow:
-        """The channel as it is now, to be stored."""
+    def rows(self, vault: Vault, now: int) -> list[SecretRow]:
+        """The channel as it is now, to be stored in one write."""
         pickles = [session.pickle(vault.pickle_key) for session in self._sessions[:_KEPT]]
-        return vault.row(_name(self.own.user, self.curve25519), _Sessions(pickles))
+        row = vault.row(self._name, _Sessions(pickles, self.own.device_id), now + _UNUSED_MS)
+        return [row, SecretRow(self._former_name, None)] if self._former else [row]
+
+    @property
+    def _name(self) -> str:
+        return f"olm/{self.own.user}/{self.user}/{self.curve25519}"
+
+    @property
+    def _former_name(self) -> str:
+        return f"olm/{self.own.user}/{self.curve25519}"
 
     @property
     def open(self) -> bool:
@@ -73,15 +103,10 @@ class Channel:
             device: the other side.
             claimed: what `POST /keys/claim` gave for it: key id -> signed key.
         """
-        for key_id, fields in claimed.items():
-            if not key_id.startswith(f"{ONE_TIME}:") or not isinstance(fields, dict):
-                continue
-            key_of_device = f"ed25519:{device.device_id}"
-            if not is_signed(fields, device.user, key_of_device, device.ed25519):
-                continue
+        for key in _one_time_keys(device, claimed):
             try:
                 theirs = vodozemac.Curve25519PublicKey.from_base64(device.curve25519)
-                one_time = vodozemac.Curve25519PublicKey.from_base64(text(fields, "key"))
+                one_time = vodozemac.Curve25519PublicKey.from_base64(key)
                 session = self.own.account.create_outbound_session(theirs, one_time)
             except ValueError:
                 continue
@@ -140,6 +165,20 @@ class Channel:
         return bytes(plain)
 
 
+def is_claimed(device: Device, claimed: Mapping[str, object]) -> bool:
+    """True if a one-time key of the device is among what was claimed."""
+    return any(True for _ in _one_time_keys(device, claimed))
+
+
+def _one_time_keys(device: Device, claimed: Mapping[str, object]) -> Iterator[str]:
+    """The keys of a claim that the device signed."""
+    for key_id, fields in claimed.items():
+        if not key_id.startswith(f"{ONE_TIME}:") or not isinstance(fields, dict):
+            continue
+        if is_signed(fields, device.user, f"ed25519:{device.device_id}", device.ed25519):
+            yield text(fields, "key")
+
+
 class Letter(msgspec.Struct, frozen=True):
     """An olm message of a to-device event that is meant for us."""
 
@@ -155,9 +194,11 @@ class Payload(msgspec.Struct, frozen=True):
     sender: str
     sender_key: str
     ed25519: str
-    """The sender's device, as it says; only the homeserver could pretend."""
+    """The sender's device, as it says; `owners` finds out whether it is."""
     kind: str
     content: Json
+    device_keys: Json = {}
+    """The device's keys, if they came with the letter (MSC4147); not checked."""
 
 
 def letter_of(own: OwnDevice, event: Json) -> Letter | None:
@@ -165,10 +206,12 @@ def letter_of(own: OwnDevice, event: Json) -> Letter | None:
     content = mapping(event, "content")
     part = mapping(mapping(content, "ciphertext"), own.curve25519)
     number, body = part.get("type"), text(part, "body")
-    sender, sender_key = text(event, "sender"), text(content, "sender_key")
+    sender, sender_key = id_text(event, "sender"), key_text(content, "sender_key")
     if text(content, "algorithm") != OLM or not sender or not sender_key:
         return None
-    if isinstance(number, bool) or not isinstance(number, int) or len(body) > _MAX_MESSAGE:
+    if not isinstance(number, int) or isinstance(number, bool) or number not in {0, 1}:
+        return None
+    if len(body) > _MAX_MESSAGE:
         return None
     try:
         return Letter(sender, sender_key, number, from_base64(body))
@@ -195,8 +238,5 @@ def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None
         text(mapping(fields, "keys"), "ed25519"),
         text(fields, "type"),
         mapping(fields, "content"),
+        next((keys for name in _DEVICE_KEYS if (keys := mapping(fields, name))), {}),
     )
-
-
-def _name(user: UserId, curve25519: str) -> str:
-    return f"olm/{user}/{curve25519}"

@@ -44,6 +44,8 @@ class OwnState(msgspec.Struct, frozen=True):
     """The homeserver has the device's keys, signed by the identity."""
     token: str = ""
     """The access token of a homeserver without MSC4190; a secret."""
+    successor: bool = False
+    """It took the place of a device whose ratchets had gone back."""
 
     def __repr__(self) -> str:
         """Without the keys."""
@@ -57,18 +59,30 @@ class OwnDevice:
         user: whose it is.
         state: as last stored, but for the account.
         account: identity and one-time keys.
+        offered: since our start the homeserver was given the device's keys, with one-time keys.
     """
 
     def __init__(self, user: UserId, state: OwnState, account: vodozemac.Account) -> None:
         self.user = user
         self.state = state
         self.account = account
+        self.offered = False
 
     @classmethod
-    def draw(cls, user: UserId, device_id: str) -> OwnDevice:
-        """A new device with a new identity; not stored yet."""
-        account = vodozemac.Account()
-        return cls(user, OwnState(device_id, "", Identity.draw()), account)
+    def draw(cls, user: UserId, device_id: str, former: OwnDevice | None = None) -> OwnDevice:
+        """A new device; not stored yet.
+
+        Args:
+            user: whose.
+            device_id: its name.
+            former: the device whose place it takes, and whose identity it keeps; else it has a new
+                identity.
+        """
+        if former is None:
+            state = OwnState(device_id, "", Identity.draw())
+        else:
+            state = OwnState(device_id, "", former.state.identity, successor=True)
+        return cls(user, state, vodozemac.Account())
 
     @classmethod
     async def load(cls, vault: Vault, user: UserId) -> OwnDevice | None:
@@ -77,17 +91,24 @@ class OwnDevice:
         Raises:
             StoreError: the database does not answer, or the row is sealed with another secret.
         """
-        state = await vault.load(_name(user), OwnState)
+        state = await vault.load(own_name(user), OwnState)
         if state is None:
             return None
         account = vodozemac.Account.from_pickle(state.account, vault.pickle_key)
         return cls(user, state, account)
 
+    def owns(self, device_id: str) -> bool:
+        """True if what was stored for a device of this id is this one's.
+
+        Empty: it was stored by a version in which a user had one device for ever.
+        """
+        return device_id == self.device_id or not (device_id or self.state.successor)
+
     def row(self, vault: Vault) -> SecretRow:
         """The device as it is now, to be stored."""
         pickle = self.account.pickle(vault.pickle_key)
         self.state = msgspec.structs.replace(self.state, account=pickle)
-        return vault.row(_name(self.user), self.state)
+        return vault.row(own_name(self.user), self.state)
 
     def change(self, *, published: bool | None = None, token: str | None = None) -> None:
         """Set fields of the state; store it with `row`."""
@@ -144,7 +165,8 @@ class OwnDevice:
         count = counts.get(ONE_TIME, 0)
         wanted = self.account.max_number_of_one_time_keys
         waiting = len(self.account.one_time_keys)
-        short = wanted - waiting - (count if isinstance(count, int) else wanted)
+        # Less than none would have us make keys without end.
+        short = wanted - waiting - (max(0, count) if isinstance(count, int) else wanted)
         made = short > wanted // 2
         if made:
             self.account.generate_one_time_keys(short)
@@ -171,15 +193,13 @@ class OwnDevice:
             content["fallback_keys"] = fallback
         return content
 
-    def mark_published(self) -> None:
-        self.account.mark_keys_as_published()
-
     def _signed(self, fields: Json) -> Json:
         signature = self.account.sign(canonical(fields)).to_base64()
         return with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
 
 
-def _name(user: UserId) -> str:
+def own_name(user: UserId) -> str:
+    """The row of a user's device."""
     return f"own/{user}"
 
 

@@ -1,24 +1,28 @@
 """Other people's devices: which there are, and that they are who they say. Pure but for the asking.
 
 What is known is kept until /sync says that it changed, and only in memory: after a start everything
-is asked anew, so nothing that changed meanwhile can be missed.
+is asked anew, so nothing that changed meanwhile can be missed. A device whose keys change is not
+believed: a device never changes its keys, a new one has a new id, or had gone in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Protocol
 
 import msgspec
 import structlog
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.encoding import Json, is_signed, mapping, text
+from bridge.matrix.crypto.encoding import Json, id_text, is_signed, key_text, mapping, text
 from bridge.matrix.crypto.own import MEGOLM, OLM
 from bridge.matrix.crypto.recall import Recall
 
 _KEPT = 20_000
 """Users whose devices are kept in memory."""
+MOST = 200
+"""Devices of a user that are looked at; a homeserver may list as many as it likes."""
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -28,6 +32,14 @@ class Device(msgspec.Struct, frozen=True):
     device_id: str
     curve25519: str
     ed25519: str
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What is known of a user."""
+
+    devices: tuple[Device, ...]
+    self_signing: str = ""
+    """The key of the user's identity that signs devices; empty if there is no identity."""
 
 
 class Asking(Protocol):
@@ -41,7 +53,9 @@ class Peers:
 
     def __init__(self, server: Asking) -> None:
         self._server = server
-        self._known: Recall[str, tuple[Device, ...]] = Recall(_KEPT)
+        self._known: Recall[str, Known] = Recall(_KEPT)
+        self._pinned: Recall[str, dict[str, tuple[str, str]]] = Recall(_KEPT)
+        """User -> device -> its keys."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def outdated(self, user: str) -> None:
@@ -51,20 +65,40 @@ class Peers:
     def all_outdated(self) -> None:
         self._known.forget_all()
 
+    def remembered(self, user: str) -> Known | None:
+        """What `known` would say without asking; None if it would ask."""
+        return self._known.get(user)
+
+    def still(self, devices: Mapping[str, tuple[Device, ...]]) -> bool:
+        """True if these are the devices of these users, as far as we have heard."""
+        for user, found in devices.items():
+            known = self._known.get(user)
+            if known is None or known.devices != found:
+                return False
+        return True
+
     async def devices(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, tuple[Device, ...]]:
-        """The devices of each user.
+        """The devices of each user; otherwise as `known`."""
+        found = await self.known(asker, users, fresh=fresh)
+        return {user: known.devices for user, known in found.items()}
+
+    async def known(
+        self, asker: UserId, users: Iterable[str], *, fresh: bool = False
+    ) -> dict[str, Known]:
+        """What there is to know of each user.
 
         Args:
             asker: one of ours.
-            users: whose devices.
+            users: of whom.
             fresh: ask even for those that are known.
 
         Raises:
             Unavailable, Refused: as the homeserver's calls. A user whose own homeserver is away
                 is left out of the answer, and asked for again next time.
         """
+        users = list(users)
         found = {} if fresh else {u: d for u in users if (d := self._known.get(u)) is not None}
         missing = [user for user in users if user not in found]
         if not missing:
@@ -77,28 +111,74 @@ class Peers:
                 if user not in listed and user.partition(":")[2] in away:
                     self._log.warning("the devices of a user cannot be asked for", user=user)
                     continue
-                found[user] = read_devices(user, mapping(listed, user))
+                devices = self._unchanged(user, mapping(listed, user))
+                found[user] = Known(devices, read_identity(user, reply))
                 fetch.keep(user, found[user])
         return found
+
+    def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:
+        """The user's devices, without those that had other keys before.
+
+        What is listed no more is forgotten: its user signed out, and may sign in again by that id.
+        """
+        before = self._pinned.get(user) or {}
+        pinned = {one: before[one] for one in islice(listed, MOST) if one in before}
+        good = []
+        for device in read_devices(user, listed):
+            keys = device.curve25519, device.ed25519
+            if pinned.setdefault(device.device_id, keys) == keys:
+                good.append(device)
+            else:
+                self._log.warning("the keys of a device changed", user=user)
+        self._pinned.put(user, pinned)
+        return tuple(good)
 
 
 def read_devices(user: str, listed: Mapping[str, object]) -> tuple[Device, ...]:
     """The devices of a reply that can be believed and that can read what we send."""
     return tuple(
         device
-        for device_id, fields in listed.items()
-        if isinstance(fields, dict) and (device := _read(user, device_id, fields)) is not None
+        for device_id, fields in islice(listed.items(), MOST)
+        if isinstance(fields, dict) and (device := read_device(user, device_id, fields)) is not None
     )
 
 
-def _read(user: str, device_id: str, fields: Json) -> Device | None:
+def read_device(user: str, device_id: str, fields: Json) -> Device | None:
+    """A device by its keys, as it signed them itself; None if they are not good."""
     keys = mapping(fields, "keys")
-    curve25519, ed25519 = text(keys, f"curve25519:{device_id}"), text(keys, f"ed25519:{device_id}")
+    curve25519 = key_text(keys, f"curve25519:{device_id}")
+    ed25519 = key_text(keys, f"ed25519:{device_id}")
     algorithms = fields.get("algorithms")
     able = isinstance(algorithms, list) and OLM in algorithms and MEGOLM in algorithms
-    named = text(fields, "user_id") == user and text(fields, "device_id") == device_id
+    named = text(fields, "user_id") == user and id_text(fields, "device_id") == device_id
     if not (able and named and curve25519 and ed25519):
         return None
     if not is_signed(fields, user, f"ed25519:{device_id}", ed25519):
         return None
     return Device(user, device_id, curve25519, ed25519)
+
+
+def read_identity(user: str, reply: Mapping[str, object]) -> str:
+    """The key by which a user's identity signs devices; empty if there is none to be believed.
+
+    Args:
+        user: whose.
+        reply: that of `POST /keys/query`.
+    """
+    keys = mapping(mapping(reply, "self_signing_keys"), user)
+    master = _only_key(user, "master", mapping(mapping(reply, "master_keys"), user))
+    found = _only_key(user, "self_signing", keys)
+    signed = master and found and is_signed(keys, user, f"ed25519:{master}", master)
+    return found if signed else ""
+
+
+def _only_key(user: str, usage: str, fields: Json) -> str:
+    """The public key of a cross-signing key's object (specification, "Cross-signing")."""
+    usages, keys = fields.get("usage"), mapping(fields, "keys")
+    if text(fields, "user_id") != user or not isinstance(usages, list) or usage not in usages:
+        return ""
+    for key_id in keys:
+        public = key_text(keys, key_id)
+        if public and key_id == f"ed25519:{public}":
+            return public
+    return ""

@@ -1,6 +1,8 @@
 """Rooms, as far as encrypting for them goes: whether, by which rules, and for whom.
 
-Asked of the homeserver once, kept in memory, and forgotten when an event says that it changed.
+Asked of the homeserver once, kept in memory, and forgotten when an event says that it changed. But
+that a room is encrypted is kept for good: no event undoes it (specification, "m.room.encryption"),
+so a homeserver that says otherwise is not believed.
 """
 
 from __future__ import annotations
@@ -8,11 +10,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.encoding import Json, mapping, text
 from bridge.matrix.crypto.own import MEGOLM
 from bridge.matrix.crypto.recall import Recall
+from bridge.matrix.crypto.vault import Vault
 from bridge.matrix.homeserver import Homeserver
 from bridge.rooms.ports import Refused
 
@@ -39,11 +43,19 @@ class Ours(Protocol):
 
 
 class Places:
-    """Every method raises `Unavailable` or `Refused`."""
+    """Every method raises `Unavailable`, `Refused` or StoreError.
 
-    def __init__(self, homeserver: Homeserver, ours: Ours) -> None:
+    Args:
+        homeserver: tells.
+        ours: who needs no key.
+        vault: remembers which rooms are encrypted.
+    """
+
+    def __init__(self, homeserver: Homeserver, ours: Ours, vault: Vault) -> None:
         self._homeserver = homeserver
         self._ours = ours
+        self._vault = vault
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
         self._schemes: Recall[RoomId, Scheme] = Recall(_KEPT)
         self._audiences: Recall[RoomId, frozenset[str]] = Recall(_KEPT)
 
@@ -69,9 +81,25 @@ class Places:
             return known
         with self._schemes.fetching() as fetch:
             event = await self._homeserver.state(asker, room_id, "m.room.encryption")
-            scheme = _scheme(event)
+            scheme = await self._for_good(room_id, event)
             fetch.keep(room_id, scheme)
         return scheme
+
+    async def _for_good(self, room_id: RoomId, event: Json | None) -> Scheme:
+        """What holds: as told, but once encrypted, always encrypted as clients can read it."""
+        name = f"room/{room_id}"
+        before = await self._vault.load(name, Scheme)
+        if before is not None and not _is_megolm(event):
+            self._log.error("a room's encryption is gone from its state; it stays on", room=room_id)
+            return before
+        told = _scheme(event)
+        if told.encrypted and told != before:
+            await self._vault.save([self._vault.row(name, told)])
+        return told
+
+    def audience_known(self, room_id: RoomId) -> frozenset[str] | None:
+        """What `audience` would say without asking; None if it would ask."""
+        return self._audiences.get(room_id)
 
     async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
         """Who may read what is said in the room now, without our own users."""
@@ -94,11 +122,15 @@ class Places:
         return audience
 
 
+def _is_megolm(event: Json | None) -> bool:
+    return text(mapping(event or {}, "content"), "algorithm") == MEGOLM
+
+
 def _scheme(event: Json | None) -> Scheme:
     if event is None:
         return Scheme(encrypted=False)
     content = mapping(event, "content")
-    if text(content, "algorithm") != MEGOLM:
+    if not _is_megolm(event):
         raise Refused("M_UNSUPPORTED_ALGORITHM", text(content, "algorithm")[:100])
     return Scheme(
         encrypted=True,

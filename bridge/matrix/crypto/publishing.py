@@ -24,12 +24,20 @@ class Fit(StrEnum):
     """How a user's keys on the homeserver compare with ours."""
 
     GOOD = "good"
-    UNPUBLISHED = "unpublished"
-    """Device or identity are missing there: publishing mends it."""
+    NO_DEVICE = "no device"
+    """The device is not there, or has no keys there."""
+    NO_IDENTITY = "no identity"
+    """The user has no cross-signing keys there."""
+    UNSIGNED = "unsigned"
+    """The device is not signed by the identity there."""
     FOREIGN_IDENTITY = "foreign identity"
     """The user's cross-signing keys are not ours: a database was lost or restored."""
     FOREIGN_DEVICE = "foreign device"
     """Our device has other keys there."""
+
+
+UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
+"""Something of ours is missing there, and nothing is in its place: publishing mends it."""
 
 
 class Publishing:
@@ -57,15 +65,17 @@ class Publishing:
 
     async def device(self, own: OwnDevice) -> None:
         """Publish the device's keys with one-time and fallback keys."""
-        own.replenish({}, [])
+        if not own.offered:
+            own.replenish({}, [])  # once: a homeserver does not take any number of them
         await self._upload(own, {"device_keys": own.keys()})
+        own.offered = True
 
     async def identity(self, own: OwnDevice, *, replace: bool) -> None:
         """Publish the identity, and have it and the device sign each other.
 
         Args:
             own: the device, published already.
-            replace: drop the devices of a lost database.
+            replace: drop the devices of a lost or older database.
         """
         try:
             await self._server.upload_identity(own.user, own.state.identity.upload(own.user))
@@ -77,10 +87,10 @@ class Publishing:
                 user=own.user,
                 code=refusal.code,
             )
-        own.change(published=True)
-        await self._vault.save([own.row(self._vault)])
         if replace:
             await self._drop_older(own)
+        own.change(published=True)
+        await self._vault.save([own.row(self._vault)])
 
     async def _drop_older(self, own: OwnDevice) -> None:
         """Devices of a lost database: people's clients would go on encrypting for them."""
@@ -112,7 +122,7 @@ class Publishing:
                 "the homeserver does not take our keys", user=own.user, code=refusal.code, mend=HINT
             )
             return
-        own.mark_published()
+        own.account.mark_keys_as_published()
         await self._vault.save([own.row(self._vault)])
 
 
@@ -126,14 +136,15 @@ def compare(own: OwnDevice, device: Json, master: Json) -> Fit:
     """
     if master and own.state.identity.public_master not in mapping(master, "keys").values():
         return Fit.FOREIGN_IDENTITY
-    if not device or not master:
-        return Fit.UNPUBLISHED
+    if not device:
+        return Fit.NO_DEVICE
     keys = mapping(device, "keys")
     if text(keys, f"ed25519:{own.device_id}") != own.ed25519:
         return Fit.FOREIGN_DEVICE
     if text(keys, f"curve25519:{own.device_id}") != own.curve25519:
         return Fit.FOREIGN_DEVICE
+    if not master:
+        return Fit.NO_IDENTITY
     signer = own.state.identity.public_self_signing
-    if not is_signed(device, own.user, f"ed25519:{signer}", signer):
-        return Fit.UNPUBLISHED
-    return Fit.GOOD
+    signed = is_signed(device, own.user, f"ed25519:{signer}", signer)
+    return Fit.GOOD if signed else Fit.UNSIGNED

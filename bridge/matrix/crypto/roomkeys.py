@@ -1,31 +1,43 @@
 """Megolm, reading: the keys of people's messages, and opening what was sent with them.
 
 A key is kept by room, session and sender: only the one who sent us a key may have written with it,
-so nobody can pass another's words off as theirs. Nothing is forgotten on use, since an inbox row
-may be handled again after a crash; an unused key goes after `KEPT`.
+so nobody can pass another's words off as theirs. It counts once its device is known to be one of
+the sender's (`owners`). Nothing is forgotten on use, since an inbox row may be handled again after
+a crash; a key goes `KEPT` after its last use, or `UNUSED` after it came.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from typing import Protocol
 
 import msgspec
 import vodozemac
 
-from bridge.matrix.crypto.encoding import Json, mapping, text
+from bridge.matrix.crypto.encoding import Json, id_text, key_text, mapping, text
 from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.own import MEGOLM
+from bridge.matrix.crypto.own import MEGOLM, OwnDevice
+from bridge.matrix.crypto.owners import Claim
+from bridge.matrix.crypto.replays import Replays
 from bridge.matrix.crypto.vault import Vault
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.store import SecretRow
 
 KEPT = 90 * 86_400_000
 """ms that a key outlives its last use."""
-_SEEN = 100_000
-"""Messages remembered, to notice one that is sent a second time as another."""
+UNUSED = 14 * 86_400_000
+"""ms that a key is kept which nothing was opened with; whoever sends one writes with it soon."""
+_MAX_DEVICE_KEYS = 8_192
+"""Bytes of a device's keys that came with a letter; honest ones have about 1,000."""
+_NEVER_ENCRYPTED = frozenset({"m.room.redaction", "m.room.encrypted"})
+"""What homeservers have to judge, and what would be sealed twice: within a message it is none."""
 
+FORWARDED = "m.forwarded_room_key"
+KEY_KINDS = frozenset({"m.room_key", FORWARDED})
+"""The letters that bring keys."""
 NO_KEY = "unreadable.no_key"
 BROKEN = "unreadable.undecryptable"
+REPEATED = "unreadable.repeated"
+UNKNOWN_DEVICE = "unreadable.unknown_device"
 _WITHHELD = {
     "m.blacklisted": "unreadable.withheld.blocked",
     "m.unverified": "unreadable.withheld.unverified",
@@ -42,12 +54,22 @@ class RoomKey(msgspec.Struct, frozen=True):
     sender_key: str
     ed25519: str
     keep_until: int
+    unproven: bool = False
+    """Whether its device is the sender's has not been found out yet."""
+    device_keys: Json | None = None
+    """What the letter brought to prove it (MSC4147), as long as it is not proven."""
 
 
 class Withheld(msgspec.Struct, frozen=True):
     """The row of a key that a device told us it will not send."""
 
     code: str
+
+
+class Ownership(Protocol):
+    """Tells whose a device is. `owners.Owners` is one."""
+
+    async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool: ...
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -67,6 +89,15 @@ def key_name(room_id: str, session_id: str, sender: str) -> str:
     return f"in/{room_id}/{session_id}/{sender}"
 
 
+def own_key(
+    vault: Vault, own: OwnDevice, room_id: str, session: vodozemac.GroupSession, now: int
+) -> SecretRow:
+    """The row by which we read what one of ours says in a session that it has just begun."""
+    inbound = vodozemac.InboundGroupSession(session.session_key)
+    row = RoomKey(inbound.pickle(vault.pickle_key), own.curve25519, own.ed25519, now + KEPT)
+    return vault.row(key_name(room_id, session.session_id, own.user), row, row.keep_until)
+
+
 def withheld_name(name: str) -> str:
     """The row that says why there is no row of this name."""
     return f"no/{name}"
@@ -80,9 +111,9 @@ def sealed_of(raw: Json) -> Sealed | None:
     """The envelope of an encrypted event, if it is one that we can read at all."""
     content = mapping(raw, "content")
     found = Sealed(
-        text(raw, "room_id"),
-        text(content, "session_id"),
-        text(raw, "sender"),
+        id_text(raw, "room_id"),
+        key_text(content, "session_id"),
+        id_text(raw, "sender"),
         text(content, "ciphertext"),
     )
     complete = found.room_id and found.session_id and found.sender and found.ciphertext
@@ -90,49 +121,75 @@ def sealed_of(raw: Json) -> Sealed | None:
 
 
 class RoomKeys:
-    """The inbound sessions, on the vault."""
+    """The inbound sessions, on the vault.
 
-    def __init__(self, vault: Vault) -> None:
+    Args:
+        vault: where they are.
+        owners: tells whether a key's device is its sender's.
+    """
+
+    def __init__(self, vault: Vault, owners: Ownership) -> None:
         self._vault = vault
-        self._seen: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._owners = owners
+        self._replays = Replays(vault)
+
+    async def save(self) -> None:
+        """Store which messages were opened since."""
+        await self._replays.save()
 
     async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
-        """The rows of a key that came (m.room_key), and its name; None if it is no good."""
+        """The rows of a key that came, and its name; None if it is no good.
+
+        It may have come by itself (m.room_key), or again because we asked (m.forwarded_room_key).
+        The latter is believed only of the device that made the session.
+        """
         content = payload.content
-        room_id, session_id = text(content, "room_id"), text(content, "session_id")
+        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
         if text(content, "algorithm") != MEGOLM or not room_id or not session_id:
             return None
-        try:
-            key = vodozemac.SessionKey(text(content, "session_key"))
-            session = vodozemac.InboundGroupSession(key)
-        except ValueError:
-            return None
-        if session.session_id != session_id:
+        session = _session_of(payload)
+        if session is None or session.session_id != session_id:
             return None
         name = key_name(room_id, session_id, payload.sender)
         known = await self._vault.load(name, RoomKey)
+        made = payload.sender_key, payload.ed25519
+        if known is not None and not known.unproven and (known.sender_key, known.ed25519) != made:
+            return None  # one device makes a session, and we know which
         if known is not None:
             older = vodozemac.InboundGroupSession.from_pickle(known.pickle, self._vault.pickle_key)
             if older.first_known_index <= session.first_known_index:
                 return name, []  # the same key again, or one that reads less
         row = RoomKey(
-            session.pickle(self._vault.pickle_key), payload.sender_key, payload.ed25519, now + KEPT
+            session.pickle(self._vault.pickle_key),
+            payload.sender_key,
+            payload.ed25519,
+            now + UNUSED,
+            unproven=True,
+            device_keys=_short(payload.device_keys),
         )
         return name, [self._vault.row(name, row, row.keep_until)]
 
     def refusal(self, event: Json, now: int) -> tuple[str, SecretRow] | None:
         """The row of an m.room_key.withheld event, and the name of the key that will not come."""
         content = mapping(event, "content")
-        room_id, session_id = text(content, "room_id"), text(content, "session_id")
-        sender = text(event, "sender")
+        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
+        sender = id_text(event, "sender")
         if not (room_id and session_id and sender):
             return None
         name = key_name(room_id, session_id, sender)
         row = Withheld(text(content, "code")[:100])
-        return name, self._vault.row(withheld_name(name), row, now + KEPT)
+        return name, self._vault.row(withheld_name(name), row, now + UNUSED)
 
-    async def open(self, raw: Json, sealed: Sealed, now: int) -> Json | Undecryptable:
+    async def open(
+        self, raw: Json, sealed: Sealed, now: int, *, ask: bool = True
+    ) -> Json | Undecryptable:
         """The event as it was before it was encrypted, or why it cannot be had.
+
+        Args:
+            raw: the event.
+            sealed: its envelope.
+            now: ms since the epoch.
+            ask: False: ask no homeserver whose the key is, for that may take long.
 
         Raises:
             StoreError: the database does not answer.
@@ -152,21 +209,41 @@ class RoomKeys:
             plain = session.decrypt(message)
         except ValueError:
             return Undecryptable(BROKEN, later=False)
-        if key.keep_until - now < KEPT // 2:
-            later = msgspec.structs.replace(key, keep_until=now + KEPT)
-            await self._vault.save([self._vault.row(sealed.key_name, later, later.keep_until)])
-        if self._is_replay(sealed, plain.message_index, text(raw, "event_id")):
-            return Undecryptable(BROKEN, later=False)
+        key = await self._used(sealed, key, now, ask=ask)
+        if key.unproven:
+            return Undecryptable(UNKNOWN_DEVICE, later=True)
+        index, event_id = plain.message_index, text(raw, "event_id")
+        if await self._replays.is_one(sealed.key_name, index, event_id, key.keep_until):
+            return Undecryptable(REPEATED, later=False)
         return _opened(raw, sealed, bytes(plain.plaintext))
 
-    def _is_replay(self, sealed: Sealed, index: int, event_id: str) -> bool:
-        """True if another event carried this very message before."""
-        where = (sealed.key_name, index)
-        first = self._seen.setdefault(where, event_id)
-        self._seen.move_to_end(where)
-        if len(self._seen) > _SEEN:
-            self._seen.popitem(last=False)
-        return first != event_id
+    async def _used(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey:
+        """The key as it is after its use: proven if it can be, and kept on."""
+        later = key
+        if key.unproven and await self._owners.is_owner(sealed.sender, key, now, ask=ask):
+            later = msgspec.structs.replace(later, unproven=False, device_keys=None)
+        if not later.unproven and key.keep_until - now < KEPT // 2:
+            later = msgspec.structs.replace(later, keep_until=now + KEPT)
+        if later is not key:
+            await self._vault.save([self._vault.row(sealed.key_name, later, later.keep_until)])
+        return later
+
+
+def _short(fields: Json) -> Json | None:
+    """A device's keys, unless they are too long to be any."""
+    return fields if fields and len(msgspec.json.encode(fields)) <= _MAX_DEVICE_KEYS else None
+
+
+def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
+    key = text(payload.content, "session_key")
+    try:
+        if payload.kind == FORWARDED:
+            if text(payload.content, "sender_key") != payload.sender_key:
+                return None  # hearsay
+            return vodozemac.InboundGroupSession.import_session(vodozemac.ExportedSessionKey(key))
+        return vodozemac.InboundGroupSession(vodozemac.SessionKey(key))
+    except ValueError:
+        return None
 
 
 def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
@@ -175,7 +252,9 @@ def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Undecryptable(BROKEN, later=False)
     content, kind = payload.get("content"), text(payload, "type")
-    if text(payload, "room_id") != sealed.room_id or not kind or not isinstance(content, dict):
+    if kind in _NEVER_ENCRYPTED or not kind:
+        return Undecryptable(BROKEN, later=False)
+    if text(payload, "room_id") != sealed.room_id or not isinstance(content, dict):
         return Undecryptable(BROKEN, later=False)
     relation = mapping(raw, "content").get("m.relates_to")
     if relation is not None:

@@ -4,32 +4,45 @@ A session is given up when somebody who has its key is no longer meant to read (
 device), when it is old or has carried many messages. Whoever is new gets the key from where it
 stands, so the past stays closed to them.
 
-Rows are stored before what they encrypted leaves the process: first the olm sessions and the new
-ratchet, then the request. A crash in between wastes a number; it never uses one twice.
+What has to be asked for this (who is there, with which devices, and a one-time key of those that we
+have no channel to) may have to be asked of homeservers that are slow, or that mean to be. So it is
+asked before (`prepare`), while nobody waits for the sender's device but the message itself.
+
+Sessions are kept in memory only, and a start begins new ones: a ratchet that is read back from a
+database may have been there before (a backup, a crash), and would use a message key twice. Olm
+sessions are stored before the request that carries what they encrypted, for they cost the other
+side a one-time key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
 import vodozemac
 
-from bridge.ids import RoomId
+from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.encoding import Json, mapping
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.olm import Channel
+from bridge.matrix.crypto.olm import Channel, is_claimed
 from bridge.matrix.crypto.own import MEGOLM, ONE_TIME, OwnDevice
 from bridge.matrix.crypto.peers import Device, Peers
 from bridge.matrix.crypto.places import Places, Scheme
 from bridge.matrix.crypto.recall import Recall
+from bridge.matrix.crypto.roomkeys import own_key
 from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.render import MARKER
 
 _AT_ONCE = 50
 """Devices per request."""
-_BARREN_MS = 3_600_000
+_BARREN_MS = 300_000
 """How long a device that had no one-time key is not asked for one again."""
+_KEPT = 20_000
+"""Sessions in memory; one that went begins anew."""
+
+
+_IN_CLEAR = ("m.relates_to", MARKER)
 
 
 class _Reader(msgspec.Struct, frozen=True):
@@ -40,16 +53,33 @@ class _Reader(msgspec.Struct, frozen=True):
     curve25519: str
 
 
-class Outbound(msgspec.Struct, frozen=True):
-    """The row of an outbound session."""
+class _Outbound(msgspec.Struct, eq=False):
+    """A session that we write with, and who can read it."""
 
-    pickle: str
+    session: vodozemac.GroupSession
     created: int
     readers: frozenset[_Reader] = frozenset()
 
+    def is_spent(self, scheme: Scheme, now: int) -> bool:
+        old = not 0 <= now - self.created < scheme.rotate_ms
+        return old or self.session.message_index >= scheme.rotate_messages
+
+
+class Readers(msgspec.Struct, frozen=True):
+    """Who is to read a message, found out before it is encrypted."""
+
+    room_id: RoomId
+    scheme: Scheme
+    now: int
+    """When it was found out, ms since the epoch."""
+    audience: frozenset[str]
+    devices: Mapping[str, tuple[Device, ...]]
+    claimed: Json
+    """One-time keys of devices that there is no channel to: user -> device -> keys."""
+
 
 class Sharing:
-    """Encrypts for rooms. Whoever calls holds the lock of the sending device.
+    """Encrypts for rooms. Where a method says so, its caller holds the lock of the sending device.
 
     Every method raises `Unavailable`, `Refused` or StoreError.
     """
@@ -59,25 +89,44 @@ class Sharing:
         self._server = server
         self._peers = peers
         self._places = places
+        self._outbound: Recall[tuple[str, str, RoomId], _Outbound] = Recall(_KEPT)
         self._barren: Recall[tuple[str, str], int] = Recall(10_000)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    async def needs_session(
-        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
-    ) -> bool:
+    def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
         """True if the next message will begin a session."""
-        found = await self._vault.load(_name(own, room_id), Outbound)
-        return found is None or self._is_spent(found, scheme, now)
+        return self._current(own, room_id, scheme, now) is None
 
-    async def encrypt(
-        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, event: tuple[str, Json], now: int
-    ) -> Json:
-        """The content of the m.room.encrypted event that carries an event (type and content)."""
+    async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
+        """Find out who is to read what is said now. The lock is not held, this may take long."""
+        audience = await self._places.audience(own.user, room_id)
+        found = self._current(own, room_id, scheme, now)
+        devices = await self._peers.devices(own.user, audience, fresh=found is None)
+        if found is not None and found.readers - _wanted(audience, devices, found).keys():
+            found = None
+            devices = await self._peers.devices(own.user, audience, fresh=True)
+        missing = _missing(_wanted(audience, devices, found), found)
+        channels = [
+            (one, await Channel.load(self._vault, own, one.user, one.curve25519)) for one in missing
+        ]
+        claimed = await self.claim(own.user, [one for one, at in channels if not at.open], now)
+        return Readers(room_id, scheme, now, audience, devices, claimed)
+
+    def still_holds(self, readers: Readers) -> bool:
+        """True unless we heard of a change since `prepare`."""
+        audience = self._places.audience_known(readers.room_id)
+        return audience == readers.audience and self._peers.still(readers.devices)
+
+    async def encrypt(self, own: OwnDevice, readers: Readers, event: tuple[str, Json]) -> Json:
+        """The content of the m.room.encrypted event that carries an event (type and content).
+
+        The lock is held.
+        """
         kind, content = event
-        outbound, session = await self._ready_session(own, room_id, scheme, now)
-        payload = msgspec.json.encode({"type": kind, "content": content, "room_id": room_id})
+        session = await self._ready_session(own, readers)
+        fields = {"type": kind, "content": content, "room_id": readers.room_id}
+        payload = msgspec.json.encode(fields)
         ciphertext = session.encrypt(payload).to_base64()
-        await self._store(own, room_id, outbound, session)
         sealed: Json = {
             "algorithm": MEGOLM,
             "ciphertext": ciphertext,
@@ -85,101 +134,76 @@ class Sharing:
             "sender_key": own.curve25519,
             "device_id": own.device_id,
         }
-        if "m.relates_to" in content:
-            # Homeservers bundle and count relations, so these stand in clear.
-            sealed["m.relates_to"] = content["m.relates_to"]
-        return sealed
+        # Homeservers bundle and count relations, so these stand in clear; and by our marker, which
+        # is a number, an event is known again (`markers`).
+        return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
 
-    async def _ready_session(
-        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
-    ) -> tuple[Outbound, vodozemac.GroupSession]:
+    async def _ready_session(self, own: OwnDevice, readers: Readers) -> vodozemac.GroupSession:
         """A session whose key everybody has who is to read."""
-        audience = await self._places.audience(own.user, room_id)
-        found = await self._vault.load(_name(own, room_id), Outbound)
-        if found is not None and self._is_spent(found, scheme, now):
-            found = None
-        wanted = await self._wanted(own, audience, found, fresh=found is None)
+        room_id, now = readers.room_id, readers.now
+        found = self._current(own, room_id, readers.scheme, now)
+        wanted = _wanted(readers.audience, readers.devices, found)
         if found is not None and found.readers - wanted.keys():
             found = None
-            wanted = await self._wanted(own, audience, None, fresh=True)
+            wanted = _wanted(readers.audience, readers.devices, None)
         if found is None:
-            session = vodozemac.GroupSession()
-            outbound = Outbound("", now)
-        else:
-            session = vodozemac.GroupSession.from_pickle(found.pickle, self._vault.pickle_key)
-            outbound = found
-        missing = [
-            device
-            for reader, device in wanted.items()
-            if device is not None and reader not in outbound.readers
-        ]
+            found = _Outbound(vodozemac.GroupSession(), now)
+            # We read our own words too, for transcripts; before anybody else has the key.
+            await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
+            self._outbound.put(_place(own, room_id), found)
+        missing = _missing(wanted, found)
         if missing:
-            await self._store(own, room_id, outbound, session)
-            reached = await self._share(own, room_id, session, missing, now)
-            readers = outbound.readers | {
-                _Reader(device.user, device.device_id, device.curve25519) for device in reached
-            }
-            outbound = msgspec.structs.replace(outbound, readers=readers)
-        return outbound, session
+            reached = await self._share(own, found.session, missing, readers)
+            found.readers |= {_reader(device) for device in reached}
+        return found.session
 
-    async def _wanted(
-        self, own: OwnDevice, audience: frozenset[str], found: Outbound | None, *, fresh: bool
-    ) -> dict[_Reader, Device | None]:
-        """Who is to have the key; None for a reader whose homeserver cannot be asked just now."""
-        devices = await self._peers.devices(own.user, audience, fresh=fresh)
-        wanted: dict[_Reader, Device | None] = {
-            _Reader(device.user, device.device_id, device.curve25519): device
-            for known in devices.values()
-            for device in known
-        }
-        for reader in found.readers if found is not None else ():
-            if reader.user in audience and reader.user not in devices:
-                wanted[reader] = None
-        return wanted
-
-    def _is_spent(self, outbound: Outbound, scheme: Scheme, now: int) -> bool:
-        if not 0 <= now - outbound.created < scheme.rotate_ms:
-            return True
-        session = vodozemac.GroupSession.from_pickle(outbound.pickle, self._vault.pickle_key)
-        return session.message_index >= scheme.rotate_messages
-
-    async def _store(
-        self, own: OwnDevice, room_id: RoomId, outbound: Outbound, session: vodozemac.GroupSession
-    ) -> None:
-        pickle = session.pickle(self._vault.pickle_key)
-        row = msgspec.structs.replace(outbound, pickle=pickle)
-        await self._vault.save([self._vault.row(_name(own, room_id), row)])
+    def _current(
+        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
+    ) -> _Outbound | None:
+        found = self._outbound.get(_place(own, room_id))
+        return None if found is None or found.is_spent(scheme, now) else found
 
     # --- to devices -------------------------------------------------------------------------
 
     async def _share(
         self,
         own: OwnDevice,
-        room_id: RoomId,
         session: vodozemac.GroupSession,
         devices: Collection[Device],
-        now: int,
+        readers: Readers,
     ) -> list[Device]:
         """Send the session's key to devices; returns those that it was sent to."""
         content: Json = {
             "algorithm": MEGOLM,
-            "room_id": room_id,
+            "room_id": readers.room_id,
             "session_id": session.session_id,
             "session_key": session.session_key.to_base64(),
         }
-        reached = await self.tell(own, devices, "m.room_key", content, now)
-        self._log.debug("room key shared", room=room_id, user=own.user, devices=len(reached))
+        channels = await self._channels(own, devices, readers.claimed)
+        reached = await self._tell(own, channels, ("m.room_key", content), readers.now)
+        self._log.debug("room key shared", room=readers.room_id, devices=len(reached))
         return reached
 
-    async def tell(
-        self, own: OwnDevice, devices: Collection[Device], kind: str, content: Json, now: int
-    ) -> list[Device]:
-        """Send an event to devices over olm; returns those that could be reached."""
+    async def _channels(
+        self, own: OwnDevice, devices: Collection[Device], claimed: Json
+    ) -> list[tuple[Device, Channel]]:
+        """The devices to which there is a channel now."""
         channels = [
-            (device, await Channel.load(self._vault, own, device.curve25519)) for device in devices
+            (device, await Channel.load(self._vault, own, device.user, device.curve25519))
+            for device in devices
         ]
-        await self._begin(own, [pair for pair in channels if not pair[1].open], now)
-        able = [(device, channel) for device, channel in channels if channel.open]
+        _begin((pair for pair in channels if not pair[1].open), claimed)
+        return [(device, channel) for device, channel in channels if channel.open]
+
+    async def _tell(
+        self,
+        own: OwnDevice,
+        able: Sequence[tuple[Device, Channel]],
+        event: tuple[str, Json],
+        now: int,
+    ) -> list[Device]:
+        """Send an event to devices over olm; returns them."""
+        kind, content = event
         for start in range(0, len(able), _AT_ONCE):
             part = able[start : start + _AT_ONCE]
             messages: dict[str, object] = {}
@@ -187,43 +211,85 @@ class Sharing:
                 for_user = mapping(messages, device.user)
                 for_user[device.device_id] = channel.encrypt(device, kind, content)
                 messages[device.user] = for_user
-            await self._vault.save([channel.row(self._vault) for _, channel in part])
+            rows = [row for _, channel in part for row in channel.rows(self._vault, now)]
+            await self._vault.save(rows)
             await self._server.send_to_devices(own.user, "m.room.encrypted", messages)
         return [device for device, _ in able]
 
-    async def renew(self, own: OwnDevice, device: Device, now: int) -> None:
-        """Begin a new session in place of one that is broken, and have the other side use it."""
-        channel = await Channel.load(self._vault, own, device.curve25519)
-        self._barren.forget((own.user, device.curve25519))
-        if await self._begin(own, [(device, channel)], now):
-            await self._vault.save([channel.row(self._vault)])
-            await self.tell(own, [device], "m.dummy", {}, now)
+    async def renew(self, own: OwnDevice, device: Device, claimed: Json, now: int) -> bool:
+        """Begin a new session in place of one that is broken, and have the other side use it.
 
-    async def _begin(
-        self, own: OwnDevice, channels: Iterable[tuple[Device, Channel]], now: int
-    ) -> bool:
-        """Begin sessions with one-time keys; a device that has none is left out for a while."""
-        wanting = [pair for pair in channels if not self._is_barren(own, pair[0], now)]
-        if not wanting:
+        The lock is held; the one-time key was claimed before. False if none was to be had.
+        """
+        channel = await Channel.load(self._vault, own, device.user, device.curve25519)
+        if not _begin([(device, channel)], claimed):
             return False
+        await self._tell(own, [(device, channel)], ("m.dummy", {}), now)
+        return True
+
+    async def claim(
+        self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
+    ) -> Json:
+        """Take one-time keys of devices, by which a channel can begin. The lock is not held.
+
+        Args:
+            user: one of ours.
+            devices: whose keys; one that had none is left out for a while.
+            now: ms since the epoch.
+            anew: ask those too.
+
+        Returns:
+            User -> device -> keys.
+        """
+        wanting = [one for one in devices if anew or not self._is_barren(user, one, now)]
+        if not wanting:
+            return {}
         request: dict[str, dict[str, str]] = {}
-        for device, _ in wanting:
+        for device in wanting:
             request.setdefault(device.user, {})[device.device_id] = ONE_TIME
-        claimed = await self._server.claim(own.user, request)
-        begun = False
-        for device, channel in wanting:
-            keys = mapping(mapping(claimed, device.user), device.device_id)
-            if channel.begin(device, keys):
-                begun = True
-            else:
-                self._barren.put((own.user, device.curve25519), now)
+        claimed = await self._server.claim(user, request)
+        for device in wanting:
+            if not is_claimed(device, mapping(mapping(claimed, device.user), device.device_id)):
+                self._barren.put((user, device.curve25519), now)
                 self._log.info("a device has no key for us", user=device.user)
-        return begun
+        return claimed
 
-    def _is_barren(self, own: OwnDevice, device: Device, now: int) -> bool:
-        since = self._barren.get((own.user, device.curve25519))
-        return since is not None and now - since < _BARREN_MS
+    def _is_barren(self, user: UserId, device: Device, now: int) -> bool:
+        since = self._barren.get((user, device.curve25519))
+        return since is not None and 0 <= now - since < _BARREN_MS
 
 
-def _name(own: OwnDevice, room_id: RoomId) -> str:
-    return f"out/{own.user}/{room_id}"
+def _place(own: OwnDevice, room_id: RoomId) -> tuple[str, str, RoomId]:
+    return own.user, own.device_id, room_id
+
+
+def _reader(device: Device) -> _Reader:
+    return _Reader(device.user, device.device_id, device.curve25519)
+
+
+def _wanted(
+    audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None
+) -> dict[_Reader, Device | None]:
+    """Who is to have the key; None for a reader whose homeserver cannot be asked just now."""
+    wanted: dict[_Reader, Device | None] = {
+        _reader(device): device for known in devices.values() for device in known
+    }
+    for reader in found.readers if found is not None else ():
+        if reader.user in audience and reader.user not in devices:
+            wanted[reader] = None
+    return wanted
+
+
+def _missing(wanted: Mapping[_Reader, Device | None], found: _Outbound | None) -> list[Device]:
+    """Those who do not have the key yet."""
+    there = frozenset() if found is None else found.readers
+    return [one for reader, one in wanted.items() if one is not None and reader not in there]
+
+
+def _begin(channels: Iterable[tuple[Device, Channel]], claimed: Json) -> bool:
+    """Begin sessions with claimed one-time keys; True if any began."""
+    begun = [
+        channel.begin(device, mapping(mapping(claimed, device.user), device.device_id))
+        for device, channel in channels
+    ]
+    return any(begun)

@@ -3,6 +3,10 @@
 Each database has a device id of its own, drawn at its first start, so that the keys of a lost
 database are never mistaken for those of the new one. A user has only one cross-signing identity;
 another one's is replaced only if an operator said so (`matrix-webchat crypto reset`).
+
+A database that is an older copy of itself (`continuity`) draws another id. Each user then gets a
+new device under the identity that it has, which nobody is warned of, and the old device goes, with
+all sessions that had gone back. Its mailbox is read a last time before.
 """
 
 from __future__ import annotations
@@ -10,17 +14,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 import string
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import msgspec
 import structlog
 
 from bridge.ids import UserId
+from bridge.matrix.crypto.continuity import Continuity
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.own import OwnDevice
-from bridge.matrix.crypto.publishing import HINT, PREFIX, Fit, Publishing
+from bridge.matrix.crypto.publishing import HINT, PREFIX, UNPUBLISHED, Fit, Publishing
 from bridge.matrix.crypto.vault import Vault
+from bridge.rooms.ports import Refused
 from bridge.rooms.store import SecretRow
 
 EPOCH = "epoch"
@@ -39,6 +46,26 @@ class Epoch(msgspec.Struct, frozen=True):
         return cls(f"{PREFIX}_{letters}", replace)
 
 
+class Listener(Protocol):
+    """Who has to know of changes to our devices."""
+
+    def use_device(self, device_id: str) -> None:
+        """From now on our users act as their devices of this id."""
+        ...
+
+    def use_token(self, user: UserId, token: str) -> None:
+        """The user acts as its device by this token, on a homeserver without MSC4190."""
+        ...
+
+    async def last_look(self, own: OwnDevice) -> None:
+        """Read a device's mailbox before it goes.
+
+        Raises:
+            Unavailable, Refused, StoreError: as its calls.
+        """
+        ...
+
+
 class Upkeep:
     """Keeps our devices; one `OwnDevice` and one lock per user.
 
@@ -47,25 +74,29 @@ class Upkeep:
     Args:
         vault: where the devices are kept.
         server: where they are published.
-        on_token: told the access token of a device on a homeserver without MSC4190.
+        continuity: tells whether the database is its newest state.
+        listener: told what changes.
 
     Attributes:
         publishing: the part that talks to the homeserver.
     """
 
     def __init__(
-        self, vault: Vault, server: KeyServer, on_token: Callable[[UserId, str], None]
+        self, vault: Vault, server: KeyServer, continuity: Continuity, listener: Listener
     ) -> None:
         self._vault = vault
         self.publishing = Publishing(vault, server)
-        self._on_token = on_token
+        self._continuity = continuity
+        self._listener = listener
         self._epoch = Epoch("")
+        self._settled = False
+        self._settling = asyncio.Lock()
         self._devices: dict[UserId, OwnDevice] = {}
         self._locks: dict[UserId, asyncio.Lock] = {}
         self._ready: dict[UserId, asyncio.Event] = {}
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    async def begin(self) -> str:
+    async def begin(self) -> None:
         """Read or draw the device id of this database.
 
         Raises:
@@ -73,10 +104,15 @@ class Upkeep:
         """
         epoch = await self._vault.load(EPOCH, Epoch)
         if epoch is None:
-            epoch = Epoch.draw()
-            await self._vault.save([self._vault.row(EPOCH, epoch)])
-        self._epoch = epoch
-        return epoch.device_id
+            await self._draw(Epoch.draw(replace=False))
+        else:
+            self._epoch = epoch
+            self._listener.use_device(epoch.device_id)
+
+    @property
+    def device_id(self) -> str:
+        """The id of all devices of this database, as far as it is known."""
+        return self._epoch.device_id
 
     @asynccontextmanager
     async def holding(self, user: UserId) -> AsyncIterator[OwnDevice]:
@@ -89,6 +125,11 @@ class Upkeep:
                 await self._bring_up(user)
                 self.ready(user).set()
             yield self._devices[user]
+
+    async def current(self, user: UserId) -> OwnDevice:
+        """The user's device, for whoever only looks."""
+        async with self.holding(user) as own:
+            return own
 
     def ready(self, user: UserId) -> asyncio.Event:
         """Set once the user's device is there."""
@@ -108,23 +149,44 @@ class Upkeep:
     async def mend(self, user: UserId) -> None:
         """The homeserver does not know the device any more: make it again."""
         self._log.warning("a device is gone, making it again", user=user)
+        if (own := self._devices.get(user)) is not None:
+            own.offered = False  # its one-time keys are gone with it
         self.ready(user).clear()
         await self.ensure(user)
 
     # --- bringing up ------------------------------------------------------------------------
 
+    async def _settle(self) -> None:
+        """Before anything is encrypted: see that nothing of this database has gone back."""
+        async with self._settling:
+            if self._settled:
+                return
+            if not await self._continuity.check():
+                self._log.warning(
+                    "the database was restored from an older copy: all our devices are replaced, "
+                    "nothing is encrypted with the old ones any more"
+                )
+                await self._draw(Epoch.draw(replace=self._epoch.replace))
+            await self._continuity.advance()
+            self._settled = True
+
+    async def _draw(self, epoch: Epoch) -> None:
+        await self._vault.save([self._vault.row(EPOCH, epoch)])
+        self._epoch = epoch
+        self._listener.use_device(epoch.device_id)
+
     async def _bring_up(self, user: UserId) -> None:
+        await self._settle()
         own = self._devices.get(user) or await OwnDevice.load(self._vault, user)
-        if own is None:
-            own = OwnDevice.draw(user, self._epoch.device_id)
-            await self._vault.save([own.row(self._vault)])
+        if own is not None and own.state.token:
+            self._listener.use_token(user, own.state.token)
+        if own is None or own.device_id != self._epoch.device_id:
+            own = await self._next(user, own)
         self._devices[user] = own
-        if own.state.token:
-            self._on_token(user, own.state.token)
         if not own.state.published:
             await self._make_device(own)
         fit = await self.publishing.fit(own)
-        if fit is Fit.UNPUBLISHED and own.state.published:
+        if fit in UNPUBLISHED and own.state.published:
             self._log.warning("keys are missing at the homeserver, publishing them", user=user)
             await self._make_device(own)
         if fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE} and not self._may_replace(own):
@@ -141,12 +203,24 @@ class Upkeep:
             return
         if fit is not Fit.GOOD:
             await self.publishing.device(own)
-            await self.publishing.identity(own, replace=self._epoch.replace)
+            replace = self._epoch.replace or own.state.successor
+            await self.publishing.identity(own, replace=replace)
+
+    async def _next(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
+        """A device of this database for a user that has none, or one of an older copy."""
+        if former is not None:
+            try:
+                await self._listener.last_look(former)
+            except Refused as refusal:
+                self._log.info("no mailbox of the old device", user=user, code=refusal.code)
+        own = OwnDevice.draw(user, self._epoch.device_id, former)
+        await self._vault.save([own.row(self._vault)])
+        return own
 
     async def _make_device(self, own: OwnDevice) -> None:
         token = await self.publishing.make_device(own)
         if token:
-            self._on_token(own.user, token)
+            self._listener.use_token(own.user, token)
 
     def _may_replace(self, own: OwnDevice) -> bool:
         """Only what was made after the operator's reset may replace what is there."""

@@ -15,19 +15,29 @@ from bridge.rooms.store import SecretRow
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_RATCHETS = ("olm/", "own/")
+"""Rows that must never go back to what they were."""
+
 
 class SecretRows(Protocol):
     """The part of the store that keeps sealed rows. `StorePort` is one."""
 
     async def secret(self, name: str) -> bytes | None: ...
 
+    async def secret_names(self, prefix: str) -> list[str]: ...
+
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None: ...
 
 
 class Vault:
-    """Typed rows. Every method raises StoreError when the database does not answer."""
+    """Typed rows. Every method raises StoreError when the database does not answer.
+
+    Attributes:
+        turns: how often a row was saved that must never go back to what it was.
+    """
 
     def __init__(self, rows: SecretRows, sealer: Sealer) -> None:
+        self.turns = 0
         self._rows = rows
         self._sealer = sealer
 
@@ -50,10 +60,15 @@ class Vault:
         except msgspec.DecodeError as error:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 
+    async def names(self, prefix: str) -> list[str]:
+        """The names of the rows that begin so."""
+        return await self._rows.secret_names(prefix)
+
     def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
         """A row, sealed, to be handed to `save`."""
         return SecretRow(name, self._sealer.seal(name, msgspec.msgpack.encode(value)), keep_until)
 
     async def save(self, rows: Sequence[SecretRow]) -> None:
         """Write rows as one; returns when they are durable."""
+        self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
         await self._rows.save_secrets(rows)

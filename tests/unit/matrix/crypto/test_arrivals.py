@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from vodozemac import GroupSession
 
+from bridge.matrix.crypto import arrivals
 from bridge.matrix.crypto.arrivals import Arrivals, News
-from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.continuity import Continuity
+from bridge.matrix.crypto.encoding import Json, to_base64
+from bridge.matrix.crypto.own import OLM
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.places import Places
 from bridge.matrix.crypto.roomkeys import RoomKeys, sealed_of
@@ -14,9 +23,18 @@ from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError
 from bridge.storage.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
-from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, FakeServer, Phone, World, new_vault
-
-pytestmark = pytest.mark.asyncio
+from tests.unit.matrix.crypto.world import (
+    ALICE,
+    BOT,
+    ROOM,
+    Believing,
+    Clock,
+    Deaf,
+    FakeServer,
+    Phone,
+    World,
+    new_vault,
+)
 
 
 class Post:
@@ -29,9 +47,10 @@ class Post:
 
     async def start(self) -> None:
         vault, self.server, rooms = new_vault(self.store), FakeServer(self.world), Rooms()
-        self.upkeep = Upkeep(vault, self.server, lambda user, token: None)
-        self.peers, self.keys = Peers(self.server), RoomKeys(vault)
-        sharing = Sharing(vault, self.server, self.peers, Places(rooms, rooms))
+        continuity = Continuity(vault, self.server, BOT, Clock())
+        self.upkeep = Upkeep(vault, self.server, continuity, Deaf())
+        self.peers, self.keys = Peers(self.server), RoomKeys(vault, Believing())
+        sharing = Sharing(vault, self.server, self.peers, Places(rooms, rooms, vault))
         self.arrivals = Arrivals(
             vault,
             self.server,
@@ -39,6 +58,7 @@ class Post:
             peers=self.peers,
             room_keys=self.keys,
             sharing=sharing,
+            home="here",
         )
         await self.upkeep.begin()
         await self.upkeep.ensure(BOT)
@@ -48,7 +68,9 @@ class Post:
         reply = await self.arrivals.fetch(BOT, since, wait=False)
         async with self.upkeep.holding(BOT) as own:
             news = await self.arrivals.absorb(own, reply, self.now)
-            await self.arrivals.follow_up(own, reply, news, self.now)
+            await self.arrivals.follow_up(own, reply)
+        for sender, curve25519 in news.broken:
+            await self.arrivals.renew(BOT, sender, curve25519, self.now)
         return news
 
     async def opened(self, raw: Json) -> object:
@@ -68,6 +90,7 @@ async def post() -> Post:
     return made
 
 
+@pytest.mark.asyncio
 async def test_a_key_comes_and_is_told_of(post: Post) -> None:
     phone = Phone(post.world)
     phone.send_key(BOT)
@@ -79,6 +102,7 @@ async def test_a_key_comes_and_is_told_of(post: Post) -> None:
     assert post.world.mailboxes[BOT, next(iter(post.world.devices[BOT]))] == []
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("broken", ["secret", "save_secrets"])
 async def test_a_key_is_not_lost_when_the_database_is_away(
     post: Post, broken: str, monkeypatch: pytest.MonkeyPatch
@@ -102,6 +126,7 @@ async def test_a_key_is_not_lost_when_the_database_is_away(
     assert isinstance(await post.opened(raw), dict)
 
 
+@pytest.mark.asyncio
 async def test_a_key_is_not_lost_when_the_process_dies_in_between(post: Post) -> None:
     phone = Phone(post.world)
     phone.send_key(BOT)
@@ -112,6 +137,7 @@ async def test_a_key_is_not_lost_when_the_process_dies_in_between(post: Post) ->
     assert isinstance(await post.opened(raw), dict)
 
 
+@pytest.mark.asyncio
 async def test_many_letters_of_one_device_in_one_go(post: Post) -> None:
     phone = Phone(post.world)
     for number in range(5):
@@ -120,6 +146,7 @@ async def test_many_letters_of_one_device_in_one_go(post: Post) -> None:
     assert sorted(news.keys.values()) == [f"!room{number}:here" for number in range(5)]
 
 
+@pytest.mark.asyncio
 async def test_a_refusal_is_told_of(post: Post) -> None:
     phone = Phone(post.world)
     content: Json = {"room_id": ROOM, "session_id": phone.group.session_id, "code": "m.unverified"}
@@ -129,6 +156,7 @@ async def test_a_refusal_is_told_of(post: Post) -> None:
     assert "unverified" in str(await post.opened(phone.say("x")))
 
 
+@pytest.mark.asyncio
 async def test_a_letter_that_cannot_be_read_gets_a_new_session(post: Post) -> None:
     phone = Phone(post.world)
     phone.begin(BOT)
@@ -151,6 +179,81 @@ async def test_a_letter_that_cannot_be_read_gets_a_new_session(post: Post) -> No
     assert [payload["type"] for payload in phone.fetch()] == ["m.dummy"]
 
 
+@pytest.mark.asyncio
+async def test_what_no_database_takes_stops_nobody_elses_keys(post: Post) -> None:
+    """One such event would be asked for again for ever, and every key behind it."""
+    phone = Phone(post.world)
+    for name in ("!nul\x00", "!half\ud800", "!" + "x" * 5000):
+        withheld: Json = {"room_id": name, "session_id": "s", "code": "m.unverified"}
+        post.post("m.room_key.withheld", withheld)
+        post.post("m.room_key.withheld", withheld | {"room_id": ROOM, "session_id": name})
+        post.post("m.room_key.withheld", {"code": "m.no_olm", "sender_key": name})
+        letter = phone.write(BOT, "m.room_key", phone.room_key(name.replace("\ud800", "\x01")))
+        post.post("m.room.encrypted", letter)
+        post.post("m.room.encrypted", letter | {"sender_key": name})
+    phone.send_key(BOT)
+    news = await post.read()
+    assert list(news.keys.values()) == [ROOM]
+    for row in news.rows:
+        assert row.isprintable()
+        assert len(row) < 700
+
+
+@pytest.mark.asyncio
+async def test_nobody_fills_the_database(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sender makes us keep is limited; who writes as people do is not hindered."""
+    monkeypatch.setattr(arrivals, "_KEYS", 3)
+    monkeypatch.setattr(arrivals, "_CHANNELS", 2)
+    await post.start()
+    phone = Phone(post.world)
+    for number in range(10):
+        withheld: Json = {"room_id": ROOM, "session_id": f"s{number}", "code": "m.unverified"}
+        post.post("m.room_key.withheld", withheld)
+    assert len((await post.read()).keys) == 3
+    phone.send_key(BOT)
+    assert (await post.read()).keys == {}  # the key is one too many; it will be asked for
+    others = [Phone(post.world, "@carol:here", device_id=f"D{number}") for number in range(5)]
+    for other in others:
+        other.send_key(BOT)
+    news = await post.read()
+    assert sum(name.startswith("olm/") for name in news.rows) == 2
+    post.now += 3_600_000
+    phone.group = GroupSession()
+    phone.send_key(BOT)
+    assert len((await post.read()).keys) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_stranger_cannot_keep_a_broken_session_broken(post: Post) -> None:
+    """The mark that it was replaced lately belongs to its device and its user."""
+    phone = Phone(post.world)
+    (device_id,) = post.world.devices[BOT]
+    broken: Json = {"code": "m.no_olm", "sender_key": phone.keys["curve25519"]}
+    post.world.post("@eve:here", BOT, device_id, "m.room_key.withheld", broken)
+    await post.read()
+    assert phone.fetch() == []
+    post.post("m.room_key.withheld", broken)
+    await post.read()
+    assert [payload["type"] for payload in phone.fetch()] == ["m.dummy"]
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_could_not_be_mended_is_mended_soon(post: Post) -> None:
+    """And if the clock went back meanwhile, all the same."""
+    phone = Phone(post.world)
+    broken: Json = {"code": "m.no_olm", "sender_key": phone.keys["curve25519"]}
+    post.world.away = {"here"}
+    post.post("m.room_key.withheld", broken)
+    await post.read()
+    post.world.away = set()
+    for later, told in ((59_999, 0), (1, 1), (-7_200_000, 1)):
+        post.now += later
+        post.post("m.room_key.withheld", broken)
+        await post.read()
+        assert [payload["type"] for payload in phone.fetch()] == ["m.dummy"] * told
+
+
+@pytest.mark.asyncio
 async def test_whatever_else_comes_is_left_alone(post: Post) -> None:
     phone = Phone(post.world)
     post.post("m.room.encrypted", {"algorithm": "m.other"})
@@ -161,6 +264,7 @@ async def test_whatever_else_comes_is_left_alone(post: Post) -> None:
     assert (await post.read()).keys == {}
 
 
+@pytest.mark.asyncio
 async def test_an_event_that_makes_us_fail_stops_no_other(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +280,7 @@ async def test_an_event_that_makes_us_fail_stops_no_other(
     assert isinstance(await post.opened(phone.say("hello")), dict)
 
 
+@pytest.mark.asyncio
 async def test_changed_devices_are_asked_for_again(post: Post) -> None:
     await post.peers.devices(BOT, [ALICE])
     Phone(post.world)
@@ -184,6 +289,7 @@ async def test_changed_devices_are_asked_for_again(post: Post) -> None:
     assert len((await post.peers.devices(BOT, [ALICE]))[ALICE]) == 1
 
 
+@pytest.mark.asyncio
 async def test_used_up_keys_are_made_again(post: Post) -> None:
     (device_id,) = post.world.devices[BOT]
     keys = post.world.one_time[BOT, device_id]
@@ -193,11 +299,12 @@ async def test_used_up_keys_are_made_again(post: Post) -> None:
     assert len(keys) == 50
 
 
+@pytest.mark.asyncio
 async def test_a_token_that_the_homeserver_forgot_is_dropped(post: Post) -> None:
     await post.read()
 
     class Forgetful(FakeServer):
-        async def sync(self, user: object, since: str, *, wait: bool) -> Json:
+        async def sync(self, user: object, since: str, *, wait: bool, device: str = "") -> Json:
             if since:
                 raise Refused("M_UNKNOWN")
             return await super().sync(BOT, since, wait=wait)
@@ -212,6 +319,62 @@ async def test_a_token_that_the_homeserver_forgot_is_dropped(post: Post) -> None
         await post.arrivals.fetch(BOT, "", wait=False)
 
 
+_WORDS = st.text(st.characters(), max_size=300) | st.sampled_from(
+    ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2", "m.no_olm", ROOM, ALICE, "A" * 43]
+)
+_VALUES = st.recursive(
+    _WORDS | st.integers() | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_WORDS, inner, max_size=2),
+    max_leaves=4,
+)
+_FIELDS = st.sampled_from(
+    ["algorithm", "room_id", "session_id", "sender_key", "code", "ciphertext", "reason"]
+)
+_KINDS = st.sampled_from(
+    ["m.room.encrypted", "m.room_key.withheld", "org.matrix.room_key.withheld", "m.room_key"]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            _KINDS,
+            _WORDS,
+            st.dictionaries(_FIELDS, _VALUES, max_size=2),
+            st.integers(),
+            st.binary(max_size=80),
+        ),
+        max_size=8,
+    )
+)
+def test_whatever_strangers_send_can_be_stored_and_stops_nothing(
+    sent: list[tuple[str, str, Json, int, bytes]],
+) -> None:
+    async def scene() -> None:
+        post = Post()
+        await post.start()
+        (device_id,) = post.world.devices[BOT]
+        phone = Phone(post.world)
+        for kind, sender, content, number, body in sent:
+            part = {phone.theirs(BOT, "curve25519"): {"type": number, "body": to_base64(body)}}
+            letter: Json = {"algorithm": OLM, "sender_key": "A" * 43, "ciphertext": part}
+            refusal: Json = {"room_id": ROOM, "session_id": "A" * 43, "code": "m.unverified"}
+            for whole in (content, letter | content, refusal | content):
+                post.world.post(sender, BOT, device_id, kind, whole)
+        phone.send_key(BOT)
+        with capture_logs() as logs:
+            news = await post.read()
+        assert [line for line in logs if line["log_level"] == "error"] == []
+        assert isinstance(await post.opened(phone.say("hello")), dict)
+        for name in news.rows:
+            assert name.isprintable()
+            assert len(name.encode()) < 700
+
+    asyncio.run(scene())
+
+
+@pytest.mark.asyncio
 async def test_a_reply_without_sense_is_survived(post: Post) -> None:
     async with post.upkeep.holding(BOT) as own:
         for reply in (
@@ -219,5 +382,5 @@ async def test_a_reply_without_sense_is_survived(post: Post) -> None:
             {"to_device": {"events": 5}, "device_lists": {"changed": 5, "left": [5]}},
         ):
             news = await post.arrivals.absorb(own, reply, 0)
-            await post.arrivals.follow_up(own, reply, news, 0)
+            await post.arrivals.follow_up(own, reply)
             assert news.keys == {}

@@ -9,7 +9,9 @@ from bridge.matrix.crypto.encoding import (
     Json,
     canonical,
     from_base64,
+    id_text,
     is_signed,
+    key_text,
     mapping,
     text,
     to_base64,
@@ -65,6 +67,15 @@ def test_a_strangers_signatures_may_be_anything(signatures: object) -> None:
 def test_a_second_signature_joins_the_first() -> None:
     both = with_signature(with_signature({}, "@a:b", "k1", "s1"), "@a:b", "k2", "s2")
     assert both == {"signatures": {"@a:b": {"k1": "s1", "k2": "s2"}}}
+
+
+def test_what_names_rows_is_short_and_can_be_stored() -> None:
+    good: Json = {"key": "A" * 43, "id": "!room:here"}
+    assert (key_text(good, "key"), id_text(good, "id")) == ("A" * 43, "!room:here")
+    for bad in ("A" * 300, "a\x00", "\ud800", "a\n", 5, None):
+        assert (key_text({"a": bad}, "a"), id_text({"a": bad}, "a")) == ("", "")
+    assert key_text({"a": "!room"}, "a") == ""
+    assert id_text({"a": "!" + "ü" * 200}, "a") == ""  # bytes, not characters
 
 
 def test_fields_of_the_wrong_kind_are_empty() -> None:

@@ -1,130 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import copy
 
-import aiohttp
 import pytest
-import pytest_asyncio
 from vodozemac import GroupSession
 
-from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.crypto import engine
+from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto import asking, opening
 from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.engine import Crypto
-from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.own import MEGOLM
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.transport import Transport
-from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.store import StoreError
-from bridge.storage.memory import MemoryStore
-from tests.unit.matrix.crypto.test_places import Rooms, event
-from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM, FakeServer, Phone, World, new_vault
+from tests.unit.matrix.crypto.rig import BOT, Bridge
+from tests.unit.matrix.crypto.test_places import event
+from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM
 
 pytestmark = pytest.mark.asyncio
-
-USERS = OurUsers("here", "bot", "ghost{agent}", [QueueId(1)])
-BOT, QUEUE = USERS.hosts()
-
-
-class Time:
-    """Stands still until somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.ms = 10_000_000
-        self.slept: list[float] = []
-
-        self.turned = asyncio.Condition()
-
-    def now(self) -> int:
-        return self.ms
-
-    async def sleep(self, seconds: float) -> None:
-        async with self.turned:
-            self.slept.append(seconds)
-            self.turned.notify_all()
-        await asyncio.sleep(0)
-
-
-class Patient(FakeServer):
-    """Its /sync returns at once, but not for ever without news."""
-
-    async def sync(self, user: object, since: str, *, wait: bool) -> Json:
-        if wait:
-            async with self.news:
-                await self.news.wait_for(lambda: self.world.counter > int(since or 0) or self.fails)
-        return await super().sync(BOT if user == BOT else QUEUE, since, wait=wait)
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.news = asyncio.Condition()
-
-    @property
-    def fails(self) -> bool:
-        return "sync" in self.world.fails
-
-    async def wake(self) -> None:
-        async with self.news:
-            self.news.notify_all()
-
-
-class Bridge:
-    """`Crypto` between a world and a room."""
-
-    def __init__(self, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.world, self.rooms, self.time = World(), Rooms(), Time()
-        self.rooms.membership = {BOT: "join", "@alice:here": "join"}
-        self.rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
-        self.rooms.is_ours = USERS.is_ours  # type: ignore[method-assign]  # a room of these users
-        self.server = Patient(self.world)
-        self.told: list[RoomId] = []
-        self.news = asyncio.Condition()
-
-        def server(*_: Transport) -> KeyServer:
-            return self.server
-
-        def homeserver(_: Transport) -> Homeserver:
-            return self.rooms
-
-        monkeypatch.setattr(engine, "KeyServer", server)
-        monkeypatch.setattr(engine, "Homeserver", homeserver)
-        self.transport = Transport(session, "http://here", "token", USERS)
-        vault = new_vault(MemoryStore())
-        self.crypto = Crypto(self.transport, self.transport, USERS, vault, self.time)
-        self.phone = Phone(self.world)
-
-    async def on_key(self, room_id: RoomId) -> None:
-        async with self.news:
-            self.told.append(room_id)
-            self.news.notify_all()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(self.crypto.run(self.on_key))
-            yield
-            task.cancel()
-
-    async def send_key(self) -> None:
-        self.phone.send_key(BOT)
-        await self.server.wake()
-
-    async def until_told(self) -> None:
-        async with asyncio.timeout(5), self.news:
-            await self.news.wait_for(lambda: self.told)
-
-
-@pytest_asyncio.fixture
-async def bridge(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bridge]:
-    async with aiohttp.ClientSession() as session:
-        made = Bridge(session, monkeypatch)
-        await made.crypto.begin()
-        for host in (BOT, QUEUE):
-            await made.crypto.ensure(host)
-        yield made
 
 
 async def test_what_is_not_encrypted_passes(bridge: Bridge) -> None:
@@ -169,8 +61,42 @@ async def test_the_right_key_opens(bridge: Bridge) -> None:
 
 
 async def test_a_key_that_does_not_come(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "CATCHING_UP", 0.02)
+    monkeypatch.setattr(opening, "CATCHING_UP", 0.02)
     found = await bridge.crypto.open(bridge.phone.say("x"), 0.0)
+    assert found == Undecryptable("unreadable.no_key", later=True)
+
+
+async def test_a_key_that_does_not_come_is_asked_for_once(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The letter with the key was lost; the phone gives it again because it is asked."""
+    monkeypatch.setattr(asking, "AFTER", 0.01)
+    phone = bridge.phone
+    raw = phone.say("hello", "$1", outside={"device_id": phone.device_id})
+    first = phone.again()
+    async with bridge.running(), asyncio.timeout(5):
+        async with asyncio.TaskGroup() as tasks:
+            opening = [tasks.create_task(bridge.crypto.open(raw, 60)) for _ in range(2)]
+            requests = await bridge.requests(2)
+            assert {one["requesting_device_id"] for one in requests} == {bridge.crypto.device_id}
+            body = requests[0]["body"]
+            assert isinstance(body, dict)
+            assert (body["room_id"], body["session_id"]) == (ROOM, first["session_id"])
+            (device_id,) = bridge.world.devices[BOT]
+            content = phone.write(BOT, "m.forwarded_room_key", first)
+            bridge.world.post(phone.user, BOT, device_id, "m.room.encrypted", content)
+            await bridge.server.wake()
+        assert [one.result()["content"]["body"] for one in opening] == ["hello"] * 2  # type: ignore[index]  # opened
+        assert len(await bridge.requests(2)) == 2  # by each host, once
+
+
+async def test_asking_that_fails_changes_nothing(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "AFTER", 0.01)
+    monkeypatch.setattr(opening, "CATCHING_UP", 0.03)
+    bridge.world.fails["send_to_devices"] = AWAY
+    found = await bridge.crypto.open(bridge.phone.say("x"), 0.03)
     assert found == Undecryptable("unreadable.no_key", later=True)
 
 
@@ -216,7 +142,7 @@ async def test_a_ghost_looks_into_its_mailbox_before_a_session(bridge: Bridge) -
     await bridge.crypto.ensure(ghost)
     bridge.world.calls.clear()
 
-    async def sync(user: object, since: str, *, wait: bool) -> Json:
+    async def sync(user: object, since: str, *, wait: bool, device: str = "") -> Json:
         bridge.world.calls.append("sync")
         return {"next_batch": "7"}
 
@@ -225,6 +151,29 @@ async def test_a_ghost_looks_into_its_mailbox_before_a_session(bridge: Bridge) -
     await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "y"})
     await bridge.crypto.seal(ghost, RoomId("!other:here"), "m.room.message", {"body": "z"})
     assert bridge.world.calls.count("sync") == 1
+    bridge.time.ms -= 3_600_000  # the clock went back
+    await bridge.crypto.seal(ghost, RoomId("!third:here"), "m.room.message", {"body": "z"})
+    assert bridge.world.calls.count("sync") == 2
+
+
+async def test_a_ghost_mends_its_broken_sessions_before_it_writes(bridge: Bridge) -> None:
+    ghost = UserId("@ghosta:here")
+    await bridge.crypto.ensure(ghost)
+    broken: Json = {"code": "m.no_olm", "sender_key": bridge.phone.keys["curve25519"]}
+    event: Json = {
+        "type": "m.room_key.withheld", "sender": bridge.phone.user, "content": broken
+    }  # fmt: skip
+
+    async def sync(user: object, since: str, *, wait: bool, device: str = "") -> Json:
+        if user != ghost:
+            await asyncio.Event().wait()
+        return {"next_batch": "7", "to_device": {"events": [event]}}
+
+    bridge.server.sync = sync  # type: ignore[method-assign]  # the ghost's mailbox alone
+    async with bridge.running(), asyncio.timeout(5):
+        await asyncio.sleep(0)
+        await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "x"})
+    assert [one["type"] for one in bridge.phone.fetch()] == ["m.dummy", "m.room_key"]
 
 
 async def test_the_token_of_an_older_homeserver_is_used(bridge: Bridge) -> None:
@@ -239,9 +188,43 @@ async def test_the_token_of_an_older_homeserver_is_used(bridge: Bridge) -> None:
     assert bridge.transport._tokens == {ghost: "token"}
 
 
+async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_sessions(
+    bridge: Bridge,
+) -> None:
+    """What was sent while it was away is read with the old keys; they encrypt nothing more."""
+    await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "before"})
+    bridge.phone.fetch()
+    backup, (old,) = copy.deepcopy(bridge.store), bridge.world.devices[BOT]
+    bridge.time.ms += 3_600_000
+    bridge.start(bridge.store)
+    await bridge.crypto.begin()
+    await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "of the lost hour"})
+    bridge.phone.fetch()
+    bridge.phone.send_key(BOT)
+    raw = bridge.phone.say("said while it was away")
+
+    bridge.start(backup)
+    await bridge.crypto.begin()
+    kind, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "after"})
+    assert kind == "m.room.encrypted"
+    assert content["device_id"] != old
+    letter = bridge.world.mailboxes[bridge.phone.user, bridge.phone.device_id][-1][1]["content"]
+    assert isinstance(letter, dict)
+    assert letter["sender_key"] == content["sender_key"]
+    assert [part["type"] for part in letter["ciphertext"].values()] == [0]  # a new session's first
+    bridge.phone.fetch()
+    assert bridge.phone.read(content)["content"] == {"body": "after"}
+    opened = await bridge.crypto.open(raw)
+    assert isinstance(opened, dict)
+    assert opened["content"] == {"msgtype": "m.text", "body": "said while it was away"}
+
+
 async def test_a_user_without_keys_is_no_reason_to_stop(bridge: Bridge) -> None:
-    bridge.world.fails["make_device"] = REFUSED
+    bridge.world.fails["make_device"] = Refused("M_UNKNOWN")
     await bridge.crypto.ensure(UserId("@ghostb:here"))
+    bridge.world.fails["make_device"] = REFUSED  # there is no such user
+    with pytest.raises(Refused):
+        await bridge.crypto.ensure(UserId("@ghostb:here"))
     bridge.world.fails["make_device"] = AWAY
     with pytest.raises(Unavailable):
         await bridge.crypto.ensure(UserId("@ghostb:here"))

@@ -77,7 +77,6 @@ async def test_the_calls() -> None:
         assert as_device == [
             ("POST", "keys"),
             ("POST", "keys"),
-            ("POST", "keys/device_signing"),
             ("POST", "keys/signatures"),
             ("PUT", "sendToDevice/m.x"),
             ("PUT", "sendToDevice/m.x"),
@@ -91,6 +90,30 @@ async def test_the_calls() -> None:
         assert (first["timeout"], first.get("since")) == ("0", None)
         assert (second["timeout"], second["since"]) == ("30000", "s1")
         assert '"rooms": []' in first["filter"]
+
+
+async def test_the_mailbox_of_another_device() -> None:
+    async with aiohttp.ClientSession() as session:
+        transport = Recorder(session)
+        await KeyServer(transport, transport).sync(BOT, "s1", wait=False, device="OLD")
+        ((_, _, _, as_device, query),) = transport.asked
+        assert not as_device
+        assert query["device_id"] == query["org.matrix.msc3202.device_id"] == "OLD"
+
+
+async def test_the_mark() -> None:
+    async with aiohttp.ClientSession() as session:
+        transport = Recorder(session)
+        server = KeyServer(transport, transport)
+        transport.answers = [{}, {"mark": "m"}, Refused("M_NOT_FOUND"), {"mark": 5}]
+        await server.set_mark(BOT, "m")
+        assert [await server.mark(BOT) for _ in range(3)] == ["m", "", ""]
+        method, path, content, as_device, _ = transport.asked[0]
+        assert (method, content, as_device) == ("PUT", {"mark": "m"}, False)
+        assert path == "user/%40bot%3Ahere/account_data/org.matrix_webchat.continuity"
+        transport.answers = [Refused("M_FORBIDDEN")]
+        with pytest.raises(Refused):
+            await server.mark(BOT)
 
 
 async def test_an_older_homeserver_gives_a_device_by_login() -> None:

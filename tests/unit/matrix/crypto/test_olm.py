@@ -5,7 +5,13 @@ import pytest
 import pytest_asyncio
 
 from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
+from bridge.matrix.crypto.olm import (
+    Channel,
+    UndecryptableOlm,
+    _Sessions,
+    letter_of,
+    read_payload,
+)
 from bridge.matrix.crypto.own import OLM, OwnDevice
 from bridge.matrix.crypto.peers import Device, read_devices
 from bridge.matrix.crypto.vault import Vault
@@ -38,7 +44,7 @@ class Two:
         return {"type": "m.room.encrypted", "sender": sender, "content": content}
 
     async def channel(self) -> Channel:
-        return await Channel.load(self.vault, self.own, self.phone.keys["curve25519"])
+        return await Channel.load(self.vault, self.own, ALICE, self.phone.keys["curve25519"])
 
     def claimed(self) -> Json:
         keys = self.world.one_time[ALICE, "PHONE"]
@@ -58,7 +64,7 @@ async def test_letters_go_both_ways_and_across_a_restart(two: Two) -> None:
     assert not channel.open
     assert channel.begin(two.device, two.claimed())
     two.world.post(BOT, ALICE, "PHONE", "m", channel.encrypt(two.device, "m.dummy", {"a": 1}))
-    await two.vault.save([channel.row(two.vault)])
+    await two.vault.save(channel.rows(two.vault, 0))
     (payload,) = two.phone.fetch()
     assert (payload["type"], payload["content"], payload["recipient"]) == (
         "m.dummy",
@@ -102,7 +108,7 @@ async def test_what_no_session_can_read(two: Two) -> None:
     assert letter is not None
     stranger = OwnDevice.draw(BOT, "BOT")  # the one-time key is none of this account's
     with pytest.raises(UndecryptableOlm):
-        Channel(stranger, two.phone.keys["curve25519"]).decrypt(letter.number, letter.body)
+        Channel(stranger, ALICE, two.phone.keys["curve25519"]).decrypt(letter.number, letter.body)
 
 
 async def test_a_session_needs_a_key_that_the_device_signed(two: Two) -> None:
@@ -131,12 +137,17 @@ async def test_only_letters_for_us_are_taken(two: Two) -> None:
         {"ciphertext": {"somebody": {"type": 0, "body": "AA"}}},
         {"ciphertext": {ours: {"type": "0", "body": "AA"}}},
         {"ciphertext": {ours: {"type": True, "body": "AA"}}},
+        {"ciphertext": {ours: {"type": 2**70, "body": "AA"}}},
+        {"ciphertext": {ours: {"type": -1, "body": "AA"}}},
+        {"sender_key": "nul \x00"},
+        {"sender_key": "A" * 300},
         {"ciphertext": {ours: {"type": 0, "body": "?"}}},
         {"ciphertext": {ours: {"type": 0, "body": "A" * 300_000}}},
     )
     for wrong in wrongs:
         assert letter_of(two.own, two.event(content | wrong)) is None
-    assert letter_of(two.own, two.event(content, sender="")) is None
+    for sender in ("", "@nul\x00:evil", "@" + "x" * 300 + ":evil"):
+        assert letter_of(two.own, two.event(content, sender=sender)) is None
 
 
 async def test_a_payload_must_name_its_sender_and_us(two: Two) -> None:
@@ -159,3 +170,48 @@ async def test_a_payload_must_name_its_sender_and_us(two: Two) -> None:
     for plain in (b"", b"[]", b"\xff", b'{"a":' * 5000):
         assert read_payload(two.own, letter, plain) is None
     assert OLM.startswith("m.olm")
+
+
+async def test_sessions_belong_to_one_device_of_ours(two: Two) -> None:
+    """Those of a device that went are never used again, whatever version stored them."""
+    channel = await two.channel()
+    assert channel.begin(two.device, two.claimed())
+    name = f"olm/{BOT}/{ALICE}/{two.phone.keys['curve25519']}"
+    pickles = [one.pickle(two.vault.pickle_key) for one in channel._sessions]
+    successor = OwnDevice.draw(BOT, "BOT_2", two.own)
+    for device_id in ("BOT", ""):  # an earlier version did not say whose they were
+        await two.vault.save([two.vault.row(name, _Sessions(pickles, device_id))])
+        assert (await two.channel()).open
+        theirs = await Channel.load(two.vault, successor, ALICE, two.phone.keys["curve25519"])
+        assert not theirs.open
+
+
+async def test_whoever_says_that_anothers_key_is_theirs_has_a_channel_of_their_own(
+    two: Two,
+) -> None:
+    """Or a session begun with their one-time key would be what the other is written to with."""
+    eve = Phone(two.world, "@eve:here")
+    eve.keys = two.phone.keys  # signed by eve's device, as a homeserver cannot know better
+    two.world.devices["@eve:here"] = {"PHONE": eve.device_keys()}
+    (device,) = read_devices("@eve:here", two.world.devices["@eve:here"])
+    curve25519 = two.phone.keys["curve25519"]
+    assert device.curve25519 == curve25519
+    theirs = await Channel.load(two.vault, two.own, "@eve:here", curve25519)
+    keys = two.world.one_time["@eve:here", "PHONE"]
+    assert theirs.begin(device, keys)
+    await two.vault.save(theirs.rows(two.vault, 0))
+    assert not (await two.channel()).open
+
+
+async def test_a_channel_of_a_version_that_did_not_name_the_user_goes_on(two: Two) -> None:
+    channel = await two.channel()
+    assert channel.begin(two.device, two.claimed())
+    former = f"olm/{BOT}/{two.phone.keys['curve25519']}"
+    pickles = [one.pickle(two.vault.pickle_key) for one in channel._sessions]
+    await two.vault.save([two.vault.row(former, _Sessions(pickles, "BOT"))])
+    channel = await two.channel()
+    assert channel.open
+    await two.vault.save(channel.rows(two.vault, 0))
+    (name,) = await two.vault.names("olm/")  # no ratchet stands in two places
+    assert name != former
+    assert (await two.channel()).open

@@ -36,7 +36,7 @@ def test_missing_one_time_keys_are_made(own: OwnDevice) -> None:
         assert is_signed(key, BOT, "ed25519:WEBCHAT_X", own.ed25519)
     assert own.replenish({}, [])  # not published yet: the same again
     assert own.unpublished() == content
-    own.mark_published()
+    own.account.mark_keys_as_published()
     assert own.unpublished() == {}
 
 
@@ -46,6 +46,11 @@ def test_enough_keys_are_enough(own: OwnDevice) -> None:
     assert not own.replenish({ONE_TIME: "many"}, None)
     assert own.replenish({ONE_TIME: 10}, [ONE_TIME])
     assert own.replenish({ONE_TIME: 50}, [])
+
+
+def test_no_count_has_us_make_keys_without_end(own: OwnDevice) -> None:
+    assert own.replenish({ONE_TIME: -(10**12)}, [ONE_TIME])
+    assert len(own.account.one_time_keys) == 50
 
 
 @pytest.mark.asyncio

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from bridge.ids import UserId
+from bridge.matrix.crypto import peers as peers_module
 from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.identity import Identity
 from bridge.matrix.crypto.own import OLM
-from bridge.matrix.crypto.peers import Peers, read_devices
+from bridge.matrix.crypto.peers import Peers, read_devices, read_identity
 from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World
 
 
@@ -58,6 +60,66 @@ async def test_a_user_whose_homeserver_is_away_is_asked_for_again() -> None:
     world.away = set()
     Phone(world, "@carol:there")
     assert len((await peers.devices(BOT, ["@carol:there"]))["@carol:there"]) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_device_never_changes_its_keys() -> None:
+    world = World()
+    peers = Peers(FakeServer(world))
+    Phone(world)
+    ((first,),) = (await peers.devices(BOT, [ALICE])).values()
+    Phone(world)  # another one, under the same id
+    assert await peers.devices(BOT, [ALICE], fresh=True) == {ALICE: ()}
+    second = Phone(world, device_id="TABLET")
+    found = (await peers.devices(BOT, [ALICE], fresh=True))[ALICE]
+    assert [(one.device_id, one.curve25519) for one in found] == [
+        ("TABLET", second.keys["curve25519"])
+    ]
+    assert first.device_id == "PHONE"
+
+
+@pytest.mark.asyncio
+async def test_who_signed_out_may_sign_in_again_by_the_same_id() -> None:
+    world = World()
+    peers = Peers(FakeServer(world))
+    Phone(world)
+    assert len((await peers.devices(BOT, [ALICE]))[ALICE]) == 1
+    del world.devices[ALICE]["PHONE"]
+    assert await peers.devices(BOT, [ALICE], fresh=True) == {ALICE: ()}
+    anew = Phone(world)
+    (device,) = (await peers.devices(BOT, [ALICE], fresh=True))[ALICE]
+    assert device.curve25519 == anew.keys["curve25519"]
+
+
+def test_a_homeserver_may_list_only_so_many_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_module, "MOST", 2)
+    world = World()
+    for number in range(3):
+        Phone(world, device_id=f"D{number}")
+    assert len(read_devices(ALICE, world.devices[ALICE])) == 2
+
+
+def test_an_identity_is_believed_if_its_keys_are_signed() -> None:
+    identity = Identity.draw()
+    keys = identity.upload(ALICE)
+    reply: Json = {
+        "master_keys": {ALICE: keys["master_key"]},
+        "self_signing_keys": {ALICE: keys["self_signing_key"]},
+    }
+    assert read_identity(ALICE, reply) == identity.public_self_signing
+    other = Identity.draw().upload(ALICE)
+    signer = keys["self_signing_key"]
+    assert isinstance(signer, dict)
+    wrongs: tuple[Json, ...] = (
+        {"master_keys": {ALICE: other["master_key"]}},
+        {"self_signing_keys": {ALICE: other["self_signing_key"]}},
+        {"self_signing_keys": {ALICE: signer | {"usage": ["master"]}}},
+        {"self_signing_keys": {ALICE: signer | {"user_id": "@eve:here"}}},
+        {"self_signing_keys": {ALICE: signer | {"keys": {"ed25519:other": "AAAA"}}}},
+        {"master_keys": {}},
+    )
+    for wrong in wrongs:
+        assert read_identity(ALICE, reply | wrong) == ""
 
 
 @pytest.mark.asyncio

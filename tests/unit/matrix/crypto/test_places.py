@@ -10,7 +10,7 @@ from bridge.matrix.crypto.own import MEGOLM
 from bridge.matrix.crypto.places import ROTATE_MESSAGES, ROTATE_MS, Places, Scheme
 from bridge.matrix.homeserver import Homeserver
 from bridge.rooms.ports import Refused
-from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM
+from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, new_vault
 
 pytestmark = pytest.mark.asyncio
 
@@ -44,7 +44,7 @@ def event(kind: str, **more: object) -> Json:
 
 async def test_how_a_room_is_encrypted() -> None:
     rooms = Rooms()
-    places = Places(rooms, rooms)
+    places = Places(rooms, rooms, new_vault())
     assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)
     rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
     assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)  # until we hear of it
@@ -67,20 +67,37 @@ async def test_how_a_room_is_encrypted() -> None:
 async def test_rotation_as_the_room_wants_it(given: Json, scheme: Scheme) -> None:
     rooms = Rooms()
     rooms.states["m.room.encryption"] = given | {"algorithm": MEGOLM}
-    assert await Places(rooms, rooms).scheme(BOT, ROOM) == scheme
+    assert await Places(rooms, rooms, new_vault()).scheme(BOT, ROOM) == scheme
 
 
 async def test_an_algorithm_that_nobody_knows_gets_nothing_in_clear() -> None:
     rooms = Rooms()
     rooms.states["m.room.encryption"] = {"algorithm": "m.new"}
     with pytest.raises(Refused, match="M_UNSUPPORTED_ALGORITHM"):
-        await Places(rooms, rooms).scheme(BOT, ROOM)
+        await Places(rooms, rooms, new_vault()).scheme(BOT, ROOM)
+
+
+async def test_a_room_that_was_encrypted_once_stays_so() -> None:
+    """Whatever its homeserver says later, and across a restart."""
+    rooms, vault = Rooms(), new_vault()
+    rooms.states["m.room.encryption"] = {"algorithm": MEGOLM, "rotation_period_msgs": 7}
+    assert (await Places(rooms, rooms, vault).scheme(BOT, ROOM)).encrypted
+    del rooms.states["m.room.encryption"]
+    places = Places(rooms, rooms, vault)
+    assert await places.scheme(BOT, ROOM) == Scheme(True, rotate_messages=7)
+    other = RoomId("!other:here")
+    assert await places.scheme(BOT, other) == Scheme(encrypted=False)
+    contents: tuple[Json, ...] = ({}, {"algorithm": "m.new"})
+    for content in contents:
+        rooms.states["m.room.encryption"] = content
+        places.changed(event("m.room.encryption"))
+        assert await places.scheme(BOT, ROOM) == Scheme(True, rotate_messages=7)
 
 
 async def test_who_may_read() -> None:
     rooms = Rooms()
     rooms.membership |= {"@carol:here": "invite", "@dan:here": "ban", "@eve:here": "knock"}
-    places = Places(rooms, rooms)
+    places = Places(rooms, rooms, new_vault())
     assert await places.audience(BOT, ROOM) == {ALICE, "@carol:here"}
     rooms.states["m.room.history_visibility"] = {"history_visibility": "joined"}
     places.changed(event("m.room.history_visibility"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.matrix.crypto.encoding import Json
 from bridge.matrix.crypto.own import OwnDevice
 from bridge.matrix.crypto.publishing import Fit, Publishing, compare
 from bridge.rooms.ports import Refused
@@ -25,14 +26,20 @@ async def test_keys_that_are_not_taken_are_offered_again() -> None:
     assert len(world.calls) == 3
 
 
+def other_keys() -> Json:
+    return OwnDevice.draw(BOT, "D").keys()
+
+
 def test_comparing() -> None:
     own = OwnDevice.draw(BOT, "D")
     master = own.state.identity.master_key(BOT)
     device = own.cross_signed_keys()
     assert compare(own, device, master) is Fit.GOOD
-    assert compare(own, {}, master) is Fit.UNPUBLISHED
-    assert compare(own, device, {}) is Fit.UNPUBLISHED
-    assert compare(own, own.keys(), master) is Fit.UNPUBLISHED
+    assert compare(own, {}, master) is Fit.NO_DEVICE
+    assert compare(own, {}, {}) is Fit.NO_DEVICE
+    assert compare(own, device, {}) is Fit.NO_IDENTITY
+    assert compare(own, own.keys(), master) is Fit.UNSIGNED
+    assert compare(own, other_keys(), {}) is Fit.FOREIGN_DEVICE
     other = OwnDevice.draw(BOT, "D")
     assert compare(own, device, other.state.identity.master_key(BOT)) is Fit.FOREIGN_IDENTITY
     assert compare(own, other.keys(), master) is Fit.FOREIGN_DEVICE

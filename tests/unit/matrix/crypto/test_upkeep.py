@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 
+from bridge.ids import UserId
+from bridge.matrix.crypto.continuity import Continuity
 from bridge.matrix.crypto.own import ONE_TIME, OwnDevice
 from bridge.matrix.crypto.publishing import Fit, compare
 from bridge.matrix.crypto.upkeep import Epoch, Upkeep, reset_rows
 from bridge.rooms.ports import Unavailable
 from bridge.storage.memory import MemoryStore
-from tests.unit.matrix.crypto.world import AWAY, BOT, REFUSED, FakeServer, World, new_vault
+from tests.unit.matrix.crypto.world import (
+    AWAY,
+    BOT,
+    REFUSED,
+    Clock,
+    FakeServer,
+    World,
+    new_vault,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -18,16 +30,36 @@ class House:
     def __init__(self) -> None:
         self.world = World()
         self.tokens: dict[str, str] = {}
+        self.acting = ""
+        self.looked: list[str] = []
+        """Devices whose mailbox was read a last time."""
+        self.mailbox: Exception | None = None
         self.lose_database()
+
+    def use_device(self, device_id: str) -> None:
+        self.acting = device_id
+
+    def use_token(self, user: UserId, token: str) -> None:
+        self.tokens[user] = token
+
+    async def last_look(self, own: OwnDevice) -> None:
+        self.looked.append(own.device_id)
+        if self.mailbox is not None:
+            raise self.mailbox
 
     def lose_database(self) -> None:
         self.store = MemoryStore()
 
-    async def start(self) -> Upkeep:
-        upkeep = Upkeep(new_vault(self.store), FakeServer(self.world), self.tokens.__setitem__)
-        self.device_id = await upkeep.begin()
+    async def start(self, server: FakeServer | None = None) -> Upkeep:
+        server, vault = server or FakeServer(self.world), new_vault(self.store)
+        upkeep = Upkeep(vault, server, Continuity(vault, server, BOT, Clock()), self)
+        await upkeep.begin()
         self.world.calls.clear()
         return upkeep
+
+    @property
+    def device_id(self) -> str:
+        return self.acting
 
     async def reset(self) -> None:
         await self.store.drop_secrets()
@@ -47,6 +79,8 @@ async def test_a_first_start_publishes_all(caplog: pytest.LogCaptureFixture) -> 
     await upkeep.ensure(BOT)
     await upkeep.ensure(BOT)
     assert house.world.calls == [
+        "mark",
+        "set_mark",
         "make_device",
         "query",
         "upload_keys",
@@ -67,7 +101,7 @@ async def test_a_second_start_only_looks() -> None:
     upkeep = await house.start()
     await upkeep.ensure(BOT)
     assert house.device_id == device_id
-    assert house.world.calls == ["query"]
+    assert house.world.calls == ["mark", "set_mark", "query"]
 
 
 async def test_what_broke_off_is_finished() -> None:
@@ -83,6 +117,19 @@ async def test_what_broke_off_is_finished() -> None:
     assert len({key for keys in house.world.one_time.values() for key in keys}) >= 50
 
 
+async def test_however_often_it_is_tried_the_one_time_keys_are_made_once() -> None:
+    """A homeserver has a limit of them, and would then take none at all."""
+    house = House()
+    house.world.fails = {"upload_identity": AWAY}
+    upkeep = await house.start()
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            await upkeep.ensure(BOT)
+    house.world.fails = {}
+    await upkeep.ensure(BOT)
+    assert len(house.world.one_time[BOT, house.device_id]) == 50
+
+
 async def test_a_lost_device_is_made_again() -> None:
     house = House()
     await (await house.start()).ensure(BOT)
@@ -93,8 +140,10 @@ async def test_a_lost_device_is_made_again() -> None:
     assert "make_device" in house.world.calls
     assert await house.fit(upkeep) is Fit.GOOD
     house.world.devices.clear()
+    house.world.one_time.clear()
     await upkeep.mend(BOT)
     assert await house.fit(upkeep) is Fit.GOOD
+    assert len(house.world.one_time[BOT, house.device_id]) == 50
 
 
 async def test_a_lost_database_replaces_nothing_until_an_operator_says_so() -> None:
@@ -124,7 +173,7 @@ async def test_a_foreign_device_is_left_alone() -> None:
         house.world.devices[BOT][own.device_id] = other.keys()
     upkeep = await house.start()
     await upkeep.ensure(BOT)
-    assert house.world.calls == ["query"]
+    assert house.world.calls == ["mark", "set_mark", "query"]
     assert await house.fit(upkeep) is Fit.FOREIGN_DEVICE
 
 
@@ -145,9 +194,7 @@ async def test_the_token_of_an_older_homeserver_is_kept() -> None:
             return "token"
 
     house = House()
-    upkeep = Upkeep(new_vault(house.store), Older(house.world), house.tokens.__setitem__)
-    await upkeep.begin()
-    await upkeep.ensure(BOT)
+    await (await house.start(Older(house.world))).ensure(BOT)
     assert house.tokens == {BOT: "token"}
     house.tokens.clear()
     await (await house.start()).ensure(BOT)
@@ -162,6 +209,57 @@ async def test_memory_that_is_distrusted_is_read_anew() -> None:
     async with upkeep.holding(BOT) as again:
         assert again is not own
         assert again.keys() == own.keys()
+
+
+async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identity() -> None:
+    """No session and no one-time key of before is used again, and nobody is warned."""
+    house = House()
+    await (await house.start()).ensure(BOT)
+    backup, old, master = copy.deepcopy(house.store), house.device_id, house.world.masters[BOT]
+    await (await house.start()).ensure(BOT)
+
+    house.store = backup
+    upkeep = await house.start()
+    await upkeep.ensure(BOT)
+    assert house.looked == [old]
+    assert house.device_id != old
+    assert set(house.world.devices[BOT]) == {house.device_id}
+    assert house.world.masters[BOT] == master
+    assert await house.fit(upkeep) is Fit.GOOD
+    async with upkeep.holding(BOT) as own:
+        assert not own.owns(old)
+        assert not own.owns("")
+        assert own.owns(house.device_id)
+
+    renewed = house.device_id
+    await (await house.start()).ensure(BOT)  # once is enough
+    assert (house.device_id, house.looked) == (renewed, [old])
+
+
+async def test_an_older_copy_whose_mailbox_cannot_be_read() -> None:
+    house = House()
+    await (await house.start()).ensure(BOT)
+    backup = copy.deepcopy(house.store)
+    await (await house.start()).ensure(BOT)
+    house.store, house.mailbox = backup, AWAY
+    upkeep = await house.start()
+    with pytest.raises(Unavailable):
+        await upkeep.ensure(BOT)
+    house.mailbox = REFUSED  # its device is gone: nothing can be had from there
+    await upkeep.ensure(BOT)
+    assert await house.fit(upkeep) is Fit.GOOD
+
+
+async def test_nothing_is_encrypted_before_the_homeserver_bore_witness() -> None:
+    house = House()
+    house.world.fails = {"mark": AWAY}
+    upkeep = await house.start()
+    with pytest.raises(Unavailable):
+        await upkeep.ensure(BOT)
+    assert house.world.calls == ["mark"]
+    house.world.fails = {}
+    await upkeep.ensure(BOT)
+    assert upkeep.ready(BOT).is_set()
 
 
 async def test_every_database_has_devices_of_its_own() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 import vodozemac
@@ -16,7 +17,8 @@ import vodozemac
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.encoding import Json, canonical, from_base64, to_base64, with_signature
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.own import MEGOLM, OLM, ONE_TIME
+from bridge.matrix.crypto.own import MEGOLM, OLM, ONE_TIME, OwnDevice
+from bridge.matrix.crypto.owners import Claim
 from bridge.matrix.crypto.sealing import Sealer
 from bridge.matrix.crypto.vault import Vault
 from bridge.rooms.ports import Refused, Unavailable
@@ -28,17 +30,53 @@ ROOM = RoomId("!room:here")
 ALICE = "@alice:here"
 
 
+class Clock:
+    """Stands still until a test turns it."""
+
+    def __init__(self) -> None:
+        self.ms = 10_000_000
+
+    def now(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += int(seconds * 1000)
+
+
+class Deaf:
+    """`upkeep.Listener` that does nothing."""
+
+    def use_device(self, device_id: str) -> None:
+        del device_id
+
+    def use_token(self, user: UserId, token: str) -> None:
+        del user, token
+
+    async def last_look(self, own: OwnDevice) -> None:
+        del own
+
+
+class Believing:
+    """`roomkeys.Ownership` that takes every device for its sender's."""
+
+    async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool:
+        return True
+
+
 class World:
     """What the homeserver has. Everything may be changed by a test."""
 
     def __init__(self) -> None:
         self.devices: dict[str, dict[str, Json]] = {}
         self.masters: dict[str, Json] = {}
+        self.signers: dict[str, Json] = {}
+        """Self-signing keys."""
         self.one_time: dict[tuple[str, str], dict[str, Json]] = {}
         self.mailboxes: dict[tuple[str, str], list[tuple[int, Json]]] = {}
         self.made: list[tuple[str, str]] = []
         self.away: set[str] = set()
         """Servers that cannot be asked."""
+        self.marks: dict[str, str] = {}
         self.calls: list[str] = []
         self.fails: dict[str, Exception] = {}
         """Call -> what it raises."""
@@ -86,6 +124,7 @@ class FakeServer(KeyServer):
         found: Json = {
             "device_keys": {u: copy.deepcopy(self.world.devices.get(u, {})) for u in asked},
             "master_keys": {u: self.world.masters[u] for u in asked if u in self.world.masters},
+            "self_signing_keys": {u: one for u, one in self.world.signers.items() if u in asked},
             "failures": {server: {} for server in self.world.away},
         }
         return found
@@ -111,8 +150,11 @@ class FakeServer(KeyServer):
             self.world.devices.setdefault(user, {})[device_id] = keys
         one_time = content.get("one_time_keys", {})
         assert isinstance(one_time, dict)
-        self.world.one_time.setdefault((user, device_id), {}).update(one_time)
-        return {}
+        there = self.world.one_time.setdefault((user, device_id), {})
+        if any(there.get(key_id, key) != key for key_id, key in one_time.items()):
+            raise Refused("M_UNKNOWN", "another key has this id")
+        there.update(one_time)
+        return {ONE_TIME: len(there)}
 
     async def upload_identity(self, user: UserId, content: Json) -> None:
         self._called("upload_identity")
@@ -133,9 +175,17 @@ class FakeServer(KeyServer):
             for device_id, content in devices.items():
                 self.world.post(user, to, device_id, kind, content)
 
-    async def sync(self, user: UserId, since: str, *, wait: bool) -> Json:
+    async def mark(self, user: UserId) -> str:
+        self._called("mark")
+        return self.world.marks.get(user, "")
+
+    async def set_mark(self, user: UserId, mark: str) -> None:
+        self._called("set_mark")
+        self.world.marks[user] = mark
+
+    async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
         self._called("sync")
-        device_id = self._device(user)
+        device_id = device or self._device(user)
         mailbox = self.world.mailboxes.setdefault((user, device_id), [])
         # Asking for what comes after `since` tells the homeserver to forget what came before.
         mailbox[:] = [(n, event) for n, event in mailbox if n > int(since or 0)]
@@ -159,6 +209,7 @@ class Phone:
         self.account = vodozemac.Account()
         self.keys = {"curve25519": self.account.curve25519_key.to_base64()}
         self.group = vodozemac.GroupSession()
+        self.first_key = self.group.session_key
         self.sessions: list[vodozemac.Session] = []
         self.room_keys: dict[str, vodozemac.InboundGroupSession] = {}
         world.devices.setdefault(user, {})[device_id] = self.device_keys()
@@ -233,6 +284,18 @@ class Phone:
             "session_key": self.group.session_key.to_base64(),
         }
 
+    def again(self, room: str = ROOM) -> Json:
+        """The key as it is given when somebody asked for it (m.forwarded_room_key)."""
+        mine = vodozemac.InboundGroupSession(self.first_key)
+        exported = mine.export_at(mine.first_known_index)
+        assert exported is not None
+        return self.room_key(room) | {
+            "session_key": exported.to_base64(),
+            "sender_key": self.keys["curve25519"],
+            "sender_claimed_ed25519_key": self.account.ed25519_key.to_base64(),
+            "forwarding_curve25519_key_chain": [],
+        }
+
     def send_key(self, to: str, room: str = ROOM) -> None:
         (device_id,) = self.world.devices[to]
         content = self.write(to, "m.room_key", self.room_key(room))
@@ -285,7 +348,8 @@ class Phone:
         prekey = message.to_pre_key()
         for session in self.sessions:
             if prekey is None or session.session_id == prekey.session_id():
-                return bytes(session.decrypt(message))
+                with suppress(vodozemac.OlmDecryptionException):
+                    return bytes(session.decrypt(message))
         assert prekey is not None
         theirs = vodozemac.Curve25519PublicKey.from_base64(sender_key)
         session, plain = self.account.create_inbound_session(theirs, prekey)

@@ -1,0 +1,139 @@
+"""`Crypto` between a world and a room: what the tests of the engine work with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from bridge.ids import QueueId, RoomId, UserId
+from bridge.matrix.crypto import engine
+from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.engine import Crypto
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.own import MEGOLM
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.transport import Transport
+from bridge.matrix.users import OurUsers
+from bridge.storage.memory import MemoryStore
+from tests.unit.matrix.crypto.test_places import Rooms
+from tests.unit.matrix.crypto.world import FakeServer, Phone, World, new_vault
+
+USERS = OurUsers("here", "bot", "ghost{agent}", [QueueId(1)])
+BOT, QUEUE = USERS.hosts()
+
+
+class Time:
+    """Stands still until somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.ms = 10_000_000
+        self.slept: list[float] = []
+
+        self.turned = asyncio.Condition()
+
+    def now(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        async with self.turned:
+            self.slept.append(seconds)
+            self.turned.notify_all()
+        await asyncio.sleep(0)
+
+
+class Patient(FakeServer):
+    """Its /sync returns at once, but not for ever without news."""
+
+    async def sync(self, user: object, since: str, *, wait: bool, device: str = "") -> Json:
+        if wait:
+            async with self.news:
+                self.reading.add(str(user))
+                self.news.notify_all()
+                await self.news.wait_for(lambda: self.world.counter > int(since or 0) or self.fails)
+        who = BOT if user == BOT else QUEUE
+        return await super().sync(who, since, wait=wait, device=device)
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.news = asyncio.Condition()
+        self.reading: set[str] = set()
+        """Who has read its mailbox and waits for more."""
+
+    @property
+    def fails(self) -> bool:
+        return "sync" in self.world.fails
+
+    async def send_to_devices(self, user: UserId, kind: str, messages: Json) -> None:
+        await super().send_to_devices(user, kind, messages)
+        await self.wake()
+
+    async def wake(self) -> None:
+        async with self.news:
+            self.news.notify_all()
+
+
+class Bridge:
+    """`Crypto` between a world and a room."""
+
+    def __init__(self, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world, self.rooms, self.time = World(), Rooms(), Time()
+        self.rooms.membership = {BOT: "join", "@alice:here": "join"}
+        self.rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
+        self.rooms.is_ours = USERS.is_ours  # type: ignore[method-assign]  # a room of these users
+        self.server = Patient(self.world)
+        self.told: list[RoomId] = []
+        self.news = asyncio.Condition()
+
+        def server(*_: Transport) -> KeyServer:
+            return self.server
+
+        def homeserver(_: Transport) -> Homeserver:
+            return self.rooms
+
+        monkeypatch.setattr(engine, "KeyServer", server)
+        monkeypatch.setattr(engine, "Homeserver", homeserver)
+        self.transport = Transport(session, "http://here", "token", USERS)
+        self.phone = Phone(self.world)
+        self.start(MemoryStore())
+
+    def start(self, store: MemoryStore) -> None:
+        self.store = store
+        vault = new_vault(store)
+        self.crypto = Crypto(self.transport, self.transport, USERS, vault, self.time)
+
+    async def on_key(self, room_id: RoomId) -> None:
+        async with self.news:
+            self.told.append(room_id)
+            self.news.notify_all()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self.crypto.run(self.on_key))
+            yield
+            task.cancel()
+
+    async def requests(self, count: int) -> list[Json]:
+        """What the phone was asked for, once it was that often."""
+        mailbox = self.world.mailboxes.setdefault((self.phone.user, self.phone.device_id), [])
+        async with self.server.news:
+            await self.server.news.wait_for(lambda: len(mailbox) >= count)
+        assert {event["type"] for _, event in mailbox} == {"m.room_key_request"}
+        return [content for _, event in mailbox if isinstance(content := event["content"], dict)]
+
+    async def send_key(self) -> None:
+        self.phone.send_key(BOT)
+        await self.server.wake()
+
+    async def caught_up(self) -> None:
+        """Both hosts have read their mailboxes."""
+        async with asyncio.timeout(5), self.server.news:
+            await self.server.news.wait_for(lambda: self.server.reading.issuperset(USERS.hosts()))
+
+    async def until_told(self) -> None:
+        async with asyncio.timeout(5), self.news:
+            await self.news.wait_for(lambda: self.told)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from bridge.matrix.crypto.continuity import EVERY, Continuity, Marks, is_newest
+from bridge.matrix.crypto.own import OwnDevice
+from bridge.matrix.crypto.vault import Vault
+from bridge.storage.memory import MemoryStore
+from tests.unit.matrix.crypto.world import (
+    AWAY,
+    BOT,
+    REFUSED,
+    Clock,
+    FakeServer,
+    World,
+    new_vault,
+)
+
+asynchronous = pytest.mark.asyncio
+
+
+class Witnessed:
+    """A database that turns its ratchets, and a homeserver that bears witness."""
+
+    def __init__(self) -> None:
+        self.world, self.clock, self.store = World(), Clock(), MemoryStore()
+        self.start()
+
+    def start(self, store: MemoryStore | None = None) -> None:
+        self.store = store or self.store
+        self.vault: Vault = new_vault(self.store)
+        self.continuity = Continuity(self.vault, FakeServer(self.world), BOT, self.clock)
+
+    async def turn(self) -> None:
+        await self.vault.save([OwnDevice.draw(BOT, "D").row(self.vault)])
+
+    @property
+    def mark(self) -> str:
+        return self.world.marks.get(BOT, "")
+
+
+@asynchronous
+async def test_a_database_that_goes_on_is_its_newest_state() -> None:
+    house = Witnessed()
+    for _ in range(3):
+        assert await house.continuity.check()
+        await house.continuity.advance()
+        house.start()
+
+
+@asynchronous
+async def test_a_copy_of_before_the_last_start_is_an_older_one() -> None:
+    house = Witnessed()
+    await house.continuity.check()
+    await house.continuity.advance()
+    backup = copy.deepcopy(house.store)
+    house.start()
+    await house.continuity.check()
+    await house.continuity.advance()
+    house.start(backup)
+    assert not await house.continuity.check()
+    await house.continuity.advance()  # told: it is the newest again
+    house.start()
+    assert await house.continuity.check()
+
+
+@asynchronous
+async def test_a_copy_that_was_made_while_the_bridge_ran_is_an_older_one() -> None:
+    house = Witnessed()
+    await house.continuity.check()
+    await house.continuity.advance()
+    backup = copy.deepcopy(house.store)
+    house.clock.ms += EVERY
+    await house.turn()
+    await house.continuity.follow()
+    house.start(backup)
+    assert not await house.continuity.check()
+
+
+@asynchronous
+async def test_the_mark_moves_with_the_ratchets_and_not_too_often() -> None:
+    house = Witnessed()
+    await house.continuity.advance()
+    first = house.mark
+    house.clock.ms += EVERY
+    await house.continuity.follow()
+    assert house.mark == first  # nothing was turned
+    await house.turn()
+    await house.continuity.follow()
+    second = house.mark
+    assert second != first
+    await house.turn()
+    await house.continuity.follow()
+    assert house.mark == second
+    house.clock.ms += EVERY
+    await house.continuity.follow()
+    third = house.mark
+    assert third != second
+    house.clock.ms -= 10 * EVERY
+    await house.turn()
+    await house.continuity.follow()
+    assert house.mark != third
+
+
+@asynchronous
+@pytest.mark.parametrize("failure", [AWAY, REFUSED])
+async def test_whichever_of_the_two_writes_was_the_last(failure: Exception) -> None:
+    """The homeserver may or may not have the mark whose answer did not come."""
+    house = Witnessed()
+    await house.continuity.check()
+    await house.continuity.advance()
+    before = house.mark
+    house.start()
+    await house.continuity.check()
+    house.world.fails["set_mark"] = failure
+    await house.continuity.advance()
+    await house.continuity.advance()
+    (mine,) = {mark for mark in await possible(house) if mark != before}
+    del house.world.fails["set_mark"]
+    for there in (before, mine):
+        house.world.marks[BOT] = there
+        house.start()
+        assert await house.continuity.check()
+    house.start()
+    await house.continuity.check()
+    await house.continuity.advance()
+    assert await possible(house) == (mine, house.mark)
+
+
+async def possible(house: Witnessed) -> tuple[str, ...]:
+    row = await house.vault.load("marks", Marks)
+    assert row is not None
+    return row.possible
+
+
+@asynchronous
+async def test_a_homeserver_that_keeps_no_marks_is_believed() -> None:
+    house = Witnessed()
+    await house.continuity.advance()
+    house.start()
+    house.world.fails["mark"] = REFUSED
+    assert await house.continuity.check()
+
+
+def test_comparing() -> None:
+    assert is_newest(None, "")
+    assert is_newest(None, "a")
+    assert is_newest(Marks(("a", "b")), "")
+    assert is_newest(Marks(("a", "b")), "b")
+    assert not is_newest(Marks(("a", "b")), "c")

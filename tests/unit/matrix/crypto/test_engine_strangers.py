@@ -1,0 +1,85 @@
+"""What strangers and their homeservers may do to the engine, and who must not notice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from vodozemac import GroupSession
+
+from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto.encoding import Json
+from tests.unit.matrix.crypto.rig import BOT, Bridge
+from tests.unit.matrix.crypto.test_places import event
+from tests.unit.matrix.crypto.world import ROOM, Phone
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_slow_homeserver_of_one_room_holds_up_no_other(bridge: Bridge) -> None:
+    """Nobody waits for another's homeserver: not the other rooms, and not the reading of keys."""
+    slow, far, other = asyncio.Event(), "@far:evil", RoomId("!other:here")
+    query = bridge.server.query
+
+    async def query_slowly(asker: UserId, users: Sequence[str]) -> Json:
+        if far in users:
+            await slow.wait()
+        return await query(asker, users)
+
+    bridge.server.query = query_slowly  # type: ignore[method-assign]  # of a homeserver that stalls
+    bridge.rooms.membership[far] = "join"
+    async with bridge.running(), asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        stalled = tasks.create_task(bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"}))
+        await asyncio.sleep(0)
+        del bridge.rooms.membership[far]
+        await bridge.crypto.seal(BOT, other, "m.room.message", {"body": "y"})
+        # A letter that cannot be read has the bridge ask for its sender's devices.
+        (device_id,) = bridge.world.devices[BOT]
+        withheld: Json = {"code": "m.no_olm", "sender_key": "A" * 43}
+        bridge.world.post(far, BOT, device_id, "m.room_key.withheld", withheld)
+        await bridge.send_key()
+        await bridge.until_told()
+        bridge.told.clear()
+        bridge.phone.group = GroupSession()
+        await bridge.send_key()
+        await bridge.until_told()
+        assert not stalled.done()
+        slow.set()
+
+
+async def test_who_left_reads_nothing_though_the_room_is_busy(bridge: Bridge) -> None:
+    """That somebody left is heard as it comes, even while we find out who reads."""
+    carol = Phone(bridge.world, "@carol:here")
+    bridge.rooms.membership["@carol:here"] = "join"
+    query, asked = bridge.server.query, 0
+
+    async def query_meanwhile(asker: UserId, users: Sequence[str]) -> Json:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            del bridge.rooms.membership["@carol:here"]
+            bridge.crypto.heard(event("m.room.member", state_key="@carol:here"))
+        return await query(asker, users)
+
+    bridge.server.query = query_meanwhile  # type: ignore[method-assign]  # she leaves that moment
+    _, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})
+    carol.fetch()
+    assert carol.room_keys == {}
+    bridge.phone.fetch()
+    assert bridge.phone.read(content)["content"] == {"body": "x"}
+
+
+async def test_a_room_that_does_not_stand_still_is_written_to_all_the_same(
+    bridge: Bridge,
+) -> None:
+    query = bridge.server.query
+
+    async def query_restlessly(asker: UserId, users: Sequence[str]) -> Json:
+        bridge.crypto.heard(event("m.room.member", state_key="@carol:here"))
+        return await query(asker, users)
+
+    bridge.server.query = query_restlessly  # type: ignore[method-assign]  # always a change
+    _, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})
+    bridge.phone.fetch()
+    assert bridge.phone.read(content)["content"] == {"body": "x"}

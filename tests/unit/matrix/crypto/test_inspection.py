@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+
+from bridge.matrix.crypto.continuity import Continuity
+from bridge.matrix.crypto.inspection import Inspected, KeysOf, inspect
+from bridge.matrix.crypto.own import OwnDevice
+from bridge.matrix.crypto.publishing import Fit
+from bridge.matrix.crypto.sealing import Unsealable
+from bridge.matrix.crypto.upkeep import Upkeep
+from bridge.rooms.ports import Refused
+from bridge.storage.memory import MemoryStore
+from tests.unit.matrix.crypto.world import (
+    BOT,
+    GHOST,
+    Clock,
+    Deaf,
+    FakeServer,
+    World,
+    new_vault,
+)
+
+pytestmark = pytest.mark.asyncio
+
+
+class House:
+    """A bridge that was at work for a while."""
+
+    def __init__(self) -> None:
+        self.world, self.store, self.acting = World(), MemoryStore(), Acting()
+        self.server = FakeServer(self.world)
+
+    async def run(self) -> Upkeep:
+        vault = new_vault(self.store)
+        upkeep = Upkeep(vault, self.server, Continuity(vault, self.server, BOT, Clock()), Deaf())
+        await upkeep.begin()
+        for user in (GHOST, BOT):
+            await upkeep.ensure(user)
+        return upkeep
+
+    async def look(self, secret: str = "") -> Inspected:
+        vault = new_vault(self.store, secret)
+        found = await inspect(self.server, self.acting, vault, [BOT])
+        assert found is not None
+        return found
+
+    async def fit(self) -> Fit:
+        return next(keys.fit for keys in (await self.look()).users if keys.user == BOT)
+
+
+class Acting:
+    def __init__(self) -> None:
+        self.device = ""
+        self.tokens: dict[str, str] = {}
+
+    def use_device(self, device: str) -> None:
+        self.device = device
+
+    def use_token(self, user: str, token: str) -> None:
+        self.tokens[user] = token
+
+
+async def test_a_database_without_keys() -> None:
+    house = House()
+    vault = new_vault(house.store)
+    assert await inspect(house.server, house.acting, vault, [BOT]) is None
+
+
+async def test_all_well() -> None:
+    house = House()
+    upkeep = await house.run()
+    found = await house.look()
+    assert found.newest
+    assert found.device_id == upkeep.device_id == house.acting.device
+    assert found.users == (KeysOf(BOT, Fit.GOOD, 50), KeysOf(GHOST, Fit.GOOD, None))
+
+
+async def test_what_the_homeserver_lost() -> None:
+    house = House()
+    upkeep = await house.run()
+    async with upkeep.holding(BOT) as own:
+        house.world.devices[BOT][own.device_id] = own.keys()
+    assert await house.fit() is Fit.UNSIGNED
+    del house.world.masters[BOT]
+    assert await house.fit() is Fit.NO_IDENTITY
+    house.world.devices[BOT].clear()
+    assert await house.fit() is Fit.NO_DEVICE
+
+
+async def test_what_is_somebody_elses() -> None:
+    house = House()
+    upkeep = await house.run()
+    other = OwnDevice.draw(BOT, upkeep.device_id)
+    house.world.devices[BOT][upkeep.device_id] = other.cross_signed_keys()
+    assert await house.fit() is Fit.FOREIGN_DEVICE
+    house.world.masters[BOT] = other.state.identity.master_key(BOT)
+    assert await house.fit() is Fit.FOREIGN_IDENTITY
+
+
+async def test_an_older_copy() -> None:
+    house = House()
+    await house.run()
+    house.world.marks[BOT] = "of a newer state"
+    assert not (await house.look()).newest
+
+
+async def test_another_secret() -> None:
+    house = House()
+    await house.run()
+    with pytest.raises(Unsealable):
+        await house.look("another")
+
+
+async def test_a_homeserver_that_does_not_say() -> None:
+    house = House()
+    await house.run()
+    house.world.fails["upload_keys"] = Refused("M_UNKNOWN_DEVICE")
+    assert {keys.one_time_keys for keys in (await house.look()).users} == {None}
+
+
+async def test_the_token_of_an_older_homeserver() -> None:
+    house = House()
+    upkeep = await house.run()
+    async with upkeep.holding(BOT) as own:
+        own.change(token="t")
+        vault = new_vault(house.store)
+        await vault.save([own.row(vault)])
+    await house.look()
+    assert house.acting.tokens == {BOT: "t"}

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from vodozemac import GroupSession
+
+from bridge.matrix.crypto import asking, opening
+from bridge.matrix.crypto.encoding import Json
+from bridge.rooms.ports import Undecryptable
+from tests.unit.matrix.crypto.rig import BOT, Bridge
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_who_writes_what_nobody_can_read_keeps_the_others_waiting_once(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "AFTER", 0.01)
+    monkeypatch.setattr(opening, "CATCHING_UP", 0.02)
+    missing = Undecryptable("unreadable.no_key", later=True)
+    async with bridge.running(), asyncio.timeout(5):
+        await bridge.send_key()
+        await bridge.until_told()
+        await bridge.caught_up()
+        from_there: Json = {"device_id": bridge.phone.device_id}
+        for patience in (0.03, *[60] * 20):
+            bridge.phone.group = GroupSession()
+            raw = bridge.phone.say("x", outside=from_there)
+            assert await bridge.crypto.open(raw, patience) == missing
+        assert len(await bridge.requests(42)) == 42  # each was asked for, by both hosts
+
+
+async def test_a_device_that_is_listed_late_is_waited_for(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "AFTER", 0.01)
+    unknown = Undecryptable("unreadable.unknown_device", later=True)
+    listed = bridge.world.devices.pop(bridge.phone.user)
+    async with bridge.running(), asyncio.timeout(5):
+        await bridge.send_key()
+        await bridge.until_told()
+        raw = bridge.phone.say("hello")
+        assert await bridge.crypto.open(raw) == unknown
+        bridge.world.devices[bridge.phone.user] = listed
+        bridge.world.changed = [bridge.phone.user]
+        bridge.told.clear()
+        bridge.phone.group = GroupSession()
+        await bridge.send_key()
+        await bridge.until_told()
+        opened = await bridge.crypto.open(raw, 60)
+        assert isinstance(opened, dict)
+        assert opened["content"] == {"msgtype": "m.text", "body": "hello"}
+
+
+async def test_a_minute_after_it_was_waited_for_in_vain_it_is_waited_for_again(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much is written meanwhile."""
+    monkeypatch.setattr(asking, "AFTER", 0.01)
+    missing = Undecryptable("unreadable.no_key", later=True)
+    outside: Json = {"device_id": bridge.phone.device_id}
+    async with bridge.running(), asyncio.timeout(5):
+        await bridge.caught_up()
+        for patience in (0.03, 60):
+            raw = bridge.phone.say("x", outside=outside)
+            assert await bridge.crypto.open(raw, patience) == missing
+            bridge.time.ms += 30_000
+        bridge.phone.group = GroupSession()
+        early = bridge.phone.room_key()
+        raw = bridge.phone.say("hello", outside=outside)
+        async with asyncio.TaskGroup() as tasks:
+            opened = tasks.create_task(bridge.crypto.open(raw, 60))
+            await bridge.requests(4)  # the key is asked for, as was the first
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert not opened.done()
+            content = bridge.phone.write(BOT, "m.room_key", early)
+            (device_id,) = bridge.world.devices[BOT]
+            bridge.world.post(bridge.phone.user, BOT, device_id, "m.room.encrypted", content)
+            await bridge.server.wake()
+        assert isinstance(opened.result(), dict)
+
+
+async def test_who_is_in_a_hurry_asks_no_homeserver(bridge: Bridge) -> None:
+    """The homeserver's transaction, which brings what is said in all rooms, waits for it."""
+    async with bridge.running(), asyncio.timeout(5):
+        await bridge.send_key()
+        await bridge.until_told()
+        raw = bridge.phone.say("hello")
+        bridge.world.calls.clear()
+        unknown = Undecryptable("unreadable.unknown_device", later=True)
+        assert await bridge.crypto.open(raw, ask=False) == unknown
+        assert "query" not in bridge.world.calls
+        assert isinstance(await bridge.crypto.open(raw), dict)
