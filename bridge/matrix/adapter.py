@@ -1,8 +1,12 @@
-"""MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`)."""
+"""MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
+
+It puts the parts together: `inbound` reads, `render` words, `outgoing` sends, `ghosts` knows who of
+ours is where, `crypto` opens and seals. What of the port stands for itself is in its bases.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -11,6 +15,7 @@ import msgspec
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import arrival, fragments, inbound, power, render
+from bridge.matrix.archive import Archive
 from bridge.matrix.crypto.attachments import decrypted
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.crypto.sealing import Sealer
@@ -18,8 +23,8 @@ from bridge.matrix.crypto.vault import SecretRows, Vault
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.outgoing import Outgoing
-from bridge.matrix.polls import POLL_START, poll_content
 from bridge.matrix.presence import Presence
+from bridge.matrix.tapping import Tapping
 from bridge.matrix.transport import Json, Transport
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
@@ -29,7 +34,7 @@ from bridge.rooms.ports import (
     Clock,
     Entry,
     NoticeText,
-    Poll,
+    Part,
     Relayed,
     RelayedText,
     Undecryptable,
@@ -54,7 +59,7 @@ class Encryption(msgspec.Struct, frozen=True):
         return "Encryption()"
 
 
-class MatrixAdapter(Presence):
+class MatrixAdapter(Presence, Archive, Tapping):
     """Implements `MatrixPort`; what is done with the homeserver at start is in `Presence`.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
@@ -94,19 +99,35 @@ class MatrixAdapter(Presence):
         ghosts = Ghosts(homeserver, transport, profiles, self.crypto)
         super().__init__(transport, homeserver, ghosts, users)
         self._template = displayname_template
-        self._outgoing = Outgoing(homeserver, transport, ghosts, self.crypto)
+        self._outgoing = Outgoing(homeserver, transport, ghosts, self.crypto, self._markers)
+        Archive.__init__(self, transport, self._outgoing)
+        Tapping.__init__(self, self._outgoing)
 
     def is_ours(self, user_id: str) -> bool:
         return self._users.is_ours(user_id)
 
-    async def open(self, raw: Json, patience: float | None = None) -> Json | Undecryptable:
-        return raw if self.crypto is None else await self.crypto.open(raw, patience)
+    async def open(
+        self, raw: Json, patience: float | None = None, *, ask: bool = True
+    ) -> Json | Undecryptable:
+        return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
 
     def interpret(self, raw: Json) -> Meaning:
         return inbound.interpret(raw, self._users)
 
-    async def enter(self, room_id: RoomId, host: UserId, inviter: UserId) -> Entry:
-        return await arrival.enter(self._homeserver, self._users, room_id, host, inviter)
+    async def enter(
+        self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
+    ) -> Entry:
+        # An invitation may come before this start has seen to the host's device.
+        await self._ghosts.ensure(host, "")
+        entry = await arrival.enter(
+            self._homeserver, self._users, room_id, host, inviter, encrypt=encrypt
+        )
+        if entry.encrypted and self.crypto is not None:
+            # Events of our own do not come back to us, and it may have been a clear room before.
+            await self.crypto.open(
+                {"type": "m.room.encryption", "state_key": "", "room_id": room_id}
+            )
+        return entry
 
     async def leave(self, room_id: RoomId, who: UserId) -> None:
         await self._ghosts.leave(room_id, who)
@@ -122,24 +143,25 @@ class MatrixAdapter(Presence):
         content = render.notice_content(notice, txn_id)
         return await self._outgoing.send(room_id, sender, content, txn_id)
 
-    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
-        content = poll_content(poll, txn_id)
-        return await self._outgoing.send(room_id, sender, content, txn_id, POLL_START)
-
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
     ) -> UserId:
+        ghost = await self._dressed(agent, icon, icon_source)
+        await self._ghosts.join(room_id, host, ghost)
+        return ghost
+
+    async def _dressed(self, agent: Agent, icon: Blob | None, icon_source: str) -> UserId:
+        """The agent's ghost, with its name and picture."""
         ghost = self.ghost_of(agent)
         name = agent.name.strip()
         await self._ghosts.ensure(
             ghost,
             # A frame that names an agent by id alone takes no name away.
-            self._template.replace("{name}", name) if name else "",
+            _called(self._template, agent, name) if name else "",
             icon,
             icon_source,
-            otherwise=self._template.replace("{name}", agent.id),
+            otherwise=_called(self._template, agent, agent.id),
         )
-        await self._ghosts.join(room_id, host, ghost)
         return ghost
 
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
@@ -148,8 +170,10 @@ class MatrixAdapter(Presence):
     def ghost_of(self, agent: Agent) -> UserId:
         return self._users.ghost(agent.id)
 
-    def pieces(self, fragment: str) -> tuple[RelayedText | AgentMedia, ...]:
-        return fragments.pieces(fragment)
+    def pieces(
+        self, fragment: str, absolute: Callable[[str], str]
+    ) -> tuple[RelayedText | AgentMedia, ...]:
+        return fragments.pieces(fragment, absolute)
 
     async def relay(
         self,
@@ -160,9 +184,12 @@ class MatrixAdapter(Presence):
         txn_id: str,
         *,
         thread: Thread | None = None,
-    ) -> EventId:
-        ghost = await self.welcome_agent(room_id, host, agent, None, "")
-        return await self._outgoing.relay(room_id, host, ghost, what, txn_id, thread=thread)
+    ) -> tuple[Part, ...]:
+        ghost = await self._dressed(agent, None, "")
+        name = _called(self._template, agent, agent.name.strip() or agent.id)
+        return await self._outgoing.relay(
+            room_id, host, ghost, what, txn_id, name=name, thread=thread
+        )
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
@@ -173,3 +200,8 @@ class MatrixAdapter(Presence):
                 return
             async with decrypted(found.chunks, media.file_key) as (chunks, size):
                 yield Blob(chunks=chunks, size=size, mime=mime, name=media.name)
+
+
+def _called(template: str, agent: Agent, name: str) -> str:
+    """What the ghost of an agent is called who goes by this name."""
+    return template.replace("{id}", agent.id).replace("{name}", name)

@@ -7,46 +7,77 @@ person said between the invitation and that moment is fetched here.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.contents import object_of
+from bridge.matrix.crypto.own import MEGOLM
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.inbound import CONTENT_EVENTS, ROOM_SETTINGS
 from bridge.matrix.transport import Json
 from bridge.matrix.users import OurUsers
-from bridge.rooms.ports import Entry
+from bridge.rooms.ports import Entry, Refused
 from bridge.rooms.record import Person
 
+ENCRYPTION: Json = {"algorithm": MEGOLM}
+"""Content of the state event that turns encryption on."""
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
+_PRESENT = frozenset({"join", "invite"})
 
 
 async def enter(
-    homeserver: Homeserver, ours: OurUsers, room_id: RoomId, host: UserId, inviter: UserId
+    homeserver: Homeserver,
+    ours: OurUsers,
+    room_id: RoomId,
+    host: UserId,
+    inviter: UserId,
+    *,
+    encrypt: bool = False,
 ) -> Entry:
     """Join as `host` and look around. Doing it again changes nothing and finds the same.
+
+    With `encrypt`, turn encryption on if the room has none, is not public, and lets us.
 
     Raises:
         Unavailable, Refused: as the homeserver's calls.
     """
     await homeserver.join(host, room_id)
-    members = await homeserver.members(host, room_id)
-    encryption = await homeserver.state(host, room_id, "m.room.encryption")
-    settings = await homeserver.state(host, room_id, ROOM_SETTINGS)
-    earlier, said_direct = await _look_back(homeserver, ours, room_id, host)
-    present = [member for member in members if _content(member).get("membership") in _PRESENT]
+    # Side by side: the customer waits for our welcome meanwhile.
+    members, encryption, settings, (earlier, said_direct) = await asyncio.gather(
+        homeserver.members(host, room_id),
+        homeserver.state(host, room_id, "m.room.encryption"),
+        homeserver.state(host, room_id, ROOM_SETTINGS),
+        _look_back(homeserver, ours, room_id, host),
+    )
+    if encryption is None and encrypt:
+        encryption = await _encrypt(homeserver, room_id, host)
+    present = [
+        member for member in members if object_of(member, "content").get("membership") in _PRESENT
+    ]
     return Entry(
         earlier=tuple(earlier),
         direct=said_direct or len(present) == 2,
         encrypted=encryption is not None,
         displayname=_displayname(present, inviter),
-        config=_content(settings) if settings is not None else None,
+        config=object_of(settings, "content") if settings is not None else None,
         people=_people(present, ours),
+        encrypted_by_us=encryption is not None and encryption.get("sender") == host,
     )
 
 
-_PRESENT = frozenset({"join", "invite"})
+async def _encrypt(homeserver: Homeserver, room_id: RoomId, host: UserId) -> Json | None:
+    """Turn encryption on; the state event, or None if it is not for us to do."""
+    rules = await homeserver.state(host, room_id, "m.room.join_rules")
+    if rules is not None and object_of(rules, "content").get("join_rule") == "public":
+        return None  # whoever may come in anyway reads no less, and clients advise against it
+    try:
+        await homeserver.set_state(host, room_id, "m.room.encryption", ENCRYPTION)
+    except Refused:
+        return None  # Nobody gave us the power: the room stays as its people made it.
+    return {"sender": host, "content": ENCRYPTION}
 
 
 async def _look_back(
@@ -61,7 +92,7 @@ async def _look_back(
         for event in events:
             if _is_invitation(event, host):
                 # is_direct stands in the invitation only: the join has replaced it since.
-                return found[::-1], _content(event).get("is_direct") is True
+                return found[::-1], object_of(event, "content").get("is_direct") is True
             sender = event.get("sender")
             if event.get("type") in CONTENT_EVENTS and not ours.is_ours(str(sender)):
                 found.append(event | {"room_id": room_id})
@@ -75,7 +106,7 @@ def _is_invitation(event: Json, host: UserId) -> bool:
     return (
         event.get("type") == "m.room.member"
         and event.get("state_key") == host
-        and _content(event).get("membership") == "invite"
+        and object_of(event, "content").get("membership") == "invite"
     )
 
 
@@ -84,7 +115,7 @@ def _people(members: Sequence[Json], ours: OurUsers) -> tuple[Person, ...]:
     return tuple(
         Person(user, _displayname([member], user))
         for member in members
-        if _content(member).get("membership") == "join"
+        if object_of(member, "content").get("membership") == "join"
         and not ours.is_ours(user := UserId(str(member.get("state_key"))))
     )
 
@@ -92,12 +123,7 @@ def _people(members: Sequence[Json], ours: OurUsers) -> tuple[Person, ...]:
 def _displayname(members: Sequence[Json], user: UserId) -> str:
     """The user's name in the room; the localpart where there is none."""
     for event in members:
-        name = _content(event).get("displayname")
+        name = object_of(event, "content").get("displayname")
         if event.get("state_key") == user and isinstance(name, str) and name.strip():
             return re.sub(r"\s+", " ", name).strip()
     return user[1:].partition(":")[0]
-
-
-def _content(event: Json) -> Json:
-    content = event.get("content")
-    return content if isinstance(content, dict) else {}

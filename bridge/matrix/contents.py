@@ -52,6 +52,10 @@ class Written(msgspec.Struct, frozen=True):
     """The words of it: a text, or a file's caption."""
     wrap: str = ""
     """Key of the sentence in which agents see the text; empty: as it is."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's: id and text of each."""
+    notice: bool = False
+    """It says of itself that a program wrote it."""
 
 
 class Unusable(msgspec.Struct, frozen=True):
@@ -82,7 +86,10 @@ def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusab
     kind = text_of(content, "msgtype")
     match kind:
         case "m.text" | "m.notice":
-            return _text(plain(content, is_reply=is_reply))
+            written = _text(plain(content, is_reply=is_reply))
+            if isinstance(written, Written) and kind == "m.notice":
+                return msgspec.structs.replace(written, notice=True)
+            return written
         case "m.emote":
             done = plain(content, is_reply=is_reply)
             return _text(f"* {done}" if done.strip() else "")
@@ -115,22 +122,29 @@ def read_file(content: Fields, kind: str) -> Written | Unusable:
     return Written(media, caption.strip())
 
 
+def read_extensible(content: Fields, kind: str) -> Written | Unusable:
+    """Read an extensible event: its words, if it holds nothing else (MSC1767)."""
+    words = _extensible(content)
+    return _text(words) if words and kind.endswith("message") else Unusable(KIND)
+
+
 def read_poll(content: Fields) -> Written | Unusable:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
     poll = object_of(content, "m.poll") or object_of(content, "org.matrix.msc3381.poll.start")
     question = _extensible(object_of(poll, "question")).strip()
     answers = poll.get("answers")
-    shown = [
-        _extensible(answer).strip()
+    choices = [
+        (text_of(answer, "id") or text_of(answer, "m.id"), text)
         for answer in (answers if isinstance(answers, list) else [])[:MAX_ANSWERS]
-        if isinstance(answer, dict)
+        if isinstance(answer, dict) and (text := _extensible(answer).strip())
     ]
-    if not question or not any(shown):
+    if not question or not choices:
         # Clients that cannot show polls find the same in words.
         whole = _extensible(content).strip()
         return Written(CustomerText(whole), wrap="agent.poll") if whole else Unusable(MALFORMED)
-    lines = [question, *(f"{at}. {answer}" for at, answer in enumerate(filter(None, shown), 1))]
-    return Written(CustomerText("\n".join(lines)), wrap="agent.poll")
+    lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
+    whole = "\n".join(lines)
+    return Written(CustomerText(whole), wrap="agent.poll", answers=tuple(choices))
 
 
 def plain(content: Fields, *, is_reply: bool = False) -> str:

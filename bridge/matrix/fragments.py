@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html as html_text
 import re
+from collections.abc import Callable
 
 from selectolax.lexbor import LexborNode
 
@@ -25,6 +26,12 @@ MAX_PICTURES = 20
 PICTURE = "🖼"
 """Stands for a picture that follows."""
 
+EMBEDDED = "▶"
+"""Stands for what is in the text itself and cannot be shown."""
+_LONGEST = 2_000
+"""Characters of an address."""
+
+_EMBEDDED = "video, audio, iframe, embed, object"
 _WHOLE = frozenset({"table", "ul", "ol", "pre"})
 _VOID = frozenset({"br", "hr", "img", "wbr", "input", "col"})
 _KEPT_ATTRIBUTES = ("href", "start", "class", "alt", "title", "src")
@@ -33,16 +40,25 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 Piece = RelayedText | AgentMedia
 
 
-def pieces(fragment: str) -> tuple[Piece, ...]:
-    """Take the pictures out of a fragment.
+def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
+    """Take the pictures out of a fragment, and have its links lead where they lead at the desk.
+
+    Args:
+        fragment: as it came.
+        absolute: makes an address absolute, as the WebChat server means it.
 
     Returns:
-        The fragment alone, untouched, if it holds none (or is too big or too deep to look into);
-        else its texts, and its pictures as data or addresses, none of them blank.
+        The fragment alone if it holds no picture (or is too big or too deep to look into); else its
+        texts, and its pictures as data or addresses, none of them blank.
     """
     # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
     root = parse(emoji.decode(fragment), MAX_LENGTH)
-    if root is None or not any(picture_of(image) for image in root.css("img")):
+    if root is None:
+        return (RelayedText(fragment),)
+    linked = _link_embedded(root)
+    if _resolve(root, absolute) or linked:
+        fragment = (root.html or "").removeprefix("<body>").removesuffix("</body>")
+    if not any(picture_of(image) for image in root.css("img")):
         return (RelayedText(fragment),)
     cutter = _Cutter()
     try:
@@ -69,6 +85,35 @@ def picture_of(image: LexborNode) -> AgentMedia | None:
     data, url = found
     name = (attributes.get("alt") or attributes.get("title") or "").strip()
     return AgentMedia("image", data=data, url=url, name=name)
+
+
+def _link_embedded(root: LexborNode) -> bool:
+    """Put a link in the place of what no client shows inside a text; True if there was any."""
+    changed = False
+    for node in root.css(_EMBEDDED):
+        sources = (node, *node.css("source"))
+        found = (one.attributes.get("src") or one.attributes.get("data") for one in sources)
+        address = html_text.escape(next(filter(None, found), "").strip())
+        link = parse(f'<a href="{address}">{address}</a>' if len(address) <= _LONGEST else EMBEDDED)
+        if address and link is not None and link.first_child is not None:
+            node.replace_with(link.first_child)
+            changed = True
+    return changed
+
+
+def _resolve(root: LexborNode, absolute: Callable[[str], str]) -> bool:
+    """Make relative links absolute; True if there was one."""
+    changed = False
+    for link in root.css("a[href]"):
+        address = (link.attributes.get("href") or "").strip()
+        if not address or address.startswith("#") or _SCHEME.match(address):
+            continue
+        if address.lower().startswith("www."):  # meant as a host, whatever the standard says
+            link.attrs["href"] = f"https://{address}"
+        else:
+            link.attrs["href"] = absolute(address)
+        changed = True
+    return changed
 
 
 class _TooDeep(Exception):

@@ -1,14 +1,16 @@
 """Our users on the homeserver: that they exist, what they are called, where they are.
 
 A user is registered, given its device and named once; what was written is kept in the store, and
-written again only when it changes. Memberships that we made are remembered, within bounds; a
+written again only when it changes. A picture goes by its hash: many agents share one, and the same
+address may show another a day later. Memberships that we made are remembered, within bounds; a
 forgotten one costs two requests, a wrong one is noticed by the refusal that it brings.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import time
+from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -16,16 +18,25 @@ import msgspec
 import structlog
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.pictures import Pictures, digest_of
 from bridge.matrix.spool import spool
 from bridge.matrix.transport import Transport
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow
 
 _MAX_ROWS = 2_000
+"""Users of ours whose profile is known without asking the store."""
 _MAX_MEMBERSHIPS = 50_000
+_LOOK_AGAIN = 24 * 3_600_000
+"""ms after which a picture is fetched again, to see whether it is still the same."""
 _MAX_DISPLAYNAME = 256
 """Characters; Synapse refuses longer names."""
+
+
+UNREGISTERED = "M_FORBIDDEN"
+"""How a homeserver refuses to let us act as a user of ours that it does not know (any more)."""
 
 
 class Profiles(Protocol):
@@ -40,7 +51,11 @@ class Devices(Protocol):
     """Gives our users the device that they act as. `crypto.engine.Crypto` is one."""
 
     async def ensure(self, user: UserId) -> None:
-        """Make the device of a user that exists; cheap once it is made."""
+        """Make the device of a user that exists; cheap once it is made.
+
+        Raises:
+            Refused: `UNREGISTERED`: the user does not exist.
+        """
         ...
 
     async def mend(self, user: UserId) -> None:
@@ -53,22 +68,27 @@ class PlainDevices:
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
-        self._made: set[UserId] = set()
+        self._made: Recall[UserId, bool] = Recall(_MAX_ROWS)
 
     async def ensure(self, user: UserId) -> None:
         # Once a start: encryption may have been on before, and then the device was another.
-        if user not in self._made:
+        if self._made.get(user) is None:
             await self._homeserver.make_device(user)
-            self._made.add(user)
+            self._made.put(user, True)  # noqa: FBT003 - a value, no switch
 
     async def mend(self, user: UserId) -> None:
         await self._homeserver.make_device(user)
 
 
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class Ghosts:
     """Keeps the homeserver's idea of our users up to date.
 
-    Every method raises `Unavailable` or `Refused`, and what the store raises.
+    Every method raises `Unavailable` or `Refused`, and what the store raises. `now` is the time,
+    in ms since the epoch.
     """
 
     def __init__(
@@ -77,13 +97,15 @@ class Ghosts:
         transport: Transport,
         profiles: Profiles,
         devices: Devices | None = None,
+        now: Callable[[], int] = _wall_clock,
     ) -> None:
         self._homeserver = homeserver
-        self._transport = transport
         self._profiles = profiles
         self._devices = devices or PlainDevices(homeserver)
-        self._rows: OrderedDict[UserId, GhostRow] = OrderedDict()
-        self._joined: OrderedDict[tuple[RoomId, UserId], None] = OrderedDict()
+        self._now = now
+        self._rows: Recall[UserId, GhostRow] = Recall(_MAX_ROWS)
+        self._pictures = Pictures(transport)
+        self._joined: Recall[tuple[RoomId, UserId], bool] = Recall(_MAX_MEMBERSHIPS)
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
@@ -103,7 +125,7 @@ class Ghosts:
             user: one of ours.
             displayname: empty leaves the name alone.
             icon: the picture's bytes, if they had to be fetched.
-            icon_source: where the picture comes from; the same source is not uploaded twice.
+            icon_source: where the picture comes from.
             otherwise: the name of a user that has none so far.
         """
         async with self._lock(user):
@@ -111,7 +133,7 @@ class Ghosts:
             name = (displayname.strip() or row.displayname or otherwise)[:_MAX_DISPLAYNAME]
             if name and name != row.displayname:
                 row = await self._set(row, "displayname", name, displayname=name)
-            if icon is not None and icon_source != row.avatar_source:
+            if icon is not None:
                 await self._set_icon(row, icon, icon_source)
 
     async def wear(self, user: UserId, mxc: str) -> None:
@@ -122,14 +144,15 @@ class Ghosts:
                 await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def wears(self, user: UserId, icon_source: str) -> bool:
-        """True if the user's picture is the one of that source."""
+        """True if the user's picture is the one of that source, and was lately seen to be."""
         row = await self._row(user)
-        return row is not None and row.avatar_source == icon_source
+        if row is None or row.avatar_source != icon_source:
+            return False
+        return 0 <= self._now() - row.avatar_at < _LOOK_AGAIN
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
         """Put the user into the room, invited by the host, unless we know it to be there."""
-        if (room_id, user) in self._joined:
-            self._joined.move_to_end((room_id, user))
+        if self._joined.get((room_id, user)) is not None:
             return
         try:
             await self._homeserver.invite(host, room_id, user)
@@ -137,9 +160,7 @@ class Ghosts:
             # Refused also if it is there already, or if the room is open to all: the join tells.
             self._log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
         await self._homeserver.join(user, room_id)
-        self._joined[room_id, user] = None
-        if len(self._joined) > _MAX_MEMBERSHIPS:
-            self._joined.popitem(last=False)
+        self._joined.put((room_id, user), True)  # noqa: FBT003 - a value, no switch
 
     async def mend(self, user: UserId) -> None:
         """The homeserver has lost the user's device."""
@@ -147,7 +168,7 @@ class Ghosts:
 
     def forget(self, room_id: RoomId, user: UserId) -> None:
         """The user may no longer be in the room."""
-        self._joined.pop((room_id, user), None)
+        self._joined.forget((room_id, user))
 
     async def leave(self, room_id: RoomId, user: UserId) -> None:
         self.forget(room_id, user)
@@ -156,10 +177,20 @@ class Ghosts:
     async def _exist(self, user: UserId) -> GhostRow:
         row = await self._row(user)
         if row is not None and row.device:
-            await self._devices.ensure(user)
-            return row
+            try:
+                await self._devices.ensure(user)
+            except Refused as refusal:
+                if refusal.code != UNREGISTERED:
+                    raise
+                self._log.warning("the homeserver lost a user of ours", user=user)
+                row = None
+            else:
+                return row
         await self._homeserver.register(user)
-        await self._devices.ensure(user)
+        try:
+            await self._devices.ensure(user)
+        except Refused as refusal:
+            self._log.error("no device for this user", user=user, code=refusal.code)
         known = row or GhostRow(user_id=user)
         return await self._save(msgspec.structs.replace(known, device=True))
 
@@ -176,43 +207,39 @@ class Ghosts:
 
     async def _set_icon(self, row: GhostRow, icon: Blob, source: str) -> None:
         """A picture is an ornament: whatever is wrong with it never keeps an agent out."""
-        mxc = row.avatar_mxc
+        mxc, digest = row.avatar_mxc, ""
         try:
             async with spool(icon, "icon") as file:
-                if file.dimensions is not None:
-                    mxc = await self._transport.upload(
-                        file.chunks(), file.size, file.mime, file.name, UserId(row.user_id)
-                    )
+                digest = await digest_of(file)
+                if file.dimensions is not None and digest != row.avatar_hash:
+                    mxc = await self._pictures.put(UserId(row.user_id), file, digest)
         except Unavailable:
             self._log.warning("icon not carried, to be tried again", user=row.user_id)
             return
         except (Refused, TooBig) as error:
             self._log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
         # A picture that cannot be used is remembered too, or it would be fetched for ever.
+        seen = msgspec.structs.replace(
+            row, avatar_source=source, avatar_hash=digest, avatar_at=self._now()
+        )
         if mxc == row.avatar_mxc:
-            await self._save(msgspec.structs.replace(row, avatar_source=source))
+            await self._save(seen)
         else:
-            await self._set(row, "avatar_url", mxc, avatar_mxc=mxc, avatar_source=source)
+            await self._set(seen, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def _row(self, user: UserId) -> GhostRow | None:
         row = self._rows.get(user)
         if row is not None:
-            self._rows.move_to_end(user)
             return row
         row = await self._profiles.ghost(user)
         if row is not None:
-            self._remember(row)
+            self._rows.put(user, row)
         return row
 
     async def _save(self, row: GhostRow) -> GhostRow:
         await self._profiles.save_ghost(row)
-        self._remember(row)
+        self._rows.put(UserId(row.user_id), row)
         return row
-
-    def _remember(self, row: GhostRow) -> None:
-        self._rows[UserId(row.user_id)] = row
-        if len(self._rows) > _MAX_ROWS:
-            self._rows.popitem(last=False)
 
     def _lock(self, user: UserId) -> asyncio.Lock:
         lock = self._locks.get(user)

@@ -1,4 +1,4 @@
-"""The calls of the client-server API that we make, each a few lines on `Transport`.
+"""The calls of the client-server API that several of us make, each a few lines on `Transport`.
 
 Every method raises `Unavailable` or `Refused` and nothing else.
 """
@@ -64,9 +64,6 @@ class Homeserver:
         path = f"{_CLIENT}/profile/{quote(user, safe='')}/{key}"
         await self._transport.request("PUT", path, {key: value}, user=user)
 
-    async def profile(self, user: UserId) -> Json:
-        return await self._transport.request("GET", f"{_CLIENT}/profile/{quote(user, safe='')}")
-
     async def join(self, user: UserId, room_id: RoomId) -> None:
         path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/join"
         await self._transport.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
@@ -110,6 +107,15 @@ class Homeserver:
             if error.code == "M_NOT_FOUND":
                 return None
             raise
+
+    async def set_state(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
+    ) -> None:
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
+            f"/{quote(key, safe='')}"
+        )
+        await self._transport.request("PUT", path, content, user=user)
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""

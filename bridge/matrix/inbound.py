@@ -12,12 +12,12 @@ from bridge.matrix.contents import (
     Unusable,
     Written,
     object_of,
+    read_extensible,
     read_file,
     read_message,
     read_poll,
     text_of,
 )
-from bridge.matrix.reactions import POLL_RESPONSES, vote
 from bridge.matrix.relations import (
     correction,
     reaction,
@@ -27,6 +27,7 @@ from bridge.matrix.relations import (
     thread_of,
 )
 from bridge.matrix.users import OurUsers
+from bridge.matrix.votes import POLL_RESPONSES, vote
 from bridge.rooms.inputs import (
     EncryptionOn,
     Invited,
@@ -44,16 +45,25 @@ from bridge.rooms.inputs import (
 ROOM_SETTINGS = "org.matrix_webchat.room"
 """Our own state event (contract, "In a room")."""
 
+EXTENSIBLE_EVENTS = frozenset(
+    {"m.message", "org.matrix.msc1767.message"}
+    | {"m.file", "m.image", "m.video", "m.audio", "m.voice", "m.location"}
+)
+"""What may once take the place of `m.room.message` (MSC1767 and those that build on it)."""
+
 CONTENT_EVENTS = frozenset(
     {"m.room.message", "m.room.encrypted", "m.sticker"}
     | {"m.poll.start", "org.matrix.msc3381.poll.start"}
+    | EXTENSIBLE_EVENTS
 )
 """Event types that hold what a person typed or sent."""
 
 CALL_EVENTS = frozenset(
     {"m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"}
+    | {"m.call.notify", "org.matrix.msc4075.call.notify"}
 )
-"""A person rings: the first is the old kind of call, the others announce the new one."""
+"""A person rings: the first is the old kind of call, the others announce the new one (MSC4075, by
+its name of today and by the one before)."""
 
 _BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
 """State by which a person shares where they are from now on (MSC3672)."""
@@ -61,6 +71,7 @@ _BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
 ENCRYPTED = "unreadable.encrypted"
 CALL = "unreadable.call"
 LIVE_LOCATION = "unreadable.live_location"
+VERIFICATION = "unreadable.verification"
 
 
 def interpret(raw: Fields, ours: OurUsers) -> Meaning:
@@ -83,6 +94,10 @@ def interpret(raw: Fields, ours: OurUsers) -> Meaning:
     event_id = EventId(text_of(raw, "event_id"))
     if _withdrawn(raw):
         return Nothing()
+    if kind == "m.room.message" and _verifies(object_of(raw, "content")):
+        # It goes to one person by name; between others it is none of our business.
+        asked = UserId(text_of(object_of(raw, "content"), "to"))
+        return Unreadable(event_id, sender, VERIFICATION) if ours.is_ours(asked) else Nothing()
     if kind in CONTENT_EVENTS:
         return _content_event(raw, kind, sender)
     if kind in CALL_EVENTS:
@@ -130,7 +145,7 @@ def _state(raw: Fields, kind: str, sender: UserId) -> Meaning:
         case "m.room.encryption":
             return EncryptionOn()
         case "m.room.tombstone":
-            return Upgraded(text_of(content, "replacement_room"))
+            return Upgraded()
         case _ if kind == ROOM_SETTINGS:
             return RoomConfigured(EventId(text_of(raw, "event_id")), sender, content)
         case _:
@@ -146,7 +161,12 @@ def _content_event(raw: Fields, kind: str, sender: UserId) -> Meaning:
         case "m.sticker":
             written = read_file(content, "image")
         case "m.poll.start" | "org.matrix.msc3381.poll.start":
+            corrected = correction(event_id, sender, content, read_poll)
+            if corrected is not None:
+                return corrected
             written = read_poll(content)
+        case _ if kind in EXTENSIBLE_EVENTS:
+            written = read_extensible(content, kind)
         case _:
             corrected = correction(event_id, sender, content)
             if corrected is not None:
@@ -165,7 +185,14 @@ def _content_event(raw: Fields, kind: str, sender: UserId) -> Meaning:
                 wrap=written.wrap,
                 reply_to=replied_to(content),
                 thread=thread_of(content),
+                answers=written.answers,
+                notice=written.notice,
             )
+
+
+def _verifies(content: Fields) -> bool:
+    """A person wants to compare emoji with somebody (specification, "Key verification")."""
+    return text_of(content, "msgtype") == "m.key.verification.request"
 
 
 def _withdrawn(raw: Fields) -> bool:

@@ -1,4 +1,10 @@
-"""Sending: events with safe transaction ids, as ghosts that may have been shown out, and files."""
+"""Sending: events with safe transaction ids, as ghosts that may have been shown out, and files.
+
+What is older than the homeserver's memory of transaction ids is looked for in the room before it is
+sent again (`markers`). A ghost that was shown out is brought back once; where the room does not
+have it, the host speaks for it (`standin`). Files are kept aside until their size is known
+(`spool`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,9 @@ from bridge.matrix.crypto.attachments import encrypted, file_field
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.markers import Markers
 from bridge.matrix.render import (
+    MARKER,
     Content,
     MediaFacts,
     in_thread,
@@ -18,11 +26,15 @@ from bridge.matrix.render import (
     text_contents,
 )
 from bridge.matrix.spool import Spooled, spoken, spool
+from bridge.matrix.standin import spoken_for
 from bridge.matrix.transport import Json, Transport
 from bridge.media import OCTETS
-from bridge.rooms.ports import Refused, Relayed, RelayedMedia, RelayedText
+from bridge.rooms.ports import Part, Refused, Relayed, RelayedMedia, RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation
+
+_QUOTABLE = 200
+"""Characters of an agent's message that are kept for quotations."""
 
 
 class Outgoing:
@@ -34,11 +46,13 @@ class Outgoing:
         transport: Transport,
         ghosts: Ghosts,
         crypto: Crypto | None = None,
+        markers: Markers | None = None,
     ) -> None:
         self._homeserver = homeserver
         self._transport = transport
         self._ghosts = ghosts
         self._crypto = crypto
+        self._markers = markers or Markers()
         self._upload_limit: int | None = None
 
     async def send(
@@ -52,9 +66,13 @@ class Outgoing:
         """Send a message, encrypted if the room is; same sender, room and `txn_id`: same event.
 
         Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
-        id in a room would be one message (reference matrix.md §5). So the sender goes into it.
+        id in a room would be one message (reference matrix.md §5). So the sender goes into it; and
+        its device, for a restored database counts its rows from an earlier number on.
         """
-        own = hashlib.sha256(sender.encode()).hexdigest()[:12]
+        found = self._markers.find(room_id, sender, txn_id)
+        if found is not None:
+            return found
+        own = await self._whose(sender)
         event = kind, content
         try:
             return await self._send(room_id, sender, event, f"{txn_id}.{own}")
@@ -64,6 +82,20 @@ class Outgoing:
         await self._ghosts.mend(sender)
         return await self._send(room_id, sender, event, f"{txn_id}.{own}")
 
+    async def _whose(self, sender: UserId) -> str:
+        device = ""
+        if self._crypto is not None:
+            await self._crypto.ensure(sender)
+            device = self._crypto.device_id
+        return hashlib.sha256(f"{sender}{device}".encode()).hexdigest()[:12]
+
+    async def react(self, room_id: RoomId, sender: UserId, content: Json, txn_id: str) -> EventId:
+        """Send a reaction, which is never encrypted: servers count them for their clients."""
+        own = await self._whose(sender)
+        return await self._homeserver.send(
+            sender, room_id, "m.reaction", content, f"{txn_id}.{own}"
+        )
+
     async def _send(
         self, room_id: RoomId, sender: UserId, event: tuple[str, Json], txn_id: str
     ) -> EventId:
@@ -71,6 +103,13 @@ class Outgoing:
         if self._crypto is not None:
             kind, content = await self._crypto.seal(sender, room_id, kind, content)
         return await self._homeserver.send(sender, room_id, kind, content, txn_id)
+
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: RelayedMedia, txn_id: str
+    ) -> EventId:
+        """Send a file of our own."""
+        content = media_content(await self._upload(room_id, sender, file), txn_id)
+        return await self.send(room_id, sender, content, txn_id)
 
     async def relay(
         self,
@@ -80,21 +119,45 @@ class Outgoing:
         what: Relayed,
         txn_id: str,
         *,
+        name: str,
         thread: Thread | None = None,
-    ) -> EventId:
-        """Send an agent's message as its ghost.
+    ) -> tuple[Part, ...]:
+        """Send an agent's message as its ghost; as the host, under `name`, if the ghost may not.
 
-        A text too long for one event becomes several; the first one's id is returned, and a
-        repetition after a failure half-way sends only what is missing.
+        A text too long for one event becomes several, and a repetition after a failure half-way
+        sends only what is missing.
         """
-        contents = await self._contents(room_id, ghost, what, txn_id)
+        inside = await self._brought_in(room_id, host, ghost)
+        contents = await self._contents(room_id, ghost if inside else host, what, txn_id)
         if thread is not None:
             contents = [in_thread(content, thread) for content in contents]
-        first, *rest = contents
-        event_id = await self._send_as_ghost(room_id, host, ghost, first, txn_id)
-        for number, content in enumerate(rest, start=2):
-            await self._send_as_ghost(room_id, host, ghost, content, f"{txn_id}.{number}")
-        return event_id
+        events: list[EventId] = []
+        for number, content in enumerate(contents, start=1):
+            own = txn_id if number == 1 else f"{txn_id}.{number}"
+            content = content | {MARKER: {"txn": own}}  # noqa: PLW2901 - the same, marked
+            if inside:
+                try:
+                    events.append(await self._send_as_ghost(room_id, host, ghost, content, own))
+                    continue
+                except Refused as refusal:
+                    if not refusal.shut_out:
+                        raise
+                    inside = False
+            events.append(await self.send(room_id, host, spoken_for(name, content), own))
+        return tuple(
+            Part(event_id, str(content["body"])[:_QUOTABLE])
+            for event_id, content in zip(events, contents, strict=True)
+        )
+
+    async def _brought_in(self, room_id: RoomId, host: UserId, ghost: UserId) -> bool:
+        """See that the ghost is in the room; False if the room does not have it."""
+        try:
+            await self._ghosts.join(room_id, host, ghost)
+        except Refused as refusal:
+            if not refusal.shut_out:
+                raise
+            return False
+        return True
 
     async def _contents(
         self, room_id: RoomId, ghost: UserId, what: Relayed, txn_id: str

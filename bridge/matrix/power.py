@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from bridge.ids import UserId
+from bridge.matrix.contents import object_of
 from bridge.matrix.transport import Json
 
 _PRIVILEGED_CREATORS = 12
@@ -23,7 +24,7 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
         Infinity for the creators of a room of version 12 or later. Without power levels the
         creator has 100 and everybody else 0 (specification, "m.room.power_levels").
     """
-    about = _content(create)
+    about = object_of(create or {}, "content")
     sender = (create or {}).get("sender")
     if _creators_are_privileged(about.get("room_version")):
         others = about.get("additional_creators")
@@ -32,7 +33,7 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
     creator = about.get("creator", sender)
     if levels is None:
         return 100 if user_id == creator else 0
-    given = _content(levels)
+    given = object_of(levels, "content")
     users = given.get("users")
     own = users.get(user_id) if isinstance(users, dict) else None
     for candidate in (own, given.get("users_default")):
@@ -60,8 +61,3 @@ def _number(value: object) -> int | None:
         except ValueError:
             return None
     return None
-
-
-def _content(event: Json | None) -> Json:
-    content = (event or {}).get("content")
-    return content if isinstance(content, dict) else {}

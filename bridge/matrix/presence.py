@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bridge.ids import QueueId, UserId
+from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.signs import Signs
-from bridge.matrix.transport import Transport
+from bridge.matrix.markers import Recognising
+from bridge.matrix.transport import Json, Transport
 from bridge.matrix.users import OurUsers
 
 
-class Presence(Signs):
+class Presence(Recognising):
     """What is done with the homeserver at start, and asked of us or of it later."""
 
     def __init__(
         self, transport: Transport, homeserver: Homeserver, ghosts: Ghosts, users: OurUsers
     ) -> None:
-        super().__init__(transport)
-        self._homeserver = homeserver
+        super().__init__(transport, homeserver)
         self._ghosts = ghosts
         self._users = users
 
@@ -65,6 +64,12 @@ class Presence(Signs):
     async def check(self) -> None:
         """See whether the homeserver answers and knows us; raises Unavailable or Refused."""
         await self._homeserver.whoami()
+
+    async def latest(
+        self, room_id: RoomId, who: UserId, limit: int, before: str = ""
+    ) -> tuple[Sequence[Json], str]:
+        """The latest events of a room that `who` is in; see `Homeserver.latest`."""
+        return await self._homeserver.latest(who, room_id, limit, before)
 
     async def vouch(self, user_id: str) -> bool:
         """Answer the homeserver's question whether one of our users exists, and make it so."""

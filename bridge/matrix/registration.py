@@ -3,7 +3,7 @@
 Three choices that were measured (reference matrix.md §2, §3.1, and our integration test):
 
 - `sender_localpart` is a random name, not the bot's: Synapse answers /sync of the sender user with
-  500, and the bot will need /sync for encryption. The bot is listed among the namespaces instead.
+  500, and the bot reads its keys by /sync. The bot is listed among the namespaces instead.
 - The namespaces of the bot and of the queue users are not exclusive. Synapse leaves every user of
   an exclusive namespace out of its user directory, and customers must find these. The bridge makes
   the users when it starts, after which nobody else can take the names. Ghosts are exclusive.

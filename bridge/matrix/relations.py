@@ -5,6 +5,8 @@ Specification, "Forming relationships between events". Every field is a stranger
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bridge.ids import EventId, UserId
 from bridge.matrix.contents import (
     Fields,
@@ -41,8 +43,20 @@ def thread_of(content: Fields) -> EventId | None:
     return _event_id(relation, "event_id")
 
 
-def correction(event_id: EventId, sender: UserId, content: Fields) -> Meaning | None:
-    """What a correction means; None if this is none."""
+def correction(
+    event_id: EventId,
+    sender: UserId,
+    content: Fields,
+    read: Callable[[Fields], Written | Unusable] = read_message,
+) -> Meaning | None:
+    """What a correction means; None if this is none.
+
+    Args:
+        event_id: the correction's own.
+        sender: who made it.
+        content: with both wordings.
+        read: of the kind of event that is corrected.
+    """
     relation = relation_of(content)
     if text_of(relation, "rel_type") != "m.replace":
         return None
@@ -51,7 +65,7 @@ def correction(event_id: EventId, sender: UserId, content: Fields) -> Meaning | 
         # Without it, what clients show that know no corrections has to do; "* " is their sign.
         body = text_of(content, "body").removeprefix("* ")
         new = {"msgtype": text_of(content, "msgtype"), "body": body}
-    written = read_message(new)
+    written = read(new)
     target = _event_id(relation, "event_id")
     match written:
         case Unusable():
@@ -59,7 +73,15 @@ def correction(event_id: EventId, sender: UserId, content: Fields) -> Meaning | 
         case Written() if target is None:
             return Unreadable(event_id, sender, "unreadable.malformed")
         case Written():
-            return Corrected(event_id, sender, target, written.content, written.plain)
+            return Corrected(
+                event_id,
+                sender,
+                target,
+                written.content,
+                written.plain,
+                written.answers,
+                notice=written.notice,
+            )
 
 
 def reaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:

@@ -1,9 +1,9 @@
 """Our sentences and the agents' messages, as contents of Matrix events. Pure.
 
 Every content carries our marker (`MARKER`), by which an event of ours is known again, and an
-`m.mentions` that names nobody, so that nothing pings by accident (Matrix specification, "User and
-room mentions"). An agent's text is an HTML fragment written elsewhere: it is sanitised here, and
-nothing in it may load from afar.
+`m.mentions`, which names nobody but in what is to ping, so that nothing does by accident (Matrix
+specification, "User and room mentions"). An agent's text is an HTML fragment written elsewhere: it
+is sanitised here, and nothing in it may load from afar.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bridge.rooms.ports import NoticeText
 from bridge.rooms.record import Thread
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentLocation
+from bridge.webchat.splitting import frame_bytes, split_text
 
 Content = dict[str, object]
 
@@ -27,7 +28,10 @@ MARKER = "org.matrix_webchat.origin"
 """Key in every content of ours: `{"txn": ...}`."""
 
 MAX_BODY = 24_000
-"""Bytes of UTF-8 of one body. An event may have 65,536 in all, where JSON can double a body."""
+"""Bytes of one body inside JSON, which writes a control character with six."""
+MAX_FORMATTED = 40_000
+"""Bytes of a body and its HTML together, likewise. An event may have 65,536 in all (specification,
+"Size limits"), and encryption makes four of three."""
 
 _TAGS = frozenset(
     {"a", "b", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6"}
@@ -45,7 +49,8 @@ def notice_content(notice: NoticeText, txn: str) -> Content:
     """A sentence of ours: m.notice, or m.text where it is worth a ping."""
     kind = "m.text" if notice.ping else "m.notice"
     text = _sane(notice.text).strip() or _NOTHING
-    content: Content = {"msgtype": kind, "body": text, "m.mentions": {}, MARKER: {"txn": txn}}
+    mentions: Content = {"user_ids": list(notice.mentions)} if notice.mentions else {}
+    content: Content = {"msgtype": kind, "body": text, "m.mentions": mentions, MARKER: {"txn": txn}}
     if notice.edits is not None:
         content["m.new_content"] = {"msgtype": kind, "body": text, "m.mentions": {}}
         content["body"] = f"* {text}"
@@ -73,9 +78,9 @@ def in_thread(content: Content, thread: Thread) -> Content:
 def text_contents(fragment: str, txn: str) -> list[Content]:
     """An agent's text, in as many messages as it needs (almost always one)."""
     body, formatted = clean(fragment)
-    parts = _split(body)
+    parts = [part.strip() for part in split_text(body, MAX_BODY)]
     contents = [_text(part, txn) for part in parts]
-    if len(parts) == 1 and formatted and len(formatted.encode()) <= MAX_BODY:
+    if len(parts) == 1 and formatted and frame_bytes(body + formatted) <= MAX_FORMATTED:
         contents[0] |= {"format": "org.matrix.custom.html", "formatted_body": formatted}
     return contents
 
@@ -187,7 +192,8 @@ def clean(fragment: str) -> tuple[str, str]:
     safe = nh3.clean(
         inner,
         tags=set(_TAGS),
-        attributes={"a": {"href"}, "ol": {"start"}},
+        # "*": else `title` and `lang` stay wherever they are.
+        attributes={"a": {"href"}, "ol": {"start"}, "*": set()},
         url_schemes=set(_SCHEMES),
         url_relative="deny",
         link_rel=None,
@@ -223,16 +229,3 @@ def _text(body: str, txn: str) -> Content:
 def _sane(text: str) -> str:
     """Without what no homeserver stores: lone surrogates and NUL."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
-
-
-def _split(text: str) -> list[str]:
-    """Cut a text into pieces of at most `MAX_BODY` bytes, at line ends or spaces if there are."""
-    parts: list[str] = []
-    while len(text.encode()) > MAX_BODY:
-        window = text.encode()[:MAX_BODY].decode("utf-8", "ignore")
-        cut = max(window.rfind("\n"), window.rfind(" "))
-        if cut < len(window) // 2:
-            cut = len(window)
-        parts.append(text[:cut].rstrip())
-        text = text[cut:].lstrip()
-    return [*parts, text] if text or not parts else parts

@@ -14,7 +14,7 @@ _ROOMS = "_matrix/client/v3/rooms"
 
 
 class Signs:
-    """Implements `rooms.ports.SignsPort`; raises Unavailable and Refused of the homeserver.
+    """Implements `rooms.signs.SignsPort`; raises Unavailable and Refused of the homeserver.
 
     Args:
         transport: the way to the homeserver.

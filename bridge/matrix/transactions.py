@@ -16,18 +16,21 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from bridge.ids import EventId, RoomId
+from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.ephemeral import NOTHING, typing_in
 from bridge.rooms.ports import Refused, Unavailable
 
 RawEvent = dict[str, object]
 Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]
 Vouch = Callable[[str], Awaitable[bool]]
+Typing = Callable[[RoomId, Collection[UserId]], None]
 
 _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
@@ -38,9 +41,12 @@ class IntakeUnavailable(Exception):
 
 
 class _Transaction(msgspec.Struct):
-    """`ephemeral`, `to_device` and their unstable twins are not asked for yet."""
+    """`to_device` and its unstable twin are not looked at: the bot reads keys by /sync."""
 
     events: list[msgspec.Raw] = []
+    ephemeral: msgspec.Raw = NOTHING
+    former: msgspec.Raw = msgspec.field(default=NOTHING, name="de.sorunome.msc2409.ephemeral")
+    """What `ephemeral` was called before Matrix 1.13; newer servers send both, with the same."""
 
 
 class _Gist(msgspec.Struct, omit_defaults=True):
@@ -62,6 +68,7 @@ class Endpoint:
         accept: stores events; returns when they are durable, raises IntakeUnavailable.
         vouch: makes one of our users exist, and says whether it is one.
         max_body: bytes of the longest body that is read.
+        typing: told who is typing in a room, whenever that changes.
     """
 
     def __init__(
@@ -72,11 +79,13 @@ class Endpoint:
         accept: Accept,
         vouch: Vouch,
         max_body: int,
+        typing: Typing | None = None,
     ) -> None:
         self._token = hs_token.encode()
         self._is_ours = is_ours
         self._accept = accept
         self._vouch = vouch
+        self._typing = typing
         self._max_body = max_body
         self._decoder = msgspec.json.Decoder(_Transaction)
         self._gist = msgspec.json.Decoder(_Gist)
@@ -102,7 +111,8 @@ class Endpoint:
     async def _transaction(self, request: web.Request) -> web.Response:
         self._authorise(request)
         body = await self._read(request)
-        events = [read for raw in self._split(body) if (read := self._event(raw)) is not None]
+        told = self._split(body)
+        events = [read for raw in told.events if (read := self._event(raw)) is not None]
         if events:
             try:
                 await self._accept(events)
@@ -111,17 +121,24 @@ class Endpoint:
                 raise _refusal(
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
+        self._tell_typing(told)
         return web.json_response({})
 
-    def _split(self, body: bytes) -> list[msgspec.Raw]:
+    def _tell_typing(self, told: _Transaction) -> None:
+        if self._typing is not None:
+            signs = told.former if told.ephemeral == NOTHING else told.ephemeral
+            for room_id, users in typing_in(signs):
+                self._typing(room_id, users)
+
+    def _split(self, body: bytes) -> _Transaction:
         """The transaction's events, not decoded yet."""
         try:
             try:
-                return self._decoder.decode(body).events
+                return self._decoder.decode(body)
             except msgspec.ValidationError:
                 raise
             except msgspec.DecodeError:
-                return _salvage(body)
+                return _Transaction(_salvage(body))
         except (ValueError, RecursionError) as error:
             self._log.error("transaction is not readable", size=len(body), error=str(error))
             raise _refusal(
@@ -135,7 +152,7 @@ class Endpoint:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._log.warning("event without identity skipped", error=str(error))
             return None
-        if self._is_echo(gist):
+        if is_echo(self._is_ours, gist.type, gist.sender, gist.state_key):
             return None
         room_id, event_id = RoomId(gist.room_id), EventId(gist.event_id)
         text = bytes(raw)
@@ -148,14 +165,6 @@ class Endpoint:
             )
             event = {**msgspec.to_builtins(gist), "content": {}}
         return room_id, event_id, event
-
-    def _is_echo(self, gist: _Gist) -> bool:
-        """True for what our own users did, unless they did it to somebody else's membership."""
-        if not self._is_ours(gist.sender):
-            return False
-        return (
-            gist.type != "m.room.member" or gist.state_key is None or self._is_ours(gist.state_key)
-        )
 
     async def _user(self, request: web.Request) -> web.Response:
         self._authorise(request)
@@ -213,6 +222,13 @@ class Endpoint:
         return b"".join(parts)
 
 
+def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: object) -> bool:
+    """True for what our own users did, unless they did it to somebody else's membership."""
+    if not is_ours(sender):
+        return False
+    return kind != "m.room.member" or not isinstance(state_key, str) or is_ours(state_key)
+
+
 def _refusal(kind: type[web.HTTPError], errcode: str, message: str) -> web.HTTPError:
     text = msgspec.json.encode({"errcode": errcode, "error": message}).decode()
     return kind(text=text, content_type="application/json")
@@ -246,7 +262,8 @@ def _items(value: object) -> Iterable[object]:
 def _salvage(body: bytes) -> list[msgspec.Raw]:
     """Read what msgspec cannot: Python's own decoder takes half characters and NaN.
 
-    One such event must not hold back the others for ever, so it alone loses its content.
+    One such event must not hold back the others for ever, so it alone loses its content, or is
+    left out if half characters are in what tells whose it is.
 
     Raises:
         ValueError (msgspec's included), RecursionError: this is no transaction.
@@ -260,5 +277,6 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
         except (UnicodeEncodeError, RecursionError):
             fields = event if isinstance(event, dict) else {}
             known = {key: fields[key] for key in _Gist.__struct_fields__ if key in fields}
-            salvaged.append(msgspec.Raw(msgspec.json.encode(known | {"content": {}})))
+            with suppress(UnicodeEncodeError, RecursionError):
+                salvaged.append(msgspec.Raw(msgspec.json.encode(known | {"content": {}})))
     return salvaged

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import quote
@@ -25,6 +24,7 @@ from mautrix.util.logging import TraceLogger
 
 from bridge import __version__
 from bridge.ids import UserId
+from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 
@@ -36,9 +36,8 @@ REQUEST_TIMEOUT = 60.0
 """Seconds for an ordinary request. A join of a remote room is the slowest of them."""
 STALL_TIMEOUT = 60.0
 """Seconds without a byte after which a file transfer is given up."""
-MAX_REPLY = 16 * 1024 * 1024
-"""Bytes of the longest reply that we take in."""
 _MAX_ERROR = 64 * 1024
+"""Bytes of an error's body that are read."""
 _CHUNK = 64 * 1024
 _MAX_USERS = 2_000
 """How many users' request builders are kept; each is a few kilobytes."""
@@ -61,7 +60,7 @@ class _Silence(TraceLogger):
 
 class _ErrorBody(msgspec.Struct):
     errcode: str = ""
-    flows: list[object] = []
+    flows: list[object] | None = None
     error: str = ""
     retry_after_ms: float | None = None
 
@@ -81,8 +80,9 @@ async def translate_errors(
         error = await _read_error(response)
     finally:
         response.release()
-    if response.status == 401 and error.flows and not error.errcode:
-        # User-interactive authentication: our users have no password to show.
+    if response.status == 401 and error.flows is not None and not error.errcode:
+        # User-interactive authentication: our users have no password to show, and no way is left
+        # to them (an empty list) or one that we cannot go.
         raise Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     where = f"{request.method} answered {response.status} {error.errcode}".strip()
     if response.status == 429 or error.errcode == "M_LIMIT_EXCEEDED":
@@ -116,18 +116,22 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     return None
 
 
-def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
+def new_session(
+    *, verify_tls: bool, limit: int = 100, watch: aiohttp.TraceConfig | None = None
+) -> aiohttp.ClientSession:
     """An HTTP session for the homeserver alone. The caller closes it.
 
     Args:
         verify_tls: check its certificate.
         limit: connections at a time; 0 for what stays open long, which must not crowd others out.
+        watch: sees the requests (`outages.Outages.watch`).
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, connect=20, sock_read=STALL_TIMEOUT),
         middlewares=(translate_errors,),
+        trace_configs=[] if watch is None else [watch],
     )
 
 
@@ -163,19 +167,20 @@ class Transport:
             client_session=session,
             default_retry_count=0,
         )
-        self._children: OrderedDict[UserId, AppServiceAPI] = OrderedDict()
+        self._children: Recall[UserId, AppServiceAPI] = Recall(_MAX_USERS)
         self._device = device
         self._tokens: dict[UserId, str] = {}
+        """Of our own users alone, and only where `use_token` was needed."""
 
     def use_device(self, device: str) -> None:
         """From now on our users act as their devices of this id."""
         self._device = device
-        self._children.clear()
+        self._children.forget_all()
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
-        self._children.pop(user, None)
+        self._children.forget(user)
 
     async def request(
         self,
@@ -286,11 +291,7 @@ class Transport:
         if child is None:
             # Not `AppServiceAPI.user()`: that keeps every child for ever.
             child = self._device_of(user)
-            self._children[user] = child
-            if len(self._children) > _MAX_USERS:
-                self._children.popitem(last=False)
-        else:
-            self._children.move_to_end(user)
+            self._children.put(user, child)
         return child
 
     def _device_of(self, user: UserId) -> AppServiceAPI:

@@ -34,8 +34,8 @@ def html(source: str, body: str = "as typed") -> Json:
     ("content", "text"),
     [
         (html('<a href="https://matrix.to/#/@mei:b.c">Mei</a>, hello'), "Mei, hello"),
-        (html('<span data-mx-spoiler="why">secret</span>'), "(why) secret"),
-        (html("<span data-mx-spoiler>secret</span>"), "secret"),
+        (html('<span data-mx-spoiler="why">secret</span>'), "(why) ||secret||"),
+        (html("<span data-mx-spoiler>a <b>secret</b></span>!"), "||a secret||!"),
         (html("<pre><code>a\n  b</code></pre>"), "a\n  b"),
         (html("x<sup>2</sup> and H<sub>2</sub>O"), "x^2 and H_2O"),
         (html('<span data-mx-maths="a^2+b^2">a<sup>2</sup></span>'), "a^2+b^2"),
@@ -156,7 +156,16 @@ TEXT = "org.matrix.msc1767.text"
     ],
 )
 def test_poll(content: Json, text: str) -> None:
-    assert read_poll(content) == Written(CustomerText(text), wrap="agent.poll")
+    written = read_poll(content)
+    assert isinstance(written, Written)
+    assert (written.content, written.wrap) == (CustomerText(text), "agent.poll")
+
+
+def test_the_answers_of_a_poll_are_known_by_their_ids() -> None:
+    answers = [{"id": "a", TEXT: "Red"}, {"m.id": "b", "m.text": [{"body": "Blue"}]}, {TEXT: "?"}]
+    written = read_poll({POLL: {"question": {TEXT: "Which?"}, "answers": answers}})
+    assert isinstance(written, Written)
+    assert written.answers == (("a", "Red"), ("b", "Blue"), ("", "?"))
 
 
 def test_poll_of_more_answers_than_there_may_be() -> None:

@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.matrix.fragments import MAX_PICTURES, Piece, pieces
+from bridge.matrix import fragments
+from bridge.matrix.fragments import EMBEDDED, MAX_PICTURES, Piece
 from bridge.matrix.render import clean
 from bridge.rooms.ports import RelayedText
 from bridge.webchat.frames import AgentMedia
+
+
+def absolute(address: str) -> str:
+    return f"https://crm.example.org/webchat/{address.lstrip('/')}"
+
+
+def pieces(fragment: str) -> tuple[Piece, ...]:
+    return fragments.pieces(fragment, absolute)
+
 
 DATA = base64.b64encode(b"picture bytes").decode()
 
@@ -120,7 +130,7 @@ def test_more_pictures_than_anybody_sends_stay_links() -> None:
             [
                 *("<p>", "</p>", "<b>", "</b>", "<table>", "<tr>", "<td>", "</table>", "<ul>"),
                 *("<li>", "</ul>", "<a href='https://x.y'>", "</a>", "word", " ", "\n", "<br>"),
-                *('<img src="/a.png">', '<img src="https://x.y/b.png" alt="b">', "&lt;", "<"),
+                *('<img src="/a.png">', '<img src="https://x.y/b.png" alt="b">', "&lt;", "< "),
                 *("<pre>", "</pre>", "<script>", "</script>", "/::)"),
             ]
         ),
@@ -147,3 +157,55 @@ def test_no_word_is_lost_and_no_piece_is_blank(fragment: str) -> None:
 def test_anything_is_at_least_one_piece(fragment: str) -> None:
     assert pieces(fragment)
     assert pieces(f"{fragment}<img src='/a.png'>{fragment}")
+
+
+@pytest.mark.parametrize(
+    ("link", "leads"),
+    [
+        ("/faq.html", "https://crm.example.org/webchat/faq.html"),
+        ("faq.html?a=1&amp;b=2", "https://crm.example.org/webchat/faq.html?a=1&amp;b=2"),
+        ("www.example.org/shop", "https://www.example.org/shop"),
+    ],
+)
+def test_relative_links_lead_where_they_lead_at_the_desk(link: str, leads: str) -> None:
+    found = pieces(f'see <a href="{link}">this</a> or <b>call</b>')
+    assert found == (text(f'see <a href="{leads}">this</a> or <b>call</b>'),)
+    assert clean(f'<a href="{leads}">this</a>')[1] == f'<a href="{leads}">this</a>'
+
+
+@pytest.mark.parametrize(
+    "link", ["https://x.y/z", "mailto:a@b.c", "javascript:x()", "#part", "", " "]
+)
+def test_other_links_are_left_alone(link: str) -> None:
+    fragment = f'<a href="{link}">this</a> &amp; that'
+    assert pieces(fragment) == (text(fragment),)
+
+
+def test_a_link_around_a_picture_is_made_absolute_too() -> None:
+    found = pieces('<a href="/big.html"><img src="/a.png"></a>')
+    assert found == (
+        image("/a.png"),
+        text(
+            '<a href="https://crm.example.org/webchat/big.html">'
+            "https://crm.example.org/webchat/big.html</a>"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fragment", "shown"),
+    [
+        ('<video src="/a.mp4">no player</video>', "/a.mp4 (https://desk/a.mp4)"),
+        ('<audio><source src="http://h/a.mp3"></audio>', "http://h/a.mp3"),
+        ('<iframe src="http://h/form"></iframe>', "http://h/form"),
+        ('<embed src="http://h/x">', "http://h/x"),
+        ('<object data="http://h/x"><embed src="/y"></object>', "http://h/x"),
+        (f'<video src="data:video/mp4;base64,{"A" * 3000}">', EMBEDDED),
+        ("<video></video>", ""),
+    ],
+)
+def test_what_is_embedded_is_a_link(fragment: str, shown: str) -> None:
+    """No client shows it inside a text, and an agent's desk does."""
+    (piece,) = fragments.pieces(f"see {fragment}", lambda address: f"https://desk{address}")
+    assert isinstance(piece, RelayedText)
+    assert clean(piece.html)[0] == f"see {shown}".strip()

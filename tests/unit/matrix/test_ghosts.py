@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.ghosts import Ghosts
+from bridge.matrix.ghosts import Devices, Ghosts
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.spool import spool
 from bridge.matrix.transport import Transport, new_session
@@ -24,6 +24,7 @@ from bridge.rooms.store import GhostRow
 USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
 GHOST = UserId("@webchat_a1:a")
 ROOM = RoomId("!r")
+GHOST_ROW = GhostRow(GHOST, "Mei", device=True)
 
 
 class Rig:
@@ -34,6 +35,7 @@ class Rig:
         self.refuse: dict[str, tuple[int, str]] = {}
         self.rows: dict[str, GhostRow] = {}
         self.made: Ghosts | None = None
+        self.time = 1_733_011_200_000
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         verb = request.path.rpartition("/")[2]
@@ -60,13 +62,13 @@ class Rig:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Rig]:
-    rig = Rig()
+async def running(rig: Rig | None = None, devices: Devices | None = None) -> AsyncIterator[Rig]:
+    rig = rig or Rig()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", rig.answer)
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
         transport = Transport(session, str(server.make_url("/")), "t", USERS)
-        rig.made = Ghosts(Homeserver(transport), transport, rig)
+        rig.made = Ghosts(Homeserver(transport), transport, rig, devices, lambda: rig.time)
         yield rig
 
 
@@ -80,9 +82,9 @@ def blob(*chunks: bytes, fails: Exception | None = None) -> Blob:
     return Blob(stream(), None, "", "")
 
 
-def picture() -> bytes:
+def picture(colour: str = "black") -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", (4, 3)).save(out, "PNG")
+    Image.new("RGB", (4, 3), colour).save(out, "PNG")
     return out.getvalue()
 
 
@@ -125,6 +127,36 @@ async def test_making_that_was_cut_short_is_done_again() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_homeserver_that_begins_anew_gets_its_users_again() -> None:
+    """Our row says that all is done; the homeserver knows nobody."""
+    rig = Rig()
+
+    class Wanting:
+        def __init__(self) -> None:
+            self.refusals = [Refused("M_FORBIDDEN")]
+
+        async def ensure(self, user: UserId) -> None:
+            rig.calls.append("ensure")
+            if self.refusals:
+                raise self.refusals.pop()
+
+        async def mend(self, user: UserId) -> None:
+            del user
+
+    devices = Wanting()
+    async with running(rig, devices) as rig:
+        rig.rows[GHOST] = GHOST_ROW
+        await rig.ghosts.ensure(GHOST, "Mei")
+        assert rig.calls == ["ensure", "register", "ensure", "displayname"]
+        assert rig.rows[GHOST].displayname == "Mei"
+        devices.refusals = [Refused("M_UNKNOWN")]
+        with pytest.raises(Refused, match="M_UNKNOWN"):
+            await rig.ghosts.ensure(GHOST, "Mei")
+        devices.refusals = [Refused("M_FORBIDDEN"), Refused("M_FORBIDDEN")]
+        await rig.ghosts.ensure(GHOST, "Mei")  # a clear room needs no device
+
+
+@pytest.mark.asyncio
 async def test_refused_name_keeps_nobody_out_and_is_not_tried_for_ever() -> None:
     async with running() as rig:
         rig.refuse["displayname"] = (403, "M_FORBIDDEN")
@@ -134,12 +166,34 @@ async def test_refused_name_keeps_nobody_out_and_is_not_tried_for_ever() -> None
 
 
 @pytest.mark.asyncio
-async def test_picture_is_uploaded_once_per_source() -> None:
+async def test_the_same_picture_is_uploaded_once_whatever_its_address() -> None:
     async with running() as rig:
         for source in ("s1", "s1", "s2"):
             await rig.ghosts.ensure(GHOST, "Ann", blob(picture()), source)
             assert await rig.ghosts.wears(GHOST, source)
-        assert (rig.count("upload"), rig.count("avatar_url")) == (2, 1)
+        assert (rig.count("upload"), rig.count("avatar_url")) == (1, 1)
+
+
+@pytest.mark.asyncio
+async def test_agents_who_share_a_picture_share_its_upload() -> None:
+    async with running() as rig:
+        other = UserId("@webchat_k2:example.org")
+        for user in (GHOST, other):
+            await rig.ghosts.ensure(user, "Ann", blob(picture()), f"of {user}")
+        assert (rig.count("upload"), rig.count("avatar_url")) == (1, 2)
+
+
+@pytest.mark.asyncio
+async def test_another_picture_under_the_same_address_is_noticed_after_a_day() -> None:
+    async with running() as rig:
+        await rig.ghosts.ensure(GHOST, "Ann", blob(picture()), "s")
+        rig.time += 24 * 3_600_000 - 1
+        assert await rig.ghosts.wears(GHOST, "s")
+        rig.time += 1
+        assert not await rig.ghosts.wears(GHOST, "s")
+        await rig.ghosts.ensure(GHOST, "Ann", blob(picture("blue")), "s")
+        assert await rig.ghosts.wears(GHOST, "s")
+        assert rig.count("upload") == 2
 
 
 @pytest.mark.asyncio

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from bridge.rooms.inputs import (
 OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1),))
 ANN = UserId("@ann:example.org")
 EVENT = EventId("$e")
+VERIFY: dict[str, object] = {"msgtype": "m.key.verification.request", "body": "wants to verify"}
 Json = dict[str, object]
 
 
@@ -48,7 +50,6 @@ def spoke(text: str) -> Spoke:
     ("content", "text"),
     [
         ({"msgtype": "m.text", "body": "hi"}, "hi"),
-        ({"msgtype": "m.notice", "body": "hi"}, "hi"),
         ({"msgtype": "m.text", "body": "a\x00b"}, "ab"),
         ({"msgtype": "m.emote", "body": "waves"}, "* waves"),
         (
@@ -80,6 +81,16 @@ def test_texts(content: Json, text: str) -> None:
     assert message(**content) == spoke(text)
 
 
+def test_what_a_program_wrote_says_so() -> None:
+    notice = msgspec.structs.replace(spoke("hi"), notice=True)
+    assert message(msgtype="m.notice", body="hi") == notice
+    new = {"m.new_content": {"msgtype": "m.notice", "body": "ho"}}
+    edit = {"m.relates_to": {"rel_type": "m.replace", "event_id": "$x"}} | new
+    corrected = message(msgtype="m.notice", body="* ho", **edit)
+    assert isinstance(corrected, Corrected)
+    assert corrected.notice
+
+
 @pytest.mark.parametrize(
     ("msgtype", "kind"),
     [("m.image", "image"), ("m.file", "file"), ("m.video", "video"), ("m.audio", "audio")],
@@ -91,6 +102,23 @@ def test_files(msgtype: str, kind: str) -> None:
         kind=kind, name="a b.png", mxc="mxc://s.org:8448/Id_1-x", mime="image/png", size=10
     )
     assert meaning == Spoke(EVENT, ANN, media)
+
+
+def test_a_poll_is_corrected_as_a_poll() -> None:
+    """Element puts the new one into `m.new_content` alone."""
+    text = "org.matrix.msc1767.text"
+    new = {"question": {text: "Which?"}, "answers": [{"id": "a", text: "Red"}]}
+    kind = "org.matrix.msc3381.poll.start"
+    relation = {"rel_type": "m.replace", "event_id": "$x"}
+    meaning = read(kind, {"m.new_content": {kind: new}, "m.relates_to": relation})
+    content = CustomerText("Which?\n1. Red")
+    assert meaning == Corrected(EVENT, ANN, EventId("$x"), content, "", (("a", "Red"),))
+
+
+@pytest.mark.parametrize("words", ["hello", [{"mimetype": "text/plain", "body": "hello"}]])
+@pytest.mark.parametrize("kind", ["m.message", "org.matrix.msc1767.message"])
+def test_an_extensible_message_is_its_words(kind: str, words: object) -> None:
+    assert read(kind, {"m.text": words}) == spoke("hello")
 
 
 def test_replies_and_threads() -> None:
@@ -127,7 +155,13 @@ def test_poll_is_text() -> None:
     answers = [{"id": "1", "org.matrix.msc1767.text": "Red"}]
     start = {"question": {"org.matrix.msc1767.text": "Which?"}, "answers": answers}
     meaning = read("org.matrix.msc3381.poll.start", {"org.matrix.msc3381.poll.start": start})
-    assert meaning == Spoke(EVENT, ANN, CustomerText("Which?\n1. Red"), wrap="agent.poll")
+    assert meaning == Spoke(
+        EVENT,
+        ANN,
+        CustomerText("Which?\n1. Red"),
+        wrap="agent.poll",
+        answers=(("1", "Red"),),
+    )
 
 
 @pytest.mark.parametrize("kind", ["m.beacon_info", "org.matrix.msc3672.beacon_info"])
@@ -175,6 +209,10 @@ def test_claimed_size_is_not_believed_blindly(size: object) -> None:
         ("m.poll.start", {}, "unreadable.malformed"),
         ("m.call.invite", {"call_id": "c"}, "unreadable.call"),
         ("org.matrix.msc4075.rtc.notification", {}, "unreadable.call"),
+        ("org.matrix.msc4075.call.notify", {}, "unreadable.call"),
+        ("m.room.message", VERIFY | {"to": OURS.bot}, "unreadable.verification"),
+        ("m.image", {"m.text": [{"body": "a picture"}]}, "unreadable.kind"),
+        ("m.message", {"m.markup": []}, "unreadable.kind"),
         ("m.room.message", {"body": "x"}, "unreadable.malformed"),
         ("m.room.message", ["x"], "unreadable.malformed"),
         ("m.room.message", {"msgtype": "m.image", "url": "https://evil"}, "unreadable.malformed"),
@@ -204,6 +242,8 @@ def test_what_cannot_be_carried_is_reported(kind: str, content: object, key: str
             "sender": OURS.bot,
         },
         {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "x"}, "event_id": 5},
+        {"type": "m.room.message", "content": VERIFY | {"to": "@bob:example.org"}},
+        {"type": "m.room.message", "content": VERIFY},
         {"type": "m.room.message", "content": {"msgtype": "m.text", "body": "x"}, "sender": None},
     ],
 )
@@ -259,8 +299,8 @@ def test_new_name_is_no_arrival() -> None:
     ("kind", "content", "meaning"),
     [
         ("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, EncryptionOn()),
-        ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded("!new")),
-        ("m.room.tombstone", None, Upgraded("")),
+        ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded()),
+        ("m.room.tombstone", None, Upgraded()),
         ("org.matrix_webchat.room", {"queue": 2}, RoomConfigured(EVENT, ANN, {"queue": 2})),
     ],
 )

@@ -118,6 +118,13 @@ def test_long_text_loses_nothing(text: str) -> None:
     assert "".join("".join(bodies).split()) == "".join(text.split())
 
 
+@pytest.mark.parametrize("char", ["\x01", '"', "\\", "<b>x</b>", "<i>\x01</i>", "😀"])
+@pytest.mark.parametrize("count", [1_000, 3_900, 30_000])
+def test_every_event_is_small_enough_also_encrypted(char: str, count: int) -> None:
+    for content in text_contents(char * count, "t"):
+        assert len(msgspec.json.encode(content)) * 4 / 3 < 65_536 - 4_000
+
+
 def test_absurd_fragment_is_shown_as_it_was_written() -> None:
     fragment = "<b>" * 3_000 + "x &amp; y"
     assert clean(fragment) == (fragment.replace("&amp;", "&"), "")
@@ -138,6 +145,7 @@ def test_any_text_becomes_a_sendable_message(text: str) -> None:
                 *("</script>", "<svg>", "<style>", "<math>", "<p>", "<div>", "<![CDATA[", "-->"),
                 *("<!--", "&lt;script&gt;", "text", "<table>", "<td>", "<iframe src=//x>"),
                 *("<form>", "<input>", "<title>", "<template>", "<noscript>"),
+                *("<p title='x'>", "<b lang=x class=y id=z style='w'>", "<i data-mx-color=red>"),
             ]
         ),
         max_size=30,

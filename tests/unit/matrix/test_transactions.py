@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
-from bridge.ids import EventId, QueueId, RoomId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.transactions import Endpoint, IntakeUnavailable, RawEvent
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
@@ -26,6 +26,10 @@ class Intake:
         self.down = False
         self.taken: list[tuple[RoomId, EventId, RawEvent]] = []
         self.calls = 0
+        self.typists: list[tuple[RoomId, list[UserId]]] = []
+
+    def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
+        self.typists.append((room_id, list(users)))
 
     async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
         self.calls += 1
@@ -58,6 +62,7 @@ async def running(max_body: int = 100_000) -> AsyncIterator[Rig]:
         is_ours=OURS.is_ours,
         accept=intake.accept,
         vouch=vouch,
+        typing=intake.typing,
         max_body=max_body,
     )
     app = Application(client_max_size=10)  # not the limit that counts
@@ -75,6 +80,63 @@ def event(number: int = 1, **more: object) -> RawEvent:
         "content": {"msgtype": "m.text", "body": "x"},
     }
     return base | more
+
+
+def typing(*users: str, room: str = "!r") -> RawEvent:
+    return {"type": "m.typing", "room_id": room, "content": {"user_ids": list(users)}}
+
+
+RECEIPT: RawEvent = {
+    "type": "m.receipt",
+    "content": {"$1": {"m.read": {"@ann:a": {"ts": 1, "thread_id": "main"}}}},
+    "room_id": "!r",
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("names", [("ephemeral",), ("de.sorunome.msc2409.ephemeral",), (0, 1)])
+async def test_who_is_typing_is_passed_on_once(names: tuple[str | int, ...]) -> None:
+    both = ("ephemeral", "de.sorunome.msc2409.ephemeral")
+    told = [RECEIPT, typing("@ann:a", "@webchat_1:a"), typing(room="!s")]
+    body = {both[name] if isinstance(name, int) else name: told for name in names}
+    async with running() as rig:
+        assert (await rig.put({"events": [], **body})).status == 200
+        assert rig.intake.typists == [
+            (RoomId("!r"), [UserId("@ann:a"), UserId("@webchat_1:a")]),
+            (RoomId("!s"), []),
+        ]
+        assert rig.intake.calls == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"m.typing": 1},
+        "m.typing",
+        ["m.typing", 7, None, {"m.typing": {}}],
+        [{"type": "m.typing"}],
+        [typing() | {"content": {"user_ids": "@ann:a"}}],
+        [typing() | {"room_id": ["m.typing"]}],
+        [RECEIPT] * 100,
+    ],
+    ids=["object", "text", "no objects", "bare", "one user", "no room", "receipts"],
+)
+async def test_unreadable_signs_cost_nothing(told: object) -> None:
+    async with running() as rig:
+        assert (await rig.put({"events": [event(1)], "ephemeral": told})).status == 200
+        assert [found for _, found, _ in rig.intake.taken] == ["$1"]
+        assert rig.intake.typists == []
+
+
+@pytest.mark.asyncio
+async def test_signs_do_not_outlive_a_refused_transaction() -> None:
+    async with running() as rig:
+        rig.intake.down = True
+        assert (
+            await rig.put({"events": [event(1)], "ephemeral": [typing("@ann:a")]})
+        ).status == 503
+        assert rig.intake.typists == []
 
 
 @pytest.mark.asyncio
@@ -219,6 +281,16 @@ async def test_content_that_cannot_be_taken_is_dropped_but_not_its_event() -> No
         for _, _, raw in rig.intake.taken:
             assert (raw["type"], raw["sender"], raw["content"]) == ("m.room.message", "@ann:a", {})
         assert len(rig.intake.taken) == 4
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("key", ["event_id", "room_id", "sender", "type"])
+async def test_half_characters_in_an_events_identity_hold_back_no_other(key: str) -> None:
+    odd = msgspec.json.encode(event(7) | {key: "x"}).replace(b'"x"', b'"\\ud83d"', 1)
+    events = msgspec.json.encode(event(1)), odd, msgspec.json.encode(event(2))
+    async with running() as rig:
+        assert (await rig.put(b'{"events":[' + b",".join(events) + b"]}")).status == 200
+        assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1", "$2"]
 
 
 @pytest.mark.asyncio

@@ -71,6 +71,8 @@ async def test_request_names_the_token_the_user_and_the_device() -> None:
         (401, '{"errcode":"M_UNKNOWN_TOKEN"}', {}, "M_UNKNOWN_TOKEN"),
         (404, '{"errcode":"M_UNRECOGNIZED","error":"?"}', {}, "M_UNRECOGNIZED"),
         (413, "<html>nginx</html>", {}, "M_TOO_LARGE"),
+        (401, '{"flows":[{"stages":["m.login.password"]}],"session":"x"}', {}, "M_UNAUTHORIZED"),
+        (401, '{"flows":[],"session":"x"}', {}, "M_UNAUTHORIZED"),
     ],
 )
 async def test_the_homeservers_no_is_a_refusal(

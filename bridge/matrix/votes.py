@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.ids import EventId, UserId
-from bridge.matrix.contents import Fields, object_of, text_of
+from bridge.matrix.contents import MAX_ANSWERS, Fields, object_of, text_of
 from bridge.matrix.relations import relation_of
 from bridge.rooms.inputs import Meaning, Nothing, PollAnswered
 
@@ -12,7 +12,7 @@ _MAX_ANSWER = 40
 
 
 def vote(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
-    """What a vote means: the first answer chosen. No answer at all takes the vote back."""
+    """What a vote means. No answer at all takes it back, which is told to nobody."""
     content = object_of(raw, "content")
     relation = relation_of(content)
     target = text_of(relation, "event_id")
@@ -21,7 +21,9 @@ def vote(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
     chosen = object_of(content, "org.matrix.msc3381.poll.response").get("answers")
     if not isinstance(chosen, list):
         chosen = content.get("m.selections")
-    first = chosen[0] if isinstance(chosen, list) and chosen else None
-    if not isinstance(first, str) or len(first) > _MAX_ANSWER:
+    answers = chosen if isinstance(chosen, list) else []
+    known = [one for one in answers if isinstance(one, str) and len(one) <= _MAX_ANSWER]
+    if not known:
         return Nothing()
-    return PollAnswered(event_id, sender, EventId(target), first)
+    first, *more = known[:MAX_ANSWERS]
+    return PollAnswered(event_id, sender, EventId(target), first, tuple(more))

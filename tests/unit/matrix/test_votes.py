@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import EventId, UserId
-from bridge.matrix.reactions import vote
+from bridge.matrix.votes import vote
 from bridge.rooms.inputs import Nothing, PollAnswered
 
 ANN, EVENT = UserId("@ann:example.org"), EventId("$e")
@@ -17,7 +17,7 @@ UNSTABLE = "org.matrix.msc3381.poll.response"
     ("content", "answer"),
     [
         ({"m.relates_to": RELATION, UNSTABLE: {"answers": ["5"]}}, "5"),
-        ({"m.relates_to": RELATION, "m.selections": ["1", "2"]}, "1"),
+        ({"m.relates_to": RELATION, "m.selections": ["1"]}, "1"),
         ({"m.relates_to": RELATION, UNSTABLE: {"answers": []}}, None),
         ({"m.relates_to": RELATION, UNSTABLE: {"answers": [5]}}, None),
         ({"m.relates_to": RELATION, UNSTABLE: {"answers": ["5" * 41]}}, None),
@@ -31,3 +31,9 @@ def test_votes(content: dict[str, object], answer: str | None) -> None:
     meaning = vote({"content": content}, EVENT, ANN)
     expected = Nothing() if answer is None else PollAnswered(EVENT, ANN, EventId("$poll"), answer)
     assert meaning == expected
+
+
+def test_a_vote_for_several_answers() -> None:
+    content: dict[str, object] = {"m.relates_to": RELATION, "m.selections": ["1", 2, "3"]}
+    meaning = vote({"content": content}, EVENT, ANN)
+    assert meaning == PollAnswered(EVENT, ANN, EventId("$poll"), "1", ("3",))

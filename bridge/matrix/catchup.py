@@ -1,0 +1,178 @@
+"""What the homeserver has and never handed over: found by looking into the rooms (/messages).
+
+A homeserver that dies may forget which events an application service still was to get: Synapse
+1.163 keeps them in memory between noting its own position and writing the transaction down, and a
+transaction that it wrote while it took us for dead may wait until it does so again (both measured).
+Those events stand in their rooms, and nobody else will ever bring them.
+
+So after each of our starts, and after each time that the homeserver was away, we look at the ends
+of the rooms in which people talk, three times, the later ones for what it is still about to hand
+over. Whatever is unknown goes the way of all events; known ones the store tells by their ids. An
+event that is found so may be older than ones that were handled already: it is handled late.
+
+It goes back no further than to an event that we know, to our own joining, or by `reach`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.contents import object_of
+from bridge.matrix.outages import Outages
+from bridge.matrix.transactions import RawEvent, is_echo
+from bridge.rooms.ports import Clock, Refused, Unavailable
+from bridge.rooms.store import StoreError
+
+LOOKS = (3.0, 30.0, 120.0)
+"""Seconds before each look at the rooms; in between the homeserver hands over what it has."""
+PAGE = 30
+"""Events that are asked for at once."""
+MOST_PAGES = 5
+"""Of one room. Who wrote more than that in an outage is asked for the rest by the agent."""
+SPREAD = 0.05
+"""Seconds between two rooms."""
+RETRY = 2.0
+"""Seconds between two tries to reach the homeserver."""
+
+Latest = Callable[[RoomId, UserId, int, str], Awaitable[tuple[Sequence[RawEvent], str]]]
+"""Room, our user in it, how many, where to go on -> events, newest first, and where to go on."""
+Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[int]]
+"""Stores events, once each; returns how many were new. Raises StoreError."""
+
+
+class CatchUp:
+    """Looks for what was not handed over, for as long as the bridge runs.
+
+    Args:
+        outages: tells that the homeserver was away.
+        latest: asks it for the end of a room.
+        check: returns if it answers.
+        is_ours: tells our own users.
+        known: whether an event came already.
+        accept: takes events in.
+        rooms: those in which people talk, with our user in each, the liveliest first.
+        clock: waits.
+        reach: ms; what is older is left alone, for its line in the ledger may have been erased.
+    """
+
+    def __init__(
+        self,
+        outages: Outages,
+        *,
+        latest: Latest,
+        check: Callable[[], Awaitable[None]],
+        is_ours: Callable[[str], bool],
+        known: Callable[[EventId], Awaitable[bool]],
+        accept: Accept,
+        rooms: Callable[[], Sequence[tuple[RoomId, UserId]]],
+        clock: Clock,
+        reach: Callable[[], int],
+    ) -> None:
+        self._outages = outages
+        self._latest = latest
+        self._check = check
+        self._is_ours = is_ours
+        self._known = known
+        self._accept = accept
+        self._rooms = rooms
+        self._clock = clock
+        self._reach = reach
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup")
+
+    async def run(self) -> None:
+        """Look after the start and after each outage, for ever."""
+        while True:
+            await self._until_back()
+            for pause in LOOKS:
+                if not await self._quiet_for(pause):
+                    break
+                await self._look()
+            await self._outages.one()
+
+    async def _quiet_for(self, seconds: float) -> bool:
+        """Wait; False, and at once, if the homeserver goes away meanwhile."""
+        async with asyncio.TaskGroup() as tasks:
+            waits = {
+                tasks.create_task(self._clock.sleep(seconds)),
+                tasks.create_task(self._outages.one()),
+            }
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+        return not self._outages.noted
+
+    async def _until_back(self) -> None:
+        while True:
+            self._outages.begin_anew()
+            try:
+                await self._check()
+            except (Unavailable, Refused):
+                await self._clock.sleep(RETRY)
+            else:
+                return
+
+    async def _look(self) -> None:
+        """Look into every room once; what cannot be had now is the next look's."""
+        for room_id, host in self._rooms():
+            try:
+                await self._look_into(room_id, host)
+            except Unavailable as error:
+                self._log.info("the homeserver does not answer", why=str(error))
+                self._outages.note()
+                return
+            except (Refused, StoreError) as error:
+                self._log.info("a room could not be looked into", room=room_id, why=str(error))
+            await self._clock.sleep(SPREAD)
+
+    async def _look_into(self, room_id: RoomId, host: UserId) -> None:
+        oldest = self._clock.now() - self._reach()
+        found: list[tuple[RoomId, EventId, RawEvent]] = []
+        before = ""
+        for _ in range(MOST_PAGES):
+            events, before = await self._latest(room_id, host, PAGE, before)
+            for event in events:
+                if _is_joining(event, host) or _sent(event) < oldest:
+                    before = ""
+                    break
+                if (read := self._read(event, room_id)) is not None:
+                    found.append(read)
+            if not before or not events or (found and await self._known(found[-1][1])):
+                break
+        new = await self._accept(found[::-1]) if found else 0
+        if new:
+            self._log.warning("events that were never handed over", room=room_id, count=new)
+
+    def _read(self, event: RawEvent, room_id: RoomId) -> tuple[RoomId, EventId, RawEvent] | None:
+        """The event as a transaction would have brought it.
+
+        None for an echo, and for what was taken back meanwhile: nothing of it is left.
+        """
+        event_id, sender = event.get("event_id"), event.get("sender")
+        kind, state_key = event.get("type"), event.get("state_key")
+        if not isinstance(event_id, str) or not isinstance(sender, str):
+            return None
+        if is_echo(self._is_ours, str(kind), sender, state_key):
+            return None
+        if "redacted_because" in object_of(event, "unsigned"):
+            return None
+        return room_id, EventId(event_id), event | {"room_id": room_id}
+
+
+def _is_joining(event: RawEvent, host: UserId) -> bool:
+    """Our own coming; what stands before it was looked at when we came."""
+    return (
+        event.get("type") == "m.room.member"
+        and event.get("state_key") == host
+        and object_of(event, "content").get("membership") == "join"
+        and object_of(object_of(event, "unsigned"), "prev_content").get("membership") != "join"
+    )
+
+
+def _sent(event: RawEvent) -> int:
+    """When, ms since the epoch, by the sender's server."""
+    moment = event.get("origin_server_ts")
+    return moment if isinstance(moment, int) else 0

@@ -1,0 +1,213 @@
+"""Messages as they stand in a room, read for a transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
+from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.archive import Archive, recorded
+from bridge.matrix.outgoing import Outgoing
+from bridge.matrix.transport import Json, Transport
+from bridge.rooms.ports import Refused
+from bridge.rooms.recorded import Recorded
+
+ADA = UserId("@ada:example.org")
+
+
+def event(
+    content: Mapping[str, object], kind: str = "m.room.message", **more: object
+) -> Recorded | None:
+    raw: dict[str, object] = {
+        "type": kind,
+        "event_id": "$1",
+        "sender": ADA,
+        "origin_server_ts": 7,
+        "content": dict(content),
+    }
+    return recorded(raw | more)
+
+
+def text(body: str, **more: object) -> dict[str, object]:
+    return {"msgtype": "m.text", "body": body, **more}
+
+
+def test_a_text() -> None:
+    assert event(text("hello")) == Recorded(EventId("$1"), ADA, 7, CustomerText("hello"), "hello")
+
+
+def test_html_counts_before_the_plain_body() -> None:
+    html = {"format": "org.matrix.custom.html", "formatted_body": "<b>bold</b><br>next"}
+    found = event(text("ignored", **html))
+    assert found is not None
+    assert found.words == "bold\nnext"
+
+
+def test_a_correction() -> None:
+    relation = {"rel_type": "m.replace", "event_id": "$0"}
+    new = text("right", **{"m.relates_to": relation, "m.new_content": text("right")})
+    found = event(new)
+    assert found is not None
+    assert (found.words, found.replaces, found.reply_to) == ("right", "$0", None)
+
+
+def test_a_reply() -> None:
+    relation = {"m.in_reply_to": {"event_id": "$0"}}
+    found = event(text("> <@a:b> quoted\n\nyes", **{"m.relates_to": relation}))
+    assert found is not None
+    assert (found.words, found.reply_to) == ("yes", "$0")
+
+
+def test_files_places_polls_and_stickers() -> None:
+    media = {"url": "mxc://a/b", "body": "a.png", "info": {"mimetype": "image/png", "size": 3}}
+    for kind, content in (
+        ("m.room.message", {"msgtype": "m.image", **media}),
+        ("m.sticker", media),
+    ):
+        found = event(content, kind)
+        assert found is not None
+        assert isinstance(found.content, CustomerMedia)
+        assert found.content.kind == "image"
+    place = event({"msgtype": "m.location", "body": "Shop", "geo_uri": "geo:1,2"})
+    assert place is not None
+    assert place.content == CustomerLocation(1, 2, "Shop")
+    poll = {"question": {"body": "Which?"}, "answers": [{"id": "1", "body": "This"}]}
+    asked = event({"org.matrix.msc3381.poll.start": poll}, "org.matrix.msc3381.poll.start")
+    assert asked is not None
+    assert asked.content == CustomerText("Which?\n1. This")
+
+
+def test_what_was_taken_back() -> None:
+    assert event({}) == Recorded(EventId("$1"), ADA, 7, withdrawn=True)
+
+
+def test_what_cannot_be_read() -> None:
+    for content, kind in (
+        ({"algorithm": "m.megolm.v1.aes-sha2"}, "m.room.encrypted"),
+        ({"msgtype": "org.example.dance", "body": "x"}, "m.room.message"),
+    ):
+        assert event(content, kind) == Recorded(EventId("$1"), ADA, 7)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"type": "m.reaction"},
+        {"type": "m.room.member", "state_key": ADA},
+        {"state_key": ""},
+        {"event_id": ""},
+        {"sender": 3},
+    ],
+)
+def test_what_is_no_message(raw: dict[str, object]) -> None:
+    whole: dict[str, object] = {"type": "m.room.message", "event_id": "$1", "sender": ADA}
+    assert recorded(whole | {"content": text("x")}) is not None
+    assert recorded(whole | {"content": text("x")} | raw) is None
+
+
+@pytest.mark.parametrize("moment", [None, "soon", True, 1.5])
+def test_a_time_that_is_none(moment: object) -> None:
+    found = event(text("x"), origin_server_ts=moment)
+    assert found is not None
+    assert found.at == 0
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+KEYS = st.sampled_from(
+    ["msgtype", "body", "m.relates_to", "m.new_content", "url", "file", "info", "geo_uri"]
+)
+
+
+@given(
+    st.dictionaries(KEYS, JSON), st.sampled_from(["m.room.message", "m.sticker", "m.poll.start"])
+)
+def test_strangers_fields_raise_nothing(content: dict[str, object], kind: str) -> None:
+    event({"msgtype": "m.text", **content}, kind)
+
+
+# --- reading a room -----------------------------------------------------------------------------
+
+ROOM, HOST = RoomId("!a/b:example.org"), UserId("@bot:example.org")
+
+
+class Pages:
+    """A homeserver that has a room's events on several pages."""
+
+    def __init__(self, *replies: Json | Exception) -> None:
+        self.replies = list(replies)
+        self.asked: list[tuple[str, str, Mapping[str, str]]] = []
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        content: Json | None = None,
+        *,
+        user: UserId,
+        query: Mapping[str, str] | None = None,
+    ) -> Json:
+        assert user == HOST
+        self.asked.append((method, path.removeprefix("_matrix/client/v3/rooms/"), query or {}))
+        if content is not None:
+            self.asked.append(("body", str(content), {}))
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+def archive(pages: Pages) -> Archive:
+    # The whole transport needs a session; only `request` is used here.
+    return Archive(cast(Transport, pages), cast(Outgoing, None))
+
+
+async def read(pages: Pages) -> list[object]:
+    found = archive(pages).timeline(ROOM, HOST, EventId("$1"))
+    return [raw.get("event_id") async for raw in found]
+
+
+@pytest.mark.asyncio
+async def test_a_room_is_read_to_its_end() -> None:
+    pages = Pages(
+        {"event": {"event_id": "$1"}, "end": "t1"},
+        {"chunk": [{"event_id": "$2"}, "no event", {"event_id": "$3"}], "end": "t2"},
+        {"chunk": [{"event_id": "$4"}], "end": "t3"},
+        {"chunk": [], "end": "t3"},
+    )
+    assert await read(pages) == ["$1", "$2", "$3", "$4"]
+    assert pages.asked[0] == ("GET", "%21a%2Fb%3Aexample.org/context/%241", {"limit": "0"})
+    after = [query["from"] for _, path, query in pages.asked if path.endswith("/messages")]
+    assert after == ["t1", "t2", "t3"]
+    assert {query["dir"] for _, _, query in pages.asked[1:]} == {"f"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("last", [{"chunk": [{"event_id": "$2"}]}, {"chunk": "none", "end": "t"}])
+async def test_whatever_a_server_ends_with(last: Json) -> None:
+    pages = Pages({"event": {"event_id": "$1"}, "end": "t1"}, last)
+    assert (await read(pages))[0] == "$1"
+    assert pages.replies == []
+    assert await read(Pages({"event": {"event_id": "$1"}})) == ["$1"]
+
+
+@pytest.mark.asyncio
+async def test_an_event_that_is_not_there() -> None:
+    with pytest.raises(Refused, match="M_NOT_FOUND"):
+        await read(Pages(Refused("M_NOT_FOUND")))
+
+
+@pytest.mark.asyncio
+async def test_taking_something_out() -> None:
+    pages = Pages({})
+    await archive(pages).redact(ROOM, HOST, EventId("$1"), "conceal.$1")
+    assert pages.asked[0] == (
+        "PUT", "%21a%2Fb%3Aexample.org/redact/%241/conceal.%241", {}
+    )  # fmt: skip

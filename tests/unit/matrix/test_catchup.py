@@ -1,0 +1,216 @@
+"""Events that the homeserver forgot are found in their rooms, once, and no older ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.matrix.catchup import LOOKS, MOST_PAGES, PAGE, RETRY, CatchUp
+from bridge.matrix.outages import Outages
+from bridge.matrix.transactions import RawEvent
+from bridge.matrix.users import OurUsers
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.store import StoreError
+from tests.fakes.clock import ManualClock, quiet
+
+OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
+ROOM, OTHER = RoomId("!r:a"), RoomId("!s:a")
+REACH = 3_600_000
+FIRST_LOOK, ALL_LOOKS = LOOKS[0] + 1, sum(LOOKS) + 10
+
+
+class House:
+    """Two rooms on a homeserver, and what the bridge has of them."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.outages = Outages()
+        self.rooms: dict[RoomId, list[RawEvent]] = {ROOM: [], OTHER: []}
+        self.taken: list[str] = []
+        self.trouble: list[Exception] = []
+        self.away = False
+        self.checks = self.asked = 0
+        self._events = 0
+
+    def event(self, room: RoomId = ROOM, **more: object) -> str:
+        """Something is said in a room."""
+        self._events += 1
+        event: RawEvent = {
+            "event_id": f"${self._events}",
+            "sender": "@ann:a",
+            "type": "m.room.message",
+            "origin_server_ts": self.clock.now(),
+        }
+        self.rooms[room].append(event | more)
+        return f"${self._events}"
+
+    async def latest(
+        self, room_id: RoomId, who: UserId, limit: int, before: str
+    ) -> tuple[Sequence[RawEvent], str]:
+        assert OURS.is_host(who)
+        self.asked += 1
+        if self.away:
+            raise Unavailable("away")
+        events = self.rooms[room_id][::-1]
+        start = int(before or 0)
+        end = start + limit
+        return events[start:end], str(end) if end < len(events) else ""
+
+    async def check(self) -> None:
+        self.checks += 1
+        if self.away:
+            raise Unavailable("away")
+
+    async def known(self, event_id: EventId) -> bool:
+        return event_id in self.taken
+
+    async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> int:
+        if self.trouble:
+            raise self.trouble.pop()
+        new = [event_id for _, event_id, _ in events if event_id not in self.taken]
+        assert all(raw["room_id"] == room for room, _, raw in events)
+        self.taken += new
+        return len(new)
+
+    @asynccontextmanager
+    async def looked_after(self) -> AsyncIterator[None]:
+        catching = CatchUp(
+            self.outages,
+            latest=self.latest,
+            check=self.check,
+            is_ours=OURS.is_ours,
+            known=self.known,
+            accept=self.accept,
+            rooms=lambda: [(ROOM, OURS.bot), (OTHER, OURS.bot)],
+            clock=self.clock,
+            reach=lambda: REACH,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(catching.run())
+            await quiet()
+            yield
+            running.cancel()
+
+
+@pytest.mark.asyncio
+async def test_what_was_forgotten_is_found_in_order_after_the_start() -> None:
+    house = House()
+    house.taken.append(house.event())
+    lost = [house.event(), house.event(OTHER), house.event()]
+    async with house.looked_after():
+        assert house.taken == ["$1"]
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken == ["$1", lost[0], lost[2], lost[1]]
+        late = house.event()
+        await house.clock.turn(ALL_LOOKS)
+        assert house.taken[-1] == late
+        asked = house.asked
+        await house.clock.turn(3600)
+        assert house.asked == asked
+
+
+@pytest.mark.asyncio
+async def test_looks_again_after_each_outage() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        lost = house.event()
+        house.away = True
+        house.outages.note()
+        checks = house.checks
+        await house.clock.turn(5 * RETRY)
+        assert 4 <= house.checks - checks <= 6
+        house.away = False
+        await house.clock.turn(RETRY + FIRST_LOOK)
+        assert house.taken == [lost]
+
+
+@pytest.mark.asyncio
+async def test_an_outage_amid_the_looks_begins_them_anew() -> None:
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        lost = house.event()
+        house.outages.note()
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken == [lost]
+        house.away = True
+        await house.clock.turn(LOOKS[1])
+        house.away = False
+        again = house.event()
+        await house.clock.turn(RETRY + FIRST_LOOK)
+        assert house.taken == [lost, again]
+
+
+@pytest.mark.asyncio
+async def test_where_looking_back_ends() -> None:
+    house = House()
+    house.event(origin_server_ts=house.clock.now() - REACH - 1)
+    house.event(OTHER)
+    joining = {"membership": "join"}
+    house.event(OTHER, type="m.room.member", state_key=OURS.bot, sender=OURS.bot, content=joining)
+    before = {"prev_content": joining}
+    renamed = {"type": "m.room.member", "state_key": OURS.bot, "sender": OURS.bot}
+    wanted = [house.event(), house.event(OTHER)]
+    house.event(OTHER, content=joining, unsigned=before, **renamed)
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+    assert house.taken == wanted
+
+
+@pytest.mark.asyncio
+async def test_echoes_and_what_is_no_event_are_left_out() -> None:
+    house = House()
+    ghost = str(OURS.ghost(AgentId("A1")))
+    house.event(sender=ghost)
+    house.event(type="m.room.member", sender=ghost, state_key=ghost)
+    house.event(event_id=7)
+    house.event(sender=None)
+    house.event(content={}, unsigned={"redacted_because": {"event_id": "$99"}})
+    kicked = house.event(type="m.room.member", sender=ghost, state_key="@ann:a")
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+    assert house.taken == [kicked]
+
+
+@pytest.mark.asyncio
+async def test_many_pages_come_in_order_and_not_without_end() -> None:
+    house = House()
+    events = [house.event() for _ in range((MOST_PAGES + 2) * PAGE)]
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken == events[2 * PAGE :]
+        asked = house.asked
+        await house.clock.turn(LOOKS[1])
+        assert house.asked == asked + 2, "the first page ends with what is known"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("trouble", [StoreError("down"), Refused("M_FORBIDDEN")])
+async def test_a_room_that_cannot_be_looked_into_does_not_hide_the_others(
+    trouble: Exception,
+) -> None:
+    house = House()
+    house.trouble.append(trouble)
+    first, second = house.event(), house.event(OTHER)
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken == [second]
+        await house.clock.turn(LOOKS[1])
+        assert house.taken == [second, first]
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_goes_away_amid_a_look() -> None:
+    house = House()
+    async with house.looked_after():
+        lost = house.event()
+        house.away = True
+        await house.clock.turn(FIRST_LOOK)
+        house.away = False
+        await house.clock.turn(RETRY + FIRST_LOOK)
+        assert house.taken == [lost]

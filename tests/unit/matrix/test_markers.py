@@ -1,0 +1,104 @@
+"""Our own events are known again by their marker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from aiohttp import web
+
+from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.markers import KEPT, MOST_PAGES, Markers, Recognising
+from bridge.matrix.render import MARKER
+from bridge.matrix.transport import Json
+from tests.unit.matrix.test_transport import Answer, homeserver
+
+ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
+
+
+def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> Json:
+    content = {MARKER: {"txn": txn}}
+    return {
+        "event_id": event_id,
+        "sender": sender,
+        "content": content,
+        "origin_server_ts": at,
+    }
+
+
+def test_found_by_room_sender_and_transaction() -> None:
+    markers = Markers()
+    markers.note(ROOM, event("$1", "t1"))
+    markers.note(ROOM, event("$2", "t1", EVE))
+    assert markers.find(ROOM, BOT, "t1") == "$1"
+    assert markers.find(RoomId("!other:h"), BOT, "t1") is None
+    assert markers.find(ROOM, BOT, "t2") is None
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {},
+        {"event_id": "$1"},
+        {"event_id": "$1", "sender": BOT, "content": "x"},
+        {"event_id": "$1", "sender": BOT, "content": {MARKER: "t1"}},
+        event("$1", 7),
+        event(None, "t1"),
+    ],
+)
+def test_anything_else_is_passed_over(strange: Json) -> None:
+    markers = Markers()
+    markers.note(ROOM, strange)
+    assert markers.find(ROOM, BOT, "t1") is None
+
+
+def test_only_so_many_are_kept() -> None:
+    markers = Markers()
+    for number in range(KEPT + 1):
+        markers.note(ROOM, event(f"${number}", f"t{number}"))
+    assert markers.find(ROOM, BOT, "t0") is None
+    assert markers.find(ROOM, BOT, f"t{KEPT}") == EventId(f"${KEPT}")
+
+
+def pages(*, at: Callable[[int], int]) -> tuple[list[str], Answer]:
+    """A room without end: each page holds one event, of that time."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query.get("from", ""))
+        number = len(asked)
+        found = event(f"${number}", f"t{number}", at=at(number))
+        return web.json_response({"chunk": [found], "end": f"p{number}"})
+
+    return asked, answer
+
+
+@pytest.mark.asyncio
+async def test_looks_back_as_far_as_needed() -> None:
+    hour = 3_600_000
+    asked, answer = pages(at=lambda number: (10 - number) * hour)
+    async with homeserver(answer) as transport:
+        ours = Recognising(transport, Homeserver(transport))
+        await ours.look_back(ROOM, BOT, 8 * hour)
+    assert asked == ["", "p1", "p2"]
+    assert ours._markers.find(ROOM, BOT, "t2") == "$2"
+    # Older than what is looked for: of before a database was restored, maybe.
+    assert ours._markers.find(ROOM, BOT, "t3") is None
+
+
+@pytest.mark.asyncio
+async def test_but_no_further_than_some_pages() -> None:
+    asked, answer = pages(at=lambda _: 9)
+    async with homeserver(answer) as transport:
+        await Recognising(transport, Homeserver(transport)).look_back(ROOM, BOT, 0)
+    assert len(asked) == MOST_PAGES
+
+
+@pytest.mark.asyncio
+async def test_an_empty_room_is_looked_at_once() -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"chunk": []})
+
+    async with homeserver(answer) as transport:
+        await Recognising(transport, Homeserver(transport)).look_back(ROOM, BOT, 0)

@@ -1,0 +1,48 @@
+"""An agent's message in the host's mouth."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.matrix.render import Content, location_content, text_contents
+from bridge.matrix.standin import spoken_for
+from bridge.webchat.frames import AgentLocation
+
+
+@pytest.mark.parametrize(
+    ("fragment", "body", "formatted"),
+    [
+        ("hello", "Mei: hello", "<strong>Mei:</strong> hello"),
+        ("1 < 2\nyes", "Mei: 1 < 2\nyes", "<strong>Mei:</strong> 1 &lt; 2<br>yes"),
+        ("<b>no</b>", "Mei: no", "<strong>Mei:</strong> <b>no</b>"),
+    ],
+)
+def test_a_text_says_whose_it_is(fragment: str, body: str, formatted: str) -> None:
+    (content,) = text_contents(fragment, "t")
+    spoken = spoken_for("Mei", content)
+    assert (spoken["body"], spoken["formatted_body"]) == (body, formatted)
+    assert spoken["format"] == "org.matrix.custom.html"
+    assert spoken["m.mentions"] == {}
+
+
+def test_a_name_is_no_markup() -> None:
+    (content,) = text_contents("x", "t")
+    assert spoken_for("<i>", content)["formatted_body"] == "<strong>&lt;i&gt;:</strong> x"
+
+
+def test_a_file_keeps_its_name_and_gets_a_caption() -> None:
+    content: Content = {
+        "msgtype": "m.file",
+        "body": "a.txt",
+        "filename": "a.txt",
+        "url": "mxc://h/a",
+    }
+    assert spoken_for("Mei", content) == content | {"body": "Mei:"}
+
+
+def test_a_place_keeps_its_coordinates() -> None:
+    content = location_content(AgentLocation(31.2, 121.5, "here", "baidu"), "t")
+    spoken = spoken_for("Mei", content)
+    assert spoken["geo_uri"] == content["geo_uri"]
+    assert str(spoken["body"]).startswith("Mei: 📍 here\n")
+    assert "formatted_body" not in spoken

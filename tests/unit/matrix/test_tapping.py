@@ -1,0 +1,40 @@
+"""Polls and reactions of ours (MSC3381)."""
+
+from __future__ import annotations
+
+from bridge.ids import EventId
+from bridge.matrix.render import MARKER
+from bridge.matrix.tapping import (
+    POLL_END,
+    POLL_START,
+    poll_content,
+    poll_end_content,
+    reaction_content,
+)
+from bridge.rooms.tapping import Poll
+
+
+def test_a_poll_is_readable_with_and_without_polls() -> None:
+    content = poll_content(Poll("How was it?", (("5", "Good"), ("1", "Bad"))), "t1")
+    assert content["org.matrix.msc1767.text"] == "How was it?\n5. Good\n1. Bad"
+    assert content[MARKER] == {"txn": "t1"}
+    start = content[POLL_START]
+    assert isinstance(start, dict)
+    assert start["max_selections"] == 1
+    assert start["answers"] == [
+        {"id": "5", "org.matrix.msc1767.text": "Good"},
+        {"id": "1", "org.matrix.msc1767.text": "Bad"},
+    ]
+
+
+def test_the_end_of_a_poll_says_so_without_polls() -> None:
+    content = poll_end_content(EventId("$poll"), "closed", "t1")
+    assert content[POLL_END] == {}
+    assert content["body"] == content["org.matrix.msc1767.text"] == "closed"
+    assert content["m.relates_to"] == {"rel_type": "m.reference", "event_id": "$poll"}
+    assert content[MARKER] == {"txn": "t1"}
+
+
+def test_a_reaction_is_one_sign() -> None:
+    relation = {"rel_type": "m.annotation", "event_id": "$card", "key": "👍"}
+    assert reaction_content(EventId("$card"), "👍") == {"m.relates_to": relation}
