@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import uvloop
 
+from bridge.app.reloading import Load, Reloader
 from bridge.app.serving import HomeserverRefused, Serving
 from bridge.app.settings import secrets_of
 from bridge.config import Config
@@ -26,32 +28,37 @@ EXIT_OK = 0
 EXIT_HOMESERVER = 16
 
 
-def run(config: Config) -> int:
+def run(config: Config, load: Load | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code.
+
+    Args:
+        config: what to go by.
+        load: reads the configuration anew at a SIGHUP; None: nothing can be read anew.
 
     Raises:
         StoreError: the database cannot be opened.
         OSError: a port cannot be had.
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
-    return uvloop.run(serve_until_signalled(config))
+    return uvloop.run(serve_until_signalled(config, load=load))
 
 
 async def serve_until_signalled(
-    config: Config, on_ready: Callable[[Serving], None] | None = None
+    config: Config,
+    on_ready: Callable[[Serving], None] | None = None,
+    load: Load | None = None,
 ) -> int:
     """The body of `run`, for a loop that exists already."""
     log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(
-        signal.SIGHUP,
-        lambda: log.warning("this version reads its config only at the start; restart it"),
-    )
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)  # one that comes early is not lost
     try:
         async with Serving(config) as serving:
+            if load is not None:
+                serving.keep(Reloader(config, load, partial(_go_by, serving)).run(hangup))
             if on_ready is not None:
                 on_ready(serving)
             await serving.until(stop)
@@ -60,3 +67,9 @@ async def serve_until_signalled(
         return EXIT_HOMESERVER
     log.info("stopped")
     return EXIT_OK
+
+
+def _go_by(serving: Serving, config: Config) -> None:
+    """Put a reloaded configuration into force."""
+    configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
+    serving.go_by(config)

@@ -1,23 +1,36 @@
-"""A bridge that serves: every part built, started in order, stopped in reverse."""
+"""A bridge that serves: every part built, started in order, stopped in reverse.
+
+One stack holds what has to be closed, the store at its bottom; one task group holds what runs. When
+the stack unwinds, the port is closed first, so that nothing new comes in; then the work beside
+serving is cancelled and the engine gets `PATIENCE` to end what is under way; then the links go, and
+the store last.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from time import perf_counter
 from types import TracebackType
+from typing import Any
 
 import structlog
 from aiohttp import web
 
+from bridge.app.catching_up import catch_up
 from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
 from bridge.app.stores import StoredFacts, StoredTokens
+from bridge.app.upkeep import measure, prune
 from bridge.config import Config
+from bridge.conversation.effects import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.matrix.adapter import Encryption, MatrixAdapter
+from bridge.matrix.crypto.engine import Crypto
+from bridge.matrix.outages import Outages
 from bridge.matrix.transactions import Accept, Endpoint, IntakeUnavailable
 from bridge.matrix.transport import new_session
 from bridge.matrix.users import OurUsers
@@ -30,22 +43,21 @@ from bridge.rooms.lane_aside import AsideLane
 from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.waits import Waits
 from bridge.rooms.worker import LaneRunner
 from bridge.storage.open import open_store
-from bridge.texts import Texts
 
 PATIENCE = 10.0
 """Seconds that work under way gets when the bridge stops."""
-PRUNE_EVERY = 600.0
-"""Seconds between two clean-ups of the ledger."""
-MEASURE_EVERY = 15.0
-"""Seconds between two looks at what waits in the database."""
 INSTANCE = "instance"
+"""The fact that tells this database from every other."""
 COUNTED_TYPES = frozenset(
     {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
 )
+"""Types of events that the metrics tell apart."""
 
 
 class HomeserverRefused(Exception):
@@ -65,12 +77,14 @@ class Serving:
         self.metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
+        self._outages = Outages()
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
         self._refusal = ""
         self._refused = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
+        self._renew: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Serving:
         try:
@@ -101,6 +115,15 @@ class Serving:
         if self._refused.is_set():
             raise HomeserverRefused(self._refusal)
 
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside serving, until the bridge stops."""
+        self._background.append(self._tasks.create_task(work))
+
+    def go_by(self, config: Config) -> None:
+        """Take over what of another configuration can change while we serve (`take_over`)."""
+        self._config = config
+        self._renew()
+
     # --- starting ---------------------------------------------------------------------------
 
     async def _start(self) -> None:
@@ -118,11 +141,14 @@ class Serving:
             metrics=self.metrics,
             clock=self._clock,
         )
-        rules = rules_of(config, users, lambda: links.learnt.longest_text)
-        around = Surroundings(store, matrix, links, self._clock, rules, self.metrics)
+        rules = self._rules(users, links)
+        waits = Waits()
+        await waits.load(store, [queue.id for queue in rules.queues])
+        around = Surroundings(store, matrix, links, self._clock, rules, self.metrics, waits)
+        self._renew = partial(self._renew_rules, around, users, links)
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
-            Lane.MATRIX: MatrixLane(around, Texts(config.texts), await instance_of(store)),
+            Lane.MATRIX: MatrixLane(around, PresentTexts(around), await instance_of(store)),
             Lane.ASIDE: AsideLane(around),
         }
         engine = Engine(around, runners)
@@ -132,8 +158,9 @@ class Serving:
         endpoint = Endpoint(
             hs_token=config.appservice.hs_token.get_secret_value(),
             is_ours=users.is_ours,
-            accept=accepting(engine, self.metrics),
+            accept=accepting(engine, self.metrics, matrix.crypto),
             vouch=matrix.vouch,
+            typing=engine.typing,
             max_body=config.appservice.max_body_size,
         )
         await self._open_port([*endpoint.routes(), *health.routes()])
@@ -141,25 +168,36 @@ class Serving:
         if config.metrics.enabled:
             hostname, port = config.metrics.hostname, config.metrics.port
             await enter(metrics_server(self.metrics, hostname, port))
-        self._background += [
-            self._tasks.create_task(health.watch()),
-            self._tasks.create_task(watch_loop_lag(self.metrics)),
-            self._tasks.create_task(self._prune(store)),
-            self._tasks.create_task(self._measure(store)),
-            self._tasks.create_task(self._greet(matrix)),
-        ]
+        looking = catch_up(self._outages, around, matrix, engine, lambda: self._config.retention)
+        for work in (
+            health.watch(),
+            watch_loop_lag(self.metrics),
+            prune(store, self._clock, lambda: self._config.retention),
+            waits.keep(store, self._clock),
+            measure(store, self._clock, self.metrics),
+            self._greet(matrix),
+            looking.run(),
+        ):
+            self.keep(work)
         if matrix.crypto is not None:
-            reading = matrix.crypto.run(engine.key_came)
-            self._background.append(self._tasks.create_task(reading))
+            self.keep(matrix.crypto.run(engine.key_came))
         self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
+
+    def _rules(self, users: OurUsers, links: Links) -> Rules:
+        return rules_of(self._config, users, lambda: links.learnt.longest_text)
+
+    def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:
+        around.rules = self._rules(users, links)
 
     async def _matrix(self, store: StorePort, users: OurUsers) -> MatrixAdapter:
         """The homeserver's side, acting as the devices of this database."""
         config, encryption = self._config, None
         tls = config.homeserver.verify_ssl
-        session = await self._stack.enter_async_context(new_session(verify_tls=tls))
+        watch = self._outages.watch()
+        session = new_session(verify_tls=tls, watch=watch)
+        await self._stack.enter_async_context(session)
         if config.bridge.encryption.allow:
-            patient = new_session(verify_tls=tls, limit=0)
+            patient = new_session(verify_tls=tls, limit=0, watch=watch)
             await self._stack.enter_async_context(patient)
             secret = encryption_secret_of(config)
             encryption = Encryption(patient, store, secret, self._clock)
@@ -182,7 +220,7 @@ class Serving:
         ready = asyncio.Event()
         running = self._tasks.create_task(engine.run(ready))
         self._stack.push_async_callback(self._stop_engine, engine)
-        waiting = asyncio.get_running_loop().create_task(ready.wait())
+        waiting = self._tasks.create_task(ready.wait())
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
 
@@ -241,33 +279,30 @@ class Serving:
             await self._clock.sleep(wait)
             wait = min(wait * 2, 30.0)
 
-    async def _prune(self, store: StorePort) -> None:
-        """Erase what the ledger need not keep (config `retention`)."""
-        retention = self._config.retention
-        while True:
-            now = self._clock.now()
-            try:
-                rows = await store.prune(now - retention.bodies, now - retention.rows)
-                self._log.debug("ledger pruned", rows=rows)
-            except StoreError as error:
-                self._log.warning("the ledger could not be pruned", why=str(error))
-            await self._clock.sleep(PRUNE_EVERY)
 
-    async def _measure(self, store: StorePort) -> None:
-        """Show in the metrics what waits in the database."""
-        while True:
-            try:
-                self.metrics.backlog(await store.backlog(), self._clock.now())
-            except StoreError as error:
-                self._log.warning("the backlog could not be measured", why=str(error))
-            await self._clock.sleep(MEASURE_EVERY)
+class PresentTexts:
+    """The sentences as the rules of the moment have them. Implements `queuecard.Sentences`."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+
+    def render(self, language: str, key: str, args: Args) -> str:
+        """The sentence of that key."""
+        return self._around.rules.texts.render(language, key, args)
 
 
-def accepting(engine: Engine, metrics: Metrics) -> Accept:
-    """The endpoint's way into the engine."""
+def accepting(engine: Engine, metrics: Metrics, crypto: Crypto | None) -> Accept:
+    """The endpoint's way into the engine.
+
+    Encryption hears of each event as it comes: a room may be busy with an earlier one for seconds,
+    and who has left it must not be able to read what is said meanwhile.
+    """
 
     async def accept(events: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> None:
         began = perf_counter()
+        if crypto is not None:
+            for _, _, raw in events:
+                crypto.heard(raw)
         try:
             await engine.accept_events(events)
         except StoreError as error:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
 
+from bridge.app.passwords import Passwords
 from bridge.config import Config
 from bridge.config import Permission as ConfigPermission
+from bridge.config.hours import parse_hours
 from bridge.config.permissions import permission_of
 from bridge.config.webchat import Dialect as ConfigDialect
-from bridge.conversation.model import Policy
-from bridge.ids import QueueId, UserId
+from bridge.config.webchat import RobotMode
+from bridge.conversation.policy import Policy, RobotUse
+from bridge.ids import QueueId
 from bridge.link.settings import (
     FRAME_OVERHEAD,
     AccountRule,
@@ -24,9 +28,16 @@ from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
 
 _PERMISSIONS = {
+    ConfigPermission.IGNORE: Permission.IGNORED,
     ConfigPermission.NONE: Permission.NONE,
     ConfigPermission.CUSTOMER: Permission.CUSTOMER,
     ConfigPermission.ADMIN: Permission.ADMIN,
+}
+
+
+_ROBOT = {
+    RobotMode.FIRST: RobotUse.FIRST,
+    RobotMode.WHEN_NO_AGENT: RobotUse.WHEN_NO_AGENT,
 }
 
 
@@ -50,7 +61,7 @@ def rules_of(
         users: our own Matrix users.
         longest_text: bytes of text that fit into one frame at the moment, which the link learns.
     """
-    server, bridge = config.server, config.bridge
+    server, bridge, told = config.server, config.bridge, config.bridge.tell_agents
     queues = tuple(
         QueueRule(
             QueueId(queue.id),
@@ -58,23 +69,20 @@ def rules_of(
             tuple(queue.aliases),
             queue.source or server.source,
             queue.to_agent,
+            parse_hours(queue.hours) if queue.hours else None,
         )
         for queue in config.queues
     )
-    by_user = {users.queue_user(queue.id): queue.id for queue in queues}
 
     def permission(user_id: str) -> Permission:
         return _PERMISSIONS[permission_of(bridge.permissions, user_id)]
-
-    def queue_of_user(user_id: UserId) -> QueueId | None:
-        return by_user.get(user_id)
 
     return Rules(
         bot=users.bot,
         queues=queues,
         default_queue=QueueId(config.default_queue),
         permission=permission,
-        queue_of_user=queue_of_user,
+        queue_of_user=users.queue_of,
         prefix=bridge.command_prefix,
         language=bridge.language,
         start=bridge.start,
@@ -83,7 +91,11 @@ def rules_of(
         rooms_per_user=bridge.limits.rooms_per_user,
         file_limit=bridge.limits.file,
         encryption=bridge.encryption.allow,
+        encrypt_rooms=bridge.encryption.default,
+        encryption_required=bridge.encryption.require,
+        timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=longest_text,
+        seal=_passwords(config).seal if server.login.own_accounts else None,
         texts=Texts(config.texts),
         ratings=tuple(
             RatingRule(one.id, {str(name): label for name, label in one.labels.items()})
@@ -91,13 +103,31 @@ def rules_of(
         ),
         robot=server.robot.enabled,
         km_base_url=server.robot.km_base_url,
-        tell_reactions=bridge.tell_agents.reactions,
-        tell_members=bridge.tell_agents.members,
-        tell_withdrawals=bridge.tell_agents.withdrawals,
-        policy=Policy(
-            map=server.map,
-            max_text_bytes=max(200, server.max_frame_bytes - FRAME_OVERHEAD),
-        ),
+        agents_language=None if told.language == "room" else told.language,
+        tell_reactions=told.reactions,
+        tell_members=told.members,
+        tell_withdrawals=told.withdrawals,
+        policy=_policy_of(config, queues),
+    )
+
+
+def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
+    """What the life cycle goes by, as far as it is the same in all rooms."""
+    server, callback = config.server, config.bridge.callback
+    return Policy(
+        hours={queue.id: queue.hours for queue in queues if queue.hours is not None},
+        callback=callback.enabled,
+        callback_first=callback.retry_first,
+        callback_last=callback.retry_last,
+        callback_limit=callback.give_up,
+        show_comments=server.show_comments,
+        robot=_ROBOT.get(server.robot.mode, RobotUse.NEVER),
+        map=server.map,
+        emoji_codes=server.emoji_mode == "qq",
+        escape_html=server.escape_outgoing,
+        guard_json=server.jsonlib_guard,
+        videos=server.videos,
+        max_text_bytes=max(200, server.max_frame_bytes - FRAME_OVERHEAD),
     )
 
 
@@ -109,6 +139,10 @@ def encryption_secret_of(config: Config) -> str:
     """
     own = config.bridge.encryption.pickle_key.get_secret_value()
     return own or config.appservice.as_token.get_secret_value()
+
+
+def _passwords(config: Config) -> Passwords:
+    return Passwords(encryption_secret_of(config))
 
 
 def link_settings_of(config: Config) -> LinkSettings:
@@ -126,6 +160,7 @@ def link_settings_of(config: Config) -> LinkSettings:
             pattern: AccountRule(entry.name, entry.password.get_secret_value())
             for pattern, entry in server.accounts.items()
         },
+        unseal=_passwords(config).unseal if server.login.own_accounts else None,
         sign_key=server.sign_key.get_secret_value(),
         robot_key=server.robot.public_key.get_secret_value(),
         upload_mode=UploadMode(server.upload_mode),

@@ -54,6 +54,8 @@ def read_document(path: Path) -> Document:
         where = f" line {mark.line + 1}" if mark is not None else ""
         # ruamel adds a lecture on duplicate keys below the first line.
         reason = (error.problem or error.context or "is not YAML").splitlines()[0]
+        if reason.startswith(("expected", "could not find")):  # true, and no help
+            reason += "; look here and above for a quote, a bracket or an indentation that is wrong"
         raise ConfigUnreadable(f"{path.name}{where}: {reason}") from error
     except YAMLError as error:
         raise ConfigUnreadable(f"{path.name}: {str(error).splitlines()[0]}") from error

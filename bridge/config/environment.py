@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -101,7 +102,7 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
     """The path and key that a variable's name stands for."""
     segments = name.lower().split("__")
     path: KeyPath = ()
-    model = Config
+    model: type[BaseModel] = Config
     key: Key | None = None
     here: object = data
     while segments:
@@ -125,7 +126,7 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
             if not (key.single and index == 0 and not isinstance(here, list)):
                 path = (*path, index)
                 here = here[index] if isinstance(here, list) and index < len(here) else None
-        model = key.model  # type: ignore[assignment]  # any section: only its keys are read
+        model = key.model
     return (path, key) if key is not None else None
 
 

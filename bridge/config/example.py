@@ -14,6 +14,8 @@ from bridge.config.model import Config
 from bridge.config.problems import KeyPath
 
 _WIDTH = 100
+_DURATIONS = {"bodies", "rows", "retry_first", "retry_last", "give_up"}
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _HEAD = """\
 # Configuration of matrix-webchat. Every key may also come from the environment: MATRIX_WEBCHAT_ +
 # the path joined by __ (MATRIX_WEBCHAT_HOMESERVER__ADDRESS), with _FILE at the end from a file.
@@ -104,8 +106,9 @@ def _readable(name: str, value: object) -> object:
     """Sizes and durations as people write them."""
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if name in {"bodies", "rows"}:
-        return f"{value // 86_400_000}d"
+    if name in _DURATIONS:
+        unit = next(unit for unit, ms in _UNITS.items() if value % ms == 0)
+        return f"{value // _UNITS[unit]}{unit}"
     return f"{value // 1024**2}MiB" if value >= 1024**2 else value
 
 

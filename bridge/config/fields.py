@@ -7,6 +7,7 @@ import string
 from collections.abc import Callable, Set
 from typing import Annotated
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -124,6 +125,15 @@ def _mxc(value: str) -> str:
     return value
 
 
+def _zone(value: str) -> str:
+    if value:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, LookupError) as error:  # OSError: of a folder, such as "Asia"
+            raise ValueError("must be a time zone such as Asia/Shanghai, or empty") from error
+    return value
+
+
 def _as_tuple(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
@@ -139,3 +149,4 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 MxcUri = Annotated[str, AfterValidator(_mxc)]
 CommandPrefix = Annotated[str, AfterValidator(_prefix)]
+TimeZone = Annotated[str, AfterValidator(_zone)]

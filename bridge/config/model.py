@@ -21,13 +21,15 @@ from bridge.config.fields import (
     MxcUri,
     Port,
     Section,
+    TimeZone,
     template,
 )
-from bridge.config.permissions import Permission, permission_of
+from bridge.config.hours import OpeningHours
+from bridge.config.permissions import Permission
 from bridge.config.units import Bytes, Milliseconds
 from bridge.config.webchat import Source, WebChat
 
-Language = Literal["zh-CN", "en"]
+Language = Literal["zh-CN", "zh-TW", "en", "ja"]
 
 
 class Homeserver(Section):
@@ -92,8 +94,8 @@ class Queue(Section):
     """PC | MOBILE | WECHAT | APP; without it, webchat.from."""
     to_agent: str = ""
     """Ask for this agent (wire `toUserId`)."""
-    hours: str = ""
-    """Opening hours. Not in this version."""
+    hours: OpeningHours = ""
+    """For "we call you back": Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai, or empty."""
 
 
 class Encryption(Section):
@@ -104,15 +106,15 @@ class Encryption(Section):
     pickle_key: SecretStr = SecretStr("")
     """Seals all keys in the database; filled by `matrix-webchat register`. Empty: as_token does."""
     default: bool = False
-    """Not in this version."""
+    """Turn encryption on in every room that invites the bridge, if it may and none is on yet."""
     require: bool = False
-    """Not in this version."""
+    """Carry nothing in clear: unencrypted messages are answered with what to do."""
 
 
 class Limits(Section):
     """What one customer can cost."""
 
-    file: Annotated[Bytes, Field(ge=1)] = 50 * 1024 * 1024
+    file: Annotated[Bytes, Field(ge=1024)] = 50 * 1024 * 1024
     """Largest file carried, either way."""
     messages_per_minute: Annotated[int, Field(ge=1)] = 60
     """Per room."""
@@ -120,9 +122,24 @@ class Limits(Section):
     """Rooms that one customer may have served at a time."""
 
 
+class Callback(Section):
+    """Calling back those who found the call centre closed, or nobody there, if they wish it."""
+
+    enabled: bool = True
+    """Offer it, and take the command `callback`."""
+    retry_first: Annotated[Milliseconds, Field(ge=1000)] = 300_000
+    """Where a queue has no hours, or should be open and is not: when to ask again, at first."""
+    retry_last: Annotated[Milliseconds, Field(ge=1000)] = 3_600_000
+    """The same, at most; in between it doubles."""
+    give_up: Annotated[Milliseconds, Field(ge=3_600_000)] = 259_200_000
+    """When to stop asking; 14d or this, whichever is longer, where a queue has hours."""
+
+
 class TellAgents(Section):
     """What agents are told of that is no message, in words."""
 
+    language: Language | Literal["room"] = "room"
+    """Of those words: zh-CN | zh-TW | en | ja; room: each room's own."""
     reactions: bool = True
     """Emoji that customers put to messages."""
     withdrawals: bool = True
@@ -149,12 +166,15 @@ class Bridge(Section):
             examples=[{"example.org": "customer", "@admin:example.org": "admin"}],
         ),
     ]
-    """User id, server, pattern or "*" -> none | customer | admin; the most specific wins."""
+    """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
     language: Language = "zh-CN"
-    """zh-CN | en; each room can choose its own."""
+    """zh-CN | zh-TW | en | ja; each room can choose its own."""
+    timezone: TimeZone = ""
+    """Of your customers, such as Asia/Shanghai: times in rooms are told in it. Empty: UTC."""
     start: Literal["on_message", "on_command"] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
     encryption: Encryption = Encryption()
+    callback: Callback = Callback()
     tell_agents: TellAgents = TellAgents()
     limits: Limits = Limits()
 
@@ -228,10 +248,3 @@ class Config(Section):
     def server(self) -> WebChat:
         """The one WebChat server; `rules` lets no second through yet."""
         return self.webchat[0]
-
-    def queue(self, queue_id: int) -> Queue | None:
-        return next((queue for queue in self.queues if queue.id == queue_id), None)
-
-    def permission_of(self, user_id: str) -> Permission:
-        """What this Matrix user may do; see `permissions` for which rule wins."""
-        return permission_of(self.bridge.permissions, user_id)

@@ -1,7 +1,8 @@
 """Who may use the bridge: rules by user, server or pattern, of which the most specific wins. Pure.
 
-Order: an exact user id, then an exact server name, then the pattern with the most literal
-characters, then `*`, then nobody. So a single user can be shut out of a server that is let in.
+Order: an exact user id, then a pattern over user ids, then an exact server name, then a pattern
+over servers, then `*`, then nobody; of two patterns the one with more literal characters. So a
+user, or all bots, can be shut out of a server that is let in.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ class Permission(StrEnum):
     """Be served."""
     ADMIN = "admin"
     """Configure any room, whatever the power level in it."""
+    IGNORE = "ignore"
+    """Not be served, nor told so: for bots."""
 
 
 def is_pattern(rule: str) -> bool:
@@ -43,9 +46,10 @@ def rule_matches(rule: str, user_id: str) -> bool:
 def _weight(rule: str) -> tuple[int, int]:
     if rule == "*":
         return (0, 0)
+    users = rule.startswith("@")
     if is_pattern(rule):
-        return (1, sum(char not in "*?" for char in rule))
-    return (3, 0) if rule.startswith("@") else (2, 0)
+        return (3 if users else 1, sum(char not in "*?" for char in rule))
+    return (4, 0) if users else (2, 0)
 
 
 def permission_of(rules: Mapping[str, Permission], user_id: str) -> Permission:

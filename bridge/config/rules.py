@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bridge.config.model import Config
-from bridge.config.permissions import Permission
+from bridge.config.permissions import Permission, is_pattern
 from bridge.config.problems import KeyPath, Problem
 from bridge.config.webchat import LoginType, RobotMode, WebChat
 
@@ -24,6 +24,10 @@ def check_rules(config: Config) -> Iterator[Problem]:
     tokens = (appservice.as_token.get_secret_value(), appservice.hs_token.get_secret_value())
     if tokens[0] and tokens[0] == tokens[1]:
         yield Problem(("appservice", "hs_token"), "must differ from as_token")
+    encryption = config.bridge.encryption
+    for name in ("default", "require"):
+        if getattr(encryption, name) and not encryption.allow:
+            yield Problem(("bridge", "encryption", name), "needs bridge.encryption.allow: true")
     bot, ghosts = appservice.bot.username, config.bridge.username_template
     before, _, after = ghosts.partition("{agent}")
     if bot.startswith(before) and bot.endswith(after) and len(bot) >= len(before) + len(after):
@@ -31,10 +35,20 @@ def check_rules(config: Config) -> Iterator[Problem]:
             ("appservice", "bot", "username"),
             f'could be the user of an agent: it matches bridge.username_template "{ghosts}"',
         )
-    if all(rule is Permission.NONE for rule in config.bridge.permissions.values()):
+    for who in config.bridge.permissions:
+        if who.startswith("@") and ":" not in who and not is_pattern(who):
+            yield Problem(
+                ("bridge", "permissions", who),
+                "is nobody: a user id has a server, as in @name:example.org",
+            )
+    nobody = {Permission.NONE, Permission.IGNORE}
+    if all(rule in nobody for rule in config.bridge.permissions.values()):
         yield Problem(("bridge", "permissions"), "lets nobody use the bridge")
     if config.retention.rows < config.retention.bodies:
         yield Problem(("retention", "rows"), "must not be shorter than retention.bodies")
+    callback = config.bridge.callback
+    if callback.retry_last < callback.retry_first:
+        yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
     if config.metrics.enabled and config.metrics.port == appservice.port:
         yield Problem(("metrics", "port"), "must differ from appservice.port")
 
@@ -47,28 +61,10 @@ def _not_yet(config: Config) -> Iterator[Problem]:
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)
-        if server.robot.mode in {RobotMode.FIRST, RobotMode.WHEN_NO_AGENT}:
+        if server.robot.enabled is not (server.robot.mode is not RobotMode.OFF):
             yield Problem(
                 (*here, "robot", "mode"),
-                "comes with a later version; set it to command or off for now",
-            )
-        elif server.robot.enabled is not (server.robot.mode is not RobotMode.OFF):
-            yield Problem(
-                (*here, "robot", "mode"),
-                "must be command if robot.enabled is true, else off",
-            )
-    for index, queue in enumerate(config.queues):
-        if queue.hours:
-            yield Problem(
-                ("queues", index, "hours"),
-                "opening hours come with a later version; leave it empty for now"
-                " (the call centre's own hours apply)",
-            )
-    for name in ("default", "require"):
-        if getattr(config.bridge.encryption, name):
-            yield Problem(
-                ("bridge", "encryption", name),
-                "this part of encryption comes with a later version; set it to false for now",
+                "must be command, first or when_no_agent if robot.enabled is true, else off",
             )
 
 

@@ -1,4 +1,4 @@
-"""Writes secrets that `register` drew into config.yaml, and nothing else: comments, order stay."""
+"""Writes the secrets that `register` has drawn into config.yaml; all else in it stays as it is."""
 
 from __future__ import annotations
 

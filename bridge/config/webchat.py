@@ -80,6 +80,8 @@ class Login(Section):
     """What agents see; {displayname} is the customer's name in Matrix."""
     password: SecretStr = SecretStr("")
     """For type password: of every account that `accounts` does not name."""
+    own_accounts: bool = True
+    """Customers may log in with an account of their own (commands `login` and `logout`)."""
 
 
 class AccountEntry(Section):
@@ -95,13 +97,13 @@ class Robot(Section):
     """The knowledge-base robot."""
 
     enabled: bool = False
-    """Customers may ask the knowledge base (the command `ask`)."""
+    """The knowledge base may be asked."""
     public_key: SecretStr = SecretStr("")
     """Signs questions to the robot (guide part four)."""
     mode: Annotated[
         RobotMode, BeforeValidator(lambda value: "off" if value is False else value)
     ] = RobotMode.OFF
-    """off | command; first and when_no_agent are not in this version."""
+    """off | command (`ask`) | first (before a person) | when_no_agent (if no agent is there)."""
     km_base_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
     """Where its articles can be read; empty: answers carry no links."""
 
@@ -138,7 +140,17 @@ class WebChat(Section):
     """Longest frame we write; longer texts are split. Tomcat's default limit is 8192."""
     map: Literal["baidu", "gaode"] = "baidu"
     """baidu (BD-09) | gaode (AMap, GCJ-02): whose coordinates agents' desks show."""
+    emoji_mode: Literal["unicode", "qq"] = "unicode"
+    """unicode | qq: faces go as WeChat codes like `/::)`, for desks that draw nothing else."""
+    escape_outgoing: bool = False
+    """Escape customers' texts as HTML, for desks that show `1 < 2` cut off; else as typed."""
+    jsonlib_guard: bool = False
+    """Put an invisible space before texts like `[1]`, for servers that put quotes around them."""
+    videos: bool = False
+    """Send films as messages of type 6, which no guide promises to show; false: as files."""
     login_rate: Annotated[Rate, BeforeValidator(_rate_text)] = Rate()
     """Logins of all rooms together; the server blacklists an address above 10 in 60 s."""
+    show_comments: bool = False
+    """Tell customers the call centre's notes on its agents (wire `comments`) as they join."""
     allowed_media_hosts: tuple[Annotated[str, AfterValidator(_media_host)], ...] = ()
     """Hosts, host:port or networks beside base_url's own from which agents' files are fetched."""

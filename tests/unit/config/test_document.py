@@ -56,6 +56,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: 1\nb: [1,\n", r"config\.yaml line \d+: "),
+        ('a: "1\nb: "2"\n', r"config\.yaml line 2: .*look here and above for a quote"),
         ("a: 1\na: 2\n", r"config\.yaml line 2: .*duplicate key"),
         ("- a\n", "must be a mapping"),
         ("just words\n", "must be a mapping"),

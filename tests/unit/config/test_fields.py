@@ -15,6 +15,7 @@ from bridge.config.fields import (
     HttpUrl,
     Localpart,
     MxcUri,
+    TimeZone,
     placeholders,
     template,
 )
@@ -27,6 +28,7 @@ KINDS: dict[str, TypeAdapter[object]] = {
     "ghost": TypeAdapter(GhostTemplate),
     "prefix": TypeAdapter(CommandPrefix),
     "mxc": TypeAdapter(MxcUri),
+    "zone": TypeAdapter(TimeZone),
 }
 
 
@@ -50,6 +52,9 @@ KINDS: dict[str, TypeAdapter[object]] = {
         ("prefix", "!wc"),
         ("mxc", ""),
         ("mxc", "mxc://example.org/abc"),
+        ("zone", ""),
+        ("zone", "Asia/Shanghai"),
+        ("zone", "UTC"),
     ],
 )
 def test_good(kind: str, value: str) -> None:
@@ -83,6 +88,10 @@ def test_good(kind: str, value: str) -> None:
         ("prefix", ""),
         ("prefix", "a b"),
         ("mxc", "https://example.org/a"),
+        ("zone", "Asia"),
+        ("zone", "Beijing"),
+        ("zone", "../etc/passwd"),
+        ("zone", "+08:00"),
     ],
 )
 def test_bad(kind: str, value: str) -> None:

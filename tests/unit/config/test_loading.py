@@ -18,12 +18,9 @@ def test_the_smallest_configuration(tmp_path: Path) -> None:
     assert config.database.url.get_secret_value() == "sqlite:///bridge.db"
     assert config.bridge.language == "zh-CN"
     assert config.retention.bodies == 86_400_000
-    assert config.permission_of("@a:b") is Permission.CUSTOMER
-    queue = config.queue(1)
-    assert queue is not None
-    assert queue.name == "Sales"
-    assert queue.source is None
-    assert config.queue(2) is None
+    assert list(config.bridge.permissions.values()) == [Permission.CUSTOMER]
+    (queue,) = config.queues
+    assert (queue.id, queue.name, queue.source) == (1, "Sales", None)
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:
@@ -39,6 +36,17 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
     config = load(tmp_path, text)
     assert "hunter2" not in repr(config)
     assert config.server.accounts["*"].password.get_secret_value() == "hunter2f"
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "zh-TW", "en", "ja"])
+def test_every_language_in_every_place(tmp_path: Path, language: str) -> None:
+    text = edited("bridge:\n", f"bridge:\n  language: {language}\n")
+    text += f"rating: {{options: [{{id: 1, labels: {{{language}: A}}}}]}}\n"
+    text += f"texts: {{rating.thanks: {{{language}: B}}}}\n"
+    config = load(tmp_path, text)
+    assert config.bridge.language == language
+    assert config.rating.options[0].labels == {language: "A"}
+    assert config.texts == {"rating.thanks": {language: "B"}}
 
 
 @pytest.mark.parametrize("value", ["2016", '"2016"', "auto"])

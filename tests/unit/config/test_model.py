@@ -7,7 +7,6 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from bridge.config.model import Config
-from bridge.config.permissions import Permission
 from tests.unit.config.configs import SMALLEST
 
 
@@ -32,14 +31,9 @@ def test_the_names_and_defaults_of_the_contract() -> None:
     assert (config.retention.bodies, config.retention.rows) == (86_400_000, 7 * 86_400_000)
 
 
-def test_look_ups() -> None:
+def test_the_one_server() -> None:
     config = Config.model_validate(smallest())
     assert config.server is config.webchat[0]
-    queue = config.queue(1)
-    assert queue is not None
-    assert queue.name == "Sales"
-    assert config.queue(2) is None
-    assert config.permission_of("@a:b") is Permission.CUSTOMER
 
 
 def test_one_server_may_be_a_mapping_or_a_list() -> None:

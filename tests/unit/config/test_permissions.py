@@ -7,6 +7,7 @@ import pytest
 from bridge.config.permissions import Permission, is_pattern, permission_of, rule_matches
 
 NONE, CUSTOMER, ADMIN = Permission.NONE, Permission.CUSTOMER, Permission.ADMIN
+IGNORE = Permission.IGNORE
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,11 @@ NONE, CUSTOMER, ADMIN = Permission.NONE, Permission.CUSTOMER, Permission.ADMIN
         ({"example.org": ADMIN, "@a:example.org": NONE}, "@a:example.org", NONE),
         ({"*.example.org": CUSTOMER}, "@a:eu.example.org", CUSTOMER),
         ({"*.example.org": CUSTOMER}, "@a:example.org", NONE),
-        # A user pattern is less specific than the whole server, a longer pattern more than a short.
-        ({"@bot*:example.org": NONE, "example.org": CUSTOMER}, "@bot1:example.org", CUSTOMER),
+        # A user pattern is more specific than the whole server, a longer pattern more than a short.
+        ({"@bot*:example.org": NONE, "example.org": CUSTOMER}, "@bot1:example.org", NONE),
+        ({"@bot*": IGNORE, "example.org": CUSTOMER}, "@bob:example.org", CUSTOMER),
+        ({"@bot*": IGNORE, "@bot1:example.org": ADMIN}, "@bot1:example.org", ADMIN),
+        ({"*.org": CUSTOMER, "example.org": NONE}, "@a:example.org", NONE),
         ({"*": ADMIN, "@b?t:*": CUSTOMER, "@b*:*": NONE}, "@bot:x.y", CUSTOMER),
         ({"[::1]:8448": CUSTOMER}, "@a:[::1]:8448", CUSTOMER),
         ({"[::1]*": CUSTOMER}, "@a:[::1]:8448", CUSTOMER),

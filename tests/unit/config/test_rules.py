@@ -13,17 +13,28 @@ REFUSED = [
     (
         "webchat:\n",
         "webchat:\n  robot: {enabled: true}\n",
-        "robot.mode: must be command if robot.enabled is true, else off",
+        "robot.mode: must be command, first or when_no_agent if robot.enabled is true, else off",
     ),
-    ("webchat:\n", "webchat:\n  robot: {mode: first}\n", f"robot.mode: comes {LATER}"),
+    (
+        "webchat:\n",
+        "webchat:\n  robot: {mode: first}\n",
+        "robot.mode: must be command, first or when_no_agent if robot.enabled is true, else off",
+    ),
     (
         "bridge:\n",
         "rating:\n  options: [{id: 1, labels: {en: a}}, {id: 1, labels: {en: b}}]\nbridge:\n",
         "rating.options[1].id: is there twice",
     ),
-    ("Sales}", 'Sales, hours: "9-17"}', f"queues[0].hours: opening hours come {LATER}"),
-    ("bridge:\n", "bridge:\n  encryption: {default: true}\n", f"encryption comes {LATER}"),
-    ("bridge:\n", "bridge:\n  encryption: {require: true}\n", f"encryption comes {LATER}"),
+    (
+        "bridge:\n",
+        "bridge:\n  encryption: {allow: false, default: true}\n",
+        "bridge.encryption.default: needs bridge.encryption.allow: true",
+    ),
+    (
+        "bridge:\n",
+        "bridge:\n  encryption: {allow: false, require: true}\n",
+        "bridge.encryption.require: needs bridge.encryption.allow: true",
+    ),
     (
         "webchat:\n  base_url: https://crm.example.org/webchat\n",
         "webchat:\n  - base_url: https://a.test/w\n  - base_url: https://b.test/w\n",
@@ -37,6 +48,11 @@ REFUSED = [
     ("Sales}", "Sales}\n  - {id: 1, name: B}", "queues[1].id: is also the id of queues[0]"),
     ("Sales}", "Sales}\n  - {id: 2, name: sales}", 'the word "sales" also means queues[0]'),
     ("Sales}", 'Sales, aliases: ["2"]}', 'the word "2" would be read as a queue id'),
+    (
+        '"*": customer',
+        '"*": customer, "@ada": admin, "@bot*": ignore',
+        'bridge.permissions."@ada": is nobody: a user id has a server',
+    ),
     ('"*": customer', '"*": none', "bridge.permissions: lets nobody use the bridge"),
     (
         "bridge:\n",
@@ -49,6 +65,11 @@ REFUSED = [
         "appservice.hs_token: must differ from as_token",
     ),
     ("bridge:\n", "retention: {rows: 1h}\nbridge:\n", "must not be shorter than retention.bodies"),
+    (
+        "bridge:\n",
+        "bridge:\n  callback: {retry_last: 1m}\n",
+        "bridge.callback.retry_last: must not be shorter than retry_first",
+    ),
     ("bridge:\n", "metrics: {port: 29340}\nbridge:\n", "must differ from appservice.port"),
     (
         "webchat:\n",

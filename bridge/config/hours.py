@@ -1,0 +1,173 @@
+"""Opening hours as an operator writes them, and when they open. Pure.
+
+    Mon-Fri 09:00-12:00, 13:00-18:00; Sat 10:00-14:00 Asia/Shanghai
+
+Groups of days, parted by `;`; each names its days (`Mon`, `Mon-Fri`, `Mon,Wed,Fri`, `daily`) and
+one or more spans of the clock. The last word is the time zone, by its IANA name. A span whose end
+is not after its begin goes on into the next day (`Fri 22:00-06:00`); `24:00` is the end of a day.
+Holidays are left out: the call centre knows them, and its word counts.
+
+The clock is the zone's: 09:00 stays 09:00 when the clocks change. Of a time that such a change
+brings twice, or skips, a begin takes the earlier reading and an end the later one: rather open an
+hour too long than shut people out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAILY = "daily"
+_SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*[-–]\s*(\d{1,2}):(\d{2})")
+_WEEK = 7
+_DAY_END = 24 * 60
+
+
+@dataclass(frozen=True)
+class Span:
+    """One opening of one day of the week; minutes after midnight by the clock on the wall.
+
+    Attributes:
+        day: 0 is Monday.
+        begins: 0 to 1439.
+        ends: 1 to 1440; not after `begins`: on the next day.
+    """
+
+    day: int
+    begins: int
+    ends: int
+
+
+@dataclass(frozen=True)
+class Hours:
+    """A week of opening hours.
+
+    Attributes:
+        spans: at least one.
+        zone: whose clock they go by.
+    """
+
+    spans: tuple[Span, ...]
+    zone: ZoneInfo
+
+    def is_open(self, now: int) -> bool:
+        """Whether they say "open" at that moment, ms since the epoch."""
+        return any(begin <= now < end for begin, end in self._around(now))
+
+    def opens(self, now: int) -> int:
+        """The first moment from `now` on at which they say "open"; both in ms since the epoch."""
+        if self.is_open(now):
+            return now
+        return min(begin for begin, _ in self._around(now) if begin > now)
+
+    def _around(self, now: int) -> Iterator[tuple[int, int]]:
+        """Every opening from yesterday to this day next week: one of them is the next."""
+        today = datetime.fromtimestamp(now / 1000, self.zone).date()
+        for ahead in range(-1, _WEEK + 2):
+            day = today + timedelta(days=ahead)
+            for span in self.spans:
+                if span.day == day.weekday():
+                    until = day + timedelta(days=span.ends <= span.begins)
+                    yield (
+                        min(self._readings(day, span.begins)),
+                        max(self._readings(until, span.ends)),
+                    )
+
+    def _readings(self, day: date, minute: int) -> list[int]:
+        """What a time of the wall's clock can mean (PEP 495); mostly the same twice."""
+        days, minute = divmod(minute, _DAY_END)
+        wall = datetime.combine(day + timedelta(days=days), time(minute // 60, minute % 60))
+        moments = (wall.replace(fold=fold, tzinfo=self.zone) for fold in (0, 1))
+        return [round(moment.timestamp() * 1000) for moment in moments]
+
+
+def parse_hours(text: str) -> Hours:
+    """Read opening hours.
+
+    Raises:
+        ValueError: a sentence for the operator.
+    """
+    week, _, zone_name = text.strip().rpartition(" ")
+    zone = _zone(zone_name)
+    spans = tuple(span for group in week.split(";") for span in _group(group.strip()))
+    return Hours(tuple(dict.fromkeys(spans)), zone)
+
+
+def _zone(name: str) -> ZoneInfo:
+    if not name[:1].isalpha() or name in DAYS:
+        raise ValueError(
+            'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
+        )
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError) as error:  # OSError: of a folder, such as "Asia"
+        raise ValueError(
+            f'"{name}" is no time zone; write one such as Asia/Shanghai or Europe/Berlin'
+        ) from error
+
+
+def _group(group: str) -> Iterator[Span]:
+    """`Mon-Fri 09:00-12:00, 13:00-18:00` as spans."""
+    match = re.match(r"([A-Za-z]+(?:\s*[-–,]\s*[A-Za-z]+)*)\s+(.+)", group)
+    if match is None:
+        raise ValueError(f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00')
+    times = [_times(part.strip()) for part in match[2].split(",")]
+    for day in _days(match[1]):
+        for begins, ends in times:
+            yield Span(day, begins, ends)
+
+
+def _days(text: str) -> list[int]:
+    if text.casefold() == _DAILY:
+        return list(range(_WEEK))
+    days: list[int] = []
+    for part in text.split(","):
+        ends = [_day(word.strip()) for word in re.split("[-–]", part)]
+        if len(ends) > 2:
+            raise ValueError(f'"{part.strip()}" must be a day, or two days such as Mon-Fri')
+        days += [(ends[0] + step) % _WEEK for step in range((ends[-1] - ends[0]) % _WEEK + 1)]
+    return days
+
+
+def _day(word: str) -> int:
+    for number, name in enumerate(DAYS):
+        if word.casefold() == name.casefold():
+            return number
+    raise ValueError(f'"{word}" is no day; the days are {", ".join(DAYS)}, and daily')
+
+
+def _times(text: str) -> tuple[int, int]:
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f'"{text}" must be a begin and an end, such as 09:00-18:00')
+    begins, ends = (_minute(match[at], match[at + 1]) for at in (1, 3))
+    if begins == _DAY_END:
+        raise ValueError(f'"{text}" begins at 24:00; write 00:00 of the next day')
+    if begins == ends:
+        raise ValueError(f'"{text}" is empty; the whole day is 00:00-24:00')
+    return begins, ends or _DAY_END
+
+
+def _minute(hour: str, minute: str) -> int:
+    """Minutes after midnight; 24:00 is the end of the day."""
+    at = int(hour) * 60 + int(minute)
+    if int(minute) > 59 or at > _DAY_END:
+        raise ValueError(f'"{hour}:{minute}" is no time of day')
+    return at
+
+
+def _checked(text: str) -> str:
+    if text:
+        parse_hours(text)
+    return text
+
+
+OpeningHours = Annotated[str, AfterValidator(_checked)]
+"""Opening hours as they were written, and known to be right; empty: nobody said."""

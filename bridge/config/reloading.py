@@ -1,0 +1,150 @@
+"""What of a configuration can change while the bridge runs, and what changes between two. Pure.
+
+What a room or a customer meets can: permissions, sentences, languages, limits, queues' names and
+hours, the robot's mode. What the bridge has told others, or has built upon, cannot: addresses,
+tokens, names of users, the database. Which is which stands in LIVE, and what is not in it needs a
+restart, so that a new key is on the safe side until somebody thinks of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from bridge.config.model import Config
+from bridge.config.problems import KeyPath, render_path
+
+LIVE: frozenset[KeyPath] = frozenset(
+    {
+        ("webchat", 0, "source"),
+        ("webchat", 0, "robot", "enabled"),
+        ("webchat", 0, "robot", "mode"),
+        ("webchat", 0, "robot", "km_base_url"),
+        ("webchat", 0, "map"),
+        ("webchat", 0, "videos"),
+        ("webchat", 0, "emoji_mode"),
+        ("webchat", 0, "escape_outgoing"),
+        ("webchat", 0, "jsonlib_guard"),
+        ("webchat", 0, "show_comments"),
+        ("queues",),
+        ("default_queue",),
+        ("bridge", "command_prefix"),
+        ("bridge", "permissions"),
+        ("bridge", "language"),
+        ("bridge", "timezone"),
+        ("bridge", "start"),
+        ("bridge", "callback"),
+        ("bridge", "encryption", "default"),
+        ("bridge", "encryption", "require"),
+        ("bridge", "tell_agents"),
+        ("bridge", "limits"),
+        ("rating",),
+        ("texts",),
+        ("retention",),
+        ("logging", "level"),
+    }
+)
+"""Paths by the names of attributes; what lies below one of them is live too."""
+NOTHING = "(none)"
+SECRET = "(secret)"  # noqa: S105 - what is shown in place of one
+LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key that differs; secrets are not in it."""
+
+    path: KeyPath
+    """As config.yaml has it."""
+    old: str
+    new: str
+    live: bool
+    """False: it takes a restart."""
+
+    def __str__(self) -> str:
+        return f"{render_path(self.path)}: {self.old} -> {self.new}"
+
+
+def compare(old: Config, new: Config) -> tuple[Change, ...]:
+    """Every key that differs, in the order of the model."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    fixed = _queues_are_others(old, new)
+    changes = []
+    for path in dict.fromkeys((*before, *after)):
+        was, comes = before.get(path), after.get(path)
+        if was != comes:
+            live = _is_live(path) and not (fixed and path[0] in {"queues", "default_queue"})
+            changes.append(Change(_as_written(path), _shown(was), _shown(comes), live))
+    return tuple(changes)
+
+
+def take_over(old: Config, new: Config) -> Config:
+    """The running configuration with whatever of the new one can change now."""
+    taken = old
+    fixed = _queues_are_others(old, new)
+    for path in LIVE:
+        if not (fixed and path[0] in {"queues", "default_queue"}):
+            taken = _with(taken, path, _at(new, path))
+    return taken
+
+
+def _queues_are_others(old: Config, new: Config) -> bool:
+    """A queue that comes or goes has a Matrix user of its own: that takes a restart."""
+    return {queue.id for queue in old.queues} != {queue.id for queue in new.queues}
+
+
+def _leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    """Every value that holds no others, with its path by the names of attributes."""
+    parts: Mapping[Any, object]
+    if isinstance(value, BaseModel):
+        parts = {name: getattr(value, name) for name in type(value).model_fields}
+    elif isinstance(value, Mapping):
+        parts = value
+    elif isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
+        parts = dict(enumerate(value))
+    else:
+        yield path, value
+        return
+    for name, inner in parts.items():
+        yield from _leaves(inner, (*path, name))
+
+
+def _is_live(path: KeyPath) -> bool:
+    return any(path[:length] in LIVE for length in range(1, len(path) + 1))
+
+
+def _at(value: Any, path: KeyPath) -> Any:
+    for part in path:
+        value = value[part] if isinstance(part, int) else getattr(value, part)
+    return value
+
+
+def _with(value: Any, path: KeyPath, inner: object) -> Any:
+    """The same section with another value at that path."""
+    if not path:
+        return inner
+    head, rest = path[0], path[1:]
+    if isinstance(head, int):
+        return (*value[:head], _with(value[head], rest, inner), *value[head + 1 :])
+    return value.model_copy(update={head: _with(getattr(value, head), rest, inner)})
+
+
+def _as_written(path: KeyPath) -> KeyPath:
+    """`from` is an attribute by another name; one server is mostly written as a single mapping."""
+    renamed = tuple("from" if part == "source" else part for part in path)
+    return ("webchat", *renamed[2:]) if renamed[:2] == ("webchat", 0) else renamed
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return NOTHING
+    if isinstance(value, SecretStr):
+        return SECRET
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        text = "[" + ", ".join(str(one) for one in value) + "]"
+    else:
+        text = str(value).lower() if isinstance(value, bool) else str(value) or '""'
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"

@@ -1,0 +1,51 @@
+"""From the config to the rules of rooms: opening hours and calling back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bridge.app.settings import rules_of, users_of
+from bridge.ids import QueueId
+from tests.unit.config.configs import SMALLEST, load
+
+HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
+
+
+def test_hours_reach_the_queue_and_the_life_cycle(tmp_path: Path) -> None:
+    text = SMALLEST.replace(
+        "{id: 1, name: Sales}", f'{{id: 1, name: Sales, hours: "{HOURS}"}}\n  - {{id: 2, name: B}}'
+    )
+    config = load(tmp_path, text)
+    rules = rules_of(config, users_of(config))
+    sales, other = rules.queues
+    assert sales.hours is not None
+    assert rules.policy.hours == {QueueId(1): sales.hours}
+    assert other.hours is None
+    assert str(rules.zone_of(1)) == "Asia/Shanghai"
+    assert rules.zone_of(2) is None
+    assert rules.zone_of(3) is None
+
+
+def test_calling_back_as_the_operator_wants_it(tmp_path: Path) -> None:
+    wish = "callback: {enabled: false, retry_first: 1m, retry_last: 2m, give_up: 1d}"
+    config = load(tmp_path, SMALLEST.replace("bridge:\n", f"bridge:\n  {wish}\n"))
+    policy = rules_of(config, users_of(config)).policy
+    assert not policy.callback
+    times = (policy.callback_first, policy.callback_last, policy.callback_limit)
+    assert times == (60_000, 120_000, 86_400_000)
+
+
+def test_how_customers_words_and_films_go_out(tmp_path: Path) -> None:
+    """Each key reaches its own rule, and all are off as shipped."""
+    keys = {
+        "escape_outgoing: true": "escape_html",
+        "jsonlib_guard: true": "guard_json",
+        "videos: true": "videos",
+        "emoji_mode: qq": "emoji_codes",
+    }
+    for key in (None, *keys):
+        told = "" if key is None else f"  {key}\n"
+        config = load(tmp_path, SMALLEST.replace("webchat:\n", f"webchat:\n{told}"))
+        policy = rules_of(config, users_of(config)).policy
+        on = {rule for rule in keys.values() if getattr(policy, rule)}
+        assert on == ({keys[key]} if key else set())

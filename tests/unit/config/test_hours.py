@@ -1,0 +1,149 @@
+"""Opening hours: reading them, and the next opening, also when the clocks change."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.config.hours import DAYS, Hours, Span, parse_hours
+from tests.unit.config.configs import edited, problems
+
+WEEK = "Mon-Fri 09:00-12:00, 13:00-18:00; Sat 10:00-14:00 Asia/Shanghai"
+WEEK_MS = 7 * 86_400_000
+
+
+def at(text: str, zone: str = "Asia/Shanghai", fold: int = 0) -> int:
+    """A moment of the wall's clock, ms since the epoch. 2 November 2026 is a Monday."""
+    moment = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold)
+    return round(moment.timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("now", "opens"),
+    [
+        ("2026-11-02T08:59", "2026-11-02T09:00"),
+        ("2026-11-02T09:00", "2026-11-02T09:00"),
+        ("2026-11-02T11:59", "2026-11-02T11:59"),
+        ("2026-11-02T12:00", "2026-11-02T13:00"),
+        ("2026-11-02T18:00", "2026-11-03T09:00"),
+        ("2026-11-06T18:00", "2026-11-07T10:00"),
+        ("2026-11-07T14:00", "2026-11-09T09:00"),
+        ("2026-11-08T00:00", "2026-11-09T09:00"),
+    ],
+)
+def test_next_opening(now: str, opens: str) -> None:
+    hours = parse_hours(WEEK)
+    assert hours.opens(at(now)) == at(opens)
+    assert hours.is_open(at(now)) is (now == opens)
+
+
+def test_over_midnight() -> None:
+    hours = parse_hours("Fri-Sun 22:00-06:00 Asia/Shanghai")
+    assert hours.is_open(at("2026-11-07T05:59"))  # Friday's
+    assert not hours.is_open(at("2026-11-07T06:00"))
+    assert hours.is_open(at("2026-11-09T01:00"))  # Sunday's, on Monday
+    assert hours.opens(at("2026-11-09T06:00")) == at("2026-11-13T22:00")
+
+
+def test_end_of_the_day() -> None:
+    for text in ("Mon 22:00-24:00; Tue 00:00-02:00 UTC", "Mon 22:00-00:00; Tue 0:00-02:00 UTC"):
+        hours = parse_hours(text)
+        assert hours.is_open(at("2026-11-02T23:59:59", "UTC"))
+        assert hours.is_open(at("2026-11-03T00:00", "UTC"))
+        assert not hours.is_open(at("2026-11-03T02:00", "UTC"))
+
+
+def test_one_opening_a_week_is_found_from_everywhere() -> None:
+    hours = parse_hours("Wed 09:00-09:01 UTC")
+    assert hours.opens(at("2026-11-04T09:01", "UTC")) == at("2026-11-11T09:00", "UTC")
+
+
+@pytest.mark.parametrize("days", ["daily", "Daily", "Mon-Sun", "Thu-Wed", "sat-sun,mon-fri"])
+def test_every_day(days: str) -> None:
+    spans = parse_hours(f"{days} 00:00-24:00 UTC").spans
+    assert {span.day for span in spans} == set(range(7))
+    assert {(span.begins, span.ends) for span in spans} == {(0, 1440)}
+
+
+def test_the_clock_is_the_zones() -> None:
+    """09:00 in Berlin is 08:00 UTC in winter and 07:00 in summer."""
+    hours = parse_hours("daily 09:00-17:00 Europe/Berlin")
+    assert hours.opens(at("2026-03-28T20:00", "UTC")) == at("2026-03-29T07:00", "UTC")
+    assert hours.opens(at("2026-03-27T20:00", "UTC")) == at("2026-03-28T08:00", "UTC")
+
+
+def test_a_time_that_the_clocks_skip() -> None:
+    """29 March 2026, 02:00 to 03:00 does not exist in Berlin."""
+    hours = parse_hours("Sun 02:30-04:00 Europe/Berlin")
+    assert hours.opens(at("2026-03-28T12:00", "UTC")) == at("2026-03-29T00:30", "UTC")
+    hours = parse_hours("Sun 01:00-02:30 Europe/Berlin")
+    assert hours.is_open(at("2026-03-29T01:29", "UTC"))
+    assert not hours.is_open(at("2026-03-29T01:30", "UTC"))
+
+
+def test_a_time_that_comes_twice() -> None:
+    """25 October 2026, 02:00 to 03:00 comes twice in Berlin."""
+    hours = parse_hours("Sun 02:30-02:45 Europe/Berlin")
+    assert hours.opens(at("2026-10-24T12:00", "UTC")) == at("2026-10-25T00:30", "UTC")
+    assert hours.is_open(at("2026-10-25T01:44", "UTC"))
+    assert not hours.is_open(at("2026-10-25T01:45", "UTC"))
+
+
+@given(
+    st.sampled_from(["UTC", "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe"]),
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 1439), st.integers(1, 1440)).filter(
+            lambda one: one[1] != one[2]
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(1_700_000_000_000, 1_900_000_000_000),
+)
+def test_there_is_always_a_next_opening(
+    zone: str, spans: list[tuple[int, int, int]], now: int
+) -> None:
+    hours = Hours(tuple(Span(*span) for span in spans), ZoneInfo(zone))
+    opens = hours.opens(now)
+    assert now <= opens <= now + WEEK_MS + 3_600_000
+    assert hours.is_open(opens)
+    assert (opens == now) is hours.is_open(now)
+    assert opens == now or not hours.is_open(opens - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("9-17", "must end with a time zone"),
+        ("Mon-Fri 09:00-18:00", "must end with a time zone"),
+        ("Mon", "must end with a time zone"),
+        ("Mon 09:00-18:00 Asia/Nowhere", '"Asia/Nowhere" is no time zone'),
+        ("Mon 09:00-18:00 Asia", '"Asia" is no time zone'),
+        ("Mon 09:00-18:00 a/../b", '"a/../b" is no time zone'),
+        ("09:00-18:00 UTC", "must be days and times"),
+        ("Mon 09:00-18:00; UTC", "must be days and times"),
+        ("Mon 9-18 UTC", '"9-18" must be a begin and an end'),
+        ("Moo 09:00-18:00 UTC", f'"Moo" is no day; the days are {", ".join(DAYS)}, and daily'),
+        ("Mon-Wed-Fri 09:00-18:00 UTC", "must be a day, or two days"),
+        ("Mon 25:00-26:00 UTC", '"25:00" is no time of day'),
+        ("Mon 09:60-10:00 UTC", '"09:60" is no time of day'),
+        ("Mon 24:00-06:00 UTC", "begins at 24:00"),
+        ("Mon 09:00-09:00 UTC", "is empty"),
+    ],
+)
+def test_mistakes_are_named(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        parse_hours(text)
+
+
+def test_the_line_is_named(tmp_path: Path) -> None:
+    found = problems(tmp_path, edited("Sales}", 'Sales, hours: "Mon 9-17 UTC"}'))
+    says = '"9-17" must be a begin and an end, such as 09:00-18:00'
+    assert found == [f"config.yaml line 7: queues[0].hours: {says}"]
+    assert problems(tmp_path, edited("Sales}", f'Sales, hours: "{WEEK}"}}')) == []

@@ -1,0 +1,122 @@
+"""What a reload changes, what it must not, and that it tells no secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bridge.config import Config
+from bridge.config.reloading import LIVE, LONGEST_SHOWN, compare, take_over
+from tests.unit.config.configs import SMALLEST, edited, load
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Config:
+    return load(tmp_path, SMALLEST)
+
+
+def said(old: Config, new: Config) -> dict[str, bool]:
+    return {str(change): change.live for change in compare(old, new)}
+
+
+def test_nothing_changed(old: Config) -> None:
+    assert compare(old, old) == ()
+    assert take_over(old, old) == old
+
+
+@pytest.mark.parametrize(
+    ("line", "becomes", "says"),
+    [
+        (
+            '"*": customer',
+            '"*": customer, "@a:b": admin',
+            'bridge.permissions."@a:b": (none) -> admin',
+        ),
+        ("bridge:\n", "bridge:\n  language: ja\n", "bridge.language: zh-CN -> ja"),
+        (
+            "bridge:\n",
+            "bridge:\n  limits: {file: 1MiB}\n",
+            "bridge.limits.file: 52428800 -> 1048576",
+        ),
+        (
+            "bridge:\n",
+            "retention: {bodies: 1h}\nbridge:\n",
+            "retention.bodies: 86400000 -> 3600000",
+        ),
+        ("bridge:\n", "logging: {level: DEBUG}\nbridge:\n", "logging.level: INFO -> DEBUG"),
+        ("Sales}", "Verkauf}", "queues[0].name: Sales -> Verkauf"),
+        ("Sales}", "Sales, aliases: [a, b]}", "queues[0].aliases: [] -> [a, b]"),
+        ("Sales}", "Sales, from: WECHAT}", "queues[0].from: (none) -> WECHAT"),
+        ("webchat:\n", "webchat:\n  from: PC\n", "webchat.from: APP -> PC"),
+        (
+            "bridge:\n",
+            "bridge:\n  tell_agents: {members: true}\n",
+            "bridge.tell_agents.members: false -> true",
+        ),
+        (
+            "bridge:\n",
+            "texts: {queue.next: {en: Next!}}\nbridge:\n",
+            'texts."queue.next".en: (none) -> Next!',
+        ),
+    ],
+)
+def test_taken_over(tmp_path: Path, old: Config, line: str, becomes: str, says: str) -> None:
+    new = load(tmp_path, edited(line, becomes))
+    assert said(old, new) == {says: True}
+    assert take_over(old, new) == new
+
+
+@pytest.mark.parametrize(
+    ("line", "becomes", "says"),
+    [
+        ("address: http://localhost:8008", "address: http://h:8008", "homeserver.address"),
+        ("bridge:\n", "appservice: {bot: {username: bot}}\nbridge:\n", "appservice.bot.username"),
+        ("bridge:\n", "database: {url: sqlite:///other.db}\nbridge:\n", "database.url"),
+        ("bridge:\n", "bridge:\n  username_template: wc_{agent}\n", "bridge.username_template"),
+        ("bridge:\n", "bridge:\n  encryption: {allow: false}\n", "bridge.encryption.allow"),
+        ("bridge:\n", "logging: {format: json}\nbridge:\n", "logging.format"),
+        ("webchat:\n", "webchat:\n  max_frame_bytes: 4000\n", "webchat.max_frame_bytes"),
+        ("Sales}", "Sales}\n  - {id: 2, name: Two}", "queues[1].id"),
+    ],
+)
+def test_left_as_it_is(tmp_path: Path, old: Config, line: str, becomes: str, says: str) -> None:
+    new = load(tmp_path, edited(line, becomes))
+    changes = compare(old, new)
+    assert any(str(change).startswith(f"{says}: ") for change in changes)
+    assert not any(change.live for change in changes)
+    assert take_over(old, new) == old
+
+
+def test_both_at_once(tmp_path: Path, old: Config) -> None:
+    text = SMALLEST.replace("domain: example.org", "domain: example.com")
+    new = load(tmp_path, text.replace("bridge:\n", "bridge:\n  start: on_command\n"))
+    taken = take_over(old, new)
+    assert (taken.homeserver.domain, taken.bridge.start) == ("example.org", "on_command")
+    assert sorted(said(old, new).values()) == [False, True]
+
+
+def test_secrets_are_not_shown(tmp_path: Path, old: Config) -> None:
+    text = (
+        SMALLEST.replace("webchat:\n", "webchat:\n  sign_key: hush-hush\n")
+        + "database: {url: 'postgres://me:hush-hush@h/db'}\n"
+        + "appservice: {as_token: hush-hush, hs_token: hush-hush-2}\n"
+    )
+    changes = compare(old, load(tmp_path, text))
+    assert len(changes) == 4
+    assert all(change.new == "(secret)" for change in changes)
+
+
+def test_long_values_are_cut(tmp_path: Path, old: Config) -> None:
+    long = "x" * 500
+    new = load(tmp_path, edited("bridge:\n", f"texts: {{queue.next: {{en: {long}}}}}\nbridge:\n"))
+    (change,) = compare(old, new)
+    assert len(change.new) == LONGEST_SHOWN
+
+
+def test_every_live_key_exists(old: Config) -> None:
+    """A key that was renamed must not silently need a restart."""
+    for path in LIVE:
+        value: object = old
+        for part in path:
+            value = value[part] if isinstance(part, int) else getattr(value, part)  # type: ignore[index]  # a tuple
