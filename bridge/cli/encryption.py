@@ -15,7 +15,11 @@ WARNING = (
 
 
 def reset(config: Config) -> None:
-    """Forget all keys, and let the next start replace what the homeserver has of ours."""
+    """Forget all keys, and let the next start replace what the homeserver has of ours.
+
+    Raises:
+        StoreError: the database cannot be opened, or a bridge is at work on it.
+    """
     # Imported late, as in `files`.
     from bridge.app.settings import encryption_secret_of
     from bridge.matrix.crypto.sealing import Sealer
@@ -27,5 +31,5 @@ def reset(config: Config) -> None:
         await store.save_secrets(reset_rows(Vault(store, Sealer(encryption_secret_of(config)))))
         return dropped
 
-    dropped = with_store(config, forget)
+    dropped = with_store(config, forget, sole=True)
     click.echo(f"Forgot {dropped} sealed rows. The next start of the bridge makes fresh devices.")

@@ -25,11 +25,14 @@ _ALL = 100_000
 _PIPED_WIDTH = 200
 
 
-def with_store(config: Config, ask: Callable[[StorePort], Awaitable[Answer]]) -> Answer:
-    """Open the configured database, ask it one thing, close it."""
+def with_store(
+    config: Config, ask: Callable[[StorePort], Awaitable[Answer]], *, sole: bool = False
+) -> Answer:
+    """Open the configured database, ask it one thing, close it; `sole`: no bridge may be at it."""
 
     async def session() -> Answer:
-        async with open_store(config.database.url.get_secret_value(), SystemClock()) as store:
+        url = config.database.url.get_secret_value()
+        async with open_store(url, SystemClock(), sole=sole) as store:
             return await ask(store)
 
     return asyncio.run(session())

@@ -14,7 +14,7 @@ import click
 from bridge import __version__
 from bridge.cli import container as container_steps
 from bridge.cli import encryption, files, ledger, registering, running, simulating
-from bridge.cli.exits import errors_become_exits
+from bridge.cli.exits import ExitCode, errors_become_exits, stop
 from bridge.cli.files import Files
 from bridge.config import example_config, json_schema
 
@@ -195,7 +195,7 @@ def dead_letters_discard(paths: Files, letter_id: str) -> None:
 )
 @click.option(
     "--script",
-    type=click.Choice(["hand", "accept", "echo"]),
+    type=click.Choice(["hand", "accept", "echo", "refuse"]),
     default="hand",
     show_default=True,
     help="Agents: played at /desk, accepting at once, or also repeating every message.",
@@ -217,12 +217,21 @@ def simulate(
 
 
 @program.command()
-@click.option("--check", is_flag=True, help="Stop after the transcript; fail if a step failed.")
+@click.option(
+    "--check", is_flag=True, help="Play it in both dialects, then stop; fail if a step failed."
+)
 def demo(*, check: bool) -> None:
     """Play a whole conversation through a real Synapse and the simulator."""
     # Imported late: only the demo needs the extra `demo`.
-    from bridge.demo.play import main
-
+    try:
+        from bridge.demo.play import main
+    except ModuleNotFoundError as error:
+        if error.name != "nio":
+            raise
+        stop(
+            ExitCode.FAILED,
+            'The demo\'s customer is not installed here: pip install "matrix-webchat-bridge[demo]"',
+        )
     sys.exit(main(check=check))
 
 

@@ -122,7 +122,7 @@ def report(files: Files, done: Registered) -> None:
     """Tell the operator what was written and what comes next."""
     click.echo(f"Wrote {files.registration}.")
     if done.filled:
-        click.echo(f"Filled {' and '.join(done.filled)} into {files.config}.")
+        click.echo(f"Filled {_listed(done.filled)} into {files.config}.")
     if done.unfilled:
         click.echo(
             f"{files.config} was not changed (-n): copy as_token and hs_token from"
@@ -132,6 +132,11 @@ def report(files: Files, done: Registered) -> None:
         f"Next: name {files.registration} in the homeserver's app_service_config_files and"
         " restart the homeserver."
     )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def register_and_report(files: Files, *, rotate: bool = False) -> None:

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from bridge.cli.exits import ExitCode, stop
 from bridge.cli.files import Files
 from bridge.config import Config
+from bridge.config.webchat import LoginType
 from bridge.texts import CATALOGUE
 
 
@@ -32,7 +33,7 @@ def run_bridge(files: Files) -> int:
     from bridge.app.process import run
 
     try:
-        return run(config)
+        return run(config, files.load)
     except OSError as error:
         if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}:
             raise
@@ -45,6 +46,28 @@ def check(files: Files) -> None:
     click.echo(f"{files.config}: valid")
     if lacks_tokens(config):
         click.echo(f"{files.config}: no tokens yet; `matrix-webchat register` fills them")
+    login = config.server.login
+    if login.type is LoginType.PASSWORD and not (
+        login.password.get_secret_value() or config.server.accounts
+    ):
+        click.echo(
+            f"{files.config}: webchat.login.type is password, and there is none: set"
+            " webchat.login.password, or list accounts in webchat.accounts"
+        )
+    for pattern in _shared_accounts(config):
+        click.echo(
+            f'{files.config}: webchat.accounts."{pattern}": several rooms could have this account'
+            " at the same time, and the server knows one chat per account;"
+            " put {room_key} into its name, or see docs/operators.md"
+        )
+
+
+def _shared_accounts(config: Config) -> list[str]:
+    # Imported late, as in `run_bridge`.
+    from bridge.app.settings import link_settings_of
+    from bridge.link.accounts import shared
+
+    return shared(link_settings_of(config).accounts, config.bridge.limits.rooms_per_user)
 
 
 def every_sentence() -> str:

@@ -21,7 +21,7 @@ def parse_options(
 
     Args:
         dialect: `2016` or `2019`.
-        script: `hand`, `accept` or `echo`.
+        script: `hand`, `accept`, `echo` or `refuse`.
         queues: known queue ids; empty for "all".
         settings: `name=value`; a value is JSON, or else a text.
 

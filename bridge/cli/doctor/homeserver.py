@@ -67,16 +67,18 @@ class HomeserverChecks:
         self._address = config.homeserver.address.rstrip("/")
         self._users = users_of(config)
 
-    async def all(self) -> None:
+    async def all(self) -> bool:
+        """Make them all; False if the homeserver does not know us, so that no more can be tried."""
         if not await self._there():
-            return
+            return False
         if not await self._knows_us():
-            return
+            return False
         for check in (self._ping, self._queue_users, self._upload):
             try:
                 await check()
             except NoAnswer as error:
                 self._findings.failed("homeserver", str(error), "see the homeserver's log")
+        return True
 
     async def _there(self) -> bool:
         what = "homeserver"
@@ -246,7 +248,8 @@ class HomeserverChecks:
                 "queue users", ", ".join(refused), f"run `matrix-webchat register`, and {_RELOAD}"
             )
         else:
-            self._findings.passed("queue users", f"{len(self._config.queues)} of them are ours")
+            count = len(self._config.queues)
+            self._findings.passed("queue users", f"{count} of {count} ours")
 
     async def _upload(self) -> None:
         what, bot = "media on the homeserver", quote(self._users.bot, safe="")

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from bridge.cli.doctor.encryption import check_encryption
 from bridge.cli.doctor.findings import Finding, Findings, Verdict
 from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
 from bridge.cli.doctor.local import check_database, check_registration
@@ -67,7 +68,9 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
     await check_database(findings, config)
     if not lacks_tokens(config):
         async with homeserver_session(config) as session:
-            await HomeserverChecks(findings, config, session).all()
+            known = await HomeserverChecks(findings, config, session).all()
+        if known:
+            await check_encryption(findings, config)
     await check_webchat(findings, config)
 
 

@@ -19,13 +19,15 @@ from bridge.cli.doctor.local import check_clock
 from bridge.config import Config
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, UserId
-from bridge.link.accounts import matching_rule
+from bridge.link.accounts import matching_rule, shared
 from bridge.link.links import Links
 from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings, LoginType, Timing
+from bridge.link.uploads import upload_fact
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.webchat.frames import Logout, Received
+from bridge.webchat.urls import Endpoints
 
 KEY = "doctor"
 """Stands where a room's key stands in the login name: `mx-doctor`."""
@@ -38,8 +40,9 @@ _PIXEL = bytes.fromhex(
 
 
 async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
-    """Log in, open a socket, send a file and fetch it again, log out."""
+    """Log in, open a socket, send a file and fetch it again, ask the robot, log out."""
     settings = link_settings_of(config)
+    check_accounts(findings, settings, config.bridge.limits.rooms_per_user)
     if not await _there(findings, settings):
         return
     account = Account(
@@ -55,7 +58,25 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
             " a second login could end a customer's chat",
         )
         return
-    await _Visit(findings, replace(stranger, timing=timing), account).make()
+    robot = config.server.robot.enabled
+    await _Visit(findings, replace(stranger, timing=timing), account, robot=robot).make()
+
+
+def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:
+    """Whether every room has an account of its own; said only where accounts are listed."""
+    what = "WebChat accounts"
+    if settings.login_type is not LoginType.PASSWORD or not settings.accounts:
+        return
+    if several := shared(settings.accounts, rooms_per_user):
+        findings.failed(
+            what,
+            f"several rooms could have the account of {', '.join(several)} at the same time,"
+            " and the server knows one chat per account",
+            "put {room_key} into its name, list rooms (!…) instead of people or patterns, or set"
+            " bridge.limits.rooms_per_user to 1",
+        )
+    else:
+        findings.passed(what, "one room each")
 
 
 def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
@@ -141,10 +162,16 @@ class _Memory:
     async def restored(self, room_id: RoomId) -> None:
         """One socket is enough."""
 
+    async def lost(self, room_id: RoomId) -> None:
+        """The doctor does not wait that long."""
+
 
 class _Visit:
-    def __init__(self, findings: Findings, settings: LinkSettings, account: Account) -> None:
+    def __init__(
+        self, findings: Findings, settings: LinkSettings, account: Account, *, robot: bool
+    ) -> None:
         self._findings = findings
+        self._robot = robot
         self._settings = settings
         self._account = account
         self._seen = _Seen()
@@ -167,6 +194,8 @@ class _Visit:
                 self._link_opened(None)
                 took = (perf_counter() - began) * 1000
                 await self._fetch(links, url, took)
+            if self._robot:
+                await self._ask(links)
             if self._seen.stood:
                 await self._log_out(links)
 
@@ -197,7 +226,8 @@ class _Visit:
     async def _fetch(self, links: Links, url: str, took: float) -> None:
         """The address that the server gave leads to the file: agents will be able to open it."""
         what = "WebChat upload"
-        mode = next(iter(self._memory.facts.values()), self._settings.upload_mode.value)
+        fact = upload_fact(Endpoints(self._settings.base_url))
+        mode = self._memory.facts.get(fact, self._settings.upload_mode.value)
         try:
             async with links.fetch(url, 10 * len(_PIXEL)) as blob:
                 back = b"".join([chunk async for chunk in blob.chunks])
@@ -216,6 +246,22 @@ class _Visit:
             )
             return
         self._findings.passed(what, f"a file went there and came back ({mode}, {took:.0f} ms)")
+
+    async def _ask(self, links: Links) -> None:
+        """Put a question to the knowledge base, which needs no login but a signature."""
+        try:
+            reply = await links.ask_robot("test")
+        except CallFailure as failure:
+            signed = failure.reason is FailureReason.SIGN_REFUSED
+            self._findings.failed(
+                "WebChat robot",
+                str(failure),
+                "set webchat.robot.public_key to the server's PUBLIC_KEY"
+                if signed
+                else "ask the call centre whether /robotSearch is in use; if not, mode: off",
+            )
+            return
+        self._findings.passed("WebChat robot", f"it answers, and found {len(reply.answers)}")
 
     async def _log_out(self, links: Links) -> None:
         """Leave nothing behind; the reply shows that commands are understood."""

@@ -38,7 +38,7 @@ def test_config_then_registration_then_serving(
 ) -> None:
     served: list[Config] = []
 
-    def serve(config: Config) -> int:
+    def serve(config: Config, _load: object) -> int:
         served.append(config)
         return 0
 

@@ -12,7 +12,7 @@ import pytest
 from bridge.cli.ledger import with_store
 from bridge.config import load_config
 from bridge.ids import RoomId
-from bridge.rooms.store import NewInput, StorePort
+from bridge.rooms.store import NewInput, Step, StoredRoom, StorePort
 from bridge.storage.migrate import SCHEMA_VERSION
 from tests.unit.cli.runs import Folder
 
@@ -33,7 +33,9 @@ def do(folder: Folder, work: Callable[[StorePort], Awaitable[object]]) -> None:
 
 async def receive_and_bury(store: StorePort) -> None:
     (row,) = await store.accept([NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1_700_000_000_123)
-    await store.bury_input(row.seq, "it cannot be read", now=1_700_000_001_000)
+    room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+    why = [(row.seq, "it cannot be read")]
+    await store.commit_step(Step(room, (), now=1_700_000_001_000, buried=why))
 
 
 def only_letter(folder: Folder) -> str:

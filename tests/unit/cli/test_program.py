@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,15 @@ def test_the_example(folder: Folder, command: str) -> None:
     assert (result.exit_code, result.stdout) == (0, example_config())
 
 
+def test_the_demo_without_its_extra(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bridge.demo.play", "bridge.demo.phone"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "nio", None)
+    result = folder.run("demo", "--check")
+    assert result.exit_code == 1
+    assert 'pip install "matrix-webchat-bridge[demo]"' in result.output
+
+
 def test_the_schema(folder: Folder) -> None:
     assert "webchat" in json.loads(folder.run("example-config", "--schema").stdout)["properties"]
 
@@ -43,8 +54,8 @@ def test_run_is_the_default_and_gives_the_apps_exit_code(
 ) -> None:
     given: list[Config] = []
 
-    def serve(config: Config) -> int:
-        given.append(config)
+    def serve(config: Config, load: Callable[[], Config]) -> int:
+        given.extend([config, load()])
         return 3
 
     monkeypatch.setattr(bridge.app.process, "run", serve)
@@ -52,6 +63,7 @@ def test_run_is_the_default_and_gives_the_apps_exit_code(
     result = folder.run_here(*arguments)
     assert result.exit_code == 3
     assert given[0].homeserver.domain == "example.org"
+    assert given[1] == given[0]  # what a SIGHUP would read
 
 
 def test_the_flag_after_the_command_wins(folder: Folder) -> None:

@@ -46,6 +46,7 @@ def test_both_files_hold_the_same_new_tokens_and_are_private(folder: Folder) -> 
     assert len(as_token) >= 32
     assert as_token != hs_token
     assert as_token not in result.output
+    assert "Filled as_token, hs_token and pickle_key into" in result.output
     assert "# Filled by `matrix-webchat register`." in folder.config.read_text(encoding="utf-8")
     for path in (folder.config, folder.registration):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -37,6 +37,26 @@ def test_missing_tokens_are_mentioned_but_valid(folder: Folder) -> None:
     assert "`matrix-webchat register` fills them" in result.output
 
 
+def test_a_password_that_is_missing_is_mentioned(folder: Folder) -> None:
+    """A server may take an empty one, so it is no error."""
+    for more, missing in (("", True), (', password: "x"', False)):
+        login = f"webchat:\n  login: {{type: password{more}}}\n"
+        folder.write(SMALLEST.replace("webchat:\n", login))
+        result = folder.run_here("check")
+        assert result.exit_code == 0
+        assert ("webchat.login.type is password, and there is none" in result.output) is missing
+
+
+def test_accounts_that_rooms_would_share_are_mentioned_but_valid(folder: Folder) -> None:
+    login = "  login: {type: password}\n  accounts:"
+    wrong = f'{login} {{"@ada:example.org": {{name: ada}}, "@*": {{name: "a-{{room_key}}"}}}}\n'
+    folder.write(SMALLEST.replace("webchat:\n", f"webchat:\n{wrong}"))
+    result = folder.run_here("check")
+    assert result.exit_code == 0
+    assert 'webchat.accounts."@ada:example.org": several rooms' in result.output
+    assert '"@*"' not in result.output
+
+
 @pytest.mark.parametrize("command", ["check", "run", "register", "migrate"])
 def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
     result = folder.run_here(command)
@@ -59,7 +79,7 @@ def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
             SMALLEST + "texts: {result.-33: {en: x}}\n",
             'line 11: texts."result.-33": no sentence has this key; the nearest is "result.-3"',
         ),
-        (SMALLEST + "texts: {result.-3: {fr: x}}\n", "must be one of zh-CN, en"),
+        (SMALLEST + "texts: {result.-3: {fr: x}}\n", "must be one of zh-CN, zh-TW, en, ja"),
         (
             edited("bridge:\n", 'bridge:\n  username_template: "web{agent}"\n'),
             "line 10: bridge.username_template: would give an agent the name",
@@ -88,7 +108,7 @@ def test_the_printed_sentences_may_stand_in_a_configuration(folder: Folder) -> N
 def test_a_port_that_cannot_be_had_is_said(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def serve(_config: Config) -> int:
+    def serve(_config: Config, _load: object) -> int:
         raise OSError(number, "no such luck")
 
     monkeypatch.setattr(bridge.app.process, "run", serve)

@@ -52,6 +52,14 @@ async def test_all_well(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_else_is_learnt_is_not_the_upload(tmp_path: Path) -> None:
+    """A later server tells its revision first."""
+    async with simulated(dialect="2019") as simulator:
+        findings = await examined(tmp_path, simulator)
+    assert "(raw, " in the(findings, "WebChat upload").detail
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("options", "login", "fix"),
     [
@@ -126,7 +134,16 @@ async def test_no_account_is_free(tmp_path: Path) -> None:
     """A second login under a customer's name would end that customer's chat."""
     async with simulated() as simulator:
         findings = await examined(tmp_path, simulator, FIXED)
-    assert told(findings) == [*SKETCH, "SKIP WebChat login"]
+    assert told(findings) == ["FAIL WebChat accounts", *SKETCH, "SKIP WebChat login"]
+    assert "{room_key}" in the(findings, "WebChat accounts").fix
+
+
+@pytest.mark.asyncio
+async def test_an_account_for_every_room(tmp_path: Path) -> None:
+    login = '  login: {type: password}\n  accounts: {"@*": {name: "a-{room_key}", password: x}}'
+    async with simulated() as simulator:
+        findings = await examined(tmp_path, simulator, login)
+    assert told(findings)[:2] == ["PASS WebChat accounts", "PASS WebChat server"]
 
 
 @pytest.mark.parametrize(
@@ -150,3 +167,17 @@ def test_throw_away_account(
     mine = throw_away(link_settings_of(configured(tmp_path, login=login)), ACCOUNT)
     assert (mine and mine.name) == name
     assert (mine and mine.password) == password
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("key", "verdict"), [("right", "PASS"), ("wrong", "FAIL")])
+async def test_the_robot_is_asked_where_there_is_one(
+    tmp_path: Path, key: str, verdict: str
+) -> None:
+    robot = "  robot: {enabled: true, mode: command, public_key: right}"
+    async with simulated(robot_key=key, robot_answers={"test": "yes"}) as simulator:
+        findings = await examined(tmp_path, simulator, robot)
+    found = the(findings, "WebChat robot")
+    assert found.verdict == verdict
+    assert ("found 1" in found.detail) is (verdict == "PASS")
+    assert ("public_key" in found.fix) is (verdict == "FAIL")

@@ -1,0 +1,175 @@
+"""What the doctor says of each state of the keys; the states themselves are made on a real Synapse
+in tests/integration/test_encryption_doctor.py."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bridge.app.settings import encryption_secret_of
+from bridge.cli.doctor.encryption import check_encryption, judge
+from bridge.cli.doctor.findings import Finding, Findings, Verdict
+from bridge.config import Config
+from bridge.ids import UserId
+from bridge.matrix.crypto.continuity import MARKS, Marks
+from bridge.matrix.crypto.inspection import Inspected, KeysOf
+from bridge.matrix.crypto.publishing import Fit
+from bridge.matrix.crypto.sealing import Sealer
+from bridge.matrix.crypto.upkeep import EPOCH, Epoch
+from bridge.matrix.crypto.vault import Vault
+from bridge.ops.clock import SystemClock
+from bridge.storage.migrate import SCHEMA_VERSION, Migration
+from bridge.storage.open import open_store
+from tests.unit.cli.doctor.installation import configured, serving, told
+
+BOT, MEI = UserId("@webchatbot:example.org"), UserId("@webchat_mei:example.org")
+
+
+def judged(*users: KeysOf, newest: bool = True) -> list[Finding]:
+    findings = Findings()
+    judge(findings, Inspected("WEBCHAT_A", newest, users))
+    return findings.all
+
+
+def test_all_well() -> None:
+    keys, one_time = judged(KeysOf(BOT, Fit.GOOD, 41), KeysOf(MEI, Fit.GOOD, None))
+    assert (keys.verdict, one_time.verdict) == (Verdict.PASS, Verdict.PASS)
+    assert keys.detail == "2 users with the device WEBCHAT_A, cross-signed, as here"
+    assert one_time.detail == "at least 41 left for each user"
+
+
+def test_nobody_has_keys_before_the_first_start() -> None:
+    (finding,) = judged()
+    assert finding.verdict is Verdict.PASS
+    assert finding.detail == "none yet: the bridge makes them when it starts"
+
+
+@pytest.mark.parametrize(
+    ("fit", "said", "fix"),
+    [
+        (Fit.NO_DEVICE, "WEBCHAT_A has no keys on the homeserver", "restart the bridge"),
+        (Fit.NO_IDENTITY, "no cross-signing keys on the homeserver", "restart the bridge"),
+        (Fit.UNSIGNED, "not cross-signed", "restart the bridge"),
+        (Fit.FOREIGN_IDENTITY, "are not those of this database", "bring back the newest database"),
+        (Fit.FOREIGN_DEVICE, "WEBCHAT_A has other keys", "bring back the newest database"),
+    ],
+)
+def test_each_state_has_its_name_and_its_fix(fit: Fit, said: str, fix: str) -> None:
+    finding, one_time = judged(KeysOf(BOT, fit, 50), KeysOf(MEI, Fit.GOOD, None))
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail.startswith(f"{BOT}: ")
+    assert said in finding.detail
+    assert finding.fix.startswith(fix) or fix in finding.fix
+    assert "`matrix-webchat crypto reset`" in finding.fix
+    assert one_time.verdict is Verdict.PASS
+
+
+def test_many_users_are_counted() -> None:
+    users = [KeysOf(UserId(f"@u{n}:x"), Fit.UNSIGNED, None) for n in range(8)]
+    (finding,) = judged(*users)
+    assert "@u4:x and 3 more: " in finding.detail
+
+
+def test_an_older_copy_is_said_once() -> None:
+    """Its devices are about to be replaced: that they are gone is part of the same story."""
+    (finding,) = judged(KeysOf(BOT, Fit.NO_DEVICE, None), newest=False)
+    assert "older copy" in finding.detail
+    assert "new devices" in finding.fix
+    _, foreign = judged(KeysOf(MEI, Fit.FOREIGN_IDENTITY, None), newest=False)
+    assert str(MEI) in foreign.detail
+
+
+def test_no_one_time_keys() -> None:
+    _, finding = judged(KeysOf(BOT, Fit.GOOD, 0))
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail.startswith(f"{BOT}: none left")
+
+
+async def examined(config: Config) -> Findings:
+    findings = Findings()
+    await check_encryption(findings, config)
+    return findings
+
+
+async def fill(config: Config, secret: str) -> None:
+    async with open_store(config.database.url.get_secret_value(), SystemClock()) as store:
+        vault = Vault(store, Sealer(secret))
+        rows = [vault.row(EPOCH, Epoch("WEBCHAT_A")), vault.row(MARKS, Marks(("a", "b")))]
+        await vault.save(rows)
+
+
+@pytest.mark.asyncio
+async def test_switched_off(tmp_path: Path) -> None:
+    more = '  encryption: {allow: false}\ndatabase: {url: "sqlite:////nowhere/x.db"}'
+    findings = await examined(configured(tmp_path, more=more))
+    assert findings.all[0].detail == "bridge.encryption.allow is false"
+
+
+@pytest.mark.asyncio
+async def test_a_new_database(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    assert told(await examined(config)) == ["SKIP encryption"]
+    async with open_store(config.database.url.get_secret_value(), SystemClock()):
+        pass
+    findings = await examined(config)
+    assert told(findings) == ["SKIP encryption"]
+    assert "no keys yet" in findings.all[0].detail
+
+
+@pytest.mark.asyncio
+async def test_a_database_of_an_earlier_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold keys: that there are none would be a lie."""
+
+    async def last_step(_url: str, _clock: object) -> list[Migration]:
+        return [Migration(SCHEMA_VERSION, "newest", "")]
+
+    monkeypatch.setattr("bridge.cli.doctor.encryption.pending_migrations", last_step)
+    findings = await examined(configured(tmp_path))
+    assert told(findings) == ["SKIP encryption"]
+    assert "its new schema" in findings.all[0].detail
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_cannot_be_read(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    await asyncio.to_thread((tmp_path / "bridge.db").write_bytes, b"no database" * 1000)
+    assert told(await examined(config)) == ["SKIP encryption"]
+
+
+@pytest.mark.asyncio
+async def test_another_secret(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    await fill(config, "the old one")
+    (finding,) = (await examined(config)).all
+    assert finding.verdict is Verdict.FAIL
+    assert "sealed with another" in finding.detail
+    assert finding.fix.startswith("put back the appservice.as_token")
+    more = f'  encryption: {{pickle_key: "pppppppppppppppp"}}\ndatabase: {{url: "sqlite:///{tmp_path}/bridge.db"}}'
+    (finding,) = (await examined(configured(tmp_path, more=more))).all
+    assert finding.fix.startswith("put back the bridge.encryption.pickle_key")
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_does_not_answer(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    await fill(config, encryption_secret_of(config))
+    (finding,) = (await examined(config)).all
+    assert finding.verdict is Verdict.FAIL
+    assert "cannot be asked for" in finding.detail
+
+
+@pytest.mark.asyncio
+async def test_it_asks_the_homeserver(tmp_path: Path) -> None:
+    async def mark(_request: web.Request) -> web.Response:
+        return web.json_response({"mark": "newer"})
+
+    async with serving([web.get("/_matrix/client/v3/user/{user}/account_data/{kind}", mark)]) as at:
+        config = configured(tmp_path, homeserver=f"http://127.0.0.1:{at}")
+        await fill(config, encryption_secret_of(config))
+        (finding,) = (await examined(config)).all
+    assert finding.what == "encryption, database"
