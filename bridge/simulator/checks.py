@@ -233,6 +233,9 @@ def _content(msg: shapes.Message, options: SimulatorOptions) -> frames.Content:
                 raise _RefusedError(ResultCode.INVALID_PARAMETER, "voiceData is empty")
             _base64("voiceData", voice.voice_data)
             return frames.Voice(voice.voice_length, voice.voice_data)
+        case MessageType.VIDEO if options.videos:
+            film = msgspec.convert(body, shapes.VideoContent)
+            return frames.Video(film.name, _absolute("url", film.url), film.size)
         case _:
             raise _RefusedError(
                 ResultCode.INVALID_MESSAGE_TYPE, f"customers cannot send msg.type {msg.type}"

@@ -27,6 +27,7 @@ KINDS: Mapping[int, str] = MappingProxyType(
         MessageType.FILE: "file",
         MessageType.LOCATION: "location",
         MessageType.VOICE: "voice",
+        MessageType.VIDEO: "video",
         MessageType.SYSTEM_NOTICE: "notice",
     }
 )
@@ -79,6 +80,13 @@ def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Ou
         pushes.status(centre, request, status, 0),
         *pushes.places(centre, centre.waiting(request.queue_id)),
     ]
+
+
+def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
+    """End the requests that have waited for too long."""
+    longest = centre.options.queue_timeout
+    late = [one for one in centre.requests.values() if longest and now - one.since >= longest]
+    return [send for one in late for send in turn_away(centre, one, RequestStatus.TIMEOUT)]
 
 
 def cancelled(centre: CallCentre, request: QueueRequest) -> list[Outgoing]:
@@ -161,6 +169,8 @@ def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
             return speak_text(centre, session, f"[location] {latitude},{longitude}")
         case frames.Voice(seconds):
             return speak_text(centre, session, f"[voice] {seconds} s")
+        case frames.Video(name):
+            return speak_text(centre, session, f"[video] {name}")
 
 
 def change_agents(

@@ -18,6 +18,7 @@ _NAMES: Mapping[type[frames.Content], str] = {
     frames.File: "file",
     frames.Location: "location",
     frames.Voice: "voice",
+    frames.Video: "video",
 }
 
 
@@ -78,7 +79,7 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
             return {"text": text}
         case frames.Image(name, uri):
             return {"name": name, **_place(centre, uri)}
-        case frames.File():
+        case frames.File() | frames.Video():
             size = {"size": content.size} if content.size else {}
             return {"name": content.name, **size, **_place(centre, content.url)}
         case frames.Location():

@@ -44,9 +44,9 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """
 
     # --- the desk -----------------------------------------------------------------------------
-    script: Literal["hand", "accept", "echo"] = "hand"
+    script: Literal["hand", "accept", "echo", "refuse"] = "hand"
     """`hand`: played at `/desk` or by control operations; `accept`: at once; `echo`: and says it
-    all back."""
+    all back; `refuse`: nobody takes anybody."""
     agents: tuple[DeskAgent, ...] = (
         DeskAgent(id=AgentId("A00001"), name="Mei"),
         DeskAgent(id=AgentId("A00002"), name="Jun", comments="team lead"),
@@ -56,6 +56,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Known queue ids; empty: every id is known. Another id is answered with -7."""
     queue_names: dict[str, str] = {}
     """Queue id (in digits) to name: for the desk, and for the 204 of a transfer."""
+    queue_timeout: float = 0
+    """Who has waited that long is turned away (requestStatus 3); 0: nobody is."""
     open_hours: bool = True
     """False: 101 is answered with -3."""
 
@@ -91,6 +93,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     heartbeat: Literal["refuse", "ok", "silent"] | None = None
     """What type 10 gets. 2016 does not know it: -12."""
     unknown_type: Literal[-12, -19] = -12
+    videos: bool = False
+    """Customers may send type 6; no guide says so: -12."""
     frame_limit: int = 8192
     """A longer text frame closes the socket with 1009 (trap T23)."""
     close_echoed: bool = False
@@ -188,7 +192,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         for name in ("token_lifetime", "resend_seconds", "login_window"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0 seconds")
-        for name in ("login_limit", "login_ban", "session_grace", "reply_delay_ms", "max_resends"):
+        amounts = ("login_limit", "login_ban", "session_grace", "reply_delay_ms", "max_resends")
+        for name in (*amounts, "queue_timeout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         if len({agent.id for agent in self.agents}) < len(self.agents):
@@ -242,6 +247,11 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     def tells_client_id(self) -> bool:
         """The login's answer carries clientId."""
         return self.later if self.client_id_in_login is None else self.client_id_in_login
+
+    @property
+    def beat(self) -> float:
+        """Seconds between two looks at what is due: pushes to repeat, requests to end."""
+        return min(self.resend_seconds, self.queue_timeout or self.resend_seconds)
 
     def agent(self, agent_id: AgentId) -> DeskAgent | None:
         """The agent online under that id."""

@@ -10,7 +10,7 @@ from bridge.simulator import desk, pushes, robotchat
 from bridge.simulator.outgoing import Outgoing, Wire
 from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session
 from bridge.webchat import frames
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import RequestStatus, ResultCode
 
 
 class Verdict(NamedTuple):
@@ -91,6 +91,8 @@ def _ask(
     centre.transcript.add(customer.login, "event", "waiting", request=request.id)
     queue = centre.waiting(request.queue_id)
     agent = centre.options.agent(AgentId(request.wanted)) or desk.quietest_agent(centre)
+    if centre.options.script == "refuse":
+        return desk.turn_away(centre, request, RequestStatus.REFUSED), len(queue)
     if centre.options.script == "hand" or agent is None:
         return list(pushes.places(centre, queue)), len(queue)
     return desk.accept(centre, request, agent), 0

@@ -142,6 +142,12 @@ class LaterFile(FileContent):
     extra: str = ""
 
 
+class VideoContent(msgspec.Struct):
+    name: str
+    url: str
+    size: int = 0
+
+
 class LocationContent(msgspec.Struct):
     poi: str
     longitude: float

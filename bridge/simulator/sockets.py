@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from aiohttp import WSMsgType, web
 
-from bridge.simulator import delivery, handlers, pushes
+from bridge.simulator import delivery, desk, handlers, pushes
 from bridge.simulator.faults import Fault
 from bridge.simulator.journal import Journal
 from bridge.simulator.outgoing import HangUp, Outgoing, Send, Wire
@@ -179,7 +179,8 @@ class Switchboard:
     async def _repeat(self, line: Line, customer: Customer) -> None:
         while True:
             centre = self._simulation.centre
-            await asyncio.sleep(centre.options.resend_seconds)
+            await asyncio.sleep(centre.options.beat)
+            self.post(desk.timed_out(centre, _now()))
             if centre.options.numbers_pushes and self._lines.get(line.login) is line:
                 for send in delivery.due_again(centre, customer, _now()):
                     self._put(send)

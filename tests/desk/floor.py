@@ -47,6 +47,9 @@ class Floor:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("request", self._request)
+        # Without a listener from the start, the order to tell of file choosers goes another way
+        # than the key that opens one, and may come after it.
+        page.on("filechooser", lambda _: None)
         query = f"?agent={agent}" if agent else ""
         await page.goto(f"{self.here.origin}/desk{query}")
         await page.locator("#link[data-up]").wait_for()

@@ -82,7 +82,7 @@ function customerName(login) {
 function drawContent(entry) {
   switch (entry.kind) {
     case "image": return drawImage(entry);
-    case "file": return drawFile(entry);
+    case "file": case "video": return drawFile(entry);
     case "voice": return drawVoice(entry);
     case "location": return drawLocation(entry);
     default: {
@@ -111,10 +111,12 @@ function keepAtEnd(event) {
   }
 }
 
+const SIGNS = { image: "🖼", video: "🎬" };
+
 function drawFile(entry) {
   return make("div", { className: "bubble" },
     make("a", { className: "part", href: address(entry), target: "_blank", rel: "noopener noreferrer" },
-      make("span", { className: "sign", "aria-hidden": "true" }, entry.kind === "image" ? "🖼" : "📄"),
+      make("span", { className: "sign", "aria-hidden": "true" }, SIGNS[entry.kind] ?? "📄"),
       make("span", {}, make("b", { textContent: entry.name || word("open") }),
         make("small", { textContent: sizeOf(entry.size) }))));
 }

@@ -81,6 +81,7 @@ export function gist(entry) {
   switch (entry.kind) {
     case "text": case "notice": return plain(entry).slice(0, SHORT);
     case "image": return `🖼 ${entry.name ?? ""}`;
+    case "video": return `🎬 ${entry.name ?? ""}`;
     case "file": return `📄 ${entry.name ?? ""}`;
     case "voice": return `🎤 ${clock(entry.seconds ?? 0)}`;
     case "location": return `📍 ${entry.text ?? ""}`;

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridge.simulator import desk
 from tests.unit.simulator.centres import Phone, codes, frames, make_centre, perform
 
 
@@ -144,3 +145,27 @@ def test_the_end_of_the_session_ends_the_wait_for_a_person() -> None:
         (201, 1),
     ]
     assert (phone.customer.request, phone.customer.session) == (None, None)
+
+
+def test_nobody_takes_anybody() -> None:
+    phone = Phone(make_centre(script="refuse"))
+    assert codes(phone.queue())[:1] == [(101, 1)]
+    assert frames(phone.queue())[-1]["requestStatus"] == 2
+    assert not phone.centre.requests
+
+
+def test_waiting_can_be_too_long() -> None:
+    centre = make_centre(queue_timeout=10)
+    early, late = Phone(centre), Phone(centre, "bob").at(6.0)
+    early.queue()
+    late.queue()
+    assert desk.timed_out(centre, 10.9) == []
+    ended, moved = frames(desk.timed_out(centre, 11.0))
+    assert (ended["requestStatus"], moved["requestStatus"], moved["queueLength"]) == (3, 0, 1)
+    assert [request.login for request in centre.requests.values()] == ["bob"]
+    assert desk.timed_out(make_centre(), 1e9) == []
+
+
+@pytest.mark.parametrize(("timeout", "beat"), [(0, 3.0), (10, 3.0), (0.5, 0.5)])
+def test_what_is_due_is_looked_for_in_time(timeout: float, beat: float) -> None:
+    assert make_centre(queue_timeout=timeout).options.beat == beat
