@@ -32,20 +32,16 @@ class CustomerError(Exception):
         self.errcode = errcode
 
 
-class Customer:
-    """One logged-in user. Everything seen by `sync` is kept per room, in order, once."""
+class Account:
+    """One logged-in user, and calls that need no memory."""
 
     def __init__(
         self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
     ) -> None:
         self.user_id = user_id
-        self.invitations: dict[str, list[Event]] = {}
         self._session = session
         self._address = address
         self._token = token
-        self._since = ""
-        self._seen: dict[str, dict[str, Event]] = {}
-        self._counter = 0
 
     @classmethod
     async def sign_up(
@@ -54,8 +50,8 @@ class Customer:
         """Register and log in."""
         password = f"{localpart}-secret"
         user_id = await server.register(session, localpart, password)
-        customer = cls(session, server.address, user_id, "")
-        reply = await customer.call(
+        account = cls(session, server.address, user_id, "")
+        reply = await account.call(
             "POST",
             "v3/login",
             {
@@ -64,8 +60,8 @@ class Customer:
                 "password": password,
             },
         )
-        customer._token = str(reply["access_token"])
-        return customer
+        account._token = str(reply["access_token"])
+        return account
 
     async def call(
         self,
@@ -88,6 +84,52 @@ class Customer:
                     response.status, str(reply.get("errcode")), str(reply.get("error"))
                 )
             return reply
+
+    async def download(self, mxc: str) -> bytes:
+        """Fetch a file with authentication, as clients do since v1.11 of the specification."""
+        path = f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
+        async with self._session.get(f"{self._address}{path}", headers=self._headers()) as got:
+            if got.status != 200:
+                raise CustomerError(got.status, "", await got.text())
+            return await got.read()
+
+    async def types(self, room_id: str, *, typing: bool = True) -> None:
+        """Show the others that this customer types, for half a minute or until it is taken back."""
+        path = f"v3/rooms/{quote(room_id, safe='')}/typing/{quote(self.user_id)}"
+        await self.call("PUT", path, {"typing": typing, "timeout": 30_000})
+
+    async def room_call(self, verb: str, room_id: str, content: Json | None = None) -> Json:
+        """`join`, `leave`, `invite`, `kick` and the like."""
+        return await self.call("POST", f"v3/rooms/{quote(room_id, safe='')}/{verb}", content or {})
+
+    async def set_state(self, room_id: str, kind: str, content: Json, key: str = "") -> str:
+        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
+        return str((await self.call("PUT", path, content))["event_id"])
+
+    async def state(self, room_id: str, kind: str, key: str = "") -> Json:
+        """The content of a state event; CustomerError 404 if there is none."""
+        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
+        return await self.call("GET", path)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+
+class Customer(Account):
+    """A user's client. Everything seen by `sync` is kept per room, in order, once."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
+    ) -> None:
+        super().__init__(session, address, user_id, token)
+        self.invitations: dict[str, list[Event]] = {}
+        self.receipts: dict[tuple[str, str], str] = {}
+        """The newest event that somebody has read: by room and user."""
+        self.typing: dict[str, set[str]] = {}
+        """Who types, by room."""
+        self._since = ""
+        self._seen: dict[str, dict[str, Event]] = {}
+        self._counter = 0
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
         """Make a direct room with somebody, as Element does: the first words come at once."""
@@ -128,26 +170,21 @@ class Customer:
         content = {"msgtype": msgtype, "body": name, "url": mxc, "info": info}
         return await self.send(room_id, content | more)
 
-    async def download(self, mxc: str) -> bytes:
-        """Fetch a file with authentication, as clients do since v1.11 of the specification."""
-        path = f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
-        async with self._session.get(f"{self._address}{path}", headers=self._headers()) as got:
-            if got.status != 200:
-                raise CustomerError(got.status, "", await got.text())
-            return await got.read()
+    async def read_file(self, event: Event) -> bytes:
+        """Fetch the file of an event."""
+        return await self.download(str(content_of(event)["url"]))
 
-    async def room_call(self, verb: str, room_id: str, content: Json | None = None) -> Json:
-        """`join`, `leave`, `invite`, `kick` and the like."""
-        return await self.call("POST", f"v3/rooms/{quote(room_id, safe='')}/{verb}", content or {})
+    async def react(self, room_id: str, event_id: str, sign: str) -> str:
+        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": sign}
+        return await self.send(room_id, {"m.relates_to": relation}, "m.reaction")
 
-    async def set_state(self, room_id: str, kind: str, content: Json, key: str = "") -> str:
-        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
-        return str((await self.call("PUT", path, content))["event_id"])
-
-    async def state(self, room_id: str, kind: str, key: str = "") -> Json:
-        """The content of a state event; CustomerError 404 if there is none."""
-        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
-        return await self.call("GET", path)
+    async def vote(self, room_id: str, poll: Event, answer: str) -> str:
+        """Choose an answer of a poll (MSC3381)."""
+        content: Json = {
+            "m.relates_to": {"rel_type": "m.reference", "event_id": poll["event_id"]},
+            "org.matrix.msc3381.poll.response": {"answers": [answer]},
+        }
+        return await self.send(room_id, content, "org.matrix.msc3381.poll.response")
 
     async def sync(self, timeout_ms: int = 0) -> None:
         """Take in what is new."""
@@ -160,11 +197,24 @@ class Customer:
         for room_id, room in _object(rooms.get("invite")).items():
             self.invitations[room_id] = _events(_object(room).get("invite_state"))
         for room_id, room in (_object(rooms.get("join")) | _object(rooms.get("leave"))).items():
+            for passing in _events(_object(room).get("ephemeral")):
+                self._passes(room_id, passing)
             seen = self._seen.setdefault(room_id, {})
             for part in ("state", "timeline"):
                 for event in _events(_object(room).get(part)):
                     seen.setdefault(str(event["event_id"]), event)
         self._since = str(reply["next_batch"])
+
+    def _passes(self, room_id: str, event: Event) -> None:
+        """Take in what is no event of the room's: who types, who has read what."""
+        content = content_of(event)
+        if event.get("type") == "m.typing":
+            users = content.get("user_ids")
+            self.typing[room_id] = set(users) if isinstance(users, list) else set()
+        elif event.get("type") == "m.receipt":
+            for event_id, kinds in content.items():
+                for user in _object(_object(kinds).get("m.read")):
+                    self.receipts[room_id, user] = event_id
 
     def events(self, room_id: str) -> list[Event]:
         """What has been seen of a room so far."""
@@ -185,8 +235,15 @@ class Customer:
                         return event
                 await self.sync(timeout_ms=2_000)
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+    async def wait_until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Sync until something holds of what has been seen.
+
+        Raises:
+            TimeoutError: it did not within `patience` seconds.
+        """
+        async with asyncio.timeout(patience):
+            while not holds():
+                await self.sync(timeout_ms=2_000)
 
 
 def said(text: str, sender: str = "") -> Callable[[Event], bool]:

@@ -6,7 +6,7 @@ interface is used; everything lies in one folder.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ class StageOptions:
     synapse_port: int | None = None
     """Where Synapse listens, for whoever has to know before it runs; a free port when None."""
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
+    webchat: Mapping[str, object] = field(default_factory=dict)
+    """Keys for the stage's own section `webchat`."""
     config: Mapping[str, object] = field(default_factory=dict)
     """Sections of config.yaml that replace the stage's own."""
     language: str = "en"
@@ -66,8 +68,18 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncIterator[Stage]:
-    """Start everything in order; stop everything at the end. The folder must exist.
+async def set_stage(
+    folder: Path,
+    options: StageOptions | None = None,
+    *,
+    tell: Callable[[str], None] = lambda part: None,
+) -> AsyncIterator[Stage]:
+    """Start everything in order; stop everything at the end.
+
+    Args:
+        folder: holds everything; it must exist.
+        options: how the stage is set.
+        tell: hears of each part before it starts, since that takes seconds.
 
     Raises:
         SynapseError, BridgeError: a part did not start.
@@ -87,8 +99,11 @@ async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncI
         config = _write_config(folder, options, simulator, synapse, port)
         _write_registration(config, registration, port)
         bridge = BridgeProcess(config, port, folder / "bridge.log")
-        async with synapse, bridge, aiohttp.ClientSession() as session:
-            yield Stage(folder, synapse, simulator, bridge, session, config)
+        tell("Synapse")
+        async with synapse:
+            tell("the bridge")
+            async with bridge, aiohttp.ClientSession() as session:
+                yield Stage(folder, synapse, simulator, bridge, session, config)
     finally:
         await simulator.stop()
 
@@ -109,6 +124,7 @@ def _write_config(
         "webchat": {
             "base_url": simulator.base_url,
             "login_rate": {"count": 1000, "per_seconds": 1},
+            **options.webchat,
         },
         "queues": QUEUES,
         "default_queue": 1,
