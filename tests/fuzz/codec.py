@@ -125,7 +125,10 @@ def _reads_bodies(data: bytes) -> None:
 def _answers(data: bytes) -> None:
     """A reply is given to one call of its own type, and a repeated one to none."""
     protocol = Protocol("secret", client_id="me")
-    for call_id, command in enumerate(_commands(), start=1):
+    told = parse_frame(data)
+    kind = told.type if isinstance(told, Reply) else None
+    waiting = [command for command in COMMANDS if frame_type(command) == kind]
+    for call_id, command in enumerate((Heartbeat(), *waiting, *waiting), start=1):
         protocol.send(command, CallId(call_id), 1)
     before = protocol.waiting
     answer = protocol.receive(data)
@@ -139,6 +142,7 @@ def _answers(data: bytes) -> None:
 
 
 def _splits(text: str) -> None:
+    text = text[:4_000]
     faced = emoji.decode(text)
     assert len(faced) <= len(text) + 2, "a face is no longer than its code"
     for room in (16, 300):
@@ -192,6 +196,7 @@ def _commands() -> Iterator[Command]:
     yield Logout()
 
 
+COMMANDS = tuple(_commands())
 MEI = {"id": "K00017", "name": "Mei", "icon": "headimg/mei.png", "comments": "tier 1"}
 CUSTOMER = {"id": "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10", "name": "room-42", "icon": ""}
 
@@ -202,7 +207,11 @@ def frames() -> Iterator[dict[str, object]]:
     yield {"type": 101, "result": True, "sessionId": 5150, "perm": {}, "agentId": AgentId("K1")}
     yield {"type": 110, "messageId": 5, "result": -11, "message": "no such session"}
     yield {"type": 302, "messageId": 14, "result": 1, "robotType": 2}
-    yield {"type": 200, "fileAcceptExtensionsArr": "*.jpg; png", "ratings": [{"id": 1, "name": "y"}]}
+    yield {
+        "type": 200,
+        "fileAcceptExtensionsArr": "*.jpg; png",
+        "ratings": [{"id": 1, "name": "y"}],
+    }
     yield {"type": 201, "data": {"requestId": 9001, "requestStatus": 0, "queueLength": "2"}}
     yield {"type": 202, "sessionId": 5150, "agents": [MEI], "continueLastSession": "true"}
     yield {"type": 202, "sessionId": 5150, "users": [MEI, CUSTOMER], "rsId": "7-1"}
@@ -247,10 +256,15 @@ def bodies() -> Iterator[dict[str, object]]:
     yield {"result": 1, "hisMessages": [row, row | {"id": 2, "revokeFlag": 1, "message": "y"}]}
 
 
+def commands() -> Iterator[bytes]:
+    """Each command of ours as it is stored."""
+    return (msgspec.json.encode(command) for command in COMMANDS)
+
+
 def seeds() -> Iterable[bytes]:
     for told in (*frames(), *bodies()):
         yield json.dumps(told, ensure_ascii=False).encode()
-    yield from (msgspec.json.encode(command) for command in _commands())
+    yield from commands()
     yield "a /::) b /:<W> c [微笑] 👨‍👩‍👧 🇨🇳 \ud83d".encode("utf-8", "surrogatepass")
 
 
