@@ -132,6 +132,10 @@ def test_21_cancel() -> None:
     before = len(scene.effects)
     scene.push(201, requestId=9001, requestStatus=7)
     assert len(scene.effects) == before
+    scene.text("again")
+    scene.push(201, requestId=9001, requestStatus=7)
+    assert scene.cards.count("queue.cancelled") == 1, "nor is it about the next request"
+    assert len(scene.sent(101)) == 2
 
 
 def test_22_cancel_race() -> None:

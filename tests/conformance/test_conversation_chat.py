@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.inputs import FailureReason
-from bridge.conversation.model import CustomerText, Policy, Queued
+from bridge.conversation.model import CustomerText, Queued
+from bridge.conversation.policy import Policy
 from bridge.webchat.codec import parse_frame
 from bridge.webchat.frames import Ignored, UnknownContent
 from bridge.webchat.splitting import frame_bytes
@@ -74,12 +75,12 @@ def test_41_conference_204() -> None:
 
 
 def test_42_rename_204() -> None:
-    """Row 42: a new name is no arrival."""
+    """Row 42: a new name is no arrival; it is told as what it is."""
     scene = Scene()
     scene.begin(MEI)
     scene.forget()
     scene.push(204, sessionId=5150, agents=[{**MEI, "name": "Mei Li"}])
-    assert scene.notices == []
+    assert scene.notices == ["agents.renamed"]
     scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": "hi"})
     assert scene.relayed[0].agent.name == "Mei Li"
 
@@ -174,6 +175,15 @@ def test_53_210_html() -> None:
     html = 'see <a href="https://h/faq">the FAQ</a>'
     scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": html})
     assert getattr(scene.relayed[0].content, "html", None) == html
+
+
+def test_54b_faces_as_codes() -> None:
+    """Reference 3.9: as typed, unless the operator's desks draw nothing but WeChat's codes."""
+    for codes, sent in ((False, "hello 🙂🌹"), (True, "hello /::)/:rose")):
+        scene = Scene(Policy(emoji_codes=codes))
+        scene.begin()
+        scene.text("hello 🙂🌹")
+        assert scene.texts == [sent]
 
 
 def test_60_notice_typing() -> None:

@@ -1,7 +1,7 @@
 """Rows of the protocol reference, section 4 (the state table), that section 7 has no test for.
 
-Rows 2, 4, 5, 36 and 37 are the link's and the store's; row 27 (asking the robot for a person) is
-of a later dialect.
+Rows 2, 4, 5, 36 and 37 are the link's and the store's; row 27 (asking the robot for a person) has
+tests of its own among those of the life cycle.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import pytest
 
 from bridge.conversation.inputs import FailureReason
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Chatting, Policy, Queued
+from bridge.conversation.model import Chatting, Queued
+from bridge.conversation.policy import Policy
 from bridge.ids import QueueId
 from tests.support.scene import ASK, JUN, MEI, SESSION, Scene, message
 
@@ -197,7 +198,7 @@ def test_row_24_a_server_that_disowns_every_session() -> None:
             session += 1
             scene.reply()
             scene.push(202, sessionId=session, agents=[MEI])
-    assert scene.reported == {event: "undelivered.refused"}
+    assert scene.reported == {event: "undelivered.no_chat"}
     assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
 
 
@@ -228,6 +229,7 @@ def test_row_28_203_after_the_end() -> None:
     scene = Scene()
     scene.begin()
     scene.push(205, sessionId=5150, agentId="K00017")
+    assert scene.asked == [5150]
     scene.push(203, sessionId=5150, agentId="K00017")
     assert scene.asked == [5150]
 
@@ -241,6 +243,18 @@ def test_row_30_the_former_request_still_stands() -> None:
     assert isinstance(scene.state.phase, Queued)
     assert scene.state.phase.request_id == 9001
     assert len(scene.sent(111)) == 1
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.delivered == [event]
+
+
+def test_row_30_the_former_request_is_gone() -> None:
+    """A new requestId: what went with the dropped one goes again."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(requestId=9002)
+    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
+    scene.reply()
     scene.push(202, sessionId=5150, agents=[MEI])
     assert scene.delivered == [event]
 

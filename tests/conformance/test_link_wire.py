@@ -58,7 +58,7 @@ async def test_row_36_ping_into_silence() -> None:
 
 @pytest.mark.asyncio
 async def test_68_no_pong() -> None:
-    """Row 68 (2016 part): no pong and no frame in time: the link is closed and opened anew."""
+    """Row 68 (2016 part), table row 36: no pong, no frame: the link is closed and opened anew."""
     stuck = asyncio.Event()
 
     async def deaf(socket: web.WebSocketResponse) -> None:
@@ -95,7 +95,7 @@ async def test_64_receipt_only_after_storing() -> None:
         await simulator.wait_for(lambda _: len(commands(simulator, 120)) == 1)
         key, received = rigged.events.pushes[0]
         assert commands(simulator, 120)[0]["rsId"] == received.rs_id
-        assert key == f"wc:{ADA.room_id}:{received.rs_id}"
+        assert key.startswith(f"wc:{ADA.room_id}:{received.rs_id}:")
 
 
 @pytest.mark.asyncio
@@ -113,7 +113,8 @@ async def test_65_receipt_for_each_copy() -> None:
         async with rig(settings_for(server.base_url)) as rigged:
             rigged.links.keep(ADA)
             await eventually(lambda: len(receipts) == 3)
-        assert {key for key, _ in rigged.events.pushes} == {f"wc:{ADA.room_id}:r-1"}
+        (key,) = {key for key, _ in rigged.events.pushes}
+        assert key.startswith(f"wc:{ADA.room_id}:r-1:")
     assert [frame["rsId"] for frame in receipts] == ["r-1"] * 3
     assert len({cast("int", frame["messageId"]) for frame in receipts}) == 3
 
@@ -222,6 +223,20 @@ async def test_73_server_restart() -> None:
         assert rigged.links.health.failing_since is None
         assert (await rigged.call(ADA, 2, ASK)).result in (1, -2)
         assert rigged.counts.logins - rigged.counts.logins_refused == 2
+
+
+@pytest.mark.asyncio
+async def test_row_38_a_restart_costs_no_login() -> None:
+    """404 while the server comes up is no word about the token, which it still knows."""
+    async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        rigged.links.keep(ADA)
+        session = await chat(rigged)
+        back = len(rigged.events.back)
+        await simulator.do({"op": "restart", "seconds": 0.5})
+        await rigged.events.until(lambda: len(rigged.events.back) > back)
+        assert (await rigged.call(ADA, 2, text("still here", session))).ok
+        assert rigged.counts.open_failures >= 1
+        assert rigged.counts.logins == 1
 
 
 @pytest.mark.asyncio

@@ -202,6 +202,17 @@ async def test_the_blacklist_answers_with_html() -> None:
 
 
 @pytest.mark.asyncio
+async def test_who_waits_too_long_is_turned_away() -> None:
+    async with site(queue_timeout=0.05) as here:
+        phone = await here.phone()
+        await phone.send(101, queueId=1, **{"from": "APP"})
+        await phone.reply(101)
+        statuses = [(await phone.push(201))["requestStatus"] for _ in range(2)]
+        assert statuses == [0, 3]
+        assert here.simulator.state()["waiting"] == []
+
+
+@pytest.mark.asyncio
 async def test_stop_hangs_up_with_1001_and_does_not_wait_for_the_hung() -> None:
     async with site() as here:
         phone = await here.phone()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from bridge.conversation.effects import Card, Say
+from bridge.conversation.policy import Policy
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames
-from bridge.webchat.codec import dump_command
+from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Command
+from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.splitting import frame_bytes
 from tests.support.scene import JUN, MEI, SESSION, Scene, message
 
 S, R = SessionId(5150), RequestId(9001)
@@ -55,6 +59,37 @@ def test_type_2_is_logout() -> None:
     assert written(frames.Logout())["type"] == 2
 
 
+@pytest.mark.parametrize("dialect", Dialect)
+def test_what_is_written_is_strict_json(dialect: Dialect) -> None:
+    """Trap T1: one object, each key once, no comment, no constant that JSON has not."""
+    awkward = frames.SendMessage(S, frames.Text("// 'a', \"b\" \\ \n\t\0 \ud83d 😀 NaN,]"))
+    for command in (*EVERY_COMMAND, awkward):
+        text = dump_command(command, call_id=CallId(3), token="T", time_ms=1, dialect=dialect)
+        strict = msgspec.json.decode(text)  # beside our own reader, one that forgives nothing
+        assert strict == json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    assert len({key for key, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        '{"type": 203, "sessionId": 5150 "agentId": "K00017"}',
+        '{"type": 203, "sessionId": 5150，"agentId": "K00017"}',
+        "{'type': 203, 'sessionId': 5150, 'agentId': 'K00017'}",
+        '{type: 203, sessionId: 5150, agentId: "K00017"}',
+        '{"type": 203, "sessionId": 5150, // which session\n "agentId": "K00017"}',
+        '{"type": 2, "messageId": 1, "result": 1,}',
+    ],
+)
+def test_the_guides_notation_is_read_as_no_frame(printed: str) -> None:
+    """Trap T1: nothing is guessed at; whoever sends that is not a WebChat server."""
+    assert parse_frame(printed) == frames.Ignored("not JSON")
+
+
 def test_preview_is_no_pre_message() -> None:
     """Trap T28: 111 is delivered later and names the request, 112 is shown in the session."""
     assert written(PRE)["type"] == 111
@@ -70,6 +105,30 @@ def test_the_customers_text_goes_as_it_was_typed(typed: str) -> None:
     scene.begin()
     scene.text(typed)
     assert scene.last == message(typed)
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_where_an_operator_has_seen_texts_spoilt(*, queued: bool) -> None:
+    """Traps T24 and T35: escaped and guarded, by 110 and by 111, within the frame's limit."""
+    policy = Policy(queue_id=QueueId(7), escape_html=True, guard_json=True, max_text_bytes=200)
+    scene = Scene(policy)
+    if queued:
+        scene.start()
+        scene.reply(requestId=9001)
+    else:
+        scene.begin()
+    typed = ["1 < 2 & so on", "[微笑]", "null", "<&>" * 100, "plain"]
+    events = [scene.text(text) for text in typed]
+    while scene.state.outstanding is not None:
+        scene.reply()
+    if queued:
+        scene.push(202, sessionId=SESSION, agents=[MEI])
+    sent = [str(text) for text in scene.texts]
+    assert sent[:3] == ["1 &lt; 2 &amp; so on", "\u200b[微笑]", "\u200bnull"]
+    assert sent[-1] == "plain"
+    assert "".join(sent[3:-1]) == "&lt;&amp;&gt;" * 100
+    assert all(frame_bytes(text) <= 203 for text in sent)
+    assert scene.delivered == events
 
 
 def test_a_rating_may_come_unasked() -> None:
@@ -104,20 +163,107 @@ def test_an_empty_agents_list_keeps_the_old() -> None:
     scene.forget()
     scene.push(204, sessionId=SESSION, agents=[{**MEI, "name": "Mei Lin"}])
     scene.push(204, sessionId=SESSION, agents=[])
-    assert scene.notices == []
+    assert scene.notices == ["agents.renamed"]
     assert scene.phase == "Chatting"
     scene.push(210, sessionId=SESSION, agentId="K00017", msg={"type": 1, "content": "hi"})
     assert scene.relayed[0].agent.name == "Mei Lin"
 
 
 def test_202_belongs_to_the_only_request() -> None:
-    """Traps T3 and T5: it names no request; the id came with a 201, or never."""
+    """Trap T5: it names no request, whether that one stands in the queue or has no reply yet."""
+    for replied in (True, False):
+        scene = Scene()
+        scene.text("one")
+        if replied:
+            scene.reply()
+        scene.push(202, sessionId=SESSION, agents=[MEI])
+        assert scene.phase == "Chatting"
+        if not replied:
+            scene.reply()
+        assert scene.last == message("one")
+
+
+def test_whoever_tells_the_request_first() -> None:
+    """Trap T3: the reply to 101, a 201, or a refused 101; 111 and 102 wait until it is known."""
+    for way in ("reply", "push", "refusal"):
+        scene = Scene()
+        scene.text("one")
+        if way == "reply":
+            scene.reply(requestId=9001)
+        elif way == "refusal":
+            scene.reply(-1, requestId=9001)
+        else:
+            scene.reply()
+            assert scene.sent(111) == []
+            scene.push(201, requestId=9001, requestStatus=0, queueLength=1)
+        assert scene.last == {"type": 111, "requestId": 9001, "content": "one"}, way
+        scene.reply()
+        scene.cancel()
+        assert scene.last == {"type": 102, "requestId": 9001}, way
+
+
+def test_accepted_and_then_silence() -> None:
+    """Trap T14: the 202 may be lost; nobody is asked again before 20 s, and a 110 may tell."""
     scene = Scene()
     scene.text("one")
+    scene.reply(requestId=9001)
     scene.reply()
+    scene.later(20)
+    assert len(scene.sent(101)) == 1
+
+
+def test_pre_messages_are_not_said_again() -> None:
+    """Trap T22: the agent who accepts has them; what 111 never took goes by 110."""
+    scene = Scene()
+    first = scene.queue_up("one")
+    second = scene.text("two")
     scene.push(202, sessionId=SESSION, agents=[MEI])
-    assert scene.phase == "Chatting"
-    assert scene.last == message("one")
+    scene.reply(-10)  # to the 111 of "two", which came too late
+    scene.reply()
+    assert scene.sent(110) == [message("two")]
+    assert scene.delivered == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        (None, "null"),
+        (["微笑"], '["微笑"]'),
+        ({"a": 1}, '{"a":1}'),
+        (1.5, "1.5"),
+        ("'[微笑]'", "[微笑]"),
+        ('"{a}"', "{a}"),
+        ('"quoted"', '"quoted"'),
+    ],
+)
+def test_what_a_json_lib_made_of_an_agents_text(content: object, read: str) -> None:
+    """Trap T24: compact JSON, and without the quotes that it has put around."""
+    scene = Scene()
+    scene.begin()
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg={"type": 1, "content": content})
+    said = scene.relayed[0].content
+    assert isinstance(said, frames.AgentText)
+    assert said.html == read
+
+
+@pytest.mark.parametrize("mine", [1, 9])
+def test_the_same_number_only_for_a_repeat(mine: int) -> None:
+    """Traps T11 and T12: each command has its own; a reply with a foreign one is not lost."""
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    scene.cut()
+    scene.text("two")
+    one, again = (call for call in scene.calls if call.event_id == "$1")
+    assert one.call_id == again.call_id
+    scene.reply()
+    assert len({call.call_id for call in scene.calls}) == len(scene.calls) - 1
+    protocol = Protocol("T")
+    protocol.send(frames.SendMessage(S, frames.Text("hi")), CallId(3), 1)
+    told = {"type": 110, "messageId": 3 + mine, "result": 1}
+    answer = protocol.receive(json.dumps(told))
+    assert isinstance(answer, Answered)
+    assert answer.call_id == 3
 
 
 def test_a_place_of_zero_is_none() -> None:

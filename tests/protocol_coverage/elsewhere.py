@@ -9,6 +9,7 @@ from tests.protocol_coverage.rows import Section
 
 _CHAT = "conformance/test_conversation_chat.py::"
 _FLOW = "conformance/test_conversation.py::"
+_CODES = "conformance/test_codes.py::"
 _LINK = "conformance/test_link.py::"
 _WIRE = "conformance/test_link_wire.py::"
 _PROTOCOL = "conformance/test_protocol.py::"
@@ -57,7 +58,11 @@ TESTED_BY: Mapping[Citation, tuple[str, ...]] = {
     _table("15"): (f"{_FLOW}test_27_off_hours",),
     _table("18"): (f"{_FLOW}test_18_pre_then_start", f"{_FLOW}test_20_media_in_queue"),
     _table("19"): (f"{_FLOW}test_17_position_dedupe",),
-    _table("23"): (f"{_CHAT}test_49_session_invalid", f"{_CHAT}test_72_unanswered_110"),
+    _table("23"): (
+        f"{_CHAT}test_49_session_invalid",
+        f"{_CHAT}test_72_unanswered_110",
+        "unit/conversation/test_replies.py::test_an_answer_to_another_call_changes_nothing",
+    ),
     _table("29"): (f"{_CHAT}test_47_rating_after_205",),
     _table("29b"): (f"{_CHAT}test_51_close_by_customer", f"{_CHAT}test_52_close_minus_11"),
     _table("31"): (f"{_CHAT}test_70_link_lost_in_chat",),
@@ -67,6 +72,22 @@ TESTED_BY: Mapping[Citation, tuple[str, ...]] = {
         "chaos/test_cuts.py::test_links_cut_under_load",
     ),
     (Section.TESTS, "66"): ("chaos/test_kill.py::test_killed_20_times_under_load",),
+    **{
+        (Section.RESULTS, code): (f"{_CODES}test_a_request_for_an_agent_is_refused",)
+        for code in (
+            *("0", "-3", "-4", "-5", "-6", "-7", "-8", "-9", "-10", "-11", "-12", "-13", "-14"),
+            *("-16", "-17", "-18", "-19", "-20", "-21", "-22", "-23", "-30", "other"),
+        )
+    },
+    **{
+        (Section.STATUSES, status): (f"{_CODES}test_every_end_of_a_request_has_its_own_sentence",)
+        for status in ("0", "1", "2", "3", "4", "5", "6", "7", "11", "42")
+    },
+    (Section.TESTS, "60"): (
+        "conformance/test_numbers.py::test_notice_types",
+        "unit/rooms/test_typist.py::test_a_desk_that_says_it_every_second",
+        "unit/rooms/test_typist.py::test_it_ends_when_the_message_is_there",
+    ),
     _table("37"): (
         f"{_WIRE}test_64_receipt_only_after_storing",
         f"{_WIRE}test_65_receipt_for_each_copy",
@@ -107,8 +128,4 @@ TESTED_BY: Mapping[Citation, tuple[str, ...]] = {
     _trap("T36"): (f"{_READING}test_extensions",),
 }
 
-NOT_COVERED: Mapping[Citation, str] = {
-    _table("27"): "being built: the command `human`",
-    _trap("T34"): "not built: the guide names no server that repeats pushes without receipts",
-    _trap("T37"): "being built: the robot's answers as cards",
-}
+NOT_COVERED: Mapping[Citation, str] = {}

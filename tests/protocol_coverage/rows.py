@@ -47,7 +47,7 @@ def numbered(section: Section, titles: Mapping[str, str]) -> Iterable[Row]:
 
 
 def wire(
-    section: Section, entries: Iterable[tuple[int, str, str]], also: str = ""
+    section: Section, entries: Iterable[tuple[int, str, str]], also: str = "", members_of: str = ""
 ) -> Iterable[Row]:
     """Rows that are a number on the wire.
 
@@ -55,8 +55,10 @@ def wire(
         section: where they stand.
         entries: number, the names in our code (joined by `|`), title.
         also: a pattern with `{}` for the number, as it is written in frames.
+        members_of: the enumeration whose members the names are, where they are words of others too.
     """
     for number, names, title in entries:
-        marks = (rf"\b(?:{names})\b",) if names else ()
+        owner = rf"{members_of}\." if members_of else ""
+        marks = (rf"\b{owner}(?:{names})\b",) if names else ()
         written = (also.format(number),) if also else ()
         yield Row(section, str(number), title, (*marks, *written))

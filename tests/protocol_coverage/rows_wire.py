@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.protocol_coverage.rows import Row, Section, wire
 
-_TYPE = r'"type": {}\b'
+_TYPE = r'(?:"type": |commands\(\w+, |\.sent\(){}\b'
 
 COMMANDS = (
     # Small numbers stand for too much else to be looked for as such.
@@ -27,7 +27,7 @@ COMMANDS = (
             (104, "RateSession", "rate the chat"),
             (110, "SendMessage", "a message of the customer"),
             (111, "SendPreMessage", "a message while waiting"),
-            (112, "Preview", "what is being typed"),
+            (112, "Preview", "what is being typed: at hand, never sent, for Matrix has no drafts"),
             (113, "Typing", "somebody is typing"),
             (120, "Receipt", "receipt for a push"),
             (302, "TransferFromRobot", "from the robot to a person"),
@@ -98,6 +98,7 @@ NOTICES = (
             (120, "", "a project's own: shown if it has words"),
         ),
         r'(?:"noticeType": |notice_type=|NoticeType\(){}\b',
+        "NoticeType",
     ),
     Row(Section.NOTICES, "none", "no noticeType at all: words", (r"no noticeType",)),
 )
@@ -117,9 +118,16 @@ STATUSES = tuple(
             (11, "ENTERPRISE_WECHAT_ACCEPTED", "accepted elsewhere"),
             (42, "", "a number that nobody knows"),
         ),
-        r'(?:"requestStatus": |status=|[Ss]tatus\(|QueueStatus\([^)]*, ){}\b',
+        r'(?:"requestStatus": |requestStatus=|QueueStatus\([^)]*, ){}\b',
+        "RequestStatus",
     )
 )
+
+
+def _number(code: int) -> str:
+    """The number as it stands in code; not as the index in `cards[-1]`."""
+    return rf"(?<![\w.-])(?!(?<=\[){code}\]){code}\b"
+
 
 _RESULTS = (
     (1, "SUCCESS", "done"),
@@ -157,7 +165,7 @@ RESULTS = (
             str(code),
             title,
             # A negative number stands for a result wherever a test of the protocol has one.
-            (rf"\b{name}\b", *((rf"(?<![\w.-]){code}\b",) if code < 0 else ())),
+            (rf"\bResultCode\.{name}\b", *((_number(code),) if code < 0 else ())),
         )
         for code, name, title in _RESULTS
     ),

@@ -14,6 +14,8 @@ from pathlib import Path
 
 PART_OF = {"pydantic-core": "pydantic"}
 """Distributions that are another's inner half, pinned by it to one version."""
+LOADED_BY_NAME = {"tzdata": "zoneinfo looks for it where the system has no time zones"}
+"""Distributions that nothing of ours imports, and who does."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,10 +24,12 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def imported() -> dict[str, str]:
-    """Top-level names that `bridge` imports, and one file that does."""
+def imported(*, demo: bool) -> dict[str, str]:
+    """Top-level names that `bridge` imports, its demo or all the rest, and one file that does."""
     found: dict[str, str] = {}
     for path in sorted((ROOT / "bridge").rglob("*.py")):
+        if (path.parent.name == "demo") is not demo:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []
             if isinstance(node, ast.Import):
@@ -37,15 +41,17 @@ def imported() -> dict[str, str]:
     return found
 
 
-def declared() -> set[str]:
+def declared(extra: str = "") -> set[str]:
+    """What a plain installation brings, or what one of the extras adds to it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {normal(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in project["dependencies"]}
+    needs = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {normal(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in needs}
 
 
 def test_dependencies() -> None:
     owners = packages_distributions()
     used: dict[str, str] = {}
-    for name, path in imported().items():
+    for name, path in imported(demo=False).items():
         if name in sys.stdlib_module_names or name == "bridge":
             continue
         assert name in owners, f"{path} imports {name}, which nothing installed provides"
@@ -54,5 +60,22 @@ def test_dependencies() -> None:
         used[min(candidates & declared() or candidates)] = path
     missing = {name: path for name, path in used.items() if name not in declared()}
     assert not missing, f"not among the dependencies in pyproject.toml: {missing}"
-    unused = declared() - set(used)
+    unused = declared() - set(used) - set(LOADED_BY_NAME)
     assert not unused, f"pyproject.toml lists what nothing imports: {unused}"
+
+
+def test_the_demo_needs_no_more_than_its_extra() -> None:
+    owners = packages_distributions()
+    allowed = declared() | declared("demo")
+    foreign = {
+        name: path
+        for name, path in imported(demo=True).items()
+        if name not in sys.stdlib_module_names and name != "bridge"
+    }
+    assert "nio" in foreign
+    missing = {
+        name: path
+        for name, path in foreign.items()
+        if not {normal(owner) for owner in owners.get(name, [])} & allowed
+    }
+    assert not missing, f"not in the extra `demo` in pyproject.toml: {missing}"

@@ -19,8 +19,10 @@ from bridge.conversation.inputs import Replied, Uploaded
 from bridge.conversation.model import Clip, Outstanding, Upload
 from bridge.matrix.inbound import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
-from bridge.rooms.inputs import Meaning, Nothing
+from bridge.rooms.effects import LeaveRoom
+from bridge.rooms.inputs import Meaning, Nothing, Unreadable
 from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.record import Membership, Person
 from bridge.texts import Texts
 from bridge.webchat.frames import (
     Content,
@@ -30,13 +32,21 @@ from bridge.webchat.frames import (
     Reply,
     SendMessage,
     Text,
+    Video,
     Voice,
 )
+from tests.support import voice_table
 from tests.support.event_answers import answers
-from tests.support.event_examples import EARLIER, Example, examples
+from tests.support.event_examples import examples
+from tests.support.event_kinds import BOB, EARLIER, Example
+from tests.support.event_news import news
 from tests.unit.media.test_places import KNOWN, metres
 from tests.unit.rooms.desks import Desk
+from tests.unit.rooms.visits import ADA, RULES
 
+TELLING = msgspec.structs.replace(RULES, tell_members=True, encryption=True)
+SHOWN = 200
+"""Characters of a text that are worth showing."""
 TARGET = Path(__file__).parents[2] / "docs" / "matrix-events.md"
 
 HEAD = """\
@@ -48,6 +58,11 @@ Every line is an example that went through the bridge's own code, in a room whos
 English, in the middle of a chat. “The same” in the third column means: in an encrypted room the
 event, once opened, leads to exactly this too; where files are concerned, they are opened or
 encrypted on the way, and their hash is checked before anything goes on.
+
+Not in the table, because they are no events of a room: who is typing (a customer is told to the
+agent by frame 113, at most once in five seconds; an agent's ghost is shown typing), and read
+receipts (an agent's ghost, or the bot, has read what WebChat has acknowledged; what customers have
+read is told to nobody). Both are never encrypted.
 
 Matrix counts coordinates in WGS-84; the desk in these examples shows Baidu's map (config key
 `webchat.map`). How good the conversion is stands at the end.
@@ -67,15 +82,21 @@ async def table() -> str:
     for example in examples():
         clear, sealed = _handled(example.raw, example), _handled(example.sealed(), example)
         same = "never encrypted" if example.never_sealed else _same(clear, sealed)
+        same = "only there" if example.key else same
         lines += _row(example.name, clear[0], same, clear[1])
     lines += ["", "## From the agent to the customer", ""]
     lines += _rows(("the agent's message", "the customer gets", "encrypted", "in plain text"))
     async for answer in answers():
         lines += _row(*answer)
+    for told in news():
+        lines += _row(*told)
     lines += ["", "## Coordinates", "", COORDINATES, ""]
     lines += _rows(("place", "WGS-84", "GCJ-02 (AMap)", "BD-09 (Baidu)", "there and back"))
     for name, points in KNOWN.items():
         lines += _row(name, *_point(Place(*points[0])))
+    lines += ["", "## Voices", "", voice_table.words(), "", *_rows(voice_table.HEAD)]
+    for voice in voice_table.rows():
+        lines += _row(*voice)
     return "\n".join(lines) + "\n"
 
 
@@ -98,16 +119,23 @@ def _same(clear: tuple[str, str], sealed: tuple[str, str]) -> str:
 
 def _handled(raw: dict[str, object], example: Example) -> tuple[str, str]:
     """What the agent gets of an event, and what the customer is told."""
-    desk = Desk()
+    desk = Desk(TELLING)
+    if example.shared:
+        desk.visit.set(direct=False, people=(Person(ADA, "Ada"), Person(BOB, "Bob")))
+    if example.left:
+        desk.visit.set(membership=Membership.LEFT)
     meaning: Meaning = interpret(raw, example.ours)
+    if example.key and isinstance(meaning, Unreadable):
+        meaning = msgspec.structs.replace(meaning, key=example.key)
     facts = Facts(Standing.ADMIN, 0, EARLIER.get(example.about) if example.about else None)
     if example.forgotten:
         facts = msgspec.structs.replace(facts, earlier=None)
     receive(desk.visit, meaning, raw, desk.now, facts)
     got = [_content(content) for content in _frames(desk)]
+    left = next((at for at, one in enumerate(desk.effects) if isinstance(one, LeaveRoom)), None)
     seen = [
         f"reply: {_sentence(one)}" if isinstance(one, Reported) or one.reply_to else _sentence(one)
-        for one in desk.effects
+        for one in desk.effects[:left]  # from outside the room nothing is said in it
         if isinstance(one, Say | Reported)
     ]
     nothing = "nothing" if isinstance(meaning, Nothing) or not got else ""
@@ -140,6 +168,8 @@ def _answer(asked: Outstanding) -> Uploaded | Replied:
 
 def _content(content: Content) -> str:
     match content:
+        case Text() if len(content.text) > SHOWN:
+            return f"text “{content.text[:20]}…” ({len(content.text)} characters)"
         case Text():
             return f"text “{content.text}”"
         case Image():
@@ -151,6 +181,8 @@ def _content(content: Content) -> str:
             return f"place “{content.poi}” {where} on {content.map} (type 4)"
         case Voice():
             return f"voice, AMR, {content.seconds} s (type 5), or a file if it is too long"
+        case Video():
+            return f"film `{content.name}` (type 6)"
 
 
 def _sentence(said: Say | Reported) -> str:

@@ -1,0 +1,308 @@
+"""Every content that we send is readable and usable in the plainest client.
+
+Clients differ in what they know of polls, edits, reactions, threads, captions and formatted text.
+So each content must say everything in its plain body, and be what the specification says it is: it
+is read here by matrix-nio, whose schemas are not ours, and looked at field by field.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import get_args
+
+import msgspec
+import pytest
+from nio import BadEvent, RoomEncryptedMedia, RoomMessage, RoomMessageMedia, UnknownBadEvent
+from nio.events import ReactionEvent
+
+from bridge.conversation.model import FileKey
+from bridge.ids import EventId, UserId
+from bridge.matrix import render, standin, tapping
+from bridge.matrix.crypto.attachments import file_field
+from bridge.matrix.render import MARKER, Content, MediaFacts
+from bridge.media.plaintext import html_to_text
+from bridge.rooms.ports import NoticeText, Relayed, RelayedMedia, RelayedText
+from bridge.rooms.record import Thread
+from bridge.rooms.tapping import Poll
+from bridge.webchat.frames import AgentLocation
+
+ADA = UserId("@ada:example.org")
+ASKED, ROOT = EventId("$asked"), EventId("$root")
+THREAD = Thread(ROOT, ASKED)
+POLL = Poll("Happy?", (("5", "very"), ("1", "not at all")))
+KEY = FileKey("A" * 43, "A" * 22, "A" * 43)
+MXC = "mxc://example.org/file"
+BRIDGE = Path(__file__).parents[2] / "bridge"
+LARGEST = 65_536
+"""Bytes of an event (specification, "Size limits"); encryption makes four of three."""
+ENVELOPE = 2_000
+"""Bytes of everything but the content, generously."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """One content as it goes out, with the function that wrote it."""
+
+    maker: str
+    content: Content
+    kind: str = "m.room.message"
+
+
+def facts(kind: str, mime: str, **more: object) -> MediaFacts:
+    plain = MediaFacts(kind=kind, name=f"a.{kind}", mxc=MXC, mime=mime, size=9)
+    return msgspec.structs.replace(plain, **more)
+
+
+def notices() -> Iterator[NoticeText]:
+    yield NoticeText("a sentence")
+    yield NoticeText("an answer", reply_to=ASKED)
+    yield NoticeText("an answer in a thread", reply_to=ASKED, thread=ROOT)
+    yield NoticeText("number 2", edits=ASKED)
+    yield NoticeText("Mei is here", ping=True, mentions=(ADA,))
+    yield NoticeText(" \x00 ")
+
+
+TEXTS = (
+    "hello",
+    "two<br>lines",
+    '<b>bold</b>, <i>slanted</i>, <a href="https://shop.example/x">a link</a>, <code>ls</code>',
+    "<ul><li>one</li><li>two<ol><li>three</li></ol></li></ul>",
+    "<table><tr><th>size</th><th>price</th></tr><tr><td>M</td><td>9</td></tr></table>",
+    "<blockquote>quoted</blockquote><pre>a\n  b</pre><h1>title</h1><hr>",
+    "<p dir='rtl'>שלום <b>עולם</b></p>",
+    "<script>x()</script><img src='https://evil.example/p.png'><iframe src='//x'></iframe>",
+    "&lt;b&gt; is no tag, 1 < 2",
+    "",
+    "word " * 30_000,
+    "<b>" + "字" * 9_000 + "</b>",
+)
+MEDIA = (
+    facts("image", "image/png", width=60, height=40),
+    facts("image", "image/heic"),
+    facts("file", "application/pdf"),
+    facts("video", "video/mp4", width=60, height=40, seconds=3.2),
+    facts("voice", "audio/ogg", seconds=3.2, waveform=(0, 512, 1024)),
+    facts("voice", "audio/x-silk"),
+    facts("file", "audio/mpeg", seconds=60),
+)
+PLACES = (
+    AgentLocation(39.916465, 116.410113, "Tiananmen", "baidu"),
+    AgentLocation(48.8584, 2.2945, "", "gaode"),
+    AgentLocation(39.9, 180.345, "?", "baidu"),
+)
+
+
+def from_agents() -> Iterator[Sent]:
+    for text in TEXTS:
+        for content in render.text_contents(text, "t"):
+            yield Sent("text_contents", content)
+    for fact in MEDIA:
+        yield Sent("media_content", render.media_content(fact, "t"))
+        sealed = msgspec.structs.replace(fact, sealed=file_field(MXC, KEY))
+        yield Sent("media_content", render.media_content(sealed, "t"))
+    for place in PLACES:
+        yield Sent("location_content", render.location_content(place, "t"))
+
+
+def everything() -> Iterator[Sent]:
+    for notice in notices():
+        yield Sent("notice_content", render.notice_content(notice, "t"))
+    yield Sent("poll_content", tapping.poll_content(POLL, "t"), tapping.POLL_START)
+    end = tapping.poll_end_content(ASKED, "The poll is over", "t")
+    yield Sent("poll_end_content", end, tapping.POLL_END)
+    yield Sent("reaction_content", tapping.reaction_content(ASKED, "🔔"), "m.reaction")
+    for sent in from_agents():
+        yield sent
+        yield Sent("in_thread", render.in_thread(sent.content, THREAD))
+        yield Sent("spoken_for", standin.spoken_for("Mei <3", sent.content))
+
+
+ALL = list(everything())
+MESSAGES = [sent for sent in ALL if sent.kind == "m.room.message"]
+every = pytest.mark.parametrize("sent", ALL, ids=lambda sent: sent.maker)
+every_message = pytest.mark.parametrize("sent", MESSAGES, ids=lambda sent: sent.maker)
+
+
+def makers(module: ModuleType) -> set[str]:
+    """The functions of a module that write contents for others."""
+    return {
+        name
+        for name, one in inspect.getmembers(module, inspect.isfunction)
+        if one.__module__ == module.__name__
+        and not name.startswith("_")
+        and "Content" in str(one.__annotations__["return"])
+    }
+
+
+def test_nothing_that_writes_contents_was_forgotten() -> None:
+    assert {sent.maker for sent in ALL} == makers(render) | makers(tapping) | makers(standin)
+
+
+@every
+def test_it_is_an_event_of_the_specifications_size(sent: Sent) -> None:
+    encoded = json.dumps(sent.content, ensure_ascii=False).encode()
+    assert len(encoded) * 4 / 3 + ENVELOPE < LARGEST
+
+
+@every
+def test_an_independent_client_reads_it(sent: Sent) -> None:
+    raw = {
+        "type": sent.kind,
+        "event_id": "$e",
+        "sender": "@webchat_mei:example.org",
+        "origin_server_ts": 1,
+        "content": sent.content,
+    }
+    if sent.kind == "m.room.message":
+        if "file" in sent.content:
+            read = RoomMessage.parse_decrypted_event(raw)
+            assert isinstance(read, RoomEncryptedMedia)
+        else:
+            read = RoomMessage.parse_event(raw)
+            assert isinstance(read, RoomMessageMedia) == ("url" in sent.content)
+    elif sent.kind == "m.reaction":
+        read = ReactionEvent.from_dict(raw)
+    else:
+        return  # nio knows no polls: like the clients for whom the text is
+    assert not isinstance(read, BadEvent | UnknownBadEvent), read
+
+
+@every_message
+def test_the_plain_body_says_it(sent: Sent) -> None:
+    content = sent.content
+    assert content["msgtype"] in {
+        "m.text", "m.notice", "m.image", "m.file", "m.audio", "m.video", "m.location",
+    }  # fmt: skip
+    body = content["body"]
+    assert isinstance(body, str)
+    assert body.strip()
+    formatted = content.get("formatted_body")
+    assert (formatted is None) == ("format" not in content)
+    if formatted is not None:
+        assert content["format"] == "org.matrix.custom.html"
+        assert isinstance(formatted, str)
+        text = html_to_text(formatted)
+        assert text is not None
+        assert words(text) <= words(body), "the body leaves something out"
+        assert not re.search(r"<(img|script|iframe|style|object)", formatted)
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
+
+
+@every_message
+def test_what_it_is_about_is_said_as_clients_expect(sent: Sent) -> None:
+    relation = sent.content.get("m.relates_to")
+    if relation is None:
+        return
+    assert isinstance(relation, dict)
+    match relation.get("rel_type"):
+        case None:
+            assert relation == {"m.in_reply_to": {"event_id": ASKED}}
+        case "m.thread":
+            # Without threads it is a reply; with them, a reply only where one is meant.
+            assert relation["m.in_reply_to"] == {"event_id": ASKED}
+            assert isinstance(relation["is_falling_back"], bool)
+        case "m.replace":
+            new = sent.content["m.new_content"]
+            assert isinstance(new, dict)
+            assert sent.content["body"] == f"* {new['body']}"
+            assert new["msgtype"] == sent.content["msgtype"]
+            assert "m.relates_to" not in new
+        case other:
+            pytest.fail(f"a relation that nobody expects: {other}")
+
+
+@every
+def test_nothing_pings_but_what_is_to_ping(sent: Sent) -> None:
+    if sent.kind == "m.reaction":
+        return  # a reaction has no words that could
+    mentions = sent.content["m.mentions"]
+    assert mentions == ({"user_ids": [ADA]} if "is here" in str(sent.content) else {})
+    assert sent.content[MARKER] == {"txn": "t"}
+
+
+@pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "media_content"])
+def test_a_file_is_whole(sent: Sent) -> None:
+    content = sent.content
+    assert ("url" in content) != ("file" in content)
+    assert content["filename"] == content["body"]
+    info = content["info"]
+    assert isinstance(info, dict)
+    assert "/" in info["mimetype"]
+    assert info["size"] == 9
+    if "org.matrix.msc3245.voice" in content:
+        # Clients without voice messages play it as a sound like any other.
+        assert (content["msgtype"], info["mimetype"]) == ("m.audio", "audio/ogg")
+        assert info["duration"] == 3200
+        about = content["org.matrix.msc1767.audio"]
+        assert about == {"duration": 3200, "waveform": [0, 512, 1024]}
+    if content["msgtype"] in {"m.image", "m.video"}:
+        assert {"w", "h"} <= info.keys()
+
+
+@pytest.mark.parametrize("sent", [one for one in MESSAGES if one.maker == "location_content"])
+def test_a_place_can_be_opened_without_a_map(sent: Sent) -> None:
+    content = sent.content
+    if content["msgtype"] == "m.text":
+        assert "180.345" in str(content["body"])  # not on earth: the numbers are all there is
+        return
+    assert re.fullmatch(r"geo:-?\d+\.\d+,-?\d+\.\d+", str(content["geo_uri"]))
+    assert re.search(r"https://\S+", str(content["body"]))
+
+
+def test_a_poll_can_be_read_where_there_are_none() -> None:
+    content = tapping.poll_content(POLL, "t")
+    text = str(content["org.matrix.msc1767.text"])
+    assert text.splitlines() == ["Happy?", "5. very", "1. not at all"]
+
+
+# --- nothing goes out that is not looked at here --------------------------------------------------
+
+WRITERS = {module.__name__ for module in (render, standin, tapping)}
+READERS = {f"bridge.matrix.{name}" for name in ("archive", "relations", "crypto.roomkeys")}
+"""They put what others wrote into a shape that can be read."""
+TELLTALE = {"msgtype", "formatted_body", "m.relates_to", "m.new_content"}
+"""Keys that only a content has."""
+
+
+def keys_written(tree: ast.AST) -> Iterator[str]:
+    """The constant keys of all dictionaries that a module makes or fills."""
+    for node in ast.walk(tree):
+        keys: Sequence[ast.expr | None] = ()
+        if isinstance(node, ast.Dict):
+            keys = node.keys
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+            keys = [node.slice]
+        for key in keys:
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                yield key.value
+
+
+def test_contents_are_written_by_these_modules_only() -> None:
+    found = set()
+    for path in BRIDGE.rglob("*.py"):
+        if path.relative_to(BRIDGE).parts[0] in {"demo", "simulator"}:
+            continue
+        if TELLTALE.intersection(keys_written(ast.parse(path.read_text(encoding="utf-8")))):
+            found.add(".".join(path.relative_to(BRIDGE.parent).with_suffix("").parts))
+    assert found == WRITERS | READERS
+
+
+@pytest.mark.parametrize("seen", [[*notices()], [*MEDIA], [*PLACES]])
+def test_every_property_of_what_is_sent_occurs_here(seen: Sequence[msgspec.Struct]) -> None:
+    """Also one that is added some day."""
+    kind = type(seen[0])
+    for field in msgspec.structs.fields(kind):
+        if field.name != "sealed":  # that one is put in above
+            assert any(getattr(one, field.name) != field.default for one in seen), field.name
+
+
+def test_there_is_nothing_else_of_an_agents_to_relay() -> None:
+    assert set(get_args(Relayed)) == {RelayedText, RelayedMedia, AgentLocation}

@@ -1,0 +1,46 @@
+"""docs/simulator.md names every operation, every fault and every switch, with its default."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from bridge.simulator import ops
+from bridge.simulator.faults import Fault
+from bridge.simulator.options import SimulatorOptions
+
+TEXT = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+NAMED = set(re.findall(r"`([a-z_0-9]+)`", TEXT))
+SHOWN = {
+    name: cells[1].strip()
+    for line in TEXT.splitlines()
+    if line.startswith("| `") and len(cells := line.split("|")[1:]) > 2
+    for name in re.findall(r"`([a-z_]+)`", cells[0])
+}
+"""Each row of a table: what is named first, and the second cell."""
+
+
+def test_every_operation_is_told() -> None:
+    tags = {str(kind.__struct_config__.tag) for kind in get_args(ops.AnyOp)}
+    assert len(tags) > 20
+    assert tags - NAMED == set()
+
+
+def test_every_fault_is_told() -> None:
+    kinds = set(get_args(get_type_hints(Fault)["fault"]))
+    assert len(kinds) > 8
+    assert kinds - NAMED == set()
+
+
+@pytest.mark.parametrize("name", SimulatorOptions.__struct_fields__)
+def test_every_switch_is_told_with_its_default(name: str) -> None:
+    """Where a default is one word or a number; `dialect` means what the dialect has."""
+    assert name in SHOWN
+    usual = getattr(SimulatorOptions(), name)
+    if usual is None:
+        assert SHOWN[name] == "dialect"
+    elif isinstance(usual, bool):
+        assert str(usual).lower() in SHOWN[name]

@@ -1,0 +1,200 @@
+"""What README.md and docs/ name exists, and what exists for people is named there.
+
+Links and their anchors, commands and their flags, commands in a room, keys of the configuration,
+metrics, exit codes, log messages. That config.example.yaml has every key is seen by
+`tests/unit/config/test_example.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.cli.exits import ExitCode
+from bridge.cli.program import program
+from bridge.config.keys import known_paths
+from bridge.config.problems import render_path
+from bridge.ops.metrics import Metrics
+from bridge.rooms.commands import Verb
+from bridge.texts import CATALOGUE
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+OPERATORS = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
+USING = (ROOT / "docs" / "using.md").read_text(encoding="utf-8")
+USAGE_ERROR = 2
+"""The exit code that is click's, for a wrong command line."""
+NOT_COMMANDS = frozenset({"org.matrix_webchat.room"})
+"""Lower-case words that docs/using.md sets as code and that are no commands of a room."""
+
+BY_MAKE = frozenset({"demo"})
+"""Commands that people start as `make <command>`."""
+
+_FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+_CODE = re.compile(r"`([^`\n]+)`")
+_COMMAND = re.compile(r"(?:^|^\$ |\S/bin/|`)matrix-webchat((?: [^\s#|>`…;&]+)*)", re.MULTILINE)
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: dict[str, int] = {}
+    for heading in _HEADING.findall(_FENCE.sub("", path.read_text(encoding="utf-8"))):
+        words = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower())
+        slug = words.replace(" ", "-")
+        found[slug] = found.get(slug, -1) + 1
+    return {
+        slug if n == 0 else f"{slug}-{n}" for slug, most in found.items() for n in range(most + 1)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in _LINK.findall(_FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        place, _, anchor = unquote(link).partition("#")
+        target = (page.parent / place) if place else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def _unknown(words: list[str]) -> str:
+    """What of a command line the program does not have; empty if it has everything."""
+    command: click.Command = program
+    flags = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+    takes_value = _with_value(command)
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            if word.split("=")[0] not in flags | {"-h", "--help"}:
+                return word
+            if word in takes_value:
+                next(rest, None)
+        elif isinstance(command, click.Group):
+            inner = command.commands.get(word)
+            if inner is None:
+                return word
+            command = inner
+            flags |= {flag for one in command.params for flag in one.opts}
+            takes_value |= _with_value(command)
+    return ""
+
+
+def _with_value(command: click.Command) -> set[str]:
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    return {flag for one in options if not one.is_flag for flag in one.opts}
+
+
+def _command_lines(text: str) -> Iterator[str]:
+    for match in _COMMAND.finditer(text):
+        yield match.group(1).strip()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_commands_exist(page: Path) -> None:
+    lines = list(_command_lines(page.read_text(encoding="utf-8")))
+    wrong = {line: missing for line in lines if (missing := _unknown(_split(line)))}
+    assert wrong == {}
+
+
+def _split(line: str) -> list[str]:
+    """Words of a shell's line; an unfinished quotation ends with it."""
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+def test_every_command_is_named() -> None:
+    everything = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = {line.split(" ")[0] for line in _command_lines(everything)}
+    named |= {command for command in BY_MAKE if f"make {command}" in everything}
+    public = {name for name, one in program.commands.items() if not one.hidden}
+    assert public - named == set()
+
+
+def test_room_commands_that_are_named_exist() -> None:
+    """With the prefix on any page, and without it where docs/using.md shows how to do something."""
+    verbs = set(Verb)
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"!wc ([a-z]+)", text)) - verbs == set(), _name(page)
+    written = {code.split(" ")[0] for code in _CODE.findall(_FENCE.sub("", USING))}
+    words = {word for word in written if re.fullmatch(r"[a-z][a-z._]+", word)}
+    assert words - verbs - NOT_COMMANDS == set()
+
+
+def test_every_room_command_is_explained() -> None:
+    """In docs/using.md, and in the answer to `help` in every language."""
+    written = {code.removeprefix("!wc ").split(" ")[0] for code in _CODE.findall(USING)}
+    assert set(Verb) - written == set()
+    for language, text in CATALOGUE["command.help"].items():
+        listed = set(re.findall(r"\{prefix\} ([a-z]+)", text))
+        assert listed == set(Verb) - {Verb.HELP}, language
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_keys_of_the_configuration_exist(page: Path) -> None:
+    """A key that is named with its section, such as `webchat.login_rate`."""
+    known = {render_path(path) for path in known_paths()}
+    sections = {str(path[0]) for path in known_paths()}
+    named = {
+        code.removesuffix("_FILE")
+        for code in _CODE.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
+        if "." in code and code.partition(".")[0] in sections
+    }
+    keys = {code for code in named if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", code)}
+    assert keys - known - {"homeserver.yaml"} == set()
+
+
+def test_metrics() -> None:
+    families = text_string_to_metric_families(Metrics().render().decode())
+    exposed = {one.name + ("_total" if one.type == "counter" else "") for one in families}
+    table = OPERATORS.partition("## Metrics")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {code for row in rows for code in _CODE.findall(row)}
+    beside = {name for name in exposed if name.startswith("process_") or name.endswith("_created")}
+    assert named - {"process_*"} == exposed - beside
+    alarms = re.findall(r"\b[a-z]+_[a-z_]+(?= ==| >|\{)", table)
+    assert set(alarms) - exposed == set()
+
+
+def test_exit_codes() -> None:
+    table = OPERATORS.partition("## Exit codes")[2].partition("\n\nSIGTERM")[0]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == {
+        *(code.value for code in ExitCode),
+        USAGE_ERROR,
+    }
+
+
+def test_log_messages_are_those_of_the_code() -> None:
+    """What an operator looks up in "When something is wrong" has to be what the log says."""
+    code = " ".join(
+        re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "bridge").rglob("*.py"))
+    )
+    quoted = re.findall(r"\blog: `([^`…]+)", OPERATORS)
+    assert quoted != []
+    assert [message for message in quoted if message.strip() not in code] == []
+
+
+def test_a_wrong_command_line_is_noticed() -> None:
+    """The check itself: it must not pass for want of looking."""
+    wrong: Mapping[str, str] = {"frobnicate": "frobnicate", "register --rotat": "--rotat"}
+    assert {line: _unknown(line.split()) for line in wrong} == wrong
+    assert _unknown(["run", "-c", "config.yaml"]) == ""
