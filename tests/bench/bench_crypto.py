@@ -29,10 +29,19 @@ from bridge.matrix.crypto.sealing import Sealer
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.vault import SecretRows, Vault
 from bridge.ops.clock import SystemClock
+from bridge.ops.logging import configure_logging
 from bridge.storage.memory import MemoryStore
 from bridge.storage.open import open_store
 from tests.unit.matrix.crypto.test_places import Rooms
-from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, FakeServer, Phone, World
+from tests.unit.matrix.crypto.world import (
+    ALICE,
+    BOT,
+    ROOM,
+    Believing,
+    FakeServer,
+    Phone,
+    World,
+)
 
 TEXT = "x" * 200
 
@@ -49,7 +58,7 @@ async def cpu(times: int, once: Callable[[int], Awaitable[object]]) -> tuple[flo
 async def opening(rows: SecretRows, messages: int) -> tuple[float, float]:
     """A customer's messages, a new session every hundred, as clients do."""
     vault, world = Vault(rows, Sealer("secret")), World()
-    keys, phone = RoomKeys(vault), Phone(world)
+    keys, phone = RoomKeys(vault, Believing()), Phone(world)
     raws: list[Json] = []
     for number in range(messages):
         if number % 100 == 0:
@@ -75,12 +84,13 @@ async def sealing(rows: SecretRows, messages: int) -> tuple[float, float]:
     for device_id in ("PHONE", "LAPTOP"):
         Phone(world, device_id=device_id)
     own = OwnDevice.draw(BOT, "D")
-    sharing = Sharing(vault, server, Peers(server), Places(rooms, rooms))
+    sharing = Sharing(vault, server, Peers(server), Places(rooms, rooms, vault))
     content: Json = {"msgtype": "m.text", "body": TEXT}
 
     async def once(number: int) -> None:
         scheme = Scheme(encrypted=True)
-        await sharing.encrypt(own, ROOM, scheme, ("m.room.message", content), number)
+        readers = await sharing.prepare(own, ROOM, scheme, number)
+        await sharing.encrypt(own, readers, ("m.room.message", content))
 
     return await cpu(messages, once)
 
@@ -100,6 +110,7 @@ async def bare(messages: int) -> tuple[tuple[float, float], tuple[float, float]]
 
 
 async def main(messages: int) -> None:
+    configure_logging("ERROR", "text")
     table = Table("", "store", "CPU µs", "wall µs")
 
     def add(what: str, store: str, spent: tuple[float, float]) -> None:

@@ -65,6 +65,7 @@ async def test_killed_20_times_under_load(stage: Stage) -> None:
     say(f"{await all_handed_over(stage, chats)} more recoveries to empty the homeserver")
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
+        await chat.everything_read(PATIENCE)
     database = stage.folder / "bridge.db"
     await everything_settled(database, PATIENCE)
     assert await stage.bridge.stop() == 0

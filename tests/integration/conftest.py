@@ -1,5 +1,33 @@
-"""What integration tests share: one PostgreSQL for the session."""
+"""What integration tests share: one PostgreSQL for the session, and a stage for each module."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.encrypted import Phones
 from tests.support.postgres import postgres_server
+from tests.support.staging import UNLIMITED, bridge_section, staged
 
 __all__ = ["postgres_server"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """The usual one; a module that wants another has a fixture of this name."""
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def phones(stage: Stage) -> AsyncIterator[Phones]:
+    """Clients of customers that encrypt, closed with the test."""
+    async with AsyncExitStack() as closing:
+        yield Phones(stage, closing)

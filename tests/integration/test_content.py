@@ -5,29 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-import pytest_asyncio
 from PIL import Image
 
 from bridge.demo.customer import Event, content_of
-from bridge.demo.stage import Stage, StageOptions
+from bridge.demo.stage import Stage
 from tests.support.sounds import codec_of, seconds_of, tone
-from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, DeskMessage, chatting, info_of, relation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
-    async with staged(request, tmp_path_factory, options) as stage:
-        yield stage
 
 
 def picture(width: int, height: int) -> bytes:
@@ -122,6 +111,9 @@ async def test_pictures_inside_a_text(stage: Stage) -> None:
     ]
     got = await talk.customer.download(str(spoken[1]["url"]))
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
+    last = str(talk.messages(MEI)[-1]["event_id"])
+    await talk.say("that one", **{"m.relates_to": {"m.in_reply_to": {"event_id": last}}})
+    await talk.heard("In reply to “third”:\nthat one")
 
 
 # --- messages about messages --------------------------------------------------------------------
@@ -168,6 +160,13 @@ async def test_answers_stay_in_the_thread(stage: Stage) -> None:
         "is_falling_back": True,
         "m.in_reply_to": {"event_id": inside},
     }
+    order = await talk.say("!wc status", **{"m.relates_to": thread})
+    told = await talk.reads_reply("Chatting with Mei", order)
+    assert relation(told)["event_id"] == root
+    await talk.say("and here again")
+    await talk.heard("and here again")
+    await talk.desk("say", text="yes, here")
+    assert relation(await talk.reads("yes, here", MEI)) == {}
 
 
 async def test_polls_and_calls(stage: Stage) -> None:
@@ -178,5 +177,8 @@ async def test_polls_and_calls(stage: Stage) -> None:
         talk.room, {"org.matrix.msc3381.poll.start": poll}, "org.matrix.msc3381.poll.start"
     )
     await talk.heard("Poll: Which?\n1. Red")
+    started = await talk.sees(lambda event: "poll.start" in str(event["type"]))
+    await talk.customer.vote(talk.room, started, "1")
+    await talk.heard("(Vote in “Which?”: Red)")
     call = await talk.customer.send(talk.room, {"call_id": "c", "version": "1"}, "m.call.invite")
     await talk.reads_reply("Calls do not reach the call centre", call)

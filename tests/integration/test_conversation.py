@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from PIL import Image
 
 from bridge.demo.customer import Json, content_of, membership
-from bridge.demo.stage import Stage, StageOptions
-from tests.support.staging import UNLIMITED, bridge_section, staged
+from bridge.demo.stage import Stage
 from tests.support.talk import (
     JUN,
     MEI,
@@ -28,15 +25,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PDF = b"%PDF-1.4\n" + bytes(range(256)) * 300
 MP4 = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom" + bytes(range(256)) * 100
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
-    async with staged(request, tmp_path_factory, options) as stage:
-        yield stage
 
 
 def picture(width: int, height: int) -> bytes:
@@ -239,6 +227,21 @@ async def test_end_rating_and_a_new_chat(stage: Stage) -> None:
     assert sum(relation(event) == {} for event in cards) == 2  # one card a chat
 
 
+async def test_a_chat_on_another_link(stage: Stage) -> None:
+    """The link of a chat is let go ten seconds after it; what comes by the next one is new."""
+    talk = await chatting(stage, "patient")
+    await talk.desk("say", text="a word of the first chat")
+    await talk.reads("a word of the first chat", MEI)
+    await talk.desk("close")
+    await talk.reads("The agent has ended the chat", stage.bot)
+    await talk.at_desk(lambda one: not one.linked)
+    await talk.say("one more thing")
+    await talk.queued()
+    await talk.accept()
+    await talk.desk("say", text="a word of the second chat")
+    await talk.reads("a word of the second chat", MEI)
+
+
 async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     talk = await chatting(stage, "voter")
     await talk.desk("close")
@@ -250,6 +253,8 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     }
     await talk.customer.send(talk.room, vote, "org.matrix.msc3381.poll.response")
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4])
+    await talk.customer.vote(talk.room, poll, "2")
+    await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 2])
     annotation: Json = {
         "m.relates_to": {
             "rel_type": "m.annotation",
@@ -258,4 +263,7 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
         }
     }
     await talk.customer.send(talk.room, annotation, "m.reaction")
-    await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 1])
+    await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 2, 1])
+    await talk.reads("Your rating has been changed", stage.bot)
+    ended = await talk.sees(lambda event: event["type"] == "org.matrix.msc3381.poll.end")
+    assert relation(ended) == {"rel_type": "m.reference", "event_id": poll["event_id"]}

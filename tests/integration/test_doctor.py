@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from bridge.demo.stage import Stage
+from tests.support.operator import examined
 from tests.support.staging import staged
 
 
@@ -19,18 +18,6 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     async with staged(request, tmp_path_factory) as stage:
         yield stage
-
-
-async def examined(stage: Stage) -> tuple[int, str]:
-    """The exit code and the table."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", "doctor", "-c", str(stage.config)),
-        *("-r", str(stage.folder / "registration.yaml")),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
 
 
 @pytest.mark.asyncio

@@ -8,35 +8,19 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from functools import partial
-from urllib.parse import quote
 
 import pytest
-import pytest_asyncio
 from PIL import Image
 
 from bridge.demo.customer import Event, content_of, membership
-from bridge.demo.stage import Stage, StageOptions
-from bridge.ops.clock import SystemClock
-from bridge.storage.open import open_store
-from tests.support.encrypted import Phones
-from tests.support.staging import UNLIMITED, bridge_section, staged
+from bridge.demo.stage import Stage
+from tests.support.encrypted import Phones, key_material
 from tests.support.talk import MEI, Talk, announced, chatting, info_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FILE = bytes(range(256)) * 12_000
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
-    async with staged(request, tmp_path_factory, options) as stage:
-        yield stage
 
 
 def picture(width: int, height: int) -> bytes:
@@ -47,12 +31,6 @@ def picture(width: int, height: int) -> bytes:
 
 def is_from(sender: str, msgtype: str, event: Event) -> bool:
     return event.get("sender") == sender and content_of(event).get("msgtype") == msgtype
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def phones(stage: Stage) -> AsyncIterator[Phones]:
-    async with AsyncExitStack() as closing:
-        yield Phones(stage, closing)
 
 
 async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones) -> None:
@@ -79,7 +57,7 @@ async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones)
     await talk.reads("Chatting", stage.bot)
 
     assert phone.unreadable(talk.room) == []
-    in_clear = [e for e in await history(talk) if e["type"] == "m.room.message"]
+    in_clear = [e for e in await talk.history() if e["type"] == "m.room.message"]
     assert in_clear == []
 
 
@@ -164,8 +142,12 @@ async def test_a_device_that_was_reset(stage: Stage, phones: Phones) -> None:
     await anew.heard("three")
 
 
-async def test_who_left_reads_nothing_more(stage: Stage, phones: Phones) -> None:
+async def test_who_came_reads_from_then_on_and_who_left_nothing_more(
+    stage: Stage, phones: Phones
+) -> None:
     talk, phone = await phones.chatting("enc7")
+    await talk.desk("say", text="before your friend came")
+    early = await talk.reads("before your friend came", MEI)
     friend = await phones.of("enc7friend")
     await phone.room_call("invite", talk.room, {"user_id": friend.user_id})
     await friend.join(talk.room)
@@ -173,6 +155,7 @@ async def test_who_left_reads_nothing_more(stage: Stage, phones: Phones) -> None
     theirs = Talk(stage, friend, talk.room)
     await talk.desk("say", text="for both of you")
     before = await theirs.reads("for both of you", MEI)
+    assert early["event_id"] in [event["event_id"] for event in friend.unreadable(talk.room)]
     await friend.room_call("leave", talk.room)
     await phone.wait_for(talk.room, membership(friend.user_id, "leave"))
     await talk.say("now we are alone")
@@ -181,13 +164,12 @@ async def test_who_left_reads_nothing_more(stage: Stage, phones: Phones) -> None
     event = await talk.reads("only for you", MEI)
     sessions = {
         str(content_of(e)["session_id"]): e["event_id"]
-        for e in await history(talk)
+        for e in await talk.history()
         if e["type"] == "m.room.encrypted" and e["sender"] == MEI
     }
-    # The last event of each session: the one before they left, and the one after.
-    assert before["event_id"] in sessions.values()
-    assert event["event_id"] in sessions.values()
-    assert len(sessions) == 2
+    # The first event of each session: it began before they came, and anew after they left.
+    assert set(sessions.values()) == {early["event_id"], event["event_id"]}
+    assert before["event_id"] not in sessions.values()
 
 
 async def test_clear_rooms_beside_and_a_room_that_changes(stage: Stage, phones: Phones) -> None:
@@ -210,7 +192,7 @@ async def test_clear_rooms_beside_and_a_room_that_changes(stage: Stage, phones: 
     await later.heard("secret now")
     await later.desk("say", text="and so am I")
     answer = await later.reads("and so am I", MEI)
-    kinds = {e["event_id"]: e["type"] for e in await history(later)}
+    kinds = {e["event_id"]: e["type"] for e in await later.history()}
     assert kinds[answer["event_id"]] == "m.room.encrypted"
     assert phone.unreadable(later.room) == []
 
@@ -263,16 +245,8 @@ async def test_keys_lie_sealed_and_appear_in_no_log(stage: Stage, phones: Phones
     for word in ("secret words", "sealed for now", "pickle", "demo-as-token"):
         assert word not in log
     assert "Traceback" not in log
-    async with open_store(f"sqlite:///{stage.folder}/bridge.db", SystemClock()) as store:
-        row = await store.secret(f"own/{stage.bot}")
-    assert row is not None
-    assert stage.bot.encode() not in row
-
-
-async def history(talk: Talk) -> list[dict[str, object]]:
-    """The room's latest events as the homeserver has them, newest first."""
-    path = f"v3/rooms/{quote(talk.room, safe='')}/messages"
-    reply = await talk.customer.call("GET", path, query={"dir": "b", "limit": "200"})
-    chunk = reply["chunk"]
-    assert isinstance(chunk, list)
-    return chunk
+    written = b"".join(file.read_bytes() for file in stage.folder.glob("bridge.db*"))
+    assert f"own/{stage.bot}".encode() in written
+    material = await key_material(f"sqlite:///{stage.folder}/bridge.db", "demo-as-token")
+    assert len(material) > 100
+    assert [form for form in material if form in written or form in log.encode()] == []

@@ -2,70 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
 
-from bridge.demo.customer import PATIENCE, said
+from bridge.demo.customer import said
 from bridge.demo.stage import Stage, StageOptions
-from tests.support.encrypted import EncryptedCustomer, Phones
+from tests.support.encrypted import Phones, both_ways, keys_of
+from tests.support.operator import crypto_reset, operate
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, Talk, wording
+from tests.support.talk import MEI, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HINT = "matrix-webchat crypto reset"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
-    async with staged(request, tmp_path_factory, options) as stage:
-        yield stage
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def phones(stage: Stage) -> AsyncIterator[Phones]:
-    async with AsyncExitStack() as closing:
-        yield Phones(stage, closing)
-
-
-async def crypto_reset(stage: Stage) -> None:
-    """As an operator types it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bridge", "crypto", "reset", "--yes", "-c", str(stage.config)
-    )
-    assert await process.wait() == 0
-
-
-async def devices(phones: Phones, name: str, users: list[str]) -> dict[str, set[str]]:
+async def devices(phones: Phones, name: str, users: list[str]) -> dict[str, frozenset[str]]:
     """The ids of these users' devices that have keys."""
-    phone = await phones.of(name)
-    reply = await phone.call("POST", "v3/keys/query", {"device_keys": {u: [] for u in users}})
-    found = reply["device_keys"]
-    assert isinstance(found, dict)
-    return {user: set(listed) for user, listed in found.items()}
-
-
-async def learns_of_a_new_device(phone: EncryptedCustomer, user: str) -> None:
-    """Return when the client knows a device of the user that it did not know before."""
-    known = set(phone.nio.device_store[user])
-    async with asyncio.timeout(PATIENCE):
-        while set(phone.nio.device_store[user]) <= known:
-            await phone.sync(timeout_ms=1_000)
-
-
-async def both_ways(talk: Talk, word: str) -> None:
-    await talk.say(f"can you read {word}?")
-    await talk.heard(f"can you read {word}?")
-    await talk.desk("say", text=f"yes, {word}")
-    await talk.reads(f"yes, {word}", MEI)
+    found = await keys_of(await phones.of(name), users)
+    return {user: keys.devices for user, keys in found.items()}
 
 
 def log_of(stage: Stage) -> str:
@@ -77,13 +33,7 @@ async def test_a_device_that_is_gone_is_made_again(stage: Stage, phones: Phones)
     await both_ways(talk, "before")
     (device,) = (await devices(phones, "gone2", [MEI]))[MEI]
     await stage.bridge.stop()
-    async with stage.session.delete(
-        f"{stage.synapse.address}/_matrix/client/v3/devices/{device}",
-        params={"user_id": MEI},
-        headers={"Authorization": "Bearer demo-as-token"},
-        json={},
-    ) as response:
-        assert response.status == 200, await response.text()
+    await operate(stage, "DELETE", f"devices/{device}", MEI)
     await stage.bridge.start()
     await both_ways(talk, "after")
     assert (await devices(phones, "gone3", [MEI]))[MEI] == {device}
@@ -104,12 +54,13 @@ async def test_a_lost_database_is_noticed_and_reset_mends_it(stage: Stage, phone
     await stage.bridge.stop()
     await crypto_reset(stage)
     await stage.bridge.start()
-    await learns_of_a_new_device(phone, stage.bot)
+    anew = await devices(phones, "lost5", [stage.bot])
+    await phone.learns_of(stage.bot, anew[stage.bot])
     # Element gives a session's key to new devices too; nio only with the next session.
     phone.nio.invalidate_outbound_session(talk.room)
     await both_ways(talk, "afresh")
-    anew, _ = await phones.chatting("lost3")
-    await both_ways(anew, "anew")
+    other, _ = await phones.chatting("lost3")
+    await both_ways(other, "anew")
     after = await devices(phones, "lost4", [stage.bot, MEI])
     assert len(after[stage.bot]) == len(after[MEI]) == 1
     assert not after[stage.bot] & before[stage.bot]

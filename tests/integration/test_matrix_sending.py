@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import pytest
 import pytest_asyncio
 
 from bridge.conversation.model import CustomerMedia
-from bridge.demo.customer import content_of, membership, said
+from bridge.demo.customer import Event, content_of, membership, said
 from bridge.ids import AgentId, EventId, QueueId, UserId
 from bridge.rooms.inputs import MemberGone, Spoke
 from bridge.rooms.ports import NoticeText, Refused, RelayedMedia, RelayedText, TooBig, Unavailable
@@ -95,10 +97,8 @@ async def test_agents_text_arrives_clean(rig: Rig) -> None:
         '<p>See <a href="https://shop.example/x" onclick="x()">our shop</a> /::)'
         '<script>alert(1)</script><img class="qqemoji qqemoji13" src="/spacer.gif"></p>'
     )
-    event_id = await rig.adapter.relay(
-        room_id, rig.users.bot, ALICE, RelayedText(html=html), "rich"
-    )
-    event = await customer.wait_for(room_id, lambda event: event.get("event_id") == event_id)
+    (part,) = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=html), "rich")
+    event = await customer.wait_for(room_id, lambda event: event["event_id"] == part.event_id)
     content = content_of(event)
     assert content["body"] == "See our shop (https://shop.example/x) 🙂😁"
     assert content["formatted_body"] == (
@@ -110,8 +110,9 @@ async def test_agents_text_arrives_clean(rig: Rig) -> None:
 async def test_long_text_becomes_several_messages(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     words = " ".join(f"word{number}" for number in range(9_000))
-    await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=words), "long")
-    await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=words), "long")
+    parts = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=words), "long")
+    again = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html=words), "long")
+    assert again == parts
     await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="end"), "end")
     await customer.wait_for(room_id, said("end"))
     bodies = [
@@ -120,6 +121,13 @@ async def test_long_text_becomes_several_messages(rig: Rig) -> None:
         if event.get("sender") == rig.adapter.ghost_of(ALICE) and event["type"] == "m.room.message"
     ]
     assert " ".join(bodies) == f"{words} end"
+    shown = [event["event_id"] for event in customer.events(room_id) if said_by(ALICE, event, rig)]
+    assert [part.event_id for part in parts] == shown[:-1]
+    assert all(words.find(part.text) >= 0 and part.text for part in parts)
+
+
+def said_by(agent: Agent, event: Event, rig: Rig) -> bool:
+    return event.get("sender") == rig.adapter.ghost_of(agent) and event["type"] == "m.room.message"
 
 
 async def test_media_keeps_its_bytes_both_ways(rig: Rig) -> None:
@@ -189,10 +197,10 @@ async def test_removed_ghost_comes_back_to_speak(rig: Rig) -> None:
 async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bob = Agent(id=AgentId("Bob_1"), name="Bob")
-    first = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="A"), "same")
-    other = await rig.adapter.relay(room_id, rig.users.bot, bob, RelayedText(html="B"), "same")
+    (first,) = await rig.adapter.relay(room_id, rig.users.bot, ALICE, RelayedText(html="A"), "same")
+    (other,) = await rig.adapter.relay(room_id, rig.users.bot, bob, RelayedText(html="B"), "same")
     notice = await rig.adapter.say(room_id, rig.users.bot, NoticeText(text="N"), "same")
-    assert len({first, other, notice}) == 3
+    assert len({first.event_id, other.event_id, notice}) == 3
 
     await rig.homeserver.server.kill()
     with pytest.raises(Unavailable):
@@ -200,11 +208,37 @@ async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) 
     await rig.homeserver.server.start()
 
     adapter = rig.new_adapter()
-    assert first == await adapter.relay(
+    assert (first,) == await adapter.relay(
         room_id, rig.users.bot, ALICE, RelayedText(html="A"), "same"
     )
-    assert other == await adapter.relay(room_id, rig.users.bot, bob, RelayedText(html="B"), "same")
+    assert (other,) == await adapter.relay(
+        room_id, rig.users.bot, bob, RelayedText(html="B"), "same"
+    )
     assert notice == await adapter.say(room_id, rig.users.bot, NoticeText(text="N"), "same")
     await adapter.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
     await customer.wait_for(room_id, said("N"))
     assert [content_of(e)["body"] for e in customer.events(room_id) if said("A")(e)] == ["A"]
+
+
+async def test_what_the_homeserver_has_forgotten_is_found_in_the_room(rig: Rig) -> None:
+    """A day later Synapse knows no transaction id any more; what stands in the room it knows."""
+    customer, room_id = await rig.served_room()
+    bot = rig.users.bot
+    words = " ".join(f"word{number}" for number in range(5_000))
+    before = await rig.adapter.relay(room_id, bot, ALICE, RelayedText(html=words), "old")
+    notice = await rig.adapter.say(room_id, bot, NoticeText(text="N"), "old")
+    assert len(before) == 2
+    await rig.homeserver.server.kill()
+    with closing(sqlite3.connect(rig.homeserver.server.folder / "homeserver.db")) as database:
+        database.execute("DELETE FROM event_txn_id_device_id")
+        database.commit()
+    await rig.homeserver.server.start()
+
+    adapter = rig.new_adapter()
+    await adapter.look_back(room_id, bot, 0)
+    assert await adapter.relay(room_id, bot, ALICE, RelayedText(html=words), "old") == before
+    assert await adapter.say(room_id, bot, NoticeText(text="N"), "old") == notice
+    assert await rig.new_adapter().say(room_id, bot, NoticeText(text="N"), "old") != notice
+    await customer.sync()
+    bodies = [content_of(e).get("body") for e in customer.events(room_id)]
+    assert bodies.count("N") == 2  # the second by the one that did not look

@@ -144,8 +144,11 @@ async def test_commands_of_a_room_admin(stage: Stage) -> None:
         ("!wc queue set nonsense", "There is no queue “nonsense”"),
         ("!wc status", "No chat at the moment. Queue: Service"),
         ("!wc stats", "Did you mean !wc status?"),
-        ("!wc lang zh-CN", "语言已设为 zh-CN"),
-        ("!wc lang en", "The language is now en"),
+        ("!wc callbakc", "Did you mean !wc callback?"),
+        ("!wc 取消", "Did you mean !wc cancel?"),
+        ("!wc callback now", "Usage: !wc callback"),
+        ("!wc lang zh-CN", "语言已设为简体中文"),
+        ("!wc lang en", "The language is now English"),
         ("!wc start", "Waiting for Service"),
     ):
         await talk.say(command)
@@ -187,7 +190,7 @@ async def test_settings_by_state_event(stage: Stage) -> None:
         "start": "on_command",
     }
     await talk.customer.set_state(talk.room, SETTINGS, good)
-    await talk.reads("Settings taken: queue Service, from MOBILE", stage.bot)
+    await talk.reads("Settings changed: queue Service, from MOBILE", stage.bot)
     refused: list[tuple[dict[str, object], str]] = [
         ({"queue": 99}, "There is no queue “99”"),
         ({"queue": 1, "language": "klingon"}, "“language” cannot be “klingon”"),
@@ -230,6 +233,31 @@ async def test_closing(stage: Stage) -> None:
     await talk.reads("There is no chat to end", stage.bot)
 
 
+async def test_answers_in_plain_words(stage: Stage) -> None:
+    """A number alone answers the question for a rating; a sentence is no command."""
+    talk = await chatting(stage, "plain")
+    await talk.desk("close")
+    await talk.reads("How was this chat?", stage.bot)
+    await talk.say("6")
+    await talk.heard("6")  # nobody offers that: it is what a customer says to the next agent
+    await talk.say("！wc cancel")
+    await talk.at_desk(lambda one: one.request is None)
+    again = await chatting(stage, "plainer")
+    await again.desk("close")
+    await again.reads("How was this chat?", stage.bot)
+    await again.say("4")
+    await again.reads("Thank you for your rating!", stage.bot)
+    person = await again.at_desk(lambda one: bool(one.ratings))
+    assert [one.rating for one in person.ratings] == [4]
+    assert person.request is None
+    asked = await again.say("login doesn't work")
+    await again.reads_reply("reads like the command login", asked)
+    await again.say("rate 9 of your shops for me")
+    await again.heard("rate 9 of your shops for me")
+    await again.customer.sync()
+    assert not [e for e in again.customer.events(again.room) if e.get("type") == "m.room.redaction"]
+
+
 async def test_leaving_ends_the_chat(stage: Stage) -> None:
     talk = await chatting(stage, "gone")
     await talk.customer.room_call("leave", talk.room)
@@ -267,6 +295,17 @@ async def test_a_paused_room(stage: Stage) -> None:
     person = talk.person
     assert person is not None
     assert person.texts == ["now then"]
+
+
+async def test_an_upgraded_room(stage: Stage) -> None:
+    """The old room says what to do, the chat ends, and nothing can be begun there any more."""
+    talk = await chatting(stage, "mover")
+    await talk.customer.room_call("upgrade", talk.room, {"new_version": "11"})
+    await talk.reads("This room was upgraded. Please invite me in the new one.", stage.bot)
+    await talk.at_desk(lambda person: person.session is None)
+    for one_of_us in (MEI, stage.bot):
+        await talk.sees(membership(one_of_us, "leave"))
+    assert "You have ended the chat" not in str(talk.shown())
 
 
 async def test_a_second_host_leaves(stage: Stage) -> None:

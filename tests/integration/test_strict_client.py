@@ -6,28 +6,15 @@ The client gives keys only to cross-signed devices and shows only what such devi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 
-from bridge.demo.stage import Stage, StageOptions
-from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.strict import strict_client
+from bridge.demo.stage import Stage
+from tests.support.encrypted import keys_of
+from tests.support.operator import operate
+from tests.support.strict import CLEAN, strict_client
 from tests.support.talk import JUN, MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-CLEAN = {"found": True, "encrypted": True, "failed": False, "shield": "NONE", "reason": ""}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Stage]:
-    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
-    async with staged(request, tmp_path_factory, options) as stage:
-        yield stage
 
 
 async def test_a_strict_client_reads_and_is_read(stage: Stage) -> None:
@@ -52,3 +39,36 @@ async def test_a_strict_client_reads_and_is_read(stage: Stage) -> None:
         await talk.desk("transfer", to="A00002")
         await talk.desk("say", text="from Jun's own device")
         assert await client.do("see", room=room, text="from Jun's own", sender=JUN) == CLEAN
+
+
+async def test_a_key_that_got_lost_is_asked_for(stage: Stage) -> None:
+    """The letter with it vanishes at the homeserver; Element gives it again by itself.
+
+    It does so for a device that it had given the key to before, and only then.
+    """
+    async with strict_client(stage, "asked") as client:
+        (device,) = (await keys_of(client.customer, [stage.bot]))[stage.bot].devices
+        await stage.bridge.stop()
+        opened = await client.do("open", host=stage.bot, text="the key to this gets lost")
+        reply = await letter(stage, device)
+        assert "to_device" not in await mailbox(stage, device, str(reply["next_batch"]))
+        await stage.bridge.start()
+        talk = Talk(stage, client.customer, str(opened["room"]))
+        await talk.heard("the key to this gets lost")
+        log = stage.bridge.log_file.read_text(encoding="utf-8")
+        assert "a key is asked for" in log
+
+
+async def letter(stage: Stage, device: str) -> dict[str, object]:
+    """What lies there for the bot's device, once something does."""
+    for _ in range(60):
+        reply = await mailbox(stage, device)
+        if "to_device" in reply:
+            return reply
+    raise AssertionError("no letter came")
+
+
+async def mailbox(stage: Stage, device: str, since: str = "") -> dict[str, object]:
+    """What lies there for the bot's device."""
+    query = {"device_id": device, "timeout": "500"} | ({"since": since} if since else {})
+    return await operate(stage, "GET", "sync", stage.bot, query=query)

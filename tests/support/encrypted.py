@@ -1,169 +1,50 @@
-"""A customer whose client encrypts: matrix-nio, with crypto code that is not the bridge's.
+"""Customers whose clients encrypt: `bridge.demo.phone`, and what tests do to such a client.
 
-It can do what `Customer` does, so a `Talk` works with either; what it shows of a room is decrypted.
+A `Talk` works with either kind of customer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
+import base64
 import secrets
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
-import aiohttp
-from nio import (
-    AsyncClient,
-    AsyncClientConfig,
-    JoinResponse,
-    LoginResponse,
-    MegolmEvent,
-    Response,
-    RoomSendResponse,
-    ShareGroupSessionResponse,
-    SyncResponse,
-    UploadResponse,
-)
-from nio.crypto import decrypt_attachment
-from nio.exceptions import EncryptionError
+import msgspec
+from nio import JoinResponse, Response, ShareGroupSessionResponse
+from vodozemac import InboundGroupSession
 
-from bridge.demo.customer import Customer, CustomerError, Event, Json, content_of
+from bridge.demo.customer import PATIENCE, Customer
+from bridge.demo.phone import Phone
 from bridge.demo.stage import Stage
-from bridge.demo.synapse import SynapseServer
-from tests.support.talk import Talk
+from bridge.matrix.crypto.encoding import from_base64
+from bridge.matrix.crypto.olm import _Sessions
+from bridge.matrix.crypto.own import OwnState
+from bridge.matrix.crypto.roomkeys import RoomKey
+from bridge.matrix.crypto.sealing import Sealer
+from bridge.matrix.crypto.vault import Vault
+from bridge.ops.clock import SystemClock
+from bridge.storage.open import open_store
+from tests.support.talk import MEI, Talk
 
-ENCRYPTION: Json = {
-    "type": "m.room.encryption",
-    "state_key": "",
-    "content": {"algorithm": "m.megolm.v1.aes-sha2"},
-}
 
+class EncryptedCustomer(Phone):
+    """The demo's encrypting client, with what only tests do to one."""
 
-class EncryptedCustomer(Customer):
-    """One device of one user.
+    async def learns_of(self, user: str, devices: Collection[str]) -> None:
+        """Return when the client knows these devices of the user and no others.
 
-    Attributes:
-        nio: the client; `ignore_unverified_devices` is on, as in Element by default.
-    """
-
-    nio: AsyncClient
-
-    @classmethod
-    async def log_in(
-        cls,
-        session: aiohttp.ClientSession,
-        server: SynapseServer,
-        localpart: str,
-        folder: Path,
-        *,
-        new: bool = True,
-    ) -> EncryptedCustomer:
-        """A new device; with `new` of a new user.
-
-        Args:
-            session: for calls that have nothing to do with encryption.
-            server: the homeserver.
-            localpart: the user's name.
-            folder: where the device keeps its keys; it must be new.
-            new: register the user first.
+        Raises:
+            TimeoutError: it did not within `PATIENCE` seconds.
         """
-        password = f"{localpart}-secret"
-        user_id = f"@{localpart}:{server.domain}"
-        if new:
-            user_id = await server.register(session, localpart, password)
-        await asyncio.to_thread(folder.mkdir, parents=True)
-        config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
-        nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
-        answer = await nio.login(password)
-        assert isinstance(answer, LoginResponse), answer
-        customer = cls(session, server.address, user_id, answer.access_token)
-        customer.nio = nio
-        customer._sealed = {}
-        await customer.sync()
-        return customer
+        async with asyncio.timeout(PATIENCE):
+            while self._live_devices(user) != set(devices):
+                await self.sync(timeout_ms=1_000)
 
-    _sealed: dict[str, tuple[str, MegolmEvent]]
-    """Events whose key has not come, by event id, with their room."""
-
-    async def close(self) -> None:
-        await self.nio.close()
-        if self.nio.store is not None:
-            # nio leaves that to the garbage collector, of which Python 3.13 complains.
-            self.nio.store.database.close()
-
-    async def sync(self, timeout_ms: int = 0) -> None:
-        """Take in what is new, decrypt it, and see to our keys."""
-        answer = await self.nio.sync(timeout=timeout_ms, full_state=not self._since)
-        if not isinstance(answer, SyncResponse):
-            raise CustomerError(0, "", str(answer))
-        self._since = answer.next_batch
-        if self.nio.should_upload_keys:
-            await self.nio.keys_upload()
-        if self.nio.should_query_keys:
-            await self.nio.keys_query()
-        if self.nio.should_claim_keys:
-            await self.nio.keys_claim(self.nio.get_users_for_key_claiming())
-        await self.nio.send_to_device_messages()
-        for room_id, room in answer.rooms.join.items():
-            seen = self._seen.setdefault(room_id, {})
-            for event in [*room.state, *room.timeline.events]:
-                seen.setdefault(event.event_id, event.source)
-                if isinstance(event, MegolmEvent):
-                    self._sealed[event.event_id] = (room_id, event)
-        for event_id, (room_id, event) in list(self._sealed.items()):
-            try:
-                opened = self.nio.decrypt_event(event)
-            except EncryptionError:
-                continue
-            self._seen[room_id][event_id] = opened.source
-            del self._sealed[event_id]
-
-    def unreadable(self, room_id: str) -> list[Event]:
-        """What cannot be decrypted."""
-        return [e for e in self.events(room_id) if e.get("type") == "m.room.encrypted"]
-
-    async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
-        """As Element: encrypted from the start, and the first words come at once."""
-        encrypted: Json = {"initial_state": [ENCRYPTION]}
-        return await super().create_dm(whom, first_text, **(encrypted | options))
-
-    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
-        """Send an event, encrypted if the room is."""
-        while room_id not in self.nio.rooms:
-            await self.sync(timeout_ms=1_000)
-        answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
-        assert isinstance(answer, RoomSendResponse), answer
-        return str(answer.event_id)
-
-    async def send_file(
-        self,
-        room_id: str,
-        data: bytes,
-        name: str,
-        mime: str,
-        msgtype: str = "m.file",
-        **more: object,
-    ) -> str:
-        """Encrypt and upload a file, and send it; `more` goes into the content."""
-        answer, keys = await self.nio.upload(
-            lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
-        )
-        assert isinstance(answer, UploadResponse), answer
-        assert keys is not None
-        file = keys | {"url": answer.content_uri}
-        info = {"mimetype": mime, "size": len(data)}
-        content: Json = {"msgtype": msgtype, "body": name, "file": file, "info": info}
-        return await self.send(room_id, content | more)
-
-    async def read_file(self, event: Event) -> bytes:
-        """Fetch and decrypt the file of an event."""
-        file = content_of(event)["file"]
-        assert isinstance(file, dict)
-        sealed = await self.download(str(file["url"]))
-        return bytes(
-            decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
-        )
+    def _live_devices(self, user: str) -> set[str]:
+        return {one.id for one in self.nio.device_store.active_user_devices(user)}
 
     def hold_keys(self) -> HeldKeys:
         """Encrypt with a new session from now on, whose key nobody gets yet."""
@@ -212,6 +93,87 @@ class HeldKeys:
                 f"v3/sendToDevice/m.room_key.withheld/{secrets.token_hex(8)}",
                 {"messages": {user: {"*": content}}},
             )
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What the homeserver has of a user's keys."""
+
+    devices: frozenset[str]
+    """The ids of devices that have keys."""
+    signed: frozenset[str]
+    """Those that the user's identity has signed."""
+    master: str
+    """Empty: the user has no identity."""
+
+
+async def keys_of(customer: Customer, users: Sequence[str]) -> dict[str, Published]:
+    """Ask the homeserver for the keys of some users, as this customer."""
+    reply = await customer.call("POST", "v3/keys/query", {"device_keys": {u: [] for u in users}})
+    found = msgspec.convert(reply, _Queried)
+    return {user: found.of(user) for user in users}
+
+
+class _Keys(msgspec.Struct):
+    keys: dict[str, str]
+    signatures: dict[str, dict[str, str]] = {}
+
+
+class _Queried(msgspec.Struct):
+    device_keys: dict[str, dict[str, _Keys]]
+    master_keys: dict[str, _Keys] = {}
+    self_signing_keys: dict[str, _Keys] = {}
+
+    def of(self, user: str) -> Published:
+        devices = self.device_keys.get(user, {})
+        signer = self.self_signing_keys.get(user, _Keys({})).keys
+        signed = {
+            device_id
+            for device_id, device in devices.items()
+            if device.signatures.get(user, {}).keys() & signer.keys()
+        }
+        master = self.master_keys.get(user, _Keys({})).keys
+        return Published(frozenset(devices), frozenset(signed), next(iter(master), ""))
+
+
+async def key_material(url: str, secret: str) -> list[bytes]:
+    """All that must never be read by others, of a bridge's database, in the ways it may be written.
+
+    Args:
+        url: of the database.
+        secret: what its keys are sealed with.
+    """
+    found: list[bytes] = []
+    async with open_store(url, SystemClock()) as store:
+        vault = Vault(store, Sealer(secret))
+        for name in await vault.names("own/"):
+            own = await vault.load(name, OwnState)
+            assert own is not None
+            found += [own.identity.master, own.identity.self_signing, own.account.encode()]
+        for name in await vault.names("in/"):
+            row = await vault.load(name, RoomKey)
+            assert row is not None
+            session = InboundGroupSession.from_pickle(row.pickle, vault.pickle_key)
+            key = session.export_at(session.first_known_index)
+            assert key is not None
+            # Version and number stand before the ratchet's 128 bytes, and are no secret.
+            found += [from_base64(key.to_base64())[5:133], row.pickle.encode()]
+        for name in await vault.names("olm/"):
+            found += [pickle.encode() for pickle in (await _sessions(vault, name)).pickles]
+    return [form for secret in found for form in (secret, base64.b64encode(secret)[:40])]
+
+
+async def _sessions(vault: Vault, name: str) -> _Sessions:
+    sessions = await vault.load(name, _Sessions)
+    assert sessions is not None
+    return sessions
+
+
+async def both_ways(talk: Talk, word: str) -> None:
+    """Each side says something that the other can read."""
+    await talk.say(f"can you read {word}?")
+    await talk.heard(f"can you read {word}?")
+    await talk.desk("say", text=f"yes, {word}")
+    await talk.reads(f"yes, {word}", MEI)
 
 
 class Phones:

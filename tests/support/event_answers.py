@@ -22,9 +22,11 @@ from bridge.matrix.spool import spoken, spool
 from bridge.rooms.ports import RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia
+from bridge.webchat.urls import Endpoints
 from tests.support.matrix_rig import blob, picture
 from tests.support.sounds import film, tone
 
+SERVER = Endpoints("https://crm.example.org/webchat")
 MXC = "mxc://example.org/file"
 KEY = FileKey("A" * 43, "A" * 22, "A" * 43)
 Row = tuple[str, str, str, str]
@@ -33,12 +35,13 @@ TEXTS = (
     ("text", "Hello /::) 1 &lt; 2"),
     ("text of several lines", "one<br>two<p>three</p>"),
     ("text with formatting and a link", '<b>See</b> <a href="https://shop.example/x">this</a>'),
+    ("text with a relative link", 'see <a href="/faq.html">our questions</a>'),
     ("text with a list", "<ul><li>one</li><li>two</li></ul>"),
     (
         "text with a table",
         "<table><tr><th>size</th><th>price</th></tr><tr><td>M</td><td>9</td></tr></table>",
     ),
-    ("text with scripts and remote loads", "Hello<script>x()</script><iframe src='//x'></iframe>"),
+    ("text with scripts and a page in it", "Hello<script>x()</script><iframe src='//x'></iframe>"),
     ("text with an emoji of the desk", '<img class="qqemoji qqemoji13" src="/spacer.gif">'),
     ("text with a picture in it", 'look: <img src="/up/shoe.png" alt="shoe"> nice?'),
 )
@@ -74,7 +77,7 @@ async def answers() -> AsyncIterator[Row]:
 def _text(name: str, html: str) -> Row:
     shown: list[str] = []
     bodies: list[str] = []
-    for piece in pieces(html):
+    for piece in pieces(html, SERVER.absolute):
         if isinstance(piece, AgentMedia):
             shown.append("`m.image`, or a link if it may not be fetched")
             bodies.append(piece.name)

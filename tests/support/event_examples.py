@@ -4,81 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
-from bridge.conversation.model import CustomerText, FileKey
-from bridge.ids import QueueId
-from bridge.matrix.crypto.attachments import file_field
-from bridge.matrix.users import OurUsers
-from bridge.rooms.references import Earlier
+from tests.support.event_kinds import (
+    BOB,
+    MXC,
+    POLL,
+    REPLY,
+    Example,
+    Json,
+    event,
+    file,
+    html,
+    message,
+)
+from tests.support.event_relations import gestures, relations
 from tests.unit.rooms.visits import ADA
 
-Json = dict[str, object]
-OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1),))
-MXC = "mxc://example.org/file"
-KEY = FileKey("A" * 43, "A" * 22, "A" * 43)
-OWN, AGENTS, ORDER = "own", "agents", "order"
-LONG = "Good morning, my order 7411 has not come and I wonder where it might be by now."
-EARLIER = {
-    OWN: Earlier(LONG, CustomerText(LONG)),
-    AGENTS: Earlier("Which size do you need?"),
-    ORDER: Earlier("!wc status", CustomerText("!wc status")),
-}
-REPLY: Json = {"m.in_reply_to": {"event_id": "$x"}}
-
-
-class Example(msgspec.Struct, frozen=True):
-    """One event."""
-
-    name: str
-    raw: Json
-    about: str = ""
-    """Which earlier message it is about: a key of EARLIER."""
-    never_sealed: bool = False
-    forgotten: bool = False
-    ours: OurUsers = OURS
-
-    def sealed(self) -> Json:
-        """The same event as it is once an encrypted one was opened: files bring their keys."""
-        content = self.raw.get("content")
-        if not isinstance(content, dict) or "url" not in content:
-            return self.raw
-        rest = {name: value for name, value in content.items() if name != "url"}
-        return self.raw | {"content": rest | {"file": file_field(MXC, KEY)}}
-
-
-def _event(kind: str, content: Json, **more: object) -> Json:
-    return {"type": kind, "event_id": "$e", "sender": ADA, "content": content} | more
-
-
-def _message(**content: object) -> Json:
-    return _event("m.room.message", content)
-
-
-def _html(body: str, html: str, **more: object) -> Json:
-    formatted = {"format": "org.matrix.custom.html", "formatted_body": html}
-    return _message(msgtype="m.text", body=body, **formatted, **more)
-
-
-def _file(msgtype: str, body: str, mime: str, **more: object) -> Json:
-    return _message(msgtype=msgtype, body=body, url=MXC, info={"mimetype": mime}, **more)
+VERIFY: Json = {"msgtype": "m.key.verification.request", "body": "wants to verify you"}
 
 
 def examples() -> Iterator[Example]:
     """All rows, in the order of the table."""
     yield from _texts()
     yield from _things()
-    yield from _relations()
+    yield from relations()
+    yield from gestures()
     yield from _the_rest()
 
 
 def _texts() -> Iterator[Example]:
-    yield Example("`m.text`", _message(msgtype="m.text", body="Hello"))
-    yield Example("`m.notice`", _message(msgtype="m.notice", body="Hello"))
-    yield Example("`m.emote`", _message(msgtype="m.emote", body="waves"))
+    yield Example("`m.text`", message(msgtype="m.text", body="Hello"))
+    yield Example("`m.notice`", message(msgtype="m.notice", body="Hello"))
+    yield Example("`m.emote`", message(msgtype="m.emote", body="waves"))
     yield Example(
         "`m.text` with formatting, lists, a link",
-        _html(
+        html(
             "…",
             "<b>Two</b> things:<ol><li>one</li><li><a href='https://shop.example/x'>two</a></li>"
             "</ol>",
@@ -86,138 +45,213 @@ def _texts() -> Iterator[Example]:
     )
     yield Example(
         "`m.text` with a table",
-        _html(
+        html(
             "…", "<table><tr><th>size</th><th>price</th></tr><tr><td>M</td><td>9</td></tr></table>"
         ),
     )
-    yield Example("`m.text` with code", _html("…", "run <code>ls -l</code>"))
+    yield Example("`m.text` with code", html("…", "run <code>ls -l</code>"))
     yield Example(
-        "`m.text` with a spoiler", _html("…", '<span data-mx-spoiler="the end">he dies</span>')
+        "`m.text` with a spoiler", html("…", '<span data-mx-spoiler="the end">he dies</span>')
     )
     yield Example(
-        "`m.text` with maths", _html("…", '<span data-mx-maths="a^2">a<sup>2</sup></span>')
+        "`m.text` with a spoiler of no reason", html("…", "<span data-mx-spoiler>he dies</span>")
+    )
+    yield Example(
+        "`m.text` with maths", html("…", '<span data-mx-maths="a^2">a<sup>2</sup></span>')
     )
     yield Example(
         "`m.text` with a mention",
-        _html("…", '<a href="https://matrix.to/#/@webchat_mei:example.org">Mei</a>, hello'),
+        html("…", '<a href="https://matrix.to/#/@webchat_mei:example.org">Mei</a>, hello'),
     )
-    yield Example("`m.text`, right to left", _message(msgtype="m.text", body="שלום, מה שלומך?"))
-    yield Example("`m.text` that is blank", _message(msgtype="m.text", body=" \n "))
-    yield Example("`m.text`, a command", _message(msgtype="m.text", body="!wc queue show"))
+    yield Example("`m.text`, right to left", message(msgtype="m.text", body="שלום, מה שלומך?"))
+    yield Example("`m.text`, very long", message(msgtype="m.text", body="word " * 3_000))
+    yield Example(
+        "`m.text` with a mention, as Markdown",
+        message(msgtype="m.text", body="[Mei](https://matrix.to/#/@webchat_mei:example.org), hi"),
+    )
+    yield Example(
+        "`m.text` among several people",
+        message(msgtype="m.text", body="Hello"),
+        shared=True,
+    )
+    yield Example(
+        "`m.image` among several people", file("m.image", "cat.png", "image/png"), shared=True
+    )
+    yield Example(
+        "`m.notice` among several people (a program's)",
+        message(msgtype="m.notice", body="build passed"),
+        shared=True,
+    )
+    yield Example(
+        "`m.message` (extensible, MSC1767)",
+        event("m.message", {"m.text": [{"mimetype": "text/plain", "body": "Hello"}]}),
+    )
+    yield Example("`m.image` (extensible)", event("m.image", {"m.text": [{"body": "cat"}]}))
+    yield Example("`m.text` that is blank", message(msgtype="m.text", body=" \n "))
+    yield Example("`m.text`, a command", message(msgtype="m.text", body="!wc queue show"))
 
 
 def _things() -> Iterator[Example]:
-    yield Example("`m.image`", _file("m.image", "cat.png", "image/png"))
+    yield Example("`m.image`", file("m.image", "cat.png", "image/png"))
     yield Example(
-        "`m.image` with a caption", _file("m.image", "my cat", "image/png", filename="cat.png")
+        "`m.image` with a caption", file("m.image", "my cat", "image/png", filename="cat.png")
     )
-    yield Example("`m.file`", _file("m.file", "terms.pdf", "application/pdf"))
-    yield Example("`m.video`", _file("m.video", "clip.mp4", "video/mp4"))
-    yield Example("`m.audio`", _file("m.audio", "song.mp3", "audio/mpeg"))
+    yield Example("`m.file`", file("m.file", "terms.pdf", "application/pdf"))
+    yield Example("`m.video`", file("m.video", "clip.mp4", "video/mp4"))
+    yield Example("`m.audio`", file("m.audio", "song.mp3", "audio/mpeg"))
     yield Example(
         "`m.audio`, a voice message (MSC3245)",
-        _file("m.audio", "Voice message.ogg", "audio/ogg", **{"org.matrix.msc3245.voice": {}}),
+        file("m.audio", "Voice message.ogg", "audio/ogg", **{"org.matrix.msc3245.voice": {}}),
     )
     yield Example(
         "`m.location`",
-        _message(msgtype="m.location", body="Tiananmen", geo_uri="geo:39.908722,116.397496"),
+        message(msgtype="m.location", body="Tiananmen", geo_uri="geo:39.908722,116.397496"),
     )
     yield Example(
         "`m.location` abroad",
-        _message(msgtype="m.location", body="Eiffel Tower", geo_uri="geo:48.8584,2.2945"),
+        message(msgtype="m.location", body="Eiffel Tower", geo_uri="geo:48.8584,2.2945"),
     )
     yield Example(
         "`m.location` that cannot be read",
-        _message(msgtype="m.location", body="somewhere", geo_uri="geo:moon"),
+        message(msgtype="m.location", body="somewhere", geo_uri="geo:moon"),
     )
     yield Example(
         "`m.sticker`",
-        _event("m.sticker", {"body": "cat", "url": MXC, "info": {"mimetype": "image/webp"}}),
+        event("m.sticker", {"body": "cat", "url": MXC, "info": {"mimetype": "image/webp"}}),
     )
+    yield from _polls()
+
+
+def _polls() -> Iterator[Example]:
     text = "org.matrix.msc1767.text"
     poll = {"question": {text: "Which?"}, "answers": [{"id": "1", text: "Red"}, {text: "Blue"}]}
     yield Example(
         "poll started (MSC3381)",
-        _event("org.matrix.msc3381.poll.start", {"org.matrix.msc3381.poll.start": poll}),
+        event("org.matrix.msc3381.poll.start", {"org.matrix.msc3381.poll.start": poll}),
     )
-    yield Example("poll answered", _event("org.matrix.msc3381.poll.response", {}))
-    yield Example("poll ended", _event("org.matrix.msc3381.poll.end", {}))
-
-
-def _relations() -> Iterator[Example]:
+    voted = {
+        "m.relates_to": {"rel_type": "m.reference", "event_id": "$x"},
+        "org.matrix.msc3381.poll.response": {"answers": ["b"]},
+    }
+    vote = event("org.matrix.msc3381.poll.response", voted)
+    yield Example("vote in that poll", vote, about=POLL)
+    yield Example("vote in a poll that is forgotten", vote)
+    yield Example("poll ended", event("org.matrix.msc3381.poll.end", {}))
+    question = {"m.text": [{"body": "Which?"}]}
+    answers = [{"m.id": "1", "m.text": [{"body": "Red"}]}, {"m.id": "2", "m.text": "Blue"}]
+    stable: Json = {"m.poll": {"question": question, "answers": answers}}
+    yield Example("`m.poll.start` (the stable name)", event("m.poll.start", stable))
+    both: Json = {
+        "m.relates_to": {"rel_type": "m.reference", "event_id": "$x"},
+        "m.selections": ["a", "b"],
+    }
     yield Example(
-        "reply to an agent",
-        _message(msgtype="m.text", body="M", **{"m.relates_to": REPLY}),
-        about=AGENTS,
+        "`m.poll.response` (the stable name), of two choices",
+        event("m.poll.response", both),
+        about=POLL,
     )
+    yield Example("`m.poll.end` (the stable name)", event("m.poll.end", {}))
+    more = {"question": {text: "Which?"}, "answers": [{text: "Red"}, {text: "Black"}]}
+    changed: Json = {
+        "m.new_content": {"org.matrix.msc3381.poll.start": more},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
+    }
     yield Example(
-        "reply with a file",
-        _file("m.image", "cat.png", "image/png", **{"m.relates_to": REPLY}),
-        about=AGENTS,
-    )
-    yield Example(
-        "reply to a message that is forgotten",
-        _message(msgtype="m.text", body="M", **{"m.relates_to": REPLY}),
-        forgotten=True,
-    )
-    thread = {"rel_type": "m.thread", "event_id": "$root", "is_falling_back": True, **REPLY}
-    yield Example(
-        "message in a thread (the agent's answers go there)",
-        _message(msgtype="m.text", body="Hello", **{"m.relates_to": thread}),
-    )
-    replaced = {"rel_type": "m.replace", "event_id": "$x"}
-
-    def edit(text: str) -> Json:
-        new = {"msgtype": "m.text", "body": text}
-        return _message(
-            msgtype="m.text", body=f"* {text}", **{"m.new_content": new, "m.relates_to": replaced}
-        )
-
-    yield Example("correction (`m.replace`)", edit(LONG.replace("7411", "4711")), about=OWN)
-    yield Example("correction of most of a message", edit("Forget it"), about=OWN)
-    yield Example("correction that changes no word", edit(f"{LONG} "), about=OWN)
-    yield Example("correction of a mistyped command", edit("!wc queue show"), about=ORDER)
-    yield Example("correction of what is forgotten", edit("4711"), forgotten=True)
-    yield from _gestures()
-
-
-def _gestures() -> Iterator[Example]:
-    reacted = {"rel_type": "m.annotation", "event_id": "$x", "key": "👍"}
-    yield Example(
-        "`m.reaction` (config `bridge.tell_agents.reactions`)",
-        _event("m.reaction", {"m.relates_to": reacted}),
-        about=AGENTS,
-        never_sealed=True,
+        "poll corrected",
+        event("org.matrix.msc3381.poll.start", changed),
+        about=POLL,
     )
     yield Example(
-        "`m.reaction` to something of ours",
-        _event("m.reaction", {"m.relates_to": reacted}),
-        never_sealed=True,
-    )
-    yield Example(
-        "`m.room.redaction` (config `bridge.tell_agents.withdrawals`; our copy is erased)",
-        _event("m.room.redaction", {"redacts": "$x"}),
-        about=OWN,
-        never_sealed=True,
-    )
-    yield Example(
-        "`m.room.redaction` of an agent's message",
-        _event("m.room.redaction", {"redacts": "$x"}),
-        about=AGENTS,
-        never_sealed=True,
+        "reply to a poll",
+        message(msgtype="m.text", body="Red, please", **{"m.relates_to": REPLY}),
+        about=POLL,
     )
 
 
 def _the_rest() -> Iterator[Example]:
-    yield Example("live location started", _event("m.beacon_info", {"live": True}, state_key=ADA))
-    yield Example("live location goes on", _event("m.beacon", {}))
-    yield Example("call (`m.call.invite`)", _event("m.call.invite", {"call_id": "c"}))
-    yield Example("group call", _event("org.matrix.msc4075.rtc.notification", {}))
-    yield Example("`m.room.message` of an unknown kind", _message(msgtype="org.example.new"))
-    yield Example("`m.room.message` without a kind", _message(body="Hello"))
     yield Example(
-        "file with a malformed address",
-        _message(msgtype="m.file", body="a", url="https://elsewhere.example/a"),
+        "live location started",
+        event("m.beacon_info", {"live": True}, state_key=ADA),
         never_sealed=True,
     )
-    yield Example("unknown event type", _event("org.example.thing", {}))
+    yield Example(
+        "live location ended",
+        event("m.beacon_info", {"live": False}, state_key=ADA),
+        never_sealed=True,
+    )
+    yield Example("live location goes on (`m.beacon`)", event("m.beacon", {}))
+    yield Example("call (`m.call.invite`)", event("m.call.invite", {"call_id": "c"}))
+    yield Example("call goes on (`m.call.candidates`, …)", event("m.call.candidates", {}))
+    yield Example(
+        "group call (MSC4075), and by its former name",
+        event("org.matrix.msc4075.rtc.notification", {}),
+    )
+    yield Example("verification asked of us", message(**VERIFY, to="@webchatbot:example.org"))
+    yield Example("verification asked of another person", message(**VERIFY, to=BOB), shared=True)
+    yield Example("verification goes on", event("m.key.verification.cancel", {}))
+    yield Example("`m.room.message` of an unknown kind", message(msgtype="org.example.new"))
+    yield Example("`m.room.message` without a kind", message(body="Hello"))
+    yield Example(
+        "`m.room.message` in a room that was upgraded, and that we have left",
+        message(msgtype="m.text", body="Hello"),
+        left=True,
+    )
+    notice: Json = {"msgtype": "m.server_notice", "body": "Please accept the new terms."}
+    yield Example("`m.server_notice`, of a homeserver to one person", message(**notice))
+    yield Example(
+        "file with a malformed address",
+        message(msgtype="m.file", body="a", url="https://elsewhere.example/a"),
+    )
+    yield Example(
+        "gallery (MSC4274)", message(msgtype="dm.filament.gallery", body="holidays", itemtypes=[])
+    )
+    yield Example("unknown event type", event("org.example.thing", {}))
+    yield from _sealed()
+    yield from _of_the_room()
+
+
+def _sealed() -> Iterator[Example]:
+    """What is encrypted and cannot be read."""
+    sealed = event("m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2"})
+    for name, key in (
+        ("encryption is off here", "unreadable.encrypted"),
+        ("its key has not come yet", "unreadable.no_key"),
+        ("it cannot be decrypted", "unreadable.undecryptable"),
+        ("it is an earlier one's ciphertext again", "unreadable.repeated"),
+        ("its key is kept from us as unverified", "unreadable.withheld.unverified"),
+    ):
+        yield Example(f"`m.room.encrypted`: {name}", sealed, key=key)
+
+
+def _of_the_room() -> Iterator[Example]:
+    """State: it is never encrypted."""
+
+    def member(membership: str, before: str = "") -> Json:
+        unsigned = {"prev_content": {"membership": before}} if before else {}
+        content: Json = {"membership": membership, "displayname": "Bob"}
+        raw = event("m.room.member", content, state_key=BOB, unsigned=unsigned)
+        return raw | {"sender": BOB}
+
+    for name, raw in (
+        ("a customer comes in (config `bridge.tell_agents.members`)", member("join", "invite")),
+        ("a customer goes by another name", member("join", "join")),
+        ("a customer leaves, or is shown out (likewise)", member("leave", "join")),
+        ("somebody is invited", member("invite")),
+    ):
+        yield Example(f"`m.room.member`: {name}", raw, shared=True, never_sealed=True)
+    for name, raw in (
+        (
+            "`m.room.encryption` (from then on all is encrypted)",
+            event("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, state_key=""),
+        ),
+        (
+            "`m.room.tombstone` (the chat is ended)",
+            event("m.room.tombstone", {"replacement_room": "!new"}, state_key=""),
+        ),
+        (
+            "`org.matrix_webchat.room`, our settings",
+            event("org.matrix_webchat.room", {"queue": 1, "language": "en"}, state_key=""),
+        ),
+        ("name, topic, pinned messages, widgets, …", event("m.room.topic", {}, state_key="")),
+    ):
+        yield Example(name, raw, never_sealed=True)

@@ -6,7 +6,8 @@ import asyncio
 
 from bridge.conversation.deadlines import deadline
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Chatting, Conversation, Ended, Policy
+from bridge.conversation.model import Chatting, Conversation, Ended
+from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, QueueId, RoomId, SessionId, UserId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.record import Membership, RoomRecord, dump_record

@@ -68,6 +68,31 @@ async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
     raise AssertionError(f"{missing()} texts were never handed over by the homeserver")
 
 
+async def all_taken_in(database: Path, chat: Chat, patience: float) -> None:
+    """Wait until the bridge has whatever the customer said, handed over or found.
+
+    Raises:
+        AssertionError: something never came.
+    """
+    missing = set(chat.asked)
+    try:
+        async with asyncio.timeout(patience):
+            while missing:
+                missing = set(chat.asked) - set(handed_over(database, chat))
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise AssertionError(f"never taken in: {sorted(missing)}") from None
+
+
+def in_order(given: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """Those that came no later than whatever was asked after them."""
+    kept: list[str] = []
+    for text in reversed(given):
+        if not kept or asked.index(text) < asked.index(kept[-1]):
+            kept.append(text)
+    return kept[::-1]
+
+
 async def everything_settled(database: Path, patience: float) -> None:
     """Wait until the bridge has nothing left to do; nothing may have been given up.
 
@@ -97,9 +122,7 @@ def _unsettled(database: Path) -> dict[str, int]:
     return counts
 
 
-def check_towards_the_agent(
-    chat: Chat, database: Path, disturbances: int, *, complete: bool = True
-) -> int:
+def check_towards_the_agent(chat: Chat, database: Path, disturbances: int) -> int:
     """See that nothing is missing or out of order, and that each double is marked in the ledger.
 
     Args:
@@ -107,7 +130,6 @@ def check_towards_the_agent(
         database: the bridge's.
         disturbances: how often the bridge or this chat's link was cut off; each may have left one
             message in doubt.
-        complete: the homeserver has handed over everything.
 
     Returns:
         How many messages the desk got twice.
@@ -123,8 +145,7 @@ def check_towards_the_agent(
             doubles.append(message)
     room = chat.talk.room
     sent = handed_over(database, chat)
-    if complete:
-        assert sorted(sent) == sorted(chat.asked), "the homeserver has kept something back"
+    assert sorted(sent) == sorted(chat.asked), "the homeserver has kept something back"
     assert list(seen) == sent, difference(sent, list(seen), f"to the agent in {room}")
     marked = repeated_calls(database, room)
     for message in doubles:

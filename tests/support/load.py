@@ -17,7 +17,7 @@ import aiohttp
 from bridge.demo.customer import CustomerError, Event, content_of
 from bridge.demo.stage import Stage
 from bridge.simulator.server import BadOpError
-from tests.support.talk import Talk, chatting, wording
+from tests.support.talk import MEI, Talk, chatting, wording
 
 GHOSTS = "@webchat__"
 """How the user id of every ghost begins."""
@@ -85,6 +85,20 @@ class Chat:
             await self.talk.heard(self.asked[-1], patience)
         if self.answered:
             await self.talk.reads_exactly(self.answered[-1], GHOSTS, patience)
+
+    async def everything_read(self, patience: float) -> None:
+        """Wait until the room shows the customer's last text as read by the agent.
+
+        Raises:
+            AssertionError: it does not.
+        """
+        customer, last = self.talk.customer, self.events[self.asked[-1]]
+        try:
+            await customer.wait_until(
+                lambda: customer.receipts.get((self.talk.room, MEI)) == last, patience
+            )
+        except TimeoutError:
+            raise AssertionError(f"{last} is not read: {customer.receipts}") from None
 
     def heard(self) -> list[str]:
         """The customer's numbered texts as the desk got them, repetitions included."""

@@ -92,11 +92,15 @@ class Proxy:
                 return trouble
         return None
 
+    def target(self, request: web.Request) -> str:
+        """The path and query that the homeserver is asked for."""
+        return request.raw_path
+
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         try:
             async with self._session.request(
                 request.method,
-                f"{self._upstream}{request.raw_path}",
+                f"{self._upstream}{self.target(request)}",
                 headers=_end_to_end(request.headers),
                 data=await request.read(),
                 allow_redirects=False,
@@ -111,11 +115,11 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running(port: int) -> AsyncIterator[Proxy]:
+async def running(port: int, kind: type[Proxy] = Proxy) -> AsyncIterator[Proxy]:
     """A proxy for the homeserver that listens, or will listen, on that loopback port."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
-        proxy = Proxy(f"http://127.0.0.1:{port}", session)
+        proxy = kind(f"http://127.0.0.1:{port}", session)
         application = web.Application(client_max_size=_LARGEST_BODY)
         application.router.add_route("*", "/{any:.*}", proxy.handle)
         runner = web.AppRunner(

@@ -17,6 +17,7 @@ from bridge.conversation.effects import (
     AgentsCame,
     AgentsLeft,
     AskRating,
+    CallbackCard,
     CallWebChat,
     Card,
     Delivered,
@@ -27,6 +28,7 @@ from bridge.conversation.effects import (
     UploadMedia,
 )
 from bridge.conversation.inputs import (
+    CallBack,
     CallFailed,
     Cancel,
     Close,
@@ -48,9 +50,9 @@ from bridge.conversation.model import (
     CustomerMedia,
     CustomerText,
     Outstanding,
-    Policy,
     Upload,
 )
+from bridge.conversation.policy import Policy
 from bridge.ids import CallId, EventId, QueueId
 from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.frames import Received, Reply
@@ -115,6 +117,9 @@ class Scene:
 
     def cancel(self) -> None:
         self.happen(Cancel())
+
+    def call_back(self) -> None:
+        self.happen(CallBack())
 
     def close(self) -> None:
         self.happen(Close())
@@ -215,6 +220,16 @@ class Scene:
     def cards(self) -> list[str]:
         """The keys of the queue card's versions."""
         return [one.key for one in self.effects if isinstance(one, Card)]
+
+    @property
+    def promises(self) -> list[str]:
+        """The keys of what was said about calling back."""
+        return [one.key for one in self.effects if isinstance(one, CallbackCard)]
+
+    @property
+    def pings(self) -> list[str]:
+        """The keys of the sentences for which a phone rings."""
+        return [one.key for one in self.effects if isinstance(one, Say) and one.ping]
 
     @property
     def notices(self) -> list[str]:

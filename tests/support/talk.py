@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from typing import Self
+from urllib.parse import quote
 
 import msgspec
 
@@ -57,6 +58,8 @@ class DeskPerson(msgspec.Struct):
     messages: list[DeskMessage]
     refused: list[dict[str, object]]
     ratings: list[DeskRating]
+    signals: list[dict[str, object]]
+    """Who typed: each 112 and 113."""
 
     @property
     def texts(self) -> list[str]:
@@ -123,6 +126,12 @@ class Talk:
     async def reads_reply(self, part: str, to: str) -> Event:
         """The answer to one event, with this text in it."""
         return await self.sees(lambda event: reply_to(event) == to and part in wording(event))
+
+    async def history(self) -> list[Event]:
+        """The room's latest events as the homeserver has them, newest first."""
+        path = f"v3/rooms/{quote(self.room, safe='')}/messages"
+        reply = await self.customer.call("GET", path, query={"dir": "b", "limit": "200"})
+        return msgspec.convert(reply["chunk"], list[dict[str, object]])
 
     def shown(self) -> list[str]:
         """The room's messages, as sender and wording."""

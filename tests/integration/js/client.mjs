@@ -1,8 +1,9 @@
 // A strict Matrix client: Element's own crypto engine, which gives keys to and takes messages from
 // cross-signed devices only (MSC4153). Commands come as lines of JSON on the standard input; each
-// is answered by one line on the standard output.
+// is answered by one line on the standard output. Who it is stands in the one argument, as JSON.
 
 import readline from "node:readline";
+import attachments from "matrix-encrypt-attachment";
 import * as sdk from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 import {
@@ -22,14 +23,28 @@ Promise.withResolvers ??= () => {
     return made;
 };
 
-const [baseUrl, userId, password, accessToken, deviceId] = process.argv.slice(2);
-const client = sdk.createClient({ baseUrl, userId, accessToken, deviceId });
+// recovery: the key of the user's secret storage, on a second device; "" on a first one.
+const { baseUrl, userId, password, accessToken, deviceId, recovery } = JSON.parse(process.argv[2]);
 const PATIENCE_MS = 30_000;
+let storageKey = recovery ? new Uint8Array(Buffer.from(recovery, "base64")) : null;
+const client = sdk.createClient({
+    baseUrl,
+    userId,
+    accessToken,
+    deviceId,
+    cryptoCallbacks: {
+        getSecretStorageKey: async ({ keys }) => storageKey && [Object.keys(keys)[0], storageKey],
+    },
+});
 
 async function start() {
     await client.initRustCrypto({ useIndexedDB: false });
     const crypto = client.getCrypto();
+    // The engine takes private keys only for an identity that it has heard of.
+    await crypto.userHasCrossSigningKeys(userId, true);
     await crypto.bootstrapCrossSigning({
+        // Without the key of before there is nothing to go on with: a new identity.
+        setupNewCrossSigning: storageKey === null,
         authUploadDeviceSigningKeys: (upload) =>
             upload({
                 type: "m.login.password",
@@ -43,6 +58,20 @@ async function start() {
     );
     await client.startClient({ initialSyncLimit: 50 });
     await ready;
+}
+
+// Put the identity's keys into the secret storage, for a second device.
+async function recover() {
+    const crypto = client.getCrypto();
+    await crypto.bootstrapSecretStorage({
+        setupNewSecretStorage: true,
+        createSecretStorageKey: async () => {
+            const made = await crypto.createRecoveryKeyFromPassphrase();
+            storageKey = made.privateKey;
+            return made;
+        },
+    });
+    return { recovery: Buffer.from(storageKey).toString("base64") };
 }
 
 // As Element does it: room, invitation and encryption at once, and the first words right after.
@@ -68,16 +97,44 @@ async function say({ room, text }) {
     return await client.sendTextMessage(room, text);
 }
 
+// Encrypt a file as Element does, and send it; `more` goes into the content.
+async function send({ room, msgtype, name, mime, data, more }) {
+    const plain = new Uint8Array(Buffer.from(data, "base64"));
+    const { data: sealed, info } = await attachments.encryptAttachment(plain.buffer);
+    const { content_uri } = await client.uploadContent(new Blob([sealed]), {
+        type: "application/octet-stream",
+        includeFilename: false,
+    });
+    return await client.sendMessage(room, {
+        msgtype,
+        body: name,
+        file: { ...info, url: content_uri, mimetype: mime },
+        info: { mimetype: mime, size: plain.length },
+        ...more,
+    });
+}
+
 // The first message with this text in it, and what the client shows beside it.
 async function see({ room, text, sender }) {
-    const event = await until(() =>
-        client
-            .getRoom(room)
-            .getLiveTimeline()
-            .getEvents()
-            .find((e) => e.getSender() === sender && e.getContent().body?.includes(text)),
-    ).catch(() => null);
-    if (event === null) return { found: false, room: describe(room) };
+    return await shown(room, (e) => e.getSender() === sender && body(e).includes(text));
+}
+
+// A sender's nth file of a kind, opened, and what the client shows beside it.
+async function fetchFile({ room, sender, msgtype, nth }) {
+    const those = (e) => e.getSender() === sender && e.getContent().msgtype === msgtype;
+    const seen = await shown(room, those, nth);
+    if (!seen.found) return seen;
+    const { file, url } = seen.event.getContent();
+    if (url !== undefined) throw new Error("the file is not encrypted");
+    const from = client.mxcUrlToHttp(file.url, undefined, undefined, undefined, false, true, true);
+    const response = await fetch(from, { headers: { Authorization: `Bearer ${accessToken}` } });
+    const plain = await attachments.decryptAttachment(await response.arrayBuffer(), file);
+    return { ...seen, event: undefined, data: Buffer.from(plain).toString("base64") };
+}
+
+async function shown(room, wanted, nth = 1) {
+    const event = await until(() => timeline(room).filter(wanted)[nth - 1]).catch(() => null);
+    if (event === null) return { found: false, room: timeline(room).map(described) };
     const info = await client.getCrypto().getEncryptionInfoForEvent(event);
     return {
         found: true,
@@ -85,12 +142,32 @@ async function see({ room, text, sender }) {
         failed: event.isDecryptionFailure(),
         shield: EventShieldColour[info.shieldColour],
         reason: info.shieldReason === null ? "" : EventShieldReason[info.shieldReason],
+        event,
     };
 }
 
-function describe(room) {
-    const events = client.getRoom(room).getLiveTimeline().getEvents();
-    return events.map((e) => `${e.getSender()} ${e.getType()} ${e.getContent().body ?? ""}`);
+// The devices of a user that the engine knows, once none of `unlike` is among them.
+async function devices({ user, unlike }) {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+        const known = await client.getCrypto().getUserDeviceInfo([user], true);
+        const found = [...(known.get(user)?.keys() ?? [])];
+        if (found.length && !found.some((id) => unlike.includes(id))) return { devices: found };
+        if (Date.now() > deadline) throw new Error(`still ${found}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+}
+
+function timeline(room) {
+    return client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
+}
+
+function body(event) {
+    return event.getContent().body ?? "";
+}
+
+function described(event) {
+    return `${event.getSender()} ${event.getType()} ${body(event)}`;
 }
 
 async function until(find) {
@@ -103,7 +180,7 @@ async function until(find) {
     }
 }
 
-const commands = { open, say, see };
+const commands = { open, say, send, see, fetch: fetchFile, recover, devices };
 
 function answer(line) {
     process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -114,7 +191,7 @@ answer({ ready: true });
 for await (const line of readline.createInterface({ input: process.stdin })) {
     const { op, ...fields } = JSON.parse(line);
     try {
-        answer(await commands[op](fields));
+        answer({ ...(await commands[op](fields)), event: undefined });
     } catch (error) {
         answer({ error: String(error) });
     }

@@ -1,0 +1,141 @@
+"""Who the agents are, and every way in which a picture comes, on a real Synapse."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bridge.demo.customer import Event, content_of, membership
+from bridge.demo.stage import Stage
+from tests.support.talk import JUN, MEI, Talk, chatting, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def picture(width: int, height: int, colour: tuple[int, int, int] = (30, 120, 200)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def profile(ghost: str, event: Event) -> dict[str, object]:
+    """What a membership event shows of a ghost, if it is one of that ghost's."""
+    if event.get("type") != "m.room.member" or event.get("state_key") != ghost:
+        return {}
+    return dict(content_of(event))
+
+
+def notices(talk: Talk) -> list[str]:
+    return [wording(event) for event in talk.messages(talk.stage.bot)]
+
+
+async def test_conference_rename_and_leave(stage: Stage) -> None:
+    """One plain sentence each; nobody's notes are shown; each speaks as themselves."""
+    talk = await chatting(stage, "conferee")
+    await talk.desk("conference", to="A00002")
+    await talk.sees(membership(JUN, "join"))
+    await talk.reads("Jun joined the chat", stage.bot)
+    for agent, ghost in (("A00001", MEI), ("A00002", JUN)):
+        await talk.desk("say", text=f"it is {agent}", agent=agent)
+        await talk.reads(f"it is {agent}", ghost)
+    renamed = [{"id": "A00001", "name": "Mei Lin"}, {"id": "A00002", "name": "Jun"}]
+    await talk.desk("agents", agents=renamed)
+    await talk.sees(lambda event: profile(MEI, event).get("displayname") == "Mei Lin")
+    await talk.reads("Mei Lin", stage.bot)
+    await talk.desk("leave", agent="A00002")
+    await talk.sees(membership(JUN, "leave"))
+    await talk.reads("Jun left the chat", stage.bot)
+    await talk.desk("say", text="alone again")
+    await talk.reads("alone again", MEI)
+    told = notices(talk)
+    for part in ("Jun joined", "Jun left"):
+        assert len([line for line in told if part in line]) == 1, told
+    assert not [line for line in told if "team lead" in line], "that is for colleagues"
+    await talk.desk("agents", agents=[{"id": "A00001", "name": "Mei"}])
+    await talk.sees(lambda event: profile(MEI, event).get("displayname") == "Mei")
+
+
+async def test_icons_by_rule(stage: Stage) -> None:
+    """A relative one by ngsIcon.do, an absolute one as it is; the same bytes are sent once."""
+    talk = await chatting(stage, "gallery")
+    await talk.desk("image", name="face.png", data=base64.b64encode(picture(9, 9)).decode())
+    await talk.sees(lambda event: content_of(event).get("msgtype") == "m.image")
+    absolute = f"{stage.simulator.base_url}/icon/A00007.png"
+    people: list[dict[str, object]] = [
+        {"id": "A00001", "name": "Mei"},
+        {"id": "A00007", "name": "Lin", "icon": absolute},
+        {"id": "A00008", "name": "Tao", "icon": "headimg/猫 1.png"},
+        {"id": "A00009", "name": "Kai", "icon": absolute},
+    ]
+    await talk.desk("agents", agents=people)
+    faces: dict[str, str] = {}
+    for number in ("7", "8", "9"):
+        ghost = f"@webchat__a0000{number}:localhost"
+
+        def shown(event: Event, ghost: str = ghost) -> bool:
+            return str(profile(ghost, event).get("avatar_url", "")).startswith("mxc://")
+
+        faces[number] = str(profile(ghost, await talk.sees(shown))["avatar_url"])
+        assert (await talk.customer.download(faces[number])).startswith(b"\x89PNG")
+    assert faces["7"] == faces["9"], "known by its hash"
+    assert faces["7"] != faces["8"]
+
+
+@pytest.mark.parametrize("form", ["base64", "data-uri", "object", "address", "rooted", "imageUri"])
+async def test_every_form_of_a_picture(stage: Stage, form: str) -> None:
+    """Trap T8 in the running system: the same picture arrives, byte for byte."""
+    talk = await chatting(stage, f"viewer-{form.lower()}")
+    data = picture(96, 64, (len(form), 99, 9))
+    encoded = base64.b64encode(data).decode()
+    if form in {"base64", "data-uri", "object"}:
+        await talk.desk("image", name="label.png", data=encoded, style=form)
+    else:
+        await talk.desk("file", name="label.png", data=encoded)
+        await talk.sees(lambda one: content_of(one).get("body") == "label.png")
+        frame = pushed_file(stage)
+        rooted = frame["msg"]["content"]["url"]
+        address = stage.simulator.base_url.removesuffix("/webchat") + rooted
+        content: object = {"address": address, "rooted": rooted}.get(
+            form, {"imageUri": rooted, "name": "label.png"}
+        )
+        msg = {"type": 2, "content": content}
+        await talk.desk("push", frame={**frame, "msg": msg})
+    event = await talk.sees(lambda one: content_of(one).get("msgtype") == "m.image")
+    assert await talk.customer.download(str(content_of(event)["url"])) == data
+    assert content_of(event)["info"] == {
+        "mimetype": "image/png",
+        "size": len(data),
+        "w": 96,
+        "h": 64,
+    }
+
+
+def pushed_file(stage: Stage) -> Any:
+    """The newest frame that named a file of an agent's."""
+    frames: list[Any] = [entry["frame"] for entry in stage.simulator.frames()]
+    return [frame for frame in frames if frame["type"] == 210 and frame["msg"]["type"] == 3][-1]
+
+
+async def test_a_sticker_a_caption_and_a_very_long_text(stage: Stage) -> None:
+    """A sticker is a picture; a caption follows its picture; a long text comes whole."""
+    talk = await chatting(stage, "talkative")
+    data, room = picture(20, 20), talk.room
+    captioned = {"body": "this is what came", "filename": "parcel.png"}
+    await talk.customer.send_file(room, data, "-", "image/png", "m.image", **captioned)
+    sent = await talk.sees(lambda event: content_of(event).get("filename") == "parcel.png")
+    sticker = {key: content_of(sent)[key] for key in ("url", "info")}
+    await talk.customer.send(room, {"body": "a cat", **sticker}, "m.sticker")
+    await talk.heard("this is what came")
+    long = "客服你好，" * 4000
+    await talk.say(long)
+    person = await talk.at_desk(lambda one: "".join(one.texts).endswith(long), 60)
+    kinds = [message.kind for message in person.messages]
+    assert kinds[:4] == ["text", "image", "text", "image"]
+    assert kinds.count("image") == 2
+    assert set(kinds[4:]) == {"text"}
+    assert len(kinds) > 6, "in several frames"
+    assert not [message for message in person.messages if message.repeat]

@@ -1,0 +1,125 @@
+"""Delivery that can be seen, on a real Synapse: receipts, and sending again what did not arrive."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.demo.stage import Stage
+from tests.support.encrypted import Phones
+from tests.support.talk import MEI, Talk, chatting, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SLOW = 2_500
+"""ms for which a held reply is under way."""
+
+
+def read_by(talk: Talk, who: str) -> str | None:
+    """The message up to which that user has read, as the customer's client shows it."""
+    return talk.customer.receipts.get((talk.room, who))
+
+
+async def is_read(talk: Talk, event_id: str, who: str = MEI) -> None:
+    await talk.customer.wait_until(lambda: read_by(talk, who) == event_id)
+
+
+async def trouble(talk: Talk, **fault: object) -> None:
+    fault |= {"type": 110, "login": talk.login}
+    await talk.stage.simulator.do({"op": "set", "faults": [fault]})
+
+
+async def a_held_reply(talk: Talk) -> str:
+    """A message that the desk has, and of which nobody has told the bridge so."""
+    await trouble(talk, fault="delay", delay_ms=SLOW)
+    event_id = await talk.say("is this read?")
+    await talk.heard("is this read?")
+    await talk.customer.sync()
+    assert event_id not in talk.customer.receipts.values()
+    return event_id
+
+
+async def test_what_was_said_before_the_agent_came_is_read_once_she_is_there(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("seen0"), "")
+    first = await talk.say("hello")
+    await talk.heard("hello")
+    await talk.customer.sync()
+    assert talk.customer.receipts == {}
+    await talk.accept()
+    await is_read(talk, first)
+
+
+async def test_a_receipt_comes_with_the_servers_answer_and_not_before(stage: Stage) -> None:
+    talk = await chatting(stage, "seen1")
+    event_id = await a_held_reply(talk)
+    await is_read(talk, event_id)
+    assert read_by(talk, stage.bot) is None
+
+
+async def test_a_receipt_in_an_encrypted_room(phones: Phones) -> None:
+    talk, _ = await phones.chatting("seen2")
+    event_id = await a_held_reply(talk)
+    await is_read(talk, event_id)
+
+
+async def test_a_receipt_after_a_kill(stage: Stage) -> None:
+    """The bridge dies before it knows: the message goes again, marked, and then it is read."""
+    talk = await chatting(stage, "seen3")
+    event_id = await a_held_reply(talk)
+    await stage.bridge.kill()
+    await stage.bridge.start()
+    await is_read(talk, event_id)
+    person = await talk.at_desk(lambda one: one.texts.count("is this read?") == 2)
+    assert person.messages[-1].repeat
+
+
+async def test_after_the_chat_the_receipt_stays_where_it_was(stage: Stage) -> None:
+    talk = await chatting(stage, "seen4")
+    read = await talk.say("thanks")
+    await is_read(talk, read)
+    await talk.desk("close")
+    await talk.reads("has ended the chat")
+    status = await talk.say("!wc status")
+    await talk.reads_reply("No chat at the moment", status)
+    assert status not in talk.customer.receipts.values()
+
+
+async def test_a_refused_message_is_sent_again_by_reaction(stage: Stage) -> None:
+    talk = await chatting(stage, "again1")
+    before = await talk.say("before")
+    await is_read(talk, before)
+    await trouble(talk, fault="answer", result=-77)
+    refused = await talk.say("order 4711")
+    report = await talk.reads_reply("react to this with 🔁", refused)
+    assert "not delivered" in wording(report)
+    assert read_by(talk, MEI) == before
+    await talk.customer.react(talk.room, str(report["event_id"]), "🔁")
+    await talk.heard("order 4711")
+    await talk.reads_reply("has been delivered now", refused)
+    await is_read(talk, refused)
+
+
+async def test_and_by_command_in_its_new_place(stage: Stage) -> None:
+    talk = await chatting(stage, "again2")
+    await trouble(talk, fault="answer", result=-77)
+    refused = await talk.say("order 4711")
+    await talk.reads_reply("react to this with 🔁", refused)
+    later = await talk.say("are you there?")
+    await is_read(talk, later)
+    await talk.say("!wc retry")
+    await talk.reads_reply("has been delivered now", refused)
+    person = await talk.at_desk(lambda one: "order 4711" in one.texts)
+    assert person.texts == ["hello", "are you there?", "order 4711"]
+    assert read_by(talk, MEI) == later
+    await talk.say("!wc retry")
+    await talk.reads("no message to send again")
+
+
+async def test_a_file_is_sent_again_in_an_encrypted_room(phones: Phones) -> None:
+    talk, phone = await phones.chatting("again3")
+    await trouble(talk, fault="answer", result=-77)
+    data = b"%PDF-1.4 " + bytes(2_000)
+    refused = await phone.send_file(talk.room, data, "terms.pdf", "application/pdf")
+    await talk.reads_reply("react to this with 🔁", refused)
+    await phone.react(talk.room, refused, "🔁")
+    await talk.reads_reply("has been delivered now", refused)
+    assert "terms.pdf" in str((await talk.got("file")).content)

@@ -1,0 +1,73 @@
+"""What operators can say of their desks (films, faces, HTML, JSON), on a real Synapse."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.sounds import film
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import Talk, chatting
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    options = StageOptions(
+        simulator=msgspec.structs.replace(UNLIMITED, videos=True),
+        config={"bridge": bridge_section()},
+        webchat={
+            "videos": True,
+            "emoji_mode": "qq",
+            "escape_outgoing": True,
+            "jsonlib_guard": True,
+        },
+    )
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+async def test_a_film_goes_as_a_film_and_where_it_may_not_as_a_file(stage: Stage) -> None:
+    talk = await chatting(stage, "director")
+    data = film()
+    await talk.customer.send_file(talk.room, data, "clip.mp4", "video/mp4", "m.video")
+    sent = (await talk.got("video")).content
+    assert isinstance(sent, dict)
+    assert (sent["name"], sent["size"]) == ("clip.mp4", len(data))
+    uploads = stage.simulator.state()["uploads"]
+    assert isinstance(uploads, list)
+    (upload,) = [one for one in uploads if one["address"] == sent["url"]]
+    assert upload["sha256"] == hashlib.sha256(data).hexdigest()
+
+    await stage.simulator.do({"op": "set", "options": {"videos": False}})
+    await talk.customer.send_file(talk.room, data, "again.mp4", "video/mp4", "m.video")
+    file = (await talk.got("file")).content
+    assert isinstance(file, dict)
+    assert file["name"] == "again.mp4"
+    person = talk.person
+    assert person is not None
+    assert [message.kind for message in person.messages] == ["text", "video", "file"]
+    frames: list[Any] = [
+        entry["frame"] for entry in stage.simulator.frames() if entry["direction"] == "in"
+    ]
+    sent_as = [one["msg"]["type"] for one in frames if one.get("type") == 110]
+    assert sent_as == [6, 6, 3], "tried once as a film"
+
+
+async def test_texts_for_a_desk_that_would_spoil_them(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("mathematician"), "1 < 2 🙂")
+    await talk.heard("1 &lt; 2 /::)")
+    await talk.accept()
+    await talk.say("[1, 2]")
+    await talk.heard("\u200b[1, 2]")
+    assert talk.person is not None
+    assert len(talk.person.texts) == 2

@@ -1,0 +1,81 @@
+"""The bridge's database comes back from a backup, or the homeserver begins anew.
+
+Old sessions encrypt nothing more, and no customer is warned: a new device under the old identity.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.demo.stage import Stage
+from tests.support.encrypted import Phones, both_ways, keys_of
+from tests.support.operator import Backup, failures
+from tests.support.talk import MEI, Talk
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_restored_database_uses_no_session_twice(stage: Stage, phones: Phones) -> None:
+    talk, phone = await phones.chatting("restored1")
+    await both_ways(talk, "before the backup")
+    await stage.bridge.stop()
+    backup = Backup(stage)
+    backup.make()
+    await stage.bridge.start()
+    for number in range(3):
+        await both_ways(talk, f"of the lost time {number}")
+    before = await keys_of(phone, [stage.bot, MEI])
+    sessions = await sessions_of(talk)
+
+    await stage.bridge.stop()
+    await talk.say("said while it is being restored")
+    backup.restore()
+    await stage.bridge.start()
+    # The key to this one was sent to a device that is no more.
+    await talk.heard("said while it is being restored")
+    await talk.desk("say", text="read by all the same")
+    await talk.reads("read by all the same", MEI)
+    after = await keys_of(phone, [stage.bot, MEI])
+    for user in (stage.bot, MEI):
+        assert after[user].master == before[user].master
+        assert len(after[user].devices) == 1
+        assert not after[user].devices & before[user].devices
+        assert after[user].signed == after[user].devices
+    await phone.learns_of(stage.bot, after[stage.bot].devices)
+    phone.nio.invalidate_outbound_session(talk.room)  # Element does so when a device is gone
+    await both_ways(talk, "afterwards")
+    anew, _ = await phones.chatting("restored2")
+    await both_ways(anew, "for somebody new")
+
+    assert phone.unreadable(talk.room) == []
+    assert "restored from an older copy" in stage.bridge.log_file.read_text()
+    written = [index for session, index in await sessions_of(talk) if session]
+    assert len(await sessions_of(talk)) == len(written) > len(sessions)
+
+
+async def sessions_of(talk: Talk) -> set[tuple[str, str]]:
+    """Session and event of everything that Mei said encrypted."""
+    return {
+        (str(event["content"]["session_id"]), str(event["event_id"]))  # type: ignore[index]  # the homeserver's
+        for event in await talk.history()
+        if event["type"] == "m.room.encrypted" and event["sender"] == MEI
+    }
+
+
+async def test_a_homeserver_that_begins_anew(stage: Stage, phones: Phones) -> None:
+    """The same name and registration, nothing else left: everything of ours is made again."""
+    await stage.bridge.stop()
+    await stage.synapse.stop()
+    for path in stage.synapse.folder.glob("homeserver.db*"):
+        path.unlink()
+    await stage.synapse.start()
+    found = await failures(stage)
+    assert "has no keys on the homeserver" in found["encryption, keys"]
+    await stage.bridge.start()
+    talk, phone = await phones.chatting("moved1")
+    await both_ways(talk, "on the new one")
+    published = await keys_of(phone, [stage.bot, MEI, f"@webchat_queue_1:{stage.synapse.domain}"])
+    for user, keys in published.items():
+        assert len(keys.devices) == 1, user
+        assert keys.signed == keys.devices, user
+    assert await failures(stage) == {}

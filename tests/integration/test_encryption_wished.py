@@ -1,0 +1,128 @@
+"""`encryption.default` and `encryption.require`, as customers meet them in Element."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.customer import Customer, Event, content_of
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.encrypted import Phones, both_ways
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import MEI, Talk
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ENCRYPTED: dict[str, object] = {"algorithm": "m.megolm.v1.aes-sha2"}
+
+
+@dataclass(frozen=True)
+class House:
+    stage: Stage
+    phones: Phones
+
+    async def talk(self, name: str, first: str, **options: object) -> Talk:
+        """A new customer in a room that is clear so far."""
+        phone = await self.phones.of(name)
+        room = await phone.create_dm(self.stage.bot, first, **({"initial_state": []} | options))
+        return Talk(self.stage, phone, room)
+
+
+@asynccontextmanager
+async def housed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, **encryption: bool
+) -> AsyncIterator[House]:
+    section = bridge_section(encryption=encryption)
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": section})
+    async with staged(request, tmp_path_factory, options) as stage, AsyncExitStack() as closing:
+        yield House(stage, Phones(stage, closing))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def wishing(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[House]:
+    async with housed(request, tmp_path_factory, default=True) as house:
+        yield house
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def demanding(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[House]:
+    async with housed(request, tmp_path_factory, require=True) as house:
+        yield house
+
+
+def is_encryption(event: Event) -> bool:
+    return event.get("type") == "m.room.encryption"
+
+
+async def sent_as(talk: Talk, event: Event) -> object:
+    """The type under which the homeserver has an event."""
+    kinds = {e["event_id"]: e["type"] for e in await talk.history()}
+    return kinds[event["event_id"]]
+
+
+async def test_a_clear_chat_becomes_encrypted(wishing: House) -> None:
+    """As Element makes it without encryption: whoever is invited may do all that she may."""
+    talk = await wishing.talk("wished1", "not secret yet")
+    turned_on = await talk.sees(is_encryption)
+    assert turned_on["sender"] == wishing.stage.bot
+    assert content_of(turned_on) == ENCRYPTED
+    told = await talk.reads("I have turned on encryption", wishing.stage.bot)
+    assert await sent_as(talk, told) == "m.room.encrypted"
+    await talk.heard("not secret yet")
+    await talk.accept()
+    await both_ways(talk, "from now on")
+    assert await sent_as(talk, await talk.reads("yes, from now on", MEI)) == "m.room.encrypted"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("wished2", {"preset": "public_chat", "is_direct": False}),
+        ("wished3", {"preset": "private_chat", "is_direct": False}),
+    ],
+    ids=["public", "without the power"],
+)
+async def test_where_it_may_not_it_serves_in_clear(
+    wishing: House, name: str, options: dict[str, object]
+) -> None:
+    talk = await wishing.talk(name, "in the open", **options)
+    await talk.heard("in the open")
+    await talk.accept()
+    await talk.desk("say", text="so am I")
+    assert await sent_as(talk, await talk.reads("so am I", MEI)) == "m.room.message"
+    assert not any(is_encryption(event) for event in talk.customer.events(talk.room))
+
+
+async def test_nothing_is_carried_in_clear(demanding: House) -> None:
+    talk = await demanding.talk("demanded1", "my card number is 1234")
+    event = await talk.reads("my card number", talk.customer.user_id)
+    await talk.reads("only encrypted messages are passed on here", demanding.stage.bot)
+    await talk.reads_reply("Not delivered: this message was not encrypted", str(event["event_id"]))
+    await talk.say("!wc status")
+    await talk.reads("No chat at the moment", demanding.stage.bot)
+    start = await talk.say("!wc start")
+    await talk.reads_reply("Not delivered", start)
+    assert talk.person is None, "the call centre was never asked"
+
+    await talk.customer.set_state(talk.room, "m.room.encryption", ENCRYPTED)
+    await talk.sees(is_encryption)
+    await talk.reads("This room reaches the agents", demanding.stage.bot)
+    await talk.say("now then")
+    await talk.heard("now then")
+    await talk.accept()
+    await both_ways(talk, "in secret")
+    # Another client of theirs, which knows nothing of encryption, in the same room.
+    plain = await Customer.send(
+        talk.customer, talk.room, {"msgtype": "m.text", "body": "by another app"}
+    )
+    await talk.reads_reply("sent without encryption", plain)
+    person = await talk.at_desk(lambda _: True)
+    assert [text for text in person.texts if "1234" in text or "app" in text] == []

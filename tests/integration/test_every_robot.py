@@ -1,0 +1,59 @@
+"""The robot of a queue, in every way in which one was seen to speak and to hand over."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.demo.customer import membership
+from bridge.demo.stage import Stage
+from tests.support.talk import MEI, Talk, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROBOT = "@webchat__b_o_t007:localhost"
+ANSWER = "Send it <b>back</b> &amp; wait"
+
+
+@pytest.mark.parametrize(
+    ("make", "speaks", "started", "handover"),
+    [
+        (3, 301, False, 204),  # XIAODUO: JSON text in 301
+        (0, 301, True, 202),  # KM: plain text, and a 202 with robotMode
+        (1, 210, False, 202),  # YIBOT: as agents speak
+        (2, 210, True, 204),  # XIAOI
+    ],
+)
+async def test_a_robot_answers_and_hands_over(
+    stage: Stage, *, make: int, speaks: int, started: bool, handover: int
+) -> None:
+    """Reference 1.6, table row 27: one greeting, one answer, one sentence for the hand-over."""
+    options = {
+        "dialect": "2019",
+        "robot_queues": [1],
+        "robot_answers": {"How do I return it?": ANSWER},
+        "robot_type": make,
+        "robot_speaks": speaks,
+        "robot_started": started,
+        "robot_handover": handover,
+    }
+    await stage.simulator.do({"op": "set", "options": options})
+    talk = await Talk.open(stage, await stage.customer(f"asker{make}"), "How do I return it?")
+    answer = await talk.reads("Send it back & wait")
+    assert answer["sender"] == ROBOT
+    await talk.say("!wc human")
+    await talk.queued()
+    await talk.desk("accept", agent="A00001")
+    await talk.sees(membership(MEI, "join"))
+    await talk.sees(membership(ROBOT, "leave"))
+    await talk.desk("say", text="I am a person")
+    await talk.reads("I am a person", MEI)
+    await talk.say("at last")
+    await talk.heard("at last")
+    person = talk.person
+    assert person is not None
+    assert person.texts == ["How do I return it?", "at last"]
+    assert [message.type for message in person.messages] == [110, 110]
+    told = [wording(event) for event in talk.messages(stage.bot)]
+    assert len([line for line in told if "Helper is here" in line]) == 1, told
+    assert len([line for line in told if "handed you over to Mei" in line]) == 1, told
+    await talk.desk("close")

@@ -1,0 +1,89 @@
+"""WebChat restarts and forgets, in a queue and in a chat, on a real Synapse (table rows 30 to 38).
+
+Each text is with the agent once in the end, nobody is logged in more often than needed, and the
+customer is told nothing that is not so.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.demo.customer import membership
+from bridge.demo.stage import Stage
+from tests.support.talk import MEI, DeskPerson, Talk, chatting, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FORGOTTEN = {
+    "nothing": [],
+    "tokens": ["tokens"],
+    "requests": ["requests"],
+    "sessions": ["sessions"],
+    "everything": ["tokens", "requests", "sessions"],
+}
+
+
+async def restarted(stage: Stage, talk: Talk, forgotten: str, refusal: str) -> int:
+    """Restart the server, that forgets; how often the customer had logged in before."""
+    await stage.simulator.do({"op": "set", "options": {"handshake_refusal": refusal}})
+    before = talk.person
+    assert before is not None
+    forget = FORGOTTEN[forgotten]
+    await stage.simulator.do({"op": "restart", "seconds": 0.7, "forget": forget})
+    await talk.at_desk(lambda one: not one.linked)
+    return before.logins
+
+
+async def back(talk: Talk, logins: int, forgotten: str) -> None:
+    """The link stands again; a login was made if, and only if, the token was forgotten."""
+    needed = logins + ("tokens" in FORGOTTEN[forgotten])
+    person = await talk.at_desk(lambda one: one.linked and one.logins >= needed)
+    assert person.logins == needed
+
+
+def with_agent(person: DeskPerson) -> list[str]:
+    """What the agent of the session that runs now, or of an earlier one, got to read."""
+    return [message.text for message in person.messages if message.session_id is not None]
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "refusal"),
+    [*((one, "401") for one in FORGOTTEN), ("tokens", "close"), ("everything", "frame")],
+)
+async def test_in_a_chat(stage: Stage, forgotten: str, refusal: str) -> None:
+    """Table rows 24, 31, 35 and 38: nothing is asked for unless the session is gone."""
+    talk = await chatting(stage, f"chat-{forgotten}-{refusal}")
+    await talk.say("before")
+    await talk.heard("before")
+    logins = await restarted(stage, talk, forgotten, refusal)
+    await talk.say("during")
+    await back(talk, logins, forgotten)
+    if "sessions" in FORGOTTEN[forgotten]:
+        await talk.queued()
+        await talk.desk("accept", agent="A00001")
+    await talk.say("after")
+    person = await talk.at_desk(lambda one: "after" in with_agent(one))
+    assert with_agent(person) == ["hello", "before", "during", "after"]
+    await talk.desk("say", text="I am here")
+    await talk.reads("I am here", MEI)
+    told = [wording(event) for event in talk.messages(stage.bot)]
+    lost = "sessions" in FORGOTTEN[forgotten]
+    assert len([line for line in told if "here to help you" in line]) == 1 + lost, told
+    await talk.desk("close")
+
+
+@pytest.mark.parametrize("forgotten", FORGOTTEN)
+async def test_in_the_queue(stage: Stage, forgotten: str) -> None:
+    """Table rows 30, 35 and 38: asked for again; what an agent never got is told the next."""
+    talk = await Talk.open(stage, await stage.customer(f"queue-{forgotten}"), "one")
+    await talk.heard("one")
+    logins = await restarted(stage, talk, forgotten, "401")
+    await talk.say("two")
+    await back(talk, logins, forgotten)
+    await talk.at_desk(lambda one: "two" in one.texts and one.request is not None)
+    await talk.desk("accept", agent="A00001")
+    await talk.sees(membership(MEI, "join"))
+    await talk.say("three")
+    person = await talk.at_desk(lambda one: "three" in with_agent(one))
+    assert with_agent(person) == ["one", "two", "three"]
+    await talk.desk("close")

@@ -1,0 +1,87 @@
+"""A room speaks its own language, from the welcome to the rating, and as the operator worded it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage, StageOptions
+from bridge.texts import LANGUAGES, Texts
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import Talk, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SETTINGS = "org.matrix_webchat.room"
+BOUGHT = "ご購入ありがとうございました。"
+"""What this operator says in Japanese instead of our thanks."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    sections: dict[str, object] = {
+        "bridge": bridge_section(language="zh-TW", tell_agents={"language": "en"}),
+        "texts": {"rating.thanks": {"ja": BOUGHT}},
+        "rating": {
+            "options": [
+                {"id": 1, "labels": {"en": "Good", "zh-CN": "很好", "ja": "よかった"}},
+                {"id": 0, "labels": {"en": "Bad", "zh-CN": "不好"}},
+            ]
+        },
+    }
+    options = StageOptions(simulator=UNLIMITED, config=sections)
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+def said_by(talk: Talk, bot: str) -> str:
+    return "\n".join(wording(event) for event in talk.messages(bot))
+
+
+async def test_a_room_that_is_made_japanese(stage: Stage) -> None:
+    """From the state that it is created with on, all of it."""
+    settings = {"type": SETTINGS, "state_key": "", "content": {"language": "ja"}}
+    customer = await stage.customer("hanako")
+    talk = await Talk.open(stage, customer, "荷物が届きません", initial_state=[settings])
+    await talk.reads("このルームから「Sales」の担当者とチャットできます。", stage.bot)
+    await talk.reads("「Sales」の順番待ち：ただいま1番目です。", stage.bot)
+    await talk.accept()
+    await talk.reads("Mei が担当いたします。", stage.bot)
+    await talk.desk("say", text="配送中です")
+    answer = (await talk.reads("配送中です"))["event_id"]
+    thumb = {"rel_type": "m.annotation", "event_id": answer, "key": "👍"}
+    await customer.send(talk.room, {"m.relates_to": thumb}, "m.reaction")
+    await talk.heard("👍 (in reaction to “配送中です”)")  # `tell_agents.language`
+    await talk.desk("close")
+    await talk.reads("担当者がチャットを終了しました。", stage.bot)
+    # The operator's labels: the nearest there is where there is none in this language.
+    await talk.reads("今回の対応はいかがでしたか？\n1 — よかった\n0 — Bad", stage.bot)
+    await talk.say("rate 1")
+    await talk.reads(BOUGHT, stage.bot)
+    assert not re.search("[吗请您對]|Waiting|agent", said_by(talk, stage.bot))
+
+
+async def test_a_room_is_switched_by_whatever_people_call_a_language(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("polyglot"))
+    await talk.reads("這裡可以聯絡「Sales」的真人客服。", stage.bot)
+    for name, language in (
+        ("日本語", "ja"),
+        ("English", "en"),
+        ("zh_hans", "zh-CN"),
+        ("繁體中文", "zh-TW"),
+        ("JA", "ja"),
+    ):
+        await talk.say(f"!wc lang {name}")
+        answer = Texts().render(language, "config.language_set", {"language": language})
+        await talk.reads(answer, stage.bot)
+    await talk.say("lang fr")  # no language of ours, so what a customer may have said
+    await talk.reads("「Sales」の順番待ち：ただいま1番目です。", stage.bot)
+    refused = await talk.say("!wc lang fr")
+    await talk.reads_reply(f"使える値：{'、'.join(LANGUAGES)}", refused)
+    await talk.say("!wc cancel")
+    await talk.reads("順番待ちをやめました。", stage.bot)

@@ -1,0 +1,135 @@
+"""What an outage hides is found again, and who is typing is seen on the other side."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage, StageOptions
+from bridge.simulator.outgoing import Wire
+from bridge.simulator.server import SimulatorOptions
+from tests.support.load import timeline
+from tests.support.staging import bridge_section, staged
+from tests.support.talk import MEI, Talk, chatting, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LATE = re.compile(r"🕘 Sent at (?:\d+ \w{3}, )?\d\d:\d\d:\n")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """A later server that keeps a history, and neither keeps nor repeats what nobody received."""
+    simulator = SimulatorOptions(login_limit=0, dialect="2019", receipts=False)
+    config = {"bridge": bridge_section(timezone="Asia/Shanghai")}
+    options = StageOptions(simulator=simulator, config=config)
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+async def read(talk: Talk) -> list[str]:
+    """All that Mei said in the room."""
+    return [
+        wording(event)
+        for event in await timeline(talk)
+        if event.get("sender") == MEI and event.get("type") == "m.room.message"
+    ]
+
+
+async def cut(talk: Talk) -> None:
+    """Cut the link, and let no new one up at the first try."""
+    refusal: Wire = {"fault": "http", "path": "cws", "status": 503}
+    await talk.stage.simulator.do({"op": "set", "faults": [refusal]})
+    await talk.desk("kick", code=1006)
+    await talk.at_desk(lambda person: not person.linked)
+
+
+async def test_what_the_agent_said_while_the_link_was_cut(stage: Stage) -> None:
+    talk = await chatting(stage, "cut-off")
+    await talk.desk("say", text="I am looking")
+    await talk.reads("I am looking", MEI)
+    await cut(talk)
+    await talk.desk("say", text="here it is")
+    await talk.desk("say", text="your parcel is in <b>Hamburg</b>")
+    await talk.reads("your parcel is in", MEI)
+    await talk.desk("say", text="anything else?")
+    await talk.reads_exactly("anything else?", MEI)
+    first, second, third, fourth = await read(talk)
+    assert (first, fourth) == ("I am looking", "anything else?")
+    for late, words in ((second, "here it is"), (third, "your parcel is in Hamburg")):
+        assert LATE.sub("", late) == words
+        assert late != words
+
+
+async def test_what_the_agent_said_while_the_bridge_was_dead(stage: Stage) -> None:
+    talk = await chatting(stage, "unlucky")
+    await talk.desk("say", text="before")
+    await talk.reads("before", MEI)
+    await stage.bridge.kill()
+    await talk.at_desk(lambda person: not person.linked)
+    await talk.desk("say", text="one moment please")
+    await talk.desk("say", text="one moment please")
+    await stage.bridge.start()
+    await talk.at_desk(lambda person: person.linked)
+    await talk.reads("one moment please", MEI)
+    await talk.say("still there?")
+    await talk.heard("still there?")
+    await talk.desk("say", text="after")
+    await talk.reads_exactly("after", MEI)
+    assert [LATE.sub("", text) for text in await read(talk)] == [
+        "before",
+        "one moment please",
+        "one moment please",
+        "after",
+    ]
+
+
+async def test_typing_is_seen_on_both_sides(stage: Stage) -> None:
+    """Neither leaves a trace in the room."""
+    talk = await chatting(stage, "typing")
+    await talk.desk("typing")
+    await talk.customer.wait_until(lambda: MEI in talk.customer.typing.get(talk.room, set()))
+    await talk.desk("say", text="done")
+    await talk.reads("done", MEI)
+    await talk.customer.wait_until(lambda: MEI not in talk.customer.typing.get(talk.room, set()))
+    assert await read(talk) == ["done"]
+
+    await talk.customer.types(talk.room)
+    await talk.at_desk(lambda person: bool(person.signals))
+    await talk.customer.types(talk.room, typing=False)
+    person = await talk.at_desk(lambda person: person.texts == ["hello"])
+    assert [signal["type"] for signal in person.signals] == [113]
+
+
+def forget_transactions(stage: Stage) -> int:
+    """What a killed Synapse may forget: which events an application service still is to get."""
+    with closing(sqlite3.connect(stage.folder / "synapse" / "homeserver.db")) as database:
+        forgotten = database.execute("DELETE FROM application_services_txns").rowcount
+        database.commit()
+    return forgotten
+
+
+async def test_events_that_the_homeserver_never_hands_over(stage: Stage) -> None:
+    """They stand in the room, so they are found there."""
+    talk = await chatting(stage, "overlooked")
+    await stage.bridge.kill()
+    await talk.say("my first question")
+    await talk.say("my second question")
+    await stage.synapse.kill()
+    assert forget_transactions(stage) > 0
+    await stage.synapse.start()
+    await stage.bridge.start()
+    await talk.heard("my second question", patience=30)
+    person = await talk.at_desk(lambda person: len(person.texts) == 3)
+    assert person.texts == ["hello", "my first question", "my second question"]
+    await talk.say("my third question")
+    await talk.heard("my third question")
+    person = await talk.at_desk(lambda person: len(person.texts) > 3)
+    assert person.texts[3:] == ["my third question"]

@@ -1,0 +1,93 @@
+"""SIGHUP to a real process: what changes, what is refused, and what a wrong file does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+from ruamel.yaml import YAML
+
+from bridge.demo.customer import PATIENCE
+from bridge.demo.stage import Stage
+from tests.support.staging import bridge_section
+from tests.support.talk import Talk
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = "hush-hush-hush"
+
+
+def log(stage: Stage) -> str:
+    return (stage.folder / "bridge.log").read_text(encoding="utf-8")
+
+
+async def reload(stage: Stage, says: str, **sections: object) -> str:
+    """Write these sections and hang up."""
+    yaml = YAML(typ="safe", pure=True)
+    document = yaml.load(stage.config.read_text(encoding="utf-8"))
+    for name, section in sections.items():
+        document[name] = (
+            {**document.get(name, {}), **section} if isinstance(section, dict) else section
+        )
+    with stage.config.open("w", encoding="utf-8") as stream:
+        yaml.dump(document, stream)
+    return await hang_up(stage, says)
+
+
+async def hang_up(stage: Stage, says: str) -> str:
+    """Signal, and wait for the log to say so; returns what was logged since."""
+    before = len(log(stage))
+    assert stage.bridge.pid is not None
+    os.kill(stage.bridge.pid, signal.SIGHUP)
+    async with asyncio.timeout(PATIENCE):
+        while says not in (said := log(stage)[before:]):  # noqa: ASYNC110 - another process writes
+            await asyncio.sleep(0.05)
+    return said
+
+
+async def test_rooms_go_by_the_new_rules(stage: Stage) -> None:
+    customer = await stage.customer("regular")
+    talk = await Talk.open(stage, customer)
+    await talk.reads("This room reaches the agents of Sales", stage.bot)
+
+    texts = {"command.queues": {"ja": "キュー：{list}"}}
+    queues = [{"id": 1, "name": "Verkauf"}, {"id": 2, "name": "Service"}]
+    bridge = bridge_section(language="ja", command_prefix="!help", limits={"rooms_per_user": 1})
+    said = await reload(stage, "config reloaded", bridge=bridge, texts=texts, queues=queues)
+    assert "bridge.language: en -> ja" in said
+    assert "queues[0].name: Sales -> Verkauf" in said
+    assert "need_restart=0" in said
+
+    await talk.say("!help queue list")
+    await talk.reads("キュー：1 — Verkauf", stage.bot)
+    other = await Talk.open(stage, customer)
+    await other.reads("1", stage.bot)
+    assert "ルーム" in other.shown()[-1]  # too many rooms, in Japanese
+
+
+async def test_what_needs_a_restart_is_refused_and_secrets_stay_secret(stage: Stage) -> None:
+    said = await reload(
+        stage,
+        "config reloaded",
+        webchat={"sign_key": SECRET},
+        metrics={"port": 4711},
+        logging={"level": "DEBUG"},
+    )
+    assert "needs a restart" in said
+    assert "webchat.sign_key: (secret) -> (secret)" in said
+    assert "metrics.port: " in said
+    assert "logging.level: INFO -> DEBUG" in said
+    assert SECRET not in log(stage)
+
+
+async def test_a_wrong_file_changes_nothing(stage: Stage) -> None:
+    pid = stage.bridge.pid
+    said = await reload(stage, "was not reloaded", default_queue=77)
+    assert "default_queue: must be the id of a queue (1, 2)" in said
+    stage.config.write_text("{", encoding="utf-8")
+    await hang_up(stage, "was not reloaded")
+    talk = await Talk.open(stage, await stage.customer("unimpressed"))
+    await talk.reads("Verkauf", stage.bot)
+    assert stage.bridge.pid == pid

@@ -1,0 +1,168 @@
+"""The robots of a call centre, as a customer meets them on a real Synapse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from bridge.demo.customer import Event, content_of, membership
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.encrypted import Phones
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import MEI, Talk, relation
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KNOWN = "How do I return a parcel?"
+ROBOT = "@webchat__b_o_t007:localhost"
+NOTE = f"(The robot has answered: {KNOWN})"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    simulator = msgspec.structs.replace(
+        UNLIMITED,
+        robot_key="secret",
+        robot_answers={KNOWN: 'Send it <b>back</b>, see <a href="https://h/faq">here</a>'},
+        robot_queues=(2,),
+    )
+    robot = {
+        "enabled": True,
+        "mode": "first",
+        "public_key": "secret",
+        "km_base_url": "https://kb.example.org/km",
+    }
+    config = {"bridge": bridge_section()}
+    options = StageOptions(simulator=simulator, config=config, webchat={"robot": robot})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lonely(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    """A call centre whose robot stands in for agents who are not there."""
+    options = StageOptions(
+        simulator=msgspec.structs.replace(UNLIMITED, robot_answers={KNOWN: "Send it back"}),
+        config={"bridge": bridge_section()},
+        webchat={"robot": {"enabled": True, "mode": "when_no_agent"}},
+    )
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+async def tap(talk: Talk, message: Event, sign: str) -> None:
+    """Tap a sign that stands under a message already."""
+
+    def stands(event: Event) -> bool:
+        about = relation(event)
+        return about.get("event_id") == message["event_id"] and about.get("key") == sign
+
+    await talk.sees(stands)
+    await talk.customer.react(talk.room, str(message["event_id"]), sign)
+
+
+async def test_the_robot_answers_and_nobody_else_hears_of_it(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("curious"), KNOWN)
+    card = await talk.reads(f"This may be what you need:\n\n▪ {KNOWN}\nSend it back", stage.bot)
+    assert "https://kb.example.org/km/km/ArticleStore/" in str(content_of(card)["body"])
+    await tap(talk, card, "👍")
+    await talk.reads("All right: your question will not go to an agent", stage.bot)
+    assert talk.person is None
+
+
+async def test_a_thumb_down_brings_a_person_who_knows_what_was_said(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("doubtful"), KNOWN)
+    card = await talk.reads("This may be what you need", stage.bot)
+    await tap(talk, card, "👎")
+    await talk.reads("Waiting for Sales: you are number 1", stage.bot)
+    await talk.heard(NOTE)
+    person = talk.person
+    assert person is not None
+    assert person.texts == [KNOWN, NOTE]
+    await talk.accept()
+    await talk.desk("say", text="hello")
+    await talk.reads("hello", MEI)
+    await talk.desk("close")
+
+
+async def test_in_an_encrypted_room(stage: Stage) -> None:
+    """Question, card, tap and rating, each as an encrypting client sees and sends it."""
+    async with AsyncExitStack() as closing:
+        talk, _ = await Phones(stage, closing).talk("sealed", KNOWN)
+        card = await talk.reads("This may be what you need", stage.bot)
+        await tap(talk, card, "👎")
+        await talk.heard(NOTE)
+        await talk.accept()
+        await talk.desk("close")
+        poll = await talk.sees(lambda event: event.get("type") == "org.matrix.msc3381.poll.start")
+        await talk.customer.vote(talk.room, poll, "4")
+        await talk.reads("Thank you for your rating", stage.bot)
+        await talk.customer.vote(talk.room, poll, "2")
+        await talk.reads("Your rating has been changed", stage.bot)
+        person = await talk.at_desk(lambda one: bool(one.ratings))
+        assert [one.rating for one in person.ratings] == [4, 2]
+        await talk.say("!wc rate 5")
+        ended = await talk.sees(lambda event: event.get("type") == "org.matrix.msc3381.poll.end")
+        assert relation(ended)["event_id"] == poll["event_id"]
+
+
+async def test_human_in_plain_words(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("direct"), "转人工")
+    await talk.queued()
+    await talk.say("!wc cancel")
+    await talk.at_desk(lambda one: one.request is None)
+
+
+async def test_what_the_robot_does_not_know_goes_to_a_person(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("unusual"), "what is love?")
+    await talk.reads("Nothing was found, so your question goes to a person", stage.bot)
+    await talk.heard("what is love?")
+    await talk.say("!wc cancel")
+    await talk.at_desk(lambda one: one.request is None)
+
+
+async def test_the_robot_of_a_queue(stage: Stage) -> None:
+    """It answers under its own name, with links; its proposals are answered by number or tap."""
+    talk = await Talk.open(stage, await stage.customer("lonely"))
+    await talk.say("start service")
+    await talk.sees(membership(ROBOT, "join"))
+    await talk.say("???")
+    asked = await talk.reads(f"1. {KNOWN}", ROBOT)
+    await talk.say("1")
+    await talk.heard(KNOWN)
+    found = await talk.reads("Send it back, see here", ROBOT)
+    assert '<a href="https://h/faq">here</a>' in str(content_of(found)["formatted_body"])
+    await tap(talk, asked, "1️⃣")
+    await talk.at_desk(lambda one: one.texts.count(KNOWN) == 2)
+    await talk.say("agent please")
+    offer = await talk.reads("To talk to a person, tap 🙋", stage.bot)
+    await tap(talk, offer, "🙋")
+    await talk.reads("Looking for a person to help you", stage.bot)
+    frames = [one["frame"] for one in stage.simulator.frames() if one["login"] == talk.login]
+    assert any("'type': 302" in str(frame) for frame in frames)
+
+
+async def test_where_nobody_is_there_the_robot_helps(lonely: Stage) -> None:
+    talk = await Talk.open(lonely, await lonely.customer("late"), KNOWN)
+    await talk.heard(KNOWN)
+    await talk.desk("refuse", status=5)
+    await talk.reads("No agent is online at the moment", lonely.bot)
+    card = await talk.reads("This may help in the meantime", lonely.bot)
+    await talk.say("and who pays?")  # asks for a person again, with all that was said
+    await talk.heard(NOTE)
+    await talk.heard("and who pays?")
+    person = talk.person
+    assert person is not None
+    assert person.texts == [KNOWN, KNOWN, NOTE, "and who pays?"]
+    await talk.desk("refuse", status=5)
+    await talk.at_desk(lambda one: one.request is None)
+    await tap(talk, card, "👍")
+    await talk.reads("All right: your question will not go to an agent", lonely.bot)

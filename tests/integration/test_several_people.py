@@ -1,0 +1,82 @@
+"""Several people, and a program, in one room: one chat at the desk, and it is plain who speaks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.customer import Customer, content_of, membership
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import MEI, Talk
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    section = bridge_section(
+        permissions={"localhost": "customer", "@robot*": "ignore"}, tell_agents={"members": True}
+    )
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": section})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+async def into(talk: Talk, who: Customer) -> None:
+    """Bring somebody into the room."""
+    await talk.customer.room_call("invite", talk.room, {"user_id": who.user_id})
+    await who.room_call("join", talk.room)
+    await talk.sees(membership(who.user_id, "join"))
+
+
+async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
+    ada, bob = await stage.customer("ada"), await stage.customer("bob")
+    robot = await stage.customer("robot1")
+    room = await ada.call("POST", "v3/createRoom", {"preset": "private_chat"})
+    talk = Talk(stage, ada, str(room["room_id"]))
+    await into(talk, bob)
+    await ada.room_call("invite", talk.room, {"user_id": stage.bot})
+    await talk.reads("Hello! This room reaches the agents", stage.bot)
+    await bob.say(talk.room, "our parcel is late")
+    await talk.accept()
+    said = await talk.reads("Mei is here to help you", stage.bot)
+    # Who invited us, and who asked.
+    assert content_of(said)["m.mentions"] == {"user_ids": [ada.user_id, bob.user_id]}
+
+    read = await bob.say(talk.room, "it is order 4711")
+    await talk.heard("bob: it is order 4711")
+    await ada.wait_until(lambda: ada.receipts.get((talk.room, MEI)) == read)
+
+    # A program's words are not for the agent, whether it says what it is or the operator does.
+    await bob.send(talk.room, {"msgtype": "m.notice", "body": "build 7 failed"})
+    await into(talk, robot)
+    await robot.say(talk.room, "beep")
+    await bob.say(talk.room, "hello?")
+    await talk.heard("bob: hello?")
+
+    carol = await stage.customer("carol")
+    await into(talk, carol)
+    await talk.heard("(carol has come into the room)")
+    await carol.room_call("leave", talk.room)
+    await talk.heard("(carol has left the room)")
+
+    person = talk.person
+    assert person is not None
+    assert person.logins == 1
+    assert person.texts == [
+        "bob: our parcel is late",
+        "bob: it is order 4711",
+        "bob: hello?",
+        "(carol has come into the room)",
+        "(carol has left the room)",
+    ]
+    assert not any("robot1" in line for line in talk.shown() if line.startswith(stage.bot))
+    await bob.room_call("leave", talk.room)
+    await talk.heard("(bob has left the room)")
+    await talk.say("I am still here")
+    await talk.heard("ada: I am still here")

@@ -1,0 +1,155 @@
+"""Waiting, as a customer sees it: the card, the pings, and being called back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.customer import content_of
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import MEI, Talk, relation, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ALWAYS_CLOSED = "Mon 00:00-00:01 UTC"
+"""But for a minute a week, by the operator's hours; by the call centre's it is the test's word."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    queues = [
+        {"id": 1, "name": "Sales"},
+        {"id": 2, "name": "Service", "hours": ALWAYS_CLOSED},
+    ]
+    bridge = bridge_section(callback={"retry_first": "2s", "retry_last": "2s"})
+    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge, "queues": queues})
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+def pings(talk: Talk) -> list[str]:
+    """What the bot has said so that a phone rings."""
+    return [
+        wording(event)
+        for event in talk.messages(talk.stage.bot)
+        if content_of(event)["msgtype"] == "m.text"
+    ]
+
+
+def requests(stage: Stage) -> int:
+    """How often the call centre was asked for a chat."""
+    frames = [one["frame"] for one in stage.simulator.frames() if one["direction"] == "in"]
+    return sum(isinstance(frame, dict) and frame.get("type") == 101 for frame in frames)
+
+
+async def set_open(stage: Stage, *, hours: bool) -> None:
+    await stage.simulator.do({"op": "set", "options": {"open_hours": hours}})
+
+
+async def test_the_card_and_the_two_pings(stage: Stage) -> None:
+    """Three wait; each that goes makes one edit and no noise, until the last one is next."""
+    first = await Talk.open(stage, await stage.customer("wait-1"), "one")
+    await first.reads("number 1", stage.bot)
+    second = await Talk.open(stage, await stage.customer("wait-2"), "two")
+    await second.reads("number 2", stage.bot)
+    third = await Talk.open(stage, await stage.customer("wait-3"), "three")
+    await third.reads("number 3", stage.bot)
+    await first.say("!wc cancel")
+    moved = await third.reads("number 2", stage.bot)
+    assert "▲ up by 1 in" in wording(moved)
+    assert relation(moved)["rel_type"] == "m.replace"
+    assert pings(third) == []
+    await second.say("!wc cancel")
+    await third.reads("number 1", stage.bot)
+    await third.reads("You are next", stage.bot)
+    await third.accept()
+    await third.reads("Mei is here to help you.", stage.bot)
+    assert pings(third) == [
+        "You are next: please keep an eye on this chat.",
+        "Mei is here to help you.",
+    ]
+
+
+async def test_the_card_outlives_the_bridge(stage: Stage) -> None:
+    """Killed and started again, it goes on writing the same card."""
+    ahead = await Talk.open(stage, await stage.customer("wait-4"), "one")
+    await ahead.reads("number 1", stage.bot)
+    behind = await Talk.open(stage, await stage.customer("wait-5"), "two")
+    card = await behind.reads("number 2", stage.bot)
+    await stage.bridge.kill()
+    await stage.bridge.start()
+    await ahead.say("!wc cancel")
+    moved = await behind.reads("number 1", stage.bot)
+    assert relation(moved) == {
+        "rel_type": "m.replace",
+        "event_id": relation(card).get("event_id", card["event_id"]),
+    }
+    await behind.reads("You are next", stage.bot)
+    await behind.say("!wc cancel")
+    await behind.reads("You have left the queue", stage.bot)
+
+
+async def test_called_back_when_somebody_is_there(stage: Stage) -> None:
+    """Closed; a bell; the bridge is restarted, opening time comes, and the agent reads it all."""
+    talk = await Talk.open(stage, await stage.customer("night-owl"))
+    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await set_open(stage, hours=False)
+    await talk.say("is anybody there?")
+    await talk.reads("We are closed right now", stage.bot)
+    await talk.reads("Messages kept for you: 1", stage.bot)
+    offer = await talk.reads("Shall we call you back?", stage.bot)
+    await talk.customer.react(talk.room, str(offer["event_id"]), "🔔")
+    await talk.reads("We will call you back: we keep asking Sales", stage.bot)
+    await talk.say("!wc status")
+    await talk.reads("We keep asking Sales for you and will call you back. Messages kept: 1.")
+
+    await stage.bridge.stop()
+    await stage.bridge.start()
+    said, tried = len(talk.messages(stage.bot)), requests(stage)
+    await stage.simulator.wait_for(lambda _: requests(stage) >= tried + 3)
+    assert len(talk.messages(stage.bot)) == said  # vain attempts say nothing
+    await set_open(stage, hours=True)
+    await talk.queued()
+    await talk.accept()
+    await talk.reads("Mei is here to help you.", stage.bot)
+    assert pings(talk) == ["Mei is here to help you."]
+    await talk.heard("is anybody there?")
+
+
+async def test_a_cross_ends_it(stage: Stage) -> None:
+    talk = await Talk.open(stage, await stage.customer("changes-mind"))
+    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    await set_open(stage, hours=False)
+    said = await talk.say("anybody?")
+    await talk.reads("Shall we call you back?", stage.bot)
+    await talk.say("callback")  # without the prefix: it is a direct chat
+    promise = await talk.reads("We will call you back: we keep asking Sales", stage.bot)
+    await talk.customer.react(talk.room, str(promise["event_id"]), "❌")
+    await talk.reads("We will not call you back", stage.bot)
+    await talk.reads_reply("did not go to an agent", said)
+    await set_open(stage, hours=True)
+
+
+async def test_the_opening_is_named(stage: Stage) -> None:
+    host = "@webchat_queue_2:localhost"
+    talk = await Talk.open(stage, await stage.customer("early-bird"), host=host)
+    await talk.reads("This room reaches the agents of Service", host)
+    await set_open(stage, hours=False)
+    await talk.say("!wc start")
+    await talk.reads("we queue for you when Service opens (", host)
+    await talk.say("!wc callback")
+    promise = await talk.reads("We will call you back: we queue for you when Service opens (", host)
+    assert "00:00)" in wording(promise)
+    await set_open(stage, hours=True)
+    await talk.say("now?")  # a word asks at once, whatever the operator's hours say
+    await talk.reads("number 1", host)
+    await talk.accept()
+    await talk.reads("Mei is here to help you.", host)
+    await talk.heard("now?")
+    await talk.desk("say", text="good morning")
+    await talk.reads("good morning", MEI)

@@ -1,0 +1,88 @@
+"""What an example of the table of events is, and the events that people send."""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation.model import CustomerMedia, CustomerText, FileKey
+from bridge.ids import QueueId, UserId
+from bridge.matrix.crypto.attachments import file_field
+from bridge.matrix.users import OurUsers
+from bridge.rooms.references import Earlier
+from tests.unit.rooms.visits import ADA
+
+Json = dict[str, object]
+OURS = OurUsers("example.org", "webchatbot", "webchat_{agent}", (QueueId(1),))
+BOB = UserId("@bob:example.org")
+MXC = "mxc://example.org/file"
+KEY = FileKey("A" * 43, "A" * 22, "A" * 43)
+OWN, AGENTS, ORDER, POLL = "own", "agents", "order", "poll"
+PICTURE, CAPTIONED, ANOTHERS = "picture", "captioned", "another's"
+CAT = CustomerMedia("image", "cat.png", MXC, "image/png")
+LONG = "Good morning, my order 7411 has not come and I wonder where it might be by now."
+EARLIER = {
+    OWN: Earlier(LONG, CustomerText(LONG)),
+    AGENTS: Earlier("Which size do you need?"),
+    ORDER: Earlier("!wc status", CustomerText("!wc status")),
+    POLL: Earlier(
+        "Which?\n1. Red\n2. Blue",
+        CustomerText("Which?\n1. Red\n2. Blue"),
+        answers=(("a", "Red"), ("b", "Blue")),
+    ),
+    PICTURE: Earlier("cat.png", CAT),
+    CAPTIONED: Earlier("my act sleeps", CAT),
+    ANOTHERS: Earlier("Hello", CustomerText("Hello"), BOB),
+}
+REPLY: Json = {"m.in_reply_to": {"event_id": "$x"}}
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One event."""
+
+    name: str
+    raw: Json
+    about: str = ""
+    """Which earlier message it is about: a key of EARLIER."""
+    never_sealed: bool = False
+    forgotten: bool = False
+    shared: bool = False
+    """In a room of several people, whose coming and going is told to the agent."""
+    left: bool = False
+    """We have left the room."""
+    key: str = ""
+    """Encrypted, and it cannot be read: why."""
+    ours: OurUsers = OURS
+
+    def sealed(self) -> Json:
+        """The same event as it is once an encrypted one was opened: files bring their keys."""
+        content = self.raw.get("content")
+        return (
+            self.raw | {"content": _with_keys(content)} if isinstance(content, dict) else self.raw
+        )
+
+
+def _with_keys(content: Json) -> Json:
+    sealed = {name: value for name, value in content.items() if name != "url"}
+    if "url" in content:
+        sealed["file"] = file_field(str(content["url"]), KEY)
+    new = content.get("m.new_content")
+    if isinstance(new, dict):
+        sealed["m.new_content"] = _with_keys(new)
+    return sealed
+
+
+def event(kind: str, content: Json, **more: object) -> Json:
+    return {"type": kind, "event_id": "$e", "sender": ADA, "content": content} | more
+
+
+def message(**content: object) -> Json:
+    return event("m.room.message", content)
+
+
+def html(body: str, markup: str, **more: object) -> Json:
+    formatted = {"format": "org.matrix.custom.html", "formatted_body": markup}
+    return message(msgtype="m.text", body=body, **formatted, **more)
+
+
+def file(msgtype: str, body: str, mime: str, **more: object) -> Json:
+    return message(msgtype=msgtype, body=body, url=MXC, info={"mimetype": mime}, **more)
