@@ -8,16 +8,17 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 ENGINE ?= $(shell for candidate in docker podman buildah; do \
 	if $$candidate info >/dev/null 2>&1; then echo $$candidate; break; fi; done)
 IMAGE ?= matrix-webchat-bridge
-# Only the format of docker has health checks. More for a restricted machine in IMAGE_FLAGS, such as
-# --isolation=chroot for buildah.
-IMAGE_FLAGS ?= $(if $(filter docker,$(ENGINE)),,--format=docker)
+# More for a restricted machine, such as --isolation=chroot for buildah.
+IMAGE_FLAGS ?=
+# Only the format of docker has health checks.
+IMAGE_FORMAT := $(if $(filter docker,$(ENGINE)),,--format=docker)
 
 VENV := .venv
 # Always "python -m": the scripts in .venv/bin hold the path at which they were installed.
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check chaos bench image image-check clean
+.PHONY: help demo test check chaos bench fuzz image image-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +27,7 @@ help:
 	@echo 'make check    the fast part of it'
 	@echo 'make chaos    kill the bridge again and again under load, and count'
 	@echo 'make bench    figures'
+	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
 	@echo 'make image    the container image (make image-check tries it)'
 	@echo 'make clean    remove all that the above made'
 
@@ -45,16 +47,19 @@ bench: $(VENV)/.test
 	for bench in tests/bench/bench_*.py; do \
 		echo "== $$bench"; $(PY) -m tests.bench.$$(basename $$bench .py) || exit 1; done
 
+fuzz: $(VENV)/.fuzz
+	$(PY) -m tests.fuzz --minutes $(or $(MINUTES),10)
+
 image:
 	$(if $(ENGINE),,$(error no working docker, podman or buildah found; set ENGINE=))
-	$(ENGINE) build $(IMAGE_FLAGS) -t $(IMAGE) .
+	$(ENGINE) build $(IMAGE_FORMAT) $(IMAGE_FLAGS) -t $(IMAGE) .
 
 # A real Synapse, and the image from its first start to a conversation; needs docker or podman.
 image-check: $(VENV)/.test
 	$(PY) -m tests.image.try_image --engine $(ENGINE) --image $(IMAGE)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .demo .coverage .hypothesis .mypy_cache .pytest_cache \
+	rm -rf $(VENV) build dist *.egg-info .demo .fuzz .coverage .hypothesis .mypy_cache .pytest_cache \
 		.ruff_cache .import_linter_cache
 	find bridge tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -66,6 +71,11 @@ $(VENV)/.test: pyproject.toml
 
 $(VENV)/.demo: pyproject.toml
 	$(call install,demo)
+	touch $@
+
+# Kept out of the test extra: the fuzzer is a large wheel, for Linux only.
+$(VENV)/.fuzz: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[test,fuzz]'
 	touch $@
 
 define install
