@@ -164,7 +164,7 @@ async def marked_repeats(world: World) -> Counter[tuple[RoomId, int]]:
 async def test_nothing_is_lost_and_nothing_doubled_in_silence(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate)
-    await live_and_die(world, fate)
+    await live_and_die(world, fate, senders(world))
     repeats = await marked_repeats(world)
     for room in ROOMS:
         check_customer(world, room)
@@ -180,7 +180,7 @@ async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -
     """Rooms that chat in clear: every word is answered once, and none is carried or shown."""
     fate = Fate(seed)
     world = FatefulWorld(fate, msgspec.structs.replace(PATIENT_RULES, encryption_required=True))
-    await live_and_die(world, fate)
+    await live_and_die(world, fate, senders(world))
     for room in ROOMS:
         assert world.link.texts(room) == []
         offset = ROOMS.index(room) * WORDS + 1
@@ -191,11 +191,10 @@ async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -
     assert await MemoryStore.dead_letters(world.store) == []
 
 
-async def live_and_die(world: FatefulWorld, fate: Fate) -> None:
-    """Some lives that end at random, and one in which all that is left is done."""
+async def live_and_die(world: FatefulWorld, fate: Fate, everybody: list[Sender]) -> None:
+    """All rooms chat: some lives that end at random, and one in which all that is left is done."""
     for room in ROOMS:
         await world.chatting(room)
-    everybody = senders(world)
     for _ in range(LIVES):
         await live(world, fate, everybody, fate.dice.randrange(20, 400))
         if fate.dice.random() < 0.5:

@@ -28,16 +28,14 @@ from bridge.webchat.frames import (
     Text,
     UnknownContent,
 )
-from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, SESSION
 from tests.unit.rooms.test_crashes import (
-    LIVES,
     ROOMS,
     WORDS,
     Fate,
     FatefulWorld,
     Sender,
-    live,
+    live_and_die,
 )
 
 SEEDS = int(os.environ.get("KINDS_SEEDS", "20"))
@@ -96,20 +94,8 @@ def customer(world: FatefulWorld, room: RoomId) -> Sender:
 async def test_whatever_its_kind_it_is_shown_or_told_of(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate)
-    for room in ROOMS:
-        await world.chatting(room)
     people = [customer(world, room) for room in ROOMS]
-    everybody = [*people, *(agent(fate, room) for room in ROOMS)]
-    for _ in range(LIVES):
-        await live(world, fate, everybody, fate.dice.randrange(20, 400))
-        if fate.dice.random() < 0.5:
-            await world.flaky.write_late()
-    fate.over = True
-    for failures in (world.link.before, world.link.after, world.matrix.trouble):
-        failures.clear()
-    await world.flaky.write_late()
-    await live(world, fate, everybody, None)
-    await quiet()
+    await live_and_die(world, fate, [*people, *(agent(fate, room) for room in ROOMS)])
     for place, room in enumerate(ROOMS):
         wanted = Counter(sent(number)[1] for number in range(WORDS))
         shown = Counter(text for text in world.matrix.texts(room) if text in wanted)

@@ -22,13 +22,12 @@ from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, said
 from tests.fakes.link import FakeLink
 from tests.unit.rooms.test_crashes import (
-    LIVES,
     ROOMS,
     WORDS,
     Fate,
     FatefulWorld,
     Sender,
-    live,
+    live_and_die,
 )
 
 
@@ -84,18 +83,7 @@ class LossyWorld(FatefulWorld):
 async def test_each_word_is_shown_exactly_once(seed: int) -> None:
     fate = Fate(seed)
     world = LossyWorld(fate)
-    for room in ROOMS:
-        await world.chatting(room)
-    agents = [world.agent(room) for room in ROOMS]
-    for _ in range(LIVES):
-        await live(world, fate, agents, fate.dice.randrange(20, 400))
-        if fate.dice.random() < 0.5:
-            await world.flaky.write_late()
-    fate.over = True
-    for failures in (world.link.before, world.link.after, world.matrix.trouble):
-        failures.clear()
-    await world.flaky.write_late()
-    await live(world, fate, agents, None)
+    await live_and_die(world, fate, [world.agent(room) for room in ROOMS])
     async with world.running() as engine:
         for room in ROOMS:
             await engine.restored(room)
