@@ -24,7 +24,7 @@ from bridge.webchat.frames import AgentContent, AgentText
 from bridge.webchat.http import HistoryEntry
 
 MOST_HEARD = 40
-"""Marks that are remembered, in 1.5 KB a room; what is older than they is no longer looked for."""
+"""Marks that are remembered, in 2 KB a room; what is older than they is no longer looked for."""
 MOST_RECALLED = 100
 """Entries of a history that are asked for."""
 NEAR, FAR = 30_000, 120_000

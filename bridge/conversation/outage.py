@@ -161,7 +161,6 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
     """
     mark = mark_of(agent.id, content.html if isinstance(content, AgentText) else "")
     exact = exact_mark(agent.id, content)
-    has_words = mark != mark_of(agent.id, "")
     state = turn.state
     for index, one in enumerate(state.heard):
         told = one.mark == mark and at <= _awaited(one, state.linked_at)
@@ -178,7 +177,7 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
                 one, awaited=0, at=one.at if told else state.linked_at
             )
             turn.set(heard=tuple(known))
-            if told and not has_words:
+            if told and mark == mark_of(agent.id, ""):  # a picture, which is shown all the same
                 return True
             _want(turn, one.at, turn.now)
             return False

@@ -51,6 +51,8 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
         The fragment alone if it holds no picture (or is too big or too deep to look into); else its
         texts, and its pictures as data or addresses, none of them blank.
     """
+    if "<" not in fragment:
+        return (RelayedText(fragment),)  # nothing to look for: most of what agents write
     # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
     root = parse(emoji.decode(fragment), MAX_LENGTH)
     if root is None:
