@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from bridge.app.settings import users_of
 from bridge.config import load_config
 from bridge.demo.customer import Customer
+from bridge.demo.ports import free_port
 from bridge.demo.process import BridgeProcess
-from bridge.demo.synapse import SynapseServer, free_port
+from bridge.demo.synapse import SynapseServer
 from bridge.matrix.registration import make_registration, save_registration
 from bridge.simulator.server import Simulator, SimulatorOptions
 

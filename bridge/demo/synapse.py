@@ -17,7 +17,6 @@ import importlib.util
 import os
 import secrets
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +27,8 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 from ruamel.yaml import YAML
 
+from bridge.demo.ports import free_port
+
 _START_TIMEOUT = 60.0
 """Seconds. Measured: 1.6 to 3; a first start on a busy machine takes longer."""
 _STOP_TIMEOUT = 15.0
@@ -37,14 +38,6 @@ _UNLIMITED = {"per_second": 100_000, "burst_count": 100_000}
 
 class SynapseError(Exception):
     """Synapse is not installed or did not come up; the message says which, and where its log is."""
-
-
-def free_port() -> int:
-    """A port of the loopback interface that is free at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class SynapseServer:

@@ -14,8 +14,8 @@ from typing import Protocol
 import aiohttp
 from ruamel.yaml import YAML
 
+from bridge.demo.ports import free_port
 from bridge.demo.process import BridgeProcess
-from bridge.demo.synapse import free_port
 from bridge.link.accounts import room_key
 from bridge.simulator.server import Simulator, SimulatorOptions
 from tests.bench.stubs import StubHomeserver, StubWebChat

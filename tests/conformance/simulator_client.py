@@ -12,6 +12,7 @@ from urllib.parse import quote
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 
+from bridge.demo.ports import free_port
 from bridge.simulator.server import Simulator, SimulatorOptions
 
 Json = dict[str, object]
@@ -104,9 +105,12 @@ class Phone:
 
 @asynccontextmanager
 async def site(**options: object) -> AsyncIterator[Site]:
-    """A simulator on a free port, with these options, stopped at the end."""
+    """A simulator on a free port, with these options, stopped at the end.
+
+    The port is one that it can have again after a stop.
+    """
     simulator = Simulator(SimulatorOptions().changed(options))
-    await simulator.start()
+    await simulator.start(port=free_port())
     try:
         async with aiohttp.ClientSession() as http:
             here = Site(simulator, http)

@@ -25,7 +25,8 @@ import aiohttp
 
 from bridge.config import load_config
 from bridge.demo.customer import Customer, said
-from bridge.demo.synapse import SynapseServer, free_port
+from bridge.demo.ports import free_port
+from bridge.demo.synapse import SynapseServer
 from bridge.ops.logging import configure_logging
 from bridge.simulator.server import Simulator, SimulatorOptions
 from tests.support.postgres import PostgresServer
