@@ -164,8 +164,18 @@ class Exchange:
         person = await self.talk.at_desk(
             lambda one: [m.kind for m in one.messages].count("voice") >= self._voices
         )
-        assert [m.kind for m in person.messages].count("voice") == self._voices
-        assert person.texts.count(f"text {word}") == 1
+        assert [m.kind for m in person.messages].count("voice") == self._voices, person
+        assert person.texts.count(f"text {word}") == 1, person
+
+    async def heard_again(self, word: str) -> None:
+        """The desk has all of a batch once more, and nothing beside it."""
+        self._voices += 1
+        person = await self.talk.at_desk(
+            lambda one: [m.kind for m in one.messages].count("voice") >= self._voices
+        )
+        kinds = Counter(message.kind for message in person.messages)
+        assert person.texts.count(f"text {word}") == 2, person
+        assert {kinds[kind] for kind in ("image", "file", "voice")} == {self._voices}, person
 
     async def answer(self, word: str) -> None:
         """The agent sends one of each."""
