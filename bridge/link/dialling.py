@@ -82,7 +82,7 @@ async def dial(
     except InvalidStatus as error:
         status = error.response.status_code
         if 400 <= status < 500 and status not in NOT_THERE:
-            raise TokenRefused(f"handshake: HTTP {status}") from None
+            raise TokenRefused(f"handshake: HTTP {status}", status) from None
         raise OpenFailure(
             FailureReason.UNREACHABLE, f"handshake: HTTP {status}", code=status
         ) from None

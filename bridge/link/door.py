@@ -1,8 +1,9 @@
 """The server's door, at which we must not knock too often.
 
 The server blacklists an address that comes too often, and all our customers share one (protocol
-reference 3.7). What goes to its login address therefore passes one window limiter, and answers that
-look like a blacklist's close the door for everybody for ten minutes.
+reference 3.7). What goes to its login address therefore passes one window limiter, which knows also
+what an earlier run of ours did, and answers that look like a blacklist's close the door for
+everybody for ten minutes.
 """
 
 from __future__ import annotations
@@ -14,27 +15,40 @@ from contextlib import asynccontextmanager
 import structlog
 
 from bridge.conversation.inputs import FailureReason
+from bridge.ids import RoomId
 from bridge.link.failures import OpenFailure
 from bridge.link.health import Health
 from bridge.link.http import Answer
 from bridge.link.limiter import WindowLimiter
+from bridge.link.ports import Facts
 from bridge.link.settings import LinkSettings
+from bridge.link.visits import Visits
+from bridge.rooms.ports import Clock
 
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
 SUSPICIONS = 3
-"""So many answers in a row that are neither WebChat's nor a starting server's: a blacklist."""
+"""So many answers in a row that are neither WebChat's nor a starting server's, or so many rooms in
+a row whose sockets are refused with new tokens: a blacklist."""
 
 
 class Door:
     """One server's, for all its links."""
 
-    def __init__(self, settings: LinkSettings, health: Health) -> None:
+    def __init__(self, settings: LinkSettings, health: Health, facts: Facts, clock: Clock) -> None:
         self._pause = settings.timing.blacklist
         self._health = health
         self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
-        self._suspicions = 0
+        self._visits = Visits(settings, facts, clock)
+        self._foreign_answers = 0
+        self._shut_out: set[RoomId] = set()
+        """Counted apart: who is shut out of the sockets alone still gets logins answered."""
         self._closed_until = 0.0
+
+    async def load(self) -> None:
+        """Recall the visits of an earlier run; to be called before the first `knock`."""
+        for seconds in await self._visits.load():
+            await self._limiter.give_away(seconds)
 
     @asynccontextmanager
     async def knock(self) -> AsyncIterator[None]:
@@ -46,11 +60,17 @@ class Door:
         self.check()
         async with self._limiter:
             self.check()  # what was learnt while we waited counts
+            await self._visits.note()
             yield
+
+    @property
+    def closed_for(self) -> float:
+        """Seconds for which the door stays closed; 0.0 while it is open."""
+        return max(0.0, self._closed_until - asyncio.get_running_loop().time())
 
     def check(self) -> None:
         """Raise OpenFailure while the door is closed."""
-        left = self._closed_until - asyncio.get_running_loop().time()
+        left = self.closed_for
         if left > 0:
             raise OpenFailure(
                 FailureReason.UNREACHABLE,
@@ -61,7 +81,11 @@ class Door:
     def answered(self) -> None:
         """WebChat itself has answered, whatever it said."""
         self._health.reached()
-        self._suspicions = 0
+        self._foreign_answers = 0
+
+    def let_in(self) -> None:
+        """A socket was opened."""
+        self._shut_out.clear()
 
     def unanswered(self) -> None:
         """No HTTP answer came."""
@@ -72,14 +96,27 @@ class Door:
         self._health.missed()
         pause = 0.0
         if answer.status not in STARTING:
-            self._suspicions += 1
-            if self._suspicions >= SUSPICIONS:
-                pause = self._pause
-                self._closed_until = asyncio.get_running_loop().time() + pause
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.error("blacklisted by the webchat server?", status=answer.status, pause=pause)
+            self._foreign_answers += 1
+            if self._foreign_answers >= SUSPICIONS:
+                pause = self._close(answer.status)
         return OpenFailure(
             FailureReason.UNREACHABLE,
             f"{what}: HTTP {answer.status} without WebChat's JSON",
             pause=pause,
         )
+
+    def suspect(self, room_id: RoomId, status: int) -> None:
+        """A room's socket was refused although a login had just given its token.
+
+        In one room that may be a matter of its account, and no reason to shut out the others.
+        """
+        self._shut_out.add(room_id)
+        if len(self._shut_out) >= SUSPICIONS:
+            self._health.missed()
+            self._close(status)
+
+    def _close(self, status: int) -> float:
+        self._closed_until = asyncio.get_running_loop().time() + self._pause
+        log: structlog.stdlib.BoundLogger = structlog.get_logger()
+        log.error("blacklisted by the webchat server?", status=status, pause=self._pause)
+        return self._pause

@@ -11,6 +11,7 @@ class OpenFailure(CallFailure):
 
     Attributes:
         pause: seconds for which no other try may be made, whatever the link's own backoff says.
+        rest: seconds for which none may be made that nobody asks for.
     """
 
     def __init__(
@@ -20,13 +21,23 @@ class OpenFailure(CallFailure):
         *,
         code: int | None = None,
         pause: float = 0.0,
+        rest: float = 0.0,
     ) -> None:
         super().__init__(reason, certain=True, code=code, message=message)
         self.pause = pause
+        self.rest = rest
 
 
 class TokenRefused(Exception):
-    """The server does not know the token that was used (any more): log in again."""
+    """The server does not know the token that was used (any more): log in again.
+
+    Attributes:
+        status: of the HTTP answer, where it was told by one.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def describe(error: BaseException) -> str:

@@ -11,13 +11,15 @@ import aiohttp
 from bridge.link.failures import describe
 from bridge.link.hosts import AddressRefused, AllowedHosts, GuardedResolver
 from bridge.link.settings import LinkSettings
+from bridge.rooms.passing import PIECE, at_most
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.webchat.urls import Endpoints
 
 MOST_REDIRECTS = 5
-CHUNK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUSY = frozenset({408, 425, 429})
+_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+"""What aiohttp raises while a body is read; unlike those of a request, they quote no URL."""
 
 
 class Fetcher:
@@ -56,7 +58,7 @@ class Fetcher:
             if size is not None and size > limit:
                 raise TooBig(f"the file has {size} bytes")
             yield Blob(
-                chunks=_chunks(response, limit),
+                chunks=at_most(limit, response.content.iter_chunked(PIECE), _BROKEN),
                 size=size,
                 mime=response.content_type,
                 name=_name(response),
@@ -71,7 +73,7 @@ class Fetcher:
                 return response
             response.close()
             # Every hop passes the same checks as the first address.
-            url = urljoin(url, response.headers.get("Location", ""))
+            url = _next_hop(url, response.headers.get("Location", ""))
         raise Refused("redirects", f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: str) -> aiohttp.ClientResponse:
@@ -100,8 +102,19 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises for a port that is no number
     except ValueError:
-        raise Refused("address", "the file's address cannot be read") from None
+        raise _unreadable() from None
     return parts
+
+
+def _next_hop(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise _unreadable() from None
+
+
+def _unreadable() -> Refused:
+    return Refused("address", "the file's address cannot be read")
 
 
 def _check(response: aiohttp.ClientResponse) -> None:
@@ -123,15 +136,3 @@ def _name(response: aiohttp.ClientResponse) -> str:
     if disposition is not None and disposition.filename:
         return disposition.filename
     return unquote(response.url.raw_path.rpartition("/")[2])
-
-
-async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncIterator[bytes]:
-    count = 0
-    try:
-        async for chunk in response.content.iter_chunked(CHUNK):
-            count += len(chunk)
-            if count > limit:
-                raise TooBig(f"the file has more than {limit} bytes")
-            yield chunk
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise Unavailable(describe(error)) from None

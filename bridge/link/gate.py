@@ -5,7 +5,8 @@ new link *before* everything that was asked later, although by then it stands be
 whoever waits is let through by ticket, not by time of arrival.
 
 While the gate is shut it knows when it may open again at the earliest. Whoever cannot wait so long
-is told at once, with the reason, instead of after half a minute of hope.
+is told at once, with the reason, instead of after half a minute of hope. Where only a person can
+mend what keeps it shut, it stays so for a long *rest*, unless somebody asks for it in person.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -29,6 +31,7 @@ class _Waiting(Generic[Way]):
     ticket: int
     deadline: float = field(compare=False)
     turn: asyncio.Future[Way] = field(compare=False)
+    asks: bool = field(compare=False)
 
 
 class Gate(Generic[Way]):
@@ -41,6 +44,9 @@ class Gate(Generic[Way]):
         self._tickets = itertools.count(1)
         self._failure = _late()
         self._not_before = 0.0
+        self._rests_until = 0.0
+        """No sooner than `_not_before`: when it may open although nobody asks."""
+        self._changed = asyncio.Event()
 
     @property
     def way(self) -> Way | None:
@@ -51,22 +57,24 @@ class Gate(Generic[Way]):
         """Return a place in the order, good for any number of entries."""
         return next(self._tickets)
 
-    async def enter(self, ticket: int, seconds: float) -> Way:
+    async def enter(self, ticket: int, seconds: float, *, asks: bool = True) -> Way:
         """Wait for the gate to be open and everybody with a lower ticket to be through.
 
         Args:
             ticket: the caller's place in the order.
             seconds: how long the caller can wait.
+            asks: False: nobody's word stands behind it, so it ends no rest.
 
         Raises:
             OpenFailure: it did not, or will not, open in time.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        if self._way is None and deadline < self._not_before:
+        if self._way is None and deadline < (self._not_before if asks else self._rests_until):
             raise self._why_not()
         turn: asyncio.Future[Way] = loop.create_future()
-        heapq.heappush(self._waiting, _Waiting(ticket, deadline, turn))
+        heapq.heappush(self._waiting, _Waiting(ticket, deadline, turn, asks))
+        self._changed.set()
         self._next()
         try:
             async with asyncio.timeout_at(deadline):
@@ -94,15 +102,31 @@ class Gate(Generic[Way]):
         if self._way is way:
             self._way = None
 
-    def hold(self, failure: OpenFailure, seconds: float) -> None:
-        """Say that the gate will not open for `seconds`, and why."""
+    def hold(self, failure: OpenFailure, seconds: float, *, rest: float = 0.0) -> None:
+        """Say that the gate will not open for `seconds`, and why; for `rest` if nobody asks."""
         self._failure = failure
-        self._not_before = asyncio.get_running_loop().time() + seconds
+        now = asyncio.get_running_loop().time()
+        self._not_before = now + seconds
+        self._rests_until = now + max(seconds, rest)
+        self._changed.set()
         self.refuse(failure, before=self._not_before)
 
     def pause_left(self) -> float:
-        """Return the seconds that `hold` still has to run."""
-        return max(0.0, self._not_before - asyncio.get_running_loop().time())
+        """Return the seconds that `hold` still has to run if nobody asks."""
+        return max(0.0, self._rests_until - asyncio.get_running_loop().time())
+
+    async def held(self) -> None:
+        """Return once the hold is over."""
+        while True:
+            asked = any(waiting.asks for waiting in self._waiting)
+            until = self._not_before if asked else self._rests_until
+            if asyncio.get_running_loop().time() >= until:
+                self._rests_until = self._not_before
+                return
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._changed.wait()
 
     def refuse(self, failure: OpenFailure, before: float | None = None) -> None:
         """Send away everybody whose deadline lies before `before` (loop time); None: everybody."""

@@ -7,7 +7,9 @@ time (protocol reference 4, rows 1-5 and 34-38); the other delivers pushes. The 
 
 A token that the server refuses (-15, 4xx, thrown out at once) costs one login at once. A fresh
 token that is refused as well is a failure like any other: whoever waits is told, and the keeper
-waits before it tries again.
+waits before it tries again. If it was refused at the handshake, the `Door` hears of it, for the
+whole bridge may be shut out; and a room to which that happens again and again is left alone for as
+long as a blacklist.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,7 +30,7 @@ from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries
 from bridge.link.demand import Demand
 from bridge.link.dialling import dial
-from bridge.link.door import Door
+from bridge.link.door import SUSPICIONS, Door
 from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
 from bridge.link.health import Health
@@ -128,7 +131,7 @@ class Keeper:
 
     async def _keep_up(self) -> None:
         while True:
-            await self._around.clock.sleep(self._gate.pause_left())
+            await self._rest()
             await self._deliveries.settled()
             await self._tell_absence()
             try:
@@ -137,14 +140,27 @@ class Keeper:
             except OpenFailure as failure:
                 self._failed(failure)
             except TokenRefused as refusal:
-                await self._token_refused(str(refusal))
+                await self._token_refused(str(refusal), at_door=True)
             else:
                 await self._lost(loss)
 
+    async def _rest(self) -> None:
+        """Wait until another try may be made, and tell meanwhile what is worth telling."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._absence_due()):
+                    await self._gate.held()
+                    return
+            await self._tell_absence()
+
+    def _absence_due(self) -> float | None:
+        since = self._away_since
+        return None if since is None else since + self._around.settings.timing.session_grace
+
     async def _tell_absence(self) -> None:
         """Row 34: a link that has been away for long is worth a word, once."""
-        since, now = self._away_since, asyncio.get_running_loop().time()
-        if since is not None and now - since >= self._around.settings.timing.session_grace:
+        due = self._absence_due()
+        if due is not None and asyncio.get_running_loop().time() >= due:
             self._away_since = None
             await self._around.events.lost(self.account.room_id)
 
@@ -168,7 +184,7 @@ class Keeper:
         ping_after = around.settings.timing.ping_after * (1 - 0.2 * around.rng.random())
         try:
             async with around.dialling:
-                return await dial(
+                wire = await dial(
                     around.endpoints.socket(token.value),
                     token,
                     settings=around.settings,
@@ -178,15 +194,19 @@ class Keeper:
                     ping_after=ping_after,
                     unheard=around.unheard,
                 )
-        except TokenRefused:
+        except TokenRefused as refusal:
             # Whoever is shut out hears "no" to everything: that is no reason to drop a good token.
             around.door.check()
+            if self._strikes:  # the token before was refused too, so a login has just given this
+                around.door.suspect(self.account.room_id, refusal.status)
             raise
         except OpenFailure as failure:
             around.health.missed()
             if failure.code == 404 and self._backoff.failures >= LONG_MISSING:
-                raise TokenRefused("handshake: HTTP 404 for a long time") from failure
+                raise TokenRefused("handshake: HTTP 404 for a long time", 404) from failure
             raise
+        around.door.let_in()
+        return wire
 
     async def _serve(self, wire: Wire) -> Loss:
         async def push(received: Received) -> None:
@@ -235,15 +255,14 @@ class Keeper:
     def _failed(self, failure: OpenFailure) -> None:
         self._around.metrics.open_failed()
         pause = max(self._backoff.next(), failure.pause)
-        _log(self.account).info(
-            "webchat link not opened", why=str(failure), retry_in=round(pause, 1)
-        )
-        self._gate.hold(failure, pause)
+        retry_in = round(max(pause, failure.rest), 1)
+        _log(self.account).info("webchat link not opened", why=str(failure), retry_in=retry_in)
+        self._gate.hold(failure, pause, rest=failure.rest)
         if failure.reason is not FailureReason.UNREACHABLE:
             # An operator must act first: no caller's patience helps.
             self._gate.refuse(failure)
 
-    async def _token_refused(self, why: str) -> None:
+    async def _token_refused(self, why: str, *, at_door: bool = False) -> None:
         """Rows 35, 8, 9 and 11: one new login at once; patience when that token fails too."""
         self._strikes += 1
         self._token = None
@@ -251,7 +270,10 @@ class Keeper:
         await self._around.tokens.refuse(self.account.room_id)
         if self._strikes > 1:
             failure = refused_again()
-            self._gate.hold(failure, self._backoff.next())
+            pause = max(self._backoff.next(), self._around.door.closed_for)
+            if at_door and self._strikes > SUSPICIONS:
+                pause = max(pause, self._around.settings.timing.blacklist)
+            self._gate.hold(failure, pause)
             self._gate.refuse(failure)
 
     async def _lost(self, loss: Loss) -> None:

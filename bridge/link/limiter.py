@@ -19,6 +19,11 @@ class WindowLimiter:
         self._seconds = seconds
         self._places = asyncio.Semaphore(count)
 
+    async def give_away(self, seconds: float) -> None:
+        """Have one place less for so long. Never waits while there are places left."""
+        await self._places.acquire()
+        asyncio.get_running_loop().call_later(seconds, self._places.release)
+
     async def __aenter__(self) -> None:
         await self._places.acquire()
 

@@ -3,7 +3,8 @@
 Calls wait at the `Gate` until the keeper has opened it, write one after the other, and wait for
 their replies side by side. A command that the server refused over its token goes out once more on
 the next wire, with its old call id and in its old place. So does one whose keys the server refused,
-once, in the other set of keys (protocol reference 5).
+once, in the other set of keys (protocol reference 5). What the server says nothing at all to is for
+the caller to send again or not.
 """
 
 from __future__ import annotations
@@ -24,9 +25,18 @@ from bridge.link.pulse import UNKNOWN_KIND
 from bridge.link.wire import Wire
 from bridge.rooms.ports import Account, CallFailure
 from bridge.webchat.codes import Dialect, ResultCode
-from bridge.webchat.frames import Command, RateSession, Reply, SendMessage
+from bridge.webchat.frames import (
+    Command,
+    RateSession,
+    Reply,
+    SendMessage,
+    SendPreMessage,
+    Text,
+)
 
 Told = TypeVar("Told")
+_CONTENT = (SendMessage, SendPreMessage, RateSession)
+"""110, 111 and 104: sent again they may arrive twice, so their replies are awaited for longer."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,12 @@ class Link:
     def speak_for(self, account: Account) -> None:
         """From now on be this account's link; the socket of another account is given up."""
         former, self.keeper.account = self.keeper.account, account
-        wire = self._gate.way
-        if wire is not None and former.login != account.login:
+        if former.login == account.login:
+            return
+        if (wire := self._gate.way) is not None:
             self.refuse(wire)
+        # Nor does it wait because the other one was refused.
+        self._gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
 
     async def run(self) -> None:
         """Keep the link up until nobody has wanted it for a while."""
@@ -81,7 +94,8 @@ class Link:
             relogged = False
             while True:
                 written = await self._write(ticket, call_id, command, before_write, other)
-                reply = await written.wire.answer(call_id, written.reply)
+                seconds = self._patience(command)
+                reply = await written.wire.answer(call_id, written.reply, seconds)
                 if reply.result == ResultCode.INVALID_TOKEN:
                     self.refuse(written.wire)
                     if relogged:
@@ -92,9 +106,13 @@ class Link:
                 elif other is None and _keys_refused(command, reply) and written.keys.other:
                     other = written.keys.other
                 else:
-                    if other is not None and reply.ok:
+                    if other is not None and reply.ok and _tells_keys_apart(command):
                         self._learnt.prove(other)
                     return reply
+
+    def _patience(self, command: Command) -> float | None:
+        """Seconds to wait for a reply before the link is given up; None: as for any command."""
+        return self._timing.mute if isinstance(command, _CONTENT) else None
 
     def _disowned(self, wire: Wire, reply: Reply) -> bool:
         """True if the server knows nobody of our token's (-6), and a new login may still help.
@@ -132,9 +150,14 @@ class Link:
             self.refuse(wire)
 
     async def with_token(
-        self, request: Callable[[str], Awaitable[Told]], *, tries: int = 2
+        self, request: Callable[[str], Awaitable[Told]], *, tries: int = 2, asks: bool = True
     ) -> Told:
         """Make an HTTP request that needs the link's token; log in anew if it is refused.
+
+        Args:
+            request: is given the token.
+            tries: how often it may be made.
+            asks: False: it is our own wish, and no reason to try a refused login again.
 
         Raises:
             OpenFailure: the link does not stand, or the token was refused `tries` times.
@@ -142,16 +165,16 @@ class Link:
         """
         with self.demand.call():
             for _ in range(tries):
-                wire = await self._standing()
+                wire = await self._standing(asks=asks)
                 try:
                     return await request(wire.token)
                 except TokenRefused:
                     self.refuse(wire)
         raise refused_again()
 
-    async def _standing(self) -> Wire:
+    async def _standing(self, *, asks: bool) -> Wire:
         """Return the open wire, waiting for it as a call would."""
-        wire = await self._gate.enter(self._gate.ticket(), self._timing.connect)
+        wire = await self._gate.enter(self._gate.ticket(), self._timing.connect, asks=asks)
         self._gate.leave()
         return wire
 
@@ -191,6 +214,17 @@ class Link:
 def _has_keys(command: Command) -> bool:
     """True for the commands that the dialects spell differently: 110 and 104."""
     return isinstance(command, SendMessage | RateSession)
+
+
+def _tells_keys_apart(command: Command) -> bool:
+    """True for what has other names in each dialect (reference 5): texts and ratings.
+
+    Of anything else the later one only leaves out what is empty: a server that wants it written is
+    no word about how it reads texts.
+    """
+    if isinstance(command, SendMessage):
+        return isinstance(command.content, Text)
+    return isinstance(command, RateSession)
 
 
 def _keys_refused(command: Command, reply: Reply) -> bool:

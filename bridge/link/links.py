@@ -71,7 +71,7 @@ class Links(OwnAccounts, Hints):
         self._metrics = metrics
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._door = door = Door(settings, self.health)
+        self._door = door = Door(settings, self.health, facts, clock)
         self._robot = Robot(settings, self._endpoints, self._http, door)
         self._histories = Histories(
             settings, self._endpoints, self._http, door=door, learnt=self.learnt
@@ -97,6 +97,7 @@ class Links(OwnAccounts, Hints):
         around = self._shared(events)
         failure: BaseException | None = None
         await self.learnt.load()
+        await self._door.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as group:
             learning = group.create_task(self.learnt.run())
             self._roster.open(group, around)
@@ -171,7 +172,7 @@ class Links(OwnAccounts, Hints):
         if not self.learnt.has(Feature.HISTORY):
             return None
         return await self._roster.get(account).with_token(
-            lambda token: self._histories.fetch(token, count)
+            lambda token: self._histories.fetch(token, count), asks=False
         )
 
     async def ask_robot(self, question: str) -> RobotReply:

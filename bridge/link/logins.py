@@ -1,12 +1,14 @@
 """Logging in without being thrown out.
 
-All logins of a server pass its `Door`, and a refused account is left alone for a minute and then
-ever longer: a retry loop gets the whole bridge onto the server's blacklist (reference 3.7).
+All logins of a server pass its `Door`. A refused account is left alone until a person acts: by us
+for an hour, and whatever its customer does, for a minute and then ever longer; a retry loop gets
+the whole bridge onto the server's blacklist (reference 3.7). A refused sign is every account's.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import structlog
@@ -26,12 +28,30 @@ from bridge.webchat.http import LoginReply, dump_login, parse_login_reply
 from bridge.webchat.signing import login_sign
 from bridge.webchat.urls import Endpoints
 
+_Key = tuple[str, str]
+_ALL: _Key = ("", "")
+"""The key of what holds for every account of the server. No login name is empty."""
+
 
 @dataclass(frozen=True)
 class _Refusal:
-    failure: OpenFailure
-    until: float
+    reason: FailureReason
+    code: int
     pause: float
+    until: float
+    """Nobody may try before, in loop time."""
+    rests_until: float
+    """Nor we ourselves before this."""
+
+    def failure(self, now: float) -> OpenFailure:
+        """What it means for who asks now."""
+        return OpenFailure(
+            self.reason,
+            f"login refused with {self.code}",
+            code=self.code,
+            pause=max(0.0, self.until - now),
+            rest=max(0.0, self.rests_until - now),
+        )
 
 
 class Logins:
@@ -54,7 +74,8 @@ class Logins:
         self._clock = clock
         self._metrics = metrics
         self._accounts = Accounts(settings)
-        self._refusals: dict[tuple[str, str], _Refusal] = {}
+        self._refusals: dict[_Key, _Refusal] = {}
+        self._alone = asyncio.Lock()
 
     def login_name(self, account: Account) -> str:
         """Return the name under which the room logs in.
@@ -69,27 +90,25 @@ class Logins:
 
         Raises:
             OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
-                `pause` says how long to leave it.
+                `pause` says how long to leave it, `rest` how long unless somebody asks.
         """
         credentials = self._accounts.credentials(account)
         self._recall(credentials)
-        async with self._door.knock():
-            # What was learnt while we waited for our turn counts.
-            self._recall(credentials)
-            reply = await self._request(credentials)
-        self._judge(credentials, reply)
+        # Where all were refused together, one tries for all.
+        async with self._alone if _ALL in self._refusals else nullcontext():
+            async with self._door.knock():
+                # What was learnt while we waited for our turn counts.
+                self._recall(credentials)
+                reply = await self._request(credentials)
+            self._judge(credentials, reply)
         return Token(credentials.login_name, reply.token, self._clock.now(), reply.client_id)
 
     def _recall(self, credentials: Credentials) -> None:
         now = asyncio.get_running_loop().time()
-        refusal = self._refusals.get(_key(credentials))
-        if refusal is not None and now < refusal.until:
-            raise OpenFailure(
-                refusal.failure.reason,
-                str(refusal.failure),
-                code=refusal.failure.code,
-                pause=refusal.until - now,
-            )
+        for key in (_ALL, _key(credentials)):
+            refusal = self._refusals.get(key)
+            if refusal is not None and now < refusal.until:
+                raise refusal.failure(now)
 
     async def _request(self, credentials: Credentials) -> LoginReply:
         try:
@@ -119,6 +138,7 @@ class Logins:
         code = reply.result
         if code == ResultCode.SUCCESS:
             self._refusals.pop(_key(credentials), None)
+            self._refusals.pop(_ALL, None)
             return
         if code in (ResultCode.INVALID_LOGIN, ResultCode.INVALID_CLIENT_ID):
             raise self._refuse(credentials, FailureReason.LOGIN_REFUSED, code)
@@ -129,30 +149,34 @@ class Logins:
         )
 
     def _refuse(self, credentials: Credentials, reason: FailureReason, code: int) -> OpenFailure:
-        timing, key = self._settings.timing, _key(credentials)
+        timing = self._settings.timing
+        key = _ALL if reason is FailureReason.SIGN_REFUSED else _key(credentials)
         now = asyncio.get_running_loop().time()
         earlier = self._refusals.get(key)
+        if earlier is not None and now < earlier.until:
+            return earlier.failure(now)  # both were on their way at the same time
         pause = timing.refusal_first
         if earlier is not None:
             pause = min(timing.refusal_last, 2 * earlier.pause)
-        failure = OpenFailure(reason, f"login refused with {code}", code=code, pause=pause)
+        rest = max(pause, timing.refusal)
+        refusal = _Refusal(reason, code, pause, now + pause, now + rest)
         # Old refusals are dropped here, so that the table never outgrows the accounts in trouble.
         self._refusals = {
-            name: refusal
-            for name, refusal in self._refusals.items()
-            if now < refusal.until + timing.refusal_last
+            name: old
+            for name, old in self._refusals.items()
+            if now < old.rests_until + timing.refusal_last
         }
-        self._refusals[key] = _Refusal(failure, now + pause, pause)
+        self._refusals[key] = refusal
         log: structlog.stdlib.BoundLogger = structlog.get_logger()
+        told = {"code": code, "retry_in": rest, "if_asked_in": pause}
         if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
             # A customer has mistyped: nothing for an operator, and no name that was meant for us.
-            log.info("webchat login of a customer's own refused", code=code, retry_in=pause)
+            log.info("webchat login of a customer's own refused", **told)
         else:
-            name = credentials.login_name
-            log.error("webchat login refused", login_name=name, code=code, retry_in=pause)
-        return failure
+            log.error("webchat login refused", login_name=credentials.login_name, **told)
+        return refusal.failure(now)
 
 
-def _key(credentials: Credentials) -> tuple[str, str]:
+def _key(credentials: Credentials) -> _Key:
     """A refusal holds for a name; for one that was typed, only with the password typed with it."""
     return credentials.login_name, credentials.attempt

@@ -33,7 +33,11 @@ class Roster:
         self._running = (group, around)
 
     async def close(self) -> None:
-        """End every link, without a logout (row 87). Those who still wait for one are told."""
+        """End every link, without a logout (row 87). Those who still wait for one are told.
+
+        What the links have read is stored meanwhile, as far as that goes in `LAST_WORDS` seconds
+        (`deliveries`).
+        """
         self._running = None
         self.closed = True
         links = list(self._links.values())

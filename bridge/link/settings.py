@@ -53,6 +53,9 @@ class Timing:
     """Longest opening of one socket."""
     reply: float = 20.0
     """Longest wait for the answer to a command, a login or an upload (row 17)."""
+    mute: float = 60.0
+    """The same for a message, a pre-message and a rating: a slow server must not get them twice.
+    After that the link is given up, and they are sent again on the next one (row 33)."""
     upload: float = 600.0
     """Longest upload or download of one file."""
     ping_after: float = 30.0
@@ -78,10 +81,14 @@ class Timing:
     session_grace: float = 600.0
     """After so long without a link the customer is told, whether or not they wait for one (row 34).
     """
+    refusal: float = 3600.0
+    """After a refused login nothing is tried for so long, as far as it is up to us: only a person
+    can mend it, and a retry loop gets the whole bridge onto the server's blacklist (protocol
+    reference 3.7)."""
     refusal_first: float = 60.0
-    """After a refused login the account is left alone for so long: a retry loop gets the whole
-    bridge onto the server's blacklist (protocol reference 3.7)."""
+    """What a customer does may try it sooner, but not before this; each time twice as long …"""
     refusal_last: float = 600.0
+    """… up to this."""
     disowned: float = 600.0
     """Least time between two logins because the server does not know our account (-6)."""
     blacklist: float = 600.0

@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId
 from bridge.link.learnt import Learnt
 from bridge.link.ports import Token
@@ -74,6 +75,7 @@ class Wire:
         protocol = Protocol(token.value, client_id=token.client_id)
         self._replies = Replies(protocol, learnt, unheard)
         self._refused = asyncio.Event()
+        self._given_up = False
         self._told = asyncio.Event()
         """The server has pushed something, or never will."""
         self._opened = asyncio.get_running_loop().time()
@@ -90,7 +92,8 @@ class Wire:
     @property
     def usable(self) -> bool:
         """True while a command may be written."""
-        return self._socket.state is State.OPEN and not self._refused.is_set()
+        open_ = self._socket.state is State.OPEN and not self._given_up
+        return open_ and not self._refused.is_set()
 
     async def told_dialect(self) -> None:
         """Wait for as long as it pays to know the server's dialect before writing (reference 5)."""
@@ -120,17 +123,31 @@ class Wire:
             raise
         return reply
 
-    async def answer(self, call_id: CallId, reply: asyncio.Future[Reply]) -> Reply:
+    async def answer(
+        self, call_id: CallId, reply: asyncio.Future[Reply], seconds: float | None = None
+    ) -> Reply:
         """Wait for a reply.
 
+        Args:
+            call_id: what it answers.
+            reply: to come, as `write` returned it.
+            seconds: how long; a server that is mute for so long is left. None: as long as for any
+                command, and the link goes on.
+
         Raises:
-            CallFailure: NO_ANSWER in time, or the link was lost; TOO_BIG.
+            CallFailure: NO_ANSWER in time, or the link was lost; SILENT, after `seconds`; TOO_BIG.
         """
         try:
-            async with asyncio.timeout(self._timing.reply):
+            async with asyncio.timeout(self._timing.reply if seconds is None else seconds):
                 return await reply
         except TimeoutError:
-            raise no_answer("no reply in time") from None
+            if seconds is None:
+                raise no_answer("no reply in time") from None
+            # Nothing more can be had of this socket: it is ended, so that another is opened.
+            self._given_up = True
+            self._socket.transport.abort()
+            message = "no reply on a link that stood"
+            raise CallFailure(FailureReason.SILENT, certain=False, message=message) from None
         finally:
             self._replies.forget(call_id, reply)
 

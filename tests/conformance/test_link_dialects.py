@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from aiohttp import web
 
 from bridge.conversation.inputs import Pushed
 from bridge.ids import RoomId, SessionId
@@ -20,13 +21,14 @@ from bridge.rooms.store import InputRow, NewInput, StorePort
 from bridge.simulator.server import Simulator
 from bridge.storage.open import open_store
 from bridge.webchat.codes import Dialect
-from bridge.webchat.frames import MessageReceived, RateSession, Received
+from bridge.webchat.frames import Image, MessageReceived, RateSession, Received, SendMessage
 from tests.unit.link.rig import (
     FAST,
     Events,
     Facts,
     RealClock,
     Tokens,
+    WildServer,
     eventually,
     rig,
     settings_for,
@@ -57,7 +59,7 @@ async def test_43_text_seed() -> None:
             assert (await rigged.call(ADA, 3, RateSession(SessionId(session), 0))).ok
             rigged.links.typing(ADA.room_id, SessionId(session))
             await asyncio.sleep(0.3)
-            assert rigged.facts.kept == {}
+            assert rigged.facts.learnt == {}
         assert contents(simulator) == [{"content": "hello", "extra": ""}]
         assert commands(simulator, 104)[0]["rating"] == {"id": 0, "comments": ""}
         assert [commands(simulator, kind) for kind in (10, 112, 113, 120)] == [[]] * 4
@@ -76,7 +78,7 @@ async def test_44_auto_switch() -> None:
             assert rigged.links.learnt.known
             assert (await rigged.call(ADA, 3, text("hello", session))).ok
         assert contents(simulator) == [{"text": "hello"}, {"text": "hello"}]
-        assert list(facts.kept.values()) == ["2019"]
+        assert list(facts.learnt.values()) == ["2019"]
 
 
 @pytest.mark.asyncio
@@ -108,7 +110,40 @@ async def test_44c_a_silent_server(dialect: str) -> None:
         expected = ["content", "text", "text"] if dialect == "2019" else ["content", "content"]
         assert written[before:] == expected
         assert said(simulator) == ["one", "two"]
-        assert list(facts.kept.values()) == (["2019"] if dialect == "2019" else [])
+        assert list(facts.learnt.values()) == (["2019"] if dialect == "2019" else [])
+
+
+@pytest.mark.asyncio
+async def test_44e_a_picture_says_nothing_of_the_keys_of_texts() -> None:
+    """Reference 5: pictures have the same names in both dialects, and a -14 on one may mean the
+    empty fields that the later one leaves out: it is written again with them, and that is all."""
+    seen: list[dict[str, object]] = []
+
+    async def choosy(socket: web.WebSocketResponse) -> None:
+        await socket.send_json({"type": 200, "ratings": [], "fileAcceptExtensionsArr": "png"})
+        async for message in socket:
+            frame = message.json()
+            content = frame["msg"]["content"]
+            seen.append(content)
+            result = -14 if frame["msg"]["type"] == 2 and "thumbData" not in content else 1
+            answer = {"type": frame["type"], "messageId": frame["messageId"], "result": result}
+            await socket.send_json(answer)
+
+    picture = SendMessage(SessionId(5), Image("a.png", "http://crm/a.png"))
+    async with WildServer(socket=choosy).running() as server:
+        settings = settings_for(server.base_url, timing=PATIENT)
+        async with rig(settings) as rigged:
+            for number, command in enumerate((text("one", 5), picture, text("two", 5)), 1):
+                assert (await rigged.call(ADA, number, command)).ok
+            await rigged.links.learnt.save()
+            assert rigged.links.learnt.keys is Dialect.Y2019
+            assert list(rigged.facts.learnt.values()) == ["2019"]
+    assert [sorted(content) for content in seen] == [
+        ["text"],
+        ["imageUri", "name"],
+        ["extra", "imageUri", "name", "thumbData"],
+        ["text"],
+    ]
 
 
 @pytest.mark.asyncio

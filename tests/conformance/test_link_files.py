@@ -61,7 +61,7 @@ async def test_76_upload(server_mode: str, mode: str) -> None:
         assert [upload["sha256"] for upload in uploads(simulator)] == [SHA, SHA]
         assert url.startswith(simulator.base_url + "/up/")
         assert url != again
-        assert list(facts.kept.values()) == ([server_mode] if mode == "auto" else [])
+        assert list(facts.learnt.values()) == ([server_mode] if mode == "auto" else [])
 
 
 @pytest.mark.asyncio
@@ -93,7 +93,7 @@ async def test_78_upload_refused(options: dict[str, object], code: int) -> None:
             await rigged.links.upload(ADA, blob(FILE, "a.exe"))
         assert caught.value.reason is FailureReason.REFUSED
         assert (caught.value.certain, caught.value.code) == (True, code)
-        assert rigged.facts.kept == {}
+        assert rigged.facts.learnt == {}
 
 
 @pytest.mark.asyncio

@@ -15,11 +15,14 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.ids import CallId
+from bridge.ids import CallId, RequestId, SessionId
+from bridge.link import Timing
 from bridge.link.accounts import room_key
 from bridge.rooms.ports import CallFailure
+from bridge.webchat.frames import Command, RateSession, SendPreMessage
 from tests.unit.link.rig import (
     FAST,
+    Rig,
     Tokens,
     WildServer,
     account,
@@ -194,19 +197,81 @@ async def test_72_unanswered(*, carried_out: bool) -> None:
         assert [frame["messageId"] for frame in commands(simulator, 110)] == [9, 9]
 
 
+CONTENT: dict[int, Command] = {
+    110: text("once", 1),
+    111: SendPreMessage(RequestId(1), "once"),
+    104: RateSession(SessionId(1), 0),
+}
+
+
 @pytest.mark.asyncio
-async def test_72b_no_answer_in_time() -> None:
-    """No reply within the limit: uncertain; a late one is no one else's."""
+@pytest.mark.parametrize("kind", list(CONTENT))
+async def test_72b_a_slow_server_gets_a_message_once(kind: int) -> None:
+    """Table row 33: nobody has cut the link, so a late reply is waited for; it has its old id."""
+    heard: list[int] = []
+
+    async def slow(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            frame = message.json()
+            heard.append(frame["type"])
+            await asyncio.sleep(0.5)
+            answer = {"type": frame["type"], "messageId": frame["messageId"], "result": 1}
+            await socket.send_json(answer)
+
+    async with WildServer(socket=slow).running() as server:
+        timing = replace(FAST, reply=0.2, mute=5.0)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            assert (await rigged.call(ADA, 9, CONTENT[kind])).ok
+            assert rigged.counts.connects == 1
+    assert heard == [kind]
+
+
+@pytest.mark.asyncio
+async def test_72c_a_mute_server() -> None:
+    """Row 72, table row 33: no reply for a minute (less here): once more, on a link opened anew.
+
+    Others do not notice.
+    """
+    assert Timing().mute == 60
+    async with simulated() as simulator:
+        timing = replace(FAST, reply=0.2, mute=0.6)
+        async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
+            rigged.links.keep(ADA)
+            session = await chat(rigged)
+            ignored = {"fault": "ignore", "type": 110, "login": LOGIN}
+            await simulator.do({"op": "set", "faults": [ignored]})
+            async with asyncio.TaskGroup() as tasks:
+                mute = tasks.create_task(_failure(rigged, 9, text("once", session)))
+                await asyncio.sleep(0.1)
+                began = asyncio.get_running_loop().time()
+                assert (await rigged.call(account("other"), 1, ASK)).ok
+                assert asyncio.get_running_loop().time() - began < 0.4, "one room holds up no other"
+            assert mute.result() == (FailureReason.SILENT, False)
+            assert (await rigged.call(ADA, 9, text("once", session))).ok
+            await eventually(lambda: rigged.counts.reconnects == 1)
+            assert rigged.counts.logins == 2, "one for each room"
+        assert [frame["messageId"] for frame in commands(simulator, 110)] == [9, 9]
+
+
+@pytest.mark.asyncio
+async def test_row_17_no_answer_to_101() -> None:
+    """Row 17: 20 s (less here), and the link goes on: the engine asks again under a new id."""
+    assert Timing().reply == 20
     async with simulated() as simulator:
         timing = replace(FAST, reply=0.2)
         async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
-            session = await chat(rigged)
-            await simulator.do({"op": "set", "faults": [{"fault": "ignore", "type": 110}]})
-            with pytest.raises(CallFailure) as caught:
-                await rigged.call(ADA, 9, text("once", session))
-            assert (caught.value.reason, caught.value.certain) == (FailureReason.NO_ANSWER, False)
-            assert (await rigged.call(ADA, 10, text("next", session))).ok
+            rigged.links.keep(ADA)
+            await simulator.do({"op": "set", "faults": [{"fault": "ignore", "type": 101}]})
+            assert await _failure(rigged, 9, ASK) == (FailureReason.NO_ANSWER, False)
+            assert (await rigged.call(ADA, 10, ASK)).ok
             assert rigged.counts.connects == 1
+        assert [frame["messageId"] for frame in commands(simulator, 101)] == [9, 10]
+
+
+async def _failure(rigged: Rig, call_id: int, command: Command) -> tuple[FailureReason, bool]:
+    with pytest.raises(CallFailure) as caught:
+        await rigged.call(ADA, call_id, command)
+    return caught.value.reason, caught.value.certain
 
 
 @pytest.mark.asyncio

@@ -24,6 +24,7 @@ FAST = Timing(
     connect=5.0,
     handshake=2.0,
     reply=2.0,
+    mute=3.0,
     upload=10.0,
     settle=0.5,
     dialect_wait=0.05,
@@ -114,6 +115,11 @@ class Tokens:
 class Facts:
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
+
+    @property
+    def learnt(self) -> dict[str, str]:
+        """What tells of the server, and not of us."""
+        return {name: fact for name, fact in self.kept.items() if not name.startswith("visits ")}
 
     async def get(self, name: str) -> str | None:
         return self.kept.get(name)

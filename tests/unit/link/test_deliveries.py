@@ -35,13 +35,19 @@ def push(number: int, rs_id: str = "") -> Received:
 
 
 class Stage:
-    def __init__(self) -> None:
+    def __init__(self, last_words: float = 0.01) -> None:
         self.events = Events()
         self.wire = FakeWire()
         self.interruptions = 0
         backoff = Backoff(0.001, 0.002, random.Random(1))  # noqa: S311 - jitter
         self.deliveries = Deliveries(
-            ROOM, "epoch", itertools.count(1), self.events, clock=RealClock(), backoff=backoff
+            ROOM,
+            "epoch",
+            itertools.count(1),
+            self.events,
+            clock=RealClock(),
+            backoff=backoff,
+            last_words=last_words,
         )
 
     async def interrupt(self) -> None:
@@ -155,3 +161,30 @@ async def test_a_later_run_begins_with_what_was_in_hand() -> None:
     async with stage.running():
         await stage.deliveries.settled()
     assert stage.numbers == [1, 2]
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_ends_stores_what_was_read() -> None:
+    """Also the push for which there was no room: its reader, too, ends while it waits."""
+    stage = Stage(last_words=5.0)
+    stage.events.gate.clear()
+    async with asyncio.timeout(5), stage.running():
+        for number in range(MOST_WAITING):
+            await stage.push(push(number))
+        async with asyncio.TaskGroup() as tasks:
+            reader = tasks.create_task(stage.push(push(MOST_WAITING)))
+            await asyncio.sleep(0)
+            reader.cancel()
+        stage.events.refusals = 3
+        asyncio.get_running_loop().call_soon(stage.events.gate.set)
+    assert stage.numbers == list(range(MOST_WAITING + 1))
+    assert stage.interruptions == 3
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_is_away_does_not_hold_up_the_end() -> None:
+    stage = Stage()
+    stage.events.gate.clear()
+    async with asyncio.timeout(5), stage.running():
+        await stage.push(push(1))
+    assert stage.numbers == []

@@ -11,16 +11,17 @@ from bridge.link.door import STARTING, SUSPICIONS, Door
 from bridge.link.failures import OpenFailure
 from bridge.link.health import Health
 from bridge.link.http import Answer
-from tests.unit.link.rig import FAST, RealClock, settings_for
+from tests.unit.link.rig import FAST, Facts, RealClock, account, settings_for
 
 FORBIDDEN = Answer(403, b"<html>no</html>")
 
 
-def door(blacklist: float = 600.0) -> tuple[Door, Health]:
-    health = Health(RealClock())
+def door(blacklist: float = 600.0, facts: Facts | None = None) -> tuple[Door, Health]:
+    clock = RealClock()
+    health = Health(clock)
     timing = replace(FAST, blacklist=blacklist)
     settings = settings_for("http://crm/webchat", timing=timing, login_count=1, login_seconds=0.05)
-    return Door(settings, health), health
+    return Door(settings, health, facts or Facts(), clock), health
 
 
 @pytest.mark.asyncio
@@ -96,3 +97,42 @@ async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
             closing.foreign(FORBIDDEN, "login")
         leave.set()
     assert "blacklisted" in waiting.result()
+
+
+@pytest.mark.asyncio
+async def test_sockets_that_are_refused_close_it_too() -> None:
+    """Three rooms' do; logins that are answered meanwhile say nothing of the sockets."""
+    closing, health = door()
+    for number in range(1, SUSPICIONS + 1):
+        closing.answered()
+        assert closing.closed_for == 0
+        for _ in range(5):
+            closing.suspect(account(str(number)).room_id, 403)
+        assert (health.failing_since is None) == (number < SUSPICIONS)
+    assert 599 < closing.closed_for <= 600
+    with pytest.raises(OpenFailure, match="blacklisted"):
+        closing.check()
+
+
+@pytest.mark.asyncio
+async def test_a_socket_that_opens_clears_the_suspicion() -> None:
+    cleared, _ = door()
+    for number in range(10 * SUSPICIONS):
+        cleared.suspect(account(str(number)).room_id, 401)
+        cleared.let_in()
+    cleared.check()
+
+
+@pytest.mark.asyncio
+async def test_who_knocked_before_a_restart_has_knocked() -> None:
+    facts = Facts()
+    before, _ = door(facts=facts)
+    await before.load()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with before.knock():
+        assert len(facts.kept) == 1, "noted before anything is sent"
+    after, _ = door(facts=facts)
+    await after.load()
+    async with after.knock():
+        assert loop.time() - began >= 0.045

@@ -137,6 +137,17 @@ async def test_every_hop_of_a_redirect_is_checked() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("location", ["http://[oops", "http://host:port/", "//[", "file:///a", ""])
+async def test_a_redirect_to_no_address_is_refused(location: str) -> None:
+    async def redirect(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": location})
+
+    async with fetching(redirect) as (fetcher, _):
+        with pytest.raises(Refused):
+            await read(fetcher, "up/a")
+
+
+@pytest.mark.asyncio
 async def test_redirects_end() -> None:
     hops: list[str] = []
 
@@ -214,8 +225,10 @@ async def test_a_file_that_breaks_off() -> None:
         return response
 
     async with fetching(broken) as (fetcher, _):
-        with pytest.raises(Unavailable):
-            await read(fetcher, "up/a")
+        with pytest.raises(Unavailable, match="broke off") as caught:
+            await read(fetcher, "up/secret-name?token=SECRET")
+    assert caught.value.__cause__ is not None
+    assert "SECRET" not in f"{caught.value} {caught.value.__cause__!r}"
 
 
 @pytest.mark.asyncio

@@ -76,6 +76,58 @@ async def test_who_cannot_wait_so_long_is_sent_away_at_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_long_rest_ends_once_somebody_asks() -> None:
+    """Not before the shorter hold is over, and only for who can wait so long."""
+    gate: Gate[str] = Gate()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    gate.hold(FAILURE, 0.2, rest=100)
+    assert 99 < gate.pause_left() <= 100
+    async with asyncio.TaskGroup() as tasks:
+        held = tasks.create_task(gate.held())
+        await asyncio.sleep(0)
+        assert await _outcome(gate, 1, 0.1) == "down"
+        assert await _outcome(gate, 2, 50, asks=False) == "down"
+        await asyncio.sleep(0)
+        assert not held.done()
+        waiting = tasks.create_task(_outcome(gate, 3, 50))
+        await held
+        assert 0.19 < loop.time() - began < 1
+        assert not waiting.done()
+        gate.open("way")
+    assert waiting.result() == "way"
+    assert gate.pause_left() == 0, "the rest is over for all"
+
+
+@pytest.mark.asyncio
+async def test_a_rest_that_nobody_disturbs_ends_by_itself() -> None:
+    gate: Gate[str] = Gate()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await gate.held()
+    gate.hold(FAILURE, 0.01, rest=0.1)
+    await gate.held()
+    assert 0.09 < loop.time() - began < 1
+    gate.hold(FAILURE, 0.1)
+    await gate.held()
+    assert 0.19 < loop.time() - began < 1
+
+
+@pytest.mark.asyncio
+async def test_who_has_asked_and_gone_disturbs_no_rest() -> None:
+    gate: Gate[str] = Gate()
+    gate.hold(FAILURE, 0.05, rest=100)
+    async with asyncio.TaskGroup() as tasks:
+        held = tasks.create_task(gate.held())
+        gone = tasks.create_task(gate.enter(1, 50))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0.1)
+        assert not held.done()
+        gate.hold(FAILURE, 0)
+
+
+@pytest.mark.asyncio
 async def test_refuse_sends_everybody_away() -> None:
     gate: Gate[str] = Gate()
     async with asyncio.TaskGroup() as tasks:
@@ -118,8 +170,8 @@ async def test_shutting_another_way_changes_nothing() -> None:
     assert await gate.enter(1, 1) == "new"
 
 
-async def _outcome(gate: Gate[str], ticket: int, seconds: float) -> str:
+async def _outcome(gate: Gate[str], ticket: int, seconds: float, *, asks: bool = True) -> str:
     try:
-        return await gate.enter(ticket, seconds)
+        return await gate.enter(ticket, seconds, asks=asks)
     except OpenFailure as failure:
         return str(failure)

@@ -81,7 +81,7 @@ async def test_a_server_without_history_is_asked_once(code: int) -> None:
         assert await rigged.links.history(ADA, 10) is None
         assert await rigged.links.history(account("b"), 10) is None
         assert len(server.histories) == 1
-        assert rigged.facts.kept == {}, "asked again after a restart"
+        assert rigged.facts.learnt == {}, "asked again after a restart"
 
 
 @pytest.mark.asyncio
@@ -192,3 +192,18 @@ async def _outcome(asking: Awaitable[object]) -> str:
     except CallFailure as failure:
         return str(failure).removeprefix("history: ")
     return ""
+
+
+@pytest.mark.asyncio
+async def test_our_own_wish_for_it_tries_no_refused_login_again() -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"result": -20, "message": "no"})
+
+    async with WildServer(login=refuse).running() as server:
+        timing = replace(FAST, refusal_first=0.05)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            for _ in range(3):
+                with pytest.raises(CallFailure, match="-20"):
+                    await rigged.links.history(ADA, 5)
+                await asyncio.sleep(0.1)
+            assert len(server.logins) == 1

@@ -122,7 +122,7 @@ async def test_refused_in_both_is_refused() -> None:
         assert (await rigged.call(ADA, 2, SendMessage(SESSION, Location(1, 2)))).result == -14
         assert not rigged.links.learnt.known
         await rigged.links.learnt.save()
-        assert rigged.facts.kept == {}
+        assert rigged.facts.learnt == {}
     assert len(desk.of(110)) == 4
 
 

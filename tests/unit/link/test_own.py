@@ -124,6 +124,17 @@ async def test_the_socket_of_the_former_account_is_given_up() -> None:
 
 
 @pytest.mark.asyncio
+async def test_another_account_does_not_wait_out_the_former_one_s_refusal() -> None:
+    server = Server()
+    async with server.running(), rig(settings(server)) as rigged:
+        rigged.links.keep(TYPO)
+        await eventually(lambda: rigged.counts.open_failures == 1)
+        rigged.links.keep(OWN)
+        await eventually(lambda: rigged.counts.open_links == 1)
+        assert server.names == ["ada", "ada"]
+
+
+@pytest.mark.asyncio
 async def test_an_account_that_changes_while_the_former_one_logs_in() -> None:
     server = Server()
     async with server.running(), rig(settings(server)) as rigged:

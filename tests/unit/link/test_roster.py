@@ -10,9 +10,9 @@ from bridge.ids import SessionId
 from bridge.link import LinkState, Token
 from bridge.link.roster import Roster
 from bridge.rooms.ports import CallFailure
-from bridge.webchat.frames import CloseSession
+from bridge.webchat.frames import AgentText, CloseSession, MessageReceived
 from tests.unit.link.rig import Tokens, WildServer, account, eventually, rig, settings_for
-from tests.unit.link.simulated import ADA, ASK, chat, simulated
+from tests.unit.link.simulated import ADA, ASK, LOGIN, chat, simulated, text
 
 
 @pytest.mark.asyncio
@@ -74,3 +74,27 @@ async def test_a_link_that_is_made_anew_does_not_count_its_pushes_again() -> Non
             await eventually(lambda: rigged.links.states() == {})
         keys = [key for key, _ in rigged.events.pushes]
         assert len(set(keys)) == len(keys) >= 2
+
+
+@pytest.mark.asyncio
+async def test_a_stop_stores_what_was_read() -> None:
+    """A server of 2016 has no receipts: it takes for told whatever it could write."""
+    async with (
+        simulated(dialect="2016") as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        session = await chat(rigged)
+        rigged.links.keep(ADA)
+        rigged.events.gate.clear()
+        for number in range(10):
+            await simulator.do({"op": "say", "login": LOGIN, "text": f"{number}"})
+        # What the server writes afterwards has been read: so has all of that.
+        assert (await rigged.call(ADA, 2, text("and?", session))).ok
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(rigged.links.aclose())
+            await eventually(lambda: rigged.links.states() == {})
+            rigged.events.gate.set()
+    pushes = [received.push for _, received in rigged.events.pushes]
+    contents = [push.content for push in pushes if isinstance(push, MessageReceived)]
+    words = [content.html for content in contents if isinstance(content, AgentText)]
+    assert words[-10:] == [f"{number}" for number in range(10)]

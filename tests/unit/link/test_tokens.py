@@ -35,7 +35,7 @@ async def logging_in(settings: LinkSettings) -> AsyncIterator[tuple[Logins, Heal
         logins = Logins(
             settings,
             http,
-            door=Door(settings, health),
+            door=Door(settings, health, rig.Facts(), clock),
             learnt=Learnt(settings, rig.Facts(), clock),
             clock=clock,
             metrics=counts,
@@ -120,11 +120,12 @@ async def test_each_refusal_is_remembered_longer() -> None:
         for number in range(1, 5):
             with pytest.raises(OpenFailure) as caught:
                 await logins.login(ADA)
-            pauses.append(caught.value.pause)
+            pauses.append(round(caught.value.pause, 3))
+            assert caught.value.rest == pytest.approx(3600), "by ourselves, not for an hour"
             with pytest.raises(OpenFailure) as remembered:
                 await logins.login(ADA)
             assert remembered.value.code == -20
-            assert 0 < remembered.value.pause <= pauses[-1]
+            assert 0 < remembered.value.pause <= pauses[-1] + 0.001
             assert len(server.logins) == number
             await asyncio.sleep(pauses[-1] + 0.01)
     assert pauses == [0.1, 0.2, 0.3, 0.3]
@@ -145,7 +146,46 @@ async def test_a_success_forgets_the_refusal() -> None:
         await logins.login(ADA)
         with pytest.raises(OpenFailure) as caught:
             await logins.login(ADA)
-        assert caught.value.pause == 0.05
+        assert caught.value.pause == pytest.approx(0.05)
+
+
+@pytest.mark.asyncio
+async def test_a_refused_sign_is_refused_for_all() -> None:
+    """-30 is no account's own: nobody else knocks, one tries for all, and a success ends it."""
+    no: dict[str, object] = {"result": -30}
+    server = answering(no, no, {"result": 1, "token": "T"})
+    timing = replace(FAST, refusal_first=0.1)
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url, timing=timing)) as (logins, _, _),
+    ):
+        for visits in (1, 2):
+            for together in (range(1), range(5)):
+                outcomes = await asyncio.gather(
+                    *(logins.login(account(str(n))) for n in together), return_exceptions=True
+                )
+                for outcome in outcomes:
+                    assert isinstance(outcome, OpenFailure)
+                    assert outcome.reason is FailureReason.SIGN_REFUSED
+                    assert 0 < outcome.pause < 0.1 * visits + 0.01
+                    assert 3590 < outcome.rest < 3600.01
+                assert len(server.logins) == visits
+            await asyncio.sleep(0.1 * visits + 0.01)
+        await asyncio.gather(*(logins.login(account(str(n))) for n in range(5)))
+        assert len(server.logins) == 7
+
+
+@pytest.mark.asyncio
+async def test_refusals_that_were_on_their_way_together_count_once() -> None:
+    server = answering({"result": -30})
+    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
+        outcomes = await asyncio.gather(
+            *(logins.login(account(str(n))) for n in range(5)), return_exceptions=True
+        )
+        assert len(server.logins) == 5
+        pauses = [outcome.pause for outcome in outcomes if isinstance(outcome, OpenFailure)]
+        assert len(pauses) == 5
+        assert max(pauses) < 60.01
 
 
 @pytest.mark.asyncio

@@ -86,7 +86,7 @@ async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
         for _ in range(2):
             await uploads.upload("T", blob(b"abc"))
         assert len(server.uploads) == 3, "the second upload knows"
-        assert list(facts.kept.values()) == ["multipart"]
+        assert list(facts.learnt.values()) == ["multipart"]
 
 
 @pytest.mark.asyncio
@@ -106,7 +106,7 @@ async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) 
             await uploads.upload("T", blob(b"abc"))
         assert (caught.value.reason, caught.value.certain) == (FailureReason.UNREACHABLE, True)
         await uploads.upload("T", blob(b"abc"))
-        assert list(facts.kept.values()) == ["multipart"]
+        assert list(facts.learnt.values()) == ["multipart"]
         assert len(server.uploads) == 4
         wanted.clear()
         for reason in (FailureReason.UNREACHABLE, FailureReason.REFUSED, FailureReason.REFUSED):
@@ -127,7 +127,7 @@ async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None
         with pytest.raises(CallFailure) as caught:
             await uploads.upload("T", blob(b"abc"))
         assert caught.value.code == -16
-        assert list(facts.kept.values()) == ["raw"]
+        assert list(facts.learnt.values()) == ["raw"]
 
 
 @pytest.mark.asyncio
@@ -154,7 +154,7 @@ async def test_what_each_answer_means(
         assert (caught.value.reason, caught.value.code) == (reason, code)
         assert caught.value.certain
         assert len(server.uploads) == tries
-        assert facts.kept == {}
+        assert facts.learnt == {}
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,164 @@
+"""The link does not knock too often: rows 5 and 6 of protocol reference 7, and its section 3.7."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from aiohttp import web
+
+from bridge.conversation.inputs import FailureReason
+from bridge.rooms.ports import CallFailure
+from tests.unit.link.rig import (
+    FAST,
+    Facts,
+    Tokens,
+    WildServer,
+    account,
+    eventually,
+    rig,
+    settings_for,
+)
+from tests.unit.link.simulated import ADA, ASK, connected
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [403, 200])
+async def test_05c_blacklisted(status: int) -> None:
+    """Reference 3.7: repeated 403 or foreign pages close the door for all, for ten minutes."""
+    async with WildServer(login=_page(status)).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            for name in "abcde":
+                with pytest.raises(CallFailure, match=r"blacklisted|WebChat's JSON") as caught:
+                    await rigged.call(account(name), 1, ASK)
+                assert caught.value.reason is FailureReason.UNREACHABLE
+        assert len(server.logins) == 3
+
+
+@pytest.mark.asyncio
+async def test_05d_a_blacklist_costs_no_token() -> None:
+    """Reference 3.7: the door is closed, and a 403 to a socket then says nothing of its token."""
+    banned = asyncio.Event()
+
+    async def login(_: web.Request) -> web.StreamResponse:
+        if banned.is_set():
+            return web.Response(status=403, text="<html>no</html>", content_type="text/html")
+        return web.json_response({"result": 1, "token": f"T{len(server.logins)}"})
+
+    def handshake(_: web.Request) -> web.Response | None:
+        return web.Response(status=403) if banned.is_set() else None
+
+    server = WildServer(login=login, handshake=handshake)
+    async with server.running():
+        timing = replace(FAST, blacklist=0.5, connect=0.2)
+        tokens = Tokens()
+        async with rig(settings_for(server.base_url, timing=timing), tokens=tokens) as rigged:
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            await eventually(lambda: rigged.links.states() == {})
+            banned.set()
+            for name in "bcd":
+                with pytest.raises(CallFailure):
+                    await rigged.call(account(name), 1, ASK)
+            with pytest.raises(CallFailure, match="blacklisted"):
+                await rigged.call(ADA, 2, ASK)
+            assert tokens.kept[ADA.room_id].value == "T1"
+            banned.clear()
+            rigged.links.keep(ADA)
+            await eventually(partial(connected, rigged))
+            assert server.sockets[-1] == "token=T1"
+
+
+@pytest.mark.asyncio
+async def test_05e_blacklisted_at_the_socket() -> None:
+    """Reference 3.7: logins are answered, but each socket gets a 403, with whatever token.
+
+    Three rooms whose new tokens are refused close the door for all.
+    """
+    server = WildServer(handshake=lambda _: web.Response(status=403, text="<html>Forbidden</html>"))
+    async with server.running():
+        timing = replace(FAST, blacklist=1.0, connect=0.2)
+        async with rig(settings_for(server.base_url, timing=timing)) as rigged:
+            for number in range(5):
+                rigged.links.keep(account(str(number)))
+            await eventually(lambda: rigged.links.health.failing_since is not None)
+            await asyncio.sleep(0.5)
+            first = len(server.logins)
+            assert first <= 10, "two for each room"
+            assert len(server.sockets) <= 10
+            with pytest.raises(CallFailure, match="blacklisted"):
+                await rigged.call(account("another"), 1, ASK)
+            assert len(server.logins) == first
+            await eventually(lambda: len(server.logins) > first)
+            await asyncio.sleep(0.3)
+            assert len(server.logins) <= first + 5
+            server.handshake = lambda _: None
+            await eventually(lambda: rigged.counts.open_links == 5)
+
+
+@pytest.mark.asyncio
+async def test_05f_one_room_that_is_shut_out_is_left_alone() -> None:
+    """The others log in meanwhile; it is tried four times, and again after the pause."""
+    bad: list[str] = []
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        token = f"T{len(server.logins)}"
+        if b"!bad:" in await request.read():
+            bad.append(f"token={token}")
+        return web.json_response({"result": 1, "token": token})
+
+    def handshake(request: web.Request) -> web.Response | None:
+        return web.Response(status=401) if request.rel_url.raw_query_string in bad else None
+
+    server = WildServer(login=login, handshake=handshake)
+    async with server.running():
+        timing = replace(FAST, blacklist=1.5)
+        settings = settings_for(server.base_url, name="{room_id}", timing=timing)
+        async with rig(settings) as rigged:
+            rigged.links.keep(account("bad"))
+            await eventually(lambda: len(bad) == 4)
+            await asyncio.sleep(0.5)
+            assert (await rigged.call(account("good"), 1, ASK)).ok
+            assert len(bad) == 4
+            await eventually(lambda: len(bad) == 5)
+
+
+def _page(status: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text="<html>no</html>", content_type="text/html")
+
+    return page
+
+
+@pytest.mark.asyncio
+async def test_06_login_rate() -> None:
+    """Row 6: 30 customers at once, at most 8 logins in any window (0.5 s here)."""
+    async with WildServer().running() as server:
+        settings = settings_for(server.base_url, login_count=8, login_seconds=0.5)
+        async with rig(settings) as rigged, asyncio.TaskGroup() as tasks:
+            for number in range(30):
+                tasks.create_task(rigged.call(account(str(number)), 1, ASK))
+        times = server.logins
+        assert len(times) == 30
+        assert all(late - early >= 0.5 for early, late in zip(times, times[8:], strict=False))
+
+
+@pytest.mark.asyncio
+async def test_06b_login_rate_over_a_restart() -> None:
+    """Row 6: the server does not know that we were started anew between two of its windows."""
+    async with WildServer().running() as server:
+        settings = settings_for(server.base_url, login_count=4, login_seconds=0.8)
+        tokens, facts = Tokens(), Facts()
+        for run in range(3):
+            async with (
+                rig(settings, tokens=tokens, facts=facts) as rigged,
+                asyncio.TaskGroup() as tasks,
+            ):
+                for number in range(3):
+                    tasks.create_task(rigged.call(account(f"{run}.{number}"), 1, ASK))
+        times = server.logins
+        assert len(times) == 9
+        assert all(late - early >= 0.78 for early, late in zip(times, times[4:], strict=False))
+        assert times[-1] - times[0] < 4
