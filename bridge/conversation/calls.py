@@ -100,9 +100,13 @@ def _closing(turn: Turn) -> bool:
 def _while_requesting(turn: Turn, phase: Requesting) -> bool:
     if phase.session_id is not None or phase.adopt_at is not None:
         return False  # answered: what is awaited now is a push or a deadline
+    _request_chat(turn, phase)
+    return True
+
+
+def _request_chat(turn: Turn, phase: Requesting | Queued) -> None:
     agent = "" if phase.any_agent else turn.policy.to_agent
     _call(turn, RequestChat(phase.queue_id, turn.policy.source, agent))
-    return True
 
 
 def _while_queued(turn: Turn, phase: Queued) -> bool:
@@ -121,7 +125,7 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
                 shown_at=turn.now,  # what the card says may be no longer true: say it anew, later
             )
         )
-        _call(turn, RequestChat(phase.queue_id, turn.policy.source))
+        _request_chat(turn, phase)
         return True
     if phase.cancel:
         return False

@@ -26,10 +26,13 @@ from bridge.conversation.transitions import (
     request_chat,
     start_chat,
 )
-from bridge.conversation.turn import Turn, without
+from bridge.conversation.turn import Turn, unique_events, without
 from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.splitting import split_text
+
+REMIND_AFTER = 60_000
+"""ms after which whoever goes on writing is told again that no agent has been asked for."""
 
 
 def said(turn: Turn, event: Said) -> None:
@@ -42,7 +45,7 @@ def said(turn: Turn, event: Said) -> None:
     if len(all_pieces(turn.state)) + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
-    first = not turn.state.held
+    before = turn.state.held
     robot_first = robot.answers_first(turn)
     # One place more: what the robot answers goes behind it, should both go to a person.
     turn.set(held=turn.state.held + pieces, typed=turn.state.typed + len(pieces) + 1)
@@ -53,8 +56,21 @@ def said(turn: Turn, event: Said) -> None:
         robot.consult(turn, event)
     elif turn.policy.start_on_message:
         request_chat(turn)
-    elif first:
+    else:
+        _say_held(turn, before)
+
+
+def _say_held(turn: Turn, before: tuple[Held, ...]) -> None:
+    """Only a command asks for a chat here: whoever writes without one waits for nobody.
+
+    That is said with the first message, with the second, and then whenever nothing was written for
+    a while: to be told with every line would be as bad as to wait in vain.
+    """
+    count = len(unique_events(turn.state.held))
+    if not before:
         turn.say("start.needed")
+    elif count == 2 or turn.now - before[-1].at >= REMIND_AFTER:
+        turn.say("start.needed_still", {"count": count})
 
 
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
@@ -182,19 +198,19 @@ def cancel(turn: Turn) -> None:
                 turn, *(one.event_id for one in turn.state.questions if not one.aside)
             )
             if all_pieces(turn.state):
-                _drop_all(turn)
+                _drop_all(turn, "undelivered.dropped")
             elif not called_off:
                 turn.say("robot.solved" if left else "cancel.nothing")
         case _:
             assert_never(phase)
 
 
-def _drop_all(turn: Turn) -> None:
+def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
     """Give up what waits. What is under way may still arrive, and is told about if it comes back.
 
     Pre-messages that WebChat has are reported once it is certain that no agent reads them.
     """
-    turn.report_held("undelivered.cancelled")
+    turn.report_held(key)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
         turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))

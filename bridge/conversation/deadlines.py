@@ -57,7 +57,7 @@ def tick(turn: Turn) -> None:
         _expire(turn)
     phase = turn.state.phase
     if isinstance(phase, Idle) and _passed(turn, phase.linger_until):
-        turn.enter(msgspec.structs.replace(phase, linger_until=None))
+        turn.enter(Idle(phase.since))
     elif isinstance(phase, Requesting) and _passed(turn, phase.adopt_at):
         _stop_awaiting(turn, phase)
     elif isinstance(phase, Queued):

@@ -1,7 +1,8 @@
 """Calls that came to nothing, and how long we go on trying.
 
 A call whose fate is unknown is made again under its old id and said to be a repeat; one that surely
-did not arrive is made again as if for the first time. When the service has been away for
+did not arrive is made again as if for the first time. One that needs an operator first is not made
+again before the customer does something or the link stands. When the service has been away for
 `Policy.hold`, everything that waits for it is given back to the customer, in words.
 """
 
@@ -31,9 +32,10 @@ from bridge.conversation.transitions import (
 )
 from bridge.conversation.turn import Turn
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.frames import RequestChat
+from bridge.webchat.frames import RateSession, RequestChat
 
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
+_UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
 _ABOUT_CONTENT = frozenset(
     {FailureReason.TOO_BIG, FailureReason.REFUSED}
     | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
@@ -70,7 +72,7 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
     turn.set(outstanding=None)
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
-    _want_again(turn, outstanding, certain=failure.certain)
+    _want_again(turn, outstanding, certain=failure.certain, repeats=_repeats(turn, failure.reason))
     if failure.reason in _HOPELESS:
         _hopeless(turn, failure.reason)
         return
@@ -81,11 +83,14 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
     if failure.certain and isinstance(phase, Requesting) and phase.quiet:
         leave_queue(turn)  # nobody waits for an answer: it is asked again later
         return
-    cut = failure.reason == FailureReason.NO_ANSWER and turn.state.failures == 0
+    mute = failure.reason == FailureReason.SILENT
+    if mute and isinstance(outstanding.what, RateSession) and turn.state.failures:
+        _give_up_rating(turn)  # it has no number to know it again by, and ends a link each time
+    first = failure.reason in _UNKNOWN_FATE and turn.state.failures == 0
     _count_failure(turn)
-    if cut:
-        turn.set(retry_at=turn.now)  # a cut link: the new one is tried at once (row 33)
-    else:
+    if first:
+        turn.set(retry_at=turn.now)  # the new link is tried at once (row 33)
+    elif not mute or turn.state.held:
         _tell(turn, "trouble.unreachable")
 
 
@@ -95,7 +100,7 @@ def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
     if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
         return False
     turn.set(outstanding=None)
-    _want_again(turn, outstanding, certain=True)
+    _want_again(turn, outstanding, certain=True, repeats=turn.policy.max_repeats)
     _count_failure(turn)
     if void_token:
         _tell(turn, "trouble.unreachable")
@@ -138,10 +143,21 @@ def _tell(turn: Turn, key: str) -> None:
         turn.say(key)
 
 
-def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool) -> None:
+def _repeats(turn: Turn, reason: FailureReason) -> int:
+    """How often content of unknown fate is sent again (row 33).
+
+    A server that is mute although its link stands has most likely taken it.
+    """
+    if reason == FailureReason.SILENT:
+        return min(1, turn.policy.max_repeats)
+    return turn.policy.max_repeats
+
+
+def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats: int) -> None:
     """What was asked is wanted again, unless it was overtaken.
 
-    Content goes back to its place; one that may have arrived remembers the id it went under.
+    Content goes back to its place; one that may have arrived remembers the id it went under, and is
+    reported where it was sent again so often already.
     """
     phase = turn.state.phase
     held = outstanding.held
@@ -152,7 +168,7 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool) -> None:
         return
     if certain or outstanding.moot:
         take_back(turn, outstanding, held)
-    elif held.repeats >= turn.policy.max_repeats:
+    elif held.repeats >= repeats:
         turn.report((held,), "undelivered.uncertain")
     else:
         again = msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
@@ -198,15 +214,25 @@ def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | N
     return piece
 
 
+def person_acts(turn: Turn) -> None:
+    """The customer does something: what waits for a person to act is tried at once."""
+    retry_at = turn.state.retry_at
+    if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
+        turn.set(retry_at=None)
+
+
 def _hopeless(turn: Turn, reason: FailureReason) -> None:
-    """No retry helps until an operator acts (row 3)."""
+    """No retry helps until an operator acts (row 3): make none, and leave it to the hold to end.
+
+    Sooner than that a word of the customer's ends it (`person_acts`), or the link once it stands.
+    """
     key = f"trouble.{reason}"
     if isinstance(turn.state.phase, Requesting):
         turn.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
         queue_ended(turn, key)
         return
     _count_failure(turn)
-    turn.set(retry_at=turn.now + turn.policy.backoff_last)
+    turn.set(retry_at=turn.now + turn.policy.hold)
     _tell(turn, key)
 
 
@@ -221,10 +247,14 @@ def give_up(turn: Turn) -> None:
     if not callback.wanted(turn.state):
         turn.report_held("undelivered.expired")
     if turn.state.rating is not None:
-        turn.set(rating=None)
-        turn.say("rating.failed")
+        _give_up_rating(turn)
     if isinstance(phase, Chatting) and phase.close:
         end_chat(turn, phase, "chat.ended_unheard", closed=False)
+
+
+def _give_up_rating(turn: Turn) -> None:
+    turn.set(rating=None)
+    turn.say("rating.failed")
 
 
 def _give_up_queue(turn: Turn, phase: Requesting | Queued) -> None:

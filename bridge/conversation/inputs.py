@@ -105,6 +105,8 @@ class FailureReason(StrEnum):
     """Network, a proxy's error page, a server that is starting: worth another try."""
     NO_ANSWER = "no_answer"
     """Written, then nothing, or the link or we ourselves died before the answer."""
+    SILENT = "silent"
+    """Written, and the server said nothing to it for long although the link stood."""
     LOGIN_REFUSED = "login_refused"
     """-20, -6, or no account for this room: no retry helps."""
     SIGN_REFUSED = "sign_refused"

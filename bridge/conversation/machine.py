@@ -135,6 +135,7 @@ def _apply(turn: Turn, happened: Input) -> None:
 
 
 def _customer_did(turn: Turn, happened: CustomerInput) -> None:
+    failures.person_acts(turn)
     match happened:
         case Said():
             customer.said(turn, happened)
@@ -163,7 +164,7 @@ def _link_restored(turn: Turn, at: int) -> None:
     turn.set(retry_at=None)
     outage.link_restored(turn, at)
     if isinstance(turn.state.phase, Queued):
-        turn.enter(msgspec.structs.replace(turn.state.phase, resync=True))
+        turn.enter(msgspec.structs.replace(turn.state.phase, resync=True, cut=True))
 
 
 def wants_link(state: Conversation) -> bool:

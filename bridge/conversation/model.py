@@ -121,6 +121,10 @@ class Idle(Value, frozen=True):
     since: int = 0
     linger_until: int | None = None
     """An agent may still take up the refused request (reference 2.3): the link stays till then."""
+    refused: Queued | None = None
+    """That request; what had gone with it lies in `Conversation.held`."""
+    pre_sent: tuple[int, ...] = ()
+    """Which pieces that is, by `Held.order`."""
 
 
 class Requesting(Value, frozen=True):
@@ -157,6 +161,10 @@ class Queued(Value, frozen=True):
     """Last sign of life of this request: a silent one is asked after (trap T14)."""
     resync: bool = False
     """The link was away: ask again with 101 (row 30)."""
+    cut: bool = False
+    """The link was away since this request was made: if it is lost, it is made anew, once."""
+    any_agent: bool = False
+    """As in `Requesting`."""
     cancel: bool = False
     cancel_by: int | None = None
     """A cancel that cannot be sent (no request id yet) ends here by itself."""
@@ -193,8 +201,12 @@ class Chatting(Value, frozen=True):
     rating_asked: bool = False
     human: bool = False
     """The customer asked the robot for a person: 302 goes when what they wrote before has gone."""
+    seeking: bool = False
+    """The robot is looking for a person (XFER of the reference)."""
     choices: tuple[str, ...] = ()
     """What the robot proposed last, in the order shown: answered by number."""
+    request_id: RequestId | None = None
+    """The request in a queue of which it came: what went with that is the agents'."""
     marked: bool = False
     """All that its agents said is in `Conversation.heard`; False: it began under a version of ours
     that remembered nothing of the kind (before schema 4)."""
@@ -303,6 +315,9 @@ class Conversation(Value, frozen=True):
     """The newest session: it can be rated until the next one starts (trap T19)."""
     last_closed: bool = False
     """That session is known to be over."""
+    last_ended_at: int | None = None
+    """When the newest session that is over ended, ms: what was said until then, whoever comes next
+    has not seen."""
     last_request: RequestId | None = None
     """The newest queue request that ended: late news of it is ignored."""
     failures: int = 0

@@ -7,13 +7,12 @@ something reveals it.
 
 from __future__ import annotations
 
-import html
 import re
 from typing import assert_never
 
 import msgspec
 
-from bridge.conversation import outage, rating, robot, waiting
+from bridge.conversation import outage, quoting, rating, revival, robot, waiting
 from bridge.conversation.effects import AgentsCame, AgentsLeft, Relay
 from bridge.conversation.inputs import Pushed
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
@@ -29,7 +28,6 @@ from bridge.conversation.transitions import (
 )
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
-from bridge.media.plaintext import html_to_text
 from bridge.webchat.codes import NoticeType, RequestStatus
 from bridge.webchat.frames import (
     Agent,
@@ -87,6 +85,8 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
     if isinstance(phase, Chatting) and phase.robot and push.session_id == phase.session_id:
         _transfer_news(turn, phase, push)
         return
+    revived = revival.revive(turn, push)
+    phase = turn.state.phase
     if not isinstance(phase, Requesting | Queued) or _is_stale(turn, phase, push):
         return  # in a chat with people it is stale; it never ends the session
     place = queued(turn, phase)  # row 8: the reply to 101 will only complete its call
@@ -97,21 +97,43 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
     news = progress(push.status)
     if news is Progress.WAITING:
         waiting.moved(turn, push.position)
+        if revived and not push.position:
+            waiting.show(turn)
     elif news is Progress.ACCEPTED:
         _accepted(turn, place)
     elif place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
         queue_cancelled(turn)
+    elif push.status == RequestStatus.DROPPED and place.cut:
+        _ask_anew(turn, place)
     else:
         queue_ended(turn, *status_key(push.status))
         if push.status == RequestStatus.REFUSED:
-            turn.enter(Idle(turn.now, linger_until=turn.now + turn.policy.linger))
+            revival.linger(turn, place)
+
+
+def _ask_anew(turn: Turn, place: Queued) -> None:
+    """Row 21: the outage cost us the request, as it turns out; what went with it goes again."""
+    turn.put_back(*place.pre_sent)
+    turn.set(last_request=place.request_id)  # its late news is no news of the next one
+    turn.enter(
+        msgspec.structs.replace(
+            place,
+            request_id=None,
+            former_id=None,
+            accepted=False,
+            pre_sent=(),
+            resync=True,
+            cut=False,
+        )
+    )
 
 
 def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
     """Row 27: how the robot's search for a person goes. If it fails the robot goes on."""
     news = progress(push.status)
+    turn.enter(msgspec.structs.replace(phase, seeking=news is not Progress.OVER))
     if news is Progress.WAITING and push.position:
-        turn.card("robot.position", {"position": push.position, "queue": phase.queue_id})
+        robot.place(turn, phase, push.position)
     elif news is Progress.OVER:
         key, code = status_key(push.status)
         turn.say(key, {} if code is None else {"code": code})
@@ -154,7 +176,8 @@ def chat_started(turn: Turn, push: ChatStarted) -> None:
     match phase:
         case Chatting() if phase.session_id == push.session_id:
             if push.agents:  # row 10: a refresh, no second greeting
-                _replace_agents(turn, phase, push.agents, robot=push.robot)
+                robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
+                _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
         case Idle() | Ended() if turn.state.last_closed:
             # A refused request may still be taken up (reference 2.3, status 2). A repeat of the
             # session that is known to be over is no such thing.
@@ -172,7 +195,25 @@ def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
         phase = msgspec.structs.replace(phase, queue_id=push.queue_id)
         turn.enter(phase)
     if push.agents:  # an empty list says nothing (trap T17)
-        _replace_agents(turn, phase, push.agents, robot=False)  # row 26
+        robot_goes_on = _same_robot(phase, push.agents, introduces=False)
+        _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
+
+
+def _same_robot(phase: Chatting, agents: tuple[Agent, ...], *, introduces: bool) -> bool:
+    """Whether a list of people is that of the robot we talk to: no guide has a word for it there.
+
+    Whoever is new is a person (row 26).
+
+    Args:
+        phase: the chat until now.
+        agents: the new list.
+        introduces: it may name a robot of which the reply to 101 did not say who it is, as long as
+            that has not spoken and no person is looked for.
+    """
+    known = {agent.id for agent in phase.agents}
+    if not known and introduces:
+        return phase.robot and not (phase.human or phase.seeking)
+    return phase.robot and {agent.id for agent in agents} <= known
 
 
 def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, robot: bool) -> None:
@@ -188,7 +229,11 @@ def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, r
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
     turn.enter(
         msgspec.structs.replace(
-            phase, agents=tuple(new.values()), robot=robot, human=phase.human and robot
+            phase,
+            agents=tuple(new.values()),
+            robot=robot,
+            human=phase.human and robot,
+            seeking=phase.seeking and robot,
         )
     )
     if not phase.unwanted:
@@ -277,13 +322,5 @@ def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> No
         return
     elif _PICTURE.search(notice.text):
         _show(turn, _agent_named(turn, push.agent_id), AgentText(notice.text), push.session_id)
-    elif text := _plain(notice.text):
+    elif text := quoting.plain(notice.text):
         turn.say("chat.notice", {"text": text})
-
-
-def _plain(fragment: str) -> str:
-    """The words of an HTML fragment; a text without any element keeps its lines."""
-    if "<" not in fragment:
-        return html.unescape(fragment).strip()
-    text = html_to_text(fragment)
-    return fragment.strip() if text is None else text.strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bridge.conversation import quoting
 from bridge.conversation.effects import AskRating, EndPoll
 from bridge.conversation.inputs import Rate
 from bridge.conversation.model import Chatting, Conversation, Ended, Rated, Rating
@@ -64,6 +65,7 @@ def taken(turn: Turn, command: RateSession, reply: Reply) -> None:
         end_poll(turn, rating.session_id)
     else:
         turn.say("rating.refused", {"code": reply.result})
+        quoting.say(turn, quoting.reason(reply))
 
 
 def end_poll(turn: Turn, session_id: SessionId | None = None) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation import rating, waiting
+from bridge.conversation import quoting, rating, robot, waiting
+from bridge.conversation.effects import Offer
 from bridge.conversation.failures import refuse, try_again
 from bridge.conversation.inputs import Uploaded
 from bridge.conversation.model import (
@@ -93,6 +94,8 @@ def _trouble_over(turn: Turn) -> None:
 
 def _chat_requested(turn: Turn, reply: Reply) -> None:
     phase = turn.state.phase
+    if isinstance(phase, Chatting):
+        _overtaken(turn, phase, reply)
     if not isinstance(phase, Requesting | Queued):
         return  # a push was faster: 202 (row 15) or the end of the queue
     if reply.ok:
@@ -104,7 +107,19 @@ def _chat_requested(turn: Turn, reply: Reply) -> None:
     elif phase.cancel:
         queue_cancelled(turn)
     elif not _asked_without_agent(turn, phase, reply):
-        queue_ended(turn, *result_key(reply.result))
+        queue_ended(turn, *result_key(reply.result), words=quoting.reason(reply))
+
+
+def _overtaken(turn: Turn, phase: Chatting, reply: Reply) -> None:
+    """A 202 was faster (row 15), and did not say whether it is the robot who is there."""
+    if reply.robot_type is None or reply.session_id != phase.session_id:
+        return
+    if phase.robot or phase.unwanted:
+        return
+    robots = {agent.id for agent in reply.agents or phase.agents}
+    if {agent.id for agent in phase.agents} <= robots:  # else a person has come meanwhile
+        turn.enter(msgspec.structs.replace(phase, robot=True))
+        turn.ask(Offer("robot.person_offered"))
 
 
 def _request_granted(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
@@ -122,6 +137,8 @@ def _request_granted(turn: Turn, phase: Requesting | Queued, reply: Reply) -> No
 def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
     """Rows 7 and 30: a request of ours stands; the one before it, if any, is forgotten there."""
     place = queued(turn, phase)
+    if reply.request_id not in {None, place.former_id}:
+        place = msgspec.structs.replace(place, cut=False)  # a new one, made after the outage
     request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
     if place.pre_sent and (request_id is None or request_id != place.former_id):
         turn.put_back(*place.pre_sent)
@@ -151,7 +168,7 @@ def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> N
     if session_id is None and not turn.state.last_closed:
         session_id = turn.state.last_session
     if session_id is not None and session_id != lost:
-        start_chat(turn, session_id, reply.agents)
+        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:
         _await_start(
             turn,
@@ -181,10 +198,12 @@ def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int
 
 def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -> bool:
     """-9: the agent asked for is unknown or away; ask once for anybody (trap T38)."""
-    if reply.result != ResultCode.INVALID_TO_USER_ID or not isinstance(phase, Requesting):
+    if reply.result != ResultCode.INVALID_TO_USER_ID:
         return False
     if phase.any_agent or not turn.policy.to_agent:
         return False
+    if isinstance(phase, Queued):
+        phase = msgspec.structs.replace(phase, resync=True)
     turn.enter(msgspec.structs.replace(phase, any_agent=True))
     return True
 
@@ -201,6 +220,7 @@ def _request_cancelled(turn: Turn, command: CancelRequest, reply: Reply) -> None
         return
     turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
     turn.say("cancel.refused", {"code": reply.result})
+    quoting.say(turn, quoting.reason(reply))
 
 
 def _session_closed(turn: Turn, command: CloseSession, reply: Reply) -> None:
@@ -212,6 +232,7 @@ def _session_closed(turn: Turn, command: CloseSession, reply: Reply) -> None:
         return
     turn.enter(msgspec.structs.replace(phase, close=False, unwanted=False))
     turn.say("close.refused", {"code": reply.result})
+    quoting.say(turn, quoting.reason(reply))
     if phase.unwanted:
         greet(turn, phase)
 
@@ -224,15 +245,30 @@ def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
         return
-    turn.enter(msgspec.structs.replace(phase, human=False))
+    sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
+    turn.enter(msgspec.structs.replace(phase, human=False, seeking=sought and phase.robot))
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         session_lost(turn, command.session_id)
     elif reply.result in {ResultCode.NOT_IN_WORKTIME, ResultCode.NO_AGENT_ONLINE}:
         turn.say(f"robot.alone.{reply.result}")
-    elif not reply.ok:
+        quoting.say(turn, quoting.reason(reply))
+    elif not sought:
         turn.say("robot.refused", {"code": reply.result})
+        quoting.say(turn, quoting.reason(reply))
     elif phase.robot:  # else a person was faster
+        _looking(turn, phase, reply)
+
+
+def _looking(turn: Turn, phase: Chatting, reply: Reply) -> None:
+    """The place behind the robot, else what the server has to say of it (reference 1.2)."""
+    position = reply.queue_length or 0
+    words = quoting.words(reply) if reply.ok and position <= 0 else ""
+    if words:
+        quoting.say(turn, words)
+    else:
         turn.say("robot.transferring")
+    if position > 0:  # the card may stand far above, so not the card alone
+        robot.place(turn, phase, position)
 
 
 # --- 110, 111 -----------------------------------------------------------------------------------
@@ -244,7 +280,8 @@ def _message_sent(
     if reply.ok:
         turn.delivered(held)
         if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)
-            chat_started(turn, ChatStarted(reply.session_id, reply.agents))
+            by_robot = reply.robot_type is not None
+            chat_started(turn, ChatStarted(reply.session_id, reply.agents, robot=by_robot))
         return
     media = held.content
     if (
@@ -258,6 +295,8 @@ def _message_sent(
         return
     if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
         refuse(turn, asked, held, reply.result)
+        if not asked.moot:
+            quoting.say(turn, quoting.reason(reply))
         return
     # Row 24: the refused message stays first. Not for ever: a server may disown every session.
     if held.repeats >= turn.policy.max_repeats:
@@ -291,7 +330,7 @@ def _pre_message_sent(
 
 def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held) -> None:
     phase = turn.state.phase
-    if isinstance(phase, Chatting):
+    if isinstance(phase, Chatting) and phase.request_id == command.request_id:
         turn.delivered(held)  # trap T22: the agent who accepted has it
     elif not isinstance(phase, Queued) or command.request_id not in {
         phase.request_id,

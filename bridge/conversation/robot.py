@@ -143,6 +143,11 @@ def spoke(turn: Turn, push: RobotMessage) -> None:
         turn.ask(Offer("robot.person_offered"))
 
 
+def place(turn: Turn, phase: Chatting, position: int) -> None:
+    """Row 27: a person is being looked for, and this many wait for one, us included."""
+    turn.card("robot.position", {"position": position, "queue": phase.queue_id})
+
+
 def _shown(push: RobotMessage) -> str:
     """The message as an HTML fragment, the proposals as a numbered list."""
     text = push.text.strip()

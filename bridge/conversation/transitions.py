@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation import callback, questions, rating, waiting
+from bridge.conversation import callback, questions, quoting, rating, waiting
 from bridge.conversation.effects import AgentsCame, AgentsLeft, Offer
+from bridge.conversation.inviting import inviting
 from bridge.conversation.model import (
     Chatting,
     Conversation,
@@ -78,16 +79,18 @@ def queued(turn: Turn, phase: Requesting | Queued) -> Queued:
         cancel=phase.cancel,
         cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
         quiet_until=turn.now + turn.policy.quiet_wait if phase.quiet else None,
+        any_agent=phase.any_agent,
     )
 
 
-def queue_ended(turn: Turn, key: str, code: int | None = None) -> None:
+def queue_ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> None:
     """The request came to nothing: what was typed is kept for the customer's next word.
 
     Args:
         turn: a turn in Requesting or Queued.
         key: the sentence that says why.
         code: the number to show where no sentence knows it.
+        words: what the server said to it.
     """
     phase = turn.state.phase
     shown = not (isinstance(phase, Requesting | Queued) and waiting.hidden(phase))
@@ -99,6 +102,7 @@ def queue_ended(turn: Turn, key: str, code: int | None = None) -> None:
     if shown:
         turn.card("queue.ended")
     turn.say(key, {} if code is None else {"code": code})
+    quoting.say(turn, words)
     if turn.state.held:
         _say_kept(turn)
     callback.request_ended(turn, queue_id, key)
@@ -173,6 +177,7 @@ def start_chat(
     """A session runs: greet, or, if the customer has left the queue meanwhile, close it at once."""
     phase = turn.state.phase
     queue_id, close, unwanted = turn.policy.queue_id, False, False
+    request_id = phase.request_id if isinstance(phase, Queued | Chatting) else None
     if isinstance(phase, Requesting | Queued):
         queue_id = phase.queue_id
         close = unwanted = phase.cancel
@@ -180,6 +185,8 @@ def start_chat(
         queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
         staying = {agent.id for agent in agents}
         _dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
+    elif isinstance(phase, Idle) and phase.refused is not None:
+        queue_id = phase.refused.queue_id
     if isinstance(phase, Queued):
         turn.delivered(*phase.pre_sent)
         if phase.request_id is not None:
@@ -189,8 +196,20 @@ def start_chat(
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
     if session_id != turn.state.last_session:
         rating.end_poll(turn)  # only the newest chat can be rated
+        if isinstance(phase, Chatting):
+            turn.set(last_ended_at=turn.now)
     turn.set(last_session=session_id, last_closed=False, callback=None)
-    chat = Chatting(session_id, turn.now, queue_id, agents, robot, close, unwanted, marked=True)
+    chat = Chatting(
+        session_id,
+        turn.now,
+        queue_id,
+        agents,
+        robot,
+        close,
+        unwanted,
+        request_id=request_id,
+        marked=True,
+    )
     turn.enter(chat)
     questions.hand_over(turn)
     if unwanted:
@@ -222,14 +241,25 @@ def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> N
         closed: False if WebChat may not know yet.
     """
     _dismiss(turn, phase.agents)
-    turn.set(last_session=phase.session_id, last_closed=closed)
+    turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
     ended = Ended(phase.session_id, phase.rating_asked, turn.now)
     turn.enter(ended)
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
-        turn.say(key)
+        turn.say(inviting(key, turn.policy))
         if closed:
             rating.ask(turn, ended)
     resume_held(turn)
+
+
+def ended_at(state: Conversation) -> int | None:
+    """When the newest session ended, ms; None if it has not, or there was none.
+
+    A queue that the customer stands in, or has left again, changes nothing of it.
+    """
+    phase = state.phase
+    if isinstance(phase, Ended):
+        return phase.since  # rows of earlier versions know no more
+    return None if isinstance(phase, Chatting) else state.last_ended_at
 
 
 def session_lost(turn: Turn, session_id: SessionId) -> None:
@@ -243,7 +273,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
         end_chat(turn, phase, "chat.ended")
         return
     _dismiss(turn, phase.agents)
-    turn.set(last_session=session_id, last_closed=True)
+    turn.set(last_session=session_id, last_closed=True, last_ended_at=turn.now)
     turn.say("chat.lost")
     request_chat(turn, phase.queue_id, lost_session=session_id)
 

@@ -166,7 +166,9 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Its make: 0 KM, 1 YIBOT, 2 XIAOI, 3 XIAODUO (whose 301 holds JSON text)."""
     robot_speaks: Literal[301, 210] = 301
     robot_started: bool = False
-    """A 202 with robotMode follows the 101 reply of a robot queue."""
+    """A 202 follows the 101 reply of a robot queue."""
+    robot_mode: bool = True
+    """A 202 of the robot's session says robotMode, as the phone clients read it; no guide does."""
     robot_handover: Literal[204, 202] = 204
     """What tells that a person has taken over."""
     robot_key: str = ""

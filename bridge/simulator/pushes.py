@@ -99,7 +99,7 @@ def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> S
         frame["agents"] = agents
         if resumed:
             frame["continueLastSession"] = True
-    if session.robot:
+    if session.robot and centre.options.robot_mode:
         frame["robotMode"] = True
     return Send(session.login, frame)
 
@@ -163,10 +163,10 @@ def message(
     notice_type: int | None = None,
     record: Wire | None = None,
 ) -> Send:
-    """210. A notice of the later guides has a noticeType, 0 when none is given; 2016 knows none."""
+    """210. A notice of the later guides has a noticeType, 99 if none is given; 2016 knows none."""
     msg: Wire = {"type": int(kind), "content": content}
     if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
-        notice_type = NoticeType.NORMAL
+        notice_type = NoticeType.CUSTOM
     if notice_type is not None:
         msg["noticeType"] = int(notice_type)
     frame = _of_agent(centre, FrameType.MESSAGE_RECEIVED, session, agent_id)

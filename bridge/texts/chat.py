@@ -59,6 +59,30 @@ SENTENCES: Catalogue = {
         "en": "⏹ You have ended the chat. Write again to start a new one.",
         "ja": "⏹ チャットを終了しました。メッセージを送ると、新しいチャットを始められます。",
     },
+    "chat.ended_command": {
+        "zh-CN": "⏹ 客服已结束本次对话。发送 {prefix} start 即可重新联系客服。",
+        "zh-TW": "⏹ 客服已結束這次對話。傳送 {prefix} start 即可重新聯絡客服。",
+        "en": "⏹ The agent has ended the chat. Send {prefix} start for a new one.",
+        "ja": "⏹ 担当者がチャットを終了しました。{prefix} start と送信すると、新しいチャットを始められます。",
+    },
+    "chat.ended_paused": {
+        "zh-CN": "⏹ 客服已结束本次对话。本房间的服务目前已暂停。",
+        "zh-TW": "⏹ 客服已結束這次對話。這個聊天室的服務目前已暫停。",
+        "en": "⏹ The agent has ended the chat. This room is paused at the moment.",
+        "ja": "⏹ 担当者がチャットを終了しました。このルームはただいま一時停止中です。",
+    },
+    "chat.ended_by_you_command": {
+        "zh-CN": "⏹ 您已结束本次对话。发送 {prefix} start 即可重新联系客服。",
+        "zh-TW": "⏹ 您已結束這次對話。傳送 {prefix} start 即可重新聯絡客服。",
+        "en": "⏹ You have ended the chat. Send {prefix} start for a new one.",
+        "ja": "⏹ チャットを終了しました。{prefix} start と送信すると、新しいチャットを始められます。",
+    },
+    "chat.ended_by_you_paused": {
+        "zh-CN": "⏹ 您已结束本次对话。本房间的服务目前已暂停。",
+        "zh-TW": "⏹ 您已結束這次對話。這個聊天室的服務目前已暫停。",
+        "en": "⏹ You have ended the chat. This room is paused at the moment.",
+        "ja": "⏹ チャットを終了しました。このルームはただいま一時停止中です。",
+    },
     "chat.ended_unheard": {
         "zh-CN": "⏹ 客服系统长时间无法连接，我们已在这边结束对话；客服那边可能仍显示进行中。",
         "zh-TW": "⏹ 客服系統長時間無法連線，我們已在這邊結束對話；客服那邊可能仍顯示進行中。",

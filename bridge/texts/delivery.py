@@ -17,6 +17,12 @@ SENTENCES: Catalogue = {
         "en": "You left the queue, so this message did not go to an agent.",
         "ja": "順番待ちをやめたため、このメッセージは担当者に届いていません。",
     },
+    "undelivered.dropped": {
+        "zh-CN": "已按您的要求放弃，这条消息没有送给客服。",
+        "zh-TW": "已依您的要求放棄，這則訊息沒有送給客服。",
+        "en": "Dropped as you wished: this message did not go to an agent.",
+        "ja": "ご希望により破棄しました。このメッセージは担当者に届いていません。",
+    },
     "undelivered.closed": {
         "zh-CN": "对话在此之前已结束，这条消息没有送给客服。如仍需要，请重新发送。",
         "zh-TW": "對話在此之前已結束，這則訊息沒有送給客服。如仍需要，請重新傳送。",
@@ -30,10 +36,10 @@ SENTENCES: Catalogue = {
         "ja": "待ち時間が長すぎたため、このメッセージは届いていません。必要であれば、もう一度お送りください。",
     },
     "undelivered.uncertain": {
-        "zh-CN": "连接多次中断，无法确认这条消息是否送达。请问一下客服，或重新发送。",
-        "zh-TW": "連線多次中斷，無法確認這則訊息是否送達。請向客服確認，或重新傳送。",
-        "en": "The connection broke several times: this message may or may not have arrived. Ask the agent, or send it again.",
-        "ja": "接続が何度も切れたため、このメッセージが届いたかどうか確認できません。担当者に確認するか、もう一度お送りください。",
+        "zh-CN": "客服系统没有确认收到这条消息，它可能已送达，也可能没有。请问一下客服，或重新发送。",
+        "zh-TW": "客服系統沒有確認收到這則訊息，它可能已送達，也可能沒有。請向客服確認，或重新傳送。",
+        "en": "The call centre did not confirm this message: it may or may not have arrived. Ask the agent, or send it again.",
+        "ja": "コールセンターから受信の確認がなく、このメッセージが届いたかどうか分かりません。担当者に確認するか、もう一度お送りください。",
     },
     "undelivered.refused": {
         "zh-CN": "客服系统拒绝了这条消息（代码 {code}），没有送达。若再次发送仍不行，请将此代码告知管理员。",
@@ -60,10 +66,10 @@ SENTENCES: Catalogue = {
         "ja": "コールセンターにはこのチャットがもうないため、メッセージは届いていません。もう一度送ると、新しいチャットを始められます。",
     },
     "undelivered.too_big": {
-        "zh-CN": "这条消息太大，客服系统无法接收。请发送小一些的内容。",
-        "zh-TW": "這則訊息太大，客服系統無法接收。請傳送小一點的內容。",
-        "en": "This is too big for the call centre and was not delivered. Please send something smaller.",
-        "ja": "大きすぎるため、届いていません。もう少し小さくしてお送りください。",
+        "zh-CN": "这条消息太大，客服系统无法接收，文件和附言都没有送达。请发送小一些的内容。",
+        "zh-TW": "這則訊息太大，客服系統無法接收，檔案和附言都沒有送達。請傳送小一點的內容。",
+        "en": "This is too big for the call centre: nothing of it was delivered, a file's caption neither. Please send something smaller.",
+        "ja": "大きすぎるため、ファイルも添えた文章も届いていません。もう少し小さくしてお送りください。",
     },
     "undelivered.extension": {
         "zh-CN": "客服系统不接收这种文件，没有送达。可以发送：{allowed}。",
@@ -106,6 +112,18 @@ SENTENCES: Catalogue = {
         "zh-TW": "對話已經結束，所以這句話沒有轉給客服。如需再次諮詢，直接寫下您的問題，或傳送 {prefix} start。",
         "en": "The chat is over, so this was not passed on. If there is anything else, just write it, or send {prefix} start.",
         "ja": "チャットは終了しているため、担当者には伝えていません。ほかにご用件があれば、そのままお書きいただくか {prefix} start と送ってください。",
+    },
+    "undelivered.farewell_command": {
+        "zh-CN": "对话已经结束，所以这句话没有转给客服。如需再次咨询，请发送 {prefix} start。",
+        "zh-TW": "對話已經結束，所以這句話沒有轉給客服。如需再次諮詢，請傳送 {prefix} start。",
+        "en": "The chat is over, so this was not passed on. If there is anything else, send {prefix} start.",
+        "ja": "チャットは終了しているため、担当者には伝えていません。ほかにご用件があれば {prefix} start と送ってください。",
+    },
+    "undelivered.no_rating": {
+        "zh-CN": "这里没有看到评分，所以这句话没有转给客服。可选的评分有：\n{options}",
+        "zh-TW": "這裡沒有看到評分，所以這句話沒有轉給客服。可選的評分有：\n{options}",
+        "en": "This answers the question for a rating but names none, so it was not passed on. These are the ratings:\n{options}",
+        "ja": "評価が見当たらないため、このメッセージは担当者に伝えていません。評価は次の中からお選びください。\n{options}",
     },
     "undelivered.paused": {
         "zh-CN": "本房间的服务已暂停，这条消息没有送达。管理员可发送 {prefix} resume 恢复。",

@@ -61,11 +61,23 @@ SENTENCES: Catalogue = {
         "en": "Your message is kept. Send {prefix} start to reach an agent.",
         "ja": "メッセージをお預かりしました。{prefix} start と送信すると担当者におつなぎします。",
     },
+    "start.needed_still": {
+        "zh-CN": "还没有联系客服：已为您保留 {count} 条消息，发送 {prefix} start 后才会转给客服。",
+        "zh-TW": "還沒有聯絡客服：已為您保留 {count} 則訊息，傳送 {prefix} start 後才會轉給客服。",
+        "en": "No agent has been asked for yet. Messages kept for you: {count}. Send {prefix} start to reach an agent.",
+        "ja": "まだ担当者を呼び出していません。メッセージ{count}件をお預かりしています。{prefix} start と送信すると担当者におつなぎします。",
+    },
     "start.already_queued": {
         "zh-CN": "您已经在排队了。",
         "zh-TW": "您已經在排隊了。",
         "en": "You are already waiting for an agent.",
         "ja": "すでに順番待ちに入っています。",
+    },
+    "start.other_queue": {
+        "zh-CN": "您正在「{queue}」排队。如需改到「{other}」，请先发送 {prefix} cancel，再发送 {prefix} start {other}。",
+        "zh-TW": "您正在「{queue}」排隊。如需改到「{other}」，請先傳送 {prefix} cancel，再傳送 {prefix} start {other}。",
+        "en": "You are already waiting for {queue}. To change to {other}, send {prefix} cancel first, then {prefix} start {other}.",
+        "ja": "現在「{queue}」の順番待ち中です。「{other}」に変更するには、先に {prefix} cancel、続いて {prefix} start {other} と送信してください。",
     },
     "start.leaving": {
         "zh-CN": "正在为您退出排队。请稍后再发送 {prefix} start。",

@@ -29,6 +29,12 @@ SENTENCES: Catalogue = {
         "en": "The call centre says that you have a chat open which cannot be reached from here. Please write again later, and tell an administrator if that fails too.",
         "ja": "コールセンターには終了していないチャットが残っていますが、ここからはつながりません。しばらくしてからもう一度お送りください。続く場合は管理者にご連絡ください。",
     },
+    "trouble.server_says": {
+        "zh-CN": "客服系统的说明：「{text}」",
+        "zh-TW": "客服系統的說明：「{text}」",
+        "en": "The call centre says: “{text}”",
+        "ja": "コールセンターからのメッセージ：「{text}」",
+    },
     "trouble.login_refused": {
         "zh-CN": "⚠️ 客服系统拒绝了本房间的登录，这需要管理员处理。",
         "zh-TW": "⚠️ 客服系統拒絕了這個聊天室的登入，需要管理員處理。",

@@ -81,15 +81,21 @@ def read_content(message: object) -> AgentContent:
         case MessageType.LOCATION:
             return _location(content) or UnknownContent(kind, _raw(content))
         case MessageType.SYSTEM_NOTICE:
-            notice_type = integer(msg.get("noticeType"))
-            return AgentNotice(
-                NoticeType.NORMAL if notice_type is None else notice_type,
-                "" if content is None else _fragment(content),
-            )
+            return _notice(integer(msg.get("noticeType")), content)
         case int() if kind in _KINDS:
             return _media(_KINDS[kind], content) or UnknownContent(kind, _raw(content))
         case _:
             return UnknownContent(kind, _raw(content))
+
+
+def _notice(kind: int | None, content: object) -> AgentNotice | AgentText:
+    """A notice that calls itself NORMAL is words of the agent's; the seed's notices have no type
+    (reference 2.2).
+    """
+    text = "" if content is None else _fragment(content)
+    if kind == NoticeType.NORMAL and text.strip():
+        return AgentText(text)
+    return AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
 
 
 def _raw(content: object) -> str:

@@ -286,6 +286,8 @@ class AgentNotice(Frame, frozen=True):
     """msg.type 99."""
 
     notice_type: int
+    """A NoticeType, or a project's own number. NORMAL: the server named none, for one that says so
+    is read as `AgentText`."""
     text: str = ""
 
 

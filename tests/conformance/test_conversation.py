@@ -256,6 +256,22 @@ def test_30_refused_then_202() -> None:
     assert scene.notices == ["status.2", "chat.started"]
 
 
+@pytest.mark.parametrize(("status", "card"), [(0, "queue.position"), (1, "queue.accepted")])
+def test_30_refused_then_201_then_202(status: int, card: str) -> None:
+    """Reference 2.3, status 2: a 201 for the same request brings the place in the queue back."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.push(201, requestId=9001, requestStatus=2)
+    assert (scene.phase, scene.cards[-1]) == ("Idle", "queue.ended")
+    scene.push(201, requestId=9001, requestStatus=status, queueLength=1)
+    assert (scene.phase, scene.cards[-1]) == ("Queued", card)
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.phase == "Chatting"
+    assert scene.notices == ["status.2", "queue.kept", "chat.started"]
+    assert scene.texts == ["one"], "the request still had it"
+    assert scene.delivered == [event]
+
+
 def test_31_unknown_status() -> None:
     """Row 31: an undocumented number is an end, and is shown."""
     scene = Scene()
@@ -295,6 +311,9 @@ def test_34_robot_then_202_same() -> None:
     scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)
     scene.push(202, sessionId=5150, agents=[{"id": "BOT007", "name": "Helper"}])
     assert scene.notices == ["chat.started"]
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.robot, "the session was the robot's, and nobody new is in it"
+    assert scene.ghosts == {"BOT007"}
 
 
 def test_35_robot_transfer() -> None:

@@ -1,14 +1,15 @@
 """Rows of the protocol reference, section 4 (the state table), that section 7 has no test for.
 
 Rows 2, 4, 5, 36 and 37 are the link's and the store's; row 27 (asking the robot for a person) has
-tests of its own among those of the life cycle.
+tests of its own among those of the life cycle. Rows 30 to 40 are in
+`test_conversation_table_links.py`.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.inputs import FailureReason, Human
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued
 from bridge.conversation.policy import Policy
@@ -46,15 +47,45 @@ def test_row_6_text_after_the_end_asks_again() -> None:
     assert scene.state.number == 2
 
 
-def test_row_10_202_with_other_people_replaces_the_robot() -> None:
-    """Rows 10 and 26: no second greeting, but the person is announced."""
+BOT = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
+
+
+def with_robot(*held: str) -> Scene:
+    """A session with the robot begins with the reply to 101."""
     scene = Scene()
     scene.start()
-    scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3)
-    scene.push(202, sessionId=5150, agents=[MEI])
+    for text in held:
+        scene.text(text)
+    scene.reply(sessionId=5150, agentId="BOT007", agentName="Helper", robotType=3, queueLength=0)
+    return scene
+
+
+@pytest.mark.parametrize("mode", [{}, {"robotMode": True}])
+def test_row_10_a_later_202_is_a_refresh(mode: dict[str, object]) -> None:
+    """Adopted and flushed at once; the 202, as guides and clients print it, changes nothing."""
+    scene = with_robot("one")
+    assert scene.last == message("one")
+    scene.reply()
+    scene.push(202, sessionId=5150, agents=[BOT], **mode)
+    assert scene.notices == ["chat.started"]
+    assert scene.ghosts == {"BOT007"}
+    assert isinstance(scene.state.phase, Chatting)
+    assert scene.state.phase.robot
+    scene.happen(Human())
+    assert scene.last == {"type": 302, "sessionId": 5150}
+
+
+@pytest.mark.parametrize("kind", [202, 204])
+def test_row_26_a_person_takes_over(kind: int) -> None:
+    """By either frame: no second greeting, but the person is announced, and is no robot."""
+    scene = with_robot()
+    scene.push(kind, sessionId=5150, agents=[MEI])
     assert isinstance(scene.state.phase, Chatting)
     assert not scene.state.phase.robot
     assert scene.ghosts == {"K00017"}
+    assert scene.notices == ["chat.started", "chat.transferred"]
+    scene.happen(Human())
+    assert scene.sent(302) == []
 
 
 def test_row_12_session_in_the_reply_waits_for_202() -> None:
@@ -103,16 +134,46 @@ def test_row_16_wanted_agent_is_away() -> None:
     assert scene.notices == ["result.-9"]
 
 
-def test_row_17_no_answer_to_101() -> None:
-    """Asked again under a new id; -1 heals the duplicate."""
+UNANSWERED = [FailureReason.NO_ANSWER, FailureReason.SILENT]
+"""The link was lost; or it stood, and the server said nothing for 20 s, which the link counts."""
+
+
+@pytest.mark.parametrize("reason", UNANSWERED)
+@pytest.mark.parametrize("told", [{"requestId": 9001}, {}])
+def test_row_17_no_answer_to_101(reason: FailureReason, told: dict[str, object]) -> None:
+    """Asked once more, at once and under a new id; -1 heals the duplicate."""
     scene = Scene()
     scene.start()
     first = scene.outstanding.call_id
-    scene.cut()
+    scene.fail(reason, certain=False)
     assert scene.sent(101) == [ASK, ASK]
     assert scene.outstanding.call_id != first
-    scene.reply(-1)
-    assert scene.phase == "Queued"
+    scene.reply(-1, **told)
+    assert isinstance(scene.state.phase, Queued)
+    assert scene.state.phase.request_id == told.get("requestId")
+    scene.later(60)
+    assert len(scene.sent(101)) == 2
+    assert scene.notices == []
+
+
+@pytest.mark.parametrize("reason", UNANSWERED)
+def test_row_17_the_request_had_become_a_session(reason: FailureReason) -> None:
+    """-2 heals as well."""
+    scene = Scene()
+    scene.text("one")
+    scene.fail(reason, certain=False)
+    scene.reply(-2, sessionId=5150)
+    assert scene.last == message("one")
+
+
+@pytest.mark.parametrize("reason", UNANSWERED)
+def test_row_17_only_the_first_retry_is_at_once(reason: FailureReason) -> None:
+    scene = Scene()
+    scene.start()
+    for _ in range(2):
+        scene.fail(reason, certain=False)
+    assert scene.state.outstanding is None
+    assert len(scene.sent(101)) == 2
 
 
 def test_row_20_accepted_but_no_202() -> None:
@@ -144,12 +205,35 @@ def test_row_21_dropped_during_an_outage() -> None:
     assert scene.delivered == [event]
 
 
-@pytest.mark.parametrize("status", [3, 5])
+def test_row_21_dropped_some_time_after_an_outage() -> None:
+    """The same, where the server first said that the request still stands."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(-1)
+    scene.later(30)
+    scene.push(201, requestId=9001, requestStatus=4)
+    assert scene.phase == "Queued"
+    assert scene.last == ASK
+    scene.reply(requestId=9002)
+    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
+    scene.reply()
+    assert scene.notices == []
+    scene.push(201, requestId=9002, requestStatus=4)
+    assert scene.phase == "Idle"
+    assert scene.notices == ["status.4", "queue.kept"], "once"
+    assert [piece.event_id for piece in scene.state.held] == [event]
+
+
+@pytest.mark.parametrize("status", [2, 3, 4, 5, 6])
 def test_row_21_texts_of_an_ended_queue_go_with_the_next(status: int) -> None:
-    """Not by themselves, but with the customer's next word."""
+    """Told, idle; not by themselves, but with the customer's next word."""
     scene = Scene()
     first = scene.queue_up("one")
     scene.push(201, requestId=9001, requestStatus=status)
+    assert scene.phase == "Idle"
+    assert scene.notices == [f"status.{status}", "queue.kept"]
+    scene.later(3600)
     assert len(scene.frames) == 2
     second = scene.text("two")
     scene.reply(requestId=9002)
@@ -232,120 +316,3 @@ def test_row_28_203_after_the_end() -> None:
     assert scene.asked == [5150]
     scene.push(203, sessionId=5150, agentId="K00017")
     assert scene.asked == [5150]
-
-
-def test_row_30_the_former_request_still_stands() -> None:
-    """-1 after a reconnect: the pre-messages are still with it."""
-    scene = Scene()
-    event = scene.queue_up("one")
-    scene.restored()
-    scene.reply(-1)
-    assert isinstance(scene.state.phase, Queued)
-    assert scene.state.phase.request_id == 9001
-    assert len(scene.sent(111)) == 1
-    scene.push(202, sessionId=5150, agents=[MEI])
-    assert scene.delivered == [event]
-
-
-def test_row_30_the_former_request_is_gone() -> None:
-    """A new requestId: what went with the dropped one goes again."""
-    scene = Scene()
-    event = scene.queue_up("one")
-    scene.restored()
-    scene.reply(requestId=9002)
-    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
-    scene.reply()
-    scene.push(202, sessionId=5150, agents=[MEI])
-    assert scene.delivered == [event]
-
-
-def test_row_30_the_former_request_was_taken_meanwhile() -> None:
-    """-2 with the session: the pre-messages are with the agent."""
-    scene = Scene()
-    event = scene.queue_up("one")
-    scene.restored()
-    scene.reply(-2, sessionId=5150)
-    assert scene.phase == "Chatting"
-    assert scene.delivered == [event]
-    assert scene.sent(110) == []
-
-
-def test_row_32_another_session_goes_on() -> None:
-    """A 202 with another id: switch, and say so."""
-    scene = Scene()
-    scene.begin(MEI)
-    scene.push(202, sessionId=5151, agents=[JUN], continueLastSession=True)
-    assert scene.ghosts == {"K00021"}
-    assert scene.notices[-1] == "chat.started"
-    scene.text("one")
-    assert scene.last == message("one", 5151)
-
-
-def test_row_33_in_doubt_for_the_third_time() -> None:
-    """After `max_repeats` attempts whose fate is unknown the customer is told so."""
-    scene = Scene()
-    scene.begin()
-    event = scene.text("one")
-    while event not in scene.reported:
-        scene.cut()
-        scene.restored()
-    assert scene.reported == {event: "undelivered.uncertain"}
-    assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
-
-
-def test_row_35_token_refused_twice() -> None:
-    """-15 although the link has logged in anew: again with growing pauses."""
-    scene = Scene()
-    scene.begin()
-    scene.text("one")
-    for wait in (1, 2, 4):
-        scene.reply(-15)
-        before = len(scene.calls)
-        scene.later(wait - 0.1)
-        assert len(scene.calls) == before
-        scene.later(0.1)
-    scene.reply()
-    assert scene.delivered == ["$1"]
-    assert scene.notices[-2:] == ["trouble.unreachable", "trouble.over"]
-
-
-def test_row_39_logout_is_never_sent() -> None:
-    """The link is let go of when nothing is wanted of it, without a type 2."""
-    scene = Scene()
-    scene.begin()
-    scene.push(205, sessionId=5150, agentId="K00017")
-    assert not wants_link(scene.state)
-    assert scene.sent(2) == []
-
-
-def test_row_40_foreign_agents_and_ratings() -> None:
-    """203 and 204 of another session are ignored."""
-    scene = Scene()
-    scene.begin()
-    scene.forget()
-    scene.push(203, sessionId=1, agentId="K00017")
-    scene.push(204, sessionId=1, agents=[JUN])
-    assert scene.effects == []
-
-
-def test_row_40_foreign_message() -> None:
-    """A message of another session is delivered; outside a chat its session is adopted."""
-    scene = Scene()
-    said = {"type": 1, "content": "hello?"}
-    scene.push(210, sessionId=77, agentId="K00017", msg=said)
-    assert scene.state.last_session == 77
-    assert scene.phase == "Chatting"
-    scene.push(210, sessionId=78, agentId="K00017", msg=said)
-    assert len(scene.relayed) == 2
-    assert scene.state.last_session == 77
-
-
-def test_row_40_message_after_the_end() -> None:
-    """A late word is delivered, and its ghost does not stay."""
-    scene = Scene()
-    scene.begin()
-    scene.push(205, sessionId=5150, agentId="K00017")
-    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": "bye"})
-    assert len(scene.relayed) == 1
-    assert scene.phase == "Ended"
-    assert scene.ghosts == set()

@@ -8,6 +8,7 @@ import pytest
 
 from bridge.conversation.inputs import FailureReason
 from bridge.webchat.codes import ResultCode
+from bridge.webchat.frames import AgentText
 from bridge.webchat.meanings import name
 from tests.support.scene import SESSION, Scene
 
@@ -16,7 +17,6 @@ from tests.support.scene import SESSION, Scene
     ("notice", "shown"),
     [
         ({"content": "hold the line"}, True),  # 2016: no noticeType at all
-        ({"noticeType": 0, "content": "hold the line"}, True),
         ({"noticeType": 1, "content": "track"}, False),
         ({"noticeType": 3, "content": "still there?"}, True),
         ({"noticeType": 4, "content": "closing soon"}, True),
@@ -40,6 +40,39 @@ def test_notice_types(notice: dict[str, object], *, shown: bool) -> None:
     assert not scene.relayed, "a notice is not words of the agent"
     assert scene.phase == "Chatting"
     assert scene.frames == []
+
+
+def test_notice_0_is_words_of_the_agent() -> None:
+    """Shown as theirs, as a text is: a repeat over a new link is known, a session is revealed."""
+    said = {"type": 99, "noticeType": 0, "content": 'see <a href="https://h/x">this</a>'}
+    scene = Scene()
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=said)
+    scene.later(1)
+    scene.restored()
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=said)
+    assert [(one.agent.id, one.content) for one in scene.relayed] == [
+        ("K00017", AgentText('see <a href="https://h/x">this</a>'))
+    ]
+    assert "chat.notice" not in scene.notices
+    assert (scene.phase, scene.state.last_session) == ("Chatting", SESSION)
+
+
+def test_a_notice_without_a_type_reveals_no_session() -> None:
+    """Seed: there is no noticeType at all; such a notice is one of the system's."""
+    scene = Scene()
+    scene.push(
+        210, sessionId=SESSION, agentId="K00017", msg={"type": 99, "content": "hold the line"}
+    )
+    assert (scene.phase, scene.notices, scene.relayed) == ("Idle", ["chat.notice"], [])
+
+
+def test_notice_0_without_words_says_nothing() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    notice = {"type": 99, "noticeType": 0, "content": " "}
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
+    assert scene.effects == []
 
 
 def test_notice_2_asks_for_a_rating() -> None:

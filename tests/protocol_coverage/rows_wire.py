@@ -100,7 +100,7 @@ NOTICES = (
         r'(?:"noticeType": |notice_type=|NoticeType\(){}\b',
         "NoticeType",
     ),
-    Row(Section.NOTICES, "none", "no noticeType at all: words", (r"no noticeType",)),
+    Row(Section.NOTICES, "none", "no noticeType at all: a notice", (r"no noticeType",)),
 )
 
 STATUSES = tuple(

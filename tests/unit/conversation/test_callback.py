@@ -192,7 +192,7 @@ def test_cancel_ends_the_wish() -> None:
     scene = wished(Scene())
     scene.cancel()
     assert scene.notices == ["callback.cancelled"]
-    assert scene.reported == {"$1": "undelivered.cancelled"}
+    assert scene.reported == {"$1": "undelivered.dropped"}
     scene.later(5 * DAY)
     assert scene.frames == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bridge.conversation.inputs import FailureReason, Uploaded, Withdrawn
 from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia
 from bridge.conversation.policy import Policy
@@ -11,15 +13,45 @@ from tests.support.scene import MEI, REQUEST, SESSION, Scene
 ON_COMMAND = Policy(start_on_message=False)
 
 
-def test_where_only_a_command_starts_words_are_kept_and_said_so_once() -> None:
+def test_where_only_a_command_starts_words_are_kept_and_said_so() -> None:
+    """At first, once more, and then whenever somebody has waited in vain for a minute."""
     scene = Scene(ON_COMMAND)
     scene.text("one")
-    scene.text("two")
     assert scene.notices == ["start.needed"]
+    scene.text("two")
+    assert scene.filled("start.needed_still") == [{"count": 2}]
+    scene.text("three")
+    assert len(scene.notices) == 2, "who types on need not be told with every line"
+    scene.later(60)
+    scene.text("is anybody there?")
+    assert scene.filled("start.needed_still") == [{"count": 2}, {"count": 4}]
     assert scene.calls == []
     scene.start()
     scene.reply(requestId=1)
     assert scene.texts == ["one"]
+
+
+def test_a_long_text_that_is_kept_is_one_message() -> None:
+    scene = Scene(Policy(start_on_message=False, max_text_bytes=20))
+    scene.text("one two three four five six seven eight nine ten")
+    scene.text("eleven")
+    assert scene.filled("start.needed_still") == [{"count": 2}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "ended"),
+    [
+        (Policy(), "chat.ended"),
+        (ON_COMMAND, "chat.ended_command"),
+        (Policy(paused=True), "chat.ended_paused"),
+        (Policy(start_on_message=False, paused=True), "chat.ended_paused"),
+    ],
+)
+def test_the_end_of_a_chat_says_how_the_next_begins(policy: Policy, ended: str) -> None:
+    scene = Scene(policy)
+    scene.begin()
+    scene.push(205, sessionId=SESSION)
+    assert [key for key in scene.notices if key.startswith("chat.ended")] == [ended]
 
 
 def test_a_caption_follows_its_file() -> None:
@@ -101,7 +133,7 @@ def test_cancel_drops_what_is_kept() -> None:
     scene = Scene(ON_COMMAND)
     event = scene.text("one")
     scene.cancel()
-    assert scene.reported == {event: "undelivered.cancelled"}
+    assert scene.reported == {event: "undelivered.dropped"}, "there was no queue to leave"
     assert scene.state.held == ()
 
 

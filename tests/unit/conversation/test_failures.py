@@ -90,15 +90,111 @@ def test_after_the_hold_a_chat_that_was_to_end_ends() -> None:
     assert not scene.state.last_closed
 
 
-def test_login_refused_in_a_chat_is_tried_rarely() -> None:
+HOPELESS = [(FailureReason.LOGIN_REFUSED, -20), (FailureReason.SIGN_REFUSED, -30)]
+
+
+@pytest.mark.parametrize(("reason", "code"), HOPELESS)
+def test_a_refused_login_in_a_chat_waits_for_a_person(reason: FailureReason, code: int) -> None:
+    """Row 3: nothing is tried on our own; what the customer does next is; the hold ends it."""
+    scene = Scene()
+    scene.begin()
+    first = scene.text("one")
+    scene.fail(reason, code=code)
+    scene.later(20 * 60)
+    assert len(scene.sent(110)) == 1
+    second = scene.text("two")
+    assert len(scene.sent(110)) == 2
+    scene.fail(reason, code=code)
+    scene.rate(5)
+    scene.fail(reason, code=code)
+    assert scene.notices[1:] == [f"trouble.{reason}"], "told once"
+    scene.later(10 * 60)
+    assert scene.reported == dict.fromkeys((first, second), "undelivered.expired")
+    assert scene.notices[-1] == "rating.failed"
+    assert (scene.state.retry_at, scene.state.outstanding) == (None, None)
+    calls = len(scene.calls)
+    scene.later(24 * 3600)
+    assert len(scene.calls) == calls
+
+
+def test_a_login_that_the_link_has_mended_is_used_at_once() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.fail(FailureReason.LOGIN_REFUSED, code=-20)
+    scene.later(60)
+    scene.restored()
+    scene.reply()
+    assert scene.delivered == [event]
+
+
+def test_a_word_does_not_shorten_the_pauses_of_an_outage() -> None:
     scene = Scene()
     scene.begin()
     scene.text("one")
-    scene.fail(FailureReason.LOGIN_REFUSED, code=-20)
+    scene.fail(FailureReason.UNREACHABLE)
     before = len(scene.calls)
-    scene.later(59)
+    scene.text("two")
     assert len(scene.calls) == before
-    assert scene.notices[-1] == "trouble.login_refused"
+
+
+def mute(scene: Scene) -> None:
+    """The server takes the call and says nothing to it, on a link that stands."""
+    scene.fail(FailureReason.SILENT, certain=False)
+
+
+def test_a_mute_server_gets_a_message_twice_at_most() -> None:
+    """Row 33: sent again once, under the same id; a slow server must not get it four times."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    mute(scene)
+    first, again = [call for call in scene.calls if call.event_id == event]
+    assert first.call_id == again.call_id
+    assert [getattr(call, "repeat", None) for call in (first, again)] == [False, True]
+    mute(scene)
+    assert scene.reported == {event: "undelivered.uncertain"}
+    assert len(scene.sent(110)) == 2
+    assert scene.notices[1:] == [], "nothing is left that waits"
+    scene.text("two")
+    scene.later(2)
+    assert len(scene.sent(110)) == 3, "the next has its own two tries"
+
+
+def test_what_waits_behind_a_mute_server_is_told_of_it() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    waiting = scene.text("two")
+    mute(scene)
+    mute(scene)
+    assert scene.notices[1:] == ["trouble.unreachable"]
+    scene.restored()
+    scene.reply()
+    assert scene.delivered == [waiting]
+
+
+def test_a_cut_counts_against_a_mute_server() -> None:
+    """Twice is twice, however the first copy was lost sight of."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.cut()
+    mute(scene)
+    assert scene.reported == {event: "undelivered.uncertain"}
+    assert len(scene.sent(110)) == 2
+
+
+def test_a_rating_that_is_never_answered_is_given_up() -> None:
+    """It would end the link for ever, once a minute."""
+    scene = Scene()
+    scene.begin()
+    scene.rate(5)
+    mute(scene)
+    assert len(scene.sent(104)) == 2
+    mute(scene)
+    assert scene.notices[1:] == ["rating.failed"]
+    assert len(scene.sent(104)) == 2
 
 
 def test_an_internal_error_is_tried_three_times() -> None:

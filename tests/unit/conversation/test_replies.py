@@ -261,7 +261,7 @@ def test_a_disowned_session_where_only_a_command_starts() -> None:
     scene.text("one")
     scene.reply(-11)
     assert scene.phase == "Ended"
-    assert scene.notices[-2:] == ["chat.ended", "start.needed"]
+    assert scene.notices[-2:] == ["chat.ended_command", "start.needed"]
 
 
 def test_every_session_is_disowned() -> None:
@@ -326,6 +326,22 @@ def test_a_pre_message_that_was_taken_as_the_agent_came() -> None:
     scene.reply()
     assert scene.delivered == [event]
     assert scene.sent(110) == []
+
+
+def test_a_pre_message_that_was_taken_by_a_request_of_which_no_chat_came() -> None:
+    """The agent of the chat that runs by now has never seen it."""
+    scene = Scene()
+    scene.queue_up("one")
+    last = scene.text("two")
+    scene.push(201, requestId=REQUEST, requestStatus=3)
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply()
+    assert scene.delivered == []
+    while scene.state.outstanding is not None:
+        scene.reply()
+    assert [frame["type"] for frame in scene.frames[-2:]] == [110, 110]
+    assert scene.delivered == ["$1", last]
 
 
 def test_an_uploaded_file_that_was_given_up() -> None:

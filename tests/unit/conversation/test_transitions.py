@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.transitions import all_pieces, names, result_key, status_key
-from bridge.ids import AgentId
+from bridge.conversation.model import Conversation, Ended
+from bridge.conversation.transitions import (
+    all_pieces,
+    ended_at,
+    names,
+    result_key,
+    status_key,
+)
+from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import Agent
-from tests.support.scene import JUN, MEI, SESSION, Scene
+from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
 
 @pytest.mark.parametrize(
@@ -73,3 +80,42 @@ def test_a_session_that_is_switched_while_closing_is_closed() -> None:
     scene.push(202, sessionId=5151, agents=[MEI])
     scene.reply()
     assert scene.last == {"type": 103, "sessionId": 5151}
+
+
+def test_when_the_newest_chat_ended_is_known_until_the_next_one() -> None:
+    """Also through a queue that was left again, which is no chat."""
+    scene = Scene()
+    assert ended_at(scene.state) is None
+    scene.begin(MEI)
+    assert ended_at(scene.state) is None
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    moment = scene.now
+    scene.later(60)
+    assert ended_at(scene.state) == moment
+    scene.start()
+    assert ended_at(scene.state) == moment
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.reply()
+    assert scene.phase == "Idle"
+    assert ended_at(scene.state) == moment
+    scene.push(202, sessionId=5151, agents=[MEI])
+    assert ended_at(scene.state) is None
+    assert scene.state.last_ended_at == moment
+
+
+def test_a_session_that_is_lost_or_replaced_has_ended() -> None:
+    for happen in (
+        lambda scene: scene.push(202, sessionId=5151, agents=[JUN]),
+        lambda scene: (scene.text("hello?"), scene.reply(-11)),
+    ):
+        scene = Scene()
+        scene.begin(MEI)
+        scene.later(60)
+        assert scene.state.last_ended_at is None
+        happen(scene)
+        assert scene.state.last_ended_at == scene.now
+
+
+def test_what_an_earlier_version_knew_of_the_end() -> None:
+    assert ended_at(Conversation(Ended(SessionId(1), since=5))) == 5

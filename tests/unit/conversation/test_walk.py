@@ -49,6 +49,7 @@ from bridge.conversation.model import (
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Idle,
     Queued,
     Upload,
 )
@@ -116,6 +117,7 @@ class Walk:
             (6, self._consulted),
             (1, lambda: Rate(self.random.randrange(-1, 6), "x", vote=self.random.random() < 0.5)),
             (chatter, self._push),
+            (2, self._queue_news),
             (30, self._answer),
             (3, LinkRestored),
             (1, Resumed),
@@ -197,9 +199,18 @@ class Walk:
         return SessionId(self.random.choice([known or 5150, 5150, 5151, 5152]))
 
     def _request(self) -> RequestId | None:
+        return self.random.choice([self._own_request(), None, RequestId(9001), RequestId(9002)])
+
+    def _own_request(self) -> RequestId | None:
+        """The request that stands, or was refused lately."""
         phase = self.state.phase
-        known = phase.request_id if isinstance(phase, Queued) else None
-        return self.random.choice([known, None, RequestId(9001), RequestId(9002)])
+        place = phase.refused if isinstance(phase, Idle) else phase
+        return place.request_id if isinstance(place, Queued) else None
+
+    def _queue_news(self) -> Pushed:
+        """Of our own request: mostly that it waits, is refused or is lost."""
+        status = self.random.choice([0, 1, RequestStatus.REFUSED, RequestStatus.DROPPED])
+        return Pushed(QueueStatus(self._own_request(), status, self.random.choice([None, 0, 2])))
 
     def _agents(self) -> tuple[Agent, ...]:
         ids = self.random.sample(["A", "B", "C"], self.random.randrange(4))
@@ -230,7 +241,7 @@ class Walk:
         call_id = outstanding.call_id
         if self.random.random() < self.faults:
             reason = self.random.choice(list(FailureReason))
-            certain = reason != FailureReason.NO_ANSWER
+            certain = reason not in {FailureReason.NO_ANSWER, FailureReason.SILENT}
             code = self.random.choice([None, *ResultCode])
             return CallFailed(call_id, reason, certain=certain, code=code)
         if isinstance(outstanding.what, Upload):
@@ -251,6 +262,7 @@ class Walk:
                 agents=self._agents(),
                 permanent=self.random.random() < 0.1,
                 robot_type=self.random.choice([None, None, None, 3]),
+                message=self.random.choice(["", "ok", "back at nine"]),
             ),
         )
 

@@ -69,6 +69,11 @@ def test_a_202_with_robot_mode_can_follow() -> None:
     assert started["robotMode"] is True
 
 
+def test_a_202_as_the_guides_print_it_does_not_say_that_it_is_a_robots() -> None:
+    _, started = frames(robot(robot_started=True, robot_mode=False).queue(5))
+    assert "robotMode" not in started
+
+
 def test_a_person_takes_over_under_the_same_session() -> None:
     phone = robot()
     phone.queue(5)

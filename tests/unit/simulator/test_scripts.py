@@ -359,7 +359,7 @@ def test_a_notice_of_the_later_guides_always_has_a_type() -> None:
     centre = make_centre(dialect="2019")
     chatting(centre)
     (frame,) = frames(perform(centre, {"op": "notice", "text": "moved"}).outgoing)
-    assert frame["msg"] == {"type": 99, "content": "moved", "noticeType": 0}
+    assert frame["msg"] == {"type": 99, "content": "moved", "noticeType": 99}
 
 
 def test_a_voice_can_travel_as_an_object() -> None:

@@ -208,9 +208,13 @@ def test_location(content: object, expected: object) -> None:
         ({"type": 99, "content": "hello"}, AgentNotice(0, "hello")),
         ({"type": 99, "noticeType": "120"}, AgentNotice(120)),
         ({"type": 99, "noticeType": None, "content": {"text": "x"}}, AgentNotice(0, "x")),
+        ({"type": 99, "noticeType": "0", "content": {"text": "x"}}, AgentText("x")),
+        ({"type": 99, "noticeType": 0, "content": "<b>x</b>"}, AgentText("<b>x</b>")),
+        ({"type": 99, "noticeType": 0, "content": ""}, AgentNotice(0)),
+        ({"type": 99, "noticeType": 0}, AgentNotice(0)),
     ],
 )
-def test_notice(msg: object, expected: AgentNotice) -> None:
+def test_notice(msg: object, expected: AgentNotice | AgentText) -> None:
     assert read_content(msg) == expected
 
 

@@ -1,0 +1,144 @@
+"""Rows 30 to 40 of the protocol reference, section 4: links that come back, and foreign sessions.
+
+What section 7 has no test for; see `test_conversation_table.py`.
+"""
+
+from __future__ import annotations
+
+from bridge.conversation.machine import wants_link
+from bridge.conversation.model import Queued
+from tests.support.scene import JUN, MEI, Scene, message
+
+
+def test_row_30_the_former_request_still_stands() -> None:
+    """-1 after a reconnect: the pre-messages are still with it."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(-1)
+    assert isinstance(scene.state.phase, Queued)
+    assert scene.state.phase.request_id == 9001
+    assert len(scene.sent(111)) == 1
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.delivered == [event]
+
+
+def test_row_30_the_former_request_is_gone() -> None:
+    """A new requestId: what went with the dropped one goes again."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(requestId=9002)
+    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
+    scene.reply()
+    scene.push(202, sessionId=5150, agents=[MEI])
+    assert scene.delivered == [event]
+
+
+def test_row_30_the_former_request_was_taken_meanwhile() -> None:
+    """-2 with the session: the pre-messages are with the agent."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(-2, sessionId=5150)
+    assert scene.phase == "Chatting"
+    assert scene.delivered == [event]
+    assert scene.sent(110) == []
+
+
+def test_row_32_another_session_goes_on() -> None:
+    """A 202 with another id: switch, and say so."""
+    scene = Scene()
+    scene.begin(MEI)
+    scene.push(202, sessionId=5151, agents=[JUN], continueLastSession=True)
+    assert scene.ghosts == {"K00021"}
+    assert scene.notices[-1] == "chat.started"
+    scene.text("one")
+    assert scene.last == message("one", 5151)
+
+
+def test_row_33_unanswered_messages_go_again_under_their_ids() -> None:
+    """In order, once each, and known to be possible doubles."""
+    scene = Scene()
+    scene.begin()
+    events = [scene.text(text) for text in ("one", "two")]
+    for _ in events:
+        scene.cut()
+        scene.restored()
+        scene.reply()
+    calls = [call for call in scene.calls if call.event_id in events]
+    assert [call.event_id for call in calls] == [events[0]] * 2 + [events[1]] * 2
+    assert [getattr(call, "repeat", None) for call in calls] == [False, True, False, True]
+    assert [first.call_id for first in calls[::2]] == [again.call_id for again in calls[1::2]]
+    assert scene.delivered == events
+    assert scene.reported == {}
+
+
+def test_row_33_in_doubt_for_the_third_time() -> None:
+    """After `max_repeats` attempts whose fate is unknown the customer is told so."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    while event not in scene.reported:
+        scene.cut()
+        scene.restored()
+    assert scene.reported == {event: "undelivered.uncertain"}
+    assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
+
+
+def test_row_35_token_refused_twice() -> None:
+    """-15 although the link has logged in anew: again with growing pauses."""
+    scene = Scene()
+    scene.begin()
+    scene.text("one")
+    for wait in (1, 2, 4):
+        scene.reply(-15)
+        before = len(scene.calls)
+        scene.later(wait - 0.1)
+        assert len(scene.calls) == before
+        scene.later(0.1)
+    scene.reply()
+    assert scene.delivered == ["$1"]
+    assert scene.notices[-2:] == ["trouble.unreachable", "trouble.over"]
+
+
+def test_row_39_logout_is_never_sent() -> None:
+    """The link is let go of when nothing is wanted of it, without a type 2."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=5150, agentId="K00017")
+    assert not wants_link(scene.state)
+    assert scene.sent(2) == []
+
+
+def test_row_40_foreign_agents_and_ratings() -> None:
+    """203 and 204 of another session are ignored."""
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    scene.push(203, sessionId=1, agentId="K00017")
+    scene.push(204, sessionId=1, agents=[JUN])
+    assert scene.effects == []
+
+
+def test_row_40_foreign_message() -> None:
+    """A message of another session is delivered; outside a chat its session is adopted."""
+    scene = Scene()
+    said = {"type": 1, "content": "hello?"}
+    scene.push(210, sessionId=77, agentId="K00017", msg=said)
+    assert scene.state.last_session == 77
+    assert scene.phase == "Chatting"
+    scene.push(210, sessionId=78, agentId="K00017", msg=said)
+    assert len(scene.relayed) == 2
+    assert scene.state.last_session == 77
+
+
+def test_row_40_message_after_the_end() -> None:
+    """A late word is delivered, and its ghost does not stay."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=5150, agentId="K00017")
+    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 1, "content": "bye"})
+    assert len(scene.relayed) == 1
+    assert scene.phase == "Ended"
+    assert scene.ghosts == set()

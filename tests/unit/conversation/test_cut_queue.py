@@ -1,0 +1,170 @@
+"""A place in the queue over a cut link: lost there, or its wanted agent (table rows 21 and 30)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.model import Conversation, Queued
+from bridge.conversation.policy import Policy
+from bridge.ids import QueueId
+from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene
+
+
+def answer_all(scene: Scene) -> None:
+    while scene.state.outstanding is not None:
+        scene.reply()
+
+
+def over_a_restart(scene: Scene) -> None:
+    """The state is what was stored of it."""
+    scene.state = msgspec.json.decode(msgspec.json.encode(scene.state), type=Conversation)
+
+
+ANSWERS: list[Json] = [
+    {"result": -1, "requestId": REQUEST},
+    {"result": -1},
+    {"result": 1},
+]
+"""What a server that goes on with the old request, or names none, says to 101."""
+
+
+@pytest.mark.parametrize("told", ANSWERS)
+def test_dropped_after_an_outage_it_is_asked_for_once_more(told: dict[str, object]) -> None:
+    """Table row 21: the server said "still waiting", and finds out later that it is not."""
+    scene = Scene()
+    event = scene.queue_up("one")
+    scene.restored()
+    scene.reply(**told)
+    answer_all(scene)
+    over_a_restart(scene)
+    scene.forget()
+    scene.push(201, requestId=REQUEST, requestStatus=4)
+    assert scene.frames == [ASK]
+    scene.reply(requestId=9002, queueLength=2)
+    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
+    scene.reply()
+    assert scene.notices == []
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.delivered == [event]
+
+
+@pytest.mark.parametrize("told", ANSWERS)
+def test_a_second_drop_is_the_end(told: dict[str, object]) -> None:
+    """Once, not in a circle."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.restored()
+    scene.reply(**told)
+    scene.push(201, requestId=REQUEST, requestStatus=4)
+    scene.reply(**told)
+    scene.push(201, requestId=told.get("requestId", 9002), requestStatus=4)
+    assert scene.phase == "Idle"
+    assert scene.notices == ["status.4"]
+    scene.later(3600)
+    assert len(scene.sent(101)) == 3
+
+
+def test_late_repeats_of_the_drop_are_no_news() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.reply(-1)
+    scene.push(201, requestId=REQUEST, requestStatus=4)
+    scene.reply(-1)  # the request that stands there now is another one, which its 201 names
+    scene.push(201, requestId=REQUEST, requestStatus=4)
+    assert scene.phase == "Queued"
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=1)
+    assert scene.last == {"type": 111, "requestId": 9002, "content": "one"}
+
+
+def test_without_an_outage_a_drop_is_the_end() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.push(201, requestId=REQUEST, requestStatus=4)
+    assert scene.phase == "Idle"
+
+
+def test_a_request_that_was_made_after_the_outage_ends_as_any_other() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.restored()
+    scene.reply(requestId=9002)
+    scene.push(201, requestId=9002, requestStatus=4)
+    assert scene.phase == "Idle"
+
+
+def test_whoever_is_leaving_is_not_asked_for_again() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.restored()
+    scene.reply(-1)
+    scene.cancel()
+    scene.push(201, requestId=REQUEST, requestStatus=4)
+    assert scene.phase == "Idle"
+    assert scene.cards[-1] == "queue.cancelled"
+
+
+def test_dropped_before_the_request_could_be_asked_after() -> None:
+    """A pre-message is under way as the link comes back: 101 is not even out."""
+    scene = Scene()
+    scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.restored()
+    scene.push(201, requestId=REQUEST, requestStatus=4)
+    assert scene.phase == "Queued"
+    scene.reply(-10)
+    assert scene.sent(101) == [ASK, ASK]
+
+
+# --- the wanted agent ---------------------------------------------------------------------------
+
+WANTED = {**ASK, "toUserId": "K00017"}
+
+
+def waiting_for_mei() -> Scene:
+    scene = Scene(Policy(queue_id=QueueId(7), to_agent="K00017"))
+    scene.start()
+    scene.reply(requestId=REQUEST, queueLength=1)
+    return scene
+
+
+def test_the_wanted_agent_is_wanted_after_a_cut_as_well() -> None:
+    """Table row 30: otherwise anybody would get the customer."""
+    scene = waiting_for_mei()
+    scene.restored()
+    assert scene.last == WANTED
+    scene.reply(-1)
+    scene.later(600)
+    assert scene.last == WANTED, "also when a silent request is asked after"
+
+
+def test_the_wanted_agent_has_gone_meanwhile() -> None:
+    """-9 (trap T38): anybody then, and from then on."""
+    scene = waiting_for_mei()
+    scene.restored()
+    scene.reply(-9)
+    assert scene.sent(101) == [WANTED, WANTED, ASK]
+    scene.reply(requestId=9002)
+    scene.restored()
+    assert scene.last == ASK
+    scene.reply(-9)
+    assert scene.notices == ["result.-9"]
+
+
+def test_whoever_took_anybody_does_not_wait_for_one_agent() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), to_agent="K00017"))
+    scene.start()
+    scene.reply(-9)
+    scene.reply(requestId=REQUEST)
+    over_a_restart(scene)
+    scene.restored()
+    assert scene.sent(101) == [WANTED, ASK, ASK]
+
+
+def test_a_place_that_an_earlier_version_stored() -> None:
+    row = b'{"is":"Queued","queue_id":7,"since":1,"request_id":9001}'
+    place = msgspec.json.decode(row, type=Queued)
+    assert (place.cut, place.any_agent) == (False, False)

@@ -1,0 +1,162 @@
+"""What the server says in words (reference 1.2, 2.5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.effects import Card, Say
+from bridge.conversation.inputs import Human
+from bridge.conversation.quoting import LONGEST, reason, words
+from bridge.webchat.frames import Reply
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
+
+CLOSED = "本店春节放假，2月10日恢复"
+
+
+def said(scene: Scene) -> list[object]:
+    """Our sentences in order, the server's words in their place."""
+    says = [one for one in scene.effects if isinstance(one, Say)]
+    return [one.args.get("text", one.key) for one in says]
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("", ""),
+        (" \n", ""),
+        ("ok", ""),
+        ("fail", ""),
+        ("NOT_IN_WORKTIME", ""),
+        ("<b>fail</b>", ""),
+        ("繁忙", "繁忙"),
+        ("agents are busy", "agents are busy"),
+        ("one\n  two\tthree\u202e four\x00", "one two three four"),
+        ("<p>Closed</p><p>See <a href='https://h'>this</a> &amp; that</p><script>x</script>", None),
+        ("a &lt;b&gt; c", "a <b> c"),
+        ("word " * 100, None),
+    ],
+)
+def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
+    found = words(Reply(101, 0, message))
+    assert len(found) <= LONGEST
+    if shown is None:
+        assert found
+        assert "<" not in found
+        assert "\n" not in found
+    else:
+        assert found == shown
+
+
+def test_what_is_cut_off_ends_in_dots() -> None:
+    assert words(Reply(101, 0, "字" * 301)) == "字" * 299 + "…"
+    assert words(Reply(101, 0, "字" * 300)) == "字" * 300
+
+
+@pytest.mark.parametrize(
+    ("code", "quoted"), [(0, True), (-3, True), (-77, True), (7, True), (-5, False), (-7, False)]
+)
+def test_only_where_our_own_sentence_says_too_little(code: int, *, quoted: bool) -> None:
+    assert bool(reason(Reply(101, code, CLOSED))) is quoted
+
+
+@pytest.mark.parametrize("code", [0, -3, -77])
+def test_a_refused_request(code: int) -> None:
+    """Right after our sentence, before what we have to say of what was typed."""
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(code, message=CLOSED)
+    key = "result.other" if code == -77 else f"result.{code}"
+    assert said(scene) == [key, CLOSED, "queue.kept"]
+    assert "trouble.server_says" in scene.notices
+
+
+def test_a_request_of_our_own_that_is_refused_says_nothing() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(-3)
+    scene.call_back()
+    scene.forget()
+    while not scene.sent(101):
+        scene.later(60)
+    scene.reply(-3, message=CLOSED)
+    assert scene.notices == []
+
+
+def test_a_refused_message() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.text("hello")
+    scene.forget()
+    scene.reply(0, message=CLOSED)
+    assert list(scene.reported) == [event]
+    assert said(scene) == [CLOSED]
+
+
+def test_a_message_that_was_given_up_meanwhile() -> None:
+    scene = Scene()
+    scene.text("hello")
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply(-10)
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.cancel()
+    scene.forget()
+    scene.reply(0, message=CLOSED)
+    assert said(scene) == []
+
+
+def test_a_refused_way_out_and_a_refused_rating() -> None:
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.reply(0, message=CLOSED)
+    assert said(scene) == ["cancel.refused", CLOSED]
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    for do, key in ((scene.close, "close.refused"), (lambda: scene.rate(1), "rating.refused")):
+        scene.forget()
+        do()
+        scene.reply(0, message=CLOSED)
+        assert said(scene) == [key, CLOSED]
+
+
+def hand_over(result: object = 1, **told: object) -> Scene:
+    """The robot is asked for a person; only what comes of the answer is seen."""
+    scene = Scene()
+    scene.start()
+    scene.reply(sessionId=SESSION, agentId="BOT007", agentName="Helper", robotType=3)
+    scene.happen(Human())
+    scene.forget()
+    scene.reply(result, **told)
+    return scene
+
+
+def test_the_reply_to_the_hand_over_names_a_place() -> None:
+    """Table row 27: the place of the 302 reply, as that of a 201."""
+    scene = hand_over(queueLength=2, message="you are number two")
+    assert said(scene) == ["robot.transferring"]
+    cards = [one for one in scene.effects if isinstance(one, Card)]
+    assert [(one.key, one.args) for one in cards] == [
+        ("robot.position", {"position": 2, "queue": 7})
+    ]
+
+
+@pytest.mark.parametrize("length", [{"queueLength": 0}, {}])
+def test_the_reply_to_the_hand_over_has_words(length: dict[str, object]) -> None:
+    scene = hand_over(1, **length, message="Agents are busy, please wait")
+    assert said(scene) == ["Agents are busy, please wait"]
+    assert said(hand_over(1, **length, message="ok")) == ["robot.transferring"]
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        (-1, ["robot.transferring"]),  # asked for twice: it is still looking
+        (-3, ["robot.alone.-3", CLOSED]),
+        (-5, ["robot.alone.-5"]),
+        (0, ["robot.refused", CLOSED]),
+        (-8, ["robot.refused"]),
+    ],
+)
+def test_the_hand_over_is_refused(code: int, shown: list[str]) -> None:
+    assert said(hand_over(code, message=CLOSED)) == shown

@@ -1,0 +1,185 @@
+"""A robot stays one on a server that says `robotMode` nowhere, as no guide prints it.
+
+Rows 10, 26, 27 and 34 of the reference, traps T14 and T17.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.conversation.effects import AgentsLeft, Offer
+from bridge.conversation.inputs import Human
+from bridge.conversation.model import Chatting
+from tests.support.scene import MEI, SESSION, Json, Scene, message
+
+BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
+HAND_OVER = {"type": 302, "sessionId": SESSION}
+QUESTIONS = [{"relates": [{"name": "When open?"}]}]
+PROPOSING = json.dumps({"type": "text", "content": "?", "relatedQuestions": QUESTIONS})
+
+
+def with_robot(**told: object) -> Scene:
+    """A session with the robot, named as the reference shows it unless told otherwise."""
+    scene = Scene()
+    scene.start()
+    scene.reply(**{"sessionId": SESSION, "robotType": 3, "queueLength": 0, **told})
+    return scene
+
+
+def named() -> Scene:
+    return with_robot(agentId="BOT007", agentName="Helper")
+
+
+def robot(scene: Scene) -> bool:
+    assert isinstance(scene.state.phase, Chatting)
+    return scene.state.phase.robot
+
+
+def check_robot(scene: Scene) -> None:
+    """Everything that only a robot can do is done."""
+    assert robot(scene)
+    scene.forget()
+    scene.push(301, sessionId=SESSION, robotType=3, content=PROPOSING)
+    assert [relay.agent.id for relay in scene.relayed] == ["BOT007"]
+    assert not [one for one in scene.effects if isinstance(one, AgentsLeft)]
+    scene.text("1")
+    assert scene.last == message("When open?")
+    scene.reply()
+    scene.happen(Human())
+    assert scene.last == HAND_OVER
+    scene.reply()
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=2, sessionId=SESSION)
+    assert scene.cards == ["robot.position"]
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    assert not robot(scene)
+    assert scene.pings == ["chat.transferred"]
+    assert scene.ghosts == {"K00017"}
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        {"agents": [BOT]},
+        {"users": [BOT, {"id": "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10", "name": "room-42"}]},
+        {"agents": [{**BOT, "name": "Helper 2"}], "robotMode": False},
+        {},
+    ],
+)
+def test_a_202_of_the_same_people_is_a_refresh(people: dict[str, object]) -> None:
+    scene = named()
+    scene.push(202, sessionId=SESSION, **people)
+    check_robot(scene)
+
+
+def test_a_robot_that_is_renamed_is_a_robot() -> None:
+    """Trap T17: a 204 for a new name or a new picture."""
+    scene = named()
+    scene.push(204, sessionId=SESSION, agents=[{**BOT, "name": "Helper 2"}])
+    assert scene.notices == ["chat.started", "agents.renamed"]
+    check_robot(scene)
+
+
+def test_a_reply_that_names_the_robot_again() -> None:
+    """Trap T14: a reply to 110 says what a missed 202 would have said."""
+    for told in ({"robotMode": True}, {}):
+        scene = named()
+        scene.text("hi")
+        scene.reply(sessionId=SESSION, agents=[BOT], **told)
+        check_robot(scene)
+
+
+def test_a_reply_that_tells_of_another_session_with_the_robot() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("hi")
+    scene.reply(sessionId=6000, agents=[BOT], robotMode=True)
+    assert robot(scene)
+    assert [one.key for one in scene.effects if isinstance(one, Offer)] == ["robot.person_offered"]
+
+
+def test_already_with_the_robot() -> None:
+    """-2 names the session and, as the reply to any 101, what it is."""
+    scene = Scene()
+    scene.start()
+    scene.reply(-2, sessionId=SESSION, agentId="BOT007", agentName="Helper", robotType=3)
+    check_robot(scene)
+
+
+@pytest.mark.parametrize("who", [{"agentId": "BOT007", "agentName": "Helper"}, {}])
+def test_a_202_that_overtakes_the_reply(who: dict[str, object]) -> None:
+    """Only the reply says that it is a robot."""
+    scene = Scene()
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[BOT])
+    scene.reply(sessionId=SESSION, robotType=3, **who)
+    assert scene.notices == ["chat.started"]
+    assert [one.key for one in scene.effects if isinstance(one, Offer)] == ["robot.person_offered"]
+    check_robot(scene)
+
+
+@pytest.mark.parametrize("told", [{"robotType": None}, {"sessionId": 1}])
+def test_a_reply_after_its_202_that_is_about_no_robot_here(told: dict[str, object]) -> None:
+    scene = Scene()
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply(**{"sessionId": SESSION, "robotType": 3, **told})
+    assert not robot(scene)
+
+
+def test_a_robot_that_hands_over_before_its_reply_came_hides_nobody() -> None:
+    """Who is there by now is no robot, whatever the reply to 101 began with."""
+    scene = Scene()
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[BOT])
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    scene.reply(sessionId=SESSION, agentId="BOT007", agentName="Helper", robotType=3)
+    assert not robot(scene)
+
+
+@pytest.mark.parametrize("kind", [202, 204])
+@pytest.mark.parametrize("people", [[MEI], [BOT, MEI]])
+def test_whoever_is_new_is_a_person(kind: int, people: list[Json]) -> None:
+    """Table row 26: also one who comes beside the robot."""
+    scene = named()
+    scene.push(kind, sessionId=SESSION, agents=people)
+    assert not robot(scene)
+    assert len(scene.pings) == 1
+
+
+def test_the_first_202_names_a_robot_that_its_reply_did_not() -> None:
+    """A 101 without the robot's id: the 202 that follows it introduces the robot."""
+    scene = with_robot()
+    scene.push(202, sessionId=SESSION, agents=[BOT])
+    assert scene.ghosts == {"BOT007"}
+    check_robot(scene)
+
+
+def test_a_robot_without_a_name_hands_over_by_202() -> None:
+    """Once a person is looked for, or the robot has spoken, a new name is the person's."""
+    for sought in (True, False):
+        scene = with_robot()
+        if sought:
+            scene.happen(Human())
+            scene.reply()
+        else:
+            scene.push(301, sessionId=SESSION, robotType=1, content="well")
+        scene.push(202, sessionId=SESSION, agents=[MEI])
+        assert not robot(scene)
+
+
+def test_a_robot_without_a_name_whose_search_is_in_vain() -> None:
+    scene = with_robot()
+    for told in ({"queueLength": 1}, {"result": -5}):
+        scene.happen(Human())
+        scene.reply(**told)
+    scene.push(202, sessionId=SESSION, agents=[BOT])
+    assert robot(scene)
+
+
+def test_a_person_named_by_a_204_where_the_robot_was_not_named() -> None:
+    """A 204 tells of a change: it is no introduction."""
+    scene = with_robot()
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    assert not robot(scene)
