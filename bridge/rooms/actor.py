@@ -40,6 +40,7 @@ from bridge.rooms.rules import Permission
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.turns import Turn
 from bridge.rooms.visit import Visit
 
 ADMIN_LEVEL = 50
@@ -49,11 +50,16 @@ STANDING_TRIES = 3
 
 
 class Actor:
-    """Lets inputs happen to a visit; whoever made the visit commits it."""
+    """Lets inputs happen to a visit; whoever made the visit commits it.
+
+    Attributes:
+        turn: to be entered with each step; taken by an invitation.
+    """
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
         self._room_id = room_id
         self._around = around
+        self.turn = Turn(around.inviting)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=room_id
         )
@@ -203,7 +209,7 @@ class Actor:
         may_wait: bool,
         encrypted: bool,
     ) -> bool:
-        """Let an open event happen; False if the homeserver has to be asked, and may not be."""
+        """Let an open event happen; False if something has to be waited for, and may not be."""
         meaning = self._around.matrix.interpret(raw)
         standing, rooms = Standing.ORDINARY, 0
         person = needs_standing(visit, meaning)
@@ -212,6 +218,9 @@ class Actor:
                 return False
             standing = await self._standing(visit, person)
         if isinstance(meaning, Invited):
+            if not may_wait:
+                return False
+            await self.turn.take(meaning.by)
             rooms = await self._around.store.rooms_of(meaning.by)
         about, earlier = refers_to(visit.record, meaning), None
         if about is not None:

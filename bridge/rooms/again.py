@@ -12,7 +12,7 @@ from bridge.conversation.model import CustomerText
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import corrections, fates, people, references, sealed
-from bridge.rooms.commands import parse
+from bridge.rooms.commands import folded, parse
 from bridge.rooms.inputs import Corrected, Meaning, Reacted, Spoke
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.references import Earlier
@@ -42,14 +42,14 @@ def by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> boo
 
 
 def by_command(visit: Visit, spoke: Spoke | Corrected, earlier: Earlier | None) -> None:
-    """Carry out `retry`: what it replies to, or all of them, or the newest."""
+    """Carry out `retry`: all of them, or what it replies to and nothing else, or the newest."""
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
-    meant = None if target is None else _meant(visit, target, earlier)
     wanted = [one.event_id for one in visit.record.undelivered if not one.again]
-    if meant is not None:
-        wanted = [meant]
-    elif spoke.plain.split()[-1].casefold() != "all":
+    if folded(spoke.plain.split()[-1]) != "all":
         wanted = wanted[-1:]
+        if target is not None:
+            meant = _meant(visit, target, earlier)
+            wanted = [] if meant is None else [meant]
     for event_id in wanted:
         _want(visit, event_id)
     if not wanted:
@@ -90,10 +90,13 @@ def send(
 
 
 def _meant(visit: Visit, target: EventId, earlier: Earlier | None) -> EventId | None:
-    """The reported message that `target` is, or is our answer to."""
+    """The reported message that `target` is, or is our answer to, in its newest wording."""
     for event_id in (target, None if earlier is None else earlier.reports):
-        if event_id is not None and fates.undelivered(visit.record, event_id) is not None:
-            return event_id
+        if event_id is None:
+            continue
+        newest = references.newest(visit.record, event_id)
+        if fates.undelivered(visit.record, newest) is not None:
+            return newest
     return None
 
 

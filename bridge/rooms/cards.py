@@ -8,7 +8,6 @@ card names. Pure.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from bridge.conversation.callback import wanted
@@ -33,7 +32,6 @@ _BELLS = frozenset("🔔👍☎📞📱")
 _PEOPLE = frozenset("👎👤🙋🧑")
 _ENOUGH = frozenset("👍✅✔")
 _KEYCAP = "\u20e3"
-_POINTS = re.compile(r"(?<=\d) ?(?:stars?|points?|分|星|点|點|つ星)\Z", re.IGNORECASE)
 
 
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
@@ -77,29 +75,6 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
         return best_last[-1] if sign == "👍" else best_last[0]
     number = _number(sign)
     return number if number in choices else None
-
-
-def rated_in_words(visit: Visit, words: str) -> Rate | None:
-    """What answers our question for a rating in plain words: a number, "5 stars", ⭐⭐⭐, 👍.
-
-    Only in a direct room, soon after the chat, and as long as it is not rated: else nobody could
-    tell an agent a number.
-    """
-    state = visit.record.conversation
-    phase = state.phase
-    if not visit.record.direct or not isinstance(phase, Ended) or visit.now - phase.since >= FRESH:
-        return None
-    if any(
-        one is not None and one.session_id == phase.session_id
-        for one in (state.rating, state.rated)
-    ):
-        return None
-    for card in reversed(visit.record.cards):
-        if card.kind is CardKind.RATING and card.session_id == phase.session_id:
-            sign = _POINTS.sub("", unicodedata.normalize("NFKC", words).strip().rstrip(".!。"))
-            value = value_of(sign, card.choices)
-            return None if value is None else Rate(value, session_id=card.session_id)
-    return None
 
 
 def _number(sign: str) -> int | None:

@@ -83,7 +83,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     words = text.split()
     if not words:
         return None
-    if _plain(words[0]) == _plain(prefix):
+    if folded(words[0]) == folded(prefix):
         return _parse_words(words[1:], prefix)
     glued = _glued(words[0], prefix)
     if glued is not None:
@@ -101,23 +101,30 @@ def _glued(word: str, prefix: str) -> str | None:
 
     Nobody says such a word to an agent, if the prefix begins with a sign.
     """
-    verb = _plain(word).removeprefix(_plain(prefix))
-    if prefix[:1].isalnum() or verb == _plain(word) or nearest(verb, Verb) is None:
+    verb = folded(word).removeprefix(folded(prefix))
+    if prefix[:1].isalnum() or verb == folded(word) or nearest(verb, Verb) is None:
         return None
     return verb
 
 
-def _plain(word: str) -> str:
-    return unicodedata.normalize("NFKC", word).casefold()
+def folded(word: str) -> str:
+    """A word as commands are compared: small letters, and none of an input method's wide ones."""
+    return _narrow(word).casefold()
+
+
+def _narrow(word: str) -> str:
+    """A word of ours, or a number; never a password, or what somebody else is to read."""
+    return unicodedata.normalize("NFKC", word)
 
 
 def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
     if not words:
         return Parsed(Verb.HELP)
+    written = folded(words[0])
     try:
-        verb = Verb(words[0].casefold())
+        verb = Verb(written)
     except ValueError:
-        near = nearest(words[0], Verb)
+        near = nearest(written, Verb)
         if near is not None:
             args: Args = {"near": near, "prefix": prefix}
             return Malformed("command.unknown_near", args, secret=near == Verb.LOGIN)
@@ -128,23 +135,20 @@ def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
 def _check_words(verb: Verb, words: list[str], prefix: str) -> Parsed | Malformed:
     usage = Malformed(f"usage.{verb}", {"prefix": prefix})
     match verb:
-        case Verb.RATE:
-            return Parsed(verb, tuple(words)) if words and _is_number(words[0]) else usage
+        case Verb.RATE | Verb.HISTORY | Verb.TRANSCRIPT:
+            return _check_number(verb, words, usage)
         case Verb.QUEUE:
             return _check_queue(words, usage)
         case Verb.CONFIG:
             return _check_config(words, usage)
         case Verb.LANG | Verb.FROM:
-            return Parsed(verb, tuple(words)) if len(words) == 1 else usage
-        case Verb.HISTORY | Verb.TRANSCRIPT:
-            numbered = not words or (len(words) == 1 and _is_number(words[0]))
-            return Parsed(verb, tuple(words)) if numbered else usage
+            return Parsed(verb, (_narrow(words[0]),)) if len(words) == 1 else usage
         case Verb.LOGIN:
             if len(words) == 2:
                 return Parsed(verb, tuple(words))
             return msgspec.structs.replace(usage, secret=True)
         case Verb.RETRY:
-            known = [word.casefold() for word in words] in ([], ["all"])
+            known = [folded(word) for word in words] in ([], ["all"])
             return Parsed(verb, tuple(words)) if known else usage
         case Verb.ASK:
             return Parsed(verb, (" ".join(words),)) if words else usage
@@ -154,8 +158,17 @@ def _check_words(verb: Verb, words: list[str], prefix: str) -> Parsed | Malforme
             return usage if words else Parsed(verb)
 
 
+def _check_number(verb: Verb, words: list[str], usage: Malformed) -> Parsed | Malformed:
+    """A rating may have words behind its number, and has to have one."""
+    if not words:
+        return usage if verb is Verb.RATE else Parsed(verb)
+    number = _narrow(words[0])
+    well_formed = _is_number(number) and (verb is Verb.RATE or len(words) == 1)
+    return Parsed(verb, (number, *words[1:])) if well_formed else usage
+
+
 def _check_queue(words: list[str], usage: Malformed) -> Parsed | Malformed:
-    action = words[0].casefold() if words else "show"
+    action = folded(words[0]) if words else "show"
     if action in {"list", "show"} and len(words) <= 1:
         return Parsed(Verb.QUEUE, (action,))
     if action == "set" and len(words) > 1:
@@ -164,11 +177,11 @@ def _check_queue(words: list[str], usage: Malformed) -> Parsed | Malformed:
 
 
 def _check_config(words: list[str], usage: Malformed) -> Parsed | Malformed:
-    action = words[0].casefold() if words else "show"
+    action = folded(words[0]) if words else "show"
     if action in {"show", "reset"} and len(words) <= 1:
         return Parsed(Verb.CONFIG, (action,))
     if action == "set" and len(words) > 2:
-        return Parsed(Verb.CONFIG, ("set", words[1].casefold(), " ".join(words[2:])))
+        return Parsed(Verb.CONFIG, ("set", folded(words[1]), " ".join(words[2:])))
     return usage
 
 

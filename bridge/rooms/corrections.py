@@ -23,6 +23,7 @@ from bridge.rooms.inputs import Corrected
 from bridge.rooms.references import (
     Earlier,
     is_order,
+    is_past,
     is_unsent,
     newest,
     quotation,
@@ -49,16 +50,19 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[In
     _note_correction(visit, edit)
     whole = with_words(edit.content, edit.plain)
     if is_unsent(visit.record, former, earlier):
+        _note_whole(visit, edit)
         return [Withdrawn(former), Said(edit.event_id, whole)]
     if undelivered(visit.record, former) is not None:
         visit.record = forgotten(visit.record, former)
+        _note_whole(visit, edit)
         return [Withdrawn(former), Said(edit.event_id, whole)]  # the agent has not seen it either
     if earlier is not None and is_order(visit, earlier):
+        _note_whole(visit, edit)
         return [Said(edit.event_id, whole)]  # no agent has seen what it corrects
     told = _correction(visit, whole, earlier)
     if told is None:
         return []
-    if isinstance(visit.record.conversation.phase, Idle | Ended):
+    if isinstance(visit.record.conversation.phase, Idle | Ended) or is_past(visit.record, earlier):
         visit.report(edit.event_id, "undelivered.late_correction")
         return []
     return [Said(edit.event_id, told)]
@@ -69,9 +73,12 @@ def _is_own(edit: Corrected, earlier: Earlier) -> bool:
 
 
 def whole(visit: Visit, edit: Corrected) -> CustomerContent:
-    """A correction that has not arrived, in full: what the agent has seen by now is uncertain."""
+    """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
+
+    It is no correction to an agent who never had the message in another wording.
+    """
     content = with_words(edit.content, edit.plain)
-    if isinstance(content, CustomerText):
+    if isinstance(content, CustomerText) and edit.event_id not in visit.record.whole:
         return CustomerText(visit.word("agent.corrected", {"text": content.text}))
     return content
 
@@ -113,3 +120,7 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText |
 def _note_correction(visit: Visit, edit: Corrected) -> None:
     known = visit.record.corrections
     visit.set(corrections=(*known, (edit.target, edit.event_id))[-KEPT_CORRECTIONS:])
+
+
+def _note_whole(visit: Visit, edit: Corrected) -> None:
+    visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])

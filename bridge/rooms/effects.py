@@ -76,7 +76,16 @@ class Conceal(RoomWish, frozen=True):
     event_id: EventId
 
 
-Filed = TellHistory | SendTranscript | TryLogin | Conceal
+class Decline(RoomWish, frozen=True):
+    """Refuse the invitation `event_id` of one of our users, and say why."""
+
+    event_id: EventId
+    user: UserId
+    reason: str
+    """As people are to read it."""
+
+
+Filed = TellHistory | SendTranscript | TryLogin | Conceal | Decline
 """What is looked up, written down or put away for the customer, in the lane aside."""
 RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
 Effect = ConversationEffect | RoomEffect

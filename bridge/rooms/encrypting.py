@@ -9,6 +9,7 @@ What only configures, tells or ends something is done all the same. Pure.
 
 from __future__ import annotations
 
+from bridge.conversation.inviting import inviting
 from bridge.conversation.policy import RobotUse
 from bridge.rooms.commands import Malformed, Parsed, Verb
 from bridge.rooms.inputs import Entered
@@ -68,6 +69,6 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 
 def _welcome(visit: Visit) -> None:
     queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-    robot_first = visit.rules.policy.robot is RobotUse.FIRST
-    key = "robot.welcome" if robot_first else "room.welcome"
-    visit.say(key, {"queue": queue, "prefix": visit.rules.prefix})
+    policy = visit.rules.policy_for(visit.record)
+    key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
+    visit.say(inviting(key, policy), {"queue": queue, "prefix": visit.rules.prefix})

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from bridge.conversation.inputs import Resumed, Tick
 from bridge.ids import RoomId, UserId
@@ -34,6 +36,17 @@ SWEEP_EVERY = 30.0
 """Seconds between two looks for work that nobody has told us of."""
 
 
+class Undone(msgspec.Struct, frozen=True):
+    """What the last process left: the rooms that have to be woken."""
+
+    busy: Sequence[RoomId]
+    """With inputs or effects that wait."""
+    live: Sequence[RoomId]
+    """Whose link is wanted."""
+    deadlines: Sequence[tuple[RoomId, int]]
+    """And their moments, ms since the epoch."""
+
+
 class Engine(Intake):
     """Owns the workers and their tasks; what comes in is taken by `Intake`."""
 
@@ -52,29 +65,33 @@ class Engine(Intake):
 
     # --- life -------------------------------------------------------------------------------
 
-    async def run(self, ready: asyncio.Event) -> None:
-        """Go on with unfinished work, set `ready`, and work until `stop`.
+    async def undone(self) -> Undone:
+        """Look for unfinished work, for `run`: a start that cannot read it says so, and ends.
 
         Raises:
-            StoreError: the database cannot be read at the start.
+            StoreError: the database cannot be read.
         """
+        store = self._around.store
+        return Undone(await store.busy_rooms(), await store.live_rooms(), await store.deadlines())
+
+    async def run(self, undone: Undone, ready: asyncio.Event) -> None:
+        """Go on with unfinished work, set `ready`, and work until `stop`."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            await self._recover()
+            self._recover(undone)
             clocks = [tasks.create_task(self._timetable.run()), tasks.create_task(self._sweep())]
             ready.set()
             await self._stopped.wait()
             for clock in clocks:
                 clock.cancel()
 
-    async def _recover(self) -> None:
+    def _recover(self, undone: Undone) -> None:
         """Wake the rooms that have work or whose link is wanted; each reads what it needs."""
-        store = self._around.store
-        for room_id in await store.busy_rooms():
+        for room_id in undone.busy:
             self._worker(room_id).look()
-        for room_id in await store.live_rooms():
+        for room_id in undone.live:
             self._worker(room_id).signal(Resumed())
-        for room_id, moment in await store.deadlines():
+        for room_id, moment in undone.deadlines:
             self.due(room_id, moment)
 
     async def _sweep(self) -> None:
@@ -138,9 +155,9 @@ class Engine(Intake):
             raise RuntimeError("the engine does not run")
         try:
             task = self._tasks.create_task(loop)
-        except RuntimeError:  # it does no more
+        except RuntimeError:  # the group is ending; what is left to do is in the store
             loop.close()
-            raise
+            return
         self._owned.add(task)
         task.add_done_callback(self._owned.discard)
 

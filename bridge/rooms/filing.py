@@ -13,7 +13,14 @@ import structlog
 
 from bridge.ids import EventId
 from bridge.rooms import history, signing_in
-from bridge.rooms.effects import Conceal, Filed, SendTranscript, TellHistory, TryLogin
+from bridge.rooms.effects import (
+    Conceal,
+    Decline,
+    Filed,
+    SendTranscript,
+    TellHistory,
+    TryLogin,
+)
 from bridge.rooms.inputs import LoginTried, LookedUp
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.serial import dump_input
@@ -69,13 +76,27 @@ class Filing:
                 hide = partial(signing_in.conceal, around, worker.record, order.event_id)
                 failed = LookedUp(order.event_id, "login.delete")
                 return await self._patiently(worker, hide, AT_LENGTH, failed)
+            case Decline():
+                stay_out = partial(self._decline, worker, order)
+                return await self._patiently(worker, stay_out, AT_LENGTH, None)
+
+    async def _decline(self, worker: Worker, order: Decline) -> None:
+        """Stay out of a room; an invitation that was taken back meanwhile needs no answer.
+
+        Raises:
+            Unavailable: of the homeserver.
+        """
+        try:
+            await self._around.matrix.leave(worker.room_id, order.user, order.reason)
+        except Refused as error:
+            self._log.debug("nothing to decline", room=worker.room_id, why=error.code)
 
     async def _patiently(
         self,
         worker: Worker,
         attempt: Callable[[], Awaitable[LookedUp | EventId | None]],
         waits: tuple[float, ...],
-        failed: LookedUp,
+        failed: LookedUp | None,
     ) -> tuple[LookedUp | EventId | None, Outcome]:
         """Try again for as long as another try may help; then there is `failed` to be said."""
         for wait in (*waits, None):

@@ -129,6 +129,14 @@ class Invited(Meant, frozen=True):
     direct: bool
 
 
+class AgentInvited(Meant, frozen=True):
+    """A person invited a user of ours who answers no invitations, an agent's mostly."""
+
+    event_id: EventId
+    by: UserId
+    whom: UserId
+
+
 class MemberJoined(Meant, frozen=True):
     who: UserId
     name: str = ""
@@ -242,6 +250,7 @@ class Nothing(Meant, frozen=True):
 
 Meaning = (
     Invited
+    | AgentInvited
     | MemberJoined
     | MemberGone
     | Renamed

@@ -2,7 +2,9 @@
 
 A repeat posts nothing twice: the transaction id is made from the outbox row and the sender
 (Synapse's cache forgets whose an id was), and is prefixed with an id of this database, so that a
-fresh database never meets the transaction ids of an older one.
+fresh database never meets the transaction ids of an older one. Nor does a restored one meet those
+of the time that it has lost: it counts its rows again, but at other moments, and the moment when a
+row was stored is in its id too.
 """
 
 from __future__ import annotations
@@ -60,12 +62,23 @@ MOST_ASKED = 3600.0
 
 
 class MatrixLane:
-    """Implements `worker.LaneRunner`."""
+    """Implements `worker.LaneRunner`.
 
-    def __init__(self, around: Surroundings, sentences: Sentences, instance: str) -> None:
+    Args:
+        around: what everything in a room works with.
+        sentences: what the bridge says.
+        instance: a word that tells this database from every other.
+        dated: rows stored before this moment (ms since the epoch) may have been sent by a version
+            of the bridge whose transaction ids did not tell when a row was stored.
+    """
+
+    def __init__(
+        self, around: Surroundings, sentences: Sentences, instance: str, dated: int = 0
+    ) -> None:
         self._around = around
         self._sentences = sentences
         self._instance = instance
+        self._dated = dated
         self._relaying = Relaying(around)
         self._asking = Asking(around)
         self._doors = Doors(around)
@@ -300,8 +313,9 @@ class MatrixLane:
         return await self._say(worker, row, Say(key, self._relaying.describe(relay)))
 
     def _transaction_id(self, row: OutboxRow, sender: UserId) -> str:
+        moment = f".{row.created:x}" if row.created >= self._dated else ""
         who = sha256(sender.encode()).hexdigest()[:12]
-        return f"{self._instance}.{row.seq}.{who}"
+        return f"{self._instance}.{row.seq}{moment}.{who}"
 
 
 def _waiting(record: RoomRecord) -> tuple[UserId, ...]:

@@ -49,6 +49,8 @@ class Loops:
         self._running: set[str] = set()
         self._pausing: set[asyncio.Task[Any] | None] = set()
         self._failures: Counter[str] = Counter()
+        self._waiting: set[str] = set()
+        """Those that the database did not answer the last time."""
 
     @property
     def idle(self) -> bool:
@@ -110,13 +112,17 @@ class Loops:
             self._log.warning("the store knows better, reading the room again", why=str(error))
             return True
         except StoreError as error:
-            self._log.warning("the database did not answer, trying again", why=str(error))
+            # Every room says it each second that it lasts.
+            say = self._log.debug if name in self._waiting else self._log.warning
+            say("the database did not answer, trying again", why=str(error))
+            self._waiting.add(name)
         except Exception:  # noqa: BLE001 - logged whole; see the module
             self._log.exception("unexpected error, trying again", loop=name)
             wait = min(2.0 ** self._failures[name], LONGEST_WAIT)
             self._failures[name] += 1
         else:
             del self._failures[name]
+            self._waiting.discard(name)
             return went_on
         with suppress(Stopping):
             await self.pause(wait)

@@ -17,15 +17,16 @@ from bridge.conversation import callback
 from bridge.conversation.effects import Args, AskRobot
 from bridge.conversation.inputs import CallBack, Cancel, Close, Rate, Solved, Start
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
-from bridge.conversation.transitions import all_pieces, names
+from bridge.conversation.transitions import all_pieces, ended_at, names
 from bridge.conversation.turn import unique_events
+from bridge.conversation.waiting import hidden
 from bridge.ids import EventId
 from bridge.rooms import cards, signing_in
 from bridge.rooms.commands import Malformed, Parsed, Verb
 from bridge.rooms.effects import Conceal, SendTranscript, TellHistory
 from bridge.rooms.ratings import Choice, choices, shown
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.rules import SOURCES
+from bridge.rooms.rules import SOURCES, QueueRule
 from bridge.rooms.settings import (
     BadSetting,
     Setter,
@@ -97,8 +98,8 @@ def _rates(visit: Visit, words: Words) -> bool:
     conversation = visit.record.conversation
     if len(words) == 1 or conversation.last_session is None:
         return conversation.last_session is not None
-    phase = conversation.phase
-    fresh = isinstance(phase, Ended) and visit.now - phase.since < cards.FRESH
+    ended = ended_at(conversation)
+    fresh = ended is not None and visit.now - ended < cards.FRESH
     return fresh and int(words[0]) in {one.id for one in _ratings(visit)}
 
 
@@ -130,8 +131,22 @@ def _start(visit: Visit, words: Words, event_id: EventId) -> None:
     queue = visit.rules.find_queue(wanted)
     if queue is None:
         _unknown_queue(visit, wanted, event_id)
-    else:
+    elif not _waits_elsewhere(visit, queue, event_id):
         visit.step(Start(queue.id), event_id)
+
+
+def _waits_elsewhere(visit: Visit, queue: QueueRule, event_id: EventId) -> bool:
+    """True, and it is said, if the customer stands in another queue: nobody loses a place so."""
+    phase = visit.record.conversation.phase
+    if not isinstance(phase, Requesting | Queued) or hidden(phase) or phase.queue_id == queue.id:
+        return False
+    if phase.cancel:
+        visit.say("start.leaving", {"prefix": visit.rules.prefix}, reply_to=event_id)
+        return True
+    present = visit.rules.queue_name(phase.queue_id)
+    args: Args = {"queue": present, "other": queue.name, "prefix": visit.rules.prefix}
+    visit.say("start.other_queue", args, reply_to=event_id)
+    return True
 
 
 def _transcript(visit: Visit, words: Words, event_id: EventId) -> None:

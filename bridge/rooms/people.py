@@ -3,6 +3,10 @@
 WebChat knows one customer per session. Where several people may speak, the agent is told who does:
 each message begins with the speaker's name in the room. Names are strangers' words: they are kept
 to one short line, and without marks that would turn the reading direction of what follows.
+
+A direct chat is one for as long as its customer alone is there with us. Once somebody else joins it
+is a shared room, and stays one until we are invited anew: what was said about names, commands and
+passwords would else be true now and then.
 """
 
 from __future__ import annotations
@@ -44,6 +48,41 @@ def present(visit: Visit, who: UserId, name: str) -> None:
     look_round(visit)
 
 
+def heard(visit: Visit, who: UserId) -> None:
+    """Somebody has written, so they are here, whatever we know of their coming.
+
+    An earlier version counted nobody in a direct chat, and a fallen homeserver forgets who joined.
+    """
+    record = visit.record
+    if record.membership is not Membership.JOINED or not record.direct:
+        return
+    if who == record.customer or any(one.user == who for one in record.people):
+        look_round(visit)
+    else:
+        present(visit, who, "")
+
+
+def found(visit: Visit, there: tuple[Person, ...]) -> tuple[Person, ...]:
+    """Who is in a room that we have entered.
+
+    Args:
+        visit: its record knows who joined since we were invited, and is there still.
+        there: who was found as we looked; some of the others may have come a moment later.
+    """
+    known = {one.user for one in there}
+    later = tuple(one for one in visit.record.people if one.user not in known)
+    return (*later, *there)[-KEPT_PEOPLE:]
+
+
+def in_company(visit: Visit) -> bool:
+    """True if somebody is in the room beside the customer who invited us."""
+    customer, permission = visit.record.customer, visit.rules.permission
+    return any(
+        one.user != customer and permission(one.user) > Permission.IGNORED
+        for one in visit.record.people
+    )
+
+
 def gone(visit: Visit, who: UserId) -> None:
     """Somebody is not in the room any more."""
     if any(person.user == who for person in visit.record.people):
@@ -69,8 +108,14 @@ def empty_by(record: RoomRecord) -> int | None:
 
 
 def look_round(visit: Visit) -> None:
-    """Note whether a customer is in the room: they may have gone only for a moment."""
+    """Note who is in the room: nobody but the customer, others, or no customer at all.
+
+    Customers may have gone only for a moment.
+    """
     permission = visit.rules.permission
+    if visit.record.membership is Membership.JOINED and visit.record.direct and in_company(visit):
+        visit.set(direct=False)
+        visit.say("room.shared", {"prefix": visit.rules.prefix})
     someone = any(permission(one.user) >= Permission.CUSTOMER for one in visit.record.people)
     if visit.record.direct or someone:
         visit.set(empty_since=None)

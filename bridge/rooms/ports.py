@@ -322,7 +322,9 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
         """
         ...
 
-    async def leave(self, room_id: RoomId, who: UserId) -> None: ...
+    async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
+        """Leave, or refuse an invitation; people can read the reason. Whoever is out is out."""
+        ...
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
         """The user's level in the room; infinite for a creator of a version-12 room."""

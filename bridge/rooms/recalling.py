@@ -16,13 +16,14 @@ from bridge.rooms.inputs import Corrected, MatrixEvent, Meaning, PartPosted, Spo
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.references import Earlier
 from bridge.rooms.serial import load_effect, load_input
+from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, AgentText
 
 
 async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
-    """What that event said; None if it is not ours to know, or no longer.
+    """What that event said, and when; None if it is not ours to know, or no longer.
 
     Raises:
         StoreError: the database did not answer.
@@ -33,9 +34,9 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     try:
         stored = load_input(body)
     except msgspec.DecodeError:
-        return _from_us(body)
+        return await _dated(around, _from_us(body), event_id)
     if isinstance(stored, PartPosted):
-        return Earlier(stored.text)
+        return await _dated(around, Earlier(stored.text), event_id)
     meaning = await _meaning(around, stored)
     if not isinstance(meaning, Spoke | Corrected):
         return None
@@ -47,13 +48,33 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
             text = text or content.name
         case CustomerLocation():
             text = content.poi
-    return Earlier(
+    earlier = Earlier(
         text,
         content,
         meaning.sender,
         correction=isinstance(meaning, Corrected),
         answers=meaning.answers,
     )
+    # A correction that changed nothing was told to nobody: then what it corrected counts.
+    events = (event_id, meaning.target) if isinstance(meaning, Corrected) else (event_id,)
+    return await _dated(around, earlier, *events)
+
+
+async def _dated(around: Surroundings, earlier: Earlier | None, *events: EventId) -> Earlier | None:
+    """With the moment at which the call centre last got or sent it, as the ledger has it.
+
+    What we said of a message is in its ledger too, and says nothing of when an agent read it.
+    """
+    if earlier is None:
+        return None
+    ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
+    rows = [row for event_id in events for row in await around.store.trace(event_id)]
+    moments = [
+        row.at
+        for row in rows
+        if row.what == "received" or (row.what == "stored" and row.detail not in ours)
+    ]
+    return msgspec.structs.replace(earlier, at=max(moments, default=None))
 
 
 async def original(

@@ -12,16 +12,25 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.callback import wanted
-from bridge.conversation.inputs import Cancel, Close, Said
-from bridge.conversation.model import Chatting, CustomerText, Queued, Requesting
+from bridge.conversation.inputs import Said
+from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.ids import EventId, UserId
-from bridge.rooms import again, cards, corrections, encrypting, orders, people, references, robot
+from bridge.rooms import (
+    afterwards,
+    again,
+    corrections,
+    encrypting,
+    leaving,
+    orders,
+    people,
+    references,
+    robot,
+)
 from bridge.rooms.commands import Malformed, Parsed, Verb, parse
-from bridge.rooms.effects import EnterRoom, LeaveRoom
-from bridge.rooms.farewells import is_farewell
+from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
 from bridge.rooms.gestures import gestured
 from bridge.rooms.inputs import (
+    AgentInvited,
     Corrected,
     EncryptionOn,
     Entered,
@@ -105,6 +114,8 @@ def receive(
     match meaning:
         case Invited():
             _invited(visit, meaning, facts)
+        case AgentInvited():
+            _agent_invited(visit, meaning)
         case MemberGone() | MemberJoined() | Renamed():
             _membership(visit, meaning)
         case Spoke() | Corrected():
@@ -120,7 +131,7 @@ def receive(
             if visit.record.membership is Membership.JOINED and not visit.record.encrypted:
                 encrypting.became_encrypted(visit)
         case Upgraded():
-            _upgraded(visit)
+            leaving.upgraded(visit)
         case Nothing():
             pass
         case _:
@@ -151,11 +162,28 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
         customer=invited.by,
         direct=invited.direct,
         refusal=refusal,
+        people=(),
         encrypted=served and record.encrypted,
         login=record.login if invited.by == record.customer else None,
     )
     encrypt = visit.rules.encrypt_rooms and not refusal
     visit.ask(EnterRoom(invited.whom, invited.by, encrypt))
+
+
+def _agent_invited(visit: Visit, invited: AgentInvited) -> None:
+    """Nobody would read what is written to an agent's user: its answer says where to write.
+
+    While something goes on in a room of ours it may be the agent who is just coming.
+    """
+    record, permission = visit.record, visit.rules.permission(invited.by)
+    idle = isinstance(record.conversation.phase, Idle | Ended)
+    if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
+        return
+    if permission < Permission.CUSTOMER:
+        reason = visit.part("refused.permission", {"user": invited.by})
+    else:
+        reason = visit.part("agents.not_invited", {"bot": visit.rules.bot})
+    visit.ask(Decline(invited.event_id, invited.whom, reason))
 
 
 def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
@@ -171,8 +199,10 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
         displayname=entry.displayname or record.displayname,
         parked=(),
         empty_since=None,
-        people=entry.people[-people.KEPT_PEOPLE :],
+        people=people.found(visit, entry.people),
     )
+    if people.in_company(visit):
+        visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
         limit = visit.rules.rooms_per_user
         visit.say(record.refusal, {"user": record.customer, "limit": limit})
@@ -212,7 +242,7 @@ def _park(visit: Visit, meaning: Parkable, raw: dict[str, object]) -> None:
 def _membership(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
     if isinstance(news, MemberGone):
         _member_gone(visit, news)
-    elif visit.record.membership is Membership.JOINED:
+    elif visit.record.membership in {Membership.JOINED, Membership.ENTERING}:
         people.present(visit, news.who, news.name)
         if isinstance(news, MemberJoined):
             people.news(visit, news.who, news.event_id, "agent.joined")
@@ -225,10 +255,10 @@ def _member_gone(visit: Visit, gone: MemberGone) -> None:
     people.news(visit, gone.who, gone.event_id, "agent.left")
     people.gone(visit, gone.who)
     if gone.who == record.host:
-        _end_conversation(visit)
+        leaving.end_conversation(visit)
         visit.set(membership=Membership.LEFT, parked=())
     elif gone.who == record.customer and record.direct:
-        _end_conversation(visit)
+        leaving.end_conversation(visit)
         visit.ask(LeaveRoom((record.host,)))
         visit.set(membership=Membership.LEFT, parked=())
 
@@ -237,34 +267,9 @@ def passed(visit: Visit) -> None:
     """A moment has come: a shared room without customers is left (see `people.empty_by`)."""
     moment = people.empty_by(visit.record)
     if moment is not None and visit.now >= moment:
-        _end_conversation(visit)
+        leaving.end_conversation(visit)
         visit.ask(LeaveRoom((visit.record.host,)))
         visit.set(membership=Membership.LEFT, empty_since=None)
-
-
-def _end_conversation(visit: Visit) -> None:
-    """Nobody is there to talk any more: out of the queue or the chat, and nothing is kept."""
-    conversation = visit.record.conversation
-    if isinstance(conversation.phase, Chatting):
-        visit.step(Close())
-    elif (
-        isinstance(conversation.phase, Requesting | Queued)
-        or conversation.held
-        or wanted(conversation)
-    ):
-        visit.step(Cancel())
-
-
-def _upgraded(visit: Visit) -> None:
-    """The room goes on elsewhere; there we have to be invited anew.
-
-    Here nobody is to begin another chat, or be told of the end of this one that writing does.
-    """
-    if visit.record.membership is Membership.JOINED:
-        _end_conversation(visit)
-        visit.say("room.upgraded")
-        visit.ask(LeaveRoom((visit.record.host,)))
-        visit.set(membership=Membership.LEFT)
 
 
 # --- talking ------------------------------------------------------------------------------------
@@ -283,6 +288,7 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
 
 
 def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
+    people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
     parsed = _command(visit, spoke)
@@ -315,9 +321,8 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Words for an agent, or what they mean outside a chat."""
-    meant = robot.wish(visit, spoke.plain) or cards.rated_in_words(visit, spoke.plain)
-    if meant is None and is_farewell(visit, spoke.content, spoke.plain):
-        visit.report(spoke.event_id, "undelivered.farewell", {"prefix": visit.rules.prefix})
+    meant = robot.wish(visit, spoke.plain)
+    if meant is None and afterwards.taken(visit, spoke):
         return
     said = Said(spoke.event_id, references.spoken(visit, spoke, facts.earlier), spoke.plain)
     visit.step(people.signed(visit, spoke.sender, meant or said))

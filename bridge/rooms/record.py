@@ -125,6 +125,7 @@ class RoomRecord(Value, frozen=True):
     """Who wrote last, of several people; their phone rings too."""
     displayname: str = ""
     direct: bool = True
+    """Nobody is here with us but the customer who invited us (see `people`)."""
     encrypted: bool = False
     refusal: str = ""
     """Why we shall leave again as soon as we are in: a key of the texts."""
@@ -133,6 +134,8 @@ class RoomRecord(Value, frozen=True):
     thread: Thread | None = None
     corrections: tuple[tuple[EventId, EventId], ...] = ()
     """Corrected messages, each with the event of a newer wording, the newest last."""
+    whole: tuple[EventId, ...] = ()
+    """Corrections of messages of which no agent has a former wording: to be sent as the message."""
     parked: tuple[dict[str, object], ...] = ()
     """Raw events that came while we were entering, in the order of arrival."""
     sealed: tuple[SealedEvent, ...] = ()
@@ -145,7 +148,8 @@ class RoomRecord(Value, frozen=True):
     empty_since: int | None = None
     """When the last customer left a shared room, ms; None while there is one."""
     people: tuple[Person, ...] = ()
-    """Who is in the room besides us, the newest last; a large room is not remembered whole."""
+    """Who is in the room besides us, the newest last; a large room is not remembered whole.
+    While we are entering: who has joined since we were invited."""
     turned_away: tuple[tuple[UserId, int], ...] = ()
     """People without permission, and when they were told so (ms)."""
     chats: tuple[Chat, ...] = ()

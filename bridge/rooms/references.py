@@ -1,9 +1,10 @@
 """Messages about messages: replies, reactions, and what was taken back. Pure.
 
 WebChat has none of these, so an agent is told in words: a reply begins with a short quotation, and
-nothing is told of what the agent never saw. What the earlier message said (`Earlier`) the actor
-asks of the ledger, which keeps it for as long as the operator allows; of a message that is
-forgotten, the agent is told without its words.
+nothing is told of what the agent never saw, be it that it did not arrive or that another agent had
+it, in an earlier chat. What the earlier message said (`Earlier`) the actor asks of the ledger,
+which keeps it for as long as the operator allows; of a message that is forgotten, the agent is told
+without its words.
 """
 
 from __future__ import annotations
@@ -55,17 +56,19 @@ class Earlier(msgspec.Struct, frozen=True):
     """A poll's: id and text of each."""
     reports: EventId | None = None
     """It is ours, and says that this message did not arrive."""
+    at: int | None = None
+    """When it last went to the call centre, or came from there, ms; None: nobody knows."""
 
 
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
     """The event whose words are needed to handle this one."""
     match meaning:
         case Spoke():
-            return meaning.reply_to
-        case Corrected() | Withdrew():
+            # Clients show the newest wording in the first one's place; the first may have been
+            # corrected because nobody was to read it.
+            return None if meaning.reply_to is None else newest(record, meaning.reply_to)
+        case Corrected() | Withdrew() | Reacted():
             return newest(record, meaning.target)
-        case Reacted():
-            return meaning.target
         case PollAnswered():
             ours = any(card.event_id == meaning.target for card in record.cards)
             return None if ours else newest(record, meaning.target)
@@ -81,6 +84,14 @@ def newest(record: RoomRecord, event_id: EventId) -> EventId:
 def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
     """The message and its corrections."""
     return event_id, *(new for old, new in record.corrections if old == event_id)
+
+
+def is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
+    """True if it belongs to a chat that is over, whose agent need not be the present one."""
+    ended = record.conversation.last_ended_at
+    if earlier is None or earlier.at is None or ended is None:
+        return False
+    return earlier.at <= ended
 
 
 def note_thread(visit: Visit, spoke: Spoke) -> None:
@@ -122,6 +133,8 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Inp
     only_a_correction = earlier is not None and earlier.correction and former == taken.target
     if unsent or only_a_correction or earlier is None or earlier.content is None:
         return happened
+    if is_past(record, earlier):
+        return happened
     listening = isinstance(record.conversation.phase, Chatting | Queued)
     if visit.rules.tell_withdrawals and listening and not is_order(visit, earlier):
         text = visit.word("agent.withdrawn", {"quote": quotation(earlier.text)})
@@ -137,8 +150,9 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[In
     quote = "" if earlier is None else quotation(earlier.text)
     if earlier is None or not quote or is_order(visit, earlier):
         return []
-    if undelivered(visit.record, reaction.target) is not None:
-        return []  # no agent has seen what it is about
+    seen = undelivered(visit.record, newest(visit.record, reaction.target)) is None
+    if not seen or is_past(visit.record, earlier):
+        return []  # this agent has not seen what it is about
     text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
     return [Said(reaction.event_id, CustomerText(text))]
 
@@ -154,7 +168,7 @@ def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Inp
     known = {} if earlier is None else dict(earlier.answers)
     voted_for = dict.fromkeys((vote.answer, *vote.more))
     chosen = tuple(known[one] for one in voted_for if one in known)
-    if earlier is None or not chosen:
+    if earlier is None or not chosen or is_past(visit.record, earlier):
         return []
     args: Args = {"quote": quotation(earlier.text.partition("\n")[0]), "choice": chosen}
     return [Said(vote.event_id, CustomerText(visit.word("agent.vote", args)))]

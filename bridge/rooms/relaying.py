@@ -194,7 +194,8 @@ class Relaying:
             except Unavailable:
                 if opened:
                     raise
-                await worker.pause(2**attempt)
+                if attempt + 1 < FETCH_TRIES:
+                    await worker.pause(2**attempt)
         return ()
 
     # --- words for what could not be sent ---------------------------------------------------

@@ -34,6 +34,7 @@ from bridge.conversation.effects import (
 )
 from bridge.rooms.effects import (
     Conceal,
+    Decline,
     Effect,
     EnterRoom,
     LeaveRoom,
@@ -88,7 +89,7 @@ def outbox_row(effect: Effect) -> NewOutbox | None:
                 cause=effect.event_id,
                 call_id=effect.call_id,
             )
-        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal():
+        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
             return NewOutbox(Lane.ASIDE, _encoder.encode(effect), cause=effect.event_id)
         case FetchHistory():
             return NewOutbox(Lane.ASIDE, _encoder.encode(effect))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
@@ -116,6 +117,6 @@ def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
 
 
 def shown(value: object) -> str:
-    """A foreign value, short enough for a sentence."""
-    text = str(value)
+    """A foreign value, as it stands in the state event and short enough for a sentence."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"

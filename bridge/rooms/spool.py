@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import IO
 
 import msgspec
@@ -43,15 +43,30 @@ async def keep(blob: Blob) -> AsyncIterator[Kept]:
         Unavailable: there is no room for it on our disk.
         Exception: whatever the blob raises (TooBig, Unavailable).
     """
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
+    with _temporary() as stream:
         size = 0
         async for chunk in blob.chunks:
             size += len(chunk)
-            try:
-                if size <= IN_MEMORY:
-                    stream.write(chunk)
-                else:
-                    await asyncio.to_thread(stream.write, chunk)
-            except OSError as error:
-                raise Unavailable("no room for a temporary file") from error
+            await _on_disk(stream.write, chunk, large=size > IN_MEMORY)
+        await _on_disk(stream.flush, large=size > IN_MEMORY)
         yield Kept(stream, size)
+
+
+@contextmanager
+def _temporary() -> Iterator[IO[bytes]]:
+    stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
+    try:
+        yield stream
+    finally:
+        with suppress(OSError):  # what found no room is written once more, and not wanted any more
+            stream.close()
+
+
+async def _on_disk(do: Callable[..., object], *args: bytes, large: bool) -> None:
+    try:
+        if large:
+            await asyncio.to_thread(do, *args)
+        else:
+            do(*args)
+    except OSError as error:
+        raise Unavailable("no room for a temporary file") from error

@@ -122,7 +122,7 @@ class Stepper:
         Raises:
             StoreError: nothing was done, as far as anybody knows; call again.
         """
-        async with self._step:
+        async with self._step, self._actor.turn:
             return await self._once()
 
     async def _once(self) -> bool:
@@ -159,7 +159,7 @@ class Stepper:
         """
         if not self.at_rest or (settled is not None and any(new.key for new in inputs)):
             return False
-        async with self._step:
+        async with self._step, self._actor.turn:
             visit = self._visit()
             for new in inputs:
                 row = InputRow(UNNUMBERED, new.room_id, new.body, visit.now, new.key)
@@ -201,6 +201,8 @@ class Stepper:
             if not await self._actor.handle(visit, row, may_wait=alone):
                 break
             done.append(row)
+            if self._actor.turn.taken:
+                break
         return done
 
     # --- committing -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import msgspec
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import StorePort
+from bridge.rooms.turns import Inviting
 from bridge.rooms.waits import Waits
 
 
@@ -43,3 +44,5 @@ class Surroundings(msgspec.Struct):
     measures: Measures
     waits: Waits = msgspec.field(default_factory=Waits)
     """How long customers wait; shared by all rooms."""
+    inviting: Inviting = msgspec.field(default_factory=Inviting)
+    """Who is inviting us just now; shared by all rooms."""

@@ -64,7 +64,11 @@ class Counts:
 
 
 class World:
-    """What outlives an engine: the peers, the database, the time."""
+    """What outlives an engine: the peers, the database, the time.
+
+    Attributes:
+        dated: what an engine is told of the rows that a version before has stored.
+    """
 
     def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:
         self.store = store or MemoryStore()
@@ -76,6 +80,7 @@ class World:
         self.around = Surroundings(
             self.store, self.matrix, self.link, self.clock, rules, self.counts
         )
+        self.dated = 0
         self._events = 0
 
     def engine(self) -> Engine:
@@ -84,7 +89,7 @@ class World:
             self.around,
             {
                 Lane.WEBCHAT: WebChatLane(self.around),
-                Lane.MATRIX: MatrixLane(self.around, Keys(), "test"),
+                Lane.MATRIX: MatrixLane(self.around, Keys(), "test", self.dated),
                 Lane.ASIDE: AsideLane(self.around),
             },
         )
@@ -93,9 +98,9 @@ class World:
     async def running(self) -> AsyncIterator[Engine]:
         """An engine that runs, and has done all it can without time when the body begins."""
         engine = self.engine()
-        ready = asyncio.Event()
+        undone, ready = await engine.undone(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(engine.run(ready))
+            running = tasks.create_task(engine.run(undone, ready))
             await ready.wait()
             await quiet()
             try:

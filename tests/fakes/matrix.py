@@ -11,7 +11,15 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.inputs import Invited, Meaning, MemberGone, Nothing, Spoke, Unreadable
+from bridge.rooms.inputs import (
+    AgentInvited,
+    Invited,
+    Meaning,
+    MemberGone,
+    Nothing,
+    Spoke,
+    Unreadable,
+)
 from bridge.rooms.ports import (
     Blob,
     Entry,
@@ -55,6 +63,7 @@ class FakeMatrix:
         poison: events that make the reader fail.
         earlier: what is found in a room when it is entered.
         members: who of ours is in which room.
+        reasons: why who of ours has left which room, as people read it.
         level: everybody's power level.
         sign_trouble: raised by the next receipts, in order.
         signs: how long one of ours was to be seen typing, or how far it has read.
@@ -74,6 +83,7 @@ class FakeMatrix:
         self.poison: set[str] = set()
         self.earlier: list[dict[str, object]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
+        self.reasons: dict[tuple[RoomId, UserId], str] = {}
         self.level = 0.0
         self.sign_trouble: deque[Exception] = deque()
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
@@ -107,6 +117,8 @@ class FakeMatrix:
         match raw["kind"]:
             case "invite":
                 return Invited(event_id, sender, UserId(str(raw["whom"])), direct=True)
+            case "agent":
+                return AgentInvited(event_id, sender, UserId(str(raw["whom"])))
             case "gone":
                 return MemberGone(sender, sender)
             case "say":
@@ -133,9 +145,10 @@ class FakeMatrix:
         self.members.add((room_id, host))
         return Entry(tuple(self.earlier), direct=True, encrypted=False, displayname=str(inviter))
 
-    async def leave(self, room_id: RoomId, who: UserId) -> None:
+    async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         await self._request(f"leave {room_id} {who}")
         self.members.discard((room_id, who))
+        self.reasons[room_id, who] = reason
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
         await self._request(f"level {room_id} {host} {user_id}")

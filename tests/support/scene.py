@@ -231,6 +231,10 @@ class Scene:
         """The keys of the sentences for which a phone rings."""
         return [one.key for one in self.effects if isinstance(one, Say) and one.ping]
 
+    def filled(self, key: str) -> list[Json]:
+        """What was filled into this sentence, each time that it was said."""
+        return [dict(one.args) for one in self.effects if isinstance(one, Say) and one.key == key]
+
     @property
     def notices(self) -> list[str]:
         """The keys of our sentences."""

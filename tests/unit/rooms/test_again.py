@@ -122,6 +122,45 @@ async def test_by_command_what_it_replies_to(to_our_answer: bool) -> None:
     assert world.link.texts(ROOM) == ["one", "two", "one"]
 
 
+async def test_by_command_what_it_replies_to_and_nothing_else() -> None:
+    """That one has arrived; of the one that has not, nobody spoke."""
+    world = await chat()
+    world.link.answers.extend([REFUSED, Reply(110, 1)])
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"), word(world, "two", "$2"))
+        await happens(engine, command(world, "retry", "$2"))
+        assert told(world)[1:] == [("again.nothing", "$c")]
+        await happens(engine, command(world, "retry ａｌｌ", "$2", event_id="$c2"))
+    assert world.link.texts(ROOM) == ["one", "two", "one"]
+
+
+def correction(world: ReadingWorld, target: str, text: str, event_id: str) -> Event:
+    relation = {"rel_type": "m.replace", "event_id": target}
+    new = {"msgtype": "m.text", "body": text}
+    return world.message(
+        event_id,
+        msgtype="m.text",
+        body=f"* {text}",
+        **{"m.relates_to": relation, "m.new_content": new},
+    )
+
+
+@pytest.mark.parametrize("by_sign", [True, False])
+async def test_a_corrected_message_by_the_event_that_people_see(by_sign: bool) -> None:
+    """Clients show the newest wording in the first one's place, and put 🔁 to that."""
+    world = await chat()
+    world.link.answers.extend([REFUSED, REFUSED])
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        await happens(engine, correction(world, "$1", "two", "$2"))
+        sign = react(world, "$1") if by_sign else command(world, "retry", "$1")
+        await happens(engine, sign)
+    first, second, third = world.link.texts(ROOM)
+    assert (first, second) == ("one", "two")
+    assert third.endswith("two")
+    assert told(world)[2:] == [("again.delivered", "$2")]
+
+
 async def test_without_the_prefix_where_there_is_something_to_send() -> None:
     """Elsewhere it is a word like any other."""
     world = ReadingWorld(ENGLISH)

@@ -15,7 +15,6 @@ from bridge.conversation.model import (
     Held,
     Idle,
     Queued,
-    Rated,
 )
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
@@ -50,53 +49,6 @@ LAST = SessionId(5150)
 )
 def test_what_an_emoji_stands_for(key: str, value: int | None) -> None:
     assert cards.value_of(key, (5, 4, 3, 2, 1)) == value
-
-
-def asked(*, direct: bool = True) -> House:
-    """A chat is over, and the question for a rating stands in the room."""
-    house = House().served(direct=direct)
-    conversation = Conversation(Ended(LAST, since=house.now), last_session=LAST)
-    house.visit.set(conversation=conversation)
-    cards.remember(
-        house.visit, OurCard(CARD, CardKind.RATING, session_id=LAST, choices=(5, 4, 3, 2, 1))
-    )
-    return house
-
-
-@pytest.mark.parametrize(
-    ("words", "value"),
-    [
-        ("5", 5),
-        (" ４。", 4),
-        ("3️⃣", 3),
-        ("2 stars!", 2),
-        ("5分", 5),
-        ("1つ星", 1),
-        ("⭐⭐⭐⭐", 4),
-        ("👎", 1),
-        ("6", None),
-        ("5 phones please", None),
-        ("order 5", None),
-        ("the fifth", None),
-    ],
-)
-def test_a_number_alone_answers_the_question(words: str, value: int | None) -> None:
-    house = asked()
-    event = house.say(words)
-    rating = house.record.conversation.rating
-    assert (rating.value if rating else None) == value
-    assert house.carried == ([] if rating else [event])
-
-
-def test_a_number_is_a_customers_word_where_nothing_asks_for_it() -> None:
-    late, shared, rated, other = asked(), asked(direct=False), asked(), asked()
-    late.visit.now += cards.FRESH
-    given = msgspec.structs.replace(rated.record.conversation, rated=Rated(LAST, rated.now))
-    rated.visit.set(conversation=given)
-    other.visit.set(cards=(OurCard(CARD, CardKind.RATING, SessionId(1), choices=(5, 4)),))
-    for house in (late, shared, rated, other):
-        event = house.say("5")
-        assert house.carried == [event]
 
 
 def test_stars_and_thumbs_know_only_better_and_worse() -> None:

@@ -6,17 +6,20 @@ import msgspec
 import pytest
 
 from bridge.conversation.effects import UploadMedia
+from bridge.conversation.inputs import Cancel
 from bridge.conversation.model import CustomerLocation as Location
+from bridge.conversation.model import CustomerText, Ended, Held, Idle, Phase
 from bridge.conversation.model import CustomerText as Text
-from bridge.conversation.model import Ended, Held, Idle, Phase
+from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, SessionId, UserId
+from bridge.rooms import again
 from bridge.rooms.corrections import KEPT_CORRECTIONS
 from bridge.rooms.inputs import Corrected
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.references import Earlier, newest, refers_to
 from bridge.webchat.frames import Location as Place
 from tests.unit.rooms.desks import EVENT, IMAGE, LONG, Desk, X, fix, said
-from tests.unit.rooms.visits import ADA, STRANGER
+from tests.unit.rooms.visits import ADA, STRANGER, House
 
 
 @pytest.mark.parametrize(
@@ -143,3 +146,18 @@ def test_corrections_keep_the_rules_of_the_room() -> None:
     desk = Desk()
     desk.happen(Corrected(EVENT, STRANGER, X, Text("x"), "x"), said("y"))
     assert desk.reported == {EVENT: "refused.permission"}
+
+
+def test_a_kept_message_that_was_corrected_is_sent_again_as_the_message() -> None:
+    """No agent has seen another wording of it, so there is nothing to be corrected for them."""
+    house = House().served()
+    house.visit.set(settings=RoomSettings(start="on_command"))
+    first = house.say("order 4711")
+    edit = Corrected(EventId("$c"), ADA, first, CustomerText("order 4712"), "order 4712")
+    house.receive(edit)
+    assert house.carried == ["$c"]
+    house.visit.step(Cancel())
+    assert house.reported == {EventId("$c"): "undelivered.dropped"}
+    again.send(house.visit, EventId("$c"), edit, None)
+    (piece,) = all_pieces(house.record.conversation)
+    assert piece.content == CustomerText("order 4712")

@@ -11,7 +11,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import msgspec
 import pytest
@@ -85,7 +84,9 @@ class Sender:
         self.next = 0
         self._deliver = deliver
 
-    async def go_on(self, engine: Engine, fate: Fate) -> None:
+    async def go_on(self, engine: Engine, fate: Fate, ready: asyncio.Event) -> None:
+        """Send the rest, once the engine runs: the port is opened after it, and the links."""
+        await ready.wait()
         while self.next < WORDS:
             await fate.disturb()
             try:
@@ -117,7 +118,7 @@ async def live(world: FatefulWorld, fate: Fate, everybody: list[Sender], turns: 
     engine, ready = world.engine(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(_start(engine, ready))
-        sending = [tasks.create_task(one.go_on(engine, fate)) for one in everybody]
+        sending = [tasks.create_task(one.go_on(engine, fate, ready)) for one in everybody]
         if turns is None:
             await _until_done(world, everybody)
         else:
@@ -127,8 +128,11 @@ async def live(world: FatefulWorld, fate: Fate, everybody: list[Sender], turns: 
 
 
 async def _start(engine: Engine, ready: asyncio.Event) -> None:
-    with suppress(ExceptionGroup):  # such a process ends, and is started anew
-        await engine.run(ready)
+    try:
+        undone = await engine.undone()
+    except StoreError:  # such a process ends, and is started anew
+        return
+    await engine.run(undone, ready)
 
 
 async def _for_a_while(world: FatefulWorld, fate: Fate, turns: int) -> None:

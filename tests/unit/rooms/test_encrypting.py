@@ -132,3 +132,18 @@ async def test_the_customer_is_told_of_what_is_not_shown() -> None:
         await engine.pushed(ROOM, "k1", said("your parcel"))
         await quiet()
     assert world.matrix.texts(ROOM) == ["encrypting.not_shown"]
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({}, "room.welcome"),
+        ({"start": "on_command"}, "room.welcome_command"),
+        ({"paused": True}, "room.welcome_paused"),
+    ],
+)
+def test_the_welcome_says_how_a_chat_begins_here(config: dict[str, object], key: str) -> None:
+    house = House()
+    house.invite()
+    house.enter(Entered(config=config))
+    assert house.notices[-1] == key

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import Idle
-from bridge.ids import EventId, QueueId
+from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.chats import Chat, dump_chat
 from bridge.rooms.filing import AT_LENGTH, SOON
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
@@ -16,9 +16,12 @@ from bridge.storage.memory import MemoryStore
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.test_signing_in import SECRET, TAKING
+from tests.unit.rooms.visits import BOT, RULES
 
 pytestmark = pytest.mark.asyncio
 
+GHOST = UserId("@webchat_k00017:example.org")
+KEY = "agents.not_invited"
 CHAT = Chat(1, QueueId(1), 1, first=EventId("$a"))
 
 
@@ -125,3 +128,33 @@ async def test_the_chats_of_a_room_are_stored_as_they_happen() -> None:
     chat = msgspec.json.decode(row.chat)
     assert chat["first"] == "$e2"
     assert [one.number for one in (await world.stored()).chats] == [1]
+
+
+async def invited(world: World) -> None:
+    """A customer has invited an agent's user, and all has been done about it."""
+    async with world.running() as engine:
+        await engine.accept_events([world.event("agent", whom=GHOST)])
+        for _ in range(len(AT_LENGTH) + 2):
+            await quiet()
+            await world.clock.turn(400)
+    assert await world.nothing_left()
+
+
+async def test_an_invitation_of_an_agents_user_is_declined_with_a_reason() -> None:
+    world = World()
+    world.matrix.trouble += [Unavailable("away")]
+    await invited(world)
+    assert world.matrix.reasons == {(ROOM, GHOST): RULES.texts.render("zh-CN", KEY, {"bot": BOT})}
+    assert world.matrix.requests == [f"leave {ROOM} {GHOST}"] * 2
+    assert ("aside", Outcome.DELIVERED) in world.counts.settled_rows
+
+
+async def test_an_invitation_that_is_gone_needs_no_answer() -> None:
+    world = World()
+    world.matrix.trouble += [Refused("M_UNKNOWN")]
+    await invited(world)
+    assert world.matrix.requests == [f"leave {ROOM} {GHOST}"]
+    world.matrix.trouble += [Unavailable("away")] * (len(AT_LENGTH) + 1)
+    await invited(world)
+    assert ("aside", Outcome.FAILED) in world.counts.settled_rows
+    assert world.matrix.texts(ROOM) == []

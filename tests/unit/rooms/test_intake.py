@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from bridge.conversation.inputs import FailureReason, Pushed
 from bridge.conversation.outage import FIRST_PAUSE, SETTLING
-from bridge.ids import AgentId
+from bridge.ids import AgentId, RoomId, UserId
 from bridge.rooms.ports import CallFailure
+from bridge.rooms.record import Membership
 from bridge.rooms.serial import load_input
 from bridge.webchat.frames import AgentText, MessageReceived, Received
 from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.store import Fault, FlakyStore
+from tests.unit.rooms.visits import ADA, BOT
+
+BOB = UserId("@bob:example.org")
+OTHER = RoomId("!other:example.org")
 
 
 def line(number: int, html: str, posted: int) -> HistoryEntry:
@@ -41,6 +49,43 @@ async def test_known_events_are_counted_out() -> None:
         assert await engine.accept_events([one]) == 1
         assert await engine.accept_events([one, two]) == 1
         assert await engine.accept_events([one, two]) == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "lost", [(), (Fault.BEFORE,), (Fault.LOST,)], ids=["stored", "failed", "answer lost"]
+)
+async def test_the_limit_of_rooms_holds_for_invitations_that_come_together(
+    lost: tuple[Fault, ...],
+) -> None:
+    """Each room counts those that the others have just let in; one that fails holds up none."""
+    store = FlakyStore(lambda _: Fault.SLOW)
+    store.fail("commit_step", *lost)
+    world = World(store)
+    rooms = [RoomId(f"!room{number}:example.org") for number in range(10)]
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation(room_id) for room_id in rooms])
+        await world.clock.turn(60)
+    entered = [(await world.stored(room_id)).membership for room_id in rooms]
+    assert entered.count(Membership.JOINED) == world.rules.rooms_per_user
+    assert entered.count(Membership.LEFT) == 10 - world.rules.rooms_per_user
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_invitations_by_others_are_not_waited_for() -> None:
+    """Those of one person take turns; whoever comes with another's does not wait for them."""
+    world = World(FlakyStore())
+    async with world.running() as engine:
+        async with world.around.inviting.setdefault(ADA, asyncio.Lock()):
+            of_bob = world.event("invite", room_id=OTHER, whom=BOT, sender=BOB)
+            await engine.accept_events([world.invitation(), of_bob])
+            await quiet()
+            assert (await world.stored(OTHER)).membership is Membership.JOINED
+            assert await world.store.room(ROOM) is None
+        await quiet()
+        assert (await world.stored()).membership is Membership.JOINED
+    assert not world.around.inviting, "nothing is kept of who has invited"
 
 
 @pytest.mark.asyncio

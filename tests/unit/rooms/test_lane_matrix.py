@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import deepcopy
 
 import msgspec
 import pytest
@@ -42,6 +43,47 @@ async def test_a_repeat_posts_nothing_twice() -> None:
     assert world.matrix.texts(ROOM) == ["one"]
     assert world.matrix.requests[0] == world.matrix.requests[1]
     assert world.matrix.requests[0].startswith("test.")
+
+
+@pytest.mark.asyncio
+async def test_a_restored_database_counts_its_rows_again_and_loses_no_word() -> None:
+    """The homeserver knows the transaction ids of the lost time."""
+    lost = World()
+    await lost.chatting()
+    backup = deepcopy(lost.store)
+    async with lost.running() as engine:
+        await engine.pushed(ROOM, "p", said("of the lost time"))
+        await quiet()
+    world = World(backup)
+    world.matrix = world.around.matrix = lost.matrix
+    await world.clock.turn(60)
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "q", said("after the restore"))
+        await quiet()
+    assert lost.matrix.texts(ROOM) == ["of the lost time", "after the restore"]
+
+
+@pytest.mark.asyncio
+async def test_what_a_version_before_has_sent_is_not_sent_again_by_this_one() -> None:
+    """Its transaction ids did not tell when a row was stored; nor did those in its markers."""
+    store = FlakyStore()
+    world = World(store)
+    world.dated = world.clock.now() + 1  # a process of the version before
+    await world.chatting()
+    async with world.running() as engine:
+        store.fail("settle", *[Fault.BEFORE] * 5)
+        await engine.pushed(ROOM, "p", said("one"))
+        await quiet()
+    store.faults.clear()
+    await world.clock.turn(1)
+    async with world.running() as engine:
+        await quiet()
+        await engine.pushed(ROOM, "q", said("two"))
+        await quiet()
+    assert world.matrix.texts(ROOM) == ["one", "two"]
+    before, again, new = world.matrix.requests
+    assert (before, before.count(".")) == (again, 2)
+    assert new.count(".") == 3
 
 
 @pytest.mark.asyncio

@@ -78,8 +78,9 @@ async def test_a_call_is_refused() -> None:
         (CallFailure(FailureReason.UNREACHABLE, certain=True), Outcome.FAILED),
         (CallFailure(FailureReason.LOGIN_REFUSED, certain=True, code=-20), Outcome.REFUSED),
         (CallFailure(FailureReason.NO_ANSWER, certain=False), Outcome.UNCERTAIN),
+        (CallFailure(FailureReason.SILENT, certain=False), Outcome.UNCERTAIN),
     ],
-    ids=["failed", "refused", "uncertain"],
+    ids=["failed", "refused", "uncertain", "mute"],
 )
 async def test_a_call_comes_to_nothing(failure: CallFailure, wanted: Outcome) -> None:
     world = World(FlakyStore())

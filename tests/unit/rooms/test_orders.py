@@ -15,6 +15,7 @@ from bridge.conversation.model import (
     Idle,
     Phase,
     Queued,
+    Rating,
     Requesting,
 )
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
@@ -25,7 +26,7 @@ from bridge.rooms.orders import ORDERS, TRANSCRIPT_EVERY
 from bridge.rooms.reception import Standing
 from bridge.rooms.record import Membership, RoomSettings
 from bridge.webchat.frames import Agent, ChatStarted, QueueStatus
-from tests.unit.rooms.visits import House
+from tests.unit.rooms.visits import RULES, House
 
 
 def answer(house: House) -> tuple[str, Args]:
@@ -110,6 +111,51 @@ def test_where_the_server_says_which_ratings_there_are() -> None:
     house.visit.set(conversation=told)
     house.say("!wc rate 0")
     assert answer(house) == ("rating.unknown", {"value": 0, "options": "8 — good\n7 — fine"})
+
+
+@pytest.mark.parametrize("phase", [Idle(), Requesting(QueueId(2), 1), Queued(QueueId(2), 1)])
+def test_rating_with_words_from_or_after_another_queue(phase: Phase) -> None:
+    house = ended_chat()
+    state = msgspec.structs.replace(
+        house.record.conversation, phase=phase, last_ended_at=house.now - FRESH + 1
+    )
+    house.visit.set(conversation=state)
+    house.say("rate 5 thanks")
+    assert house.record.conversation.rating == Rating(SessionId(5150), 5, "thanks")
+    house.visit.now += 1
+    event = house.say("rate 4 of your shops")
+    assert event in house.carried
+
+
+@pytest.mark.parametrize(
+    ("phase", "told"),
+    [
+        (Requesting(QueueId(2), 1), "start.other_queue"),
+        (Queued(QueueId(2), 1), "start.other_queue"),
+        (Queued(QueueId(2), 1, cancel=True), "start.leaving"),
+        (Queued(QueueId(1), 1), "start.already_queued"),
+    ],
+)
+def test_another_queue_while_waiting(phase: Phase, told: str) -> None:
+    """It is said which one it is, and how to change; the place in it is not lost."""
+    house = House().served()
+    house.visit.set(conversation=Conversation(phase=phase, number=1))
+    event = house.say("start sales")
+    (said,) = (one for one in house.effects if isinstance(one, Say))
+    assert said.key == told
+    if told == "start.other_queue":
+        args = {"queue": "Returns", "other": "Sales", "prefix": RULES.prefix}
+        assert (said.args, said.reply_to) == (args, event)
+    assert house.record.conversation.phase == phase
+
+
+def test_another_queue_where_only_we_ask_for_somebody() -> None:
+    """Of that request nothing is shown yet; it becomes the customer's own."""
+    house = House().served()
+    quiet = Requesting(QueueId(2), house.now, quiet=True)
+    house.visit.set(conversation=Conversation(phase=quiet, number=1))
+    house.say("start sales")
+    assert house.notices == ["start.already_queued"]
 
 
 def test_a_number_alone_rates_the_last_chat_for_ever() -> None:

@@ -214,3 +214,104 @@ def test_a_bot_that_is_to_be_ignored_is_not_even_told_so() -> None:
     assert house.effects == []
     house.receive(MemberGone(ADA, ADA, EventId("$l")))
     assert house.record.empty_since == house.now  # a bot keeps no chat open
+
+
+# --- a direct chat that somebody else joins -----------------------------------------------------
+
+
+def direct(*there: Person) -> House:
+    """A direct chat of Ada's with the bot, and who else was in it as we came."""
+    house = House()
+    house.invite()
+    house.enter(Entered(direct=True, displayname="Ada", people=(Person(ADA, "Ada"), *there)))
+    house.effects.clear()
+    return house
+
+
+def test_a_direct_chat_that_somebody_joins_is_none_any_more() -> None:
+    house = direct()
+    house.say("status")
+    house.receive(MemberJoined(BOB, "Bob"))
+    assert house.notices == ["command.status_idle", "room.shared"]
+    house.receive(MemberJoined(STRANGER, "Eve"))
+    house.say("hello")
+    house.say("status", BOB)
+    assert told(house) == ["Ada：hello", "Bob：status"]
+    house.receive(MemberGone(BOB, BOB))
+    house.receive(MemberGone(STRANGER, STRANGER))
+    house.say("me again")
+    assert told(house)[-1] == "Ada：me again", "what was said once stays true"
+    assert house.notices.count("room.shared") == 1
+
+
+def test_who_was_joined_in_a_direct_chat_is_not_left_with_its_inviter() -> None:
+    house = direct().chat()
+    house.receive(MemberJoined(BOB, "Bob"))
+    house.receive(MemberGone(ADA, ADA))
+    assert house.membership() is Membership.JOINED
+    assert people.empty_by(house.record) is None
+    house.receive(MemberGone(BOB, BOB))
+    assert people.empty_by(house.record) == house.now + people.GRACE
+
+
+def test_a_new_name_in_a_direct_chat_is_nobody_new() -> None:
+    house = direct()
+    house.receive(Renamed(ADA, "Ada L."))
+    house.receive(MemberJoined(ADA, "Ada"))
+    assert house.effects == []
+    assert house.record.direct
+
+
+def test_a_bot_that_is_to_be_ignored_does_not_make_a_direct_chat_a_shared_room() -> None:
+    def permission(user: str) -> Permission:
+        return Permission.IGNORED if user == BOB else Permission.CUSTOMER
+
+    house = House(msgspec.structs.replace(RULES, permission=permission)).served()
+    house.receive(MemberJoined(BOB, "beeper"))
+    house.say("beep", BOB)
+    assert house.record.direct
+    assert house.effects == []
+
+
+def test_a_chat_called_direct_in_which_somebody_was_before_us_is_none() -> None:
+    """Element calls a chat with several people direct, too."""
+    house = direct(Person(BOB, "Bob"))
+    house.say("hello")
+    assert told(house) == ["Ada：hello"]
+    assert "room.shared" not in house.notices, "it never was direct"
+
+
+def test_who_joins_while_we_enter_is_seen() -> None:
+    """The members may have been asked for before, and the room be ours only afterwards."""
+    house = House()
+    house.invite()
+    house.receive(MemberJoined(BOB, "Bob"))
+    house.receive(MemberJoined(STRANGER, "Eve"))
+    house.receive(MemberGone(STRANGER, STRANGER))
+    house.enter(Entered(direct=True, displayname="Ada", people=(Person(ADA, "Ada"),)))
+    assert [one.user for one in house.record.people] == [BOB, ADA]
+    house.say("hello", BOB)
+    assert told(house) == ["Bob：hello"]
+
+
+def test_whom_an_earlier_visit_knew_is_forgotten_on_the_next() -> None:
+    house = shared()
+    house.receive(MemberGone(BOT, ADA))
+    house.invite()
+    house.enter(Entered(direct=True, people=(Person(ADA, "Ada"),)))
+    assert house.record.people == (Person(ADA, "Ada"),)
+    assert house.record.direct
+
+
+def test_a_room_of_an_earlier_version_learns_who_is_there_as_they_speak() -> None:
+    """Its record calls it direct, and names nobody, or the two of them."""
+    house = House().served()
+    house.say("hello")
+    assert house.notices == []
+    house.say("hi", BOB)
+    assert house.notices == ["room.shared"]
+    house = House().served()
+    house.visit.set(people=(Person(ADA, "Ada"), Person(BOB, "Bob")))
+    house.say("hello")
+    assert house.notices == ["room.shared"]
+    assert told(house) == ["Ada：hello"]

@@ -5,22 +5,23 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.effects import CallWebChat, Say
-from bridge.conversation.model import Chatting, CustomerMedia, CustomerText, Idle, Queued
+from bridge.conversation.effects import Say
+from bridge.conversation.model import (
+    CustomerMedia,
+    CustomerText,
+)
 from bridge.conversation.transitions import all_pieces
-from bridge.ids import EventId, QueueId, RequestId, UserId
-from bridge.rooms.effects import EnterRoom, LeaveRoom
+from bridge.ids import EventId, QueueId, UserId
+from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
 from bridge.rooms.inputs import (
+    AgentInvited,
     EncryptionOn,
     Entered,
     EntryFailed,
-    MemberGone,
-    MemberJoined,
     Nothing,
     RoomConfigured,
     Spoke,
     Unreadable,
-    Upgraded,
 )
 from bridge.rooms.reception import (
     PARKED_LIMIT,
@@ -29,8 +30,11 @@ from bridge.rooms.reception import (
     needs_standing,
 )
 from bridge.rooms.record import Membership
+from bridge.rooms.rules import Permission
 from tests.unit.rooms.guests import Guests
-from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
+
+MEI = UserId("@webchat_k00017:example.org")
 
 # --- coming -------------------------------------------------------------------------------------
 
@@ -99,6 +103,35 @@ def test_one_host_is_enough() -> None:
     assert house.effects == [LeaveRoom((SALES_USER,)), Say("room.host_here")]
 
 
+@pytest.mark.parametrize(
+    ("by", "said"), [(ADA, f"请直接与 {BOT} 聊天"), (STRANGER, f"{STRANGER} 没有使用本服务的权限")]
+)
+def test_who_wants_to_talk_to_an_agents_user_is_told_where_to_write(by: UserId, said: str) -> None:
+    house = House()
+    house.receive(AgentInvited(EventId("$i"), by, MEI))
+    (decline,) = house.effects
+    assert isinstance(decline, Decline)
+    assert (decline.event_id, decline.user) == ("$i", MEI)
+    assert said in decline.reason
+    assert house.membership() is Membership.NONE
+
+
+def test_a_bot_that_is_to_be_ignored_is_not_told_where_to_write() -> None:
+    rules = msgspec.structs.replace(RULES, permission=lambda user: Permission.IGNORED)
+    house = House(rules)
+    house.receive(AgentInvited(EventId("$i"), ADA, MEI))
+    assert house.effects == []
+
+
+def test_an_agents_user_stays_where_its_agent_may_be_coming() -> None:
+    house = House().served()
+    house.receive(AgentInvited(EventId("$1"), ADA, MEI))
+    assert [type(one) for one in house.effects] == [Decline]
+    house.chat().effects.clear()
+    house.receive(AgentInvited(EventId("$2"), ADA, MEI))
+    assert house.effects == []
+
+
 def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
     house = House()
     house.invite()
@@ -143,73 +176,6 @@ def test_a_room_that_becomes_encrypted_is_told() -> None:
     house.receive(EncryptionOn())
     assert house.notices == ["encrypted.unsupported"]
     assert house.record.encrypted
-
-
-# --- going --------------------------------------------------------------------------------------
-
-
-def test_the_customer_leaves_a_direct_room() -> None:
-    house = House().served().chat()
-    house.receive(MemberGone(ADA, ADA))
-    phase = house.record.conversation.phase
-    assert isinstance(phase, Chatting)
-    assert phase.close
-    assert LeaveRoom((BOT,)) in house.effects
-    assert house.membership() is Membership.LEFT
-
-
-def test_the_host_is_sent_away_while_queued() -> None:
-    house = House().served()
-    queued = Queued(QueueId(2), house.now, RequestId(9001))
-    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=queued))
-    house.receive(MemberGone(BOT, ADA))
-    (call,) = (one for one in house.effects if isinstance(one, CallWebChat))
-    assert type(call.command).__name__ == "CancelRequest"
-    assert house.membership() is Membership.LEFT
-
-
-def test_what_was_kept_does_not_outlive_the_room() -> None:
-    house = House().served()
-    house.receive(RoomConfigured(EventId("$c"), ADA, {"start": "on_command"}), Standing.ADMIN)
-    event = house.say("hello")
-    assert isinstance(house.record.conversation.phase, Idle)
-    house.receive(MemberGone(ADA, ADA))
-    assert house.carried == []
-    assert house.reported == {event: "undelivered.cancelled"}
-
-
-@pytest.mark.parametrize(("who", "direct"), [(ADA, False), (STRANGER, True)])
-def test_others_may_come_and_go(who: UserId, direct: bool) -> None:
-    house = House().served(direct=direct)
-    house.receive(MemberJoined(who))
-    house.receive(MemberGone(who, who))
-    house.receive(Nothing())
-    assert house.effects == []
-    assert house.membership() is Membership.JOINED
-
-
-def test_who_is_gone_is_gone() -> None:
-    house = House().served()
-    house.receive(MemberGone(BOT, ADA))
-    house.visit.effects.clear()
-    house.receive(MemberGone(ADA, ADA))
-    house.receive(Upgraded())
-    house.receive(EncryptionOn())
-    house.receive(RoomConfigured(EventId("$c"), ADA, {}), Standing.ADMIN)
-    house.say("hello")
-    house.receive(Unreadable(EventId("$x"), ADA, "unreadable.kind"))
-    assert house.effects == []
-
-
-def test_an_upgraded_room_ends_its_chat() -> None:
-    house = House().served().chat()
-    house.receive(Upgraded())
-    phase = house.record.conversation.phase
-    assert isinstance(phase, Chatting)
-    assert phase.close
-    assert house.notices == ["room.upgraded"]
-    assert house.effects[-1] == LeaveRoom((BOT,))
-    assert house.membership() is Membership.LEFT
 
 
 # --- talking ------------------------------------------------------------------------------------

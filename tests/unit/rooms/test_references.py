@@ -11,8 +11,8 @@ from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.inputs import Corrected, Nothing, Reacted, Spoke, Withdrew
-from bridge.rooms.record import Membership, RoomSettings, Thread
+from bridge.rooms.inputs import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
+from bridge.rooms.record import Membership, RoomSettings, Thread, Undelivered
 from bridge.rooms.references import QUOTED, Earlier, quotation, refers_to
 from bridge.webchat.frames import Location as Place
 from bridge.webchat.frames import SendMessage, SendPreMessage
@@ -171,6 +171,43 @@ def test_nothing_starts_a_chat_but_words() -> None:
         assert desk.carried == []
 
 
+def before(desk: Desk, at: int) -> Desk:
+    """The same, in a chat that came after another one."""
+    conversation = desk.record.conversation
+    desk.visit.set(conversation=msgspec.structs.replace(conversation, last_ended_at=at))
+    return desk
+
+
+@pytest.mark.parametrize("phase", [None, Queued(QueueId(1), 1, RequestId(9))])
+@pytest.mark.parametrize("at", [4, 5])
+def test_an_agent_is_told_nothing_of_what_an_earlier_one_read(
+    at: int, phase: Queued | None
+) -> None:
+    """Else what is taken back would be the first that they learn of it."""
+    desk = before(Desk(), 5)
+    if phase is not None:
+        desk.phase(phase)
+    card = Earlier("my card is 4111", Text("my card is 4111"), at=at)
+    desk.happen(back(), card)
+    desk.happen(Reacted(EventId("$r"), ADA, X, "👍"), Earlier("How are you?", at=at))
+    desk.happen(
+        PollAnswered(EventId("$v"), ADA, X, "a"),
+        Earlier("Which?", Text("Which?"), answers=(("a", "Red"),), at=at),
+    )
+    assert (desk.read, desk.reported, desk.carried) == ([], {}, [])
+    desk.happen(fix("my card is 4112"), card)
+    assert desk.read == []
+    assert desk.reported == {EVENT: "undelivered.late_correction"}
+
+
+def test_of_what_went_to_this_agent_they_are_told() -> None:
+    for at in (6, None):
+        desk = before(Desk(), 5)
+        desk.happen(fix("b"), Earlier("a", Text("a"), at=at))
+        desk.happen(Reacted(EventId("$r"), ADA, EventId("$y"), "👍"), Earlier("c", at=at))
+        assert desk.read == ["Correction: b", "👍 (in reaction to “c”)"]
+
+
 def test_while_queued_it_is_a_pre_message() -> None:
     desk = Desk().phase(Queued(QueueId(1), 1, RequestId(9)))
     desk.happen(back(), said("x"))
@@ -214,6 +251,17 @@ def test_a_reaction_is_told_in_words(earlier: Earlier | None, read: list[str]) -
     desk = Desk()
     desk.happen(Reacted(EVENT, ADA, X, "👍"), earlier)
     assert desk.read == read
+
+
+def test_of_a_reaction_to_what_no_agent_has_seen_nobody_is_told() -> None:
+    """Not even where what failed is its correction."""
+    desk = Desk()
+    desk.happen(fix("b"), said("a"))
+    desk.effects.clear()
+    desk.visit.set(undelivered=(Undelivered(EVENT),))
+    desk.happen(Reacted(EventId("$r"), ADA, X, "👍"), said("b"))
+    assert not any(isinstance(one, CallWebChat) for one in desk.effects)
+    assert len(desk.carried) == 1
 
 
 def test_operators_may_want_none_of_this() -> None:
@@ -260,6 +308,10 @@ def test_what_a_meaning_refers_to() -> None:
     assert refers_to(record, back()) == X
     assert refers_to(record, Reacted(EVENT, ADA, X, "x")) == X
     assert refers_to(record, Spoke(EVENT, ADA, Text("x"))) is None
+    desk = Desk()
+    desk.happen(fix("b"), said("a"))
+    for meaning in (reply(Text("x")), back(), Reacted(EventId("$r"), ADA, X, "x")):
+        assert refers_to(desk.record, meaning) == EVENT, "in its newest wording"
     assert refers_to(record, Nothing()) is None
 
 

@@ -23,7 +23,7 @@ from bridge.webchat.frames import (
     UnknownContent,
 )
 from tests.fakes.clock import quiet
-from tests.fakes.house import MEI, ROOM, SESSION, World
+from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.reading import ReadingWorld
 from tests.unit.rooms.visits import RULES
 
@@ -93,6 +93,20 @@ async def test_a_file_that_cannot_be_had(trouble: list[Exception], shown: str) -
     world.link.before.extend(trouble)
     found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
     assert [text for _, text in found] == [shown]
+
+
+@pytest.mark.asyncio
+async def test_after_the_last_try_nothing_is_waited_for() -> None:
+    """One, two and four seconds lie between the four; what the agent says next has waited."""
+    world = World()
+    await world.chatting()
+    world.link.before.extend([Unavailable("away")] * FETCH_TRIES)
+    bill = MessageReceived(SESSION, MEI.id, AgentMedia("file", url="/a.pdf", name="a.pdf"))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", Received(bill))
+        await engine.pushed(ROOM, "2", said("did you get it?"))
+        await world.clock.turn(7)
+        assert world.matrix.texts(ROOM) == ["chat.media_failed", "did you get it?"]
 
 
 @pytest.mark.asyncio

@@ -41,6 +41,7 @@ from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId, UserId
 from bridge.rooms.effects import (
     Conceal,
+    Decline,
     Effect,
     EnterRoom,
     LeaveRoom,
@@ -117,6 +118,7 @@ ASIDE: list[Effect] = [
     SendTranscript(EVENT, 3),
     TryLogin(EVENT, OwnLogin("ada", b"\x00sealed")),
     Conceal(EVENT),
+    Decline(EVENT, UserId("@webchat_a:h"), "write to the bot"),
 ]
 
 

@@ -11,7 +11,7 @@ from bridge.conversation.model import Ended
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import signing_in
 from bridge.rooms.effects import Conceal, TryLogin
-from bridge.rooms.inputs import LoginTried, LookedUp
+from bridge.rooms.inputs import LoginTried, LookedUp, MemberJoined
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import Membership, OwnLogin, dump_record
 from tests.fakes.house import ROOM, World
@@ -92,6 +92,13 @@ def test_not_where_others_read() -> None:
     house.say("!wc login ada x")
     assert house.notices == ["login.direct_only"]
     assert isinstance(house.effects[0], Conceal)
+
+
+def test_not_where_others_have_come_to_read() -> None:
+    house = House(TAKING).served()
+    house.receive(MemberJoined(UserId("@bob:example.org"), "Bob"))
+    house.say("!wc login ada x")
+    assert house.notices == ["room.shared", "login.direct_only"]
 
 
 def test_not_if_the_operator_does_not_want_it() -> None:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
+from typing_extensions import Buffer
 
 from bridge.rooms.ports import Blob, TooBig, Unavailable
 from bridge.rooms.spool import IN_MEMORY, keep
@@ -33,10 +34,25 @@ async def test_what_the_source_raises_is_passed_on() -> None:
             pytest.fail("it was kept all the same")
 
 
-async def test_a_full_disk_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["write", "flush"])
+async def test_a_full_disk_is_trouble_that_passes(
+    monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Also where only the last bytes find no room, which are written late and again at the end."""
+
     class Full(io.BytesIO):
-        def write(self, data: object) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        def write(self, data: Buffer) -> int:
+            return full() if when == "write" else super().write(data)
+
+        def flush(self) -> None:
+            full()
+
+        def close(self) -> None:
+            super().close()
+            full()
+
+    def full() -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: Full())
     with pytest.raises(Unavailable, match="no room"):

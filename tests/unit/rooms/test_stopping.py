@@ -20,8 +20,9 @@ from tests.unit.rooms.test_worker import flaky_chat
 async def at_work(world: World) -> AsyncIterator[tuple[Engine, asyncio.TaskGroup]]:
     """An engine that runs, and that the test has to stop."""
     engine, ready = world.engine(), asyncio.Event()
+    undone = await engine.undone()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(engine.run(ready))
+        tasks.create_task(engine.run(undone, ready))
         await ready.wait()
         yield engine, tasks
 
@@ -74,6 +75,28 @@ async def test_stop_has_an_end() -> None:
         await engine.stop(0.01)
     (row,) = await world.open_rows()
     assert row.attempted is not None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("under_way", [False, True])
+async def test_what_the_links_bring_after_the_stop_is_kept_for_the_next_start(
+    under_way: bool,
+) -> None:
+    """They close after the engine, and store what they have read."""
+    world = World()
+    await world.chatting()
+    async with at_work(world) as (engine, _):
+        if under_way:
+            world.link.gate.clear()
+            await engine.accept_events([world.event(text="one")])
+            await quiet()
+        await engine.stop(0.01)
+    await engine.pushed(ROOM, "p", said("late"))
+    assert world.matrix.texts(ROOM) == []
+    world.link.gate.set()
+    async with world.running():
+        await world.clock.turn(5)
+    assert "late" in world.matrix.texts(ROOM)
 
 
 @pytest.mark.asyncio

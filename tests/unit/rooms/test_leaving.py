@@ -1,0 +1,137 @@
+"""What a room comes to when we, or all whom we serve there, leave it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from bridge.conversation.effects import CallWebChat, Reported, Say
+from bridge.conversation.inputs import Replied
+from bridge.conversation.model import (
+    Chatting,
+    Idle,
+    Outstanding,
+    Queued,
+)
+from bridge.conversation.transitions import all_pieces
+from bridge.ids import CallId, EventId, QueueId, RequestId, UserId
+from bridge.rooms.effects import LeaveRoom
+from bridge.rooms.inputs import (
+    EncryptionOn,
+    MemberGone,
+    MemberJoined,
+    Nothing,
+    RoomConfigured,
+    Unreadable,
+    Upgraded,
+)
+from bridge.rooms.reception import (
+    Standing,
+)
+from bridge.rooms.record import Membership
+from bridge.webchat.codes import ResultCode
+from bridge.webchat.frames import Reply, SendPreMessage
+from tests.unit.rooms.visits import ADA, BOT, STRANGER, House
+
+MEI = UserId("@webchat_k00017:example.org")
+
+
+def test_the_customer_leaves_a_direct_room() -> None:
+    house = House().served().chat()
+    house.receive(MemberGone(ADA, ADA))
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Chatting)
+    assert phase.close
+    assert LeaveRoom((BOT,)) in house.effects
+    assert house.membership() is Membership.LEFT
+
+
+def test_the_host_is_sent_away_while_queued() -> None:
+    house = House().served()
+    queued = Queued(QueueId(2), house.now, RequestId(9001))
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=queued))
+    house.receive(MemberGone(BOT, ADA))
+    (call,) = (one for one in house.effects if isinstance(one, CallWebChat))
+    assert type(call.command).__name__ == "CancelRequest"
+    assert house.membership() is Membership.LEFT
+
+
+def test_what_was_kept_does_not_outlive_the_room() -> None:
+    house = House().served()
+    house.receive(RoomConfigured(EventId("$c"), ADA, {"start": "on_command"}), Standing.ADMIN)
+    event = house.say("hello")
+    assert isinstance(house.record.conversation.phase, Idle)
+    house.receive(MemberGone(ADA, ADA))
+    assert house.carried == []
+    assert house.reported == {event: "undelivered.dropped"}
+
+
+@pytest.mark.parametrize(
+    ("who", "direct", "notices"), [(ADA, False, []), (STRANGER, True, ["room.shared"])]
+)
+def test_others_may_come_and_go(who: UserId, direct: bool, notices: list[str]) -> None:
+    house = House().served(direct=direct)
+    house.receive(MemberJoined(who))
+    house.receive(MemberGone(who, who))
+    house.receive(Nothing())
+    assert house.notices == notices
+    assert len(house.effects) == len(notices)
+    assert house.membership() is Membership.JOINED
+
+
+def test_who_is_gone_is_gone() -> None:
+    house = House().served()
+    house.receive(MemberGone(BOT, ADA))
+    house.visit.effects.clear()
+    house.receive(MemberGone(ADA, ADA))
+    house.receive(Upgraded())
+    house.receive(EncryptionOn())
+    house.receive(RoomConfigured(EventId("$c"), ADA, {}), Standing.ADMIN)
+    house.say("hello")
+    house.receive(Unreadable(EventId("$x"), ADA, "unreadable.kind"))
+    assert house.effects == []
+
+
+def test_an_upgraded_room_ends_its_chat() -> None:
+    house = House().served().chat()
+    house.receive(Upgraded())
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Chatting)
+    assert phase.close
+    assert house.notices == ["room.upgraded"]
+    assert house.effects[-1] == LeaveRoom((BOT,))
+    assert house.membership() is Membership.LEFT
+
+
+def test_what_waits_in_a_room_that_is_upgraded_is_reported_before_we_leave() -> None:
+    """From outside nothing can be said any more, and WebChat's answer would come too late."""
+    house = House().served()
+    one, two, three = house.say("order 4711"), house.say("it is urgent"), house.say("hello?")
+    held = {piece.event_id: piece for piece in all_pieces(house.record.conversation)}
+    queued = Queued(QueueId(2), house.now, RequestId(9001), pre_sent=(held[one],))
+    under_way = Outstanding(CallId(7), SendPreMessage(RequestId(9001), "it is urgent"), held[two])
+    conversation = msgspec.structs.replace(
+        house.record.conversation, phase=queued, held=(held[three],), outstanding=under_way
+    )
+    house.visit.set(conversation=conversation)
+    house.effects.clear()
+    house.receive(Upgraded())
+    told = [one for one in house.effects if isinstance(one, Reported | Say | LeaveRoom)]
+    assert told == [
+        *(Reported(event, "room.upgraded_unsent") for event in (one, two, three)),
+        Say("room.upgraded"),
+        LeaveRoom((BOT,)),
+    ]
+    assert house.carried == [two], "what is under way may come back, and is reported already"
+    refused = Reply(111, ResultCode.INVALID_CHAT_REQUEST_ID, call_id=CallId(7))
+    house.visit.step(Replied(CallId(7), refused))
+    assert list(house.reported.values()).count("undelivered.cancelled") == 0
+
+
+def test_what_is_kept_in_a_room_that_is_upgraded_is_reported() -> None:
+    house = House().served()
+    house.receive(RoomConfigured(EventId("$c"), ADA, {"start": "on_command"}), Standing.ADMIN)
+    event = house.say("hello")
+    house.receive(Upgraded())
+    assert house.reported == {event: "room.upgraded_unsent"}
+    assert house.carried == []
