@@ -129,8 +129,8 @@ class MatrixAdapter(Presence, Archive, Tapping):
             )
         return entry
 
-    async def leave(self, room_id: RoomId, who: UserId) -> None:
-        await self._ghosts.leave(room_id, who)
+    async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
+        await self._ghosts.leave(room_id, who, reason)
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
         create = await self._homeserver.state(host, room_id, "m.room.create")

@@ -64,17 +64,27 @@ class Devices(Protocol):
 
 
 class PlainDevices:
-    """Devices without keys, for a bridge that takes no part in encryption."""
+    """Devices without keys, for a bridge that takes no part in encryption.
+
+    A homeserver without MSC4190 makes none, and our users do without: that is asked once a start.
+    """
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
-        self._made: Recall[UserId, bool] = Recall(_MAX_ROWS)
+        self._asked: Recall[UserId, bool] = Recall(_MAX_ROWS)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
     async def ensure(self, user: UserId) -> None:
         # Once a start: encryption may have been on before, and then the device was another.
-        if self._made.get(user) is None:
+        if self._asked.get(user) is not None:
+            return
+        try:
             await self._homeserver.make_device(user)
-            self._made.put(user, True)  # noqa: FBT003 - a value, no switch
+        except Refused as refusal:
+            if refusal.code == UNREGISTERED:
+                raise
+            self._log.error("no device for this user", user=user, code=refusal.code)
+        self._asked.put(user, True)  # noqa: FBT003 - a value, no switch
 
     async def mend(self, user: UserId) -> None:
         await self._homeserver.make_device(user)
@@ -170,9 +180,9 @@ class Ghosts:
         """The user may no longer be in the room."""
         self._joined.forget((room_id, user))
 
-    async def leave(self, room_id: RoomId, user: UserId) -> None:
+    async def leave(self, room_id: RoomId, user: UserId, reason: str = "") -> None:
         self.forget(room_id, user)
-        await self._homeserver.leave(user, room_id)
+        await self._homeserver.leave(user, room_id, reason)
 
     async def _exist(self, user: UserId) -> GhostRow:
         row = await self._row(user)

@@ -72,11 +72,12 @@ class Homeserver:
         path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/invite"
         await self._transport.request("POST", path, {"user_id": whom}, user=user)
 
-    async def leave(self, user: UserId, room_id: RoomId) -> None:
+    async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
         """Leave the room, or refuse an invitation to it. Not being in it is success."""
         path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/leave"
+        body: Json = {"reason": reason} if reason else {}
         try:
-            await self._transport.request("POST", path, {}, user=user)
+            await self._transport.request("POST", path, body, user=user)
         except Refused as error:
             if error.code not in {"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"}:
                 raise

@@ -29,6 +29,7 @@ from bridge.matrix.relations import (
 from bridge.matrix.users import OurUsers
 from bridge.matrix.votes import POLL_RESPONSES, vote
 from bridge.rooms.inputs import (
+    AgentInvited,
     EncryptionOn,
     Invited,
     Meaning,
@@ -117,10 +118,12 @@ def _membership(raw: Fields, sender: UserId, ours: OurUsers) -> Meaning:
     content = object_of(raw, "content")
     membership = text_of(content, "membership")
     if membership == "invite":
-        if ours.is_host(who) and not ours.is_ours(sender):
+        if ours.is_ours(sender) or not ours.is_ours(who):
+            return Nothing()
+        if ours.is_host(who):
             direct = content.get("is_direct") is True
             return Invited(event_id, by=sender, whom=who, direct=direct)
-        return Nothing()
+        return AgentInvited(event_id, by=sender, whom=who)
     if membership == "join":
         before = object_of(object_of(raw, "unsigned"), "prev_content")
         if not who or ours.is_ours(who):

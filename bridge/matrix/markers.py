@@ -56,8 +56,6 @@ class Recognising(Signs):
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
         """Find our own events in a room, so that none of them is sent twice.
 
-        Older ones may bear the same marker: a restored database counts its rows again.
-
         Args:
             room_id: the room.
             reader: one of ours who is in it.

@@ -66,8 +66,9 @@ class Outgoing:
         """Send a message, encrypted if the room is; same sender, room and `txn_id`: same event.
 
         Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
-        id in a room would be one message (reference matrix.md §5). So the sender goes into it; and
-        its device, for a restored database counts its rows from an earlier number on.
+        id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
+        its device: one that replaces another (`crypto.continuity`) is given none of that one's
+        events.
         """
         found = self._markers.find(room_id, sender, txn_id)
         if found is not None:

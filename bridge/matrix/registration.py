@@ -20,6 +20,7 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from bridge.config.document import parsed
 from bridge.matrix.users import OurUsers
 
 
@@ -117,7 +118,7 @@ def load_registration(path: Path) -> Registration:
         RegistrationError: the file is missing, is no YAML, or lacks a key.
     """
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        data = parsed(YAML(typ="safe", pure=True), path.read_text(encoding="utf-8"))
         return msgspec.convert(data, Registration)
     except OSError as error:
         raise RegistrationError(f"cannot read {path}: {error.strerror}") from error

@@ -117,10 +117,12 @@ class Endpoint:
             try:
                 await self._accept(events)
             except IntakeUnavailable as error:
-                self._log.warning("transaction not stored", events=len(events))
+                self._log.warning("transaction not stored", events=len(events), why=str(error))
                 raise _refusal(
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
+        skipped = len(told.events) - len(events)
+        self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))
         self._tell_typing(told)
         return web.json_response({})
 

@@ -26,6 +26,7 @@ from bridge import __version__
 from bridge.ids import UserId
 from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.users import OurUsers
+from bridge.rooms.passing import PIECE, at_most
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 
 DEVICE = "WEBCHAT"
@@ -38,7 +39,8 @@ STALL_TIMEOUT = 60.0
 """Seconds without a byte after which a file transfer is given up."""
 _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
-_CHUNK = 64 * 1024
+_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+"""What aiohttp raises when a file cannot be had, or not to its end."""
 _MAX_USERS = 2_000
 """How many users' request builders are kept; each is a few kilobytes."""
 
@@ -269,7 +271,8 @@ class Transport:
         async with response:
             if response.content_length is not None and response.content_length > limit:
                 raise TooBig(f"{response.content_length} bytes, {limit} allowed")
-            yield Download(_capped(response, limit), response.content_length, response.content_type)
+            chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
+            yield Download(chunks, response.content_length, response.content_type)
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
         try:
@@ -278,7 +281,7 @@ class Transport:
                 params={"user_id": self._bot},
                 headers=self._authorization(),
             )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _BROKEN as error:
             raise Unavailable(f"download failed: {type(error).__name__}") from error
 
     def _authorization(self) -> dict[str, str]:
@@ -316,15 +319,3 @@ class Download(msgspec.Struct, frozen=True):
     chunks: AsyncIterator[bytes]
     size: int | None
     mime: str
-
-
-async def _capped(response: aiohttp.ClientResponse, limit: int) -> AsyncIterator[bytes]:
-    total = 0
-    try:
-        async for chunk in response.content.iter_chunked(_CHUNK):
-            total += len(chunk)
-            if total > limit:
-                raise TooBig(f"more than {limit} bytes")
-            yield chunk
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Unavailable(f"download broke off: {type(error).__name__}") from error

@@ -11,58 +11,44 @@ import asyncio
 import hashlib
 import hmac
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import IO
 
-import msgspec
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from bridge.conversation.model import FileKey
 from bridge.matrix.crypto.encoding import Json, from_base64, mapping, text, to_base64
-from bridge.rooms.ports import CHANGED_FILE, Refused
+from bridge.rooms.ports import CHANGED_FILE, Blob, Refused
+from bridge.rooms.spool import Kept, keep
 
-IN_MEMORY = 1024 * 1024
-_CHUNK = 64 * 1024
 _KEY = 32
 _IV = 16
 _HASH = 32
 
 
-class Encrypted(msgspec.Struct, frozen=True):
+class Encrypted(Kept, frozen=True):
     """An encrypted file, ready to be uploaded."""
 
-    stream: IO[bytes]
-    size: int
     key: FileKey
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The ciphertext from its start; may be asked for again."""
-        await asyncio.to_thread(self.stream.seek, 0)
-        while chunk := await asyncio.to_thread(self.stream.read, _CHUNK):
-            yield chunk
 
 
 @asynccontextmanager
 async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[Encrypted]:
-    """Encrypt a file with a key of its own; the copy lives as long as the context."""
+    """Encrypt a file with a key of its own; the copy lives as long as the context.
+
+    Raises:
+        Unavailable: there is no room for it on our disk; or whatever the source raises.
+    """
     secret = os.urandom(_KEY)
     # The lower half counts blocks and begins at zero.
     counter = os.urandom(8) + bytes(8)
-    cipher = _cipher(secret, counter)
     digest = hashlib.sha256()
-    size = 0
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
-        async for chunk in plain:
-            sealed = await asyncio.to_thread(_pass, cipher, chunk)
-            digest.update(sealed)
-            size += len(sealed)
-            await asyncio.to_thread(stream.write, sealed)
+    sealed = _digested(_passed(plain, _cipher(secret, counter)), digest)
+    async with keep(Blob(sealed, None, "")) as kept:
         key = FileKey(to_base64(secret, url=True), to_base64(counter), to_base64(digest.digest()))
-        yield Encrypted(stream, size, key)
+        yield Encrypted(kept.stream, kept.size, key)
 
 
 @asynccontextmanager
@@ -72,7 +58,8 @@ async def decrypted(
     """Read an encrypted file to its end, check it, and give its plaintext and size.
 
     Raises:
-        Refused: `CHANGED_FILE`: its hash or its key is wrong; whatever the source raises.
+        Refused: `CHANGED_FILE`: its hash or its key is wrong.
+        Unavailable: there is no room for it on our disk; or whatever the source raises.
     """
     try:
         secret, counter, wanted = (from_base64(part) for part in (key.key, key.iv, key.sha256))
@@ -80,21 +67,22 @@ async def decrypted(
     except ValueError as error:
         raise Refused(CHANGED_FILE, "the file's key is none") from error
     digest = hashlib.sha256()
-    size = 0
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as stream:
-        async for chunk in sealed:
-            digest.update(chunk)
-            size += len(chunk)
-            await asyncio.to_thread(stream.write, chunk)
+    async with keep(Blob(_digested(sealed, digest), None, "")) as kept:
         if not hmac.compare_digest(digest.digest(), wanted):
             raise Refused(CHANGED_FILE, "the file is not what its sender encrypted")
-        yield _decrypt(stream, cipher), size
+        yield _passed(kept.chunks(), cipher), kept.size
 
 
-async def _decrypt(stream: IO[bytes], cipher: CipherContext) -> AsyncIterator[bytes]:
-    await asyncio.to_thread(stream.seek, 0)
-    while chunk := await asyncio.to_thread(stream.read, _CHUNK):
-        yield await asyncio.to_thread(_pass, cipher, chunk)
+async def _digested(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+async def _passed(chunks: AsyncIterator[bytes], cipher: CipherContext) -> AsyncIterator[bytes]:
+    """Through the cipher, which works the same both ways."""
+    async for chunk in chunks:
+        yield await asyncio.to_thread(cipher.update, chunk)
 
 
 def file_field(mxc: str, key: FileKey) -> Json:
@@ -129,7 +117,3 @@ def read_file_field(field: Json) -> tuple[str, FileKey] | None:
 def _cipher(secret: bytes, counter: bytes) -> CipherContext:
     """AES-CTR is its own inverse."""
     return Cipher(AES256(secret), CTR(counter)).encryptor()
-
-
-def _pass(cipher: CipherContext, chunk: bytes) -> bytes:
-    return cipher.update(chunk)

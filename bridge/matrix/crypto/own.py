@@ -41,7 +41,8 @@ class OwnState(msgspec.Struct, frozen=True):
     """vodozemac's pickle."""
     identity: Identity
     published: bool = False
-    """The homeserver has the device's keys, signed by the identity."""
+    """The homeserver was once given the device's keys and the identity that signs them. It may have
+    refused either, which is in the log, or have lost them since (`upkeep` compares)."""
     token: str = ""
     """The access token of a homeserver without MSC4190; a secret."""
     successor: bool = False

@@ -157,6 +157,21 @@ async def test_a_homeserver_that_begins_anew_gets_its_users_again() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_homeserver_that_makes_no_devices_has_our_users_all_the_same(known: bool) -> None:
+    """One without MSC4190, for a bridge without encryption: at the first call and at all others."""
+    rig = Rig()
+    if known:
+        rig.rows[GHOST] = GHOST_ROW
+    rig.refuse["WEBCHAT"] = (404, "M_UNRECOGNIZED")
+    async with running(rig):
+        for _ in range(3):
+            await rig.ghosts.ensure(GHOST, "Mei")
+        assert rig.rows[GHOST].device
+        assert rig.count("WEBCHAT") == 1
+
+
+@pytest.mark.asyncio
 async def test_refused_name_keeps_nobody_out_and_is_not_tried_for_ever() -> None:
     async with running() as rig:
         rig.refuse["displayname"] = (403, "M_FORBIDDEN")

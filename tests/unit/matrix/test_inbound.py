@@ -10,6 +10,7 @@ from bridge.ids import EventId, QueueId, UserId
 from bridge.matrix.inbound import interpret
 from bridge.matrix.users import OurUsers
 from bridge.rooms.inputs import (
+    AgentInvited,
     Corrected,
     EncryptionOn,
     Invited,
@@ -274,7 +275,8 @@ BOT, GHOST, QUEUE = (
             {"membership": "invite", "is_direct": 1},
             Invited(EVENT, ANN, BOT, direct=False),
         ),
-        (ANN, GHOST, {"membership": "invite"}, Nothing()),
+        (ANN, GHOST, {"membership": "invite"}, AgentInvited(EVENT, ANN, GHOST)),
+        (BOT, GHOST, {"membership": "invite"}, Nothing()),
         (BOT, QUEUE, {"membership": "invite"}, Nothing()),
         (ANN, "@bob:example.org", {"membership": "invite"}, Nothing()),
         (ANN, ANN, {"membership": "join"}, MemberJoined(ANN, event_id=EVENT)),

@@ -7,11 +7,16 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from bridge.ids import EventId, RoomId, UserId
+from bridge.ids import EventId, OutboxSeq, RoomId, UserId
+from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.markers import KEPT, MOST_PAGES, Markers, Recognising
+from bridge.matrix.outgoing import Outgoing
 from bridge.matrix.render import MARKER
 from bridge.matrix.transport import Json
+from bridge.rooms.lane_matrix import MatrixLane
+from bridge.rooms.store import Lane, OutboxRow
+from tests.fakes.house import Keys, World
 from tests.unit.matrix.test_transport import Answer, homeserver
 
 ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
@@ -85,6 +90,39 @@ async def test_looks_back_as_far_as_needed() -> None:
     assert ours._markers.find(ROOM, BOT, "t2") == "$2"
     # Older than what is looked for: of before a database was restored, maybe.
     assert ours._markers.find(ROOM, BOT, "t3") is None
+
+
+class KnownGhosts(Ghosts):
+    """All of ours are everywhere."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.asyncio
+async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() -> None:
+    """An old row that is still open has the room looked through, as far back as the lost time."""
+    hour, sent = 3_600_000, []
+    lane = MatrixLane(World().around, Keys(), "instance")
+    lost, again = (
+        lane._transaction_id(OutboxRow(OutboxSeq(57), ROOM, Lane.MATRIX, b"", at), BOT)
+        for at in (10 * hour, 12 * hour)
+    )
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "PUT":
+            sent.append(await request.json())
+            return web.json_response({"event_id": "$new"})
+        return web.json_response({"chunk": [event("$old", lost, at=10 * hour)]})
+
+    async with homeserver(answer) as transport:
+        ours = Recognising(transport, Homeserver(transport))
+        outgoing = Outgoing(ours._homeserver, transport, KnownGhosts(), markers=ours._markers)
+        await ours.look_back(ROOM, BOT, 9 * hour)
+        assert await outgoing.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
+        # A repeat of the very row is known.
+        assert await outgoing.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
+    assert sent == [{"body": "anew"}]
 
 
 @pytest.mark.asyncio

@@ -90,6 +90,7 @@ def test_foreign_keys_are_left_alone(tmp_path: Path) -> None:
         (None, "cannot read"),
         (b"\xff\xfe\x00", "not YAML"),
         (b"a: [", "not YAML"),
+        (b"id: 2026-13-01", "not YAML"),
         (b"[]", "object"),
         (b"id: 5", "id"),
         (b"id: x\nas_token: t0ken", "url"),

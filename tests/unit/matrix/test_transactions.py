@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
+from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.transactions import Endpoint, IntakeUnavailable, RawEvent
@@ -34,7 +35,7 @@ class Intake:
     async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
         self.calls += 1
         if self.down:
-            raise IntakeUnavailable
+            raise IntakeUnavailable("SQLite: database or disk is full")
         self.taken += events
 
 
@@ -162,6 +163,35 @@ async def test_store_down_is_503_and_the_next_try_is_taken() -> None:
         # The same transaction id with other events is not a duplicate: Synapse counts anew.
         assert (await rig.put({"events": [event(2)]})).status == 200
         assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1", "$2"]
+
+
+@pytest.mark.asyncio
+async def test_what_is_not_stored_is_told_with_the_reason() -> None:
+    async with running() as rig:
+        rig.intake.down = True
+        with capture_logs() as logs:
+            await rig.put({"events": [event(1), event(2)]})
+    (line,) = logs
+    assert line["log_level"] == "warning"
+    assert (line["event"], line["events"]) == ("transaction not stored", 2)
+    assert line["why"] == "SQLite: database or disk is full"
+
+
+@pytest.mark.asyncio
+async def test_debug_counts_each_transaction_and_shows_nothing_of_it() -> None:
+    async with running() as rig:
+        body = msgspec.json.encode({"events": [event(1), event(2, sender="@webchatbot:a")]})
+        with capture_logs() as logs:
+            await rig.put(body)
+    assert logs == [
+        {
+            "event": "transaction",
+            "log_level": "debug",
+            "events": 1,
+            "skipped": 1,
+            "size": len(body),
+        }
+    ]
 
 
 @pytest.mark.asyncio

@@ -216,3 +216,19 @@ async def test_refusals_that_mean_it_is_so_already_are_success() -> None:
     async with homeserver(always(400, exclusive)) as transport:
         with pytest.raises(Refused, match="M_EXCLUSIVE"):
             await Homeserver(transport).register(GHOST)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason": "write to the bot"}')]
+)
+async def test_who_leaves_may_say_why(reason: str, body: str) -> None:
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(await request.text())
+        return web.json_response({})
+
+    async with homeserver(answer) as transport:
+        await Homeserver(transport).leave(GHOST, RoomId("!r"), reason)
+    assert seen == [body]

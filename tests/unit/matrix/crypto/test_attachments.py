@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import io
+import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,13 +10,13 @@ from nio.crypto import decrypt_attachment, encrypt_attachment
 
 from bridge.conversation.model import FileKey
 from bridge.matrix.crypto.attachments import (
-    IN_MEMORY,
     decrypted,
     encrypted,
     file_field,
     read_file_field,
 )
-from bridge.rooms.ports import Refused
+from bridge.rooms.ports import Refused, TooBig, Unavailable
+from bridge.rooms.spool import IN_MEMORY
 
 MXC = "mxc://here/file"
 
@@ -61,6 +64,33 @@ async def test_not_a_byte_of_a_changed_file_passes() -> None:
     with pytest.raises(Refused, match="M_BAD_FILE"):
         async with decrypted(pieces(ciphertext), FileKey("?", key.iv, key.sha256)):
             pytest.fail("a file without a key was opened")
+
+
+@pytest.mark.asyncio
+async def test_a_full_disk_is_trouble_that_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError would be taken for a fault of our own, and the file for a dead letter."""
+
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: Full())
+    key = FileKey("A" * 43, "A" * 22, "A" * 43)
+    for both_ways in (encrypted(pieces(b"x")), decrypted(pieces(b"x"), key)):
+        with pytest.raises(Unavailable, match="no room"):
+            async with both_ways:
+                pytest.fail("it was kept all the same")
+
+
+@pytest.mark.asyncio
+async def test_what_the_source_raises_is_passed_on() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise TooBig("more than allowed")
+
+    with pytest.raises(TooBig):
+        async with encrypted(broken()):
+            pytest.fail("half a file was encrypted")
 
 
 @pytest.mark.asyncio
