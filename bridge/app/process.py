@@ -36,8 +36,8 @@ def run(config: Config, load: Load | None = None) -> int:
         load: reads the configuration anew at a SIGHUP; None: nothing can be read anew.
 
     Raises:
-        StoreError: the database cannot be opened.
-        OSError: a port cannot be had.
+        StoreError: the database cannot be opened, or is lost before we serve.
+        CannotListen: a port cannot be had.
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
     return uvloop.run(serve_until_signalled(config, load=load))

@@ -1,7 +1,8 @@
 """SIGHUP: read the configuration again, say what changes, take what can be taken.
 
-A file that is wrong changes nothing; what needs a restart is named and left as it is. Rooms go by
-the new rules from their next step on: a step is decided by one set of rules from beginning to end.
+A file that is wrong changes nothing, and neither does one whose reading ends in an error that
+nobody thought of; what needs a restart is named and left as it is. Rooms go by the new rules from
+their next step on: a step is decided by one set of rules from beginning to end.
 """
 
 from __future__ import annotations
@@ -42,7 +43,13 @@ class Reloader:
             await self.reload()
 
     async def reload(self) -> None:
-        """Read, compare, apply; every outcome is logged."""
+        """Read, compare, apply; every outcome is logged, and none ends the bridge."""
+        try:
+            await self._reload()
+        except Exception:  # noqa: BLE001 - logged whole; the next signal may fare better
+            self._log.exception("unexpected error: the bridge goes on by the old config")
+
+    async def _reload(self) -> None:
         try:
             new = await asyncio.to_thread(self._load)
         except (ConfigUnreadable, ConfigInvalid) as error:
@@ -59,8 +66,8 @@ class Reloader:
                 self._log.info("config changed", change=str(change))
             else:
                 self._log.warning("config change needs a restart", change=str(change))
-        self._config = taken
         self._apply(taken)
+        self._config = taken
         live = sum(change.live for change in changes)
         self._log.info("config reloaded", changed=live, need_restart=len(changes) - live)
 

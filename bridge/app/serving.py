@@ -37,7 +37,7 @@ from bridge.matrix.users import OurUsers
 from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health
 from bridge.ops.metrics import Metrics, watch_loop_lag
-from bridge.ops.server import metrics_server
+from bridge.ops.server import listen, metrics_server
 from bridge.rooms.engine import Engine
 from bridge.rooms.lane_aside import AsideLane
 from bridge.rooms.lane_matrix import MatrixLane
@@ -54,6 +54,8 @@ PATIENCE = 10.0
 """Seconds that work under way gets when the bridge stops."""
 INSTANCE = "instance"
 """The fact that tells this database from every other."""
+DATED = "instance.dated"
+"""The fact that tells since when rows go out under ids with their moment (`MatrixLane`)."""
 COUNTED_TYPES = frozenset(
     {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
 )
@@ -146,9 +148,11 @@ class Serving:
         await waits.load(store, [queue.id for queue in rules.queues])
         around = Surroundings(store, matrix, links, self._clock, rules, self.metrics, waits)
         self._renew = partial(self._renew_rules, around, users, links)
+        instance = await noted(store, INSTANCE, secrets.token_hex(4))
+        dated = int(await noted(store, DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
-            Lane.MATRIX: MatrixLane(around, PresentTexts(around), await instance_of(store)),
+            Lane.MATRIX: MatrixLane(around, PresentTexts(around), instance, dated),
             Lane.ASIDE: AsideLane(around),
         }
         engine = Engine(around, runners)
@@ -215,10 +219,16 @@ class Serving:
         return matrix
 
     async def _run_engine(self, engine: Engine) -> None:
-        """Start the engine's task; when the stack unwinds it stops before what it works with."""
+        """Start the engine's task; when the stack unwinds it stops before what it works with.
+
+        Raises:
+            StoreError: unfinished work cannot be read (and no task has failed, which would make a
+                group of it).
+        """
+        undone = await engine.undone()
         await self._stack.enter_async_context(self._tasks)
         ready = asyncio.Event()
-        running = self._tasks.create_task(engine.run(ready))
+        running = self._tasks.create_task(engine.run(undone, ready))
         self._stack.push_async_callback(self._stop_engine, engine)
         waiting = self._tasks.create_task(ready.wait())
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -236,9 +246,8 @@ class Serving:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=PATIENCE)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, appservice.hostname, appservice.port)
-        await site.start()
-        self.port = int(runner.addresses[0][1])
+        hostname, port = appservice.hostname, appservice.port
+        self.port = await listen(runner, "appservice", hostname, port)
 
     def _health(self, store: StorePort, matrix: MatrixAdapter, links: Links) -> Health:
         async def webchat() -> None:
@@ -269,7 +278,8 @@ class Serving:
             except Refused as error:
                 self._refusal = (
                     f"the homeserver at {config.homeserver.address} refused us ({error}): check "
-                    "that it has loaded this bridge's registration.yaml and was restarted since"
+                    "that it has loaded this bridge's registration.yaml and was restarted since, "
+                    "and that homeserver.domain is its server name"
                 )
                 self._refused.set()
                 return
@@ -320,10 +330,9 @@ def event_type(raw: dict[str, object]) -> str:
     return kind if isinstance(kind, str) and kind in COUNTED_TYPES else "other"
 
 
-async def instance_of(store: StorePort) -> str:
-    """A word that tells this database from every other; made once."""
-    instance = await store.fact(INSTANCE)
-    if instance is None:
-        instance = secrets.token_hex(4)
-        await store.save_fact(INSTANCE, instance)
-    return instance
+async def noted(store: StorePort, name: str, first: str) -> str:
+    """A fact of this database: `first` if there is none yet, and for ever after."""
+    found = await store.fact(name)
+    if found is None:
+        await store.save_fact(name, first)
+    return first if found is None else found

@@ -17,7 +17,7 @@ from bridge.ids import EventId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import DeadLetter, StorePort, TraceRow
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.open import open_store, pending_migrations
+from bridge.storage.open import missing_file, open_store, pending_migrations
 
 Answer = TypeVar("Answer")
 _ALL = 100_000
@@ -28,10 +28,15 @@ _PIPED_WIDTH = 200
 def with_store(
     config: Config, ask: Callable[[StorePort], Awaitable[Answer]], *, sole: bool = False
 ) -> Answer:
-    """Open the configured database, ask it one thing, close it; `sole`: no bridge may be at it."""
+    """Open the configured database, ask it one thing, close it; `sole`: no bridge may be at it.
+
+    Where there is none the program ends: what a new, empty one answers would be taken for true.
+    """
+    url = config.database.url.get_secret_value()
+    if missing := missing_file(url):
+        stop(ExitCode.DATABASE, f"there is no database at {missing}")
 
     async def session() -> Answer:
-        url = config.database.url.get_secret_value()
         async with open_store(url, SystemClock(), sole=sole) as store:
             return await ask(store)
 

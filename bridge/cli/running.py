@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 
 import click
@@ -31,13 +30,12 @@ def run_bridge(files: Files) -> int:
         )
     # Imported late: `check`, `register` and the like need none of it and start at once.
     from bridge.app.process import run
+    from bridge.ops.server import CannotListen
 
     try:
         return run(config, files.load)
-    except OSError as error:
-        if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}:
-            raise
-        stop(ExitCode.FAILED, f"cannot listen: {error.strerror or error}")
+    except CannotListen as error:
+        stop(ExitCode.FAILED, f"cannot listen: {error}")
 
 
 def check(files: Files) -> None:

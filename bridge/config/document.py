@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from bridge.config.problems import ConfigUnreadable, KeyPath
@@ -47,8 +49,10 @@ def read_document(path: Path) -> Document:
         raise ConfigUnreadable(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigUnreadable(f"{path}: is not UTF-8 text") from error
+    yaml = YAML(typ="rt", pure=True)
+    yaml.Constructor = _Constructor
     try:
-        tree = YAML(typ="rt", pure=True).load(text)
+        tree = parsed(yaml, text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}" if mark is not None else ""
@@ -66,6 +70,36 @@ def read_document(path: Path) -> Document:
     lines: dict[KeyPath, int] = {}
     data = _plain_mapping(tree, (), lines, path.name)
     return Document(path.name, data, lines)
+
+
+def parsed(yaml: YAML, text: str) -> object:
+    """What a YAML text says.
+
+    Raises:
+        YAMLError: nothing, and whatever else ruamel let through: a date in a thirteenth month is a
+            ValueError of Python's, a wrong tag an AttributeError. What the text says is not shown.
+    """
+    try:
+        return yaml.load(text)
+    except YAMLError:
+        raise
+    except RecursionError as error:
+        raise YAMLError("nests too deeply") from error
+    except Exception as error:
+        raise YAMLError(
+            "has something that cannot be read: a tag (!!…), or a date or number that is none"
+        ) from error
+
+
+class _Constructor(RoundTripConstructor):
+    """Knows where a value stands that looks like a date or a number and is none."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> object:  # noqa: FBT001, FBT002 - ruamel's
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # of int(), float() and datetime()
+            problem = "looks like a date or a number, and is none: put it in quotes"
+            raise ConstructorError(None, None, problem, node.start_mark) from error
 
 
 def _plain_mapping(

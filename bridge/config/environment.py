@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from bridge.config.document import parsed
 from bridge.config.keys import Key, Shape, keys_of, known_paths
 from bridge.config.model import Config
 from bridge.config.problems import KeyPath, Problem
@@ -83,14 +84,14 @@ def _set(
             reason = getattr(error, "strerror", None) or "is not UTF-8 text"
             result.problems.append(Problem(path, f"cannot read {value}: {reason}", variable))
             return
-    parsed: object = text
+    given: object = text
     if key.shape is not Shape.VALUE:
         try:
-            parsed = YAML(typ="safe", pure=True).load(text)
+            given = parsed(YAML(typ="safe", pure=True), text)
         except YAMLError:
             result.problems.append(Problem(path, "must be YAML or JSON", variable))
             return
-    if not _insert(result.data, path, parsed):
+    if not _insert(result.data, path, given):
         result.problems.append(
             Problem(path, "has nowhere to go: list positions start at 0 without gaps", variable)
         )

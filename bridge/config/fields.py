@@ -100,7 +100,8 @@ def _http_url(value: str) -> str:
 
 def _database_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+    file = url.removeprefix(SQLITE)
+    if file != url and file.strip("/") and file != ":memory:" and "?" not in file:
         return value
     if url.startswith(("postgres://", "postgresql://")):
         parts = urlsplit(url)
@@ -137,6 +138,9 @@ def _zone(value: str) -> str:
 def _as_tuple(value: object) -> object:
     return [value] if isinstance(value, dict) else value
 
+
+SQLITE = "sqlite:///"
+"""What comes before the path of SQLite's file."""
 
 ONE_OR_MANY = BeforeValidator(_as_tuple)
 """Marks a list of sections for which a single mapping may stand."""

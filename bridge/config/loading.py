@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.config.document import Document, read_document
 from bridge.config.environment import Overlay, overlay
+from bridge.config.fields import SQLITE
 from bridge.config.keys import advice
-from bridge.config.model import Config
+from bridge.config.model import Config, Database
 from bridge.config.problems import ConfigInvalid, KeyPath, Problem
 from bridge.config.rules import check_rules
 
@@ -61,7 +62,16 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
         raise ConfigInvalid(place.sort(problems))
-    return config
+    return _beside(config, path.absolute().parent)
+
+
+def _beside(config: Config, folder: Path) -> Config:
+    """Have a relative SQLite file lie beside config.yaml, in whatever folder a command is given."""
+    url = config.database.url.get_secret_value()
+    if not url.startswith(SQLITE):
+        return config
+    database = Database(url=SecretStr(f"{SQLITE}{folder / url.removeprefix(SQLITE)}"))
+    return config.model_copy(update={"database": database})
 
 
 class _Places:

@@ -78,7 +78,7 @@ class Database(Section):
     """Where messages under way are kept."""
 
     url: DatabaseUrl = SecretStr("sqlite:///bridge.db")
-    """sqlite:///relative.db | sqlite:////absolute.db | postgres://user:pass@host/name."""
+    """sqlite:///beside-this-file.db | sqlite:////absolute.db | postgres://user:pass@host/name."""
 
 
 class Queue(Section):

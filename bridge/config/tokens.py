@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.util import load_yaml_guess_indent
 
+from bridge.config.document import read_document
 from bridge.config.environment import variable_of
 from bridge.config.problems import ConfigUnreadable, KeyPath
 
@@ -48,16 +48,14 @@ def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
     Raises:
         ConfigUnreadable: the file cannot be read, written, or is no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        _, indent, offset = load_yaml_guess_indent(text)
-        yaml = YAML(typ="rt", pure=True)
-        yaml.preserve_quotes = True
-        yaml.width = 4096
-        yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
-        tree = yaml.load(text)
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise ConfigUnreadable(f"{path}: cannot be read") from error
+    read_document(path)  # says what is wrong with it, and where
+    text = path.read_text(encoding="utf-8")
+    _, indent, offset = load_yaml_guess_indent(text)
+    yaml = YAML(typ="rt", pure=True)
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
+    tree = yaml.load(text)
     if not isinstance(tree, CommentedMap):
         raise ConfigUnreadable(f"{path}: must be a mapping of keys to values")
     for key, value in values.items():

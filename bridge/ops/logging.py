@@ -20,8 +20,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-HELD_AT_INFO = ("mautrix", "mau", "websockets", "aiohttp", "asyncio", "asyncpg")
-"""Their debug lines hold tokens, request bodies or frames."""
+HELD_AT_INFO = ("mautrix", "mau", "websockets", "aiohttp", "asyncio", "asyncpg", "PIL")
+"""Their debug lines hold tokens, request bodies or frames; Pillow's are many and say nothing."""
 SILENT = ("aiohttp.access",)
 
 _SECRET_WORDS = frozenset({"token", "password", "secret", "sign", "authorization", "cookie", "dsn"})
@@ -91,33 +91,12 @@ def configure_logging(
         stream: where to; the standard output if None.
     """
     output = stream or sys.stdout
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.PositionalArgumentsFormatter(),
-    ]
-    last: Processor
-    if form == "json":
-        last = structlog.processors.JSONRenderer(ensure_ascii=False)
-    else:
-        last = structlog.dev.ConsoleRenderer(
-            colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-    # Tracebacks become text before the redactor, so that it sees them.
-    tail: list[Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
-        Redactor(secrets),
-        last,
-    ]
+    first = _first()
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=tail,
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            processors=_last(form, Redactor(secrets), colors=output.isatty()),
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *first],
         )
     )
     root = logging.getLogger()
@@ -134,7 +113,7 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *first,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -142,3 +121,32 @@ def configure_logging(
         # A logger made before a reload must follow it.
         cache_logger_on_first_use=False,
     )
+
+
+def _first() -> list[Processor]:
+    """What makes an event of a line, ours or a library's."""
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+    ]
+
+
+def _last(form: str, redactor: Redactor, *, colors: bool) -> list[Processor]:
+    """What makes text of an event. Tracebacks become text before the redactor, so it sees them."""
+    render: Processor
+    if form == "json":
+        render = structlog.processors.JSONRenderer(ensure_ascii=False)
+    else:
+        render = structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback
+        )
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        redactor,
+        render,
+    ]

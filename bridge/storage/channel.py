@@ -181,25 +181,31 @@ class Channel:
             raise Unreachable(f"PostgreSQL is away; next try in {wait:.1f} s")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                made = await asyncpg.connect(
-                    self._url,
-                    server_settings=_SETTINGS,
-                    max_cached_statement_lifetime=0,
-                    command_timeout=self._seconds,
-                )
-                self._connection = made
-                await made.execute(_DURABLE)
-                if self._claim is not None:
-                    await self._claim.renew(made)
+                self._connection = await self._made()
         except StoreError:
-            self.drop()
             self._backoff.failed()
             raise
         except (*_LOST, asyncpg.PostgresError) as error:
-            self.drop()
             self._backoff.failed()
             raise Unreachable(f"PostgreSQL cannot be reached: {error}") from error
         self._backoff.succeeded()
+        return self._connection
+
+    async def _made(self) -> asyncpg.Connection:
+        """A new connection, durable and with the claim; none that could be used without them."""
+        made = await asyncpg.connect(
+            self._url,
+            server_settings=_SETTINGS,
+            max_cached_statement_lifetime=0,
+            command_timeout=self._seconds,
+        )
+        try:
+            await made.execute(_DURABLE)
+            if self._claim is not None:
+                await self._claim.renew(made)
+        except BaseException:  # a cancellation too: the writer in doubt has its own limit
+            made.terminate()
+            raise
         return made
 
     def drop(self) -> None:

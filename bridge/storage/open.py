@@ -119,6 +119,12 @@ def open_store(url: str, clock: Clock, *, sole: bool = False) -> OpenStore:
     return OpenStore(engine_for(url, clock), clock, sole=sole)
 
 
+def missing_file(url: str) -> Path | None:
+    """The SQLite file of a URL, if there is none: opening it would make a new, empty one."""
+    path = Path(url.removeprefix("sqlite:///"))
+    return path if url.startswith("sqlite:") and not path.exists() else None
+
+
 async def pending_migrations(url: str, clock: Clock) -> list[Migration]:
     """What opening this database would change in its schema; nothing is written.
 
@@ -126,7 +132,7 @@ async def pending_migrations(url: str, clock: Clock) -> list[Migration]:
         ValueError, StoreError: as `open_store`.
     """
     engine = engine_for(url, clock)
-    if isinstance(engine, SqliteEngine) and not engine.exists():
+    if missing_file(url) is not None:
         return known(engine.dialect)
     try:
         await engine.open()

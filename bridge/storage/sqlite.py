@@ -61,14 +61,12 @@ class SqliteEngine:
         self._owning: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        """Of the file that is open, to see that it is still the one at `path`."""
 
     @property
     def dialect(self) -> Dialect:
         return Dialect.SQLITE
-
-    def exists(self) -> bool:
-        """True if there is a file; `open` makes one if not."""
-        return self._path.exists()
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
@@ -122,6 +120,7 @@ class SqliteEngine:
             connection.close()
             raise
         self._connection = connection
+        self._inode = self._path.stat().st_ino
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -133,6 +132,7 @@ class SqliteEngine:
 
     def _transact(self, call: Call[T]) -> T:
         connection = self._opened()
+        self._still_there()
         connection.execute("BEGIN IMMEDIATE")
         try:
             answer = drive(call, self._run)
@@ -151,6 +151,16 @@ class SqliteEngine:
         for params in query.params:
             found += connection.execute(query.statement.sqlite, params).fetchall()
         return found
+
+    def _still_there(self) -> None:
+        """Raise Unreachable if the open file was moved away: the next start would not find it.
+
+        SQLite itself looks (by the same number), but not in WAL mode.
+        """
+        with suppress(OSError):
+            if self._path.stat().st_ino == self._inode:
+                return
+        raise Unreachable(f"SQLite: {self._path} was moved or deleted while it is in use")
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

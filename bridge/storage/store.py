@@ -6,6 +6,7 @@ Split in three by what the calls are about; `SqlStore` is the whole port.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
@@ -39,6 +40,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 READ_SECONDS = 20.0
+_PING = "ping"
 SLICE = 1_000
 """Rows that one request of `prune` may touch: the writer is not to be held up by it."""
 
@@ -200,7 +202,12 @@ class SqlStore(_Flow, _Peers, _Ledger):
     """A StorePort; `open_store` makes it and runs its writer."""
 
     async def ping(self) -> None:
+        """Read, and write: a database on a full disk still answers.
+
+        The value is another each time, for SQLite writes nothing where nothing changes.
+        """
         await self._read(reads.ping())
+        await self.save_fact(_PING, secrets.token_hex(4))
 
     async def close(self) -> None:
         """Write what waits, then let the database go. A second call does nothing more."""

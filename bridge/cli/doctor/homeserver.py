@@ -114,6 +114,8 @@ class HomeserverChecks:
         what, bot = "as_token", self._users.bot
         try:
             answer = await self._make(bot)
+            # It looks at the name only: whose server the user is on, another call tells.
+            whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
         except NoAnswer as error:
             self._findings.failed(what, str(error), "see the homeserver's log")
             return False
@@ -121,13 +123,18 @@ class HomeserverChecks:
             self._findings.failed(what, f"the homeserver does not know it ({answer.code})", _RELOAD)
             return False
         self._findings.passed(what, "the homeserver knows it")
-        if answer.status == 200 or answer.code == "M_USER_IN_USE":
+        made = answer.status == 200 or answer.code == "M_USER_IN_USE"
+        if made and whoami.status == 200:
             self._findings.passed("bot", f"{bot} is ours")
             return True
+        detail = (whoami if made else answer).text
+        if made and whoami.code == "M_FORBIDDEN":
+            detail = f"homeserver.domain is not this server's name ({detail})"
         self._findings.failed(
             "bot",
-            f"{bot}: {answer.text}",
-            f"check homeserver.domain and appservice.bot.username, `register` again, and {_RELOAD}",
+            f"{bot}: {detail}",
+            "check homeserver.domain (the homeserver's server_name) and appservice.bot.username,"
+            f" `register` again, and {_RELOAD}",
         )
         return False
 

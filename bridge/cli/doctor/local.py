@@ -123,6 +123,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "install the version of the bridge that wrote it, or a later one"
     if isinstance(error, StoreError) and database_is_corrupt(error):
         return "restore the backup (docs/operators.md, Database)"
+    if "full" in str(error).lower():  # both engines' own word for it
+        return "free space on the disk of database.url"
     if kind == "SQLite":
         return "let the folder of database.url exist and belong to the bridge's user"
     return "start PostgreSQL, and check host, name, user and password in database.url"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -24,11 +25,16 @@ from bridge.link.links import Links
 from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings, LoginType, Timing
 from bridge.link.uploads import upload_fact
+from bridge.link.visits import VISITS, Visits
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.store import StoreError, StorePort
+from bridge.storage.open import open_store, pending_migrations
 from bridge.webchat.frames import Logout, Received
 from bridge.webchat.urls import Endpoints
 
+PLACES = 2
+"""Logins of ours in one window: what the server allows (reference 3.7) beside the bridge's 8."""
 KEY = "doctor"
 """Stands where a room's key stands in the login name: `mx-doctor`."""
 PATIENCE = Timing(connect=15.0, upload=60.0)
@@ -58,8 +64,36 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
             " a second login could end a customer's chat",
         )
         return
-    robot = config.server.robot.enabled
-    await _Visit(findings, replace(stranger, timing=timing), account, robot=robot).make()
+    places = min(PLACES, settings.login_count)
+    mine = replace(stranger, timing=timing, login_count=places)
+    async with AsyncExitStack() as stack:
+        memory = _Memory(await _store(stack, config))
+        if full_for := await _full_for(mine, memory):
+            findings.skipped(
+                "WebChat login",
+                f"tried {mine.login_count} times within {mine.login_seconds:g} s, and WebChat shuts"
+                f" out an address that logs in too often; again in {full_for:.0f} s",
+            )
+            return
+        robot = config.server.robot.enabled
+        await _Visit(findings, mine, account, memory, robot=robot).make()
+
+
+async def _store(stack: AsyncExitStack, config: Config) -> StorePort | None:
+    """The bridge's database, open until the stack unwinds; None while it cannot be used."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    try:
+        if await pending_migrations(url, clock):
+            return None
+        return await stack.enter_async_context(open_store(url, clock))
+    except (StoreError, ValueError):  # `check_database` has told it
+        return None
+
+
+async def _full_for(settings: LinkSettings, memory: _Memory) -> float:
+    """Seconds for which the doctor's own window has no place left; 0.0 if it has one."""
+    left = await Visits(settings, memory, SystemClock()).load()
+    return max(1.0, min(left)) if len(left) >= settings.login_count else 0.0
 
 
 def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:
@@ -136,10 +170,14 @@ class _Seen:
 
 
 class _Memory:
-    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears."""
+    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
 
-    def __init__(self) -> None:
+    Only when we came to the server's door is kept, apart from the bridge's own visits.
+    """
+
+    def __init__(self, store: StorePort | None) -> None:
         self.facts: dict[str, str] = {}
+        self._store = store
 
     async def load(self, room_id: RoomId) -> Token | None:
         return None
@@ -151,10 +189,14 @@ class _Memory:
         """Nothing was kept."""
 
     async def get(self, name: str) -> str | None:
+        if self._store is not None and name.startswith(VISITS):
+            return await self._store.fact(f"{KEY} {name}")
         return self.facts.get(name)
 
     async def put(self, name: str, value: str) -> None:
         self.facts[name] = value
+        if self._store is not None and name.startswith(VISITS):
+            await self._store.save_fact(f"{KEY} {name}", value)
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         """The doctor asks for no agent, so nobody says anything to it."""
@@ -168,14 +210,20 @@ class _Memory:
 
 class _Visit:
     def __init__(
-        self, findings: Findings, settings: LinkSettings, account: Account, *, robot: bool
+        self,
+        findings: Findings,
+        settings: LinkSettings,
+        account: Account,
+        memory: _Memory,
+        *,
+        robot: bool,
     ) -> None:
         self._findings = findings
         self._robot = robot
         self._settings = settings
         self._account = account
         self._seen = _Seen()
-        self._memory = _Memory()
+        self._memory = memory
 
     async def make(self) -> None:
         memory = self._memory
@@ -292,12 +340,13 @@ def _login_fix(failure: CallFailure | None) -> str:
         return "set webchat.sign_key to the server's PUBLIC_KEY"
     if reason is FailureReason.LOGIN_REFUSED:
         return "check webchat.login (type, name, password), accounts and enterprise_id"
-    if failure is not None and "blacklist" in str(failure):
-        return "have the call centre whitelist this machine's address (parameter IPBPAR)"
-    return (
-        "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON; a 403"
-        " or nothing at all can mean that this address is blacklisted"
-    )
+    path = "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON"
+    if failure is not None and any(word in str(failure) for word in ("blacklist", "HTTP 403")):
+        return (
+            "this machine's address seems to be blacklisted: have the call centre whitelist it"
+            f" (parameter IPBPAR); else {path}"
+        )
+    return f"{path}; no answer at all can also mean that this address is blacklisted"
 
 
 def _masked(url: str) -> str:

@@ -81,6 +81,31 @@ async def test_a_file_that_cannot_be_read_changes_nothing(tmp_path: Path) -> Non
     assert operator.applied == []
 
 
+async def test_an_error_that_nobody_thought_of_changes_nothing(tmp_path: Path) -> None:
+    """It is logged whole, and a later reload takes what this one could not."""
+    operator = Operator(tmp_path)
+    troubles: list[Exception] = [LookupError("in reading"), ZeroDivisionError("in applying")]
+
+    def load_it() -> Config:
+        if len(troubles) == 2:
+            raise troubles.pop(0)
+        return operator.load()
+
+    def apply(config: Config) -> None:
+        if troubles:
+            raise troubles.pop(0)
+        operator.applied.append(config)
+
+    reloader = Reloader(operator.load(), load_it, apply)
+    operator.text = edited("bridge:\n", "bridge:\n  language: en\n")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await reloader.reload()
+    assert [one.get("exc_info") for one in logs if one["log_level"] == "error"] == [True, True]
+    assert [one["changed"] for one in logs if one["event"] == "config reloaded"] == [1]
+    assert [config.bridge.language for config in operator.applied] == ["en"]
+
+
 async def test_a_queue_more_leaves_the_queues_as_they_are(tmp_path: Path) -> None:
     operator = Operator(tmp_path)
     logs = await operator.edits(

@@ -15,6 +15,7 @@ from bridge.ids import RoomId
 from bridge.rooms.store import NewInput, Step, StoredRoom, StorePort
 from bridge.storage.migrate import SCHEMA_VERSION
 from tests.unit.cli.runs import Folder
+from tests.unit.config.configs import SMALLEST
 
 ROOM = RoomId("!room:example.org")
 EVENT = "$a-very-long-event-id-that-must-not-be-cut-or-folded-in-a-pipe:example.org"
@@ -28,6 +29,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def do(folder: Folder, work: Callable[[StorePort], Awaitable[object]]) -> None:
+    folder.run_here("migrate")
     with_store(load_config(folder.config, {}), work)
 
 
@@ -54,12 +56,14 @@ def test_trace_prints_what_happened(folder: Folder) -> None:
 
 
 def test_trace_of_an_unknown_event(folder: Folder) -> None:
+    folder.run_here("migrate")
     result = folder.run_here("trace", "$nothing")
     assert result.exit_code == 1
     assert "never seen" in result.stderr
 
 
 def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
+    folder.run_here("migrate")
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
     do(folder, receive_and_bury)
     letter = only_letter(folder)
@@ -81,6 +85,7 @@ def test_a_dead_letter_is_discarded(folder: Folder) -> None:
 
 @pytest.mark.parametrize("what", ["show", "retry", "discard"])
 def test_a_letter_that_is_not_there(folder: Folder, what: str) -> None:
+    folder.run_here("migrate")
     result = folder.run_here("dead-letters", what, "i999")
     assert result.exit_code == 1
     assert "there is no dead letter i999" in result.stderr
@@ -117,3 +122,37 @@ def test_a_file_that_is_no_database_is_18(folder: Folder) -> None:
 def test_a_database_in_a_missing_folder_is_14(folder: Folder) -> None:
     folder.environment["MATRIX_WEBCHAT_DATABASE__URL"] = "sqlite:////nowhere/at/all.db"
     assert folder.run_here("trace", "$x").exit_code == 14
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("trace", "$x"),
+        ("dead-letters", "list"),
+        ("dead-letters", "show", "i1"),
+        ("dead-letters", "retry", "i1"),
+        ("dead-letters", "discard", "i1"),
+        ("crypto", "reset", "--yes"),
+    ],
+)
+def test_no_database_is_said_and_none_is_made(folder: Folder, command: tuple[str, ...]) -> None:
+    """“No dead letters.” of a new, empty file would be taken for the bridge's."""
+    result = folder.run_here(*command)
+    assert result.exit_code == 14
+    assert result.stderr == f"there is no database at {folder.path}/bridge.db\n"
+    assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+
+
+def test_the_database_is_the_same_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = Folder(tmp_path / "bridge"), tmp_path / "elsewhere"
+    for path in (folder.path, elsewhere):
+        path.mkdir()
+    folder.config.write_text(SMALLEST, encoding="utf-8")  # database.url as shipped: relative
+    monkeypatch.chdir(folder.path)
+    assert folder.run("migrate").exit_code == 0
+    do(folder, receive_and_bury)
+    monkeypatch.chdir(elsewhere)
+    only_letter(folder)
+    assert list(elsewhere.iterdir()) == []

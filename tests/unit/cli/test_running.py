@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import bridge.app.process
 import bridge.storage.open
-from bridge.config import Config, load_config
+from bridge.config import load_config
+from bridge.demo.ports import free_port
 from bridge.storage.sqlite import SqliteEngine
 from bridge.texts import CATALOGUE
 from tests.unit.cli.runs import Folder
@@ -104,17 +103,21 @@ def test_the_printed_sentences_may_stand_in_a_configuration(folder: Folder) -> N
     assert texts == {key: dict(sentence) for key, sentence in CATALOGUE.items()}
 
 
-@pytest.mark.parametrize("number", [errno.EADDRINUSE, errno.EACCES])
-def test_a_port_that_cannot_be_had_is_said(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    def serve(_config: Config, _load: object) -> int:
-        raise OSError(number, "no such luck")
-
-    monkeypatch.setattr(bridge.app.process, "run", serve)
+@pytest.mark.parametrize("section", ["appservice", "metrics"])
+def test_an_address_that_cannot_be_had_is_said_with_its_key(folder: Folder, section: str) -> None:
+    port = free_port()
+    folder.environment = {
+        f"MATRIX_WEBCHAT_{section.upper()}__HOSTNAME": "not a host",
+        f"MATRIX_WEBCHAT_{section.upper()}__PORT": str(port),
+    }
+    if section == "metrics":
+        folder.environment["MATRIX_WEBCHAT_APPSERVICE__PORT"] = str(free_port())
     folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
     result = folder.run_here("run")
-    assert (result.exit_code, result.stderr) == (1, "cannot listen: no such luck\n")
+    assert result.exit_code == 1
+    said = f"cannot listen: {section}.hostname not a host, {section}.port {port}: "
+    assert result.stderr.startswith(said)
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_running_without_tokens_is_16_with_the_remedy(folder: Folder) -> None:

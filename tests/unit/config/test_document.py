@@ -63,11 +63,27 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
         (b"a: \xff\xfe\n", "is not UTF-8"),
         ("a: \x01\n", r"config\.yaml"),
         ("a: " + "[" * 30 + "]" * 30, "nests too deeply"),
+        ("a: " + "[" * 5000 + "]" * 5000, r"config\.yaml: nests too deeply"),
+        # What ruamel's scalars let through, each with its line.
+        ("a: 1\ndefault_queue: 2026-13-01\n", r"config\.yaml line 2: .*put it in quotes"),
+        ("a: 1\nb: {c: 2020-13-45 99:99:99}\n", r"config\.yaml line 2: "),
+        ("a: " + "9" * 5000 + "\n", r"config\.yaml line 1: "),
+        ("a:\n  - !!int x\n", r"config\.yaml line 2: "),
+        ("a: !!float x\n", r"config\.yaml line 1: "),
+        # And its collections, which do not know where they are.
+        ("a: !!omap 5\n", r"config\.yaml: .*!!"),
+        ("a: !!set 5\n", r"config\.yaml: .*!!"),
     ],
 )
 def test_what_cannot_be_read_says_where(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(ConfigUnreadable, match=message):
         read(tmp_path, text)
+
+
+def test_a_value_that_may_be_a_secret_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigUnreadable) as caught:
+        read(tmp_path, "as_token: !!int hunter2\n")
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

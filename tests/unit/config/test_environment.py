@@ -143,6 +143,7 @@ def test_nothing_is_written_back(tmp_path: Path) -> None:
             ),
         ),
         ({P + "QUEUES": "[1"}, f"{P}QUEUES: queues: must be YAML or JSON"),
+        ({P + "QUEUES": "[2026-13-01]"}, f"{P}QUEUES: queues: must be YAML or JSON"),
         (
             {P + "QUEUES__5__NAME": "x"},
             (

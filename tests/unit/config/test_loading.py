@@ -15,12 +15,40 @@ def test_the_smallest_configuration(tmp_path: Path) -> None:
     config = load(tmp_path, SMALLEST)
     assert config.appservice.port == 29340
     assert config.appservice.max_body_size == 64 * 1024**2
-    assert config.database.url.get_secret_value() == "sqlite:///bridge.db"
+    assert config.database.url.get_secret_value() == f"sqlite:///{tmp_path}/bridge.db"
     assert config.bridge.language == "zh-CN"
     assert config.retention.bodies == 86_400_000
     assert list(config.bridge.permissions.values()) == [Permission.CUSTOMER]
     (queue,) = config.queues
     assert (queue.id, queue.name, queue.source) == (1, "Sales", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("sqlite:///bridge.db", "sqlite:///{0}/bridge.db"),
+        ("sqlite:///data/bridge.db", "sqlite:///{0}/data/bridge.db"),
+        ("sqlite:////data/bridge.db", "sqlite:////data/bridge.db"),
+        ("postgres://u:p@host/name", "postgres://u:p@host/name"),
+    ],
+)
+@pytest.mark.parametrize("from_environment", [False, True])
+def test_a_relative_database_lies_beside_the_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    meant: str,
+    *,
+    from_environment: bool,
+) -> None:
+    """In whatever folder a command is given, it finds the bridge's database."""
+    monkeypatch.chdir(tmp_path)
+    Path("etc").mkdir()
+    section, variables = f'database: {{url: "{url}"}}\n', {}
+    if from_environment:
+        section, variables = "", {"MATRIX_WEBCHAT_DATABASE__URL": url}
+    config = load(Path("etc"), SMALLEST + section, variables)
+    assert config.database.url.get_secret_value() == meant.format(tmp_path / "etc")
 
 
 def test_secrets_do_not_show(tmp_path: Path) -> None:

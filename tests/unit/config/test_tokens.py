@@ -76,7 +76,7 @@ def test_the_file_becomes_private_and_a_link_stays_a_link(tmp_path: Path) -> Non
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["config.yaml", "real.yaml"]
 
 
-@pytest.mark.parametrize("text", ["- a\n", "appservice: 3\n", "a: [\n"])
+@pytest.mark.parametrize("text", ["- a\n", "appservice: 3\n", "a: [\n", "a: 2026-13-01\n", ""])
 def test_what_is_no_configuration_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
@@ -86,7 +86,7 @@ def test_what_is_no_configuration_is_left_alone(tmp_path: Path, text: str) -> No
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigUnreadable, match="cannot be read"):
+    with pytest.raises(ConfigUnreadable, match="No such file"):
         fill_tokens(tmp_path / "config.yaml", {"as_token": "AAA"})
 
 

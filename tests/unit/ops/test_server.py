@@ -6,7 +6,7 @@ import pytest
 from aiohttp import ClientSession
 
 from bridge.ops.metrics import Metrics
-from bridge.ops.server import metrics_server
+from bridge.ops.server import CannotListen, metrics_server
 
 
 @pytest.mark.asyncio
@@ -25,6 +25,15 @@ async def test_metrics_are_served_and_nothing_else() -> None:
 @pytest.mark.asyncio
 async def test_a_taken_port_is_an_error() -> None:
     async with metrics_server(Metrics(), "127.0.0.1", 0) as port:
-        with pytest.raises(OSError, match="address already in use"):
+        said = f"metrics.hostname 127.0.0.1, metrics.port {port}: Address already in use"
+        with pytest.raises(CannotListen, match=said):
             async with metrics_server(Metrics(), "127.0.0.1", port):
                 pytest.fail("two servers on one port")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("hostname", ["not a host", "a..b"])
+async def test_an_address_that_is_none_is_named_with_its_key(hostname: str) -> None:
+    with pytest.raises(CannotListen, match=f"metrics.hostname {hostname}, metrics.port 1: "):
+        async with metrics_server(Metrics(), hostname, 1):
+            pytest.fail("listening")

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from bridge.storage.engine import Engine
@@ -149,6 +150,48 @@ async def test_a_bridge_that_lost_its_database_to_another_writes_no_more(
                     await asyncio.sleep(0.05)
                 else:
                     break
+
+
+class Hung:
+    """A new connection to a server that answers nothing. Stands in for asyncpg's."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+    async def execute(self, *_: object) -> None:
+        await asyncio.Event().wait()
+
+    def is_closed(self) -> bool:
+        return self.ended
+
+    def terminate(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.asyncio
+async def test_a_connection_whose_claim_was_not_answered_is_never_used(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes it may be cancelled, as the writer in doubt of a COMMIT is."""
+    hung = Hung()
+    async with open_store(postgres_server.new_schema(), CLOCK, sole=True) as store:
+        engine = store._engine
+        assert isinstance(engine, PostgresEngine)
+        writer = engine._writer
+        writer.drop()
+
+        async def connect(*_: object, **__: object) -> Hung:
+            return hung
+
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncpg, "connect", connect)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await writer.connect()
+        assert hung.ended
+        async with writer.use() as connection:
+            held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $1"
+            assert await connection.fetchval(held, connection.get_server_pid()) == 1
 
 
 def nothing() -> Call[None]:

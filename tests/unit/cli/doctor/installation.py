@@ -63,6 +63,7 @@ class FakeHomeserver:
     versions: object = field(default_factory=lambda: {"versions": ["v1.6", "v1.7"]})
     register: tuple[int, dict[str, object]] = (400, {"errcode": "M_USER_IN_USE"})
     queues: tuple[int, dict[str, object]] = (200, {"user_id": "@x:example.org"})
+    whoami: tuple[int, dict[str, object]] = (200, {"user_id": "@webchatbot:example.org"})
     upload: tuple[int, dict[str, object]] = (200, {"content_uri": "mxc://example.org/x"})
     upload_size: int = 50_000_000
     ping: tuple[int, dict[str, object]] | None = None
@@ -78,6 +79,7 @@ class FakeHomeserver:
         return [
             web.get("/_matrix/client/versions", self._versions),
             web.post("/_matrix/client/v3/register", self._register),
+            web.get("/_matrix/client/v3/account/whoami", self._whoami),
             web.post("/_matrix/client/v1/appservice/webchat/ping", self._ping),
             web.post("/_matrix/media/v3/upload", self._upload),
             web.get("/_matrix/client/v1/media/config", self._limits),
@@ -93,6 +95,12 @@ class FakeHomeserver:
         name = (await request.json())["username"]
         self.seen.append(name)
         status, body = self.queues if "queue" in name else self.register
+        return web.json_response(body, status=status)
+
+    async def _whoami(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"
+        self.seen.append(f"whoami {request.query['user_id']}")
+        status, body = self.whoami
         return web.json_response(body, status=status)
 
     async def _ping(self, _request: web.Request) -> web.Response:

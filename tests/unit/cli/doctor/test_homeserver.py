@@ -39,6 +39,7 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
     # Events that come meanwhile stay with the homeserver.
     assert fake.seen == [
         "webchatbot",
+        "whoami @webchatbot:example.org",
         "transaction 503",
         "webchat_queue_1",
         "webchat_queue_2",
@@ -112,6 +113,27 @@ async def test_unknown_token_ends_the_round(tmp_path: Path) -> None:
 async def test_bot_of_somebody_else_ends_the_round(tmp_path: Path) -> None:
     findings = await examined(tmp_path, FakeHomeserver(register=(400, REFUSED)))
     assert told(findings)[-2:] == ["PASS as_token", "FAIL bot"]
+
+
+@pytest.mark.asyncio
+async def test_another_servers_name_ends_the_round(tmp_path: Path) -> None:
+    """A localpart can be ours on a server that is called otherwise."""
+    forbidden = {
+        "errcode": "M_FORBIDDEN",
+        "error": "Application service cannot masquerade as this user",
+    }
+    findings = await examined(tmp_path, FakeHomeserver(whoami=(403, dict(forbidden))))
+    assert told(findings)[-2:] == ["PASS as_token", "FAIL bot"]
+    finding = the(findings, "bot")
+    assert "homeserver.domain is not this server's name" in finding.detail
+    assert "server_name" in finding.fix
+
+
+@pytest.mark.asyncio
+async def test_a_bot_that_nobody_can_be_ends_the_round(tmp_path: Path) -> None:
+    broken: dict[str, object] = {"errcode": "M_UNKNOWN", "error": "broken"}
+    findings = await examined(tmp_path, FakeHomeserver(whoami=(500, broken)))
+    assert the(findings, "bot").detail == "@webchatbot:example.org: HTTP 500 M_UNKNOWN broken"
 
 
 @pytest.mark.asyncio

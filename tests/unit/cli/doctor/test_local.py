@@ -24,6 +24,7 @@ from bridge.matrix.registration import (
     make_registration,
     save_registration,
 )
+from bridge.storage.errors import Unreachable
 from tests.unit.cli.doctor.installation import AS_TOKEN, HS_TOKEN, configured, the, told
 
 
@@ -130,6 +131,28 @@ async def test_database_that_is_not_there(tmp_path: Path, url: str, fix: str) ->
     assert fix in finding.fix
     assert "secret-word" not in finding.detail
     assert "\n" not in finding.detail + finding.fix
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "said", ["SQLite: database or disk is full", "PostgreSQL: DiskFullError (53100)"]
+)
+async def test_database_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    from bridge.ops.clock import SystemClock
+    from bridge.storage.open import open_store
+    from bridge.storage.store import SqlStore
+
+    async def full(_store: SqlStore, _name: str, _value: str) -> None:
+        raise Unreachable(said)
+
+    config, findings = configured(tmp_path), Findings()
+    async with open_store(config.database.url.get_secret_value(), SystemClock()):
+        pass
+    monkeypatch.setattr(SqlStore, "save_fact", full)
+    await check_database(findings, config)
+    assert the(findings, "database").fix == "free space on the disk of database.url"
 
 
 @pytest.mark.asyncio

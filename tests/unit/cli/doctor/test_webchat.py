@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from bridge.app.settings import link_settings_of
 from bridge.cli.doctor.findings import Findings, Verdict
 from bridge.cli.doctor.webchat import check_webchat, throw_away
 from bridge.ids import RoomId, UserId
+from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account
 from bridge.simulator.server import Simulator
+from bridge.storage.open import open_store
 from tests.unit.cli.doctor.installation import configured, serving, the, told
 from tests.unit.link.rig import FAST
 from tests.unit.link.simulated import simulated
@@ -81,6 +84,50 @@ async def test_login_refused(
     assert finding.verdict is Verdict.FAIL
     assert fix in finding.fix
     assert told(findings) == [*SKETCH, "FAIL WebChat login"]
+
+
+@pytest.mark.asyncio
+async def test_a_third_try_within_the_window_is_left_out(tmp_path: Path) -> None:
+    """The bridge's 8 logins in 60 s and our two are the 10 that WebChat allows."""
+    config = configured(tmp_path)
+    async with open_store(config.database.url.get_secret_value(), SystemClock()):
+        pass  # the bridge has been there
+    async with simulated(login_limit=2) as simulator:
+        for _ in range(2):
+            findings = await examined(tmp_path, simulator)
+            assert the(findings, "WebChat login").verdict is Verdict.PASS
+        for _ in range(10):
+            assert told(await examined(tmp_path, simulator)) == [*SKETCH, "SKIP WebChat login"]
+        findings = await examined(tmp_path, simulator)
+        detail = the(findings, "WebChat login").detail
+        assert re.fullmatch(r"tried 2 times within 60 s, .* again in \d+ s", detail)
+        # It is over with the window: here one of no length.
+        findings = await examined(tmp_path, simulator, "  login_rate: {per_seconds: 0.1}")
+        assert the(findings, "WebChat login").verdict is Verdict.FAIL  # it was the third
+
+
+@pytest.mark.asyncio
+async def test_what_the_doctor_learns_stays_with_it(tmp_path: Path) -> None:
+    url = configured(tmp_path).database.url.get_secret_value()
+    async with open_store(url, SystemClock()) as store, simulated(dialect="2019") as simulator:
+        findings = await examined(tmp_path, simulator)
+        assert the(findings, "WebChat login").verdict is Verdict.PASS
+        assert await store.fact(f"dialect {simulator.base_url}/tpi") is None
+        assert await store.fact(f"visits {simulator.base_url}/tpi") is None
+
+
+@pytest.mark.asyncio
+async def test_a_403_is_first_of_all_a_blacklist(tmp_path: Path) -> None:
+    async def shut_out(_request: web.Request) -> web.Response:
+        return web.Response(status=403)
+
+    findings = Findings()
+    async with serving([web.post("/webchat/tpi", shut_out)]) as port:
+        config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
+        await check_webchat(findings, config, IMPATIENT)
+    fix = the(findings, "WebChat login").fix
+    assert fix.startswith("this machine's address seems to be blacklisted")
+    assert "webchat.base_url" in fix
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,82 @@
+"""What a ping notices beside a database that does not answer: one that takes nothing more."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bridge.ids import RoomId
+from bridge.rooms.store import NewInput
+from bridge.storage.errors import Unreachable
+from bridge.storage.open import open_store
+from tests.unit.storage.conftest import FixedClock, SqlOpener
+
+A = RoomId("!a:example.org")
+CLOCK = FixedClock()
+
+
+def said(key: str) -> NewInput:
+    return NewInput(A, b"{}", key)
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond `size` bytes meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.asyncio
+async def test_a_ping_writes_anew_each_time(open_sql: SqlOpener) -> None:
+    """A database that still answers and takes nothing any more is as good as away."""
+    async with open_sql() as store:
+        before = await store.fact("ping")
+        await store.ping()
+        once = await store.fact("ping")
+        await store.ping()
+        assert len({before, once, await store.fact("ping")}) == 3
+        assert await store.busy_rooms() == []
+
+
+@pytest.mark.asyncio
+async def test_a_ping_notices_a_full_disk(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/bridge.db", CLOCK) as store:
+        await store.ping()
+        with full_disk((tmp_path / "bridge.db-wal").stat().st_size):
+            with pytest.raises(Unreachable):
+                await store.accept([said("$1")], 1)
+            with pytest.raises(Unreachable):
+                await store.ping()
+            assert await store.open_inputs(A) == []
+        await store.ping()
+        await store.accept([said("$1")], 1)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_was_moved_away_takes_nothing_more(
+    tmp_path: Path, replaced: bool
+) -> None:
+    """What went on into it would be gone with the next start."""
+    path, elsewhere = tmp_path / "bridge.db", tmp_path / "moved.db"
+    async with open_store(f"sqlite:///{path}", CLOCK) as store:
+        await store.accept([said("$1")], 1)
+        path.rename(elsewhere)
+        if replaced:
+            path.touch()
+        with pytest.raises(Unreachable, match=r"bridge\.db"):
+            await store.accept([said("$2")], 1)
+        with pytest.raises(Unreachable):
+            await store.ping()
+        elsewhere.rename(path)
+        await store.ping()
+        await store.accept([said("$3")], 1)
+        assert [row.key for row in await store.open_inputs(A)] == ["$1", "$3"]
