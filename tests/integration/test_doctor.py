@@ -44,6 +44,14 @@ async def test_doctor(stage: Stage) -> None:
     assert code == 1
     assert "M_UNKNOWN_TOKEN" in table
 
+    # The bot's name is ours on this server, whatever the server is called.
+    domain = f"domain: {stage.synapse.domain}"
+    assert domain in sound
+    stage.config.write_text(sound.replace(domain, "domain: elsewhere.org"), encoding="utf-8")
+    code, table = await examined(stage)
+    assert code == 1
+    assert "@webchatbot:elsewhere.org: homeserver.domain is not this server's name" in table
+
     # Its place is taken back at once.
     stage.config.write_text(sound, encoding="utf-8")
     await stage.bridge.start()

@@ -15,16 +15,18 @@ ANSWER = "Send it <b>back</b> &amp; wait"
 
 
 @pytest.mark.parametrize(
-    ("make", "speaks", "started", "handover"),
+    ("make", "speaks", "started", "mode", "handover"),
     [
-        (3, 301, False, 204),  # XIAODUO: JSON text in 301
-        (0, 301, True, 202),  # KM: plain text, and a 202 with robotMode
-        (1, 210, False, 202),  # YIBOT: as agents speak
-        (2, 210, True, 204),  # XIAOI
+        (3, 301, False, True, 204),  # XIAODUO: JSON text in 301
+        (3, 301, True, False, 204),  # and a 202 as the guides print it
+        (0, 301, True, True, 202),  # KM: plain text, and a 202 with robotMode
+        (1, 210, True, False, 202),  # YIBOT: as agents speak
+        (1, 210, False, True, 202),
+        (2, 210, True, True, 204),  # XIAOI
     ],
 )
 async def test_a_robot_answers_and_hands_over(
-    stage: Stage, *, make: int, speaks: int, started: bool, handover: int
+    stage: Stage, *, make: int, speaks: int, started: bool, mode: bool, handover: int
 ) -> None:
     """Reference 1.6, table row 27: one greeting, one answer, one sentence for the hand-over."""
     options = {
@@ -34,10 +36,12 @@ async def test_a_robot_answers_and_hands_over(
         "robot_type": make,
         "robot_speaks": speaks,
         "robot_started": started,
+        "robot_mode": mode,
         "robot_handover": handover,
     }
     await stage.simulator.do({"op": "set", "options": options})
-    talk = await Talk.open(stage, await stage.customer(f"asker{make}"), "How do I return it?")
+    customer = await stage.customer(f"asker{make}{started}{mode}".lower())
+    talk = await Talk.open(stage, customer, "How do I return it?")
     answer = await talk.reads("Send it back & wait")
     assert answer["sender"] == ROBOT
     await talk.say("!wc human")

@@ -147,7 +147,7 @@ async def test_the_list_knows_every_switch_that_customers_notice() -> None:
         *("handshake_refusal", "history", "history_style", "upload_url", "allowed_extensions"),
         *("max_upload", "robot_queues", "robot", "robot_type", "robot_speaks", "robot_started"),
         *("robot_handover", "robot_key", "robot_answers", "keep_frames", "keep_entries"),
-        *("keep_records", "ratings", "receipts", "videos"),
+        *("robot_mode", "keep_records", "ratings", "receipts", "videos"),
     }
     here: set[Any] = {key for options in SWITCHES.values() for key in options}
     assert set(SimulatorOptions.__struct_fields__) == here | elsewhere

@@ -79,7 +79,6 @@ COVERED_BY: Mapping[str, set[str]] = {
     "tests/unit/rooms/test_robot.py": {"bridge/rooms/lane_aside.py"},
     "tests/unit/rooms/test_worker.py": {
         "bridge/rooms/carrying.py",
-        "bridge/rooms/loops.py",
         "bridge/rooms/stepping.py",
     },
     # One suite for the port, run on every engine.
@@ -132,7 +131,6 @@ COVERED_BY: Mapping[str, set[str]] = {
     # The whole bridge as a process, on a real Synapse.
     "tests/integration/test_conversation.py": {
         "bridge/app/process.py",
-        "bridge/app/serving.py",
         "bridge/app/stores.py",
         "bridge/demo/customer.py",
         "bridge/demo/process.py",
@@ -158,8 +156,11 @@ CROSSING: Mapping[str, str] = {
     "tests/unit/conversation/test_missed.py": "agents' messages, by push and history, at random",
     "tests/unit/conversation/test_walk.py": "the machine as a whole, at random",
     "tests/unit/conversation/test_human.py": "from the robot to a person, likewise",
+    "tests/unit/conversation/test_robot_stays.py": "who is a robot, by push and by reply",
+    "tests/unit/conversation/test_cut_queue.py": "places in a queue over a cut link",
     "tests/unit/matrix/crypto/test_engine_strangers.py": "the engine, and whoever means it ill",
     "tests/unit/matrix/crypto/test_crash_points.py": "all of encryption, killed at every step",
+    "tests/unit/storage/test_ping.py": "the store's sign of life, on disks that are full or gone",
     "tests/unit/rooms/test_at_once.py": "engine, workers and store: how few commits it takes",
     "tests/unit/rooms/test_crashes.py": "the whole engine, killed at random",
     "tests/unit/rooms/test_kinds.py": "the whole engine, killed, with content of every kind",

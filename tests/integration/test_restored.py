@@ -1,0 +1,69 @@
+"""The database comes back from a backup, with no encryption whose devices would tell of it.
+
+The rows of the outbox are counted again from an earlier number on, and the homeserver still knows
+what it was sent under those numbers. With encryption: `test_encryption_restored`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bridge.demo.stage import Stage, StageOptions
+from tests.support.operator import Backup
+from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.talk import MEI, Talk, chatting, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WORDS = 5
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    encryption = {"allow": False, "default": False, "require": False}
+    config = {"bridge": bridge_section(encryption=encryption)}
+    options = StageOptions(simulator=UNLIMITED, config=config)
+    async with staged(request, tmp_path_factory, options) as stage:
+        yield stage
+
+
+async def says(talk: Talk, when: str) -> list[str]:
+    """Mei speaks, and the customer reads each word of hers before the next one."""
+    words = [f"{when} {number}" for number in range(WORDS)]
+    for word in words:
+        await talk.desk("say", text=word)
+        await talk.reads_exactly(word, MEI)
+    return words
+
+
+async def stop(talk: Talk) -> None:
+    await talk.stage.bridge.stop()
+    await talk.at_desk(lambda person: not person.linked)
+
+
+async def start(talk: Talk) -> None:
+    await talk.stage.bridge.start()
+    await talk.at_desk(lambda person: person.linked)
+
+
+async def test_an_agents_new_words_are_not_taken_for_old_ones(stage: Stage) -> None:
+    talk = await chatting(stage, "restored")
+    said = await says(talk, "before the backup")
+    await stop(talk)
+    backup = Backup(stage)
+    backup.make()
+    await start(talk)
+    said += await says(talk, "of the lost time")
+    await stop(talk)
+    backup.restore()
+    await start(talk)
+    said += await says(talk, "after the restore")
+    await talk.say("and the other way")
+    await talk.heard("and the other way")
+    shown = [wording(event) for event in reversed(await talk.history()) if event["sender"] == MEI]
+    assert [words for words in shown if words] == said
