@@ -50,8 +50,11 @@ from bridge.rooms.waits import Waits
 from bridge.rooms.worker import LaneRunner
 from bridge.storage.open import open_store
 
-PATIENCE = 10.0
-"""Seconds that work under way gets when the bridge stops."""
+PATIENCE = 5.0
+"""Seconds that work under way gets when the bridge stops: with the links' closing handshakes after
+it, and the homeserver's requests before it, all is over within ten."""
+LAST_REQUESTS = 1.0
+"""Seconds for a request that is being answered; one that is cut off comes again."""
 INSTANCE = "instance"
 """The fact that tells this database from every other."""
 DATED = "instance.dated"
@@ -243,7 +246,7 @@ class Serving:
         appservice = self._config.appservice
         application = web.Application(client_max_size=appservice.max_body_size)
         application.add_routes(routes)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=PATIENCE)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         hostname, port = appservice.hostname, appservice.port

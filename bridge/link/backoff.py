@@ -12,11 +12,10 @@ class Backoff:
     together come back spread out; later ones lie between half of their step and all of it.
     """
 
-    def __init__(self, first: float, last: float, rng: random.Random, floor: float = 0.0) -> None:
-        """Take the first and the longest step and the least delay, in seconds."""
+    def __init__(self, first: float, last: float, rng: random.Random) -> None:
+        """Take the first and the longest step, in seconds."""
         self._first = first
         self._last = last
-        self._floor = floor
         self._rng = rng
         self._failures = 0
 
@@ -33,7 +32,7 @@ class Backoff:
         if self._failures:
             share = 0.5 + share / 2
         self._failures += 1
-        return max(self._floor, step * share)
+        return step * share
 
     def reset(self) -> None:
         """Something worked: start from the first delay again."""

@@ -47,7 +47,10 @@ class Visits:
 
     async def note(self) -> None:
         """Remember, for the next run, that we come now."""
-        self._moments.append(self._clock.now())
+        now = self._clock.now()
+        while self._moments and self._moments[0] <= now - self._window * 1000:
+            self._moments.popleft()
+        self._moments.append(now)
         try:
             await self._facts.put(self._fact, " ".join(map(str, self._moments)))
         except StoreError as error:

@@ -50,6 +50,19 @@ async def test_the_newest_visits_count_for_one_window() -> None:
 
 
 @pytest.mark.asyncio
+async def test_no_more_is_kept_than_counts() -> None:
+    clock, facts = Clock(), Facts()
+    visits = Visits(
+        settings_for("http://crm/webchat", login_count=1000, login_seconds=60.0), facts, clock
+    )
+    for _ in range(100):
+        await visits.note()
+        await clock.sleep(1)
+    (kept,) = facts.kept.values()
+    assert len(kept.split()) <= 60
+
+
+@pytest.mark.asyncio
 async def test_a_clock_that_was_set_back_costs_one_window() -> None:
     facts = Facts()
     before = Visits(SETTINGS, facts, Clock(NOW + 86_400_000))
