@@ -131,8 +131,10 @@ def call_off(turn: Turn) -> bool:
     """The customer does not wish it any more; False if they never did."""
     if not wanted(turn.state):
         return False
+    phase = turn.state.phase
+    leaving = isinstance(phase, Requesting | Queued) and not hidden(phase)
     turn.set(callback=None)
-    turn.say("callback.cancelled")
+    turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
     return True
 
 

@@ -57,19 +57,20 @@ def said(turn: Turn, event: Said) -> None:
     elif turn.policy.start_on_message:
         request_chat(turn)
     else:
-        _say_held(turn, before)
+        _say_held(turn, before, asked=event.again)
 
 
-def _say_held(turn: Turn, before: tuple[Held, ...]) -> None:
+def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
     """Only a command asks for a chat here: whoever writes without one waits for nobody.
 
     That is said with the first message, with the second, and then whenever nothing was written for
-    a while: to be told with every line would be as bad as to wait in vain.
+    a while: to be told with every line would be as bad as to wait in vain. Whoever has just `asked`
+    for something to be sent again is always told.
     """
     count = len(unique_events(turn.state.held))
     if not before:
         turn.say("start.needed")
-    elif count == 2 or turn.now - before[-1].at >= REMIND_AFTER:
+    elif asked or count == 2 or turn.now - before[-1].at >= REMIND_AFTER:
         turn.say("start.needed_still", {"count": count})
 
 
@@ -128,6 +129,8 @@ def start(turn: Turn, wish: Start) -> None:
             request_chat(turn, wish.queue_id)
         case Requesting():
             turn.enter(msgspec.structs.replace(phase, cancel=False))
+            if phase.cancel:
+                turn.card("queue.asking", {"queue": phase.queue_id})
             turn.say("start.already_queued")
         case Queued() if _leaving(turn):
             turn.say("start.leaving")
@@ -229,6 +232,9 @@ def _cancel_request(turn: Turn, phase: Requesting) -> None:
         start_chat(turn, phase.session_id, phase.agents)
     elif not asked:
         queue_cancelled(turn)
+    elif not (phase.cancel or waiting.hidden(phase)):
+        away = turn.state.trouble_since is not None
+        turn.card("queue.leaving_away" if away else "queue.leaving")
 
 
 def close(turn: Turn) -> None:

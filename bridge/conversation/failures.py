@@ -15,6 +15,7 @@ import msgspec
 
 from bridge.conversation import callback, waiting
 from bridge.conversation.inputs import CallFailed, FailureReason
+from bridge.conversation.inviting import inviting
 from bridge.conversation.model import (
     Chatting,
     Held,
@@ -116,7 +117,7 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
     elif code in _TOLD_APART:
         turn.report((piece,), f"result.{code}")
     elif code in _REFUSALS:
-        turn.report((piece,), _REFUSALS[code])
+        turn.report((piece,), inviting(_REFUSALS[code], turn.policy))
     else:
         turn.report((piece,), "undelivered.refused", {"code": code})
 
@@ -134,10 +135,15 @@ def _count_failure(turn: Turn) -> None:
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell of trouble, once until it is over; not of what the customer does not know of."""
+    """Tell of trouble, once until it is over; not of what the customer does not know of.
+
+    Nor to who is leaving, of whose messages none is kept: the card says what is going on.
+    """
     phase = turn.state.phase
-    if isinstance(phase, Requesting | Queued) and waiting.hidden(phase):
-        return
+    if isinstance(phase, Requesting | Queued):
+        leaving = phase.cancel and not turn.state.held
+        if leaving or waiting.hidden(phase):
+            return
     if not turn.state.told_trouble:
         turn.set(told_trouble=True)
         turn.say(key)
@@ -190,9 +196,16 @@ def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) ->
         return False
     if failure.reason == FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
+    elif failure.limit is not None:
+        turn.report((piece,), "undelivered.too_big_limit", {"limit": _size(failure.limit)})
     else:
         turn.report((piece,), f"undelivered.{failure.reason}")
     return True
+
+
+def _size(limit: int) -> str:
+    """A limit in bytes as people know sizes, and never more than it is."""
+    return f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
 
 
 def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | None:

@@ -27,6 +27,8 @@ class Said(Happening, frozen=True):
     content: CustomerContent
     words: str = ""
     """What was typed, where the content says more than that."""
+    again: bool = False
+    """They have just asked for it to be sent again, and are owed an answer."""
 
 
 class Withdrawn(Happening, frozen=True):
@@ -130,6 +132,8 @@ class CallFailed(Happening, frozen=True):
     """True: it surely did not arrive. False: it may have."""
     code: int | None = None
     """The ResultCode, where the server gave one."""
+    limit: int | None = None
+    """Bytes, where the content exceeds a limit that is known."""
 
 
 class Silence(StrEnum):

@@ -15,6 +15,13 @@ _OTHERWISE: Mapping[str, tuple[str, str]] = MappingProxyType(
         "chat.ended": ("chat.ended_command", "chat.ended_paused"),
         "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
         "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),
+        "undelivered.no_chat": ("undelivered.no_chat_command", "undelivered.paused"),
+        "result.-10": ("result.-10_command", "queue.ended_paused"),
+        "result.-11": ("result.-11_command", "queue.ended_paused"),
+        "status.2": ("status.2_command", "queue.ended_paused"),
+        "status.3": ("status.3_command", "queue.ended_paused"),
+        "status.4": ("status.4_command", "queue.ended_paused"),
+        "status.other": ("status.other_command", "status.other_paused"),
     }
 )
 """Key -> the keys where only a command asks for a chat, and where the room is paused."""

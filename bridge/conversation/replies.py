@@ -219,6 +219,7 @@ def _request_cancelled(turn: Turn, command: CancelRequest, reply: Reply) -> None
         queue_cancelled(turn)
         return
     turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
+    waiting.show(turn)
     turn.say("cancel.refused", {"code": reply.result})
     quoting.say(turn, quoting.reason(reply))
 

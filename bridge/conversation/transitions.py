@@ -101,7 +101,7 @@ def queue_ended(turn: Turn, key: str, code: int | None = None, *, words: str = "
         return
     if shown:
         turn.card("queue.ended")
-    turn.say(key, {} if code is None else {"code": code})
+    turn.say(inviting(key, turn.policy), {} if code is None else {"code": code})
     quoting.say(turn, words)
     if turn.state.held:
         _say_kept(turn)

@@ -160,7 +160,8 @@ class Link:
             asks: False: it is our own wish, and no reason to try a refused login again.
 
         Raises:
-            OpenFailure: the link does not stand, or the token was refused `tries` times.
+            OpenFailure: the link does not stand, or the token was refused `tries` times. After one
+                try no fresh one has been seen yet: the caller's next finds it.
             Exception: what `request` raises, TokenRefused aside.
         """
         with self.demand.call():
@@ -170,7 +171,7 @@ class Link:
                     return await request(wire.token)
                 except TokenRefused:
                     self.refuse(wire)
-        raise refused_again()
+        raise refused_again() if tries > 1 else _refused_once()
 
     async def _standing(self, *, asks: bool) -> Wire:
         """Return the open wire, waiting for it as a call would."""
@@ -209,6 +210,12 @@ class Link:
                 self._gate.shut(wire)
             finally:
                 self._gate.leave()
+
+
+def _refused_once() -> OpenFailure:
+    """Return what a -15 means to a request that cannot be made again as it is."""
+    message = "the token was refused; a new login is under way"
+    return OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
 
 
 def _has_keys(command: Command) -> bool:

@@ -143,10 +143,34 @@ SENTENCES: Catalogue = {
         "en": "Waiting for {queue}, position {position}.",
         "ja": "「{queue}」の順番待ち中です。順番：{position}。",
     },
+    "command.status_waiting": {
+        "zh-CN": "正在「{queue}」排队。",
+        "zh-TW": "正在「{queue}」排隊。",
+        "en": "Waiting for {queue}.",
+        "ja": "「{queue}」の順番待ち中です。",
+    },
+    "command.status_leaving": {
+        "zh-CN": "正在退出「{queue}」的排队，等待客服系统确认。",
+        "zh-TW": "正在退出「{queue}」的排隊，等候客服系統確認。",
+        "en": "Leaving the queue of {queue}; the call centre has yet to confirm it.",
+        "ja": "「{queue}」の順番待ちをやめる手続き中で、コールセンターの確認を待っています。",
+    },
+    "command.status_leaving_away": {
+        "zh-CN": "正在退出「{queue}」的排队；暂时无法连接客服系统。",
+        "zh-TW": "正在退出「{queue}」的排隊；暫時無法連線到客服系統。",
+        "en": "Leaving the queue of {queue}; the call centre cannot be reached at the moment.",
+        "ja": "「{queue}」の順番待ちをやめる手続き中ですが、ただいまコールセンターに接続できません。",
+    },
     "command.status_chatting": {
         "zh-CN": "正在与 {names} 对话。待发消息：{waiting} 条。",
         "zh-TW": "正在與 {names} 對話。待傳送的訊息：{waiting} 則。",
         "en": "Chatting with {names}. Messages waiting: {waiting}.",
         "ja": "{names} とチャット中です。送信待ちのメッセージ：{waiting}件。",
+    },
+    "command.status_paused": {
+        "zh-CN": "本房间的服务已暂停：写的内容不会送给客服。管理员可发送 {prefix} resume 恢复。\n{status}",
+        "zh-TW": "這個聊天室的服務已暫停：寫的內容不會送給客服。管理員可傳送 {prefix} resume 恢復服務。\n{status}",
+        "en": "This room is paused: what is written goes to no agent. A room admin can send {prefix} resume.\n{status}",
+        "ja": "このルームは一時停止中のため、メッセージは担当者に届きません。ルームの管理者が {prefix} resume と送信すると再開します。\n{status}",
     },
 }

@@ -59,10 +59,22 @@ SENTENCES: Catalogue = {
         "en": "This room is paused. A room admin can send {prefix} resume.",
         "ja": "このルームは一時停止中です。ルームの管理者が {prefix} resume と送信すると再開します。",
     },
+    "config.paused_meanwhile": {
+        "zh-CN": "本房间的服务已暂停：从现在起写的内容不会送给客服。正在进行的排队或对话并没有结束，发送 {prefix} close 可结束它。管理员可发送 {prefix} resume 恢复。",
+        "zh-TW": "這個聊天室的服務已暫停：從現在起寫的內容不會送給客服。正在進行的排隊或對話並沒有結束，傳送 {prefix} close 可結束它。管理員可傳送 {prefix} resume 恢復服務。",
+        "en": "This room is paused: what is written from here on goes to no agent. The chat or the wait that is going on is not ended by this; {prefix} close ends it. A room admin can send {prefix} resume.",
+        "ja": "このルームは一時停止中です。これ以降のメッセージは担当者に届きません。進行中のチャットや順番待ちは終了していません。終了するには {prefix} close と送信してください。ルームの管理者が {prefix} resume と送信すると再開します。",
+    },
     "config.resumed": {
         "zh-CN": "本房间的服务已恢复。",
         "zh-TW": "這個聊天室的服務已恢復。",
         "en": "This room is served again.",
         "ja": "このルームの利用を再開しました。",
+    },
+    "config.not_paused": {
+        "zh-CN": "本房间的服务没有暂停。",
+        "zh-TW": "這個聊天室的服務沒有暫停。",
+        "en": "This room is not paused.",
+        "ja": "このルームは一時停止していません。",
     },
 }

@@ -11,6 +11,12 @@ SENTENCES: Catalogue = {
         "en": "This message is empty, so it was not sent.",
         "ja": "メッセージが空のため、送信しませんでした。",
     },
+    "undelivered.like_command": {
+        "zh-CN": "这条消息看起来像命令，所以没有送给客服。\n{usage}\n如果确实是要对客服说的：",
+        "zh-TW": "這則訊息看起來像指令，所以沒有送給客服。\n{usage}\n如果確實是要對客服說的：",
+        "en": "This reads like a command, so it did not go to an agent.\n{usage}\nIf it is meant for an agent all the same:",
+        "ja": "コマンドのように見えるため、このメッセージは担当者に届いていません。\n{usage}\n担当者へのメッセージの場合：",
+    },
     "undelivered.cancelled": {
         "zh-CN": "您已退出排队，这条消息没有送给客服。",
         "zh-TW": "您已退出排隊，這則訊息沒有送給客服。",
@@ -65,11 +71,23 @@ SENTENCES: Catalogue = {
         "en": "The call centre no longer has this chat, so this message was not delivered. Send it again to ask for a new one.",
         "ja": "コールセンターにはこのチャットがもうないため、メッセージは届いていません。もう一度送ると、新しいチャットを始められます。",
     },
+    "undelivered.no_chat_command": {
+        "zh-CN": "客服系统中已没有这次对话，这条消息没有送达。发送 {prefix} start 会为您重新联系客服，然后请重新发送这条消息。",
+        "zh-TW": "客服系統中已沒有這次對話，這則訊息沒有送達。傳送 {prefix} start 會再為您聯絡客服，然後請重新傳送這則訊息。",
+        "en": "The call centre no longer has this chat, so this message was not delivered. Send {prefix} start to ask for a new one, then send this again.",
+        "ja": "コールセンターにはこのチャットがもうないため、メッセージは届いていません。{prefix} start と送信して新しいチャットを始めてから、もう一度お送りください。",
+    },
     "undelivered.too_big": {
         "zh-CN": "这条消息太大，客服系统无法接收，文件和附言都没有送达。请发送小一些的内容。",
         "zh-TW": "這則訊息太大，客服系統無法接收，檔案和附言都沒有送達。請傳送小一點的內容。",
         "en": "This is too big for the call centre: nothing of it was delivered, a file's caption neither. Please send something smaller.",
         "ja": "大きすぎるため、ファイルも添えた文章も届いていません。もう少し小さくしてお送りください。",
+    },
+    "undelivered.too_big_limit": {
+        "zh-CN": "文件太大，最大为 {limit}；文件和附言都没有送达。请发送小一些的文件。",
+        "zh-TW": "檔案太大，最大為 {limit}；檔案和附言都沒有送達。請傳送小一點的檔案。",
+        "en": "This file is too big (the limit is {limit}): neither it nor its caption was delivered. Please send a smaller one.",
+        "ja": "ファイルが大きすぎるため（上限は {limit}）、ファイルも添えた文章も届いていません。もう少し小さいファイルをお送りください。",
     },
     "undelivered.extension": {
         "zh-CN": "客服系统不接收这种文件，没有送达。可以发送：{allowed}。",
@@ -102,10 +120,10 @@ SENTENCES: Catalogue = {
         "ja": "送信できるのは1分に{limit}件までです。このメッセージは届いていません。少し待ってからもう一度お送りください。",
     },
     "undelivered.late_correction": {
-        "zh-CN": "对话已经结束，这条更正没有送达。",
-        "zh-TW": "對話已經結束，這則更正沒有送達。",
-        "en": "The chat is over, so this correction was not delivered.",
-        "ja": "チャットが終了しているため、この訂正は届いていません。",
+        "zh-CN": "那次对话已经结束，这条更正没有送达。",
+        "zh-TW": "那次對話已經結束，這則更正沒有送達。",
+        "en": "That chat is over, so this correction was not delivered.",
+        "ja": "そのチャットは終了しているため、この訂正は届いていません。",
     },
     "undelivered.farewell": {
         "zh-CN": "对话已经结束，所以这句话没有转给客服。如需再次咨询，直接写下您的问题，或发送 {prefix} start。",

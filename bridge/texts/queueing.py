@@ -42,17 +42,78 @@ SENTENCES: Catalogue = {
         "en": "⏹ No longer waiting.",
         "ja": "⏹ 順番待ちは終了しました。",
     },
+    "queue.ended_paused": {
+        "zh-CN": "没有客服接入，排队已结束；本房间的服务目前已暂停。管理员可发送 {prefix} resume 恢复。",
+        "zh-TW": "沒有客服為您服務，排隊已結束；這個聊天室的服務目前已暫停。管理員可傳送 {prefix} resume 恢復服務。",
+        "en": "Queueing has ended without an agent, and this room is paused at the moment. A room admin can send {prefix} resume.",
+        "ja": "担当者につながらないまま順番待ちが終了しました。このルームは一時停止中です。ルームの管理者が {prefix} resume と送信すると再開します。",
+    },
     "queue.cancelled": {
         "zh-CN": "⏹ 您已退出排队。",
         "zh-TW": "⏹ 您已退出排隊。",
         "en": "⏹ You have left the queue.",
         "ja": "⏹ 順番待ちをやめました。",
     },
+    "queue.leaving": {
+        "zh-CN": "⏹ 正在为您退出排队…",
+        "zh-TW": "⏹ 正在為您退出排隊…",
+        "en": "⏹ Leaving the queue…",
+        "ja": "⏹ 順番待ちをやめる手続き中です…",
+    },
+    "queue.leaving_away": {
+        "zh-CN": "⏹ 正在为您退出排队；暂时无法连接客服系统。",
+        "zh-TW": "⏹ 正在為您退出排隊；暫時無法連線到客服系統。",
+        "en": "⏹ Leaving the queue; the call centre cannot be reached at the moment.",
+        "ja": "⏹ 順番待ちをやめる手続き中ですが、ただいまコールセンターに接続できません。",
+    },
     "queue.kept": {
         "zh-CN": "您的 {count} 条消息已为您保留，下次排队时会一并发给客服；发送 {prefix} cancel 可放弃它们。",
         "zh-TW": "已為您保留 {count} 則訊息，下次排隊時會一併傳給客服；傳送 {prefix} cancel 可放棄這些訊息。",
         "en": "Messages kept for you: {count}. They go to the agent with your next request; {prefix} cancel drops them.",
         "ja": "メッセージ{count}件をお預かりしています。次にお問い合わせいただくと担当者に届きます。{prefix} cancel で破棄できます。",
+    },
+    # --- how a queue ended (`codes`), where writing does not ask again ----------------------------
+    "status.2_command": {
+        "zh-CN": "客服暂时无法接待您，发送 {prefix} start 即可重新排队。",
+        "zh-TW": "客服暫時無法為您服務，傳送 {prefix} start 即可重新排隊。",
+        "en": "The agent could not take your request. Send {prefix} start to rejoin the queue.",
+        "ja": "担当者が対応できませんでした。{prefix} start と送信すると、もう一度順番待ちに入れます。",
+    },
+    "status.3_command": {
+        "zh-CN": "排队超时，仍无客服接入。发送 {prefix} start 即可重新排队。",
+        "zh-TW": "等候逾時，仍沒有客服能為您服務。傳送 {prefix} start 即可重新排隊。",
+        "en": "No agent became free in time. Send {prefix} start to rejoin the queue.",
+        "ja": "時間内に担当者におつなぎできませんでした。{prefix} start と送信すると、もう一度順番待ちに入れます。",
+    },
+    "status.4_command": {
+        "zh-CN": "您的排队已中断，发送 {prefix} start 即可重新排队。",
+        "zh-TW": "您的排隊已中斷，傳送 {prefix} start 即可重新排隊。",
+        "en": "Your place in the queue was lost. Send {prefix} start to rejoin the queue.",
+        "ja": "順番待ちが途切れました。{prefix} start と送信すると、もう一度順番待ちに入れます。",
+    },
+    "status.other_command": {
+        "zh-CN": "排队因未知状态 {code} 而结束。发送 {prefix} start 即可重新排队；若仍不行，请告知管理员。",
+        "zh-TW": "排隊因未知狀態 {code} 而結束。傳送 {prefix} start 即可重新排隊；若仍不行，請告知管理員。",
+        "en": "Queueing ended with the unknown status {code}. Send {prefix} start to rejoin the queue; if that fails too, tell an administrator.",
+        "ja": "順番待ちが不明な状態 {code} で終了しました。{prefix} start と送信すると、もう一度順番待ちに入れます。続く場合は管理者にご連絡ください。",
+    },
+    "status.other_paused": {
+        "zh-CN": "排队因未知状态 {code} 而结束；本房间的服务目前已暂停。管理员可发送 {prefix} resume 恢复。",
+        "zh-TW": "排隊因未知狀態 {code} 而結束；這個聊天室的服務目前已暫停。管理員可傳送 {prefix} resume 恢復服務。",
+        "en": "Queueing ended with the unknown status {code}, and this room is paused at the moment. A room admin can send {prefix} resume.",
+        "ja": "順番待ちが不明な状態 {code} で終了しました。このルームは一時停止中です。ルームの管理者が {prefix} resume と送信すると再開します。",
+    },
+    "result.-10_command": {
+        "zh-CN": "您的排队已失效，发送 {prefix} start 即可重新排队。",
+        "zh-TW": "您的排隊已失效，傳送 {prefix} start 即可重新排隊。",
+        "en": "Your place in the queue is gone. Send {prefix} start to get a new one.",
+        "ja": "順番待ちが無効になりました。{prefix} start と送信すると、もう一度順番待ちに入れます。",
+    },
+    "result.-11_command": {
+        "zh-CN": "本次对话已结束，发送 {prefix} start 即可重新开始。",
+        "zh-TW": "本次對話已結束，傳送 {prefix} start 即可重新開始。",
+        "en": "This chat has ended. Send {prefix} start to begin a new one.",
+        "ja": "このチャットは終了しています。{prefix} start と送信すると、新しいチャットが始まります。",
     },
     # --- asking for a chat ----------------------------------------------------------------------
     "start.needed": {

@@ -96,9 +96,9 @@ SENTENCES: Catalogue = {
         "ja": "この評価は受け付けられませんでした（コード {code}）。別の数字でお試しください。",
     },
     "rating.failed": {
-        "zh-CN": "客服系统一直无法连接，您的评价没有送达。请稍后再评一次。",
-        "zh-TW": "客服系統一直無法連線，您的評分沒有送達。請稍後再評一次。",
-        "en": "The call centre could not be reached, so your rating did not arrive. Please rate again later.",
-        "ja": "コールセンターに接続できず、評価が届きませんでした。しばらくしてからもう一度評価してください。",
+        "zh-CN": "客服系统没有确认您的评价，它可能没有送达。请稍后再评一次。",
+        "zh-TW": "客服系統沒有確認您的評分，它可能沒有送達。請稍後再評一次。",
+        "en": "The call centre has not confirmed your rating, so it may not have arrived. Please rate again later.",
+        "ja": "コールセンターから評価の受信確認がなく、届いていない可能性があります。しばらくしてからもう一度評価してください。",
     },
 }

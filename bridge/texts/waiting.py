@@ -109,6 +109,12 @@ SENTENCES: Catalogue = {
         "en": "🔕 We will not call you back. Write again whenever you like.",
         "ja": "🔕 ご連絡を取り消しました。ご用の際は、またメッセージをお送りください。",
     },
+    "callback.cancelled_leaving": {
+        "zh-CN": "🔕 好的，正在为您退出排队，我们也不会再联系您。",
+        "zh-TW": "🔕 好的，正在為您退出排隊，我們也不會再聯絡您。",
+        "en": "🔕 You are leaving the queue, and we will not call you back either.",
+        "ja": "🔕 順番待ちをやめる手続きをしています。こちらからのご連絡も取り消しました。",
+    },
     "callback.given_up": {
         "zh-CN": "🔕 很抱歉，这么久都没有客服在线，我们不再继续联系。需要时请再发一条消息。",
         "zh-TW": "🔕 很抱歉，這麼久都沒有客服在線上，我們不再繼續聯絡。需要時請再傳一則訊息。",

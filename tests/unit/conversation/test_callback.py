@@ -340,6 +340,18 @@ def test_asked_for_in_the_queue() -> None:
     assert scene.notices[-1] == "callback.goes_on"
 
 
+def test_called_off_in_the_queue() -> None:
+    """Both are said: that nobody will be called back, and that the queue is being left."""
+    scene = Scene()
+    scene.queue_up()
+    scene.call_back()
+    scene.forget()
+    scene.cancel()
+    assert scene.notices == ["callback.cancelled_leaving"]
+    scene.reply(1)
+    assert scene.cards == ["queue.cancelled"]
+
+
 def test_asked_for_while_leaving() -> None:
     scene = Scene()
     scene.start()

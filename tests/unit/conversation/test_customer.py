@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason, Uploaded, Withdrawn
-from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia
+from bridge.conversation.inputs import FailureReason, Said, Uploaded, Withdrawn
+from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia, CustomerText
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
@@ -29,6 +29,16 @@ def test_where_only_a_command_starts_words_are_kept_and_said_so() -> None:
     scene.start()
     scene.reply(requestId=1)
     assert scene.texts == ["one"]
+
+
+def test_who_wishes_to_send_again_is_answered_each_time() -> None:
+    scene = Scene(ON_COMMAND)
+    for word in ("one", "two", "three"):
+        scene.text(word)
+    assert len(scene.notices) == 2
+    scene.happen(Said(EventId("$again"), CustomerText("four"), again=True))
+    assert scene.filled("start.needed_still")[-1] == {"count": 4}
+    assert len(scene.notices) == 3
 
 
 def test_a_long_text_that_is_kept_is_one_message() -> None:
@@ -110,6 +120,50 @@ def test_start_takes_an_unsent_cancel_back() -> None:
     scene.push(201, requestId=9001, requestStatus=0, queueLength=1)
     assert scene.sent(102) == []
     assert scene.phase == "Queued"
+
+
+def test_the_card_says_that_the_queue_is_being_left() -> None:
+    """Before WebChat has answered the 101 nobody is out of its queue yet."""
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    assert scene.cards == ["queue.asking", "queue.leaving"]
+    scene.start()
+    assert scene.cards[-1] == "queue.asking", "staying after all"
+    scene.cancel()
+    scene.cut()
+    assert scene.notices == ["start.already_queued"], "nothing is kept that would go out later"
+    scene.fail(FailureReason.UNREACHABLE)
+    assert scene.cards[-1] == "queue.cancelled"
+
+
+def test_the_card_of_who_leaves_while_the_call_centre_is_away() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cut()
+    scene.cancel()
+    assert scene.cards[-1] == "queue.leaving_away"
+    scene.cut()
+    assert scene.notices == []
+    scene.text("one more thing")
+    scene.later(60)
+    assert scene.phase == "Requesting"
+    scene.cut()
+    assert scene.notices == ["trouble.unreachable"], "this is kept, and goes out later"
+
+
+def test_who_may_not_leave_sees_their_place_again() -> None:
+    scene = Scene()
+    scene.start()
+    scene.cancel()
+    scene.reply(requestId=9001, queueLength=2)
+    scene.reply(-100)
+    scene.later(1)
+    scene.reply(-100)
+    scene.later(5)
+    scene.reply(-100)
+    assert scene.notices == ["cancel.refused"]
+    assert scene.cards[-1] == "queue.waiting"
 
 
 def test_start_while_102_is_under_way() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.conversation.effects import Reported
 from bridge.conversation.inputs import CallFailed, FailureReason
 from bridge.ids import CallId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
@@ -247,6 +248,20 @@ def test_an_upload_that_fails_takes_its_caption_along(reason: FailureReason) -> 
     scene.fail(reason)
     assert scene.reported == {event: f"undelivered.{reason}"}
     assert scene.texts == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"), [(50 * 1024**2, "50 MB"), (1_600_000, "1 MB"), (800_000, "781 KB")]
+)
+def test_a_file_above_our_own_limit_is_told_the_limit(limit: int, shown: str) -> None:
+    """What is shown is never more than is allowed."""
+    scene = Scene()
+    scene.begin()
+    event = scene.image("big.png")
+    call_id = scene.outstanding.call_id
+    scene.happen(CallFailed(call_id, FailureReason.TOO_BIG, limit=limit))
+    (told,) = (one for one in scene.effects if isinstance(one, Reported))
+    assert told == Reported(event, "undelivered.too_big_limit", {"limit": shown})
 
 
 def test_an_upload_of_a_file_that_was_given_up() -> None:

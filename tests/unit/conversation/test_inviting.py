@@ -8,8 +8,16 @@ import pytest
 from bridge.conversation.inviting import inviting
 from bridge.conversation.policy import Policy
 from bridge.texts import CATALOGUE
+from tests.support.scene import REQUEST, Scene
 
-KEYS = ["room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you", "undelivered.farewell"]
+ENDS = [
+    *("status.2", "status.3", "status.4", "status.other", "result.-10", "result.-11"),
+    "undelivered.no_chat",
+]
+KEYS = [
+    *("room.welcome", "robot.welcome", "chat.ended", "chat.ended_by_you", "undelivered.farewell"),
+    *ENDS,
+]
 ON_COMMAND = msgspec.structs.replace(Policy(), start_on_message=False)
 PAUSED = msgspec.structs.replace(Policy(), paused=True)
 
@@ -24,6 +32,23 @@ def test_the_sentence_depends_on_the_room() -> None:
     assert inviting("chat.ended", Policy()) == "chat.ended"
     assert inviting("chat.ended", ON_COMMAND) == "chat.ended_command"
     assert inviting("chat.ended", PAUSED) == "chat.ended_paused"
+
+
+@pytest.mark.parametrize("key", ENDS)
+def test_where_only_a_command_asks_for_somebody_it_is_named(key: str) -> None:
+    """To "send another message" would be to wait in vain."""
+    assert "{prefix} start" in CATALOGUE[inviting(key, ON_COMMAND)]["en"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "ended"), [(ON_COMMAND, "status.3_command"), (PAUSED, "queue.ended_paused")]
+)
+def test_the_end_of_a_queue_says_how_to_come_back(policy: Policy, ended: str) -> None:
+    scene = Scene(policy)
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.push(201, requestId=REQUEST, requestStatus=3)
+    assert scene.notices[0] == ended
 
 
 @pytest.mark.parametrize("policy", [Policy(), ON_COMMAND, PAUSED])

@@ -343,6 +343,22 @@ async def test_upload_needs_a_link_too() -> None:
             await rigged.links.upload(ADA, blob(b"x"))
 
 
+@pytest.mark.asyncio
+async def test_an_upload_whose_token_is_refused_says_no_more_than_that() -> None:
+    """A blob cannot be read twice, so no fresh token was tried with it."""
+
+    async def stale(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"result": -15})
+
+    async with (
+        WildServer(upload=stale).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        with pytest.raises(OpenFailure, match="the token was refused; a new login is under way"):
+            await rigged.links.upload(ADA, blob(b"x"))
+        await eventually(lambda: rigged.counts.logins == 2)
+
+
 async def _refused(_: web.Request) -> web.StreamResponse:
     return web.json_response({"result": -20})
 
