@@ -227,19 +227,20 @@ class Actor:
             earlier = await recall(self._around, self._room_id, about)
         before = visit.record
         receive(visit, meaning, raw, received, Facts(standing, rooms, earlier, encrypted))
-        for event_id in visit.take_again():
-            await self._send_again(visit, event_id)
+        wanted = visit.take_again()
+        for event_id in wanted:
+            await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
             await erasing.begin(self._around, visit, before, meaning.target, meaning.event_id)
         return True
 
-    async def _send_again(self, visit: Visit, event_id: EventId) -> None:
+    async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found, earlier = await original(self._around, self._room_id, event_id), None
         if found is not None and not isinstance(found, Undecryptable):
             about = refers_to(visit.record, found)
             if about is not None:
                 earlier = await recall(self._around, self._room_id, about)
-        again.send(visit, event_id, found, earlier)
+        again.send(visit, event_id, found, earlier, last=last)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """May this person configure the room? Asked anew each time: it is rare, and may change."""

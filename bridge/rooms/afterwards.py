@@ -145,7 +145,11 @@ def _open_question(visit: Visit) -> OurCard | None:
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.RATING and card.session_id == session:
             return card
-    return None
+    if state.poll != session:
+        return None
+    # It is on its way, and may be read before we hear that it was sent.
+    choices = tuple(one.id for one in _offered(visit))
+    return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=choices)
 
 
 def _is_over(visit: Visit) -> bool:

@@ -7,6 +7,8 @@ event id, behind whatever waits already. Pure.
 
 from __future__ import annotations
 
+import msgspec
+
 from bridge.conversation.inputs import Input, Said
 from bridge.conversation.model import CustomerText
 from bridge.conversation.transitions import all_pieces
@@ -61,6 +63,8 @@ def send(
     event_id: EventId,
     found: Meaning | Undecryptable | None,
     earlier: Earlier | None,
+    *,
+    last: bool = True,
 ) -> None:
     """Let a message happen once more.
 
@@ -69,6 +73,7 @@ def send(
         event_id: the message.
         found: what it is; None if nobody knows any more.
         earlier: the message that it is about, as when it came first.
+        last: it is the last that this wish is about: an answer to it is one to all of them.
     """
     if found is None:
         _end(visit, event_id, "again.forgotten")
@@ -86,7 +91,8 @@ def send(
     visit.record = fates.sent_again(visit.record, event_id)
     sealed.withdraw(visit, event_id)  # else it would go once more when its key comes
     for one in happened:
-        visit.step(people.signed(visit, sender, one))
+        wished = msgspec.structs.replace(one, again=last) if isinstance(one, Said) else one
+        visit.step(people.signed(visit, sender, wished))
 
 
 def _meant(visit: Visit, target: EventId, earlier: Earlier | None) -> EventId | None:

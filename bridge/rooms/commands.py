@@ -65,6 +65,12 @@ class Malformed(msgspec.Struct, frozen=True):
     args: Args
     secret: bool = False
     """It may hold a password all the same."""
+    bare: bool = False
+    """Written without the prefix: a customer's words, should they say so."""
+
+
+_SETTINGS = frozenset({Verb.QUEUE, Verb.LANG, Verb.FROM, Verb.CONFIG})
+_ACTIONS = frozenset({"set", "show", "reset"})
 
 
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
@@ -94,6 +100,27 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     if isinstance(parsed, Malformed):
         return None
     return msgspec.structs.replace(parsed, bare=True)
+
+
+def slip(text: str, prefix: str) -> Malformed | None:
+    """Read what is no command without its prefix as one about the room's settings, miswritten.
+
+    Only the command itself with an action and one more word, or fewer: "lang fr", "queue set".
+    "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent all the same.
+
+    Args:
+        text: the plain body.
+        prefix: the command prefix of the config.
+
+    Returns:
+        None for a customer's words.
+    """
+    words = [] if "\n" in text.strip() else text.split()
+    verb = folded(words[0]) if words else ""
+    rest = words[2:] if len(words) > 1 and folded(words[1]) in _ACTIONS else words[1:]
+    if verb not in _SETTINGS or len(rest) > 1:
+        return None
+    return Malformed(f"usage.{verb}", {"prefix": prefix}, bare=True)
 
 
 def _glued(word: str, prefix: str) -> str | None:
@@ -127,7 +154,8 @@ def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
         near = nearest(written, Verb)
         if near is not None:
             args: Args = {"near": near, "prefix": prefix}
-            return Malformed("command.unknown_near", args, secret=near == Verb.LOGIN)
+            secret = near == Verb.LOGIN and len(words) > 1
+            return Malformed("command.unknown_near", args, secret=secret)
         return Malformed("command.unknown", {"prefix": prefix})
     return _check_words(verb, words[1:], prefix)
 
@@ -146,7 +174,7 @@ def _check_words(verb: Verb, words: list[str], prefix: str) -> Parsed | Malforme
         case Verb.LOGIN:
             if len(words) == 2:
                 return Parsed(verb, tuple(words))
-            return msgspec.structs.replace(usage, secret=True)
+            return msgspec.structs.replace(usage, secret=bool(words))
         case Verb.RETRY:
             known = [folded(word) for word in words] in ([], ["all"])
             return Parsed(verb, tuple(words)) if known else usage

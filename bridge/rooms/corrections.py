@@ -1,7 +1,8 @@
 """Corrections of earlier messages: the agent reads what changed, once. Pure.
 
 What has not gone to the agent yet is sent in its new wording only. Corrections of one message each
-go by the newest wording before, which the room's record remembers by its event.
+go by the newest wording before that an agent may have (`references.read_as`), which the room's
+record remembers by its event; what was between goes no more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bridge.conversation.model import (
     Ended,
     Idle,
 )
+from bridge.ids import EventId
 from bridge.rooms.changes import changes
 from bridge.rooms.fates import forgotten, undelivered
 from bridge.rooms.inputs import Corrected
@@ -25,9 +27,10 @@ from bridge.rooms.references import (
     is_order,
     is_past,
     is_unsent,
-    newest,
     quotation,
+    read_as,
     with_words,
+    wordings,
     words_of,
 )
 from bridge.rooms.visit import Visit
@@ -46,8 +49,25 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[In
     if earlier is not None and not _is_own(edit, earlier):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
-    former = newest(visit.record, edit.target)
+    former = read_as(visit.record, edit.target)
+    happened = _superseded(visit, edit.target, former)
     _note_correction(visit, edit)
+    return [*happened, *_told(visit, edit, former, earlier)]
+
+
+def _superseded(visit: Visit, target: EventId, former: EventId) -> list[Input]:
+    """Corrections that no agent has, newer than `former`: none of them is to go any more."""
+    known = wordings(visit.record, target)
+    dropped = known[known.index(former) + 1 :]
+    for event_id in dropped:
+        visit.record = forgotten(visit.record, event_id)
+    kept = tuple(one for one in visit.record.corrections if one[1] not in dropped)
+    visit.set(corrections=kept)
+    return [Withdrawn(event_id) for event_id in dropped]
+
+
+def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None) -> list[Input]:
+    """What an agent is to get, who may have the wording `former`, which says `earlier`."""
     whole = with_words(edit.content, edit.plain)
     if is_unsent(visit.record, former, earlier):
         _note_whole(visit, edit)

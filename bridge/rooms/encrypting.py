@@ -57,7 +57,8 @@ def refusal(visit: Visit, parsed: Parsed | Malformed | None, *, encrypted: bool)
     """
     if encrypted or not visit.rules.encryption_required:
         return None
-    if isinstance(parsed, Malformed) or (isinstance(parsed, Parsed) and parsed.verb in _HARMLESS):
+    explained = isinstance(parsed, Malformed) and not parsed.bare
+    if explained or (isinstance(parsed, Parsed) and parsed.verb in _HARMLESS):
         return None
     return "encrypting.refused_here" if visit.record.encrypted else "encrypting.refused"
 

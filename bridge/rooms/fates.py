@@ -23,7 +23,7 @@ KEPT_UNDELIVERED = 20
 
 _HOPELESS = frozenset(
     {"undelivered.blank", "undelivered.too_big", "undelivered.extension", "undelivered.media_gone"}
-    | {"undelivered.internal", "undelivered.media_changed"}
+    | {"undelivered.internal", "undelivered.media_changed", "undelivered.too_big_limit"}
     | {f"result.-{code}" for code in (12, 16, 17, 21)}
 )
 """What comes to the same the next time, with WebChat or with us."""

@@ -150,7 +150,9 @@ class WebChatLane:
                     return await self._voice(worker, effect.call_id, blob)
                 return await self._file(worker, effect.call_id, blob)
         except TooBig as error:
-            raise CallFailure(FailureReason.TOO_BIG, certain=True, message=str(error)) from error
+            failure = CallFailure(FailureReason.TOO_BIG, certain=True, message=str(error))
+            failure.limit = limit
+            raise failure from error
         except Refused as error:
             changed = error.code == CHANGED_FILE
             reason = FailureReason.MEDIA_CHANGED if changed else FailureReason.MEDIA_GONE
@@ -202,7 +204,13 @@ class _Counter:
 
 
 def _failed(call_id: CallId, failure: CallFailure) -> tuple[Outcome, Input, str]:
-    happened = CallFailed(call_id, failure.reason, certain=failure.certain, code=failure.code)
+    happened = CallFailed(
+        call_id,
+        failure.reason,
+        certain=failure.certain,
+        code=failure.code,
+        limit=failure.limit,
+    )
     if not failure.certain:
         outcome = Outcome.UNCERTAIN
     elif failure.reason in _SAID_NO:

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import assert_never
 
 from bridge import __version__
-from bridge.conversation import callback
 from bridge.conversation.effects import Args, AskRobot
 from bridge.conversation.inputs import CallBack, Cancel, Close, Rate, Solved, Start
-from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
-from bridge.conversation.transitions import all_pieces, ended_at, names
-from bridge.conversation.turn import unique_events
+from bridge.conversation.model import Chatting, Queued, Requesting
+from bridge.conversation.transitions import ended_at
 from bridge.conversation.waiting import hidden
 from bridge.ids import EventId
-from bridge.rooms import cards, signing_in
+from bridge.rooms import cards, signing_in, status
 from bridge.rooms.commands import Malformed, Parsed, Verb
 from bridge.rooms.effects import Conceal, SendTranscript, TellHistory
 from bridge.rooms.ratings import Choice, choices, shown
@@ -61,13 +58,17 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     """Say how a command is written that was meant and is none."""
     if malformed.secret:
         visit.ask(Conceal(event_id))
+    if malformed.bare:
+        usage = visit.part(malformed.key, malformed.args)
+        visit.report(event_id, "undelivered.like_command", {"usage": usage})
+        return
     visit.say(malformed.key, malformed.args, reply_to=event_id)
 
 
 def makes_sense(visit: Visit, parsed: Parsed) -> bool:
     """Whether a command without its prefix is one.
 
-    "start over, please", "from Beijing" and "rate 5 is too high" are what customers say.
+    "start over, please" and "rate 5 is too high" are what customers say.
     """
     word = parsed.words[-1] if parsed.words else ""
     match parsed.verb:
@@ -226,29 +227,7 @@ def _change(visit: Visit, setter: Setter, value: object, done: str, event_id: Ev
 
 def _status(visit: Visit, words: Words, event_id: EventId) -> None:
     del words
-    rules, phase = visit.rules, visit.record.conversation.phase
-    args: Args = {"waiting": len(unique_events(all_pieces(visit.record.conversation)))}
-    wished = callback.unseen(visit.record.conversation)
-    if wished is not None:
-        args["queue"] = rules.queue_name(wished.queue_id)
-        visit.say("command.status_callback", args, reply_to=event_id)
-        return
-    match phase:
-        case Idle() | Ended():
-            key = "command.status_idle"
-            args["queue"] = rules.queue_name(rules.queue_for(visit.record))
-        case Requesting():
-            key = "command.status_requesting"
-            args["queue"] = rules.queue_name(phase.queue_id)
-        case Queued():
-            key = "command.status_queued"
-            args["queue"] = rules.queue_name(phase.queue_id)
-            args["position"] = phase.position or "?"
-        case Chatting():
-            key = "command.status_chatting"
-            args["names"] = names(phase.agents) or "?"
-        case _:
-            assert_never(phase)
+    key, args = status.where_things_stand(visit)
     visit.say(key, args, reply_to=event_id)
 
 
@@ -303,12 +282,16 @@ def _from(visit: Visit, words: Words, event_id: EventId) -> None:
 
 def _pause(visit: Visit, words: Words, event_id: EventId) -> None:
     del words
-    _change(visit, set_paused, True, "config.paused", event_id)  # noqa: FBT003 - the setting's value
+    phase = visit.record.conversation.phase
+    seen = isinstance(phase, Requesting | Queued) and not hidden(phase)
+    done = "config.paused_meanwhile" if seen or isinstance(phase, Chatting) else "config.paused"
+    _change(visit, set_paused, True, done, event_id)  # noqa: FBT003 - the setting's value
 
 
 def _resume(visit: Visit, words: Words, event_id: EventId) -> None:
     del words
-    _change(visit, set_paused, False, "config.resumed", event_id)  # noqa: FBT003 - likewise
+    done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
+    _change(visit, set_paused, False, done, event_id)  # noqa: FBT003 - likewise
 
 
 def _elsewhere(visit: Visit, words: Words, event_id: EventId) -> None:

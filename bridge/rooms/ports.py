@@ -60,6 +60,9 @@ class Refused(Exception):
 class CallFailure(Exception):
     """A WebChat call or upload came to nothing."""
 
+    limit: int | None = None
+    """Bytes, where the content exceeds a limit that is known."""
+
     def __init__(
         self, reason: FailureReason, *, certain: bool, code: int | None = None, message: str = ""
     ) -> None:

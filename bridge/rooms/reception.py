@@ -26,7 +26,7 @@ from bridge.rooms import (
     references,
     robot,
 )
-from bridge.rooms.commands import Malformed, Parsed, Verb, parse
+from bridge.rooms.commands import Malformed, Parsed, Verb, parse, slip
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
 from bridge.rooms.gestures import gestured
 from bridge.rooms.inputs import (
@@ -349,7 +349,9 @@ def _command(visit: Visit, spoke: Spoke | Corrected) -> Parsed | Malformed | Non
     )
     parsed = parse(spoke.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
     if isinstance(parsed, Parsed) and parsed.bare and not orders.makes_sense(visit, parsed):
-        return None
+        parsed = None
+    if parsed is None and bare_allowed:
+        return slip(spoke.plain, visit.rules.prefix)
     return parsed
 
 

@@ -67,7 +67,9 @@ def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
             # Clients show the newest wording in the first one's place; the first may have been
             # corrected because nobody was to read it.
             return None if meaning.reply_to is None else newest(record, meaning.reply_to)
-        case Corrected() | Withdrew() | Reacted():
+        case Corrected() | Withdrew():
+            return read_as(record, meaning.target)
+        case Reacted():
             return newest(record, meaning.target)
         case PollAnswered():
             ours = any(card.event_id == meaning.target for card in record.cards)
@@ -79,6 +81,18 @@ def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
 def newest(record: RoomRecord, event_id: EventId) -> EventId:
     """The event with the newest wording of that message."""
     return dict(record.corrections).get(event_id, event_id)
+
+
+def read_as(record: RoomRecord, event_id: EventId) -> EventId:
+    """The event with the newest wording that an agent may have, or is to get as the message.
+
+    A correction that did not go, or still waits, leaves an agent with what was there before it.
+    """
+    for wording in reversed(wordings(record, event_id)[1:]):
+        missing = undelivered(record, wording) is not None or is_unsent(record, wording, None)
+        if wording in record.whole or not missing:
+            return wording
+    return event_id
 
 
 def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
@@ -123,7 +137,7 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> CustomerConte
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
     """What happens to the conversation; the agent is told of what may have reached them."""
     record = visit.record
-    former = newest(record, taken.target)
+    former = read_as(record, taken.target)
     unsent = is_unsent(record, former, earlier) or undelivered(record, former) is not None
     happened: list[Input] = []
     for event_id in wordings(record, taken.target):

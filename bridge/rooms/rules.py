@@ -6,6 +6,7 @@ set of rules from beginning to end.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from datetime import tzinfo
 from enum import IntEnum
@@ -115,11 +116,10 @@ class Rules(msgspec.Struct, frozen=True):
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
     def find_queue(self, text: str) -> QueueRule | None:
-        """The queue of that id, name or alias, letter case aside."""
-        wanted = text.strip().casefold()
+        """The queue of that id, name or alias; letter case, and wide letters or narrow, aside."""
+        wanted = _folded(text)
         for queue in self.queues:
-            names = {str(queue.id), queue.name.casefold(), *(a.casefold() for a in queue.aliases)}
-            if wanted in names:
+            if wanted in map(_folded, (str(queue.id), queue.name, *queue.aliases)):
                 return queue
         return None
 
@@ -157,3 +157,7 @@ class Rules(msgspec.Struct, frozen=True):
             start_on_message=start == "on_message",
             paused=record.settings.paused,
         )
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).strip().casefold()

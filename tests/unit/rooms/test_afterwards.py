@@ -36,6 +36,19 @@ def asked(*, direct: bool = True) -> House:
     return house
 
 
+@pytest.mark.parametrize(("words", "notices"), [("4", []), ("6", ["rating.unknown"])])
+def test_a_question_that_is_read_before_we_know_that_it_stands(
+    words: str, notices: list[str]
+) -> None:
+    house = House().served(direct=True)
+    over = Ended(LAST, rating_asked=True, since=house.now)
+    house.visit.set(conversation=Conversation(over, last_session=LAST, poll=LAST))
+    house.say(words)
+    rating = house.record.conversation.rating
+    assert (rating and rating.value) == (None if notices else 4)
+    assert house.notices == notices
+
+
 @pytest.mark.parametrize(
     ("words", "value"),
     [

@@ -174,6 +174,35 @@ async def test_without_the_prefix_where_there_is_something_to_send() -> None:
     assert told(world).count(("undelivered.cancelled\nagain.hint", "$1")) == 1
 
 
+async def test_what_reads_like_a_command_is_sent_on_if_it_was_none() -> None:
+    world = ReadingWorld(ENGLISH)
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await happens(engine, word(world, "from Berlin", "$1"))
+        assert world.link.calls == []
+        await happens(engine, react(world, "$1"))
+    assert told(world)[0] == ("undelivered.like_command\nagain.hint", "$1")
+    (sent,) = [one.command.text for one in world.link.calls if isinstance(one.command, PreMessage)]
+    assert sent == "from Berlin"
+
+
+async def test_every_wish_is_answered_where_only_a_command_asks_for_somebody() -> None:
+    """However much is kept already; one answer for all of them is enough."""
+    world = ReadingWorld(msgspec.structs.replace(ENGLISH, start="on_command"))
+    await world.record(ROOM, Idle())
+    slips = [word(world, "from Berlin", "$1"), word(world, "from Paris", "$2")]
+    words = [word(world, f"word {number}", f"$w{number}") for number in range(3)]
+    async with world.running() as engine:
+        await happens(engine, *slips, *words)
+        before = len(told(world))
+        await happens(engine, command(world, "retry all"))
+        assert told(world)[before:] == [("start.needed_still", None)]
+        await happens(engine, word(world, "from Rome", "$3"))
+        await happens(engine, command(world, "retry", event_id="$d"))
+    assert told(world)[-1] == ("start.needed_still", None)
+    assert world.link.calls == []
+
+
 async def test_nothing_to_send_again() -> None:
     world = await chat()
     async with world.running() as engine:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bridge.rooms.commands import Malformed, Parsed, Verb, parse
+from bridge.conversation.effects import Reported, Say
+from bridge.conversation.model import Conversation, Ended, Idle, Phase, Queued, Requesting
+from bridge.ids import QueueId, SessionId
+from bridge.rooms.commands import Malformed, Parsed, Verb, folded, parse
+from bridge.rooms.fates import undelivered
+from bridge.rooms.rules import Rules
 from bridge.texts import CATALOGUE
+from tests.unit.rooms.visits import RULES, House
 
 
 @pytest.mark.parametrize(
@@ -140,3 +149,78 @@ def test_what_only_admins_may(text: str, admins: bool) -> None:
     parsed = parse(text, "!wc", prefix_needed=False)
     assert isinstance(parsed, Parsed)
     assert parsed.for_admins is admins
+
+
+# --- settings that are miswritten ----------------------------------------------------------------
+
+SLIPS = (
+    *("lang", "lang fr", "lang set fr", "from", "from phone", "from Berlin", "ＦＲＯＭ　phone"),
+    *("queue set", "queue set xyz", "queue foo", "Queue show 2", "config set", "config foo"),
+    *("config set queue", "config reset now"),
+)
+"""Nothing but a command for the room's settings, and written wrongly."""
+SAYINGS = (
+    *("queue is long today", "from where do you ship", "from Berlin to Paris", "from?"),
+    *("lang is a strange word", "config files are missing", "queue set up is broken"),
+    *("the queue", "langs fr", "lang\nfr", "from\nBerlin", "queue set After Sales"),
+)
+"""Begins like one, and is a customer's word."""
+OUTSIDE_A_CHAT = (
+    *(Idle(), Ended(SessionId(5150)), Queued(QueueId(2), 1), Requesting(QueueId(2), 1)),
+)
+
+
+def at(phase: Phase, rules: Rules = RULES) -> House:
+    house = House(rules).served()
+    house.visit.set(conversation=Conversation(phase=phase))
+    return house
+
+
+@pytest.mark.parametrize("phase", OUTSIDE_A_CHAT)
+@pytest.mark.parametrize("text", SLIPS)
+def test_a_mistyped_setting_calls_nobody_and_is_not_lost(text: str, phase: Phase) -> None:
+    house = at(phase)
+    event = house.say(text)
+    assert house.carried == []
+    assert house.reported == {event: "undelivered.like_command"}
+    (told,) = (one for one in house.effects if isinstance(one, Reported))
+    verb = folded(text.split(maxsplit=1)[0])
+    assert told.args == {"usage": RULES.texts.render("zh-CN", f"usage.{verb}", {"prefix": "!wc"})}
+    assert undelivered(house.record, event) is not None, "it may be sent to an agent all the same"
+
+
+@pytest.mark.parametrize("phase", OUTSIDE_A_CHAT)
+@pytest.mark.parametrize("text", SAYINGS)
+def test_a_sentence_that_begins_like_a_setting_is_the_customers(text: str, phase: Phase) -> None:
+    house = at(phase)
+    event = house.say(text)
+    assert house.carried == [event]
+    assert house.reported == {}
+
+
+@pytest.mark.parametrize("text", [*SLIPS, *SAYINGS])
+def test_during_a_chat_all_of_it_is_the_agents(text: str) -> None:
+    house = House().served().chat()
+    event = house.say(text)
+    assert house.carried == [event]
+
+
+@given(
+    st.sampled_from(["lang", "from", "queue", "config"]),
+    st.sampled_from(["", "set", "show", "reset"]),
+    st.lists(st.text("abxyz漢é", min_size=1, max_size=4), max_size=4),
+)
+def test_whatever_begins_with_a_setting_has_an_answer_or_goes_to_an_agent(
+    verb: str, action: str, words: list[str]
+) -> None:
+    house = House().served()
+    event = house.say(" ".join(filter(None, [verb, action, *words])))
+    answered = any(isinstance(one, Say) and one.reply_to == event for one in house.effects)
+    assert [event in house.carried, event in house.reported, answered].count(True) == 1
+    assert len(words) < 2 or event not in house.reported
+
+
+def test_a_mistyped_setting_in_clear_where_encryption_is_demanded() -> None:
+    house = at(Idle(), msgspec.structs.replace(RULES, encryption_required=True))
+    event = house.say("from Berlin")
+    assert house.reported == {event: "encrypting.refused"}, "🔁 must not carry it in clear"

@@ -15,7 +15,7 @@ from bridge.ids import EventId, SessionId, UserId
 from bridge.rooms import again
 from bridge.rooms.corrections import KEPT_CORRECTIONS
 from bridge.rooms.inputs import Corrected
-from bridge.rooms.record import RoomSettings
+from bridge.rooms.record import RoomSettings, Undelivered
 from bridge.rooms.references import Earlier, newest, refers_to
 from bridge.webchat.frames import Location as Place
 from tests.unit.rooms.desks import EVENT, IMAGE, LONG, Desk, X, fix, said
@@ -77,6 +77,40 @@ def test_what_has_not_gone_yet_is_sent_in_its_new_wording_only() -> None:
     assert desk.read == ["first", "second"]
     desk.happen(Corrected(EventId("$3"), ADA, second, Text("2nd"), "2nd"), said("second"))
     assert desk.read == ["first", "2nd"]
+
+
+def test_what_a_correction_that_did_not_go_would_have_changed() -> None:
+    """The agent still has what was before it: the next one is of that, and so is what is told."""
+    desk = Desk()
+    desk.say("under way")
+    desk.happen(fix(LONG.replace("7411", "4117")), said(LONG))  # waits
+    again_fixed = fix(LONG.replace("7411", "4711"), EventId("$3"))
+    assert refers_to(desk.record, again_fixed) == X
+    desk.happen(again_fixed, said(LONG))
+    assert desk.read == ["under way", "Correction: “order 7411 has” → “order 4711 has”"]
+    desk = Desk()
+    desk.happen(fix("b"), said("a"))
+    desk.visit.set(undelivered=(Undelivered(EVENT),))
+    desk.happen(fix("c", EventId("$3")), said("a"))
+    assert desk.read == ["Correction: b", "Correction: c"]
+    assert desk.record.undelivered == ()
+
+
+def test_a_late_correction_does_not_make_the_next_one_news() -> None:
+    """Nor, in the next chat, the words of the former one."""
+    ended, at = Ended(SessionId(5150)), 1_000
+    desk = Desk().phase(ended)
+    earlier = msgspec.structs.replace(said("7411"), at=at)
+    desk.happen(fix("4711"), earlier)
+    conversation = msgspec.structs.replace(desk.record.conversation, last_ended_at=at)
+    desk.visit.set(conversation=conversation)
+    second = fix("4712", EventId("$3"))
+    assert refers_to(desk.record, second) == X
+    desk.chat()
+    desk.happen(second, earlier)
+    assert desk.carried == []
+    assert desk.reported[second.event_id] == "undelivered.late_correction"
+    assert [one.event_id for one in desk.record.undelivered] == [second.event_id]
 
 
 def test_half_of_a_long_text_that_has_gone_is_corrected_in_words() -> None:

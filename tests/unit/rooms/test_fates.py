@@ -46,7 +46,7 @@ def test_sentences_that_offer_another_try() -> None:
     again = {"undelivered.expired", "result.-13", "unreadable.no_key", "unreadable.withheld.other"}
     again |= {"unreadable.unknown_device"}
     never = {"undelivered.too_big", "result.-16", "unreadable.kind", "refused.permission"}
-    never |= {"undelivered.media_changed"}
+    never |= {"undelivered.media_changed", "undelivered.too_big_limit"}
     assert {key for key in again | never if can_be_sent_again(key)} == again
 
 

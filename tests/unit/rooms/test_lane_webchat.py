@@ -6,13 +6,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.conversation.inputs import CallFailed, FailureReason, Replied, Uploaded
-from bridge.rooms.ports import CallFailure, Refused, Unavailable
+from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import Lane, NewOutbox, Outcome, Step
 from bridge.webchat.frames import Reply
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.fakes.store import Fault, FlakyStore
+from tests.unit.rooms.visits import RULES
 
 
 async def one(world: World, kind: str = "say") -> object:
@@ -139,6 +140,16 @@ async def test_a_file_is_carried_and_its_bytes_counted() -> None:
     assert isinstance(happened, Uploaded)
     assert (happened.url, happened.size) == ("https://crm.example.org/1", 3)
     assert outcome(world) == Outcome.DELIVERED
+
+
+@pytest.mark.asyncio
+async def test_a_file_above_our_own_limit_fails_with_the_limit() -> None:
+    """The call centre's own (413, -14) is known to nobody."""
+    world = World(FlakyStore())
+    world.matrix.trouble.append(TooBig("60 MB"))
+    happened = await one(world, "file")
+    assert isinstance(happened, CallFailed)
+    assert (happened.reason, happened.limit) == (FailureReason.TOO_BIG, RULES.file_limit)
 
 
 @pytest.mark.asyncio

@@ -7,9 +7,8 @@ import pytest
 
 from bridge.conversation.callback import wanted
 from bridge.conversation.effects import Args, CallWebChat, Say
-from bridge.conversation.inputs import Pushed
 from bridge.conversation.model import (
-    Callback,
+    Chatting,
     Conversation,
     Ended,
     Idle,
@@ -18,14 +17,13 @@ from bridge.conversation.model import (
     Rating,
     Requesting,
 )
-from bridge.ids import AgentId, QueueId, RequestId, SessionId
+from bridge.ids import QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import Verb
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.orders import ORDERS, TRANSCRIPT_EVERY
 from bridge.rooms.reception import Standing
 from bridge.rooms.record import Membership, RoomSettings
-from bridge.webchat.frames import Agent, ChatStarted, QueueStatus
 from tests.unit.rooms.visits import RULES, House
 
 
@@ -58,8 +56,8 @@ def test_questions(text: str, key: str, prefix: str) -> None:
     [
         "help me",
         "start over please",
-        "from Beijing",
-        "lang Klingon",
+        "from Beijing to Berlin",
+        "lang Klingon please",
         "queue set up is broken",
         "rate 5 star hotels please",
     ],
@@ -207,7 +205,7 @@ def test_cancel_and_close_reach_the_conversation() -> None:
         ("config set language English", "config.taken", "language", "en"),
         ("from wechat", "config.from_set", "source", "WECHAT"),
         ("pause", "config.paused", "paused", True),
-        ("resume", "config.resumed", "paused", False),
+        ("resume", "config.not_paused", "paused", False),
     ],
 )
 def test_settings_by_command(text: str, key: str, field: str, value: object) -> None:
@@ -247,27 +245,31 @@ def test_settings_are_shown_as_they_work() -> None:
     }
 
 
-def test_status_tells_where_things_stand() -> None:
+@pytest.mark.parametrize(
+    ("phase", "key"),
+    [
+        (Idle(), "config.paused"),
+        (Ended(SessionId(5150)), "config.paused"),
+        (Requesting(QueueId(1), 1, quiet=True), "config.paused"),
+        (Requesting(QueueId(1), 1), "config.paused_meanwhile"),
+        (Queued(QueueId(1), 1), "config.paused_meanwhile"),
+        (Chatting(SessionId(5150), 1, QueueId(1)), "config.paused_meanwhile"),
+    ],
+)
+def test_pausing_says_what_goes_on_all_the_same(phase: Phase, key: str) -> None:
     house = House().served()
-    house.say("hello")
-    house.say("status")
-    assert answer(house) == ("command.status_requesting", {"waiting": 1, "queue": "Returns"})
-    house.visit.step(Pushed(QueueStatus(RequestId(9001), 0, 3)))
-    assert isinstance(house.record.conversation.phase, Queued)
-    house.say("status")
-    expected = {"waiting": 1, "queue": "Returns", "position": 3}
-    assert answer(house) == ("command.status_queued", expected)
-    mei = Agent(AgentId("K00017"), "Mei")
-    house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
-    house.say("!wc status")
-    assert answer(house) == ("command.status_chatting", {"waiting": 1, "names": ("Mei",)})
+    house.visit.set(conversation=Conversation(phase=phase))
+    house.say("!wc pause", standing=Standing.ADMIN)
+    assert answer(house)[0] == key
+    assert house.record.settings.paused
 
 
-def test_status_counts_messages_and_not_calls() -> None:
+def test_resuming_a_paused_room() -> None:
     house = House().served()
-    house.say("start 1")
-    house.say("status")
-    assert answer(house) == ("command.status_requesting", {"waiting": 0, "queue": "Sales"})
+    house.visit.set(settings=RoomSettings(paused=True))
+    house.say("resume", standing=Standing.ADMIN)
+    assert answer(house)[0] == "config.resumed"
+    assert not house.record.settings.paused
 
 
 def test_no_chat_is_started_while_paused() -> None:
@@ -324,25 +326,6 @@ def test_nobody_is_called_back_into_a_paused_room() -> None:
     assert not wanted(house.record.conversation)
 
 
-@pytest.mark.parametrize(
-    ("phase", "key"),
-    [
-        (Idle(), "command.status_callback"),
-        (Requesting(QueueId(1), 5, quiet=True), "command.status_callback"),
-        (Queued(QueueId(1), 5, quiet_until=9), "command.status_callback"),
-        (Queued(QueueId(1), 5), "command.status_queued"),
-    ],
-)
-def test_status_while_somebody_wishes_to_be_called_back(phase: Phase, key: str) -> None:
-    house = House().served()
-    callback = Callback(QueueId(1), wanted=5, next_at=house.now + 60_000)
-    house.visit.set(conversation=Conversation(phase=phase, callback=callback))
-    house.say("!wc status")
-    said, args = answer(house)
-    assert said == key
-    assert args["queue"] == "Sales"
-
-
 def test_no_command_is_without_its_order() -> None:
     assert set(ORDERS) == set(Verb)
 
@@ -361,6 +344,15 @@ def test_history_and_transcript() -> None:
     house.visit.now += TRANSCRIPT_EVERY
     fourth = house.say("transcript")
     assert house.effects[-1] == SendTranscript(fourth)
+
+
+@pytest.mark.parametrize("text", ["start ２", "start Ｓales", "queue set ＳＡＬＥＳ"])
+def test_queues_in_the_letters_of_an_input_method(text: str) -> None:
+    house = House().served()
+    house.say(text, standing=Standing.ADMIN)
+    assert house.reported == {}
+    assert house.carried == []
+    assert "config.bad_queue" not in house.notices
 
 
 @pytest.mark.parametrize("text", ["history lesson", "transcript please", "login", "login now"])

@@ -137,6 +137,21 @@ def test_a_corrected_message_is_taken_back_as_it_was_corrected() -> None:
     assert desk.read == ["Correction: b", "Taken back: “b”"]
 
 
+def test_a_message_is_taken_back_whose_correction_did_not_go() -> None:
+    """The agent has the message as it was, and is told of that; the correction goes no more."""
+    for refused in (True, False):
+        desk = Desk()
+        desk.say("first")
+        desk.happen(fix("b"), said("a"))
+        if refused:
+            desk.visit.set(undelivered=(Undelivered(EVENT),))
+        assert refers_to(desk.record, back()) == X
+        desk.happen(back(), said("a"))
+        assert desk.read[-1] == "Taken back: “a”"
+        assert desk.record.undelivered == ()
+        assert "Correction: b" not in desk.read
+
+
 def test_a_moderator_may_take_back_what_waits() -> None:
     """Whoever is no customer of ours as well: that they may was the homeserver's to see."""
     desk = Desk()

@@ -72,7 +72,16 @@ def test_where_nobody_can_log_in_it_is_a_word_to_the_agent() -> None:
     assert [piece.event_id for piece in house.record.conversation.held] == [event_id]
 
 
-@pytest.mark.parametrize("text", ["!wc login ada", "!wc login", "!wc login a b c", "!wc lgin a b"])
+@pytest.mark.parametrize("text", ["!wc login", "!wc lgin"])
+def test_the_command_alone_holds_no_password(text: str) -> None:
+    house = House(TAKING).served()
+    house.say(text)
+    (said,) = house.effects
+    assert isinstance(said, Say)
+    assert said.key in {"usage.login", "command.unknown_near"}
+
+
+@pytest.mark.parametrize("text", ["!wc login ada", "!wc login a b c", "!wc lgin a b"])
 def test_what_may_hold_a_password_all_the_same(text: str) -> None:
     house = House(TAKING).served()
     event_id = house.say(text)

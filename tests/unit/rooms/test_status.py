@@ -1,0 +1,108 @@
+"""What `status` answers is true, in every phase."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.effects import Args, Say
+from bridge.conversation.inputs import Pushed
+from bridge.conversation.model import (
+    Callback,
+    Conversation,
+    Idle,
+    Phase,
+    Queued,
+    Requesting,
+)
+from bridge.ids import AgentId, QueueId, RequestId, SessionId
+from bridge.rooms.record import RoomSettings
+from bridge.webchat.frames import Agent, ChatStarted, QueueStatus
+from tests.unit.rooms.visits import House
+
+
+def answer(house: House) -> tuple[str, Args]:
+    said = house.effects[-1]
+    assert isinstance(said, Say)
+    assert said.reply_to is not None
+    return said.key, said.args
+
+
+def at(phase: Phase) -> House:
+    house = House().served()
+    house.visit.set(conversation=Conversation(phase=phase))
+    return house
+
+
+def test_status_tells_where_things_stand() -> None:
+    house = House().served()
+    house.say("hello")
+    house.say("status")
+    assert answer(house) == ("command.status_requesting", {"waiting": 1, "queue": "Returns"})
+    house.visit.step(Pushed(QueueStatus(RequestId(9001), 0, 3)))
+    assert isinstance(house.record.conversation.phase, Queued)
+    house.say("status")
+    expected = {"waiting": 1, "queue": "Returns", "position": 3}
+    assert answer(house) == ("command.status_queued", expected)
+    mei = Agent(AgentId("K00017"), "Mei")
+    house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
+    house.say("!wc status")
+    assert answer(house) == ("command.status_chatting", {"waiting": 1, "names": ("Mei",)})
+
+
+def test_status_counts_messages_and_not_calls() -> None:
+    house = House().served()
+    house.say("start 1")
+    house.say("status")
+    assert answer(house) == ("command.status_requesting", {"waiting": 0, "queue": "Sales"})
+
+
+def test_status_without_a_place() -> None:
+    house = at(Queued(QueueId(2), 1))
+    house.say("status")
+    assert answer(house) == ("command.status_waiting", {"waiting": 0, "queue": "Returns"})
+
+
+@pytest.mark.parametrize("kind", [Requesting, Queued])
+@pytest.mark.parametrize(
+    ("since", "key"), [(None, "command.status_leaving"), (1, "command.status_leaving_away")]
+)
+def test_status_of_who_is_leaving_the_queue(
+    kind: type[Requesting | Queued], since: int | None, key: str
+) -> None:
+    house = House().served()
+    phase = kind(QueueId(1), 1, cancel=True)
+    house.visit.set(conversation=Conversation(phase=phase, trouble_since=since))
+    house.say("status")
+    assert answer(house) == (key, {"waiting": 0, "queue": "Sales"})
+
+
+def test_status_says_that_the_room_is_paused() -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(paused=True, language="en"))
+    house.say("status")
+    key, args = answer(house)
+    assert key == "command.status_paused"
+    assert args["status"] == "No chat at the moment. Queue: Returns. Messages kept: 0."
+    wish = Callback(QueueId(1), wanted=5, next_at=house.now + 60_000)
+    house.visit.set(conversation=Conversation(callback=wish))
+    house.say("status")
+    assert str(answer(house)[1]["status"]).startswith("We keep asking Sales")
+
+
+@pytest.mark.parametrize(
+    ("phase", "key"),
+    [
+        (Idle(), "command.status_callback"),
+        (Requesting(QueueId(1), 5, quiet=True), "command.status_callback"),
+        (Queued(QueueId(1), 5, quiet_until=9), "command.status_callback"),
+        (Queued(QueueId(1), 5), "command.status_waiting"),
+    ],
+)
+def test_status_while_somebody_wishes_to_be_called_back(phase: Phase, key: str) -> None:
+    house = House().served()
+    callback = Callback(QueueId(1), wanted=5, next_at=house.now + 60_000)
+    house.visit.set(conversation=Conversation(phase=phase, callback=callback))
+    house.say("!wc status")
+    said, args = answer(house)
+    assert said == key
+    assert args["queue"] == "Sales"
