@@ -79,7 +79,9 @@ async def test_a_room_is_switched_by_whatever_people_call_a_language(stage: Stag
         await talk.say(f"!wc lang {name}")
         answer = Texts().render(language, "config.language_set", {"language": language})
         await talk.reads(answer, stage.bot)
-    await talk.say("lang fr")  # no language of ours, so what a customer may have said
+    slip = await talk.say("lang fr")  # no language of ours, but hardly a word for an agent
+    await talk.reads_reply("コマンドのように見えるため", slip)
+    await talk.customer.react(talk.room, slip, "🔁")  # all the same
     await talk.reads("「Sales」の順番待ち：ただいま1番目です。", stage.bot)
     refused = await talk.say("!wc lang fr")
     await talk.reads_reply(f"使える値：{'、'.join(LANGUAGES)}", refused)

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.customer import Customer, content_of, membership
+from bridge.demo.customer import content_of
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, Talk
+from tests.support.talk import MEI, Talk, into
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,13 +25,6 @@ async def stage(
     options = StageOptions(simulator=UNLIMITED, config={"bridge": section})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
-
-
-async def into(talk: Talk, who: Customer) -> None:
-    """Bring somebody into the room."""
-    await talk.customer.room_call("invite", talk.room, {"user_id": who.user_id})
-    await who.room_call("join", talk.room)
-    await talk.sees(membership(who.user_id, "join"))
 
 
 async def test_a_family_talks_to_one_agent(stage: Stage) -> None:

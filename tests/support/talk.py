@@ -200,6 +200,13 @@ async def chatting(stage: Stage, name: str) -> Talk:
     return talk
 
 
+async def into(talk: Talk, who: Customer) -> None:
+    """Bring somebody else into the room."""
+    await talk.customer.room_call("invite", talk.room, {"user_id": who.user_id})
+    await who.room_call("join", talk.room)
+    await talk.sees(membership(who.user_id, "join"))
+
+
 async def announced(talk: Talk, data: bytes) -> DeskMessage:
     """The message that names the address at which WebChat holds exactly these bytes."""
     digest = hashlib.sha256(data).hexdigest()

@@ -1,0 +1,207 @@
+"""Who else is in the room, and what is written there about a chat instead of in one.
+
+A direct chat that somebody joins, an agent's user that is invited, a room that goes on elsewhere;
+then what is said of a chat that is over: taken back, rated, thanked for.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from bridge.demo.customer import Customer, Event, content_of, membership
+from bridge.demo.stage import Stage
+from tests.support.encrypted import Phones
+from tests.support.talk import JUN, MEI, Talk, chatting, into, wording
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SHARED = "Somebody else is in this chat now. From here on the agent sees who wrote what"
+PASSED_BY = "The chat is over, so this was not passed on"
+LATE = "That chat is over, so this correction was not delivered"
+UNSENT = "This room was upgraded, so this message did not go to an agent"
+
+
+# --- a direct chat is one no more ---------------------------------------------------------------
+
+
+async def test_a_colleague_comes_after_the_bot(stage: Stage) -> None:
+    """The room was never said to be direct; with one person in it, it is."""
+    cat, dan = await stage.customer("cat"), await stage.customer("dan")
+    room = await cat.create_dm(stage.bot, "hello", preset="private_chat", is_direct=False)
+    talk = Talk(stage, cat, room)
+    await talk.heard("hello")
+    await talk.accept()
+    await in_company(talk, dan)
+
+
+async def test_a_friend_comes_into_an_encrypted_chat(stage: Stage, phones: Phones) -> None:
+    talk, phone = await phones.chatting("eve")
+    friend = await phones.of("fay")
+    await in_company(talk, friend)
+    assert phone.unreadable(talk.room) == []
+    clear = [e for e in await Talk(stage, friend, talk.room).history() if wording(e)]
+    assert clear == []
+
+
+async def in_company(talk: Talk, friend: Customer) -> None:
+    """A friend comes into a chat in which "hello" was said, and stays when the customer leaves."""
+    bot, owner, other = talk.stage.bot, *map(_name, (talk.customer, friend))
+    theirs = Talk(talk.stage, friend, talk.room)
+    await into(talk, friend)
+    await talk.reads(SHARED, bot)
+    await theirs.reads(SHARED, bot)
+    await theirs.say("send it to me")
+    await talk.heard(f"{other}: send it to me")
+    await talk.say("no, to me")
+    await talk.heard(f"{owner}: no, to me")
+    await talk.desk("say", text="To whom?")
+    await theirs.reads("To whom?", MEI)
+
+    await talk.customer.room_call("leave", talk.room)
+    await theirs.sees(membership(talk.customer.user_id, "leave"))
+    await theirs.say("is anybody here?")
+    await talk.heard(f"{other}: is anybody here?")
+    await talk.desk("say", text="I am")
+    await theirs.reads("I am", MEI)
+
+    secret = await theirs.say("!wc login bob hunter2")
+    await theirs.reads_reply("You can log in only in a direct chat with this account", secret)
+    person = await talk.at_desk(lambda one: one.session is not None)
+    assert person.logins == 1
+    assert person.texts == [
+        "hello",
+        f"{other}: send it to me",
+        f"{owner}: no, to me",
+        f"{other}: is anybody here?",
+    ]
+    assert len([e for e in theirs.messages(bot) if SHARED in wording(e)]) == 1
+
+
+def _name(who: Customer) -> str:
+    """What the homeserver calls somebody who has chosen no other name."""
+    return who.user_id[1:].partition(":")[0]
+
+
+# --- an agent's user ----------------------------------------------------------------------------
+
+
+async def test_an_agents_user_declines(stage: Stage) -> None:
+    """In a direct room of its own, and in one of ours in which nothing goes on."""
+    talk = await chatting(stage, "gus")  # so that Mei's user exists
+    await talk.desk("close")
+    await talk.sees(membership(MEI, "leave"))
+    await talk.customer.room_call("invite", talk.room, {"user_id": MEI})
+    own = await Talk.open(stage, talk.customer, "hello Mei", host=MEI)
+    for room in (talk, own):
+        left = await room.sees(_declined)
+        assert content_of(left)["reason"] == (
+            "This account stands for an agent and cannot be written to directly. "
+            f"Please start a chat with {stage.bot}, which reaches the agents."
+        )
+    assert [e for e in own.customer.events(own.room) if membership(MEI, "join")(e)] == []
+    assert own.person is None
+
+
+def _declined(event: Event) -> bool:
+    return membership(MEI, "leave")(event) and "reason" in content_of(event)
+
+
+# --- a room that goes on elsewhere --------------------------------------------------------------
+
+
+async def test_a_room_is_upgraded_in_the_queue(stage: Stage) -> None:
+    """All that no agent has had is answered, in order and while that can be said here."""
+    talk = await Talk.open(stage, await stage.customer("hal"))
+    await talk.reads("This room reaches the agents of Sales", stage.bot)
+    words = [await talk.say(text) for text in ("order 4711, please", "it is urgent")]
+    await talk.heard("it is urgent")
+    kept = await talk.customer.send_file(talk.room, b"order", "order.txt", "text/plain")
+    await talk.say("!wc status")
+    await talk.reads("Waiting for Sales, position", stage.bot)  # so the file is with the bridge
+    stone: dict[str, object] = {"body": "moved", "replacement_room": "!new:localhost"}
+    await talk.customer.set_state(talk.room, "m.room.tombstone", stone)
+    answers = [await talk.reads_reply(UNSENT, event) for event in (*words, kept)]
+    answers.append(await talk.reads("This room was upgraded. Please invite me", stage.bot))
+    answers.append(await talk.sees(membership(stage.bot, "leave")))
+    order = [event["event_id"] for event in talk.customer.events(talk.room)]
+    places = [order.index(answer["event_id"]) for answer in answers]
+    assert places == sorted(places)
+    await talk.at_desk(lambda one: one.request is None and one.session is None)
+
+
+# --- about a chat that is over ------------------------------------------------------------------
+
+
+async def test_words_of_an_earlier_chat_are_taken_back(stage: Stage) -> None:
+    """They were another agent's; the present one learns nothing of them, corrected or not."""
+    talk = await chatting(stage, "ian")
+    told = await talk.say("my card is 4111 1111")
+    await talk.heard("my card is 4111 1111")
+    await talk.desk("close")
+    await talk.reads("The agent has ended the chat", stage.bot)
+    late = [await corrected(talk, told, "my card is 4222 2222")]
+    await talk.reads_reply(LATE, late[0])
+    await talk.say("another thing")
+    await talk.queued()
+    await talk.accept("A00002", JUN)
+    before = await talk.heard("another thing")
+    late.append(await corrected(talk, told, "my card is 4333 3333"))
+    await talk.reads_reply(LATE, late[1])
+    await talk.customer.react(talk.room, told, "😱")
+    room = quote(talk.room, safe="")
+    await talk.customer.call("PUT", f"v3/rooms/{room}/redact/{told}/back", {})
+    await talk.say("are you there?")
+    await talk.heard("are you there?")
+    person = talk.person
+    assert person is not None
+    second = [one.text for one in person.messages if one.n >= before.n]
+    assert second == ["another thing", "are you there?"]
+
+
+async def corrected(talk: Talk, event: str, text: str) -> str:
+    """Give a message another wording."""
+    new = {"msgtype": "m.text", "body": text}
+    relates = {"rel_type": "m.replace", "event_id": event}
+    return await talk.say(f"* {text}", **{"m.new_content": new, "m.relates_to": relates})
+
+
+async def test_a_rating_in_a_reply(stage: Stage) -> None:
+    """Several people are in the room, where a number alone would be for an agent."""
+    jo, kim = await stage.customer("jo"), await stage.customer("kim")
+    room = await jo.create_dm(stage.bot, preset="private_chat", is_direct=False)
+    talk = Talk(stage, jo, room)
+    await into(talk, kim)
+    await talk.say("hello")
+    await talk.heard("jo: hello")
+    await talk.accept()
+    await talk.desk("close")
+    question = str((await talk.reads("How was this chat?", stage.bot))["event_id"])
+    reply = {"m.relates_to": {"m.in_reply_to": {"event_id": question}}}
+    await kim.say(room, "5 thanks", **reply)
+    await talk.reads("Thank you for your rating!", stage.bot)
+    person = await talk.at_desk(lambda one: bool(one.ratings))
+    assert [(one.rating, one.comments) for one in person.ratings] == [(5, "thanks")]
+    await nobody_is_called(talk)
+
+
+async def test_thanks_by_name(stage: Stage) -> None:
+    talk = await chatting(stage, "lea")
+    await talk.desk("close")
+    await talk.reads("The agent has ended the chat", stage.bot)
+    thanks = await talk.say("Thank you Mei")
+    await talk.reads_reply(PASSED_BY, thanks)
+    await nobody_is_called(talk)
+
+
+async def nobody_is_called(talk: Talk) -> None:
+    """After all that was written: no chat, and the desk was asked for one only once."""
+    await talk.say("!wc status")
+    await talk.reads("No chat at the moment", talk.stage.bot)
+    asked = [one for one in talk.stage.simulator.frames() if one["direction"] == "in"]
+    frames = [one["frame"] for one in asked if one["login"] == talk.login]
+    calls = [one for one in frames if isinstance(one, dict) and one.get("type") == 101]
+    person = talk.person
+    assert person is not None
+    assert (person.request, person.session, len(calls)) == (None, None, 1)
