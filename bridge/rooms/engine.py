@@ -155,7 +155,9 @@ class Engine(Intake):
             raise RuntimeError("the engine does not run")
         try:
             task = self._tasks.create_task(loop)
-        except RuntimeError:  # the group is ending; what is left to do is in the store
+        except RuntimeError:
+            # The group is ending, and what is left to do is in the store. An error here would take
+            # the place of the cancellation on its way through the caller.
             loop.close()
             return
         self._owned.add(task)

@@ -123,12 +123,12 @@ class Worker:
         if self.stopping and settled is None:
             return False
         try:
-            done = await self._stepper.at_once(inputs, settled)
+            return await self._stepper.at_once(inputs, settled)
         except Exception:  # noqa: BLE001 - logged whole; the longer way finds out whose fault it is
             self._log.exception("unexpected error, going the longer way")
-            done = False
-        self._go_on()
-        return done
+            return False
+        finally:
+            self._go_on()
 
     def look(self) -> None:
         """The store may hold work for this room that nobody has told us of."""

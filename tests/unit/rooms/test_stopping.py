@@ -129,3 +129,25 @@ async def test_a_stop_leaves_nothing_in_doubt(moment: str) -> None:
     assert world.link.texts(ROOM) == ["one", "two", "three"]
     assert ("webchat", Outcome.UNCERTAIN) not in world.counts.settled_rows
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_work_that_comes_up_as_the_engine_ends_is_left_to_the_store() -> None:
+    """An error would take the place of the cancellation, and whoever was cancelled would go on."""
+    engine, ready, after = World().engine(), asyncio.Event(), asyncio.Event()
+    undone = await engine.undone()
+
+    async def works() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            engine.spawn(asyncio.sleep(0))
+            after.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(engine.run(undone, ready))
+        await ready.wait()
+        engine.spawn(works())
+        await quiet()
+        running.cancel()
+    assert after.is_set()
