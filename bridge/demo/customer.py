@@ -159,16 +159,20 @@ class Customer(Account):
         **more: object,
     ) -> str:
         """Upload a file and send it; `more` goes into the content."""
+        where = await self.upload(data, name, mime)
+        info = {"mimetype": mime, "size": len(data)}
+        content: Json = {"msgtype": msgtype, "body": name, "info": info}
+        return await self.send(room_id, content | where | more)
+
+    async def upload(self, data: bytes, name: str, mime: str) -> Json:
+        """Put a file into the media repository; returns what an event says of where it lies."""
         async with self._session.post(
             f"{self._address}/_matrix/media/v3/upload",
             params={"filename": name},
             data=io.BytesIO(data),
             headers={"Content-Type": mime} | self._headers(),
         ) as response:
-            mxc = (await response.json())["content_uri"]
-        info = {"mimetype": mime, "size": len(data)}
-        content = {"msgtype": msgtype, "body": name, "url": mxc, "info": info}
-        return await self.send(room_id, content | more)
+            return {"url": (await response.json())["content_uri"]}
 
     async def read_file(self, event: Event) -> bytes:
         """Fetch the file of an event."""

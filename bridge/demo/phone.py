@@ -147,25 +147,14 @@ class Phone(Customer):
             raise CustomerError(0, "", str(answer))
         return str(answer.event_id)
 
-    async def send_file(
-        self,
-        room_id: str,
-        data: bytes,
-        name: str,
-        mime: str,
-        msgtype: str = "m.file",
-        **more: object,
-    ) -> str:
-        """Encrypt and upload a file, and send it; `more` goes into the content."""
+    async def upload(self, data: bytes, name: str, mime: str) -> Json:
+        """Encrypt and upload a file."""
         answer, keys = await self.nio.upload(
             lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
         )
         if not isinstance(answer, UploadResponse) or keys is None:
             raise CustomerError(0, "", str(answer))
-        file = keys | {"url": answer.content_uri}
-        info = {"mimetype": mime, "size": len(data)}
-        content: Json = {"msgtype": msgtype, "body": name, "file": file, "info": info}
-        return await self.send(room_id, content | more)
+        return {"file": keys | {"url": answer.content_uri}}
 
     async def read_file(self, event: Event) -> bytes:
         """Fetch and decrypt the file of an event."""
