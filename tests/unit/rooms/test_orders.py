@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.callback import wanted
-from bridge.conversation.effects import Args, CallWebChat, Say
+from bridge.conversation.effects import CallWebChat, Say
 from bridge.conversation.model import (
     Chatting,
     Conversation,
@@ -24,14 +24,7 @@ from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.orders import ORDERS, TRANSCRIPT_EVERY
 from bridge.rooms.reception import Standing
 from bridge.rooms.record import Membership, RoomSettings
-from tests.unit.rooms.visits import RULES, House
-
-
-def answer(house: House) -> tuple[str, Args]:
-    said = house.effects[-1]
-    assert isinstance(said, Say)
-    assert said.reply_to is not None
-    return said.key, said.args
+from tests.unit.rooms.visits import RULES, House, answer
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import Args, Say
 from bridge.conversation.inputs import Pushed
 from bridge.conversation.model import (
     Callback,
@@ -17,14 +16,7 @@ from bridge.conversation.model import (
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
 from bridge.rooms.record import RoomSettings
 from bridge.webchat.frames import Agent, ChatStarted, QueueStatus
-from tests.unit.rooms.visits import House
-
-
-def answer(house: House) -> tuple[str, Args]:
-    said = house.effects[-1]
-    assert isinstance(said, Say)
-    assert said.reply_to is not None
-    return said.key, said.args
+from tests.unit.rooms.visits import House, answer
 
 
 def at(phase: Phase) -> House:

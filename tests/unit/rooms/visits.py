@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import Reported, Say
+from bridge.conversation.effects import Args, Reported, Say
 from bridge.conversation.model import Chatting, CustomerText
 from bridge.conversation.policy import Policy
 from bridge.conversation.transitions import all_pieces
@@ -123,3 +123,11 @@ class House:
     def carried(self) -> list[EventId]:
         """The events that the conversation answers for."""
         return [piece.event_id for piece in all_pieces(self.record.conversation)]
+
+
+def answer(house: House) -> tuple[str, Args]:
+    """What was said last, in reply to somebody: the sentence's key and its args."""
+    said = house.effects[-1]
+    assert isinstance(said, Say)
+    assert said.reply_to is not None
+    return said.key, said.args
