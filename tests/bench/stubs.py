@@ -41,12 +41,14 @@ class StubHomeserver:
         address: of its client-server API.
         from_agents: messages sent by ghosts.
         from_us: messages sent by the bot.
+        receipts: read receipts.
     """
 
     def __init__(self) -> None:
         self.address = ""
         self.from_agents = Counter()
         self.from_us = Counter()
+        self.receipts = Counter()
         self._numbers = itertools.count(1)
 
     async def send(self, request: web.Request) -> web.Response:
@@ -54,6 +56,11 @@ class StubHomeserver:
         ghost = request.query.get("user_id", "").startswith(GHOSTS)
         (self.from_agents if ghost else self.from_us).add()
         return web.json_response({"event_id": f"$sent{next(self._numbers)}"})
+
+    async def receipt(self, request: web.Request) -> web.Response:
+        await request.read()
+        self.receipts.add()
+        return web.json_response({})
 
     async def nothing(self, request: web.Request) -> web.Response:
         return web.json_response({"errcode": "M_NOT_FOUND", "error": "none"}, status=404)
@@ -72,6 +79,7 @@ class StubHomeserver:
         application.add_routes(
             [
                 web.put(f"{rooms}/send/{{kind}}/{{txn}}", self.send),
+                web.post(f"{rooms}/receipt/{{kind}}/{{event}}", self.receipt),
                 web.get(f"{rooms}/state/{{kind}}/{{key:.*}}", self.nothing),
                 web.get(f"{rooms}/members", self.members),
                 web.get(f"{rooms}/messages", self.members),

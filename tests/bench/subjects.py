@@ -137,7 +137,7 @@ async def _answering(session: aiohttp.ClientSession, url: str) -> None:
 # --- the bridge ---------------------------------------------------------------------------------
 
 
-class _SimulatedDesk:
+class SimulatedDesk:
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._logins: dict[int, str] = {}
@@ -165,19 +165,19 @@ async def bridge(rooms: int, folder: Path, database: str) -> AsyncIterator[Subje
     simulator = Simulator(SimulatorOptions(login_limit=0, script="accept"))
     async with homeserver.running(), aiohttp.ClientSession() as session:
         await simulator.start()
-        config = _write_config(folder, homeserver, simulator, port, database)
+        config = write_config(folder, homeserver, simulator, port, database)
         try:
             async with BridgeProcess(config, port, folder / "bridge.log") as process:
                 assert process.pid is not None
-                desk = _SimulatedDesk(simulator)
+                desk = SimulatedDesk(simulator)
                 subject = Subject(process.url, process.pid, session, homeserver, desk)
-                await _open_chats(subject, rooms, simulator)
+                await open_chats(subject, rooms, simulator)
                 yield subject
         finally:
             await simulator.stop()
 
 
-async def _open_chats(subject: Subject, rooms: int, simulator: Simulator) -> None:
+async def open_chats(subject: Subject, rooms: int, simulator: Simulator) -> None:
     for room in range(rooms):
         invitation: Event = {
             "type": "m.room.member",
@@ -197,7 +197,7 @@ async def _open_chats(subject: Subject, rooms: int, simulator: Simulator) -> Non
     await subject.until_received(rooms)
 
 
-def _write_config(
+def write_config(
     folder: Path, homeserver: StubHomeserver, simulator: Simulator, port: int, database: str
 ) -> Path:
     config = {

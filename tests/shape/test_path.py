@@ -1,0 +1,128 @@
+"""How many files of the bridge a message passes: a count that may only go down (house.md).
+
+The bridge is the real one, in this process, with SQLite and a socket on either side; the homeserver
+is a stub and the call centre the simulator, whose files do not count. What runs beside serving
+(health, figures, upkeep) is left out, so that each file that is counted is on the message's way:
+from its arrival to the last row written, the customer's read receipt among it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bridge.app.serving import Serving
+from bridge.config import load_config
+from bridge.demo.ports import free_port
+from bridge.simulator.server import Simulator, SimulatorOptions
+from tests.bench.stubs import StubHomeserver
+from tests.bench.subjects import SimulatedDesk, Subject, open_chats, text, write_config
+
+BRIDGE = Path(__file__).parents[2] / "bridge"
+PEERS = {"simulator", "demo"}
+"""Packages that stand in for the other side."""
+FROM_CUSTOMER, FROM_AGENT = 81, 75
+"""Most files each way. House.md wants 35: lower a number whenever the way has become shorter."""
+MESSAGES = 3
+"""Of each kind; the fewest files count, for a timer of the room's own may go off in between."""
+
+
+class Walk:
+    """Notes the files of the bridge in which a function is entered, in every thread."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(f"{BRIDGE}{os.sep}"):
+            inner = Path(frame.f_code.co_filename).relative_to(BRIDGE)
+            if inner.parts[0] not in PEERS:
+                self.files.add(inner.as_posix())
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[Subject, Walk, Path]]:
+    """The bridge in this process, in a chat in one room; the walk is noted from its start on."""
+    homeserver, port, walk = StubHomeserver(), free_port(), Walk()
+    simulator = Simulator(SimulatorOptions(login_limit=0, script="accept"))
+    async with homeserver.running(), aiohttp.ClientSession() as session:
+        await simulator.start()
+        database = folder / "bridge.db"
+        config = write_config(folder, homeserver, simulator, port, f"sqlite:///{database}")
+        threading.setprofile(walk)  # of SQLite's thread, which is yet to start
+        try:
+            async with Serving(load_config(config, {})):
+                url = f"http://127.0.0.1:{port}"
+                desk = SimulatedDesk(simulator)
+                subject = Subject(url, os.getpid(), session, homeserver, desk)
+                await open_chats(subject, 1, simulator)
+                await at_rest(database)
+                yield subject, walk, database
+        finally:
+            threading.setprofile(None)
+            await simulator.stop()
+
+
+async def at_rest(database: Path) -> None:
+    """Wait until nothing that is stored is still to be done, at most half a minute."""
+    open_rows = "SELECT (SELECT count(*) FROM inbox WHERE settled IS NULL)"
+    open_rows += " + (SELECT count(*) FROM outbox WHERE settled IS NULL)"
+    with closing(sqlite3.connect(database)) as connection:
+        for _ in range(3_000):
+            if connection.execute(open_rows).fetchone() == (0,):
+                return
+            await asyncio.sleep(0.01)
+    raise TimeoutError("something stored is not done")
+
+
+async def fewest(walk: Walk, database: Path, message: Callable[[int], Awaitable[None]]) -> set[str]:
+    """The files that the shortest of some messages passes."""
+    walks = []
+    for number in range(MESSAGES):
+        walk.files = set()
+        sys.setprofile(walk)
+        try:
+            await message(number)
+            await at_rest(database)
+        finally:
+            sys.setprofile(None)
+        walks.append(walk.files)
+    return min(walks, key=len)
+
+
+@pytest.mark.asyncio
+async def test_a_message_passes_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def left_out(self: Serving, work: Coroutine[Any, Any, None]) -> None:
+        work.close()
+
+    monkeypatch.setattr(Serving, "keep", left_out)
+    async with serving(tmp_path) as (subject, walk, database):
+
+        async def from_customer(number: int) -> None:
+            receipts = subject.homeserver.receipts.value
+            received = subject.desk.received()
+            await subject.put([text(0, f"walk{number}", f"question {number}")])
+            await subject.until_received(received + 1)
+            await subject.homeserver.receipts.reach(receipts + 1)
+
+        async def from_agent(number: int) -> None:
+            shown = subject.homeserver.from_agents.value
+            await subject.desk.say(0, f"answer {number}")
+            await subject.homeserver.from_agents.reach(shown + 1)
+
+        inwards = await fewest(walk, database, from_customer)
+        outwards = await fewest(walk, database, from_agent)
+    for files, most in ((inwards, FROM_CUSTOMER), (outwards, FROM_AGENT)):
+        assert len(files) <= most, "\n".join(["a message passes more files", *sorted(files)])
+        assert len(files) >= most - 3, f"lower the limit: a message passes {len(files)} files"
