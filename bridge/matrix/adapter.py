@@ -32,8 +32,9 @@ from bridge.rooms.inputs import Meaning
 from bridge.rooms.ports import (
     Blob,
     Clock,
+    EditableNotice,
     Entry,
-    NoticeText,
+    Notice,
     Part,
     Relayed,
     RelayedText,
@@ -137,10 +138,11 @@ class MatrixAdapter(Presence, Archive, Tapping):
         levels = await self._homeserver.state(host, room_id, "m.room.power_levels")
         return power.level(user_id, create, levels)
 
-    async def say(
-        self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
-    ) -> EventId:
-        content = render.notice_content(notice, txn_id)
+    async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
+        if isinstance(notice, EditableNotice):
+            content = render.editable_content(notice, txn_id)
+        else:
+            content = render.notice_content(notice, txn_id)
         return await self._outgoing.send(room_id, sender, content, txn_id)
 
     async def welcome_agent(

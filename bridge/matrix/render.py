@@ -16,7 +16,7 @@ from selectolax.lexbor import LexborNode
 
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import html_to_text, parse
-from bridge.rooms.ports import NoticeText
+from bridge.rooms.ports import EditableNotice, NoticeText
 from bridge.rooms.record import Thread
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentLocation
@@ -26,6 +26,9 @@ Content = dict[str, object]
 
 MARKER = "org.matrix_webchat.origin"
 """Key in every content of ours: `{"txn": ...}`."""
+
+HTML_FORMAT = "org.matrix.custom.html"
+"""What `format` says beside each `formatted_body`."""
 
 MAX_BODY = 24_000
 """Bytes of one body inside JSON, which writes a control character with six."""
@@ -48,20 +51,45 @@ _NOTHING = "…"
 def notice_content(notice: NoticeText, txn: str) -> Content:
     """A sentence of ours: m.notice, or m.text where it is worth a ping."""
     kind = "m.text" if notice.ping else "m.notice"
-    text = _sane(notice.text).strip() or _NOTHING
+    text = _never_empty(notice.text)
     mentions: Content = {"user_ids": list(notice.mentions)} if notice.mentions else {}
     content: Content = {"msgtype": kind, "body": text, "m.mentions": mentions, MARKER: {"txn": txn}}
-    if notice.edits is not None:
-        content["m.new_content"] = {"msgtype": kind, "body": text, "m.mentions": {}}
-        content["body"] = f"* {text}"
-        content["m.relates_to"] = {"rel_type": "m.replace", "event_id": notice.edits}
-    elif notice.reply_to is not None:
+    if notice.reply_to is not None:
         relation: Content = {"m.in_reply_to": {"event_id": notice.reply_to}}
         if notice.thread is not None:
             relation |= {"rel_type": "m.thread", "event_id": notice.thread}
             relation["is_falling_back"] = False
         content["m.relates_to"] = relation
     return content
+
+
+def editable_content(notice: EditableNotice, txn: str) -> Content:
+    """A sentence of ours that is edited in place: with HTML in every version.
+
+    Element 1.11 makes the text nodes of a plain body anew where there is a link or a line break,
+    and then has others in its hands than it shows: after the next edit it shows stale words, or
+    "Can't load this message". HTML it sets as a whole.
+    """
+    text = _never_empty(notice.text)
+    said: Content = {
+        "msgtype": "m.notice",
+        "body": text,
+        "format": HTML_FORMAT,
+        "formatted_body": as_html(text),
+        "m.mentions": {},
+    }
+    content = said | {MARKER: {"txn": txn}}
+    if notice.edits is not None:
+        content["body"] = f"* {text}"
+        content["formatted_body"] = f"* {as_html(text)}"
+        content["m.new_content"] = said
+        content["m.relates_to"] = {"rel_type": "m.replace", "event_id": notice.edits}
+    return content
+
+
+def as_html(text: str) -> str:
+    """A plain text as a formatted body that says the same."""
+    return html_text.escape(text, quote=False).replace("\n", "<br>")
 
 
 def in_thread(content: Content, thread: Thread) -> Content:
@@ -81,7 +109,7 @@ def text_contents(fragment: str, txn: str) -> list[Content]:
     parts = [part.strip() for part in split_text(body, MAX_BODY)]
     contents = [_text(part, txn) for part in parts]
     if len(parts) == 1 and formatted and frame_bytes(body + formatted) <= MAX_FORMATTED:
-        contents[0] |= {"format": "org.matrix.custom.html", "formatted_body": formatted}
+        contents[0] |= {"format": HTML_FORMAT, "formatted_body": formatted}
     return contents
 
 
@@ -224,6 +252,11 @@ def _replace_image(image: LexborNode) -> None:
 
 def _text(body: str, txn: str) -> Content:
     return {"msgtype": "m.text", "body": body, "m.mentions": {}, MARKER: {"txn": txn}}
+
+
+def _never_empty(text: str) -> str:
+    """A sentence as a body."""
+    return _sane(text).strip() or _NOTHING
 
 
 def _sane(text: str) -> str:

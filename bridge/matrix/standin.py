@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import html as html_text
 
-from bridge.matrix.render import MAX_FORMATTED, Content
+from bridge.matrix.render import HTML_FORMAT, MAX_FORMATTED, Content, as_html
 from bridge.webchat.splitting import frame_bytes
-
-_FORMATTED = "org.matrix.custom.html"
 
 
 def spoken_for(name: str, content: Content) -> Content:
@@ -34,7 +32,7 @@ def spoken_for(name: str, content: Content) -> Content:
         return spoken | {"formatted_body": bold + formatted}
     if content.get("msgtype") != "m.text":
         return spoken
-    lines = html_text.escape(body, quote=False).replace("\n", "<br>")
+    lines = as_html(body)
     if frame_bytes(body + lines) > MAX_FORMATTED:
         return spoken  # both would be more than an event may hold
-    return spoken | {"format": _FORMATTED, "formatted_body": bold + lines}
+    return spoken | {"format": HTML_FORMAT, "formatted_body": bold + lines}

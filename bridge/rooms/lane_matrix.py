@@ -35,7 +35,7 @@ from bridge.rooms.doors import Doors
 from bridge.rooms.effects import EnterRoom, LeaveRoom, PutSigns, ShowAnswer
 from bridge.rooms.fates import can_be_sent_again
 from bridge.rooms.inputs import CardPosted, EntryFailed, PartPosted
-from bridge.rooms.ports import NoticeText, Refused, Unavailable
+from bridge.rooms.ports import EditableNotice, NoticeText, Refused, Unavailable
 from bridge.rooms.queuecard import Sentences, second_line
 from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord
 from bridge.rooms.relaying import Relaying
@@ -219,7 +219,7 @@ class MatrixLane:
                 return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
         anchor = f"card:{card.number}"
         earlier = await self._around.store.anchor(worker.room_id, anchor)
-        notice = NoticeText(self._shown(worker, card), edits=earlier)
+        notice = EditableNotice(self._shown(worker, card), edits=earlier)
         host = worker.record.host
         event_id = await self._around.matrix.say(
             worker.room_id, host, notice, self._transaction_id(row, host)

@@ -222,13 +222,26 @@ class NoticeText(msgspec.Struct, frozen=True):
 
     text: str
     reply_to: EventId | None = None
-    edits: EventId | None = None
-    """The earlier message that it replaces in place."""
     thread: EventId | None = None
     """The root of the thread in which `reply_to` is."""
     ping: bool = False
     mentions: tuple[UserId, ...] = ()
     """Whose phones are to ring for it, also in a room where only that rings."""
+
+
+class EditableNotice(msgspec.Struct, frozen=True):
+    """A sentence of ours that later ones replace in place.
+
+    A kind of its own, since every version has to be written so that it can be edited, the first
+    one too (`render.editable_content`).
+    """
+
+    text: str
+    edits: EventId | None = None
+    """The first version, an `EditableNotice` too; None: this is the first."""
+
+
+Notice = NoticeText | EditableNotice
 
 
 class RelayedText(msgspec.Struct, frozen=True):
@@ -334,7 +347,7 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
         ...
 
     async def say(
-        self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
+        self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...
 
     async def welcome_agent(

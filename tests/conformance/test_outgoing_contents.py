@@ -8,6 +8,7 @@ is read here by matrix-nio, whose schemas are not ours, and looked at field by f
 from __future__ import annotations
 
 import ast
+import html
 import inspect
 import json
 import re
@@ -27,9 +28,11 @@ from bridge.matrix import render, standin, tapping
 from bridge.matrix.crypto.attachments import file_field
 from bridge.matrix.render import MARKER, Content, MediaFacts
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.ports import NoticeText, Relayed, RelayedMedia, RelayedText
+from bridge.rooms.ports import EditableNotice, NoticeText, Relayed, RelayedMedia, RelayedText
 from bridge.rooms.record import Thread
 from bridge.rooms.tapping import Poll
+from bridge.texts import CATALOGUE, LANGUAGES, Texts
+from bridge.texts.catalogue import placeholders
 from bridge.webchat.frames import AgentLocation
 
 ADA = UserId("@ada:example.org")
@@ -62,11 +65,15 @@ def notices() -> Iterator[NoticeText]:
     yield NoticeText("a sentence")
     yield NoticeText("an answer", reply_to=ASKED)
     yield NoticeText("an answer in a thread", reply_to=ASKED, thread=ROOT)
-    yield NoticeText("number 2", edits=ASKED)
     yield NoticeText("Mei is here", ping=True, mentions=(ADA,))
     yield NoticeText(" \x00 ")
 
 
+EDITABLES = (
+    EditableNotice("⏳ R&D <new>: you are number 3\nwaiting for 2 minutes"),
+    EditableNotice("⏳ R&D <new>: you are number 2\nwaiting for 3 minutes", edits=ASKED),
+    EditableNotice(" \x00 "),
+)
 TEXTS = (
     "hello",
     "two<br>lines",
@@ -112,6 +119,8 @@ def from_agents() -> Iterator[Sent]:
 def everything() -> Iterator[Sent]:
     for notice in notices():
         yield Sent("notice_content", render.notice_content(notice, "t"))
+    for editable in EDITABLES:
+        yield Sent("editable_content", render.editable_content(editable, "t"))
     yield Sent("poll_content", tapping.poll_content(POLL, "t"), tapping.POLL_START)
     end = tapping.poll_end_content(ASKED, "The poll is over", "t")
     yield Sent("poll_end_content", end, tapping.POLL_END)
@@ -213,6 +222,7 @@ def test_what_it_is_about_is_said_as_clients_expect(sent: Sent) -> None:
             new = sent.content["m.new_content"]
             assert isinstance(new, dict)
             assert sent.content["body"] == f"* {new['body']}"
+            assert sent.content["formatted_body"] == f"* {new['formatted_body']}"
             assert new["msgtype"] == sent.content["msgtype"]
             assert "m.relates_to" not in new
         case other:
@@ -263,6 +273,61 @@ def test_a_poll_can_be_read_where_there_are_none() -> None:
     assert text.splitlines() == ["Happy?", "5. very", "1. not at all"]
 
 
+# --- what is edited in place ----------------------------------------------------------------------
+
+TRYING = "R&D <b>\n“new”</b> https://shop.example/?a=1&b=2"
+"""What stands for each placeholder: a queue may be called so."""
+
+
+def versions(text: str) -> Iterator[Content]:
+    """Whatever a client may show of it: the first version, an edit, and what replaces it."""
+    yield render.editable_content(EditableNotice(text), "t")
+    edit = render.editable_content(EditableNotice(text, edits=ASKED), "t")
+    new = edit["m.new_content"]
+    assert isinstance(new, dict)
+    yield from (edit, new)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_sentence_could_be_edited_in_place(language: str) -> None:
+    """Each has HTML in every version, which says what its body says, also in an operator's words.
+
+    Without it Element shows stale words after an edit, or "Can't load this message". Nobody has to
+    remember which sentences stand on a card: all of them are tried.
+    """
+    for key, sentence in CATALOGUE.items():
+        names = placeholders(sentence[language])
+        of_operator = Texts(
+            {key: {language: "<⏳> & more\n" + " ".join(f"{{{n}}}" for n in names)}}
+        )
+        for texts in (Texts(), of_operator):
+            for content in versions(texts.render(language, key, dict.fromkeys(names, TRYING))):
+                formatted = str(content["formatted_body"])
+                assert content["format"] == "org.matrix.custom.html"
+                assert html.unescape(formatted.replace("<br>", "\n")) == content["body"], key
+                assert "\n" not in formatted
+                assert "<" not in formatted.replace("<br>", "")
+
+
+def functions(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{path.stem}.{node.name}", node
+
+
+def test_one_function_alone_writes_edits() -> None:
+    """The one whose contents are looked at above."""
+    writers = {
+        name
+        for path in BRIDGE.rglob("*.py")
+        for name, function in functions(path)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        and any(isinstance(one, ast.Constant) and one.value == "m.replace" for one in node.values)
+    }
+    assert writers == {"render.editable_content"}
+
+
 # --- nothing goes out that is not looked at here --------------------------------------------------
 
 WRITERS = {module.__name__ for module in (render, standin, tapping)}
@@ -295,7 +360,7 @@ def test_contents_are_written_by_these_modules_only() -> None:
     assert found == WRITERS | READERS
 
 
-@pytest.mark.parametrize("seen", [[*notices()], [*MEDIA], [*PLACES]])
+@pytest.mark.parametrize("seen", [[*notices()], [*EDITABLES], [*MEDIA], [*PLACES]])
 def test_every_property_of_what_is_sent_occurs_here(seen: Sequence[msgspec.Struct]) -> None:
     """Also one that is added some day."""
     kind = type(seen[0])

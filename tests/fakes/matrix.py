@@ -22,8 +22,9 @@ from bridge.rooms.inputs import (
 )
 from bridge.rooms.ports import (
     Blob,
+    EditableNotice,
     Entry,
-    NoticeText,
+    Notice,
     Part,
     Refused,
     Relayed,
@@ -45,6 +46,7 @@ class Posted(msgspec.Struct, frozen=True):
     text: str
     reply_to: EventId | None = None
     edits: EventId | None = None
+    editable: bool = False
 
 
 async def at_once() -> None:
@@ -156,10 +158,15 @@ class FakeMatrix:
 
     # --- sending ----------------------------------------------------------------------------
 
-    async def say(
-        self, room_id: RoomId, sender: UserId, notice: NoticeText, txn_id: str
-    ) -> EventId:
-        new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to, notice.edits)
+    async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
+        if isinstance(notice, EditableNotice):
+            new = Posted(
+                EventId(""), room_id, sender, notice.text, edits=notice.edits, editable=True
+            )
+            first = [one for one in self.posted if one.event_id == notice.edits]
+            assert all(one.editable for one in first), "sent as something that cannot be edited"
+        else:
+            new = Posted(EventId(""), room_id, sender, notice.text, notice.reply_to)
         return await self._post(new, txn_id)
 
     async def react(

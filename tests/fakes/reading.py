@@ -15,7 +15,7 @@ from bridge.matrix.users import OurUsers
 from bridge.rooms.inputs import Meaning
 from bridge.rooms.ports import (
     Blob,
-    NoticeText,
+    Notice,
     Part,
     Refused,
     Relayed,
@@ -58,7 +58,7 @@ class ReadingMatrix(FakeMatrix):
         super().__init__()
         self.files: dict[str, bytes] = {}
         self.shown: list[Shown] = []
-        self.notices: list[NoticeText] = []
+        self.notices: list[Notice] = []
 
     def interpret(self, raw: Json) -> Meaning:
         return inbound.interpret(raw, OURS)
@@ -93,9 +93,7 @@ class ReadingMatrix(FakeMatrix):
             self.shown.append(shown)
         return (part,)
 
-    async def say(
-        self, room_id: RoomId, sender: object, notice: NoticeText, txn_id: str
-    ) -> EventId:
+    async def say(self, room_id: RoomId, sender: object, notice: Notice, txn_id: str) -> EventId:
         self.notices.append(notice)
         return await super().say(room_id, BOT, notice, txn_id)
 

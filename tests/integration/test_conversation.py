@@ -16,6 +16,7 @@ from tests.support.talk import (
     Talk,
     announced,
     chatting,
+    in_html,
     info_of,
     relation,
     wording,
@@ -69,6 +70,8 @@ async def test_first_words_and_queue(stage: Stage) -> None:
         relation(edit) == {"rel_type": "m.replace", "event_id": first["event_id"]} for edit in edits
     )
     assert "cancel" not in wording(cards[-1])
+    for card in cards:
+        in_html(card)
     person = await talk.at_desk(lambda one: one.session is not None)
     assert person.texts == ["said before anyone joined", "order 4711 ✓"]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from bridge.demo.customer import Event, content_of, membership
 from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones, key_material
-from tests.support.talk import MEI, Talk, announced, chatting, info_of
+from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,6 +39,8 @@ async def test_a_conversation_in_an_encrypted_room(stage: Stage, phones: Phones)
     await talk.reads("Hello! This room reaches the agents", stage.bot)
     await talk.heard("secret words before anyone joined")
     await talk.accept()
+    in_html(await talk.reads("Waiting for", stage.bot))
+    in_html(await talk.reads("Connected: Mei", stage.bot))
     await talk.desk("say", text="I can <b>read</b> you")
     heard = await talk.reads("I can read you", MEI)
     assert "<b>read</b>" in str(content_of(heard)["formatted_body"])

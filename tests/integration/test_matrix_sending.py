@@ -13,7 +13,15 @@ from bridge.conversation.model import CustomerMedia
 from bridge.demo.customer import Event, content_of, membership, said
 from bridge.ids import AgentId, EventId, QueueId, UserId
 from bridge.rooms.inputs import MemberGone, Spoke
-from bridge.rooms.ports import NoticeText, Refused, RelayedMedia, RelayedText, TooBig, Unavailable
+from bridge.rooms.ports import (
+    EditableNotice,
+    NoticeText,
+    Refused,
+    RelayedMedia,
+    RelayedText,
+    TooBig,
+    Unavailable,
+)
 from bridge.webchat.frames import Agent
 from tests.support.matrix_rig import Rig, blob, picture, running_rig
 
@@ -31,13 +39,10 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
 async def test_notice_reply_and_edit_in_place(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     asked = EventId(await customer.say(room_id, "how long?"))
-    card = await rig.adapter.say(
-        room_id, rig.users.bot, NoticeText(text="position 3", reply_to=asked), "card"
-    )
-    await rig.adapter.say(
-        room_id, rig.users.bot, NoticeText(text="position 2", edits=card), "card-2"
-    )
-    seen = await customer.wait_for(room_id, said("position 3", rig.users.bot))
+    await rig.adapter.say(room_id, rig.users.bot, NoticeText("some time", reply_to=asked), "reply")
+    card = await rig.adapter.say(room_id, rig.users.bot, EditableNotice("position 3"), "card")
+    await rig.adapter.say(room_id, rig.users.bot, EditableNotice("position 2", card), "card-2")
+    seen = await customer.wait_for(room_id, said("some time", rig.users.bot))
     assert content_of(seen)["msgtype"] == "m.notice"
     assert content_of(seen)["m.relates_to"] == {"m.in_reply_to": {"event_id": asked}}
     edit = await customer.wait_for(room_id, said("* position 2", rig.users.bot))

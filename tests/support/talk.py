@@ -241,6 +241,16 @@ def person_in(state: Wire, login: str) -> DeskPerson | None:
     return None if found is None else msgspec.convert(found, DeskPerson)
 
 
+def in_html(card: Event) -> None:
+    """Assert that a message may be edited: else Element shows stale words then, or none."""
+    content = content_of(card)
+    new = content.get("m.new_content", content)
+    assert isinstance(new, dict)
+    for version in (content, new):
+        assert version["format"] == "org.matrix.custom.html"
+        assert str(version["formatted_body"]).replace("<br>", "\n") == version["body"]
+
+
 def wording(event: Event) -> str:
     """What a client shows of a message: an edit shows its new text."""
     content = content_of(event)

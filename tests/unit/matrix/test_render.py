@@ -11,6 +11,7 @@ from bridge.matrix.render import (
     MAX_BODY,
     MediaFacts,
     clean,
+    editable_content,
     in_thread,
     location_content,
     media_content,
@@ -18,7 +19,7 @@ from bridge.matrix.render import (
     text_contents,
 )
 from bridge.media.places import Place, datum_of, map_link, to_datum
-from bridge.rooms.ports import NoticeText
+from bridge.rooms.ports import EditableNotice, NoticeText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation
 
@@ -44,20 +45,28 @@ def test_reply() -> None:
 
 
 def test_edit_in_place() -> None:
-    content = notice_content(NoticeText("2", edits=EventId("$x"), reply_to=EventId("$y")), "t")
-    new = {"msgtype": "m.notice", "body": "2", "m.mentions": {}}
-    relation = {"rel_type": "m.replace", "event_id": "$x"}
-    assert content == OWN | {
+    """Every version has HTML: an edit of a plain body with a line break breaks Element's view."""
+    said = {
         "msgtype": "m.notice",
-        "body": "* 2",
-        "m.new_content": new,
-        "m.relates_to": relation,
+        "body": "⏳ R&D <new>\nnumber 2",
+        "format": "org.matrix.custom.html",
+        "formatted_body": "⏳ R&amp;D &lt;new&gt;<br>number 2",
+        "m.mentions": {},
+    }
+    text = "⏳ R&D <new>\nnumber 2"
+    assert editable_content(EditableNotice(text), "t") == OWN | said
+    assert editable_content(EditableNotice(text, edits=EventId("$x")), "t") == OWN | said | {
+        "body": f"* {said['body']}",
+        "formatted_body": f"* {said['formatted_body']}",
+        "m.new_content": said,
+        "m.relates_to": {"rel_type": "m.replace", "event_id": "$x"},
     }
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\x00"])
 def test_body_is_never_empty(text: str) -> None:
     assert notice_content(NoticeText(text), "t")["body"] == "…"
+    assert editable_content(EditableNotice(text), "t")["formatted_body"] == "…"
     assert text_contents(text, "t")[0]["body"] == "…"
 
 
