@@ -37,7 +37,7 @@ from bridge.rooms.fates import can_be_sent_again
 from bridge.rooms.inputs import CardPosted, EntryFailed, PartPosted
 from bridge.rooms.ports import EditableNotice, NoticeText, Refused, Unavailable
 from bridge.rooms.queuecard import Sentences, second_line
-from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord
+from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord, thread_in_use
 from bridge.rooms.relaying import Relaying
 from bridge.rooms.serial import StoredEffect, dump_input, load_effect
 from bridge.rooms.store import (
@@ -195,7 +195,8 @@ class MatrixLane:
         sentences = [self._sentence(worker, say.key, say.args)]
         if also:
             sentences.append(self._sentence(worker, also, {}))
-        thread, host = worker.record.thread, worker.record.host
+        thread = thread_in_use(worker.record, self._around.clock.now())
+        host = worker.record.host
         inside = thread is not None and thread.latest == say.reply_to
         notice = NoticeText(
             "\n".join(sentences),

@@ -299,7 +299,7 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
     else:
         visit.set(speaker=spoke.sender)
     if isinstance(spoke, Spoke):
-        references.note_thread(visit, spoke)
+        references.note_thread(visit, spoke, received)
     unwelcome = encrypting.refusal(visit, parsed, encrypted=facts.encrypted)
     if unwelcome is not None:
         visit.report(spoke.event_id, unwelcome)

@@ -48,11 +48,13 @@ class SealedEvent(Value, frozen=True):
 
 
 class Thread(Value, frozen=True):
-    """Where the customer is talking at the moment, if it is in a thread."""
+    """The thread in which the customer's last words were."""
 
     root: EventId
     latest: EventId
-    """What they said last."""
+    """The event of those words."""
+    at: int = 0
+    """When we received them, ms since the epoch; earlier versions did not note it."""
 
 
 class CardKind(StrEnum):
@@ -171,9 +173,22 @@ class RoomRecord(Value, frozen=True):
 
 
 RECORD_VERSION = 1
+THREAD_USED_FOR = 3 * 60_000
+"""ms after the customer's last words in a thread during which they are answered there."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(RoomRecord)
+
+
+def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
+    """The thread in which agents, and we ourselves, answer at this moment (ms), if any.
+
+    Who asked one thing in a thread may have closed it, and would wait before a silent room.
+    """
+    thread = record.thread
+    if thread is None or now - thread.at >= THREAD_USED_FOR:
+        return None
+    return thread
 
 
 def dump_record(record: RoomRecord) -> bytes:

@@ -108,9 +108,9 @@ def is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
     return earlier.at <= ended
 
 
-def note_thread(visit: Visit, spoke: Spoke) -> None:
-    """From now on agents, and we ourselves, answer in the thread of this message, or in none."""
-    thread = None if spoke.thread is None else Thread(spoke.thread, spoke.event_id)
+def note_thread(visit: Visit, spoke: Spoke, received: int) -> None:
+    """Note the thread of this message, received at that moment (ms), or that it is in none."""
+    thread = None if spoke.thread is None else Thread(spoke.thread, spoke.event_id, received)
     if thread != visit.record.thread:
         visit.set(thread=thread)
 

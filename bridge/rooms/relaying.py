@@ -27,6 +27,7 @@ from bridge.rooms.ports import (
     TooBig,
     Unavailable,
 )
+from bridge.rooms.record import thread_in_use
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
 from bridge.texts.durations import clock_time
@@ -156,8 +157,9 @@ class Relaying:
         self, worker: Worker, relay: Relay, what: Relayed, txn_id: str
     ) -> tuple[Part, ...]:
         record = worker.record
+        thread = thread_in_use(record, self._around.clock.now())
         return await self._around.matrix.relay(
-            worker.room_id, record.host, relay.agent, what, txn_id, thread=record.thread
+            worker.room_id, record.host, relay.agent, what, txn_id, thread=thread
         )
 
     async def _inline(

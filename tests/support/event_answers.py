@@ -51,7 +51,9 @@ async def answers() -> AsyncIterator[Row]:
     """All rows, in the order of the table."""
     for name, html in TEXTS:
         yield _text(name, html)
-    yield _row("text, while the customer talks in a thread", _threaded("Hello"))
+    yield _row(
+        "text, the customer having written in a thread within three minutes", _threaded("Hello")
+    )
     for name, kind, data, file in (
         ("picture (type 2)", "image", picture(60, 40), "shoe.png"),
         ("file (type 3)", "file", b"%PDF-1.4 text", "terms.pdf"),

@@ -42,7 +42,7 @@ def relations() -> Iterator[Example]:
     )
     thread = {"rel_type": "m.thread", "event_id": "$root", "is_falling_back": True, **REPLY}
     yield Example(
-        "message in a thread (the agent's answers go there)",
+        "message in a thread (for three minutes the agent's answers go there)",
         message(msgtype="m.text", body="Hello", **{"m.relates_to": thread}),
     )
     yield Example(

@@ -12,7 +12,15 @@ from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
 from bridge.rooms.inputs import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
-from bridge.rooms.record import Membership, RoomSettings, Thread, Undelivered
+from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.record import (
+    Membership,
+    RoomSettings,
+    Thread,
+    Undelivered,
+    load_record,
+    thread_in_use,
+)
 from bridge.rooms.references import QUOTED, Earlier, quotation, refers_to
 from bridge.webchat.frames import Location as Place
 from bridge.webchat.frames import SendMessage, SendPreMessage
@@ -89,14 +97,33 @@ def test_a_poll_is_called_one() -> None:
 def test_the_thread_of_the_latest_message_is_remembered() -> None:
     desk = Desk()
     desk.happen(Spoke(EVENT, ADA, Text("a"), "a", thread=EventId("$root")))
-    assert desk.record.thread == Thread(EventId("$root"), EVENT)
+    assert desk.record.thread == Thread(EventId("$root"), EVENT, desk.now)
     desk.happen(Spoke(EventId("$2"), ADA, Text("b"), "b", thread=EventId("$root")))
-    assert desk.record.thread == Thread(EventId("$root"), EventId("$2"))
+    assert desk.record.thread == Thread(EventId("$root"), EventId("$2"), desk.now)
     desk.happen(Spoke(EventId("$3"), ADA, Text("c"), "c"))
     assert desk.visit.record.thread is None
     order = Spoke(EventId("$4"), ADA, Text("!wc status"), "!wc status", thread=EventId("$root"))
     desk.happen(order)  # its answer belongs there as well
-    assert desk.visit.record.thread == Thread(EventId("$root"), EventId("$4"))
+    assert desk.visit.record.thread == Thread(EventId("$root"), EventId("$4"), desk.now)
+
+
+def test_a_thread_is_in_use_for_three_minutes_after_the_customers_last_words_there() -> None:
+    desk = Desk()
+    spoke = Spoke(EVENT, ADA, Text("a"), "a", thread=EventId("$root"))
+    received = desk.now - 60_000  # it waited for us, e.g. for its key
+    receive(desk.visit, spoke, {}, received, Facts(Standing.ORDINARY, 0, None))
+    thread = desk.visit.record.thread
+    assert thread == Thread(EventId("$root"), EVENT, received)
+    assert thread_in_use(desk.visit.record, received + 179_999) == thread
+    assert thread_in_use(desk.visit.record, received + 180_000) is None
+    desk.happen(Spoke(EventId("$2"), ADA, Text("b"), "b"))
+    assert thread_in_use(desk.visit.record, received) is None
+
+
+def test_a_thread_that_an_earlier_version_noted_is_old() -> None:
+    stored = load_record(b'{"room_id":"!r:h","thread":{"root":"$root","latest":"$latest"}}')
+    assert stored.thread == Thread(EventId("$root"), EventId("$latest"))
+    assert thread_in_use(stored, Desk().now) is None
 
 
 # --- taking back --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bridge.ids import AgentId
-from bridge.rooms.ports import Refused, TooBig, Unavailable
+from bridge.rooms.ports import NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.relaying import FETCH_TRIES
 from bridge.webchat.frames import (
     Agent,
@@ -69,6 +69,67 @@ async def test_what_cannot_be_shown_is_described(content: AgentContent) -> None:
     ((sender, text),) = await relayed(World(), content)
     assert sender == "@webchatbot:example.org"
     assert text in {"chat.media_failed", "chat.unknown"}
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+ROOT = "$root"
+IN_THREAD = {"rel_type": "m.thread", "event_id": ROOT}
+
+
+@pytest.mark.asyncio
+async def test_an_agent_answers_in_a_thread_for_three_minutes() -> None:
+    """After that the customer, who may have closed it, would sit before a silent room."""
+    world = ReadingWorld()
+    await world.chatting()
+    async with world.running() as engine:
+
+        async def asks(event_id: str, **content: object) -> None:
+            message = world.message(event_id, msgtype="m.text", body=event_id, **content)
+            await engine.accept_events([message])
+            await quiet()
+
+        async def answers(text: str) -> None:
+            await engine.pushed(ROOM, text, said(text))
+            await quiet()
+
+        await asks("$1", **{"m.relates_to": IN_THREAD})
+        await world.clock.turn(179)
+        await answers("still there")
+        await world.clock.turn(2)
+        await answers("too late")
+        await asks("$2", **{"m.relates_to": IN_THREAD})
+        await answers("there again")
+        await asks("$3")
+        await answers("outside at once")
+    where = [(one.what, one.thread and one.thread.latest) for one in world.reading.shown]
+    assert where == [
+        ("still there", "$1"),
+        ("too late", None),
+        ("there again", "$2"),
+        ("outside at once", None),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_what_has_waited_for_long_is_not_put_into_a_thread_any_more() -> None:
+    """Neither an agent's words, nor our reply to a message there: that stays a reply."""
+    world = ReadingWorld()
+    await world.chatting()
+    async with world.running() as engine:
+        order = {"msgtype": "m.text", "body": "!wc status", "m.relates_to": IN_THREAD}
+        await engine.accept_events([world.message("$1", **order)])
+        await quiet()
+        world.matrix.trouble.extend([Unavailable("away")] * 9)
+        await engine.accept_events([world.message("$2", **order)])
+        await engine.pushed(ROOM, "p", said("well"))
+        await world.clock.turn(600)
+    prompt, *_, late = world.reading.notices
+    assert isinstance(prompt, NoticeText)
+    assert isinstance(late, NoticeText)
+    assert (prompt.reply_to, prompt.thread) == ("$1", ROOT)
+    assert (late.reply_to, late.thread) == ("$2", None)
+    assert [(one.what, one.thread) for one in world.reading.shown] == [("well", None)]
 
 
 @pytest.mark.asyncio
