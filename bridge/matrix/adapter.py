@@ -6,7 +6,7 @@ ours is where, `crypto` opens and seals. What of the port stands for itself is i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -144,6 +144,11 @@ class MatrixAdapter(Presence, Archive, Tapping):
         else:
             content = render.notice_content(notice, txn_id)
         return await self._outgoing.send(room_id, sender, content, txn_id)
+
+    async def name_service_members(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> None:
+        await self._ghosts.name_service_members(room_id, host, users)
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.contents import object_of
 from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.pictures import Pictures, digest_of
@@ -35,6 +36,8 @@ _MAX_DISPLAYNAME = 256
 """Characters; Synapse refuses longer names."""
 
 
+SERVICE_MEMBERS = "io.element.functional_members"
+"""A state event with an empty state key; clients know it by this name (MSC4171)."""
 UNREGISTERED = "M_FORBIDDEN"
 """How a homeserver refuses to let us act as a user of ours that it does not know (any more)."""
 
@@ -116,6 +119,7 @@ class Ghosts:
         self._rows: Recall[UserId, GhostRow] = Recall(_MAX_ROWS)
         self._pictures = Pictures(transport)
         self._joined: Recall[tuple[RoomId, UserId], bool] = Recall(_MAX_MEMBERSHIPS)
+        self._named: Recall[tuple[RoomId, UserId], bool] = Recall(_MAX_MEMBERSHIPS)
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
@@ -171,6 +175,33 @@ class Ghosts:
             self._log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
         await self._homeserver.join(user, room_id)
         self._joined.put((room_id, user), True)  # noqa: FBT003 - a value, no switch
+
+    async def name_service_members(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> None:
+        """Name users in the room's list of members that are not to be counted.
+
+        Element looks for a direct chat among the rooms of two people; those listed here count for
+        none (`SERVICE_MEMBERS`, MSC4171). Whom others have put on the list stays on it, and so do
+        our users who have left: it is written only when somebody new comes. A room that does not
+        let the host write it does without.
+        """
+        if all(self._named.get((room_id, user)) is not None for user in users):
+            return
+        try:
+            event = await self._homeserver.state(host, room_id, SERVICE_MEMBERS)
+            content = {} if event is None else object_of(event, "content")
+            listed = content.get("service_members")
+            known = listed if isinstance(listed, list) else []
+            new = [user for user in users if user not in known]
+            if new:
+                changed = {**content, "service_members": [*known, *new]}
+                await self._homeserver.set_state(host, room_id, SERVICE_MEMBERS, changed)
+        except Refused as refusal:
+            self._log.info("agents count as members", room=room_id, code=refusal.code)
+            return
+        for user in users:
+            self._named.put((room_id, user), True)  # noqa: FBT003 - a value, no switch
 
     async def mend(self, user: UserId) -> None:
         """The homeserver has lost the user's device."""

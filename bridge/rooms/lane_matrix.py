@@ -269,6 +269,11 @@ class MatrixLane:
 
         Each of their messages tries again (`MatrixPort.relay`).
         """
+        if worker.record.direct:
+            # Before they come in: no client is to count three members even for a moment.
+            matrix = self._around.matrix
+            ghosts = tuple(matrix.ghost_of(agent) for agent in came.agents)
+            await matrix.name_service_members(worker.room_id, worker.record.host, ghosts)
         outside: list[str] = []
         for agent in came.agents:
             try:

@@ -6,7 +6,7 @@ knows only whose fault it is and whether another try can help.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -349,6 +349,16 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
     ) -> EventId: ...
+
+    async def name_service_members(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> None:
+        """Have clients not count these users of ours, so that a direct chat remains one to them.
+
+        Asked of the homeserver once a room and user, and written only where it is new; a room that
+        does not let `host` do it is no failure.
+        """
+        ...
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str

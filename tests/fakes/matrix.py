@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
@@ -65,6 +65,8 @@ class FakeMatrix:
         poison: events that make the reader fail.
         earlier: what is found in a room when it is entered.
         members: who of ours is in which room.
+        named: who of ours was named as a member not to be counted, in which room; True: before one
+            of them was there.
         reasons: why who of ours has left which room, as people read it.
         level: everybody's power level.
         sign_trouble: raised by the next receipts, in order.
@@ -85,6 +87,7 @@ class FakeMatrix:
         self.poison: set[str] = set()
         self.earlier: list[dict[str, object]] = []
         self.members: set[tuple[RoomId, UserId]] = set()
+        self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
         self.level = 0.0
         self.sign_trouble: deque[Exception] = deque()
@@ -181,6 +184,13 @@ class FakeMatrix:
         self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
     ) -> EventId:
         return await self._post(Posted(EventId(""), room_id, sender, text, poll), txn_id)
+
+    async def name_service_members(
+        self, room_id: RoomId, host: UserId, users: Sequence[UserId]
+    ) -> None:
+        del host
+        present = {user for room, user in self.members if room == room_id}
+        self.named.append((room_id, tuple(users), present.isdisjoint(users)))
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str

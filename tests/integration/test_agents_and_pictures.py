@@ -11,6 +11,7 @@ from PIL import Image
 
 from bridge.demo.customer import Event, content_of, membership
 from bridge.demo.stage import Stage
+from bridge.matrix.ghosts import SERVICE_MEMBERS
 from tests.support.talk import JUN, MEI, Talk, chatting, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -57,6 +58,28 @@ async def test_conference_rename_and_leave(stage: Stage) -> None:
     assert not [line for line in told if "team lead" in line], "that is for colleagues"
     await talk.desk("agents", agents=[{"id": "A00001", "name": "Mei"}])
     await talk.sees(lambda event: profile(MEI, event).get("displayname") == "Mei")
+
+
+async def test_agents_do_not_count_in_a_direct_chat(stage: Stage) -> None:
+    """Named before they come in, each once, over a restart too: so Element finds the chat again."""
+    talk = await chatting(stage, "counter")
+    await talk.desk("transfer", to="A00002")
+    await talk.sees(membership(JUN, "join"))
+    await stage.bridge.kill()
+    await stage.bridge.start()
+    await talk.say("still there?")
+    await talk.heard("still there?")
+    await talk.desk("transfer", to="A00001")
+    await talk.sees(membership(JUN, "leave"))
+    events = (await talk.history())[::-1]
+    written = [event for event in events if event["type"] == SERVICE_MEMBERS]
+    assert [(event["sender"], content_of(event)) for event in written] == [
+        (stage.bot, {"service_members": [MEI]}),
+        (stage.bot, {"service_members": [MEI, JUN]}),
+    ]
+    for event, ghost in zip(written, (MEI, JUN), strict=True):
+        came = next(one for one in events if membership(ghost, "invite")(one))
+        assert events.index(event) < events.index(came)
 
 
 async def test_icons_by_rule(stage: Stage) -> None:

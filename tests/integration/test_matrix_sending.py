@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from bridge.conversation.model import CustomerMedia
-from bridge.demo.customer import Event, content_of, membership, said
-from bridge.ids import AgentId, EventId, QueueId, UserId
+from bridge.demo.customer import CustomerError, Event, content_of, membership, said
+from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.inputs import MemberGone, Spoke
 from bridge.rooms.ports import (
     EditableNotice,
@@ -47,6 +48,21 @@ async def test_notice_reply_and_edit_in_place(rig: Rig) -> None:
     assert content_of(seen)["m.relates_to"] == {"m.in_reply_to": {"event_id": asked}}
     edit = await customer.wait_for(room_id, said("* position 2", rig.users.bot))
     assert content_of(edit)["m.relates_to"] == {"rel_type": "m.replace", "event_id": card}
+
+
+async def test_service_members_of_others_stay_and_a_refusal_is_no_failure(rig: Rig) -> None:
+    customer, room_id = await rig.served_room()
+    bot, ghost = rig.users.bot, rig.adapter.ghost_of(ALICE)
+    await customer.set_state(room_id, SERVICE_MEMBERS, {"service_members": ["@helper:localhost"]})
+    await rig.adapter.name_service_members(room_id, bot, [ghost])
+    named = await customer.state(room_id, SERVICE_MEMBERS)
+    assert named == {"service_members": ["@helper:localhost", ghost]}
+
+    strict = RoomId(await customer.create_dm(bot, preset="private_chat"))
+    await rig.adapter.enter(strict, bot, UserId(customer.user_id))
+    await rig.adapter.name_service_members(strict, bot, [ghost])  # at level 0
+    with pytest.raises(CustomerError):
+        await customer.state(strict, SERVICE_MEMBERS)
 
 
 async def test_ghost_has_name_and_picture_and_comes_and_goes(rig: Rig) -> None:

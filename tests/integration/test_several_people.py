@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from bridge.demo.customer import content_of
 from bridge.demo.stage import Stage, StageOptions
+from bridge.matrix.ghosts import SERVICE_MEMBERS
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, into
 
@@ -40,6 +41,8 @@ async def test_a_family_talks_to_one_agent(stage: Stage) -> None:
     said = await talk.reads("Mei is here to help you", stage.bot)
     # Who invited us, and who asked.
     assert content_of(said)["m.mentions"] == {"user_ids": [ada.user_id, bob.user_id]}
+
+    assert not [e for e in await talk.history() if e["type"] == SERVICE_MEMBERS], "for two only"
 
     read = await bob.say(talk.room, "it is order 4711")
     await talk.heard("bob: it is order 4711")

@@ -27,6 +27,9 @@ async def test_a_strict_client_reads_and_is_read(stage: Stage) -> None:
         await talk.desk("accept", agent="A00001")
         seen = await client.do("see", room=room, text="Mei is here", sender=stage.bot)
         assert seen == CLEAN
+        counted = await client.do("count", room=room)
+        people = sorted([stage.bot, client.customer.user_id])
+        assert counted == {"all": 3, "people": people, "name": "WebChat"}, "no direct chat any more"
         await talk.desk("say", text="from Mei's own device")
         assert await client.do("see", room=room, text="from Mei's own", sender=MEI) == CLEAN
         await client.do("say", room=room, text="understood")

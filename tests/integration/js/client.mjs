@@ -158,6 +158,19 @@ async function devices({ user, unlike }) {
     }
 }
 
+// Who is in the room, as Element counts when it looks for the direct chat with somebody, and what
+// it calls the room.
+async function count({ room }) {
+    const found = client.getRoom(room);
+    const members = found.getJoinedMembers().map((member) => member.userId);
+    const ignored = found.getFunctionalMembers();
+    return {
+        all: members.length,
+        people: members.filter((id) => !ignored.includes(id)).sort(),
+        name: found.name,
+    };
+}
+
 function timeline(room) {
     return client.getRoom(room)?.getLiveTimeline().getEvents() ?? [];
 }
@@ -180,7 +193,7 @@ async function until(find) {
     }
 }
 
-const commands = { open, say, send, see, fetch: fetchFile, recover, devices };
+const commands = { open, say, send, see, fetch: fetchFile, recover, devices, count };
 
 function answer(line) {
     process.stdout.write(`${JSON.stringify(line)}\n`);

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image
+from structlog.testing import capture_logs
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.ghosts import Devices, Ghosts
@@ -36,14 +37,23 @@ class Rig:
         self.rows: dict[str, GhostRow] = {}
         self.made: Ghosts | None = None
         self.time = 1_733_011_200_000
+        self.service_members: list[dict[str, object]] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         verb = request.path.rpartition("/")[2]
         await request.read()
+        if "/state/io.element.functional_members/" in request.path:
+            verb = f"{request.method} members"
         self.calls.append(verb)
         if verb in self.refuse:
             status, code = self.refuse[verb]
             return web.json_response({"errcode": code}, status=status)
+        if verb == "PUT members":
+            self.service_members.append(await request.json())
+        elif verb == "GET members":
+            if not self.service_members:
+                return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
+            return web.json_response({"content": self.service_members[-1]})
         return web.json_response({"content_uri": "mxc://a/icon"})
 
     async def ghost(self, user_id: str) -> GhostRow | None:
@@ -250,6 +260,57 @@ async def test_membership_is_remembered_until_it_is_doubted() -> None:
         with pytest.raises(Refused, match="M_FORBIDDEN"):
             await rig.ghosts.join(ROOM, USERS.bot, GHOST)
         assert rig.calls[2:] == ["invite", "join", "leave", "invite", "join"]
+
+
+JUN = UserId("@webchat_a2:a")
+
+
+@pytest.mark.asyncio
+async def test_service_members_are_asked_for_once_and_written_where_somebody_is_new() -> None:
+    async with running() as rig:
+        await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])
+        await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])
+        assert rig.calls == ["GET members", "PUT members"]
+        await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST, JUN])
+        assert rig.calls[2:] == ["GET members", "PUT members"]
+        assert rig.service_members == [
+            {"service_members": [GHOST]},
+            {"service_members": [GHOST, JUN]},
+        ]
+        rig.calls.clear()
+    async with running(rig):  # a start of ours
+        for _ in range(2):
+            await rig.ghosts.name_service_members(ROOM, USERS.bot, [JUN, GHOST])
+        assert rig.calls == ["GET members"]
+
+
+@pytest.mark.asyncio
+async def test_service_members_of_others_stay() -> None:
+    async with running() as rig:
+        for before in (["@helper:b"], [], "nonsense", None):
+            rig.service_members.append({"service_members": before, "theirs": 1})
+            room = RoomId(f"!{before}")
+            await rig.ghosts.name_service_members(room, USERS.bot, [GHOST])
+            kept = before if isinstance(before, list) else []
+            expected = {"service_members": [*kept, GHOST], "theirs": 1}
+            assert rig.service_members[-1] == expected
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("verb", ["GET members", "PUT members"])
+async def test_a_room_that_does_not_let_us_name_service_members_does_without(verb: str) -> None:
+    async with running() as rig:
+        rig.refuse[verb] = (403, "M_FORBIDDEN")
+        with capture_logs() as lines:
+            await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])
+        assert [(line["log_level"], line["code"]) for line in lines] == [("info", "M_FORBIDDEN")]
+        assert rig.service_members == []
+        rig.refuse.clear()
+        await rig.ghosts.name_service_members(ROOM, USERS.bot, [GHOST])  # its people let us now
+        assert rig.service_members == [{"service_members": [GHOST]}]
+        rig.refuse["GET members"] = (502, "M_UNKNOWN")
+        with pytest.raises(Unavailable):
+            await rig.ghosts.name_service_members(ROOM, USERS.bot, [JUN])
 
 
 @pytest.mark.asyncio

@@ -15,7 +15,7 @@ from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
 from bridge.rooms.lane_matrix import GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import CardKind, Membership
+from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.serial import outbox_row
 from bridge.rooms.store import Outcome, Step
 from bridge.webchat.frames import Agent, AgentsUpdated, QueueStatus, Received, RobotMessage
@@ -264,6 +264,35 @@ async def test_a_sentence_names_the_queue_and_replies() -> None:
     (notice,) = world.matrix.posted
     assert (notice.text, notice.reply_to) == ("unreadable.kind", EventId("$e1"))
     assert notice.sender == BOT
+
+
+@pytest.mark.asyncio
+async def test_in_a_direct_chat_agents_are_named_before_they_come_in() -> None:
+    """So that no client counts them: it would take the chat for none, and open a second one."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
+        await quiet()
+    ghost = world.matrix.ghost_of(JUN)
+    assert world.matrix.named == [(ROOM, (ghost,), True)]
+    assert (ROOM, ghost) in world.matrix.members
+
+
+@pytest.mark.asyncio
+async def test_among_several_people_agents_are_members_like_any_other() -> None:
+    world = World()
+    await world.chatting()
+    found = await world.store.room(ROOM)
+    assert found is not None
+    shared = msgspec.structs.replace(load_record(found.record), direct=False)
+    stored = msgspec.structs.replace(found, record=dump_record(shared))
+    await world.store.commit_step(Step(stored, ()))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
+        await quiet()
+    assert world.matrix.named == []
+    assert (ROOM, world.matrix.ghost_of(JUN)) in world.matrix.members
 
 
 @pytest.mark.asyncio
