@@ -80,8 +80,8 @@ def start(files: Files) -> int:
     if step is Step.EDIT_CONFIG:
         stop(
             ExitCode.CONFIG_INVALID,
-            f"{files.config} still names the example's servers: set homeserver.domain and"
-            " webchat.base_url, then start the container again.",
+            f"{files.config} still names the example's servers: set homeserver.domain,"
+            " webchat.base_url and bridge.permissions, then start the container again.",
         )
     if step is Step.REGISTER:
         register_and_report(files)

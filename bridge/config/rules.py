@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bridge.config.model import Config
-from bridge.config.permissions import Permission, is_pattern
+from bridge.config.permissions import SERVED, Permission, is_pattern, serves_somebody_of
 from bridge.config.problems import KeyPath, Problem
 from bridge.config.webchat import LoginType, RobotMode, WebChat
 
@@ -35,15 +35,7 @@ def check_rules(config: Config) -> Iterator[Problem]:
             ("appservice", "bot", "username"),
             f'could be the user of an agent: it matches bridge.username_template "{ghosts}"',
         )
-    for who in config.bridge.permissions:
-        if who.startswith("@") and ":" not in who and not is_pattern(who):
-            yield Problem(
-                ("bridge", "permissions", who),
-                "is nobody: a user id has a server, as in @name:example.org",
-            )
-    nobody = {Permission.NONE, Permission.IGNORE}
-    if all(rule in nobody for rule in config.bridge.permissions.values()):
-        yield Problem(("bridge", "permissions"), "lets nobody use the bridge")
+    yield from _permissions(config)
     if config.retention.rows < config.retention.bodies:
         yield Problem(("retention", "rows"), "must not be shorter than retention.bodies")
     callback = config.bridge.callback
@@ -51,6 +43,29 @@ def check_rules(config: Config) -> Iterator[Problem]:
         yield Problem(("bridge", "callback", "retry_last"), "must not be shorter than retry_first")
     if config.metrics.enabled and config.metrics.port == appservice.port:
         yield Problem(("metrics", "port"), "must differ from appservice.port")
+
+
+def _permissions(config: Config) -> Iterator[Problem]:
+    """Rules that serve nobody, or nobody of our own server: there they are mostly a slip.
+
+    Who means it names the server with `none` (or `ignore`), and that is no slip.
+    """
+    here = ("bridge", "permissions")
+    rules, domain = config.bridge.permissions, config.homeserver.domain
+    for who in rules:
+        if who.startswith("@") and ":" not in who and not is_pattern(who):
+            yield Problem(
+                (*here, who), "is nobody: a user id has a server, as in @name:example.org"
+            )
+    if not SERVED.intersection(rules.values()):
+        yield Problem(here, "lets nobody use the bridge")
+    elif rules.get(domain, Permission.CUSTOMER) in SERVED and not serves_somebody_of(rules, domain):
+        yield Problem(
+            here,
+            f'serves nobody of homeserver.domain, {domain}: give it a rule, such as "{domain}":'
+            " customer; or, if only users of other servers are to be served, say so with"
+            f' "{domain}": none',
+        )
 
 
 def _not_yet(config: Config) -> Iterator[Problem]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId
 from bridge.rooms.done import Done
-from bridge.rooms.effects import EnterRoom
+from bridge.rooms.effects import EnterRoom, LeaveRoom
 from bridge.rooms.inputs import Entered, MatrixEvent
 from bridge.rooms.ports import Refused
 from bridge.rooms.serial import dump_input
@@ -50,15 +50,19 @@ class Doors:
         )
         return Done(inputs=(*earlier, NewInput(room_id, dump_input(entered))))
 
-    async def leave(self, worker: Worker, *users: UserId) -> Done:
+    async def leave(self, worker: Worker, order: LeaveRoom) -> Done:
         """Leave; who is not in the room (any more) has left.
 
         Raises:
             Unavailable: of the homeserver.
         """
-        for user in users:
+        if order.why:
+            self._log.info(
+                "invitation refused", room=worker.room_id, inviter=order.inviter, why=order.why
+            )
+        for user in order.users:
             try:
-                await self._around.matrix.leave(worker.room_id, user)
+                await self._around.matrix.leave(worker.room_id, user, order.reason)
             except Refused as error:
                 self._log.debug("nothing to leave", room=worker.room_id, why=error.code)
         return Done()

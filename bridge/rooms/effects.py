@@ -27,6 +27,12 @@ class LeaveRoom(RoomWish, frozen=True):
     """Leave, with every ghost named."""
 
     users: tuple[UserId, ...]
+    reason: str = ""
+    """As people are to read it."""
+    inviter: UserId = UserId("")
+    """Whose invitation is refused by it, if one is."""
+    why: str = ""
+    """The same reason, for the operator's log."""
 
 
 class ShowAnswer(RoomWish, frozen=True):
@@ -83,6 +89,9 @@ class Decline(RoomWish, frozen=True):
     user: UserId
     reason: str
     """As people are to read it."""
+    inviter: UserId = UserId("")
+    why: str = ""
+    """For the operator's log."""
 
 
 Filed = TellHistory | SendTranscript | TryLogin | Conceal | Decline

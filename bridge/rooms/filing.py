@@ -77,6 +77,9 @@ class Filing:
                 failed = LookedUp(order.event_id, "login.delete")
                 return await self._patiently(worker, hide, AT_LENGTH, failed)
             case Decline():
+                self._log.info(
+                    "invitation refused", room=worker.room_id, inviter=order.inviter, why=order.why
+                )
                 stay_out = partial(self._decline, worker, order)
                 return await self._patiently(worker, stay_out, AT_LENGTH, None)
 

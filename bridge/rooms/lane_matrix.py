@@ -179,12 +179,12 @@ class MatrixLane:
                 return await self._agents_came(worker, row, effect)
             case AgentsLeft():
                 ghost_of = self._around.matrix.ghost_of
-                ghosts = (ghost_of(Agent(agent_id)) for agent_id in effect.agents)
-                return await self._doors.leave(worker, *ghosts)
+                ghosts = tuple(ghost_of(Agent(agent_id)) for agent_id in effect.agents)
+                return await self._doors.leave(worker, LeaveRoom(ghosts))
             case EnterRoom():
                 return await self._doors.enter(worker, effect)
             case LeaveRoom():
-                return await self._doors.leave(worker, *effect.users)
+                return await self._doors.leave(worker, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 

@@ -12,6 +12,7 @@ from typing import assert_never
 
 import msgspec
 
+from bridge.conversation.effects import Args
 from bridge.conversation.inputs import Said
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.ids import EventId, UserId
@@ -151,8 +152,12 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
     if record.membership is Membership.ENTERING:
         return
     # One who is in cannot be invited: that we were put out was lost with a homeserver that fell.
-    refusal = ""
-    if visit.rules.permission(invited.by) < Permission.CUSTOMER:
+    refusal, permission = "", visit.rules.permission(invited.by)
+    if permission is Permission.IGNORED and not served:
+        why = _why("refused.permission", permission)
+        visit.ask(LeaveRoom((invited.whom,), inviter=invited.by, why=why))
+        return
+    if permission < Permission.CUSTOMER:
         refusal = "refused.permission"
     elif facts.rooms_of_inviter >= visit.rules.rooms_per_user:
         refusal = "refused.too_many_rooms"
@@ -179,11 +184,23 @@ def _agent_invited(visit: Visit, invited: AgentInvited) -> None:
     idle = isinstance(record.conversation.phase, Idle | Ended)
     if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
         return
-    if permission < Permission.CUSTOMER:
-        reason = visit.part("refused.permission", {"user": invited.by})
-    else:
-        reason = visit.part("agents.not_invited", {"bot": visit.rules.bot})
-    visit.ask(Decline(invited.event_id, invited.whom, reason))
+    refused = permission < Permission.CUSTOMER
+    key = "refused.permission" if refused else "agents.not_invited"
+    reason = visit.part(key, {"user": invited.by} if refused else {"bot": visit.rules.bot})
+    why = _why(key, permission)
+    visit.ask(Decline(invited.event_id, invited.whom, reason, invited.by, why))
+
+
+def _why(key: str, permission: Permission) -> str:
+    """A refusal's reason for the operator, in the words of config.yaml."""
+    if key == "refused.permission":
+        return (
+            f"bridge.permissions gives {'ignore' if permission is Permission.IGNORED else 'none'}"
+        )
+    return {
+        "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
+        "agents.not_invited": "it is the user of an agent",
+    }[key]
 
 
 def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
@@ -204,9 +221,12 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
     if people.in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        limit = visit.rules.rooms_per_user
-        visit.say(record.refusal, {"user": record.customer, "limit": limit})
-        visit.ask(LeaveRoom((record.host,)))
+        by = record.customer
+        args: Args = {"user": by, "limit": visit.rules.rooms_per_user}
+        visit.say(record.refusal, args)
+        # In the leave as well: in a chat of two nobody may see the room again once we are gone.
+        reason, why = visit.part(record.refusal, args), _why(record.refusal, Permission.NONE)
+        visit.ask(LeaveRoom((record.host,), reason, by, why))
         visit.set(membership=Membership.LEFT)
         return ()
     if entry.config is not None:

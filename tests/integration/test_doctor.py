@@ -47,7 +47,11 @@ async def test_doctor(stage: Stage) -> None:
     # The bot's name is ours on this server, whatever the server is called.
     domain = f"domain: {stage.synapse.domain}"
     assert domain in sound
-    stage.config.write_text(sound.replace(domain, "domain: elsewhere.org"), encoding="utf-8")
+    elsewhere = sound.replace(domain, "domain: elsewhere.org")
+    serves = f"{stage.synapse.domain}: customer"
+    assert serves in elsewhere
+    elsewhere = elsewhere.replace(serves, "elsewhere.org: customer")
+    stage.config.write_text(elsewhere, encoding="utf-8")
     code, table = await examined(stage)
     assert code == 1
     assert "@webchatbot:elsewhere.org: homeserver.domain is not this server's name" in table

@@ -89,7 +89,16 @@ async def test_a_person_without_permission(stage: Stage) -> None:
     """The refusal says why, and we leave again."""
     talk = await Talk.open(stage, await stage.customer("mallory"), "let me in")
     await talk.reads("@mallory:localhost may not use this service", stage.bot)
-    await talk.sees(membership(stage.bot, "leave"))
+    left = await talk.sees(membership(stage.bot, "leave"))
+    content = left["content"]
+    assert isinstance(content, dict)
+    assert "@mallory:localhost may not use this service" in str(content.get("reason"))
+    log = stage.bridge.log_file.read_text(encoding="utf-8")
+    refused = [line for line in log.splitlines() if "invitation refused" in line]
+    assert len(refused) == 1
+    assert all(
+        word in refused[0] for word in (talk.room, "@mallory:localhost", "bridge.permissions")
+    )
     assert talk.person is None
 
 

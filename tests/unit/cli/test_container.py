@@ -13,7 +13,8 @@ from bridge.cli.container import EXAMPLE_DOMAIN, EXAMPLE_WEBCHAT
 from bridge.config import Config, example_config, load_config
 from tests.unit.cli.runs import Folder
 
-EDITS = {"domain: example.org": "domain: real.test", "crm.example.org": "crm.real.test"}
+SERVERS = {"domain: example.org": "domain: real.test", "crm.example.org": "crm.real.test"}
+EDITS = SERVERS | {'"example.org": customer': '"real.test": customer'}
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def start(folder: Folder) -> Result:
     return folder.run("container", "--folder", str(folder.path))
 
 
-def edit(folder: Folder) -> None:
+def edit(folder: Folder, edits: dict[str, str] = EDITS) -> None:
     text = folder.config.read_text(encoding="utf-8")
-    for old, new in EDITS.items():
+    for old, new in edits.items():
         assert old in text
         text = text.replace(old, new)
     folder.config.write_text(text, encoding="utf-8")
@@ -74,11 +75,22 @@ def test_an_unedited_configuration_is_not_registered(folder: Folder) -> None:
     assert folder.config.read_bytes() == before
 
 
+def test_permissions_of_the_example_are_not_registered_either(folder: Folder) -> None:
+    start(folder)
+    edit(folder, SERVERS)
+    for _ in range(2):
+        result = start(folder)
+        assert result.exit_code == 11
+        assert "bridge.permissions: serves nobody of homeserver.domain, real.test" in result.stderr
+    assert not folder.registration.exists()
+
+
 def test_a_configuration_edited_by_the_environment_is_registered(folder: Folder) -> None:
     start(folder)
     folder.environment |= {
         "MATRIX_WEBCHAT_HOMESERVER__DOMAIN": "real.test",
         "MATRIX_WEBCHAT_WEBCHAT__BASE_URL": "https://crm.real.test/webchat",
+        "MATRIX_WEBCHAT_BRIDGE__PERMISSIONS": "{real.test: customer}",
     }
     assert start(folder).exit_code == 0
     assert folder.registration.exists()

@@ -56,6 +56,19 @@ def test_accounts_that_rooms_would_share_are_mentioned_but_valid(folder: Folder)
     assert '"@*"' not in result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "code"), [("check", 11), ("run", 11), ("register", 11), ("doctor", 1)]
+)
+def test_permissions_for_nobody_of_our_server_pass_nothing(
+    folder: Folder, command: str, code: int
+) -> None:
+    folder.write(edited('"*": customer', '"exmaple.org": customer'))
+    result = folder.run_here(command)
+    assert result.exit_code == code
+    assert "bridge.permissions: serves nobody of homeserver.domain, example.org" in result.output
+    assert not folder.registration.exists()
+
+
 @pytest.mark.parametrize("command", ["check", "run", "register", "migrate"])
 def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
     result = folder.run_here(command)

@@ -52,12 +52,12 @@ def test_lists_and_mappings_are_given_whole(tmp_path: Path) -> None:
             P + "QUEUES": '[{"id": 7, "name": "A"}, {"id": 8, "name": "B"}]',
             P + "QUEUES__1__NAME": "Second",
             P + "DEFAULT_QUEUE": "8",
-            P + "BRIDGE__PERMISSIONS": '{"@a:b.c": admin}',
+            P + "BRIDGE__PERMISSIONS": '{"@a:example.org": admin}',
             P + "WEBCHAT__ALLOWED_MEDIA_HOSTS": "[cdn.test, 10.0.0.0/8]",
         },
     )
     assert [(queue.id, queue.name) for queue in config.queues] == [(7, "A"), (8, "Second")]
-    assert dict(config.bridge.permissions) == {"@a:b.c": "admin"}
+    assert dict(config.bridge.permissions) == {"@a:example.org": "admin"}
     assert config.server.allowed_media_hosts == ("cdn.test", "10.0.0.0/8")
 
 

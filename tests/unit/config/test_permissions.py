@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+from itertools import product
 
-from bridge.config.permissions import Permission, is_pattern, permission_of, rule_matches
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.config import permissions
+from bridge.config.permissions import (
+    SERVED,
+    Permission,
+    is_pattern,
+    permission_of,
+    rule_matches,
+    serves_somebody_of,
+)
 
 NONE, CUSTOMER, ADMIN = Permission.NONE, Permission.CUSTOMER, Permission.ADMIN
 IGNORE = Permission.IGNORE
@@ -48,3 +60,64 @@ def test_only_stars_and_question_marks_make_a_pattern() -> None:
     assert not is_pattern("[ab].org")
     assert not rule_matches("[ab].org", "@x:a.org")
     assert not rule_matches("example.org", "@x:exampleXorg")
+
+
+@pytest.mark.parametrize(
+    ("rules", "served"),
+    [
+        ({}, False),
+        ({"own.test": CUSTOMER}, True),
+        ({"own.tset": CUSTOMER}, False),
+        ({"OWN.test": CUSTOMER}, False),
+        ({"*": CUSTOMER}, True),
+        ({"*.test": ADMIN}, True),
+        ({"?wn.test": ADMIN}, True),
+        ({"*.own.test": CUSTOMER}, False),
+        ({"@ada:own.test": CUSTOMER}, True),
+        ({"@ada:own.test:8448": CUSTOMER}, False),
+        ({"@ada:example.org": ADMIN}, False),
+        ({"@*:*": CUSTOMER}, True),
+        ({"@*": CUSTOMER}, True),
+        ({"@ada:*": ADMIN, "@ada:own.test": NONE}, False),
+        ({"@ad?:own.test": ADMIN, "@ada:own.test": NONE}, True),
+        # A user id has a name: of `*` and `??*` together only one letter is left.
+        ({"@*:own.test": CUSTOMER, "@??*:own.test": NONE}, True),
+        ({"@?:*": CUSTOMER, "@*?:own.test": NONE}, False),
+        ({"own.test": CUSTOMER, "@*:own.test": NONE}, False),
+        ({"own.test": CUSTOMER, "@b*:own.test": IGNORE}, True),
+        ({"*": CUSTOMER, "own.*": NONE}, False),
+        ({"*": CUSTOMER, "own.test": NONE, "@staff_*:own.test": CUSTOMER}, True),
+        # Each alone leaves somebody, both together nobody.
+        ({"@a*:own.test": CUSTOMER, "@a*b:own.test": NONE}, True),
+        ({"@a?:own.test": CUSTOMER, "@aa:own.test": NONE, "@?a*:own.test": NONE}, True),
+        ({f"@bot{n}:own.test": NONE for n in range(500)} | {"other.test": CUSTOMER}, False),
+        ({f"@bot{n}:other.test": CUSTOMER for n in range(500)}, False),
+    ],
+)
+def test_whether_anybody_of_our_server_is_served(
+    rules: dict[str, Permission],
+    served: bool,
+) -> None:
+    assert serves_somebody_of(rules, "own.test") is served
+
+
+_PATTERNS = st.text("ab*?", min_size=1, max_size=3).map(lambda name: f"@{name}:h")
+_RULES = st.dictionaries(
+    st.sampled_from(["h", "*", "?", "other"]) | _PATTERNS, st.sampled_from(Permission), max_size=5
+)
+_USERS = [f"@{''.join(name)}:h" for size in range(1, 6) for name in product("abz", repeat=size)]
+
+
+@given(_RULES)
+def test_it_is_what_trying_every_name_says(rules: dict[str, Permission]) -> None:
+    """Patterns of three letters tell names apart that are as long as these, or none."""
+    tried = any(permission_of(rules, user) in SERVED for user in _USERS)
+    assert serves_somebody_of(rules, "h") is tried
+
+
+def test_rules_that_would_be_long_to_think_about_are_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(permissions, "_MOST_STEPS", 10)
+    rules = {f"@*{n}*:h": NONE for n in range(20)} | {"@*:h": NONE, "h": CUSTOMER}
+    assert serves_somebody_of(rules, "h")

@@ -55,6 +55,16 @@ REFUSED = [
     ),
     ('"*": customer', '"*": none', "bridge.permissions: lets nobody use the bridge"),
     (
+        '"*": customer',
+        '"exmaple.org": customer',
+        "line 10: bridge.permissions: serves nobody of homeserver.domain, example.org: give it",
+    ),
+    (
+        '"*": customer',
+        '"*": customer, "@*:example.org": none',
+        'are to be served, say so with "example.org": none',
+    ),
+    (
         "bridge:\n",
         'appservice: {bot: {username: webchat_bot}}\nbridge:\n  language: "en"\n',
         "appservice.bot.username: could be the user of an agent",
@@ -99,3 +109,9 @@ def test_every_dialect_may_be_named(tmp_path: Path, dialect: str) -> None:
 
 def test_metrics_that_are_off_need_no_port(tmp_path: Path) -> None:
     assert problems(tmp_path, SMALLEST + "metrics: {enabled: false, port: 29340}\n") == []
+
+
+@pytest.mark.parametrize("nobody", ["none", "ignore"])
+def test_serving_other_servers_only_can_be_meant(tmp_path: Path, nobody: str) -> None:
+    rules = f'"*": customer, "@*:example.org": none, "example.org": {nobody}'
+    assert problems(tmp_path, edited('"*": customer', rules)) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import Idle
@@ -143,7 +144,10 @@ async def invited(world: World) -> None:
 async def test_an_invitation_of_an_agents_user_is_declined_with_a_reason() -> None:
     world = World()
     world.matrix.trouble += [Unavailable("away")]
-    await invited(world)
+    with capture_logs() as logs:
+        await invited(world)
+    refused = [line for line in logs if line["event"] == "invitation refused"]
+    assert [line["why"] for line in refused] == ["it is the user of an agent"]
     assert world.matrix.reasons == {(ROOM, GHOST): RULES.texts.render("zh-CN", KEY, {"bot": BOT})}
     assert world.matrix.requests == [f"leave {ROOM} {GHOST}"] * 2
     assert ("aside", Outcome.DELIVERED) in world.counts.settled_rows

@@ -7,6 +7,7 @@ from copy import deepcopy
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.effects import Card
@@ -238,11 +239,22 @@ async def test_who_is_not_there_has_left() -> None:
     world = World()
     stranger = RoomId("!refused:example.org")
     invitation = world.event("invite", room_id=stranger, whom=BOT, sender="@eve:elsewhere.org")
-    async with world.running() as engine:
-        await engine.accept_events([invitation])
-        await quiet()
+    with capture_logs() as logs:
+        async with world.running() as engine:
+            await engine.accept_events([invitation])
+            await quiet()
     assert world.matrix.texts(stranger) == ["refused.permission"]
     assert (stranger, BOT) not in world.matrix.members
+    assert "没有使用本服务的权限" in world.matrix.reasons[stranger, BOT]
+    assert [line for line in logs if line["event"] == "invitation refused"] == [
+        {
+            "event": "invitation refused",
+            "log_level": "info",
+            "room": stranger,
+            "inviter": "@eve:elsewhere.org",
+            "why": "bridge.permissions gives none",
+        }
+    ]
 
     other = World()
     await other.record(ROOM, Idle())

@@ -52,18 +52,35 @@ def test_an_invitation_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "rooms", "key"),
-    [(STRANGER, 0, "refused.permission"), (ADA, 2, "refused.too_many_rooms")],
+    ("by", "rooms", "key", "reason", "why"),
+    [
+        (STRANGER, 0, "refused.permission", "没有使用本服务的权限", "permissions gives none"),
+        (ADA, 2, "refused.too_many_rooms", "每人最多 2 个房间", "limits.rooms_per_user is reached"),
+    ],
 )
-def test_a_refused_invitation_says_why(by: UserId, rooms: int, key: str) -> None:
+def test_a_refused_invitation_says_why(
+    by: UserId, rooms: int, key: str, reason: str, why: str
+) -> None:
     house = House()
     house.invite(by, rooms=rooms)
     house.say("hello", by)
     assert house.enter() == ()
     assert house.notices == [key]
-    assert house.effects[-1] == LeaveRoom((BOT,))
+    leave = house.effects[-1]
+    assert isinstance(leave, LeaveRoom)
+    assert (leave.users, leave.inviter) == ((BOT,), by)
+    assert reason in leave.reason
+    assert why in leave.why
     assert house.membership() is Membership.LEFT
     assert house.record.customer == by
+
+
+def test_a_bot_that_is_to_be_ignored_is_left_alone_without_a_word() -> None:
+    house = House(msgspec.structs.replace(RULES, permission=lambda user: Permission.IGNORED))
+    house.invite()
+    why = "bridge.permissions gives ignore"
+    assert house.effects == [LeaveRoom((BOT,), inviter=ADA, why=why)]
+    assert house.membership() is Membership.NONE
 
 
 def test_the_first_words_are_served_in_the_rooms_order() -> None:
