@@ -16,7 +16,7 @@ from bridge.cli.exits import ExitCode, stop
 from bridge.cli.files import Files
 from bridge.cli.registering import register_and_report
 from bridge.cli.running import lacks_tokens, run_bridge
-from bridge.config import Config, KeyPath, example_config
+from bridge.config import Config, ConfigUnreadable, KeyPath, example_config
 
 EXAMPLE_DOMAIN = "example.org"
 EXAMPLE_WEBCHAT = "crm.example.org"
@@ -37,9 +37,12 @@ def next_step(files: Files) -> Step:
     Raises:
         ConfigUnreadable, ConfigInvalid: there is a configuration, but it cannot be used.
     """
-    if not files.config.exists():
-        return Step.WRITE_CONFIG
-    config = files.load()
+    try:
+        config = files.load()
+    except ConfigUnreadable as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return Step.WRITE_CONFIG
+        raise
     if not lacks_tokens(config):
         # Tokens may come from the environment, with the registration kept elsewhere.
         return Step.SERVE

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import NoReturn
 
@@ -39,6 +41,21 @@ def stop(code: ExitCode, message: str) -> NoReturn:
     sys.exit(code)
 
 
+def sentence_of(error: OSError) -> str:
+    """A fault of a file, a folder or the system in one line."""
+    why = error.strerror or str(error)
+    return f"{error.filename}: {why}" if error.filename is not None else why
+
+
+def _give_up_output() -> None:
+    """What could not be written to the standard output is not tried once more at the end."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def errors_become_exits() -> Iterator[None]:
     """Turn the errors that an operator can do something about into a message and a code."""
@@ -50,6 +67,14 @@ def errors_become_exits() -> Iterator[None]:
         stop(ExitCode.CONFIG_INVALID, str(error))
     except RegistrationError as error:
         stop(ExitCode.REGISTRATION, str(error))
+    except OSError as error:
+        # Without a number it is not the system's: a bug. EPIPE: whoever read our output wants no
+        # more of it, which is no fault, and click's to deal with.
+        if error.errno in {None, errno.EPIPE}:
+            raise
+        # The places that know what a file is for say it better, and end in the codes around this.
+        _give_up_output()
+        stop(ExitCode.FAILED, sentence_of(error))
     except StoreError as error:
         corrupt = database_is_corrupt(error)
         stop(ExitCode.DATABASE_CORRUPT if corrupt else ExitCode.DATABASE, f"database: {error}")

@@ -18,6 +18,10 @@ CONFIG = Path("config.yaml")
 REGISTRATION = Path("registration.yaml")
 
 
+_UNCHECKED = click.Path(readable=False, path_type=Path)
+"""Who reads it says what is wrong with it, in an exit code of its own."""
+
+
 @dataclass(frozen=True)
 class Files:
     """The flags that every bridge of this kind has."""
@@ -63,7 +67,7 @@ def config_option(command: Command) -> Command:
     return click.option(
         "-c",
         "--config",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=_UNCHECKED,
         expose_value=False,
         callback=_override("config"),
         help="The configuration file.  [default: config.yaml]",
@@ -74,7 +78,7 @@ def registration_option(command: Command) -> Command:
     return click.option(
         "-r",
         "--registration",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=_UNCHECKED,
         expose_value=False,
         callback=_override("registration"),
         help="The registration file.  [default: registration.yaml]",

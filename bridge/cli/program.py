@@ -74,7 +74,8 @@ def doctor(paths: Files) -> None:
     # Imported late: it needs the whole bridge, and the other commands need not wait for that.
     from bridge.cli.doctor.round import doctor as examine
 
-    sys.exit(examine(paths))
+    with errors_become_exits():
+        sys.exit(examine(paths))
 
 
 @program.command()
@@ -94,10 +95,11 @@ def register(paths: Files, *, rotate: bool = False) -> None:
 @click.option("--texts", is_flag=True, help="Print the section `texts` with every sentence.")
 def example(*, schema: bool = False, texts: bool = False) -> None:
     """Print an example configuration with comments."""
-    if texts:
-        click.echo(running.every_sentence(), nl=False)
-    else:
-        click.echo(json_schema() if schema else example_config(), nl=False)
+    with errors_become_exits():
+        if texts:
+            click.echo(running.every_sentence(), nl=False)
+        else:
+            click.echo(json_schema() if schema else example_config(), nl=False)
 
 
 @program.command()
@@ -213,7 +215,8 @@ def simulate(
 ) -> None:
     """Run a WebChat server to try the bridge against, with a desk for its agents."""
     options = simulating.parse_options(dialect, script, queues, settings)
-    simulating.simulate(options, host, port)
+    with errors_become_exits():
+        simulating.simulate(options, host, port)
 
 
 @program.command()
@@ -232,7 +235,8 @@ def demo(*, check: bool) -> None:
             ExitCode.FAILED,
             'The demo\'s customer is not installed here: pip install "matrix-webchat-bridge[demo]"',
         )
-    sys.exit(main(check=check))
+    with errors_become_exits():
+        sys.exit(main(check=check))
 
 
 @program.command(hidden=True)

@@ -22,6 +22,7 @@ from bridge.config import (
 )
 from bridge.matrix.registration import (
     Registration,
+    RegistrationMissing,
     load_registration,
     make_registration,
     save_registration,
@@ -57,7 +58,10 @@ def register(files: Files, environment: Mapping[str, str], *, rotate: bool = Fal
         stop(ExitCode.CONFIG_INVALID, f"{given[0]} sets the token: rotate it there")
     if rotate and not files.update:
         stop(ExitCode.CONFIG_INVALID, "--rotate needs to write the configuration; drop -n")
-    earlier = load_registration(files.registration) if files.registration.exists() else None
+    try:
+        earlier = load_registration(files.registration)
+    except RegistrationMissing:
+        earlier = None
     present = _present(config, earlier, rotate=rotate)
     registration = make_registration(
         appservice_id=config.appservice.id,

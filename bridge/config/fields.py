@@ -101,7 +101,8 @@ def _http_url(value: str) -> str:
 def _database_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     file = url.removeprefix(SQLITE)
-    if file != url and file.strip("/") and file != ":memory:" and "?" not in file:
+    named = file.strip("/") and file != ":memory:" and not set("?\0") & set(file)
+    if file != url and named:
         return value
     if url.startswith(("postgres://", "postgresql://")):
         parts = urlsplit(url)

@@ -28,6 +28,10 @@ class RegistrationError(Exception):
     """The registration file cannot be read or written; the message says why."""
 
 
+class RegistrationMissing(RegistrationError):
+    """There is no registration file."""
+
+
 class Namespace(msgspec.Struct, frozen=True):
     regex: str
     exclusive: bool = True
@@ -115,11 +119,14 @@ def load_registration(path: Path) -> Registration:
     """Read a registration file; keys that we do not know are left alone.
 
     Raises:
-        RegistrationError: the file is missing, is no YAML, or lacks a key.
+        RegistrationMissing: there is no such file.
+        RegistrationError: it cannot be read, is no YAML, or lacks a key.
     """
     try:
         data = parsed(YAML(typ="safe", pure=True), path.read_text(encoding="utf-8"))
         return msgspec.convert(data, Registration)
+    except FileNotFoundError as error:
+        raise RegistrationMissing(f"cannot read {path}: {error.strerror}") from error
     except OSError as error:
         raise RegistrationError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, YAMLError) as error:

@@ -7,11 +7,18 @@ code depends on the other two.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bridge.rooms.store import StoreError
 
 
 class Unreachable(StoreError):
     """The database is away, full or hung: another request would fare no better."""
+
+
+def cannot_open(path: Path, error: OSError) -> Unreachable:
+    """What a fault of a database's file or folder is to everybody."""
+    return Unreachable(f"cannot open {path}: {error.strerror or error}")
 
 
 class AlreadyInUse(Unreachable):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from bridge.rooms.ports import Clock
 from bridge.storage.engine import Engine
+from bridge.storage.errors import cannot_open
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import PostgresEngine
@@ -120,9 +121,21 @@ def open_store(url: str, clock: Clock, *, sole: bool = False) -> OpenStore:
 
 
 def missing_file(url: str) -> Path | None:
-    """The SQLite file of a URL, if there is none: opening it would make a new, empty one."""
+    """The SQLite file of a URL, if there is none: opening it would make a new, empty one.
+
+    Raises:
+        Unreachable: whether there is one cannot be seen.
+    """
+    if not url.startswith("sqlite:"):
+        return None
     path = Path(url.removeprefix("sqlite:///"))
-    return path if url.startswith("sqlite:") and not path.exists() else None
+    try:
+        path.stat()  # not `exists`: that takes some faults of folders for "no"
+    except FileNotFoundError:
+        return path
+    except OSError as error:
+        raise cannot_open(path, error) from error
+    return None
 
 
 async def pending_migrations(url: str, clock: Clock) -> list[Migration]:

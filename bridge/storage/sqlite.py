@@ -8,6 +8,8 @@ that the event outlives a power cut; with group commit the price of FULL is shar
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from typing import TypeVar
 
 from bridge.rooms.store import StoreError, Unstorable
 from bridge.storage.engine import Dialect
-from bridge.storage.errors import AlreadyInUse, CorruptDatabaseError, Unreachable
+from bridge.storage.errors import AlreadyInUse, CorruptDatabaseError, Unreachable, cannot_open
 from bridge.storage.query import Call, Query, Rows, drive
 
 T = TypeVar("T")
@@ -111,7 +113,10 @@ class SqliteEngine:
 
     def _connect(self) -> None:
         _touch(self._path)
-        connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+        try:
+            connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=256)
+        except sqlite3.OperationalError as error:
+            raise Unreachable(f"cannot open {self._path}: {_reason(self._path, error)}") from error
         try:
             for setting in _SETTINGS:
                 connection.execute(setting).fetchall()
@@ -173,7 +178,18 @@ def _touch(path: Path) -> None:
     try:
         path.touch(mode=0o600)
     except OSError as error:
-        raise Unreachable(f"cannot open {path}: {error.strerror}") from error
+        raise cannot_open(path, error) from error
+
+
+def _reason(path: Path, error: sqlite3.OperationalError) -> str:
+    """Why SQLite cannot open a file, which it does not say itself.
+
+    Found without opening it: closing it again would end all locks that this process has on it.
+    """
+    if path.is_dir():
+        return os.strerror(errno.EISDIR)
+    allowed = os.access(path, os.R_OK | os.W_OK)
+    return str(error) if allowed else os.strerror(errno.EACCES)
 
 
 def _locked(path: Path, seconds: float) -> sqlite3.Connection:

@@ -15,6 +15,7 @@ from bridge.config import Config
 from bridge.matrix.registration import (
     Registration,
     RegistrationError,
+    RegistrationMissing,
     load_registration,
     make_registration,
 )
@@ -25,19 +26,21 @@ from bridge.storage.open import open_store, pending_migrations
 
 MOST_SKEW = 60.0
 """Seconds. The clock stamps our frames and decides when a token is too old."""
+READABLE = "let the bridge's user enter its folder and read it (`ls -ld` shows whose they are)"
 _FACT = "doctor"
 
 
 def check_registration(findings: Findings, config: Config, path: Path) -> None:
     """Compare the registration file with what the configuration would make of it today."""
     what = "registration file"
-    if not path.exists():
-        findings.skipped(what, f"there is no {path} here; name it with -r")
-        return
     try:
         written = load_registration(path)
+    except RegistrationMissing:
+        findings.skipped(what, f"there is no {path} here; name it with -r")
+        return
     except RegistrationError as error:
-        findings.failed(what, str(error), "run `matrix-webchat register`")
+        unread = isinstance(error.__cause__, OSError)
+        findings.failed(what, str(error), READABLE if unread else "run `matrix-webchat register`")
         return
     wrong = differences(written, config)
     if wrong:

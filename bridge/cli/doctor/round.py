@@ -12,7 +12,7 @@ from rich.text import Text
 from bridge.cli.doctor.encryption import check_encryption
 from bridge.cli.doctor.findings import Finding, Findings, Verdict
 from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
-from bridge.cli.doctor.local import check_database, check_registration
+from bridge.cli.doctor.local import READABLE, check_database, check_registration
 from bridge.cli.doctor.webchat import check_webchat
 from bridge.cli.exits import ExitCode
 from bridge.cli.files import Files
@@ -46,7 +46,12 @@ def _load(findings: Findings, files: Files) -> Config | None:
     try:
         config = files.load()
     except ConfigUnreadable as error:
-        findings.failed("config", str(error), "`matrix-webchat example-config > config.yaml`")
+        fix = "mend that file"
+        if isinstance(error.__cause__, FileNotFoundError):
+            fix = "`matrix-webchat example-config > config.yaml`"
+        elif isinstance(error.__cause__, OSError):
+            fix = READABLE
+        findings.failed("config", str(error), fix)
         return None
     except ConfigInvalid as error:
         for problem in error.problems:

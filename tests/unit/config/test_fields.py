@@ -80,6 +80,7 @@ def test_good(kind: str, value: str) -> None:
         ("database", "sqlite:////"),
         ("database", "sqlite:///:memory:"),
         ("database", "sqlite:///bridge.db?mode=ro"),
+        ("database", "sqlite:///bridge\0.db"),
         ("database", "postgres://"),
         ("database", "mysql://host/name"),
         ("localpart", ""),
