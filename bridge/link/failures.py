@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from bridge.conversation.inputs import FailureReason
 from bridge.rooms.ports import CallFailure
 
@@ -46,6 +48,9 @@ def describe(error: BaseException) -> str:
     The texts of aiohttp and websockets may quote a URL, and ours carry tokens (row 86).
     """
     name = type(error).__name__
+    refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
+    if isinstance(refused, ssl.SSLCertVerificationError):
+        return f"{name}: {refused.verify_message}"  # names the host at most
     if isinstance(error, OSError) and error.strerror:
         return f"{name}: {error.strerror}"
     return name

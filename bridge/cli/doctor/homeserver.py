@@ -20,6 +20,7 @@ from aiohttp import web
 from bridge.app.settings import users_of
 from bridge.cli.doctor.findings import Findings
 from bridge.cli.doctor.local import check_clock
+from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.transactions import Endpoint, IntakeUnavailable
@@ -54,7 +55,15 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """Nothing came back, or nothing that a Matrix homeserver says."""
+    """Nothing came back, or nothing that a Matrix homeserver says.
+
+    Attributes:
+        fix: how to mend it, where that is known.
+    """
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 class HomeserverChecks:
@@ -88,7 +97,7 @@ class HomeserverChecks:
             self._findings.failed(
                 what,
                 f"{self._address}: {error}",
-                "check homeserver.address, and that the homeserver runs",
+                error.fix or "check homeserver.address, and that the homeserver runs",
             )
             return False
         versions = answer.body.get("versions")
@@ -304,9 +313,9 @@ class HomeserverChecks:
                 reply = msgspec.json.decode(await response.read())
         except msgspec.DecodeError:
             raise NoAnswer("the answer is not JSON: no homeserver, or a proxy's error") from None
-        except aiohttp.ClientSSLError as error:
-            raise NoAnswer(f"TLS: {type(error).__name__} (homeserver.verify_ssl)") from None
         except (aiohttp.ClientError, OSError) as error:
+            if fault := tls_fault(error, "homeserver.address"):
+                raise NoAnswer(fault.what, fault.fix) from None
             # Without its text where it could quote more than the address: it never has the token.
             raise NoAnswer(getattr(error, "strerror", None) or type(error).__name__) from None
         if not isinstance(reply, dict):

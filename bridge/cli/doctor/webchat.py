@@ -17,6 +17,7 @@ import aiohttp
 from bridge.app.settings import link_settings_of
 from bridge.cli.doctor.findings import Findings
 from bridge.cli.doctor.local import check_clock
+from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, UserId
@@ -137,6 +138,9 @@ async def _there(findings: Findings, settings: LinkSettings) -> bool:
         ):
             date = response.headers.get("Date", "")
     except (aiohttp.ClientError, OSError) as error:
+        if fault := tls_fault(error, "webchat.base_url"):
+            findings.failed(what, f"{url}: {fault.what}", fault.fix)
+            return False
         why = getattr(error, "strerror", None) or type(error).__name__
         findings.failed(
             what,

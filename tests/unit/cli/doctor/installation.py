@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -145,14 +146,16 @@ class FakeHomeserver:
 
 
 @asynccontextmanager
-async def serving(routes: list[web.RouteDef], port: int = 0) -> AsyncIterator[int]:
+async def serving(
+    routes: list[web.RouteDef], port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
     """Serve some routes on the loopback interface; yields the port."""
     application = web.Application()
     application.add_routes(routes)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

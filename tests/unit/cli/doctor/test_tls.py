@@ -1,0 +1,167 @@
+"""Every fault of a certificate has a fix of its own, with real servers and real certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import sys
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from bridge.cli.doctor.findings import Finding, Findings, Verdict
+from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
+from bridge.cli.doctor.tls import tls_fault
+from bridge.cli.doctor.webchat import check_webchat
+from bridge.link.failures import describe
+from tests.support.certificates import Signed, signed, tls_before
+from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the
+from tests.unit.link.simulated import simulated
+
+pytestmark = pytest.mark.asyncio
+
+DAY = timedelta(days=1)
+AUTHORITY = signed("Our Own Authority", authority=True)
+FAULTS: dict[str, tuple[Signed | None, str, str]] = {
+    "self-signed": (signed("localhost"), "self-signed certificate", "name that certificate: set"),
+    "unknown authority": (
+        signed("localhost", AUTHORITY),
+        "unable to get local issuer certificate",
+        "name that authority's certificate: set the environment variable SSL_CERT_FILE",
+    ),
+    "expired": (
+        signed("localhost", AUTHORITY, age=9 * DAY),
+        "certificate has expired",
+        "have the server's certificate renewed",
+    ),
+    "not yet valid": (
+        signed("localhost", AUTHORITY, age=-DAY),
+        "certificate is not yet valid",
+        "look at this machine's clock",
+    ),
+    "another name": (
+        signed("other.test", AUTHORITY),
+        "Hostname mismatch, certificate is not valid for 'localhost'",
+        "write in {key} the name that the certificate is for",
+    ),
+    "no TLS": (None, "TLS: ", "write http:// in {key}"),
+}
+
+
+@pytest.fixture
+def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our authority is known, so that its certificates' own faults come out."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(cadata=AUTHORITY.pem().decode())
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", context)
+
+
+async def found(folder: Path, kind: str, peer: str) -> Finding:
+    certificate = FAULTS[kind][0]
+    tls = certificate.server(folder) if certificate is not None else None
+    findings, fake = Findings(), FakeHomeserver()
+    async with serving(fake.routes(), tls=tls) as port:
+        address = f"https://localhost:{port}"
+        if peer == "WebChat server":
+            await check_webchat(findings, configured(folder, webchat=f"{address}/webchat"))
+        else:
+            config = configured(folder, homeserver=address)
+            async with homeserver_session(config) as session:
+                await HomeserverChecks(findings, config, session).all()
+    return the(findings, peer)
+
+
+@pytest.mark.parametrize(
+    ("peer", "key"), [("WebChat server", "webchat.base_url"), ("homeserver", "homeserver.address")]
+)
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_each_fault_has_its_own_fix(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, peer: str, key: str
+) -> None:
+    if kind != "unknown authority":
+        request.getfixturevalue("trusting")
+    finding = await found(tmp_path, kind, peer)
+    _, what, fix = FAULTS[kind]
+    assert finding.verdict is Verdict.FAIL
+    assert what in finding.detail
+    assert fix.format(key=key) in finding.fix
+    others = [other.format(key=key) for name, (_, _, other) in FAULTS.items() if name != kind]
+    assert not any(other in finding.fix for other in others)
+
+
+@pytest.mark.usefixtures("trusting")
+async def test_a_server_that_speaks_another_tls(tmp_path: Path) -> None:
+    tls = signed("localhost", AUTHORITY).server(tmp_path)
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # its key is of another kind
+    findings = Findings()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+
+        def refuse() -> None:
+            """By OpenSSL itself: asyncio's servers hang up without a word."""
+            taken, _ = server.accept()
+            with taken, suppress(OSError):
+                tls.wrap_socket(taken, server_side=True)
+
+        answering = asyncio.get_running_loop().run_in_executor(None, refuse)
+        address = f"https://127.0.0.1:{server.getsockname()[1]}/webchat"
+        await check_webchat(findings, configured(tmp_path, webchat=address))
+        await answering
+    finding = the(findings, "WebChat server")
+    assert "TLS: " in finding.detail
+    assert "which TLS it speaks" in finding.fix
+
+
+async def test_what_is_no_fault_of_tls_is_none() -> None:
+    assert tls_fault(aiohttp.ClientConnectionError(), "x") is None
+    assert tls_fault(ConnectionRefusedError(), "x") is None
+
+
+async def test_the_log_of_the_link_has_the_reason_too(tmp_path: Path) -> None:
+    tls = signed("localhost").server(tmp_path)
+    async with serving([], tls=tls) as port, aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
+            await session.get(f"https://localhost:{port}/")
+    told = describe(caught.value)
+    assert told == "ClientConnectorCertificateError: self-signed certificate"
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_ssl_cert_file_holds_for_everything(tmp_path: Path, *, known: bool) -> None:
+    """Homeserver, HTTP and WebSocket of the link, in a process as an operator starts it."""
+    tls = signed("localhost", AUTHORITY).server(tmp_path)
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(AUTHORITY.pem())
+    environment = {key: value for key, value in os.environ.items() if key != "SSL_CERT_FILE"}
+    if known:
+        environment["SSL_CERT_FILE"] = str(authority)
+    fake = FakeHomeserver()
+    async with (
+        simulated() as simulator,
+        tls_before(urlsplit(simulator.base_url).port or 0, tls) as port,
+        serving(fake.routes(), tls=tls) as fake.port,
+    ):
+        configured(
+            tmp_path,
+            homeserver=f"https://localhost:{fake.port}",
+            webchat=f"https://localhost:{port}/webchat",
+            port=fake.bridge_port,
+        )
+        arguments = ("-m", "bridge", "doctor", "-c", str(tmp_path / "config.yaml"))
+        doctor = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, env=environment
+        )
+        output = (await doctor.communicate())[0].decode()
+    passed = ["homeserver", "WebChat server", "WebChat login", "WebChat socket", "WebChat command"]
+    if known:
+        assert all(f"PASS  {what} " in output for what in passed), output
+    else:
+        assert output.count("SSL_CERT_FILE") == 2, output
+        assert not any(f"PASS  {what} " in output for what in passed), output
