@@ -14,6 +14,7 @@ from rich.table import Table
 from bridge.cli.exits import ExitCode, stop
 from bridge.config import Config
 from bridge.ids import EventId
+from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import DeadLetter, StorePort, TraceRow
 from bridge.storage.migrate import SCHEMA_VERSION
@@ -68,7 +69,10 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
     if letter is None:
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
     click.echo(f"id:   {letter.id}\nroom: {letter.room_id}\ntime: {_time(letter.at)}")
-    click.echo(f"why:  {letter.why}\nbody: {letter.body or '(erased)'}")
+    click.echo(f"why:  {_why(letter)}")
+    if not_loaded(letter.why):
+        click.echo(f"fix:  {LOAD_IT}; then `dead-letters retry {letter.id}`")
+    click.echo(f"body: {letter.body or '(erased)'}")
 
 
 def revive_dead_letter(config: Config, letter_id: str) -> None:
@@ -117,8 +121,12 @@ def _trace_table(rows: Sequence[TraceRow]) -> Table:
 def _letters_table(letters: Sequence[DeadLetter]) -> Table:
     table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
     for letter in letters:
-        table.add_row(letter.id, _time(letter.at), letter.room_id, letter.why)
+        table.add_row(letter.id, _time(letter.at), letter.room_id, _why(letter))
     return table
+
+
+def _why(letter: DeadLetter) -> str:
+    return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
 
 def _print(table: Table) -> None:

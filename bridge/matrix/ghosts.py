@@ -22,6 +22,7 @@ from bridge.matrix.contents import object_of
 from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.pictures import Pictures, digest_of
+from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.spool import spool
 from bridge.matrix.transport import Transport
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
@@ -173,7 +174,11 @@ class Ghosts:
         except Refused as refusal:
             # Refused also if it is there already, or if the room is open to all: the join tells.
             self._log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
-        await self._homeserver.join(user, room_id)
+        try:
+            await self._homeserver.join(user, room_id)
+        except Refused as refusal:
+            self._disowned(user, refusal)
+            raise
         self._joined.put((room_id, user), True)  # noqa: FBT003 - a value, no switch
 
     async def name_service_members(
@@ -216,24 +221,34 @@ class Ghosts:
         await self._homeserver.leave(user, room_id, reason)
 
     async def _exist(self, user: UserId) -> GhostRow:
-        row = await self._row(user)
+        row, lost = await self._row(user), False
         if row is not None and row.device:
             try:
                 await self._devices.ensure(user)
             except Refused as refusal:
                 if refusal.code != UNREGISTERED:
                     raise
-                self._log.warning("the homeserver lost a user of ours", user=user)
-                row = None
+                row, lost = None, True
             else:
                 return row
-        await self._homeserver.register(user)
+        try:
+            await self._homeserver.register(user)
+        except Refused as refusal:
+            self._disowned(user, refusal)
+            raise
+        if lost:
+            self._log.warning("the homeserver lost a user of ours", user=user)
         try:
             await self._devices.ensure(user)
         except Refused as refusal:
             self._log.error("no device for this user", user=user, code=refusal.code)
         known = row or GhostRow(user_id=user)
         return await self._save(msgspec.structs.replace(known, device=True))
+
+    def _disowned(self, user: UserId, refusal: Refused) -> None:
+        """Say what is wrong, if the homeserver takes the user for nobody of ours."""
+        if not_loaded(str(refusal)):
+            self._log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
 
     async def _set(self, row: GhostRow, key: str, value: str, **changes: str) -> GhostRow:
         """Write one key of a profile and remember it.

@@ -23,6 +23,26 @@ from ruamel.yaml.error import YAMLError
 from bridge.config.document import parsed
 from bridge.matrix.users import OurUsers
 
+NOT_LOADED = (
+    "the homeserver does not count this user among ours: it has loaded another registration"
+)
+"""What the two refusals below mean."""
+LOAD_IT = (
+    "copy registration.yaml to the homeserver, name it in app_service_config_files, and restart"
+    " the homeserver"
+)
+
+
+def not_loaded(refusal: str) -> bool:
+    """True if this is how a homeserver refuses us a user outside our namespaces.
+
+    Args:
+        refusal: its error code and, if known, its text. Synapse has a code of its own where a user
+            is made; where we act as one, only the text tells it from a user who does not exist.
+    """
+    masquerade = refusal.startswith("M_FORBIDDEN") and "cannot masquerade" in refusal
+    return refusal.startswith("M_EXCLUSIVE") or masquerade
+
 
 class RegistrationError(Exception):
     """The registration file cannot be read or written; the message says why."""

@@ -22,7 +22,8 @@ from bridge.cli.doctor.findings import Findings
 from bridge.cli.doctor.local import check_clock
 from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.matrix.transactions import Endpoint, IntakeUnavailable
 from bridge.ops.health import LIVE
 
@@ -75,19 +76,23 @@ class HomeserverChecks:
         self._session = session
         self._address = config.homeserver.address.rstrip("/")
         self._users = users_of(config)
+        self._all_ours = True
 
     async def all(self) -> bool:
-        """Make them all; False if the homeserver does not know us, so that no more can be tried."""
+        """Make them all; False if the homeserver does not know all of us: nothing that lies there
+        of our users could be judged.
+        """
         if not await self._there():
             return False
         if not await self._knows_us():
             return False
-        for check in (self._ping, self._queue_users, self._upload):
+        for check in (self._ping, self._queue_users, self._ghosts, self._upload):
             try:
                 await check()
             except NoAnswer as error:
-                self._findings.failed("homeserver", str(error), "see the homeserver's log")
-        return True
+                fix = error.fix or "see the homeserver's log"
+                self._findings.failed("homeserver", str(error), fix)
+        return self._all_ours
 
     async def _there(self) -> bool:
         what = "homeserver"
@@ -266,6 +271,28 @@ class HomeserverChecks:
         else:
             count = len(self._config.queues)
             self._findings.passed("queue users", f"{count} of {count} ours")
+
+    async def _ghosts(self) -> None:
+        """The loaded registration's namespaces cover the agents' users; none is made.
+
+        The homeserver refuses to let us act as a user who does not exist, and by what it says one
+        sees whether it would be ours.
+        """
+        what, ghost = "agents' users", self._users.ghost(AgentId("doctor"))
+        answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
+        if answer.status == 200 or "has not registered" in answer.text:
+            self._findings.passed(what, f"such as {ghost} would be ours")
+        elif not_loaded(f"{answer.code} {answer.text}"):
+            self._findings.failed(
+                what,
+                f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex()},"
+                " so that no agent can speak",
+                f"`matrix-webchat register`, and {LOAD_IT}",
+            )
+            self._findings.skipped("encryption", "the keys of agents' users would seem to be lost")
+            self._all_ours = False
+        else:
+            self._findings.skipped(what, f"this homeserver does not tell ({answer.text})")
 
     async def _upload(self) -> None:
         what, bot = "media on the homeserver", quote(self._users.bot, safe="")

@@ -76,6 +76,24 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
 
 
+async def refuse_for_the_registration(store: StorePort) -> None:
+    (row,) = await store.accept([NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1)
+    room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+    await store.commit_step(Step(room, (), now=2, buried=[(row.seq, "M_EXCLUSIVE")]))
+
+
+def test_a_dead_letter_of_a_registration_that_is_not_loaded_says_so(folder: Folder) -> None:
+    do(folder, refuse_for_the_registration)
+    listed = folder.run_here("dead-letters", "list").stdout
+    cause = "M_EXCLUSIVE: the homeserver does not count this user among ours"
+    assert cause in listed
+    letter = listed.splitlines()[1].split()[0]
+    shown = folder.run_here("dead-letters", "show", letter).stdout
+    assert cause in shown
+    assert "fix:  copy registration.yaml to the homeserver" in shown
+    assert f"then `dead-letters retry {letter}`" in shown
+
+
 def test_a_dead_letter_is_discarded(folder: Folder) -> None:
     do(folder, receive_and_bury)
     letter = only_letter(folder)

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from bridge.ids import RoomId, UserId
 from bridge.matrix.ghosts import Devices, Ghosts
 from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.spool import spool
 from bridge.matrix.transport import Transport, new_session
 from bridge.matrix.users import OurUsers
@@ -164,6 +165,52 @@ async def test_a_homeserver_that_begins_anew_gets_its_users_again() -> None:
             await rig.ghosts.ensure(GHOST, "Mei")
         devices.refusals = [Refused("M_FORBIDDEN"), Refused("M_FORBIDDEN")]
         await rig.ghosts.ensure(GHOST, "Mei")  # a clear room needs no device
+
+
+@pytest.mark.parametrize(
+    ("refusal", "ours"),
+    [
+        ("M_EXCLUSIVE", True),
+        ("M_EXCLUSIVE Invalid user localpart for this application service.", True),
+        ("M_FORBIDDEN Application service cannot masquerade as this user (@a:b).", True),
+        ("M_FORBIDDEN Application service has not registered this user (@a:b)", False),
+        ("M_FORBIDDEN", False),
+        ("M_UNKNOWN cannot masquerade", False),
+    ],
+)
+def test_what_says_that_the_registration_is_not_loaded(refusal: str, ours: bool) -> None:
+    assert not_loaded(refusal) is ours
+
+
+class Refusing:
+    """Devices of a homeserver that does not take the user for one of ours."""
+
+    async def ensure(self, user: UserId) -> None:
+        raise Refused("M_FORBIDDEN", f"Application service cannot masquerade as this user ({user})")
+
+    async def mend(self, user: UserId) -> None:
+        del user
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_homeserver_with_an_older_registration_is_told_from_one_that_lost_users(
+    known: bool,
+) -> None:
+    rig = Rig()
+    rig.refuse["register"] = (400, "M_EXCLUSIVE")
+    if known:
+        rig.rows[GHOST] = GHOST_ROW
+    async with running(rig, Refusing()):
+        with capture_logs() as logs, pytest.raises(Refused, match="M_EXCLUSIVE"):
+            await rig.ghosts.ensure(GHOST, "Mei")
+        rig.refuse["join"] = (403, "M_EXCLUSIVE")
+        with capture_logs() as more, pytest.raises(Refused):
+            await rig.ghosts.join(ROOM, UserId("@webchatbot:a"), GHOST)
+    for line in (*logs, *(one for one in more if one["log_level"] == "error")):
+        assert line["event"] == NOT_LOADED, "not that it lost a user"
+        assert (line["user"], line["fix"]) == (GHOST, LOAD_IT)
+    assert len(logs) == 1
 
 
 @pytest.mark.asyncio

@@ -65,6 +65,13 @@ class FakeHomeserver:
     register: tuple[int, dict[str, object]] = (400, {"errcode": "M_USER_IN_USE"})
     queues: tuple[int, dict[str, object]] = (200, {"user_id": "@x:example.org"})
     whoami: tuple[int, dict[str, object]] = (200, {"user_id": "@webchatbot:example.org"})
+    ghost: tuple[int, dict[str, object]] = (
+        403,
+        {
+            "errcode": "M_FORBIDDEN",
+            "error": "Application service has not registered this user (@webchat_doctor:…)",
+        },
+    )
     upload: tuple[int, dict[str, object]] = (200, {"content_uri": "mxc://example.org/x"})
     upload_size: int = 50_000_000
     ping: tuple[int, dict[str, object]] | None = None
@@ -101,7 +108,7 @@ class FakeHomeserver:
     async def _whoami(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"
         self.seen.append(f"whoami {request.query['user_id']}")
-        status, body = self.whoami
+        status, body = self.ghost if "webchat_" in request.query["user_id"] else self.whoami
         return web.json_response(body, status=status)
 
     async def _ping(self, _request: web.Request) -> web.Response:

@@ -32,6 +32,7 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
         "PASS bot",
         "PASS homeserver to bridge",
         "PASS queue users",
+        "PASS agents' users",
         "PASS media on the homeserver",
     ]
     detail = the(findings, "homeserver to bridge").detail
@@ -43,6 +44,7 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
         "transaction 503",
         "webchat_queue_1",
         "webchat_queue_2",
+        "whoami @webchat_doctor:example.org",
     ]
 
 
@@ -142,6 +144,34 @@ async def test_queue_users_outside_the_namespace(tmp_path: Path) -> None:
     finding = the(findings, "queue users")
     assert finding.verdict is Verdict.FAIL
     assert "@webchat_queue_2:example.org M_EXCLUSIVE" in finding.detail
+
+
+@pytest.mark.asyncio
+async def test_agents_users_outside_the_namespace(tmp_path: Path) -> None:
+    outside = "Application service cannot masquerade as this user (@webchat_doctor:example.org)."
+    fake = FakeHomeserver(ghost=(403, {"errcode": "M_FORBIDDEN", "error": outside}))
+    findings = await examined(tmp_path, fake)
+    finding = the(findings, "agents' users")
+    assert finding.verdict is Verdict.FAIL
+    assert "the homeserver has not loaded the namespace ^@webchat_(?:" in finding.detail
+    assert "copy registration.yaml to the homeserver" in finding.fix
+    assert "restart the homeserver" in finding.fix
+    assert "webchat_doctor" not in fake.seen, "no user was made"
+    assert the(findings, "encryption").verdict is Verdict.SKIP
+
+
+@pytest.mark.asyncio
+async def test_an_agents_user_that_is_there(tmp_path: Path) -> None:
+    findings = await examined(tmp_path, FakeHomeserver(ghost=(200, {"user_id": "@x:y"})))
+    assert the(findings, "agents' users").verdict is Verdict.PASS
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_does_not_tell(tmp_path: Path) -> None:
+    vague: dict[str, object] = {"errcode": "M_FORBIDDEN", "error": "No."}
+    finding = the(await examined(tmp_path, FakeHomeserver(ghost=(403, vague))), "agents' users")
+    assert finding.verdict is Verdict.SKIP
+    assert "M_FORBIDDEN No." in finding.detail
 
 
 @pytest.mark.asyncio
