@@ -67,11 +67,11 @@ clean:
 # the demo needs, so a .venv made for tests serves both.
 $(VENV)/.test: pyproject.toml
 	$(call install,test)
-	touch $(VENV)/.test $(VENV)/.demo
+	@touch $(VENV)/.test $(VENV)/.demo
 
 $(VENV)/.demo: pyproject.toml
 	$(call install,demo)
-	touch $@
+	@touch $@
 
 # Kept out of the test extra: the fuzzer is a large wheel, for Linux only.
 $(VENV)/.fuzz: $(VENV)/.test
@@ -83,6 +83,6 @@ define install
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "== making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
 	@echo '== installing the bridge with the extra "$(1)" into $(VENV) (about a minute)'
-	$(PIP) install --quiet --upgrade 'pip>=25' 'setuptools>=77'
-	$(PIP) install --editable '.[$(1)]'
+	@$(PIP) install --quiet --upgrade 'pip>=25' 'setuptools>=77'
+	@$(PY) tests/install.py $(PIP) install --progress-bar off --editable '.[$(1)]'
 endef
