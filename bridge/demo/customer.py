@@ -23,6 +23,11 @@ PATIENCE = 30.0
 """Seconds after which something awaited is held not to come."""
 
 
+def password_of(localpart: str) -> str:
+    """Of everybody on the demo's homeserver, which no other machine can reach."""
+    return f"{localpart}-secret"
+
+
 class CustomerError(Exception):
     """The homeserver refused a call."""
 
@@ -47,17 +52,23 @@ class Account:
     async def sign_up(
         cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
     ) -> Self:
-        """Register and log in."""
-        password = f"{localpart}-secret"
-        user_id = await server.register(session, localpart, password)
-        account = cls(session, server.address, user_id, "")
+        """Register and log in; the password is `password_of(localpart)`."""
+        await server.register(session, localpart, password_of(localpart))
+        return await cls.sign_in(session, server, localpart)
+
+    @classmethod
+    async def sign_in(
+        cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
+    ) -> Self:
+        """Log in, as a new device, as somebody who is registered."""
+        account = cls(session, server.address, f"@{localpart}:{server.domain}", "")
         reply = await account.call(
             "POST",
             "v3/login",
             {
                 "type": "m.login.password",
                 "identifier": {"type": "m.id.user", "user": localpart},
-                "password": password,
+                "password": password_of(localpart),
             },
         )
         account._token = str(reply["access_token"])

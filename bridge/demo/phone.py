@@ -26,7 +26,7 @@ from nio import (
 from nio.crypto import decrypt_attachment
 from nio.exceptions import EncryptionError
 
-from bridge.demo.customer import Customer, CustomerError, Event, Json, content_of
+from bridge.demo.customer import Customer, CustomerError, Event, Json, content_of, password_of
 from bridge.demo.synapse import SynapseServer
 
 ENCRYPTION: Json = {
@@ -71,7 +71,7 @@ class Phone(Customer):
         Raises:
             CustomerError: the homeserver refused.
         """
-        password = f"{localpart}-secret"
+        password = password_of(localpart)
         user_id = f"@{localpart}:{server.domain}"
         if new:
             user_id = await server.register(session, localpart, password)

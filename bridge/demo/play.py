@@ -17,6 +17,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from bridge.demo.customer import Account, password_of
 from bridge.demo.first_chat import ANSWER, QUESTION, play_first_chat
 from bridge.demo.phone import Phone
 from bridge.demo.process import BridgeError
@@ -24,11 +25,13 @@ from bridge.demo.scene import Scene
 from bridge.demo.second_chat import play_second_chat
 from bridge.demo.stage import Stage, StageOptions, set_stage
 from bridge.demo.synapse import SynapseError
-from bridge.demo.transcript import Transcript
+from bridge.demo.transcript import Transcript, expect
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import RatingChoice, SimulatorOptions
 
 Dialect = Literal["2016", "2019"]
+VISITOR = "visitor"
+FIRST_AGENT = "Mei"
 ROBOT_KEY = "demo-key"
 RATINGS = (
     RatingChoice(id=2, name="Very happy"),
@@ -101,6 +104,26 @@ async def _play(stage: Stage, transcript: Transcript) -> None:
         await play_second_chat(scene)
     finally:
         await phone.close()
+    transcript.title("Your turn")
+    async with transcript.step(f"a fresh account is ready for you: {VISITOR} has no device yet"):
+        await _invite_visitor(stage)
+
+
+async def _invite_visitor(stage: Stage) -> None:
+    """Make the account of whoever sits at the keyboard.
+
+    An account that was used before would greet a new Element with warnings of devices that it
+    cannot verify. So this one has none: the one that tries its password is logged out again.
+    """
+    await stage.synapse.register(stage.session, VISITOR, password_of(VISITOR))
+    visitor = await Account.sign_in(stage.session, stage.synapse, VISITOR)
+    devices = (await visitor.call("GET", "v3/devices"))["devices"]
+    rooms = (await visitor.call("GET", "v3/joined_rooms"))["joined_rooms"]
+    found = await visitor.call("POST", "v3/user_directory/search", {"search_term": "webchat"})
+    await visitor.call("POST", "v3/logout", {})
+    expect(isinstance(devices, list) and len(devices) == 1, "no device but this one's")
+    expect(rooms == [], "no rooms")
+    expect(stage.bot in str(found["results"]), f"{stage.bot} is found by searching for webchat")
 
 
 def options(dialect: Dialect) -> StageOptions:
@@ -113,20 +136,35 @@ def options(dialect: Dialect) -> StageOptions:
         robot_answers={QUESTION: ANSWER},
     )
     robot = {"enabled": True, "mode": "command", "public_key": ROBOT_KEY}
-    return StageOptions(simulator=simulator, webchat={"robot": robot})
+    return StageOptions(simulator=simulator, webchat={"robot": robot}, open_registration=True)
+
+
+def _how_to_visit(stage: Stage) -> str:
+    """What to type where, in the order in which one does it."""
+    sales, service = (f"@webchat_queue_{number}:{stage.synapse.domain}" for number in (1, 2))
+    return f"""
+Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser on this machine):
+
+  Homeserver   {stage.synapse.address}   (Sign in, then Edit beside the homeserver)
+  Sign in      {VISITOR}, password {password_of(VISITOR)}   (fresh; "Create account" works too)
+  Write        Start chat, search for webchat, choose WebChat ({stage.bot}), type: Hello!
+  You see      WebChat greets you in an encrypted chat; a card tells your place in the queue
+  Agent        {stage.simulator.desk_url}   (in the browser: Accept, and answer; one tab per agent)
+  You see      "{FIRST_AGENT} is here to help you.", then her own messages, with her name
+  Then         End the chat at the desk, and rate it with a tap on the poll
+
+  More to type ask {QUESTION}   (the knowledge base)
+               lang 中文   (WebChat speaks Chinese; also 日本語, English), help   (all the rest)
+  Queues       {sales} (Sales), {service} (Service): write to them likewise
+  Chat above   alice, password {password_of("alice")}   (Element warns: her devices are the demo's)
+  WebChat      of 2019; make demo CHECK=1 plays one of 2016 as well
+  Scripts      curl -d '{{"op": "say", "text": "Hi"}}' {stage.simulator.control_url}/do
+  Logs         {stage.bridge.log_file}, {stage.synapse.log_file}"""
 
 
 async def _stay_up(stage: Stage, console: Console) -> None:
     """Leave everything running until Ctrl-C, and say how to use it."""
-    console.print(
-        f"\nStill running; press Ctrl-C to stop.\n"
-        f"  Homeserver   {stage.synapse.address}   (in Element: Edit the homeserver)\n"
-        f"  Customer     alice, password alice-secret; write to {stage.bot}\n"
-        f"  Agent        {stage.simulator.desk_url}   (a desk in the browser, one tab per agent)\n"
-        f'  Scripts      curl -d \'{{"op": "say", "text": "Hi"}}\' '
-        f"{stage.simulator.control_url}/do\n"
-        f"  Logs         {stage.bridge.log_file}, {stage.synapse.log_file}"
-    )
+    console.print(_how_to_visit(stage), markup=False)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

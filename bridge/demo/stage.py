@@ -29,6 +29,9 @@ QUEUES = [
 ]
 
 
+_OPEN = {"enable_registration": True, "enable_registration_without_verification": True}
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageOptions:
     """How the stage is set."""
@@ -37,6 +40,8 @@ class StageOptions:
     """The bridge's database URL; a SQLite file in the folder when empty."""
     synapse_postgres: str | None = None
     """Synapse's database; its own SQLite when None."""
+    open_registration: bool = False
+    """Anybody may make an account on the homeserver, as Element's "Create account" does."""
     synapse_port: int | None = None
     """Where Synapse listens, for whoever has to know before it runs; a free port when None."""
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
@@ -96,6 +101,7 @@ async def set_stage(
             registrations=(registration,),
             postgres=options.synapse_postgres,
             port=options.synapse_port,
+            extra=_OPEN if options.open_registration else None,
         )
         config = _write_config(folder, options, simulator, synapse, port)
         _write_registration(config, registration, port)

@@ -150,7 +150,7 @@ class SynapseServer:
     async def register(
         self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
     ) -> str:
-        """Make a user by the shared secret and return its user id.
+        """Make a user by the shared secret, without any device, and return its user id.
 
         Source: Synapse's admin documentation, "Shared-Secret Registration".
 
@@ -168,6 +168,7 @@ class SynapseServer:
             "password": password,
             "admin": admin,
             "mac": mac.hexdigest(),
+            "inhibit_login": True,  # else the user has a device that nobody holds
         }
         async with session.post(url, json=content) as response:
             reply: dict[str, object] = await response.json()

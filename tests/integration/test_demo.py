@@ -27,6 +27,7 @@ REQUIRED = (
     "transfer: he hands the customer back",
     "the link is cut; what she writes arrives once all the same",
     "the login expires; the bridge logs in again, unnoticed",
+    "a fresh account is ready for you: visitor has no device yet",
 )
 LATER = (
     "each sees that the other is typing",
@@ -61,7 +62,7 @@ async def test_every_step_of_the_demo_passes() -> None:
 
 @pytest.mark.asyncio
 async def test_the_demo_stays_up_for_whoever_wants_to_try() -> None:
-    """A browser finds the desk, the customer's password works, and Ctrl-C ends it all."""
+    """A browser finds the desk, the passwords work, and Ctrl-C ends it all."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "demo"),
         stdout=asyncio.subprocess.PIPE,
@@ -79,6 +80,7 @@ async def test_the_demo_stays_up_for_whoever_wants_to_try() -> None:
             async with session.get(desk) as page:
                 assert page.status == 200
             await _logs_in(session, homeserver)
+            await _visits(session, homeserver, text)
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(PATIENCE):
             rest, _ = await process.communicate()
@@ -108,6 +110,52 @@ async def _logs_in(session: aiohttp.ClientSession, homeserver: str) -> None:
     state = f"{client}/rooms/{room}/state/m.room.encryption"
     async with session.get(state, headers=headers) as answer:
         assert (await answer.json())["algorithm"] == "m.megolm.v1.aes-sha2"
+
+
+async def _visits(session: aiohttp.ClientSession, homeserver: str, text: str) -> None:
+    """As the page says, with nothing that is not on it; and once more with an account of one's own.
+
+    The bot's answer shows that the visitor is served.
+    """
+    found = re.search(r"^  Sign in +(\S+), password (\S+)", text, re.MULTILINE)
+    bot = re.search(r"choose WebChat \((\S+)\), type: Hello!", text)
+    assert found is not None, text
+    assert bot is not None, text
+    client = f"{homeserver}/_matrix/client/v3"
+    identifier = {"type": "m.id.user", "user": found[1]}
+    login = {"type": "m.login.password", "identifier": identifier, "password": found[2]}
+    register = {"username": "mine", "password": "my own", "auth": {"type": "m.login.dummy"}}
+    for path, content in (("login", login), ("register", register)):
+        async with session.post(f"{client}/{path}", json=content) as answer:
+            assert answer.status == 200, await answer.text()
+            token = (await answer.json())["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        async with session.get(f"{client}/devices", headers=headers) as answer:
+            assert len((await answer.json())["devices"]) == 1, "none that Element would warn of"
+        invitation = {"preset": "trusted_private_chat", "is_direct": True, "invite": [bot[1]]}
+        async with session.post(f"{client}/createRoom", json=invitation, headers=headers) as answer:
+            room = (await answer.json())["room_id"]
+        hello = {"msgtype": "m.text", "body": "Hello!"}
+        url = f"{client}/rooms/{room}/send/m.room.message/1"
+        async with session.put(url, json=hello, headers=headers) as answer:
+            assert answer.status == 200
+        async with asyncio.timeout(PATIENCE):
+            await _reads(session, client, headers, room, "Waiting for Sales")
+
+
+async def _reads(
+    session: aiohttp.ClientSession, client: str, headers: dict[str, str], room: str, words: str
+) -> None:
+    """Wait by /sync until these words stand in the room."""
+    query = {"timeout": "10000", "since": ""}
+    while True:
+        given = {key: value for key, value in query.items() if value}
+        async with session.get(f"{client}/sync", params=given, headers=headers) as answer:
+            reply = await answer.json()
+        events = reply.get("rooms", {}).get("join", {}).get(room, {}).get("timeline", {})
+        if any(words in str(event.get("content")) for event in events.get("events", [])):
+            return
+        query["since"] = reply["next_batch"]
 
 
 @pytest.mark.asyncio

@@ -23,6 +23,9 @@ async def test_runs_on_postgresql_and_keeps_everything_through_stop_and_kill(
         server = SynapseServer(tmp_path / "synapse", postgres=postgres.url())
         async with server, aiohttp.ClientSession() as session:
             ann = await Customer.sign_up(session, server, "ann")
+            devices = (await ann.call("GET", "v3/devices"))["devices"]
+            assert isinstance(devices, list)
+            assert len(devices) == 1, "registering made one that nobody holds"
             await server.restart()
             assert (await ann.call("GET", "v3/account/whoami"))["user_id"] == "@ann:localhost"
             await server.kill()
