@@ -30,8 +30,9 @@ EVERY = 60_000
 """ms between two attempts in a room: all rooms share the server's limit (reference 3.7)."""
 LONGEST_NUMBER = 4
 """Digits that may be a number in a sentence; a longer one is a password."""
-_SIGNS = re.compile(r"^[^\w]+|[^\w]+$|(?<=\w)['’-](?=\w)")
-"""What stands around a word, and what stands within one."""
+_SIGNS = re.compile(r"^\W+|(?<=\w)\W+$|(?<=\w)['’-](?=\w)")
+"""What stands around a word, and what stands within one. Each run of signs is looked at once, from
+its beginning: tried from each of its signs, 60,000 of them stopped all rooms for a minute."""
 
 
 def reads_as_words(name: str, password: str) -> bool:
