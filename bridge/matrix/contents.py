@@ -35,7 +35,7 @@ _MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1
 _MAX_CLAIMED_SIZE = 2**53
 """Largest integer that Matrix allows (specification, "Canonical JSON")."""
 _MAX_POI = 200
-_PILL = re.compile(r"\[([^\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
+_PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
 """A mention in Markdown, as some clients leave it in a plain body."""
 # Overrides turn what follows round, which honest right-to-left text never needs. NUL: Synapse
 # passes it on, PostgreSQL stores no text that holds one, and nobody can see it.

@@ -96,8 +96,12 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
     Returns:
         At most 180 bytes of UTF-8, the extension kept; never empty, never starting with a dot.
     """
-    name = unicodedata.normalize("NFC", name.encode("utf-8", "ignore").decode("utf-8"))
+    name = name.encode("utf-8", "ignore").decode("utf-8")
     name = re.split(r"[/\\]", name.strip())[-1]
+    if len(name) > 2 * _MAX_NAME:
+        # Its beginning and its end: marks upon a letter are sorted in quadratic time.
+        name = name[:_MAX_NAME] + name[-_MAX_NAME:]
+    name = unicodedata.normalize("NFC", name)
     # Cc, Cf: control characters, and those that turn the reading direction; Zl, Zp: line breaks.
     name = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cf", "Zl", "Zp", "Cn"})
     # Once more: what stood apart may be one character now.

@@ -8,7 +8,6 @@ is. All else is an agent's to read, and so is a reply that names no rating while
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from bridge.conversation.effects import Args
 from bridge.conversation.inputs import Rate
@@ -18,6 +17,7 @@ from bridge.conversation.transitions import ended_at
 from bridge.ids import EventId
 from bridge.rooms import ratings
 from bridge.rooms.cards import FRESH, value_of
+from bridge.rooms.commands import narrow
 from bridge.rooms.farewells import is_farewell, reads_as_farewell
 from bridge.rooms.inputs import Spoke
 from bridge.rooms.record import CardKind, OurCard
@@ -163,4 +163,4 @@ def _offered(visit: Visit) -> tuple[ratings.Choice, ...]:
 
 
 def _plain(words: str) -> str:
-    return unicodedata.normalize("NFKC", words).strip().rstrip(_EDGES)
+    return narrow(words).strip().rstrip(_EDGES)

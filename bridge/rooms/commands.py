@@ -69,6 +69,10 @@ class Malformed(msgspec.Struct, frozen=True):
     """Written without the prefix: a customer's words, should they say so."""
 
 
+LONGEST = 100
+"""Characters of a word that may be a command."""
+_PART = 500
+"""Characters that are made narrow at a time."""
 _SETTINGS = frozenset({Verb.QUEUE, Verb.LANG, Verb.FROM, Verb.CONFIG})
 _ACTIONS = frozenset({"set", "show", "reset"})
 
@@ -135,13 +139,22 @@ def _glued(word: str, prefix: str) -> str | None:
 
 
 def folded(word: str) -> str:
-    """A word as commands are compared: small letters, and none of an input method's wide ones."""
-    return _narrow(word).casefold()
+    """A word as commands are compared: small letters, and none of an input method's wide ones.
+
+    For a word of ours; never for a password, or what somebody else is to read. A long one, which is
+    none of ours, stays as it is.
+    """
+    return narrow(word).casefold() if len(word) <= LONGEST else word
 
 
-def _narrow(word: str) -> str:
-    """A word of ours, or a number; never a password, or what somebody else is to read."""
-    return unicodedata.normalize("NFKC", word)
+def narrow(text: str) -> str:
+    """A text as it is compared: wide letters of an input method made narrow (NFKC).
+
+    It is done in parts: the marks upon a letter are sorted, which takes time by the square of their
+    number, and nobody's word has so many. Upon a letter that ends a part they stay as they came.
+    """
+    parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
+    return "".join(unicodedata.normalize("NFKC", part) for part in parts)
 
 
 def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
@@ -170,7 +183,7 @@ def _check_words(verb: Verb, words: list[str], prefix: str) -> Parsed | Malforme
         case Verb.CONFIG:
             return _check_config(words, usage)
         case Verb.LANG | Verb.FROM:
-            return Parsed(verb, (_narrow(words[0]),)) if len(words) == 1 else usage
+            return Parsed(verb, (narrow(words[0]),)) if len(words) == 1 else usage
         case Verb.LOGIN:
             if len(words) == 2:
                 return Parsed(verb, tuple(words))
@@ -190,7 +203,7 @@ def _check_number(verb: Verb, words: list[str], usage: Malformed) -> Parsed | Ma
     """A rating may have words behind its number, and has to have one."""
     if not words:
         return usage if verb is Verb.RATE else Parsed(verb)
-    number = _narrow(words[0])
+    number = narrow(words[0])
     well_formed = _is_number(number) and (verb is Verb.RATE or len(words) == 1)
     return Parsed(verb, (number, *words[1:])) if well_formed else usage
 

@@ -14,11 +14,11 @@ so is a question mark.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 from bridge.conversation.model import CustomerContent, CustomerText, Ended, Idle
 from bridge.conversation.transitions import ended_at
+from bridge.rooms.commands import narrow
 from bridge.rooms.visit import Visit
 
 SOON = 600_000
@@ -159,7 +159,7 @@ def reads_as_farewell(words: str, names: Iterable[str] = ()) -> bool:
 
 
 def _plain(words: str) -> str:
-    text = unicodedata.normalize("NFKC", words).casefold().replace("’", "'")
+    text = narrow(words).casefold().replace("’", "'")
     return " ".join(text.split())
 
 
@@ -173,7 +173,7 @@ def _agents(visit: Visit) -> Iterator[str]:
 
 def _called(name: str) -> Iterator[str]:
     """What people say for a name: all of it, a part, and in Chinese what follows the surname."""
-    text = _plain(name)
+    text = _plain(name[:LONGEST])
     yield from (one for one in (text, *text.split()) if len(one) > 1)
     if len(text) in {3, 4} and all("\u4e00" <= sign <= "\u9fff" for sign in text):
         yield text[-2:]

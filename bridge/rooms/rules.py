@@ -6,7 +6,6 @@ set of rules from beginning to end.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from datetime import tzinfo
 from enum import IntEnum
@@ -16,6 +15,7 @@ import msgspec
 from bridge.config.hours import Hours
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
+from bridge.rooms.commands import narrow
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
 from bridge.texts.languages import fallbacks
@@ -160,4 +160,4 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).strip().casefold()
+    return narrow(text).strip().casefold()
