@@ -24,7 +24,10 @@ def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(stream) as image:
                 width, height = image.size
-                turned = image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
+                # For a PNG whose header has none, Pillow would look behind its pixels, and decode
+                # them on the way there.
+                known = image.format != "PNG" or "exif" in image.info
+                turned = known and image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
     except (
         UnidentifiedImageError,
         Image.DecompressionBombError,

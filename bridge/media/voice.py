@@ -3,7 +3,10 @@
 All here takes a file that may be sought in, works synchronously and belongs into a thread: a minute
 of speech takes some tens of milliseconds. The bytes are a stranger's: the container is told by its
 first bytes and named to the library, which would otherwise try playlists and other formats that
-open further files; what is decoded is bounded by `MAX_SECONDS`.
+open further files; nothing but the sound is decoded, and of that no more than `MAX_SECONDS`. A file
+of 55 bytes can hold eighteen hours of silence, so what is counted is the sound that goes into the
+resampler, and it goes there in slices: the memory that a conversion takes does not depend on what
+the file claims.
 """
 
 from __future__ import annotations
@@ -24,6 +27,11 @@ POINTS = 60
 LOUDEST = 1024
 """Height of a point at full volume (MSC1767, `waveform`)."""
 
+LOWEST_RATE = 4_000
+"""Samples a second; what has fewer is no speech. Telephones have 8,000."""
+MAX_SAMPLES = 2_000_000
+"""Of all channels of one decoded frame (FFmpeg's `max_samples`). FLAC allows eight times 65,535."""
+
 _OPUS_RATE = 48_000
 _OPUS_BITS = 32_000
 _AMR_RATE = 8_000
@@ -40,6 +48,15 @@ _AMR_MODES = (
 )
 """Bits per second, and bytes of a frame (RFC 4867, section 5.3)."""
 _FRAMES_PER_SECOND = 50
+_OPENING = {
+    # Whatever the file names, nothing beside it is opened.
+    "protocol_whitelist": "",
+    # To learn what a header leaves out, the library decodes pictures, and those of some codecs can
+    # be of any size. Only for these does it not believe a container's width and height.
+    "codec_whitelist": "mpeg4,h263,h261",
+    "max_pixels": str(4096 * 2304),
+}
+"""Options of the library, for whatever is opened."""
 
 
 class NoSound(Exception):
@@ -154,8 +171,7 @@ def _opened(stream: IO[bytes]) -> av.container.InputContainer:
     stream.seek(0)
     if container is None:
         raise NoSound("no known container")
-    # No protocol at all: whatever the file names, nothing beside it is opened.
-    return av.open(stream, "r", format=container, options={"protocol_whitelist": ""})
+    return av.open(stream, "r", format=container, options=_OPENING)
 
 
 def _codec_of(stream: av.VideoStream | av.AudioStream) -> object:
@@ -176,27 +192,52 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
             raise NoSound("no sound in it")
         if _codec_of(source.streams.audio[0]) is None:
             raise NoSound("a codec that nobody knows")
-        for frame in _resampled(source, resampler):
-            count += 1
-            if count > MAX_SECONDS * _FRAMES_PER_SECOND:
-                raise NoSound("too long")
-            yield frame
+        source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
+        for part in _slices(source):
+            for frame in resampler.resample(part):
+                count += 1
+                yield frame
     if not count:
         raise NoSound("no sound in it")
 
 
-def _resampled(
-    source: av.container.InputContainer, resampler: AudioResampler
-) -> Iterator[av.AudioFrame]:
+def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | None]:
+    """The sound as it is decoded, in parts of a second at most; None at its end.
+
+    Raises:
+        NoSound: it has too few samples a second, or goes on for more than `MAX_SECONDS`.
+    """
+    heard = 0
     try:
         for decoded in source.decode(audio=0):
-            # Timestamps of broken recordings jump; what counts is the samples.
-            decoded.pts = None
-            yield from resampler.resample(decoded)
+            rate = decoded.sample_rate
+            if rate < LOWEST_RATE:
+                raise NoSound("too few samples a second")
+            heard += decoded.samples
+            if heard > MAX_SECONDS * rate:
+                raise NoSound("too long")
+            for start in range(0, decoded.samples, rate):
+                yield _slice(decoded, start, min(rate, decoded.samples - start))
     except av.error.InvalidDataError:
         # A recording that was cut off: what could be heard until then counts.
         pass
-    yield from resampler.resample(None)
+    yield None
+
+
+def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
+    """So many samples of it; the frame itself if that is all of them."""
+    if count == whole.samples:
+        part = whole
+    else:
+        part = av.AudioFrame(whole.format, whole.layout, count)
+        channels = 1 if whole.format.is_planar else whole.layout.nb_channels
+        width = whole.format.bytes * channels
+        for into, plane in zip(part.planes, whole.planes, strict=True):
+            into.update(bytes(plane)[start * width : (start + count) * width])
+        part.sample_rate = whole.sample_rate
+    # Timestamps of broken recordings jump; what counts is the samples.
+    part.pts = None
+    return part
 
 
 def _encode_amr(frames: list[av.AudioFrame], bits: int) -> bytes:

@@ -1,10 +1,13 @@
-"""Real sound and video files, made on the spot."""
+"""Sound, video and picture files, made on the spot: honest ones, and some that are not."""
 
 from __future__ import annotations
 
 import array
 import io
 import math
+import struct
+import zlib
+from fractions import Fraction
 
 import av
 
@@ -70,6 +73,60 @@ def film(width: int = 64, height: int = 48, pictures: int = 10) -> bytes:
             frame.pts = at
             target.mux(encoder.encode(frame))
         target.mux(encoder.encode(None))
+    return out.getvalue()
+
+
+def silence(rate: int, samples: int = 65_535) -> bytes:
+    """A FLAC of one frame that holds the same sample again and again: 55 bytes.
+
+    Args:
+        rate: samples a second, as it claims.
+        samples: how many; 65,535 is the most that a frame can hold.
+    """
+    size = struct.pack(">HH", samples, samples)
+    about = struct.pack(">Q", rate << 44 | 15 << 36 | samples)  # one channel, 16 bits
+    header = b"\xff\xf8\x70\x08\x00" + struct.pack(">H", samples - 1)
+    frame = header + _crc(header, 8, 0x07) + b"\x00\x01\x00"
+    description = b"\x80\x00\x00\x22" + size + bytes(6) + about + bytes(16)
+    return b"fLaC" + description + frame + _crc(frame, 16, 0x8005)
+
+
+def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
+    found = 0
+    for byte in data:
+        found ^= byte << (bits - 8)
+        for _ in range(8):
+            found = (found << 1) ^ (polynomial if found >> (bits - 1) else 0)
+            found &= (1 << bits) - 1
+    return found.to_bytes(bits // 8, "big")
+
+
+def png(side: int) -> bytes:
+    """A black square: some bytes of file for each thousand pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    pixels = zlib.compressobj(1)
+    rows = [pixels.compress(bytes(1 + 3 * side)) for _ in range(side)] + [pixels.flush()]
+    start, end = chunk(b"IHDR", header), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", b"".join(rows)) + end
+
+
+def film_of(picture: bytes, side: int) -> bytes:
+    """An AVI whose only picture is this PNG."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="avi") as target:
+        stream = target.add_stream("png", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = side, side, "rgb24"
+        packet = av.Packet(picture)
+        packet.stream, packet.pts, packet.dts = stream, 0, 0
+        packet.is_keyframe, packet.time_base = True, Fraction(1, 10)
+        target.mux(packet)
     return out.getvalue()
 
 

@@ -1,0 +1,42 @@
+"""A small file that claims to be a large one takes no more memory than any other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.frugal import reads
+from tests.support.sounds import film_of, png, silence
+
+MOST = 32
+"""MiB that a file of a few bytes may take. Each of these took hundreds, the worst one gigabytes."""
+SIDE = 8_000
+
+
+@pytest.mark.parametrize("reader", ["amr", "opus"])
+@pytest.mark.parametrize("rate", [1, 10, 100])
+def test_hours_of_silence_in_55_bytes(reader: str, rate: int) -> None:
+    data = silence(rate)
+    assert len(data) == 55
+    told, grown = reads(reader, data)
+    assert told == "too few samples a second"
+    assert grown < MOST
+
+
+@pytest.mark.parametrize("reader", ["amr", "opus"])
+@pytest.mark.parametrize(("rate", "seconds"), [(4_000, "16.4"), (8_000, "8.2")])
+def test_an_honest_one_is_converted_in_slices(reader: str, rate: int, seconds: str) -> None:
+    told, grown = reads(reader, silence(rate))
+    assert told == seconds
+    assert grown < MOST
+
+
+def test_a_video_of_one_vast_picture() -> None:
+    told, grown = reads("look", film_of(png(SIDE), SIDE))
+    assert told == f"Picture(width={SIDE}, height={SIDE}, seconds=0.1)"
+    assert grown < MOST
+
+
+def test_a_vast_picture() -> None:
+    told, grown = reads("dimensions", png(SIDE))
+    assert told == str((SIDE, SIDE))
+    assert grown < MOST
