@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from time import perf_counter
@@ -55,6 +56,9 @@ PATIENCE = 5.0
 it, and the homeserver's requests before it, all is over within ten."""
 LAST_REQUESTS = 1.0
 """Seconds for a request that is being answered; one that is cut off comes again."""
+CONVERSIONS = 2
+"""Sounds and videos that are converted at a time; others wait, and with them their own rooms. Each
+takes some seconds at most, and up to 50 MB."""
 INSTANCE = "instance"
 """The fact that tells this database from every other."""
 DATED = "instance.dated"
@@ -84,6 +88,9 @@ class Serving:
         self._clock = SystemClock()
         self._outages = Outages()
         self._stack = AsyncExitStack()
+        self._conversions = ThreadPoolExecutor(CONVERSIONS, thread_name_prefix="media")
+        # What still runs there at the end is not awaited.
+        self._stack.callback(self._conversions.shutdown, wait=False, cancel_futures=True)
         self._tasks = asyncio.TaskGroup()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
         self._refusal = ""
@@ -149,7 +156,9 @@ class Serving:
         rules = self._rules(users, links)
         waits = Waits()
         await waits.load(store, [queue.id for queue in rules.queues])
-        around = Surroundings(store, matrix, links, self._clock, rules, self.metrics, waits)
+        around = Surroundings(
+            store, matrix, links, self._clock, rules, self.metrics, self._conversions, waits
+        )
         self._renew = partial(self._renew_rules, around, users, links)
         instance = await noted(store, INSTANCE, secrets.token_hex(4))
         dated = int(await noted(store, DATED, str(self._clock.now())))
@@ -214,6 +223,7 @@ class Serving:
             as_token=config.appservice.as_token.get_secret_value(),
             users=users,
             profiles=store,
+            conversions=self._conversions,
             displayname_template=config.bridge.displayname_template,
             encryption=encryption,
         )

@@ -7,6 +7,7 @@ ours is where, `crypto` opens and seals. What of the port stands for itself is i
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -72,6 +73,7 @@ class MatrixAdapter(Presence, Archive, Tapping):
         as_token: a secret.
         users: our users' names.
         profiles: remembers what was written to their profiles.
+        conversions: threads in which agents' sounds and videos are converted and looked at.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
         encryption: what it needs; None: encrypted rooms are not read.
 
@@ -87,6 +89,7 @@ class MatrixAdapter(Presence, Archive, Tapping):
         as_token: str,
         users: OurUsers,
         profiles: Profiles,
+        conversions: Executor,
         displayname_template: str = "{name}",
         encryption: Encryption | None = None,
     ) -> None:
@@ -100,7 +103,14 @@ class MatrixAdapter(Presence, Archive, Tapping):
         ghosts = Ghosts(homeserver, transport, profiles, self.crypto)
         super().__init__(transport, homeserver, ghosts, users)
         self._template = displayname_template
-        self._outgoing = Outgoing(homeserver, transport, ghosts, self.crypto, self._markers)
+        self._outgoing = Outgoing(
+            homeserver,
+            transport,
+            ghosts,
+            conversions=conversions,
+            crypto=self.crypto,
+            markers=self._markers,
+        )
         Archive.__init__(self, transport, self._outgoing)
         Tapping.__init__(self, self._outgoing)
 

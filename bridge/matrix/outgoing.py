@@ -9,6 +9,7 @@ have it, the host speaks for it (`standin`). Files are kept aside until their si
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import Executor
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto.attachments import encrypted, file_field
@@ -25,7 +26,7 @@ from bridge.matrix.render import (
     media_content,
     text_contents,
 )
-from bridge.matrix.spool import Spooled, spoken, spool
+from bridge.matrix.spool import Spooled, playable, spool
 from bridge.matrix.standin import spoken_for
 from bridge.matrix.transport import Json, Transport
 from bridge.media import OCTETS
@@ -45,12 +46,15 @@ class Outgoing:
         homeserver: Homeserver,
         transport: Transport,
         ghosts: Ghosts,
+        *,
+        conversions: Executor,
         crypto: Crypto | None = None,
         markers: Markers | None = None,
     ) -> None:
         self._homeserver = homeserver
         self._transport = transport
         self._ghosts = ghosts
+        self._conversions = conversions
         self._crypto = crypto
         self._markers = markers or Markers()
         self._upload_limit: int | None = None
@@ -187,7 +191,7 @@ class Outgoing:
     async def _upload(self, room_id: RoomId, user: UserId, what: RelayedMedia) -> MediaFacts:
         """Carry an agent's file to the homeserver and say what it turned out to be."""
         async with spool(what.blob, what.kind) as original:
-            file = await spoken(original) if what.kind == "voice" else original
+            file = await playable(original, what.kind, self._conversions)
             limit = await self._limit()
             if limit is not None and file.size > limit:
                 # Past its limit Synapse cuts the connection, which looks like trouble that passes.

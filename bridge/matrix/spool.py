@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -45,25 +46,37 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
     async with keep(blob) as kept:
         kept.stream.seek(0)
         mime = media.sniff(kept.stream.read(media.HEAD), blob.name, blob.mime)
-        dimensions, seconds = None, None
+        dimensions = None
         if mime.startswith("image/"):
             kept.stream.seek(0)
             dimensions = await asyncio.to_thread(media.dimensions, kept.stream)
-        elif mime.startswith("video/"):
-            seen = await asyncio.to_thread(voice.look, kept.stream)
-            if seen is not None:
-                dimensions = (seen.width, seen.height) if seen.width and seen.height else None
-                seconds = seen.seconds or None
         name = media.safe_name(blob.name, mime, fallback=fallback_name)
-        yield Spooled(kept.stream, kept.size, name, mime, dimensions, seconds)
+        yield Spooled(kept.stream, kept.size, name, mime, dimensions)
 
 
-async def spoken(file: Spooled) -> Spooled:
-    """The same as a voice message that clients play; unchanged if it cannot be made one."""
-    try:
-        sound = await asyncio.to_thread(voice.to_opus, file.stream)
-    except voice.NoSound:
-        return file
+async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
+    """The same with what clients need to play it; unchanged if it cannot be played.
+
+    Args:
+        file: belongs to us until this ends.
+        kind: a `voice` becomes a voice message of Matrix; of a video size and length are told.
+        conversions: the threads for it.
+    """
+    run = asyncio.get_running_loop().run_in_executor
+    if kind == "voice":
+        try:
+            return _spoken(file, await run(conversions, voice.to_opus, file.stream))
+        except voice.NoSound:
+            pass
+    if file.mime.startswith("video/"):
+        seen = await run(conversions, voice.look, file.stream)
+        if seen is not None:
+            size = (seen.width, seen.height) if seen.width and seen.height else None
+            return msgspec.structs.replace(file, dimensions=size, seconds=seen.seconds or None)
+    return file
+
+
+def _spoken(file: Spooled, sound: voice.Sound) -> Spooled:
     return msgspec.structs.replace(
         file,
         stream=io.BytesIO(sound.data),

@@ -168,7 +168,10 @@ class WebChatLane:
         async with keep(blob) as kept:
             try:
                 # Four characters of base64 carry three bytes.
-                sound = await asyncio.to_thread(voice.to_amr, kept.stream, fits // 4 * 3)
+                converting = asyncio.get_running_loop().run_in_executor(
+                    self._around.conversions, voice.to_amr, kept.stream, fits // 4 * 3
+                )
+                sound = await converting
             except voice.NoSound:
                 sound = None
             if sound is not None:

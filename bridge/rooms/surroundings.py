@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Protocol
 
 import msgspec
@@ -42,6 +43,9 @@ class Surroundings(msgspec.Struct):
     clock: Clock
     rules: Rules
     measures: Measures
+    conversions: Executor
+    """Threads in which sounds and videos are converted and looked at: a few, so that many voice
+    messages at once take turns, and none of those in which files are read and written."""
     waits: Waits = msgspec.field(default_factory=Waits)
     """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from bridge.conversation.effects import Args
@@ -78,7 +79,13 @@ class World:
         self.counts = Counts()
         self.rules = rules
         self.around = Surroundings(
-            self.store, self.matrix, self.link, self.clock, rules, self.counts
+            self.store,
+            self.matrix,
+            self.link,
+            self.clock,
+            rules,
+            self.counts,
+            ThreadPoolExecutor(1),
         )
         self.dated = 0
         self._events = 0

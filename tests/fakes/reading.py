@@ -136,7 +136,13 @@ class ReadingWorld(World):
         self.reading = ReadingMatrix()
         self.matrix = self.reading
         self.around = Surroundings(
-            self.store, self.matrix, self.link, self.clock, rules, self.counts
+            self.store,
+            self.matrix,
+            self.link,
+            self.clock,
+            rules,
+            self.counts,
+            self.around.conversions,
         )
 
     def message(self, event_id: str, **content: object) -> tuple[RoomId, EventId, Json]:

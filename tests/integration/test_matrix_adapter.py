@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import pytest_asyncio
@@ -195,6 +196,7 @@ async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig)
             as_token=token,
             users=rig.users,
             profiles=MemoryProfiles(),
+            conversions=ThreadPoolExecutor(1),
         )
         with pytest.raises(expected):
             await adapter.prepare([])

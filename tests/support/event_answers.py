@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -18,7 +19,7 @@ from bridge.matrix.render import (
     media_content,
     text_contents,
 )
-from bridge.matrix.spool import spoken, spool
+from bridge.matrix.spool import playable, spool
 from bridge.rooms.ports import RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia
@@ -128,7 +129,7 @@ def _shown(content: Content) -> str:
 
 async def _facts(kind: str, data: bytes, name: str, *, sealed: bool = False) -> MediaFacts:
     async with spool(blob(data, "", name), kind) as original:
-        file = await spoken(original) if kind == "voice" else original
+        file = await playable(original, kind, ThreadPoolExecutor(1))
         width, height = file.dimensions or (None, None)
         facts = MediaFacts(
             kind=kind,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -109,6 +110,7 @@ class Rig:
             as_token=self.homeserver.registration.as_token,
             users=self.users,
             profiles=self.profiles,
+            conversions=ThreadPoolExecutor(1),
         )
 
     def application(self) -> web.Application:

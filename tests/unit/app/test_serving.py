@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bridge.app import serving
 from bridge.app.serving import DATED, INSTANCE, Serving, noted
 from bridge.config import Config
 from bridge.demo.ports import free_port
+from bridge.matrix.adapter import MatrixAdapter
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import Surroundings
 from bridge.storage.errors import CorruptDatabaseError, Unreachable
 from bridge.storage.open import open_store
 from bridge.storage.store import SqlStore
@@ -42,6 +48,37 @@ async def test_a_database_lost_while_the_bridge_starts_is_a_store_error(
     with pytest.raises(type(trouble)):
         async with Serving(told(tmp_path)):
             pytest.fail("started")
+
+
+@pytest.mark.asyncio
+async def test_two_media_at_a_time_are_converted_in_threads_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Surroundings] = []
+
+    def surroundings(*parts: Any) -> Surroundings:
+        made.append(Surroundings(*parts))
+        return made[-1]
+
+    monkeypatch.setattr(serving, "Surroundings", surroundings)
+    began, done = threading.Semaphore(0), threading.Event()
+
+    def convert() -> None:
+        began.release()
+        assert done.wait(20)
+
+    async with Serving(told(tmp_path)):
+        (around,) = made
+        assert isinstance(around.matrix, MatrixAdapter)
+        assert around.matrix._outgoing._conversions is around.conversions
+        jobs = [around.conversions.submit(convert) for _ in range(3)]
+        for _ in range(2):
+            assert await asyncio.to_thread(began.acquire, timeout=20)  # files have other threads
+        assert [job.running() for job in jobs] == [True, True, False]
+        done.set()
+        await asyncio.gather(*map(asyncio.wrap_future, jobs))
+    with pytest.raises(RuntimeError):
+        around.conversions.submit(convert)
 
 
 @pytest.mark.asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aiohttp import web
@@ -117,7 +118,13 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
 
     async with homeserver(answer) as transport:
         ours = Recognising(transport, Homeserver(transport))
-        outgoing = Outgoing(ours._homeserver, transport, KnownGhosts(), markers=ours._markers)
+        outgoing = Outgoing(
+            ours._homeserver,
+            transport,
+            KnownGhosts(),
+            conversions=ThreadPoolExecutor(1),
+            markers=ours._markers,
+        )
         await ours.look_back(ROOM, BOT, 9 * hour)
         assert await outgoing.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
         # A repeat of the very row is known.

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.spool import spoken, spool
+from bridge.matrix.spool import playable, spool
+from tests.fakes.threads import NotedThreads
 from tests.support.matrix_rig import blob, picture
 from tests.support.sounds import film, seconds_of, tone
 
+THREADS = NotedThreads()
 pytestmark = pytest.mark.asyncio
 
 
@@ -16,28 +18,32 @@ async def test_a_picture_is_measured() -> None:
 
 
 async def test_a_video_is_looked_at() -> None:
-    async with spool(blob(film(64, 48, pictures=20), "", "a.mp4"), "video") as file:
+    async with spool(blob(film(64, 48, pictures=20), "", "a.mp4"), "video") as original:
+        file = await playable(original, "video", THREADS)
         assert (file.mime, file.dimensions) == ("video/mp4", (64, 48))
         assert file.seconds == pytest.approx(2, rel=0.05)
-    async with spool(blob(b"no video", "video/mp4", "a.mp4"), "video") as file:
+    async with spool(blob(b"no video", "video/mp4", "a.mp4"), "video") as original:
+        file = await playable(original, "video", THREADS)
         assert (file.dimensions, file.seconds) == (None, None)
+    assert THREADS.asked[-2:] == ["look", "look"]
 
 
 async def test_a_voice_becomes_one_that_clients_play() -> None:
     async with spool(blob(tone(3, "amr"), "", ""), "voice") as file:
         assert (file.mime, file.name, file.waveform) == ("audio/amr", "voice.amr", None)
-        played = await spoken(file)
+        played = await playable(file, "voice", THREADS)
         data = b"".join([chunk async for chunk in played.chunks()])
         assert (played.name, played.mime, played.size) == ("voice.ogg", "audio/ogg", len(data))
         assert played.seconds == pytest.approx(3, rel=0.05)
         assert seconds_of(data) == pytest.approx(3, rel=0.05)
         assert played.waveform
+        assert THREADS.asked[-1] == "to_opus"
         assert b"".join([chunk async for chunk in file.chunks()]) == tone(3, "amr")
 
 
 async def test_what_cannot_be_played_stays_as_it_is() -> None:
     async with spool(blob(b"#!SILK_V3" + bytes(90), "", "v.silk"), "voice") as file:
-        assert await spoken(file) is file
+        assert await playable(file, "voice", THREADS) is file
 
 
 async def test_more_than_memory_should_hold() -> None:

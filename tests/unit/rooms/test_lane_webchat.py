@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -9,10 +11,13 @@ from bridge.conversation.inputs import CallFailed, FailureReason, Replied, Uploa
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import Lane, NewOutbox, Outcome, Step
-from bridge.webchat.frames import Reply
+from bridge.webchat.frames import Reply, SendMessage, Voice
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
+from tests.fakes.reading import Json, ReadingWorld
 from tests.fakes.store import Fault, FlakyStore
+from tests.fakes.threads import NotedThreads
+from tests.support.sounds import tone
 from tests.unit.rooms.visits import RULES
 
 
@@ -131,6 +136,26 @@ async def test_the_attempt_is_noted_before_the_writing() -> None:
     assert isinstance(happened, CallFailed)
     assert (happened.reason, happened.certain) == (FailureReason.UNREACHABLE, True)
     assert world.link.calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_voice_message_is_converted_in_the_threads_for_it() -> None:
+    world, threads = ReadingWorld(), NotedThreads()
+    world.around.conversions = threads
+    await world.chatting()
+    world.reading.files["mxc://h/v"] = tone(1)
+    voice: Json = {"msgtype": "m.audio", "body": "v.ogg", "url": "mxc://h/v"}
+    async with world.running() as engine:
+        event = world.message("$v", **voice, **{"org.matrix.msc3245.voice": {}})
+        await engine.accept_events([event])
+        async with asyncio.timeout(20):
+            while not world.link.calls:
+                world.counts.news.clear()
+                await world.counts.news.wait()
+    assert threads.asked == ["to_amr"]
+    (call,) = world.link.calls
+    assert isinstance(call.command, SendMessage)
+    assert isinstance(call.command.content, Voice)
 
 
 @pytest.mark.asyncio

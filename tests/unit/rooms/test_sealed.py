@@ -69,6 +69,7 @@ class Room:
             clock,
             RULES,
             cast(Any, None),
+            cast(Any, None),
         )
         self.actor = Actor(self.house.visit.record.room_id, around)
 
