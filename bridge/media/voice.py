@@ -3,10 +3,10 @@
 All here takes a file that may be sought in, works synchronously and belongs into a thread: a minute
 of speech takes some tens of milliseconds. The bytes are a stranger's: the container is told by its
 first bytes and named to the library, which would otherwise try playlists and other formats that
-open further files; nothing but the sound is decoded, and of that no more than `MAX_SECONDS`. A file
-of 55 bytes can hold eighteen hours of silence, so what is counted is the sound that goes into the
-resampler, and it goes there in slices: the memory that a conversion takes does not depend on what
-the file claims.
+open further files; no picture is decoded but a small one where nothing else tells a video's size
+(`_OPENING`), and no more sound than `MAX_SECONDS`. A file of 55 bytes can hold eighteen hours of
+silence, so what is counted is the sound that goes into the resampler, and it goes there in slices:
+the memory that a conversion takes does not depend on what the file claims.
 """
 
 from __future__ import annotations

@@ -8,12 +8,17 @@ the four methods below are what `link.ports.LinkMetrics` asks for.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from bridge.rooms.store import Backlog, Depth
 
+STOOD_STILL = 5.0
+"""Seconds without a turn of the event loop that are logged: for as long all rooms have waited."""
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _HUMAN = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
@@ -158,10 +163,22 @@ def _age(depth: Depth, now: int) -> float:
     return 0.0 if depth.oldest is None else max(0, now - depth.oldest) / 1000
 
 
-async def watch_loop_lag(metrics: Metrics, interval: float = 1.0) -> None:
-    """Measure the event loop's lateness for ever; `interval` in seconds."""
-    loop = asyncio.get_running_loop()
+async def watch_loop_lag(
+    metrics: Metrics, interval: float = 1.0, now: Callable[[], float] = time.monotonic
+) -> None:
+    """Measure the event loop's lateness for ever, and log it once the loop has stood still.
+
+    Args:
+        metrics: where every measurement goes.
+        interval: seconds from one to the next.
+        now: seconds of a clock that nobody sets. (Not the loop's own time: uvloop reads it once a
+            turn, and so may miss what the same turn has spent.)
+    """
+    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
     while True:
-        due = loop.time() + interval
+        due = now() + interval
         await asyncio.sleep(interval)
-        metrics.loop_lag.observe(max(0.0, loop.time() - due))
+        late = max(0.0, now() - due)
+        metrics.loop_lag.observe(late)
+        if late >= STOOD_STILL:
+            log.warning("the event loop stood still", seconds=round(late, 1))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.ops.metrics import Metrics, watch_loop_lag
 from bridge.rooms.store import Backlog, Depth, Lane
@@ -96,3 +98,32 @@ async def test_the_loops_lateness_is_measured() -> None:
         await measured.wait()
         watcher.cancel()
     assert b"event_loop_lag_seconds_count 0.0" not in metrics.render()
+
+
+class Spent(Exception):
+    """The time of a test is over."""
+
+
+def clock(*moments: float) -> Callable[[], float]:
+    """A clock that is read so often."""
+    left = list(moments)
+
+    def now() -> float:
+        if not left:
+            raise Spent
+        return left.pop(0)
+
+    return now
+
+
+@pytest.mark.asyncio
+async def test_a_loop_that_stood_still_is_logged() -> None:
+    """Read before and after each sleep: 4.9, 63.94 and 0 s late, and the last one is not over."""
+    metrics = Metrics()
+    now = clock(100, 104.9, 104.9, 168.84, 168.84, 168.84, 168.84)
+    with capture_logs() as logs, pytest.raises(Spent):
+        await watch_loop_lag(metrics, 0, now)
+    assert logs == [
+        {"event": "the event loop stood still", "seconds": 63.9, "log_level": "warning"}
+    ]
+    assert b"event_loop_lag_seconds_count 3.0" in metrics.render()
