@@ -35,6 +35,13 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
     return numbered if customer.linked else None
 
 
+def worded(centre: CallCentre, send: Send) -> Send:
+    """What goes over the wire: a reply without its type, where this server leaves it out."""
+    if send.is_push or not centre.options.omit_types:
+        return send
+    return replace(send, frame={key: send.frame[key] for key in send.frame if key != "type"})
+
+
 def missed(centre: CallCentre, send: Send) -> None:
     """Account for a push that no socket took."""
     customer = centre.customers[send.login]

@@ -85,6 +85,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """requestId and sessionId are written as digit strings."""
     omit_call_ids: bool = False
     """Replies carry no messageId (trap T12)."""
+    omit_types: bool = False
+    """Replies carry no type, as those of a server that could not read the command."""
     session_in_message_reply: bool = False
     """A 110 that names a dead session is taken into the open one, and its reply tells which: what
     the phone clients meet when they missed a 202."""

@@ -220,7 +220,8 @@ class Switchboard:
         faults = self._simulation.faults
         due = _now() + self._simulation.centre.options.reply_delay_ms / 1000
         for real in faults.on_send(send):
-            self._lines[real.login].put(real, due + faults.delay(real))
+            wire = delivery.worded(self._simulation.centre, real)
+            self._lines[real.login].put(wire, due + faults.delay(real))
 
     def _written(self, send: Send) -> None:
         if send.record is not None:

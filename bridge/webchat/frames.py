@@ -177,10 +177,16 @@ class Agent(Frame, frozen=True):
     """The call centre's internal note: not for customers (trap T39)."""
 
 
+UNTYPED = 0
+"""Stands for the `type` of an answer that has none: a server that could not read a command has none
+to repeat."""
+
+
 class Reply(Frame, frozen=True):
     """The answer to one command, every variant of reference 1.3 in one shape."""
 
     type: int
+    """That of the command; UNTYPED where the server left it out."""
     result: int
     """A ResultCode, or a number that no revision documents. Success only if it equals 1."""
     message: str = ""

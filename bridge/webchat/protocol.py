@@ -10,6 +10,10 @@ comes at any moment and has none (guide 3). So all that must be remembered is wh
   own, answer in order, so the oldest waiter of the same type takes it (trap T12). A call that has
   been answered once stays answered: a repeated reply is never handed to another call, for that
   would report a message as delivered on the strength of another's reply.
+* A reply without a type (a server that could not read the command has none to repeat) answers
+  exactly the call that it names. One that names nothing answers the only call that is waiting, as
+  long as nothing else that was written to this socket may still be answered: no call that was given
+  up, and no receipt.
 * `abandon` ends it all when the socket is lost: whoever still waits will never know.
 
 Time-outs, retries and a new login are the link's business.
@@ -22,7 +26,7 @@ import msgspec
 from bridge.ids import CallId
 from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect, ResultCode
-from bridge.webchat.frames import Command, Ignored, Receipt, Received, Reply
+from bridge.webchat.frames import UNTYPED, Command, Ignored, Receipt, Received, Reply
 from bridge.webchat.writing import frame_type
 
 _REMEMBERED_CALLS = 256
@@ -56,6 +60,8 @@ class Protocol:
         self._settled: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_CALLS)
         """Call id and wire type of what needs no reply any more."""
         self._token_refused = False
+        self._strays = False
+        """Something was written that nobody waits for, and that may be answered all the same."""
 
     @property
     def waiting(self) -> tuple[CallId, ...]:
@@ -85,7 +91,9 @@ class Protocol:
             time_ms=time_ms,
             dialect=dialect or self._dialect,
         )
-        if not isinstance(command, Receipt):  # no revision documents an answer to 120
+        if isinstance(command, Receipt):  # no revision documents an answer to 120
+            self._strays = True
+        else:
             self._waiting[call_id] = command
             call = (call_id, frame_type(command))
             if call in self._settled:
@@ -106,6 +114,7 @@ class Protocol:
         if call_id not in self._waiting:
             return False
         self._settle(call_id)
+        self._strays = True
         return True
 
     def abandon(self) -> tuple[CallId, ...]:
@@ -124,6 +133,8 @@ class Protocol:
         return Ignored(f"reply {reply.type} that nobody awaits")
 
     def _waiter(self, reply: Reply) -> CallId | None:
+        if reply.type == UNTYPED:
+            return self._named(reply)
         kinds = {call_id: frame_type(command) for call_id, command in self._waiting.items()}
         if reply.call_id is not None and kinds.get(reply.call_id) == reply.type:
             return reply.call_id
@@ -131,7 +142,15 @@ class Protocol:
             return None
         return next((call_id for call_id, kind in kinds.items() if kind == reply.type), None)
 
+    def _named(self, reply: Reply) -> CallId | None:
+        """What a reply without a type answers."""
+        if reply.call_id is not None:
+            return reply.call_id if reply.call_id in self._waiting else None
+        return next(iter(self._waiting)) if len(self._waiting) == 1 and not self._strays else None
+
     def _is_repeated(self, reply: Reply) -> bool:
+        if reply.type == UNTYPED:
+            return any(call_id == reply.call_id for call_id, _ in self._settled)
         return (reply.call_id, reply.type) in self._settled
 
     def _settle(self, call_id: CallId) -> Command:

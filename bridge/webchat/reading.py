@@ -1,6 +1,7 @@
 """Wire text as replies and pushes, of every revision at once (protocol reference 1.1, 1.3, 1.4).
 
-A frame below 200, or a 301 or 302 with a `result`, answers a command; any other is a push. Nothing
+A frame below 200, a 301 or 302 with a `result`, or a `result` without any type answers a command;
+any other is a push. Nothing
 here raises: what cannot be used becomes `Ignored`, with a `kind` that is free of content, so that
 it can be logged once per kind.
 """
@@ -11,6 +12,7 @@ from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.webchat.codes import FrameType, RequestStatus, ResultCode
 from bridge.webchat.content import read_content
 from bridge.webchat.frames import (
+    UNTYPED,
     Agent,
     AgentsUpdated,
     ChatStarted,
@@ -64,7 +66,9 @@ def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received |
         return Ignored("no JSON object")
     kind = integer(frame.get("type"))
     if kind is None:
-        return Ignored("frame without type")
+        if "result" not in frame:
+            return Ignored("frame without type")
+        kind = UNTYPED
     if _is_reply(kind, frame):
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)

@@ -41,6 +41,7 @@ from tests.unit.link.simulated import (
     connected,
     customer,
     pushed,
+    said,
     simulated,
     text,
 )
@@ -348,6 +349,30 @@ async def test_79_reply_without_id() -> None:
 
 
 # --- a stop, and the others ---------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("omit_call_ids", [False, True])
+async def test_79b_reply_without_type(*, omit_call_ids: bool) -> None:
+    """Neither waits for a time-out: the call is known by its number, or is the only one.
+
+    Also where the server only says that it could not read the command, or that the token is gone.
+    """
+    async with simulated(omit_types=True, omit_call_ids=omit_call_ids) as simulator:
+        timing = replace(FAST, reply=60.0, mute=60.0)
+        async with (
+            rig(settings_for(simulator.base_url, timing=timing)) as rigged,
+            asyncio.timeout(10),
+        ):
+            session = await chat(rigged)
+            assert (await rigged.call(ADA, 2, text("one", session))).ok
+            unread = {"fault": "answer", "type": 110, "result": -8}
+            await simulator.do({"op": "set", "faults": [unread]})
+            assert (await rigged.call(ADA, 3, text("two", session))).result == -8
+            await simulator.do({"op": "expire_token", "login": LOGIN})
+            assert (await rigged.call(ADA, 4, text("three", session))).ok
+            assert rigged.counts.logins == 2
+            assert said(simulator) == ["one", "three"]
 
 
 @pytest.mark.asyncio

@@ -27,6 +27,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "as of 2016": {},
     "ids as strings": {"ids_as_strings": True, "request_id_in_reply": True},
     "nested status, no call ids": {"nested_status": True, "omit_call_ids": True},
+    "no types": {"omit_types": True},
     "late replies": {"reply_delay_ms": 80},
     "more is told": {"close_echoed": True, "change_notices": True},
     "session in the reply": {"session_in_reply": True, "script": "accept"},

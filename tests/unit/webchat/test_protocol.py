@@ -30,8 +30,8 @@ HELLO = SendMessage(SessionId(5150), Text("hello"))
 ASK = RequestChat(QueueId(7))
 
 
-def reply(kind: int, call_id: int | None = None, result: int = 1) -> str:
-    told = {"type": kind, "result": result}
+def reply(kind: int | None, call_id: int | None = None, result: int = 1) -> str:
+    told = {"result": result} if kind is None else {"type": kind, "result": result}
     return json.dumps(told if call_id is None else {**told, "messageId": call_id})
 
 
@@ -109,6 +109,59 @@ def test_a_call_sent_again_waits_again_and_once() -> None:
     assert answered(protocol.receive(reply(110, 1))) == 1
 
 
+def test_a_reply_without_type_answers_the_call_that_it_names() -> None:
+    """A server that could not read a command has no type to repeat."""
+    protocol = Protocol("T")
+    send(protocol, ASK, 5)
+    send(protocol, HELLO, 6)
+    outcome = protocol.receive('{"messageId":6,"result":-8}')
+    assert outcome == Answered(CallId(6), HELLO, Reply(0, -8, call_id=CallId(6)))
+    nobody = Ignored("reply 0 that nobody awaits")
+    for late in ('{"messageId":6,"result":1}', '{"messageId":99,"result":1}'):
+        assert protocol.receive(late) == nobody
+    assert protocol.waiting == (5,)
+    assert answered(protocol.receive('{"messageId":"5","type":null,"result":"1"}')) == 5
+
+
+def test_a_reply_that_names_nothing_answers_the_only_call() -> None:
+    protocol = Protocol("T")
+    bare = '{"result":-8,"message":""}'
+    nobody = Ignored("reply 0 that nobody awaits")
+    assert protocol.receive(bare) == nobody
+    send(protocol, ASK, 1)
+    assert answered(protocol.receive(bare)) == 1
+    send(protocol, HELLO, 2, 3)
+    assert protocol.receive(bare) == nobody, "it may be about either"
+    assert answered(protocol.receive(reply(110, 2))) == 2
+    assert answered(protocol.receive(bare)) == 3
+
+
+@pytest.mark.parametrize("stray", ["given up", "receipt"])
+def test_a_reply_that_names_nothing_may_be_a_late_one(stray: str) -> None:
+    protocol = Protocol("T")
+    if stray == "given up":
+        send(protocol, HELLO, 1)
+        protocol.forget(CallId(1))
+    else:
+        send(protocol, Receipt("r-1"), 1)
+    send(protocol, HELLO, 2)
+    assert protocol.receive('{"result":1}') == Ignored("reply 0 that nobody awaits")
+    assert protocol.waiting == (2,)
+    assert answered(protocol.receive('{"result":1,"messageId":2}')) == 2
+
+
+def test_a_token_refused_without_type_is_noticed() -> None:
+    protocol = Protocol("T")
+    send(protocol, HELLO, 1, 2)
+    assert answered(protocol.receive('{"messageId":1,"result":-15}')) == 1
+    protocol.receive('{"messageId":1,"result":-15}')
+    assert not protocol.token_refused  # both were about call 1
+    assert answered(protocol.receive('{"result":-15}')) == 2
+    assert not protocol.token_refused
+    protocol.receive('{"result":-15}')
+    assert protocol.token_refused, "nobody waits, so it is about the token"
+
+
 def test_a_receipt_has_no_reply() -> None:
     protocol = Protocol("T")
     assert '"rsId":"r-1"' in protocol.send(Receipt("r-1"), CallId(5), 0)
@@ -175,6 +228,7 @@ actions = st.one_of(
     st.tuples(st.just("ask"), ids),
     st.tuples(st.just("reply"), ids | st.none()),
     st.tuples(st.just("answer"), ids | st.none()),
+    st.tuples(st.just("untyped"), ids | st.none()),
     st.tuples(st.just("forget"), ids),
 )
 
@@ -191,7 +245,15 @@ def test_every_reply_settles_at_most_one_waiting_call_of_its_type(
         "forget": lambda call_id: protocol.forget(CallId(call_id)),
     }
     for action, call_id in steps:
-        if action in {"reply", "answer"}:
+        if action == "untyped":
+            settled = answered(protocol.receive(reply(None, call_id)))
+            if call_id is not None:
+                assert settled == (call_id if call_id in model else None)
+            elif settled is not None:
+                assert set(model) == {settled}
+            if settled is not None:
+                del model[settled]
+        elif action in {"reply", "answer"}:
             kind = 110 if action == "reply" else 101
             settled = answered(protocol.receive(reply(kind, call_id)))
             if settled is not None:

@@ -64,6 +64,7 @@ def ignored(frame: str | bytes) -> str:
         ("{}", "frame without type"),
         ('{"type":"x"}', "frame without type"),
         ('{"type":true}', "frame without type"),
+        ('{"messageId":6,"message":"no"}', "frame without type"),
         ('{"type":299}', "unknown type 299"),
         ('{"type":110,"messageId":9}', "reply 110 without result"),
         ('{"type":202,"agents":[]}', "push 202 without sessionId"),
