@@ -320,6 +320,10 @@ def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> No
         _rating_pushed(turn, push.session_id)
     elif notice.notice_type in _SILENT_NOTICES:
         return
+    elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
+        # Its content is a number of the server's that no push of a message names: no event of ours
+        # can be found by it, and it is nothing for people to read.
+        turn.say("chat.recalled")
     elif _PICTURE.search(notice.text):
         _show(turn, _agent_named(turn, push.agent_id), AgentText(notice.text), push.session_id)
     elif text := quoting.plain(notice.text):

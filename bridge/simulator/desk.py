@@ -156,6 +156,35 @@ def speak_text(centre: CallCentre, session: Session, text: str) -> Send:
     return speak(centre, session, MessageType.TEXT, html.escape(text, quote=False))
 
 
+def last_said(centre: CallCentre, session: Session) -> int | None:
+    """The number of the newest message that an agent said in a session; None: nothing was."""
+    numbers = [record["n"] for record in _said(centre, session)]
+    return max((number for number in numbers if isinstance(number, int)), default=None)
+
+
+def recall(centre: CallCentre, session: Session, number: int) -> Send | None:
+    """Take back a message: system notice 6 of the HTTP sibling's guide; None: no such message."""
+    for record in _said(centre, session):
+        if record["n"] == number:
+            record["revoked"] = True
+            speaker = AgentId(str(record["agentId"]))
+            _event(centre, session, "recalled", agent=speaker)
+            kind, content = MessageType.SYSTEM_NOTICE, {"messageId": number}
+            notice = NoticeType.REVOKE_MESSAGE
+            return pushes.message(centre, session, speaker, kind, content, notice_type=notice)
+    return None
+
+
+def _said(centre: CallCentre, session: Session) -> list[Wire]:
+    """What agents said in a session, notices aside."""
+    said = centre.customers[session.login].history.said
+    return [
+        record
+        for record in said
+        if record["sessionId"] == session.id and record["type"] != MessageType.SYSTEM_NOTICE
+    ]
+
+
 def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
     """Answer a customer's message with the same words, or with what it was."""
     match content:

@@ -110,7 +110,7 @@ def _from_agents(centre: CallCentre, customer: Customer) -> Iterable[Wire]:
             "text": str(content) if text else f"[{KINDS[_number(kind)]}]",
             "messageType": _NOTICE if kind == MessageType.SYSTEM_NOTICE else _NORMAL,
             "postTime": record["time"],
-            "revokeFlag": 0,
+            "revokeFlag": int("revoked" in record),
             "icon": icon(centre, agent) if agent else "",
         }
 

@@ -107,6 +107,13 @@ class Typing(OnSession, frozen=True, kw_only=True, tag="typing"):
     """A later revision's system notice 5; a server of 2016 has none."""
 
 
+class Recall(OnSession, frozen=True, kw_only=True, tag="recall"):
+    """Take back what was said: system notice 6, and `revokeFlag` in the history."""
+
+    message: int | None = None
+    """The number that saying it gave (`n`); None: what was said last."""
+
+
 class PushRating(OnSession, frozen=True, kw_only=True, tag="push_rating"):
     pass
 
@@ -196,6 +203,7 @@ AnyOp = (
     | Location
     | Notice
     | Typing
+    | Recall
     | PushRating
     | Agents
     | Transfer

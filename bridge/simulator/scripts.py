@@ -144,6 +144,7 @@ SessionOp = (
     | ops.Location
     | ops.Notice
     | ops.Typing
+    | ops.Recall
     | ops.PushRating
     | ops.Agents
     | ops.Transfer
@@ -183,6 +184,11 @@ def _on_session(centre: CallCentre, op: SessionOp, host: Host) -> Done:
         case ops.Notice(text=text, notice_type=notice_type):
             kind = MessageType.SYSTEM_NOTICE
             return _spoken(centre, session, op, kind, text, notice_type=notice_type)
+        case ops.Recall(message=message):
+            number = desk.last_said(centre, session) if message is None else message
+            if number is None or (recalled := desk.recall(centre, session, number)) is None:
+                raise BadOpError("no such message was said in this session")
+            return Done([recalled], answer | {"n": number})
         case ops.Typing():
             kind = MessageType.SYSTEM_NOTICE
             return _spoken(centre, session, op, kind, "", notice_type=NoticeType.TYPING)

@@ -101,6 +101,12 @@ SENTENCES: Catalogue = {
         "en": "ℹ️ {text}",
         "ja": "ℹ️ {text}",
     },
+    "chat.recalled": {
+        "zh-CN": "ℹ️ 客服撤回了一条消息。",
+        "zh-TW": "ℹ️ 客服收回了一則訊息。",
+        "en": "ℹ️ The agent took back a message.",
+        "ja": "ℹ️ 担当者がメッセージを1件取り消しました。",
+    },
     "chat.media_failed": {
         "zh-CN": "{agent} 发来文件「{name}」，但文件无法取得。请让客服重新发送。",
         "zh-TW": "{agent} 傳來檔案「{name}」，但無法取得檔案。請客服重新傳送。",

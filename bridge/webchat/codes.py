@@ -59,6 +59,7 @@ class NoticeType(IntEnum):
     AFK_WARNING = 3  # AFK_ELAPSED_NOTIFY
     AFK_CLOSE = 4  # AFK_ELAPSED_CLOSE_SESSION
     TYPING = 5
+    REVOKE_MESSAGE = 6  # only in the HTTP sibling's guide, from 2019-05-17
     INVITE = 10
     TRANSFER = 11
     USER_LEFT = 12

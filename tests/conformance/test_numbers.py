@@ -42,6 +42,20 @@ def test_notice_types(notice: dict[str, object], *, shown: bool) -> None:
     assert scene.frames == []
 
 
+@pytest.mark.parametrize("content", [{"messageId": 152820}, '{"messageId":152820}', "<img>", None])
+def test_notice_6_is_told_and_never_shown(content: object) -> None:
+    """A message was taken back: a sentence of ours, whatever the server wrote of it."""
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    recall = {"type": 99, "noticeType": 6, "content": content}
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=recall)
+    assert scene.notices == ["chat.recalled"]
+    assert "152820" not in repr(scene.effects)
+    assert not scene.relayed
+    assert scene.phase == "Chatting"
+
+
 def test_notice_0_is_words_of_the_agent() -> None:
     """Shown as theirs, as a text is: a repeat over a new link is known, a session is revealed."""
     said = {"type": 99, "noticeType": 0, "content": 'see <a href="https://h/x">this</a>'}

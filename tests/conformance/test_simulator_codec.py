@@ -74,12 +74,13 @@ async def test_what_the_simulator_pushes_the_codec_reads() -> None:
             {"op": "voice"},
             {"op": "location", "latitude": 1.5, "longitude": 2.5},
             {"op": "notice", "text": "n"},
+            {"op": "recall"},
             {"op": "conference", "to": "A00002"},
             {"op": "push_rating"},
             {"op": "close"},
         ):
             await here.simulator.do(op)
-        read = [parse_frame(await phone.socket.recv()) for _ in range(9)]
+        read = [parse_frame(await phone.socket.recv()) for _ in range(10)]
         pushes = [item.push for item in read if isinstance(item, Received)]
         said = [push.content for push in pushes if isinstance(push, frames.MessageReceived)]
         assert [type(content).__name__ for content in said] == [
@@ -89,8 +90,9 @@ async def test_what_the_simulator_pushes_the_codec_reads() -> None:
             "AgentMedia",
             "AgentLocation",
             "AgentNotice",
+            "AgentNotice",
         ]
-        updated, rating, closed = pushes[6:]
+        updated, rating, closed = pushes[7:]
         assert isinstance(updated, frames.AgentsUpdated)
         assert [agent.id for agent in updated.agents] == ["A00001", "A00002"]
         named = (SessionId(session), AgentId("A00001"))

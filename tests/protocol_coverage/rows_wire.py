@@ -91,6 +91,7 @@ NOTICES = (
             (3, "AFK_WARNING", "still there?"),
             (4, "AFK_CLOSE", "ends for want of an answer"),
             (5, "TYPING", "somebody types"),
+            (6, "REVOKE_MESSAGE", "an agent takes a message back"),
             (10, "INVITE", "one more agent"),
             (11, "TRANSFER", "another agent"),
             (12, "USER_LEFT", "an agent has left"),

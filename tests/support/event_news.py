@@ -53,6 +53,8 @@ def news() -> Iterator[Row]:
     ):
         notice = AgentNotice(kind, "Please do not send card numbers.")
         yield _row(name, MessageReceived(SESSION, MEI.id, notice))
+    recall = AgentNotice(NoticeType.REVOKE_MESSAGE, '{"messageId":152820}')
+    yield _row("takes a message back (210)", MessageReceived(SESSION, MEI.id, recall))
     yield _row("asks for a rating (203)", RatingPushed(SESSION, MEI.id))
     yield _row("ends the chat (205)", SessionClosed(SESSION, MEI.id))
 

@@ -154,6 +154,16 @@ def test_notices_that_say_nothing_to_people(notice: dict[str, object]) -> None:
     assert scene.effects == []
 
 
+def test_a_message_that_is_taken_back_is_told_without_raw_data() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    recall = {"type": 99, "noticeType": 6, "content": {"messageId": 152820}}
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=recall)
+    assert scene.notices == ["chat.recalled"]
+    assert "152820" not in repr(scene.effects)
+
+
 def test_a_notice_with_a_picture_is_shown_with_it() -> None:
     """Its words alone would be a sentence about nothing, or none at all."""
     scene = Scene()

@@ -6,8 +6,9 @@ import pytest
 
 from bridge.simulator.history import HISTORY, tell
 from bridge.simulator.login import log_in
+from bridge.simulator.ops import BadOpError
 from bridge.simulator.state import CallCentre
-from tests.unit.simulator.centres import WALL_MS, chatting, make_centre, perform
+from tests.unit.simulator.centres import WALL_MS, chatting, frames, make_centre, perform
 
 
 def asked(centre: CallCentre, **fields: object) -> list[dict[str, object]]:
@@ -56,6 +57,18 @@ def test_newest_first_with_names() -> None:
         "icon": "http://desk.test/webchat/icon/A00002.png",
     }
     assert (page[4]["userType"], page[4]["userName"], page[4]["messageType"]) == (1, "ada", 0)
+
+
+def test_what_was_taken_back_says_so() -> None:
+    centre = talked()
+    done = perform(centre, {"op": "recall"})
+    assert done.answer["n"] == 4, "the picture; a notice cannot be taken back"
+    (frame,) = frames(done.outgoing)
+    assert frame["msg"] == {"type": 99, "content": {"messageId": 4}, "noticeType": 6}
+    assert [entry["id"] for entry in asked(centre) if entry["revokeFlag"]] == [4]
+    for wrong in ({"op": "recall", "message": 2}, {"op": "recall", "message": 5}):
+        with pytest.raises(BadOpError, match="no such message"):
+            perform(centre, wrong)
 
 
 def test_pages_go_backwards() -> None:
