@@ -18,11 +18,18 @@ class StoredTokens:
         row = await self._store.account(room_id)
         if row is None or not row.token:
             return None
-        return Token(row.login_name, row.token, row.issued, row.client_id)
+        return Token(row.login_name, row.token, row.issued, row.client_id, row.cookies)
 
     async def save(self, room_id: RoomId, token: Token) -> None:
         await self._store.save_account(
-            AccountRow(room_id, token.login_name, token.value, token.issued, token.client_id)
+            AccountRow(
+                room_id,
+                token.login_name,
+                token.value,
+                token.issued,
+                token.client_id,
+                token.cookies,
+            )
         )
 
     async def forget(self, room_id: RoomId) -> None:

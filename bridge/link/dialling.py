@@ -76,6 +76,7 @@ async def dial(
             open_timeout=timing.handshake,
             close_timeout=timing.close,
             logger=quiet_logger(),
+            additional_headers={"Cookie": token.cookies} if token.cookies else None,
             proxy=None,
             ssl=tls,
         )

@@ -14,6 +14,7 @@ from bridge.link.door import Door
 from bridge.link.failures import TokenRefused
 from bridge.link.http import Http
 from bridge.link.learnt import Feature, Learnt
+from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.codes import ResultCode
@@ -56,7 +57,7 @@ class Histories:
         self._timing = settings.timing
         self._turn = asyncio.Semaphore(1)
 
-    async def fetch(self, token: str, count: int) -> tuple[HistoryEntry, ...] | None:
+    async def fetch(self, token: Token, count: int) -> tuple[HistoryEntry, ...] | None:
         """Return the last messages, newest last; None if the server has no history.
 
         Raises:
@@ -82,14 +83,19 @@ class Histories:
             FailureReason.REFUSED, certain=True, code=reply.result, message="history refused"
         )
 
-    async def _request(self, token: str, count: int) -> HistoryReply:
-        body = dump_history(token, count)
+    async def _request(self, token: Token, count: int) -> HistoryReply:
+        body = dump_history(token.value, count)
         headers = {"Content-Type": "application/json; charset=UTF-8"}
         if self._sign_key:  # a server that wants it on logins looks at this address, not at types
             headers["sign"] = login_sign(body, self._sign_key)
         try:
             answer = await self._http.post(
-                self._url, body, headers, total=self._timing.reply, longest=LONGEST_HISTORY
+                self._url,
+                body,
+                headers,
+                total=self._timing.reply,
+                longest=LONGEST_HISTORY,
+                cookies=token.cookies,
             )
         except Unavailable as error:
             self._door.unanswered()

@@ -1,7 +1,9 @@
 """One pool of HTTP connections to the WebChat server, and one kind of request: POST.
 
 It has no connection limit of its own (design: long-lived requests must never queue behind each
-other), keeps no cookies, follows no redirect, and reads only as much as an answer may have.
+other), follows no redirect, and reads only as much as an answer may have. It keeps no cookies
+itself: those that a login sets belong to its token, for a balancer may lead each customer to the
+server that knows them.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -19,6 +21,8 @@ from bridge.rooms.ports import Unavailable
 
 LONGEST_ANSWER = 256 * 1024
 """Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
+LONGEST_COOKIES = 4096
+"""Bytes of one login's cookies; a servlet container takes 8 KiB of headers in all."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Answer:
 
     status: int
     body: bytes
+    cookies: str = field(default="", repr=False)
+    """Those that it set, as a `Cookie` header for the addresses beside its own: a secret."""
 
 
 class Http:
@@ -58,16 +64,20 @@ class Http:
         *,
         total: float,
         longest: int = LONGEST_ANSWER,
+        cookies: str = "",
     ) -> Answer:
         """Send one POST and read its answer within `total` seconds.
 
-        `data` is anything that aiohttp takes for a body; `longest` is in bytes.
+        `data` is anything that aiohttp takes for a body; `longest` is in bytes; `cookies` are those
+        of the token that the request names.
 
         Raises:
             Unavailable: no HTTP answer came. Its text never holds the URL.
         """
         if self._session is None:
             raise Unavailable("the links are not running")
+        if cookies:
+            headers = {**headers, "Cookie": cookies}
         timeout = aiohttp.ClientTimeout(
             total=total, sock_connect=self._timing.handshake, sock_read=self._timing.reply
         )
@@ -75,10 +85,30 @@ class Http:
             async with self._session.post(
                 url, data=data, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                return Answer(response.status, await _read(response.content, longest))
+                body = await _read(response.content, longest)
+                return Answer(response.status, body, _cookies(response))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
+
+
+def _cookies(response: aiohttp.ClientResponse) -> str:
+    """Return what an answer's cookies come to at the addresses beside its own.
+
+    A jar of its own judges their domain, path, age and `Secure`. What is no printable ASCII, or
+    would be too much, is left out.
+    """
+    if not response.cookies:
+        return ""
+    jar = aiohttp.CookieJar(unsafe=True)  # "unsafe": also where the server is named by its address
+    jar.update_cookies(response.cookies, response.url)
+    header = ""
+    for name in jar.filter_cookies(response.url.with_name("cws")):
+        # As it was written: the jar would put what it finds unusual into quotation marks.
+        longer = f"{header}; {name}={response.cookies[name].coded_value}".removeprefix("; ")
+        if len(longer) <= LONGEST_COOKIES and longer.isascii() and longer.isprintable():
+            header = longer
+    return header
 
 
 async def _read(content: aiohttp.StreamReader, longest: int) -> bytes:

@@ -21,6 +21,7 @@ from bridge.link.failures import OpenFailure, TokenRefused
 from bridge.link.gate import Gate
 from bridge.link.keeper import Keeper, Shared, refused_again
 from bridge.link.learnt import Feature
+from bridge.link.ports import Token
 from bridge.link.pulse import UNKNOWN_KIND
 from bridge.link.wire import Wire
 from bridge.rooms.ports import Account, CallFailure
@@ -150,7 +151,7 @@ class Link:
             self.refuse(wire)
 
     async def with_token(
-        self, request: Callable[[str], Awaitable[Told]], *, tries: int = 2, asks: bool = True
+        self, request: Callable[[Token], Awaitable[Told]], *, tries: int = 2, asks: bool = True
     ) -> Told:
         """Make an HTTP request that needs the link's token; log in anew if it is refused.
 

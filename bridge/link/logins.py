@@ -99,9 +99,10 @@ class Logins:
             async with self._door.knock():
                 # What was learnt while we waited for our turn counts.
                 self._recall(credentials)
-                reply = await self._request(credentials)
+                reply, cookies = await self._request(credentials)
             self._judge(credentials, reply)
-        return Token(credentials.login_name, reply.token, self._clock.now(), reply.client_id)
+        now = self._clock.now()
+        return Token(credentials.login_name, reply.token, now, reply.client_id, cookies)
 
     def _recall(self, credentials: Credentials) -> None:
         now = asyncio.get_running_loop().time()
@@ -110,7 +111,8 @@ class Logins:
             if refusal is not None and now < refusal.until:
                 raise refusal.failure(now)
 
-    async def _request(self, credentials: Credentials) -> LoginReply:
+    async def _request(self, credentials: Credentials) -> tuple[LoginReply, str]:
+        """Return the answer, and the cookies that came with it."""
         try:
             body = dump_login(credentials.login, self._learnt.keys)
         except LocalProtocolError as error:
@@ -132,7 +134,7 @@ class Logins:
         if reply is None:
             raise self._door.foreign(answer, "login")
         self._door.answered()
-        return reply
+        return reply, answer.cookies
 
     def _judge(self, credentials: Credentials, reply: LoginReply) -> None:
         code = reply.result

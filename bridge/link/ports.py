@@ -18,6 +18,8 @@ class Token:
     """ms since the epoch."""
     client_id: str = ""
     """What the server calls the customer in people lists, where it says so."""
+    cookies: str = field(default="", repr=False)
+    """The `Cookie` header that goes wherever the token goes; "" if the login set none."""
 
 
 class TokenStore(Protocol):

@@ -18,7 +18,7 @@ import structlog
 from bridge.conversation.inputs import FailureReason
 from bridge.link.failures import TokenRefused
 from bridge.link.http import Answer, Http
-from bridge.link.ports import Facts
+from bridge.link.ports import Facts, Token
 from bridge.link.settings import LinkSettings, UploadMode
 from bridge.link.source import Source, spooled
 from bridge.rooms.ports import Blob, CallFailure, Unavailable
@@ -63,7 +63,7 @@ class Uploads:
         self._facts = facts
         self._fact = upload_fact(endpoints)
 
-    async def upload(self, token: str, blob: Blob) -> str:
+    async def upload(self, token: Token, blob: Blob) -> str:
         """Upload a file and return its absolute address.
 
         Raises:
@@ -108,11 +108,11 @@ class Uploads:
         except StoreError as error:
             log.warning("upload mode not remembered", error=str(error))
 
-    async def _try(self, mode: UploadMode, token: str, source: Source) -> _Verdict:
+    async def _try(self, mode: UploadMode, token: Token, source: Source) -> _Verdict:
         data: object
         headers: dict[str, str] = {}
         if mode is UploadMode.MULTIPART:
-            data = _form(token, source)
+            data = _form(token.value, source)
         else:
             data = source.body()
             headers = _raw_headers(source.blob)
@@ -127,9 +127,9 @@ class Uploads:
         reply = parse_upload_reply(answer.body)
         return _foreign(answer) if reply is None else self._judge(reply)
 
-    async def _post(self, token: str, data: object, headers: Mapping[str, str]) -> Answer:
-        url = self._endpoints.upload(token)
-        return await self._http.post(url, data, headers, total=self._total)
+    async def _post(self, token: Token, data: object, headers: Mapping[str, str]) -> Answer:
+        url = self._endpoints.upload(token.value)
+        return await self._http.post(url, data, headers, total=self._total, cookies=token.cookies)
 
     def _judge(self, reply: UploadReply) -> _Verdict:
         if reply.result == ResultCode.SUCCESS:

@@ -67,7 +67,7 @@ class Wire:
         unheard: Callable[[str], None],
     ) -> None:
         """Take an open socket; the rest as `dialling.dial`."""
-        self.token = token.value
+        self.token = token
         self._socket = socket
         self._timing = settings.timing
         self._learnt = learnt

@@ -174,13 +174,14 @@ class GhostRow(msgspec.Struct, frozen=True):
 
 
 class AccountRow(msgspec.Struct, frozen=True):
-    """A room's WebChat login. The token is a secret."""
+    """A room's WebChat login. The token and the cookies that came with it are secrets."""
 
     room_id: RoomId
     login_name: str
     token: str
     issued: int
     client_id: str = ""
+    cookies: str = ""
 
 
 class SecretRow(msgspec.Struct, frozen=True):

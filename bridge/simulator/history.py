@@ -33,13 +33,14 @@ class _Wanted(msgspec.Struct):
     permanent: int = msgspec.field(name="permFlag", default=0)
 
 
-def tell(centre: CallCentre, body: bytes, now: float) -> Wire:
+def tell(centre: CallCentre, body: bytes, now: float, cookie: str = "") -> Wire:
     """Answer one request for history.
 
     Args:
         centre: what was said in it.
         body: the request's JSON, known to be an object of type 5003.
         now: seconds, monotonic: decides whether the token is valid.
+        cookie: the balancer's.
 
     Returns:
         The JSON of the answer: -14 a field is wrong, -15 the token is not valid.
@@ -49,7 +50,7 @@ def tell(centre: CallCentre, body: bytes, now: float) -> Wire:
     except msgspec.ValidationError as error:
         return {"result": int(ResultCode.INVALID_PARAMETER), "message": str(error)}
     customer = centre.holder(wanted.token, now)
-    if customer is None:
+    if customer is None or not centre.led(wanted.token, cookie):
         return {"result": int(ResultCode.INVALID_TOKEN), "message": "the token is not valid"}
     rows = _newest_first(centre, customer, wanted)
     if centre.options.history_style == "rows":

@@ -17,6 +17,7 @@ from bridge.simulator.login import log_in
 from bridge.simulator.outgoing import Wire
 from bridge.simulator.pulse import Pulse
 from bridge.simulator.scripts import Simulation
+from bridge.simulator.state import STICKY, node
 from bridge.webchat.codes import ResultCode
 
 _PIECE = 256 * 1024
@@ -83,9 +84,13 @@ class HttpSide:
         if not admitted:
             return page(403)
         body = await request.read()
-        said = log_in(self._simulation.centre, body, request.headers.get("sign"), now)
+        cookie = request.cookies.get(STICKY, "")
+        said = log_in(self._simulation.centre, body, request.headers.get("sign"), now, cookie)
         self._pulse.beat()
-        return answer(said)
+        told = answer(said)
+        if options.sticky_cookie and isinstance(token := said.get("token"), str):
+            told.set_cookie(STICKY, node(token), path=options.context or "/", httponly=True)
+        return told
 
     async def _robot(self, request: web.Request) -> web.Response:
         if request.content_type != "application/x-www-form-urlencoded":
@@ -99,8 +104,9 @@ class HttpSide:
 
     async def _upload(self, request: web.Request) -> web.Response:
         centre = self._simulation.centre
-        customer = centre.holder(request.query.get("token", ""), asyncio.get_running_loop().time())
-        if customer is None:
+        token = request.query.get("token", "")
+        customer = centre.holder(token, asyncio.get_running_loop().time())
+        if customer is None or not centre.led(token, request.cookies.get(STICKY, "")):
             return await self._no(request, ResultCode.INVALID_TOKEN, "the token is not valid")
         multipart = request.content_type.startswith("multipart/")
         mode = centre.options.upload_mode

@@ -105,7 +105,7 @@ class _Who(NamedTuple):
     name: str = ""
 
 
-def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float) -> Wire:
+def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
     """Answer one request to `/tpi`: a login, or a page of history.
 
     Args:
@@ -113,6 +113,7 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float) -> Wir
         body: the request's bytes exactly as they came: the sign covers them.
         sign: the `sign` header, None when absent.
         now: seconds, monotonic.
+        cookie: the balancer's.
 
     Returns:
         The JSON of the answer: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is
@@ -124,7 +125,7 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float) -> Wir
     try:
         kind = msgspec.json.decode(body, type=_Envelope).type
         if kind == history.HISTORY and centre.options.tells_history:
-            return history.tell(centre, body, now)
+            return history.tell(centre, body, now, cookie)
     except msgspec.ValidationError as error:
         return _no(ResultCode.INVALID_PARAMETER, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

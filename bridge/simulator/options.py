@@ -145,6 +145,9 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     new_login_kills_old: bool = True
     awkward_tokens: bool = False
     """Tokens hold `+`, `/` and `=`, which a client must percent-encode."""
+    sticky_cookie: bool = False
+    """A balancer stands before several servers, and each login's cookie leads to the one that knows
+    its token: without it `cws`, `tpiu` and the history do not know it."""
     handshake_refusal: Literal["401", "close", "frame"] = "401"
     """How a socket with a bad token is refused: HTTP 401, close 1008, or a frame with -15."""
 

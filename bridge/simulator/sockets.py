@@ -20,7 +20,7 @@ from bridge.simulator.journal import Journal
 from bridge.simulator.outgoing import HangUp, Outgoing, Send, Wire
 from bridge.simulator.pulse import Pulse
 from bridge.simulator.scripts import Simulation
-from bridge.simulator.state import Customer
+from bridge.simulator.state import STICKY, Customer
 from bridge.webchat.codes import ResultCode
 
 CUT = 1006
@@ -125,8 +125,9 @@ class Switchboard:
         centre = self._simulation.centre
         now = _now()
         centre.settle(now)
-        customer = centre.holder(request.query.get("token", ""), now)
-        if customer is None:
+        token = request.query.get("token", "")
+        customer = centre.holder(token, now)
+        if customer is None or not centre.led(token, request.cookies.get(STICKY, "")):
             return await _refuse(request, centre.options.handshake_refusal)
         line = Line(request, customer.login)
         await line.socket.prepare(request)

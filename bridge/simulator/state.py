@@ -8,6 +8,7 @@ that a session with the robot can wait for a person. All of it outlives the sock
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -106,6 +107,15 @@ Ending = Literal["agent", "customer", "grace", "forgotten"]
 Memory = Literal["tokens", "requests", "sessions"]
 
 
+STICKY = "SERVERID"
+"""Name of a balancer's cookie."""
+
+
+def node(token: str) -> str:
+    """What a balancer's cookie says of the login that gave a token; no two are alike here."""
+    return "node-" + hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
 class CallCentre:
     """All customers, requests and sessions of one simulated server."""
 
@@ -158,6 +168,10 @@ class CallCentre:
         """Whose valid token this is."""
         customer = self._holders.get(token)
         return customer if customer and now < customer.tokens.get(token, now) else None
+
+    def led(self, token: str, cookie: str) -> bool:
+        """Whether a balancer leads a request to the server that knows the token."""
+        return not self.options.sticky_cookie or cookie == node(token)
 
     def sign_out(self, customer: Customer) -> None:
         """Make all tokens of a customer invalid; nothing else changes."""

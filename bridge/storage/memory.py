@@ -209,12 +209,14 @@ class _Peers(Tables):
 
     async def save_account(self, account: AccountRow) -> None:
         self._check(account.room_id, account.login_name, account.token, account.client_id)
+        self._check(account.cookies)
         self._accounts[account.room_id] = account
 
     async def forget_token(self, room_id: RoomId) -> None:
         self._check()
         if room_id in self._accounts:
-            self._accounts[room_id] = msgspec.structs.replace(self._accounts[room_id], token="")
+            account = self._accounts[room_id]
+            self._accounts[room_id] = msgspec.structs.replace(account, token="", cookies="")
 
     async def fact(self, name: str) -> str | None:
         self._check()

@@ -156,15 +156,15 @@ SAVE_GHOST = same(
     "avatar_hash = excluded.avatar_hash, avatar_at = excluded.avatar_at"
 )
 ACCOUNT = same(
-    "SELECT room_id, login_name, token, issued, client_id FROM accounts WHERE room_id = $1"
+    "SELECT room_id, login_name, token, issued, client_id, cookies FROM accounts WHERE room_id = $1"
 )
 SAVE_ACCOUNT = same(
-    "INSERT INTO accounts (room_id, login_name, token, issued, client_id) "
-    "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (room_id) DO UPDATE SET "
+    "INSERT INTO accounts (room_id, login_name, token, issued, client_id, cookies) "
+    "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (room_id) DO UPDATE SET "
     "login_name = excluded.login_name, token = excluded.token, issued = excluded.issued, "
-    "client_id = excluded.client_id"
+    "client_id = excluded.client_id, cookies = excluded.cookies"
 )
-FORGET_TOKEN = same("UPDATE accounts SET token = '' WHERE room_id = $1")
+FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
 FACT = same("SELECT value FROM facts WHERE name = $1")
 SAVE_FACT = same(
     "INSERT INTO facts (name, value) VALUES ($1, $2) "

@@ -22,6 +22,7 @@ from bridge.webchat.signing import login_sign
 from tests.unit.link.rig import (
     FAST,
     Tokens,
+    account,
     blob,
     rig,
     settings_for,
@@ -109,6 +110,37 @@ async def test_row_35_upload_with_a_dead_token() -> None:
         assert rigged.counts.logins == 2
 
 
+# --- cookies ----------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_logins_cookies_go_where_its_token_goes() -> None:
+    """A balancer leads each login to the server that knows it: socket, upload and history too.
+
+    Over a restart of ours as well, and each room's own.
+    """
+    async with simulated(dialect="2019", sticky_cookie=True) as simulator:
+        settings, tokens = settings_for(simulator.base_url), Tokens()
+        async with rig(settings, tokens=tokens) as rigged:
+            await chat(rigged)
+            await chat(rigged, account("b"))
+            for who in (ADA, account("b")):
+                assert await rigged.links.upload(who, blob(FILE))
+            assert await rigged.links.history(ADA, 10) == ()
+            assert rigged.counts.logins == 2
+            kept = {token.cookies for token in tokens.kept.values()}
+            assert len(kept) == 2
+            assert all(cookies.startswith("SERVERID=node-") for cookies in kept)
+        async with rig(settings, tokens=tokens) as rigged:
+            assert await rigged.links.upload(ADA, blob(FILE))
+            assert rigged.counts.logins == 0
+            await simulator.do({"op": "expire_token", "login": LOGIN})
+            with pytest.raises(CallFailure):
+                await rigged.links.upload(ADA, blob(FILE))
+            assert await rigged.links.upload(ADA, blob(FILE)), "with the new login's cookie"
+            assert rigged.counts.logins == 1
+
+
 # --- secrets ----------------------------------------------------------------------------------
 
 
@@ -124,6 +156,7 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
             sign_key="KEY-SECRET",
             robot_key="ROBOT-SECRET",
             handshake_refusal="frame",
+            sticky_cookie=True,
         ) as simulator:
             settings = settings_for(
                 simulator.base_url,
@@ -135,14 +168,14 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
             tokens = Tokens()
             async with rig(settings, tokens=tokens) as rigged:
                 session = await chat(rigged)
-                seen = {tokens.kept[ADA.room_id].value}
+                seen = {tokens.kept[ADA.room_id].value, tokens.kept[ADA.room_id].cookies}
                 assert (await rigged.links.ask_robot("BODY-SECRET")).answers == ()
                 assert await rigged.links.history(ADA, 10) == ()
                 rigged.links.preview(ADA.room_id, SessionId(session), "BODY-SECRET")
                 await rigged.links.upload(ADA, blob(FILE))
                 await simulator.do({"op": "expire_token", "login": LOGIN})
                 assert (await rigged.call(ADA, 3, text("BODY-SECRET", session))).ok
-                seen.add(tokens.kept[ADA.room_id].value)
+                seen |= {tokens.kept[ADA.room_id].value, tokens.kept[ADA.room_id].cookies}
                 rigged.links.keep(ADA)
                 back = len(rigged.events.back)
                 await simulator.do({"op": "kick", "login": LOGIN, "code": 1006})
@@ -161,7 +194,7 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
                     await rigged.links.ask_robot("BODY-SECRET")
                 shown = [repr(caught.value), repr(rigged.links), repr(settings), repr(tokens.kept)]
         await _dead_server(settings, tokens, shown)
-    assert len(seen) == 2
+    assert len(seen) == 4
     secrets = seen | {_sign_of(settings)} | {"KEY-SECRET", "PASSWORD-SECRET", "BODY-SECRET"}
     secrets |= {"ROBOT-SECRET", robot_form("", "BODY-SECRET", "ROBOT-SECRET")["sign"]}
     written = [record.getMessage() for record in caplog.records]

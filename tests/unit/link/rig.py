@@ -241,10 +241,20 @@ class WildServer:
     questions: list[bytes] = field(default_factory=list)
     sockets: list[str] = field(default_factory=list)
     """The raw query of every handshake."""
+    cookies: list[tuple[str, str]] = field(default_factory=list)
+    """Path and `Cookie` header of every request, "" where there was none."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[WildServer]:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        @web.middleware
+        async def look(
+            request: web.Request,
+            handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        ) -> web.StreamResponse:
+            self.cookies.append((request.path, request.headers.get("Cookie", "")))
+            return await handler(request)
+
+        app = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[look])
         app.router.add_post("/webchat/tpi", self._login)
         app.router.add_post("/webchat/tpiu", self._upload)
         app.router.add_post("/webchat/robotSearch", self._robot)

@@ -39,6 +39,36 @@ ASK = RequestChat(QueueId(1))
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ([], ""),
+        (["a=1; Path=/webchat", "b=2; HttpOnly"], "a=1; b=2"),
+        (["a=1; Path=/; Expires=Wed, 01 Jan 2200 00:00:00 GMT; SameSite=None; Partitioned"], "a=1"),
+        (["a=x==|y/z~!1; Path=/", 'b="q"'], 'a=x==|y/z~!1; b="q"'),
+        (["a=1; Path=/other", "b=2; Path=/webchat/tpi", "c=3; Path=/webchat/"], "c=3"),
+        (["a=1; Domain=other.example", "b=2; Secure", "c=3; Max-Age=0"], ""),
+        (["a=1", "a=2"], "a=2"),
+        (["nonsense", "=1", "a=1"], "a=1"),
+        ([f"a={'x' * 4095}", f"b={'x' * 4094}", "c=1"], f"b={'x' * 4094}"),
+        (["a=\u00e9", "b=2"], "b=2"),
+    ],
+)
+async def test_which_cookies_of_a_login_are_kept(told: list[str], kept: str) -> None:
+    async def login(_: web.Request) -> web.StreamResponse:
+        response = web.json_response({"result": 1, "token": "T"})
+        for cookie in told:
+            response.headers.add("Set-Cookie", cookie)
+        return response
+
+    async with WildServer(login=login).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged:
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            assert rigged.tokens.kept[ADA.room_id].cookies == kept
+        assert server.cookies == [("/webchat/tpi", ""), ("/webchat/cws", kept)]
+
+
+@pytest.mark.asyncio
 async def test_an_unwanted_link_closes_after_a_while_and_is_forgotten() -> None:
     async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
         assert (await rigged.call(ADA, 1, ASK)).ok

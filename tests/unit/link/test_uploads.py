@@ -12,6 +12,7 @@ from aiohttp import web
 from bridge.conversation.inputs import FailureReason
 from bridge.link.failures import TokenRefused
 from bridge.link.http import Http
+from bridge.link.ports import Token
 from bridge.link.settings import UploadMode
 from bridge.link.source import spooled
 from bridge.link.uploads import Uploads
@@ -56,7 +57,7 @@ async def test_raw_headers_are_safe_whatever_the_sender_chose() -> None:
     async with uploading(look, mode=UploadMode.RAW) as (uploads, server, _):
         hostile = blob(b"abc", '../é"\r\nX: 1')
         hostile = Blob(hostile.chunks, 3, "text/html\r\nX-Evil: 1", hostile.name)
-        assert await uploads.upload("T", hostile) == f"{server.base_url}/up/a"
+        assert await uploads.upload(Token("mx", "T", 0), hostile) == f"{server.base_url}/up/a"
         assert server.uploads == [b"abc"]
     assert seen["Content-Type"] == "application/octet-stream"
     assert seen["Content-Length"] == "3"
@@ -67,7 +68,7 @@ async def test_raw_headers_are_safe_whatever_the_sender_chose() -> None:
 @pytest.mark.asyncio
 async def test_multipart_names_are_utf8() -> None:
     async with uploading(says(200, GOOD), mode=UploadMode.MULTIPART) as (uploads, server, _):
-        await uploads.upload("TOKEN", blob(b"abc", '片 "1".png'))
+        await uploads.upload(Token("mx", "TOKEN", 0), blob(b"abc", '片 "1".png'))
         body = server.uploads[0]
     assert 'name="fileToUpload"; filename="片 _1_.png"'.encode() in body
     assert b'name="token"' in body
@@ -84,7 +85,7 @@ async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
 
     async with uploading(multipart_only) as (uploads, server, facts):
         for _ in range(2):
-            await uploads.upload("T", blob(b"abc"))
+            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
         assert len(server.uploads) == 3, "the second upload knows"
         assert list(facts.learnt.values()) == ["multipart"]
 
@@ -100,18 +101,18 @@ async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) 
         return web.json_response(GOOD) if kind in wanted else await refusal(request)
 
     async with uploading(changing) as (uploads, server, facts):
-        await uploads.upload("T", blob(b"abc"))
+        await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
         wanted[:] = ["multipart"]
         with pytest.raises(CallFailure) as caught:
-            await uploads.upload("T", blob(b"abc"))
+            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
         assert (caught.value.reason, caught.value.certain) == (FailureReason.UNREACHABLE, True)
-        await uploads.upload("T", blob(b"abc"))
+        await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
         assert list(facts.learnt.values()) == ["multipart"]
         assert len(server.uploads) == 4
         wanted.clear()
         for reason in (FailureReason.UNREACHABLE, FailureReason.REFUSED, FailureReason.REFUSED):
             with pytest.raises(CallFailure) as caught:
-                await uploads.upload("T", blob(b"abc"))
+                await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
             assert caught.value.reason is reason, "no circle"
 
 
@@ -123,9 +124,9 @@ async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None
         return web.json_response(answers.pop(0))
 
     async with uploading(in_turn) as (uploads, _, facts):
-        await uploads.upload("T", blob(b"abc"))
+        await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
         with pytest.raises(CallFailure) as caught:
-            await uploads.upload("T", blob(b"abc"))
+            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
         assert caught.value.code == -16
         assert list(facts.learnt.values()) == ["raw"]
 
@@ -150,7 +151,7 @@ async def test_what_each_answer_means(
 ) -> None:
     async with uploading(handler) as (uploads, server, facts):
         with pytest.raises(CallFailure) as caught:
-            await uploads.upload("T", blob(b"abc"))
+            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
         assert (caught.value.reason, caught.value.code) == (reason, code)
         assert caught.value.certain
         assert len(server.uploads) == tries
@@ -161,7 +162,7 @@ async def test_what_each_answer_means(
 async def test_a_dead_token_is_told_apart() -> None:
     async with uploading(says(200, {"result": -15})) as (uploads, _, _):
         with pytest.raises(TokenRefused):
-            await uploads.upload("SECRET", blob(b"abc"))
+            await uploads.upload(Token("mx", "SECRET", 0), blob(b"abc"))
 
 
 @pytest.mark.asyncio
@@ -177,7 +178,7 @@ async def test_what_the_source_raises_comes_out_as_it_is(
 
     async with uploading(says(200, GOOD), mode=mode) as (uploads, _, _):
         with pytest.raises(type(error), match=str(error)):
-            await uploads.upload("T", Blob(chunks(), size, "a/b"))
+            await uploads.upload(Token("mx", "T", 0), Blob(chunks(), size, "a/b"))
 
 
 @pytest.mark.asyncio
@@ -186,7 +187,7 @@ async def test_what_the_source_raises_comes_out_as_it_is(
 async def test_a_source_that_lies_about_its_size(mode: UploadMode, size: int, why: str) -> None:
     async with uploading(says(200, GOOD), mode=mode) as (uploads, _, _):
         with pytest.raises(Unavailable, match=why):
-            await uploads.upload("T", blob(b"abc", size=size))
+            await uploads.upload(Token("mx", "T", 0), blob(b"abc", size=size))
 
 
 @pytest.mark.asyncio
@@ -214,7 +215,9 @@ async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
         http = Http(settings.timing, None)
         async with http.running(), asyncio.TaskGroup() as tasks:
             uploads = Uploads(settings, Endpoints(base_url), http, Facts())
-            task = tasks.create_task(uploads.upload("T", Blob(chunks(), None, "a/b")))
+            task = tasks.create_task(
+                uploads.upload(Token("mx", "T", 0), Blob(chunks(), None, "a/b"))
+            )
             await asyncio.sleep(0.3)
             assert 0 < read < 20_000_000, "65 MB are waiting, socket buffers hold a part"
             task.cancel()

@@ -191,7 +191,7 @@ async def test_people_and_peers(open_any: Opener) -> None:
         assert await store.account(A) is None
         await store.forget_token(A)
         await store.save_account(AccountRow(A, "old", "t", 1))
-        account = AccountRow(A, "mx-1", "secret", 2, "client")
+        account = AccountRow(A, "mx-1", "secret", 2, "client", "SERVERID=n1")
         await store.save_account(account)
         assert await store.account(A) == account
         await store.forget_token(A)
