@@ -2,8 +2,10 @@
 
 A call whose fate is unknown is made again under its old id and said to be a repeat; one that surely
 did not arrive is made again as if for the first time. One that needs an operator first is not made
-again before the customer does something or the link stands. When the service has been away for
-`Policy.hold`, everything that waits for it is given back to the customer, in words.
+again before the customer does something or the link stands. A file that the server fails to take
+although it is there is carried to it a few times; then what was written since goes on without it.
+When the service has been away for `Policy.hold`, everything that waits for it is given back to the
+customer, in words.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from types import MappingProxyType
 import msgspec
 
 from bridge.conversation import callback, waiting
+from bridge.conversation.effects import Args
 from bridge.conversation.inputs import CallFailed, FailureReason
 from bridge.conversation.inviting import inviting
 from bridge.conversation.model import (
@@ -38,9 +41,11 @@ from bridge.webchat.frames import RateSession, RequestChat
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
 _UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
 _ABOUT_CONTENT = frozenset(
-    {FailureReason.TOO_BIG, FailureReason.REFUSED}
+    {FailureReason.TOO_BIG, FailureReason.REFUSED, FailureReason.UPLOAD_FAILED}
     | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
 )
+_PASSING = frozenset({404, 408, 425, 429})
+"""HTTP statuses of a server that is not ready, although they are 4xx (row 38)."""
 _TOLD_APART = frozenset(
     {
         ResultCode.INVALID_MESSAGE_TYPE,
@@ -196,6 +201,8 @@ def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) ->
         return False
     if failure.reason == FailureReason.REFUSED or outstanding.moot:
         refuse(turn, outstanding, piece, failure.code or 0)
+    elif failure.reason == FailureReason.UPLOAD_FAILED:
+        turn.report((piece,), *_upload_failed(failure.code))
     elif failure.limit is not None:
         turn.report((piece,), "undelivered.too_big_limit", {"limit": _size(failure.limit)})
     else:
@@ -212,7 +219,7 @@ def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | N
     """The file that could not be uploaded.
 
     Returns:
-        None if it gets one more try (-13), or was given up by the customer meanwhile.
+        None if it gets one more try, or was given up by the customer meanwhile.
     """
     piece = next(
         (one for one in turn.state.held if one.content == upload.media and not one.url), None
@@ -221,10 +228,34 @@ def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | N
         return None
     rest = tuple(one for one in turn.state.held if one is not piece)
     turn.set(held=rest)
-    if failure.code == ResultCode.UPLOAD_FILE_FAILED and piece.repeats == 0:
-        turn.put_back(msgspec.structs.replace(piece, repeats=1))
-        return None
-    return piece
+    tries = piece.repeats + 1
+    if tries >= _upload_tries(turn, failure):
+        return piece
+    turn.put_back(msgspec.structs.replace(piece, repeats=tries))
+    if failure.code != ResultCode.UPLOAD_FILE_FAILED:
+        policy = turn.policy
+        wait = min(policy.backoff_first << 2 * (tries - 1), policy.backoff_last)
+        turn.set(retry_at=turn.now + wait)
+    return None
+
+
+def _upload_tries(turn: Turn, failure: CallFailed) -> int:
+    """How often a file is carried there in all that has met this failure."""
+    if failure.code == ResultCode.UPLOAD_FILE_FAILED:
+        return 2
+    code = failure.code or 0
+    if failure.reason == FailureReason.UPLOAD_FAILED:
+        passing = not 300 <= code < 500 or code in _PASSING
+    else:
+        passing = code == ResultCode.INTERNAL_ERROR
+    return turn.policy.upload_tries if passing else 1
+
+
+def _upload_failed(status: int | None) -> tuple[str, Args]:
+    """Say what the server answered to an upload: its HTTP status, unless that is a good one."""
+    if status is None or status < 300:
+        return "undelivered.upload_unclear", {}
+    return "undelivered.upload_status", {"status": status}
 
 
 def person_acts(turn: Turn) -> None:

@@ -121,6 +121,9 @@ class FailureReason(StrEnum):
     """The encrypted file is not what its sender encrypted."""
     REFUSED = "refused"
     """The server refused an upload, `code` says why."""
+    UPLOAD_FAILED = "upload_failed"
+    """An upload was answered, and not with the guide's words; `code` is the HTTP status, None where
+    that says nothing."""
 
 
 class CallFailed(Happening, frozen=True):
@@ -131,7 +134,7 @@ class CallFailed(Happening, frozen=True):
     certain: bool = True
     """True: it surely did not arrive. False: it may have."""
     code: int | None = None
-    """The ResultCode, where the server gave one."""
+    """The ResultCode, where the server gave one; of UPLOAD_FAILED the HTTP status."""
     limit: int | None = None
     """Bytes, where the content exceeds a limit that is known."""
 

@@ -83,7 +83,8 @@ class Held(Value, frozen=True):
     asked: CallId | None = None
     """The call that may already have carried it; the same id is used to send it again."""
     repeats: int = 0
-    """How often it was sent again because its fate was unknown or its session was gone."""
+    """How often it was sent again because its fate was unknown or its session was gone; of a file
+    that is not uploaded yet, how often that has failed."""
     order: int = 0
     """Counts the pieces of a room as they were typed: what comes back goes to its old place."""
     words: str = ""

@@ -84,6 +84,9 @@ class Policy(msgspec.Struct, frozen=True):
     """How often content whose fate is unknown is sent again before the customer is told."""
     max_tries: int = 3
     """How often a call is made again that the server failed to carry out (-100)."""
+    upload_tries: int = 5
+    """How often a file is carried there that the server, which is there, fails to take: within a
+    minute and a half, for what was written since waits behind it."""
     card_every: int = 60_000
     """How often the queue card is brought up to date though nothing has moved, at first."""
     card_later: int = 5 * 60_000

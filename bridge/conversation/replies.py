@@ -362,7 +362,7 @@ def uploaded(turn: Turn, done: Uploaded) -> None:
         if piece.content == media and not piece.ready:
             known = msgspec.structs.replace(media, size=done.size) if done.size > 0 else media
             held[index] = msgspec.structs.replace(
-                piece, content=known, url=done.url, clip=done.clip
+                piece, content=known, url=done.url, clip=done.clip, repeats=0
             )
             break
     turn.set(held=tuple(held))

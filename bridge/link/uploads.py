@@ -1,12 +1,16 @@
 """Carrying a file to the server, in whichever of the two ways it wants (protocol reference 3.4).
 
 The guide says that the body is the file and nothing else (`raw`); a sibling guide shows a form
-(`multipart`). `auto` tries raw first, and multipart once if raw is refused; what worked is
-remembered for the server, over restarts too, until the server no longer understands it.
+(`multipart`). No guide says what a server answers to the kind that it does not take: `auto` tries
+raw first, and after any answer that is not the guide's success, once, the other kind. What worked
+is remembered for the server, over restarts too. Where that kind fails later on, the next upload
+tries both; if neither is taken then, the fault is not the kind of body, and for a minute no file is
+sent twice to find that out again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,11 +31,11 @@ from bridge.webchat.codes import ResultCode
 from bridge.webchat.http import UploadReply, parse_upload_reply
 from bridge.webchat.urls import Endpoints
 
-_OTHER_MODE = frozenset(
-    {ResultCode.UPLOAD_FILE_FAILED, ResultCode.INVALID_PARAMETER, ResultCode.INVALID_FILE_EXTENSION}
-)
-"""Results that a server gives to a body of the wrong kind."""
+BOTH_AGAIN = 60.0
+"""Seconds after both kinds of body have failed in which the one that has worked is not doubted."""
 _MIME = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_FORMS = ("multipart/", "application/x-www-form-urlencoded")
+"""Types for which a servlet container reads the body itself, before the handler sees it."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
 
 
@@ -46,8 +50,10 @@ class _Verdict:
 
     url: str = ""
     failure: CallFailure | None = None
-    other_mode: bool = False
+    other_kind: bool = False
     """The other kind of body may do better."""
+    about_file: bool = False
+    """The file itself was refused, so the kind of body was understood, as far as one can tell."""
 
 
 class Uploads:
@@ -62,35 +68,53 @@ class Uploads:
         self._http = http
         self._facts = facts
         self._fact = upload_fact(endpoints)
+        self._doubted = False
+        """The kind that has worked did not do so last time."""
+        self._both_from = 0.0
+        """When the kind that has worked may be doubted again, in loop time."""
 
     async def upload(self, token: Token, blob: Blob) -> str:
         """Upload a file and return its absolute address.
 
         Raises:
             TokenRefused: -15; the blob may have been read.
-            CallFailure: always certain: a file that nobody mentions harms nobody.
+            CallFailure: always certain: a file that nobody mentions harms nobody. UPLOAD_FAILED: it
+                may be tried again; UNREACHABLE: no answer came; TOO_BIG or REFUSED otherwise.
             Exception: whatever the blob's own source raised, such as TooBig or Unavailable.
         """
-        mode = await self._known_mode()
-        if mode is not UploadMode.AUTO:
-            verdict = await self._try(mode, token, Source(blob))
-            if self._mode is UploadMode.AUTO and _not_understood(verdict):
-                # The server has changed. What was streamed cannot be read again here, so the caller
-                # has to come again, and then both ways are tried.
-                await self._remember(UploadMode.AUTO)
-                message = "the server wants another kind of upload than before"
-                raise CallFailure(FailureReason.UNREACHABLE, certain=True, message=message)
-            return _url(verdict)
+        if self._mode is not UploadMode.AUTO:
+            return _url(await self._try(self._mode, token, Source(blob)))
+        known = await self._known_mode()
+        if known is UploadMode.AUTO or self._doubted:
+            return await self._in_both(known, token, blob)
+        verdict = await self._try(known, token, Source(blob))
+        now = asyncio.get_running_loop().time()
+        if verdict.other_kind and not verdict.about_file and now >= self._both_from:
+            # The server may have changed. What was streamed cannot be read again here, so the
+            # caller has to come again, and then both kinds are tried.
+            self._doubted = True
+            raise _again(verdict.failure)
+        return _url(verdict)
+
+    async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
+        """Upload a file in one kind of body, and if that is not taken in the other."""
+        kind, other = UploadMode.RAW, UploadMode.MULTIPART
+        if known is UploadMode.MULTIPART:
+            kind, other = other, kind
         async with spooled(blob) as anew:
-            mode = UploadMode.RAW
-            verdict = await self._try(mode, token, Source(anew()))
-            if verdict.other_mode:
-                again = await self._try(UploadMode.MULTIPART, token, Source(anew()))
+            verdict = await self._try(kind, token, Source(anew()))
+            if verdict.other_kind:
+                again = await self._try(other, token, Source(anew()))
                 if again.failure is None:
-                    verdict, mode = again, UploadMode.MULTIPART
-            if verdict.failure is None:
-                await self._remember(mode)
-            return _url(verdict)
+                    verdict, kind = again, other
+                elif again.about_file:
+                    verdict = again
+                else:
+                    self._both_from = asyncio.get_running_loop().time() + BOTH_AGAIN
+        self._doubted = False
+        if verdict.failure is None and kind is not known:
+            await self._remember(kind)
+        return _url(verdict)
 
     async def _known_mode(self) -> UploadMode:
         if self._mode is not UploadMode.AUTO:
@@ -139,18 +163,10 @@ class Uploads:
         failure = CallFailure(
             FailureReason.REFUSED, certain=True, code=reply.result, message="upload refused"
         )
-        return _Verdict(failure=failure, other_mode=reply.result in _OTHER_MODE)
-
-
-def _not_understood(verdict: _Verdict) -> bool:
-    """The body was refused for its kind, as far as one can tell; not the file for what it is."""
-    failure = verdict.failure
-    return (
-        failure is not None
-        and verdict.other_mode
-        and failure.reason is FailureReason.REFUSED
-        and failure.code in {None, ResultCode.INVALID_PARAMETER}
-    )
+        too_big = reply.result == ResultCode.INVALID_FILE_SIZE
+        # -16 may also be said of a raw body, which has no name and so no extension.
+        about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
+        return _Verdict(failure=failure, other_kind=not too_big, about_file=about_file)
 
 
 def _url(verdict: _Verdict) -> str:
@@ -160,16 +176,24 @@ def _url(verdict: _Verdict) -> str:
 
 
 def _foreign(answer: Answer) -> _Verdict:
-    """Something else than WebChat answered, most likely a proxy before it."""
-    status = answer.status
-    message = f"upload: HTTP {status} without WebChat's JSON"
-    reason = FailureReason.UNREACHABLE
-    if status == 413:
-        reason = FailureReason.TOO_BIG
-    elif 400 <= status < 500 and status not in (404, 408, 429):
-        reason = FailureReason.REFUSED
-    failure = CallFailure(reason, certain=True, message=message)
-    return _Verdict(failure=failure, other_mode=400 <= status < 500 and status != 413)
+    """Something else than WebChat's JSON: a servlet container's page, or a proxy's."""
+    message = f"upload: HTTP {answer.status} without WebChat's JSON"
+    too_big = answer.status == 413
+    reason = FailureReason.TOO_BIG if too_big else FailureReason.UPLOAD_FAILED
+    code = None if too_big else answer.status
+    failure = CallFailure(reason, certain=True, code=code, message=message)
+    return _Verdict(failure=failure, other_kind=not too_big, about_file=too_big)
+
+
+def _again(failure: CallFailure | None) -> CallFailure:
+    """Return the failure of a try after which another one may do better, whatever was answered."""
+    foreign = failure is not None and failure.reason is FailureReason.UPLOAD_FAILED
+    return CallFailure(
+        FailureReason.UPLOAD_FAILED,
+        certain=True,
+        code=failure.code if failure is not None and foreign else None,
+        message="the server did not take the kind of upload that it took before",
+    )
 
 
 def _raw_headers(blob: Blob) -> dict[str, str]:
@@ -197,7 +221,8 @@ def _form(token: str, source: Source) -> aiohttp.FormData:
 
 def _mime(mime: str) -> str:
     """Return what is safe in a header; the sender of a file chooses its type."""
-    return mime if _MIME.fullmatch(mime) else "application/octet-stream"
+    form = mime.lower().startswith(_FORMS)
+    return mime if _MIME.fullmatch(mime) and not form else "application/octet-stream"
 
 
 def _name(blob: Blob) -> str:

@@ -33,6 +33,7 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
+from bridge.webchat.codes import ResultCode
 from bridge.webchat.meanings import Verdict, meaning
 
 _SAID_NO = frozenset(
@@ -129,11 +130,25 @@ class WebChatLane:
             ) from error
         attempt.made = True
 
-    async def _upload(self, worker: Worker, effect: UploadMedia) -> tuple[Outcome, Input, str]:
-        """Stream the file through; a repeat after a crash only leaves an unused copy behind."""
+    async def _upload(
+        self, worker: Worker, effect: UploadMedia, *, token_may_end: bool = True
+    ) -> tuple[Outcome, Input, str]:
+        """Stream the file through; a repeat after a crash only leaves an unused copy behind.
+
+        A token that ends now is nobody's trouble: a login is under way, and the file is read anew.
+        """
         try:
             done = await self._stream(worker, effect)
         except CallFailure as failure:
+            if token_may_end and failure.code == ResultCode.INVALID_TOKEN:
+                return await self._upload(worker, effect, token_may_end=False)
+            self._log.info(
+                "upload failed",
+                room=worker.room_id,
+                call=effect.call_id,
+                why=failure.reason,
+                code=failure.code,
+            )
             return _failed(effect.call_id, failure)
         return Outcome.DELIVERED, done, "" if done.clip is None else "in the frame"
 

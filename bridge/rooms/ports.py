@@ -130,7 +130,8 @@ class LinkPort(Protocol):
         """Upload a file and return its absolute address.
 
         Raises:
-            CallFailure: with the ResultCode where the server gave one.
+            CallFailure: with the ResultCode where the server gave one. INVALID_TOKEN: a login is
+                under way, and the file may be uploaded anew at once.
         """
         ...
 

@@ -111,8 +111,9 @@ class HttpSide:
         multipart = request.content_type.startswith("multipart/")
         mode = centre.options.upload_mode
         if mode != "both" and multipart != (mode == "multipart"):
-            sentence = f"this server takes {mode} uploads"
-            return await self._no(request, ResultCode.INVALID_PARAMETER, sentence)
+            return await self._no(
+                request, centre.options.wrong_upload, f"this server takes {mode} uploads"
+            )
         if not multipart:
             pieces = request.content.iter_chunked(_PIECE)
             return await self._keep(request, _raw_name(request), pieces, customer.login)
@@ -146,10 +147,13 @@ class HttpSide:
         url = self._shelf.url(file, self._simulation.centre.options.upload_url)
         return {"result": int(ResultCode.SUCCESS), "message": "", "url": url, "fileName": file.name}
 
-    async def _no(self, request: web.Request, code: ResultCode, message: str) -> web.Response:
+    async def _no(self, request: web.Request, code: int, message: str) -> web.Response:
+        """Refuse a body with a result, or with an HTTP status and its page."""
         # Read to the end, or the client meets a broken pipe instead of the answer.
         async for _ in request.content.iter_chunked(_PIECE):
             pass
+        if code >= 200:
+            return page(code)
         return answer({"result": int(code), "message": message})
 
     # --- what can be fetched ----------------------------------------------------------------------

@@ -157,6 +157,9 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     history_style: Literal["named", "rows"] = "named"
     """`rows`: the older form, with `message` for `text` and without names."""
     upload_mode: Literal["raw", "multipart", "both"] = "raw"
+    wrong_upload: int = -14
+    """What a body of the other kind gets, which no guide says: a result, or, from 200 to 599, an
+    HTTP status with a page."""
     upload_url: Literal["context", "root", "bare", "absolute"] = "context"
     """`/webchat/up/…`, `/up/…`, `up/…`, or with scheme and host (reference 3.4)."""
     allowed_extensions: tuple[str, ...] = ()
@@ -196,6 +199,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         for name in ("frame_limit", "max_upload", "max_pending", *kept):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if not (self.wrong_upload <= 0 or 200 <= self.wrong_upload <= 599):
+            raise ValueError("wrong_upload must be a result that refuses, or an HTTP status")
         for name in ("token_lifetime", "resend_seconds", "login_window"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0 seconds")

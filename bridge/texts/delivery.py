@@ -89,6 +89,18 @@ SENTENCES: Catalogue = {
         "en": "This file is too big (the limit is {limit}): neither it nor its caption was delivered. Please send a smaller one.",
         "ja": "ファイルが大きすぎるため（上限は {limit}）、ファイルも添えた文章も届いていません。もう少し小さいファイルをお送りください。",
     },
+    "undelivered.upload_status": {
+        "zh-CN": "客服系统没有收下这个文件（HTTP {status}），文件和附言都没有送达。若再次发送仍不行，请将此代码告知管理员。",
+        "zh-TW": "客服系統沒有收下這個檔案（HTTP {status}），檔案和附言都沒有送達。若再次傳送仍不行，請將此代碼告知管理員。",
+        "en": "The call centre's server did not take this file (HTTP {status}): neither it nor its caption was delivered. If it fails again, tell an administrator the number.",
+        "ja": "コールセンターのサーバーがファイルを受け取らず（HTTP {status}）、ファイルも添えた文章も届いていません。もう一度送っても届かない場合は、この番号を管理者にお伝えください。",
+    },
+    "undelivered.upload_unclear": {
+        "zh-CN": "客服系统没有确认收到这个文件，文件和附言都没有送达。若再次发送仍不行，请联系管理员。",
+        "zh-TW": "客服系統沒有確認收到這個檔案，檔案和附言都沒有送達。若再次傳送仍不行，請聯絡管理員。",
+        "en": "The call centre's server gave no clear answer to this file: neither it nor its caption was delivered. If it fails again, tell an administrator.",
+        "ja": "ファイルに対するコールセンターのサーバーの応答が読み取れず、ファイルも添えた文章も届いていません。もう一度送っても届かない場合は、管理者にご連絡ください。",
+    },
     "undelivered.extension": {
         "zh-CN": "客服系统不接收这种文件，没有送达。可以发送：{allowed}。",
         "zh-TW": "客服系統不接收這種檔案，沒有送達。可以傳送：{allowed}。",

@@ -66,6 +66,18 @@ async def test_76_upload(server_mode: str, mode: str) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("refusal", [0, -8, -12, -13, -14, -16, -100, 200, 302, 400, 415, 500])
+async def test_76b_whatever_a_server_says_to_a_raw_body(refusal: int) -> None:
+    """No guide says what it is: the form is tried once, and remembered."""
+    async with simulated(upload_mode="multipart", wrong_upload=refusal) as simulator:
+        async with rig(settings_for(simulator.base_url)) as rigged:
+            for _ in range(2):
+                await rigged.links.upload(ADA, blob(FILE, "a.jpg"))
+            assert list(rigged.facts.learnt.values()) == ["multipart"]
+        assert [upload["sha256"] for upload in uploads(simulator)] == [SHA, SHA]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("style", ["context", "root", "bare", "absolute"])
 async def test_77_upload_url(style: str) -> None:
     """Row 77: four ways to write an address, one absolute address, and the file lies there."""

@@ -268,7 +268,8 @@ class _Visit:
             )
 
     def _not_uploaded(self, failure: CallFailure) -> None:
-        code = "" if failure.code is None else f" (result {failure.code})"
+        refused = failure.reason is FailureReason.REFUSED and failure.code is not None
+        code = f" (result {failure.code})" if refused else ""
         self._findings.failed(
             "WebChat upload",
             f"{failure}{code}",

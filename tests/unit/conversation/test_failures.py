@@ -6,6 +6,7 @@ import pytest
 
 from bridge.conversation.effects import Reported
 from bridge.conversation.inputs import CallFailed, FailureReason
+from bridge.conversation.model import Upload
 from bridge.ids import CallId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
@@ -18,6 +19,91 @@ def outage(scene: Scene, seconds: int) -> None:
             scene.later(1)
         else:
             scene.fail(FailureReason.UNREACHABLE)
+
+
+FAILED = FailureReason.UPLOAD_FAILED
+
+
+def upload_fails(scene: Scene, reason: FailureReason, code: int | None) -> list[int]:
+    """The file's upload always fails like that; the seconds at which it is tried."""
+    began, tries = scene.now, []
+    while isinstance(scene.outstanding.what, Upload):
+        tries.append((scene.now - began) // 1000)
+        scene.fail(reason, code=code)
+        pause = scene.state.retry_at
+        if pause is None:
+            break
+        scene.later((pause - scene.now) / 1000)
+    return tries
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "key"),
+    [
+        (FAILED, 500, "undelivered.upload_status"),
+        (FAILED, 503, "undelivered.upload_status"),
+        (FAILED, 404, "undelivered.upload_status"),
+        (FAILED, 200, "undelivered.upload_unclear"),
+        (FAILED, None, "undelivered.upload_unclear"),
+        (FailureReason.REFUSED, -100, "undelivered.server_failed"),
+    ],
+)
+def test_a_file_that_the_server_fails_to_take_is_tried_a_few_times(
+    reason: FailureReason, code: int | None, key: str
+) -> None:
+    """Then it is answered with the reason, and what was written since goes on without it."""
+    scene = Scene()
+    scene.begin()
+    file, behind = scene.image(caption="mine"), scene.text("and then?")
+    scene.forget()
+    assert upload_fails(scene, reason, code) == [0, 1, 5, 21, 81]
+    assert scene.reported == {file: key}
+    (told,) = (one for one in scene.effects if isinstance(one, Reported))
+    assert told.args == ({"status": code} if key.endswith("upload_status") else {})
+    assert scene.notices == [], "the call centre is there: no word of an outage"
+    assert scene.texts == ["and then?"]
+    scene.reply()
+    assert scene.delivered == [behind]
+    assert scene.notices == []
+
+
+@pytest.mark.parametrize("code", [302, 400, 403, 415])
+def test_a_file_that_is_surely_not_taken_is_answered_at_once(code: int) -> None:
+    scene = Scene()
+    scene.begin()
+    file = scene.image()
+    assert upload_fails(scene, FAILED, code) == [0]
+    assert scene.reported == {file: "undelivered.upload_status"}
+
+
+def test_a_file_that_is_taken_in_the_end_is_delivered_like_any_other() -> None:
+    scene = Scene()
+    scene.begin()
+    file = scene.image()
+    for wait in (1, 4, 16, 60):
+        scene.fail(FAILED, code=500)
+        assert scene.state.outstanding is None
+        scene.later(wait)
+    scene.uploaded()
+    assert scene.state.outstanding is not None
+    held = scene.state.outstanding.held
+    assert held is not None
+    assert held.repeats == 0, "nothing of its message was sent twice"
+    scene.reply()
+    assert scene.delivered == [file]
+    assert scene.reported == {}
+    assert scene.notices[1:] == []
+
+
+def test_while_the_whole_server_is_away_a_file_waits_as_a_text_does() -> None:
+    scene = Scene()
+    scene.begin()
+    file, text = scene.image(), scene.text("one")
+    outage(scene, 29 * 60)
+    assert scene.reported == {}
+    assert scene.notices[1:] == ["trouble.unreachable"]
+    outage(scene, 2 * 60)
+    assert scene.reported == {file: "undelivered.expired", text: "undelivered.expired"}
 
 
 def test_a_failure_of_another_call_changes_nothing() -> None:

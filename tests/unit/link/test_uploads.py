@@ -43,6 +43,7 @@ def says(status: int, body: object = None) -> Handler:
     return handler
 
 
+TOKEN = Token("mx", "T", 0)
 GOOD = {"result": 1, "message": "", "url": "up/a", "fileName": "a"}
 
 
@@ -57,12 +58,38 @@ async def test_raw_headers_are_safe_whatever_the_sender_chose() -> None:
     async with uploading(look, mode=UploadMode.RAW) as (uploads, server, _):
         hostile = blob(b"abc", '../é"\r\nX: 1')
         hostile = Blob(hostile.chunks, 3, "text/html\r\nX-Evil: 1", hostile.name)
-        assert await uploads.upload(Token("mx", "T", 0), hostile) == f"{server.base_url}/up/a"
+        assert await uploads.upload(TOKEN, hostile) == f"{server.base_url}/up/a"
         assert server.uploads == [b"abc"]
     assert seen["Content-Type"] == "application/octet-stream"
     assert seen["Content-Length"] == "3"
     assert seen["Content-Disposition"] == "attachment; filename*=UTF-8''.._%C3%A9___X%3A%201"
     assert "X-Evil" not in seen
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("claimed", "sent"),
+    [
+        ("image/png", "image/png"),
+        ("application/x-www-form-urlencoded", "application/octet-stream"),
+        ("Application/X-WWW-Form-URLencoded", "application/octet-stream"),
+        ("multipart/form-data", "application/octet-stream"),
+        ("Multipart/Mixed", "application/octet-stream"),
+    ],
+)
+async def test_a_raw_body_never_claims_to_be_a_form(claimed: str, sent: str) -> None:
+    """A servlet container would read the body before the server's own code sees it."""
+    seen: list[str] = []
+
+    async def look(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["Content-Type"])
+        return web.json_response(GOOD)
+
+    async with uploading(look, mode=UploadMode.RAW) as (uploads, server, _):
+        plain = blob(b"a=1&b=2")
+        await uploads.upload(TOKEN, Blob(plain.chunks, plain.size, claimed, "a.bin"))
+        assert server.uploads == [b"a=1&b=2"]
+    assert seen == [sent]
 
 
 @pytest.mark.asyncio
@@ -76,7 +103,12 @@ async def test_multipart_names_are_utf8() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("first", [says(415), says(400), says(200, {"result": -13})])
+@pytest.mark.parametrize(
+    "first",
+    [says(status) for status in (200, 302, 400, 404, 415, 429, 500, 503)]
+    + [says(200, {"result": result}) for result in (0, -8, -12, -13, -14, -16, -100, -999)]
+    + [says(200, {"result": 1}), says(500, {"result": -8}), says(200, "text")],
+)
 async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
     async def multipart_only(request: web.Request) -> web.StreamResponse:
         if request.content_type.startswith("multipart/"):
@@ -85,7 +117,7 @@ async def test_auto_tries_the_other_kind_once(first: Handler) -> None:
 
     async with uploading(multipart_only) as (uploads, server, facts):
         for _ in range(2):
-            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
+            await uploads.upload(TOKEN, blob(b"abc"))
         assert len(server.uploads) == 3, "the second upload knows"
         assert list(facts.learnt.values()) == ["multipart"]
 
@@ -101,19 +133,79 @@ async def test_a_server_that_wants_the_other_kind_from_now_on(refusal: Handler) 
         return web.json_response(GOOD) if kind in wanted else await refusal(request)
 
     async with uploading(changing) as (uploads, server, facts):
-        await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
+        await uploads.upload(TOKEN, blob(b"abc"))
         wanted[:] = ["multipart"]
         with pytest.raises(CallFailure) as caught:
-            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
-        assert (caught.value.reason, caught.value.certain) == (FailureReason.UNREACHABLE, True)
-        await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
+            await uploads.upload(TOKEN, blob(b"abc"))
+        assert (caught.value.reason, caught.value.certain) == (FailureReason.UPLOAD_FAILED, True)
+        await uploads.upload(TOKEN, blob(b"abc"))
         assert list(facts.learnt.values()) == ["multipart"]
         assert len(server.uploads) == 4
-        wanted.clear()
-        for reason in (FailureReason.UNREACHABLE, FailureReason.REFUSED, FailureReason.REFUSED):
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("known", ["raw", "multipart"])
+@pytest.mark.parametrize(
+    ("refusal", "last"),
+    [(says(500), FailureReason.UPLOAD_FAILED), (says(200, {"result": 0}), FailureReason.REFUSED)],
+)
+async def test_files_that_fail_are_not_all_sent_in_both_kinds(
+    known: str, refusal: Handler, last: FailureReason
+) -> None:
+    """Once neither was taken, the kind that has worked is believed for a minute."""
+    kinds: list[str] = []
+    fails = False
+
+    async def picky(request: web.Request) -> web.StreamResponse:
+        kind = "multipart" if request.content_type.startswith("multipart/") else "raw"
+        kinds.append(kind)
+        if fails:
+            return await refusal(request)
+        return web.json_response(GOOD if kind == known else {"result": -14})
+
+    async with uploading(picky) as (uploads, _, facts):
+
+        async def failing() -> FailureReason:
             with pytest.raises(CallFailure) as caught:
-                await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
-            assert caught.value.reason is reason, "no circle"
+                await uploads.upload(TOKEN, blob(b"abc"))
+            return caught.value.reason
+
+        other = "raw" if known == "multipart" else "multipart"
+        await uploads.upload(TOKEN, blob(b"abc"))
+        fails = True
+        kinds.clear()
+        assert await failing() is FailureReason.UPLOAD_FAILED, "worth another try"
+        assert [await failing() for _ in range(3)] == [last] * 3
+        assert kinds == [known, known, other, known, known]
+        fails = False
+        await uploads.upload(TOKEN, blob(b"abc"))
+        assert kinds[5:] == [known]
+        assert list(facts.learnt.values()) == [known]
+        fails = True
+        uploads._both_from = 0.0  # the minute is over
+        kinds.clear()
+        assert await failing() is FailureReason.UPLOAD_FAILED
+        assert await failing() is last
+        assert kinds == [known, known, other]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("raw", "form", "told"),
+    [(-14, -16, -16), (-16, -14, -16), (-14, -21, -21), (0, -8, 0), (-16, -16, -16)],
+)
+async def test_what_is_told_where_neither_kind_was_taken(raw: int, form: int, told: int) -> None:
+    """What says something of the file, or else what the guide's own kind was answered."""
+
+    async def refusing(request: web.Request) -> web.StreamResponse:
+        multipart = request.content_type.startswith("multipart/")
+        return web.json_response({"result": form if multipart else raw})
+
+    async with uploading(refusing) as (uploads, server, _):
+        with pytest.raises(CallFailure) as caught:
+            await uploads.upload(TOKEN, blob(b"abc"))
+        assert caught.value.code == told
+        assert len(server.uploads) == 2
 
 
 @pytest.mark.asyncio
@@ -124,9 +216,9 @@ async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None
         return web.json_response(answers.pop(0))
 
     async with uploading(in_turn) as (uploads, _, facts):
-        await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
+        await uploads.upload(TOKEN, blob(b"abc"))
         with pytest.raises(CallFailure) as caught:
-            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
+            await uploads.upload(TOKEN, blob(b"abc"))
         assert caught.value.code == -16
         assert list(facts.learnt.values()) == ["raw"]
 
@@ -136,14 +228,14 @@ async def test_a_file_that_is_refused_says_nothing_of_the_kind_of_body() -> None
     ("handler", "reason", "code", "tries"),
     [
         (says(413), FailureReason.TOO_BIG, None, 1),
-        (says(403), FailureReason.REFUSED, None, 2),
-        (says(404), FailureReason.UNREACHABLE, None, 2),
-        (says(503), FailureReason.UNREACHABLE, None, 1),
-        (says(200), FailureReason.UNREACHABLE, None, 1),
-        (says(200, {"result": 1}), FailureReason.UNREACHABLE, None, 1),
+        (says(403), FailureReason.UPLOAD_FAILED, 403, 2),
+        (says(404), FailureReason.UPLOAD_FAILED, 404, 2),
+        (says(503), FailureReason.UPLOAD_FAILED, 503, 2),
+        (says(200), FailureReason.UPLOAD_FAILED, 200, 2),
+        (says(200, {"result": 1}), FailureReason.UPLOAD_FAILED, 200, 2),
         (says(200, {"result": -16}), FailureReason.REFUSED, -16, 2),
         (says(500, {"result": -21}), FailureReason.REFUSED, -21, 1),
-        (says(200, {"result": -100}), FailureReason.REFUSED, -100, 1),
+        (says(200, {"result": -100}), FailureReason.REFUSED, -100, 2),
     ],
 )
 async def test_what_each_answer_means(
@@ -151,7 +243,7 @@ async def test_what_each_answer_means(
 ) -> None:
     async with uploading(handler) as (uploads, server, facts):
         with pytest.raises(CallFailure) as caught:
-            await uploads.upload(Token("mx", "T", 0), blob(b"abc"))
+            await uploads.upload(TOKEN, blob(b"abc"))
         assert (caught.value.reason, caught.value.code) == (reason, code)
         assert caught.value.certain
         assert len(server.uploads) == tries
@@ -178,7 +270,7 @@ async def test_what_the_source_raises_comes_out_as_it_is(
 
     async with uploading(says(200, GOOD), mode=mode) as (uploads, _, _):
         with pytest.raises(type(error), match=str(error)):
-            await uploads.upload(Token("mx", "T", 0), Blob(chunks(), size, "a/b"))
+            await uploads.upload(TOKEN, Blob(chunks(), size, "a/b"))
 
 
 @pytest.mark.asyncio
@@ -187,7 +279,7 @@ async def test_what_the_source_raises_comes_out_as_it_is(
 async def test_a_source_that_lies_about_its_size(mode: UploadMode, size: int, why: str) -> None:
     async with uploading(says(200, GOOD), mode=mode) as (uploads, _, _):
         with pytest.raises(Unavailable, match=why):
-            await uploads.upload(Token("mx", "T", 0), blob(b"abc", size=size))
+            await uploads.upload(TOKEN, blob(b"abc", size=size))
 
 
 @pytest.mark.asyncio
@@ -215,9 +307,7 @@ async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
         http = Http(settings.timing, None)
         async with http.running(), asyncio.TaskGroup() as tasks:
             uploads = Uploads(settings, Endpoints(base_url), http, Facts())
-            task = tasks.create_task(
-                uploads.upload(Token("mx", "T", 0), Blob(chunks(), None, "a/b"))
-            )
+            task = tasks.create_task(uploads.upload(TOKEN, Blob(chunks(), None, "a/b")))
             await asyncio.sleep(0.3)
             assert 0 < read < 20_000_000, "65 MB are waiting, socket buffers hold a part"
             task.cancel()

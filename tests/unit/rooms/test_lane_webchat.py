@@ -168,6 +168,27 @@ async def test_a_file_is_carried_and_its_bytes_counted() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_token_that_ends_in_an_upload_is_nobodys_trouble() -> None:
+    """A login is under way already: the file goes with the next token, and not a word is said."""
+    world = World(FlakyStore())
+    ended = CallFailure(FailureReason.UNREACHABLE, certain=True, code=-15)
+    world.link.before.append(ended)
+    happened = await one(world, "file")
+    assert isinstance(happened, Uploaded)
+    assert outcome(world) == Outcome.DELIVERED
+
+
+@pytest.mark.asyncio
+async def test_a_token_that_is_refused_twice_in_an_upload_is_trouble() -> None:
+    world = World(FlakyStore())
+    ended = CallFailure(FailureReason.UNREACHABLE, certain=True, code=-15)
+    world.link.before.extend([ended, ended])
+    happened = await one(world, "file")
+    assert isinstance(happened, CallFailed)
+    assert (happened.reason, happened.code) == (FailureReason.UNREACHABLE, -15)
+
+
+@pytest.mark.asyncio
 async def test_a_file_above_our_own_limit_fails_with_the_limit() -> None:
     """The call centre's own (413, -14) is known to nobody."""
     world = World(FlakyStore())
