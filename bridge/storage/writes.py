@@ -286,8 +286,8 @@ def _save_ghost(g: GhostRow) -> Call[None]:
 
 
 def _save_account(a: AccountRow) -> Call[None]:
-    secrets = a.token, a.issued, a.client_id, a.cookies
-    yield once(sql.SAVE_ACCOUNT, a.room_id, a.login_name, *secrets)
+    given = a.token, a.issued, a.client_id, a.cookies
+    yield once(sql.SAVE_ACCOUNT, a.room_id, a.login_name, *given)
 
 
 def _forget_token(room_id: RoomId) -> Call[None]:

@@ -17,6 +17,8 @@ from bridge.simulator.options import SimulatorOptions
         ({"agents": [{"id": ""}]}, "must have an id"),
         ({"public_origin": "x"}, "public_origin cannot change"),
         ({"login_limit": "10"}, "Expected `int`"),
+        ({"wrong_upload": 1}, "wrong_upload must be"),
+        ({"wrong_upload": 600}, "wrong_upload must be"),
     ],
 )
 def test_a_wrong_value_is_refused(changes: dict[str, object], sentence: str) -> None:
