@@ -117,8 +117,7 @@ class Uploads:
         return _url(verdict)
 
     async def _known_mode(self) -> UploadMode:
-        if self._mode is not UploadMode.AUTO:
-            return self._mode
+        """Return the kind that has worked; AUTO: none has yet, as far as anybody knows."""
         try:
             return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
         except (StoreError, ValueError):
