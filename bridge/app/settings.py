@@ -89,6 +89,7 @@ def rules_of(
         source=server.source,
         messages_per_minute=bridge.limits.messages_per_minute,
         rooms_per_user=bridge.limits.rooms_per_user,
+        new_rooms_per_hour=bridge.limits.new_rooms_per_hour,
         file_limit=bridge.limits.file,
         encryption=bridge.encryption.allow,
         encrypt_rooms=bridge.encryption.default,

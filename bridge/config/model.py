@@ -120,6 +120,8 @@ class Limits(Section):
     """Per room."""
     rooms_per_user: Annotated[int, Field(ge=1)] = 5
     """Rooms that one customer may have served at a time."""
+    new_rooms_per_hour: Annotated[int, Field(ge=1)] = 10
+    """Rooms that one customer may begin within an hour; leaving one gives nothing back."""
 
 
 class Callback(Section):

@@ -6,10 +6,11 @@ and the rest goes on: it never blocks what comes after it.
 
 from __future__ import annotations
 
+import msgspec
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import again, cards, erasing, robot, sealed, signing_in
+from bridge.rooms import again, cards, erasing, robot, sealed, signing_in, turns
 from bridge.rooms.inputs import (
     CardPosted,
     Entered,
@@ -211,28 +212,44 @@ class Actor:
     ) -> bool:
         """Let an open event happen; False if something has to be waited for, and may not be."""
         meaning = self._around.matrix.interpret(raw)
-        standing, rooms = Standing.ORDINARY, 0
+        facts = Facts(encrypted=encrypted)
         person = needs_standing(visit, meaning)
         if person is not None:
             if not may_wait:
                 return False
             standing = await self._standing(visit, person)
+            facts = msgspec.structs.replace(facts, standing=standing)
         if isinstance(meaning, Invited):
             if not may_wait:
                 return False
-            await self.turn.take(meaning.by)
-            rooms = await self._around.store.rooms_of(meaning.by)
-        about, earlier = refers_to(visit.record, meaning), None
+            await self._invited(visit, meaning, raw, received)
+            return True
+        about = refers_to(visit.record, meaning)
         if about is not None:
             earlier = await recall(self._around, self._room_id, about)
+            facts = msgspec.structs.replace(facts, earlier=earlier)
         before = visit.record
-        receive(visit, meaning, raw, received, Facts(standing, rooms, earlier, encrypted))
+        receive(visit, meaning, raw, received, facts)
         wanted = visit.take_again()
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
             await erasing.begin(self._around, visit, before, meaning.target, meaning.event_id)
         return True
+
+    async def _invited(
+        self, visit: Visit, invited: Invited, raw: dict[str, object], received: int
+    ) -> None:
+        """Let an invitation happen; those by one person take turns, and count each other."""
+        store, before = self._around.store, visit.record
+        await self.turn.take(invited.by)
+        rooms = await store.rooms_of(invited.by)
+        begun = await turns.begun(store, invited.by, visit.now)
+        others = () if self._room_id in begun else tuple(begun.values())
+        receive(visit, invited, raw, received, Facts(rooms_of_inviter=rooms, rooms_begun=others))
+        after = visit.record
+        if after != before and after.membership is Membership.ENTERING and not after.refusal:
+            await turns.begin(store, invited.by, begun, self._room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found, earlier = await original(self._around, self._room_id, event_id), None

@@ -8,6 +8,7 @@ and handed in as `Standing`.
 from __future__ import annotations
 
 from enum import StrEnum
+from math import ceil
 from typing import assert_never
 
 import msgspec
@@ -26,6 +27,7 @@ from bridge.rooms import (
     people,
     references,
     robot,
+    turns,
 )
 from bridge.rooms.commands import Malformed, Parsed, Verb, parse, slip
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
@@ -55,6 +57,7 @@ from bridge.rooms.record import Membership
 from bridge.rooms.rules import Permission
 from bridge.rooms.settings import BadSetting, settings_of_event
 from bridge.rooms.visit import Visit
+from bridge.texts.durations import duration
 
 Parkable = Spoke | Corrected | Withdrew | Unreadable
 """What waits for us while we enter the room."""
@@ -82,6 +85,8 @@ class Facts(msgspec.Struct, frozen=True):
     """The message that this one is about (`references.refers_to`); None: forgotten."""
     encrypted: bool = False
     """It came encrypted."""
+    rooms_begun: tuple[int, ...] = ()
+    """When this person brought us into other rooms lately (`turns.begun`), the oldest first."""
 
 
 def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
@@ -152,21 +157,25 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
     if record.membership is Membership.ENTERING:
         return
     # One who is in cannot be invited: that we were put out was lost with a homeserver that fell.
-    refusal, permission = "", visit.rules.permission(invited.by)
+    refusal, until, permission = "", 0, visit.rules.permission(invited.by)
     if permission is Permission.IGNORED and not served:
         why = _why("refused.permission", permission)
         visit.ask(LeaveRoom((invited.whom,), inviter=invited.by, why=why))
         return
+    limit = visit.rules.new_rooms_per_hour
     if permission < Permission.CUSTOMER:
         refusal = "refused.permission"
     elif facts.rooms_of_inviter >= visit.rules.rooms_per_user:
         refusal = "refused.too_many_rooms"
+    elif len(facts.rooms_begun) >= limit:
+        refusal, until = "refused.too_many_new_rooms", facts.rooms_begun[-limit] + turns.LATELY
     visit.set(
         membership=Membership.ENTERING,
         host=invited.whom,
         customer=invited.by,
         direct=invited.direct,
         refusal=refusal,
+        refused_until=until,
         people=(),
         encrypted=served and record.encrypted,
         login=record.login if invited.by == record.customer else None,
@@ -199,6 +208,7 @@ def _why(key: str, permission: Permission) -> str:
         )
     return {
         "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
+        "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
         "agents.not_invited": "it is the user of an agent",
     }[key]
 
@@ -221,8 +231,7 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
     if people.in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        by = record.customer
-        args: Args = {"user": by, "limit": visit.rules.rooms_per_user}
+        by, args = record.customer, _limits(visit)
         visit.say(record.refusal, args)
         # In the leave as well: in a chat of two nobody may see the room again once we are gone.
         reason, why = visit.part(record.refusal, args), _why(record.refusal, Permission.NONE)
@@ -233,6 +242,16 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
         _apply_config(visit, entry.config, None)
     encrypting.greet(visit, entry)
     return parked
+
+
+def _limits(visit: Visit) -> Args:
+    """What the sentences say that refuse an invitation."""
+    record, rules = visit.record, visit.rules
+    if not record.refused_until:
+        return {"user": record.customer, "limit": rules.rooms_per_user}
+    minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
+    left = duration(rules.language_for(record.settings), 60 * minutes)
+    return {"limit": rules.new_rooms_per_hour, "left": left}
 
 
 def entry_failed(visit: Visit, failure: EntryFailed) -> None:

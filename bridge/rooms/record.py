@@ -131,6 +131,8 @@ class RoomRecord(Value, frozen=True):
     encrypted: bool = False
     refusal: str = ""
     """Why we shall leave again as soon as we are in: a key of the texts."""
+    refused_until: int = 0
+    """Until when that holds, ms since the epoch; 0: not for a certain time."""
     settings: RoomSettings = RoomSettings()
     conversation: Conversation = Conversation()
     thread: Thread | None = None

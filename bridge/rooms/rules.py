@@ -79,6 +79,7 @@ class Rules(msgspec.Struct, frozen=True):
     source: str = "APP"
     messages_per_minute: int = 60
     rooms_per_user: int = 5
+    new_rooms_per_hour: int = 10
     file_limit: int = 50 * 1024 * 1024
     """Bytes, both ways."""
     encryption: bool = False

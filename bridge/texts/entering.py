@@ -65,6 +65,12 @@ SENTENCES: Catalogue = {
         "en": "Sorry, rooms per person are limited to {limit}. Please leave another one and invite me again.",
         "ja": "申し訳ありませんが、ご利用いただけるルームは一人{limit}個までです。使っていないルームを退出してから、もう一度招待してください。",
     },
+    "refused.too_many_new_rooms": {
+        "zh-CN": "抱歉，每人每小时最多新开 {limit} 个房间。请在 {left}后再邀请我；已有的房间照常可用。",
+        "zh-TW": "抱歉，每人每小時最多新開 {limit} 個聊天室。請在 {left}後再邀請我；已有的聊天室照常可用。",
+        "en": "Sorry, new rooms are limited to {limit} per person and hour. Please invite me again in {left}, or write in a room that you have.",
+        "ja": "申し訳ありませんが、新しいルームは一人1時間に{limit}個までです。{left}後にもう一度招待していただくか、すでにあるルームをご利用ください。",
+    },
     "refused.not_admin": {
         "zh-CN": "只有房间管理员（权限等级 50 以上）才能更改设置。",
         "zh-TW": "只有聊天室管理員（權限等級 50 以上）才能變更設定。",

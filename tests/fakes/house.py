@@ -14,6 +14,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.lane_aside import AsideLane
 from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.lane_webchat import WebChatLane
+from bridge.rooms.queuecard import Sentences
 from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import Lane, OutboxRow, Step, StoredRoom
@@ -69,6 +70,7 @@ class World:
 
     Attributes:
         dated: what an engine is told of the rows that a version before has stored.
+        sentences: what it says; of each the key, unless a test replaces it.
     """
 
     def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:
@@ -88,6 +90,7 @@ class World:
             ThreadPoolExecutor(1),
         )
         self.dated = 0
+        self.sentences: Sentences = Keys()
         self._events = 0
 
     def engine(self) -> Engine:
@@ -96,7 +99,7 @@ class World:
             self.around,
             {
                 Lane.WEBCHAT: WebChatLane(self.around),
-                Lane.MATRIX: MatrixLane(self.around, Keys(), "test", self.dated),
+                Lane.MATRIX: MatrixLane(self.around, self.sentences, "test", self.dated),
                 Lane.ASIDE: AsideLane(self.around),
             },
         )

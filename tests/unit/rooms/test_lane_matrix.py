@@ -19,6 +19,7 @@ from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.serial import outbox_row
 from bridge.rooms.store import Outcome, Step
+from bridge.texts import Texts
 from bridge.webchat.frames import Agent, AgentsUpdated, QueueStatus, Received, RobotMessage
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
@@ -371,6 +372,22 @@ async def test_the_card_tells_how_the_wait_goes() -> None:
     first, second = [notice.text for notice in world.matrix.posted]
     assert first == "queue.position\nqueue.expected"
     assert second == "queue.position\nqueue.unchanged · queue.expected · queue.waited"
+
+
+@pytest.mark.asyncio
+async def test_who_has_begun_too_many_rooms_is_told_until_when() -> None:
+    world = World()
+    world.sentences = Texts()
+    limit = world.rules.new_rooms_per_hour
+    async with world.running() as engine:
+        for number in range(limit + 1):
+            room_id = RoomId(f"!{number}:example.org")
+            await engine.accept_events([world.invitation(room_id)])
+            await quiet()
+            await engine.accept_events([world.event("gone", room_id=room_id)])
+            await world.clock.turn(90)
+    refusal = world.matrix.posted[-1].text
+    assert f"每小时最多新开 {limit} 个房间。请在 56 分钟后再邀请我" in refusal
 
 
 @pytest.mark.asyncio

@@ -83,6 +83,33 @@ def test_a_bot_that_is_to_be_ignored_is_left_alone_without_a_word() -> None:
     assert house.membership() is Membership.NONE
 
 
+@pytest.mark.parametrize(
+    ("ages", "minutes"), [((50, 30, 10), 10), ((59, 50, 30, 10), 10), ((60, 0, 0), 1)]
+)
+def test_who_has_begun_too_many_rooms_is_told_when_there_may_be_another(
+    ages: tuple[int, ...], minutes: int
+) -> None:
+    """Minutes since each of the rooms was begun; three an hour are allowed."""
+    house = House()
+    house.invite(begun=tuple(house.now - 60_000 * age for age in ages))
+    house.enter()
+    _, said, leave = house.effects
+    assert said == Say("refused.too_many_new_rooms", {"limit": 3, "left": f"{minutes} 分钟"})
+    assert isinstance(leave, LeaveRoom)
+    assert leave.why == "bridge.limits.new_rooms_per_hour is reached"
+    assert "3" in leave.reason
+
+
+def test_the_limit_of_rooms_at_a_time_is_told_first() -> None:
+    house = House()
+    house.invite(rooms=2, begun=(house.now,) * 3)
+    house.enter()
+    assert house.notices == ["refused.too_many_rooms"]
+    house.invite(begun=(house.now,) * 2)
+    assert house.record.refusal == ""
+    assert house.record.refused_until == 0
+
+
 def test_the_first_words_are_served_in_the_rooms_order() -> None:
     """Element sends them before anybody has joined; they may come in any order."""
     house = House()

@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
-from bridge.ids import UserId
-from bridge.rooms.turns import Inviting, Turn
+from bridge.ids import RoomId, UserId
+from bridge.rooms.record import Membership
+from bridge.rooms.turns import LATELY, Inviting, Turn, begin, begun
+from bridge.storage.memory import MemoryStore
 from tests.fakes.clock import quiet
-from tests.unit.rooms.visits import ADA
+from tests.fakes.house import World
+from tests.unit.rooms.visits import ADA, BOT
 
 BOB = UserId("@bob:example.org")
 
@@ -52,3 +55,50 @@ async def test_a_step_that_fails_or_is_given_up_lets_go() -> None:
     async with one, two:
         await two.take(ADA)
         assert (one.taken, two.taken) == (False, True)
+
+
+# --- rooms begun lately -------------------------------------------------------------------------
+
+
+def room(number: int) -> RoomId:
+    return RoomId(f"!begun{number}:example.org")
+
+
+async def come_and_go(world: World, number: int, person: UserId = ADA) -> Membership:
+    """Somebody invites us, and leaves again; returns what we made of it."""
+    async with world.running() as engine:
+        invited = world.event("invite", room_id=room(number), whom=BOT, sender=person)
+        await engine.accept_events([invited])
+        await quiet()
+        came = (await world.stored(room(number))).membership
+        await engine.accept_events([world.event("gone", room_id=room(number), sender=person)])
+        await quiet()
+    assert (await world.stored(room(number))).membership is Membership.LEFT
+    return came
+
+
+@pytest.mark.asyncio
+async def test_leaving_a_room_does_not_give_it_back_nor_does_a_restart() -> None:
+    """Security M2. Each room has an engine of its own here, as after a restart."""
+    world = World()
+    limit = world.rules.new_rooms_per_hour
+    came = []
+    for number in range(limit + 2):
+        came.append(await come_and_go(world, number))
+        world.clock._now += 60_000
+    assert came == [Membership.JOINED] * limit + [Membership.LEFT] * 2
+    assert await come_and_go(world, 0) is Membership.JOINED, "a room that they had is no new one"
+    assert await come_and_go(world, 100, BOB) is Membership.JOINED, "each person has their own"
+    world.clock._now += LATELY - (limit + 2) * 60_000
+    assert await come_and_go(world, limit) is Membership.JOINED, "an hour after the first"
+    assert await come_and_go(world, limit + 1) is Membership.LEFT, "but not yet after the second"
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_is_set_back_keeps_nobody_out_for_longer() -> None:
+    store, late = MemoryStore(), 100 * LATELY
+    await begin(store, ADA, {}, room(1), late)
+    assert await begun(store, ADA, late - 50 * LATELY) == {room(1): late - 50 * LATELY}
+    assert await begun(store, ADA, late + LATELY - 1) == {room(1): late}
+    assert await begun(store, ADA, late + LATELY) == {}
+    assert await begun(store, BOB, late) == {}

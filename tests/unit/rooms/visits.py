@@ -40,6 +40,7 @@ RULES = Rules(
     queue_of_user=queue_of_user,
     messages_per_minute=5,
     rooms_per_user=2,
+    new_rooms_per_hour=3,
     policy=Policy(),
 )
 
@@ -62,18 +63,29 @@ class House:
         return EventId(f"$e{self._events}")
 
     def receive(
-        self, meaning: Meaning, standing: Standing = Standing.ORDINARY, *, rooms: int = 0
+        self,
+        meaning: Meaning,
+        standing: Standing = Standing.ORDINARY,
+        *,
+        rooms: int = 0,
+        begun: tuple[int, ...] = (),
     ) -> None:
         raw: dict[str, object] = {}
         event_id = getattr(meaning, "event_id", None)
         if event_id is not None:
             raw["event_id"] = event_id
-        receive(self.visit, meaning, raw, self.now, Facts(standing, rooms))
+        receive(self.visit, meaning, raw, self.now, Facts(standing, rooms, rooms_begun=begun))
 
     def invite(
-        self, by: UserId = ADA, whom: UserId = BOT, *, direct: bool = True, rooms: int = 0
+        self,
+        by: UserId = ADA,
+        whom: UserId = BOT,
+        *,
+        direct: bool = True,
+        rooms: int = 0,
+        begun: tuple[int, ...] = (),
     ) -> None:
-        self.receive(Invited(self.event_id(), by, whom, direct), rooms=rooms)
+        self.receive(Invited(self.event_id(), by, whom, direct), rooms=rooms, begun=begun)
 
     def enter(self, entry: Entered | None = None) -> tuple[dict[str, object], ...]:
         return entered(self.visit, entry or Entered(direct=self.record.direct))
