@@ -62,7 +62,7 @@ def next_call(turn: Turn) -> None:
     _refuse_unwelcome(turn)
     if not (_for_the_phase(turn) or _rating(turn) or _closing(turn)):
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
-        turn.set(failures=0, trouble_since=None, told_trouble=False)
+        turn.set(failures=0, trouble_since=None, told_trouble=False, turn_at=None)
 
 
 def _for_the_phase(turn: Turn) -> bool:

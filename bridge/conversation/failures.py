@@ -2,10 +2,11 @@
 
 A call whose fate is unknown is made again under its old id and said to be a repeat; one that surely
 did not arrive is made again as if for the first time. One that needs an operator first is not made
-again before the customer does something or the link stands. A file that the server fails to take
-although it is there is carried to it a few times; then what was written since goes on without it.
-When the service has been away for `Policy.hold`, everything that waits for it is given back to the
-customer, in words.
+again before the customer does something or the link stands. One whose login has not come to its
+turn is made again, and is no failure (what the customer is told: `waiting.turn_awaited`). A file
+that the server fails to take although it is there is carried to it a few times; then what was
+written since goes on without it. When the service has been away for `Policy.hold`, everything that
+waits for it is given back to the customer, in words.
 """
 
 from __future__ import annotations
@@ -88,6 +89,9 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
         return
     if failure.certain and isinstance(phase, Requesting) and phase.quiet:
         leave_queue(turn)  # nobody waits for an answer: it is asked again later
+        return
+    if failure.reason is FailureReason.NO_TURN:
+        turn.set(retry_at=turn.now + turn.policy.backoff_first)
         return
     mute = failure.reason == FailureReason.SILENT
     if mute and isinstance(outstanding.what, RateSession) and turn.state.failures:

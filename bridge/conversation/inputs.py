@@ -1,7 +1,8 @@
 """All that can happen to a conversation.
 
 Inputs are stored before they are handled, or together with what they led to; but for `Tick`,
-`LinkLost`, `LinkRestored` and `Resumed`, whose reasons would be noticed again after a restart.
+`LinkLost`, `LinkRestored`, `TurnAwaited` and `Resumed`, whose reasons would be noticed again after
+a restart.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class FailureReason(StrEnum):
 
     UNREACHABLE = "unreachable"
     """Network, a proxy's error page, a server that is starting: worth another try."""
+    NO_TURN = "no_turn"
+    """Nothing is wrong: our own logins wait for their turn, or nobody wants it any more."""
     NO_ANSWER = "no_answer"
     """Written, then nothing, or the link or we ourselves died before the answer."""
     SILENT = "silent"
@@ -161,6 +164,13 @@ class LinkLost(Happening, frozen=True):
     """The link has been away for long, and is still."""
 
 
+class TurnAwaited(Happening, frozen=True):
+    """The link cannot be opened yet, because our own logins wait for their turn."""
+
+    seconds: int
+    """How much longer that takes, as things stand, at most."""
+
+
 class LinkRestored(Happening, frozen=True):
     """The link was lost and stands again."""
 
@@ -203,6 +213,7 @@ Input = (
     | CallFailed
     | Consulted
     | LinkLost
+    | TurnAwaited
     | LinkRestored
     | Resumed
     | Recalled

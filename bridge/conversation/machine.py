@@ -39,6 +39,7 @@ from bridge.conversation import (
     rating,
     replies,
     robot,
+    waiting,
 )
 from bridge.conversation.calls import next_call
 from bridge.conversation.deadlines import tick
@@ -62,6 +63,7 @@ from bridge.conversation.inputs import (
     Solved,
     Start,
     Tick,
+    TurnAwaited,
     Uploaded,
     Withdrawn,
 )
@@ -122,6 +124,8 @@ def _apply(turn: Turn, happened: Input) -> None:
             robot.consulted(turn, happened)
         case LinkLost():
             outage.link_lost(turn)
+        case TurnAwaited():
+            waiting.turn_awaited(turn, happened.seconds)
         case LinkRestored():
             _link_restored(turn, happened.at or turn.now)
         case Resumed():
@@ -168,7 +172,13 @@ def _link_restored(turn: Turn, at: int) -> None:
 
 
 def wants_link(state: Conversation) -> bool:
-    """True while WebChat may have something to say to this room, or we to it."""
+    """True while WebChat may have something to say to this room, or we to it.
+
+    Not for a request that is given up while it is on its way for the first time: what has not been
+    written of it by now need not be.
+    """
+    if isinstance(state.phase, Requesting) and state.phase.cancel and not state.failures:
+        return state.outstanding is None
     if isinstance(state.phase, Requesting | Queued | Chatting):
         return True
     if isinstance(state.phase, Idle) and state.phase.linger_until is not None:

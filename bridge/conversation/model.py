@@ -342,6 +342,8 @@ class Conversation(Value, frozen=True):
     """What agents said lately, the newest last."""
     linked_at: int = 0
     """When the link was last restored, ms."""
+    turn_at: int | None = None
+    """When the customer expects our login's turn to come, ms; None: they know of no such wait."""
     told_away: bool = False
     """The customer knows that the link is away, though nothing of theirs waits for it."""
     recall: Recall | None = None

@@ -87,6 +87,7 @@ def _trouble_over(turn: Turn) -> None:
     if turn.state.told_trouble:
         turn.say("trouble.over")
     turn.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
+    waiting.turn_came(turn)
 
 
 # --- 101 ----------------------------------------------------------------------------------------

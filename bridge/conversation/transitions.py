@@ -44,7 +44,7 @@ def request_chat(
         quiet: the customer has not just asked for it (see `waiting`).
     """
     queue = turn.policy.queue_id if queue_id is None else queue_id
-    turn.set(retry_at=None)
+    turn.set(retry_at=None, turn_at=None)
     if not quiet:
         turn.set(number=turn.state.number + 1)
     if not callback.wanted(turn.state):

@@ -97,6 +97,47 @@ def refresh(turn: Turn, phase: Queued) -> None:
         show(turn)
 
 
+# --- our own logins' turn -----------------------------------------------------------------------
+
+
+def turn_awaited(turn: Turn, seconds: int) -> None:
+    """Our logins wait for their turn, about so much longer: tell who waits for that.
+
+    The card of a request says it, and says it anew once the moment that it named has passed. A
+    message in a chat or a queue is told of once, unless other trouble was told of.
+    """
+    phase, expected = turn.state.phase, turn.state.turn_at
+    if isinstance(phase, Requesting):
+        if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
+            return
+        turn.card("queue.turn", {"wait": seconds})
+    elif expected is not None or turn.state.told_trouble or not _waits(turn):
+        return
+    else:
+        turn.say("trouble.turn")
+    turn.set(turn_at=turn.now + 1000 * seconds)
+
+
+def _waits(turn: Turn) -> bool:
+    """True if something that the customer wrote waits for the link."""
+    asked = turn.state.outstanding
+    if turn.state.held:
+        return True
+    return asked is not None and asked.held is not None
+
+
+def turn_came(turn: Turn) -> None:
+    """WebChat has answered: what the card says of our turn holds no longer."""
+    phase = turn.state.phase
+    if turn.state.turn_at is None:
+        return
+    turn.set(turn_at=None)
+    if isinstance(phase, Queued):
+        show(turn)
+    elif isinstance(phase, Requesting) and not (phase.cancel or hidden(phase)):
+        turn.card("queue.asking", {"queue": phase.queue_id})
+
+
 # --- quiet requests -----------------------------------------------------------------------------
 
 

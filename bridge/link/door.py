@@ -1,9 +1,9 @@
 """The server's door, at which we must not knock too often.
 
 The server blacklists an address that comes too often, and all our customers share one (protocol
-reference 3.7). What goes to its login address therefore passes one window limiter, which knows also
-what an earlier run of ours did, and answers that look like a blacklist's close the door for
-everybody for ten minutes.
+reference 3.7). What goes to its login address therefore passes one window limiter, which shares the
+turns out among our customers and knows also what an earlier run of ours did; and answers that look
+like a blacklist's close the door for everybody for ten minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bridge.ids import RoomId
 from bridge.link.failures import OpenFailure
 from bridge.link.health import Health
 from bridge.link.http import Answer
-from bridge.link.limiter import WindowLimiter
+from bridge.link.limiter import Visitor, WindowLimiter
 from bridge.link.ports import Facts
 from bridge.link.settings import LinkSettings
 from bridge.link.visits import Visits
@@ -48,17 +48,18 @@ class Door:
     async def load(self) -> None:
         """Recall the visits of an earlier run; to be called before the first `knock`."""
         for seconds in await self._visits.load():
-            await self._limiter.give_away(seconds)
+            self._limiter.give_away(seconds)
 
     @asynccontextmanager
-    async def knock(self) -> AsyncIterator[None]:
-        """Wait for our turn; the request is made inside.
+    async def knock(self, visitor: Visitor) -> AsyncIterator[None]:
+        """Wait for the visitor's turn; the request is made inside.
 
         Raises:
             OpenFailure: UNREACHABLE, the door is closed; `pause` says for how long.
+            Exception: what the visitor's own `wait` raises.
         """
         self.check()
-        async with self._limiter:
+        async with self._limiter.place(visitor):
             self.check()  # what was learnt while we waited counts
             await self._visits.note()
             yield

@@ -1,4 +1,4 @@
-"""Why a link does not stand: the two exceptions that travel inside this package."""
+"""Why a link does not stand: the exceptions that travel inside this package."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ class TokenRefused(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Unwanted(Exception):
+    """Nobody wants the link any more for which a login stood in line."""
+
+
+def no_turn(message: str) -> OpenFailure:
+    """Return what it means for a call that its login has not come to its turn."""
+    return OpenFailure(FailureReason.NO_TURN, message)
 
 
 def describe(error: BaseException) -> str:

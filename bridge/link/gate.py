@@ -42,7 +42,8 @@ class Gate(Generic[Way]):
         self._taken = False
         self._waiting: list[_Waiting[Way]] = []
         self._tickets = itertools.count(1)
-        self._failure = _late()
+        self._trouble: OpenFailure | None = None
+        self._delay = _late()
         self._not_before = 0.0
         self._rests_until = 0.0
         """No sooner than `_not_before`: when it may open although nobody asks."""
@@ -52,6 +53,11 @@ class Gate(Generic[Way]):
     def way(self) -> Way | None:
         """Where the gate leads to now; None while it is shut."""
         return self._way
+
+    @property
+    def trouble(self) -> OpenFailure | None:
+        """What went wrong the last time that it was to be opened; None: nothing."""
+        return self._trouble
 
     def ticket(self) -> int:
         """Return a place in the order, good for any number of entries."""
@@ -94,7 +100,7 @@ class Gate(Generic[Way]):
     def open(self, way: Way) -> None:
         """Let those who wait go this way."""
         self._way = way
-        self._failure = _late()
+        self._trouble = None
         self._next()
 
     def shut(self, way: Way) -> None:
@@ -104,12 +110,19 @@ class Gate(Generic[Way]):
 
     def hold(self, failure: OpenFailure, seconds: float, *, rest: float = 0.0) -> None:
         """Say that the gate will not open for `seconds`, and why; for `rest` if nobody asks."""
-        self._failure = failure
         now = asyncio.get_running_loop().time()
         self._not_before = now + seconds
         self._rests_until = now + max(seconds, rest)
         self._changed.set()
         self.refuse(failure, before=self._not_before)
+
+    def explain(self, delay: OpenFailure | None) -> None:
+        """Say why it takes so long to open though nothing went wrong; None: nobody knows."""
+        self._delay = delay or _late()
+
+    def forgive(self) -> None:
+        """What went wrong is no reason any more why it is not open."""
+        self._trouble = None
 
     def pause_left(self) -> float:
         """Return the seconds that `hold` still has to run if nobody asks."""
@@ -130,16 +143,21 @@ class Gate(Generic[Way]):
 
     def refuse(self, failure: OpenFailure, before: float | None = None) -> None:
         """Send away everybody whose deadline lies before `before` (loop time); None: everybody."""
-        self._failure = failure
+        self._trouble = failure
+        self._send_away(failure, lambda waiting: before is None or waiting.deadline < before)
+
+    def dismiss(self, failure: OpenFailure) -> None:
+        """Send away everybody who asks: nobody stands behind their word any more."""
+        self._send_away(failure, lambda waiting: waiting.asks)
+
+    def _send_away(self, failure: OpenFailure, goes: Callable[[_Waiting[Way]], bool]) -> None:
         for waiting in self._waiting:
-            if (before is None or waiting.deadline < before) and not waiting.turn.done():
-                waiting.turn.set_exception(self._why_not())
+            if goes(waiting) and not waiting.turn.done():
+                waiting.turn.set_exception(_copy(failure))
         self._keep_only(lambda waiting: not waiting.turn.done())
 
     def _why_not(self) -> OpenFailure:
-        # A new one each time: an exception that several tasks raise mixes up their tracebacks.
-        failure = self._failure
-        return OpenFailure(failure.reason, str(failure), code=failure.code, pause=failure.pause)
+        return _copy(self._trouble or self._delay)
 
     def _withdraw(self, turn: asyncio.Future[Way]) -> None:
         if turn.done() and not turn.cancelled() and turn.exception() is None:
@@ -158,6 +176,11 @@ class Gate(Generic[Way]):
     def _keep_only(self, stays: Callable[[_Waiting[Way]], bool]) -> None:
         self._waiting = [waiting for waiting in self._waiting if stays(waiting)]
         heapq.heapify(self._waiting)
+
+
+def _copy(failure: OpenFailure) -> OpenFailure:
+    # A new one each time: an exception that several tasks raise mixes up their tracebacks.
+    return OpenFailure(failure.reason, str(failure), code=failure.code, pause=failure.pause)
 
 
 def _late() -> OpenFailure:

@@ -14,6 +14,7 @@ from bridge.link.door import Door
 from bridge.link.failures import TokenRefused
 from bridge.link.http import Http
 from bridge.link.learnt import Feature, Learnt
+from bridge.link.limiter import Visitor
 from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Unavailable
@@ -57,7 +58,9 @@ class Histories:
         self._timing = settings.timing
         self._turn = asyncio.Semaphore(1)
 
-    async def fetch(self, token: Token, count: int) -> tuple[HistoryEntry, ...] | None:
+    async def fetch(
+        self, token: Token, count: int, visitor: Visitor
+    ) -> tuple[HistoryEntry, ...] | None:
         """Return the last messages, newest last; None if the server has no history.
 
         Raises:
@@ -66,7 +69,7 @@ class Histories:
                 REFUSED with the server's code.
         """
         try:
-            async with asyncio.timeout(self._timing.connect), self._turn, self._door.knock():
+            async with asyncio.timeout(self._timing.connect), self._turn, self._door.knock(visitor):
                 reply = await self._request(token, min(max(1, count), MOST_ENTRIES))
         except TimeoutError:
             raise CallFailure(

@@ -10,6 +10,9 @@ token that is refused as well is a failure like any other: whoever waits is told
 waits before it tries again. If it was refused at the handshake, the `Door` hears of it, for the
 whole bridge may be shut out; and a room to which that happens again and again is left alone for as
 long as a blacklist.
+
+A login may have to wait for its turn (`limiter`). While it does the engine is told so, and a call
+that can wait no longer is told the same; and once nobody wants the link it is out of the line.
 """
 
 from __future__ import annotations
@@ -31,10 +34,11 @@ from bridge.link.deliveries import Deliveries
 from bridge.link.demand import Demand
 from bridge.link.dialling import dial
 from bridge.link.door import SUSPICIONS, Door
-from bridge.link.failures import OpenFailure, TokenRefused
+from bridge.link.failures import OpenFailure, TokenRefused, Unwanted, no_turn
 from bridge.link.gate import Gate
 from bridge.link.health import Health
 from bridge.link.learnt import Learnt
+from bridge.link.limiter import Place
 from bridge.link.ports import LinkMetrics, Token
 from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
@@ -137,6 +141,9 @@ class Keeper:
             try:
                 wire = await self._open()
                 loss = await self._serve(wire)
+            except Unwanted:
+                # If nobody comes back in that time, `run` ends this.
+                await self._demand.back_within(self._around.settings.timing.release)
             except OpenFailure as failure:
                 self._failed(failure)
             except TokenRefused as refusal:
@@ -168,7 +175,7 @@ class Keeper:
         try:
             self.state = LinkState.LOGIN
             account = self.account
-            self._token = await self._around.tokens.obtain(account, self._token)
+            self._token = await self._around.tokens.obtain(account, self._token, self._await_turn)
             self.state = LinkState.LINKING
             wire = await self._dial(self._token)
             if self.account.login != account.login:
@@ -177,6 +184,42 @@ class Keeper:
             return wire
         finally:
             self.state = LinkState.OUT
+
+    async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
+        """Stand in line at the door, for as long as anybody wants the link.
+
+        Raises:
+            Unwanted: nobody does.
+        """
+        self._gate.explain(no_turn("the login waits for its turn"))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                unwanted = tasks.create_task(self._demand.gone(0.0))
+                await self._tell_line(turn, unwanted, expected)
+                unwanted.cancel()
+        finally:
+            self._gate.explain(None)
+        if not turn.done():
+            raise Unwanted
+
+    async def _tell_line(
+        self,
+        turn: asyncio.Future[Place],
+        unwanted: asyncio.Task[None],
+        expected: Callable[[], float],
+    ) -> None:
+        """Tell from time to time how long we still have to wait, until there is no need to."""
+        timing = self._around.settings.timing
+        patience = timing.turn_noticed
+        while True:
+            done, _ = await asyncio.wait(
+                (turn, unwanted), timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done:
+                return
+            if self._gate.trouble is None:  # else that is what keeps the link away
+                await self._around.events.queued(self.account.room_id, expected())
+            patience = timing.turn_again
 
     async def _dial(self, token: Token) -> Wire:
         around = self._around
@@ -275,6 +318,8 @@ class Keeper:
                 pause = max(pause, self._around.settings.timing.blacklist)
             self._gate.hold(failure, pause)
             self._gate.refuse(failure)
+        else:
+            self._gate.forgive()  # the server is there: what is needed is a login
 
     async def _lost(self, loss: Loss) -> None:
         stable = loss.stood >= self._around.settings.timing.stable

@@ -17,7 +17,7 @@ from typing import TypeVar
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId
 from bridge.link.demand import Demand
-from bridge.link.failures import OpenFailure, TokenRefused
+from bridge.link.failures import OpenFailure, TokenRefused, no_turn
 from bridge.link.gate import Gate
 from bridge.link.keeper import Keeper, Shared, refused_again
 from bridge.link.learnt import Feature
@@ -72,6 +72,11 @@ class Link:
             self.refuse(wire)
         # Nor does it wait because the other one was refused.
         self._gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
+
+    def release(self) -> None:
+        """The link is no longer wanted; see `LinkPort.release`."""
+        self.demand.release()
+        self._gate.dismiss(no_turn("nobody wants it any more"))
 
     async def run(self) -> None:
         """Keep the link up until nobody has wanted it for a while."""

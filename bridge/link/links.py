@@ -25,6 +25,7 @@ from bridge.link.history import Histories
 from bridge.link.http import Http
 from bridge.link.keeper import LinkState, Shared
 from bridge.link.learnt import Feature, Learnt
+from bridge.link.limiter import Visitor
 from bridge.link.logins import Logins
 from bridge.link.own import OwnAccounts
 from bridge.link.ports import Facts, LinkMetrics, TokenStore
@@ -163,16 +164,18 @@ class Links(OwnAccounts, Hints):
             self._roster.get(account).demand.keep()
 
     def release(self, room_id: RoomId) -> None:
-        """The link is no longer wanted; it closes once nothing is under way."""
+        """The link is no longer wanted; see `LinkPort.release`."""
         if (link := self._roster.known(room_id)) is not None:
-            link.demand.release()
+            link.release()
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """Return the customer's last messages, newest last; see `LinkPort.history`."""
         if not self.learnt.has(Feature.HISTORY):
             return None
+        # Though the chat goes on: what was said before can wait for who has no chat yet.
+        visitor = Visitor(account.customer)
         return await self._roster.get(account).with_token(
-            lambda token: self._histories.fetch(token, count), asks=False
+            lambda token: self._histories.fetch(token, count, visitor), asks=False
         )
 
     async def ask_robot(self, question: str) -> RobotReply:

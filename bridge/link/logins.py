@@ -19,6 +19,7 @@ from bridge.link.door import Door
 from bridge.link.failures import OpenFailure
 from bridge.link.http import Http
 from bridge.link.learnt import Learnt
+from bridge.link.limiter import Visitor, Wait, patiently
 from bridge.link.ports import LinkMetrics, Token
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, Clock, Unavailable
@@ -85,18 +86,19 @@ class Logins:
         """
         return self._accounts.credentials(account).login_name
 
-    async def login(self, account: Account) -> Token:
-        """Log a room in.
+    async def login(self, account: Account, wait: Wait = patiently) -> Token:
+        """Log a room in; `wait` is how it stands in line for its turn.
 
         Raises:
             OpenFailure: LOGIN_REFUSED (-20, -6, no account), SIGN_REFUSED (-30) or UNREACHABLE;
                 `pause` says how long to leave it, `rest` how long unless somebody asks.
+            Exception: what `wait` raises.
         """
         credentials = self._accounts.credentials(account)
         self._recall(credentials)
         # Where all were refused together, one tries for all.
         async with self._alone if _ALL in self._refusals else nullcontext():
-            async with self._door.knock():
+            async with self._door.knock(Visitor(account.customer, account.running, wait)):
                 # What was learnt while we waited for our turn counts.
                 self._recall(credentials)
                 reply, cookies = await self._request(credentials)

@@ -78,6 +78,10 @@ class Timing:
     """A link that nobody wants any more stays up so long."""
     backoff_first: float = 1.0
     backoff_last: float = 60.0
+    turn_noticed: float = 5.0
+    """A login that waits so long for its turn is worth a word to the customer …"""
+    turn_again: float = 15.0
+    """… and again so long after that, while it waits."""
     session_grace: float = 600.0
     """After so long without a link the customer is told, whether or not they wait for one (row 34).
     """

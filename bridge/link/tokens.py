@@ -7,6 +7,7 @@ import structlog
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import RoomId
 from bridge.link.failures import OpenFailure
+from bridge.link.limiter import Wait, patiently
 from bridge.link.logins import Logins
 from bridge.link.ports import Token, TokenStore
 from bridge.rooms.ports import Account, Clock
@@ -23,8 +24,13 @@ class Tokens:
         self._clock = clock
         self._max_age = max_age * 1000
 
-    async def obtain(self, account: Account, have: Token | None) -> Token:
-        """Return a token to connect with; `have` is the link's last one.
+    async def obtain(self, account: Account, have: Token | None, wait: Wait = patiently) -> Token:
+        """Return a token to connect with.
+
+        Args:
+            account: who logs in.
+            have: the link's last token.
+            wait: how a login, should one be needed, stands in line for its turn.
 
         Raises:
             OpenFailure: the login failed, or the store cannot be asked for the old token.
@@ -39,15 +45,15 @@ class Tokens:
             and self._clock.now() - token.issued < self._max_age
         ):
             return token
-        return await self.renew(account)
+        return await self.renew(account, wait)
 
-    async def renew(self, account: Account) -> Token:
+    async def renew(self, account: Account, wait: Wait = patiently) -> Token:
         """Log in, whatever token there is, and keep the new one.
 
         Raises:
             OpenFailure: the login failed.
         """
-        token = await self._logins.login(account)
+        token = await self._logins.login(account, wait)
         try:
             await self._store.save(account.room_id, token)
         except StoreError as error:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from hashlib import sha256
+from math import ceil
 
 import structlog
 
-from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed
+from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.inputs import MatrixEvent
 from bridge.rooms.serial import dump_input
@@ -124,6 +125,10 @@ class Intake:
     async def lost(self, room_id: RoomId) -> None:
         """The room's link has been away for long."""
         self._worker(room_id).signal(LinkLost())
+
+    async def queued(self, room_id: RoomId, seconds: float) -> None:
+        """The room's link waits for its login's turn."""
+        self._worker(room_id).signal(TurnAwaited(ceil(seconds)))
 
     # --- waking ---------------------------------------------------------------------------------
 

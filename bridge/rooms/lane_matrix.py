@@ -48,7 +48,7 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
-from bridge.texts.durations import clock_time
+from bridge.texts.durations import clock_time, waiting_range
 from bridge.webchat.frames import Agent
 
 GIVE_UP_AFTER = 24 * 3_600_000
@@ -255,6 +255,8 @@ class MatrixLane:
         known = {"prefix": rules.prefix, **args}
         language = rules.language_for(worker.record.settings)
         queue, opens = known.get("queue"), known.get("opens")
+        if isinstance(wait := known.get("wait"), int):
+            known["wait"] = waiting_range(language, 0, wait)
         if isinstance(queue, int):
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):

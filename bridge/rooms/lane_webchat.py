@@ -18,6 +18,7 @@ import structlog
 
 from bridge.conversation.effects import CallWebChat, UploadMedia
 from bridge.conversation.inputs import CallFailed, FailureReason, Input, Replied, Uploaded
+from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
@@ -83,6 +84,8 @@ class WebChatLane:
     ) -> tuple[Outcome, Input, str]:
         if attempt.made:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
+        if not wants_link(worker.record.conversation):  # given up in the step that asked for it
+            return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN, certain=True))
         mark = partial(self._mark_attempted, row, attempt)
         try:
             reply = await self._around.link.call(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bridge.conversation.model import Chatting, Queued
 from bridge.ids import InputSeq, OutboxSeq, RoomId
 from bridge.rooms.ports import Account
 from bridge.rooms.record import RoomRecord, load_record
@@ -59,7 +60,8 @@ class Mirror:
         """Who this room is at the call centre."""
         record = self.record
         name = record.displayname or record.customer
-        return Account(self.room_id, record.customer, name, record.login)
+        running = isinstance(record.conversation.phase, Queued | Chatting)
+        return Account(self.room_id, record.customer, name, record.login, running)
 
     def inputs(self, limit: int) -> list[InputRow]:
         """The oldest inputs."""

@@ -84,6 +84,8 @@ class Account(msgspec.Struct, frozen=True):
     displayname: str
     login: OwnLogin | None = None
     """The customer's own account; None: as the operator's config says."""
+    running: bool = False
+    """A chat is going on, or the customer is in a queue of the call centre's: nobody new."""
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -158,7 +160,11 @@ class LinkPort(Protocol):
         ...
 
     def release(self, room_id: RoomId) -> None:
-        """The link is no longer wanted; close it once nothing is under way."""
+        """The link is no longer wanted; close it once nothing is under way.
+
+        A call that still waits for the link to open fails, for certain, with NO_TURN; a login that
+        waits for its turn is not made.
+        """
         ...
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
@@ -215,6 +221,13 @@ class LinkEvents(Protocol):
 
     async def lost(self, room_id: RoomId) -> None:
         """A link that is wanted has been away for long; we go on trying."""
+        ...
+
+    async def queued(self, room_id: RoomId, seconds: float) -> None:
+        """A link's login waits for its turn, for so many seconds more at most, as things stand.
+
+        Told once the wait is worth a word, and again from time to time while it lasts.
+        """
         ...
 
 

@@ -23,7 +23,7 @@ import structlog
 
 from bridge.conversation.deadlines import deadline
 from bridge.conversation.effects import CallWebChat
-from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick
+from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import InputSeq
@@ -58,7 +58,7 @@ ANSWERED_LATELY = 30_000
 UNNUMBERED = InputSeq(0)
 """Of an input that is not stored yet."""
 
-Signal = Tick | LinkLost | LinkRestored | Resumed
+Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
 
 
 class Stepper:
@@ -100,9 +100,9 @@ class Stepper:
         """Something that need not be stored: it would be noticed again after a restart."""
         if happened in self._signals:
             return
-        if isinstance(happened, LinkRestored) and not self._step.locked():
+        if isinstance(happened, LinkRestored | TurnAwaited) and not self._step.locked():
             # Only the newest counts: while the database is away, they would gather.
-            former = [one for one in self._signals if not isinstance(one, LinkRestored)]
+            former = [one for one in self._signals if not isinstance(one, type(happened))]
             self._signals = deque(former)
         self._signals.append(happened)
 

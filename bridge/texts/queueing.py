@@ -12,6 +12,12 @@ SENTENCES: Catalogue = {
         "en": "⏳ Asking {queue} for an agent…",
         "ja": "⏳ 「{queue}」の担当者を呼び出しています…",
     },
+    "queue.turn": {
+        "zh-CN": "⏳ 请稍候：现在需要依次接入客服系统，预计还需：{wait}。您的消息已保留，会自动发送；加 ❌ 或发送 {prefix} cancel 可退出。",
+        "zh-TW": "⏳ 請稍候：目前需要依序連線到客服系統，預計還需：{wait}。您的訊息已保留，會自動傳送；加上 ❌ 或傳送 {prefix} cancel 可退出。",
+        "en": "⏳ One moment, please: new chats are put through one after another. Expected wait: {wait}. What you have written is kept and goes out by itself. ❌ on this message, or {prefix} cancel, takes you out.",
+        "ja": "⏳ 少々お待ちください。順番におつなぎしています（あと{wait}の見込み）。お送りいただいたメッセージはお預かりし、自動で送信します。やめるときは、このメッセージに ❌ を付けるか {prefix} cancel と送信してください。",
+    },
     "queue.position": {
         "zh-CN": "⏳ 「{queue}」排队中：您排在第 {position} 位。您可以先留言，客服接入后会看到；加 ❌ 或发送 {prefix} cancel 可退出排队。",
         "zh-TW": "⏳ 「{queue}」排隊中：您排在第 {position} 位。您可以先留言，客服加入後會看到；加上 ❌ 或傳送 {prefix} cancel 可退出排隊。",

@@ -11,6 +11,12 @@ SENTENCES: Catalogue = {
         "en": "⚠️ The call centre cannot be reached at the moment. Your messages are kept and go out when it is back.",
         "ja": "⚠️ ただいまコールセンターに接続できません。メッセージはお預かりし、復旧しだい自動で送信します。",
     },
+    "trouble.turn": {
+        "zh-CN": "⏳ 正在依次重新接入客服系统，请稍候片刻。您的消息已保留，接入后会自动发送。",
+        "zh-TW": "⏳ 正在依序重新連線到客服系統，請稍候片刻。您的訊息已保留，連線後會自動傳送。",
+        "en": "⏳ We are connecting you to the call centre again. Everybody is connected in turn, so it takes a moment; your messages are kept and go out by themselves.",
+        "ja": "⏳ コールセンターに順番に再接続していますので、少々お待ちください。メッセージはお預かりし、つながりしだい自動で送信します。",
+    },
     "trouble.over": {
         "zh-CN": "✅ 已恢复与客服系统的连接。",
         "zh-TW": "✅ 已恢復與客服系統的連線。",

@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 START = 1_733_011_200_000
 TURNS = 60
@@ -15,6 +20,35 @@ async def quiet(turns: int = TURNS) -> None:
     """Let everything run that does not wait for time or for a gate."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+def leap(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run something on a loop whose time leaps to the next timer instead of passing."""
+    with asyncio.Runner(loop_factory=_LeapingLoop) as runner:
+        return runner.run(coroutine)
+
+
+class _LeapingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._leapt = 0.0
+        super().__init__(_LeapingSelector(self))
+
+    def time(self) -> float:
+        return self._leapt
+
+    def leap(self, seconds: float) -> None:
+        self._leapt += seconds
+
+
+class _LeapingSelector(selectors.SelectSelector):
+    def __init__(self, loop: _LeapingLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everything waits for what never comes"
+        self._loop.leap(max(0.0, timeout))
+        return super().select(0)
 
 
 class ManualClock:

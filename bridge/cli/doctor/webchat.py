@@ -211,6 +211,9 @@ class _Memory:
     async def lost(self, room_id: RoomId) -> None:
         """The doctor does not wait that long."""
 
+    async def queued(self, room_id: RoomId, seconds: float) -> None:
+        """Nor is anybody there to be told."""
+
 
 class _Visit:
     def __init__(

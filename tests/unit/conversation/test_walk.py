@@ -39,6 +39,7 @@ from bridge.conversation.inputs import (
     Solved,
     Start,
     Tick,
+    TurnAwaited,
     Uploaded,
     Withdrawn,
 )
@@ -122,6 +123,7 @@ class Walk:
             (3, LinkRestored),
             (1, Resumed),
             (1, LinkLost),
+            (2, lambda: TurnAwaited(self.random.randrange(120))),
             (3, self._recalled),
             (6, self._tick),
         ]

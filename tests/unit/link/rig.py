@@ -72,8 +72,8 @@ def settings_for(base_url: str, **changes: object) -> LinkSettings:
     return replace(plain, **changes)  # type: ignore[arg-type]  # the names are the caller's affair
 
 
-def account(name: str = "a") -> Account:
-    return Account(RoomId(f"!{name}:example.org"), UserId("@ada:example.org"), "Ada")
+def account(name: str = "a", person: str = "ada") -> Account:
+    return Account(RoomId(f"!{name}:example.org"), UserId(f"@{person}:example.org"), "Ada")
 
 
 async def nothing() -> None:
@@ -135,6 +135,7 @@ class Events:
         self.pushes: list[tuple[str, Received]] = []
         self.back: list[RoomId] = []
         self.away: list[RoomId] = []
+        self.waits: list[tuple[RoomId, float]] = []
         self.refusals = 0
         """So many pushes in a row are refused first."""
         self.gate = asyncio.Event()
@@ -158,6 +159,11 @@ class Events:
     async def lost(self, room_id: RoomId) -> None:
         async with self._changed:
             self.away.append(room_id)
+            self._changed.notify_all()
+
+    async def queued(self, room_id: RoomId, seconds: float) -> None:
+        async with self._changed:
+            self.waits.append((room_id, seconds))
             self._changed.notify_all()
 
     async def until(self, happened: Callable[[], bool], seconds: float = 5.0) -> None:

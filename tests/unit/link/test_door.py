@@ -11,8 +11,10 @@ from bridge.link.door import STARTING, SUSPICIONS, Door
 from bridge.link.failures import OpenFailure
 from bridge.link.health import Health
 from bridge.link.http import Answer
+from bridge.link.limiter import Visitor
 from tests.unit.link.rig import FAST, Facts, RealClock, account, settings_for
 
+ADA = Visitor("@ada:example.org")
 FORBIDDEN = Answer(403, b"<html>no</html>")
 
 
@@ -36,7 +38,7 @@ async def test_answers_that_are_not_webchat_s_close_it() -> None:
         closing.check()
     assert 599 < caught.value.pause <= 600
     with pytest.raises(OpenFailure, match="blacklisted"):
-        async with closing.knock():
+        async with closing.knock(ADA):
             pytest.fail("it is closed")
 
 
@@ -67,7 +69,7 @@ async def test_it_opens_again() -> None:
     for _ in range(SUSPICIONS):
         opening.foreign(FORBIDDEN, "login")
     await asyncio.sleep(0.06)
-    async with opening.knock():
+    async with opening.knock(ADA):
         opening.check()
 
 
@@ -77,13 +79,13 @@ async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
-        async with closing.knock():
+        async with closing.knock(ADA):
             inside.set()
             await leave.wait()
 
     async def late() -> str:
         try:
-            async with closing.knock():
+            async with closing.knock(ADA):
                 return "let in"
         except OpenFailure as failure:
             return str(failure)
@@ -130,9 +132,9 @@ async def test_who_knocked_before_a_restart_has_knocked() -> None:
     await before.load()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with before.knock():
+    async with before.knock(ADA):
         assert len(facts.kept) == 1, "noted before anything is sent"
     after, _ = door(facts=facts)
     await after.load()
-    async with after.knock():
+    async with after.knock(ADA):
         assert loop.time() - began >= 0.045

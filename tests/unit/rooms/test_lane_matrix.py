@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.effects import Card
-from bridge.conversation.model import Chatting, Conversation, Idle, Queued
+from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
 from bridge.rooms.lane_matrix import GIVE_UP_AFTER, REMEMBERED
@@ -372,6 +372,21 @@ async def test_the_card_tells_how_the_wait_goes() -> None:
     first, second = [notice.text for notice in world.matrix.posted]
     assert first == "queue.position\nqueue.expected"
     assert second == "queue.position\nqueue.unchanged · queue.expected · queue.waited"
+
+
+@pytest.mark.asyncio
+async def test_a_wait_for_our_own_logins_is_said_in_words() -> None:
+    world = World()
+    await world.record(ROOM, Requesting(QueueId(1), world.clock.now(), adopt_at=1 << 60))
+    world.sentences = Texts()
+    async with world.running() as engine:
+        for seconds in (0.4, 100.0):
+            await engine.queued(ROOM, seconds)
+            await world.clock.turn(1)
+    first, second = [notice.text for notice in world.matrix.posted]
+    assert "预计还需：不到 1 分钟。" in first
+    assert "预计还需：2 分钟以内。" in second
+    assert "!wc cancel" in second
 
 
 @pytest.mark.asyncio

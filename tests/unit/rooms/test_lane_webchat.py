@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.conversation.inputs import CallFailed, FailureReason, Replied, Uploaded
+from bridge.conversation.model import Idle
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import Lane, NewOutbox, Outcome, Step
@@ -110,6 +111,20 @@ async def test_our_own_code_fails_before_or_after_the_writing() -> None:
         happened = await one(world)
         assert isinstance(happened, CallFailed)
         assert (happened.reason, happened.certain) == (reason, failures == "before")
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_was_given_up_in_the_same_step_is_not_made() -> None:
+    """Who says something and leaves at once costs nobody a login (security M2)."""
+    world = World(FlakyStore())
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        await engine.accept_events([world.event(), world.event("gone")])
+        await quiet()
+    assert world.link.calls == []
+    assert world.counts.settled_rows[0] == ("webchat", Outcome.FAILED)
+    assert isinstance((await world.stored()).conversation.phase, Idle)
+    assert await world.nothing_left()
 
 
 @pytest.mark.asyncio

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.ids import InputSeq, RoomId
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    Ended,
+    Idle,
+    Phase,
+    Queued,
+    Requesting,
+)
+from bridge.ids import InputSeq, QueueId, RoomId
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.record import RoomRecord, dump_record
 from bridge.rooms.store import (
@@ -19,7 +28,7 @@ from bridge.rooms.store import (
     StoredRoom,
 )
 from bridge.storage.memory import MemoryStore
-from tests.fakes.house import ROOM, World
+from tests.fakes.house import ROOM, SESSION, World
 
 
 async def chat() -> MemoryStore:
@@ -85,3 +94,20 @@ async def test_rows_that_end_while_the_room_is_read_stay_ended(
     mirror.ended(rows[1])
     mirror.ended(rows[1])
     assert mirror.first(Lane.MATRIX) == rows[2]
+
+
+@pytest.mark.parametrize(
+    ("phase", "running"),
+    [
+        (Idle(), False),
+        (Requesting(QueueId(1), 0), False),
+        (Queued(QueueId(1), 0), True),
+        (Chatting(SESSION, 0, QueueId(1)), True),
+        (Ended(SESSION), False),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_whose_chat_is_going_on_the_link_is_told(phase: Phase, running: bool) -> None:
+    mirror = Mirror(ROOM)
+    mirror.record = RoomRecord(ROOM, conversation=Conversation(phase))
+    assert mirror.account.running is running
