@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -31,6 +32,8 @@ class _Wanted(msgspec.Struct):
     """Only what was said before this message; 0: all."""
     count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = msgspec.field(name="maxCount", default=10)
     permanent: int = msgspec.field(name="permFlag", default=0)
+    running: bool = msgspec.field(name="continueLastSession", default=False)
+    """Also of the session that goes on."""
 
 
 def tell(centre: CallCentre, body: bytes, now: float, cookie: str = "") -> Wire:
@@ -60,20 +63,29 @@ def tell(centre: CallCentre, body: bytes, now: float, cookie: str = "") -> Wire:
 
 def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
     before = wanted.from_message or None
+    hidden = _hidden(centre, customer, wanted)
     heard = _from_customer(customer)
     said = _from_agents(centre, customer)
     everything = heapq.merge(heard, said, key=lambda message: -_number(message["id"]))
     page: list[Wire] = []
-    for message in everything:
+    for message in itertools.islice(everything, centre.options.history_behind, None):
         session = _number(message.pop("sessionId") or 0)
         if before is not None and _number(message["id"]) >= before:
             continue
-        if wanted.from_session and session > wanted.from_session:
+        if session in hidden or (wanted.from_session and session > wanted.from_session):
             continue
         page.append(message)
         if len(page) == wanted.count:
             break
     return page
+
+
+def _hidden(centre: CallCentre, customer: Customer, wanted: _Wanted) -> set[int]:
+    """The sessions that are left out because they go on."""
+    kind = centre.options.running_history
+    if kind == "told" or (kind == "asked" and wanted.running):
+        return set()
+    return {session.id for session in customer.history.sessions if session.open}
 
 
 def _from_customer(customer: Customer) -> Iterable[Wire]:

@@ -156,6 +156,11 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """`/tpi` answers 5003; 2019 does."""
     history_style: Literal["named", "rows"] = "named"
     """`rows`: the older form, with `message` for `text` and without names."""
+    running_history: Literal["told", "asked", "never"] = "told"
+    """Whether 5003 tells of the chat that goes on: always; only if `continueLastSession` asks for
+    it, as the HTTP guide of 2020-08 has it; or whatever is asked, only once it has ended."""
+    history_behind: int = 0
+    """5003 does not know the newest so many messages yet."""
     upload_mode: Literal["raw", "multipart", "both"] = "raw"
     wrong_upload: int = -14
     """What a body of the other kind gets, which no guide says: a result, or, from 200 to 599, an
@@ -205,7 +210,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0 seconds")
         amounts = ("login_limit", "login_ban", "session_grace", "reply_delay_ms", "max_resends")
-        for name in (*amounts, "queue_timeout"):
+        for name in (*amounts, "queue_timeout", "history_behind"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         if len({agent.id for agent in self.agents}) < len(self.agents):

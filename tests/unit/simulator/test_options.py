@@ -13,6 +13,7 @@ from bridge.simulator.options import SimulatorOptions
     [
         ({"resend_seconds": 0}, "resend_seconds must be more than 0"),
         ({"login_limit": -1}, "login_limit must not be negative"),
+        ({"history_behind": -1}, "history_behind must not be negative"),
         ({"agents": [{"id": "a"}, {"id": "a"}]}, "different ids"),
         ({"agents": [{"id": ""}]}, "must have an id"),
         ({"public_origin": "x"}, "public_origin cannot change"),
