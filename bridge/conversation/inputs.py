@@ -191,6 +191,8 @@ class Recalled(Happening, frozen=True):
     """Newest last; empty if the server has no history or would not give it."""
     failed: bool = False
     """It has one and could not be asked, or would not give it."""
+    kept: bool = True
+    """False: the server keeps no history, so that its silence says nothing."""
 
 
 class Tick(Happening, frozen=True):

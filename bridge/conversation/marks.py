@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import SequenceMatcher
 from hashlib import blake2b
 from statistics import median_low
 
 import msgspec
 
 from bridge.conversation.model import Heard
-from bridge.ids import AgentId
+from bridge.ids import AgentId, SessionId
 from bridge.media.plaintext import html_to_text
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentContent, AgentText
@@ -166,6 +167,69 @@ def is_doubtful(
     if len(heard) < MOST_HEARD:
         return False
     return any(begin < line.entry.posted < heard[0].at + clocks.usual for line in lines)
+
+
+def left_out(
+    heard: tuple[Heard, ...],
+    entries: Sequence[HistoryEntry],
+    session_id: SessionId,
+    since: int,
+    ids: Collection[AgentId],
+) -> tuple[bool, tuple[Heard, ...]]:
+    """Whether words of this chat that were shown are absent where the history has to have them.
+
+    It must have the newest that were heard before the outage, for we ask about what follows them;
+    and all that follow any that it has. What is older may lie beyond the end of its page. Whose
+    words they are said to be does not matter: the socket and the history may name people
+    differently.
+
+    Args:
+        heard: the marks.
+        entries: the history as it came, newest last.
+        session_id: the chat.
+        since: up to when everything was surely heard, ms by our clock.
+        ids: who takes part.
+
+    Returns:
+        Also the marks, changed so that what is absent is told once. Only of the newest words it is
+        told each time, as more may have been missed by then.
+    """
+    order = sorted(range(len(heard)), key=lambda index: heard[index].at)
+    shown = [heard[index].mark for index in order]
+    told = _shown_of(entries, frozenset(shown), ids)
+    blocks = SequenceMatcher(None, shown, told, autojunk=False).get_matching_blocks()
+    paired = {place for block in blocks for place in range(block.a, block.a + block.size)}
+    times, copies = Counter(shown), Counter(told)
+    # Words may stand in another order there; of equal ones that are too few, order tells which.
+    there = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
+    due = [
+        place
+        for place, index in enumerate(order)
+        if heard[index].session == session_id and heard[index].at <= since
+    ]
+    if not due:
+        return False, heard
+    begin = next((place for place in due if there[place]), due[-1])
+    absent = [place for place in due if place >= begin and not there[place]]
+    known = list(heard)
+    for place in absent:
+        if place != due[-1]:
+            known[order[place]] = msgspec.structs.replace(known[order[place]], session=None)
+    return bool(absent), tuple(known)
+
+
+def _shown_of(
+    entries: Sequence[HistoryEntry], shown: frozenset[str], ids: Collection[AgentId]
+) -> list[str]:
+    """The marks that the lines of a history fit, in their order, whoever is said to speak."""
+    fitting = (
+        next(
+            (mark for who in (entry.agent_id, *ids) if (mark := mark_of(who, entry.html)) in shown),
+            "",
+        )
+        for entry in entries
+    )
+    return [mark for mark in fitting if mark]
 
 
 def _open(

@@ -265,6 +265,8 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
     """Where a history told it: until when the server may still push it as well, ms."""
     exact: str = ""
     """Digest of agent and content to the last byte, where it was pushed."""
+    session: SessionId | None = None
+    """The chat whose history has to have these words; None: nothing follows if it has not."""
 
 
 class Recall(Value, frozen=True):

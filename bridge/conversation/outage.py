@@ -19,7 +19,9 @@ what is not older than the outage, was missed.
   agent's text that begins with a bracket. One that is pushed is always shown, and of lines that may
   be it each that reads differently: better a placeholder too much than words too few.
 - Where more was said than we remember or the history tells, the customer is told, as where it
-  cannot be had at all.
+  cannot be had at all. So are they where it lacks words of this chat that were shown before: it is
+  behind, or leaves the running chat out, and what was said during the outage is not in it either.
+  A server that numbers its pushes sends again what was lost, whatever its history says.
 
 A message of a link that broke is marked with the server's time of it. Where the server has a
 history and would not give it for long, the customer is told that something may be missing: nothing
@@ -39,6 +41,7 @@ from bridge.conversation.marks import (
     compare,
     exact_mark,
     is_doubtful,
+    left_out,
     mark_of,
     missed,
 )
@@ -181,7 +184,10 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
                 return True
             _want(turn, one.at, turn.now)
             return False
-    _remember(turn, Heard(at, mark, exact=exact))
+    phase, session_id = turn.state.phase, None
+    if isinstance(phase, Chatting) and not numbered and mark != mark_of(agent.id, ""):
+        session_id = phase.session_id
+    _remember(turn, Heard(at, mark, exact=exact, session=session_id))
     return True
 
 
@@ -261,7 +267,11 @@ def _show(turn: Turn, came: Recalled) -> None:
     ids = {agent.id for agent in agents}
     lines, clocks = _agents_lines(turn, came)
     doubtful = is_doubtful(turn.state.heard, came.entries, lines, came.since, clocks)
-    found, heard = missed(turn.state.heard, lines, came.since, clocks)
+    heard = turn.state.heard
+    if came.kept:
+        lacking, heard = left_out(heard, came.entries, came.session_id, came.since, ids)
+        doubtful = doubtful or lacking
+    found, heard = missed(heard, lines, came.since, clocks)
     turn.set(heard=heard)
     for line in found:
         entry = line.entry

@@ -54,4 +54,5 @@ class AsideLane:
         except CallFailure as failure:
             self._log.warning("no history", room=worker.room_id, why=failure.reason)
             return Recalled(ask.session_id, ask.since, failed=True), Outcome.FAILED
-        return Recalled(ask.session_id, ask.since, entries or ()), Outcome.DELIVERED
+        came = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
+        return came, Outcome.DELIVERED

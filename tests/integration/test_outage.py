@@ -68,6 +68,25 @@ async def test_what_the_agent_said_while_the_link_was_cut(stage: Stage) -> None:
         assert late != words
 
 
+@pytest.mark.parametrize("running", ["asked", "never"])
+async def test_a_server_that_leaves_the_running_chat_out(stage: Stage, running: str) -> None:
+    """Unless it is asked for, as of 2020; or whatever is asked: then the customer is told."""
+    await stage.simulator.do({"op": "set", "options": {"running_history": running}})
+    try:
+        talk = await chatting(stage, f"left-out-{running}")
+        await talk.desk("say", text="I am looking")
+        await talk.reads("I am looking", MEI)
+        await cut(talk)
+        await talk.desk("say", text="here it is")
+        if running == "asked":
+            await talk.reads("here it is", MEI)
+        else:
+            await talk.reads("may be missing here")
+            assert await read(talk) == ["I am looking"]
+    finally:
+        await stage.simulator.do({"op": "set", "options": {"running_history": "told"}})
+
+
 async def test_what_the_agent_said_while_the_bridge_was_dead(stage: Stage) -> None:
     talk = await chatting(stage, "unlucky")
     await talk.desk("say", text="before")

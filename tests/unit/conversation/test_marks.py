@@ -1,4 +1,7 @@
-"""Two lists are compared: whatever only the history has is shown, be it words or none at all."""
+"""Two lists are compared: whatever only the history has is shown, be it words or none at all.
+
+Where the history lacks what was shown, it lacks more, perhaps: that is told.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import pytest
 from bridge.conversation.effects import Say
 from bridge.conversation.inputs import Recalled
 from bridge.conversation.marks import MOST_HEARD, MOST_RECALLED
-from tests.unit.conversation.centre import Centre, after_an_outage, entry
+from bridge.ids import AgentId
+from bridge.webchat.http import HistoryEntry
+from tests.support.scene import MEI, SESSION
+from tests.unit.conversation.centre import AGENT, Centre, after_an_outage, chat, entry
 
 
 def told_unsure(centre: Centre) -> int:
@@ -76,4 +82,134 @@ def test_a_history_that_goes_back_far_enough_leaves_no_doubt() -> None:
     centre.tell()
     assert len(centre.entries) == MOST_RECALLED
     assert len(centre.words) == MOST_RECALLED
+    assert told_unsure(centre) == 0
+
+
+# --- what the history leaves out ------------------------------------------------------------------
+
+
+def talk(*words: str, numbered: bool = False) -> Centre:
+    """The agent said these, a second apart; then the link was away and came back."""
+    centre = chat()
+    for word in words:
+        centre.now += 1_000
+        centre.entries.append(entry(len(centre.entries) + 1, word, centre.now))
+        centre.pushed(word, numbered=numbered)
+    centre.now += 20_000
+    centre.link_back()
+    return centre
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [],
+        [entry(90, "bye", 1_000)],
+        [entry(90, "hello", 1_000), entry(91, "my parcel", 1_001, user_type=1)],
+    ],
+    ids=["nothing", "an earlier chat", "up to a while ago"],
+)
+def test_a_history_without_what_was_shown_last(told: list[HistoryEntry]) -> None:
+    """The running chat is left out, or the history is behind."""
+    centre = talk("hello", "one")
+    centre.entries = told
+    centre.tell()
+    assert centre.words == ["hello", "one"]
+    assert told_unsure(centre) == 1
+    centre.link_back()
+    centre.tell()
+    assert told_unsure(centre) == 2, "by now, more may have been missed"
+
+
+def test_what_was_missed_is_shown_from_a_history_with_gaps() -> None:
+    centre = talk("hello", "one")
+    centre.entries = [entry(90, "missed", centre.now)]
+    centre.tell()
+    assert centre.words == ["hello", "one", "missed"]
+    assert told_unsure(centre) == 1
+
+
+def test_a_gap_is_told_once() -> None:
+    centre = talk("hello", "one", "two")
+    del centre.entries[1]
+    for _ in range(2):
+        centre.tell()
+        centre.link_back()
+    assert told_unsure(centre) == 1
+
+
+def test_a_short_page_leaves_out_what_is_older() -> None:
+    centre = talk("ok", "one", "ok", "two")
+    for left in (3, 2, 1):
+        del centre.entries[: -left or None]
+        centre.tell()
+        centre.link_back()
+    assert told_unsure(centre) == 0
+
+
+def test_of_equal_words_the_last_may_be_left_out() -> None:
+    centre = talk("ok", "one", "ok")
+    del centre.entries[2]
+    centre.tell()
+    assert told_unsure(centre) == 1
+
+
+def test_a_history_may_have_another_order() -> None:
+    centre = talk("one", "two")
+    centre.entries.reverse()
+    centre.entries = [msgspec.structs.replace(line, posted=0) for line in centre.entries]
+    centre.tell()
+    assert (centre.words, told_unsure(centre)) == (["one", "two"], 0)
+
+
+def test_a_history_may_name_people_by_other_ids() -> None:
+    centre = talk("hello", "one")
+    centre.entries = [
+        msgspec.structs.replace(line, agent_id=AgentId("17"), user_type=0)
+        for line in centre.entries
+    ]
+    centre.tell()
+    assert told_unsure(centre) == 0
+
+
+def test_words_that_the_history_need_not_have() -> None:
+    """A placeholder may have any form; and receipts bring again what was lost."""
+    picture = talk()
+    picture.pushed_file("/up/1")
+    picture.pushed("[1] see above")
+    receipts = talk("hello", numbered=True)
+    for centre in (picture, receipts):
+        centre.entries.clear()
+        centre.link_back()
+        centre.tell()
+        assert told_unsure(centre) == 0
+
+
+def test_a_server_that_keeps_no_history_leaves_nothing_out() -> None:
+    centre = talk("hello")
+    ask = centre.asked_for[-1]
+    centre.happen(Recalled(ask.session_id, ask.since, kept=False))
+    assert told_unsure(centre) == 0
+    assert centre.state.recall is None
+
+
+def test_an_earlier_chat_may_be_forgotten() -> None:
+    centre = talk("hello")
+    centre.tell()
+    centre.push(205, sessionId=SESSION, agentId=AGENT)
+    centre.push(202, sessionId=SESSION + 1, agents=[MEI])
+    centre.entries.clear()
+    centre.link_back()
+    centre.tell()
+    assert centre.asked_for[-1].session_id == SESSION + 1
+    assert told_unsure(centre) == 0
+
+
+def test_words_after_the_outage_are_not_in_an_answer_of_before() -> None:
+    centre = talk("hello")
+    told = tuple(centre.entries)
+    centre.now += 1_000
+    centre.pushed("one")
+    ask = centre.asked_for[-1]
+    centre.happen(Recalled(ask.session_id, ask.since, told))
     assert told_unsure(centre) == 0

@@ -1,4 +1,7 @@
-"""Each message of an agent's is shown exactly once, however pushes, cuts and histories mix."""
+"""Each message of an agent's is shown exactly once, however pushes, cuts and histories mix.
+
+Where the history leaves words out, what cannot be shown is told of: nothing is lost in silence.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,12 @@ import msgspec
 import pytest
 
 from bridge.conversation.deadlines import deadline
-from bridge.conversation.inputs import Pushed, Recalled, Tick
+from bridge.conversation.effects import FetchHistory
+from bridge.conversation.inputs import Input, Pushed, Recalled, Tick
+from bridge.conversation.marks import mark_of
 from bridge.ids import SessionId
 from bridge.webchat.frames import AgentContent, AgentMedia, AgentText, MessageReceived
+from bridge.webchat.http import HistoryEntry
 from tests.support.scene import SESSION
 from tests.unit.conversation.centre import AGENT, Centre, entry
 
@@ -112,10 +118,14 @@ class Chance(Centre):
             ask = self.asked_for[self.fetched]
             self.fetched += 1
             failed = self.dice.random() < 0.1
-            entries = () if failed else tuple(self.entries[-100:])
+            entries = () if failed else self.told(ask)
             if self.dice.random() < 0.5:
                 self.arrive()  # else the history overtakes what is under way
             self.inbox.append(Recalled(ask.session_id, ask.since, entries, failed=failed))
+
+    def told(self, ask: FetchHistory) -> tuple[HistoryEntry, ...]:
+        """The history as the server gives it."""
+        return tuple(self.entries[-100:])
 
     def rest(self) -> None:
         self.restore()
@@ -140,4 +150,47 @@ def test_each_message_is_shown_exactly_once(seed: int) -> None:
     for text in [one for one in lines if one.startswith(("[", "<"))]:
         assert words.pop(text, 0) >= lines.pop(text), "rather too much than too little"
     assert words == lines
+    assert centre.state.recall is None
+    assert "outage.unsure" not in centre.notices
+
+
+class Forgetful(Chance):
+    """A server whose history lacks the newest words for a time: those of the running chat, or of
+    the last minutes; some that were shown are among them. No two messages are alike."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.repetition = self.wordless = 0
+        self.sound = self.dice.choice([0.0, 0.5])
+        """How often the answer is whole."""
+        self.read = self.doubted = 0
+        """How many lines there were when the history was read last, and when an answer made the
+        customer be told that some may be missing."""
+
+    def told(self, ask: FetchHistory) -> tuple[HistoryEntry, ...]:
+        told = super().told(ask)
+        self.read = len(self.entries)
+        pushed = {mark.mark for mark in self.state.heard if mark.exact and mark.at <= ask.since}
+        shown = [n for n, one in enumerate(told) if mark_of(AGENT, one.html) in pushed]
+        if not shown or self.dice.random() < self.sound:
+            return told
+        return told[: self.dice.choice([0, self.dice.choice(shown), shown[-1]])]
+
+    def happen(self, happened: Input) -> None:
+        before = self.notices.count("outage.unsure")
+        super().happen(happened)
+        if self.notices.count("outage.unsure") > before:
+            self.doubted = self.read
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_what_a_history_leaves_out_is_not_lost_in_silence(seed: int) -> None:
+    centre = Forgetful(seed)
+    while len(centre.entries) < 30:
+        centre.go_on()
+    centre.rest()
+    words = Counter(centre.words)
+    assert set(words.values()) == {1}, "shown once"
+    lost = [n for n, line in enumerate(centre.entries) if line.html not in words]
+    assert all(n < centre.doubted for n in lost), "shown, or told of afterwards"
     assert centre.state.recall is None

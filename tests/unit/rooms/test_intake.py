@@ -148,6 +148,23 @@ async def test_a_server_without_times_says_so_much() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("history", "notices"), [((), ["outage.unsure"]), (None, [])])
+async def test_an_empty_history_is_not_the_same_as_none(
+    history: tuple[HistoryEntry, ...] | None, notices: list[str]
+) -> None:
+    """It should have what was shown; a server that keeps none says nothing by that."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "1", said("hello"))
+        world.link.histories.append(history)
+        await engine.restored(ROOM)
+        await quiet()
+        assert world.matrix.texts(ROOM) == ["hello", *notices]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
 async def test_a_link_that_stays_away_is_told_of() -> None:
     """table row 34."""
     world = World()

@@ -189,7 +189,8 @@ def test_robot_reply(body: str, expected: RobotReply | None) -> None:
 
 def test_history_asked_for() -> None:
     assert dump_history("T", 20) == (
-        b'{"type":5003,"token":"T","fromSessionId":0,"fromMessageId":0,"maxCount":20,"permFlag":0}'
+        b'{"type":5003,"token":"T","fromSessionId":0,"fromMessageId":0,"maxCount":20,"permFlag":0,'
+        b'"continueLastSession":true}'
     )
 
 

@@ -1,0 +1,113 @@
+"""What an agent says while the link is cut, on the wire: request 5003 of protocol reference 3.8.
+
+The link talks to the simulator, and what it hears goes through the conversation as the engine
+takes it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from bridge.conversation.inputs import Pushed, Recalled
+from bridge.link.learnt import Feature
+from bridge.simulator.outgoing import Wire
+from bridge.simulator.server import Simulator
+from bridge.webchat.frames import Received
+from tests.unit.conversation.centre import Centre
+from tests.unit.link.rig import Rig, rig, settings_for
+from tests.unit.link.simulated import ADA, LOGIN, chat, customer, simulated
+
+NO_RECEIPTS: dict[str, object] = {"dialect": "2019", "receipts": False}
+
+
+async def say(simulator: Simulator, text: str) -> None:
+    await simulator.do({"op": "say", "text": text})
+
+
+async def over_a_cut(simulator: Simulator, rigged: Rig) -> Centre:
+    """The agent says "hello", and "here it is" while the link is cut.
+
+    Returns:
+        What the customer's side makes of it, up to the answer to its question for the history.
+    """
+    await chat(rigged)
+    rigged.links.keep(ADA)
+    await say(simulator, "hello")
+    await rigged.events.until(lambda: rigged.events.kinds[-1] == "MessageReceived")
+    before = len(rigged.events.pushes)
+    refusal: Wire = {"fault": "http", "path": "cws", "status": 503, "count": 1000}
+    await simulator.do({"op": "set", "faults": [refusal]})
+    await simulator.do({"op": "kick", "login": LOGIN})
+    await simulator.wait_for(lambda state: state["open_sockets"] == 0)
+    await say(simulator, "here it is")
+    restored = len(rigged.events.back)
+    await simulator.do({"op": "set", "faults": []})
+    await rigged.events.until(lambda: len(rigged.events.back) > restored)
+    if simulator.options.numbers_pushes:
+        await simulator.wait_for(lambda _: customer(simulator)["pending_pushes"] == 0)
+    entries = await rigged.links.history(ADA, 100)
+
+    centre = Centre()
+    centre.queue_up()
+    stored = dict(rigged.events.pushes)  # each once, as the store has it
+    cut = len(dict(rigged.events.pushes[:before]))
+    take(centre, list(stored.values())[:cut])
+    centre.link_back()
+    take(centre, list(stored.values())[cut:])
+    (ask,) = centre.asked_for
+    told = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
+    centre.happen(told)
+    return centre
+
+
+def take(centre: Centre, pushes: Sequence[Received]) -> None:
+    """Hand these pushes to the conversation."""
+    for received in pushes:
+        centre.now += 1
+        centre.happen(Pushed(received.push, centre.now, numbered=bool(received.rs_id)))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("options", "words", "unsure"),
+    [
+        ({}, ["hello", "here it is"], 0),
+        ({"running_history": "asked"}, ["hello", "here it is"], 0),
+        ({"running_history": "never"}, ["hello"], 1),
+        ({"history_behind": 2}, ["hello"], 1),
+    ],
+    ids=["told", "only if it is asked for", "left out", "behind"],
+)
+async def test_words_said_while_the_link_was_cut(
+    options: dict[str, object], words: list[str], unsure: int
+) -> None:
+    """They come late; where the server leaves them out, the customer is told."""
+    server = simulated(**NO_RECEIPTS, **options)
+    async with server as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        centre = await over_a_cut(simulator, rigged)
+    assert centre.words == words
+    assert centre.notices.count("outage.unsure") == unsure
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("options", [{"running_history": "never"}, {"history_behind": 2}])
+async def test_receipts_make_up_for_a_history_that_leaves_words_out(
+    options: dict[str, object],
+) -> None:
+    """Such a server pushes again what nobody received: all is there, and no notice is due."""
+    server = simulated(dialect="2019", resend_seconds=0.05, **options)
+    async with server as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        centre = await over_a_cut(simulator, rigged)
+    assert centre.words == ["hello", "here it is"]
+    assert "outage.unsure" not in centre.notices
+
+
+@pytest.mark.asyncio
+async def test_a_server_of_2016_keeps_no_history_that_could_leave_words_out() -> None:
+    async with simulated() as simulator, rig(settings_for(simulator.base_url)) as rigged:
+        centre = await over_a_cut(simulator, rigged)
+        assert not rigged.links.learnt.has(Feature.HISTORY)
+    assert centre.words == ["hello"]
+    assert "outage.unsure" not in centre.notices
