@@ -2,7 +2,8 @@
 
 Every field that the guide of the spoken dialect requires must be there with its type; extra keys
 are harmless. Keys of the other dialect (`text` and `ratingId` in 2016, `content` and `id` in 2019)
-are refused, so that a client speaking the wrong one is caught at once. Which code a real server
+are refused in place of the right ones, and beside them if so wished, so that a client speaking the
+wrong one is caught at once. Which code a real server
 gives is only partly known; these are the ones of protocol reference section 8.
 """
 
@@ -88,7 +89,7 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
     """Read one text frame strictly.
 
     Not JSON, or not an object: -8. A type that the dialect does not know: -12. A field that is
-    missing or of the wrong type: -14. Blank text: -17.
+    missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank text: -17.
 
     Args:
         text: the frame.
@@ -198,12 +199,12 @@ def handover_queue(body: Wire) -> QueueId | None:
 def _rating(body: Wire, options: SimulatorOptions) -> frames.RateSession:
     rating = body.get("rating")
     if options.later:
-        _refuse_foreign(rating, options, "id", "comments")
+        _refuse_foreign(rating, options, "ratingId", "id", "comments")
         later = msgspec.convert(body, shapes.LaterRating)
         return frames.RateSession(
             SessionId(later.session_id), later.rating.id, later.rating.comments
         )
-    _refuse_foreign(rating, options, "ratingId", "ratingComments")
+    _refuse_foreign(rating, options, "id", "ratingId", "ratingComments")
     rated = msgspec.convert(body, shapes.Rating)
     return frames.RateSession(SessionId(rated.session_id), rated.rating.id, rated.rating.comments)
 
@@ -212,9 +213,10 @@ def _content(msg: shapes.Message, options: SimulatorOptions) -> frames.Content:
     body, later = msg.content, options.later
     match msg.type:
         case MessageType.TEXT:
-            _refuse_foreign(body, options, "content" if later else "text")
             if later:
+                _refuse_foreign(body, options, "text", "content")
                 return frames.Text(_not_blank(msgspec.convert(body, shapes.LaterText).text))
+            _refuse_foreign(body, options, "content", "text")
             return frames.Text(_not_blank(msgspec.convert(body, shapes.TextContent).text))
         case MessageType.IMAGE:
             image = msgspec.convert(body, shapes.LaterImage if later else shapes.ImageContent)
@@ -242,13 +244,13 @@ def _content(msg: shapes.Message, options: SimulatorOptions) -> frames.Content:
             )
 
 
-def _refuse_foreign(part: object, options: SimulatorOptions, *keys: str) -> None:
-    if options.foreign_keys == "ignore" or not isinstance(part, dict):
+def _refuse_foreign(part: object, options: SimulatorOptions, own: str, *foreign: str) -> None:
+    if not isinstance(part, dict) or (options.foreign_keys == "ignore" and own in part):
         return
-    for key in keys:
+    for key in foreign:
         if key in part:
             sentence = f"{key} belongs to another revision than {options.dialect}"
-            raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence)
+            raise _RefusedError(ResultCode(options.wrong_keys), sentence)
 
 
 def _not_blank(text: str) -> str:

@@ -66,9 +66,12 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     revision: Literal["R2", "R3", "R4"] = "R4"
     """Which later guide 2019 means: R2 puts rsId on 210 only, R4 names the session in the 201 of a
     robot's hand-over."""
-    foreign_keys: Literal["refuse", "ignore"] = "refuse"
-    """Keys of the other dialect (`text` in 2016, `content` in 2019): -14, or not looked at, which
-    lets in a client that writes both."""
+    foreign_keys: Literal["refuse", "ignore"] = "ignore"
+    """Keys of the other dialect (`text` in 2016, `content` in 2019) beside the right ones: refused,
+    or not looked at, which lets in a client that writes both."""
+    wrong_keys: Literal[-14, -8, -17, -100] = -14
+    """What a text or a rating in the keys of the other dialect is refused with: what a server says
+    that did not find it under the name it knows."""
     context: str = "/webchat"
     """The path under which everything is served; may be empty."""
     public_origin: str = ""

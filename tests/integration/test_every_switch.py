@@ -22,7 +22,7 @@ from tests.support.talk import MEI, Talk, reply_to, wording
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LATER: dict[str, object] = {"dialect": "2019"}
-"""One bridge meets all of these servers, and each refuses the keys of the other guide (-14)."""
+"""One bridge meets all of these servers, and each wants the keys of its own guide (-14)."""
 SWITCHES: dict[str, dict[str, object]] = {
     "as of 2016": {},
     "ids as strings": {"ids_as_strings": True, "request_id_in_reply": True},
@@ -42,7 +42,7 @@ SWITCHES: dict[str, dict[str, object]] = {
     "unknown heartbeats": LATER | {"heartbeat": "refuse", "unknown_type": -19},
     "sessions in replies": LATER | {"session_in_message_reply": True, "original_in_refusal": True},
     "as of 2016 once more": {},
-    "either": LATER | {"foreign_keys": "ignore"},
+    "strict keys": LATER | {"foreign_keys": "refuse", "wrong_keys": -17},
 }
 
 

@@ -130,8 +130,8 @@ def test_a_type_that_is_no_integer_is_an_invalid_parameter(kind: object) -> None
         ("close", {"sessionId": True}),
         ("pre", {"content": {"content": "x"}}),
         ("text", {"msg": {"type": 1, "content": "bare"}}),
-        ("text", {"msg": {"type": 1, "content": {"content": "a", "text": "a", "extra": ""}}}),
-        ("rate", {"rating": {"id": 1, "ratingId": 1, "comments": ""}}),
+        ("text", {"msg": {"type": 1, "content": {"text": "a", "extra": ""}}}),
+        ("rate", {"rating": {"ratingId": 1, "comments": ""}}),
         ("rate", {"rating": {"id": "1", "comments": ""}}),
         (
             "image",
@@ -250,13 +250,25 @@ BOTH_RATING = {"id": 1, "ratingId": 1, "comments": "", "ratingComments": ""}
 
 
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
-def test_the_keys_of_the_other_dialect_are_refused_unless_told_to_ignore_them(dialect: str) -> None:
+def test_the_keys_of_both_dialects_are_read_unless_the_other_ones_are_refused(dialect: str) -> None:
     for body in (
         {"type": 110, "sessionId": 5, "msg": BOTH_TEXT},
         {"type": 104, "sessionId": 5, "rating": BOTH_RATING},
     ):
-        assert code_of(frame(body), dialect=dialect) == ResultCode.INVALID_PARAMETER
-        assert code_of(frame(body), dialect=dialect, foreign_keys="ignore") is None
+        wrong = code_of(frame(body), dialect=dialect, foreign_keys="refuse")
+        assert wrong == ResultCode.INVALID_PARAMETER
+        assert code_of(frame(body), dialect=dialect) is None
+
+
+@pytest.mark.parametrize("code", [-14, -8, -17, -100])
+@pytest.mark.parametrize("dialect", ["2016", "2019"])
+def test_what_the_keys_of_the_other_dialect_alone_are_refused_with(dialect: str, code: int) -> None:
+    text, rating = ("text", "ratingId") if dialect == "2016" else ("content", "id")
+    for body in (
+        {"type": 110, "sessionId": 5, "msg": {"type": 1, "content": {text: "a", "extra": ""}}},
+        {"type": 104, "sessionId": 5, "rating": {rating: 1}},
+    ):
+        assert code_of(frame(body), dialect=dialect, wrong_keys=code) == code
 
 
 @pytest.mark.parametrize("info", ["{", "[]", '{"queueId":"2"}'])
