@@ -22,6 +22,7 @@ from bridge.conversation.inputs import CallFailed, FailureReason
 from bridge.conversation.inviting import inviting
 from bridge.conversation.model import (
     Chatting,
+    CustomerText,
     Held,
     Outstanding,
     Queued,
@@ -38,6 +39,7 @@ from bridge.conversation.transitions import (
 from bridge.conversation.turn import Turn
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import RateSession, RequestChat
+from bridge.webchat.splitting import is_unseen
 
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
 _UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
@@ -121,7 +123,7 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
     """WebChat does not take this content: the customer is told why, as far as anybody knows."""
     if asked.moot:
         take_back(turn, asked, piece)
-    elif code == ResultCode.EMPTY_MESSAGE:
+    elif code == ResultCode.EMPTY_MESSAGE and blank(piece):
         turn.report((piece,), "undelivered.blank")
     elif code in _TOLD_APART:
         turn.report((piece,), f"result.{code}")
@@ -129,6 +131,11 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
         turn.report((piece,), inviting(_REFUSALS[code], turn.policy))
     else:
         turn.report((piece,), "undelivered.refused", {"code": code})
+
+
+def blank(piece: Held) -> bool:
+    """True if nobody would see anything in it: a server that calls it empty (-17) is right."""
+    return isinstance(piece.content, CustomerText) and is_unseen(piece.content.text)
 
 
 def _count_failure(turn: Turn) -> None:

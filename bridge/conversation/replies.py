@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.conversation import quoting, rating, robot, waiting
 from bridge.conversation.effects import Offer
-from bridge.conversation.failures import refuse, try_again
+from bridge.conversation.failures import blank, refuse, try_again
 from bridge.conversation.inputs import Uploaded
 from bridge.conversation.model import (
     Chatting,
@@ -314,7 +314,7 @@ def _pre_message_sent(
     if reply.ok:
         _pre_message_taken(turn, command, asked, held)
         return
-    if reply.result == ResultCode.EMPTY_MESSAGE:
+    if reply.result == ResultCode.EMPTY_MESSAGE and blank(held):
         refuse(turn, asked, held, reply.result)
         return
     take_back(turn, asked, _fresh(held))

@@ -119,10 +119,10 @@ SENTENCES: Catalogue = {
         "ja": "この形式のファイルは送れません。別の形式でお送りください。",
     },
     "result.-17": {
-        "zh-CN": "空白消息无法发送，请输入内容。",
-        "zh-TW": "空白訊息無法傳送，請輸入內容。",
-        "en": "An empty message cannot be sent. Please write something.",
-        "ja": "空のメッセージは送れません。内容を入力してください。",
+        "zh-CN": "客服系统认为这次请求没有内容，请联系管理员。",
+        "zh-TW": "客服系統認為這次請求沒有內容，請聯絡管理員。",
+        "en": "The call centre found nothing in this request. Please tell an administrator.",
+        "ja": "コールセンターで要求の内容が見つかりませんでした。管理者にご連絡ください。",
     },
     "result.-18": {
         "zh-CN": "您在客服系统中还有另一种类型的对话尚未结束，请先结束它；若找不到，请联系管理员。",

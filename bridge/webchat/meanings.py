@@ -29,8 +29,6 @@ class Verdict(StrEnum):
     """We and the server differ about where the conversation stands: the life cycle heals it."""
     RELOGIN = "relogin"
     """Log in anew and send the command once more; a second time in a row it is a failure."""
-    IGNORE = "ignore"
-    """Nothing was lost and nobody needs to know."""
 
 
 class Progress(StrEnum):
@@ -102,7 +100,9 @@ _RESULTS: Mapping[int, Meaning] = MappingProxyType(
         ResultCode.INVALID_FILE_EXTENSION: Meaning(
             "INVAILD_FILE_EXTENSION", Verdict.REFUSED, "files of this kind are not accepted"
         ),
-        ResultCode.EMPTY_MESSAGE: Meaning("EMPTY_MESSAGE", Verdict.IGNORE, "the message is blank"),
+        ResultCode.EMPTY_MESSAGE: Meaning(
+            "EMPTY_MESSAGE", Verdict.REFUSED, "the server finds the message blank"
+        ),
         ResultCode.INVALID_SESSION_TYPE: Meaning(
             "INVAILD_SESSION_TYPE", Verdict.CONFIGURATION, "a session of another kind exists"
         ),

@@ -20,6 +20,13 @@ _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+"""Categories of characters that show nothing."""
+
+
+def is_unseen(text: str) -> bool:
+    """True if nobody would see anything in it; more than what we call blank ourselves."""
+    return all(unicodedata.category(char) in _UNSEEN for char in text)
 
 
 def frame_bytes(text: str) -> int:

@@ -303,7 +303,7 @@ def test_an_internal_error_is_tried_three_times() -> None:
         (-14, "undelivered.not_understood"),
         (-19, "undelivered.not_understood"),
         (-12, "result.-12"),
-        (-17, "undelivered.blank"),
+        (-17, "undelivered.refused"),
         (-7, "undelivered.refused"),
         (77, "undelivered.refused"),
     ],
@@ -314,6 +314,32 @@ def test_a_refused_message_is_answered_with_the_reason(code: int, key: str) -> N
     event = scene.text("one")
     scene.reply(code)
     assert scene.reported == {event: key}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("\u200b \u3000", "undelivered.blank"),
+        ("\u200b.", "undelivered.refused"),
+        ("\N{GRINNING FACE}", "undelivered.refused"),
+    ],
+)
+def test_only_what_shows_nothing_is_called_empty(text: str, key: str) -> None:
+    """-17 is also what a server says that did not find the text."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text(text)
+    scene.reply(-17)
+    assert scene.reported == {event: key}
+
+
+def test_a_picture_is_not_called_empty() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.image()
+    scene.uploaded()
+    scene.reply(-17)
+    assert scene.reported == {event: "undelivered.refused"}
 
 
 def test_a_failed_upload_gets_one_more_try() -> None:

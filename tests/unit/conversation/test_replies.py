@@ -297,6 +297,18 @@ def test_a_pre_message_that_is_blank_to_the_server() -> None:
     assert scene.reported == {event: "undelivered.blank"}
 
 
+def test_a_pre_message_that_is_blank_to_the_server_alone_goes_to_the_chat() -> None:
+    scene = Scene()
+    event = scene.text("one")
+    scene.reply(requestId=REQUEST)
+    scene.reply(-17)
+    assert scene.reported == {}
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply()
+    assert scene.texts == ["one", "one"]
+    assert scene.delivered == [event]
+
+
 def test_a_pre_message_that_was_taken_by_a_queue_that_has_ended() -> None:
     scene = Scene()
     scene.text("one")

@@ -52,7 +52,7 @@ def test_a_cancelled_message_in_pieces_is_reported_once() -> None:
 
 def test_a_piece_that_was_reported_does_not_come_back_from_the_queue() -> None:
     scene = Scene(SHORT)
-    event = scene.text(LONG)
+    event = scene.text("\u200b" * len(LONG))
     scene.reply(requestId=REQUEST)
     scene.reply()
     scene.reply(-17)

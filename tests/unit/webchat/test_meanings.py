@@ -69,7 +69,7 @@ def test_every_verdict_is_used() -> None:
         (-11, Verdict.STATE),
         (-15, Verdict.RELOGIN),
         (-16, Verdict.REFUSED),
-        (-17, Verdict.IGNORE),
+        (-17, Verdict.REFUSED),
         (-20, Verdict.CONFIGURATION),
         (-100, Verdict.RETRY),
         (-77, Verdict.REFUSED),
