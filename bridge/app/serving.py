@@ -200,7 +200,10 @@ class Serving:
         self._log.info("ready", port=self.port, after_ms=self._clock.now() - began)
 
     def _rules(self, users: OurUsers, links: Links) -> Rules:
-        return rules_of(self._config, users, lambda: links.learnt.longest_text)
+        learnt = links.learnt
+        return rules_of(
+            self._config, users, lambda: learnt.longest_text, lambda: learnt.longest_clip
+        )
 
     def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:
         around.rules = self._rules(users, links)

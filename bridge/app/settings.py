@@ -52,7 +52,10 @@ def users_of(config: Config) -> OurUsers:
 
 
 def rules_of(
-    config: Config, users: OurUsers, longest_text: Callable[[], int] | None = None
+    config: Config,
+    users: OurUsers,
+    longest_text: Callable[[], int] | None = None,
+    longest_clip: Callable[[], int] | None = None,
 ) -> Rules:
     """What the rooms ring goes by.
 
@@ -60,6 +63,7 @@ def rules_of(
         config: the operator's.
         users: our own Matrix users.
         longest_text: bytes of text that fit into one frame at the moment, which the link learns.
+        longest_clip: the same for a voice.
     """
     server, bridge, told = config.server, config.bridge, config.bridge.tell_agents
     queues = tuple(
@@ -96,6 +100,7 @@ def rules_of(
         encryption_required=bridge.encryption.require,
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=longest_text,
+        longest_clip=longest_clip,
         seal=_passwords(config).seal if server.login.own_accounts else None,
         texts=Texts(config.texts),
         ratings=tuple(

@@ -125,7 +125,7 @@ class WebChat(Section):
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
     dialect: Annotated[Dialect, BeforeValidator(_dialect_text)] = Dialect.AUTO
-    """auto (finds out and remembers) | 2016 | 2019 | dual (the keys of both)."""
+    """auto (finds out and remembers; till then dual) | 2016 | 2019 | dual (the keys of both)."""
     source: Annotated[Source, Field(alias="from")] = "APP"
     """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
     login: Login = Login()

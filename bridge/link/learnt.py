@@ -4,8 +4,11 @@ Theory of operation. Two things are learnt apart, for they are told by different
 
 * the *revision*: a 200, an rsId or a list of `users` proves a server later than 2016. Then we write
   heartbeats and typing notices, and the later keys;
-* the *keys* of 110 and 104: a server that refuses one set (-14) and takes the other has said what
-  it wants, whatever its pushes look like. That outweighs the revision.
+* the *keys* of 110 and 104: a server that refuses one set and takes the other has said what it
+  wants, whatever its pushes look like. That outweighs the revision.
+
+While nothing is known, texts and ratings are written with both sets of keys: any server that picks
+the ones it knows reads them.
 
 An operator who names a dialect gets it: nothing is learnt from pushes then, and what a refusal
 proves holds until the next start. With `auto` both are facts of the server, kept over restarts and
@@ -62,6 +65,8 @@ class Learnt:
         self._server = Endpoints(settings.base_url).login
         self._later = self._wanted is Dialect.Y2019
         self._keys: Dialect | None = None
+        self._read: set[Dialect] = set()
+        """Keys that this server has taken in this run, or must know by its pushes."""
         self._longest = self._most
         self._missing: set[Feature] = set()
         self._beats_missed: int | None = 0
@@ -83,6 +88,7 @@ class Learnt:
         if self._wanted is None:
             self._keys = Dialect(keys) if keys in (Dialect.Y2016, Dialect.Y2019) else None
             self._later = Dialect.Y2019 in (dialect, keys)
+            self._read = {Dialect.Y2019} if dialect == Dialect.Y2019 else set()
         longest, _, most = (frame or "").partition("/")
         # Learnt under another setting, it is void: how else could an operator raise the limit?
         if longest.isdecimal() and most == str(self._most):
@@ -126,20 +132,36 @@ class Learnt:
             return self._keys
         if self._wanted is not None:
             return self._wanted
-        return Dialect.Y2019 if self._later else Dialect.Y2016
+        return Dialect.Y2019 if self._later else Dialect.DUAL
+
+    def reads(self, keys: Dialect) -> bool:
+        """True if trouble with a text or a rating is surely not about these keys.
+
+        What a refusal proved in an earlier run does not count: servers are replaced, and whoever
+        refused the wrong keys once will not take them in silence.
+        """
+        return keys in self._read
 
     def saw_later(self) -> None:
         """A push has come that only later servers send."""
         if self._later:
+            self._read.add(Dialect.Y2019)
             return
         self._later = True
+        self._read = {Dialect.Y2019}  # it may have been replaced by this one just now
         if self._wanted is None:
             _log().info("webchat server is of a later revision", dialect=self.keys)
             self._remember("dialect", Dialect.Y2019)
 
-    def prove(self, keys: Dialect) -> None:
-        """The server took a command with these keys after it had refused it with the other ones."""
-        if self._keys is keys:
+    def took(self, keys: Dialect, *, after_refusal: bool) -> None:
+        """The server took a text or a rating with these keys.
+
+        Args:
+            keys: as it was written.
+            after_refusal: it had refused it with other ones: these are what it wants.
+        """
+        self._read.add(keys)
+        if not after_refusal or self._keys is keys:
             return
         self._keys = keys
         self._later = self._later or keys is Dialect.Y2019
@@ -205,6 +227,11 @@ class Learnt:
         """
         room = self._longest - FRAME_OVERHEAD
         return max(SHORTEST_TEXT, room // 2 if self.keys is Dialect.DUAL else room)
+
+    @property
+    def longest_clip(self) -> int:
+        """Bytes that a voice may have in one frame; it is there once in every dialect."""
+        return max(SHORTEST_TEXT, self._longest - FRAME_OVERHEAD)
 
     def too_long(self, size: int) -> None:
         """The server has closed a link over a frame of `size` bytes: write none like it again."""

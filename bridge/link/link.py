@@ -3,14 +3,18 @@
 Calls wait at the `Gate` until the keeper has opened it, write one after the other, and wait for
 their replies side by side. A command that the server refused over its token goes out once more on
 the next wire, with its old call id and in its old place. So does one whose keys the server refused,
-once, in the other set of keys (protocol reference 5). What the server says nothing at all to is for
+once in each other set of keys (protocol reference 5). What the server says nothing at all to is for
 the caller to send again or not.
+
+That keys are refused is said by -14. A server that looks for the text under another name may as
+well find it blank (-17), and find it missing (-8) or break over it (-100): these two mean the keys
+as long as this server has not been seen to read them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,6 +38,7 @@ from bridge.webchat.frames import (
     SendPreMessage,
     Text,
 )
+from bridge.webchat.splitting import is_unseen
 
 Told = TypeVar("Told")
 _CONTENT = (SendMessage, SendPreMessage, RateSession)
@@ -96,10 +101,12 @@ class Link:
         """Send a command and return its reply; see `LinkPort.call`."""
         with self.demand.call():
             ticket = self._gate.ticket()
-            other: Dialect | None = None
+            keys: Dialect | None = None
+            others: Iterator[Dialect] | None = None
+            refused: list[Reply] = []
             relogged = False
             while True:
-                written = await self._write(ticket, call_id, command, before_write, other)
+                written = await self._write(ticket, call_id, command, before_write, keys)
                 seconds = self._patience(command)
                 reply = await written.wire.answer(call_id, written.reply, seconds)
                 if reply.result == ResultCode.INVALID_TOKEN:
@@ -109,12 +116,28 @@ class Link:
                     relogged = True
                 elif self._disowned(written.wire, reply):
                     self.refuse(written.wire)
-                elif other is None and _keys_refused(command, reply) and written.keys.other:
-                    other = written.keys.other
+                elif self._keys_refused(command, reply, written.keys):
+                    refused.append(reply)
+                    others = others or iter(_other_keys(command, written.keys))
+                    keys = next(others, None)
+                    if keys is None:
+                        return _most_hopeful(refused)
                 else:
-                    if other is not None and reply.ok and _tells_keys_apart(command):
-                        self._learnt.prove(other)
+                    if reply.ok and _tells_keys_apart(command):
+                        self._learnt.took(written.keys, after_refusal=bool(refused))
                     return reply
+
+    def _keys_refused(self, command: Command, reply: Reply, keys: Dialect) -> bool:
+        """True if the server may want this command in other keys."""
+        match reply.result:
+            case ResultCode.INVALID_PARAMETER:
+                return _has_keys(command)
+            case ResultCode.EMPTY_MESSAGE:
+                return _tells_keys_apart(command) and not _unseen(command)
+            case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR:
+                return _tells_keys_apart(command) and not self._learnt.reads(keys)
+            case _:
+                return False
 
     def _patience(self, command: Command) -> float | None:
         """Seconds to wait for a reply before the link is given up; None: as for any command."""
@@ -210,12 +233,24 @@ class Link:
                     await before_write()
                 # It may have ended while that was stored; then nothing was written, for certain.
                 if wire.usable:
-                    spelled = keys or self._learnt.keys
-                    reply = await wire.write(call_id, command, spelled)
-                    return _Written(wire, spelled, reply)
+                    return await _spell(wire, call_id, command, keys or self._learnt.keys)
                 self._gate.shut(wire)
             finally:
                 self._gate.leave()
+
+
+async def _spell(wire: Wire, call_id: CallId, command: Command, keys: Dialect) -> _Written:
+    """Write a command; where both sets of keys are too long for a frame, in one of them.
+
+    A text may have been divided when the server was known to want one set.
+    """
+    try:
+        return _Written(wire, keys, await wire.write(call_id, command, keys))
+    except CallFailure as failure:
+        if failure.reason is not FailureReason.TOO_BIG or keys is not Dialect.DUAL:
+            raise
+    keys = keys.others[0]
+    return _Written(wire, keys, await wire.write(call_id, command, keys))
 
 
 def _refused_once() -> OpenFailure:
@@ -240,5 +275,21 @@ def _tells_keys_apart(command: Command) -> bool:
     return isinstance(command, RateSession)
 
 
-def _keys_refused(command: Command, reply: Reply) -> bool:
-    return _has_keys(command) and reply.result == ResultCode.INVALID_PARAMETER
+def _unseen(command: Command) -> bool:
+    """True for a text that shows nothing: a server that calls it empty may have read it."""
+    if not isinstance(command, SendMessage) or not isinstance(command.content, Text):
+        return False
+    return is_unseen(command.content.text)
+
+
+def _other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
+    """The sets of keys that are left for a command which was refused in these, best first."""
+    if keys is Dialect.DUAL and not _tells_keys_apart(command):
+        return (Dialect.Y2019,)  # the other two are the same for it
+    return keys.others
+
+
+def _most_hopeful(refusals: list[Reply]) -> Reply:
+    """What a refusal in all keys comes to: trouble that may pass (-100), else the first one."""
+    passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
+    return next(passing, refusals[0])

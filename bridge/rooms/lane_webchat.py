@@ -182,7 +182,7 @@ class WebChatLane:
 
     async def _voice(self, worker: Worker, call_id: CallId, blob: Blob) -> Uploaded:
         """A voice message travels as AMR inside its frame; one that does not fit is a file."""
-        fits = self._around.rules.policy_for(worker.record).max_text_bytes
+        fits = self._around.rules.clip_bytes()
         async with keep(blob) as kept:
             try:
                 # Four characters of base64 carry three bytes.

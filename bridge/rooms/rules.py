@@ -111,6 +111,8 @@ class Rules(msgspec.Struct, frozen=True):
     """Of the people in the rooms; None: nobody has said, so times are told in UTC."""
     longest_text: Callable[[], int] | None = None
     """Bytes of text that fit into one frame at the moment; None: as `policy` says."""
+    longest_clip: Callable[[], int] | None = None
+    """The same for a voice, which no dialect writes twice."""
 
     def queue(self, queue_id: int) -> QueueRule | None:
         """The queue of that id."""
@@ -142,6 +144,10 @@ class Rules(msgspec.Struct, frozen=True):
 
     def language_for(self, settings: RoomSettings) -> str:
         return settings.language or self.language
+
+    def clip_bytes(self) -> int:
+        """Bytes of a voice, as base64, that fit into one frame."""
+        return self.policy.max_text_bytes if self.longest_clip is None else self.longest_clip()
 
     def policy_for(self, record: RoomRecord) -> Policy:
         """The machine's policy for this room."""

@@ -132,14 +132,14 @@ class Dialect(StrEnum):
     """The guide's keys, and beside each renamed one its later name."""
 
     @property
-    def other(self) -> "Dialect | None":
-        """The other set of keys; None if both are written already."""
+    def others(self) -> "tuple[Dialect, ...]":
+        """What is left to be tried where the server refuses these keys."""
         match self:
             case Dialect.Y2016:
-                return Dialect.Y2019
+                return (Dialect.Y2019,)
             case Dialect.Y2019:
-                return Dialect.Y2016
-            case Dialect.DUAL:
-                return None
+                return (Dialect.Y2016,)
+            case Dialect.DUAL:  # a strict server, which takes only what it knows
+                return (Dialect.Y2016, Dialect.Y2019)
             case _:
                 assert_never(self)

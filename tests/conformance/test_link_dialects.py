@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import structlog
 from aiohttp import web
 
 from bridge.conversation.inputs import Pushed
@@ -49,7 +50,26 @@ def contents(simulator: Simulator) -> list[dict[str, object]]:
 
 @pytest.mark.asyncio
 async def test_43_text_seed() -> None:
-    """Row 43: auto against a server of 2016: the guide's keys, exactly, and nothing later."""
+    """Row 43: dialect 2016: the guide's keys, exactly, and nothing later."""
+    async with simulated(foreign_keys="refuse") as simulator:
+        timing = replace(FAST, ping_after=0.1)
+        settings = settings_for(simulator.base_url, timing=timing, dialect=Dialect.Y2016)
+        async with rig(settings) as rigged:
+            session = await chat(rigged)
+            rigged.links.keep(ADA)
+            assert (await rigged.call(ADA, 2, text("hello", session))).ok
+            assert (await rigged.call(ADA, 3, RateSession(SessionId(session), 0))).ok
+            rigged.links.typing(ADA.room_id, SessionId(session))
+            await asyncio.sleep(0.3)
+            assert rigged.facts.learnt == {}
+        assert contents(simulator) == [{"content": "hello", "extra": ""}]
+        assert commands(simulator, 104)[0]["rating"] == {"id": 0, "comments": ""}
+        assert [commands(simulator, kind) for kind in (10, 112, 113, 120)] == [[]] * 4
+
+
+@pytest.mark.asyncio
+async def test_43b_auto_where_nothing_is_known() -> None:
+    """Row 43, row 45: a server of 2016 tells nothing: the keys of both, and no later commands."""
     async with simulated() as simulator:
         timing = replace(FAST, ping_after=0.1)
         async with rig(settings_for(simulator.base_url, timing=timing)) as rigged:
@@ -60,8 +80,9 @@ async def test_43_text_seed() -> None:
             rigged.links.typing(ADA.room_id, SessionId(session))
             await asyncio.sleep(0.3)
             assert rigged.facts.learnt == {}
-        assert contents(simulator) == [{"content": "hello", "extra": ""}]
-        assert commands(simulator, 104)[0]["rating"] == {"id": 0, "comments": ""}
+        assert contents(simulator) == [{"content": "hello", "text": "hello", "extra": ""}]
+        rating = {"id": 0, "ratingId": 0, "comments": "", "ratingComments": ""}
+        assert commands(simulator, 104)[0]["rating"] == rating
         assert [commands(simulator, kind) for kind in (10, 112, 113, 120)] == [[]] * 4
 
 
@@ -96,9 +117,18 @@ async def test_44b_first_message_of_a_resumed_chat() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
-async def test_44c_a_silent_server(dialect: str) -> None:
-    """Reference 5: nothing told in time, and the guess was wrong: -14 heals it, once."""
-    async with simulated(dialect=dialect, init_config=False, receipts=False) as simulator:
+@pytest.mark.parametrize("code", [-14, -8, -17, -100])
+async def test_44c_a_silent_server(dialect: str, code: int) -> None:
+    """Reference 5: nothing told in time, and a server that refuses what it does not know: the keys
+    of both, then of each; what it takes is remembered."""
+    server = simulated(
+        dialect=dialect,
+        init_config=False,
+        receipts=False,
+        foreign_keys="refuse",
+        wrong_keys=code,
+    )
+    async with server as simulator:
         tokens, facts = Tokens(), Facts()
         async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
             session = await chat(rigged)
@@ -106,11 +136,30 @@ async def test_44c_a_silent_server(dialect: str) -> None:
         async with rig(settings_for(simulator.base_url), tokens=tokens, facts=facts) as rigged:
             assert (await rigged.call(ADA, 2, text("one", session))).ok
             assert (await rigged.call(ADA, 3, text("two", session))).ok
-        written = ["text" if "text" in content else "content" for content in contents(simulator)]
-        expected = ["content", "text", "text"] if dialect == "2019" else ["content", "content"]
-        assert written[before:] == expected
+        both = {"content": "one", "text": "one", "extra": ""}
+        later: list[dict[str, object]] = [{"text": "one"}, {"text": "two"}]
+        first = [{"content": word, "extra": ""} for word in ("one", "two")]
+        expected = [both, first[0], *later] if dialect == "2019" else [both, *first]
+        assert contents(simulator)[before:] == expected
         assert said(simulator) == ["one", "two"]
-        assert list(facts.learnt.values()) == (["2019"] if dialect == "2019" else [])
+        assert list(facts.learnt.values()) == [dialect]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("dialect", ["2016", "2019"])
+async def test_44f_a_silent_server_that_picks_the_keys_it_knows(dialect: str) -> None:
+    """Reference 5: it reads the keys of both at once, and nothing is refused."""
+    async with simulated(dialect=dialect, init_config=False, receipts=False) as simulator:
+        tokens = Tokens()
+        async with rig(settings_for(simulator.base_url), tokens=tokens) as rigged:
+            session = await chat(rigged)
+        async with rig(settings_for(simulator.base_url), tokens=tokens, facts=Facts()) as rigged:
+            assert (await rigged.call(ADA, 2, text("one", session))).ok
+            assert (await rigged.call(ADA, 3, RateSession(SessionId(session), 1, "good"))).ok
+        assert contents(simulator) == [{"content": "one", "text": "one", "extra": ""}]
+        assert (said(simulator), customer(simulator)["refused"]) == (["one"], [])
+        (rated,) = cast("list[dict[str, object]]", customer(simulator)["ratings"])
+        assert (rated["rating"], rated["comments"]) == (1, "good")
 
 
 @pytest.mark.asyncio
@@ -147,23 +196,31 @@ async def test_44e_a_picture_says_nothing_of_the_keys_of_texts() -> None:
 
 
 @pytest.mark.asyncio
-async def test_44d_a_misconfigured_dialect() -> None:
+@pytest.mark.parametrize("dialect", ["2016", "2019"])
+@pytest.mark.parametrize("code", [-14, -8, -17, -100])
+async def test_44d_a_misconfigured_dialect(dialect: str, code: int) -> None:
     """A named dialect that the server refuses: messages go through all the same."""
-    async with simulated() as simulator:
-        settings = settings_for(simulator.base_url, dialect=Dialect.Y2019)
+    async with simulated(dialect=dialect, wrong_keys=code) as simulator:
+        wrong = Dialect.Y2019 if dialect == "2016" else Dialect.Y2016
+        settings = settings_for(simulator.base_url, dialect=wrong)
         async with rig(settings) as rigged:
             session = await chat(rigged)
-            assert (await rigged.call(ADA, 2, text("one", session))).ok
-            assert (await rigged.call(ADA, 3, text("two", session))).ok
+            with structlog.testing.capture_logs() as logs:
+                assert (await rigged.call(ADA, 2, text("one", session))).ok
+                assert (await rigged.call(ADA, 3, text("two", session))).ok
+            assert (await rigged.call(ADA, 4, RateSession(SessionId(session), 1))).ok
         assert [frame["messageId"] for frame in commands(simulator, 110)] == [2, 2, 3]
+        assert len(commands(simulator, 104)) == 1
         assert said(simulator) == ["one", "two"]
+    warned = [(entry["configured"], entry["takes"]) for entry in logs if "takes" in entry]
+    assert warned == [(wrong.value, dialect)]
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("dialect", ["2016", "2019"])
 async def test_45_dual(dialect: str) -> None:
     """Row 45: both keys present; a server of either revision finds its own."""
-    async with simulated(dialect=dialect, foreign_keys="ignore") as simulator:
+    async with simulated(dialect=dialect) as simulator:
         settings = settings_for(simulator.base_url, dialect=Dialect.DUAL)
         async with rig(settings) as rigged:
             session = await chat(rigged)

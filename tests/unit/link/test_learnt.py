@@ -64,9 +64,9 @@ def types(server: Learnt) -> bool:
 # --- dialect ------------------------------------------------------------------------------------
 
 
-def test_auto_begins_as_2016_and_knows_that_it_does_not_know() -> None:
+def test_auto_begins_with_the_keys_of_both_and_knows_that_it_does_not_know() -> None:
     server = learnt()
-    assert (server.keys, server.known) == (Dialect.Y2016, False)
+    assert (server.keys, server.known) == (Dialect.DUAL, False)
     assert not beats(server)
     assert not types(server)
 
@@ -97,8 +97,8 @@ async def test_a_later_push_is_proof_and_is_remembered_for_this_server() -> None
 async def test_what_a_refusal_proves_outweighs_the_revision(keys: Dialect) -> None:
     facts = Facts()
     server = learnt(facts)
-    server.prove(keys)
-    server.prove(keys)
+    server.took(keys, after_refusal=True)
+    server.took(keys, after_refusal=True)
     server.saw_later()
     assert (server.keys, server.known, beats(server)) == (keys, True, True)
     await server.save()
@@ -110,7 +110,7 @@ async def test_what_a_refusal_proves_outweighs_the_revision(keys: Dialect) -> No
 async def test_a_server_that_takes_the_later_keys_is_a_later_server() -> None:
     facts = Facts()
     server = learnt(facts)
-    server.prove(Dialect.Y2019)
+    server.took(Dialect.Y2019, after_refusal=True)
     assert beats(server)
     await server.save()
     assert beats(await again(facts))
@@ -126,7 +126,7 @@ async def test_a_named_dialect_is_not_overruled(
 ) -> None:
     facts = Facts()
     learning = learnt(facts)
-    learning.prove(Dialect.Y2016 if wanted is Dialect.Y2019 else Dialect.Y2019)
+    learning.took(Dialect.Y2016 if wanted is Dialect.Y2019 else Dialect.Y2019, after_refusal=True)
     await learning.save()
     kept = dict(facts.kept)
     server = await again(facts, dialect=wanted)
@@ -142,10 +142,42 @@ async def test_a_named_dialect_is_not_overruled(
 def test_a_named_dialect_that_the_server_refuses_is_complained_of() -> None:
     server = learnt(dialect=Dialect.Y2019)
     with structlog.testing.capture_logs() as logs:
-        server.prove(Dialect.Y2016)
-        server.prove(Dialect.Y2016)
+        server.took(Dialect.Y2016, after_refusal=True)
+        server.took(Dialect.Y2016, after_refusal=True)
     assert server.keys is Dialect.Y2016, "messages go on for now"
     assert [(entry["log_level"], entry["takes"]) for entry in logs] == [("warning", "2016")]
+
+
+@pytest.mark.asyncio
+async def test_what_the_server_is_known_to_read() -> None:
+    facts = Facts()
+    server = learnt(facts)
+    server.took(Dialect.DUAL, after_refusal=False)
+    assert [server.reads(keys) for keys in Dialect] == [False, False, True]
+    assert (server.keys, server.known) == (Dialect.DUAL, False), "that does not tell which"
+    server.saw_later()
+    assert [server.reads(keys) for keys in Dialect] == [False, True, False]
+    await server.save()
+    assert [(await again(facts)).reads(keys) for keys in Dialect] == [False, True, False]
+    server.took(Dialect.Y2016, after_refusal=True)
+    server.saw_later()
+    assert server.reads(Dialect.Y2016)
+    wrong = learnt(dialect=Dialect.Y2019)
+    assert not wrong.reads(Dialect.Y2019), "an operator may err"
+
+
+@pytest.mark.asyncio
+async def test_a_server_may_be_replaced() -> None:
+    """What the old one took says nothing of the new one, in the same run or in the next."""
+    facts = Facts()
+    server = learnt(facts)
+    server.took(Dialect.Y2016, after_refusal=True)
+    await server.save()
+    server.saw_later()
+    for one in (server, await again(facts)):
+        assert (one.keys, one.reads(Dialect.Y2016)) == (Dialect.Y2016, False)
+        one.took(Dialect.Y2019, after_refusal=True)
+        assert (one.keys, one.reads(Dialect.Y2019)) == (Dialect.Y2019, True)
 
 
 # --- features -----------------------------------------------------------------------------------
@@ -212,7 +244,12 @@ async def test_the_limit_is_remembered_until_the_operator_sets_another() -> None
 
 
 def test_room_for_text() -> None:
-    assert learnt(max_frame_bytes=8000).longest_text == 7400
+    server = learnt(max_frame_bytes=8000)
+    assert server.longest_text == 3700, "twice in a frame, until it is known in which keys"
+    assert server.longest_clip == 7400, "a voice has the same keys in both"
+    server.saw_later()
+    assert server.longest_text == 7400
+    assert learnt(max_frame_bytes=8000, dialect=Dialect.Y2016).longest_text == 7400
     assert learnt(max_frame_bytes=8000, dialect=Dialect.DUAL).longest_text == 3700
     assert learnt(max_frame_bytes=600).longest_text == 200
 

@@ -38,5 +38,9 @@ def test_sources_and_dialects() -> None:
     assert [str(dialect) for dialect in Dialect] == ["2016", "2019", "dual"]
 
 
-def test_the_other_set_of_keys() -> None:
-    assert [dialect.other for dialect in Dialect] == [Dialect.Y2019, Dialect.Y2016, None]
+def test_the_other_sets_of_keys() -> None:
+    assert [dialect.others for dialect in Dialect] == [
+        (Dialect.Y2019,),
+        (Dialect.Y2016,),
+        (Dialect.Y2016, Dialect.Y2019),
+    ]
