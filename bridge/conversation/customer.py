@@ -27,6 +27,7 @@ from bridge.conversation.transitions import (
     start_chat,
 )
 from bridge.conversation.turn import Turn, unique_events, without
+from bridge.ids import EventId
 from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.splitting import split_text
@@ -47,8 +48,10 @@ def said(turn: Turn, event: Said) -> None:
         return
     before = turn.state.held
     robot_first = robot.answers_first(turn)
-    # One place more: what the robot answers goes behind it, should both go to a person.
-    turn.set(held=turn.state.held + pieces, typed=turn.state.typed + len(pieces) + 1)
+    # One place more: what the robot answers goes behind it, should both go to a person. And as many
+    # as its other wording needs, should that go in its place.
+    places = len(pieces) + len(pieces[0].instead) + 1
+    turn.set(held=turn.state.held + pieces, typed=turn.state.typed + places)
     waiting.surface(turn)
     if not isinstance(turn.state.phase, Idle | Ended):
         return
@@ -76,11 +79,13 @@ def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
 
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
     """One piece, or several: a long text would burst the server's frame limit (trap T23)."""
-    text, parts = _taken_apart(event.content)
-    policy = turn.policy
-    spelled = emoji.encode(text) if policy.emoji_codes else text
-    pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
-    parts += [CustomerText(part) for part in pieces]
+    parts = _parts(turn, event.content)
+    other = () if event.instead is None else _parts(turn, event.instead)
+    quoting, instead = -1, other
+    if event.quotes:
+        quoting, instead = _quotation(parts, other)
+        parts = parts if quoting >= 0 else other
+    text, _ = _taken_apart(event.content)
     return tuple(
         Held(
             event.event_id,
@@ -89,9 +94,45 @@ def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
             last=index == len(parts) - 1,
             order=turn.state.typed + index,
             words=event.words if index == 0 and event.words != text else "",
+            quotes=event.quotes if index == quoting else (),
+            amends=event.amends,
+            instead=instead if event.amends is not None or index == quoting else (),
         )
         for index, part in enumerate(parts)
     )
+
+
+def _quotation(
+    parts: tuple[CustomerContent, ...], other: tuple[CustomerContent, ...]
+) -> tuple[int, tuple[CustomerContent, ...]]:
+    """Which part begins with a quotation, and what is left of it without; `other`: of the whole.
+
+    Returns:
+        -1 if the quotation takes more than one part: then `other` is to go.
+    """
+    index = next((n for n, one in enumerate(parts) if isinstance(one, CustomerText)), -1)
+    if index < 0 or not other:
+        return index, ()
+    before, rest = _joined(parts[: index + 1]), _joined(parts)
+    tail = rest[len(before) :]
+    words = _joined(other)
+    head = words.removesuffix(tail)
+    if not words.endswith(tail) or not head.strip():
+        return -1, ()
+    return index, (CustomerText(head),)
+
+
+def _joined(parts: tuple[CustomerContent, ...]) -> str:
+    return "".join(one.text for one in parts if isinstance(one, CustomerText))
+
+
+def _parts(turn: Turn, content: CustomerContent) -> tuple[CustomerContent, ...]:
+    """Content as it goes out: files before their captions, texts in pieces."""
+    text, parts = _taken_apart(content)
+    policy = turn.policy
+    spelled = emoji.encode(text) if policy.emoji_codes else text
+    pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
+    return (*parts, *(CustomerText(one) for one in pieces))
 
 
 def _taken_apart(content: CustomerContent) -> tuple[str, list[CustomerContent]]:
@@ -108,16 +149,52 @@ def _taken_apart(content: CustomerContent) -> tuple[str, list[CustomerContent]]:
 
 
 def withdrawn(turn: Turn, event: Withdrawn) -> None:
-    """What has not gone yet does not go; what has gone is not sent again, and no more is said."""
-    phase, outstanding = turn.state.phase, turn.state.outstanding
-    turn.set(held=without(turn.state.held, (event.event_id,)))
+    """What has not gone yet does not go; what has gone is not sent again, and no more is said.
+
+    Nor do its words go in a quotation. An agent who may have it is told that it was taken back, and
+    no other one (`Held.amends`).
+    """
+    words, outstanding = {event.event_id, *event.also}, turn.state.outstanding
+    empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
+    gone = (*words, *unique_events(tuple(empty)))
+    turn.set(held=_unquoted(without(turn.state.held, gone), words))
+    phase = turn.state.phase
     if isinstance(phase, Queued):
-        pre_sent = without(phase.pre_sent, (event.event_id,))
+        pre_sent = _unquoted(without(phase.pre_sent, gone), words)
         turn.enter(msgspec.structs.replace(phase, pre_sent=pre_sent))
-    held = None if outstanding is None else outstanding.held
-    if outstanding is not None and held is not None and held.event_id == event.event_id:
-        quiet = msgspec.structs.replace(held, last=False)
-        turn.set(outstanding=msgspec.structs.replace(outstanding, held=quiet, moot=True))
+    if outstanding is not None and outstanding.held is not None:
+        (held,) = _unquoted((outstanding.held,), words)
+        stale = outstanding.stale or held != outstanding.held
+        moot = outstanding.moot or held.event_id in gone
+        if held.event_id in gone:
+            held = msgspec.structs.replace(held, last=False)
+        changed = msgspec.structs.replace(outstanding, held=held, moot=moot, stale=stale)
+        turn.set(outstanding=changed)
+    if event.note and not isinstance(phase, Idle | Ended):
+        _note(turn, event)
+
+
+def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...]:
+    """The same without the words of these messages."""
+    return tuple(
+        msgspec.structs.replace(one, content=one.instead[0], quotes=(), instead=())
+        if one.instead and not events.isdisjoint(one.quotes)
+        else one
+        for one in pieces
+    )
+
+
+def _note(turn: Turn, event: Withdrawn) -> None:
+    """Tell the agent, behind what waits already. Nobody is owed a word about it."""
+    note = Held(
+        event.by,
+        CustomerText(event.note),
+        turn.now,
+        last=False,
+        order=turn.state.typed,
+        amends=event.event_id,
+    )
+    turn.set(held=(*turn.state.held, note), typed=turn.state.typed + 1)
 
 
 def start(turn: Turn, wish: Start) -> None:

@@ -79,6 +79,9 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
     if outstanding is None or outstanding.call_id != failure.call_id:
         return
     turn.set(outstanding=None)
+    if failure.reason == FailureReason.OVERTAKEN and outstanding.held is not None:
+        take_back(turn, outstanding, outstanding.held)
+        return
     if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
         return
     _want_again(turn, outstanding, certain=failure.certain, repeats=_repeats(turn, failure.reason))
@@ -189,12 +192,12 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats:
     if held is None:
         return
     if certain or outstanding.moot:
-        take_back(turn, outstanding, held)
+        take_back(turn, outstanding, held, perhaps=not certain)
     elif held.repeats >= repeats:
         turn.report((held,), "undelivered.uncertain")
     else:
         again = msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
-        take_back(turn, outstanding, again)
+        take_back(turn, outstanding, again, perhaps=True)
 
 
 def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) -> bool:

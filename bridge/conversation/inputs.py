@@ -30,12 +30,25 @@ class Said(Happening, frozen=True):
     """What was typed, where the content says more than that."""
     again: bool = False
     """They have just asked for it to be sent again, and are owed an answer."""
+    quotes: tuple[EventId, ...] = ()
+    """Messages whose words it repeats."""
+    amends: EventId | None = None
+    """An earlier message, which the agent may have, and which it corrects."""
+    instead: CustomerContent | None = None
+    """The same without what it quotes, None: nothing is left then. Of a correction: the message in
+    its new wording, for an agent who does not have it in another."""
 
 
 class Withdrawn(Happening, frozen=True):
     """The customer took back what they wrote or sent."""
 
     event_id: EventId
+    also: tuple[EventId, ...] = ()
+    """Its other wordings, which go with it."""
+    by: EventId = EventId("")
+    """What took it back."""
+    note: str = ""
+    """What an agent who may have it is to read; empty: nothing."""
 
 
 class Start(Happening, frozen=True):
@@ -127,6 +140,8 @@ class FailureReason(StrEnum):
     UPLOAD_FAILED = "upload_failed"
     """An upload was answered, and not with the guide's words; `code` is the HTTP status, None where
     that says nothing."""
+    OVERTAKEN = "overtaken"
+    """Not written: before it could be, its content was taken back, or came to go otherwise."""
 
 
 class CallFailed(Happening, frozen=True):

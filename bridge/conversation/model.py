@@ -91,11 +91,23 @@ class Held(Value, frozen=True):
     """Text only: what was typed, where the content says more (a speaker's name, a quotation)."""
     consulted: bool = False
     """The knowledge base was asked about it."""
+    quotes: tuple[EventId, ...] = ()
+    """Messages whose words it repeats: once one of them is taken back, `instead` goes."""
+    amends: EventId | None = None
+    """It is about this message, and goes as it is only to an agent who may have that one."""
+    instead: tuple[CustomerContent, ...] = ()
+    """The same without the words that it quotes; or what goes to an agent who does not have what it
+    amends. Empty: nothing does."""
 
     @property
     def ready(self) -> bool:
         """Media only: its message can be written."""
         return bool(self.url) or self.clip is not None
+
+    @property
+    def is_note(self) -> bool:
+        """It only tells an agent that something was taken back: nobody is owed a word about it."""
+        return self.amends is not None and not self.instead
 
 
 class Upload(Value, frozen=True):
@@ -114,6 +126,9 @@ class Outstanding(Value, frozen=True):
     moot: bool = False
     """Overtaken: content that comes back was given up by the customer meanwhile, and an answer to
     101 is about a request that has already ended."""
+    stale: bool = False
+    """The content is to go in other words by now (`held`). If this or `moot`, what has not been
+    written yet is not to be."""
 
 
 class Idle(Value, frozen=True):

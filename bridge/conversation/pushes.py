@@ -114,6 +114,7 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
 def _ask_anew(turn: Turn, place: Queued) -> None:
     """Row 21: the outage cost us the request, as it turns out; what went with it goes again."""
     turn.put_back(*place.pre_sent)
+    turn.lapse()
     turn.set(last_request=place.request_id)  # its late news is no news of the next one
     turn.enter(
         msgspec.structs.replace(

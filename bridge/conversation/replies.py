@@ -143,6 +143,7 @@ def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
     request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
     if place.pre_sent and (request_id is None or request_id != place.former_id):
         turn.put_back(*place.pre_sent)
+        turn.lapse()
         place = msgspec.structs.replace(place, pre_sent=())
     _stand(turn, place, request_id, reply)
 

@@ -134,6 +134,7 @@ def leave_queue(turn: Turn) -> None:
         turn.put_back(*phase.pre_sent)
         if phase.request_id is not None:
             turn.set(last_request=phase.request_id)
+    turn.lapse()
 
 
 def status_key(status: int) -> tuple[str, int | None]:
@@ -153,15 +154,24 @@ def result_key(code: int) -> tuple[str, int | None]:
 # --- content ------------------------------------------------------------------------------------
 
 
-def take_back(turn: Turn, asked: Outstanding, piece: Held) -> None:
+def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = False) -> None:
     """Hold again what a call did not deliver, unless the customer gave it up meanwhile.
 
     Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
+
+    Args:
+        turn: a turn in any phase.
+        asked: the call.
+        piece: what it carried.
+        perhaps: it may have been delivered, even if no earlier call has done so.
     """
+    if not asked.moot:
+        turn.put_back(piece)
+    if not perhaps and piece.asked is None:
+        turn.lapse(piece.event_id)
     if asked.moot:
         turn.report_whole((piece,), "undelivered.cancelled")
         return
-    turn.put_back(piece)
     if isinstance(turn.state.phase, Idle):
         _say_kept(turn)
     else:
@@ -194,6 +204,8 @@ def start_chat(
     waiting.unhide(turn)
     if isinstance(phase, Chatting | Ended) or turn.state.number == 0:
         turn.set(number=turn.state.number + 1)  # nobody asked for this chat: no card of its own yet
+    if isinstance(phase, Chatting) and phase.session_id != session_id:
+        turn.lapse()
     if session_id != turn.state.last_session:
         rating.end_poll(turn)  # only the newest chat can be rated
         if isinstance(phase, Chatting):
@@ -244,6 +256,7 @@ def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> N
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
     ended = Ended(phase.session_id, phase.rating_asked, turn.now)
     turn.enter(ended)
+    turn.lapse()
     if not phase.unwanted:  # else the customer was told about the queue, and greeted by nobody
         turn.say(inviting(key, turn.policy))
         if closed:
@@ -267,6 +280,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or phase.session_id != session_id:
         return
+    turn.lapse()
     if phase.close and not phase.unwanted:
         turn.report_held("undelivered.closed")
     if phase.close or not turn.policy.start_on_message or not turn.state.held:

@@ -19,6 +19,7 @@ from bridge.rooms.inputs import (
     LoginTried,
     LookedUp,
     MatrixEvent,
+    Meaning,
     PartPosted,
     RobotAnswered,
     Stored,
@@ -36,7 +37,7 @@ from bridge.rooms.reception import (
     receive,
 )
 from bridge.rooms.record import Membership
-from bridge.rooms.references import refers_to
+from bridge.rooms.references import Earlier, refers_to
 from bridge.rooms.rules import Permission
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import InputRow, StoreError
@@ -224,17 +225,14 @@ class Actor:
                 return False
             await self._invited(visit, meaning, raw, received)
             return True
-        about = refers_to(visit.record, meaning)
-        if about is not None:
-            earlier = await recall(self._around, self._room_id, about)
-            facts = msgspec.structs.replace(facts, earlier=earlier)
+        facts = msgspec.structs.replace(facts, earlier=await self._earlier(visit, meaning))
         before = visit.record
         receive(visit, meaning, raw, received, facts)
         wanted = visit.take_again()
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
-            await erasing.begin(self._around, visit, before, meaning.target, meaning.event_id)
+            await erasing.begin(self._around, visit, before, meaning.target)
         return True
 
     async def _invited(
@@ -254,10 +252,15 @@ class Actor:
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found, earlier = await original(self._around, self._room_id, event_id), None
         if found is not None and not isinstance(found, Undecryptable):
-            about = refers_to(visit.record, found)
-            if about is not None:
-                earlier = await recall(self._around, self._room_id, about)
+            earlier = await self._earlier(visit, found)
         again.send(visit, event_id, found, earlier, last=last)
+
+    async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
+        """The message that this one is about; None if nobody knows it, or it was taken back."""
+        about = refers_to(visit.record, meaning)
+        if about is None or about in visit.record.erasing:
+            return None
+        return await recall(self._around, self._room_id, about)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
         """May this person configure the room? Asked anew each time: it is rare, and may change."""

@@ -46,7 +46,9 @@ def by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> boo
 def by_command(visit: Visit, spoke: Spoke | Corrected, earlier: Earlier | None) -> None:
     """Carry out `retry`: all of them, or what it replies to and nothing else, or the newest."""
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
-    wanted = [one.event_id for one in visit.record.undelivered if not one.again]
+    waiting = [one.event_id for one in visit.record.undelivered if not one.again]
+    # What was corrected since does not go in its old words any more.
+    wanted = [one for one in waiting if references.newest(visit.record, one) == one]
     if folded(spoke.plain.split()[-1]) != "all":
         wanted = wanted[-1:]
         if target is not None:
@@ -121,10 +123,9 @@ def _as_if_new(visit: Visit, found: Meaning, earlier: Earlier | None) -> tuple[U
         case Spoke() | Corrected() if _is_order(visit, found):
             return found.sender, []
         case Spoke():
-            content = references.spoken(visit, found, earlier)
-            return found.sender, [Said(found.event_id, content, found.plain)]
+            return found.sender, [references.spoken(visit, found, earlier)]
         case Corrected():
-            return found.sender, [Said(found.event_id, corrections.whole(visit, found))]
+            return found.sender, corrections.sent_again(visit, found, earlier)
         case Reacted():
             return found.sender, references.reacted(visit, found, earlier)
         case _:

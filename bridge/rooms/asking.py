@@ -117,7 +117,8 @@ def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number:
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
     about = offer.event_id if offer.first else None
     text = "" if offer.first else offer.question
-    card = OurCard(event_id, CardKind.ROBOT, number=number, text=text, about=about)
+    asked = None if offer.first else offer.event_id
+    card = OurCard(event_id, CardKind.ROBOT, number=number, text=text, about=about, asked=asked)
     return CardPosted(card, (HELPED, NOT_HELPED))
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from bridge.conversation.callback import wanted
 from bridge.conversation.inputs import CallBack, Cancel, Human, Input, Rate, Said, Solved
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
@@ -37,8 +39,20 @@ _KEYCAP = "\u20e3"
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
     """An event of ours stands in the room. From now on a tap on one of its signs is understood."""
     visit.set(cards=(*visit.record.cards, card)[-KEPT_CARDS:])
+    if card.asked is not None and card.asked in visit.record.erasing:
+        forget(visit, card.asked)
     if signs:
         visit.ask(PutSigns(card.event_id, signs))
+
+
+def forget(visit: Visit, asked: EventId) -> None:
+    """What the robot was asked by that message was taken back, and goes along to nobody."""
+    visit.set(
+        cards=tuple(
+            msgspec.structs.replace(card, text="", asked=None) if card.asked == asked else card
+            for card in visit.record.cards
+        )
+    )
 
 
 def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | None:
@@ -118,7 +132,8 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[Input]:
     if not isinstance(visit.record.conversation.phase, Idle | Ended):
         return [Human()]
     asked = CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
-    return [Human(), Said(event_id, asked)]
+    quotes = () if card.asked is None else (card.asked,)
+    return [Human(), Said(event_id, asked, quotes=quotes)]
 
 
 def _helped(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:

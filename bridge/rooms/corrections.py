@@ -27,17 +27,13 @@ from bridge.rooms.references import (
     is_order,
     is_past,
     is_unsent,
-    quotation,
+    never_went,
     read_as,
     with_words,
     wordings,
     words_of,
 )
-from bridge.rooms.visit import Visit
-
-KEPT_CORRECTIONS = 50
-"""Corrections of a room that are remembered: by the newest the next one of its message goes, and
-with the message all of them are taken back."""
+from bridge.rooms.visit import KEPT_CORRECTIONS, Visit
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
@@ -46,16 +42,18 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[In
     So is one of somebody else's message, which no client shows (specification, "Event
     replacements").
     """
+    if edit.target in visit.record.erasing:
+        return []  # taken back meanwhile, and shown by no client any more
     if earlier is not None and not _is_own(edit, earlier):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
     former = read_as(visit.record, edit.target)
-    happened = _superseded(visit, edit.target, former)
+    dropped = _superseded(visit, edit.target, former)
     _note_correction(visit, edit)
-    return [*happened, *_told(visit, edit, former, earlier)]
+    return _told(visit, edit, former, dropped, earlier)
 
 
-def _superseded(visit: Visit, target: EventId, former: EventId) -> list[Input]:
+def _superseded(visit: Visit, target: EventId, former: EventId) -> tuple[EventId, ...]:
     """Corrections that no agent has, newer than `former`: none of them is to go any more."""
     known = wordings(visit.record, target)
     dropped = known[known.index(former) + 1 :]
@@ -63,44 +61,71 @@ def _superseded(visit: Visit, target: EventId, former: EventId) -> list[Input]:
         visit.record = forgotten(visit.record, event_id)
     kept = tuple(one for one in visit.record.corrections if one[1] not in dropped)
     visit.set(corrections=kept)
-    return [Withdrawn(event_id) for event_id in dropped]
+    return dropped
 
 
-def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None) -> list[Input]:
+def _told(
+    visit: Visit,
+    edit: Corrected,
+    former: EventId,
+    dropped: tuple[EventId, ...],
+    earlier: Earlier | None,
+) -> list[Input]:
     """What an agent is to get, who may have the wording `former`, which says `earlier`."""
     whole = with_words(edit.content, edit.plain)
-    if is_unsent(visit.record, former, earlier):
-        _note_whole(visit, edit)
-        return [Withdrawn(former), Said(edit.event_id, whole)]
-    if undelivered(visit.record, former) is not None:
+    unseen = is_unsent(visit.record, former, earlier) or (
+        undelivered(visit.record, former) is not None  # the agent has not seen it either
+    )
+    if unseen or (earlier is not None and is_order(visit, earlier)):
         visit.record = forgotten(visit.record, former)
         _note_whole(visit, edit)
-        return [Withdrawn(former), Said(edit.event_id, whole)]  # the agent has not seen it either
-    if earlier is not None and is_order(visit, earlier):
-        _note_whole(visit, edit)
-        return [Said(edit.event_id, whole)]  # no agent has seen what it corrects
+        gone = (former, *dropped) if unseen else dropped
+        return [*_withdrawn(gone), Said(edit.event_id, whole)]
     told = _correction(visit, whole, earlier)
     if told is None:
-        return []
+        return _withdrawn(dropped)
     if isinstance(visit.record.conversation.phase, Idle | Ended) or is_past(visit.record, earlier):
         visit.report(edit.event_id, "undelivered.late_correction")
-        return []
-    return [Said(edit.event_id, told)]
+        return _withdrawn(dropped)
+    if never_went(visit.record, former, earlier):
+        _note_whole(visit, edit)
+        return [*_withdrawn(dropped), Said(edit.event_id, whole)]
+    return [*_withdrawn(dropped), Said(edit.event_id, told, amends=former, instead=whole)]
+
+
+def _withdrawn(events: tuple[EventId, ...]) -> list[Input]:
+    return [Withdrawn(events[0], events[1:])] if events else []
 
 
 def _is_own(edit: Corrected, earlier: Earlier) -> bool:
     return earlier.content is not None and earlier.sender in {"", edit.sender}
 
 
-def whole(visit: Visit, edit: Corrected) -> CustomerContent:
+def sent_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
     """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
 
-    It is no correction to an agent who never had the message in another wording.
+    It is no correction to an agent who never had the message in another wording, `earlier`. No
+    other wording goes after it.
     """
-    content = with_words(edit.content, edit.plain)
-    if isinstance(content, CustomerText) and edit.event_id not in visit.record.whole:
-        return CustomerText(visit.word("agent.corrected", {"text": content.text}))
-    return content
+    content, event_id = with_words(edit.content, edit.plain), edit.event_id
+    others = [one for one in wordings(visit.record, edit.target) if one != event_id]
+    unseen = [one for one in others if _is_unseen(visit, one)]
+    for one in unseen:
+        visit.record = forgotten(visit.record, one)
+    if unseen or is_past(visit.record, earlier):
+        _note_whole(visit, edit)
+    happened = _withdrawn(tuple(unseen))
+    if isinstance(content, CustomerText) and event_id not in visit.record.whole:
+        told = CustomerText(visit.word("agent.corrected", {"text": content.text}))
+        former = read_as(visit.record, edit.target)
+        return [*happened, Said(event_id, told, amends=former, instead=content)]
+    return [*happened, Said(event_id, content)]
+
+
+def _is_unseen(visit: Visit, event_id: EventId) -> bool:
+    """That message waits to be sent, or was reported."""
+    record = visit.record
+    return undelivered(record, event_id) is not None or is_unsent(record, event_id, None)
 
 
 def _correction(
@@ -128,7 +153,7 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText |
     if found == () or new.split() == old.split():
         return None
     if not new.strip():  # of a file, the caption; a text is never empty
-        return CustomerText(visit.word("agent.withdrawn", {"quote": quotation(old)}))
+        return CustomerText(visit.word("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
         return CustomerText(new)  # a file that had no caption
     if found is None:

@@ -1,9 +1,9 @@
 """Erasing what we keep of a message that its sender has taken back.
 
-A message leaves more than one copy in the ledger: the event as it came, its corrections, what went
-out of each, and the words in which the agent is told that it was taken back. What of it has ended
-is erased at once; the rest when it has ended too, up to a minute later. Until then the room's
-record remembers whose copies they are, so that a crash forgets none of them.
+A message leaves more than one copy in the ledger: the event as it came, its corrections, and what
+went out of each. What of it has ended is erased at once; the rest when it has ended too, up to a
+minute later. Until then the room's record remembers whose copies they are, so that a crash forgets
+none of them; and nobody quotes them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ LIMIT = 100
 """Events of a room that are remembered for it; `retention` erases what is beyond."""
 
 
-async def begin(
-    around: Surroundings, visit: Visit, before: RoomRecord, target: EventId, told: EventId
-) -> None:
+async def begin(around: Surroundings, visit: Visit, before: RoomRecord, target: EventId) -> None:
     """Erase what can be erased of a message, and remember the rest.
 
     Args:
@@ -34,7 +32,6 @@ async def begin(
         visit: record in and out.
         before: the record in which the message's corrections are still known.
         target: the message.
-        told: the event that took it back; it quotes the message, if the agent was told.
 
     Raises:
         StoreError: the database did not answer.
@@ -43,7 +40,7 @@ async def begin(
     for event_id in gone:
         sealed.withdraw(visit, event_id)
         await around.store.forget_body(visit.record.room_id, event_id)
-    remembered = dict.fromkeys((*visit.record.erasing, *gone, told))
+    remembered = dict.fromkeys((*visit.record.erasing, *gone))
     visit.set(erasing=tuple(remembered)[-LIMIT:], erase_at=visit.now + AGAIN)
 
 

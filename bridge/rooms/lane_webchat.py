@@ -86,7 +86,7 @@ class WebChatLane:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
         if not wants_link(worker.record.conversation):  # given up in the step that asked for it
             return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN, certain=True))
-        mark = partial(self._mark_attempted, row, attempt)
+        mark = partial(self._mark_attempted, worker, row, effect.call_id, attempt)
         try:
             reply = await self._around.link.call(
                 worker.account, effect.call_id, effect.command, mark
@@ -121,7 +121,22 @@ class WebChatLane:
             meaning=about.says,
         )
 
-    async def _mark_attempted(self, row: OutboxRow, attempt: _Attempt) -> None:
+    async def _mark_attempted(
+        self, worker: Worker, row: OutboxRow, call_id: CallId, attempt: _Attempt
+    ) -> None:
+        """The bytes go out now, unless the customer has thought better of it while they waited.
+
+        Raises:
+            CallFailure: they do not.
+        """
+        asked = worker.record.conversation.outstanding
+        if (
+            asked is not None
+            and asked.call_id == call_id
+            and asked.held is not None
+            and (asked.moot or asked.stale)
+        ):
+            raise CallFailure(FailureReason.OVERTAKEN, certain=True)
         if row.marked:
             attempt.made = True
             return

@@ -28,7 +28,7 @@ def end_conversation(visit: Visit) -> None:
 def _give_back(visit: Visit, key: str) -> None:
     """Report all that no agent has, in the order in which it was written; nothing of it goes."""
     waiting = sorted(all_pieces(visit.record.conversation), key=lambda piece: piece.order)
-    for event_id in unique_events(tuple(waiting)):
+    for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
         visit.step(Withdrawn(event_id))
         visit.report(event_id, key)
 

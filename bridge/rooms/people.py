@@ -15,7 +15,7 @@ import re
 
 import msgspec
 
-from bridge.conversation.inputs import Input, Said
+from bridge.conversation.inputs import Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -133,11 +133,22 @@ def name_of(visit: Visit, who: UserId) -> str:
 
 def signed(visit: Visit, who: UserId, happened: Input) -> Input:
     """What somebody said, with their name where it could be somebody else."""
-    if visit.record.direct or not isinstance(happened, Said):
+    if visit.record.direct:
         return happened
-    content = _signed(visit, name_of(visit, who), happened.content)
+    name = name_of(visit, who)
+    if isinstance(happened, Withdrawn) and happened.note:
+        note = visit.word("agent.speaker", {"name": name, "text": happened.note})
+        return msgspec.structs.replace(happened, note=note)
+    if not isinstance(happened, Said):
+        return happened
+    instead = happened.instead
     bare = happened.content.text if isinstance(happened.content, CustomerText) else ""
-    return msgspec.structs.replace(happened, content=content, words=happened.words or bare)
+    return msgspec.structs.replace(
+        happened,
+        content=_signed(visit, name, happened.content),
+        instead=None if instead is None else _signed(visit, name, instead),
+        words=happened.words or bare,
+    )
 
 
 def to_be_told(visit: Visit, who: UserId) -> bool:

@@ -69,12 +69,10 @@ async def _dated(around: Surroundings, earlier: Earlier | None, *events: EventId
         return None
     ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
     rows = [row for event_id in events for row in await around.store.trace(event_id)]
-    moments = [
-        row.at
-        for row in rows
-        if row.what == "received" or (row.what == "stored" and row.detail not in ours)
-    ]
-    return msgspec.structs.replace(earlier, at=max(moments, default=None))
+    came = [row.at for row in rows if row.what == "received"]
+    went = [row.at for row in rows if row.what == "stored" and row.detail not in ours]
+    at = max((*came, *went), default=None)
+    return msgspec.structs.replace(earlier, at=at, unsent=bool(came) and not went)
 
 
 async def original(

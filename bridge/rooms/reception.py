@@ -14,7 +14,6 @@ from typing import assert_never
 import msgspec
 
 from bridge.conversation.effects import Args
-from bridge.conversation.inputs import Said
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.ids import EventId, UserId
 from bridge.rooms import (
@@ -363,7 +362,7 @@ def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     meant = robot.wish(visit, spoke.plain)
     if meant is None and afterwards.taken(visit, spoke):
         return
-    said = Said(spoke.event_id, references.spoken(visit, spoke, facts.earlier), spoke.plain)
+    said = references.spoken(visit, spoke, facts.earlier)
     visit.step(people.signed(visit, spoke.sender, meant or said))
 
 

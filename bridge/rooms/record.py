@@ -78,6 +78,8 @@ class OurCard(Value, frozen=True):
     """Queue: of which request. Robot: of the newest request there was."""
     text: str = ""
     """Robot: what was asked by command, and goes along to a person."""
+    asked: EventId | None = None
+    """Robot: the command that asked it."""
     about: EventId | None = None
     """Robot: the message that was asked about and waits for the customer's word."""
     options: tuple[str, ...] = ()

@@ -25,14 +25,17 @@ from bridge.conversation.model import (
     Held,
     Idle,
     Queued,
+    Requesting,
 )
+from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, UserId
-from bridge.rooms import orders
+from bridge.rooms import cards, orders
 from bridge.rooms.commands import Parsed, parse
 from bridge.rooms.fates import forgotten, undelivered
 from bridge.rooms.inputs import Corrected, Meaning, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.record import RoomRecord, Thread
 from bridge.rooms.visit import Visit
+from bridge.texts.durations import clock_time
 
 QUOTED = 60
 """Characters of a quotation."""
@@ -58,6 +61,8 @@ class Earlier(msgspec.Struct, frozen=True):
     """It is ours, and says that this message did not arrive."""
     at: int | None = None
     """When it last went to the call centre, or came from there, ms; None: nobody knows."""
+    unsent: bool = False
+    """It never went to the call centre: the robot answered it, or we did."""
 
 
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
@@ -115,14 +120,29 @@ def note_thread(visit: Visit, spoke: Spoke, received: int) -> None:
         visit.set(thread=thread)
 
 
-def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> CustomerContent:
-    """What the agent is to get of a message: with its caption, and what it replies to."""
+def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> Said:
+    """What the agent is to get of a message: with its caption, and what it replies to.
+
+    And what of it is left, should that be taken back before it goes; of a file its name.
+    """
+    bare = _spoken(visit, spoke, "")
+    quote = "" if earlier is None or is_order(visit, earlier) else quotation(earlier.text)
+    if not quote or spoke.reply_to is None or isinstance(bare, CustomerLocation):
+        return Said(spoke.event_id, bare, spoke.plain)
+    content = _spoken(visit, spoke, quote)
+    if isinstance(bare, CustomerMedia) and not bare.caption:
+        bare = msgspec.structs.replace(bare, caption=bare.name or bare.kind)
+    events = tuple(dict.fromkeys((spoke.reply_to, newest(visit.record, spoke.reply_to))))
+    return Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
+
+
+def _spoken(visit: Visit, spoke: Spoke, quote: str) -> CustomerContent:
+    """The content, with a quotation of what it replies to."""
     content = spoke.content
     if spoke.wrap and isinstance(content, CustomerText):
         content = CustomerText(visit.word(spoke.wrap, {"text": content.text}))
     content = with_words(content, spoke.plain)
-    quote = "" if earlier is None else quotation(earlier.text)
-    if not quote or (earlier is not None and is_order(visit, earlier)):
+    if not quote:
         return content
     match content:
         case CustomerText():
@@ -138,22 +158,43 @@ def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Inp
     """What happens to the conversation; the agent is told of what may have reached them."""
     record = visit.record
     former = read_as(record, taken.target)
-    unsent = is_unsent(record, former, earlier) or undelivered(record, former) is not None
-    happened: list[Input] = []
-    for event_id in wordings(record, taken.target):
+    note = ""
+    if earlier is not None and _is_known(visit, taken, former, earlier):
+        note = _taken_back(visit, earlier)
+    gone = wordings(record, taken.target)
+    for event_id in gone:
         visit.record = forgotten(visit.record, event_id)
-        happened.append(Withdrawn(event_id))
     visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
-    only_a_correction = earlier is not None and earlier.correction and former == taken.target
-    if unsent or only_a_correction or earlier is None or earlier.content is None:
-        return happened
-    if is_past(record, earlier):
-        return happened
-    listening = isinstance(record.conversation.phase, Chatting | Queued)
-    if visit.rules.tell_withdrawals and listening and not is_order(visit, earlier):
-        text = visit.word("agent.withdrawn", {"quote": quotation(earlier.text)})
-        happened.append(Said(taken.event_id, CustomerText(text)))
-    return happened
+    cards.forget(visit, taken.target)
+    others = tuple(one for one in gone if one != former)
+    return [Withdrawn(former, others, taken.event_id, note)]
+
+
+def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
+    """True if the agent who is there, or is to come, may have that message (`former` of it)."""
+    record, phase = visit.record, visit.record.conversation.phase
+    if not visit.rules.tell_withdrawals or earlier.content is None:
+        return False
+    if never_went(record, former, earlier):
+        return False
+    if is_unsent(record, former, earlier) or undelivered(record, former) is not None:
+        return False
+    if is_past(record, earlier) or is_order(visit, earlier):
+        return False
+    if earlier.correction and former == taken.target:
+        return False  # not the message, only a correction of it
+    begun = isinstance(phase, Requesting) and phase.session_id is not None
+    return begun or isinstance(phase, Chatting | Queued)
+
+
+def _taken_back(visit: Visit, earlier: Earlier) -> str:
+    """That a message was taken back, without a word of it."""
+    rules = visit.rules
+    if earlier.at is None:
+        return visit.word("agent.withdrawn", {})
+    language = rules.agents_language or rules.language_for(visit.record.settings)
+    time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
+    return visit.word("agent.withdrawn_at", {"time": time})
 
 
 def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[Input]:
@@ -168,7 +209,8 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[In
     if not seen or is_past(visit.record, earlier):
         return []  # this agent has not seen what it is about
     text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
-    return [Said(reaction.event_id, CustomerText(text))]
+    quotes = tuple(dict.fromkeys((reaction.target, newest(visit.record, reaction.target))))
+    return [Said(reaction.event_id, CustomerText(text), quotes=quotes)]
 
 
 def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Input]:
@@ -185,7 +227,9 @@ def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Inp
     if earlier is None or not chosen or is_past(visit.record, earlier):
         return []
     args: Args = {"quote": quotation(earlier.text.partition("\n")[0]), "choice": chosen}
-    return [Said(vote.event_id, CustomerText(visit.word("agent.vote", args)))]
+    text = visit.word("agent.vote", args)
+    quotes = tuple(dict.fromkeys((vote.target, newest(visit.record, vote.target))))
+    return [Said(vote.event_id, CustomerText(text), quotes=quotes)]
 
 
 def quotation(text: str) -> str:
@@ -208,6 +252,13 @@ def words_of(earlier: Earlier) -> str:
     if isinstance(content, CustomerMedia) and earlier.text == content.name:
         return ""
     return earlier.text
+
+
+def never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
+    """True if that message was none for an agent: the robot answered it, or we did."""
+    going = {piece.event_id for piece in all_pieces(record.conversation)}
+    # Of what goes out at this moment, the ledger has no row yet.
+    return earlier is not None and earlier.unsent and event_id not in going
 
 
 def is_unsent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:

@@ -230,9 +230,14 @@ class _Reading:
         return parsed is not None
 
     def _correct(self, newer: Recorded) -> None:
-        """A correction changes what it corrects, if that is here and of the same person."""
+        """A correction changes what it corrects, if that is here and of the same person.
+
+        A message that was taken back stays so, though homeservers keep its corrections.
+        """
         line = self._lines.get(str(newer.replaces))
         if line is None or line.sender != newer.sender or newer.content is None:
+            return
+        if line.kind == "withdrawn":
             return
         text = newer.words
         self._words += len(text)

@@ -14,11 +14,16 @@ import msgspec
 from bridge.conversation.effects import Args, Delivered, Reported, Say
 from bridge.conversation.inputs import Input
 from bridge.conversation.machine import step
+from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, InputSeq
 from bridge.rooms import chats, fates
 from bridge.rooms.effects import Effect
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
+
+KEPT_CORRECTIONS = 50
+"""Corrections of a room that are remembered: by the newest the next one of its message goes, and
+with the message all of them are taken back."""
 
 Mark = tuple[RoomRecord, int]
 """The record, and how many effects had been asked for."""
@@ -99,8 +104,18 @@ class Visit:
             event=event,
         )
         self.set(conversation=conversation, chats=noted)
+        self._note_whole()
         for effect in effects:
             self._take(effect)
+
+    def _note_whole(self) -> None:
+        """Remember the corrections that go as the message, since no agent has another wording."""
+        record = self.record
+        wordings = {newer for _, newer in record.corrections} - set(record.whole)
+        pieces = all_pieces(record.conversation) if wordings else ()
+        found = {one.event_id for one in pieces if one.amends is None and one.event_id in wordings}
+        if found:
+            self.set(whole=(*record.whole, *sorted(found))[-KEPT_CORRECTIONS:])
 
     def _take(self, effect: Effect) -> None:
         """Note what an effect says of a message; one that is no more than a fact ends here."""

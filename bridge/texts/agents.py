@@ -24,10 +24,22 @@ SENTENCES: Catalogue = {
         "ja": "「{old}」→「{new}」",
     },
     "agent.withdrawn": {
-        "zh-CN": "已撤回消息：「{quote}」",
-        "zh-TW": "已收回訊息：「{quote}」",
-        "en": "Taken back: “{quote}”",
-        "ja": "取り消されたメッセージ：「{quote}」",
+        "zh-CN": "（撤回了一条消息）",
+        "zh-TW": "（收回了一則訊息）",
+        "en": "(took back a message)",
+        "ja": "（メッセージを1件取り消しました）",
+    },
+    "agent.withdrawn_at": {
+        "zh-CN": "（撤回了一条 {time} 的消息）",
+        "zh-TW": "（收回了一則 {time} 的訊息）",
+        "en": "(took back a message from {time})",
+        "ja": "（{time} のメッセージを取り消しました）",
+    },
+    "agent.withdrawn_caption": {
+        "zh-CN": "（删除了一个文件的说明文字）",
+        "zh-TW": "（刪除了一個檔案的說明文字）",
+        "en": "(took back the words below a file)",
+        "ja": "（ファイルの説明文を取り消しました）",
     },
     "agent.reacted": {
         "zh-CN": "{reaction}（对「{quote}」的回应）",

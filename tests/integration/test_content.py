@@ -14,7 +14,7 @@ from PIL import Image
 from bridge.demo.customer import Event, content_of
 from bridge.demo.stage import Stage
 from tests.support.sounds import codec_of, seconds_of, tone
-from tests.support.talk import MEI, DeskMessage, chatting, info_of, relation
+from tests.support.talk import MEI, DeskMessage, Talk, chatting, info_of, relation
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -138,12 +138,56 @@ async def test_replies_corrections_reactions_and_taking_back(stage: Stage) -> No
     await talk.heard("👍 (in reaction to “Which size do you need?”)")
     number = await talk.say("my number is 12345")
     await talk.heard("my number is 12345")
-    room, event = quote(talk.room, safe=""), quote(number, safe="")
-    await talk.customer.call("PUT", f"v3/rooms/{room}/redact/{event}/back", {})
-    await talk.heard("Taken back: “my number is 12345”")
+    await take_back(talk, number)
+    person = await talk.at_desk(lambda one: "(took back a message from " in one.texts[-1])
+    assert len(person.texts) == len(set(person.texts)) == 6
+    assert "12345" not in person.texts[-1]
+
+
+async def take_back(talk: Talk, event_id: str) -> None:
+    """Remove a message, as a client does."""
+    room, event = quote(talk.room, safe=""), quote(event_id, safe="")
+    await talk.customer.call("PUT", f"v3/rooms/{room}/redact/{event}/back-{event}", {})
+
+
+async def test_what_a_refused_request_had_is_gone_with_it(stage: Stage) -> None:
+    """By the desk's own record: the next agent reads neither what was taken back, nor that it was,
+    nor in what words anything stood before it was corrected."""
+    secret = "My card number is 9999-8888"
+    talk = await Talk.open(stage, await stage.customer("thinks-again"), "hello")
+    await talk.heard("hello")
+    card = await talk.say(secret)
+    await talk.heard(secret)
+    await talk.say("is it safe?", **{"m.relates_to": {"m.in_reply_to": {"event_id": card}}})
+    await talk.heard(f"In reply to “{secret}”:\nis it safe?")
+    typo = await talk.say("My first versoin")
+    await talk.heard("My first versoin")
+    replaced = {"rel_type": "m.replace", "event_id": typo}
+    new = {"msgtype": "m.text", "body": "My first version, corrected"}
+    await talk.say("* …", **{"m.new_content": new, "m.relates_to": replaced})
+    await talk.heard("Correction: My first version, corrected")
+    await take_back(talk, card)
+    before = await talk.at_desk(lambda one: "(took back a message" in one.texts[-1])
+    await talk.desk("refuse")
+    await talk.reads("Messages kept for you: 3")
+    await talk.say("are you there?")
+    await talk.accept()
+    expected = ["hello", "is it safe?", "My first version, corrected", "are you there?"]
+    person = await talk.at_desk(lambda one: "are you there?" in one.texts)
+    assert person.texts[len(before.texts) :] == expected
+
+
+async def test_what_was_taken_back_while_the_call_centre_was_away(stage: Stage) -> None:
+    """It had not been written; the agent reads what came after it, and hears of nothing else."""
+    talk = await chatting(stage, "second-thought")
+    await stage.simulator.do({"op": "restart", "seconds": 4})
+    secret = await talk.say("my PIN is 1234")
+    await talk.say("and hello")
+    await take_back(talk, secret)
+    await talk.heard("and hello")
     person = talk.person
     assert person is not None
-    assert len(person.texts) == len(set(person.texts)) == 6
+    assert [one for one in person.texts if one != "hello"] == ["and hello"]
 
 
 async def test_answers_stay_in_the_thread(stage: Stage) -> None:

@@ -101,6 +101,9 @@ class Walk:
         self.state = Conversation()
         self.now = 1_000_000
         self.said = 0
+        self.taken = 0
+        self.wordings: dict[EventId, list[EventId]] = {}
+        self.roots: dict[EventId, EventId] = {}
         self.witness = Witness()
         # Some servers chatter, others mostly do as they are told.
         chatter, faults = self.random.choice([(14, 0.25), (6, 0.1), (3, 0.03)])
@@ -108,7 +111,9 @@ class Walk:
         self.kinds: list[tuple[int, Callable[[], Input]]] = [
             (12, self._said),
             (2, self._said_again),
-            (1, self._withdrawn),
+            (2, self._replied),
+            (2, self._corrected),
+            (2, self._withdrawn),
             (1, lambda: Start(self.random.choice([None, QueueId(2)]))),
             (1, Cancel),
             (1, Close),
@@ -170,9 +175,47 @@ class Walk:
             caption = self.random.choice(["", "look"])
             media = CustomerMedia(kind, "a.png", f"mxc://h/{self.said}", caption=caption)
             return Said(event_id, media)
-        long = " ".join(f"{self.said}.{part}" for part in range(30))
-        text = self.random.choice(["hello", " ", long, "你好" + long, "\n"])
+        text = self.random.choice([self._words(), " ", self._words(30), "\n"])
         return Said(event_id, CustomerText(text), self.random.choice(["", "2", "raw"]))
+
+    def _words(self, times: int = 1) -> str:
+        """What nobody else says: it is known again wherever it goes."""
+        self.witness.words[EventId(f"$e{self.said}")] = f"w{self.said}w"
+        return " ".join(f"好 w{self.said}w" for _ in range(times))
+
+    def _replied(self) -> Said:
+        """A reply or a reaction, which repeats the words of what it is about."""
+        target = self._some_event()
+        quoted = self.witness.words.get(target)
+        if quoted is None or target in self.witness.taken_back:
+            return self._said()
+        self.said += 1
+        event_id = EventId(f"$e{self.said}")
+        if self.random.random() < 0.3:
+            return Said(event_id, CustomerText(f"👍 ({quoted})"), quotes=(target,))
+        own = self._words(self.random.choice([1, 30]))
+        text = f"re {quoted}:\n{own}"
+        if self.random.random() < 0.3:
+            media = CustomerMedia("file", "a.zip", f"mxc://h/{self.said}", caption=text)
+            bare = msgspec.structs.replace(media, caption=own)
+            return Said(event_id, media, quotes=(target,), instead=bare)
+        return Said(event_id, CustomerText(text), own, quotes=(target,), instead=CustomerText(own))
+
+    def _corrected(self) -> Said:
+        """A correction of what the agent may have; it repeats what was there before."""
+        target = self._some_event()
+        former = self.witness.words.get(target)
+        gone = target in self.witness.taken_back
+        if former is None or gone or not self.witness.may_be_known(target, self.state):
+            return self._said()
+        self.said += 1
+        event_id = EventId(f"$e{self.said}")
+        new = self._words(self.random.choice([1, 30]))
+        root = self.roots.get(target, target)
+        self.roots[event_id] = root
+        self.wordings.setdefault(root, []).append(event_id)
+        text = CustomerText(f"{former} → {new}")
+        return Said(event_id, text, amends=target, instead=CustomerText(new))
 
     def _questions(self) -> list[EventId]:
         return [one.event_id for one in self.state.questions]
@@ -190,11 +233,23 @@ class Walk:
             return self._said()
         return Said(EventId(self.random.choice(events)), CustomerText("once more"))
 
-    def _withdrawn(self) -> Withdrawn:
-        """One of the events that are still on their way, if there is one."""
+    def _some_event(self) -> EventId:
+        """One that is on its way, or one of the newest."""
         pieces = all_pieces(self.state)
-        event_id = self.random.choice(pieces).event_id if pieces else EventId("$none")
-        return Withdrawn(event_id)
+        newest = EventId(f"$e{self.random.randint(max(0, self.said - 9), self.said)}")
+        return self.random.choice([newest, *(piece.event_id for piece in pieces)])
+
+    def _withdrawn(self) -> Withdrawn:
+        """An event with its corrections; the agent who may know it is told."""
+        event_id = self._some_event()
+        self.taken += 1
+        known = self.witness.may_be_known(event_id, self.state)
+        return Withdrawn(
+            event_id,
+            tuple(self.wordings.get(event_id, ())),
+            by=EventId(f"$back{self.taken}"),
+            note=f"(back {event_id})" if known else "",
+        )
 
     def _session(self) -> SessionId:
         known = self.state.last_session

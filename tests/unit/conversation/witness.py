@@ -10,6 +10,8 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 * content leaves for the first time in another order than it was typed;
 * content whose fate is unknown is sent under a new call id;
 * two calls are under way at once;
+* words go out that were taken back, be it in a quotation or a correction;
+* an agent is told that something was taken back, or corrected, who does not have it;
 * a ghost stays in the room without its agent in the chat;
 * a rating is asked for twice, or a poll is left open when the next one is made;
 * a phone rings for anything but "you are next", once a request, and an agent who comes;
@@ -55,7 +57,7 @@ from bridge.conversation.waiting import hidden
 from bridge.ids import AgentId, CallId, EventId, SessionId
 from bridge.texts import LANGUAGES, Texts
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.frames import SendMessage, SendPreMessage
+from bridge.webchat.frames import SendMessage, SendPreMessage, Text
 
 _SETTLES_NOTHING = {ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN}
 
@@ -67,6 +69,20 @@ _PINGS = {
     "chat.agent_joined",
     "chat.transferred",
 }
+
+
+def _same_agent(before: Conversation, after: Conversation) -> bool:
+    """Whether what was sent until now is with the agent who is there now, or is to come."""
+    old, new = before.phase, after.phase
+    if isinstance(old, Chatting):
+        return isinstance(new, Chatting) and new.session_id == old.session_id
+    if isinstance(old, Queued) and isinstance(new, Queued):
+        ours_again = {piece.order for piece in all_pieces(after)}
+        ours_again -= {piece.order for piece in new.pre_sent}
+        return not any(piece.order in ours_again for piece in old.pre_sent)
+    if isinstance(old, Queued) and isinstance(new, Requesting):
+        return new.adopt_at is not None
+    return isinstance(new, Queued | Chatting | Requesting)
 
 
 class Witness:
@@ -90,6 +106,14 @@ class Witness:
         self._told_next: set[int] = set()
         self._poll: SessionId | None = None
         """What is asked about at the moment."""
+        self.words: dict[EventId, str] = {}
+        """By which each event is known again."""
+        self.taken_back: set[EventId] = set()
+        self._corrected: set[EventId] = set()
+        self._agent = 0
+        """Counts those who were there, or were to come."""
+        self._read_by: dict[EventId, set[int]] = {}
+        """To which of them an event may have come."""
         self._texts = Texts()
         self._rendered: set[tuple[str, frozenset[str]]] = set()
 
@@ -105,8 +129,10 @@ class Witness:
             self.unsettled.add(happened.event_id)
             self._questions.discard(happened.event_id)  # sent once more, it may be asked once more
             self.reported.discard(happened.event_id)  # it is sent again
+            if happened.amends is not None:
+                self._corrected.add(happened.amends)
         if isinstance(happened, Withdrawn):
-            self.unsettled.discard(happened.event_id)  # from here on nothing is owed
+            self._note_withdrawn(before, happened)
         self._content = isinstance(happened, Solved | Cancel)
         if isinstance(happened, Consulted) and happened.note:
             self._helped.add(happened.event_id)
@@ -114,9 +140,18 @@ class Witness:
         calls = [one for one in effects if isinstance(one, CallWebChat | UploadMedia)]
         for effect in effects:
             self._note(effect, before.number)
+        # What is corrected goes in its newest wording, and in no other one besides.
+        self.unsettled -= self._corrected - {piece.event_id for piece in all_pieces(after)}
+        self._agent += not _same_agent(before, after)
+        whole = {piece.order for piece in all_pieces(after) if piece.amends is None}
+        for piece in all_pieces(before):
+            bound = piece.amends is not None or (piece.instead and not piece.quotes)
+            if bound and piece.order in whole:
+                self._doubtful.pop(piece.order, None)  # other words, for another agent
         self._check_receipt(before, effects, after)
         for call in calls:
             self._check_call(call, before, after)
+            self._check_words(call, after)
         assert len(calls) <= 1, "two calls at once"
         if before.outstanding is not None and after.outstanding is not None and calls:
             answered = isinstance(happened, Replied | CallFailed) or (
@@ -222,6 +257,45 @@ class Witness:
         else:
             assert order in self._sent, "overtaken by what was typed later"
         self._sent.add(order)
+
+    def _note_withdrawn(self, before: Conversation, happened: Withdrawn) -> None:
+        """From here on nothing is owed, and its words are nobody's."""
+        gone = {happened.event_id, *happened.also}
+        for piece in all_pieces(before):
+            if gone & set(piece.quotes) and not piece.instead:
+                gone.add(piece.event_id)
+        self.unsettled -= gone
+        self.taken_back |= gone
+
+    def may_be_known(self, event_id: EventId, state: Conversation) -> bool:
+        """Whether that message may have come to the agent who is there, or is to come."""
+        if any(one.event_id == event_id and one.asked is None for one in state.held):
+            return False  # of what waits, or of a part of it, nobody is told
+        there = isinstance(state.phase, Queued | Chatting)
+        known = self._agent in self._read_by.get(event_id, set())
+        return there and known and event_id not in self.reported
+
+    def _check_words(self, call: CallWebChat | UploadMedia, after: Conversation) -> None:
+        """No word of what was taken back; no news of it, nor a correction, to whom has not got it.
+
+        A call that was under way then had gone.
+        """
+        if not isinstance(call, CallWebChat):
+            return
+        match call.command:
+            case SendMessage(content=Text(text=text)) | SendPreMessage(text=text):
+                pass
+            case _:
+                return
+        for event_id in self.taken_back:
+            word = self.words.get(event_id)
+            assert word is None or word not in text, f"{event_id} was taken back"
+        held = None if after.outstanding is None else after.outstanding.held
+        if held is not None and held.amends is not None:
+            known = self._read_by.get(held.amends, set())
+            assert self._agent in known, f"{held.amends} is not known here"
+        if held is not None:
+            self._read_by.setdefault(held.event_id, set()).add(self._agent)
 
     def _check_pieces(self, after: Conversation) -> None:
         pieces = all_pieces(after)

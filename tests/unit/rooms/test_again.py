@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.inputs import FailureReason
-from bridge.conversation.model import Idle
-from bridge.ids import EventId, RoomId
+from bridge.conversation.model import Idle, Queued
+from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Undecryptable
 from bridge.rooms.record import Undelivered
 from bridge.rooms.rules import Rules
-from bridge.webchat.frames import Reply
+from bridge.webchat.frames import QueueStatus, Received, Reply
 from bridge.webchat.frames import SendPreMessage as PreMessage
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM
@@ -391,3 +391,55 @@ async def test_whatever_happens_nothing_is_lost_or_sent_twice_at_once(moves: lis
         confirmed = ("again.delivered", f"$w{number}") in told(world)
         assert f"word {number}" in heard
         assert bool(reported) == (f"$w{number}" in waiting or confirmed)
+
+
+# --- what was taken back or corrected -----------------------------------------------------------
+
+
+async def test_what_was_taken_back_cannot_be_sent_again() -> None:
+    """Neither by itself nor by our answer to it, nor in the answer to `retry`."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "my secret", "$1"))
+        answer = world.matrix.posted[0].event_id
+        await happens(engine, world.real("m.room.redaction", "$back", {}, redacts="$1"))
+        await happens(engine, react(world, "$1"), react(world, answer, event_id="$r2"))
+        await happens(engine, command(world, "retry", "$1"), command(world, "retry all"))
+    assert world.link.texts(ROOM) == ["my secret"]
+
+
+@pytest.mark.parametrize("words", ["retry", "retry all"])
+async def test_a_corrected_message_is_sent_again_in_its_newest_wording_only(words: str) -> None:
+    """Both were with a request that the customer left."""
+    world = ReadingWorld(ENGLISH)
+    phase = Queued(QueueId(1), world.clock.now(), RequestId(9001))
+    await world.record(ROOM, phase)
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 4711", "$1"))
+        await happens(engine, correction(world, "$1", "order 4712", "$2"))
+        await happens(engine, command(world, "cancel"))
+        await engine.pushed(ROOM, "p1", Received(QueueStatus(RequestId(9001), 7)))
+        await quiet()
+        assert [one.event_id for one in (await world.stored()).undelivered] == ["$1", "$2"]
+        world.link.calls.clear()
+        await happens(engine, command(world, words, event_id="$c2"))
+        await happens(engine, command(world, words, event_id="$c3"))
+    sent = [one.command for one in world.link.calls if isinstance(one.command, PreMessage)]
+    assert [one.text for one in sent] == ["order 4712"]
+
+
+async def test_old_words_are_not_sent_again_where_the_new_ones_have_arrived() -> None:
+    """They were corrected while they were under way, and then refused."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    world.link.gate.clear()
+    async with world.running() as engine:
+        await happens(engine, word(world, "order 4711", "$1"))
+        await happens(engine, correction(world, "$1", "order 4712", "$2"))
+        world.link.gate.set()
+        await quiet()
+        assert [one.event_id for one in (await world.stored()).undelivered] == ["$1"]
+        await happens(engine, command(world, "retry"), command(world, "retry all", event_id="$c2"))
+    assert world.link.texts(ROOM) == ["order 4711", "order 4712"]
+    assert told(world)[1:] == [("again.nothing", "$c"), ("again.nothing", "$c2")]

@@ -89,7 +89,8 @@ def test_what_is_remembered_and_what_can_be_tapped() -> None:
     first = offered(ShowAnswer(asked, "how?", "k", first=True), card, 3)
     assert first == CardPosted(OurCard(card, CardKind.ROBOT, number=3, about=asked), ("👍", "👎"))
     command = offered(ShowAnswer(asked, "how?", "k"), card, 3)
-    assert command == CardPosted(OurCard(card, CardKind.ROBOT, number=3, text="how?"), ("👍", "👎"))
+    kept = OurCard(card, CardKind.ROBOT, number=3, text="how?", asked=asked)
+    assert command == CardPosted(kept, ("👍", "👎"))
     person = offered(Offer("robot.person_offered"), card, 3)
     assert person == CardPosted(OurCard(card, CardKind.ROBOT, number=3), ("🙋",))
 

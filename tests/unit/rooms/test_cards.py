@@ -19,7 +19,7 @@ from bridge.conversation.model import (
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
-from bridge.rooms.inputs import PollAnswered, Reacted
+from bridge.rooms.inputs import PollAnswered, Reacted, Withdrew
 from bridge.rooms.record import CardKind, OurCard, RoomSettings
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
 
@@ -209,6 +209,28 @@ def test_human_takes_the_question_along() -> None:
     house = asked_house()
     house.say("human")
     assert words(house) == ["（客户刚才问过机器人：how do I return it?）"]
+
+
+ASKED = EventId("$ask")
+
+
+@pytest.mark.parametrize("when", ["before", "after", "between"])
+def test_a_question_that_was_taken_back_goes_to_nobody(when: str) -> None:
+    """Before the robot has answered it, before a person is wanted, and while one is awaited."""
+    house = House(msgspec.structs.replace(RULES, robot=True)).served()
+    back = Withdrew(EventId("$back"), ADA, ASKED)
+    if when == "before":
+        house.visit.set(erasing=(ASKED,))
+    cards.remember(house.visit, msgspec.structs.replace(ROBOT, asked=ASKED))
+    if when == "between":
+        house.receive(back)
+    house.say("human")
+    if when == "after":
+        assert words(house)
+        house.receive(back)
+    assert house.record.conversation.number == 1
+    assert words(house) == []
+    assert ROBOT.text not in repr(house.record)
 
 
 def test_human_in_a_chat_is_with_one_already() -> None:

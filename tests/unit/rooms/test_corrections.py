@@ -6,18 +6,19 @@ import msgspec
 import pytest
 
 from bridge.conversation.effects import UploadMedia
-from bridge.conversation.inputs import Cancel
+from bridge.conversation.inputs import Cancel, Pushed, Replied
 from bridge.conversation.model import CustomerLocation as Location
-from bridge.conversation.model import CustomerText, Ended, Held, Idle, Phase
+from bridge.conversation.model import CustomerText, Ended, Held, Idle, Phase, Queued
 from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.transitions import all_pieces
-from bridge.ids import EventId, SessionId, UserId
+from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId
 from bridge.rooms import again
-from bridge.rooms.corrections import KEPT_CORRECTIONS
 from bridge.rooms.inputs import Corrected
 from bridge.rooms.record import RoomSettings, Undelivered
 from bridge.rooms.references import Earlier, newest, refers_to
+from bridge.rooms.visit import KEPT_CORRECTIONS
 from bridge.webchat.frames import Location as Place
+from bridge.webchat.frames import QueueStatus, Reply
 from tests.unit.rooms.desks import EVENT, IMAGE, LONG, Desk, X, fix, said
 from tests.unit.rooms.visits import ADA, STRANGER, House
 
@@ -122,6 +123,14 @@ def test_half_of_a_long_text_that_has_gone_is_corrected_in_words() -> None:
     assert desk.read == ["the end", "Correction: the beginning, the end"]
 
 
+def test_what_never_went_to_the_call_centre_is_corrected_for_nobody() -> None:
+    """The robot had answered it: the agent reads the new words, and not what was changed."""
+    desk = Desk()
+    desk.happen(fix("order 4712"), Earlier("order 4711", Text("order 4711"), unsent=True))
+    assert desk.read == ["order 4712"]
+    assert desk.record.whole == (EVENT,)
+
+
 def test_a_correction_into_an_order_is_one() -> None:
     desk = Desk()
     desk.happen(fix("!wc status"), said("!wc sttaus"))
@@ -141,7 +150,7 @@ def test_a_caption_is_corrected_without_its_picture() -> None:
     assert desk.read == []
     desk = Desk()
     desk.happen(Corrected(EVENT, ADA, X, IMAGE), Earlier("my act", IMAGE))
-    assert desk.read == ["Taken back: “my act”"]
+    assert desk.read == ["(took back the words below a file)"]
 
 
 def test_another_picture_goes_anew() -> None:
@@ -195,3 +204,25 @@ def test_a_kept_message_that_was_corrected_is_sent_again_as_the_message() -> Non
     again.send(house.visit, EventId("$c"), edit, None)
     (piece,) = all_pieces(house.record.conversation)
     assert piece.content == CustomerText("order 4712")
+
+
+def queued_with(desk: Desk, text: str) -> None:
+    """That text went with the request in a queue."""
+    sent = Held(X, Text(text), desk.now)
+    desk.phase(Queued(QueueId(2), desk.now, RequestId(9001), pre_sent=(sent,)))
+
+
+def test_of_a_refused_request_the_next_agent_reads_the_newest_wording_only() -> None:
+    desk = Desk()
+    queued_with(desk, "my ordre")
+    desk.happen(fix("my odrer"), said("my ordre"))
+    desk.visit.step(Pushed(QueueStatus(RequestId(9001), 3)))
+    desk.visit.step(Replied(CallId(1), Reply(111, -10)))
+    assert desk.read[-1:] == ["my odrer"]
+    assert refers_to(desk.record, fix("my order", EventId("$3"))) == EVENT
+    desk.happen(
+        fix("my order", EventId("$3")), Earlier("my odrer", Text("my odrer"), correction=True)
+    )
+    assert desk.read[-1:] == ["my order"]
+    assert desk.carried == ["$3"]
+    assert desk.reported == {}

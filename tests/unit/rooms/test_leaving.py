@@ -9,6 +9,8 @@ from bridge.conversation.effects import CallWebChat, Reported, Say
 from bridge.conversation.inputs import Replied
 from bridge.conversation.model import (
     Chatting,
+    CustomerText,
+    Held,
     Idle,
     Outstanding,
     Queued,
@@ -108,10 +110,11 @@ def test_what_waits_in_a_room_that_is_upgraded_is_reported_before_we_leave() -> 
     house = House().served()
     one, two, three = house.say("order 4711"), house.say("it is urgent"), house.say("hello?")
     held = {piece.event_id: piece for piece in all_pieces(house.record.conversation)}
+    note = Held(EventId("$back"), CustomerText("(took back)"), house.now, amends=EventId("$x"))
     queued = Queued(QueueId(2), house.now, RequestId(9001), pre_sent=(held[one],))
     under_way = Outstanding(CallId(7), SendPreMessage(RequestId(9001), "it is urgent"), held[two])
     conversation = msgspec.structs.replace(
-        house.record.conversation, phase=queued, held=(held[three],), outstanding=under_way
+        house.record.conversation, phase=queued, held=(held[three], note), outstanding=under_way
     )
     house.visit.set(conversation=conversation)
     house.effects.clear()

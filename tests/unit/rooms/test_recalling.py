@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, SessionId
-from bridge.rooms.inputs import Entered
+from bridge.rooms.inputs import Entered, MatrixEvent
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.recalling import recall
 from bridge.rooms.references import Earlier
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import NewInput
+from bridge.texts.durations import clock_time
 from bridge.webchat.frames import (
     AgentContent,
     AgentLocation,
@@ -31,6 +34,9 @@ from tests.unit.rooms.visits import ADA, RULES
 
 pytestmark = pytest.mark.asyncio
 ENGLISH = msgspec.structs.replace(RULES, language="en")
+
+
+Event = tuple[RoomId, EventId, dict[str, object]]
 
 
 def undated(earlier: Earlier | None) -> Earlier | None:
@@ -80,12 +86,79 @@ async def test_what_was_taken_back_is_told_and_erased() -> None:
         await engine.accept_events([world.message("$1", msgtype="m.text", body="my secret")])
         await quiet()
         assert await world.store.body_of(ROOM, EventId("$1")) is not None
+        sent = world.clock.now()
         await engine.accept_events([world.real("m.room.redaction", "$2", {}, redacts="$1")])
         await quiet()
         assert await world.store.body_of(ROOM, EventId("$1")) is None
         await engine.accept_events([world.real("m.room.redaction", "$3", {}, redacts="$1")])
         await quiet()
-    assert world.link.texts(ROOM) == ["my secret", "Taken back: “my secret”"]
+    moment = clock_time("en", sent, None, now_ms=sent)
+    assert world.link.texts(ROOM) == ["my secret", f"(took back a message from {moment})"]
+
+
+def word(world: ReadingWorld, event_id: str, text: str, **more: object) -> Event:
+    return world.message(event_id, msgtype="m.text", body=text, **more)
+
+
+def redaction(world: ReadingWorld, event_id: str, target: str) -> Event:
+    return world.real("m.room.redaction", event_id, {}, redacts=target)
+
+
+@pytest.mark.parametrize("lately", [True, False])
+async def test_what_was_taken_back_before_it_was_written_is_not_written(lately: bool) -> None:
+    """The call waits for the link; `lately`: it was to go at once. And a reply that quoted it."""
+    world = ReadingWorld(ENGLISH)
+    await world.chatting()
+    replied = relation(**{"m.in_reply_to": {"event_id": "$0"}})
+    link = asyncio.Event()
+
+    async def waits() -> None:
+        await link.wait()
+
+    async with world.running() as engine:
+        if lately:
+            await engine.accept_events([word(world, "$0", "my number")])
+            await quiet()
+        world.link.disturb = waits
+        await engine.accept_events([word(world, "$1", "my secret")])
+        await quiet()
+        await engine.accept_events([redaction(world, "$2", "$1")])
+        await quiet()
+        link.set()
+        await quiet()
+        if lately:
+            link.clear()
+            await engine.accept_events([word(world, "$3", "is it right?", **replied)])
+            await quiet()
+            await engine.accept_events([redaction(world, "$4", "$0")])
+            await quiet()
+            link.set()
+            await quiet()
+    texts = world.link.texts(ROOM)
+    assert texts[: 2 * lately] == ["my number", "is it right?"][: 2 * lately]
+    assert all(one.startswith("(took back a message") for one in texts[2 * lately :])
+    assert len(texts) == 3 * lately
+
+
+async def test_what_is_taken_back_in_the_same_breath_is_quoted_by_nobody() -> None:
+    """All of it waits as the bridge starts, and one step takes all of it."""
+    world = ReadingWorld(ENGLISH)
+    await world.chatting()
+    replied = relation(**{"m.in_reply_to": {"event_id": "$1"}})
+    edit = relation(rel_type="m.replace", event_id="$1") | {
+        "m.new_content": {"msgtype": "m.text", "body": "my other secret"}
+    }
+    events = [
+        word(world, "$1", "my secret"),
+        redaction(world, "$2", "$1"),
+        word(world, "$3", "yes", **replied),
+        world.message("$4", msgtype="m.text", body="* my other secret", **edit),
+    ]
+    rows = [NewInput(ROOM, dump_input(MatrixEvent(raw)), key) for _, key, raw in events]
+    await world.store.accept(rows, world.clock.now())
+    async with world.running():
+        await quiet()
+    assert world.link.texts(ROOM) == ["yes"]
 
 
 async def test_it_is_known_when_a_message_went_last_and_not_when_it_was_answered() -> None:
@@ -106,7 +179,10 @@ async def test_it_is_known_when_a_message_went_last_and_not_when_it_was_answered
         for event_id in ("$1", asked):
             earlier = await recall(world.around, ROOM, EventId(event_id))
             assert earlier is not None
-            assert earlier.at == went
+            assert (earlier.at, earlier.unsent) == (went, False)
+        order = await recall(world.around, ROOM, EventId("$2"))
+        assert order is not None
+        assert order.unsent
 
 
 async def test_a_later_agent_is_not_told_what_was_taken_back_from_an_earlier_one() -> None:
@@ -129,7 +205,9 @@ async def test_a_later_agent_is_not_told_what_was_taken_back_from_an_earlier_one
         await engine.accept_events(redactions)
         await quiet()
         assert await world.store.body_of(ROOM, EventId("$1")) is None
-    assert world.link.texts(ROOM) == ["my secret", "hello", "Taken back: “hello”"]
+    (*read, told) = world.link.texts(ROOM)
+    assert read == ["my secret", "hello"]
+    assert told.startswith("(took back a message from ")
 
 
 CONTENTS: list[tuple[AgentContent, Earlier | None]] = [

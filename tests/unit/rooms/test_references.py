@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import msgspec
 import pytest
 
 from bridge.conversation.effects import CallWebChat, UploadMedia
-from bridge.conversation.model import Chatting, Ended, Held, Idle, Outstanding, Queued
+from bridge.conversation.model import (
+    Chatting,
+    Ended,
+    Held,
+    Idle,
+    Outstanding,
+    Queued,
+    Requesting,
+)
 from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
@@ -72,6 +82,48 @@ def test_a_file_as_reply_has_the_quotation_as_caption() -> None:
         assert desk.read == [caption]
 
 
+def waiting(desk: Desk) -> Desk:
+    """The same, with something under way: what comes now waits."""
+    desk.say("first")
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        (reply(Text("yes"), "yes"), ["yes"]),
+        (reply(IMAGE, "this"), ["this"]),
+        (reply(IMAGE), ["cat.png"]),
+        (Reacted(EVENT, ADA, X, "👍"), []),
+        (PollAnswered(EVENT, ADA, X, "a"), []),
+    ],
+)
+def test_nothing_quotes_what_was_taken_back_meanwhile(
+    what: Spoke | Reacted | PollAnswered, left: list[str]
+) -> None:
+    for direct in (True, False):
+        desk = waiting(Desk())
+        desk.visit.set(direct=direct)
+        secret = Earlier("my secret", Text("my secret"), answers=(("a", "Red"),))
+        desk.happen(what, secret)
+        assert "my secret" in repr(desk.record)
+        desk.happen(back(), secret)
+        assert "my secret" not in repr(desk.record)
+        name = "" if direct else "ada: "
+        read = [f"{name}{one}" for one in (*left, TOOK_BACK)]
+        assert desk.read == ["first", *read]
+        assert desk.reported == {}
+
+
+def test_nor_what_was_taken_back_in_another_wording() -> None:
+    desk = waiting(Desk())
+    desk.happen(fix("my secert"), said("x"))
+    desk.happen(Spoke(EventId("$y"), ADA, Text("yes"), "yes", reply_to=X), said("my secert"))
+    desk.happen(back(), said("my secert"))
+    assert "my secert" not in repr(desk.record)
+    assert desk.read == ["first", "yes", TOOK_BACK]
+
+
 def test_a_place_as_reply_is_a_place() -> None:
     desk = Desk()
     desk.happen(reply(Location(1, 2, "x")), Earlier("where?"))
@@ -129,6 +181,9 @@ def test_a_thread_that_an_earlier_version_noted_is_old() -> None:
 # --- taking back --------------------------------------------------------------------------------
 
 
+TOOK_BACK = "(took back a message)"
+
+
 def back(target: EventId = X) -> Withdrew:
     return Withdrew(EventId("$back"), ADA, target)
 
@@ -140,7 +195,46 @@ def test_the_agent_is_told_of_what_was_taken_back() -> None:
     ):
         desk = Desk()
         desk.happen(back(), earlier)
-        assert desk.read == [f"Taken back: “{name}”"]
+        assert desk.read == [TOOK_BACK]
+        assert name not in repr(desk.effects)
+
+
+def test_it_is_told_when_the_message_went() -> None:
+    """By the clock of the call centre; of another day with its date, and of a person by name."""
+    shanghai = msgspec.structs.replace(RULES, timezone=ZoneInfo("Asia/Shanghai"))
+    for rules, ago, told in (
+        (shanghai, 60_000, "(took back a message from 07:59)"),
+        (shanghai, 24 * 3_600_000, "(took back a message from 30 Nov, 08:00)"),
+        (RULES, 60_000, "(took back a message from 30 Nov, 23:59 UTC)"),
+    ):
+        desk = Desk(rules)
+        desk.happen(back(), msgspec.structs.replace(said("x"), at=desk.now - ago))
+        assert desk.read == [told]
+    shared = Desk()
+    shared.visit.set(direct=False)
+    shared.happen(back(), said("x"))
+    assert shared.read == [f"ada: {TOOK_BACK}"]
+
+
+def test_what_never_went_to_the_call_centre_was_taken_back_from_nobody() -> None:
+    """It was the robot's to answer, or ours."""
+    desk = Desk()
+    desk.happen(back(), Earlier("x", Text("x"), unsent=True))
+    assert desk.read == []
+    going = desk.say("on its way")  # of which the ledger has no row before it is stored
+    desk.happen(back(going), Earlier("on its way", Text("on its way"), unsent=True))
+    assert desk.read == ["on its way", TOOK_BACK]
+
+
+@pytest.mark.parametrize(
+    ("session_id", "told"), [(None, []), (SessionId(5150), ["(took back a message)"])]
+)
+def test_a_session_that_is_about_to_begin_has_what_the_queue_had(
+    session_id: SessionId | None, told: list[str]
+) -> None:
+    desk = Desk().phase(Requesting(QueueId(1), 1, session_id=session_id, adopt_at=5))
+    desk.happen(back(), said("x"))
+    assert desk.read == told
 
 
 def test_what_has_not_gone_is_not_sent_and_not_told() -> None:
@@ -161,7 +255,7 @@ def test_a_corrected_message_is_taken_back_as_it_was_corrected() -> None:
     desk = Desk()
     desk.happen(fix("b"), said("a"))
     desk.happen(back(), Earlier("b", Text("b"), correction=True))
-    assert desk.read == ["Correction: b", "Taken back: “b”"]
+    assert desk.read == ["Correction: b", TOOK_BACK]
 
 
 def test_a_message_is_taken_back_whose_correction_did_not_go() -> None:
@@ -174,7 +268,7 @@ def test_a_message_is_taken_back_whose_correction_did_not_go() -> None:
             desk.visit.set(undelivered=(Undelivered(EVENT),))
         assert refers_to(desk.record, back()) == X
         desk.happen(back(), said("a"))
-        assert desk.read[-1] == "Taken back: “a”"
+        assert desk.read[-1] == TOOK_BACK
         assert desk.record.undelivered == ()
         assert "Correction: b" not in desk.read
 
@@ -254,7 +348,7 @@ def test_while_queued_it_is_a_pre_message() -> None:
     desk = Desk().phase(Queued(QueueId(1), 1, RequestId(9)))
     desk.happen(back(), said("x"))
     calls = [one.command for one in desk.effects if isinstance(one, CallWebChat)]
-    assert calls == [SendPreMessage(RequestId(9), "Taken back: “x”")]
+    assert calls == [SendPreMessage(RequestId(9), TOOK_BACK)]
 
 
 def test_what_is_on_its_way_has_gone() -> None:
@@ -264,7 +358,7 @@ def test_what_is_on_its_way_has_gone() -> None:
     conversation = msgspec.structs.replace(desk.record.conversation, outstanding=call)
     desk.visit.set(conversation=conversation)
     desk.happen(back(), said("x"))
-    assert desk.read == ["Taken back: “x”"]
+    assert desk.read == [TOOK_BACK]
 
 
 def test_what_may_have_arrived_has_gone() -> None:
@@ -273,7 +367,7 @@ def test_what_may_have_arrived_has_gone() -> None:
     conversation = msgspec.structs.replace(desk.record.conversation, held=(doubtful,))
     desk.visit.set(conversation=conversation)
     desk.happen(back(), Earlier("cat.png", IMAGE))
-    assert desk.read == ["Taken back: “cat.png”"]
+    assert desk.read == [TOOK_BACK]
 
 
 # --- reactions ----------------------------------------------------------------------------------

@@ -226,6 +226,15 @@ async def test_corrections_and_what_was_taken_back() -> None:
     assert (last.kind, last.text) == ("withdrawn", "")
 
 
+async def test_a_correction_brings_nothing_back() -> None:
+    """A homeserver that takes a message out leaves its corrections where they are."""
+    scene = Scene(FIRST)
+    scene.stands("a", ADA, None, withdrawn=True)
+    scene.stands("x", ADA, "my secret", replaces=EventId("$a"))
+    (line,) = (await scene.written()).messages
+    assert (line.kind, line.text, line.edited) == ("withdrawn", "", False)
+
+
 async def test_files_and_places() -> None:
     scene = Scene(FIRST)
     key = FileKey("k", "i", "s")

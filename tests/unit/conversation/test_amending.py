@@ -1,0 +1,446 @@
+"""Messages about messages: what is taken back or corrected, and who hears of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.conversation.inputs import FailureReason, Said, Withdrawn
+from bridge.conversation.model import CustomerContent, CustomerMedia, CustomerText
+from bridge.conversation.policy import Policy
+from bridge.ids import EventId, QueueId
+from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
+
+NOTE = "(took back a message)"
+BACK, FIX, REPLY = EventId("$back"), EventId("$fix"), EventId("$reply")
+LATER = 9002
+
+
+def back(scene: Scene, event_id: EventId, *also: EventId, note: str = NOTE) -> None:
+    scene.happen(Withdrawn(event_id, also, BACK, note))
+
+
+def fix(scene: Scene, event_id: EventId, new: str, by: EventId = FIX) -> None:
+    """A correction of what the agent may have."""
+    scene.happen(Said(by, CustomerText(f"fix: {new}"), amends=event_id, instead=CustomerText(new)))
+
+
+def answer(scene: Scene) -> None:
+    """The server takes all that it is sent."""
+    while scene.state.outstanding:
+        scene.reply()
+
+
+def refuse(scene: Scene) -> None:
+    scene.push(201, requestId=REQUEST, requestStatus=3)
+
+
+def next_chat(scene: Scene) -> None:
+    """The refused customer asks once more, and an agent comes."""
+    if scene.phase == "Idle":
+        scene.start()
+    scene.reply(requestId=LATER)
+    answer(scene)
+    scene.push(202, sessionId=SESSION + 1, agents=[JUN])
+    answer(scene)
+
+
+# --- taking back --------------------------------------------------------------------------------
+
+
+def test_the_agent_who_has_it_is_told_without_a_word_of_it() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    back(scene, one)
+    assert scene.texts == ["one", NOTE]
+    scene.reply()
+    assert scene.delivered == [one]  # nobody is owed anything for the note
+
+
+def test_a_pre_message_is_with_the_call_centre() -> None:
+    scene = Scene()
+    one = scene.queue_up("one")
+    back(scene, one)
+    assert scene.last == {"type": 111, "requestId": REQUEST, "content": NOTE}
+    scene.reply()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.texts == ["one", NOTE]
+    assert scene.reported == {}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_of_what_only_a_refused_request_had_the_next_agent_hears_nothing(answered: bool) -> None:
+    """Neither of the message nor that it was taken back, however far the note had come."""
+    scene = Scene()
+    one = scene.queue_up("my card is 9999")
+    back(scene, one)
+    if answered:
+        scene.reply()
+    refuse(scene)
+    if not answered:
+        scene.reply(-10)
+    assert scene.state.held == ()
+    assert "queue.kept" not in scene.notices
+    scene.forget()
+    next_chat(scene)
+    assert scene.texts == []
+    assert scene.reported == {}
+
+
+def test_a_note_calls_nobody() -> None:
+    """The chat ends, or its session is gone, before the note has got through."""
+    for gone in (True, False):
+        scene = Scene()
+        scene.begin()
+        one = scene.text("one")
+        scene.reply()
+        back(scene, one)
+        if gone:
+            scene.reply(-11)
+        else:
+            scene.push(205, sessionId=SESSION, agentId="K00017")
+            scene.reply(-11)
+        assert scene.phase == "Ended"
+        assert scene.state.held == ()
+        assert len(scene.sent(101)) == 1
+        assert scene.reported == {}
+
+
+def test_a_note_that_waits_goes_to_no_other_session() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    back(scene, one)
+    scene.push(202, sessionId=SESSION + 1, agents=[JUN])
+    scene.reply()
+    assert scene.texts == ["one"]
+
+
+def test_a_note_is_nothing_to_be_reported() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.reply()
+    back(scene, one)
+    scene.reply(-17)
+    assert scene.reported == {}
+
+
+def test_what_surely_did_not_arrive_was_never_there() -> None:
+    for certain in (True, False):
+        scene = Scene()
+        scene.begin()
+        one = scene.text("one")
+        back(scene, one)
+        scene.fail(FailureReason.UNREACHABLE, certain=certain)
+        scene.later(60)
+        assert scene.texts == (["one"] if certain else ["one", NOTE])
+
+
+def test_a_refused_message_was_never_there() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    back(scene, one)
+    scene.reply(-16)
+    assert scene.texts == ["one"]
+    assert scene.reported == {}
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_outside_a_chat_nobody_is_told(started: bool) -> None:
+    scene = Scene()
+    if started:
+        scene.begin()
+        scene.push(205, sessionId=SESSION, agentId="K00017")
+    back(scene, EventId("$1"))
+    assert scene.state.held == ()
+    assert scene.texts == []
+
+
+# --- quotations ---------------------------------------------------------------------------------
+
+
+def reply(
+    scene: Scene,
+    event_id: EventId,
+    quote: str,
+    own: CustomerContent | None,
+    content: CustomerContent | None = None,
+) -> None:
+    said = content or CustomerText(
+        f"re {quote}: {own.text if isinstance(own, CustomerText) else ''}"
+    )
+    scene.happen(Said(REPLY, said, quotes=(event_id,), instead=own))
+
+
+def test_a_reply_that_waits_does_not_repeat_what_was_taken_back() -> None:
+    scene = Scene()
+    scene.start()
+    one = scene.text("secret")
+    reply(scene, one, "secret", CustomerText("is that right?"))
+    back(scene, one, note="")
+    scene.reply(requestId=REQUEST)
+    scene.reply()
+    assert scene.texts == ["is that right?"]
+
+
+def test_nor_does_one_that_comes_back() -> None:
+    """From a refused request, and from a link that broke under it."""
+    scene = Scene()
+    one = scene.queue_up("secret")
+    reply(scene, one, "secret", CustomerText("right?"))
+    scene.reply()
+    back(scene, one)
+    refuse(scene)
+    scene.forget()
+    next_chat(scene)
+    assert scene.texts == ["right?"]
+    scene = Scene()
+    scene.begin()
+    one = scene.text("secret")
+    scene.reply()
+    reply(scene, one, "secret", CustomerText("right?"))
+    back(scene, one)
+    scene.cut()
+    scene.later(1)
+    assert scene.texts[:3] == ["secret", "re secret: right?", "right?"]
+
+
+def test_a_reaction_to_it_goes_with_it() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("secret")
+    reply(scene, one, "secret", None, CustomerText("👍 (secret)"))
+    back(scene, one)
+    scene.reply()
+    assert scene.texts == ["secret", NOTE]
+    assert scene.reported == {}
+    scene = Scene()
+    scene.begin()
+    one = scene.text("secret")
+    scene.reply()
+    reply(scene, one, "secret", None, CustomerText("👍 (secret)"))
+    back(scene, one)
+    scene.cut()
+    scene.later(1)
+    assert scene.texts == ["secret", "👍 (secret)", NOTE]
+
+
+def test_a_file_keeps_its_own_caption() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("secret")
+    media = CustomerMedia("file", "a.zip", "mxc://h/a", caption="re secret: look")
+    own = CustomerMedia("file", "a.zip", "mxc://h/a", caption="look")
+    reply(scene, one, "secret", own, media)
+    back(scene, one, note="")
+    scene.reply()
+    scene.uploaded()
+    scene.reply()
+    assert scene.texts == ["secret", "a.zip", "look"]
+
+
+def test_a_long_reply_loses_its_quotation_and_nothing_else() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
+    scene.begin()
+    one = scene.text("secret")
+    own = " ".join(f"{number:03}" for number in range(50))
+    reply(scene, one, "secret", CustomerText(own))
+    back(scene, one, note="")
+    answer(scene)
+    assert "".join(str(one) for one in scene.texts[1:]) == own
+
+
+def test_a_quotation_that_takes_more_than_one_frame_is_left_out() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
+    scene.begin()
+    reply(scene, EventId("$old"), "a long quotation of many words " * 2, CustomerText("yes"))
+    assert scene.texts == ["yes"]
+
+
+def test_what_is_all_blank_quotes_nothing() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.happen(Said(REPLY, CustomerText(" "), quotes=(EventId("$x"),), instead=CustomerText("")))
+    assert scene.reported == {REPLY: "undelivered.blank"}
+
+
+# --- corrections --------------------------------------------------------------------------------
+
+
+def test_the_agent_who_has_it_reads_the_correction() -> None:
+    scene = Scene()
+    one = scene.queue_up("versoin")
+    fix(scene, one, "version")
+    scene.reply()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.texts == ["versoin", "fix: version"]
+    assert scene.delivered == [one, FIX]
+
+
+@pytest.mark.parametrize("answer", [1, -10, None])
+def test_the_next_agent_reads_the_newest_wording_only(answer: int | None) -> None:
+    """However far the correction had come when the request was refused."""
+    scene = Scene()
+    one = scene.queue_up("versoin")
+    fix(scene, one, "vresion", EventId("$early"))
+    scene.reply()
+    fix(scene, EventId("$early"), "version")
+    if answer == 1:
+        scene.reply()
+    refuse(scene)
+    if answer == -10:
+        scene.reply(-10)
+    elif answer is None:
+        scene.cut()
+    assert scene.filled("queue.kept")[-1] == {"count": 1}
+    scene.forget()
+    next_chat(scene)
+    assert scene.texts == ["version"]
+    assert scene.delivered == [FIX]
+    assert scene.reported == {}
+
+
+def test_a_request_that_is_made_anew_is_another_one() -> None:
+    """After an outage that cost it, and after one of which the server says so at once."""
+    for dropped in (True, False):
+        scene = Scene()
+        one = scene.queue_up("versoin")
+        fix(scene, one, "version")
+        scene.reply()
+        back(scene, EventId("$other"))
+        scene.reply()
+        scene.restored()
+        scene.forget()
+        if dropped:
+            scene.reply(-1, requestId=REQUEST)
+            scene.push(201, requestId=REQUEST, requestStatus=4)
+        scene.reply(requestId=LATER)
+        answer(scene)
+        assert scene.texts == ["version"]
+
+
+def test_a_correction_after_the_end_of_its_session_is_the_message() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("versoin")
+    scene.reply()
+    fix(scene, one, "version")
+    scene.reply(-11)
+    scene.reply(requestId=LATER)
+    scene.reply()
+    assert scene.texts == ["versoin", "fix: version", "version"]
+
+
+def test_what_is_corrected_surely_did_not_arrive() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("versoin")
+    fix(scene, one, "version")
+    scene.fail(FailureReason.UNREACHABLE)
+    scene.later(60)
+    assert scene.texts == ["versoin", "version"]
+    assert scene.reported == {}
+
+
+def test_what_is_corrected_was_refused() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("versoin")
+    fix(scene, one, "version")
+    scene.reply(-16)
+    assert scene.texts == ["versoin", "version"]
+    assert list(scene.reported) == [one]
+
+
+def test_what_is_corrected_is_under_way_as_its_chat_ends() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("versoin")
+    fix(scene, one, "version")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.reply(-11)
+    scene.forget()
+    next_chat(scene)
+    assert scene.texts == ["version"]
+
+
+def test_a_long_correction_goes_whole_and_once() -> None:
+    """Of its parts some had gone, one was under way, and one waited."""
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=40))
+    new = " ".join(f"{number:03}" for number in range(25))
+    scene.begin()
+    one = scene.text("versoin")
+    scene.reply()
+    fix(scene, one, new)
+    scene.reply()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.reply(-11)
+    scene.forget()
+    next_chat(scene)
+    assert "".join(str(one) for one in scene.texts) == new
+    assert scene.delivered == [FIX]
+
+
+# --- before anything is written -----------------------------------------------------------------
+
+
+def overtaken(scene: Scene) -> bool:
+    """Whether the call under way is not to be written any more."""
+    return scene.outstanding.moot or scene.outstanding.stale
+
+
+def test_what_has_not_been_written_yet_is_not() -> None:
+    """A call that waits for the link is overtaken; so is one whose words are to change."""
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    assert not overtaken(scene)
+    back(scene, one)
+    assert overtaken(scene)
+    scene.text("two")
+    scene.fail(FailureReason.OVERTAKEN)
+    assert scene.texts == ["one", "two"]
+    assert (scene.notices, scene.reported) == (["chat.started"], {})
+
+
+def test_a_reply_goes_at_once_without_what_it_quoted() -> None:
+    scene = Scene()
+    scene.begin()
+    reply(scene, EventId("$old"), "secret", CustomerText("yes"))
+    assert not overtaken(scene)
+    back(scene, EventId("$old"), note="")
+    assert overtaken(scene)
+    scene.fail(FailureReason.OVERTAKEN)
+    assert scene.texts == ["re secret: yes", "yes"]
+    assert not overtaken(scene)
+    scene.reply()
+    assert scene.delivered == [REPLY]
+
+
+def test_what_may_have_arrived_before_is_told_of() -> None:
+    """A repeat that was overtaken says nothing of the first attempt."""
+    scene = Scene()
+    scene.begin()
+    one = scene.text("one")
+    scene.cut()
+    scene.later(1)
+    assert scene.texts == ["one", "one"]
+    back(scene, one)
+    scene.fail(FailureReason.OVERTAKEN)
+    assert scene.texts == ["one", "one", NOTE]
+
+
+def test_a_correction_of_an_ended_chat_that_was_not_written_goes_as_the_message() -> None:
+    scene = Scene()
+    scene.begin()
+    one = scene.text("versoin")
+    scene.reply()
+    fix(scene, one, "version")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert overtaken(scene)
+    scene.fail(FailureReason.OVERTAKEN)
+    next_chat(scene)
+    assert scene.texts == ["versoin", "fix: version", "version"]
