@@ -57,7 +57,7 @@ def taken(turn: Turn, command: RateSession, reply: Reply) -> None:
         first = _rated(turn.state, rating.session_id) is None
         if first:
             turn.set(rated=Rated(rating.session_id, turn.now))
-        turn.say("rating.thanks" if first else "rating.changed")
+        turn.say("rating.thanks" if first else "rating.changed", {"rating": rating.value})
         if not rating.vote:
             end_poll(turn, rating.session_id)
     elif reply.result == ResultCode.INVALID_CHAT_SESSION_ID:

@@ -144,7 +144,7 @@ async def _end(scene: Scene) -> None:
         answer, label = answers_of(poll)[0]
         await scene.customer.vote(scene.room, poll, answer)
         transcript.said("alice", f"votes “{label}”")
-        await scene.reads("Thank you for your rating")
+        await scene.reads(f"Thank you for your rating: {label}.")
         given = [rating.rating for rating in scene.desk.customer.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
     async with transcript.step("nothing was sent twice, and nothing was unreadable"):

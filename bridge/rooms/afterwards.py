@@ -8,6 +8,7 @@ is. All else is an agent's to read, and so is a reply that names no rating while
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from bridge.conversation.effects import Args
 from bridge.conversation.inputs import Rate
@@ -16,8 +17,8 @@ from bridge.conversation.model import CustomerText, Ended, Idle
 from bridge.conversation.transitions import ended_at
 from bridge.ids import EventId
 from bridge.rooms import ratings
-from bridge.rooms.cards import FRESH, value_of
-from bridge.rooms.commands import narrow
+from bridge.rooms.cards import FRESH, ask_which, is_stars, value_of
+from bridge.rooms.commands import Parsed, Verb, narrow, parse
 from bridge.rooms.farewells import is_farewell, reads_as_farewell
 from bridge.rooms.inputs import Spoke
 from bridge.rooms.record import CardKind, OurCard
@@ -46,32 +47,34 @@ def taken(visit: Visit, spoke: Spoke) -> bool:
     """
     if not isinstance(spoke.content, CustomerText):
         return False
-    state = visit.record.conversation
-    card = _replied_to(visit, spoke.reply_to)
+    card, question = _replied_to(visit, spoke.reply_to), _open_question(visit)
     rate = _alone(visit, spoke.plain) if card is None else _reply(visit, card, spoke.plain)
+    newest = visit.record.conversation.last_session
+    over = card is not None and card.session_id == newest and _is_over(visit)
+    unclear = _unclear(card or question, spoke.plain)
     if rate is not None:
         visit.step(rate)
+    elif unclear and is_stars(unclear):
+        ask_which(visit, spoke.event_id)
     elif is_farewell(visit, spoke.content, spoke.plain):
         key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
         visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
-    elif (card is not None and card.session_id == state.last_session and _is_over(visit)) or (
-        _FIGURES.fullmatch(_plain(spoke.plain)) and _open_question(visit) is not None
-    ):
-        _no_rating(visit, spoke)
+    elif unclear and (over or question is not None):
+        args: Args = {"value": int(unclear), "options": ratings.shown(_offered(visit))}
+        visit.say("rating.unknown", args, reply_to=spoke.event_id)
+    elif over or (question is not None and _orders_rating(visit, spoke.plain)):
+        # Words may be for an agent after all.
+        options = ratings.shown(_offered(visit))
+        visit.report(spoke.event_id, "undelivered.no_rating", {"options": options})
     else:
         return False
     return True
 
 
-def _no_rating(visit: Visit, spoke: Spoke) -> None:
-    """Say which ratings there are; words may be for an agent after all."""
-    number = _plain(spoke.plain)
-    options = ratings.shown(_offered(visit))
-    if _FIGURES.fullmatch(number):
-        args: Args = {"value": int(number), "options": options}
-        visit.say("rating.unknown", args, reply_to=spoke.event_id)
-    else:
-        visit.report(spoke.event_id, "undelivered.no_rating", {"options": options})
+def _orders_rating(visit: Visit, words: str) -> bool:
+    """True for `rate` and a number, whatever follows: there is no such rating."""
+    parsed = parse(words, visit.rules.prefix, prefix_needed=False)
+    return isinstance(parsed, Parsed) and parsed.verb is Verb.RATE
 
 
 def _replied_to(visit: Visit, event_id: EventId | None) -> OurCard | None:
@@ -107,16 +110,39 @@ def _alone(visit: Visit, words: str) -> Rate | None:
     for choice in _offered(visit):
         if choice.id in card.choices and _plain(choice.label).casefold() == text.casefold():
             return Rate(choice.id, session_id=card.session_id)
+    for found in _said_alone(text):
+        value = _value(found, card)
+        if value is not None:
+            beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
+            return Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
+    return None
+
+
+def _said_alone(text: str) -> Iterator[re.Match[str]]:
+    """A sign or a number with nothing beside it but a polite word; not even that by a thumb."""
     for pattern in (_SIGN, _NUMBER):
         found = pattern.search(text)
-        value = None if found is None else _value(found, card)
-        if found is None or value is None:
+        if found is None:
             continue
         beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
         polite = found[0][0] not in _THUMBS and all(not x or reads_as_farewell(x) for x in beside)
         if polite or not any(beside):
-            return Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
-    return None
+            yield found
+
+
+def _unclear(card: OurCard | None, words: str) -> str:
+    """What rates, but names no rating of the card's: stars, or a number; empty if nothing does."""
+    if card is None:
+        return ""
+    for found in _said_alone(_plain(words)):
+        if _value(found, card) is not None:
+            continue
+        if is_stars(found[0]):
+            return found[0]
+        named = found.groupdict()
+        if named.get("of") is None and _FIGURES.fullmatch(named.get("number") or ""):
+            return str(named["number"])
+    return ""
 
 
 def _value(found: re.Match[str], card: OurCard) -> int | None:

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 import msgspec
 
 from bridge.conversation.callback import wanted
+from bridge.conversation.effects import Args
 from bridge.conversation.inputs import CallBack, Cancel, Human, Input, Rate, Said, Solved
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
 from bridge.ids import EventId
+from bridge.rooms import ratings
 from bridge.rooms.effects import PutSigns
 from bridge.rooms.inputs import PollAnswered, Reacted
 from bridge.rooms.record import CardKind, OurCard
@@ -62,7 +64,7 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | Non
         return None
     match card.kind:
         case CardKind.RATING:
-            return _rated(card, gesture)
+            return _rated(visit, card, gesture)
         case CardKind.QUEUE:
             return _left(visit, card, gesture)
         case CardKind.ROBOT:
@@ -79,16 +81,38 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
     Args:
         key: the reaction.
         choices: the ids that there are, the best first. Digits name an id, as the card shows it;
-            stars and thumbs know only more and less.
+            stars and thumbs know only more and less. One star is what a tap gives, whatever was
+            meant by it: it stands for a rating only where there is no other.
     """
     sign = _SKINS.sub("", key).strip()
     best_last = list(reversed(choices))
-    if sign and set(sign) <= _STARS:
+    if len(sign) == 1 and sign in _STARS and len(choices) > 1:
+        return None
+    if is_stars(sign):
         return best_last[len(sign) - 1] if len(sign) <= len(best_last) else None
     if sign in {"👍", "👎"} and best_last:
         return best_last[-1] if sign == "👍" else best_last[0]
     number = _number(sign)
     return number if number in choices else None
+
+
+def is_stars(key: str) -> bool:
+    """True if there is nothing in it but stars."""
+    sign = _SKINS.sub("", key).strip()
+    return bool(sign) and set(sign) <= _STARS
+
+
+def ask_which(visit: Visit, reply_to: EventId) -> None:
+    """Ask which rating was meant by stars that do not say it."""
+    rules = visit.rules
+    language = rules.language_for(visit.record.settings)
+    offered = ratings.choices(rules, language, visit.record.conversation.ratings)
+    args: Args = {
+        "options": ratings.shown(offered),
+        "prefix": rules.prefix,
+        "best": offered[0].id,
+    }
+    visit.say("rating.which", args, reply_to=reply_to)
 
 
 def _number(sign: str) -> int | None:
@@ -159,9 +183,11 @@ def _chosen(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> lis
     return [Said(gesture.event_id, CustomerText(card.options[number - 1]))]
 
 
-def _rated(card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
+def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
     if isinstance(gesture, Reacted):
         value = value_of(gesture.key, card.choices)
+        if value is None and is_stars(gesture.key):
+            ask_which(visit, gesture.target)
     else:
         value = _digits(gesture.answer)
     if value is None or value not in card.choices:

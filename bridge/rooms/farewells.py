@@ -138,6 +138,11 @@ def is_farewell(visit: Visit, content: CustomerContent, words: str) -> bool:
         return False
     if visit.now - ended >= SOON or not isinstance(content, CustomerText):
         return False
+    return polite(visit, words)
+
+
+def polite(visit: Visit, words: str) -> bool:
+    """True for nothing but thanks and goodbyes, whenever they are said."""
     return reads_as_farewell(words, _agents(visit))
 
 

@@ -107,6 +107,5 @@ class Telling:
     def label(self, value: int) -> str:
         """What a rating is called here; empty if that is not known."""
         told = self._record.conversation.ratings
-        labels = {one.id: one.label for one in ratings.choices(self._rules, self.language, told)}
-        label = labels.get(value, "")
+        label = ratings.name_of(self._rules, self.language, told, value)
         return "" if label == str(value) else label

@@ -37,6 +37,7 @@ from bridge.rooms.fates import can_be_sent_again
 from bridge.rooms.inputs import CardPosted, EntryFailed, PartPosted
 from bridge.rooms.ports import EditableNotice, NoticeText, Refused, Unavailable
 from bridge.rooms.queuecard import Sentences, second_line
+from bridge.rooms.ratings import name_of
 from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord, thread_in_use
 from bridge.rooms.relaying import Relaying
 from bridge.rooms.serial import StoredEffect, dump_input, load_effect
@@ -252,11 +253,15 @@ class MatrixLane:
 
     def _sentence(self, worker: Worker, key: str, args: Args) -> str:
         rules = self._around.rules
-        known = {"prefix": rules.prefix, **args}
+        # What waits since an earlier version does not say which rating it is about.
+        known = {"prefix": rules.prefix, "rating": "…", **args}
         language = rules.language_for(worker.record.settings)
-        queue, opens = known.get("queue"), known.get("opens")
+        queue, opens, rating = known.get("queue"), known.get("opens"), known.get("rating")
         if isinstance(wait := known.get("wait"), int):
             known["wait"] = waiting_range(language, 0, wait)
+        if isinstance(rating, int):
+            told = worker.record.conversation.ratings
+            known["rating"] = name_of(rules, language, told, rating)
         if isinstance(queue, int):
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):

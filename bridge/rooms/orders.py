@@ -18,7 +18,7 @@ from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.conversation.transitions import ended_at
 from bridge.conversation.waiting import hidden
 from bridge.ids import EventId
-from bridge.rooms import cards, signing_in, status
+from bridge.rooms import cards, farewells, signing_in, status
 from bridge.rooms.commands import Malformed, Parsed, Verb
 from bridge.rooms.effects import Conceal, SendTranscript, TellHistory
 from bridge.rooms.ratings import Choice, choices, shown
@@ -95,10 +95,12 @@ def makes_sense(visit: Visit, parsed: Parsed) -> bool:
 
 
 def _rates(visit: Visit, words: Words) -> bool:
-    """Whether "rate 5 …" is a rating: with words behind the number, only soon after a chat."""
+    """Whether "rate 5 …" is a rating: with more than thanks behind it, only soon after a chat."""
     conversation = visit.record.conversation
-    if len(words) == 1 or conversation.last_session is None:
-        return conversation.last_session is not None
+    if conversation.last_session is None:
+        return False
+    if len(words) == 1 or farewells.polite(visit, " ".join(words[1:])):
+        return True  # if there is no such rating, it is said which there are
     ended = ended_at(conversation)
     fresh = ended is not None and visit.now - ended < cards.FRESH
     return fresh and int(words[0]) in {one.id for one in _ratings(visit)}

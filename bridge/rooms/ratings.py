@@ -39,3 +39,9 @@ def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> t
 def shown(offered: tuple[Choice, ...]) -> str:
     """The choices as lines of a message."""
     return "\n".join(f"{choice.id} — {choice.label}" for choice in offered)
+
+
+def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
+    """What a rating is called; its number if nobody said. As for `choices`."""
+    labels = {one.id: one.label for one in choices(rules, language, told)}
+    return labels.get(value, str(value))

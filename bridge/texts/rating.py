@@ -6,10 +6,10 @@ from bridge.texts.catalogue import Catalogue
 
 SENTENCES: Catalogue = {
     "rating.ask": {
-        "zh-CN": "请评价本次服务：\n{options}\n可在投票中点选，给这条消息加表情（1️⃣ 2️⃣ …、⭐、👍 或 👎），或发送 {prefix} rate {best} 谢谢。",
-        "zh-TW": "請為這次服務評分：\n{options}\n您可以在投票中點選、對這則訊息加上表情符號（1️⃣ 2️⃣ …、⭐、👍 或 👎），或傳送 {prefix} rate {best} 謝謝。",
-        "en": "How was this chat?\n{options}\nVote in the poll, react to this message (1️⃣ 2️⃣ …, ⭐, 👍 or 👎), or send {prefix} rate {best} thanks.",
-        "ja": "今回の対応はいかがでしたか？\n{options}\nアンケートで選ぶか、このメッセージに絵文字（1️⃣ 2️⃣ …、⭐、👍、👎）を付けるか、{prefix} rate {best} ありがとう のように送信してください。",
+        "zh-CN": "请评价本次服务：\n{options}\n可在投票中点选，给这条消息加表情（1️⃣ 2️⃣ …、👍 或 👎），或发送 {prefix} rate {best} 谢谢。",
+        "zh-TW": "請為這次服務評分：\n{options}\n您可以在投票中點選、對這則訊息加上表情符號（1️⃣ 2️⃣ …、👍 或 👎），或傳送 {prefix} rate {best} 謝謝。",
+        "en": "How was this chat?\n{options}\nVote in the poll, react to this message (1️⃣ 2️⃣ …, 👍 or 👎), or send {prefix} rate {best} thanks.",
+        "ja": "今回の対応はいかがでしたか？\n{options}\nアンケートで選ぶか、このメッセージに絵文字（1️⃣ 2️⃣ …、👍、👎）を付けるか、{prefix} rate {best} ありがとう のように送信してください。",
     },
     "rating.question": {
         "zh-CN": "您对本次服务满意吗？",
@@ -54,16 +54,22 @@ SENTENCES: Catalogue = {
         "ja": "評価から5分以上たっているため、変更できません。",
     },
     "rating.thanks": {
-        "zh-CN": "感谢您的评价！",
-        "zh-TW": "感謝您的評分！",
-        "en": "Thank you for your rating!",
-        "ja": "評価していただき、ありがとうございました。",
+        "zh-CN": "感谢您的评价：{rating}。五分钟内可以修改，下一次对话开始后不能再改。",
+        "zh-TW": "感謝您的評分：{rating}。五分鐘內可以修改，下一次對話開始後無法再改。",
+        "en": "Thank you for your rating: {rating}. You may change it for five minutes, or until your next chat begins.",
+        "ja": "評価「{rating}」をありがとうございました。5分以内であれば、次のチャットが始まるまで変更できます。",
     },
     "rating.changed": {
-        "zh-CN": "评价已更新，谢谢！",
-        "zh-TW": "評分已更新，謝謝！",
-        "en": "Your rating has been changed. Thank you!",
-        "ja": "評価を変更しました。ありがとうございます。",
+        "zh-CN": "评价已改为：{rating}。谢谢！从第一次评价起五分钟内仍可修改。",
+        "zh-TW": "評分已改為：{rating}。謝謝！從第一次評分起五分鐘內仍可修改。",
+        "en": "Your rating has been changed to: {rating}. Thank you! You may change it until five minutes after the first one.",
+        "ja": "評価を「{rating}」に変更しました。ありがとうございます。最初の評価から5分以内は変更できます。",
+    },
+    "rating.which": {
+        "zh-CN": "只有一颗 ⭐，看不出是哪个评分。您想选哪一个？\n{options}\n请给评价的问题加数字表情（1️⃣ 2️⃣ …），或发送 {prefix} rate {best}。",
+        "zh-TW": "只有一顆 ⭐，看不出是哪個評分。您想選哪一個？\n{options}\n請對評分的問題加上數字表情符號（1️⃣ 2️⃣ …），或傳送 {prefix} rate {best}。",
+        "en": "How many stars? A ⭐ alone does not say which rating you mean:\n{options}\nReact to the question with a number (1️⃣ 2️⃣ …), or send {prefix} rate {best}.",
+        "ja": "⭐ だけでは、どの評価か分かりません。次のどれでしょうか？\n{options}\n評価の質問に数字の絵文字（1️⃣ 2️⃣ …）を付けるか、{prefix} rate {best} のように送信してください。",
     },
     "rating.closed": {
         "zh-CN": "评价已结束。",

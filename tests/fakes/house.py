@@ -70,7 +70,7 @@ class World:
 
     Attributes:
         dated: what an engine is told of the rows that a version before has stored.
-        sentences: what it says; of each the key, unless a test replaces it.
+        sentences: what the room's messages are made of.
     """
 
     def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:

@@ -180,7 +180,7 @@ async def test_a_rating_in_a_reply(stage: Stage) -> None:
     question = str((await talk.reads("How was this chat?", stage.bot))["event_id"])
     reply = {"m.relates_to": {"m.in_reply_to": {"event_id": question}}}
     await kim.say(room, "5 thanks", **reply)
-    await talk.reads("Thank you for your rating!", stage.bot)
+    await talk.reads("Thank you for your rating: Very satisfied.", stage.bot)
     person = await talk.at_desk(lambda one: bool(one.ratings))
     assert [(one.rating, one.comments) for one in person.ratings] == [(5, "thanks")]
     await nobody_is_called(talk)

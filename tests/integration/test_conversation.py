@@ -214,7 +214,7 @@ async def test_end_rating_and_a_new_chat(stage: Stage) -> None:
     await talk.reads("The agent has ended the chat", stage.bot)
     await talk.sees(membership(MEI, "leave"))
     await talk.say("rate 5 thanks a lot")
-    await talk.reads("Thank you for your rating", stage.bot)
+    await talk.reads("Thank you for your rating: Very satisfied. You may change it", stage.bot)
     person = await talk.at_desk(lambda one: bool(one.ratings))
     assert [(one.rating, one.comments) for one in person.ratings] == [(5, "thanks a lot")]
 
@@ -255,8 +255,10 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
         "org.matrix.msc3381.poll.response": {"answers": ["4"]},
     }
     await talk.customer.send(talk.room, vote, "org.matrix.msc3381.poll.response")
+    await talk.reads("Thank you for your rating: Satisfied.", stage.bot)
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4])
     await talk.customer.vote(talk.room, poll, "2")
+    await talk.reads("Your rating has been changed to: Dissatisfied.", stage.bot)
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 2])
     annotation: Json = {
         "m.relates_to": {
@@ -267,6 +269,34 @@ async def test_a_rating_by_poll_is_changed_by_reaction(stage: Stage) -> None:
     }
     await talk.customer.send(talk.room, annotation, "m.reaction")
     await talk.at_desk(lambda one: [given.rating for given in one.ratings] == [4, 2, 1])
-    await talk.reads("Your rating has been changed", stage.bot)
+    await talk.reads("Your rating has been changed to: Very dissatisfied.", stage.bot)
     ended = await talk.sees(lambda event: event["type"] == "org.matrix.msc3381.poll.end")
     assert relation(ended) == {"rel_type": "m.reference", "event_id": poll["event_id"]}
+
+
+async def test_one_star_is_asked_back(stage: Stage) -> None:
+    """A picker gives one only; it was taken for the worst rating."""
+    talk = await chatting(stage, "stargazer")
+    await talk.desk("close")
+    sentence = await talk.reads("5 — Very satisfied", stage.bot)
+    assert "⭐" not in wording(sentence)
+    about = {"rel_type": "m.annotation", "event_id": sentence["event_id"]}
+    await talk.customer.send(talk.room, {"m.relates_to": about | {"key": "⭐"}}, "m.reaction")
+    await talk.reads_reply("How many stars?", str(sentence["event_id"]))
+    await talk.customer.send(talk.room, {"m.relates_to": about | {"key": "4️⃣"}}, "m.reaction")
+    await talk.reads("Thank you for your rating: Satisfied.", stage.bot)
+    person = await talk.at_desk(lambda one: bool(one.ratings))
+    assert [one.rating for one in person.ratings] == [4]
+
+
+async def test_a_rating_that_does_not_exist_calls_no_agent(stage: Stage) -> None:
+    talk = await chatting(stage, "generous")
+    await talk.desk("close")
+    await talk.reads("5 — Very satisfied", stage.bot)
+    for words in ("rate 7 thanks", "!wc rate 7", "7 thanks"):
+        order = await talk.say(words)
+        await talk.reads_reply("There is no rating 7.", order)
+    await talk.say("rate 4 thanks")
+    await talk.reads("Thank you for your rating: Satisfied.", stage.bot)
+    person = await talk.at_desk(lambda one: bool(one.ratings))
+    assert (person.request, person.texts) == (None, ["hello"])

@@ -257,7 +257,7 @@ async def test_answers_in_plain_words(stage: Stage) -> None:
     await again.desk("close")
     await again.reads("How was this chat?", stage.bot)
     await again.say("4")
-    await again.reads("Thank you for your rating!", stage.bot)
+    await again.reads("Thank you for your rating: Satisfied.", stage.bot)
     person = await again.at_desk(lambda one: bool(one.ratings))
     assert [one.rating for one in person.ratings] == [4]
     assert person.request is None

@@ -153,6 +153,8 @@ def test_thanks_are_said_once_and_a_change_is_confirmed() -> None:
         scene.reply()
     thanks = [one for one in scene.notices if one.startswith("rating.")]
     assert thanks == ["rating.thanks", "rating.changed", "rating.changed"]
+    assert scene.filled("rating.thanks") == [{"rating": 5}]
+    assert scene.filled("rating.changed") == [{"rating": 4}, {"rating": 4}]
 
 
 def test_a_rating_by_other_means_closes_the_poll() -> None:

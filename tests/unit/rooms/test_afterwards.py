@@ -96,11 +96,35 @@ def test_a_number_is_a_customers_word_where_nothing_asks_for_it() -> None:
         assert house.carried == [event]
 
 
-@pytest.mark.parametrize("words", ["6", "10", "0", "１０"])
+@pytest.mark.parametrize(
+    "words",
+    ["6", "10", "0", "１０", "6 thanks", "谢谢，6分", "rate 6 thanks", "rate 6 谢谢", "rate 6"],
+)
 def test_a_number_that_nobody_offers_calls_nobody(words: str) -> None:
     house = asked()
     house.say(words)
     assert (house.carried, house.notices) == ([], ["rating.unknown"])
+
+
+@pytest.mark.parametrize("words", ["⭐", "★", "🌟 thanks", "⭐⭐⭐⭐⭐⭐", "⭐️"])
+def test_one_star_is_asked_back(words: str) -> None:
+    for house in (asked(), asked(direct=False)):
+        if house.record.direct:
+            house.say(words)
+        else:
+            reply(house, words)
+        assert (house.carried, house.notices) == ([], ["rating.which"])
+        assert house.record.conversation.rating is None
+
+
+def test_a_rate_that_nobody_offers_may_be_somebodys_word() -> None:
+    """It calls nobody as long as the question stands; 🔁 passes it on all the same."""
+    house = asked()
+    event = house.say("rate 9 of your shops")
+    assert (house.carried, house.reported) == ([], {event: "undelivered.no_rating"})
+    shared = asked(direct=False)
+    event = shared.say("rate 9 of your shops")
+    assert shared.carried == [event]
 
 
 def test_after_a_queue_that_was_left_again() -> None:

@@ -21,7 +21,7 @@ from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.inputs import PollAnswered, Reacted, Withdrew
 from bridge.rooms.record import CardKind, OurCard, RoomSettings
-from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
+from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 CARD, OTHER = EventId("$card"), EventId("$other")
 LAST = SessionId(5150)
@@ -35,7 +35,10 @@ LAST = SessionId(5150)
         ("3", 3),
         ("🔟", None),
         ("7️⃣", None),
-        ("⭐", 1),
+        ("⭐", None),
+        ("⭐️", None),
+        ("★", None),
+        ("🌟", None),
         ("⭐⭐⭐⭐⭐", 5),
         ("★★", 2),
         ("⭐⭐⭐⭐⭐⭐", None),
@@ -58,6 +61,7 @@ def test_stars_and_thumbs_know_only_better_and_worse() -> None:
         0, 10, 7, 10, 0,
     ]  # fmt: skip
     assert cards.value_of("👍", ()) is None
+    assert cards.value_of("⭐", (7,)) == 7, "there is no other"
 
 
 def rated_house() -> House:
@@ -89,6 +93,19 @@ def test_a_reaction_rates_and_may_be_changed() -> None:
     assert given(house) == 5
     house.receive(Reacted(EventId("$r2"), ADA, CARD, "🤷"))
     assert given(house) == 5
+
+
+@pytest.mark.parametrize("key", ["⭐", "⭐️", "★", "🌟", "⭐⭐⭐⭐⭐⭐"])
+def test_stars_that_say_nothing_are_asked_back(key: str) -> None:
+    """One star is what every picker gives, whatever was meant by it."""
+    house = rated_house()
+    house.receive(Reacted(EventId("$r"), ADA, CARD, key))
+    assert given(house) is None
+    asked, args = answer(house)
+    assert asked == "rating.which"
+    assert str(args["options"]).startswith("5 — ")
+    house.receive(Reacted(EventId("$r2"), ADA, CARD, "4️⃣"))
+    assert given(house) == 4
 
 
 def test_only_customers_rate_and_only_on_our_cards() -> None:

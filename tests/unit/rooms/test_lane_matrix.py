@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.effects import Card
+from bridge.conversation.effects import Card, Say
 from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
@@ -439,3 +439,30 @@ async def test_what_may_have_been_sent_long_ago_is_looked_for_first() -> None:
     looked = [request for request in world.matrix.requests if "look back" in request]
     assert looked == [f"look back {ROOM} {BOT} {began + 60_000}"]
     assert world.matrix.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("effect", "said"),
+    [
+        (Say("rating.thanks", {"rating": 0}), "Thank you for your rating: Unhappy. You may "),
+        (Say("rating.changed", {"rating": 7}), "Your rating has been changed to: 7. Thank you!"),
+        (Say("rating.thanks"), "Thank you for your rating: …. You may "),
+    ],
+)
+async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
+    """As the server calls it; rows of a version before do not say which one it is."""
+    world = World(rules=msgspec.structs.replace(RULES, language="en"))
+    world.sentences = RULES.texts
+    await world.chatting()
+    record = await world.stored()
+    told = msgspec.structs.replace(record.conversation, ratings=((1, "Happy"), (0, "Unhappy")))
+    row = outbox_row(effect)
+    assert row is not None
+    stored = await world.store.room(ROOM)
+    assert stored is not None
+    changed = dump_record(msgspec.structs.replace(record, conversation=told))
+    await world.store.commit_step(Step(msgspec.structs.replace(stored, record=changed), (), [row]))
+    async with world.running():
+        await quiet()
+    assert world.matrix.texts(ROOM)[0].startswith(said)

@@ -17,8 +17,9 @@ from bridge.conversation.model import (
     Rating,
     Requesting,
 )
-from bridge.ids import QueueId, SessionId
+from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
+from bridge.rooms.chats import Chat, ChatAgent
 from bridge.rooms.commands import Verb
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.orders import ORDERS, TRANSCRIPT_EVERY
@@ -85,6 +86,24 @@ def test_a_sentence_about_a_rate_is_no_rating(text: str, hours: int) -> None:
     house.visit.now += hours * FRESH
     event = house.say(text)
     assert house.carried == [event]
+
+
+@pytest.mark.parametrize("hours", [0, 100])
+@pytest.mark.parametrize("words", ["rate 4 thanks", "rate 4", "rate 4 谢谢", "rate 4 thanks Mei!"])
+def test_a_rating_that_does_not_exist_calls_nobody(words: str, hours: int) -> None:
+    """As a call centre of the vendor's own apps has it: 1 and 0."""
+    house = ended_chat()
+    mei = (ChatAgent(AgentId("K00017"), "Mei"),)
+    chat = Chat(1, QueueId(2), 1, session_id=SessionId(5150), agents=mei)
+    two = msgspec.structs.replace(house.record.conversation, ratings=((1, "good"), (0, "bad")))
+    house.visit.set(conversation=two, chats=(chat,))
+    house.visit.now += hours * FRESH
+    house.say(words)
+    assert answer(house) == ("rating.unknown", {"value": 4, "options": "1 — good\n0 — bad"})
+    assert house.carried == []
+    assert isinstance(house.record.conversation.phase, Ended)
+    house.say("rate 1 thanks")
+    assert house.record.conversation.rating == Rating(SessionId(5150), 1, "thanks")
 
 
 @pytest.mark.parametrize(("number", "taken"), [(0, True), (5, True), (6, False)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.rooms.ratings import Choice, choices
+from bridge.rooms.ratings import Choice, choices, name_of
 from bridge.rooms.rules import RatingRule
 from tests.unit.rooms.visits import RULES
 
@@ -30,3 +30,11 @@ def test_whose_ratings_are_offered() -> None:
 )
 def test_a_label_is_looked_for_in_the_nearest_language(language: str, label: str) -> None:
     assert RatingRule(1, {"en": "good", "zh-CN": "很好"}).label(language) == label
+
+
+def test_what_a_rating_is_called() -> None:
+    """By whom it is offered; by its number where nobody has a name for it."""
+    assert name_of(RULES, "en", ((0, "Unhappy"), (1, " ")), 0) == "Unhappy"
+    assert name_of(RULES, "en", ((0, "Unhappy"), (1, " ")), 1) == "1"
+    assert name_of(RULES, "en", (), 5) == "Very satisfied"
+    assert name_of(RULES, "ja", (), 0) == "0"

@@ -43,4 +43,4 @@ def test_agents_may_have_a_language_of_their_own() -> None:
     assert house.visit.word("agent.corrected", {"text": "4711"}) == "訂正：4711"
     house.visit.rules = msgspec.structs.replace(house.visit.rules, agents_language="en")
     assert house.visit.word("agent.corrected", {"text": "4711"}) == "Correction: 4711"
-    assert house.visit.part("rating.thanks", {}).startswith("評価")
+    assert house.visit.part("rating.nothing", {}).startswith("評価")
