@@ -65,6 +65,7 @@ async def enter(
         config=object_of(settings, "content") if settings is not None else None,
         people=_people(present, ours),
         encrypted_by_us=encryption is not None and encryption.get("sender") == host,
+        configured_by=UserId(str(settings.get("sender"))) if settings is not None else UserId(""),
     )
 
 

@@ -31,6 +31,7 @@ from bridge.rooms.recalling import original, recall
 from bridge.rooms.reception import (
     Facts,
     Standing,
+    brings_config,
     entered,
     entry_failed,
     needs_standing,
@@ -137,7 +138,10 @@ class Actor:
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
         """What was said before we came in is handled now, each event by itself."""
-        for raw in entered(visit, entry):
+        facts = Facts()
+        if brings_config(visit, entry):
+            facts = Facts(standing=await self._standing(visit, entry.configured_by))
+        for raw in entered(visit, entry, facts):
             await self._contained(visit, raw, row.received)
 
     async def _contained(

@@ -47,6 +47,7 @@ class Doors:
             entry.config,
             entry.people,
             entry.encrypted_by_us,
+            entry.configured_by,
         )
         return Done(inputs=(*earlier, NewInput(room_id, dump_input(entered))))
 

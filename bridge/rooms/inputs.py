@@ -43,6 +43,8 @@ class Entered(InboxEntry, frozen=True):
     """Who is in the room besides us."""
     encrypted_by_us: bool = False
     """Our host turned encryption on."""
+    configured_by: UserId = UserId("")
+    """Who set `config`; empty in rows of versions that did not ask."""
 
 
 class EntryFailed(InboxEntry, frozen=True):

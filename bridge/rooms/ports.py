@@ -298,6 +298,8 @@ class Entry(msgspec.Struct, frozen=True):
     """Who has joined besides us."""
     encrypted_by_us: bool = False
     """The host turned encryption on, now or when it was here before."""
+    configured_by: UserId = UserId("")
+    """Who set `config`."""
 
 
 class Undecryptable(msgspec.Struct, frozen=True):

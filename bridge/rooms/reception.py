@@ -212,8 +212,20 @@ def _why(key: str, permission: Permission) -> str:
     }[key]
 
 
-def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
-    """We are in. Returns the parked events in the order in which they were written."""
+def brings_config(visit: Visit, entry: Entered) -> bool:
+    """True if the room that we are in now has a configuration: whose, `entered` has to know."""
+    entering = visit.record.membership is Membership.ENTERING
+    return entering and not visit.record.refusal and entry.config is not None
+
+
+def entered(visit: Visit, entry: Entered, facts: Facts) -> tuple[dict[str, object], ...]:
+    """We are in. Returns the parked events in the order in which they were written.
+
+    Args:
+        visit: record in, record and effects out.
+        entry: what was found in the room.
+        facts: the standing of whoever set its configuration, if it `brings_config`.
+    """
     record = visit.record
     if record.membership is not Membership.ENTERING:
         return ()
@@ -238,7 +250,7 @@ def entered(visit: Visit, entry: Entered) -> tuple[dict[str, object], ...]:
         visit.set(membership=Membership.LEFT)
         return ()
     if entry.config is not None:
-        _apply_config(visit, entry.config, None)
+        _found_config(visit, entry.config, facts)
     encrypting.greet(visit, entry)
     return parked
 
@@ -419,6 +431,25 @@ def _configured(visit: Visit, event: RoomConfigured, facts: Facts) -> None:
         _refuse_admin(visit, facts, event.event_id)
         return
     _apply_config(visit, event.content, event.event_id)
+
+
+def _found_config(visit: Visit, content: dict[str, object], facts: Facts) -> None:
+    """The state event that stood in the room before us: as good as the one who may set it today.
+
+    The room's own `events` levels may let anybody send it (see `Standing` for whom we believe).
+    """
+    if facts.standing is Standing.ADMIN:
+        _apply_config(visit, content, None)
+    elif _changes(visit, content):
+        _refuse_admin(visit, facts, None)
+
+
+def _changes(visit: Visit, content: dict[str, object]) -> bool:
+    """False if the room is configured so already."""
+    try:
+        return settings_of_event(content, visit.rules) != visit.record.settings
+    except BadSetting:
+        return True
 
 
 def _apply_config(visit: Visit, content: dict[str, object], event_id: EventId | None) -> None:

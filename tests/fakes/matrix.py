@@ -64,6 +64,7 @@ class FakeMatrix:
         disturb: awaited before and after each request.
         poison: events that make the reader fail.
         earlier: what is found in a room when it is entered.
+        config: how the room is configured when it is entered, and by whom.
         members: who of ours is in which room.
         named: who of ours was named as a member not to be counted, in which room; True: before one
             of them was there.
@@ -89,6 +90,7 @@ class FakeMatrix:
         self.members: set[tuple[RoomId, UserId]] = set()
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
+        self.config: tuple[dict[str, object], UserId] | None = None
         self.level = 0.0
         self.sign_trouble: deque[Exception] = deque()
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
@@ -148,7 +150,15 @@ class FakeMatrix:
         del encrypt
         await self._request(f"enter {room_id}")
         self.members.add((room_id, host))
-        return Entry(tuple(self.earlier), direct=True, encrypted=False, displayname=str(inviter))
+        config, configured_by = self.config or (None, UserId(""))
+        return Entry(
+            tuple(self.earlier),
+            direct=True,
+            encrypted=False,
+            displayname=str(inviter),
+            config=config,
+            configured_by=configured_by,
+        )
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         await self._request(f"leave {room_id} {who}")

@@ -79,6 +79,7 @@ async def test_room_settings_made_before_we_came_are_found(rig: Rig) -> None:
     room_id = RoomId(await customer.create_dm(rig.users.bot, initial_state=[state]))
     entry = await rig.adapter.enter(room_id, rig.users.bot, UserId(customer.user_id))
     assert entry.config == settings
+    assert entry.configured_by == customer.user_id
     changed = await customer.set_state(room_id, "org.matrix_webchat.room", {"queue": 1})
     assert rig.adapter.interpret(await rig.intake.event(changed)) == RoomConfigured(
         EventId(changed), UserId(customer.user_id), {"queue": 1}

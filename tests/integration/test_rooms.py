@@ -188,6 +188,29 @@ async def test_commands_of_an_ordinary_member(stage: Stage) -> None:
     await Talk(stage, owner, room).reads_reply("The queue is now Service", allowed)
 
 
+async def test_settings_that_stood_in_the_room_before_us(stage: Stage) -> None:
+    """Believed as later ones are: of an admin, and not of a member whom the room lets set them."""
+    owner, member = await stage.customer("founder"), await stage.customer("meddler")
+    room = await owner.create_dm(
+        member.user_id,
+        is_direct=False,
+        preset="private_chat",
+        power_level_content_override={"events": {SETTINGS: 0}, "invite": 0},
+    )
+    await member.room_call("join", room)
+    settings: dict[str, object] = {"queue": 2, "language": "ja"}
+    await member.set_state(room, SETTINGS, settings)
+    await member.room_call("invite", room, {"user_id": stage.bot})
+    theirs = Talk(stage, member, room)
+    await theirs.reads("Only a room admin", stage.bot)
+    await theirs.reads("This room reaches the agents of Sales", stage.bot)
+
+    await owner.room_call("kick", room, {"user_id": stage.bot})
+    await owner.set_state(room, SETTINGS, {"queue": 2})
+    await member.room_call("invite", room, {"user_id": stage.bot})
+    await theirs.reads("Settings changed: queue Service", stage.bot)
+
+
 async def test_settings_by_state_event(stage: Stage) -> None:
     """A good one is taken, a bad one is answered and leaves the old one in force."""
     talk = await Talk.open(stage, await stage.customer("configurer"))

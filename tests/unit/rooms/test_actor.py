@@ -16,7 +16,7 @@ from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.visit import Visit
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
-from tests.unit.rooms.visits import ADA, BOT
+from tests.unit.rooms.visits import ADA, BOT, STRANGER
 
 
 def row(stored: MatrixEvent | Entered | EntryFailed, key: str | None = None) -> InputRow:
@@ -106,6 +106,36 @@ async def test_an_entry_that_failed() -> None:
     one = visit(world, Membership.ENTERING)
     assert await Actor(ROOM, world.around).handle(one, row(EntryFailed("M_FORBIDDEN")))
     assert one.record.membership is Membership.LEFT
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("level", "queue", "said"), [(50.0, 1, "config.taken"), (0.0, None, "refused.not_admin")]
+)
+async def test_whose_configuration_is_believed_when_we_come_in(
+    level: float, queue: int | None, said: str
+) -> None:
+    """The one who set it is asked about, not the one who invited us."""
+    world = World()
+    world.matrix.level = level
+    world.matrix.config = {"queue": 1}, STRANGER
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+    assert f"level {ROOM} {BOT} {STRANGER}" in world.matrix.requests
+    assert (await world.stored()).settings.queue == queue
+    assert said in world.matrix.texts(ROOM)
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_is_left_at_once_is_asked_for_nobodys_standing() -> None:
+    world = World()
+    world.matrix.config = {"queue": 1}, STRANGER
+    async with world.running() as engine:
+        await engine.accept_events([world.event("invite", sender=STRANGER, whom=BOT)])
+        await quiet()
+    assert not [asked for asked in world.matrix.requests if asked.startswith("level")]
+    assert (await world.stored()).membership is Membership.LEFT
 
 
 @pytest.mark.asyncio

@@ -29,7 +29,7 @@ from bridge.rooms.reception import (
     entry_failed,
     needs_standing,
 )
-from bridge.rooms.record import Membership
+from bridge.rooms.record import Membership, RoomSettings
 from bridge.rooms.rules import Permission
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
@@ -202,6 +202,34 @@ def test_a_configuration_that_was_there_before_us() -> None:
     house.enter(Entered(config={"queue": 1, "language": "en"}))
     assert house.record.settings.queue == QueueId(1)
     assert house.notices == ["config.taken", "room.welcome"]
+
+
+@pytest.mark.parametrize(
+    ("standing", "said"),
+    [(Standing.ORDINARY, "refused.not_admin"), (Standing.UNKNOWN, "refused.standing_unknown")],
+)
+def test_a_configuration_of_somebody_who_may_not_set_it(standing: Standing, said: str) -> None:
+    house = House()
+    house.invite()
+    house.enter(Entered(config={"queue": 1, "language": "en"}), standing)
+    assert house.record.settings == RoomSettings()
+    assert house.notices == [said, "room.welcome"]
+
+
+def test_a_configuration_that_changes_nothing_is_nobodys_fault() -> None:
+    house = House()
+    house.invite()
+    house.visit.set(settings=RoomSettings(queue=QueueId(1)))
+    house.enter(Entered(config={"queue": 1}), Standing.ORDINARY)
+    assert house.record.settings == RoomSettings(queue=QueueId(1))
+    assert house.notices == ["room.welcome"]
+
+
+def test_a_configuration_that_makes_no_sense_is_not_explained_to_whoever_may_not_set_it() -> None:
+    house = House()
+    house.invite()
+    house.enter(Entered(config={"queue": 99}), Standing.ORDINARY)
+    assert house.notices == ["refused.not_admin", "room.welcome"]
 
 
 def test_an_encrypted_room_is_told() -> None:

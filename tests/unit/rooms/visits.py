@@ -87,8 +87,12 @@ class House:
     ) -> None:
         self.receive(Invited(self.event_id(), by, whom, direct), rooms=rooms, begun=begun)
 
-    def enter(self, entry: Entered | None = None) -> tuple[dict[str, object], ...]:
-        return entered(self.visit, entry or Entered(direct=self.record.direct))
+    def enter(
+        self, entry: Entered | None = None, standing: Standing = Standing.ADMIN
+    ) -> tuple[dict[str, object], ...]:
+        """`standing`: of whoever set the configuration that the room may have."""
+        found = entry or Entered(direct=self.record.direct)
+        return entered(self.visit, found, Facts(standing=standing))
 
     def served(self, whom: UserId = BOT, *, direct: bool = True) -> House:
         """A room in which everything is ready."""
