@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,8 @@ from bridge.config.permissions import permission_of
 from bridge.config.webchat import Dialect as ConfigDialect
 from bridge.config.webchat import RobotMode
 from bridge.conversation.policy import Policy, RobotUse
-from bridge.ids import QueueId
+from bridge.ids import QueueId, RoomId
+from bridge.link.accounts import room_key
 from bridge.link.settings import (
     FRAME_OVERHEAD,
     AccountRule,
@@ -22,6 +24,7 @@ from bridge.link.settings import (
     LoginType,
     UploadMode,
 )
+from bridge.matrix.crypto.sealing import derive
 from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Permission, QueueRule, RatingRule, Rules
 from bridge.texts import Texts
@@ -102,6 +105,7 @@ def rules_of(
         longest_text=longest_text,
         longest_clip=longest_clip,
         seal=_passwords(config).seal if server.login.own_accounts else None,
+        login_key=login_keys(encryption_secret_of(config)),
         texts=Texts(config.texts),
         ratings=tuple(
             RatingRule(one.id, {str(name): label for name, label in one.labels.items()})
@@ -145,6 +149,11 @@ def encryption_secret_of(config: Config) -> str:
     """
     own = config.bridge.encryption.pickle_key.get_secret_value()
     return own or config.appservice.as_token.get_secret_value()
+
+
+def login_keys(secret: str) -> Callable[[RoomId], str]:
+    """What draws the keys of new rooms' login names from the operator's secret."""
+    return partial(room_key, secret=derive(secret, b"logins"))
 
 
 def _passwords(config: Config) -> Passwords:

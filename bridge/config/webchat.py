@@ -75,7 +75,7 @@ class Login(Section):
     name: Annotated[str, AfterValidator(template(known=_KNOWN, needed={"room_key", "room_id"}))] = (
         "mx-{room_key}"
     )
-    """Login name; {room_key} is a short hash of the room, so each room is a customer of its own."""
+    """Login name, with `register` the password too; {room_key} is each room's own, and secret."""
     display_name: Annotated[str, AfterValidator(template(known=_KNOWN))] = "{displayname}"
     """What agents see; {displayname} is the customer's name in Matrix."""
     password: SecretStr = SecretStr("")

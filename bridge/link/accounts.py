@@ -1,7 +1,8 @@
 """Which WebChat account speaks for a room.
 
 The server knows one chat per customer, so the login name must be unique per *room*, not per Matrix
-user (protocol reference 4): the templates are built on a short, stable hash of the room id.
+user (protocol reference 4): the templates are built on a short hash of the room id, which the
+room's record keeps (`RoomRecord.key`).
 """
 
 from __future__ import annotations
@@ -34,9 +35,18 @@ class Credentials:
     """Tells this login from another under the same name: a password that was typed anew."""
 
 
-def room_key(room_id: str) -> str:
-    """Return 16 hex digits that stand for the room, the same for ever."""
-    return hashlib.blake2b(room_id.encode(), digest_size=8).hexdigest()
+def room_key(room_id: str, secret: bytes = b"") -> str:
+    """Return 16 hex digits that stand for the room.
+
+    Who registers under a name (wire type 3) needs no password, so a name that anybody could work
+    out would be anybody's.
+
+    Args:
+        room_id: the room's.
+        secret: keys the hash (BLAKE2b as a MAC, RFC 7693), up to 64 bytes. Empty for rooms from
+            before names were secret: they keep theirs.
+    """
+    return hashlib.blake2b(room_id.encode(), key=secret, digest_size=8).hexdigest()
 
 
 def visitor_id(login_name: str) -> str:
@@ -148,7 +158,7 @@ class Accounts:
 
     def _fill(self, template: str, account: Account) -> str:
         return template.format(
-            room_key=room_key(account.room_id),
+            room_key=account.key or room_key(account.room_id),
             room_id=account.room_id,
             displayname=account.displayname,
         )

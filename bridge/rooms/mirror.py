@@ -61,7 +61,7 @@ class Mirror:
         record = self.record
         name = record.displayname or record.customer
         running = isinstance(record.conversation.phase, Queued | Chatting)
-        return Account(self.room_id, record.customer, name, record.login, running)
+        return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def inputs(self, limit: int) -> list[InputRow]:
         """The oldest inputs."""

@@ -84,6 +84,8 @@ class Account(msgspec.Struct, frozen=True):
     displayname: str
     login: OwnLogin | None = None
     """The customer's own account; None: as the operator's config says."""
+    key: str = ""
+    """Stands for the room in login names; empty: see `RoomRecord.key`."""
     running: bool = False
     """A chat is going on, or the customer is in a queue of the call centre's: nobody new."""
 

@@ -178,9 +178,17 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
         people=(),
         encrypted=served and record.encrypted,
         login=record.login if invited.by == record.customer else None,
+        key=_key(visit),
     )
     encrypt = visit.rules.encrypt_rooms and not refusal
     visit.ask(EnterRoom(invited.whom, invited.by, encrypt))
+
+
+def _key(visit: Visit) -> str:
+    """The room's for ever: drawn when it is new to us, and what it was of a room that is not."""
+    record, draw = visit.record, visit.rules.login_key
+    new = record.membership is Membership.NONE and not record.key
+    return draw(record.room_id) if new and draw is not None else record.key
 
 
 def _agent_invited(visit: Visit, invited: AgentInvited) -> None:

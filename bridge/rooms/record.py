@@ -128,6 +128,9 @@ class RoomRecord(Value, frozen=True):
     speaker: UserId = UserId("")
     """Who wrote last, of several people; their phone rings too."""
     displayname: str = ""
+    key: str = ""
+    """Stands for the room in its login names at the call centre (`Rules.login_key`). Kept, as the
+    secret may change. Empty: the room is from before there was one, and its key is a plain hash."""
     direct: bool = True
     """Nobody is here with us but the customer who invited us (see `people`)."""
     encrypted: bool = False

@@ -14,12 +14,14 @@ from typing import Protocol
 import aiohttp
 from ruamel.yaml import YAML
 
+from bridge.app.settings import login_keys
 from bridge.demo.ports import free_port
 from bridge.demo.process import BridgeProcess
-from bridge.link.accounts import room_key
+from bridge.ids import RoomId
 from bridge.simulator.server import Simulator, SimulatorOptions
 from tests.bench.stubs import StubHomeserver, StubWebChat
 
+AS_TOKEN = "as-token"
 TOKEN = "hs-token"
 BOT = "@webchatbot:localhost"
 Event = dict[str, object]
@@ -141,11 +143,12 @@ class SimulatedDesk:
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
         self._logins: dict[int, str] = {}
+        self._key = login_keys(AS_TOKEN)
         self._looked = 0
         self._received = 0
 
     async def say(self, room: int, text: str) -> None:
-        login = self._logins.setdefault(room, f"mx-{room_key(f'!{room}:localhost')}")
+        login = self._logins.setdefault(room, f"mx-{self._key(RoomId(f'!{room}:localhost'))}")
         await self._simulator.do({"op": "say", "login": login, "text": text})
 
     def received(self) -> int:
@@ -205,7 +208,7 @@ def write_config(
         "appservice": {
             "address": f"http://127.0.0.1:{port}",
             "port": port,
-            "as_token": "as-token",
+            "as_token": AS_TOKEN,
             "hs_token": TOKEN,
         },
         "database": {"url": database},

@@ -14,11 +14,14 @@ from urllib.parse import quote
 
 import msgspec
 
+from bridge.app.settings import login_keys
 from bridge.demo.customer import PATIENCE, Customer, Event, content_of, membership
 from bridge.demo.stage import Stage
-from bridge.link.accounts import room_key
+from bridge.ids import RoomId
 from bridge.simulator.outgoing import Wire
 
+AS_TOKEN = "demo-as-token"
+"""The stage's; without another secret it keys the login names."""
 MEI = "@webchat__a00001:localhost"
 """The ghost of agent A00001."""
 JUN = "@webchat__a00002:localhost"
@@ -74,7 +77,7 @@ class Talk:
         self.stage = stage
         self.customer = customer
         self.room = room
-        self.login = f"mx-{room_key(room)}"
+        self.login = f"mx-{login_keys(AS_TOKEN)(RoomId(room))}"
 
     @classmethod
     async def open(

@@ -37,8 +37,8 @@ class Sealer:
     """
 
     def __init__(self, secret: str) -> None:
-        self._cipher = AESGCM(_derive(secret, b"rows"))
-        self.pickle_key = _derive(secret, b"pickles")
+        self._cipher = AESGCM(derive(secret, b"rows"))
+        self.pickle_key = derive(secret, b"pickles")
 
     def __repr__(self) -> str:
         """Without the keys."""
@@ -66,5 +66,6 @@ class Sealer:
             ) from error
 
 
-def _derive(secret: str, purpose: bytes) -> bytes:
+def derive(secret: str, purpose: bytes) -> bytes:
+    """A key of 32 bytes from the operator's secret, which says nothing about those of others."""
     return HKDF(SHA256(), 32, _SALT, purpose).derive(secret.encode())

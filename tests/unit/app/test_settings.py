@@ -1,11 +1,12 @@
-"""From the config to the rules of rooms: opening hours and calling back."""
+"""From the config to the rules of rooms."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from bridge.app.settings import rules_of, users_of
-from bridge.ids import QueueId
+from bridge.ids import QueueId, RoomId
+from bridge.link.accounts import room_key
 from tests.unit.config.configs import SMALLEST, load
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
@@ -49,3 +50,23 @@ def test_how_customers_words_and_films_go_out(tmp_path: Path) -> None:
         policy = rules_of(config, users_of(config)).policy
         on = {rule for rule in keys.values() if getattr(policy, rule)}
         assert on == ({keys[key]} if key else set())
+
+
+def test_login_names_of_new_rooms_hang_on_the_bridges_secret(tmp_path: Path) -> None:
+    room = RoomId("!a:example.org")
+
+    def drawn(as_token: str, pickle_key: str) -> str:
+        text = SMALLEST.replace(
+            "bridge:\n", f"bridge:\n  encryption: {{pickle_key: {pickle_key}}}\n"
+        )
+        text += f"appservice: {{as_token: {as_token}, hs_token: {'h' * 32}}}\n"
+        config = load(tmp_path, text)
+        draw = rules_of(config, users_of(config)).login_key
+        assert draw is not None
+        return draw(room)
+
+    one, other, none = "p" * 32, "q" * 32, '""'
+    assert drawn("a" * 32, one) == drawn("b" * 32, one)
+    names = [drawn("a" * 32, one), drawn("a" * 32, other), drawn("a" * 32, none)]
+    names += [drawn("b" * 32, none), room_key(room)]
+    assert len(set(names)) == len(names)

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from bridge.conversation.inputs import FailureReason
@@ -16,6 +17,22 @@ def test_a_room_key_is_short_stable_and_different() -> None:
     assert room_key("!a:example.org") == room_key("!a:example.org")
     assert room_key("!a:example.org") != room_key("!b:example.org")
     assert len(room_key("!a:example.org")) == 16
+
+
+def test_room_key_with_a_secret() -> None:
+    rooms, secrets = ("!a:example.org", "!b:example.org"), (b"", b"one", b"two")
+    drawn = {room_key(room, secret) for room in rooms for secret in secrets}
+    assert len(drawn) == 6
+    assert {len(key) for key in drawn} == {16}
+    # What versions before have given out, and rooms from then still have.
+    assert room_key("!a:example.org") == "50b1cd92e41df97a"
+
+
+def test_the_key_that_a_room_has_stands_in_its_names() -> None:
+    who = msgspec.structs.replace(account(), key="0123456789abcdef")
+    for kind in LoginType:
+        made = Accounts(settings(login_type=kind)).credentials(who)
+        assert made.login_name == "mx-0123456789abcdef"
 
 
 def test_85_two_rooms_of_one_user_have_two_login_names() -> None:

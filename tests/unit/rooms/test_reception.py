@@ -18,6 +18,7 @@ from bridge.rooms.inputs import (
     EncryptionOn,
     Entered,
     EntryFailed,
+    MemberGone,
     Nothing,
     RoomConfigured,
     Spoke,
@@ -30,7 +31,8 @@ from bridge.rooms.reception import (
     needs_standing,
 )
 from bridge.rooms.record import Membership, RoomSettings
-from bridge.rooms.rules import Permission
+from bridge.rooms.rules import Permission, Rules
+from bridge.rooms.visit import Visit
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
@@ -139,6 +141,29 @@ def test_who_was_put_out_without_our_hearing_of_it_comes_back() -> None:
     house.visit.effects.clear()
     house.invite()
     assert house.effects == [], "we are on our way"
+
+
+def drawing(secret: str) -> Rules:
+    return msgspec.structs.replace(RULES, login_key=lambda room: f"{secret} of {room}")
+
+
+def test_a_new_room_is_given_a_key_for_its_login_names_and_keeps_it() -> None:
+    house = House(drawing("one"))
+    house.invite()
+    assert house.record.key == "one of !room:example.org"
+    house.enter()
+    house.receive(MemberGone(BOT, ADA))
+    house.visit = Visit(house.record, drawing("two"), house.now)
+    house.invite()
+    assert house.record.key == "one of !room:example.org"
+
+
+@pytest.mark.parametrize("membership", [Membership.ENTERING, Membership.JOINED, Membership.LEFT])
+def test_a_room_from_before_there_were_keys_is_given_none(membership: Membership) -> None:
+    house = House(drawing("one"))
+    house.visit.set(membership=membership)
+    house.invite()
+    assert house.record.key == ""
 
 
 def test_one_host_is_enough() -> None:
