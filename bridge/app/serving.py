@@ -31,9 +31,10 @@ from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.matrix.adapter import Encryption, MatrixAdapter
 from bridge.matrix.crypto.engine import Crypto
+from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.outages import Outages
 from bridge.matrix.transactions import Accept, Endpoint, IntakeUnavailable
-from bridge.matrix.transport import new_session
+from bridge.matrix.transport import FOREIGN, new_session
 from bridge.matrix.users import OurUsers
 from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health
@@ -70,7 +71,9 @@ COUNTED_TYPES = frozenset(
 
 
 class HomeserverRefused(Exception):
-    """The homeserver does not know our tokens, or does not let us have our users."""
+    """The homeserver does not know our tokens, or does not let us have our users, or the bot is
+    somebody else's account.
+    """
 
 
 class Serving:
@@ -292,11 +295,7 @@ class Serving:
             except StoreError as error:
                 self._log.warning("the database did not answer", why=str(error), wait=wait)
             except Refused as error:
-                self._refusal = (
-                    f"the homeserver at {config.homeserver.address} refused us ({error}): check "
-                    "that it has loaded this bridge's registration.yaml and was restarted since, "
-                    "and that homeserver.domain is its server name"
-                )
+                self._refusal = why_refused(config, error)
                 self._refused.set()
                 return
             else:
@@ -304,6 +303,20 @@ class Serving:
                 return
             await self._clock.sleep(wait)
             wait = min(wait * 2, 30.0)
+
+
+def why_refused(config: Config, error: Refused) -> str:
+    """Why the bridge ends, and what an operator can do about it."""
+    if error.code == FOREIGN:
+        return (
+            f"somebody else has registered {users_of(config).bot} on the homeserver, so it cannot "
+            f"be the bot: {FOREIGN_FIX} (another appservice.bot.username, `register` again)"
+        )
+    return (
+        f"the homeserver at {config.homeserver.address} refused us ({error}): check "
+        "that it has loaded this bridge's registration.yaml and was restarted since, "
+        "and that homeserver.domain is its server name"
+    )
 
 
 class PresentTexts:

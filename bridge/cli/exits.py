@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     DATABASE = 14
     """Unreachable, or its schema is newer than this program."""
     HOMESERVER = 16
-    """No tokens yet, or the homeserver refused them."""
+    """No tokens yet, or the homeserver refused them, or the bot is somebody else's account."""
     DATABASE_CORRUPT = 18
     REGISTRATION = 20
     """The registration file cannot be read or written."""

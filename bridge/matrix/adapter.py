@@ -100,7 +100,7 @@ class MatrixAdapter(Presence, Archive, Tapping):
             patient = Transport(encryption.session, address, as_token, users)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
             self.crypto = Crypto(transport, patient, users, vault, encryption.clock)
-        ghosts = Ghosts(homeserver, transport, profiles, self.crypto)
+        ghosts = Ghosts(homeserver, transport, profiles, users, self.crypto)
         super().__init__(transport, homeserver, ghosts, users)
         self._template = displayname_template
         self._outgoing = Outgoing(
@@ -116,6 +116,9 @@ class MatrixAdapter(Presence, Archive, Tapping):
 
     def is_ours(self, user_id: str) -> bool:
         return self._users.is_ours(user_id)
+
+    def serves(self, user: UserId) -> bool:
+        return user not in self._transport.foreign
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True

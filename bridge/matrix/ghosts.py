@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -24,7 +24,8 @@ from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.pictures import Pictures, digest_of
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.spool import spool
-from bridge.matrix.transport import Transport
+from bridge.matrix.transport import DEVICE, FOREIGN, Transport
+from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow
 
@@ -41,6 +42,9 @@ SERVICE_MEMBERS = "io.element.functional_members"
 """A state event with an empty state key; clients know it by this name (MSC4171)."""
 UNREGISTERED = "M_FORBIDDEN"
 """How a homeserver refuses to let us act as a user of ours that it does not know (any more)."""
+FOREIGN_FIX = (
+    "take the account over (docs/operators.md, Names that somebody else has), or do without it"
+)
 
 
 class Profiles(Protocol):
@@ -49,6 +53,10 @@ class Profiles(Protocol):
     async def ghost(self, user_id: str) -> GhostRow | None: ...
 
     async def save_ghost(self, ghost: GhostRow) -> None: ...
+
+    async def fact(self, name: str) -> str | None: ...
+
+    async def save_fact(self, name: str, value: str) -> None: ...
 
 
 class Devices(Protocol):
@@ -94,6 +102,76 @@ class PlainDevices:
         await self._homeserver.make_device(user)
 
 
+def made_fact(user: UserId) -> str:
+    """The fact of a database that it was us who registered the user."""
+    return f"made.{user}"
+
+
+def foreign_devices(devices: Iterable[str]) -> list[str]:
+    """Those that are not ours: sessions of somebody who logged in as the user.
+
+    A homeserver does not tell an application service who registered a name. Who did it as people
+    do has a device from then on, and from each login, named by the homeserver; ours we name.
+    """
+    return [device for device in devices if not device.startswith(DEVICE)]
+
+
+class Names:
+    """Whether the bot and the queue users are ours; anybody might have registered their names.
+
+    A user that we registered is ours for good, whatever an operator does with it. Of any other it
+    is looked at each time that it comes into a room: one whom nobody uses at the moment cannot be
+    told from our own, made for another database.
+    """
+
+    def __init__(
+        self, homeserver: Homeserver, transport: Transport, facts: Profiles, users: OurUsers
+    ) -> None:
+        self._homeserver = homeserver
+        self._facts = facts
+        self._users = users
+        self._foreign = transport.foreign
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
+
+    async def register(self, user: UserId) -> None:
+        """Make the user exist.
+
+        Raises:
+            Refused: `FOREIGN`: somebody else has made it; or of the homeserver.
+        """
+        made = await self._homeserver.register(user)
+        if not self._users.is_open_to_all(user):
+            return
+        if made:
+            await self._facts.save_fact(made_fact(user), "1")
+        await self.check(user)
+
+    async def check(self, user: UserId) -> None:
+        """Look whether the user is ours.
+
+        Raises:
+            Refused: `FOREIGN`: it is not.
+        """
+        if not self._users.is_open_to_all(user) or await self._facts.fact(made_fact(user)):
+            return
+        try:
+            devices = foreign_devices(await self._homeserver.devices(user))
+        except Refused:
+            return  # the user does not exist yet, or this homeserver does not say
+        if not devices:
+            self._foreign.discard(user)
+            return
+        if user not in self._foreign:
+            self._foreign.add(user)
+            self._log.error(
+                "somebody else has registered this user, so it is not served",
+                user=user,
+                devices=devices,
+                fix=FOREIGN_FIX,
+            )
+        raise Refused(FOREIGN, f"{user} is registered by somebody else")
+
+
 def _wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
@@ -102,7 +180,10 @@ class Ghosts:
     """Keeps the homeserver's idea of our users up to date.
 
     Every method raises `Unavailable` or `Refused`, and what the store raises. `now` is the time,
-    in ms since the epoch.
+    in ms since the epoch. Nothing is done as a user that is not ours (`Refused` with `FOREIGN`).
+
+    Attributes:
+        names: whose our users are.
     """
 
     def __init__(
@@ -110,12 +191,15 @@ class Ghosts:
         homeserver: Homeserver,
         transport: Transport,
         profiles: Profiles,
+        users: OurUsers,
         devices: Devices | None = None,
+        *,
         now: Callable[[], int] = _wall_clock,
     ) -> None:
         self._homeserver = homeserver
         self._profiles = profiles
         self._devices = devices or PlainDevices(homeserver)
+        self.names = Names(homeserver, transport, profiles, users)
         self._now = now
         self._rows: Recall[UserId, GhostRow] = Recall(_MAX_ROWS)
         self._pictures = Pictures(transport)
@@ -218,12 +302,14 @@ class Ghosts:
 
     async def leave(self, room_id: RoomId, user: UserId, reason: str = "") -> None:
         self.forget(room_id, user)
+        await self.names.check(user)
         await self._homeserver.leave(user, room_id, reason)
 
     async def _exist(self, user: UserId) -> GhostRow:
         row, lost = await self._row(user), False
         if row is not None and row.device:
             try:
+                await self.names.check(user)
                 await self._devices.ensure(user)
             except Refused as refusal:
                 if refusal.code != UNREGISTERED:
@@ -232,7 +318,7 @@ class Ghosts:
             else:
                 return row
         try:
-            await self._homeserver.register(user)
+            await self.names.register(user)
         except Refused as refusal:
             self._disowned(user, refusal)
             raise

@@ -5,7 +5,7 @@ Every method raises `Unavailable` or `Refused` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from bridge.ids import EventId, RoomId, UserId
@@ -33,8 +33,8 @@ class Homeserver:
         path = f"_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping"
         await self._transport.request("POST", path, {}, device=False)
 
-    async def register(self, user: UserId) -> None:
-        """Make one of our users exist."""
+    async def register(self, user: UserId) -> bool:
+        """Make one of our users exist; False if the name is in use already, by whomever."""
         localpart = user[1:].partition(":")[0]
         content: Json = {
             "type": "m.login.application_service",
@@ -48,6 +48,13 @@ class Homeserver:
         except Refused as error:
             if error.code != "M_USER_IN_USE":
                 raise
+            return False
+        return True
+
+    async def devices(self, user: UserId) -> list[str]:
+        """The ids of the user's devices: of each session that somebody has as this user."""
+        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
+        return device_ids(reply)
 
     async def make_device(self, user: UserId) -> None:
         """Give the user its device (MSC4190), without keys: encryption makes its own."""
@@ -145,6 +152,16 @@ class Homeserver:
         reply = await self._transport.request("GET", "_matrix/client/v1/media/config")
         limit = reply.get("m.upload.size")
         return limit if isinstance(limit, int) else None
+
+
+def device_ids(reply: Mapping[str, object]) -> list[str]:
+    """What a homeserver's answer to `GET /devices` lists."""
+    listed = reply.get("devices")
+    return [
+        device_id
+        for device in (listed if isinstance(listed, list) else [])
+        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
+    ]
 
 
 def _events(reply: Json) -> list[Json]:

@@ -8,8 +8,9 @@ from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.markers import Recognising
-from bridge.matrix.transport import Json, Transport
+from bridge.matrix.transport import FOREIGN, Json, Transport
 from bridge.matrix.users import OurUsers
+from bridge.rooms.ports import Refused
 
 
 class Presence(Recognising):
@@ -40,17 +41,21 @@ class Presence(Recognising):
 
         Raises:
             Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
-                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`).
+                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
             Unavailable: it does not answer.
         """
         # Asked every time, whatever the store remembers: nothing else works without the bot.
-        await self._homeserver.register(self._users.bot)
+        await self._ghosts.names.register(self._users.bot)
         await self._homeserver.whoami()
         await self._ghosts.ensure(self._users.bot, bot_name)
         if bot_avatar:
             await self._ghosts.wear(self._users.bot, bot_avatar)
         for queue_id, name in queues:
-            await self._ghosts.ensure(self._users.queue_user(queue_id), name)
+            try:
+                await self._ghosts.ensure(self._users.queue_user(queue_id), name)
+            except Refused as refusal:
+                if refusal.code != FOREIGN:
+                    raise  # and that one is logged: the other queues are served all the same
 
     async def ping(self, appservice_id: str) -> None:
         """Have the homeserver call us, to learn whether it can; it then delivers its backlog.

@@ -6,7 +6,8 @@ Three choices that were measured (reference matrix.md §2, §3.1, and our integr
   500, and the bot reads its keys by /sync. The bot is listed among the namespaces instead.
 - The namespaces of the bot and of the queue users are not exclusive. Synapse leaves every user of
   an exclusive namespace out of its user directory, and customers must find these. The bridge makes
-  the users when it starts, after which nobody else can take the names. Ghosts are exclusive.
+  the users when it starts, after which nobody else can take the names; for those who were first see
+  `ghosts.Names`. Ghosts are exclusive.
 - Both keys that ask for ephemeral events are written, since one Synapse release broke the older.
 """
 

@@ -33,6 +33,8 @@ DEVICE = "WEBCHAT"
 """Each of our users acts as this device: only with one does a homeserver remember our transaction
 ids through its own restart (reference matrix.md §5)."""
 
+FOREIGN = "FOREIGN_USER"
+"""How we refuse to act as a user that somebody else has registered; no code of Matrix's."""
 REQUEST_TIMEOUT = 60.0
 """Seconds for an ordinary request. A join of a remote room is the slowest of them."""
 STALL_TIMEOUT = 60.0
@@ -146,6 +148,10 @@ class Transport:
         as_token: our token; a secret.
         users: names the bot, which acts where no user is named.
         device: as which device our users act.
+
+    Attributes:
+        foreign: users that turned out to be somebody else's (`ghosts.Names`): nothing is done as
+            their devices.
     """
 
     def __init__(
@@ -161,6 +167,7 @@ class Transport:
         self._address = address.rstrip("/")
         self._token = as_token
         self._bot = users.bot
+        self.foreign: set[UserId] = set()
         self._api = AppServiceAPI(
             base_url=self._address,
             bot_mxid=UserID(users.bot),
@@ -208,8 +215,10 @@ class Transport:
 
         Raises:
             Unavailable: no answer, or one that another try may better.
-            Refused: the homeserver said no; `code` is its error code.
+            Refused: the homeserver said no; `code` is its error code. `FOREIGN`: we did.
         """
+        if device:
+            self._check(user or self._bot)
         api = self._as_user(user or self._bot, device=device)
         try:
             async with asyncio.timeout(timeout):
@@ -231,6 +240,7 @@ class Transport:
         Raises:
             Unavailable, Refused: as `request`.
         """
+        self._check(user)
         try:
             # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
             async with self._session.post(
@@ -283,6 +293,10 @@ class Transport:
             )
         except _BROKEN as error:
             raise Unavailable(f"download failed: {type(error).__name__}") from error
+
+    def _check(self, user: UserId) -> None:
+        if user in self.foreign:
+            raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}

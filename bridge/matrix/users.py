@@ -96,6 +96,10 @@ class OurUsers:
         """One whom a customer may invite: the bot or the user of a configured queue."""
         return user_id == self.bot or user_id in self._queues
 
+    def is_open_to_all(self, user_id: str) -> bool:
+        """One whose name the homeserver keeps for nobody (`registration`): the bot, queue users."""
+        return user_id == self.bot or self._queue.fullmatch(user_id) is not None
+
     def hosts(self) -> tuple[UserId, ...]:
         """All whom a customer may invite."""
         return (self.bot, *self._queues)

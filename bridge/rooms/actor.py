@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import again, cards, erasing, robot, sealed, signing_in, turns
+from bridge.rooms import again, cards, erasing, leaving, robot, sealed, signing_in, turns
 from bridge.rooms.inputs import (
     CardPosted,
     Entered,
@@ -96,6 +96,9 @@ class Actor:
         self, visit: Visit, stored: Stored, row: InputRow, *, may_wait: bool
     ) -> bool:
         """As `handle`, of an input that is read, and whose failures are the caller's."""
+        joined = visit.record.membership is Membership.JOINED
+        if joined and not self._around.matrix.serves(visit.record.host):
+            leaving.put_out(visit)  # whoever owns that account reads the room and speaks in it
         match stored:
             case MatrixEvent():
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)

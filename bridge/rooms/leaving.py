@@ -25,6 +25,12 @@ def end_conversation(visit: Visit) -> None:
         visit.step(Cancel())
 
 
+def put_out(visit: Visit) -> None:
+    """Our host is in the room no longer, or is not ours any more."""
+    end_conversation(visit)
+    visit.set(membership=Membership.LEFT, parked=())
+
+
 def _give_back(visit: Visit, key: str) -> None:
     """Report all that no agent has, in the order in which it was written; nothing of it goes."""
     waiting = sorted(all_pieces(visit.record.conversation), key=lambda piece: piece.order)

@@ -327,6 +327,10 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
         """Bot, queue user or ghost."""
         ...
 
+    def serves(self, user: UserId) -> bool:
+        """False for a bot or a queue user that was found to be somebody else's account."""
+        ...
+
     async def open(
         self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
     ) -> dict[str, object] | Undecryptable:

@@ -313,8 +313,7 @@ def _member_gone(visit: Visit, gone: MemberGone) -> None:
     people.news(visit, gone.who, gone.event_id, "agent.left")
     people.gone(visit, gone.who)
     if gone.who == record.host:
-        leaving.end_conversation(visit)
-        visit.set(membership=Membership.LEFT, parked=())
+        leaving.put_out(visit)
     elif gone.who == record.customer and record.direct:
         leaving.end_conversation(visit)
         visit.ask(LeaveRoom((record.host,)))

@@ -69,6 +69,7 @@ class FakeMatrix:
         named: who of ours was named as a member not to be counted, in which room; True: before one
             of them was there.
         reasons: why who of ours has left which room, as people read it.
+        foreign: hosts that turned out to be somebody else's accounts.
         level: everybody's power level.
         sign_trouble: raised by the next receipts, in order.
         signs: how long one of ours was to be seen typing, or how far it has read.
@@ -91,6 +92,7 @@ class FakeMatrix:
         self.named: list[tuple[RoomId, tuple[UserId, ...], bool]] = []
         self.reasons: dict[tuple[RoomId, UserId], str] = {}
         self.config: tuple[dict[str, object], UserId] | None = None
+        self.foreign: set[UserId] = set()
         self.level = 0.0
         self.sign_trouble: deque[Exception] = deque()
         self.signs: list[tuple[RoomId, UserId, float | EventId]] = []
@@ -143,6 +145,9 @@ class FakeMatrix:
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
         await self._request(f"look back {room_id} {reader} {since}")
+
+    def serves(self, user: UserId) -> bool:
+        return user not in self.foreign
 
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
@@ -287,6 +292,8 @@ class FakeMatrix:
     async def _post(self, new: Posted, txn_id: str) -> EventId:
         await self.disturb()
         await self._request(txn_id)
+        if new.sender in self.foreign:
+            raise Refused("FOREIGN_USER")
         found = self._by_transaction.get(txn_id)
         if found is None:
             found = msgspec.structs.replace(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator
 
@@ -10,8 +12,10 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
+from bridge.demo.customer import PATIENCE
 from bridge.demo.stage import Stage, StageOptions
 from bridge.link.accounts import room_key
+from tests.support.operator import Backup, examined
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk
 
@@ -40,6 +44,121 @@ def change(stage: Stage, section: str, **keys: object) -> None:
         yaml.dump(config, stream)
 
 
+# --- our own users on the homeserver ------------------------------------------------------------
+
+QUEUES = [
+    {"id": 1, "name": "Sales", "aliases": ["sales"]},
+    {"id": 2, "name": "Service", "aliases": ["service"]},
+    {"id": 3, "name": "Returns", "aliases": ["returns"]},
+]
+RETURNS = "@webchat_queue_3:localhost"
+
+
+async def take_over(stage: Stage, user: str, password: str, *, logout: bool) -> None:
+    """As an administrator of Synapse."""
+    name = f"root{secrets.token_hex(4)}"
+    await stage.synapse.register(stage.session, name, "root-secret", admin=True)
+    administrator = await log_in(stage, name, "root-secret")
+    taken = {"password": password, "logout_devices": logout, "threepids": [], "external_ids": []}
+    async with stage.session.put(
+        f"{stage.synapse.address}/_synapse/admin/v2/users/{user}",
+        json=taken,
+        headers={"Authorization": f"Bearer {administrator}"},
+    ) as response:
+        assert response.status == 200, await response.text()
+
+
+async def log_in(stage: Stage, name: str, password: str) -> str:
+    """Log in with a password; returns the access token."""
+    async with stage.session.post(
+        f"{stage.synapse.address}/_matrix/client/v3/login",
+        json={
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": name},
+            "password": password,
+        },
+    ) as response:
+        assert response.status == 200, await response.text()
+        return str((await response.json())["access_token"])
+
+
+def log_of(stage: Stage) -> str:
+    return stage.bridge.log_file.read_text(encoding="utf-8")
+
+
+async def until_left(stage: Stage, room: str) -> None:
+    """Wait until the bridge has dealt with its invitation into the room, and is not in it."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            database = sqlite3.connect(stage.folder / "bridge.db")
+            rows = database.execute("SELECT record FROM rooms WHERE room_id = ?", (room,))
+            found = [json.loads(row[0])["membership"] for row in rows]
+            database.close()
+            if found == ["left"]:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_queue_that_a_stranger_registered_first(stage: Stage) -> None:
+    """It is not served: the bridge neither comes in as it nor declines; all others are served."""
+    stranger, bob = await stage.customer("webchat_queue_3"), await stage.customer("bob")
+    assert stranger.user_id == RETURNS
+    early = await bob.create_dm(RETURNS, "hello?")
+    other = await Talk.open(stage, bob, "is anybody there?")
+    await other.queued()
+
+    await stage.bridge.stop()
+    change(stage, "", queues=QUEUES)
+    await stage.bridge.start()
+    room = await bob.create_dm(RETURNS, "my card number is 4711")
+    await until_left(stage, room)
+    assert "somebody else has registered this user, so it is not served" in log_of(stage)
+    assert RETURNS in log_of(stage)
+    await stranger.sync()
+    assert {early, room} <= set(stranger.invitations)
+    code, table = await examined(stage)
+    assert code == 1
+    (failed,) = [line for line in table.splitlines() if line.startswith("FAIL")]
+    assert failed[6:34].strip() == "queue users"
+    assert f"{RETURNS} is registered by somebody else" in failed
+    await other.say("still here")
+    await other.heard("still here")
+    served = await Talk.open(stage, bob, "to service", host="@webchat_queue_2:localhost")
+    await served.queued()
+
+    # The way that docs/operators.md shows: the account is taken over.
+    await take_over(stage, RETURNS, secrets.token_hex(16), logout=True)
+    await bob.room_call("invite", room, {"user_id": RETURNS})
+    await Talk(stage, bob, room).reads("reaches the agents of Returns", RETURNS)
+    code, table = await examined(stage)
+    assert code == 0, table
+
+
+async def test_a_bot_that_somebody_else_has(stage: Stage) -> None:
+    """The start ends with a sentence. One that the bridge registered is an operator's to use."""
+    assert await stage.bridge.stop() == 0
+    known = Backup(stage)
+    known.make()
+    for path in stage.folder.glob("bridge.db*"):
+        path.unlink()
+    await stage.bridge.start()  # a new database, and users of the bridge's from before
+    assert await stage.bridge.stop() == 0
+
+    await take_over(stage, stage.bot, "known to somebody", logout=False)
+    await log_in(stage, "webchatbot", "known to somebody")
+    await stage.bridge.start(ready=False)
+    assert await stage.bridge.ended() == 16
+    assert f"somebody else has registered {stage.bot} on the homeserver" in log_of(stage)
+    code, table = await examined(stage)
+    assert code == 1
+    assert f"{stage.bot} is registered by somebody else" in table
+
+    known.restore()
+    await stage.bridge.start()
+    talk = await Talk.open(stage, await stage.customer("late"), "hello")
+    await talk.queued()
+
+
 # --- rooms at the call centre -------------------------------------------------------------------
 
 
@@ -58,7 +177,8 @@ def as_a_version_before_wrote_it(stage: Stage, room: str) -> None:
 async def test_a_room_keeps_its_login_name(stage: Stage) -> None:
     """One that was known before names were secret, and one that has a secret one.
 
-    Neither a restart changes it nor another secret; and nobody can work out the new one.
+    Neither a restart changes it nor another secret; and nobody can work out the new one. The last
+    of the module: from then on the bridge has another secret than `Talk` knows.
     """
     new = await Talk.open(stage, await stage.customer("newcomer"), "hello")
     old = await Talk.open(stage, await stage.customer("regular"), "hello")

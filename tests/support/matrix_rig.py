@@ -31,12 +31,19 @@ class MemoryProfiles:
 
     def __init__(self) -> None:
         self.rows: dict[str, GhostRow] = {}
+        self.facts: dict[str, str] = {}
 
     async def ghost(self, user_id: str) -> GhostRow | None:
         return self.rows.get(user_id)
 
     async def save_ghost(self, ghost: GhostRow) -> None:
         self.rows[ghost.user_id] = ghost
+
+    async def fact(self, name: str) -> str | None:
+        return self.facts.get(name)
+
+    async def save_fact(self, name: str, value: str) -> None:
+        self.facts[name] = value
 
 
 class MemoryIntake:

@@ -23,9 +23,14 @@ from bridge.cli.doctor.local import check_clock
 from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
+from bridge.matrix.homeserver import device_ids
 from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.matrix.transactions import Endpoint, IntakeUnavailable
+from bridge.ops.clock import SystemClock
 from bridge.ops.health import LIVE
+from bridge.rooms.store import StoreError
+from bridge.storage.open import open_store, pending_migrations
 
 TIMEOUT = 20.0
 """Seconds for one request."""
@@ -139,8 +144,7 @@ class HomeserverChecks:
         self._findings.passed(what, "the homeserver knows it")
         made = answer.status == 200 or answer.code == "M_USER_IN_USE"
         if made and whoami.status == 200:
-            self._findings.passed("bot", f"{bot} is ours")
-            return True
+            return await self._bot_is_ours()
         detail = (whoami if made else answer).text
         if made and whoami.code == "M_FORBIDDEN":
             detail = f"homeserver.domain is not this server's name ({detail})"
@@ -151,6 +155,37 @@ class HomeserverChecks:
             f" `register` again, and {_RELOAD}",
         )
         return False
+
+    async def _bot_is_ours(self) -> bool:
+        what, bot = "bot", self._users.bot
+        try:
+            sessions = await self._sessions_of_others(bot)
+        except NoAnswer as error:
+            self._findings.failed(what, str(error), "see the homeserver's log")
+            return False
+        if sessions:
+            self._findings.failed(
+                what,
+                f"{bot} is registered by somebody else ({sessions})",
+                f"{FOREIGN_FIX}: choose another appservice.bot.username, and `register` again",
+            )
+        else:
+            self._findings.passed(what, f"{bot} is ours")
+        return not sessions
+
+    async def _sessions_of_others(self, user: UserId) -> str:
+        """The devices of whoever else uses one of our users, as the bridge looks at them.
+
+        Empty: it is ours, or nobody uses it at the moment.
+
+        Raises:
+            NoAnswer: the homeserver gave none.
+        """
+        if await _made_by_us(self._config, user):
+            return ""
+        answer = await self._ask("GET", f"{_CLIENT}/devices?user_id={quote(user)}")
+        found = foreign_devices(device_ids(answer.body))
+        return f"{len(found)} of its sessions are not ours: {', '.join(found)}" if found else ""
 
     async def _make(self, user: UserId) -> Answer:
         """Make one of our users exist, as the bridge does when it starts."""
@@ -257,18 +292,27 @@ class HomeserverChecks:
             return False
 
     async def _queue_users(self) -> None:
-        """The loaded registration's namespaces cover the queues that customers can invite."""
-        refused = []
+        """The loaded registration's namespaces cover the queues that customers can invite.
+
+        And nobody else has registered their users.
+        """
+        refused, foreign = [], []
         for queue in self._config.queues:
             user = self._users.queue_user(QueueId(queue.id))
             answer = await self._make(user)
             if answer.status != 200 and answer.code != "M_USER_IN_USE":
                 refused.append(f"{user} {answer.code}")
+            elif sessions := await self._sessions_of_others(user):
+                foreign.append(f"{user} is registered by somebody else ({sessions})")
+        if foreign:
+            self._findings.failed(
+                "queue users", "; ".join(foreign), f"it is not served: {FOREIGN_FIX}"
+            )
         if refused:
             self._findings.failed(
                 "queue users", ", ".join(refused), f"run `matrix-webchat register`, and {_RELOAD}"
             )
-        else:
+        elif not foreign:
             count = len(self._config.queues)
             self._findings.passed("queue users", f"{count} of {count} ours")
 
@@ -348,6 +392,18 @@ class HomeserverChecks:
         if not isinstance(reply, dict):
             raise NoAnswer("the answer is no JSON object")
         return Answer(response.status, reply, response.headers.get("Date", ""))
+
+
+async def _made_by_us(config: Config, user: UserId) -> bool:
+    """True if the bridge's database says that the bridge registered the user."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    try:
+        if await pending_migrations(url, clock):
+            return False
+        async with open_store(url, clock) as store:
+            return await store.fact(made_fact(user)) is not None
+    except (StoreError, ValueError):
+        return False  # its own check says what is wrong with it
 
 
 class _Squatter(Exception):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.encoding import Json, mapping, text
+from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.transport import Transport
 from bridge.rooms.ports import Refused
 
@@ -76,13 +77,7 @@ class KeyServer:
 
     async def devices(self, user: UserId) -> list[str]:
         """The ids of the user's devices."""
-        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
-        listed = reply.get("devices")
-        return [
-            device_id
-            for device in (listed if isinstance(listed, list) else [])
-            if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
-        ]
+        return await Homeserver(self._transport).devices(user)
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
         path = f"{_CLIENT}/devices/{quote(device_id, safe='')}"

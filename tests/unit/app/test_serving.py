@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from bridge.app import serving
-from bridge.app.serving import DATED, INSTANCE, Serving, noted
+from bridge.app.serving import DATED, INSTANCE, Serving, noted, why_refused
 from bridge.config import Config
 from bridge.demo.ports import free_port
 from bridge.matrix.adapter import MatrixAdapter
+from bridge.matrix.transport import FOREIGN
 from bridge.ops.clock import SystemClock
+from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import Surroundings
 from bridge.storage.errors import CorruptDatabaseError, Unreachable
@@ -97,3 +99,12 @@ async def test_a_database_of_the_version_before_notes_when_this_one_began(tmp_pa
         assert before <= int(dated) <= began
         assert await noted(store, DATED, "later") == dated
         assert await store.fact(INSTANCE) == "cafe0123"
+
+
+def test_a_start_that_the_homeserver_ends_says_what_to_do(tmp_path: Path) -> None:
+    config = told(tmp_path)
+    assert "registration.yaml" in why_refused(config, Refused("M_UNKNOWN_TOKEN"))
+    foreign = why_refused(config, Refused(FOREIGN))
+    assert "somebody else has registered @webchatbot:example.org" in foreign
+    assert "appservice.bot.username" in foreign
+    assert "registration.yaml" not in foreign

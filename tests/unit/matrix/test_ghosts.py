@@ -13,12 +13,13 @@ from aiohttp.test_utils import TestServer
 from PIL import Image
 from structlog.testing import capture_logs
 
-from bridge.ids import RoomId, UserId
-from bridge.matrix.ghosts import Devices, Ghosts
+from bridge.ids import QueueId, RoomId, UserId
+from bridge.matrix.ghosts import Devices, Ghosts, made_fact
 from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.presence import Presence
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.spool import spool
-from bridge.matrix.transport import Transport, new_session
+from bridge.matrix.transport import FOREIGN, Transport, new_session
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow
@@ -26,6 +27,8 @@ from bridge.rooms.store import GhostRow
 USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
 GHOST = UserId("@webchat_a1:a")
 ROOM = RoomId("!r")
+QUEUE = UserId("@webchat_queue_3:a")
+IN_USE = (400, "M_USER_IN_USE")
 GHOST_ROW = GhostRow(GHOST, "Mei", device=True)
 
 
@@ -35,8 +38,11 @@ class Rig:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.refuse: dict[str, tuple[int, str]] = {}
+        self.sessions: list[str] = []
         self.rows: dict[str, GhostRow] = {}
+        self.facts: dict[str, str] = {}
         self.made: Ghosts | None = None
+        self.transport: Transport
         self.time = 1_733_011_200_000
         self.service_members: list[dict[str, object]] = []
 
@@ -55,6 +61,8 @@ class Rig:
             if not self.service_members:
                 return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
             return web.json_response({"content": self.service_members[-1]})
+        elif verb == "devices":
+            return web.json_response({"devices": [{"device_id": one} for one in self.sessions]})
         return web.json_response({"content_uri": "mxc://a/icon"})
 
     async def ghost(self, user_id: str) -> GhostRow | None:
@@ -62,6 +70,12 @@ class Rig:
 
     async def save_ghost(self, ghost: GhostRow) -> None:
         self.rows[ghost.user_id] = ghost
+
+    async def fact(self, name: str) -> str | None:
+        return self.facts.get(name)
+
+    async def save_fact(self, name: str, value: str) -> None:
+        self.facts[name] = value
 
     @property
     def ghosts(self) -> Ghosts:
@@ -79,7 +93,10 @@ async def running(rig: Rig | None = None, devices: Devices | None = None) -> Asy
     app.router.add_route("*", "/{path:.*}", rig.answer)
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
         transport = Transport(session, str(server.make_url("/")), "t", USERS)
-        rig.made = Ghosts(Homeserver(transport), transport, rig, devices, lambda: rig.time)
+        rig.transport = transport
+        rig.made = Ghosts(
+            Homeserver(transport), transport, rig, USERS, devices, now=lambda: rig.time
+        )
         yield rig
 
 
@@ -375,3 +392,92 @@ async def test_spooled_file_keeps_its_bytes_and_can_be_read_again(size: int) -> 
 async def test_spooled_picture_is_measured() -> None:
     async with spool(blob(picture()[:10], picture()[10:]), "image") as file:
         assert (file.mime, file.dimensions, file.name) == ("image/png", (4, 3), "image.png")
+
+
+# --- names that somebody else has ---------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("user", [QUEUE, USERS.bot])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "served by a version before"])
+async def test_nothing_is_done_as_a_user_that_somebody_else_has_registered(
+    user: UserId, known: bool
+) -> None:
+    """Also where an older version took it for ours, and gave it a device."""
+    rig = Rig()
+    rig.refuse["register"] = IN_USE
+    rig.sessions = ["WEBCHAT", "ABCDEFGHIJ"]
+    if known:
+        rig.rows[user] = GhostRow(user, "Sales", device=True)
+    async with running(rig):
+        for _ in range(2):
+            with pytest.raises(Refused, match=FOREIGN):
+                await rig.ghosts.ensure(user, "Sales")
+        with pytest.raises(Refused, match=FOREIGN):
+            await rig.ghosts.leave(ROOM, user)
+        with pytest.raises(Refused, match=FOREIGN):
+            await Homeserver(rig.transport).send(user, ROOM, "m.room.message", {}, "t1")
+        assert set(rig.calls) <= {"register", "devices"}
+        assert rig.transport.foreign == {user}
+        # Its owner was logged out, and the account is ours now.
+        rig.sessions = ["WEBCHAT"]
+        await rig.ghosts.ensure(user, "Support")
+        assert not rig.transport.foreign
+        assert rig.rows[user].displayname == "Support"
+
+
+@pytest.mark.asyncio
+async def test_a_user_that_we_registered_is_ours_whatever_becomes_of_the_database() -> None:
+    """And whoever logs in as it: an operator, who gives it a picture."""
+    async with running() as rig:
+        await rig.ghosts.ensure(QUEUE, "Sales")
+        assert rig.facts == {made_fact(QUEUE): "1"}
+        rig.sessions = ["WEBCHAT", "ABCDEFGHIJ"]
+        rig.refuse["register"] = IN_USE
+        await rig.ghosts.ensure(QUEUE, "Support")
+        assert rig.count("devices") == 0
+    async with running() as new:
+        new.refuse["register"] = IN_USE
+        new.sessions = ["WEBCHAT", "WEBCHAT_ABCDEF"]
+        await new.ghosts.ensure(QUEUE, "Sales")
+        assert new.rows[QUEUE].device
+        assert new.facts == {}
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_lists_no_devices_accuses_nobody() -> None:
+    rig = Rig()
+    rig.refuse = {"register": IN_USE, "devices": (403, "M_FORBIDDEN")}
+    async with running(rig):
+        await rig.ghosts.ensure(QUEUE, "Sales")
+        assert rig.rows[QUEUE].device
+
+
+@pytest.mark.asyncio
+async def test_agents_users_are_not_looked_at() -> None:
+    """Their namespace is exclusive: nobody else can have them."""
+    rig = Rig()
+    rig.refuse["register"] = IN_USE
+    rig.sessions = ["ABCDEFGHIJ"]
+    async with running(rig):
+        await rig.ghosts.ensure(GHOST, "Mei")
+        await rig.ghosts.leave(ROOM, GHOST)
+        assert rig.count("devices") == 0
+        assert rig.facts == {}
+
+
+@pytest.mark.asyncio
+async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
+    rig = Rig()
+    rig.refuse["register"] = IN_USE
+    rig.sessions = ["ABCDEFGHIJ"]
+    rig.facts[made_fact(USERS.bot)] = "1"
+    queues = [(QueueId(number), f"Queue {number}") for number in (3, 4)]
+    rig.facts[made_fact(USERS.queue_user(QueueId(4)))] = "1"
+    async with running(rig):
+        presence = Presence(rig.transport, Homeserver(rig.transport), rig.ghosts, USERS)
+        await presence.prepare(queues)
+        assert sorted(rig.rows) == ["@webchat_queue_4:a", USERS.bot]
+        rig.facts.clear()
+        with pytest.raises(Refused, match=FOREIGN):
+            await presence.prepare(queues)

@@ -14,9 +14,10 @@ from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.visit import Visit
+from bridge.webchat.frames import CloseSession
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, World
-from tests.unit.rooms.visits import ADA, BOT, STRANGER
+from tests.fakes.house import ROOM, SESSION, World
+from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER
 
 
 def row(stored: MatrixEvent | Entered | EntryFailed, key: str | None = None) -> InputRow:
@@ -98,6 +99,24 @@ async def test_poison_that_was_parked() -> None:
     assert said == ["", "early 0", "early 2"]
     told = [one.reply_to for one in world.matrix.posted if one.text == "undelivered.internal"]
     assert told == ["$e2"]
+
+
+@pytest.mark.asyncio
+async def test_a_room_whose_host_turned_out_to_be_somebody_elses() -> None:
+    """Nothing is carried, nothing is said as that user, and another host may be invited."""
+    world = World()
+    await world.chatting()
+    world.matrix.foreign.add(BOT)
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="my card number is 4711")])
+        await quiet()
+        assert [call.command for call in world.link.calls] == [CloseSession(SESSION)]
+        assert world.matrix.texts(ROOM) == []
+        assert (await world.stored()).membership is Membership.LEFT
+        await engine.accept_events([world.invitation(whom=SALES_USER)])
+        await quiet()
+    record = await world.stored()
+    assert (record.membership, record.host) == (Membership.JOINED, SALES_USER)
 
 
 @pytest.mark.asyncio

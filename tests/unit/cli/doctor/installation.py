@@ -72,6 +72,8 @@ class FakeHomeserver:
             "error": "Application service has not registered this user (@webchat_doctor:…)",
         },
     )
+    devices: dict[str, list[str]] = field(default_factory=dict)
+    """User to the ids of its devices."""
     upload: tuple[int, dict[str, object]] = (200, {"content_uri": "mxc://example.org/x"})
     upload_size: int = 50_000_000
     ping: tuple[int, dict[str, object]] | None = None
@@ -88,6 +90,7 @@ class FakeHomeserver:
             web.get("/_matrix/client/versions", self._versions),
             web.post("/_matrix/client/v3/register", self._register),
             web.get("/_matrix/client/v3/account/whoami", self._whoami),
+            web.get("/_matrix/client/v3/devices", self._devices),
             web.post("/_matrix/client/v1/appservice/webchat/ping", self._ping),
             web.post("/_matrix/media/v3/upload", self._upload),
             web.get("/_matrix/client/v1/media/config", self._limits),
@@ -110,6 +113,11 @@ class FakeHomeserver:
         self.seen.append(f"whoami {request.query['user_id']}")
         status, body = self.ghost if "webchat_" in request.query["user_id"] else self.whoami
         return web.json_response(body, status=status)
+
+    async def _devices(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"
+        devices = self.devices.get(request.query["user_id"], [])
+        return web.json_response({"devices": [{"device_id": one} for one in devices]})
 
     async def _ping(self, _request: web.Request) -> web.Response:
         if self.ping is not None:

@@ -7,8 +7,13 @@ from aiohttp import web
 
 from bridge.cli.doctor.findings import Findings, Verdict
 from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
+from bridge.ids import UserId
+from bridge.matrix.ghosts import made_fact
+from bridge.ops.clock import SystemClock
+from bridge.storage.open import open_store
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the, told
 
+BOT, QUEUE = "@webchatbot:example.org", "@webchat_queue_1:example.org"
 REFUSED: dict[str, object] = {"errcode": "M_EXCLUSIVE", "error": "not yours"}
 
 
@@ -172,6 +177,42 @@ async def test_a_homeserver_that_does_not_tell(tmp_path: Path) -> None:
     finding = the(await examined(tmp_path, FakeHomeserver(ghost=(403, vague))), "agents' users")
     assert finding.verdict is Verdict.SKIP
     assert "M_FORBIDDEN No." in finding.detail
+
+
+@pytest.mark.asyncio
+async def test_a_queue_user_of_somebody_else(tmp_path: Path) -> None:
+    """The others are tried all the same, and so is what comes after."""
+    fake = FakeHomeserver(queues=(400, {"errcode": "M_USER_IN_USE"}))
+    fake.devices = {QUEUE: ["WEBCHAT", "ABCDEFGHIJ"], BOT: ["WEBCHAT", "WEBCHAT_X"]}
+    findings = await examined(tmp_path, fake)
+    finding = the(findings, "queue users")
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == (
+        f"{QUEUE} is registered by somebody else (1 of its sessions are not ours: ABCDEFGHIJ)"
+    )
+    assert "docs/operators.md" in finding.fix
+    assert the(findings, "bot").verdict is Verdict.PASS
+    assert the(findings, "media on the homeserver").verdict is Verdict.PASS
+
+
+@pytest.mark.asyncio
+async def test_a_bot_with_a_session_of_somebody_else_ends_the_round(tmp_path: Path) -> None:
+    """Nothing is done as it."""
+    findings = await examined(tmp_path, FakeHomeserver(devices={BOT: ["ABCDEFGHIJ"]}))
+    assert told(findings)[-2:] == ["PASS as_token", "FAIL bot"]
+    assert "appservice.bot.username" in the(findings, "bot").fix
+
+
+@pytest.mark.asyncio
+async def test_users_that_we_registered_are_ours_whoever_uses_them(tmp_path: Path) -> None:
+    """An operator may have logged in as the bot, to give it a picture."""
+    async with open_store(f"sqlite:///{tmp_path}/bridge.db", SystemClock()) as store:
+        for user in (BOT, QUEUE):
+            await store.save_fact(made_fact(UserId(user)), "1")
+    fake = FakeHomeserver(devices={BOT: ["ABCDEFGHIJ"], QUEUE: ["ABCDEFGHIJ"]})
+    findings = await examined(tmp_path, fake)
+    assert the(findings, "bot").verdict is Verdict.PASS
+    assert the(findings, "queue users").detail == "2 of 2 ours"
 
 
 @pytest.mark.asyncio
