@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bridge.config import permissions
 from bridge.config.permissions import (
-    SERVED,
     Permission,
     is_pattern,
     permission_of,
@@ -99,25 +93,3 @@ def test_whether_anybody_of_our_server_is_served(
     served: bool,
 ) -> None:
     assert serves_somebody_of(rules, "own.test") is served
-
-
-_PATTERNS = st.text("ab*?", min_size=1, max_size=3).map(lambda name: f"@{name}:h")
-_RULES = st.dictionaries(
-    st.sampled_from(["h", "*", "?", "other"]) | _PATTERNS, st.sampled_from(Permission), max_size=5
-)
-_USERS = [f"@{''.join(name)}:h" for size in range(1, 6) for name in product("abz", repeat=size)]
-
-
-@given(_RULES)
-def test_it_is_what_trying_every_name_says(rules: dict[str, Permission]) -> None:
-    """Patterns of three letters tell names apart that are as long as these, or none."""
-    tried = any(permission_of(rules, user) in SERVED for user in _USERS)
-    assert serves_somebody_of(rules, "h") is tried
-
-
-def test_rules_that_would_be_long_to_think_about_are_believed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(permissions, "_MOST_STEPS", 10)
-    rules = {f"@*{n}*:h": NONE for n in range(20)} | {"@*:h": NONE, "h": CUSTOMER}
-    assert serves_somebody_of(rules, "h")
