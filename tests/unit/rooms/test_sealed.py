@@ -9,7 +9,7 @@ import pytest
 
 from bridge.conversation.effects import Reported
 from bridge.conversation.model import CustomerText
-from bridge.ids import EventId, InputSeq
+from bridge.ids import EventId, InputSeq, UserId
 from bridge.rooms import sealed
 from bridge.rooms.actor import Actor
 from bridge.rooms.inputs import MatrixEvent, Meaning, Spoke, Unreadable
@@ -47,6 +47,9 @@ class Locks:
             self.house.now += round(patience * 1000)
             self.keys |= self.comes_while_waiting
         return raw | {"open": True} if event_id in self.keys or "open" in raw else self.why
+
+    def serves(self, user: UserId) -> bool:
+        return bool(user)
 
     def interpret(self, raw: Json) -> Meaning:
         event_id = EventId(str(raw["event_id"]))
