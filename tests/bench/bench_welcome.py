@@ -60,7 +60,11 @@ async def welcome(stage: Stage, customer: Customer, *, encrypted: bool) -> tuple
 
 async def main(invitations: int) -> None:
     table = Table("room", "", "p50 ms", "p95 ms", "longest ms")
-    limits = {"messages_per_minute": 1000, "rooms_per_user": 10_000}
+    limits = {
+        "messages_per_minute": 1000,
+        "rooms_per_user": 10_000,
+        "new_rooms_per_hour": 1_000_000,
+    }
     bridge = {"permissions": {"localhost": "customer"}, "language": "en", "limits": limits}
     with tempfile.TemporaryDirectory() as folder:
         async with set_stage(Path(folder), StageOptions(config={"bridge": bridge})) as stage:

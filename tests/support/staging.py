@@ -11,7 +11,11 @@ from bridge.demo.stage import Stage, StageOptions, set_stage
 from bridge.simulator.server import SimulatorOptions
 from tests.support.logs import show_on_failure
 
-PATIENT_LIMITS = {"messages_per_minute": 100_000, "rooms_per_user": 100}
+PATIENT_LIMITS = {
+    "messages_per_minute": 100_000,
+    "rooms_per_user": 100,
+    "new_rooms_per_hour": 10_000,
+}
 """`bridge.limits` for tests in which one machine plays everybody."""
 
 UNLIMITED = SimulatorOptions(login_limit=0)

@@ -26,6 +26,7 @@ def test_the_names_and_defaults_of_the_contract() -> None:
     assert config.bridge.start == "on_message"
     limits = config.bridge.limits
     assert (limits.file, limits.messages_per_minute, limits.rooms_per_user) == (50 * 1024**2, 60, 5)
+    assert limits.new_rooms_per_hour == 10
     assert (config.metrics.enabled, config.metrics.port) == (True, 8000)
     assert (config.logging.level, config.logging.format) == ("INFO", "text")
     assert (config.retention.bodies, config.retention.rows) == (86_400_000, 7 * 86_400_000)
