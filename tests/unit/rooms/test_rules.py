@@ -50,6 +50,12 @@ def test_what_room_admins_decided_comes_first() -> None:
     assert RULES.language_for(RoomSettings()) == "zh-CN"
 
 
+def test_a_voice_has_a_frame_to_itself_where_texts_are_written_twice() -> None:
+    assert RULES.clip_bytes() == RULES.policy_for(ROOM).max_text_bytes
+    rules = msgspec.structs.replace(RULES, longest_text=lambda: 3_700, longest_clip=lambda: 7_400)
+    assert (rules.policy_for(ROOM).max_text_bytes, rules.clip_bytes()) == (3_700, 7_400)
+
+
 def test_a_queue_that_was_taken_out_of_the_config() -> None:
     policy = RULES.policy_for(configured(RoomSettings(queue=QueueId(9))))
     assert (policy.queue_id, policy.source, policy.to_agent) == (9, "APP", "")
