@@ -19,6 +19,7 @@ from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect
 from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
+    UNTYPED,
     CancelRequest,
     CloseSession,
     Command,
@@ -123,7 +124,10 @@ def _reads_bodies(data: bytes) -> None:
 
 
 def _answers(data: bytes) -> None:
-    """A reply is given to one call of its own type, and a repeated one to none."""
+    """A reply is given to one call of its own type, and a repeated one to none.
+
+    One without a type is given to the call that it names, or, if it names none, to the only one.
+    """
     protocol = Protocol("secret", client_id="me")
     told = parse_frame(data)
     kind = told.type if isinstance(told, Reply) else None
@@ -135,7 +139,11 @@ def _answers(data: bytes) -> None:
     if not isinstance(answer, Answered):
         assert protocol.waiting == before, "nobody was answered"
         return
-    assert frame_type(answer.command) == answer.reply.type, "the types agree"
+    if answer.reply.type == UNTYPED:
+        named = answer.reply.call_id
+        assert named == answer.call_id if named is not None else len(before) == 1, "the one meant"
+    else:
+        assert frame_type(answer.command) == answer.reply.type, "the types agree"
     assert set(before) - set(protocol.waiting) == {answer.call_id}, "one call was answered"
     if answer.reply.call_id == answer.call_id:
         assert isinstance(protocol.receive(data), Ignored), "once"
