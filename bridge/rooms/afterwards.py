@@ -47,7 +47,7 @@ def taken(visit: Visit, spoke: Spoke) -> bool:
     """
     if not isinstance(spoke.content, CustomerText):
         return False
-    card, question = _replied_to(visit, spoke.reply_to), _open_question(visit)
+    card, question = _replied_to(visit, spoke.reply_to), _open_question(visit, spoke.plain)
     rate = _alone(visit, spoke.plain) if card is None else _reply(visit, card, spoke.plain)
     newest = visit.record.conversation.last_session
     over = card is not None and card.session_id == newest and _is_over(visit)
@@ -104,7 +104,7 @@ def _reply(visit: Visit, card: OurCard, words: str) -> Rate | None:
 
 def _alone(visit: Visit, words: str) -> Rate | None:
     """What is nothing but a rating, with a polite word beside it, where one is asked for."""
-    card, text = _open_question(visit), _plain(words)
+    card, text = _open_question(visit, words), _plain(words)
     if card is None:
         return None
     for choice in _offered(visit):
@@ -153,11 +153,11 @@ def _value(found: re.Match[str], card: OurCard) -> int | None:
     return value_of(named.get("number") or found[0], card.choices)
 
 
-def _open_question(visit: Visit) -> OurCard | None:
+def _open_question(visit: Visit, words: str) -> OurCard | None:
     """The question that a plain number answers.
 
     Only in a direct room, soon after the chat, and as long as it is not rated: else nobody could
-    tell an agent a number.
+    tell an agent a number. Stars rate and do nothing else, so they may change a rating as well.
     """
     state = visit.record.conversation
     ended, session = ended_at(state), state.last_session
@@ -166,6 +166,8 @@ def _open_question(visit: Visit) -> OurCard | None:
     if not visit.record.direct or not _is_over(visit) or ended is None:
         return None
     known = {one.session_id for one in (state.rating, state.rated) if one is not None}
+    if is_stars(words) and not _is_settled(visit):
+        known = set()
     if visit.now - ended >= FRESH or session is None or session in known:
         return None
     for card in reversed(visit.record.cards):
@@ -176,6 +178,12 @@ def _open_question(visit: Visit) -> OurCard | None:
     # It is on its way, and may be read before we hear that it was sent.
     choices = tuple(one.id for one in _offered(visit))
     return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=choices)
+
+
+def _is_settled(visit: Visit) -> bool:
+    """True if the newest chat has a rating that can no longer be changed."""
+    rated, change = visit.record.conversation.rated, visit.rules.policy.rating_change
+    return rated is not None and visit.now - rated.at > change
 
 
 def _is_over(visit: Visit) -> bool:

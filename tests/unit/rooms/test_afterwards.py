@@ -117,6 +117,28 @@ def test_one_star_is_asked_back(words: str) -> None:
         assert house.record.conversation.rating is None
 
 
+@pytest.mark.parametrize(
+    ("words", "minutes", "notices", "value", "carried"),
+    [
+        ("⭐", 4, ["rating.which"], None, 0),
+        ("⭐⭐⭐", 4, [], 3, 0),
+        ("4", 4, [], None, 1),
+        ("⭐", 6, [], None, 1),
+    ],
+)
+def test_stars_may_change_a_rating_and_call_nobody(
+    words: str, minutes: int, notices: list[str], value: int | None, carried: int
+) -> None:
+    """A number may be for an agent once the chat is rated, and so may all when that is settled."""
+    house = asked()
+    rated = Rated(LAST, house.now - minutes * 60_000)
+    house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, rated=rated))
+    house.say(words)
+    assert (house.notices, len(house.carried)) == (notices, carried)
+    rating = house.record.conversation.rating
+    assert (rating and rating.value) == value
+
+
 def test_a_rate_that_nobody_offers_may_be_somebodys_word() -> None:
     """It calls nobody as long as the question stands; 🔁 passes it on all the same."""
     house = asked()
