@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -139,8 +140,17 @@ async def _visits(session: aiohttp.ClientSession, homeserver: str, text: str) ->
         url = f"{client}/rooms/{room}/send/m.room.message/1"
         async with session.put(url, json=hello, headers=headers) as answer:
             assert answer.status == 200
-        async with asyncio.timeout(PATIENCE):
-            await _reads(session, client, headers, room, "Waiting for Sales")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await _reads(session, client, headers, room, "Waiting for Sales")
+        except TimeoutError:
+            log = re.search(r"^  Logs +(\S+),", text, re.MULTILINE)
+            pytest.fail(f"{found[1]} waits in vain\n{_end_of(log[1]) if log else ''}")
+
+
+def _end_of(log: str) -> str:
+    """What the bridge has said last: the file goes with the demo's folder."""
+    return Path(log).read_text(encoding="utf-8")[-20_000:]
 
 
 async def _reads(
