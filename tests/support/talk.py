@@ -14,14 +14,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from bridge.app.settings import login_keys
+from bridge.app.settings import encryption_secret_of, login_keys
+from bridge.config import load_config
 from bridge.demo.customer import PATIENCE, Customer, Event, content_of, membership
 from bridge.demo.stage import Stage
 from bridge.ids import RoomId
 from bridge.simulator.outgoing import Wire
 
-AS_TOKEN = "demo-as-token"
-"""The stage's; without another secret it keys the login names."""
 MEI = "@webchat__a00001:localhost"
 """The ghost of agent A00001."""
 JUN = "@webchat__a00002:localhost"
@@ -77,7 +76,9 @@ class Talk:
         self.stage = stage
         self.customer = customer
         self.room = room
-        self.login = f"mx-{login_keys(AS_TOKEN)(RoomId(room))}"
+        # Of a new room, by the secret that the bridge has at the moment.
+        secret = encryption_secret_of(load_config(stage.config, {}))
+        self.login = f"mx-{login_keys(secret)(RoomId(room))}"
 
     @classmethod
     async def open(
