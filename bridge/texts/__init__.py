@@ -1,8 +1,7 @@
 """Every sentence that a person in a room or at a desk can see, by key, in our four languages. Pure.
 
-The sentences stand in topic modules (`queueing`, `chat`, `delivery`, ...), each a dictionary named
-SENTENCES in which the four languages of a sentence stand side by side. A new topic is a file, its
-name in the import below and its line in CATALOGUE; a test finds one that was forgotten.
+They are data: a TOML file for each language, all with the same keys in the same order (`en.toml`
+has the comments). A test finds a key that one of them lacks, and one that nobody says any more.
 
 Operators replace single ones in config.yaml under `texts`; a replacement may use the placeholders
 of the original and no others, so that rendering cannot fail on an operator's word.
@@ -13,55 +12,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from bridge.texts import (
-    again,
-    agents,
-    chat,
-    codes,
-    commands,
-    configuration,
-    delivery,
-    encrypting,
-    entering,
-    outage,
-    queueing,
-    rating,
-    records,
-    robot,
-    robotmodes,
-    trouble,
-    unreadable,
-    usage,
-    waiting,
-)
-from bridge.texts.catalogue import Catalogue, merge, placeholders
+from bridge.texts.catalogue import Catalogue, placeholders, shipped
 from bridge.texts.languages import DEFAULT_LANGUAGE, LANGUAGES, listed
 
 __all__ = ["CATALOGUE", "DEFAULT_LANGUAGE", "LANGUAGES", "BadOverride", "Texts", "check_overrides"]
 
-CATALOGUE: Catalogue = merge(
-    (
-        again.SENTENCES,
-        agents.SENTENCES,
-        chat.SENTENCES,
-        codes.SENTENCES,
-        commands.SENTENCES,
-        configuration.SENTENCES,
-        delivery.SENTENCES,
-        encrypting.SENTENCES,
-        entering.SENTENCES,
-        outage.SENTENCES,
-        queueing.SENTENCES,
-        rating.SENTENCES,
-        records.SENTENCES,
-        robot.SENTENCES,
-        robotmodes.SENTENCES,
-        trouble.SENTENCES,
-        unreadable.SENTENCES,
-        usage.SENTENCES,
-        waiting.SENTENCES,
-    )
-)
+CATALOGUE: Catalogue = shipped(LANGUAGES)
 """All sentences as they are shipped."""
 
 Overrides = Mapping[str, Mapping[str, str]]

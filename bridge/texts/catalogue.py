@@ -1,9 +1,11 @@
-"""How sentences are written down: plain dictionaries, key -> language -> sentence. Pure."""
+"""The sentences as data files hold them, and as the program does: key -> language -> sentence."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from types import MappingProxyType
 
 Sentence = Mapping[str, str]
@@ -27,16 +29,44 @@ def placeholders(sentence: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def merge(catalogues: Iterable[Catalogue]) -> Catalogue:
-    """One read-only catalogue of several.
+def shipped(languages: Sequence[str]) -> Catalogue:
+    """The sentences of the data files, one a language, in that order.
 
     Raises:
-        ValueError: two of them hold the same key.
+        ValueError: a file is no TOML, or has not the keys of the first.
     """
-    merged: dict[str, Sentence] = {}
-    for catalogue in catalogues:
-        for key, sentence in catalogue.items():
-            if key in merged:
-                raise ValueError(f"two sentences have the key {key}")
-            merged[key] = MappingProxyType(dict(sentence))
-    return MappingProxyType(merged)
+    folder = resources.files("bridge.texts")
+    files = {
+        language: dict(_flat(tomllib.loads((folder / f"{language}.toml").read_text("utf-8"))))
+        for language in languages
+    }
+    return aligned(files)
+
+
+def aligned(files: Mapping[str, Mapping[str, str]]) -> Catalogue:
+    """Language -> key -> sentence, turned round.
+
+    Raises:
+        ValueError: the languages have not the same keys, or not in the same order.
+    """
+    first, *others = files
+    for language in others:
+        for key in files[first].keys() ^ files[language].keys():
+            raise ValueError(f"{key} is not in both {first}.toml and {language}.toml")
+        if tuple(files[language]) != tuple(files[first]):
+            raise ValueError(f"{first}.toml and {language}.toml have another order")
+    return MappingProxyType(
+        {
+            key: MappingProxyType({language: said[key] for language, said in files.items()})
+            for key in files[first]
+        }
+    )
+
+
+def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """The keys of a table and of those in it, as one word each ("robot.alone.-3")."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield above + key, str(value)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from bridge.texts import LANGUAGES
+import re
+
+from bridge.texts import CATALOGUE, LANGUAGES
 from bridge.texts.catalogue import placeholders
-from bridge.texts.codes import SENTENCES
 from bridge.webchat.codes import RequestStatus, ResultCode
+
+SENTENCES = {
+    key: sentence
+    for key, sentence in CATALOGUE.items()
+    if re.match(r"(result|status)\.", key) and not key.endswith(("_command", "_paused"))
+}
+"""Those of a number as such; the others are for rooms in which writing does not ask again."""
 
 
 def test_every_result_code_has_a_sentence_and_nothing_else() -> None:
