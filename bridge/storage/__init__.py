@@ -1,4 +1,4 @@
-"""StorePort three times: SQLite, PostgreSQL and, for tests, in memory.
+"""StorePort over SQLite and PostgreSQL; the one in memory is the tests' (`tests/fakes/memory.py`).
 
 Only this package knows databases. `open.py` is the way in; `store.py` is the port over the group
 writer (`group.py`) and an engine (`sqlite.py`, `postgres.py`); `writes.py` and `reads.py` hold what

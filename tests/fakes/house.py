@@ -19,11 +19,11 @@ from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import Lane, OutboxRow, Step, StoredRoom
 from bridge.rooms.surroundings import Surroundings
-from bridge.storage.memory import MemoryStore
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
 from tests.fakes.clock import ManualClock, quiet
 from tests.fakes.link import FakeLink
 from tests.fakes.matrix import FakeMatrix
+from tests.fakes.memory import MemoryStore
 from tests.unit.rooms.visits import ADA, BOT, RULES
 
 ROOM = RoomId("!room:example.org")

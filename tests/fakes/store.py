@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from bridge.rooms.store import StoreError
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 
 WRITES = frozenset({"accept", "commit_step", "mark_attempted", "settle"})
 

@@ -7,7 +7,7 @@ import pytest
 from bridge.app.stores import StoredTokens
 from bridge.ids import RoomId
 from bridge.link import Token
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 
 ROOM = RoomId("!a:example.org")
 

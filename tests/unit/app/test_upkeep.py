@@ -10,8 +10,8 @@ from bridge.app.upkeep import MEASURE_EVERY, PRUNE_EVERY, measure, prune
 from bridge.config.model import Retention
 from bridge.ops.metrics import Metrics
 from bridge.rooms.store import Backlog, StoreError
-from bridge.storage.memory import MemoryStore
 from tests.fakes.clock import START, ManualClock, quiet
+from tests.fakes.memory import MemoryStore
 
 pytestmark = pytest.mark.asyncio
 

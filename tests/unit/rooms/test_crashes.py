@@ -22,10 +22,10 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import StoreError
-from bridge.storage.memory import MemoryStore
 from bridge.webchat.frames import SendMessage, Text
 from tests.fakes.clock import quiet
 from tests.fakes.house import World, said
+from tests.fakes.memory import MemoryStore
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import RULES
 

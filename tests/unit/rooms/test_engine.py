@@ -14,11 +14,11 @@ from bridge.rooms.store import (
     Outcome,
     StoreError,
 )
-from bridge.storage.memory import MemoryStore
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
+from tests.fakes.memory import MemoryStore
 from tests.fakes.store import Fault, FlakyStore
 
 OTHER = RoomId("!other:example.org")

@@ -8,9 +8,9 @@ import pytest
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasing import AGAIN, LIMIT, due
-from bridge.storage.memory import MemoryStore
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM
+from tests.fakes.memory import MemoryStore
 from tests.fakes.reading import ReadingWorld
 from tests.unit.rooms.visits import RULES
 

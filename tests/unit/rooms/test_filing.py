@@ -13,9 +13,9 @@ from bridge.rooms.chats import Chat, dump_chat
 from bridge.rooms.filing import AT_LENGTH, SOON
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.store import ChatRow, Outcome, Step
-from bridge.storage.memory import MemoryStore
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
+from tests.fakes.memory import MemoryStore
 from tests.unit.rooms.test_signing_in import SECRET, TAKING
 from tests.unit.rooms.visits import BOT, RULES
 

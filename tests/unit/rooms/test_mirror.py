@@ -27,8 +27,8 @@ from bridge.rooms.store import (
     Step,
     StoredRoom,
 )
-from bridge.storage.memory import MemoryStore
 from tests.fakes.house import ROOM, SESSION, World
+from tests.fakes.memory import MemoryStore
 
 
 async def chat() -> MemoryStore:

@@ -9,9 +9,9 @@ import pytest
 from bridge.ids import RoomId, UserId
 from bridge.rooms.record import Membership
 from bridge.rooms.turns import LATELY, Inviting, Turn, begin, begun
-from bridge.storage.memory import MemoryStore
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
+from tests.fakes.memory import MemoryStore
 from tests.unit.rooms.visits import ADA, BOT
 
 BOB = UserId("@bob:example.org")

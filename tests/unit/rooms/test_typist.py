@@ -13,12 +13,12 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.typist import AFRESH, HINT_GAP, LONGEST_TELLING, MOST_HINTS, SHOWN
-from bridge.storage.memory import MemoryStore
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.matrix import FakeMatrix
+from tests.fakes.memory import MemoryStore
 from tests.unit.rooms.visits import ADA, STRANGER
 
 GHOST = UserId("@webchat_K00017:example.org")

@@ -20,8 +20,8 @@ from bridge.conversation.model import (
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.store import StoreError
 from bridge.rooms.waits import FRESH, KNOWN_FROM, SAVE_EVERY, Expected, Trace, Waits
-from bridge.storage.memory import MemoryStore
 from tests.fakes.clock import ManualClock, quiet
+from tests.fakes.memory import MemoryStore
 
 QUEUE = QueueId(1)
 T0 = 1_733_011_200_000

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bridge.rooms.store import StorePort
-from bridge.storage.memory import MemoryStore
 from bridge.storage.open import OpenStore, open_store
+from tests.fakes.memory import MemoryStore
 from tests.support.postgres import PostgresServer, postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.ids import RoomId
 from bridge.rooms.store import NewInput, StoreError
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 
 
 @pytest.mark.asyncio

@@ -18,7 +18,7 @@ from bridge.matrix.crypto.own import MEGOLM
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.transport import Transport
 from bridge.matrix.users import OurUsers
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
 from tests.unit.matrix.crypto.world import FakeServer, Phone, World, new_vault
 

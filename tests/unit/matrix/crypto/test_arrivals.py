@@ -21,7 +21,7 @@ from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
 from tests.unit.matrix.crypto.world import (
     ALICE,

@@ -7,7 +7,7 @@ import pytest
 from bridge.matrix.crypto.continuity import EVERY, Continuity, Marks, is_newest
 from bridge.matrix.crypto.own import OwnDevice
 from bridge.matrix.crypto.vault import Vault
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     AWAY,
     BOT,

@@ -23,7 +23,7 @@ from bridge.matrix.crypto.roomkeys import RoomKeys, sealed_of
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.rooms.store import SecretRow
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
 from tests.unit.matrix.crypto.world import (
     ALICE,

@@ -9,7 +9,7 @@ from bridge.matrix.crypto.publishing import Fit
 from bridge.matrix.crypto.sealing import Unsealable
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.rooms.ports import Refused
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     BOT,
     GHOST,

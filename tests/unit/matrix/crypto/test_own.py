@@ -4,7 +4,7 @@ import pytest
 
 from bridge.matrix.crypto.encoding import is_signed
 from bridge.matrix.crypto.own import MEGOLM, OLM, ONE_TIME, OwnDevice
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import BOT, new_vault
 
 

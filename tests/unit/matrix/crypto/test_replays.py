@@ -7,7 +7,7 @@ import pytest
 from bridge.matrix.crypto import replays
 from bridge.matrix.crypto.replays import Replays
 from bridge.rooms.store import StoreError
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import new_vault
 
 pytestmark = pytest.mark.asyncio

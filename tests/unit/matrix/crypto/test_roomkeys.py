@@ -20,7 +20,7 @@ from bridge.matrix.crypto.roomkeys import (
     sealed_of,
 )
 from bridge.rooms.ports import Undecryptable
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import ALICE, ROOM, Believing, Phone, World, new_vault
 
 pytestmark = pytest.mark.asyncio

@@ -12,7 +12,7 @@ from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.render import MARKER
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import StoreError
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms, event
 from tests.unit.matrix.crypto.world import (
     ALICE,

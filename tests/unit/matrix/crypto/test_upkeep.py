@@ -10,7 +10,7 @@ from bridge.matrix.crypto.own import ONE_TIME, OwnDevice
 from bridge.matrix.crypto.publishing import Fit, compare
 from bridge.matrix.crypto.upkeep import Epoch, Upkeep, reset_rows
 from bridge.rooms.ports import Unavailable
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     AWAY,
     BOT,

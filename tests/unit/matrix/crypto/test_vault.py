@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from bridge.matrix.crypto.sealing import Unsealable
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import new_vault
 
 pytestmark = pytest.mark.asyncio

@@ -22,7 +22,7 @@ from bridge.matrix.crypto.owners import Claim
 from bridge.matrix.crypto.sealing import Sealer
 from bridge.matrix.crypto.vault import Vault
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.storage.memory import MemoryStore
+from tests.fakes.memory import MemoryStore
 
 BOT = UserId("@bot:here")
 GHOST = UserId("@ghost:here")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -28,13 +29,94 @@ from bridge.rooms.store import (
     Step,
     StoredRoom,
     TraceRow,
+    Unstorable,
 )
+from bridge.storage.errors import Unreachable
 from bridge.storage.ledger import InputFate, OutboxFate, letter, lines, printable, readable
-from bridge.storage.tables import Effect, Fate, Input, Tables
 from bridge.storage.writes import HANDLED
 
+MAX_TEXT = 2_600
+"""Bytes of a text that PostgreSQL can index."""
 
-class _Flow(Tables):
+
+@dataclass(slots=True)
+class Fate:
+    """How a row ended, if it has."""
+
+    outcome: str | None = None
+    settled: int | None = None
+    detail: str = ""
+    revived: int | None = None
+
+    def end(self, outcome: str, at: int, detail: str) -> None:
+        self.outcome, self.settled, self.detail = outcome, at, detail
+
+    def ended_before(self, moment: int) -> bool:
+        """True if pruning may touch the row."""
+        return self.outcome != Outcome.DEAD and self.settled is not None and self.settled < moment
+
+
+@dataclass(slots=True)
+class Input:
+    row: InputRow
+    body: bytes | None
+    fate: Fate = field(default_factory=Fate)
+
+
+@dataclass(slots=True)
+class Effect:
+    row: OutboxRow
+    body: bytes | None
+    event_id: EventId | None = None
+    fate: Fate = field(default_factory=Fate)
+
+
+class _Tables:
+    """The rows, and the rule for a database that is away."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self._closed = False
+        self._rooms: dict[RoomId, StoredRoom] = {}
+        self._inbox: dict[InputSeq, Input] = {}
+        self._keys: dict[str, InputSeq] = {}
+        self._outbox: dict[OutboxSeq, Effect] = {}
+        self._chats: dict[tuple[RoomId, int], ChatRow] = {}
+        self._anchors: dict[tuple[RoomId, str], EventId] = {}
+        self._secrets: dict[str, SecretRow] = {}
+        self._last = 0
+
+    def _check(self, *texts: str | None) -> None:
+        """Raise unless the store is up and can store these texts."""
+        if self.down or self._closed:
+            raise Unreachable("the store is closed" if self._closed else "the database is away")
+        for text in texts:
+            try:
+                length = len((text or "").encode())
+            except UnicodeEncodeError:
+                raise Unstorable("a value cannot be stored: UnicodeEncodeError") from None
+            if length > MAX_TEXT or "\0" in (text or ""):
+                raise Unstorable("a value cannot be stored: too long, or with a NUL")
+
+    def _next(self) -> int:
+        self._last += 1
+        return self._last
+
+    def _insert(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
+        self._check(*(text for item in inputs for text in (item.room_id, item.key)))
+        new = []
+        for item in inputs:
+            if item.key is not None and item.key in self._keys:
+                continue
+            row = InputRow(InputSeq(self._next()), item.room_id, item.body, now, item.key)
+            self._inbox[row.seq] = Input(row, item.body)
+            if item.key is not None:
+                self._keys[item.key] = row.seq
+            new.append(row)
+        return new
+
+
+class _Flow(_Tables):
     """Inbox, rooms and outbox."""
 
     async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
@@ -186,7 +268,7 @@ def _depth(times: list[int]) -> Depth:
     return Depth(len(times), min(times, default=None))
 
 
-class _Peers(Tables):
+class _Peers(_Tables):
     """What we know of ghosts, accounts and peers."""
 
     def __init__(self) -> None:
@@ -250,7 +332,7 @@ class _Peers(Tables):
         return count
 
 
-class _Ledger(Tables):
+class _Ledger(_Tables):
     """Tracing, dead letters, pruning."""
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
