@@ -1,8 +1,8 @@
 """StorePort over SQLite and PostgreSQL; the one in memory is the tests' (`tests/fakes/memory.py`).
 
 Only this package knows databases. `open.py` is the way in; `store.py` is the port over the group
-writer (`group.py`) and an engine (`sqlite.py`, `postgres.py`); `writes.py` and `reads.py` hold what
-each call does, once for both engines; `statements.py` is the SQL.
+writer (`group.py`) and an engine (`sqlite.py`, `postgres.py`); `sql.py` holds the SQL of every call
+and what the call does with it, once for both engines.
 """
 
 from bridge.storage.errors import (

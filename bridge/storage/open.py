@@ -15,9 +15,9 @@ from bridge.storage.errors import cannot_open
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import PostgresEngine
+from bridge.storage.sql import Write, perform
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.store import SqlStore
-from bridge.storage.writes import Write, perform
 
 _FORMS = "sqlite:///relative.db, sqlite:////absolute.db or postgres://user:password@host/database"
 

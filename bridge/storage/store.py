@@ -26,14 +26,13 @@ from bridge.rooms.store import (
     StoredRoom,
     TraceRow,
 )
-from bridge.storage import reads, writes
-from bridge.storage import statements as sql
+from bridge.storage import sql
 from bridge.storage.engine import Engine
 from bridge.storage.errors import Unreachable
 from bridge.storage.group import GroupWriter
 from bridge.storage.ledger import letter
 from bridge.storage.query import Call, Statement
-from bridge.storage.writes import Kind, Write
+from bridge.storage.sql import Kind, Write
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -70,102 +69,102 @@ class _Flow(_Calls):
     async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
         if not inputs:
             return []
-        return await self._write(writes.ACCEPT, writes.Accept(inputs, now))
+        return await self._write(sql.accept, sql.Accept(inputs, now))
 
     async def commit_step(self, step: Step) -> list[OutboxRow]:
         # A step that is stale is answered by an exception, which the writer raises.
-        return cast(list[OutboxRow], await self._write(writes.COMMIT_STEP, step))
+        return cast(list[OutboxRow], await self._write(sql.commit_step, step))
 
     async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
-        await self._write(writes.MARK_ATTEMPTED, writes.Attempt(seq, now))
+        await self._write(sql.mark_attempted, sql.Attempt(seq, now))
 
     async def settle(self, settlement: Settlement) -> list[InputRow]:
-        return await self._write(writes.SETTLE, settlement)
+        return await self._write(sql.settle, settlement)
 
     async def room(self, room_id: RoomId) -> StoredRoom | None:
-        return await self._read(reads.room(room_id))
+        return await self._read(sql.room(room_id))
 
     async def open_inputs(self, room_id: RoomId) -> list[InputRow]:
-        return await self._read(reads.open_inputs(room_id))
+        return await self._read(sql.open_inputs(room_id))
 
     async def open_outbox(self, room_id: RoomId) -> list[OutboxRow]:
-        return await self._read(reads.open_outbox(room_id))
+        return await self._read(sql.open_outbox(room_id))
 
     async def busy_rooms(self) -> list[RoomId]:
-        return await self._read(reads.busy_rooms())
+        return await self._read(sql.busy_rooms())
 
     async def live_rooms(self) -> list[RoomId]:
-        return await self._read(reads.live_rooms())
+        return await self._read(sql.live_rooms())
 
     async def deadlines(self) -> list[tuple[RoomId, int]]:
-        return await self._read(reads.deadlines())
+        return await self._read(sql.deadlines())
 
     async def backlog(self) -> Backlog:
-        return await self._read(reads.backlog())
+        return await self._read(sql.backlog())
 
     async def rooms_of(self, customer: str) -> int:
-        return await self._read(reads.rooms_of(customer))
+        return await self._read(sql.rooms_of(customer))
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
-        return await self._read(reads.chats(room_id, limit, upto))
+        return await self._read(sql.chats(room_id, limit, upto))
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
-        return await self._read(reads.anchor(room_id, name))
+        return await self._read(sql.anchor(room_id, name))
 
 
 class _Peers(_Calls):
     """What we know of ghosts, accounts and peers."""
 
     async def ghost(self, user_id: str) -> GhostRow | None:
-        return await self._read(reads.ghost(user_id))
+        return await self._read(sql.ghost(user_id))
 
     async def save_ghost(self, ghost: GhostRow) -> None:
-        await self._write(writes.SAVE_GHOST, ghost)
+        await self._write(sql.save_ghost, ghost)
 
     async def account(self, room_id: RoomId) -> AccountRow | None:
-        return await self._read(reads.account(room_id))
+        return await self._read(sql.account(room_id))
 
     async def save_account(self, account: AccountRow) -> None:
-        await self._write(writes.SAVE_ACCOUNT, account)
+        await self._write(sql.save_account, account)
 
     async def forget_token(self, room_id: RoomId) -> None:
-        await self._write(writes.FORGET_TOKEN, room_id)
+        await self._write(sql.forget_token, room_id)
 
     async def fact(self, name: str) -> str | None:
-        return await self._read(reads.fact(name))
+        return await self._read(sql.fact(name))
 
     async def save_fact(self, name: str, value: str) -> None:
-        await self._write(writes.SAVE_FACT, writes.Fact(name, value))
+        await self._write(sql.save_fact, sql.Fact(name, value))
 
     async def secret(self, name: str) -> bytes | None:
-        return await self._read(reads.secret(name))
+        return await self._read(sql.secret(name))
 
     async def secret_names(self, prefix: str) -> list[str]:
-        return await self._read(reads.secret_names(prefix))
+        return await self._read(sql.secret_names(prefix))
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         if rows:
-            await self._write(writes.SAVE_SECRETS, tuple(rows))
+            await self._write(sql.save_secrets, tuple(rows))
 
     async def drop_secrets(self) -> int:
-        return await self._write(writes.UPDATE, writes.Update(sql.DROP_ALL_SECRETS, ()))
+        return await self._write(sql.update, sql.Update(sql.DROP_ALL_SECRETS, ()))
 
 
 class _Ledger(_Calls):
     """Tracing, dead letters, pruning."""
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
-        return await self._read(reads.trace(event_id))
+        return await self._read(sql.trace(event_id))
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        return await self._read(reads.body_of(room_id, event_id))
+        return await self._read(sql.body_of(room_id, event_id))
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         for statement in sql.FORGET_BODY:
-            await self._write(writes.UPDATE, writes.Update(statement, (event_id, room_id)))
+            await self._write(sql.update, sql.Update(statement, (event_id, room_id)))
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        return await self._read(reads.dead_letters(limit))
+        return await self._read(sql.dead_letters(limit))
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._end_letter(letter_id, now, sql.REVIVE_INPUT, sql.REVIVE_OUTBOX)
@@ -182,8 +181,8 @@ class _Ledger(_Calls):
             for statement in statements:
                 count = SLICE
                 while count == SLICE:
-                    update = writes.Update(statement, (before, SLICE))
-                    count = await self._write(writes.UPDATE, update)
+                    update = sql.Update(statement, (before, SLICE))
+                    count = await self._write(sql.update, update)
                     touched += count
         return touched
 
@@ -194,8 +193,8 @@ class _Ledger(_Calls):
         if split is None:
             return False
         box, seq = split
-        update = writes.Update(inbox if box == "i" else outbox, (seq, now))
-        return await self._write(writes.UPDATE, update) == 1
+        update = sql.Update(inbox if box == "i" else outbox, (seq, now))
+        return await self._write(sql.update, update) == 1
 
 
 class SqlStore(_Flow, _Peers, _Ledger):
@@ -206,7 +205,7 @@ class SqlStore(_Flow, _Peers, _Ledger):
 
         The value is another each time, for SQLite writes nothing where nothing changes.
         """
-        await self._read(reads.ping())
+        await self._read(sql.ping())
         await self.save_fact(_PING, secrets.token_hex(4))
 
     async def close(self) -> None:

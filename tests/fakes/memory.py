@@ -33,7 +33,7 @@ from bridge.rooms.store import (
 )
 from bridge.storage.errors import Unreachable
 from bridge.storage.ledger import InputFate, OutboxFate, letter, lines, printable, readable
-from bridge.storage.writes import HANDLED
+from bridge.storage.sql import HANDLED
 
 MAX_TEXT = 2_600
 """Bytes of a text that PostgreSQL can index."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from bridge.storage import statements
+from bridge.storage import sql
 from bridge.storage.engine import Dialect
 from bridge.storage.migrate import migrate
 from bridge.storage.open import engine_for
@@ -29,11 +29,13 @@ _INDEX = re.compile(r"(?:Index (?:Only )?Scan using|Bitmap Index Scan on) (\w+)"
 
 
 def every_statement() -> Iterator[tuple[str, Statement]]:
-    for name, value in vars(statements).items():
+    for name, value in vars(sql).items():
         if isinstance(value, Statement):
             yield name, value
         elif isinstance(value, tuple):
-            yield from ((f"{name}[{at}]", one) for at, one in enumerate(value))
+            for at, one in enumerate(value):
+                if isinstance(one, Statement):
+                    yield f"{name}[{at}]", one
 
 
 def explained(dialect: Dialect, name: str, statement: Statement) -> Call[list[str]]:
