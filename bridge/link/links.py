@@ -16,18 +16,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
-from bridge.ids import CallId, RoomId
+from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.door import Door
 from bridge.link.fetch import Fetcher
 from bridge.link.health import Health
-from bridge.link.hints import Hints
 from bridge.link.history import Histories
 from bridge.link.http import Http
 from bridge.link.keeper import LinkState, Shared
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.limiter import Visitor
 from bridge.link.logins import Logins
-from bridge.link.own import OwnAccounts
 from bridge.link.ports import Facts, LinkMetrics, TokenStore
 from bridge.link.robot import Robot
 from bridge.link.roster import Roster
@@ -35,7 +33,7 @@ from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
 from bridge.link.uploads import Uploads
 from bridge.rooms.ports import Account, Blob, Clock, LinkEvents
-from bridge.webchat.frames import Command, Reply
+from bridge.webchat.frames import Command, Preview, Reply, Typing
 from bridge.webchat.http import HistoryEntry, RobotReply
 from bridge.webchat.urls import Endpoints
 
@@ -43,7 +41,7 @@ MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
 
 
-class Links(OwnAccounts, Hints):
+class Links:
     """Implements `LinkPort`. Nothing works outside `running`."""
 
     def __init__(
@@ -85,8 +83,8 @@ class Links(OwnAccounts, Hints):
             clock=clock,
             metrics=metrics,
         )
-        super().__init__(Tokens(logins, tokens, clock, settings.timing.token_age))
-        Hints.__init__(self, Roster())
+        self._tokens = Tokens(logins, tokens, clock, settings.timing.token_age)
+        self._roster = Roster()
         self._unheard = _Unheard()
 
     @asynccontextmanager
@@ -167,6 +165,28 @@ class Links(OwnAccounts, Hints):
         """The link is no longer wanted; see `LinkPort.release`."""
         if (link := self._roster.known(room_id)) is not None:
             link.release()
+
+    def typing(self, room_id: RoomId, session_id: SessionId) -> None:
+        """Show the agent that the customer is typing; see `LinkPort.typing`."""
+        self._roster.hint(room_id, Feature.TYPING, Typing(session_id))
+
+    def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
+        """Show the agent what the customer is typing (112); otherwise as `typing`.
+
+        No port asks for it: Matrix clients tell that somebody types, and never what, for there are
+        no drafts. So the bridge itself never sends it; it is here for other users of the links.
+        """
+        self._roster.hint(room_id, Feature.PREVIEW, Preview(session_id, text))
+
+    async def log_in(self, account: Account) -> None:
+        """Try an account; the token is kept, so that the room's next link costs no login.
+
+        Whatever link the room has goes on until an account is named with a call (`Roster.get`).
+
+        Raises:
+            CallFailure: see `LinkPort.log_in`.
+        """
+        await self._tokens.renew(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """Return the customer's last messages, newest last; see `LinkPort.history`."""
