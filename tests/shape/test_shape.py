@@ -7,9 +7,15 @@ needed fails too. So the lists only shrink, or grow on purpose.
 from __future__ import annotations
 
 import ast
+import builtins
+import importlib
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypedDict
 
+import msgspec
+import pydantic
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +28,31 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"
 
 LONG_FILES: Mapping[str, str] = {}
 LONG_FUNCTIONS: Mapping[str, str] = {}
+_HOOK = "the library's way to have a method of its own replaced"
+_CLIENT = "the demo's client, which can do all that the plainer one can, and more"
+_PARTS = "the parts of one port as mixins: to become one class, or objects of their own"
+HEIRS: Mapping[str, str] = {
+    "bridge/config/document.py:_Constructor": _HOOK,
+    "bridge/demo/customer.py:Customer": _CLIENT,
+    "bridge/demo/phone.py:Phone": _CLIENT,
+    "bridge/link/dialling.py:_Connect": _HOOK,
+    "bridge/link/hosts.py:GuardedResolver": "aiohttp takes no other resolver",
+    "bridge/matrix/transport.py:_Silence": _HOOK,
+    "bridge/matrix/adapter.py:MatrixAdapter": _PARTS,
+    "bridge/matrix/markers.py:Recognising": _PARTS,
+    "bridge/matrix/presence.py:Presence": _PARTS,
+    "bridge/storage/memory.py:MemoryStore": _PARTS,
+    "bridge/storage/memory.py:_Flow": _PARTS,
+    "bridge/storage/memory.py:_Ledger": _PARTS,
+    "bridge/storage/memory.py:_Peers": _PARTS,
+    "bridge/storage/memory.py:_Views": _PARTS,
+    "bridge/storage/open.py:OpenStore": "the standard library's type of what it is",
+    "bridge/storage/store.py:SqlStore": _PARTS,
+    "bridge/storage/store.py:_Flow": _PARTS,
+    "bridge/storage/store.py:_Ledger": _PARTS,
+    "bridge/storage/store.py:_Peers": _PARTS,
+}
+"""Classes that inherit more than the shape of a value, a port or an exception."""
 
 
 def _files(folder: Path) -> list[Path]:
@@ -63,6 +94,33 @@ def _too_long_functions() -> Iterator[str]:
                 yield f"{_name(path)}:{node.name}"
 
 
+def _meant(base: ast.expr, path: Path) -> object:
+    """The object that a base class's expression names at the top of its module."""
+    if isinstance(base, ast.Subscript):
+        return _meant(base.value, path)
+    if isinstance(base, ast.Attribute):
+        return getattr(_meant(base.value, path), base.attr)
+    assert isinstance(base, ast.Name), ast.unparse(base)
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return getattr(importlib.import_module(dotted), base.id, None) or getattr(builtins, base.id)
+
+
+def _heirs() -> Iterator[str]:
+    """Classes that inherit how something is done, not only what shape it has."""
+    shapes: tuple[object, ...] = (Generic, NamedTuple, TypedDict)
+    values = (Enum, msgspec.Struct, pydantic.BaseModel, BaseException)
+    for path in SOURCES:
+        for node in ast.walk(_tree(path)):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            bases = [_meant(base, path) for base in node.bases]
+            if Protocol in bases:  # then Python itself lets the others be nothing else
+                continue
+            for base in bases:
+                if base not in shapes and not (isinstance(base, type) and issubclass(base, values)):
+                    yield f"{_name(path)}:{node.name}"
+
+
 def listed(rule: str, names: set[str]) -> str:
     return "\n  ".join([f"{rule}:", *sorted(names)])
 
@@ -72,8 +130,9 @@ def listed(rule: str, names: set[str]) -> str:
     [
         (_too_long_files, LONG_FILES, f"a file has at most {MAX_FILE} lines"),
         (_too_long_functions, LONG_FUNCTIONS, f"a function has at most {MAX_FUNCTION} lines"),
+        (_heirs, HEIRS, "a class inherits from Protocols, values and exceptions only"),
     ],
-    ids=["files", "functions"],
+    ids=["files", "functions", "classes"],
 )
 def test_rule(found: object, exceptions: Mapping[str, str], rule: str) -> None:
     assert callable(found)
