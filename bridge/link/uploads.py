@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -24,8 +25,8 @@ from bridge.link.failures import TokenRefused
 from bridge.link.http import Answer, Http
 from bridge.link.ports import Facts, Token
 from bridge.link.settings import LinkSettings, UploadMode
-from bridge.link.source import Source, spooled
 from bridge.rooms.ports import Blob, CallFailure, Unavailable
+from bridge.rooms.spool import keep
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.http import UploadReply, parse_upload_reply
@@ -56,6 +57,27 @@ class _Verdict:
     """The file itself was refused, so the kind of body was understood, as far as one can tell."""
 
 
+class _Source:
+    """One blob as the body of one HTTP request."""
+
+    def __init__(self, blob: Blob) -> None:
+        self.blob = blob
+        self.failure: Exception | None = None
+        """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the blob's bytes, exactly as many as it said it has.
+
+        More would be cut off by the length in the header, fewer would leave the server waiting.
+        """
+        try:
+            async for chunk in _measured(self.blob):
+                yield chunk
+        except Exception as error:
+            self.failure = error
+            raise
+
+
 class Uploads:
     """Uploads to one server."""
 
@@ -83,11 +105,11 @@ class Uploads:
             Exception: whatever the blob's own source raised, such as TooBig or Unavailable.
         """
         if self._mode is not UploadMode.AUTO:
-            return _url(await self._try(self._mode, token, Source(blob)))
+            return _url(await self._try(self._mode, token, _Source(blob)))
         known = await self._known_mode()
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
-        verdict = await self._try(known, token, Source(blob))
+        verdict = await self._try(known, token, _Source(blob))
         now = asyncio.get_running_loop().time()
         if verdict.other_kind and not verdict.about_file and now >= self._both_from:
             # The server may have changed. What was streamed cannot be read again here, so the
@@ -102,9 +124,9 @@ class Uploads:
         if known is UploadMode.MULTIPART:
             kind, other = other, kind
         async with spooled(blob) as anew:
-            verdict = await self._try(kind, token, Source(anew()))
+            verdict = await self._try(kind, token, _Source(anew()))
             if verdict.other_kind:
-                again = await self._try(other, token, Source(anew()))
+                again = await self._try(other, token, _Source(anew()))
                 if again.failure is None:
                     verdict, kind = again, other
                 elif again.about_file:
@@ -131,7 +153,7 @@ class Uploads:
         except StoreError as error:
             log.warning("upload mode not remembered", error=str(error))
 
-    async def _try(self, mode: UploadMode, token: Token, source: Source) -> _Verdict:
+    async def _try(self, mode: UploadMode, token: Token, source: _Source) -> _Verdict:
         data: object
         headers: dict[str, str] = {}
         if mode is UploadMode.MULTIPART:
@@ -195,6 +217,31 @@ def _again(failure: CallFailure | None) -> CallFailure:
     )
 
 
+@asynccontextmanager
+async def spooled(blob: Blob) -> AsyncIterator[Callable[[], Blob]]:
+    """Read a blob, which can be read only once, to its end; yield a function that gives it anew.
+
+    One reader at a time. For where the server's answer decides whether it is sent a second time.
+
+    Raises:
+        Unavailable: there is no room for it on our disk; or whatever the blob raises.
+    """
+    measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
+    async with keep(measured) as kept:
+        yield lambda: Blob(kept.chunks(), kept.size, blob.mime, blob.name)
+
+
+async def _measured(blob: Blob) -> AsyncIterator[bytes]:
+    sent = 0
+    async for chunk in blob.chunks:
+        sent += len(chunk)
+        if blob.size is not None and sent > blob.size:
+            raise Unavailable("the file is longer than its source said")
+        yield chunk
+    if blob.size is not None and sent < blob.size:
+        raise Unavailable("the file broke off at its source")
+
+
 def _raw_headers(blob: Blob) -> dict[str, str]:
     headers = {
         "Content-Type": _mime(blob.mime),
@@ -205,7 +252,7 @@ def _raw_headers(blob: Blob) -> dict[str, str]:
     return headers
 
 
-def _form(token: str, source: Source) -> aiohttp.FormData:
+def _form(token: str, source: _Source) -> aiohttp.FormData:
     # Names as they are in UTF-8: servers of that time do not undo percent-encoding here.
     form = aiohttp.FormData(quote_fields=False)
     form.add_field("token", token)

@@ -14,8 +14,7 @@ from bridge.link.failures import TokenRefused
 from bridge.link.http import Http
 from bridge.link.ports import Token
 from bridge.link.settings import UploadMode
-from bridge.link.source import spooled
-from bridge.link.uploads import Uploads
+from bridge.link.uploads import Uploads, spooled
 from bridge.rooms.ports import Blob, CallFailure, TooBig, Unavailable
 from bridge.webchat.urls import Endpoints
 from tests.unit.link.rig import Facts, WildServer, blob, settings_for
