@@ -5,7 +5,7 @@ the small ports `TokenStore`, `Facts` and `LinkMetrics` that the composition roo
 the rings within (`rooms`, `conversation`, `webchat`, `ids`), `websockets` and `aiohttp`.
 """
 
-from bridge.link.health import Health
+from bridge.link.door import Health
 from bridge.link.keeper import LinkState
 from bridge.link.links import Links
 from bridge.link.ports import Facts, LinkMetrics, Token, TokenStore

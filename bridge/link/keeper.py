@@ -33,10 +33,9 @@ from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries
 from bridge.link.demand import Demand
 from bridge.link.dialling import dial
-from bridge.link.door import SUSPICIONS, Door
+from bridge.link.door import SUSPICIONS, Door, Health
 from bridge.link.failures import OpenFailure, TokenRefused, Unwanted, no_turn
 from bridge.link.gate import Gate
-from bridge.link.health import Health
 from bridge.link.learnt import Learnt
 from bridge.link.limiter import Place
 from bridge.link.ports import LinkMetrics, Token

@@ -17,9 +17,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import structlog
 
 from bridge.ids import CallId, RoomId, SessionId
-from bridge.link.door import Door
+from bridge.link.door import Door, Health
 from bridge.link.fetch import Fetcher
-from bridge.link.health import Health
 from bridge.link.history import Histories
 from bridge.link.http import Http
 from bridge.link.keeper import LinkState, Shared

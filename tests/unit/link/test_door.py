@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.link.door import STARTING, SUSPICIONS, Door
+from bridge.link.door import STARTING, SUSPICIONS, Door, Health
 from bridge.link.failures import OpenFailure
-from bridge.link.health import Health
 from bridge.link.http import Answer
 from bridge.link.limiter import Visitor
 from tests.unit.link.rig import FAST, Facts, RealClock, account, settings_for

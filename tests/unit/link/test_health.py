@@ -1,4 +1,4 @@
-from bridge.link.health import Health
+from bridge.link.door import Health
 
 
 class Clock:

@@ -11,9 +11,8 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.link.door import Door
+from bridge.link.door import Door, Health
 from bridge.link.failures import OpenFailure
-from bridge.link.health import Health
 from bridge.link.http import Http
 from bridge.link.learnt import Learnt
 from bridge.link.logins import Logins

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bridge.link.visits import Visits
+from bridge.link.door import Visits
 from bridge.rooms.store import StoreError
 from tests.unit.link.rig import Facts, settings_for
 
