@@ -8,7 +8,7 @@ import pytest
 
 from bridge.ids import SessionId
 from bridge.link import LinkState, Token
-from bridge.link.roster import Roster
+from bridge.link.links import Roster
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.frames import AgentText, CloseSession, MessageReceived
 from tests.unit.link.rig import Tokens, WildServer, account, eventually, rig, settings_for
