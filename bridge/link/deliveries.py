@@ -20,7 +20,7 @@ import structlog
 
 from bridge.ids import RoomId
 from bridge.link.backoff import Backoff
-from bridge.link.wire import Wire
+from bridge.link.socket import Wire
 from bridge.rooms.ports import Clock, LinkEvents
 from bridge.webchat.frames import Received
 

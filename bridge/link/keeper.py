@@ -32,7 +32,6 @@ from bridge.ids import AgentId, SessionId
 from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries
 from bridge.link.demand import Demand
-from bridge.link.dialling import dial
 from bridge.link.door import SUSPICIONS, Door, Health
 from bridge.link.failures import OpenFailure, TokenRefused, Unwanted, no_turn
 from bridge.link.gate import Gate
@@ -40,8 +39,8 @@ from bridge.link.learnt import Learnt
 from bridge.link.limiter import Place
 from bridge.link.ports import LinkMetrics, Token
 from bridge.link.settings import LinkSettings
+from bridge.link.socket import Loss, Wire, dial
 from bridge.link.tokens import Tokens
-from bridge.link.wire import Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import MessageReceived, Received, UnknownContent

@@ -26,8 +26,7 @@ from bridge.link.gate import Gate
 from bridge.link.keeper import Keeper, Shared, refused_again
 from bridge.link.learnt import Feature
 from bridge.link.ports import Token
-from bridge.link.pulse import UNKNOWN_KIND
-from bridge.link.wire import Wire
+from bridge.link.socket import UNKNOWN_KIND, Wire
 from bridge.rooms.ports import Account, CallFailure
 from bridge.webchat.codes import Dialect, ResultCode
 from bridge.webchat.frames import (

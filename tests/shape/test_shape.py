@@ -35,7 +35,7 @@ HEIRS: Mapping[str, str] = {
     "bridge/config/document.py:_Constructor": _HOOK,
     "bridge/demo/customer.py:Customer": _CLIENT,
     "bridge/demo/phone.py:Phone": _CLIENT,
-    "bridge/link/dialling.py:_Connect": _HOOK,
+    "bridge/link/socket.py:_Connect": _HOOK,
     "bridge/link/hosts.py:GuardedResolver": "aiohttp takes no other resolver",
     "bridge/matrix/transport.py:_Silence": _HOOK,
     "bridge/matrix/adapter.py:MatrixAdapter": _PARTS,

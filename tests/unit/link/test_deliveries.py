@@ -14,7 +14,7 @@ import pytest
 from bridge.ids import AgentId, SessionId
 from bridge.link.backoff import Backoff
 from bridge.link.deliveries import LONGEST_ID, MOST_WAITING, Deliveries
-from bridge.link.wire import Wire
+from bridge.link.socket import Wire
 from bridge.webchat.frames import RatingPushed, Received
 from tests.unit.link.rig import Events, RealClock, account, eventually
 

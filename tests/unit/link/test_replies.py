@@ -10,7 +10,7 @@ import pytest
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, SessionId
 from bridge.link.learnt import Learnt
-from bridge.link.replies import FIRST_OWN, TOO_BIG, Replies
+from bridge.link.socket import FIRST_OWN, TOO_BIG, Replies
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Ignored, Received, Reply, SendMessage, Text, Typing
