@@ -1,8 +1,11 @@
-"""The gate through which commands reach an open socket: one at a time, in the order of tickets.
+"""What callers have of one link: their demand for it, and the gate to its open socket.
 
-Order is what it is for. A command that the server refused over a dead token goes out again on the
-new link *before* everything that was asked later, although by then it stands behind it in line; so
-whoever waits is let through by ticket, not by time of arrival.
+`Demand` says whether anybody wants the link: the engine keeps it, or a call is under way. Through
+the `Gate` commands reach the socket: one at a time, in the order of tickets.
+
+Order is what the gate is for. A command that the server refused over a dead token goes out again
+on the new link *before* everything that was asked later, although by then it stands behind it in
+line; so whoever waits is let through by ticket, not by time of arrival.
 
 While the gate is shut it knows when it may open again at the earliest. Whoever cannot wait so long
 is told at once, with the reason, instead of after half a minute of hope. Where only a person can
@@ -14,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -24,6 +27,71 @@ from bridge.link.failures import OpenFailure
 
 Way = TypeVar("Way")
 """What the gate leads to: in production a `Wire`."""
+
+
+class Demand:
+    """Counts who wants a link, and says when nobody has for a while."""
+
+    def __init__(self) -> None:
+        self._kept = False
+        self._calls = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def present(self) -> bool:
+        """True while the link is kept or a call is under way."""
+        return self._kept or self._calls > 0
+
+    @property
+    def calling(self) -> bool:
+        """True while a call is under way."""
+        return self._calls > 0
+
+    def keep(self) -> None:
+        self._kept = True
+        self._changed.set()
+
+    def release(self) -> None:
+        self._kept = False
+        self._changed.set()
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Want the link for the time of one call."""
+        self._calls += 1
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._changed.set()
+
+    async def gone(self, seconds: float) -> None:
+        """Return once nobody has wanted the link for `seconds`."""
+        while True:
+            self._changed.clear()
+            if self.present:
+                await self._changed.wait()
+            elif not await self._changed_within(seconds):
+                return
+
+    async def back_within(self, seconds: float) -> bool:
+        """Return True as soon as somebody wants the link, False after `seconds` without."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while not self.present:
+            self._changed.clear()
+            if not await self._changed_within(end - loop.time()):
+                return self.present
+        return True
+
+    async def _changed_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 @dataclass(order=True)

@@ -31,10 +31,9 @@ from bridge.conversation.inputs import FailureReason
 from bridge.ids import AgentId, SessionId
 from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries
-from bridge.link.demand import Demand
 from bridge.link.door import SUSPICIONS, Door, Health
 from bridge.link.failures import OpenFailure, TokenRefused, Unwanted, no_turn
-from bridge.link.gate import Gate
+from bridge.link.gate import Demand, Gate
 from bridge.link.learnt import Learnt
 from bridge.link.limiter import Place
 from bridge.link.ports import LinkMetrics, Token

@@ -20,9 +20,8 @@ from typing import TypeVar
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId
-from bridge.link.demand import Demand
 from bridge.link.failures import OpenFailure, TokenRefused, no_turn
-from bridge.link.gate import Gate
+from bridge.link.gate import Demand, Gate
 from bridge.link.keeper import Keeper, Shared, refused_again
 from bridge.link.learnt import Feature
 from bridge.link.ports import Token

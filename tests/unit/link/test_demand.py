@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from bridge.link.demand import Demand
+from bridge.link.gate import Demand
 
 
 @pytest.mark.asyncio
