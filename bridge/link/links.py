@@ -21,7 +21,7 @@ import structlog
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.door import Door, Health
-from bridge.link.fetch import Fetcher
+from bridge.link.files import Fetcher, Uploads
 from bridge.link.history import Histories
 from bridge.link.http import Http
 from bridge.link.keeper import LinkState, Shared
@@ -33,7 +33,6 @@ from bridge.link.ports import Facts, LinkMetrics, TokenStore
 from bridge.link.robot import Robot
 from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
-from bridge.link.uploads import Uploads
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
 from bridge.webchat.frames import Command, Preview, Reply, Typing
 from bridge.webchat.http import HistoryEntry, RobotReply

@@ -36,7 +36,7 @@ HEIRS: Mapping[str, str] = {
     "bridge/demo/customer.py:Customer": _CLIENT,
     "bridge/demo/phone.py:Phone": _CLIENT,
     "bridge/link/socket.py:_Connect": _HOOK,
-    "bridge/link/hosts.py:GuardedResolver": "aiohttp takes no other resolver",
+    "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
     "bridge/matrix/transport.py:_Silence": _HOOK,
     "bridge/matrix/adapter.py:MatrixAdapter": _PARTS,
     "bridge/matrix/markers.py:Recognising": _PARTS,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from bridge.link.fetch import Fetcher
+from bridge.link.files import Fetcher
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 from bridge.webchat.urls import Endpoints

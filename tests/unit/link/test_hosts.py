@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from bridge.link.hosts import AddressRefused, AllowedHosts, GuardedResolver
+from bridge.link.files import AddressRefused, AllowedHosts, GuardedResolver
 
 OWN = urlsplit("https://crm.example.org/webchat")
 

@@ -11,10 +11,10 @@ from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
 from bridge.link.failures import TokenRefused
+from bridge.link.files import Uploads, spooled
 from bridge.link.http import Http
 from bridge.link.ports import Token
 from bridge.link.settings import UploadMode
-from bridge.link.uploads import Uploads, spooled
 from bridge.rooms.ports import Blob, CallFailure, TooBig, Unavailable
 from bridge.webchat.urls import Endpoints
 from tests.unit.link.rig import Facts, WildServer, blob, settings_for

@@ -1,0 +1,526 @@
+"""Files on their way: a customer's to the server, and an agent's from it.
+
+Uploads go in whichever of two ways the server wants (protocol reference 3.4). The guide says that
+the body is the file and nothing else (`raw`); a sibling guide shows a form (`multipart`). No guide
+says what a server answers to the kind that it does not take: `auto` tries raw first, and after any
+answer that is not the guide's success, once, the other kind. What worked is remembered for the
+server, over restarts too. Where that kind fails later on, the next upload tries both; if neither is
+taken then, the fault is not the kind of body, and for a minute no file is sent twice to find that
+out again.
+
+An agent's file is fetched from nowhere but where the operator allows. Its address is chosen by
+whoever sits at the desk, and we fetch it from inside the operator's network. So only the server's
+own origin and listed hosts are asked, and a listed *name* may still not lead to a private address
+unless the operator listed that network too. The check sits in the resolver that the connection
+itself uses: what was checked is what is connected to, whatever the name resolves to a moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+import aiohttp
+import structlog
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from bridge.conversation.inputs import FailureReason
+from bridge.link.failures import TokenRefused, describe
+from bridge.link.http import Answer, Http
+from bridge.link.ports import Facts, Token
+from bridge.link.settings import LinkSettings, UploadMode
+from bridge.rooms.passing import PIECE, at_most
+from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.spool import keep
+from bridge.rooms.store import StoreError
+from bridge.webchat.codes import ResultCode
+from bridge.webchat.http import UploadReply, parse_upload_reply
+from bridge.webchat.urls import Endpoints
+
+BOTH_AGAIN = 60.0
+"""Seconds after both kinds of body have failed in which the one that has worked is not doubted."""
+_MIME = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_FORMS = ("multipart/", "application/x-www-form-urlencoded")
+"""Types for which a servlet container reads the body itself, before the handler sees it."""
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
+MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BUSY = frozenset({408, 425, 429})
+_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+"""What aiohttp raises while a body is read; unlike those of a request, they quote no URL."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def upload_fact(endpoints: Endpoints) -> str:
+    """The name of the fact that says which of the two ways a server wants."""
+    return f"upload_mode {endpoints.login}"
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """How one try ended."""
+
+    url: str = ""
+    failure: CallFailure | None = None
+    other_kind: bool = False
+    """The other kind of body may do better."""
+    about_file: bool = False
+    """The file itself was refused, so the kind of body was understood, as far as one can tell."""
+
+
+class _Source:
+    """One blob as the body of one HTTP request."""
+
+    def __init__(self, blob: Blob) -> None:
+        self.blob = blob
+        self.failure: Exception | None = None
+        """What the blob raised while it was sent; aiohttp hides it in an error of its own."""
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the blob's bytes, exactly as many as it said it has.
+
+        More would be cut off by the length in the header, fewer would leave the server waiting.
+        """
+        try:
+            async for chunk in _measured(self.blob):
+                yield chunk
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+class Uploads:
+    """Uploads to one server."""
+
+    def __init__(
+        self, settings: LinkSettings, endpoints: Endpoints, http: Http, facts: Facts
+    ) -> None:
+        self._mode = settings.upload_mode
+        self._total = settings.timing.upload
+        self._endpoints = endpoints
+        self._http = http
+        self._facts = facts
+        self._fact = upload_fact(endpoints)
+        self._doubted = False
+        """The kind that has worked did not do so last time."""
+        self._both_from = 0.0
+        """When the kind that has worked may be doubted again, in loop time."""
+
+    async def upload(self, token: Token, blob: Blob) -> str:
+        """Upload a file and return its absolute address.
+
+        Raises:
+            TokenRefused: -15; the blob may have been read.
+            CallFailure: always certain: a file that nobody mentions harms nobody. UPLOAD_FAILED: it
+                may be tried again; UNREACHABLE: no answer came; TOO_BIG or REFUSED otherwise.
+            Exception: whatever the blob's own source raised, such as TooBig or Unavailable.
+        """
+        if self._mode is not UploadMode.AUTO:
+            return _url(await self._try(self._mode, token, _Source(blob)))
+        known = await self._known_mode()
+        if known is UploadMode.AUTO or self._doubted:
+            return await self._in_both(known, token, blob)
+        verdict = await self._try(known, token, _Source(blob))
+        now = asyncio.get_running_loop().time()
+        if verdict.other_kind and not verdict.about_file and now >= self._both_from:
+            # The server may have changed. What was streamed cannot be read again here, so the
+            # caller has to come again, and then both kinds are tried.
+            self._doubted = True
+            raise _again(verdict.failure)
+        return _url(verdict)
+
+    async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
+        """Upload a file in one kind of body, and if that is not taken in the other."""
+        kind, other = UploadMode.RAW, UploadMode.MULTIPART
+        if known is UploadMode.MULTIPART:
+            kind, other = other, kind
+        async with spooled(blob) as anew:
+            verdict = await self._try(kind, token, _Source(anew()))
+            if verdict.other_kind:
+                again = await self._try(other, token, _Source(anew()))
+                if again.failure is None:
+                    verdict, kind = again, other
+                elif again.about_file:
+                    verdict = again
+                else:
+                    self._both_from = asyncio.get_running_loop().time() + BOTH_AGAIN
+        self._doubted = False
+        if verdict.failure is None and kind is not known:
+            await self._remember(kind)
+        return _url(verdict)
+
+    async def _known_mode(self) -> UploadMode:
+        """Return the kind that has worked; AUTO: none has yet, as far as anybody knows."""
+        try:
+            return UploadMode(await self._facts.get(self._fact) or UploadMode.AUTO)
+        except (StoreError, ValueError):
+            return UploadMode.AUTO
+
+    async def _remember(self, mode: UploadMode) -> None:
+        log: structlog.stdlib.BoundLogger = structlog.get_logger()
+        log.info("webchat upload mode found", mode=mode)
+        try:
+            await self._facts.put(self._fact, mode)
+        except StoreError as error:
+            log.warning("upload mode not remembered", error=str(error))
+
+    async def _try(self, mode: UploadMode, token: Token, source: _Source) -> _Verdict:
+        data: object
+        headers: dict[str, str] = {}
+        if mode is UploadMode.MULTIPART:
+            data = _form(token.value, source)
+        else:
+            data = source.body()
+            headers = _raw_headers(source.blob)
+        try:
+            answer = await self._post(token, data, headers)
+        except Unavailable as error:
+            if source.failure is not None:
+                raise source.failure from error
+            raise CallFailure(
+                FailureReason.UNREACHABLE, certain=True, message=f"upload: {error}"
+            ) from error
+        reply = parse_upload_reply(answer.body)
+        return _foreign(answer) if reply is None else self._judge(reply)
+
+    async def _post(self, token: Token, data: object, headers: Mapping[str, str]) -> Answer:
+        url = self._endpoints.upload(token.value)
+        return await self._http.post(url, data, headers, total=self._total, cookies=token.cookies)
+
+    def _judge(self, reply: UploadReply) -> _Verdict:
+        if reply.result == ResultCode.SUCCESS:
+            return _Verdict(url=self._endpoints.absolute(reply.url))
+        if reply.result == ResultCode.INVALID_TOKEN:
+            raise TokenRefused("upload: -15")
+        failure = CallFailure(
+            FailureReason.REFUSED, certain=True, code=reply.result, message="upload refused"
+        )
+        too_big = reply.result == ResultCode.INVALID_FILE_SIZE
+        # -16 may also be said of a raw body, which has no name and so no extension.
+        about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
+        return _Verdict(failure=failure, other_kind=not too_big, about_file=about_file)
+
+
+def _url(verdict: _Verdict) -> str:
+    if verdict.failure is not None:
+        raise verdict.failure
+    return verdict.url
+
+
+def _foreign(answer: Answer) -> _Verdict:
+    """Something else than WebChat's JSON: a servlet container's page, or a proxy's."""
+    message = f"upload: HTTP {answer.status} without WebChat's JSON"
+    too_big = answer.status == 413
+    reason = FailureReason.TOO_BIG if too_big else FailureReason.UPLOAD_FAILED
+    code = None if too_big else answer.status
+    failure = CallFailure(reason, certain=True, code=code, message=message)
+    return _Verdict(failure=failure, other_kind=not too_big, about_file=too_big)
+
+
+def _again(failure: CallFailure | None) -> CallFailure:
+    """Return the failure of a try after which another one may do better, whatever was answered."""
+    foreign = failure is not None and failure.reason is FailureReason.UPLOAD_FAILED
+    return CallFailure(
+        FailureReason.UPLOAD_FAILED,
+        certain=True,
+        code=failure.code if failure is not None and foreign else None,
+        message="the server did not take the kind of upload that it took before",
+    )
+
+
+@asynccontextmanager
+async def spooled(blob: Blob) -> AsyncIterator[Callable[[], Blob]]:
+    """Read a blob, which can be read only once, to its end; yield a function that gives it anew.
+
+    One reader at a time. For where the server's answer decides whether it is sent a second time.
+
+    Raises:
+        Unavailable: there is no room for it on our disk; or whatever the blob raises.
+    """
+    measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
+    async with keep(measured) as kept:
+        yield lambda: Blob(kept.chunks(), kept.size, blob.mime, blob.name)
+
+
+async def _measured(blob: Blob) -> AsyncIterator[bytes]:
+    sent = 0
+    async for chunk in blob.chunks:
+        sent += len(chunk)
+        if blob.size is not None and sent > blob.size:
+            raise Unavailable("the file is longer than its source said")
+        yield chunk
+    if blob.size is not None and sent < blob.size:
+        raise Unavailable("the file broke off at its source")
+
+
+def _raw_headers(blob: Blob) -> dict[str, str]:
+    headers = {
+        "Content-Type": _mime(blob.mime),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(_sent_name(blob), safe='')}",
+    }
+    if blob.size is not None:
+        headers["Content-Length"] = str(blob.size)
+    return headers
+
+
+def _form(token: str, source: _Source) -> aiohttp.FormData:
+    # Names as they are in UTF-8: servers of that time do not undo percent-encoding here.
+    form = aiohttp.FormData(quote_fields=False)
+    form.add_field("token", token)
+    form.add_field(
+        "fileToUpload",
+        source.body(),
+        filename=_sent_name(source.blob),
+        content_type=_mime(source.blob.mime),
+    )
+    return form
+
+
+def _mime(mime: str) -> str:
+    """Return what is safe in a header; the sender of a file chooses its type."""
+    form = mime.lower().startswith(_FORMS)
+    return mime if _MIME.fullmatch(mime) and not form else "application/octet-stream"
+
+
+def _sent_name(blob: Blob) -> str:
+    return _UNSAFE.sub("_", blob.name).encode("utf-8", "replace").decode()[:200] or "file"
+
+
+class AddressRefused(OSError):
+    """A name leads only to addresses that must not be connected to."""
+
+
+class AllowedHosts:
+    """The operator's list, read once."""
+
+    def __init__(self, own: SplitResult, entries: Iterable[str]) -> None:
+        """Take the server's own address and `host`, `host:port` or CIDR entries.
+
+        Raises:
+            ValueError: an entry is none of these.
+        """
+        self._own_scheme = own.scheme
+        self.own = (own.hostname or "", port_of(own))
+        self._named: set[tuple[str, int | None]] = set()
+        self._networks: list[Network] = []
+        for entry in entries:
+            self._add(entry.strip())
+
+    def _add(self, entry: str) -> None:
+        try:
+            self._networks.append(ipaddress.ip_network(entry))
+        except ValueError:
+            parts = SplitResult("", entry, "", "", "")
+            if "/" in entry or not parts.hostname or parts.username is not None:
+                raise ValueError(f"{entry!r} is no host, host:port or CIDR") from None
+            self._named.add((parts.hostname, parts.port))
+
+    def allows(self, url: SplitResult) -> bool:
+        """Say whether this address may be asked at all, before its name is resolved."""
+        if url.scheme not in _DEFAULT_PORTS or url.username is not None:
+            return False
+        host, port = url.hostname or "", port_of(url)
+        if url.scheme == self._own_scheme and (host, port) == self.own:
+            return True
+        literal = _literal(host)
+        if literal is not None and self._covered(literal):
+            return True
+        usual = port == _DEFAULT_PORTS[url.scheme]
+        named = (host, port) in self._named or (usual and (host, None) in self._named)
+        return named and (literal is None or self.connectable(literal))
+
+    def connectable(self, address: Address) -> bool:
+        """Say whether a listed host may have this address: public, or in a listed network."""
+        return self._covered(address) or all(
+            part.is_global and not part.is_multicast for part in _embedded(address)
+        )
+
+    def _covered(self, address: Address) -> bool:
+        return any(address in network for network in self._networks)
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names and keeps only the addresses that may be connected to."""
+
+    def __init__(self, hosts: AllowedHosts, inner: AbstractResolver | None = None) -> None:
+        self._hosts = hosts
+        self._inner = inner or ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the permitted addresses of a name.
+
+        Raises:
+            AddressRefused: there are addresses, but none is permitted.
+            OSError: it cannot be resolved.
+        """
+        found = await self._inner.resolve(host, port, family)
+        if (host, port) == self._hosts.own:
+            return found
+        good = [
+            result
+            for result in found
+            if (literal := _literal(result["host"])) is not None
+            and self._hosts.connectable(literal)
+        ]
+        if found and not good:
+            raise AddressRefused(f"{host} leads to addresses that are not public")
+        return good
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def port_of(url: SplitResult) -> int:
+    """Return the port of an address, the usual one of its scheme where it names none."""
+    return url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _embedded(address: Address) -> list[Address]:
+    """Return the address and every IPv4 address that it may be a wrapping of."""
+    found: list[Address] = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return [address.ipv4_mapped]
+        if address.sixtofour is not None:
+            found.append(address.sixtofour)
+        if address.teredo is not None:
+            found.extend(address.teredo)
+        if address in _NAT64:
+            found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return found
+
+
+class Fetcher:
+    """Usable while `running` is entered."""
+
+    def __init__(self, settings: LinkSettings, endpoints: Endpoints) -> None:
+        """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""
+        self._timing = settings.timing
+        self._endpoints = endpoints
+        self._hosts = AllowedHosts(urlsplit(settings.base_url), settings.allowed_media_hosts)
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Hold the connections open."""
+        connector = aiohttp.TCPConnector(limit=0, resolver=GuardedResolver(self._hosts))
+        async with aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # What is counted against the limit is then what the source says it sends.
+            headers={"Accept-Encoding": "identity"},
+        ) as session:
+            self._session = session
+            try:
+                yield
+            finally:
+                self._session = None
+
+    @asynccontextmanager
+    async def fetch(self, url: str, limit: int) -> AsyncIterator[Blob]:
+        """Open a file; see `LinkPort.fetch`. `url` is as the server wrote it."""
+        response = await self._follow(self._endpoints.absolute(url))
+        try:
+            _check(response)
+            size = _size(response)
+            if size is not None and size > limit:
+                raise TooBig(f"the file has {size} bytes")
+            yield Blob(
+                chunks=at_most(limit, response.content.iter_chunked(PIECE), _BROKEN),
+                size=size,
+                mime=response.content_type,
+                name=_received_name(response),
+            )
+        finally:
+            response.close()
+
+    async def _follow(self, url: str) -> aiohttp.ClientResponse:
+        for _ in range(MOST_REDIRECTS + 1):
+            response = await self._get(url)
+            if response.status not in _REDIRECTS:
+                return response
+            response.close()
+            # Every hop passes the same checks as the first address.
+            url = _next_hop(url, response.headers.get("Location", ""))
+        raise Refused("redirects", f"more than {MOST_REDIRECTS} redirects")
+
+    async def _get(self, url: str) -> aiohttp.ClientResponse:
+        parts = _split(url)
+        if not self._hosts.allows(parts):
+            raise Refused("host", f"{parts.hostname} is not in allowed_media_hosts")
+        if self._session is None:
+            raise Unavailable("the links are not running")
+        timeout = aiohttp.ClientTimeout(
+            total=self._timing.upload,
+            sock_connect=self._timing.handshake,
+            sock_read=self._timing.reply,
+        )
+        try:
+            return await self._session.get(url, allow_redirects=False, timeout=timeout)
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, AddressRefused):
+                raise Refused("address", str(error.os_error)) from None
+            raise Unavailable(describe(error)) from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise Unavailable(describe(error)) from None
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises for a port that is no number
+    except ValueError:
+        raise _unreadable() from None
+    return parts
+
+
+def _next_hop(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise _unreadable() from None
+
+
+def _unreadable() -> Refused:
+    return Refused("address", "the file's address cannot be read")
+
+
+def _check(response: aiohttp.ClientResponse) -> None:
+    status = response.status
+    if status >= 500 or status in _BUSY:
+        raise Unavailable(f"HTTP {status}")
+    if status != 200:
+        raise Refused(str(status), "the server does not give the file")
+
+
+def _size(response: aiohttp.ClientResponse) -> int | None:
+    if "Content-Encoding" in response.headers:
+        return None
+    return response.content_length
+
+
+def _received_name(response: aiohttp.ClientResponse) -> str:
+    disposition = response.content_disposition
+    if disposition is not None and disposition.filename:
+        return disposition.filename
+    return unquote(response.url.raw_path.rpartition("/")[2])
