@@ -20,9 +20,9 @@ import structlog
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
+from bridge.link.api import Histories, Robot
 from bridge.link.door import Door, Health
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.history import Histories
 from bridge.link.http import Http
 from bridge.link.keeper import LinkState, Shared
 from bridge.link.learnt import Feature, Learnt
@@ -30,7 +30,6 @@ from bridge.link.limiter import Visitor
 from bridge.link.link import Link
 from bridge.link.logins import Logins
 from bridge.link.ports import Facts, LinkMetrics, TokenStore
-from bridge.link.robot import Robot
 from bridge.link.settings import LinkSettings
 from bridge.link.tokens import Tokens
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents

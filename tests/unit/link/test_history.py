@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.link.history import LONGEST_HISTORY, MOST_ENTRIES
+from bridge.link.api import LONGEST_HISTORY, MOST_ENTRIES
 from bridge.rooms.ports import CallFailure
 from tests.unit.link.rig import FAST, WildServer, account, rig, settings_for
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
-from bridge.link.robot import AT_ONCE, LONGEST_QUESTION
+from bridge.link.api import AT_ONCE, LONGEST_QUESTION
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.http import RobotAnswer
 from tests.unit.link.rig import FAST, Rig, WildServer, eventually, rig, settings_for
