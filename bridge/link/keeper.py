@@ -36,10 +36,10 @@ from bridge.link.failures import OpenFailure, TokenRefused, Unwanted, no_turn
 from bridge.link.gate import Demand, Gate
 from bridge.link.learnt import Learnt
 from bridge.link.limiter import Place
+from bridge.link.login import Tokens
 from bridge.link.ports import LinkMetrics, Token
 from bridge.link.settings import LinkSettings
 from bridge.link.socket import Loss, Wire, dial
-from bridge.link.tokens import Tokens
 from bridge.rooms.ports import Account, Clock, LinkEvents
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import MessageReceived, Received, UnknownContent

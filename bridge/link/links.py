@@ -28,10 +28,9 @@ from bridge.link.keeper import LinkState, Shared
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.limiter import Visitor
 from bridge.link.link import Link
-from bridge.link.logins import Logins
+from bridge.link.login import Logins, Tokens
 from bridge.link.ports import Facts, LinkMetrics, TokenStore
 from bridge.link.settings import LinkSettings
-from bridge.link.tokens import Tokens
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
 from bridge.webchat.frames import Command, Preview, Reply, Typing
 from bridge.webchat.http import HistoryEntry, RobotReply

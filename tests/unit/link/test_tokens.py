@@ -15,10 +15,9 @@ from bridge.link.door import Door, Health
 from bridge.link.failures import OpenFailure
 from bridge.link.http import Http
 from bridge.link.learnt import Learnt
-from bridge.link.logins import Logins
+from bridge.link.login import Logins, Tokens
 from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings
-from bridge.link.tokens import Tokens
 from tests.unit.link import rig
 from tests.unit.link.rig import FAST, LinkCounts, RealClock, WildServer, account, settings_for
 

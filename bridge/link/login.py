@@ -1,8 +1,10 @@
-"""Logging in without being thrown out.
+"""Where a link's token comes from: the one it has, the stored one, or a new login.
 
-All logins of a server pass its `Door`. A refused account is left alone until a person acts: by us
-for an hour, and whatever its customer does, for a minute and then ever longer; a retry loop gets
-the whole bridge onto the server's blacklist (reference 3.7). A refused sign is every account's.
+`Tokens` reuses them for as long as the server takes them; `Logins` logs in without being thrown
+out. All logins of a server pass its `Door`. A refused account is left alone until a person acts:
+by us for an hour, and whatever its customer does, for a minute and then ever longer; a retry loop
+gets the whole bridge onto the server's blacklist (reference 3.7). A refused sign holds for all
+accounts.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ from dataclasses import dataclass
 import structlog
 
 from bridge.conversation.inputs import FailureReason
+from bridge.ids import RoomId
 from bridge.link.accounts import Accounts, Credentials
 from bridge.link.door import Door
 from bridge.link.failures import OpenFailure
 from bridge.link.http import Http
 from bridge.link.learnt import Learnt
 from bridge.link.limiter import Visitor, Wait, patiently
-from bridge.link.ports import LinkMetrics, Token
+from bridge.link.ports import LinkMetrics, Token, TokenStore
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, Clock, Unavailable
+from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.http import LoginReply, dump_login, parse_login_reply
@@ -171,7 +175,7 @@ class Logins:
             if now < old.rests_until + timing.refusal_last
         }
         self._refusals[key] = refusal
-        log: structlog.stdlib.BoundLogger = structlog.get_logger()
+        log = _log()
         told = {"code": code, "retry_in": rest, "if_asked_in": pause}
         if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
             # A customer has mistyped: nothing for an operator, and no name that was meant for us.
@@ -181,6 +185,76 @@ class Logins:
         return refusal.failure(now)
 
 
+class Tokens:
+    """Reuses tokens for as long as the server takes them (protocol reference 3.6)."""
+
+    def __init__(self, logins: Logins, store: TokenStore, clock: Clock, max_age: float) -> None:
+        """Take `max_age` in seconds: an older token is replaced before the server refuses it."""
+        self._logins = logins
+        self._store = store
+        self._clock = clock
+        self._max_age = max_age * 1000
+
+    async def obtain(self, account: Account, have: Token | None, wait: Wait = patiently) -> Token:
+        """Return a token to connect with.
+
+        Args:
+            account: who logs in.
+            have: the link's last token.
+            wait: how a login, should one be needed, stands in line for its turn.
+
+        Raises:
+            OpenFailure: the login failed, or the store cannot be asked for the old token.
+        """
+        name = self._logins.login_name(account)
+        # A token of another name is from before the room's account changed.
+        token = have if have is not None and have.login_name == name else None
+        token = token or await self._stored(account.room_id)
+        if (
+            token is not None
+            and token.login_name == name
+            and self._clock.now() - token.issued < self._max_age
+        ):
+            return token
+        return await self.renew(account, wait)
+
+    async def renew(self, account: Account, wait: Wait = patiently) -> Token:
+        """Log in, whatever token there is, and keep the new one.
+
+        Raises:
+            OpenFailure: the login failed.
+        """
+        token = await self._logins.login(account, wait)
+        try:
+            await self._store.save(account.room_id, token)
+        except StoreError as error:
+            # It works until the next restart, which costs one login: no reason not to serve.
+            _log().warning("token not stored", room_id=account.room_id, error=str(error))
+        return token
+
+    async def refuse(self, room_id: RoomId) -> None:
+        """The server does not take this room's token any more."""
+        try:
+            await self._store.forget(room_id)
+        except StoreError as error:
+            # The stored token will be refused once more after a restart, and replaced then.
+            _log().warning("token not forgotten", room_id=room_id, error=str(error))
+
+    async def _stored(self, room_id: RoomId) -> Token | None:
+        try:
+            return await self._store.load(room_id)
+        except StoreError as error:
+            # Not a reason to log in anew: without a store nothing can be carried anyway.
+            raise OpenFailure(
+                FailureReason.UNREACHABLE, "the token store does not answer"
+            ) from error
+
+
 def _key(credentials: Credentials) -> _Key:
     """A refusal holds for a name; for one that was typed, only with the password typed with it."""
     return credentials.login_name, credentials.attempt
+
+
+def _log() -> structlog.stdlib.BoundLogger:
+    log: structlog.stdlib.BoundLogger = structlog.get_logger()
+    return log
