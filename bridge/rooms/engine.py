@@ -10,8 +10,9 @@ operator may have put a dead letter back, or an answer of the database may have 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import OrderedDict
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 from math import ceil
@@ -23,11 +24,11 @@ import structlog
 from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.inputs import MatrixEvent
+from bridge.rooms.ports import Clock
 from bridge.rooms.record import Membership
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import InputRow, Lane, NewInput, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.timetable import Timetable
 from bridge.rooms.worker import LaneRunner, Worker
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
@@ -40,6 +41,10 @@ READERS = 16
 """Rooms that may be read at once: a start must not hold up what comes in meanwhile."""
 SWEEP_EVERY = 30.0
 """Seconds between two looks for work that nobody has told us of."""
+LONGEST_SLEEP = 3600.0
+"""Seconds after which the clock is looked at again for deadlines, should somebody have set it."""
+FEW_DEADLINES = 64
+"""Entries of the timetable for which it is not worth while to drop those without meaning."""
 
 
 class Undone(msgspec.Struct, frozen=True):
@@ -51,6 +56,61 @@ class Undone(msgspec.Struct, frozen=True):
     """Whose link is wanted."""
     deadlines: Sequence[tuple[RoomId, int]]
     """And their moments, ms since the epoch."""
+
+
+class Timetable:
+    """When which room wants to be woken: one moment a room, the soonest that it has asked for.
+
+    Calls `wake` for each room at its moment, while `run` runs.
+
+    A room whose deadline has moved back is woken at the old moment, finds nothing to do and names
+    the new one. A room that asks for a sooner moment leaves its former one behind, which means
+    nothing any more; once those are as many as the rooms, the heap is built anew. So the table
+    never takes more room than twice the rooms in it.
+    """
+
+    def __init__(self, clock: Clock, wake: Callable[[RoomId], None]) -> None:
+        self._clock = clock
+        self._wake = wake
+        self._moments: dict[RoomId, int] = {}
+        self._heap: list[tuple[int, RoomId]] = []
+        self._sooner = asyncio.Event()
+
+    def add(self, room_id: RoomId, moment: int) -> None:
+        """Wake the room at that moment (ms since the epoch), unless it is woken before anyway."""
+        if moment >= self._moments.get(room_id, moment + 1):
+            return
+        self._moments[room_id] = moment
+        heapq.heappush(self._heap, (moment, room_id))
+        if len(self._heap) > FEW_DEADLINES + 2 * len(self._moments):
+            self._heap = [(due, room) for room, due in self._moments.items()]
+            heapq.heapify(self._heap)
+        if self._heap[0] == (moment, room_id):
+            self._sooner.set()
+
+    async def run(self) -> None:
+        """Keep the table for ever."""
+        while True:
+            self._sooner.clear()
+            while self._heap and self._heap[0][0] <= self._clock.now():
+                moment, room_id = heapq.heappop(self._heap)
+                if self._moments.get(room_id) == moment:
+                    del self._moments[room_id]
+                    self._wake(room_id)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until the first moment, or until a sooner one is added."""
+        if not self._heap:
+            await self._sooner.wait()
+            return
+        seconds = (self._heap[0][0] - self._clock.now()) / 1000
+        async with asyncio.TaskGroup() as tasks:
+            sooner = tasks.create_task(self._sooner.wait())
+            moment = tasks.create_task(self._clock.sleep(min(seconds, LONGEST_SLEEP)))
+            await asyncio.wait({sooner, moment}, return_when=asyncio.FIRST_COMPLETED)
+            sooner.cancel()
+            moment.cancel()
 
 
 class Engine:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.ids import RoomId
-from bridge.rooms.timetable import FEW, Timetable
+from bridge.rooms.engine import FEW_DEADLINES, Timetable
 from tests.fakes.clock import START, ManualClock
 
 A, B = RoomId("!a"), RoomId("!b")
@@ -78,7 +78,7 @@ async def test_sooner_moments_leave_no_trace_either() -> None:
             table.add(A, START + number * 1000)
             await clock.turn(1)
         table.add(A, far)
-        assert len(table._heap) <= FEW + 4
+        assert len(table._heap) <= FEW_DEADLINES + 4
         assert woken == [(A, number * 1000) for number in range(1, 201)]
         woken.clear()
         await clock.turn(24 * 3600)
