@@ -31,8 +31,8 @@ def catch_up(
 
     return CatchUp(
         outages,
-        latest=matrix.latest,
-        check=matrix.check,
+        latest=matrix.homeserver.latest,
+        check=matrix.homeserver.check,
         is_ours=matrix.is_ours,
         known=known,
         accept=engine.accept_events,

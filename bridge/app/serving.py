@@ -178,7 +178,7 @@ class Serving:
             hs_token=config.appservice.hs_token.get_secret_value(),
             is_ours=users.is_ours,
             accept=accepting(engine, self.metrics, matrix.crypto),
-            vouch=matrix.vouch,
+            vouch=matrix.ghosts.vouch,
             typing=engine.typing,
             max_body=config.appservice.max_body_size,
         )
@@ -276,7 +276,7 @@ class Serving:
         def changed(part: str, reachable: bool) -> None:  # noqa: FBT001 - Health's callback
             self.metrics.connected.labels(part).set(1 if reachable else 0)
 
-        probes = {"database": store.ping, "homeserver": matrix.check, "webchat": webchat}
+        probes = {"database": store.ping, "homeserver": matrix.homeserver.check, "webchat": webchat}
         return Health(probes, self._clock, on_change=changed)
 
     # --- in the background ------------------------------------------------------------------
@@ -288,8 +288,8 @@ class Serving:
         bot = config.appservice.bot
         while True:
             try:
-                await matrix.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
-                await matrix.ping(config.appservice.id)
+                await matrix.ghosts.prepare(queues, bot_name=bot.displayname, bot_avatar=bot.avatar)
+                await matrix.homeserver.ping(config.appservice.id)
             except Unavailable as error:
                 self._log.warning("the homeserver is not there yet", why=str(error), wait=wait)
             except StoreError as error:

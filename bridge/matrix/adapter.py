@@ -1,12 +1,12 @@
 """MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
 
 It puts the parts together: `inbound` reads, `render` words, `outgoing` sends, `ghosts` knows who of
-ours is where, `crypto` opens and seals. What of the port stands for itself is in its bases.
+ours is where, `joining` enters rooms, `crypto` opens and seals, `homeserver` has the plain calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 
@@ -15,8 +15,7 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix import arrival, fragments, inbound, power, render
-from bridge.matrix.archive import Archive
+from bridge.matrix import fragments, inbound, joining, render
 from bridge.matrix.crypto.attachments import decrypted
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.crypto.sealing import Sealer
@@ -24,8 +23,6 @@ from bridge.matrix.crypto.vault import SecretRows, Vault
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.outgoing import Outgoing
-from bridge.matrix.presence import Presence
-from bridge.matrix.tapping import Tapping
 from bridge.matrix.transport import Json, Transport
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
@@ -38,11 +35,17 @@ from bridge.rooms.ports import (
     Notice,
     Part,
     Relayed,
+    RelayedMedia,
     RelayedText,
     Undecryptable,
 )
 from bridge.rooms.record import Thread
+from bridge.rooms.recorded import OurFile, Recorded
+from bridge.rooms.tapping import Poll
 from bridge.webchat.frames import Agent, AgentMedia
+
+_REDACTED = "It holds a password."
+"""Why an event is taken out of a room."""
 
 
 class Encryption(msgspec.Struct, frozen=True):
@@ -61,8 +64,8 @@ class Encryption(msgspec.Struct, frozen=True):
         return "Encryption()"
 
 
-class MatrixAdapter(Presence, Archive, Tapping):
-    """Implements `MatrixPort`; what is done with the homeserver at start is in `Presence`.
+class MatrixAdapter:
+    """Implements `MatrixPort`, each method by the part that it is about.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
     `relay` and `welcome_agent` what a blob raises.
@@ -79,6 +82,8 @@ class MatrixAdapter(Presence, Archive, Tapping):
 
     Attributes:
         crypto: encryption, to be begun before anything else and to be kept running.
+        ghosts: our users, to be prepared at start.
+        homeserver: for what is asked of it beside the port.
     """
 
     def __init__(
@@ -93,26 +98,23 @@ class MatrixAdapter(Presence, Archive, Tapping):
         displayname_template: str = "{name}",
         encryption: Encryption | None = None,
     ) -> None:
-        transport = Transport(session, address, as_token, users)
-        homeserver = Homeserver(transport)
+        self._users = users
+        self._transport = Transport(session, address, as_token, users)
+        self.homeserver = Homeserver(self._transport)
         self.crypto: Crypto | None = None
         if encryption is not None:
             patient = Transport(encryption.session, address, as_token, users)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
-            self.crypto = Crypto(transport, patient, users, vault, encryption.clock)
-        ghosts = Ghosts(homeserver, transport, profiles, users, self.crypto)
-        super().__init__(transport, homeserver, ghosts, users)
+            self.crypto = Crypto(self._transport, patient, users, vault, encryption.clock)
+        self.ghosts = Ghosts(self.homeserver, self._transport, profiles, users, self.crypto)
         self._template = displayname_template
         self._outgoing = Outgoing(
-            homeserver,
-            transport,
-            ghosts,
+            self.homeserver,
+            self._transport,
+            self.ghosts,
             conversions=conversions,
             crypto=self.crypto,
-            markers=self._markers,
         )
-        Archive.__init__(self, transport, self._outgoing)
-        Tapping.__init__(self, self._outgoing)
 
     def is_ours(self, user_id: str) -> bool:
         return self._users.is_ours(user_id)
@@ -132,9 +134,9 @@ class MatrixAdapter(Presence, Archive, Tapping):
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
     ) -> Entry:
         # An invitation may come before this start has seen to the host's device.
-        await self._ghosts.ensure(host, "")
-        entry = await arrival.enter(
-            self._homeserver, self._users, room_id, host, inviter, encrypt=encrypt
+        await self.ghosts.ensure(host, "")
+        entry = await joining.enter(
+            self.homeserver, self._users, room_id, host, inviter, encrypt=encrypt
         )
         if entry.encrypted and self.crypto is not None:
             # Events of our own do not come back to us, and it may have been a clear room before.
@@ -144,12 +146,30 @@ class MatrixAdapter(Presence, Archive, Tapping):
         return entry
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
-        await self._ghosts.leave(room_id, who, reason)
+        await self.ghosts.leave(room_id, who, reason)
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
-        create = await self._homeserver.state(host, room_id, "m.room.create")
-        levels = await self._homeserver.state(host, room_id, "m.room.power_levels")
-        return power.level(user_id, create, levels)
+        return await joining.power_level(self.homeserver, room_id, host, user_id)
+
+    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+        await self._outgoing.markers.look_back(room_id, reader, since)
+
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
+        await self.homeserver.show_typing(who, room_id, seconds)
+
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
+        await self.homeserver.mark_read(who, room_id, event_id)
+
+    def timeline(
+        self, room_id: RoomId, reader: UserId, first: EventId
+    ) -> AsyncGenerator[Json, None]:
+        return self.homeserver.timeline(reader, room_id, first)
+
+    def recorded(self, raw: Json) -> Recorded | None:
+        return inbound.recorded(raw)
+
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
 
     async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
         if isinstance(notice, EditableNotice):
@@ -158,23 +178,45 @@ class MatrixAdapter(Presence, Archive, Tapping):
             content = render.notice_content(notice, txn_id)
         return await self._outgoing.send(room_id, sender, content, txn_id)
 
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
+    ) -> EventId:
+        what = RelayedMedia("file", Blob.of(file.data, file.mime, file.name))
+        return await self._outgoing.send_file(room_id, sender, what, txn_id)
+
+    async def react(
+        self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
+    ) -> EventId:
+        content = render.reaction_content(target, sign)
+        return await self._outgoing.react(room_id, sender, content, txn_id)
+
+    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+        content = render.poll_content(poll, txn_id)
+        return await self._outgoing.send(room_id, sender, content, txn_id, render.POLL_START)
+
+    async def end_poll(
+        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
+    ) -> EventId:
+        content = render.poll_end_content(poll, text, txn_id)
+        return await self._outgoing.send(room_id, sender, content, txn_id, render.POLL_END)
+
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
     ) -> None:
-        await self._ghosts.name_service_members(room_id, host, users)
+        await self.ghosts.name_service_members(room_id, host, users)
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
     ) -> UserId:
         ghost = await self._dressed(agent, icon, icon_source)
-        await self._ghosts.join(room_id, host, ghost)
+        await self.ghosts.join(room_id, host, ghost)
         return ghost
 
     async def _dressed(self, agent: Agent, icon: Blob | None, icon_source: str) -> UserId:
         """The agent's ghost, with its name and picture."""
         ghost = self.ghost_of(agent)
         name = agent.name.strip()
-        await self._ghosts.ensure(
+        await self.ghosts.ensure(
             ghost,
             # A frame that names an agent by id alone takes no name away.
             _called(self._template, agent, name) if name else "",
@@ -185,7 +227,7 @@ class MatrixAdapter(Presence, Archive, Tapping):
         return ghost
 
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
-        return await self._ghosts.wears(self.ghost_of(agent), icon_source)
+        return await self.ghosts.wears(self.ghost_of(agent), icon_source)
 
     def ghost_of(self, agent: Agent) -> UserId:
         return self._users.ghost(agent.id)

@@ -38,8 +38,8 @@ SPREAD = 0.05
 RETRY = 2.0
 """Seconds between two tries to reach the homeserver."""
 
-Latest = Callable[[RoomId, UserId, int, str], Awaitable[tuple[Sequence[RawEvent], str]]]
-"""Room, our user in it, how many, where to go on -> events, newest first, and where to go on."""
+Latest = Callable[[UserId, RoomId, int, str], Awaitable[tuple[Sequence[RawEvent], str]]]
+"""Our user, its room, how many, where to go on -> events, newest first, and where to go on."""
 Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[int]]
 """Stores events, once each; returns how many were new. Raises StoreError."""
 
@@ -133,7 +133,7 @@ class CatchUp:
         found: list[tuple[RoomId, EventId, RawEvent]] = []
         before = ""
         for _ in range(MOST_PAGES):
-            events, before = await self._latest(room_id, host, PAGE, before)
+            events, before = await self._latest(host, room_id, PAGE, before)
             for event in events:
                 if _is_joining(event, host) or _sent(event) < oldest:
                     before = ""

@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 
-from bridge.ids import RoomId, UserId
+from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.contents import object_of
 from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.pictures import Pictures, digest_of
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.matrix.spool import spool
+from bridge.matrix.spool import Spooled, spool
 from bridge.matrix.transport import DEVICE, FOREIGN, Transport
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
@@ -32,6 +32,7 @@ from bridge.rooms.store import GhostRow
 _MAX_ROWS = 2_000
 """Users of ours whose profile is known without asking the store."""
 _MAX_MEMBERSHIPS = 50_000
+_MAX_PICTURES = 500
 _LOOK_AGAIN = 24 * 3_600_000
 """ms after which a picture is fetched again, to see whether it is still the same."""
 _MAX_DISPLAYNAME = 256
@@ -172,6 +173,38 @@ class Names:
         raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
 
+class Pictures:
+    """Agents' pictures on the homeserver, by their hash, for many agents share one.
+
+    The newest are remembered, and not sent again.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._known: Recall[str, str] = Recall(_MAX_PICTURES)
+
+    async def put(self, user: UserId, file: Spooled, digest: str) -> str:
+        """Where the picture lies on the homeserver; it is carried there if it is a new one.
+
+        Raises:
+            Unavailable, Refused: of the homeserver.
+        """
+        known = self._known.get(digest)
+        if known is not None:
+            return known
+        mxc = await self._transport.upload(file.chunks(), file.size, file.mime, file.name, user)
+        self._known.put(digest, mxc)
+        return mxc
+
+
+async def digest_of(file: Spooled) -> str:
+    """SHA-256 of the file's bytes, in hex."""
+    hasher = sha256()
+    async for chunk in file.chunks():
+        hasher.update(chunk)
+    return hasher.hexdigest()
+
+
 def _wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
@@ -198,6 +231,7 @@ class Ghosts:
     ) -> None:
         self._homeserver = homeserver
         self._profiles = profiles
+        self._users = users
         self._devices = devices or PlainDevices(homeserver)
         self.names = Names(homeserver, transport, profiles, users)
         self._now = now
@@ -208,6 +242,47 @@ class Ghosts:
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
+
+    async def prepare(
+        self,
+        queues: Sequence[tuple[QueueId, str]],
+        *,
+        bot_name: str = "WebChat",
+        bot_avatar: str = "",
+    ) -> None:
+        """Make the bot and the queue users exist, named as configured, and check our token.
+
+        Idempotent; profiles are written only when they changed.
+
+        Args:
+            queues: id and display name of each configured queue.
+            bot_name: the bot's display name.
+            bot_avatar: the bot's picture, an mxc address; empty leaves it alone.
+
+        Raises:
+            Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
+                have our users (`M_EXCLUSIVE`, `M_FORBIDDEN`), or the bot is not ours (`FOREIGN`).
+            Unavailable: it does not answer.
+        """
+        # Asked every time, whatever the store remembers: nothing else works without the bot.
+        await self.names.register(self._users.bot)
+        await self._homeserver.check()
+        await self.ensure(self._users.bot, bot_name)
+        if bot_avatar:
+            await self.wear(self._users.bot, bot_avatar)
+        for queue_id, name in queues:
+            try:
+                await self.ensure(self._users.queue_user(queue_id), name)
+            except Refused as refusal:
+                if refusal.code != FOREIGN:
+                    raise  # and that one is logged: the other queues are served all the same
+
+    async def vouch(self, user_id: str) -> bool:
+        """Answer the homeserver's question whether one of our users exists, and make it so."""
+        if not self._users.is_host(user_id):
+            return False
+        await self.ensure(UserId(user_id), "")
+        return True
 
     async def ensure(
         self,

@@ -5,14 +5,17 @@ Every method raises `Unavailable` or `Refused` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from urllib.parse import quote
 
 from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.contents import object_of, text_of
 from bridge.matrix.transport import DEVICE, Json, Transport
 from bridge.rooms.ports import Refused, Unavailable
 
 _CLIENT = "_matrix/client/v3"
+TIMELINE_PAGE = 100
+"""Events of a timeline that are asked for at a time."""
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
 
@@ -23,10 +26,9 @@ class Homeserver:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def whoami(self) -> UserId:
-        """The user whom our token stands for. Refused: the homeserver does not know the token."""
-        reply = await self._transport.request("GET", f"{_CLIENT}/account/whoami", device=False)
-        return UserId(str(reply.get("user_id", "")))
+    async def check(self) -> None:
+        """See whether the homeserver answers. Refused: it does not know our token."""
+        await self._transport.request("GET", f"{_CLIENT}/account/whoami", device=False)
 
     async def ping(self, appservice_id: str) -> None:
         """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
@@ -146,6 +148,56 @@ class Homeserver:
         reply = await self._transport.request("GET", path, user=user, query=query)
         end = reply.get("end")
         return _events(reply), end if isinstance(end, str) else ""
+
+    async def timeline(
+        self, user: UserId, room_id: RoomId, first: EventId
+    ) -> AsyncGenerator[Json, None]:
+        """The room's events from `first` on, oldest first, as they came.
+
+        Refused: the homeserver has no such event, or does not show it to `user`.
+        """
+        where = f"{_CLIENT}/rooms/{quote(room_id, safe='')}"
+        path = f"{where}/context/{quote(first, safe='')}"
+        found = await self._transport.request("GET", path, user=user, query={"limit": "0"})
+        yield object_of(found, "event")
+        after = text_of(found, "end")
+        while after:
+            query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
+            path = f"{where}/messages"
+            page = await self._transport.request("GET", path, user=user, query=query)
+            for event in _events(page):
+                yield event
+            # Some servers go on giving a place to continue from at the room's end.
+            chunk = page.get("chunk")
+            after = text_of(page, "end") if isinstance(chunk, list) and chunk else ""
+
+    async def redact(
+        self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
+    ) -> None:
+        """Take an event's content out of the room (client-server API, "Redactions").
+
+        Refused: `user` may not redact what others sent.
+        """
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/redact/{quote(event_id, safe='')}"
+            f"/{quote(txn_id, safe='')}"
+        )
+        await self._transport.request("PUT", path, {"reason": reason}, user=user)
+
+    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
+        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/typing/{quote(user, safe='')}"
+        content: Json = {"typing": seconds > 0}
+        if seconds > 0:
+            content["timeout"] = int(seconds * 1000)
+        await self._transport.request("PUT", path, content, user=user)
+
+    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
+        """Show that the user has read up to this event (client-server API, "Receipts")."""
+        room, event = quote(room_id, safe=""), quote(event_id, safe="")
+        await self._transport.request(
+            "POST", f"{_CLIENT}/rooms/{room}/receipt/m.read/{event}", {}, user=user
+        )
 
     async def upload_limit(self) -> int | None:
         """Bytes of the largest file that the homeserver takes, if it says so."""

@@ -42,6 +42,7 @@ from bridge.rooms.inputs import (
     Unreadable,
     Upgraded,
 )
+from bridge.rooms.recorded import Recorded
 
 ROOM_SETTINGS = "org.matrix_webchat.room"
 """Our own state event (contract, "In a room")."""
@@ -201,3 +202,43 @@ def _verifies(content: Fields) -> bool:
 def _withdrawn(raw: Fields) -> bool:
     """Redacted before we read it: the person took it back."""
     return "redacted_because" in object_of(raw, "unsigned") and not object_of(raw, "content")
+
+
+def recorded(raw: Fields) -> Recorded | None:
+    """Read a message, whoever sent it. Pure, and never raises: every field is a stranger's."""
+    kind, content = text_of(raw, "type"), object_of(raw, "content")
+    event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
+    if kind not in CONTENT_EVENTS or "state_key" in raw or not event_id or not sender:
+        return None
+    moment = raw.get("origin_server_ts")
+    at = moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
+    if not content:
+        return Recorded(event_id, sender, at, withdrawn=True)
+    relation, replaces = relation_of(content), None
+    if text_of(relation, "rel_type") == "m.replace":
+        replaces = EventId(text_of(relation, "event_id"))
+        content = object_of(content, "m.new_content")
+    written = _recorded_content(kind, content, is_reply=bool(object_of(relation, "m.in_reply_to")))
+    return Recorded(
+        event_id,
+        sender,
+        at,
+        content=None if isinstance(written, Unusable) else written.content,
+        words="" if isinstance(written, Unusable) else written.plain,
+        replaces=replaces,
+        reply_to=replied_to({"m.relates_to": relation}),
+    )
+
+
+def _recorded_content(kind: str, content: Fields, *, is_reply: bool) -> Written | Unusable:
+    match kind:
+        case "m.sticker":
+            return read_file(content, "image")
+        case "m.poll.start" | "org.matrix.msc3381.poll.start":
+            return read_poll(content)
+        case "m.room.encrypted":
+            return Unusable("unreadable.undecryptable")
+        case _ if kind in EXTENSIBLE_EVENTS:
+            return read_extensible(content, kind)
+        case _:
+            return read_message(content, is_reply=is_reply)

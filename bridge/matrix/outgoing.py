@@ -1,9 +1,9 @@
 """Sending: events with safe transaction ids, as ghosts that may have been shown out, and files.
 
 What is older than the homeserver's memory of transaction ids is looked for in the room before it is
-sent again (`markers`). A ghost that was shown out is brought back once; where the room does not
-have it, the host speaks for it (`standin`). Files are kept aside until their size is known
-(`spool`).
+sent again (`Markers`). A ghost that was shown out is brought back once; where the room does not
+have it, the host speaks for it (`render.spoken_for`). Files are kept aside until their size is
+known (`spool`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from concurrent.futures import Executor
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto.attachments import encrypted, file_field
 from bridge.matrix.crypto.engine import Crypto
+from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.markers import Markers
 from bridge.matrix.render import (
     MARKER,
     Content,
@@ -24,10 +24,10 @@ from bridge.matrix.render import (
     in_thread,
     location_content,
     media_content,
+    spoken_for,
     text_contents,
 )
 from bridge.matrix.spool import Spooled, playable, spool
-from bridge.matrix.standin import spoken_for
 from bridge.matrix.transport import Json, Transport
 from bridge.media import OCTETS
 from bridge.rooms.ports import Part, Refused, Relayed, RelayedMedia, RelayedText
@@ -36,10 +36,74 @@ from bridge.webchat.frames import AgentLocation
 
 _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
+_PAGE = 100
+MOST_PAGES = 5
+"""Of so many events each, the room's newest; what is further back is not found."""
+KEPT = 2_000
+"""Events of ours that are known again."""
+_SKEW = 10 * 60_000
+"""ms that the homeserver's clock may differ from ours."""
+
+
+class Markers:
+    """Events of ours that were found in rooms, by room, sender and transaction id.
+
+    A homeserver answers a repeated transaction id with the event that it made of it, but not for
+    ever: Synapse for a day if the sender has a device, else for half an hour or until it is
+    restarted (reference matrix.md §5). Every content of ours says which one it is of
+    (`render.MARKER`), also outside of what is encrypted. So what may have been sent long ago is
+    looked for in the room before it is sent again.
+    """
+
+    def __init__(self, homeserver: Homeserver) -> None:
+        self._homeserver = homeserver
+        self._found: Recall[tuple[RoomId, str, str], EventId] = Recall(KEPT)
+
+    def note(self, room_id: RoomId, event: Json) -> None:
+        """Remember an event, if it bears our marker. Only its sender could have it bear ours."""
+        content, event_id = event.get("content"), event.get("event_id")
+        marker = content.get(MARKER) if isinstance(content, dict) else None
+        txn = marker.get("txn") if isinstance(marker, dict) else None
+        if not isinstance(txn, str) or not isinstance(event_id, str):
+            return
+        self._found.put((room_id, str(event.get("sender")), txn), EventId(event_id))
+
+    def find(self, room_id: RoomId, sender: UserId, txn: str) -> EventId | None:
+        """The event that was made of this transaction id, if it was found."""
+        return self._found.get((room_id, sender, txn))
+
+    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+        """Find our own events in a room, so that none of them is sent twice.
+
+        Args:
+            room_id: the room.
+            reader: one of ours who is in it.
+            since: ms since the epoch; nothing older is of interest.
+
+        Raises:
+            Unavailable, Refused: of the homeserver.
+        """
+        before = ""
+        for _ in range(MOST_PAGES):
+            events, before = await self._homeserver.latest(reader, room_id, _PAGE, before)
+            recent = [event for event in events if _at(event) >= since - _SKEW]
+            for event in recent:
+                self.note(room_id, event)
+            if not before or len(recent) < len(events) or not events:
+                return
+
+
+def _at(event: Json) -> int:
+    moment = event.get("origin_server_ts")
+    return moment if isinstance(moment, int) else 0
 
 
 class Outgoing:
-    """Every method raises `Unavailable` or `Refused`, and what a file's source raises."""
+    """Every method raises `Unavailable` or `Refused`, and what a file's source raises.
+
+    Attributes:
+        markers: what need not be sent again.
+    """
 
     def __init__(
         self,
@@ -49,14 +113,13 @@ class Outgoing:
         *,
         conversions: Executor,
         crypto: Crypto | None = None,
-        markers: Markers | None = None,
     ) -> None:
         self._homeserver = homeserver
         self._transport = transport
         self._ghosts = ghosts
         self._conversions = conversions
         self._crypto = crypto
-        self._markers = markers or Markers()
+        self.markers = Markers(homeserver)
         self._upload_limit: int | None = None
 
     async def send(
@@ -74,7 +137,7 @@ class Outgoing:
         its device: one that replaces another (`crypto.continuity`) is given none of that one's
         events.
         """
-        found = self._markers.find(room_id, sender, txn_id)
+        found = self.markers.find(room_id, sender, txn_id)
         if found is not None:
             return found
         own = await self._whose(sender)

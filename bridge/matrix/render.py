@@ -1,5 +1,8 @@
 """Our sentences and the agents' messages, as contents of Matrix events. Pure.
 
+Polls are of MSC3381, in its unstable form, which is the one that clients read; what customers do
+with them and with reactions comes back by `votes.vote` and `relations.reaction`.
+
 Every content carries our marker (`MARKER`), by which an event of ours is known again, and an
 `m.mentions`, which names nobody but in what is to ping, so that nothing does by accident (Matrix
 specification, "User and room mentions"). An agent's text is an HTML fragment written elsewhere: it
@@ -14,10 +17,12 @@ import msgspec
 import nh3
 from selectolax.lexbor import LexborNode
 
+from bridge.ids import EventId
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText
 from bridge.rooms.record import Thread
+from bridge.rooms.tapping import Poll
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentLocation
 from bridge.webchat.splitting import frame_bytes, split_text
@@ -30,12 +35,16 @@ MARKER = "org.matrix_webchat.origin"
 HTML_FORMAT = "org.matrix.custom.html"
 """What `format` says beside each `formatted_body`."""
 
+POLL_START = "org.matrix.msc3381.poll.start"
+POLL_END = "org.matrix.msc3381.poll.end"
+
 MAX_BODY = 24_000
 """Bytes of one body inside JSON, which writes a control character with six."""
 MAX_FORMATTED = 40_000
 """Bytes of a body and its HTML together, likewise. An event may have 65,536 in all (specification,
 "Size limits"), and encryption makes four of three."""
 
+_PLAIN_TEXT = "org.matrix.msc1767.text"
 _TAGS = frozenset(
     {"a", "b", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6"}
     | {"hr", "i", "li", "ol", "p", "pre", "s", "strong", "sub", "sup", "table", "tbody", "td"}
@@ -135,8 +144,78 @@ def location_content(location: AgentLocation, txn: str) -> Content:
         "geo_uri": uri,
         "org.matrix.msc3488.location": about,
         "org.matrix.msc3488.asset": {"type": "m.pin"},
-        "org.matrix.msc1767.text": body,
+        _PLAIN_TEXT: body,
     }
+
+
+def spoken_for(name: str, content: Content) -> Content:
+    """The content as the host sends it, where the agent's ghost may not enter the room.
+
+    Inviting may be the admins' right, or a ghost was banned. The words must arrive all the same,
+    and it must be plain whose they are.
+
+    Args:
+        name: the agent's.
+        content: of an `m.room.message` as the ghost would have sent it.
+
+    Returns:
+        "Name: text"; a file has the name as its caption (MSC2530), a place before its address.
+    """
+    body = str(content.get("body", ""))
+    plain, bold = f"{name}: ", f"<strong>{html_text.escape(name)}:</strong> "
+    if "filename" in content:
+        return content | {"body": plain.strip()}
+    spoken = content | {"body": plain + body}
+    formatted = content.get("formatted_body")
+    if isinstance(formatted, str):
+        return spoken | {"formatted_body": bold + formatted}
+    if content.get("msgtype") != "m.text":
+        return spoken
+    lines = as_html(body)
+    if frame_bytes(body + lines) > MAX_FORMATTED:
+        return spoken  # both would be more than an event may hold
+    return spoken | {"format": HTML_FORMAT, "formatted_body": bold + lines}
+
+
+def poll_content(poll: Poll, txn: str) -> Content:
+    """The content of a `POLL_START` event: one answer each, the count open to all.
+
+    Clients without polls show its text, which says the same.
+    """
+    lines = [poll.question, *(f"{name}. {answer}" for name, answer in poll.answers)]
+    question: Content = {
+        _PLAIN_TEXT: poll.question,
+        "body": poll.question,
+        "msgtype": "m.text",
+    }
+    return {
+        _PLAIN_TEXT: "\n".join(lines),
+        POLL_START: {
+            "kind": "org.matrix.msc3381.poll.disclosed",
+            "max_selections": 1,
+            "question": question,
+            "answers": [{"id": name, _PLAIN_TEXT: answer} for name, answer in poll.answers],
+        },
+        "m.mentions": {},
+        MARKER: {"txn": txn},
+    }
+
+
+def poll_end_content(poll: EventId, text: str, txn: str) -> Content:
+    """The content of a `POLL_END` event; no vote counts after it."""
+    return {
+        "m.relates_to": {"rel_type": "m.reference", "event_id": poll},
+        POLL_END: {},
+        _PLAIN_TEXT: text,
+        "body": text,
+        "m.mentions": {},
+        MARKER: {"txn": txn},
+    }
+
+
+def reaction_content(target: EventId, sign: str) -> Content:
+    """The content of an `m.reaction` (client-server API, "Event annotations and reactions")."""
+    return {"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": sign}}
 
 
 class MediaFacts(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from nio.events import ReactionEvent
 
 from bridge.conversation.model import FileKey
 from bridge.ids import EventId, UserId
-from bridge.matrix import render, standin, tapping
+from bridge.matrix import render
 from bridge.matrix.crypto.attachments import file_field
 from bridge.matrix.render import MARKER, Content, MediaFacts
 from bridge.media.plaintext import html_to_text
@@ -121,14 +121,14 @@ def everything() -> Iterator[Sent]:
         yield Sent("notice_content", render.notice_content(notice, "t"))
     for editable in EDITABLES:
         yield Sent("editable_content", render.editable_content(editable, "t"))
-    yield Sent("poll_content", tapping.poll_content(POLL, "t"), tapping.POLL_START)
-    end = tapping.poll_end_content(ASKED, "The poll is over", "t")
-    yield Sent("poll_end_content", end, tapping.POLL_END)
-    yield Sent("reaction_content", tapping.reaction_content(ASKED, "🔔"), "m.reaction")
+    yield Sent("poll_content", render.poll_content(POLL, "t"), render.POLL_START)
+    end = render.poll_end_content(ASKED, "The poll is over", "t")
+    yield Sent("poll_end_content", end, render.POLL_END)
+    yield Sent("reaction_content", render.reaction_content(ASKED, "🔔"), "m.reaction")
     for sent in from_agents():
         yield sent
         yield Sent("in_thread", render.in_thread(sent.content, THREAD))
-        yield Sent("spoken_for", standin.spoken_for("Mei <3", sent.content))
+        yield Sent("spoken_for", render.spoken_for("Mei <3", sent.content))
 
 
 ALL = list(everything())
@@ -149,7 +149,7 @@ def makers(module: ModuleType) -> set[str]:
 
 
 def test_nothing_that_writes_contents_was_forgotten() -> None:
-    assert {sent.maker for sent in ALL} == makers(render) | makers(tapping) | makers(standin)
+    assert {sent.maker for sent in ALL} == makers(render)
 
 
 @every
@@ -268,7 +268,7 @@ def test_a_place_can_be_opened_without_a_map(sent: Sent) -> None:
 
 
 def test_a_poll_can_be_read_where_there_are_none() -> None:
-    content = tapping.poll_content(POLL, "t")
+    content = render.poll_content(POLL, "t")
     text = str(content["org.matrix.msc1767.text"])
     assert text.splitlines() == ["Happy?", "5. very", "1. not at all"]
 
@@ -330,8 +330,8 @@ def test_one_function_alone_writes_edits() -> None:
 
 # --- nothing goes out that is not looked at here --------------------------------------------------
 
-WRITERS = {module.__name__ for module in (render, standin, tapping)}
-READERS = {f"bridge.matrix.{name}" for name in ("archive", "relations", "crypto.roomkeys")}
+WRITERS = {render.__name__}
+READERS = {f"bridge.matrix.{name}" for name in ("inbound", "relations", "crypto.roomkeys")}
 """They put what others wrote into a shape that can be read."""
 TELLTALE = {"msgtype", "formatted_body", "m.relates_to", "m.new_content"}
 """Keys that only a content has."""

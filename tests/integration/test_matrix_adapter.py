@@ -28,9 +28,9 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
 
 
 async def test_ping_reaches_our_endpoint(rig: Rig) -> None:
-    await rig.adapter.ping("webchat")
+    await rig.adapter.homeserver.ping("webchat")
     with pytest.raises(Refused):
-        await rig.adapter.ping("somebody-else")
+        await rig.adapter.homeserver.ping("somebody-else")
 
 
 async def test_first_message_sent_before_we_joined_is_found(rig: Rig) -> None:
@@ -125,7 +125,7 @@ async def test_store_down_keeps_the_transaction(rig: Rig) -> None:
     assert event_id not in rig.intake.events
     rig.intake.down = False
     # A successful ping makes Synapse try again at once (reference matrix.md §1.3).
-    await rig.adapter.ping("webchat")
+    await rig.adapter.homeserver.ping("webchat")
     assert content_of(await rig.intake.event(event_id))["body"] == "do not lose me"
 
 
@@ -200,4 +200,4 @@ async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig)
             conversions=ThreadPoolExecutor(1),
         )
         with pytest.raises(expected):
-            await adapter.prepare([])
+            await adapter.ghosts.prepare([])

@@ -236,7 +236,7 @@ async def test_same_transaction_id_is_one_event_also_across_a_restart(rig: Rig) 
         room_id, rig.users.bot, bob, RelayedText(html="B"), "same"
     )
     assert notice == await adapter.say(room_id, rig.users.bot, NoticeText(text="N"), "same")
-    await adapter.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
+    await adapter.ghosts.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
     await customer.wait_for(room_id, said("N"))
     assert [content_of(e)["body"] for e in customer.events(room_id) if said("A")(e)] == ["A"]
 

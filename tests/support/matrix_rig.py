@@ -125,7 +125,7 @@ class Rig:
             hs_token=self.homeserver.registration.hs_token,
             is_ours=self.users.is_ours,
             accept=self.intake.accept,
-            vouch=self.adapter.vouch,
+            vouch=self.adapter.ghosts.vouch,
             max_body=64 * 1024 * 1024,
         )
         app = web.Application()
@@ -160,7 +160,7 @@ async def running_rig(folder: Path) -> AsyncIterator[Rig]:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", homeserver.port).start()
         try:
-            await made.adapter.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
+            await made.adapter.ghosts.prepare([(QueueId(1), "Sales"), (QueueId(2), "Support")])
             yield made
         finally:
             await runner.cleanup()

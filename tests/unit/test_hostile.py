@@ -29,9 +29,8 @@ import bridge
 from bridge.conversation.model import CustomerText
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import RoomId
-from bridge.matrix.archive import recorded
 from bridge.matrix.fragments import pieces
-from bridge.matrix.inbound import interpret
+from bridge.matrix.inbound import interpret, recorded
 from bridge.matrix.render import text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import Verb

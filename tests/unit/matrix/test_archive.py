@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.archive import Archive, recorded
-from bridge.matrix.outgoing import Outgoing
+from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.inbound import recorded
 from bridge.matrix.transport import Json, Transport
 from bridge.rooms.ports import Refused
 from bridge.rooms.recorded import Recorded
@@ -164,13 +164,13 @@ class Pages:
         return reply
 
 
-def archive(pages: Pages) -> Archive:
+def homeserver(pages: Pages) -> Homeserver:
     # The whole transport needs a session; only `request` is used here.
-    return Archive(cast(Transport, pages), cast(Outgoing, None))
+    return Homeserver(cast(Transport, pages))
 
 
 async def read(pages: Pages) -> list[object]:
-    found = archive(pages).timeline(ROOM, HOST, EventId("$1"))
+    found = homeserver(pages).timeline(HOST, ROOM, EventId("$1"))
     return [raw.get("event_id") async for raw in found]
 
 
@@ -207,7 +207,7 @@ async def test_an_event_that_is_not_there() -> None:
 @pytest.mark.asyncio
 async def test_taking_something_out() -> None:
     pages = Pages({})
-    await archive(pages).redact(ROOM, HOST, EventId("$1"), "conceal.$1")
+    await homeserver(pages).redact(HOST, ROOM, EventId("$1"), "It is secret.", "conceal.$1")
     assert pages.asked[0] == (
         "PUT", "%21a%2Fb%3Aexample.org/redact/%241/conceal.%241", {}
     )  # fmt: skip

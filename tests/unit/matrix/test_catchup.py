@@ -49,7 +49,7 @@ class House:
         return f"${self._events}"
 
     async def latest(
-        self, room_id: RoomId, who: UserId, limit: int, before: str
+        self, who: UserId, room_id: RoomId, limit: int, before: str
     ) -> tuple[Sequence[RawEvent], str]:
         assert OURS.is_host(who)
         self.asked += 1

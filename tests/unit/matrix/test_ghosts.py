@@ -16,7 +16,6 @@ from structlog.testing import capture_logs
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.ghosts import Devices, Ghosts, made_fact
 from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.presence import Presence
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.spool import spool
 from bridge.matrix.transport import FOREIGN, Transport, new_session
@@ -475,9 +474,8 @@ async def test_a_strangers_queue_keeps_no_other_from_being_served() -> None:
     queues = [(QueueId(number), f"Queue {number}") for number in (3, 4)]
     rig.facts[made_fact(USERS.queue_user(QueueId(4)))] = "1"
     async with running(rig):
-        presence = Presence(rig.transport, Homeserver(rig.transport), rig.ghosts, USERS)
-        await presence.prepare(queues)
+        await rig.ghosts.prepare(queues)
         assert sorted(rig.rows) == ["@webchat_queue_4:a", USERS.bot]
         rig.facts.clear()
         with pytest.raises(Refused, match=FOREIGN):
-            await presence.prepare(queues)
+            await rig.ghosts.prepare(queues)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 from aiohttp import web
@@ -11,8 +12,7 @@ from aiohttp import web
 from bridge.ids import EventId, OutboxSeq, RoomId, UserId
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.markers import KEPT, MOST_PAGES, Markers, Recognising
-from bridge.matrix.outgoing import Outgoing
+from bridge.matrix.outgoing import KEPT, MOST_PAGES, Markers, Outgoing
 from bridge.matrix.render import MARKER
 from bridge.matrix.transport import Json
 from bridge.rooms.lane_matrix import MatrixLane
@@ -21,6 +21,8 @@ from tests.fakes.house import Keys, World
 from tests.unit.matrix.test_transport import Answer, homeserver
 
 ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
+NOBODY = cast(Homeserver, None)
+"""For what asks no homeserver."""
 
 
 def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> Json:
@@ -34,7 +36,7 @@ def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> 
 
 
 def test_found_by_room_sender_and_transaction() -> None:
-    markers = Markers()
+    markers = Markers(NOBODY)
     markers.note(ROOM, event("$1", "t1"))
     markers.note(ROOM, event("$2", "t1", EVE))
     assert markers.find(ROOM, BOT, "t1") == "$1"
@@ -54,13 +56,13 @@ def test_found_by_room_sender_and_transaction() -> None:
     ],
 )
 def test_anything_else_is_passed_over(strange: Json) -> None:
-    markers = Markers()
+    markers = Markers(NOBODY)
     markers.note(ROOM, strange)
     assert markers.find(ROOM, BOT, "t1") is None
 
 
 def test_only_so_many_are_kept() -> None:
-    markers = Markers()
+    markers = Markers(NOBODY)
     for number in range(KEPT + 1):
         markers.note(ROOM, event(f"${number}", f"t{number}"))
     assert markers.find(ROOM, BOT, "t0") is None
@@ -85,12 +87,12 @@ async def test_looks_back_as_far_as_needed() -> None:
     hour = 3_600_000
     asked, answer = pages(at=lambda number: (10 - number) * hour)
     async with homeserver(answer) as transport:
-        ours = Recognising(transport, Homeserver(transport))
+        ours = Markers(Homeserver(transport))
         await ours.look_back(ROOM, BOT, 8 * hour)
     assert asked == ["", "p1", "p2"]
-    assert ours._markers.find(ROOM, BOT, "t2") == "$2"
+    assert ours.find(ROOM, BOT, "t2") == "$2"
     # Older than what is looked for: of before a database was restored, maybe.
-    assert ours._markers.find(ROOM, BOT, "t3") is None
+    assert ours.find(ROOM, BOT, "t3") is None
 
 
 class KnownGhosts(Ghosts):
@@ -117,15 +119,13 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
         return web.json_response({"chunk": [event("$old", lost, at=10 * hour)]})
 
     async with homeserver(answer) as transport:
-        ours = Recognising(transport, Homeserver(transport))
         outgoing = Outgoing(
-            ours._homeserver,
+            Homeserver(transport),
             transport,
             KnownGhosts(),
             conversions=ThreadPoolExecutor(1),
-            markers=ours._markers,
         )
-        await ours.look_back(ROOM, BOT, 9 * hour)
+        await outgoing.markers.look_back(ROOM, BOT, 9 * hour)
         assert await outgoing.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
         # A repeat of the very row is known.
         assert await outgoing.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
@@ -136,7 +136,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
 async def test_but_no_further_than_some_pages() -> None:
     asked, answer = pages(at=lambda _: 9)
     async with homeserver(answer) as transport:
-        await Recognising(transport, Homeserver(transport)).look_back(ROOM, BOT, 0)
+        await Markers(Homeserver(transport)).look_back(ROOM, BOT, 0)
     assert len(asked) == MOST_PAGES
 
 
@@ -146,4 +146,4 @@ async def test_an_empty_room_is_looked_at_once() -> None:
         return web.json_response({"chunk": []})
 
     async with homeserver(answer) as transport:
-        await Recognising(transport, Homeserver(transport)).look_back(ROOM, BOT, 0)
+        await Markers(Homeserver(transport)).look_back(ROOM, BOT, 0)

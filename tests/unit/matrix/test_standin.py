@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.render import Content, location_content, text_contents
-from bridge.matrix.standin import spoken_for
+from bridge.matrix.render import Content, location_content, spoken_for, text_contents
 from bridge.webchat.frames import AgentLocation
 
 

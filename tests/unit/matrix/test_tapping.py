@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bridge.ids import EventId
-from bridge.matrix.render import MARKER
-from bridge.matrix.tapping import (
+from bridge.matrix.render import (
+    MARKER,
     POLL_END,
     POLL_START,
     poll_content,

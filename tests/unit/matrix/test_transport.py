@@ -52,7 +52,7 @@ async def test_request_names_the_token_the_user_and_the_device() -> None:
         made = Homeserver(transport)
         sent = await made.send(GHOST, RoomId("!r/?:a"), "m.room.message", {"body": "x"}, "t/1")
         assert sent == EventId("$e")
-        await made.whoami()
+        await made.check()
     send, whoami = seen
     assert send.raw_path.partition("?")[0] == (
         "/_matrix/client/v3/rooms/%21r%2F%3F%3Aa/send/m.room.message/t%2F1"

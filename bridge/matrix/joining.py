@@ -1,4 +1,4 @@
-"""Coming into a room: join, see who and what is there, and find what was said before we came.
+"""Joining a room: see who and what is there, what was said before we came, and who may do what.
 
 Element makes the room, invites us and sends the first message in one go, before anyone has joined
 (reference matrix.md §11). The homeserver hands us events only from our joining on, so whatever a
@@ -8,6 +8,7 @@ person said between the invitation and that moment is fetched here.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Sequence
 
@@ -25,6 +26,8 @@ ENCRYPTION: Json = {"algorithm": MEGOLM}
 """Content of the state event that turns encryption on."""
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
+_PRIVILEGED_CREATORS = 12
+"""The first room version whose creators stand above all levels (MSC4289)."""
 _PRESENT = frozenset({"join", "invite"})
 
 
@@ -67,6 +70,19 @@ async def enter(
         encrypted_by_us=encryption is not None and encryption.get("sender") == host,
         configured_by=UserId(str(settings.get("sender"))) if settings is not None else UserId(""),
     )
+
+
+async def power_level(
+    homeserver: Homeserver, room_id: RoomId, host: UserId, user_id: UserId
+) -> float:
+    """A user's power level, as `host` sees it (`level`).
+
+    Raises:
+        Unavailable, Refused: as the homeserver's calls.
+    """
+    create = await homeserver.state(host, room_id, "m.room.create")
+    levels = await homeserver.state(host, room_id, "m.room.power_levels")
+    return level(user_id, create, levels)
 
 
 async def _encrypt(homeserver: Homeserver, room_id: RoomId, host: UserId) -> Json | None:
@@ -128,3 +144,54 @@ def _displayname(members: Sequence[Json], user: UserId) -> str:
         if event.get("state_key") == user and isinstance(name, str) and name.strip():
             return re.sub(r"\s+", " ", name).strip()
     return user[1:].partition(":")[0]
+
+
+def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
+    """Return a user's power level, as the Matrix specification has it. Pure.
+
+    Args:
+        user_id: whose.
+        create: the room's whole m.room.create event, if it could be read.
+        levels: the whole m.room.power_levels event, if the room has one.
+
+    Returns:
+        Infinity for the creators of a room of version 12 or later. Without power levels the
+        creator has 100 and everybody else 0 (specification, "m.room.power_levels").
+    """
+    about = object_of(create or {}, "content")
+    sender = (create or {}).get("sender")
+    if _creators_are_privileged(about.get("room_version")):
+        others = about.get("additional_creators")
+        if user_id == sender or (isinstance(others, list) and user_id in others):
+            return math.inf
+    creator = about.get("creator", sender)
+    if levels is None:
+        return 100 if user_id == creator else 0
+    given = object_of(levels, "content")
+    users = given.get("users")
+    own = users.get(user_id) if isinstance(users, dict) else None
+    for candidate in (own, given.get("users_default")):
+        number = _number(candidate)
+        if number is not None:
+            return number
+    return 0
+
+
+def _creators_are_privileged(version: object) -> bool:
+    """Unstable versions are named after their proposal; hydra.11 became 12."""
+    text = str(version or "1")
+    if text.isascii() and text.isdigit() and len(text) < 6:
+        return int(text) >= _PRIVILEGED_CREATORS
+    return text.startswith("org.matrix.hydra")
+
+
+def _number(value: object) -> int | None:
+    """Levels were allowed to be written as text up to room version 9."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    return None
