@@ -17,10 +17,10 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.contents import object_of
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.spool import Spooled, spool
@@ -84,7 +84,7 @@ class PlainDevices:
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
-        self._asked: Recall[UserId, bool] = Recall(_MAX_ROWS)
+        self._asked: LRUCache[UserId, bool] = LRUCache(_MAX_ROWS)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
     async def ensure(self, user: UserId) -> None:
@@ -97,7 +97,7 @@ class PlainDevices:
             if refusal.code == UNREGISTERED:
                 raise
             self._log.error("no device for this user", user=user, code=refusal.code)
-        self._asked.put(user, True)  # noqa: FBT003 - a value, no switch
+        self._asked[user] = True
 
     async def mend(self, user: UserId) -> None:
         await self._homeserver.make_device(user)
@@ -181,7 +181,7 @@ class Pictures:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._known: Recall[str, str] = Recall(_MAX_PICTURES)
+        self._known: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
 
     async def put(self, user: UserId, file: Spooled, digest: str) -> str:
         """Where the picture lies on the homeserver; it is carried there if it is a new one.
@@ -193,7 +193,7 @@ class Pictures:
         if known is not None:
             return known
         mxc = await self._transport.upload(file.chunks(), file.size, file.mime, file.name, user)
-        self._known.put(digest, mxc)
+        self._known[digest] = mxc
         return mxc
 
 
@@ -235,10 +235,10 @@ class Ghosts:
         self._devices = devices or PlainDevices(homeserver)
         self.names = Names(homeserver, transport, profiles, users)
         self._now = now
-        self._rows: Recall[UserId, GhostRow] = Recall(_MAX_ROWS)
+        self._rows: LRUCache[UserId, GhostRow] = LRUCache(_MAX_ROWS)
         self._pictures = Pictures(transport)
-        self._joined: Recall[tuple[RoomId, UserId], bool] = Recall(_MAX_MEMBERSHIPS)
-        self._named: Recall[tuple[RoomId, UserId], bool] = Recall(_MAX_MEMBERSHIPS)
+        self._joined: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
+        self._named: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
@@ -338,7 +338,7 @@ class Ghosts:
         except Refused as refusal:
             self._disowned(user, refusal)
             raise
-        self._joined.put((room_id, user), True)  # noqa: FBT003 - a value, no switch
+        self._joined[room_id, user] = True
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
@@ -365,7 +365,7 @@ class Ghosts:
             self._log.info("agents count as members", room=room_id, code=refusal.code)
             return
         for user in users:
-            self._named.put((room_id, user), True)  # noqa: FBT003 - a value, no switch
+            self._named[room_id, user] = True
 
     async def mend(self, user: UserId) -> None:
         """The homeserver has lost the user's device."""
@@ -373,7 +373,7 @@ class Ghosts:
 
     def forget(self, room_id: RoomId, user: UserId) -> None:
         """The user may no longer be in the room."""
-        self._joined.forget((room_id, user))
+        self._joined.pop((room_id, user), None)
 
     async def leave(self, room_id: RoomId, user: UserId, reason: str = "") -> None:
         self.forget(room_id, user)
@@ -450,12 +450,12 @@ class Ghosts:
             return row
         row = await self._profiles.ghost(user)
         if row is not None:
-            self._rows.put(user, row)
+            self._rows[user] = row
         return row
 
     async def _save(self, row: GhostRow) -> GhostRow:
         await self._profiles.save_ghost(row)
-        self._rows.put(UserId(row.user_id), row)
+        self._rows[UserId(row.user_id)] = row
         return row
 
     def _lock(self, user: UserId) -> asyncio.Lock:

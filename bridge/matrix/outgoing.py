@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import Executor
 
+from cachetools import LRUCache
+
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto.attachments import encrypted, file_field
 from bridge.matrix.crypto.engine import Crypto
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.render import (
@@ -57,7 +58,7 @@ class Markers:
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
-        self._found: Recall[tuple[RoomId, str, str], EventId] = Recall(KEPT)
+        self._found: LRUCache[tuple[RoomId, str, str], EventId] = LRUCache(KEPT)
 
     def note(self, room_id: RoomId, event: Json) -> None:
         """Remember an event, if it bears our marker. Only its sender could have it bear ours."""
@@ -66,7 +67,7 @@ class Markers:
         txn = marker.get("txn") if isinstance(marker, dict) else None
         if not isinstance(txn, str) or not isinstance(event_id, str):
             return
-        self._found.put((room_id, str(event.get("sender")), txn), EventId(event_id))
+        self._found[room_id, str(event.get("sender")), txn] = EventId(event_id)
 
     def find(self, room_id: RoomId, sender: UserId, txn: str) -> EventId | None:
         """The event that was made of this transaction id, if it was found."""

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
+from cachetools import LRUCache
 from mautrix.api import Method, PathBuilder
 from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
 from mautrix.errors import MatrixError
@@ -24,7 +25,6 @@ from mautrix.util.logging import TraceLogger
 
 from bridge import __version__
 from bridge.ids import UserId
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.users import OurUsers
 from bridge.rooms.passing import PIECE, at_most
 from bridge.rooms.ports import Refused, TooBig, Unavailable
@@ -176,7 +176,7 @@ class Transport:
             client_session=session,
             default_retry_count=0,
         )
-        self._children: Recall[UserId, AppServiceAPI] = Recall(_MAX_USERS)
+        self._children: LRUCache[UserId, AppServiceAPI] = LRUCache(_MAX_USERS)
         self._device = device
         self._tokens: dict[UserId, str] = {}
         """Of our own users alone, and only where `use_token` was needed."""
@@ -184,12 +184,12 @@ class Transport:
     def use_device(self, device: str) -> None:
         """From now on our users act as their devices of this id."""
         self._device = device
-        self._children.forget_all()
+        self._children.clear()
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
-        self._children.forget(user)
+        self._children.pop(user, None)
 
     async def request(
         self,
@@ -308,7 +308,7 @@ class Transport:
         if child is None:
             # Not `AppServiceAPI.user()`: that keeps every child for ever.
             child = self._device_of(user)
-            self._children.put(user, child)
+            self._children[user] = child
         return child
 
     def _device_of(self, user: UserId) -> AppServiceAPI:

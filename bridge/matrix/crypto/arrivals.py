@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.budget import Allowance
@@ -17,7 +18,6 @@ from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.olm import Channel, Payload, UndecryptableOlm, letter_of, read_payload
 from bridge.matrix.crypto.own import OwnDevice
 from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.crypto.roomkeys import KEY_KINDS, RoomKeys
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.upkeep import Upkeep
@@ -91,7 +91,7 @@ class Arrivals:
         self._peers = peers
         self._room_keys = room_keys
         self._sharing = sharing
-        self._renewed: Recall[tuple[str, str, str], int] = Recall(10_000)
+        self._renewed: LRUCache[tuple[str, str, str], int] = LRUCache(10_000)
         self._new_keys = Allowance(_KEYS, _KEYS_OF_SERVER, home)
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
@@ -170,14 +170,14 @@ class Arrivals:
         if last is not None and 0 <= now - last < _RENEWED_MS:
             return
         # At first as if it failed: the other side's homeserver may be away for a moment.
-        self._renewed.put(broken, now - _RENEWED_MS + _RETRIED_MS)
+        self._renewed[broken] = now - _RENEWED_MS + _RETRIED_MS
         devices = await self._peers.devices(user, [sender])
         for device in devices.get(sender, ()):
             if device.curve25519 == curve25519:
                 claimed = await self._sharing.claim(user, [device], now, anew=True)
                 async with self._upkeep.holding(user) as own:
                     if await self._sharing.renew(own, device, claimed, now):
-                        self._renewed.put(broken, now)
+                        self._renewed[broken] = now
 
     def _hear_of_devices(self, reply: Json) -> None:
         lists = mapping(reply, "device_lists")

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
+from cachetools import LRUCache
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.encoding import Json, mapping, text
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.own import MEGOLM
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.crypto.roomkeys import Sealed
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.rooms.ports import Refused, Unavailable
@@ -44,7 +44,7 @@ class Asking:
         self._server = server
         self._upkeep = upkeep
         self._hosts = hosts
-        self._asked: Recall[str, int] = Recall(_ASKED)
+        self._asked: LRUCache[str, int] = LRUCache(_ASKED)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def ask(self, raw: Json, sealed: Sealed, now: int) -> None:
@@ -55,7 +55,7 @@ class Asking:
         last = self._asked.get(sealed.key_name)
         if last is not None and 0 <= now - last < _AGAIN_MS:
             return
-        self._asked.put(sealed.key_name, now)
+        self._asked[sealed.key_name] = now
         self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
         request = _request(self._upkeep.device_id, raw, sealed)
         for host in self._hosts:

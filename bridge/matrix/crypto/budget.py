@@ -9,7 +9,7 @@ or when it has new devices.
 
 from __future__ import annotations
 
-from bridge.matrix.crypto.recall import Recall
+from cachetools import LRUCache
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -28,7 +28,7 @@ class Budget:
     def __init__(self, each: int, while_ms: int = HOUR_MS) -> None:
         self._each = each
         self._while_ms = while_ms
-        self._spent: Recall[str, tuple[int, int]] = Recall(_KEPT)
+        self._spent: LRUCache[str, tuple[int, int]] = LRUCache(_KEPT)
 
     def spend(self, name: str, now: int) -> bool:
         """Take one; False if all of this while are spent."""
@@ -37,7 +37,7 @@ class Budget:
             began, count = now, 0
         if count >= self._each:
             return False
-        self._spent.put(name, (began, count + 1))
+        self._spent[name] = (began, count + 1)
         return True
 
 

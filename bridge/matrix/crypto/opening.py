@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from cachetools import LRUCache
+
 from bridge.matrix.crypto import asking
 from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.crypto.roomkeys import (
     BROKEN,
     NO_KEY,
@@ -45,7 +46,7 @@ class Opening:
         self._clock = clock
         self._caught_up = caught_up
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-        self._in_vain: Recall[tuple[str, str], int] = Recall(10_000)
+        self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         """Room and sender -> when a key of theirs was waited for in vain."""
 
     async def open(
@@ -102,7 +103,7 @@ class Opening:
         await _within(patience - asking.AFTER, arrival)
         found = await self._keys.open(raw, sealed, self._clock.now())
         if patience and _may_come(found):
-            self._in_vain.put((sealed.room_id, sealed.sender), self._clock.now())
+            self._in_vain[sealed.room_id, sealed.sender] = self._clock.now()
         return found
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import structlog
+from cachetools import LRUCache
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.encoding import Json, is_signed, text
 from bridge.matrix.crypto.peers import Device, Known, Peers, read_device
-from bridge.matrix.crypto.recall import Recall
 from bridge.rooms.ports import Refused, Unavailable
 
 _AGAIN_MS = 30_000
@@ -48,8 +48,8 @@ class Owners:
     def __init__(self, peers: Peers, asker: UserId) -> None:
         self._peers = peers
         self._asker = asker
-        self._asked: Recall[str, int] = Recall(10_000)
-        self._away: Recall[str, int] = Recall(10_000)
+        self._asked: LRUCache[str, int] = LRUCache(10_000)
+        self._away: LRUCache[str, int] = LRUCache(10_000)
         """Homeservers that did not answer -> when they were asked."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
@@ -69,7 +69,7 @@ class Owners:
             return True
         if not ask or self._is_lately_asked(user, known, now):
             return False
-        self._asked.put(user, now)
+        self._asked[user] = now
         if self._fits(user, claim, await self._ask(user, now)):
             return True
         self._log.warning("a key from a device that its sender is not known to have", user=user)
@@ -87,7 +87,7 @@ class Owners:
             return None
         if found is None:
             # Each of its users' messages would wait for it anew.
-            self._away.put(_server(user), now)
+            self._away[_server(user)] = now
         return found
 
     def _fits(self, user: str, claim: Claim, known: Known | None) -> bool:

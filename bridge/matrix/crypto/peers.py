@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.encoding import Json, id_text, is_signed, key_text, mapping, text
@@ -54,7 +55,7 @@ class Peers:
     def __init__(self, server: Asking) -> None:
         self._server = server
         self._known: Recall[str, Known] = Recall(_KEPT)
-        self._pinned: Recall[str, dict[str, tuple[str, str]]] = Recall(_KEPT)
+        self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_KEPT)
         """User -> device -> its keys."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
@@ -130,7 +131,7 @@ class Peers:
                 good.append(device)
             else:
                 self._log.warning("the keys of a device changed", user=user)
-        self._pinned.put(user, pinned)
+        self._pinned[user] = pinned
         return tuple(good)
 
 

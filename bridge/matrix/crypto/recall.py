@@ -1,4 +1,4 @@
-"""A bounded memory of what was asked, in which nothing outdated is kept. Pure.
+"""An LRU cache of answers, in which nothing outdated is kept. Pure.
 
 An answer that is on its way when its subject changes may be of before the change: it is used once,
 but not kept.
@@ -6,10 +6,11 @@ but not kept.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,21 +20,14 @@ class Recall(Generic[K, V]):
     """Values by key; the longest unused go first."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._values: OrderedDict[K, V] = OrderedDict()
+        self._values: LRUCache[K, V] = LRUCache(limit)
         self._fetches: list[Fetch[K, V]] = []
 
     def get(self, key: K) -> V | None:
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
+        return self._values.get(key)
 
     def put(self, key: K, value: V) -> None:
         self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._limit:
-            self._values.popitem(last=False)
 
     def forget(self, key: K) -> None:
         self._values.pop(key, None)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+from cachetools import LRUCache
 
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.crypto.vault import Vault
 
 _IN_A_ROW = 128
@@ -38,7 +38,7 @@ class Replays:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._rows: Recall[str, Seen] = Recall(_KEPT)
+        self._rows: LRUCache[str, Seen] = LRUCache(_KEPT)
         self._unsaved: dict[str, Seen] = {}
         self._waiting = 0
 
@@ -57,7 +57,7 @@ class Replays:
             stored = await self._vault.load(name, Seen)
             # Somebody else may have been faster; there must not be two.
             seen = self._in_memory(name) or stored or Seen({})
-            self._rows.put(name, seen)
+            self._rows[name] = seen
         digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:_DIGEST]
         first = seen.events.setdefault(index, digest)
         if first is digest or seen.until < keep_until:

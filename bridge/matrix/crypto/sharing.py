@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 import structlog
 import vodozemac
+from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.encoding import Json, mapping
@@ -29,7 +30,6 @@ from bridge.matrix.crypto.olm import Channel, is_claimed
 from bridge.matrix.crypto.own import MEGOLM, ONE_TIME, OwnDevice
 from bridge.matrix.crypto.peers import Device, Peers
 from bridge.matrix.crypto.places import Places, Scheme
-from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.crypto.roomkeys import own_key
 from bridge.matrix.crypto.vault import Vault
 from bridge.matrix.render import MARKER
@@ -89,8 +89,8 @@ class Sharing:
         self._server = server
         self._peers = peers
         self._places = places
-        self._outbound: Recall[tuple[str, str, RoomId], _Outbound] = Recall(_KEPT)
-        self._barren: Recall[tuple[str, str], int] = Recall(10_000)
+        self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_KEPT)
+        self._barren: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def needs_session(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> bool:
@@ -150,7 +150,7 @@ class Sharing:
             found = _Outbound(vodozemac.GroupSession(), now)
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
-            self._outbound.put(_place(own, room_id), found)
+            self._outbound[_place(own, room_id)] = found
         missing = _missing(wanted, found)
         if missing:
             reached = await self._share(own, found.session, missing, readers)
@@ -250,7 +250,7 @@ class Sharing:
         claimed = await self._server.claim(user, request)
         for device in wanting:
             if not is_claimed(device, mapping(mapping(claimed, device.user), device.device_id)):
-                self._barren.put((user, device.curve25519), now)
+                self._barren[user, device.curve25519] = now
                 self._log.info("a device has no key for us", user=device.user)
         return claimed
 
