@@ -8,7 +8,7 @@ from bridge.config.model import Retention
 from bridge.ids import EventId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.catchup import CatchUp
-from bridge.matrix.outages import Outages
+from bridge.matrix.client import Outages
 from bridge.rooms.engine import Engine
 from bridge.rooms.surroundings import Surroundings
 

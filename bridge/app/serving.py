@@ -30,11 +30,10 @@ from bridge.conversation.effects import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.matrix.adapter import Encryption, MatrixAdapter
+from bridge.matrix.appservice import Accept, Endpoint, IntakeUnavailable
+from bridge.matrix.client import FOREIGN, Outages, new_session
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.ghosts import FOREIGN_FIX
-from bridge.matrix.outages import Outages
-from bridge.matrix.transactions import Accept, Endpoint, IntakeUnavailable
-from bridge.matrix.transport import FOREIGN, new_session
 from bridge.matrix.users import OurUsers
 from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health

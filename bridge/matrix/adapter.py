@@ -1,7 +1,7 @@
 """MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
 
-It puts the parts together: `inbound` reads, `render` words, `outgoing` sends, `ghosts` knows who of
-ours is where, `joining` enters rooms, `crypto` opens and seals, `homeserver` has the plain calls.
+It puts the parts together: `events` reads, `render` words, `send` sends, `ghosts` knows who of ours
+is where, `joining` enters rooms, `crypto` opens and seals, `client` has the plain calls.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix import fragments, inbound, joining, render
+from bridge.matrix import events, joining, render
+from bridge.matrix.client import Homeserver, Json, Transport
 from bridge.matrix.crypto.attachments import decrypted
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.crypto.sealing import Sealer
 from bridge.matrix.crypto.vault import SecretRows, Vault
 from bridge.matrix.ghosts import Ghosts, Profiles
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.outgoing import Outgoing
-from bridge.matrix.transport import Json, Transport
+from bridge.matrix.send import Outgoing
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
 from bridge.rooms.inputs import Meaning
@@ -71,7 +70,7 @@ class MatrixAdapter:
     `relay` and `welcome_agent` what a blob raises.
 
     Args:
-        session: made by `transport.new_session`; the caller closes it.
+        session: made by `client.new_session`; the caller closes it.
         address: the homeserver's base address.
         as_token: a secret.
         users: our users' names.
@@ -128,7 +127,7 @@ class MatrixAdapter:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
 
     def interpret(self, raw: Json) -> Meaning:
-        return inbound.interpret(raw, self._users)
+        return events.interpret(raw, self._users)
 
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
@@ -166,7 +165,7 @@ class MatrixAdapter:
         return self.homeserver.timeline(reader, room_id, first)
 
     def recorded(self, raw: Json) -> Recorded | None:
-        return inbound.recorded(raw)
+        return events.recorded(raw)
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
@@ -235,7 +234,7 @@ class MatrixAdapter:
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
     ) -> tuple[RelayedText | AgentMedia, ...]:
-        return fragments.pieces(fragment, absolute)
+        return render.pieces(fragment, absolute)
 
     async def relay(
         self,

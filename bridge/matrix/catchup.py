@@ -21,9 +21,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.contents import object_of
-from bridge.matrix.outages import Outages
-from bridge.matrix.transactions import RawEvent, is_echo
+from bridge.matrix.appservice import RawEvent, is_echo
+from bridge.matrix.client import Outages
+from bridge.matrix.events import object_of
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import StoreError
 

@@ -20,11 +20,10 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.contents import object_of
-from bridge.matrix.homeserver import Homeserver
+from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, Transport
+from bridge.matrix.events import object_of
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.spool import Spooled, spool
-from bridge.matrix.transport import DEVICE, FOREIGN, Transport
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow

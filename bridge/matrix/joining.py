@@ -13,11 +13,9 @@ import re
 from collections.abc import Sequence
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.contents import object_of
+from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.crypto.own import MEGOLM
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.inbound import CONTENT_EVENTS, ROOM_SETTINGS
-from bridge.matrix.transport import Json
+from bridge.matrix.events import CONTENT_EVENTS, ROOM_SETTINGS, object_of
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Entry, Refused
 from bridge.rooms.record import Person

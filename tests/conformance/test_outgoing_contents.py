@@ -331,7 +331,7 @@ def test_one_function_alone_writes_edits() -> None:
 # --- nothing goes out that is not looked at here --------------------------------------------------
 
 WRITERS = {render.__name__}
-READERS = {f"bridge.matrix.{name}" for name in ("inbound", "relations", "crypto.roomkeys")}
+READERS = {"bridge.matrix.events", "bridge.matrix.crypto.roomkeys"}
 """They put what others wrote into a shape that can be read."""
 TELLTALE = {"msgtype", "formatted_body", "m.relates_to", "m.new_content"}
 """Keys that only a content has."""

@@ -10,7 +10,7 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, QueueId, RoomId
-from bridge.matrix import fragments, inbound
+from bridge.matrix import events, render
 from bridge.matrix.users import OurUsers
 from bridge.rooms.inputs import Meaning
 from bridge.rooms.ports import (
@@ -61,12 +61,12 @@ class ReadingMatrix(FakeMatrix):
         self.notices: list[Notice] = []
 
     def interpret(self, raw: Json) -> Meaning:
-        return inbound.interpret(raw, OURS)
+        return events.interpret(raw, OURS)
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
     ) -> tuple[RelayedText | AgentMedia, ...]:
-        return fragments.pieces(fragment, absolute)
+        return render.pieces(fragment, absolute)
 
     async def relay(
         self,

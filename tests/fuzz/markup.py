@@ -10,9 +10,8 @@ from html.parser import HTMLParser
 
 import msgspec
 
-from bridge.matrix.contents import Unusable, read_message
-from bridge.matrix.fragments import MAX_PICTURES, pieces
-from bridge.matrix.render import MAX_BODY, Content, text_contents
+from bridge.matrix.events import Unusable, read_message
+from bridge.matrix.render import MAX_BODY, MAX_PICTURES, Content, pieces, text_contents
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import RelayedText
 from bridge.webchat.frames import AgentMedia
@@ -143,5 +142,5 @@ TARGET = Target(
         *(" onerror=", "javascript:", "data:", "http://", "mailto:", "//", "&lt;", "&#0;", "&amp;"),
         *("/::)", "/:<W>", "[微笑]", "\x01", "<mx-reply>", "<textarea>", "<select>", "<title>"),
     ),
-    modules=("bridge.media.plaintext", "bridge.matrix.fragments", "bridge.matrix.render"),
+    modules=("bridge.media.plaintext", "bridge.matrix.render"),
 )

@@ -22,8 +22,8 @@ import msgspec
 from aiohttp import web
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.inbound import interpret
-from bridge.matrix.transactions import Endpoint, RawEvent
+from bridge.matrix.appservice import Endpoint, RawEvent
+from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
 from bridge.rooms.inputs import MatrixEvent, Nothing, Spoke
 from tests.fuzz.target import Target
@@ -228,11 +228,7 @@ TARGET = Target(
         *("\\ud800", "\\u0000", "NaN", "1e999", "@ada:example.org", "@webchatbot:example.org"),
     ),
     modules=(
-        "bridge.matrix.transactions",
-        "bridge.matrix.ephemeral",
-        "bridge.matrix.inbound",
-        "bridge.matrix.contents",
-        "bridge.matrix.relations",
-        "bridge.matrix.votes",
+        "bridge.matrix.appservice",
+        "bridge.matrix.events",
     ),
 )

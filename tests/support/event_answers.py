@@ -10,13 +10,13 @@ import msgspec
 from bridge.conversation.model import FileKey
 from bridge.ids import EventId
 from bridge.matrix.crypto.attachments import file_field
-from bridge.matrix.fragments import pieces
 from bridge.matrix.render import (
     Content,
     MediaFacts,
     in_thread,
     location_content,
     media_content,
+    pieces,
     text_contents,
 )
 from bridge.matrix.spool import playable, spool

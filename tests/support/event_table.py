@@ -17,7 +17,7 @@ import msgspec
 from bridge.conversation.effects import CallWebChat, Reported, Say, UploadMedia
 from bridge.conversation.inputs import Replied, Uploaded
 from bridge.conversation.model import Clip, Outstanding, Upload
-from bridge.matrix.inbound import interpret
+from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.inputs import Meaning, Nothing, Unreadable

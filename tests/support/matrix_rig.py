@@ -17,8 +17,8 @@ from PIL import Image
 from bridge.demo.customer import PATIENCE, Customer
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.transactions import Endpoint, IntakeUnavailable, RawEvent
-from bridge.matrix.transport import new_session
+from bridge.matrix.appservice import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.client import new_session
 from bridge.rooms.ports import Blob, MatrixPort
 from bridge.rooms.store import GhostRow
 from tests.support.synapse import Homeserver, running_homeserver

@@ -29,9 +29,8 @@ import bridge
 from bridge.conversation.model import CustomerText
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import RoomId
-from bridge.matrix.fragments import pieces
-from bridge.matrix.inbound import interpret, recorded
-from bridge.matrix.render import text_contents
+from bridge.matrix.events import interpret, recorded
+from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import Verb
 from bridge.rooms.farewells import reads_as_farewell

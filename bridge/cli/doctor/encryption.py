@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.doctor.findings import Findings
 from bridge.config import Config
+from bridge.matrix.client import Transport, new_session
 from bridge.matrix.crypto.inspection import Inspected, KeysOf, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.publishing import Fit
 from bridge.matrix.crypto.sealing import Sealer, Unsealable
 from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.transport import Transport, new_session
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError

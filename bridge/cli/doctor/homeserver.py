@@ -23,10 +23,10 @@ from bridge.cli.doctor.local import check_clock
 from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.matrix.appservice import Endpoint, IntakeUnavailable
+from bridge.matrix.client import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
-from bridge.matrix.homeserver import device_ids
 from bridge.matrix.registration import LOAD_IT, not_loaded
-from bridge.matrix.transactions import Endpoint, IntakeUnavailable
 from bridge.ops.clock import SystemClock
 from bridge.ops.health import LIVE
 from bridge.rooms.store import StoreError

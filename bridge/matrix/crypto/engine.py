@@ -23,6 +23,7 @@ from contextlib import suppress
 import structlog
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.client import Homeserver, Transport
 from bridge.matrix.crypto.arrivals import Arrivals
 from bridge.matrix.crypto.asking import Asking
 from bridge.matrix.crypto.continuity import Continuity
@@ -38,8 +39,6 @@ from bridge.matrix.crypto.roomkeys import RoomKeys, is_encrypted
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.transport import Transport
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Clock, Refused, Unavailable, Undecryptable
 from bridge.rooms.store import StoreError

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from bridge.ids import UserId
+from bridge.matrix.client import Homeserver, Transport
 from bridge.matrix.crypto.encoding import Json, mapping, text
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.transport import Transport
 from bridge.rooms.ports import Refused
 
 _CLIENT = "_matrix/client/v3"

@@ -13,11 +13,11 @@ import msgspec
 import structlog
 
 from bridge.ids import RoomId, UserId
+from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.encoding import Json, mapping, text
 from bridge.matrix.crypto.own import MEGOLM
 from bridge.matrix.crypto.recall import Recall
 from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.homeserver import Homeserver
 from bridge.rooms.ports import Refused
 
 _KEPT = 20_000

@@ -14,7 +14,7 @@ from bridge.app.serving import DATED, INSTANCE, Serving, noted, why_refused
 from bridge.config import Config
 from bridge.demo.ports import free_port
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.transport import FOREIGN
+from bridge.matrix.client import FOREIGN
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError

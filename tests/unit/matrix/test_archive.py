@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.inbound import recorded
-from bridge.matrix.transport import Json, Transport
+from bridge.matrix.client import Homeserver, Json, Transport
+from bridge.matrix.events import recorded
 from bridge.rooms.ports import Refused
 from bridge.rooms.recorded import Recorded
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.matrix.appservice import RawEvent
 from bridge.matrix.catchup import LOOKS, MOST_PAGES, PAGE, RETRY, CatchUp
-from bridge.matrix.outages import Outages
-from bridge.matrix.transactions import RawEvent
+from bridge.matrix.client import Outages
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError

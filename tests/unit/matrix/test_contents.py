@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
-from bridge.matrix.contents import (
+from bridge.matrix.events import (
     MAX_ANSWERS,
     Unusable,
     Written,

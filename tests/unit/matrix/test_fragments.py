@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.matrix import fragments
-from bridge.matrix.fragments import EMBEDDED, MAX_PICTURES, Piece
-from bridge.matrix.render import clean
+from bridge.matrix import render
+from bridge.matrix.render import EMBEDDED, MAX_PICTURES, Piece, clean
 from bridge.rooms.ports import RelayedText
 from bridge.webchat.frames import AgentMedia
 
@@ -18,7 +17,7 @@ def absolute(address: str) -> str:
 
 
 def pieces(fragment: str) -> tuple[Piece, ...]:
-    return fragments.pieces(fragment, absolute)
+    return render.pieces(fragment, absolute)
 
 
 DATA = base64.b64encode(b"picture bytes").decode()
@@ -206,6 +205,6 @@ def test_a_link_around_a_picture_is_made_absolute_too() -> None:
 )
 def test_what_is_embedded_is_a_link(fragment: str, shown: str) -> None:
     """No client shows it inside a text, and an agent's desk does."""
-    (piece,) = fragments.pieces(f"see {fragment}", lambda address: f"https://desk{address}")
+    (piece,) = render.pieces(f"see {fragment}", lambda address: f"https://desk{address}")
     assert isinstance(piece, RelayedText)
     assert clean(piece.html)[0] == f"see {shown}".strip()

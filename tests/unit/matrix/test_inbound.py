@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, QueueId, UserId
-from bridge.matrix.inbound import interpret
+from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
 from bridge.rooms.inputs import (
     AgentInvited,

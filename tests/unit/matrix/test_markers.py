@@ -10,11 +10,10 @@ import pytest
 from aiohttp import web
 
 from bridge.ids import EventId, OutboxSeq, RoomId, UserId
+from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.ghosts import Ghosts
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.outgoing import KEPT, MOST_PAGES, Markers, Outgoing
 from bridge.matrix.render import MARKER
-from bridge.matrix.transport import Json
+from bridge.matrix.send import KEPT, MOST_PAGES, Markers, Outgoing
 from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.store import Lane, OutboxRow
 from tests.fakes.house import Keys, World

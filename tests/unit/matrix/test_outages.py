@@ -10,8 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.demo.ports import free_port
-from bridge.matrix.outages import Outages, is_outage
-from bridge.matrix.transport import new_session
+from bridge.matrix.client import Outages, is_outage, new_session
 from bridge.rooms.ports import Refused, Unavailable
 
 

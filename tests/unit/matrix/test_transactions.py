@@ -13,7 +13,7 @@ from aiohttp.web import Application, Request
 from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.transactions import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.appservice import Endpoint, IntakeUnavailable, RawEvent
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
 

@@ -15,8 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.transport import Transport, new_session
+from bridge.matrix.client import Homeserver, Transport, new_session
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import EventId, UserId
-from bridge.matrix.votes import vote
+from bridge.matrix.events import vote
 from bridge.rooms.inputs import Nothing, PollAnswered
 
 ANN, EVENT = UserId("@ann:example.org"), EventId("$e")

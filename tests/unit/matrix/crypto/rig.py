@@ -10,13 +10,12 @@ import aiohttp
 import pytest
 
 from bridge.ids import QueueId, RoomId, UserId
+from bridge.matrix.client import Homeserver, Transport
 from bridge.matrix.crypto import engine
 from bridge.matrix.crypto.encoding import Json
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.own import MEGOLM
-from bridge.matrix.homeserver import Homeserver
-from bridge.matrix.transport import Transport
 from bridge.matrix.users import OurUsers
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms

@@ -6,9 +6,9 @@ import aiohttp
 import pytest
 
 from bridge.ids import UserId
+from bridge.matrix.client import Transport
 from bridge.matrix.crypto.encoding import Json
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.transport import Transport
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import BOT

@@ -14,10 +14,10 @@ from concurrent.futures import Executor
 from cachetools import LRUCache
 
 from bridge.ids import EventId, RoomId, UserId
+from bridge.matrix.client import Homeserver, Json, Transport
 from bridge.matrix.crypto.attachments import encrypted, file_field
 from bridge.matrix.crypto.engine import Crypto
 from bridge.matrix.ghosts import Ghosts
-from bridge.matrix.homeserver import Homeserver
 from bridge.matrix.render import (
     MARKER,
     Content,
@@ -29,7 +29,6 @@ from bridge.matrix.render import (
     text_contents,
 )
 from bridge.matrix.spool import Spooled, playable, spool
-from bridge.matrix.transport import Json, Transport
 from bridge.media import OCTETS
 from bridge.rooms.ports import Part, Refused, Relayed, RelayedMedia, RelayedText
 from bridge.rooms.record import Thread

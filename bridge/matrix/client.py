@@ -1,17 +1,21 @@
 """Requests to the homeserver as any of our users, and what goes wrong with them.
 
-mautrix's `AppServiceAPI` builds and sends the requests; this module says who acts, how long to
-wait, and whose fault a failure is. Errors are read in a middleware of the HTTP session, because
+`Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is.
+mautrix's `AppServiceAPI` builds them. Errors are read in a middleware of the HTTP session, because
 mautrix drops how long a 429 asks us to wait and stumbles over error pages that are no JSON objects.
 There are no retries here: the outbox has its own.
+
+`Homeserver` has the calls of the client-server API that several of us make, each a few lines on
+`Transport`. `Outages` learns from whatever request fails that the homeserver went away.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import aiohttp
@@ -24,7 +28,7 @@ from mautrix.types import DeviceID, UserID
 from mautrix.util.logging import TraceLogger
 
 from bridge import __version__
-from bridge.ids import UserId
+from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.users import OurUsers
 from bridge.rooms.passing import PIECE, at_most
 from bridge.rooms.ports import Refused, TooBig, Unavailable
@@ -128,7 +132,7 @@ def new_session(
     Args:
         verify_tls: check its certificate.
         limit: connections at a time; 0 for what stays open long, which must not crowd others out.
-        watch: sees the requests (`outages.Outages.watch`).
+        watch: sees the requests (`Outages.watch`).
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
@@ -333,3 +337,265 @@ class Download(msgspec.Struct, frozen=True):
     chunks: AsyncIterator[bytes]
     size: int | None
     mime: str
+
+
+# --- the client-server API ------------------------------------------------------------------------
+
+_CLIENT = "_matrix/client/v3"
+TIMELINE_PAGE = 100
+"""Events of a timeline that are asked for at a time."""
+_JOIN_TIMEOUT = 120.0
+"""Seconds. A homeserver that joins a room elsewhere asks many others."""
+
+
+class Homeserver:
+    """Thin calls; who acts is always the first argument."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def check(self) -> None:
+        """See whether the homeserver answers. Refused: it does not know our token."""
+        await self._transport.request("GET", f"{_CLIENT}/account/whoami", device=False)
+
+    async def ping(self, appservice_id: str) -> None:
+        """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
+        path = f"_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping"
+        await self._transport.request("POST", path, {}, device=False)
+
+    async def register(self, user: UserId) -> bool:
+        """Make one of our users exist; False if the name is in use already, by whomever."""
+        localpart = user[1:].partition(":")[0]
+        content: Json = {
+            "type": "m.login.application_service",
+            "username": localpart,
+            "inhibit_login": True,
+        }
+        try:
+            await self._transport.request(
+                "POST", f"{_CLIENT}/register", content, query={"kind": "user"}, device=False
+            )
+        except Refused as error:
+            if error.code != "M_USER_IN_USE":
+                raise
+            return False
+        return True
+
+    async def devices(self, user: UserId) -> list[str]:
+        """The ids of the user's devices: of each session that somebody has as this user."""
+        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
+        return device_ids(reply)
+
+    async def make_device(self, user: UserId) -> None:
+        """Give the user its device (MSC4190), without keys: encryption makes its own."""
+        await self._transport.request(
+            "PUT",
+            f"{_CLIENT}/devices/{DEVICE}",
+            {"display_name": "WebChat"},
+            user=user,
+            device=False,
+        )
+
+    async def set_profile(self, user: UserId, key: str, value: str) -> None:
+        """Write `displayname` or `avatar_url`."""
+        path = f"{_CLIENT}/profile/{quote(user, safe='')}/{key}"
+        await self._transport.request("PUT", path, {key: value}, user=user)
+
+    async def join(self, user: UserId, room_id: RoomId) -> None:
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/join"
+        await self._transport.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
+
+    async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/invite"
+        await self._transport.request("POST", path, {"user_id": whom}, user=user)
+
+    async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
+        """Leave the room, or refuse an invitation to it. Not being in it is success."""
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/leave"
+        body: Json = {"reason": reason} if reason else {}
+        try:
+            await self._transport.request("POST", path, body, user=user)
+        except Refused as error:
+            if error.code not in {"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"}:
+                raise
+
+    async def send(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
+    ) -> EventId:
+        """Send a message event; the same user, room and transaction id give the same event."""
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{quote(kind, safe='')}"
+            f"/{quote(txn_id, safe='')}"
+        )
+        reply = await self._transport.request("PUT", path, content, user=user)
+        event_id = reply.get("event_id")
+        if not isinstance(event_id, str):
+            raise Unavailable("send answered without an event id")
+        return EventId(event_id)
+
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        """A whole state event, or None if the room has none of that kind."""
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
+            f"/{quote(key, safe='')}"
+        )
+        try:
+            return await self._transport.request("GET", path, user=user, query={"format": "event"})
+        except Refused as error:
+            if error.code == "M_NOT_FOUND":
+                return None
+            raise
+
+    async def set_state(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
+    ) -> None:
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
+            f"/{quote(key, safe='')}"
+        )
+        await self._transport.request("PUT", path, content, user=user)
+
+    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
+        """The member events of everybody who has not left."""
+        reply = await self._transport.request(
+            "GET",
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/members",
+            user=user,
+            query={"not_membership": "leave"},
+        )
+        return _events(reply)
+
+    async def latest(
+        self, user: UserId, room_id: RoomId, limit: int, before: str = ""
+    ) -> tuple[Sequence[Json], str]:
+        """The latest events, newest first, and where to go on from ("" at the room's start)."""
+        query = {"dir": "b", "limit": str(limit)}
+        if before:
+            query["from"] = before
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/messages"
+        reply = await self._transport.request("GET", path, user=user, query=query)
+        end = reply.get("end")
+        return _events(reply), end if isinstance(end, str) else ""
+
+    async def timeline(
+        self, user: UserId, room_id: RoomId, first: EventId
+    ) -> AsyncGenerator[Json, None]:
+        """The room's events from `first` on, oldest first, as they came.
+
+        Refused: the homeserver has no such event, or does not show it to `user`.
+        """
+        where = f"{_CLIENT}/rooms/{quote(room_id, safe='')}"
+        path = f"{where}/context/{quote(first, safe='')}"
+        found = await self._transport.request("GET", path, user=user, query={"limit": "0"})
+        event = found.get("event")
+        yield event if isinstance(event, dict) else {}
+        after = found.get("end")
+        while isinstance(after, str) and after:
+            query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
+            path = f"{where}/messages"
+            page = await self._transport.request("GET", path, user=user, query=query)
+            for event in _events(page):
+                yield event
+            # Some servers go on giving a place to continue from at the room's end.
+            chunk = page.get("chunk")
+            after = page.get("end") if isinstance(chunk, list) and chunk else ""
+
+    async def redact(
+        self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
+    ) -> None:
+        """Take an event's content out of the room (client-server API, "Redactions").
+
+        Refused: `user` may not redact what others sent.
+        """
+        path = (
+            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/redact/{quote(event_id, safe='')}"
+            f"/{quote(txn_id, safe='')}"
+        )
+        await self._transport.request("PUT", path, {"reason": reason}, user=user)
+
+    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
+        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/typing/{quote(user, safe='')}"
+        content: Json = {"typing": seconds > 0}
+        if seconds > 0:
+            content["timeout"] = int(seconds * 1000)
+        await self._transport.request("PUT", path, content, user=user)
+
+    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
+        """Show that the user has read up to this event (client-server API, "Receipts")."""
+        room, event = quote(room_id, safe=""), quote(event_id, safe="")
+        await self._transport.request(
+            "POST", f"{_CLIENT}/rooms/{room}/receipt/m.read/{event}", {}, user=user
+        )
+
+    async def upload_limit(self) -> int | None:
+        """Bytes of the largest file that the homeserver takes, if it says so."""
+        reply = await self._transport.request("GET", "_matrix/client/v1/media/config")
+        limit = reply.get("m.upload.size")
+        return limit if isinstance(limit, int) else None
+
+
+def device_ids(reply: Mapping[str, object]) -> list[str]:
+    """What a homeserver's answer to `GET /devices` lists."""
+    listed = reply.get("devices")
+    return [
+        device_id
+        for device in (listed if isinstance(listed, list) else [])
+        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
+    ]
+
+
+def _events(reply: Json) -> list[Json]:
+    chunk = reply.get("chunk")
+    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
+
+
+# --- whether the homeserver went away -------------------------------------------------------------
+
+
+class Outages:
+    """Notes that the homeserver could not be reached."""
+
+    def __init__(self) -> None:
+        self._noted = asyncio.Event()
+
+    @property
+    def noted(self) -> bool:
+        """It could not be reached since `begin_anew`."""
+        return self._noted.is_set()
+
+    def note(self) -> None:
+        self._noted.set()
+
+    def begin_anew(self) -> None:
+        """What was noted is being dealt with."""
+        self._noted.clear()
+
+    async def one(self) -> None:
+        """Return once there is one, which may have been noted before."""
+        await self._noted.wait()
+
+    def watch(self) -> aiohttp.TraceConfig:
+        """What an HTTP session has to be made with, for its requests to be watched."""
+        trace = aiohttp.TraceConfig()
+        trace.on_request_exception.append(self._failed)
+        return trace
+
+    async def _failed(
+        self,
+        session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        failed: aiohttp.TraceRequestExceptionParams,
+    ) -> None:
+        del session, context
+        if is_outage(failed.exception):
+            self.note()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Nobody there, or a proxy that says so; not a homeserver that has too much to do (429)."""
+    if isinstance(error, Unavailable):
+        return error.retry_after is None
+    return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(
+        error, aiohttp.ServerTimeoutError
+    )

@@ -10,13 +10,17 @@ id in the path is not even looked at.
 Echoes of our own users are dropped here, before anything else is done with them: they are as many
 as the messages that we send. Each event is decoded by itself, so that one that cannot be read does
 not hold back the others.
+
+Of what is over in a moment (`ephemeral`) only typing means something to us; receipts and presence,
+of which there are many more, are skipped without being decoded. None of it is ever repeated by the
+homeserver, and so nothing that cannot be read there may cost a transaction.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -24,8 +28,55 @@ import structlog
 from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.ephemeral import NOTHING, typing_in
 from bridge.rooms.ports import Refused, Unavailable
+
+# --- what is over in a moment: who is typing ------------------------------------------------------
+
+NOTHING = msgspec.Raw(b"[]")
+_TYPING = b'"m.typing"'
+
+
+class _Kind(msgspec.Struct):
+    type: str
+
+
+class _Typists(msgspec.Struct):
+    user_ids: list[UserId]
+
+
+class _Typing(msgspec.Struct):
+    """`m.typing` (client-server API, "Typing notifications")."""
+
+    room_id: RoomId
+    content: _Typists
+
+
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_kind = msgspec.json.Decoder(_Kind)
+_typing = msgspec.json.Decoder(_Typing)
+
+
+def typing_in(ephemeral: msgspec.Raw) -> Iterator[tuple[RoomId, list[UserId]]]:
+    """Who is typing in which room from now on; an empty list: nobody any more."""
+    if _TYPING not in bytes(ephemeral):
+        return
+    for raw in _entries(ephemeral):
+        try:
+            if _kind.decode(raw).type == "m.typing":
+                told = _typing.decode(raw)
+                yield told.room_id, told.content.user_ids
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+
+
+def _entries(ephemeral: msgspec.Raw) -> list[msgspec.Raw]:
+    try:
+        return _list.decode(ephemeral)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+# --- the endpoint ---------------------------------------------------------------------------------
 
 RawEvent = dict[str, object]
 Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]

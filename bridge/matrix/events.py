@@ -1,0 +1,564 @@
+"""What a Matrix event means to us. Pure, and it never raises: every field is a stranger's.
+
+Whatever a person typed becomes `Spoke` or `Unreadable`, so that it is carried or they are told;
+only what nobody typed (echoes, topics, …) becomes `Nothing`. Whatever is missing or of the wrong
+kind is as if it were not there.
+
+First what a message holds (text, a file, a place, a poll), then events about other events
+(specification, "Forming relationships between events") and votes in polls (MSC3381, stable and
+unstable), then the event as a whole: `interpret`, and `recorded` for transcripts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from bridge.conversation.model import (
+    CustomerContent,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+    FileKey,
+)
+from bridge.ids import EventId, UserId
+from bridge.matrix.crypto.attachments import read_file_field
+from bridge.matrix.users import OurUsers
+from bridge.media import OCTETS, clean_mime, guess_mime, safe_name
+from bridge.media.places import read_geo_uri
+from bridge.media.plaintext import html_to_text
+from bridge.rooms.inputs import (
+    AgentInvited,
+    Corrected,
+    EncryptionOn,
+    Invited,
+    Meaning,
+    MemberGone,
+    MemberJoined,
+    Nothing,
+    PollAnswered,
+    Reacted,
+    Renamed,
+    RoomConfigured,
+    Spoke,
+    Unreadable,
+    Upgraded,
+    Withdrew,
+)
+from bridge.rooms.recorded import Recorded
+
+KIND = "unreadable.kind"
+ENCRYPTED_FILE = "unreadable.encrypted_file"
+MALFORMED = "unreadable.malformed"
+BLANK = "unreadable.blank"
+
+MAX_ANSWERS = 20
+"""Of a poll; the specification's own limit."""
+
+_MEDIA = {"m.image": "image", "m.file": "file", "m.video": "video", "m.audio": "audio"}
+_VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
+_MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
+_MAX_CLAIMED_SIZE = 2**53
+"""Largest integer that Matrix allows (specification, "Canonical JSON")."""
+_MAX_POI = 200
+_PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\)")
+"""A mention in Markdown, as some clients leave it in a plain body."""
+# Overrides turn what follows round, which honest right-to-left text never needs. NUL: Synapse
+# passes it on, PostgreSQL stores no text that holds one, and nobody can see it.
+_INVISIBLE = {ord(char): None for char in "\x00\u202d\u202e"}
+
+Fields = dict[str, object]
+
+
+# --- what a message holds -------------------------------------------------------------------------
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A message that can be carried."""
+
+    content: CustomerContent
+    plain: str = ""
+    """The words of it: a text, or a file's caption."""
+    wrap: str = ""
+    """Key of the sentence in which agents see the text; empty: as it is."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's: id and text of each."""
+    notice: bool = False
+    """It says of itself that a program wrote it."""
+
+
+class Unusable(msgspec.Struct, frozen=True):
+    """A message that cannot; `key` of the texts says why."""
+
+    key: str
+
+
+def text_of(fields: Fields, key: str) -> str:
+    """A field's text, "" if it has none."""
+    value = fields.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def object_of(fields: Fields, key: str) -> Fields:
+    """A field's object, empty if it has none."""
+    value = fields.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusable:
+    """Read the content of an `m.room.message`.
+
+    Args:
+        content: the event's, or the new one of a correction.
+        is_reply: older clients quote above what they reply to; that is dropped.
+    """
+    kind = text_of(content, "msgtype")
+    match kind:
+        case "m.text" | "m.notice":
+            written = _text(plain(content, is_reply=is_reply))
+            if isinstance(written, Written) and kind == "m.notice":
+                return msgspec.structs.replace(written, notice=True)
+            return written
+        case "m.emote":
+            done = plain(content, is_reply=is_reply)
+            return _text(f"* {done}" if done.strip() else "")
+        case "m.audio" if any(key in content for key in _VOICE):
+            return read_file(content, "voice")
+        case "m.image" | "m.file" | "m.video" | "m.audio":
+            return read_file(content, _MEDIA[kind])
+        case "m.location":
+            return _location(content)
+        case _:
+            return Unusable(KIND if kind else MALFORMED)
+
+
+def read_file(content: Fields, kind: str) -> Written | Unusable:
+    """Read a file; a caption rides along in `plain`."""
+    found = _place_of_file(content)
+    if isinstance(found, Unusable):
+        return found
+    mxc, file_key = found
+    info = object_of(content, "info")
+    body, filename = text_of(content, "body"), text_of(content, "filename")
+    caption = plain(content) if filename and body != filename else ""
+    claimed = filename or body
+    mime = clean_mime(text_of(info, "mimetype")) or guess_mime(claimed) or OCTETS
+    size = info.get("size")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= _MAX_CLAIMED_SIZE:
+        size = None
+    name = safe_name(claimed, mime, fallback=kind)
+    media = CustomerMedia(kind=kind, name=name, mxc=mxc, mime=mime, size=size, file_key=file_key)
+    return Written(media, caption.strip())
+
+
+def read_extensible(content: Fields, kind: str) -> Written | Unusable:
+    """Read an extensible event: its words, if it holds nothing else (MSC1767)."""
+    words = _extensible(content)
+    return _text(words) if words and kind.endswith("message") else Unusable(KIND)
+
+
+def read_poll(content: Fields) -> Written | Unusable:
+    """Read the start of a poll (MSC3381) as a question with numbered answers."""
+    poll = object_of(content, "m.poll") or object_of(content, "org.matrix.msc3381.poll.start")
+    question = _extensible(object_of(poll, "question")).strip()
+    answers = poll.get("answers")
+    choices = [
+        (text_of(answer, "id") or text_of(answer, "m.id"), text)
+        for answer in (answers if isinstance(answers, list) else [])[:MAX_ANSWERS]
+        if isinstance(answer, dict) and (text := _extensible(answer).strip())
+    ]
+    if not question or not choices:
+        # Clients that cannot show polls find the same in words.
+        whole = _extensible(content).strip()
+        return Written(CustomerText(whole), wrap="agent.poll") if whole else Unusable(MALFORMED)
+    lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
+    whole = "\n".join(lines)
+    return Written(CustomerText(whole), wrap="agent.poll", answers=tuple(choices))
+
+
+def plain(content: Fields, *, is_reply: bool = False) -> str:
+    """The text of a message: from its HTML if that can be read, else its body."""
+    body = text_of(content, "body").translate(_INVISIBLE)
+    html = text_of(content, "formatted_body").translate(_INVISIBLE)
+    if html and text_of(content, "format") == "org.matrix.custom.html":
+        text = html_to_text(html)
+        if text:
+            return text
+    body = _PILL.sub(r"\1", body)
+    return _without_quotation(body) if is_reply else body
+
+
+def _text(text: str) -> Written | Unusable:
+    return Written(CustomerText(text), text) if text.strip() else Unusable(BLANK)
+
+
+def _place_of_file(content: Fields) -> tuple[str, FileKey | None] | Unusable:
+    mxc, file_key = text_of(content, "url"), None
+    if "file" in content:
+        encrypted = read_file_field(object_of(content, "file"))
+        if encrypted is None:
+            return Unusable(ENCRYPTED_FILE)
+        mxc, file_key = encrypted
+    return (mxc, file_key) if _MXC.fullmatch(mxc) else Unusable(MALFORMED)
+
+
+def _location(content: Fields) -> Written | Unusable:
+    """A place (specification, `m.location`; MSC3488). One that cannot be read is text."""
+    about = object_of(content, "m.location") or object_of(content, "org.matrix.msc3488.location")
+    body = plain(content).strip()
+    uri = text_of(content, "geo_uri") or text_of(about, "uri")
+    place = read_geo_uri(uri)
+    if place is None:
+        shown = body if uri.strip() in body else f"{body} ({uri.strip()})" if body else uri
+        return _text(shown.translate(_INVISIBLE))
+    # Clients without a map show the body, so it often repeats the coordinates; a name it is not.
+    poi = text_of(about, "description").translate(_INVISIBLE) or ("" if "geo:" in body else body)
+    poi = " ".join(poi.split())[:_MAX_POI]
+    return Written(CustomerLocation(place.latitude, place.longitude, poi))
+
+
+def _extensible(fields: Fields) -> str:
+    """The plain text of an extensible event's part (MSC1767), stable or not."""
+    for key in ("m.text", "org.matrix.msc1767.text", "body"):
+        value = fields.get(key)
+        for part in value if isinstance(value, list) else [value]:
+            text = text_of(part, "body") if isinstance(part, dict) else part
+            if isinstance(text, str) and text.strip():
+                return text.translate(_INVISIBLE)
+    return ""
+
+
+def _without_quotation(body: str) -> str:
+    """Drop the quoted lines that older clients put above a reply (specification, "Rich replies").
+
+    They open the body, start with `> ` and end with an empty line; anything else was typed.
+    """
+    lines = body.split("\n")
+    count = 0
+    while count < len(lines) and lines[count].startswith("> "):
+        count += 1
+    if not count or count >= len(lines) or lines[count].strip():
+        return body
+    return "\n".join(lines[count + 1 :])
+
+
+# --- events about other events --------------------------------------------------------------------
+
+_MAX_KEY = 40
+"""Characters of a reaction; an emoji of many parts has about ten."""
+
+
+def relation_of(content: Fields) -> Fields:
+    """The content's `m.relates_to`, empty if it has none."""
+    return object_of(content, "m.relates_to")
+
+
+def replied_to(content: Fields) -> EventId | None:
+    """The event that this one answers, as its author sees it."""
+    relation = relation_of(content)
+    if text_of(relation, "rel_type") == "m.thread" and relation.get("is_falling_back") is True:
+        return None  # only there for clients that have no threads
+    return _event_id(object_of(relation, "m.in_reply_to"), "event_id")
+
+
+def thread_of(content: Fields) -> EventId | None:
+    """The event at the root of the thread that this one is in."""
+    relation = relation_of(content)
+    if text_of(relation, "rel_type") != "m.thread":
+        return None
+    return _event_id(relation, "event_id")
+
+
+def correction(
+    event_id: EventId,
+    sender: UserId,
+    content: Fields,
+    read: Callable[[Fields], Written | Unusable] = read_message,
+) -> Meaning | None:
+    """What a correction means; None if this is none.
+
+    Args:
+        event_id: the correction's own.
+        sender: who made it.
+        content: with both wordings.
+        read: of the kind of event that is corrected.
+    """
+    relation = relation_of(content)
+    if text_of(relation, "rel_type") != "m.replace":
+        return None
+    new = object_of(content, "m.new_content")
+    if not new:
+        # Without it, what clients show that know no corrections has to do; "* " is their sign.
+        body = text_of(content, "body").removeprefix("* ")
+        new = {"msgtype": text_of(content, "msgtype"), "body": body}
+    written = read(new)
+    target = _event_id(relation, "event_id")
+    match written:
+        case Unusable():
+            return Unreadable(event_id, sender, written.key)
+        case Written() if target is None:
+            return Unreadable(event_id, sender, "unreadable.malformed")
+        case Written():
+            return Corrected(
+                event_id,
+                sender,
+                target,
+                written.content,
+                written.plain,
+                written.answers,
+                notice=written.notice,
+            )
+
+
+def reaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
+    """What an `m.reaction` means."""
+    content = object_of(raw, "content")
+    relation = relation_of(content)
+    target = _event_id(relation, "event_id")
+    if target is None or text_of(relation, "rel_type") != "m.annotation":
+        return Nothing()
+    key = text_of(relation, "key").strip()
+    if key.startswith("mxc://"):
+        # A picture as reaction: its short name is what can be said of it.
+        key = text_of(content, "shortcode") or text_of(content, "com.beeper.reaction.shortcode")
+    key = "".join(char for char in key if char.isprintable() or char in "\u200d\ufe0f")[:_MAX_KEY]
+    return Reacted(event_id, sender, target, key) if key else Nothing()
+
+
+def redaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
+    """What an `m.room.redaction` means: since version 11 of rooms it is said in the content."""
+    target = _event_id(object_of(raw, "content"), "redacts") or _event_id(raw, "redacts")
+    return Nothing() if target is None else Withdrew(event_id, sender, target)
+
+
+def _event_id(fields: Fields, key: str) -> EventId | None:
+    value = text_of(fields, key)
+    return EventId(value) if value.startswith("$") and len(value) <= 255 else None
+
+
+# --- votes in polls -------------------------------------------------------------------------------
+
+POLL_RESPONSES = frozenset({"m.poll.response", "org.matrix.msc3381.poll.response"})
+_MAX_ANSWER = 40
+
+
+def vote(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
+    """What a vote means. No answer at all takes it back, which is told to nobody."""
+    content = object_of(raw, "content")
+    relation = relation_of(content)
+    target = text_of(relation, "event_id")
+    if text_of(relation, "rel_type") != "m.reference" or not target.startswith("$"):
+        return Nothing()
+    chosen = object_of(content, "org.matrix.msc3381.poll.response").get("answers")
+    if not isinstance(chosen, list):
+        chosen = content.get("m.selections")
+    answers = chosen if isinstance(chosen, list) else []
+    known = [one for one in answers if isinstance(one, str) and len(one) <= _MAX_ANSWER]
+    if not known:
+        return Nothing()
+    first, *more = known[:MAX_ANSWERS]
+    return PollAnswered(event_id, sender, EventId(target), first, tuple(more))
+
+
+# --- the event as a whole -------------------------------------------------------------------------
+
+ROOM_SETTINGS = "org.matrix_webchat.room"
+"""Our own state event (contract, "In a room")."""
+
+EXTENSIBLE_EVENTS = frozenset(
+    {"m.message", "org.matrix.msc1767.message"}
+    | {"m.file", "m.image", "m.video", "m.audio", "m.voice", "m.location"}
+)
+"""What may once take the place of `m.room.message` (MSC1767 and those that build on it)."""
+
+CONTENT_EVENTS = frozenset(
+    {"m.room.message", "m.room.encrypted", "m.sticker"}
+    | {"m.poll.start", "org.matrix.msc3381.poll.start"}
+    | EXTENSIBLE_EVENTS
+)
+"""Event types that hold what a person typed or sent."""
+
+CALL_EVENTS = frozenset(
+    {"m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"}
+    | {"m.call.notify", "org.matrix.msc4075.call.notify"}
+)
+"""A person rings: the first is the old kind of call, the others announce the new one (MSC4075, by
+its name of today and by the one before)."""
+
+_BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
+"""State by which a person shares where they are from now on (MSC3672)."""
+
+ENCRYPTED = "unreadable.encrypted"
+CALL = "unreadable.call"
+LIVE_LOCATION = "unreadable.live_location"
+VERIFICATION = "unreadable.verification"
+
+
+def interpret(raw: Fields, ours: OurUsers) -> Meaning:
+    """Read one event.
+
+    Args:
+        raw: the event as the homeserver sent it.
+        ours: tells our own users from people.
+    """
+    kind = text_of(raw, "type")
+    sender = UserId(text_of(raw, "sender"))
+    if not sender or not text_of(raw, "event_id"):
+        return Nothing()
+    if kind == "m.room.member":
+        return _membership(raw, sender, ours)
+    if ours.is_ours(sender):
+        return Nothing()
+    if "state_key" in raw:
+        return _state(raw, kind, sender)
+    event_id = EventId(text_of(raw, "event_id"))
+    if _withdrawn(raw):
+        return Nothing()
+    if kind == "m.room.message" and _verifies(object_of(raw, "content")):
+        # It goes to one person by name; between others it is none of our business.
+        asked = UserId(text_of(object_of(raw, "content"), "to"))
+        return Unreadable(event_id, sender, VERIFICATION) if ours.is_ours(asked) else Nothing()
+    if kind in CONTENT_EVENTS:
+        return _content_event(raw, kind, sender)
+    if kind in CALL_EVENTS:
+        return Unreadable(event_id, sender, CALL)
+    if kind in POLL_RESPONSES:
+        return vote(raw, event_id, sender)
+    if kind == "m.reaction":
+        return reaction(raw, event_id, sender)
+    if kind == "m.room.redaction":
+        return redaction(raw, event_id, sender)
+    return Nothing()
+
+
+def _membership(raw: Fields, sender: UserId, ours: OurUsers) -> Meaning:
+    who = UserId(text_of(raw, "state_key"))
+    event_id = EventId(text_of(raw, "event_id"))
+    content = object_of(raw, "content")
+    membership = text_of(content, "membership")
+    if membership == "invite":
+        if ours.is_ours(sender) or not ours.is_ours(who):
+            return Nothing()
+        if ours.is_host(who):
+            direct = content.get("is_direct") is True
+            return Invited(event_id, by=sender, whom=who, direct=direct)
+        return AgentInvited(event_id, by=sender, whom=who)
+    if membership == "join":
+        before = object_of(object_of(raw, "unsigned"), "prev_content")
+        if not who or ours.is_ours(who):
+            return Nothing()
+        name = text_of(content, "displayname")
+        if text_of(before, "membership") != "join":
+            return MemberJoined(who, name, event_id)
+        # A new name or picture is also a "join"; whoever was in the room already is no news.
+        return Renamed(who, name) if name != text_of(before, "displayname") else Nothing()
+    if membership in {"leave", "ban"} and who:
+        return MemberGone(who, by=sender, event_id=event_id)
+    return Nothing()
+
+
+def _state(raw: Fields, kind: str, sender: UserId) -> Meaning:
+    content = object_of(raw, "content")
+    if kind in _BEACONS and raw.get("state_key") == sender and content.get("live") is True:
+        return Unreadable(EventId(text_of(raw, "event_id")), sender, LIVE_LOCATION)
+    if raw.get("state_key") != "":
+        return Nothing()
+    match kind:
+        case "m.room.encryption":
+            return EncryptionOn()
+        case "m.room.tombstone":
+            return Upgraded()
+        case _ if kind == ROOM_SETTINGS:
+            return RoomConfigured(EventId(text_of(raw, "event_id")), sender, content)
+        case _:
+            return Nothing()
+
+
+def _content_event(raw: Fields, kind: str, sender: UserId) -> Meaning:
+    event_id = EventId(text_of(raw, "event_id"))
+    content = object_of(raw, "content")
+    match kind:
+        case "m.room.encrypted":
+            return Unreadable(event_id, sender, ENCRYPTED)
+        case "m.sticker":
+            written = read_file(content, "image")
+        case "m.poll.start" | "org.matrix.msc3381.poll.start":
+            corrected = correction(event_id, sender, content, read_poll)
+            if corrected is not None:
+                return corrected
+            written = read_poll(content)
+        case _ if kind in EXTENSIBLE_EVENTS:
+            written = read_extensible(content, kind)
+        case _:
+            corrected = correction(event_id, sender, content)
+            if corrected is not None:
+                return corrected
+            is_reply = bool(object_of(relation_of(content), "m.in_reply_to"))
+            written = read_message(content, is_reply=is_reply)
+    match written:
+        case Unusable():
+            return Unreadable(event_id, sender, written.key)
+        case Written():
+            return Spoke(
+                event_id,
+                sender,
+                written.content,
+                written.plain,
+                wrap=written.wrap,
+                reply_to=replied_to(content),
+                thread=thread_of(content),
+                answers=written.answers,
+                notice=written.notice,
+            )
+
+
+def _verifies(content: Fields) -> bool:
+    """A person wants to compare emoji with somebody (specification, "Key verification")."""
+    return text_of(content, "msgtype") == "m.key.verification.request"
+
+
+def _withdrawn(raw: Fields) -> bool:
+    """Redacted before we read it: the person took it back."""
+    return "redacted_because" in object_of(raw, "unsigned") and not object_of(raw, "content")
+
+
+def recorded(raw: Fields) -> Recorded | None:
+    """Read a message, whoever sent it. Pure, and never raises: every field is a stranger's."""
+    kind, content = text_of(raw, "type"), object_of(raw, "content")
+    event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
+    if kind not in CONTENT_EVENTS or "state_key" in raw or not event_id or not sender:
+        return None
+    moment = raw.get("origin_server_ts")
+    at = moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
+    if not content:
+        return Recorded(event_id, sender, at, withdrawn=True)
+    relation, replaces = relation_of(content), None
+    if text_of(relation, "rel_type") == "m.replace":
+        replaces = EventId(text_of(relation, "event_id"))
+        content = object_of(content, "m.new_content")
+    written = _recorded_content(kind, content, is_reply=bool(object_of(relation, "m.in_reply_to")))
+    return Recorded(
+        event_id,
+        sender,
+        at,
+        content=None if isinstance(written, Unusable) else written.content,
+        words="" if isinstance(written, Unusable) else written.plain,
+        replaces=replaces,
+        reply_to=replied_to({"m.relates_to": relation}),
+    )
+
+
+def _recorded_content(kind: str, content: Fields, *, is_reply: bool) -> Written | Unusable:
+    match kind:
+        case "m.sticker":
+            return read_file(content, "image")
+        case "m.poll.start" | "org.matrix.msc3381.poll.start":
+            return read_poll(content)
+        case "m.room.encrypted":
+            return Unusable("unreadable.undecryptable")
+        case _ if kind in EXTENSIBLE_EVENTS:
+            return read_extensible(content, kind)
+        case _:
+            return read_message(content, is_reply=is_reply)
