@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -47,7 +46,7 @@ def engine_for(url: str, clock: Clock) -> Engine:
     raise ValueError(f"unknown kind of database URL; known are {_FORMS}")
 
 
-class OpenStore(AbstractAsyncContextManager[SqlStore]):
+class OpenStore:
     """A store for the length of an `async with`; it owns the task of the group writer.
 
     The body's exceptions pass through as they are, not wrapped in a group.

@@ -1,7 +1,4 @@
-"""StorePort over either engine: writes go through the group writer, reads straight to the engine.
-
-Split in three by what the calls are about; `SqlStore` is the whole port.
-"""
+"""StorePort over either engine: writes go through the group writer, reads to the engine."""
 
 from __future__ import annotations
 
@@ -44,27 +41,14 @@ SLICE = 1_000
 """Rows that one request of `prune` may touch: the writer is not to be held up by it."""
 
 
-class _Calls:
-    """How a call reaches the database."""
+class SqlStore:
+    """A StorePort; `open_store` makes it and runs its writer."""
 
     def __init__(self, engine: Engine, writer: GroupWriter[Write]) -> None:
         self._engine = engine
         self._writer = writer
 
-    async def _write(self, kind: Kind[A, R], argument: A) -> R:
-        # `perform` answers each request by its own kind's batch, which is typed.
-        return cast(R, await self._writer.submit(Write(kind, argument)))
-
-    async def _read(self, call: Call[T]) -> T:
-        try:
-            async with asyncio.timeout(READ_SECONDS):
-                return await self._engine.read(call)
-        except TimeoutError:
-            raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None
-
-
-class _Flow(_Calls):
-    """Inbox, rooms and outbox."""
+    # --- inbox, rooms and outbox ------------------------------------------------------------
 
     async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
         if not inputs:
@@ -111,9 +95,7 @@ class _Flow(_Calls):
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
         return await self._read(sql.anchor(room_id, name))
 
-
-class _Peers(_Calls):
-    """What we know of ghosts, accounts and peers."""
+    # --- what we know of ghosts, accounts and peers -----------------------------------------
 
     async def ghost(self, user_id: str) -> GhostRow | None:
         return await self._read(sql.ghost(user_id))
@@ -149,9 +131,7 @@ class _Peers(_Calls):
     async def drop_secrets(self) -> int:
         return await self._write(sql.update, sql.Update(sql.DROP_ALL_SECRETS, ()))
 
-
-class _Ledger(_Calls):
-    """Tracing, dead letters, pruning."""
+    # --- tracing, dead letters, pruning -----------------------------------------------------
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         return await self._read(sql.trace(event_id))
@@ -196,9 +176,7 @@ class _Ledger(_Calls):
         update = sql.Update(inbox if box == "i" else outbox, (seq, now))
         return await self._write(sql.update, update) == 1
 
-
-class SqlStore(_Flow, _Peers, _Ledger):
-    """A StorePort; `open_store` makes it and runs its writer."""
+    # --- the database itself ----------------------------------------------------------------
 
     async def ping(self) -> None:
         """Read, and write: a database on a full disk still answers.
@@ -222,3 +200,16 @@ class SqlStore(_Flow, _Peers, _Ledger):
     def requests(self) -> int:
         """Writes asked for so far."""
         return self._writer.requests
+
+    # --- how a call reaches the database ----------------------------------------------------
+
+    async def _write(self, kind: Kind[A, R], argument: A) -> R:
+        # `perform` answers each request by its own kind's batch, which is typed.
+        return cast(R, await self._writer.submit(Write(kind, argument)))
+
+    async def _read(self, call: Call[T]) -> T:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._engine.read(call)
+        except TimeoutError:
+            raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None

@@ -30,27 +30,13 @@ LONG_FILES: Mapping[str, str] = {}
 LONG_FUNCTIONS: Mapping[str, str] = {}
 _HOOK = "the library's way to have a method of its own replaced"
 _CLIENT = "the demo's client, which can do all that the plainer one can, and more"
-_PARTS = "the parts of one port as mixins: to become one class, or objects of their own"
 HEIRS: Mapping[str, str] = {
     "bridge/config/document.py:_Constructor": _HOOK,
     "bridge/demo/customer.py:Customer": _CLIENT,
     "bridge/demo/phone.py:Phone": _CLIENT,
     "bridge/link/socket.py:_Connect": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
-    "bridge/matrix/transport.py:_Silence": _HOOK,
-    "bridge/matrix/adapter.py:MatrixAdapter": _PARTS,
-    "bridge/matrix/markers.py:Recognising": _PARTS,
-    "bridge/matrix/presence.py:Presence": _PARTS,
-    "bridge/storage/memory.py:MemoryStore": _PARTS,
-    "bridge/storage/memory.py:_Flow": _PARTS,
-    "bridge/storage/memory.py:_Ledger": _PARTS,
-    "bridge/storage/memory.py:_Peers": _PARTS,
-    "bridge/storage/memory.py:_Views": _PARTS,
-    "bridge/storage/open.py:OpenStore": "the standard library's type of what it is",
-    "bridge/storage/store.py:SqlStore": _PARTS,
-    "bridge/storage/store.py:_Flow": _PARTS,
-    "bridge/storage/store.py:_Ledger": _PARTS,
-    "bridge/storage/store.py:_Peers": _PARTS,
+    "bridge/matrix/client.py:_Silence": _HOOK,
 }
 """Classes that inherit more than the shape of a value, a port or an exception."""
 
