@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from bridge.demo.customer import PATIENCE
 from bridge.demo.stage import Stage, StageOptions
 from bridge.link.accounts import room_key
+from tests.support.ledger import heard_at_last
 from tests.support.operator import Backup, examined
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import Talk
@@ -177,8 +178,7 @@ def as_a_version_before_wrote_it(stage: Stage, room: str) -> None:
 async def test_a_room_keeps_its_login_name(stage: Stage) -> None:
     """One that was known before names were secret, and one that has a secret one.
 
-    Neither a restart changes it nor another secret; and nobody can work out the new one. The last
-    of the module: from then on the bridge has another secret than `Talk` knows.
+    Neither a restart changes it nor another secret; and nobody can work out the new one.
     """
     new = await Talk.open(stage, await stage.customer("newcomer"), "hello")
     old = await Talk.open(stage, await stage.customer("regular"), "hello")
@@ -194,4 +194,4 @@ async def test_a_room_keeps_its_login_name(stage: Stage) -> None:
     await stage.bridge.start()
     for talk in (new, old):
         await talk.say("it is me again")
-        await talk.heard("it is me again")
+    await heard_at_last(stage, (new, old), "it is me again")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bridge.demo.stage import Stage
 from tests.support.load import Chat, difference
+from tests.support.talk import Talk
 
 _LOOKS = 60
 """Looks, 0.2 s apart, at a backlog that does not shrink until it is held to be forgotten."""
@@ -66,6 +67,26 @@ async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
         await chats[0].ask()
         await stage.bridge.start()
     raise AssertionError(f"{missing()} texts were never handed over by the homeserver")
+
+
+async def heard_at_last(stage: Stage, talks: Sequence[Talk], text: str) -> None:
+    """Wait until the desk has what all of them said, with recoveries as in `all_handed_over`.
+
+    Raises:
+        AssertionError: it never came.
+    """
+    for _ in range(5):
+        try:
+            for talk in talks:
+                await talk.heard(text, 10)
+        except AssertionError:
+            await stage.bridge.stop()
+            await talks[0].say("is anybody there?")
+            await stage.bridge.start()
+        else:
+            return
+    for talk in talks:
+        await talk.heard(text)
 
 
 async def all_taken_in(database: Path, chat: Chat, patience: float) -> None:

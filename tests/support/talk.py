@@ -76,9 +76,19 @@ class Talk:
         self.stage = stage
         self.customer = customer
         self.room = room
-        # Of a new room, by the secret that the bridge has at the moment.
-        secret = encryption_secret_of(load_config(stage.config, {}))
-        self.login = f"mx-{login_keys(secret)(RoomId(room))}"
+        self._login = ""
+
+    @property
+    def login(self) -> str:
+        """The room's name at the call centre, by the secret that the bridge has at first use."""
+        if not self._login:
+            secret = encryption_secret_of(load_config(self.stage.config, {}))
+            self._login = f"mx-{login_keys(secret)(RoomId(self.room))}"
+        return self._login
+
+    @login.setter
+    def login(self, name: str) -> None:
+        self._login = name
 
     @classmethod
     async def open(
