@@ -142,6 +142,7 @@ def options(dialect: Dialect) -> StageOptions:
     """A stage with a robot, whose WebChat speaks this dialect; the bridge finds out which."""
     simulator = SimulatorOptions(
         dialect=dialect,
+        login_limit=0,  # the bridge's address is whitelisted, as an operator's should be
         ratings=RATINGS,
         resend_seconds=1.0,
         robot_key=ROBOT_KEY,
