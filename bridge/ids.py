@@ -19,6 +19,6 @@ SessionId = NewType("SessionId", int)
 CallId = NewType("CallId", int)
 """Wire `messageId`: one command of ours, and the reply that names it."""
 InputSeq = NewType("InputSeq", int)
-"""A row of the inbox."""
-OutboxSeq = NewType("OutboxSeq", int)
-"""A row of the outbox."""
+"""A row of the journal, as the input that came."""
+EffectSeq = NewType("EffectSeq", int)
+"""A row of the journal, as the effect that is to be carried out."""

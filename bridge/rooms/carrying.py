@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from bridge.ids import OutboxSeq
+from bridge.ids import EffectSeq
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.store import (
     InputRow,
     Lane,
     NewInput,
-    OutboxRow,
+    EffectRow,
     Outcome,
     Settlement,
     StoreError,
@@ -52,7 +52,7 @@ class Carrier:
         mirror: Mirror,
         lane: Lane,
         around: Surroundings,
-        run: Callable[[OutboxRow], Awaitable[Settlement]],
+        run: Callable[[EffectRow], Awaitable[Settlement]],
         at_once: Callable[[Sequence[NewInput], Settlement], Awaitable[bool]],
     ) -> None:
         self._mirror = mirror
@@ -60,7 +60,7 @@ class Carrier:
         self._around = around
         self._run = run
         self._at_once = at_once
-        self._failed: OutboxSeq | None = None
+        self._failed: EffectSeq | None = None
         self._failures = 0
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=mirror.room_id, lane=lane
@@ -90,7 +90,7 @@ class Carrier:
         self._around.measures.settled(self._lane, settlement.outcome, settlement.now - row.created)
         return True
 
-    async def _outcome(self, row: OutboxRow) -> Settlement:
+    async def _outcome(self, row: EffectRow) -> Settlement:
         """What came of a row. One that our own code keeps failing at must not hold up the rest."""
         try:
             return await self._run(row)

@@ -24,7 +24,7 @@ from bridge.rooms.effects import (
 from bridge.rooms.inputs import LoginTried, LookedUp
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.serial import dump_input
-from bridge.rooms.store import NewInput, OutboxRow, Outcome, Settlement
+from bridge.rooms.store import NewInput, EffectRow, Outcome, Settlement
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Transcripts
 from bridge.rooms.worker import Worker
@@ -46,7 +46,7 @@ class Filing:
         self._transcripts = Transcripts(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
 
-    async def run(self, worker: Worker, row: OutboxRow, order: Filed) -> Settlement:
+    async def run(self, worker: Worker, row: EffectRow, order: Filed) -> Settlement:
         """Carry out one order to its end.
 
         Raises:

@@ -18,7 +18,7 @@ from bridge.rooms.filing import Filing
 from bridge.rooms.inputs import Stored
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.serial import dump_input, load_effect
-from bridge.rooms.store import NewInput, OutboxRow, Outcome, Settlement
+from bridge.rooms.store import NewInput, EffectRow, Outcome, Settlement
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
 
@@ -31,7 +31,7 @@ class AsideLane:
         self._filing = Filing(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
-    async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
+    async def run(self, worker: Worker, row: EffectRow) -> Settlement:
         """Ask, and bring the answer back as an input."""
         effect = load_effect(row.effect)
         if isinstance(effect, Filed):

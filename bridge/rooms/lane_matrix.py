@@ -43,7 +43,7 @@ from bridge.rooms.relaying import Relaying
 from bridge.rooms.serial import StoredEffect, dump_input, load_effect
 from bridge.rooms.store import (
     NewInput,
-    OutboxRow,
+    EffectRow,
     Outcome,
     Settlement,
 )
@@ -85,7 +85,7 @@ class MatrixLane:
         self._doors = Doors(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 
-    async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
+    async def run(self, worker: Worker, row: EffectRow) -> Settlement:
         """Carry out one row, however often it takes.
 
         Raises:
@@ -104,7 +104,7 @@ class MatrixLane:
             inputs=done.inputs,
         )
 
-    async def _until_done(self, worker: Worker, row: OutboxRow, effect: StoredEffect) -> Done:
+    async def _until_done(self, worker: Worker, row: EffectRow, effect: StoredEffect) -> Done:
         wait = FIRST_WAIT
         while True:
             try:
@@ -131,7 +131,7 @@ class MatrixLane:
                         await self._describe(worker, row, effect)
                 return self._give_up(worker, effect, error.code)
 
-    async def _look_back(self, worker: Worker, row: OutboxRow) -> None:
+    async def _look_back(self, worker: Worker, row: EffectRow) -> None:
         """Before a row is repeated whose transaction id may be forgotten: is it in the room?"""
         if self._around.clock.now() - row.created < REMEMBERED:
             return
@@ -155,7 +155,7 @@ class MatrixLane:
         )
         return Done(outcome=Outcome.DEAD, detail=why)
 
-    async def _perform(self, worker: Worker, row: OutboxRow, effect: StoredEffect) -> Done:
+    async def _perform(self, worker: Worker, row: EffectRow, effect: StoredEffect) -> Done:
         match effect:
             case Say():
                 return await self._say(worker, row, effect)
@@ -191,7 +191,7 @@ class MatrixLane:
 
     # --- our own sentences ------------------------------------------------------------------
 
-    async def _say(self, worker: Worker, row: OutboxRow, say: Say, also: str = "") -> Done:
+    async def _say(self, worker: Worker, row: EffectRow, say: Say, also: str = "") -> Done:
         """Say a sentence, and below it the one of the key `also`."""
         sentences = [self._sentence(worker, say.key, say.args)]
         if also:
@@ -213,7 +213,7 @@ class MatrixLane:
             )
         )
 
-    async def _card(self, worker: Worker, row: OutboxRow, card: Card) -> Done:
+    async def _card(self, worker: Worker, row: EffectRow, card: Card) -> Done:
         """Edit this chat's card; a newer version that waits already makes this one pointless."""
         for later in worker.later_rows(row):
             other = load_effect(later.effect)
@@ -232,7 +232,7 @@ class MatrixLane:
         return Done(event_id, anchor=anchor, inputs=told(worker.room_id, (posted,)))
 
     async def _offer(
-        self, worker: Worker, row: OutboxRow, offer: ShowAnswer | Offer | CallbackCard
+        self, worker: Worker, row: EffectRow, offer: ShowAnswer | Offer | CallbackCard
     ) -> Done:
         """Say what can be answered by a reaction."""
         about = offer.event_id if isinstance(offer, ShowAnswer) else None
@@ -271,7 +271,7 @@ class MatrixLane:
 
     # --- agents -----------------------------------------------------------------------------
 
-    async def _agents_came(self, worker: Worker, row: OutboxRow, came: AgentsCame) -> Done:
+    async def _agents_came(self, worker: Worker, row: EffectRow, came: AgentsCame) -> Done:
         """Bring the ghosts in; of those that the room does not let in, say that we speak for them.
 
         Each of their messages tries again (`MatrixPort.relay`).
@@ -299,7 +299,7 @@ class MatrixLane:
         done.detail = "the room does not let them in"
         return done
 
-    async def _relay(self, worker: Worker, row: OutboxRow, relay: Relay) -> Done:
+    async def _relay(self, worker: Worker, row: EffectRow, relay: Relay) -> Done:
         if encrypting.hides(self._around.rules, worker.record):
             name = relay.agent.name or relay.agent.id
             done = await self._say(worker, row, Say("encrypting.not_shown", {"name": name}))
@@ -320,12 +320,12 @@ class MatrixLane:
         done.detail = "shown as a notice"
         return done
 
-    async def _describe(self, worker: Worker, row: OutboxRow, relay: Relay) -> Done:
+    async def _describe(self, worker: Worker, row: EffectRow, relay: Relay) -> Done:
         """Say that there is a message which is not shown."""
         key = "chat.media_failed" if self._relaying.is_media(relay) else "chat.unknown"
         return await self._say(worker, row, Say(key, self._relaying.describe(relay)))
 
-    def _transaction_id(self, row: OutboxRow, sender: UserId) -> str:
+    def _transaction_id(self, row: EffectRow, sender: UserId) -> str:
         moment = f".{row.created:x}" if row.created >= self._dated else ""
         who = sha256(sender.encode()).hexdigest()[:12]
         return f"{self._instance}.{row.seq}{moment}.{who}"

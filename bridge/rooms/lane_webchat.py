@@ -27,7 +27,7 @@ from bridge.rooms.serial import dump_input, load_effect
 from bridge.rooms.spool import keep
 from bridge.rooms.store import (
     NewInput,
-    OutboxRow,
+    EffectRow,
     Outcome,
     Settlement,
     StoreError,
@@ -49,7 +49,7 @@ class WebChatLane:
         self._around = around
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
 
-    async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
+    async def run(self, worker: Worker, row: EffectRow) -> Settlement:
         """Carry out one row; whatever goes wrong, even in our own code, is an outcome."""
         attempt = _Attempt(row.attempted is not None)
         try:
@@ -68,7 +68,7 @@ class WebChatLane:
         )
 
     async def _carry_out(
-        self, worker: Worker, row: OutboxRow, attempt: _Attempt
+        self, worker: Worker, row: EffectRow, attempt: _Attempt
     ) -> tuple[Outcome, Input, str]:
         effect = load_effect(row.effect)
         match effect:
@@ -80,7 +80,7 @@ class WebChatLane:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
     async def _call(
-        self, worker: Worker, row: OutboxRow, effect: CallWebChat, attempt: _Attempt
+        self, worker: Worker, row: EffectRow, effect: CallWebChat, attempt: _Attempt
     ) -> tuple[Outcome, Input, str]:
         if attempt.made:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
@@ -122,7 +122,7 @@ class WebChatLane:
         )
 
     async def _mark_attempted(
-        self, worker: Worker, row: OutboxRow, call_id: CallId, attempt: _Attempt
+        self, worker: Worker, row: EffectRow, call_id: CallId, attempt: _Attempt
     ) -> None:
         """The bytes go out now, unless the customer has thought better of it while they waited.
 

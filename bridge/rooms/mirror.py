@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bridge.conversation.model import Chatting, Queued
-from bridge.ids import InputSeq, OutboxSeq, RoomId
+from bridge.ids import InputSeq, EffectSeq, RoomId
 from bridge.rooms.ports import Account
 from bridge.rooms.record import RoomRecord, load_record
-from bridge.rooms.store import InputRow, Lane, OutboxRow, StorePort
+from bridge.rooms.store import InputRow, Lane, EffectRow, StorePort
 
 
 class Mirror:
@@ -37,8 +37,8 @@ class Mirror:
         self.answered = 0
         self.room_id = room_id
         self._inputs: dict[InputSeq, InputRow] = {}
-        self._rows: dict[Lane, dict[OutboxSeq, OutboxRow]] = {lane: {} for lane in Lane}
-        self._ended: set[OutboxSeq] | None = None
+        self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
+        self._ended: set[EffectSeq] | None = None
         """Rows that ended while the store was read; None while it is not."""
 
     @property
@@ -67,11 +67,11 @@ class Mirror:
         """The oldest inputs."""
         return [row for row, _ in zip(self._inputs.values(), range(limit), strict=False)]
 
-    def first(self, lane: Lane) -> OutboxRow | None:
+    def first(self, lane: Lane) -> EffectRow | None:
         """The row that is to be carried out, or is being carried out, in a lane."""
         return next(iter(self._rows[lane].values()), None)
 
-    def later_rows(self, row: OutboxRow) -> list[OutboxRow]:
+    def later_rows(self, row: EffectRow) -> list[EffectRow]:
         """The rows that wait behind this one in its lane."""
         return [other for other in self._rows[row.lane].values() if other.seq > row.seq]
 
@@ -82,7 +82,7 @@ class Mirror:
         self._inputs.update((row.seq, row) for row in rows)
 
     def committed(
-        self, record: RoomRecord, done: Iterable[InputRow], rows: Iterable[OutboxRow]
+        self, record: RoomRecord, done: Iterable[InputRow], rows: Iterable[EffectRow]
     ) -> None:
         """A step was made: the record, the inputs that ended with it, and its effects."""
         self.record = record
@@ -92,7 +92,7 @@ class Mirror:
         for new in rows:
             self._rows[new.lane][new.seq] = new
 
-    def ended(self, row: OutboxRow) -> None:
+    def ended(self, row: EffectRow) -> None:
         """A row was settled."""
         self._rows[row.lane].pop(row.seq, None)
         if self._ended is not None:
@@ -112,7 +112,7 @@ class Mirror:
         """
         self.behind = False
         self._inputs = {}  # from now on: what is taken while we read
-        self._ended = ended = set[OutboxSeq]()
+        self._ended = ended = set[EffectSeq]()
         try:
             stored = await store.room(self.room_id)
             while True:
@@ -130,7 +130,7 @@ class Mirror:
             self._ended = None
         self._merge(inputs, [row for row in rows if row.seq not in ended])
 
-    def _merge(self, inputs: Sequence[InputRow], rows: Sequence[OutboxRow]) -> None:
+    def _merge(self, inputs: Sequence[InputRow], rows: Sequence[EffectRow]) -> None:
         found = {row.seq: row for row in inputs} | self._inputs
         self._inputs = dict(sorted(found.items()))
         self._rows = {lane: {row.seq: row for row in rows if row.lane is lane} for lane in Lane}

@@ -46,7 +46,7 @@ from bridge.rooms.effects import (
     TryLogin,
 )
 from bridge.rooms.inputs import Stored
-from bridge.rooms.store import Lane, NewOutbox
+from bridge.rooms.store import Lane, NewEffect
 
 StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect
 """All that something has to be done about."""
@@ -71,11 +71,11 @@ def load_effect(body: bytes) -> StoredEffect:
     return _effect.decode(body)
 
 
-def outbox_row(effect: Effect) -> NewOutbox | None:
+def outbox_row(effect: Effect) -> NewEffect | None:
     """The row that carries out an effect; None for a fact that needs none."""
     match effect:
         case CallWebChat():
-            return NewOutbox(
+            return NewEffect(
                 Lane.WEBCHAT,
                 _encoder.encode(effect),
                 cause=effect.event_id,
@@ -83,20 +83,20 @@ def outbox_row(effect: Effect) -> NewOutbox | None:
                 repeat=effect.repeat,
             )
         case UploadMedia():
-            return NewOutbox(
+            return NewEffect(
                 Lane.WEBCHAT,
                 _encoder.encode(effect),
                 cause=effect.event_id,
                 call_id=effect.call_id,
             )
         case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
-            return NewOutbox(Lane.ASIDE, _encoder.encode(effect), cause=effect.event_id)
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect), cause=effect.event_id)
         case FetchHistory():
-            return NewOutbox(Lane.ASIDE, _encoder.encode(effect))
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect))
         case Reported() | ShowAnswer():
-            return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
         case Say():
-            return NewOutbox(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)
         case (
             Card()
             | CallbackCard()
@@ -110,7 +110,7 @@ def outbox_row(effect: Effect) -> NewOutbox | None:
             | EnterRoom()
             | LeaveRoom()
         ):
-            return NewOutbox(Lane.MATRIX, _encoder.encode(effect))
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect))
         case Delivered() | Answered():
             return None
         case _:

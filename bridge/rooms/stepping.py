@@ -38,7 +38,7 @@ from bridge.rooms.store import (
     InputRow,
     Lane,
     NewInput,
-    NewOutbox,
+    NewEffect,
     Settlement,
     Step,
     StoredRoom,
@@ -248,7 +248,7 @@ class Stepper:
             self._around.measures.handled(visit.now - row.received)
         self._announce()
 
-    def _outbox(self, visit: Visit, settled: Settlement | None) -> list[NewOutbox]:
+    def _outbox(self, visit: Visit, settled: Settlement | None) -> list[NewEffect]:
         """The effects as rows; a call that goes out at once is marked as attempted from the start.
 
         Should we die before it is written it passes for uncertain, which it is not: so that is done
@@ -258,7 +258,7 @@ class Stepper:
         free = ahead is None or (settled is not None and ahead.seq == settled.seq)
         answers = visit.now - self._mirror.answered <= ANSWERED_LATELY
         now = free and answers and not self.stopping
-        rows: list[NewOutbox] = []
+        rows: list[NewEffect] = []
         for effect in visit.effects:
             row = outbox_row(effect)
             if row is None:

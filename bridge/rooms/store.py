@@ -1,16 +1,21 @@
 """StorePort: what the engine asks of a database, and nothing else.
 
-Every call that writes returns only after the write is durable. Writes of all rooms are gathered and
-committed together (group commit), so a call costs a share of a transaction, not a transaction.
-The caller's cancellation never undoes or half-does a write: it may only miss the answer.
+The journal has one row for each thing that happened in a room (an event, a push): what came, the
+effect that it led to, when that was attempted, and how it ended. So it is inbox, outbox and ledger
+in one. An effect that came of something else (a deadline, a reply), or beside a first one, has a
+row of its own in it.
+
+Every call that writes returns only after the write is durable. What all rooms have to write is
+committed together, so a room pays a share of a transaction, not a transaction. The caller's
+cancellation never undoes or half-does a write: it may only miss the answer.
 
 A call that fails with a plain StoreError may have happened, or may still happen: a database that
 hangs tells nobody. So every write can be tried again without harm. Inputs are told apart by their
-keys, a row is settled once, and a step applies only to the revision of the room that it was made
-from, and only while its inputs are open. Whoever lost an answer reads again and goes on from there.
-The same rule keeps two bridges on one database from both handling an input, should they ever get
-past the lock that lets only one of them start (`storage.open`); nothing but that lock keeps them
-from both making a call of the outbox.
+keys, an effect is settled once, and a commit applies only to the revision of the room that it was
+made from, and only while its rows are open. Whoever lost an answer reads again and goes on from
+there. The same rule keeps two bridges on one database from both handling an input, should they ever
+get past the lock that lets only one of them start (`storage.open`); nothing but that lock keeps
+them from both making a call of the journal.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from typing import Protocol
 
 import msgspec
 
-from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
 
 
 class Lane(StrEnum):
@@ -34,7 +39,7 @@ class Lane(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an outbox row ended."""
+    """How an effect ended."""
 
     DELIVERED = "delivered"
     REFUSED = "refused"
@@ -54,7 +59,7 @@ class NewInput(msgspec.Struct, frozen=True):
     body: bytes
     """Tagged JSON of a `rooms.inputs.Stored`."""
     key: str | None = None
-    """Unique for ever (event id, receipt id, …); a second input with it is dropped.
+    """Unique for ever (event id, receipt id, …): a second input with it is not stored.
 
     None: never a duplicate.
     """
@@ -70,7 +75,7 @@ class InputRow(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
-class NewOutbox(msgspec.Struct, frozen=True):
+class NewEffect(msgspec.Struct, frozen=True):
     lane: Lane
     effect: bytes
     """Tagged JSON of a `rooms.serial.StoredEffect`."""
@@ -79,11 +84,18 @@ class NewOutbox(msgspec.Struct, frozen=True):
     call_id: int | None = None
     repeat: bool = False
     attempted: bool = False
-    """The peer may see it as soon as it is stored: see `OutboxRow.marked`."""
+    """The peer may see it as soon as it is stored: see `EffectRow.marked`."""
 
 
-class OutboxRow(msgspec.Struct, frozen=True):
-    seq: OutboxSeq
+class Entry(msgspec.Struct, frozen=True):
+    """A new row of the journal: something that came and has been handled, its effect, or both."""
+
+    came: NewInput | None = None
+    effect: NewEffect | None = None
+
+
+class EffectRow(msgspec.Struct, frozen=True):
+    seq: EffectSeq
     room_id: RoomId
     lane: Lane
     effect: bytes
@@ -127,27 +139,10 @@ class ChatRow(msgspec.Struct, frozen=True):
     """Tagged JSON of a `rooms.chats.Chat`."""
 
 
-class Step(msgspec.Struct, frozen=True):
-    """What one step of an actor changes, committed as one."""
-
-    room: StoredRoom
-    done: Sequence[InputSeq]
-    outbox: Sequence[NewOutbox] = ()
-    now: int = 0
-    buried: Sequence[tuple[InputSeq, str]] = ()
-    """Inputs that cannot be handled, and why: they become dead letters."""
-    chats: Sequence[ChatRow] = ()
-    """Chats of the room that are new or have changed, each at most once."""
-    fresh: Sequence[NewInput] = ()
-    """Inputs that were handled before they were stored: they are stored as ended, with `now`."""
-    settled: Settlement | None = None
-    """The end of an outbox row that led to the step; its inputs have happened and are not kept."""
-
-
 class Settlement(msgspec.Struct, frozen=True):
-    """The end of an outbox row, and the inputs that it brings."""
+    """The end of an effect."""
 
-    seq: OutboxSeq
+    seq: EffectSeq
     outcome: Outcome
     now: int
     detail: str = ""
@@ -156,7 +151,46 @@ class Settlement(msgspec.Struct, frozen=True):
     """The Matrix event that it became."""
     anchor: str | None = None
     """Remember `event_id` under this name of the room (the queue card's)."""
-    inputs: Sequence[NewInput] = ()
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """All that one room has to write at a moment; it takes effect as one."""
+
+    room_id: RoomId
+    now: int
+    room: StoredRoom | None = None
+    """The new record, with the revision that it was made from; None: it stays as it is."""
+    entries: Sequence[Entry] = ()
+    """What is new in the journal, in order."""
+    waiting: Sequence[NewInput] = ()
+    """Inputs that are to be handled later; those with a key that is known are left out."""
+    handled: Sequence[InputSeq] = ()
+    """Inputs that waited, and have been handled."""
+    buried: Sequence[tuple[InputSeq, str]] = ()
+    """Inputs that cannot be handled, and why: they become dead letters."""
+    settled: Sequence[Settlement] = ()
+    """The ends of effects."""
+    chats: Sequence[ChatRow] = ()
+    """Chats of the room that are new or have changed, each at most once."""
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What became of a commit."""
+
+    effects: Sequence[EffectRow] = ()
+    """The rows of the entries that have an effect, in order."""
+    waiting: Sequence[InputRow] = ()
+    """The rows of those inputs that were new, in order."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A room as it stands in the store, with the rows that are open."""
+
+    room: StoredRoom | None
+    inputs: Sequence[InputRow]
+    """Those that wait to be handled, oldest first."""
+    effects: Sequence[EffectRow]
+    """Those to be carried out, of all lanes, oldest first."""
 
 
 class GhostRow(msgspec.Struct, frozen=True):
@@ -198,7 +232,7 @@ class TraceRow(msgspec.Struct, frozen=True):
     """One line of the ledger. Times are ms since the epoch."""
 
     what: str
-    """`received`, `handled`, `stored`, `attempted`, or the outcome of an outbox row."""
+    """`received`, `handled`, `stored`, `attempted`, or the outcome of an effect."""
     at: int
     room_id: RoomId
     detail: str = ""
@@ -209,7 +243,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     """An input or an effect that was given up."""
 
     id: str
-    """`i<seq>` for an inbox row, `o<seq>` for an outbox row."""
+    """`i<seq>` for an input that was not handled, `o<seq>` for an effect."""
     room_id: RoomId
     at: int
     why: str
@@ -239,7 +273,7 @@ class StoreError(Exception):
 
 
 class Stale(StoreError):
-    """The step was made from what is not (any more) so in the store; nothing was changed."""
+    """The commit was made from what is not (any more) so in the store; nothing was changed."""
 
 
 class Unstorable(StoreError):
@@ -253,41 +287,32 @@ class StorePort(Protocol):
     that writes raises Unstorable for a value that no other try can bring in.
     """
 
-    async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
-        """Store inputs in the given order, all or none; return those that were new."""
-        ...
+    async def commit(self, commits: Sequence[Commit]) -> list[Committed | StoreError]:
+        """Write what rooms have to write, each room all or nothing; answers in order.
 
-    async def commit_step(self, step: Step) -> list[OutboxRow]:
-        """Write a room's new record and chats, end its inputs, store its effects; all or none.
+        No room is named twice. The answer that is an error is for its room alone:
+
+        - Stale: the room's revision is not (any more) the one that the record was made from, an
+          input or an effect has ended already, or an input among `entries` is known;
+        - Unstorable: it holds a value that can never be stored.
 
         Raises:
-            Stale: the room's revision is not (any more) the one that the step was made from, an
-                input or the row of the step has ended already, or a fresh input is known.
+            StoreError: nothing was written, as far as anybody knows.
         """
         ...
 
-    async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
-        """Say that the peer may see this row from now on; counts the attempt."""
+    async def mark_attempted(self, seq: EffectSeq, now: int) -> None:
+        """Say that the peer may see this effect from now on; counts the attempt."""
         ...
 
-    async def settle(self, settlement: Settlement) -> list[InputRow]:
-        """End an outbox row (once: a second settlement changes nothing and returns [])."""
+    async def load(self, room_id: RoomId) -> Loaded:
+        """The room and its open rows, all as of one moment."""
         ...
 
     async def backlog(self) -> Backlog: ...
 
-    async def room(self, room_id: RoomId) -> StoredRoom | None: ...
-
-    async def open_inputs(self, room_id: RoomId) -> list[InputRow]:
-        """The room's undone inputs, oldest first."""
-        ...
-
-    async def open_outbox(self, room_id: RoomId) -> list[OutboxRow]:
-        """The room's unsettled rows of all lanes, oldest first."""
-        ...
-
     async def busy_rooms(self) -> list[RoomId]:
-        """Rooms with undone inputs or unsettled rows, oldest work first."""
+        """Rooms with open rows, oldest work first."""
         ...
 
     async def live_rooms(self) -> list[RoomId]: ...

@@ -44,7 +44,7 @@ from bridge.rooms.store import (
     InputRow,
     Lane,
     NewInput,
-    OutboxRow,
+    EffectRow,
     Settlement,
 )
 from bridge.rooms.surroundings import Surroundings
@@ -54,7 +54,7 @@ from bridge.rooms.typist import Typist
 class LaneRunner(Protocol):
     """Carries out the rows of one lane."""
 
-    async def run(self, worker: Worker, row: OutboxRow) -> Settlement:
+    async def run(self, worker: Worker, row: EffectRow) -> Settlement:
         """Carry out one row to its end; what came of it is then stored by the worker."""
         ...
 
@@ -174,7 +174,7 @@ class Worker:
         """Who this room is at the call centre."""
         return self._mirror.account
 
-    def later_rows(self, row: OutboxRow) -> list[OutboxRow]:
+    def later_rows(self, row: EffectRow) -> list[EffectRow]:
         """The rows that wait behind this one in its lane."""
         return self._mirror.later_rows(row)
 

@@ -12,23 +12,14 @@ from bridge.rooms.store import TraceRow
 _LETTER = re.compile(r"([io])([0-9]{1,18})", re.ASCII)
 
 
-class InputFate(NamedTuple):
-    """What the inbox knows of an input, but for its content."""
+class Fate(NamedTuple):
+    """What the journal knows of a row, but for its content."""
 
     room_id: RoomId
+    key: str | None
     received: int
-    revived: int | None
-    outcome: str | None
-    settled: int | None
-    detail: str
-
-
-class OutboxFate(NamedTuple):
-    """What the outbox knows of an effect, but for its content."""
-
-    room_id: RoomId
-    lane: str
-    created: int
+    handled: int | None
+    lane: str | None
     attempted: int | None
     attempts: int
     repeat: bool
@@ -38,23 +29,38 @@ class OutboxFate(NamedTuple):
     detail: str
 
 
-def lines(inputs: Iterable[InputFate], outbox: Iterable[OutboxFate]) -> list[TraceRow]:
-    """All lines in order of time; of one moment, the inbox's first, then the outbox's by row."""
-    found: list[TraceRow] = []
-    for fate in inputs:
-        found.append(TraceRow("received", fate.received, fate.room_id))
-        found += _ending(fate, repeat=False)
-    for effect in outbox:
-        repeat = bool(effect.repeat)
-        found.append(TraceRow("stored", effect.created, effect.room_id, effect.lane, repeat))
-        if effect.attempted is not None:
-            detail = effect.lane if effect.attempts < 2 else f"{effect.lane}, {effect.attempts}x"
-            found.append(TraceRow("attempted", effect.attempted, effect.room_id, detail, repeat))
-        found += _ending(effect, repeat=repeat)
-    return sorted(found, key=lambda line: line.at)
+def lines(event_id: str, fates: Iterable[Fate]) -> list[TraceRow]:
+    """All lines of an event in order of time; of one moment, what came first, then the effects."""
+    inputs: list[TraceRow] = []
+    effects: list[TraceRow] = []
+    for fate in fates:
+        if fate.key == event_id:
+            inputs += _as_input(fate)
+        if fate.lane is not None:
+            effects += _as_effect(fate, fate.lane)
+    return sorted(inputs + effects, key=lambda line: line.at)
 
 
-def _ending(fate: InputFate | OutboxFate, *, repeat: bool) -> Iterable[TraceRow]:
+def _as_input(fate: Fate) -> Iterable[TraceRow]:
+    yield TraceRow("received", fate.received, fate.room_id)
+    if fate.handled is not None:
+        if fate.lane is None and fate.revived is not None:
+            yield TraceRow("revived", fate.revived, fate.room_id)
+        yield TraceRow("handled", fate.handled, fate.room_id)
+    else:
+        yield from _ending(fate, repeat=False)
+
+
+def _as_effect(fate: Fate, lane: str) -> Iterable[TraceRow]:
+    repeat = bool(fate.repeat)
+    yield TraceRow("stored", fate.handled or fate.received, fate.room_id, lane, repeat)
+    if fate.attempted is not None:
+        detail = lane if fate.attempts < 2 else f"{lane}, {fate.attempts}x"
+        yield TraceRow("attempted", fate.attempted, fate.room_id, detail, repeat)
+    yield from _ending(fate, repeat=repeat)
+
+
+def _ending(fate: Fate, *, repeat: bool) -> Iterable[TraceRow]:
     if fate.revived is not None:
         yield TraceRow("revived", fate.revived, fate.room_id, "", repeat)
     if fate.outcome is not None and fate.settled is not None:

@@ -14,7 +14,7 @@ from bridge.storage.engine import Dialect, Engine
 from bridge.storage.errors import NewerSchemaError
 from bridge.storage.query import Call, Statement, once, same
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """The schema that this program works with: the number of the last file."""
 
 _VERSIONED = Statement(

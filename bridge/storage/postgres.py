@@ -18,11 +18,11 @@ from typing import TypeVar
 import asyncpg
 
 from bridge.rooms.ports import Clock
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Stale, StoreError
 from bridge.storage.channel import Backoff, Channel, Claim, refused
 from bridge.storage.engine import Dialect
 from bridge.storage.errors import Unreachable
-from bridge.storage.query import Call, Query, Rows, drive_async
+from bridge.storage.query import Call, Query, Rows, Together, as_one, drive_async
 
 T = TypeVar("T")
 
@@ -82,8 +82,13 @@ class PostgresEngine:
         answer: list[T] = []
         try:
             async with self._writer.use() as connection:
-                answer.append(await _uncommitted(connection, call, _marked(writer, token)))
-                await connection.execute("COMMIT")
+                first = next(call)
+                if isinstance(first, Together) and first.alone:
+                    answer.append(await _in_one_trip(connection, call, first, writer, token))
+                else:
+                    marked = _marked(writer, token)
+                    answer.append(await _uncommitted(connection, call, marked, first=first))
+                    await connection.execute("COMMIT")
         except StoreError as error:
             if isinstance(error, Unreachable):
                 # The lost connection's transaction may go on holding the row of its mark.
@@ -152,6 +157,12 @@ class PostgresEngine:
                 channel.drop()
 
 
+_MARK = (
+    "INSERT INTO writers (id, token) VALUES ($1::text, $2::bigint) "
+    "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
+)
+
+
 def _marked(writer: str, token: int) -> str:
     """BEGIN, and the mark by which a COMMIT that was not answered can be asked after."""
     upsert = "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
@@ -159,13 +170,38 @@ def _marked(writer: str, token: int) -> str:
     return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
 
 
-async def _uncommitted(
-    connection: asyncpg.Connection, call: Call[T], begin: str, seconds: float | None = None
+async def _in_one_trip(
+    connection: asyncpg.Connection, call: Call[T], only: Together, writer: str, token: int
 ) -> T:
-    """Begin a transaction and carry out a call in it; roll back what is refused."""
+    """Carry out a call that consists of one query, which is its own transaction.
+
+    Raises:
+        Stale: a strict part of it did not write all of its rows; nothing was written.
+    """
+    rows = await _fetch_together(connection, only, _MARK, (writer, token))
+    try:
+        call.send(rows)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("what is to go in one trip asks for more")
+
+
+async def _uncommitted(
+    connection: asyncpg.Connection,
+    call: Call[T],
+    begin: str,
+    seconds: float | None = None,
+    *,
+    first: Query | Together | None = None,
+) -> T:
+    """Begin a transaction and carry out a call in it; roll back what is refused.
+
+    `first`: the query that the call has asked for already, if it has.
+    """
     await connection.execute(begin)
     try:
-        return await drive_async(call, _runner(connection, seconds))
+        return await drive_async(call, _runner(connection, seconds), first)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if refused(error):
             await connection.execute("ROLLBACK")
@@ -177,11 +213,33 @@ async def _uncommitted(
 
 def _runner(
     connection: asyncpg.Connection, seconds: float | None = None
-) -> Callable[[Query], Coroutine[object, object, Rows]]:
-    async def run(query: Query) -> Rows:
+) -> Callable[[Query | Together], Coroutine[object, object, Rows]]:
+    async def run(query: Query | Together) -> Rows:
+        if isinstance(query, Together):
+            return await _fetch_together(connection, query)
         params: Iterable[object] = query.params
         if query.many:
             params = [list(column) for column in zip(*query.params, strict=True)]
         return await connection.fetch(query.statement.postgres, *params, timeout=seconds)
 
     return run
+
+
+async def _fetch_together(
+    connection: asyncpg.Connection,
+    query: Together,
+    last: str = "",
+    last_params: tuple[object, ...] = (),
+) -> Rows:
+    """Carry out statements as one; their parameters are `last_params` at the end."""
+    params: list[object] = []
+    for part in query.parts:
+        params += [list(column) for column in zip(*part.rows, strict=True)]
+        if part.strict:
+            params.append(len(part.rows))
+    texts = tuple((part.statement.postgres, part.strict, part.returns) for part in query.parts)
+    try:
+        rows = await connection.fetch(as_one(texts, last), *params, *last_params)
+    except asyncpg.exceptions.DivisionByZeroError:
+        raise Stale("the room has changed meanwhile, or what is to be ended has ended") from None
+    return [row for row in rows if row[0] is not None]

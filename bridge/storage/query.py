@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -34,7 +35,31 @@ class Query(NamedTuple):
     many: bool = False
 
 
-Call = Generator[Query, Rows, T]
+class Part(NamedTuple):
+    """One of several statements that take effect together."""
+
+    statement: Statement
+    """Made by `for_rows`; it returns `seq` and `key` of its rows if they are asked for."""
+    rows: Sequence[tuple[Any, ...]]
+    strict: bool = False
+    """Every one of the rows must be written, else nothing is: Stale."""
+    returns: bool = False
+    """The caller wants the rows that come back."""
+
+
+class Together(NamedTuple):
+    """Statements that are carried out as one; none of them sees what another writes.
+
+    Answered by the rows of those parts that return any, each row preceded by its part's number.
+    On PostgreSQL they are one statement with its own transaction, so one round trip, if nothing
+    else is to be committed with them (`alone`).
+    """
+
+    parts: tuple[Part, ...]
+    alone: bool = False
+
+
+Call = Generator[Query | Together, Rows, T]
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
@@ -74,7 +99,44 @@ def per_row(statement: Statement, rows: Sequence[tuple[Any, ...]]) -> Query:
     return Query(statement, tuple(rows), many=True)
 
 
-def drive(call: Call[T], run: Callable[[Query], Rows]) -> T:
+@lru_cache(maxsize=64)
+def as_one(parts: tuple[tuple[str, bool, bool], ...], last: str = "") -> str:
+    """Write statements over rows as one PostgreSQL statement, whose parameters are all theirs.
+
+    After the parameters of a strict part stands the number of rows that it has to write; another
+    number fails the whole statement, by a division by zero.
+
+    Args:
+        parts: the text for PostgreSQL of each; whether it is strict; whether its rows are wanted.
+        last: one more statement, with the last parameters.
+    """
+    tables, checks, wanted, first = [], [], [], 1
+    for number, (text, strict, returns) in enumerate(parts):
+        shifted, first = _shifted(text, first)
+        tables.append(f"p{number} AS ({shifted})")
+        if strict:
+            checks.append(f"(SELECT count(*) FROM p{number}) = ${first}::bigint")  # noqa: S608
+            first += 1
+        if returns:
+            wanted.append(f"SELECT {number}, seq, key FROM p{number}")  # noqa: S608
+    if last:
+        tables.append(f"last AS ({_shifted(last, first)[0]})")
+    found = " UNION ALL ".join(wanted) or "SELECT NULL::int, NULL::bigint, NULL::text WHERE false"
+    asked = " AND ".join(checks) or "true"
+    return (
+        f"WITH {', '.join(tables)}, found (part, seq, key) AS ({found}) "  # noqa: S608 - our words
+        f"SELECT part, seq, key, whole FROM (SELECT 1 / CASE WHEN {asked} THEN 1 ELSE 0 END "
+        "AS whole) AS checked LEFT JOIN found ON true"
+    )
+
+
+def _shifted(text: str, first: int) -> tuple[str, int]:
+    """A statement whose parameters begin at `first`; and the number after them."""
+    used = max(int(one) for one in _PLACEHOLDER.findall(text))
+    return _PLACEHOLDER.sub(lambda one: f"${int(one[1]) + first - 1}", text), first + used
+
+
+def drive(call: Call[T], run: Callable[[Query | Together], Rows]) -> T:
     """Carry out a call with a blocking driver; return its result."""
     try:
         query = next(call)
@@ -85,10 +147,17 @@ def drive(call: Call[T], run: Callable[[Query], Rows]) -> T:
         return result
 
 
-async def drive_async(call: Call[T], run: Callable[[Query], Awaitable[Rows]]) -> T:
-    """Carry out a call with an asynchronous driver; return its result."""
+async def drive_async(
+    call: Call[T],
+    run: Callable[[Query | Together], Awaitable[Rows]],
+    first: Query | Together | None = None,
+) -> T:
+    """Carry out a call with an asynchronous driver; return its result.
+
+    `first`: the query that it has asked for already, if it has.
+    """
     try:
-        query = next(call)
+        query = next(call) if first is None else first
         while True:
             query = call.send(await run(query))
     except StopIteration as stop:

@@ -1,8 +1,9 @@
 """Every call to the database, once for both engines: its SQL, and what is made of the rows.
 
-The SQL keeps to the words that SQLite and PostgreSQL share. A row of inbox or outbox is open while
-`outcome` is null. The partial indexes of the schema repeat the conditions written here; a condition
-that is spelt otherwise is not served by them.
+The SQL keeps to the words that SQLite and PostgreSQL share. A row of the journal is open while
+`outcome` is null: as an input while `handled` is null, else as an effect. The partial indexes of
+the schema repeat the conditions written here; a condition that is spelt otherwise is not served by
+them.
 
 A reading call is a function. A writing call is a `Kind`: it takes all the requests of its kind that
 share a transaction and answers each of them. `perform` runs a mixed group kind by kind, in the
@@ -16,28 +17,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from bridge.ids import EventId, InputSeq, OutboxSeq, RoomId
+from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
 from bridge.rooms.store import (
     AccountRow,
     Backlog,
     ChatRow,
+    Commit,
+    Committed,
     DeadLetter,
     Depth,
+    EffectRow,
+    Entry,
     GhostRow,
     InputRow,
     Lane,
-    NewInput,
-    OutboxRow,
+    Loaded,
+    NewEffect,
     Outcome,
     SecretRow,
-    Settlement,
-    Stale,
-    Step,
     StoredRoom,
     TraceRow,
 )
-from bridge.storage.ledger import InputFate, OutboxFate, lines, printable, readable
-from bridge.storage.query import Call, Statement, for_rows, once, per_row, same
+from bridge.storage.ledger import Fate, lines, printable, readable
+from bridge.storage.query import Call, Part, Statement, Together, for_rows, once, per_row, same
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -65,10 +67,9 @@ class Write:
 
 
 def perform(writes: Sequence[Write]) -> Call[list[object]]:
-    """Carry out a group; the answers are in the order of the requests.
-
-    An answer that is a StoreError is for its caller alone: the others are written.
-    """
+    """Carry out a group; the answers are in the order of the requests."""
+    if len(writes) == 1 and writes[0].kind is commit_rooms:
+        return [(yield from commit(writes[0].argument, alone=True))]
     answers: list[object] = [None] * len(writes)
     for kind in _ORDER:
         places = [place for place, write in enumerate(writes) if write.kind is kind]
@@ -112,47 +113,20 @@ def ping() -> Call[None]:
     yield once(PING)
 
 
-# --- writing what flows: inbox, rooms, outbox -----------------------------------------------------
+# --- writing what flows: rooms and their journal ------------------------------------------------
 
-INSERT_INPUTS = for_rows(
-    "INSERT INTO inbox (room_id, key, body, received) {rows} "
-    "ON CONFLICT (key) DO NOTHING RETURNING seq, key",
-    "text",
-    "text",
-    "bytea",
-    "bigint",
+INSERT_ENTRIES = for_rows(
+    "INSERT INTO journal (room_id, key, body, received, handled, lane, effect, cause, call_id, "
+    "repeat, attempted, attempts, outcome, settled) {rows} "
+    "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key",
+    *("text", "text", "bytea", "bigint", "bigint", "text", "bytea", "text", "bigint"),
+    *("boolean", "bigint", "bigint", "text", "bigint"),
 )
-
-
-class Accept(NamedTuple):
-    inputs: Sequence[NewInput]
-    now: int
-
-
-@Kind
-def accept(batch: Sequence[Accept]) -> Call[list[list[InputRow]]]:
-    """Insert all inputs at once; an input whose key was there before gets no row."""
-    new = [(number, item, call.now) for number, call in enumerate(batch) for item in call.inputs]
-    answers: list[list[InputRow]] = [[] for _ in batch]
-    if not new:
-        return answers
-    rows = yield per_row(
-        INSERT_INPUTS, [(item.room_id, item.key, item.body, now) for _, item, now in new]
-    )
-    # Rows are numbered in the order given, so the n-th new row belongs to the n-th input that
-    # was not a duplicate.
-    numbers = iter(sorted(row[0] for row in rows))
-    fresh = {row[1] for row in rows}
-    for number, item, now in new:
-        if item.key is not None:
-            if item.key not in fresh:
-                continue
-            fresh.remove(item.key)
-        seq = InputSeq(next(numbers))
-        answers[number].append(InputRow(seq, item.room_id, item.body, now, item.key))
-    return answers
-
-
+INSERT_WAITING = for_rows(
+    "INSERT INTO journal (room_id, key, body, received) {rows} "
+    "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key",
+    *("text", "text", "bytea", "bigint"),
+)
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back.
 SAVE_ROOMS = for_rows(
@@ -163,176 +137,168 @@ SAVE_ROOMS = for_rows(
     "ON CONFLICT (room_id) DO UPDATE SET record = excluded.record, live = excluded.live, "
     "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer, "
     "revision = excluded.revision WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
-    "text",
-    "bytea",
-    "boolean",
-    "text",
-    "bigint",
-    "text",
-    "bigint",
+    *("text", "bytea", "boolean", "text", "bigint", "text", "bigint"),
 )
-
-
-@Kind
-def commit_step(batch: Sequence[Step]) -> Call[list[list[OutboxRow] | Stale]]:
-    """Write the rooms that are still at the revision their step was made from.
-
-    Raises:
-        Stale: an input or the row of one of the steps has ended, or a fresh input was known. The
-            writer then finds out whose.
-    """
-    # One statement must not meet a room twice; and after the first step the others are stale.
-    first: dict[RoomId, int] = {}
-    for number, step in enumerate(batch):
-        first.setdefault(step.room.room_id, number)
-    rooms = [batch[number].room for number in first.values()]
-    rows = yield per_row(
-        SAVE_ROOMS,
-        [
-            (r.room_id, r.record, r.live, r.phase, r.deadline, r.customer, r.revision + 1)
-            for r in rooms
-        ],
-    )
-    fresh = {first[row[0]] for row in rows}
-    steps = [batch[number] for number in sorted(fresh)]
-    yield from _save_chats(steps)
-    yield from _end_inputs(steps)
-    yield from _insert_fresh(steps)
-    yield from _settle_with(steps)
-    effects = yield from _insert_outbox(steps)
-    return [
-        effects[step.room.room_id] if number in fresh else Stale("the room has changed meanwhile")
-        for number, step in enumerate(batch)
-    ]
-
-
 SAVE_CHATS = for_rows(
     "INSERT INTO chats (room_id, number, chat) {rows} "
     "ON CONFLICT (room_id, number) DO UPDATE SET chat = excluded.chat",
-    "text",
-    "bigint",
-    "bytea",
+    *("text", "bigint", "bytea"),
+)
+END_INPUTS = for_rows(
+    "WITH ended (seq, handled, outcome, settled, detail) AS ({rows}) UPDATE journal "
+    "SET handled = ended.handled, outcome = ended.outcome, settled = ended.settled, "
+    "detail = ended.detail FROM ended WHERE journal.seq = ended.seq "
+    "AND journal.outcome IS NULL AND journal.handled IS NULL RETURNING journal.seq",
+    *("bigint", "bigint", "text", "bigint", "text"),
+)
+SETTLE_EFFECTS = for_rows(
+    "WITH ended (seq, outcome, settled, detail, event_id) AS ({rows}) UPDATE journal "
+    "SET outcome = ended.outcome, settled = ended.settled, detail = ended.detail, "
+    "event_id = ended.event_id FROM ended WHERE journal.seq = ended.seq "
+    "AND journal.outcome IS NULL AND journal.handled IS NOT NULL RETURNING journal.seq",
+    *("bigint", "text", "bigint", "text", "text"),
+)
+SAVE_ANCHORS = for_rows(
+    "INSERT INTO anchors (room_id, name, event_id) {rows} "
+    "ON CONFLICT (room_id, name) DO UPDATE SET event_id = excluded.event_id",
+    *("text", "text", "text"),
 )
 
 
-def _save_chats(steps: Sequence[Step]) -> Call[None]:
-    rows = [(s.room.room_id, one.number, one.chat) for s in steps for one in s.chats]
-    if rows:
-        yield per_row(SAVE_CHATS, rows)
+def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
+    """Write what rooms have to write, all or nothing.
 
+    Args:
+        commits: of different rooms.
+        alone: nothing else goes into the transaction.
 
-SETTLE_INPUTS = for_rows(
-    "WITH ended (seq, outcome, settled, detail) AS ({rows}) UPDATE inbox "
-    "SET outcome = ended.outcome, settled = ended.settled, detail = ended.detail "
-    "FROM ended WHERE inbox.seq = ended.seq AND inbox.outcome IS NULL RETURNING inbox.seq",
-    "bigint",
-    "text",
-    "bigint",
-    "text",
-)
-
-
-def _end_inputs(steps: Sequence[Step]) -> Call[None]:
-    ended = [(seq, HANDLED, step.now, "") for step in steps for seq in step.done]
-    ended += [(seq, DEAD, step.now, printable(why)) for step in steps for seq, why in step.buried]
-    if ended and len((yield per_row(SETTLE_INPUTS, ended))) < len(ended):
-        raise Stale("an input has been handled already")
-
-
-INSERT_ENDED_INPUTS = for_rows(
-    "INSERT INTO inbox (room_id, key, body, received, outcome, settled) {rows} "
-    "ON CONFLICT (key) DO NOTHING RETURNING seq",
-    "text",
-    "text",
-    "bytea",
-    "bigint",
-    "text",
-    "bigint",
-)
-
-
-def _insert_fresh(steps: Sequence[Step]) -> Call[None]:
-    new = [
-        (step.room.room_id, item.key, item.body, step.now, HANDLED, step.now)
-        for step in steps
-        for item in step.fresh
+    Raises:
+        Stale: one of them was made from what is not so any more.
+    """
+    rooms = [one.room for one in commits if one.room is not None]
+    chats = [(one.room_id, chat.number, chat.chat) for one in commits for chat in one.chats]
+    ended: list[tuple[object, ...]] = [
+        (seq, one.now, HANDLED, one.now, "") for one in commits for seq in one.handled
     ]
-    if new and len((yield per_row(INSERT_ENDED_INPUTS, new))) < len(new):
-        raise Stale("an input was known already")
-
-
-def _settle_with(steps: Sequence[Step]) -> Call[None]:
-    ended = [step.settled for step in steps if step.settled is not None]
-    if ended and len((yield from _end_rows(ended))) < len(ended):
-        raise Stale("an effect has been settled already")
-
-
-INSERT_OUTBOX = for_rows(
-    "INSERT INTO outbox "
-    "(room_id, lane, effect, created, cause, call_id, repeat, attempted, attempts) {rows} "
-    "RETURNING seq",
-    "text",
-    "text",
-    "bytea",
-    "bigint",
-    "text",
-    "bigint",
-    "boolean",
-    "bigint",
-    "bigint",
-)
-
-
-def _insert_outbox(steps: Sequence[Step]) -> Call[dict[RoomId, list[OutboxRow]]]:
-    new = [(step.room.room_id, o, step.now) for step in steps for o in step.outbox]
-    stored: dict[RoomId, list[OutboxRow]] = {step.room.room_id: [] for step in steps}
-    if not new:
-        return stored
-    rows = yield per_row(
-        INSERT_OUTBOX,
-        [
-            (
-                room_id,
-                o.lane.value,
-                o.effect,
-                now,
-                o.cause,
-                o.call_id,
-                o.repeat,
-                now if o.attempted else None,
-                int(o.attempted),
-            )
-            for room_id, o, now in new
-        ],
+    ended += [
+        (seq, None, DEAD, one.now, printable(why)) for one in commits for seq, why in one.buried
+    ]
+    settled = [
+        (end.seq, end.outcome.value, end.now, printable(end.detail), end.event_id)
+        for one in commits
+        for end in one.settled
+    ]
+    anchors = {
+        (one.room_id, end.anchor): end.event_id
+        for one in commits
+        for end in one.settled
+        if end.anchor is not None and end.event_id is not None
+    }
+    entries = [_entry(one, entry) for one in commits for entry in one.entries]
+    waiting = [(one.room_id, new.key, new.body, one.now) for one in commits for new in one.waiting]
+    parts = (
+        Part(
+            SAVE_ROOMS,
+            [
+                (r.room_id, r.record, r.live, r.phase, r.deadline, r.customer, r.revision + 1)
+                for r in rooms
+            ],
+            strict=True,
+        ),
+        Part(SAVE_CHATS, chats),
+        Part(END_INPUTS, ended, strict=True),
+        Part(SETTLE_EFFECTS, settled, strict=True),
+        Part(SAVE_ANCHORS, [(*where, event_id) for where, event_id in anchors.items()]),
+        Part(INSERT_ENTRIES, entries, strict=True, returns=True),
+        Part(INSERT_WAITING, waiting, returns=True),
     )
-    for seq, (room_id, o, now) in zip(sorted(row[0] for row in rows), new, strict=True):
-        stored[room_id].append(
-            OutboxRow(
-                OutboxSeq(seq),
-                room_id,
-                o.lane,
-                o.effect,
-                now,
-                cause=o.cause,
-                call_id=o.call_id,
-                repeat=o.repeat,
-                marked=o.attempted,
-            )
-        )
-    return stored
+    wanted = tuple(part for part in parts if part.rows)
+    if not wanted:
+        return [Committed() for _ in commits]
+    rows = yield Together(wanted, alone)
+    places = {part.statement: number for number, part in enumerate(wanted)}
+    return _answers(
+        commits,
+        sorted(row[1] for row in rows if row[0] == places.get(INSERT_ENTRIES)),
+        sorted((row[1], row[2]) for row in rows if row[0] == places.get(INSERT_WAITING)),
+    )
+
+
+def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
+    """The columns of `INSERT_ENTRIES`. A cause that is the row's own key is not repeated."""
+    came, effect, now = entry.came, entry.effect, commit.now
+    key = None if came is None else came.key
+    what = commit.room_id, key, None if came is None else came.body, now, now
+    if effect is None:
+        return *what, None, None, None, None, False, None, 0, HANDLED, now
+    return (
+        *what,
+        effect.lane.value,
+        effect.effect,
+        None if effect.cause == key else effect.cause,
+        effect.call_id,
+        effect.repeat,
+        now if effect.attempted else None,
+        int(effect.attempted),
+        None,
+        None,
+    )
+
+
+def _answers(
+    commits: Sequence[Commit], entered: Sequence[int], waiting: Sequence[tuple[int, str | None]]
+) -> list[Committed]:
+    """Give each room its rows: rows are numbered in the order in which they were handed over."""
+    numbers, inputs = iter(entered), iter([seq for seq, _ in waiting])
+    new_keys = {key for _, key in waiting}
+    answers = []
+    for one in commits:
+        effects, came = [], []
+        for entry in one.entries:
+            seq = next(numbers)
+            if entry.effect is not None:
+                effects.append(_effect_row(one, entry, entry.effect, EffectSeq(seq)))
+        for new in one.waiting:
+            if new.key is not None:
+                if new.key not in new_keys:
+                    continue
+                new_keys.remove(new.key)
+            row = InputRow(InputSeq(next(inputs)), one.room_id, new.body, one.now, new.key)
+            came.append(row)
+        answers.append(Committed(effects, came))
+    return answers
+
+
+def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq) -> EffectRow:
+    return EffectRow(
+        seq,
+        commit.room_id,
+        effect.lane,
+        effect.effect,
+        commit.now,
+        cause=effect.cause,
+        call_id=effect.call_id,
+        repeat=effect.repeat,
+        marked=effect.attempted,
+    )
+
+
+@_each
+def commit_rooms(commits: Sequence[Commit]) -> Call[list[Committed]]:
+    return (yield from commit(commits, alone=False))
 
 
 MARK_ATTEMPTED = for_rows(
-    "WITH tried (seq, at) AS ({rows}) UPDATE outbox "
+    "WITH tried (seq, at) AS ({rows}) UPDATE journal "
     "SET attempted = tried.at, attempts = attempts + 1 "
-    "FROM tried WHERE outbox.seq = tried.seq AND outbox.outcome IS NULL",
+    "FROM tried WHERE journal.seq = tried.seq AND journal.outcome IS NULL",
     "bigint",
     "bigint",
 )
 
 
 class Attempt(NamedTuple):
-    seq: OutboxSeq
+    seq: EffectSeq
     now: int
 
 
@@ -342,121 +308,57 @@ def mark_attempted(batch: Sequence[Attempt]) -> Call[list[None]]:
     return [None] * len(batch)
 
 
-@Kind
-def settle(batch: Sequence[Settlement]) -> Call[list[list[InputRow]]]:
-    """Settle the rows that are open; only their anchors and inputs are stored."""
-    first: dict[OutboxSeq, Settlement] = {}
-    for settlement in batch:
-        first.setdefault(settlement.seq, settlement)
-    room_of = yield from _end_rows(list(first.values()))
-    return (
-        yield from accept.batch(
-            [
-                Accept(s.inputs if s.seq in room_of and first[s.seq] is s else (), s.now)
-                for s in batch
-            ]
-        )
-    )
-
-
-SETTLE_OUTBOX = for_rows(
-    "WITH ended (seq, outcome, settled, detail, event_id) AS ({rows}) UPDATE outbox "
-    "SET outcome = ended.outcome, settled = ended.settled, detail = ended.detail, "
-    "event_id = ended.event_id "
-    "FROM ended WHERE outbox.seq = ended.seq AND outbox.outcome IS NULL "
-    "RETURNING outbox.seq, outbox.room_id",
-    "bigint",
-    "text",
-    "bigint",
-    "text",
-    "text",
-)
-SAVE_ANCHORS = for_rows(
-    "INSERT INTO anchors (room_id, name, event_id) {rows} "
-    "ON CONFLICT (room_id, name) DO UPDATE SET event_id = excluded.event_id",
-    "text",
-    "text",
-    "text",
-)
-
-
-def _end_rows(settlements: Sequence[Settlement]) -> Call[dict[OutboxSeq, RoomId]]:
-    """Settle rows, each once; returns whose they were, of those that were open."""
-    rows = yield per_row(
-        SETTLE_OUTBOX,
-        [(s.seq, s.outcome.value, s.now, printable(s.detail), s.event_id) for s in settlements],
-    )
-    room_of: dict[OutboxSeq, RoomId] = {row[0]: row[1] for row in rows}
-    anchors = {
-        (room_of[s.seq], s.anchor): s.event_id
-        for s in settlements
-        if s.seq in room_of and s.anchor is not None and s.event_id is not None
-    }
-    if anchors:
-        yield per_row(SAVE_ANCHORS, [(*where, event) for where, event in anchors.items()])
-    return room_of
-
-
 # --- reading what flows ---------------------------------------------------------------------------
 
-ROOM = same(
-    "SELECT room_id, record, live, phase, deadline, customer, revision FROM rooms "
-    "WHERE room_id = $1"
+# One statement, so that record and rows are of one moment.
+LOAD = same(
+    "SELECT rooms.record, rooms.live, rooms.phase, rooms.deadline, rooms.customer, "
+    "rooms.revision, journal.seq, journal.body, journal.received, journal.key, journal.handled, "
+    "journal.lane, journal.effect, journal.cause, journal.call_id, journal.repeat, "
+    "journal.attempted, journal.attempts, journal.revived "
+    "FROM (SELECT CAST($1 AS TEXT) AS room_id) AS asked "
+    "LEFT JOIN rooms ON rooms.room_id = asked.room_id "
+    "LEFT JOIN journal ON journal.room_id = asked.room_id AND journal.outcome IS NULL "
+    "ORDER BY journal.seq"
 )
 
 
-def room(room_id: RoomId) -> Call[StoredRoom | None]:
-    rows = yield once(ROOM, room_id)
-    for found, record, live, phase, deadline, customer, revision in rows:
-        return StoredRoom(found, record, bool(live), phase, deadline, customer, revision)
-    return None
-
-
-OPEN_INPUTS = same(
-    "SELECT seq, room_id, body, received, key FROM inbox "
-    "WHERE room_id = $1 AND outcome IS NULL ORDER BY seq"
-)
-
-
-def open_inputs(room_id: RoomId) -> Call[list[InputRow]]:
-    rows = yield once(OPEN_INPUTS, room_id)
-    return [InputRow(*row) for row in rows]
-
-
-OPEN_OUTBOX = same(
-    "SELECT seq, room_id, lane, effect, created, attempted, attempts, cause, call_id, repeat, "
-    "revived FROM outbox WHERE room_id = $1 AND outcome IS NULL ORDER BY seq"
-)
-
-
-def open_outbox(room_id: RoomId) -> Call[list[OutboxRow]]:
-    rows = yield once(OPEN_OUTBOX, room_id)
-    found = []
+def load(room_id: RoomId) -> Call[Loaded]:
+    rows = yield once(LOAD, room_id)
+    record, live, phase, deadline, customer, revision = rows[0][:6]
+    room = None
+    if record is not None:
+        room = StoredRoom(room_id, bytes(record), bool(live), phase, deadline, customer, revision)
+    inputs, effects = [], []
     for row in rows:
-        seq, room, lane, effect, created, attempted, attempts, cause, call_id, repeat, revived = row
-        found.append(
-            OutboxRow(
-                seq,
-                room,
+        seq, body, received, key, handled = row[6:11]
+        if seq is None:
+            continue
+        if handled is None:
+            inputs.append(InputRow(InputSeq(seq), room_id, body, received, key))
+            continue
+        lane, effect, cause, call_id, repeat, attempted, attempts, revived = row[11:]
+        effects.append(
+            EffectRow(
+                EffectSeq(seq),
+                room_id,
                 Lane(lane),
                 effect,
-                created,
+                handled,
                 attempted,
                 attempts,
-                cause,
+                key if cause is None else cause,
                 call_id,
                 bool(repeat),
                 revived,
             )
         )
-    return found
+    return Loaded(room, inputs, effects)
 
 
 BUSY_ROOMS = same(
-    "SELECT room_id FROM ("
-    "SELECT room_id, received AS since FROM inbox WHERE outcome IS NULL UNION ALL "
-    "SELECT room_id, created AS since FROM outbox WHERE outcome IS NULL"
-    ") AS work GROUP BY room_id ORDER BY min(since), room_id"
+    "SELECT room_id FROM journal WHERE outcome IS NULL "
+    "GROUP BY room_id ORDER BY min(coalesce(handled, received)), room_id"
 )
 
 
@@ -483,18 +385,18 @@ def deadlines() -> Call[list[tuple[RoomId, int]]]:
     return [(row[0], row[1]) for row in rows]
 
 
-OPEN_INBOX = same("SELECT count(*), min(received) FROM inbox WHERE outcome IS NULL")
+OPEN_INPUTS = same(
+    "SELECT count(*), min(received) FROM journal WHERE outcome IS NULL AND handled IS NULL"
+)
 OPEN_LANES = same(
-    "SELECT lane, count(*), min(created) FROM outbox WHERE outcome IS NULL GROUP BY lane"
+    "SELECT lane, count(*), min(handled) FROM journal "
+    "WHERE outcome IS NULL AND handled IS NOT NULL GROUP BY lane"
 )
-DEAD_ROWS = same(
-    "SELECT (SELECT count(*) FROM inbox WHERE outcome = 'dead') "
-    "+ (SELECT count(*) FROM outbox WHERE outcome = 'dead')"
-)
+DEAD_ROWS = same("SELECT count(*) FROM journal WHERE outcome = 'dead'")
 
 
 def backlog() -> Call[Backlog]:
-    ((count, oldest),) = yield once(OPEN_INBOX)
+    ((count, oldest),) = yield once(OPEN_INPUTS)
     lanes = dict.fromkeys(Lane, Depth())
     rows = yield once(OPEN_LANES)
     lanes |= {Lane(lane): Depth(waiting, since) for lane, waiting, since in rows}
@@ -662,24 +564,20 @@ DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
 # --- the ledger -----------------------------------------------------------------------------------
 
-TRACE_INPUTS = same(
-    "SELECT room_id, received, revived, outcome, settled, detail FROM inbox WHERE key = $1"
-)
-TRACE_OUTBOX = same(
-    "SELECT room_id, lane, created, attempted, attempts, repeat, revived, outcome, settled, detail "
-    "FROM outbox WHERE cause = $1 OR event_id = $1 ORDER BY seq"
+TRACE = same(
+    "SELECT room_id, key, received, handled, lane, attempted, attempts, repeat, revived, outcome, "
+    "settled, detail FROM journal WHERE key = $1 OR cause = $1 OR event_id = $1 ORDER BY seq"
 )
 
 
 def trace(event_id: EventId) -> Call[list[TraceRow]]:
-    inputs = yield once(TRACE_INPUTS, event_id)
-    outbox = yield once(TRACE_OUTBOX, event_id)
-    return lines([InputFate(*row) for row in inputs], [OutboxFate(*row) for row in outbox])
+    rows = yield once(TRACE, event_id)
+    return lines(event_id, (Fate(*row) for row in rows))
 
 
-INPUT_OF = same("SELECT body FROM inbox WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")
+INPUT_OF = same("SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")
 EFFECT_OF = same(
-    "SELECT effect FROM outbox WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
+    "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
     "ORDER BY seq LIMIT 1"
 )
 
@@ -692,99 +590,71 @@ def body_of(room_id: RoomId, event_id: EventId) -> Call[bytes | None]:
     return None
 
 
-FORGET_BODY = (
-    same(
-        "UPDATE inbox SET body = NULL WHERE key = $1 AND room_id = $2 "
-        "AND outcome IS NOT NULL AND outcome <> 'dead' RETURNING seq"
-    ),
-    same(
-        "UPDATE outbox SET effect = NULL WHERE cause = $1 AND room_id = $2 "
-        "AND outcome IS NOT NULL AND outcome <> 'dead' RETURNING seq"
-    ),
+FORGET_BODY = same(
+    "UPDATE journal SET body = NULL, effect = NULL WHERE (key = $1 OR cause = $1) "
+    "AND room_id = $2 AND outcome IS NOT NULL AND outcome <> 'dead' RETURNING seq"
 )
 
-DEAD_INPUTS = same(
-    "SELECT seq, room_id, settled, detail, body FROM inbox "
-    "WHERE outcome = 'dead' ORDER BY settled, seq LIMIT $1"
-)
-DEAD_OUTBOX = same(
-    "SELECT seq, room_id, settled, detail, effect FROM outbox "
+DEAD_LETTERS = same(
+    "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
     "WHERE outcome = 'dead' ORDER BY settled, seq LIMIT $1"
 )
 
 
 def dead_letters(limit: int) -> Call[list[DeadLetter]]:
-    found = []
-    for box, statement in (("i", DEAD_INPUTS), ("o", DEAD_OUTBOX)):
-        rows = yield once(statement, limit)
-        found += [
-            DeadLetter(f"{box}{seq}", room_id, at, why, readable(body))
-            for seq, room_id, at, why, body in rows
-        ]
-    return sorted(found, key=lambda letter: letter.at)[:limit]
+    rows = yield once(DEAD_LETTERS, limit)
+    return [
+        DeadLetter(
+            f"{'i' if handled is None else 'o'}{seq}",
+            room_id,
+            at,
+            why,
+            readable(body if handled is None else effect),
+        )
+        for seq, room_id, at, why, handled, body, effect in rows
+    ]
 
 
-REVIVE_INPUT = same(
-    "UPDATE inbox SET outcome = NULL, settled = NULL, detail = '', revived = $2 "
-    "WHERE seq = $1 AND outcome = 'dead' RETURNING seq"
+# `attempted` stays: the peer may have seen it, and reviving does not change that. $3: an input.
+REVIVE = same(
+    "UPDATE journal SET outcome = NULL, settled = NULL, detail = '', attempts = 0, revived = $2 "
+    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $3 RETURNING seq"
 )
-# `attempted` stays: the peer may have seen it, and reviving does not change that.
-REVIVE_OUTBOX = same(
-    "UPDATE outbox SET outcome = NULL, settled = NULL, detail = '', attempts = 0, revived = $2 "
-    "WHERE seq = $1 AND outcome = 'dead' RETURNING seq"
-)
-DISCARD_INPUT = same(
-    "UPDATE inbox SET outcome = 'discarded', settled = $2 "
-    "WHERE seq = $1 AND outcome = 'dead' RETURNING seq"
-)
-DISCARD_OUTBOX = same(
-    "UPDATE outbox SET outcome = 'discarded', settled = $2 "
-    "WHERE seq = $1 AND outcome = 'dead' RETURNING seq"
+DISCARD = same(
+    "UPDATE journal SET outcome = 'discarded', settled = $2 "
+    "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $3 RETURNING seq"
 )
 
 
-# --- pruning, a slice at a time: $1 is the moment, $2 the most rows that one slice may take -------
+# --- pruning, a stretch of the journal at a time: rows are numbered in the order of time ---------
 
-DROP_ROWS = (
-    same(
-        "DELETE FROM secrets WHERE name IN (SELECT name FROM secrets "
-        "WHERE keep_until < $1 LIMIT $2) RETURNING name"
-    ),
-    same(
-        "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox "
-        "WHERE outcome <> 'dead' AND body IS NULL AND settled < $1 LIMIT $2) RETURNING seq"
-    ),
-    same(
-        "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox "
-        "WHERE outcome <> 'dead' AND body IS NOT NULL AND settled < $1 LIMIT $2) RETURNING seq"
-    ),
-    same(
-        "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox "
-        "WHERE outcome <> 'dead' AND effect IS NULL AND settled < $1 LIMIT $2) RETURNING seq"
-    ),
-    same(
-        "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox "
-        "WHERE outcome <> 'dead' AND effect IS NOT NULL AND settled < $1 LIMIT $2) RETURNING seq"
-    ),
+FIRST_AND_LAST = same("SELECT min(seq), max(seq) FROM journal")
+# $1 and $2: the stretch; $3: the moment. What is dead stays until somebody decides.
+DROP_ROWS = same(
+    "DELETE FROM journal WHERE seq >= $1 AND seq < $2 AND outcome <> 'dead' AND settled < $3 "
+    "RETURNING seq"
 )
-ERASE_BODIES = (
-    same(
-        "UPDATE inbox SET body = NULL WHERE seq IN (SELECT seq FROM inbox "
-        "WHERE outcome <> 'dead' AND body IS NOT NULL AND settled < $1 LIMIT $2) RETURNING seq"
-    ),
-    same(
-        "UPDATE outbox SET effect = NULL WHERE seq IN (SELECT seq FROM outbox "
-        "WHERE outcome <> 'dead' AND effect IS NOT NULL AND settled < $1 LIMIT $2) RETURNING seq"
-    ),
+ERASE_BODIES = same(
+    "UPDATE journal SET body = NULL, effect = NULL WHERE seq >= $1 AND seq < $2 "
+    "AND outcome <> 'dead' AND settled < $3 AND (body IS NOT NULL OR effect IS NOT NULL) "
+    "RETURNING seq"
 )
+DROP_OLD_SECRETS = same(
+    "DELETE FROM secrets WHERE name IN (SELECT name FROM secrets "
+    "WHERE keep_until < $1 LIMIT $2) RETURNING name"
+)
+
+
+def first_and_last() -> Call[tuple[int, int]]:
+    """The numbers of the first and the last row; (0, -1) if there is none."""
+    ((first, last),) = yield once(FIRST_AND_LAST)
+    return (0, -1) if first is None else (first, last)
 
 
 # An attempt that its caller gave up waiting for precedes the settlement of the same row.
 _ORDER: tuple[Kind[Any, Any], ...] = (
-    accept,
     mark_attempted,
-    commit_step,
-    settle,
+    commit_rooms,
     save_secrets,
     save_ghost,
     save_account,

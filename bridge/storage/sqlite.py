@@ -17,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from bridge.rooms.store import StoreError, Unstorable
+from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.engine import Dialect
 from bridge.storage.errors import AlreadyInUse, CorruptDatabaseError, Unreachable, cannot_open
-from bridge.storage.query import Call, Query, Rows, drive
+from bridge.storage.query import Call, Query, Rows, Together, drive
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class SqliteEngine:
     async def _hop(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread; a cancelled caller leaves it running there."""
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._thread, _translated, work)
+            running = asyncio.get_running_loop().run_in_executor(self._thread, translated, work)
         except RuntimeError as error:  # the executor was shut down
             raise Unreachable("the store is closed") from error
         return await running
@@ -148,14 +148,8 @@ class SqliteEngine:
             raise
         return answer
 
-    def _run(self, query: Query) -> Rows:
-        connection = self._opened()
-        if not query.many:
-            return connection.execute(query.statement.sqlite, query.params).fetchall()
-        found: list[Sequence[object]] = []
-        for params in query.params:
-            found += connection.execute(query.statement.sqlite, params).fetchall()
-        return found
+    def _run(self, query: Query | Together) -> Rows:
+        return run(self._opened(), query)
 
     def _still_there(self) -> None:
         """Raise Unreachable if the open file was moved away: the next start would not find it.
@@ -171,6 +165,36 @@ class SqliteEngine:
         if self._connection is None:
             raise Unreachable("the store is closed")
         return self._connection
+
+
+def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
+    """Carry out one query of a call.
+
+    Raises:
+        Stale: a strict part of a `Together` did not write all of its rows.
+    """
+    if isinstance(query, Together):
+        return _run_together(connection, query)
+    if not query.many:
+        return connection.execute(query.statement.sqlite, query.params).fetchall()
+    found: list[Sequence[object]] = []
+    for params in query.params:
+        found += connection.execute(query.statement.sqlite, params).fetchall()
+    return found
+
+
+def _run_together(connection: sqlite3.Connection, query: Together) -> Rows:
+    found: list[Sequence[object]] = []
+    for number, part in enumerate(query.parts):
+        statement, written = part.statement.sqlite, 0
+        for params in part.rows:
+            rows = connection.execute(statement, params).fetchall()
+            written += len(rows)
+            if part.returns:
+                found += [(number, *row) for row in rows]
+        if part.strict and written < len(part.rows):
+            raise Stale("the room has changed meanwhile, or what is to be ended has ended")
+    return found
 
 
 def _touch(path: Path) -> None:
@@ -206,7 +230,7 @@ def _locked(path: Path, seconds: float) -> sqlite3.Connection:
     return connection
 
 
-def _translated(work: Callable[[], T]) -> T:
+def translated(work: Callable[[], T]) -> T:
     """Run `work`, turning SQLite's errors into ours.
 
     The texts name no value: SQLite's messages hold none, and the two errors of unstorable values

@@ -7,25 +7,23 @@ import secrets
 from collections.abc import Sequence
 from typing import TypeVar, cast
 
-from bridge.ids import EventId, OutboxSeq, RoomId
+from bridge.ids import EffectSeq, EventId, RoomId
 from bridge.rooms.store import (
     AccountRow,
     Backlog,
     ChatRow,
+    Commit,
+    Committed,
     DeadLetter,
     GhostRow,
-    InputRow,
-    NewInput,
-    OutboxRow,
+    Loaded,
     SecretRow,
-    Settlement,
-    Step,
-    StoredRoom,
+    StoreError,
     TraceRow,
 )
 from bridge.storage import sql
 from bridge.storage.engine import Engine
-from bridge.storage.errors import Unreachable
+from bridge.storage.errors import CorruptDatabaseError, Unreachable
 from bridge.storage.group import GroupWriter
 from bridge.storage.ledger import letter
 from bridge.storage.query import Call, Statement
@@ -48,31 +46,28 @@ class SqlStore:
         self._engine = engine
         self._writer = writer
 
-    # --- inbox, rooms and outbox ------------------------------------------------------------
+    # --- rooms and their journal ------------------------------------------------------------
 
-    async def accept(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
-        if not inputs:
-            return []
-        return await self._write(sql.accept, sql.Accept(inputs, now))
+    async def commit(self, commits: Sequence[Commit]) -> list[Committed | StoreError]:
+        return await self._commit(commits) if commits else []
 
-    async def commit_step(self, step: Step) -> list[OutboxRow]:
-        # A step that is stale is answered by an exception, which the writer raises.
-        return cast(list[OutboxRow], await self._write(sql.commit_step, step))
+    async def _commit(self, commits: Sequence[Commit]) -> list[Committed | StoreError]:
+        """Write them as one; of a group that the database refuses, find those at fault."""
+        try:
+            return [*await self._write(sql.commit_rooms, commits)]
+        except (Unreachable, CorruptDatabaseError):
+            raise
+        except StoreError as error:
+            if len(commits) == 1:
+                return [error]
+        half = len(commits) // 2
+        return await self._commit(commits[:half]) + await self._commit(commits[half:])
 
-    async def mark_attempted(self, seq: OutboxSeq, now: int) -> None:
+    async def mark_attempted(self, seq: EffectSeq, now: int) -> None:
         await self._write(sql.mark_attempted, sql.Attempt(seq, now))
 
-    async def settle(self, settlement: Settlement) -> list[InputRow]:
-        return await self._write(sql.settle, settlement)
-
-    async def room(self, room_id: RoomId) -> StoredRoom | None:
-        return await self._read(sql.room(room_id))
-
-    async def open_inputs(self, room_id: RoomId) -> list[InputRow]:
-        return await self._read(sql.open_inputs(room_id))
-
-    async def open_outbox(self, room_id: RoomId) -> list[OutboxRow]:
-        return await self._read(sql.open_outbox(room_id))
+    async def load(self, room_id: RoomId) -> Loaded:
+        return await self._read(sql.load(room_id))
 
     async def busy_rooms(self) -> list[RoomId]:
         return await self._read(sql.busy_rooms())
@@ -140,40 +135,38 @@ class SqlStore:
         return await self._read(sql.body_of(room_id, event_id))
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
-        for statement in sql.FORGET_BODY:
-            await self._write(sql.update, sql.Update(statement, (event_id, room_id)))
+        await self._write(sql.update, sql.Update(sql.FORGET_BODY, (event_id, room_id)))
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
         return await self._read(sql.dead_letters(limit))
 
     async def revive(self, letter_id: str, now: int) -> bool:
-        return await self._end_letter(letter_id, now, sql.REVIVE_INPUT, sql.REVIVE_OUTBOX)
+        return await self._end_letter(letter_id, now, sql.REVIVE)
 
     async def discard(self, letter_id: str, now: int) -> bool:
-        return await self._end_letter(letter_id, now, sql.DISCARD_INPUT, sql.DISCARD_OUTBOX)
+        return await self._end_letter(letter_id, now, sql.DISCARD)
 
     async def prune(self, bodies_before: int, rows_before: int) -> int:
-        touched = 0
-        for statements, before in (
-            (sql.DROP_ROWS, rows_before),
-            (sql.ERASE_BODIES, bodies_before),
-        ):
-            for statement in statements:
-                count = SLICE
-                while count == SLICE:
-                    update = sql.Update(statement, (before, SLICE))
-                    count = await self._write(sql.update, update)
-                    touched += count
+        touched, count = 0, SLICE
+        while count == SLICE:
+            update = sql.Update(sql.DROP_OLD_SECRETS, (rows_before, SLICE))
+            count = await self._write(sql.update, update)
+            touched += count
+        first, last = await self._read(sql.first_and_last())
+        for start in range(first, last + 1, SLICE):
+            stretch = start, start + SLICE
+            drop = sql.Update(sql.DROP_ROWS, (*stretch, rows_before))
+            erase = sql.Update(sql.ERASE_BODIES, (*stretch, bodies_before))
+            touched += await self._write(sql.update, drop)
+            touched += await self._write(sql.update, erase)
         return touched
 
-    async def _end_letter(
-        self, letter_id: str, now: int, inbox: Statement, outbox: Statement
-    ) -> bool:
+    async def _end_letter(self, letter_id: str, now: int, statement: Statement) -> bool:
         split = letter(letter_id)
         if split is None:
             return False
         box, seq = split
-        update = sql.Update(inbox if box == "i" else outbox, (seq, now))
+        update = sql.Update(statement, (seq, now, box == "i"))
         return await self._write(sql.update, update) == 1
 
     # --- the database itself ----------------------------------------------------------------

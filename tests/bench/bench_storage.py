@@ -23,7 +23,7 @@ from bridge.ids import RoomId
 from bridge.rooms.store import (
     Lane,
     NewInput,
-    NewOutbox,
+    NewEffect,
     Outcome,
     Settlement,
     Step,
@@ -71,7 +71,7 @@ async def carry(store: SqlStore, caller: int, messages: int, run: str, revision:
                 revision=revision + number,
             ),
             [row.seq],
-            [NewOutbox(Lane.WEBCHAT, BODY, cause=key, call_id=number)],
+            [NewEffect(Lane.WEBCHAT, BODY, cause=key, call_id=number)],
             2,
         )
         (effect,) = await store.commit_step(step)

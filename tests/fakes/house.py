@@ -17,7 +17,7 @@ from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.queuecard import Sentences
 from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import Lane, OutboxRow, Step, StoredRoom
+from bridge.rooms.store import Lane, EffectRow, Step, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
 from tests.fakes.clock import ManualClock, quiet
@@ -150,7 +150,7 @@ class World:
         """True if the database has no open work."""
         return await MemoryStore.busy_rooms(self.store) == []
 
-    async def open_rows(self, room_id: RoomId = ROOM) -> list[OutboxRow]:
+    async def open_rows(self, room_id: RoomId = ROOM) -> list[EffectRow]:
         return await MemoryStore.open_outbox(self.store, room_id)
 
     # --- what happens -----------------------------------------------------------------------

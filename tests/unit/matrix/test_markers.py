@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from bridge.ids import EventId, OutboxSeq, RoomId, UserId
+from bridge.ids import EventId, EffectSeq, RoomId, UserId
 from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.render import MARKER
 from bridge.matrix.send import KEPT, MOST_PAGES, Markers, Outgoing
 from bridge.rooms.lane_matrix import MatrixLane
-from bridge.rooms.store import Lane, OutboxRow
+from bridge.rooms.store import Lane, EffectRow
 from tests.fakes.house import Keys, World
 from tests.unit.matrix.test_transport import Answer, homeserver
 
@@ -107,7 +107,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
     hour, sent = 3_600_000, []
     lane = MatrixLane(World().around, Keys(), "instance")
     lost, again = (
-        lane._transaction_id(OutboxRow(OutboxSeq(57), ROOM, Lane.MATRIX, b"", at), BOT)
+        lane._transaction_id(EffectRow(EffectSeq(57), ROOM, Lane.MATRIX, b"", at), BOT)
         for at in (10 * hour, 12 * hour)
     )
 

@@ -11,7 +11,7 @@ from bridge.conversation.inputs import CallFailed, FailureReason, Replied, Uploa
 from bridge.conversation.model import Idle
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.serial import load_input
-from bridge.rooms.store import Lane, NewOutbox, Outcome, Step
+from bridge.rooms.store import Lane, NewEffect, Outcome, Step
 from bridge.webchat.frames import Reply, SendMessage, Voice
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
@@ -134,7 +134,7 @@ async def test_a_row_that_cannot_be_read_fails_its_call() -> None:
     found = await world.store.room(ROOM)
     assert found is not None
     await world.store.commit_step(
-        Step(found, (), [NewOutbox(Lane.WEBCHAT, b"of a newer version", call_id=7)])
+        Step(found, (), [NewEffect(Lane.WEBCHAT, b"of a newer version", call_id=7)])
     )
     async with world.running():
         await quiet()

@@ -20,8 +20,8 @@ from bridge.rooms.store import (
     InputRow,
     Lane,
     NewInput,
-    NewOutbox,
-    OutboxRow,
+    NewEffect,
+    EffectRow,
     Outcome,
     Settlement,
     Step,
@@ -48,7 +48,7 @@ async def test_a_commit_that_comes_through_while_the_room_is_read(
     await mirror.catch_up(store)
     changed = dump_record(RoomRecord(ROOM, displayname="changed"))
     stored = StoredRoom(ROOM, changed, live=True, phase="p", revision=1)
-    late = [Step(stored, [row.seq], [NewOutbox(Lane.MATRIX, b"{}")])]
+    late = [Step(stored, [row.seq], [NewEffect(Lane.MATRIX, b"{}")])]
     read_inputs = store.open_inputs
 
     async def and_then(room_id: RoomId) -> list[InputRow]:
@@ -71,7 +71,7 @@ async def test_rows_that_end_while_the_room_is_read_stay_ended(
     store = await chat()
     found = await store.room(ROOM)
     assert found is not None
-    rows = await store.commit_step(Step(found, (), [NewOutbox(Lane.MATRIX, b"{}")] * 3))
+    rows = await store.commit_step(Step(found, (), [NewEffect(Lane.MATRIX, b"{}")] * 3))
     mirror = Mirror(ROOM)
     await mirror.catch_up(store)
     first = mirror.first(Lane.MATRIX)
@@ -79,7 +79,7 @@ async def test_rows_that_end_while_the_room_is_read_stay_ended(
     assert mirror.later_rows(rows[0]) == rows[1:]
     read = store.open_outbox
 
-    async def and_then(room_id: RoomId) -> list[OutboxRow]:
+    async def and_then(room_id: RoomId) -> list[EffectRow]:
         found = await read(room_id)
         await MemoryStore.settle(store, Settlement(rows[0].seq, Outcome.DELIVERED, 1))
         mirror.ended(rows[0])

@@ -30,7 +30,7 @@ from bridge.rooms.store import (
     ChatRow,
     Lane,
     NewInput,
-    NewOutbox,
+    NewEffect,
     Outcome,
     Settlement,
     Step,
@@ -292,7 +292,7 @@ async def test_a_beginning_that_is_gone() -> None:
     scene.stands("card", BOT, "You are number 1")
     scene.stands("a", MEI, "hello")
     room = StoredRoom(ROOM, b"", live=False, phase="Idle")
-    (row,) = await scene.world.store.commit_step(Step(room, (), [NewOutbox(Lane.MATRIX, b"")]))
+    (row,) = await scene.world.store.commit_step(Step(room, (), [NewEffect(Lane.MATRIX, b"")]))
     card = Settlement(row.seq, Outcome.DELIVERED, 1, event_id=EventId("$card"), anchor="card:1")
     await scene.world.store.settle(card)
     chats = [ChatRow(1, dump_chat(scene.chats[0]))]

@@ -18,7 +18,7 @@ from bridge.rooms.serial import dump_input
 from bridge.rooms.store import (
     Lane,
     NewInput,
-    NewOutbox,
+    NewEffect,
     Step,
     StoredRoom,
 )
@@ -258,7 +258,7 @@ async def test_an_effect_that_our_code_fails_at_becomes_a_dead_letter() -> None:
     world, store = await flaky_chat()
     found = await store.room(ROOM)
     assert found is not None
-    await store.commit_step(Step(found, (), [NewOutbox(Lane.MATRIX, b"no effect at all")]))
+    await store.commit_step(Step(found, (), [NewEffect(Lane.MATRIX, b"no effect at all")]))
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", said("after it"))
         await world.clock.turn(5)

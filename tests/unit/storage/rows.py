@@ -9,8 +9,8 @@ from bridge.rooms.store import (
     InputRow,
     Lane,
     NewInput,
-    NewOutbox,
-    OutboxRow,
+    NewEffect,
+    EffectRow,
     Step,
     StoredRoom,
     StorePort,
@@ -31,8 +31,8 @@ def room(
     return StoredRoom(room_id, b"\x00record", live, "Queued", deadline, customer)
 
 
-def wish(cause: str | None = None, lane: Lane = Lane.WEBCHAT, body: bytes = b"e") -> NewOutbox:
-    return NewOutbox(lane, body, cause, call_id=7, repeat=False)
+def wish(cause: str | None = None, lane: Lane = Lane.WEBCHAT, body: bytes = b"e") -> NewEffect:
+    return NewEffect(lane, body, cause, call_id=7, repeat=False)
 
 
 async def now_at(store: StorePort, stored: StoredRoom) -> StoredRoom:
@@ -47,7 +47,7 @@ async def bury(store: StorePort, row: InputRow, why: str, now: int) -> None:
     await store.commit_step(Step(stored, (), now=now, buried=[(row.seq, why)]))
 
 
-async def one_effect(store: StorePort, cause: str | None = None, now: int = 10) -> OutboxRow:
+async def one_effect(store: StorePort, cause: str | None = None, now: int = 10) -> EffectRow:
     """Store one outbox row of room A."""
     (row,) = await store.commit_step(Step(await now_at(store, room()), (), (wish(cause),), now))
     return row

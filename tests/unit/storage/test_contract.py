@@ -7,13 +7,13 @@ import asyncio
 import msgspec
 import pytest
 
-from bridge.ids import EventId, OutboxSeq, RoomId
+from bridge.ids import EventId, EffectSeq, RoomId
 from bridge.rooms.store import (
     AccountRow,
     GhostRow,
     Lane,
-    NewOutbox,
-    OutboxRow,
+    NewEffect,
+    EffectRow,
     Outcome,
     Settlement,
     Step,
@@ -55,12 +55,12 @@ async def test_duplicates_are_dropped(open_any: Opener) -> None:
 async def test_a_step_is_one(open_any: Opener) -> None:
     async with open_any() as store:
         rows = await store.accept([said("$1"), said("$2"), said("$3")], 1)
-        new = (wish("$1"), wish("$2", Lane.MATRIX), NewOutbox(Lane.MATRIX, b"x", repeat=True))
+        new = (wish("$1"), wish("$2", Lane.MATRIX), NewEffect(Lane.MATRIX, b"x", repeat=True))
         stored = room(deadline=99, customer="@c:example.org")
         effects = await store.commit_step(Step(stored, [r.seq for r in rows[:2]], new, 10))
         assert [e.effect for e in effects] == [b"e", b"e", b"x"]
         assert [e.seq for e in effects] == sorted(e.seq for e in effects)
-        assert effects[2] == OutboxRow(
+        assert effects[2] == EffectRow(
             effects[2].seq, A, Lane.MATRIX, b"x", 10, None, 0, None, None, repeat=True
         )
         assert await store.open_outbox(A) == effects
@@ -117,7 +117,7 @@ async def test_a_settlement_brings_its_inputs_once(open_any: Opener) -> None:
         assert await store.anchor(A, "card") == EVENT
         assert await store.anchor(A, "other") is None
         assert await store.anchor(B, "card") is None
-        assert await store.settle(Settlement(OutboxSeq(10**9), Outcome.FAILED, 1)) == []
+        assert await store.settle(Settlement(EffectSeq(10**9), Outcome.FAILED, 1)) == []
         await store.mark_attempted(row.seq, 50)
         assert [line.what for line in await store.trace(EVENT)] == ["stored", "delivered"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
-from bridge.rooms.store import Lane, NewInput, NewOutbox, Step, StoredRoom, StoreError
+from bridge.rooms.store import Lane, NewInput, NewEffect, Step, StoredRoom, StoreError
 from bridge.storage.errors import (
     CorruptDatabaseError,
     Unreachable,
@@ -175,7 +175,7 @@ async def test_a_start_finds_the_few_rooms_that_have_something_to_do(open_sql: S
                 for n, row in enumerate(rows)
             )
         )
-        work = [(NewOutbox(Lane.MATRIX, b"x"),), ()]
+        work = [(NewEffect(Lane.MATRIX, b"x"),), ()]
         for n in range(20):
             await store.accept([said(None, rooms[n])], 10 + n)
             await store.commit_step(

@@ -10,7 +10,7 @@ from bridge.rooms.store import (
     Depth,
     InputRow,
     Lane,
-    NewOutbox,
+    NewEffect,
     Outcome,
     Settlement,
     Stale,
@@ -51,7 +51,7 @@ async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
 async def test_trace_finds_the_event_that_an_effect_became(open_any: Opener) -> None:
     async with open_any() as store:
         (row,) = await store.commit_step(
-            Step(room(), (), (NewOutbox(Lane.MATRIX, b"x", repeat=True),), 2)
+            Step(room(), (), (NewEffect(Lane.MATRIX, b"x", repeat=True),), 2)
         )
         await store.settle(Settlement(row.seq, Outcome.DELIVERED, 3, event_id=EVENT))
         assert [(x.what, x.repeat) for x in await store.trace(EVENT)] == [

@@ -16,7 +16,7 @@ from tests.unit.storage.conftest import FixedClock
 _WRITER = """
 import asyncio, sys
 from bridge.ids import RoomId
-from bridge.rooms.store import Lane, NewInput, NewOutbox, Step, StoredRoom
+from bridge.rooms.store import Lane, NewInput, NewEffect, Step, StoredRoom
 from bridge.storage.open import open_store
 from tests.unit.storage.conftest import FixedClock
 
@@ -30,7 +30,7 @@ async def work(store, caller):
         print("a", key, flush=True)
         stored = StoredRoom(room, key.encode(), True, "p", revision=revision + number)
         step = Step(stored, [row.seq],
-                    [NewOutbox(Lane.WEBCHAT, key.encode(), cause=key)], 2)
+                    [NewEffect(Lane.WEBCHAT, key.encode(), cause=key)], 2)
         await store.commit_step(step)
         print("s", key, flush=True)
 

@@ -1,0 +1,46 @@
+-- Inbox, outbox and ledger become one: a row for each thing that happened, with what came, the
+-- effect that it led to, and how that ended. A further effect of the same step has a row of its own
+-- without `body`. A row is open while `outcome` is null: as an input that waits to be handled while
+-- `handled` is null, else as an effect that is to be carried out.
+--
+-- Effects keep their numbers, for these stand in transaction ids (a repeat posts nothing twice);
+-- inputs get numbers above them, in their order. Same rule for the ends of lines as in 001.
+
+CREATE TABLE journal (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  room_id TEXT NOT NULL,
+  key TEXT,
+  body BLOB,
+  received INTEGER NOT NULL,
+  handled INTEGER,
+  lane TEXT,
+  effect BLOB,
+  cause TEXT,
+  call_id INTEGER,
+  repeat INTEGER NOT NULL DEFAULT 0,
+  attempted INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  outcome TEXT,
+  settled INTEGER,
+  detail TEXT NOT NULL DEFAULT '',
+  event_id TEXT,
+  revived INTEGER
+);
+INSERT INTO journal (seq, room_id, received, handled, lane, effect, cause, call_id, repeat,
+  attempted, attempts, outcome, settled, detail, event_id, revived)
+  SELECT seq, room_id, created, created, lane, effect, cause, call_id, repeat,
+  attempted, attempts, outcome, settled, detail, event_id, revived FROM outbox ORDER BY seq;
+UPDATE sqlite_sequence SET seq = max(seq, coalesce(
+  (SELECT seq FROM sqlite_sequence WHERE name = 'outbox'), 0)) WHERE name = 'journal';
+INSERT INTO sqlite_sequence (name, seq) SELECT 'journal', seq FROM sqlite_sequence
+  WHERE name = 'outbox' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'journal');
+INSERT INTO journal (room_id, key, body, received, handled, outcome, settled, detail, revived)
+  SELECT room_id, key, body, received, CASE WHEN outcome = 'handled' THEN settled END,
+  outcome, settled, detail, revived FROM inbox ORDER BY seq;
+DROP TABLE inbox;
+DROP TABLE outbox;
+CREATE UNIQUE INDEX journal_key ON journal (key) WHERE key IS NOT NULL;
+CREATE INDEX journal_open ON journal (room_id, seq) WHERE outcome IS NULL;
+CREATE INDEX journal_dead ON journal (settled) WHERE outcome = 'dead';
+CREATE INDEX journal_cause ON journal (cause) WHERE cause IS NOT NULL;
+CREATE INDEX journal_event ON journal (event_id) WHERE event_id IS NOT NULL;

@@ -1,0 +1,86 @@
+"""Single writes to a store, for tests that prepare or look at its rows one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.ids import InputSeq, RoomId
+from bridge.rooms.store import (
+    ChatRow,
+    Commit,
+    Committed,
+    EffectRow,
+    Entry,
+    InputRow,
+    NewEffect,
+    NewInput,
+    Settlement,
+    StoredRoom,
+    StoreError,
+    StorePort,
+)
+
+
+async def one(store: StorePort, commit: Commit) -> Committed:
+    """Commit what one room has to write, and raise the error that it is answered by."""
+    (answer,) = await store.commit([commit])
+    if isinstance(answer, StoreError):
+        raise answer
+    return answer
+
+
+async def accept(store: StorePort, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
+    """Store inputs to be handled later; returns those that were new, in the order given."""
+    rooms: dict[RoomId, list[NewInput]] = {}
+    for new in inputs:
+        rooms.setdefault(new.room_id, []).append(new)
+    answers = await store.commit([Commit(room, now, waiting=new) for room, new in rooms.items()])
+    rows: list[InputRow] = []
+    for answer in answers:
+        if isinstance(answer, StoreError):
+            raise answer
+        rows += answer.waiting
+    return sorted(rows, key=lambda row: row.seq)
+
+
+async def step(
+    store: StorePort,
+    room: StoredRoom,
+    done: Sequence[InputSeq] = (),
+    effects: Sequence[NewEffect] = (),
+    now: int = 0,
+    *,
+    buried: Sequence[tuple[InputSeq, str]] = (),
+    chats: Sequence[ChatRow] = (),
+    fresh: Sequence[NewInput] = (),
+    settled: Sequence[Settlement] = (),
+) -> list[EffectRow]:
+    """Write a room's record and what a step of it led to; returns the effects' rows."""
+    entries = [*map(Entry, fresh), *(Entry(effect=effect) for effect in effects)]
+    commit = Commit(
+        room.room_id,
+        now,
+        room,
+        entries,
+        handled=done,
+        buried=buried,
+        settled=settled,
+        chats=chats,
+    )
+    return list((await one(store, commit)).effects)
+
+
+async def settle(
+    store: StorePort, room_id: RoomId, settlement: Settlement, inputs: Sequence[NewInput] = ()
+) -> list[InputRow]:
+    """End an effect, and store what came of it to be handled later."""
+    commit = Commit(room_id, settlement.now, waiting=inputs, settled=[settlement])
+    return list((await one(store, commit)).waiting)
+
+
+async def open_inputs(store: StorePort, room_id: RoomId) -> list[InputRow]:
+    return list((await store.load(room_id)).inputs)
+
+
+async def open_effects(store: StorePort, room_id: RoomId) -> list[EffectRow]:
+    return list((await store.load(room_id)).effects)
