@@ -48,7 +48,7 @@ from bridge.rooms.rules import Rules
 from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.waits import Waits
-from bridge.rooms.worker import LaneRunner
+from bridge.rooms.room import LaneRunner
 from bridge.storage.open import open_store
 
 PATIENCE = 5.0

@@ -12,16 +12,16 @@ import structlog
 from bridge.conversation.callback import OFFERS
 from bridge.conversation.effects import Args, AskRating, CallbackCard, EndPoll, Offer, Relay
 from bridge.ids import EventId
-from bridge.rooms.done import Done, told
 from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.inputs import CardPosted
 from bridge.rooms.ports import NoticeText, Refused
 from bridge.rooms.ratings import choices, shown
+from bridge.rooms.reader import Came
 from bridge.rooms.record import CardKind, OurCard
+from bridge.rooms.room import Done, Room
 from bridge.rooms.store import Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.tapping import Poll
-from bridge.rooms.worker import Worker
 
 HELPED, NOT_HELPED, PERSON, BELL = "👍", "👎", "🙋", "🔔"
 KEYCAP = "\ufe0f\u20e3"
@@ -36,7 +36,7 @@ class Asking:
         self._around = around
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.asking")
 
-    async def rating(self, worker: Worker, effect: AskRating | EndPoll, txn_id: str) -> Done:
+    async def rating(self, room: Room, effect: AskRating | EndPoll, txn_id: str) -> Done:
         """Ask for a rating, or close the poll that asked.
 
         Raises:
@@ -44,16 +44,16 @@ class Asking:
         """
         anchor = f"poll:{effect.session_id}"
         if isinstance(effect, AskRating):
-            event_id, cards = await self.ask(worker, effect, txn_id)
+            event_id, cards = await self.ask(room, effect, txn_id)
             known = anchor if any(one.card.poll for one in cards) else None
-            return Done(event_id, anchor=known, inputs=told(worker.room_id, cards))
-        poll = await self._around.store.anchor(worker.room_id, anchor)
+            return Done(event_id, known, tuple(map(Came, cards)))
+        poll = await self._around.store.anchor(room.room_id, anchor)
         if poll is None:
             return Done(outcome=Outcome.DISCARDED, detail="there is no poll")
-        return Done(await self._end(worker, poll, txn_id))
+        return Done(await self._end(room, poll, txn_id))
 
     async def ask(
-        self, worker: Worker, ask: AskRating, txn_id: str
+        self, room: Room, ask: AskRating, txn_id: str
     ) -> tuple[EventId, tuple[CardPosted, ...]]:
         """Ask; returns the poll's event, or the sentence's, and what the room has to remember.
 
@@ -63,7 +63,7 @@ class Asking:
             Unavailable, Refused: of the homeserver, for the sentence. A poll that it refuses is
                 done without.
         """
-        rules, record, matrix = self._around.rules, worker.record, self._around.matrix
+        rules, record, matrix = self._around.rules, room.record, self._around.matrix
         language = rules.language_for(record.settings)
         offered = choices(rules, language, ask.ratings)
         args: Args = {
@@ -72,15 +72,15 @@ class Asking:
             "best": offered[0].id,
         }
         notice = NoticeText(rules.texts.render(language, "rating.ask", args))
-        events = [await matrix.say(worker.room_id, record.host, notice, txn_id)]
+        events = [await matrix.say(room.room_id, record.host, notice, txn_id)]
         poll = Poll(
             rules.texts.render(language, "rating.question", {}),
             tuple((str(choice.id), choice.label) for choice in offered),
         )
         try:
-            events.append(await matrix.poll(worker.room_id, record.host, poll, f"{txn_id}.poll"))
+            events.append(await matrix.poll(room.room_id, record.host, poll, f"{txn_id}.poll"))
         except Refused as error:
-            self._log.info("no poll", room=worker.room_id, why=error.code)
+            self._log.info("no poll", room=room.room_id, why=error.code)
         ids = tuple(choice.id for choice in offered)
         session_id = ask.session_id
         return events[-1], tuple(
@@ -88,12 +88,12 @@ class Asking:
             for number, one in enumerate(events)
         )
 
-    async def _end(self, worker: Worker, poll: EventId, txn_id: str) -> EventId:
-        rules, record = self._around.rules, worker.record
+    async def _end(self, room: Room, poll: EventId, txn_id: str) -> EventId:
+        rules, record = self._around.rules, room.record
         text = rules.texts.render(rules.language_for(record.settings), "rating.closed", {})
-        return await self._around.matrix.end_poll(worker.room_id, record.host, poll, text, txn_id)
+        return await self._around.matrix.end_poll(room.room_id, record.host, poll, text, txn_id)
 
-    async def sign(self, worker: Worker, wish: PutSigns, txn_id: str) -> None:
+    async def sign(self, room: Room, wish: PutSigns, txn_id: str) -> None:
         """React to our own message. Whoever sees no reactions has the words.
 
         Raises:
@@ -102,10 +102,10 @@ class Asking:
         for number, sign in enumerate(wish.signs):
             try:
                 await self._around.matrix.react(
-                    worker.room_id, worker.record.host, wish.event_id, sign, f"{txn_id}.{number}"
+                    room.room_id, room.record.host, wish.event_id, sign, f"{txn_id}.{number}"
                 )
             except Refused as error:
-                self._log.info("no sign", room=worker.room_id, why=error.code)
+                self._log.info("no sign", room=room.room_id, why=error.code)
 
 
 def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number: int) -> CardPosted:

@@ -1,10 +1,11 @@
 """The engine: which rooms are at work, and when the others have to be.
 
 Idle rooms cost a row and at most a cache entry, never a task. The engine takes what the adapters
-bring (transactions, pushes), stores it, and wakes the room's worker; it keeps the clock of
-deadlines; and after a start it goes on with whatever the last process left undone. Twice a minute
-it asks the store which rooms have work, and looks after those whose worker knows of none: an
-operator may have put a dead letter back, or an answer of the database may have got lost.
+bring (transactions, pushes) and lets it happen in its rooms; it has what all rooms have to write
+committed together (group commit), one group after the other, and acknowledges what is durable; it
+keeps the clock of deadlines; and after a start it goes on with whatever the last process left
+undone. Twice a minute it asks the store which rooms have work, and looks after those that know of
+none: an operator may have put a dead letter back, or an answer of the database may have got lost.
 """
 
 from __future__ import annotations
@@ -22,19 +23,24 @@ import msgspec
 import structlog
 
 from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
+from bridge.conversation.machine import wants_link
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.inputs import MatrixEvent
-from bridge.rooms.ports import Clock
+from bridge.rooms.ports import Clock, Undecryptable
+from bridge.rooms.reader import Came
 from bridge.rooms.record import Membership
-from bridge.rooms.serial import dump_input
-from bridge.rooms.store import InputRow, Lane, NewInput, StoreError, Unstorable
+from bridge.rooms.room import LaneRunner, Room, Ticket
+from bridge.rooms.store import Commit, Lane, Stale, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.worker import LaneRunner, Worker
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
-KEPT_WORKERS = 2_000
-"""Idle workers that stay in memory, so that a room's next message needs no read."""
+KEPT_ROOMS = 2_000
+"""Rooms at rest without a chat that stay in memory, so that their next message needs no read."""
+LINGER = 0.02
+"""Seconds that an outcome waits for other writes with which it may be stored."""
+GROUP = 500
+"""Rooms that are committed together."""
 MOST_LIVELY = 500
 """Rooms that are looked into after an outage of the homeserver's, the latest first."""
 READERS = 16
@@ -114,21 +120,43 @@ class Timetable:
 
 
 class Engine:
-    """Owns the workers and their tasks. Implements `ports.LinkEvents`.
+    """Owns the rooms at work, their tasks and their commits. Implements `ports.LinkEvents`.
 
-    Events and pushes are stored before anything else is done with them, once each. Who is typing is
-    not: it is over before it could be read from a database, and nothing is lost with it.
+    Events and pushes are stored before they are acknowledged, once each. Who is typing is not: it
+    is over before it could be read from a database, and nothing is lost with it.
+
+    Args:
+        around: what everything in a room works with.
+        runners: who carries out the effects of each lane.
+        linger: seconds that what nobody waits for waits for other writes.
     """
 
-    def __init__(self, around: Surroundings, runners: Mapping[Lane, LaneRunner]) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        runners: Mapping[Lane, LaneRunner],
+        linger: float = LINGER,
+    ) -> None:
         self._around = around
+        self._linger = linger
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
         self.reading = asyncio.Semaphore(READERS)
         self._runners = runners
-        self._workers: OrderedDict[RoomId, Worker] = OrderedDict()
+        self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
+        self._resting: OrderedDict[RoomId, None] = OrderedDict()
+        """Those that may be dropped, the longest unused first."""
         self._timetable = Timetable(
-            around.clock, lambda room_id: self._worker(room_id).signal(Tick())
+            around.clock, lambda room_id: self._room(room_id).signal(Tick())
         )
+        self._dirty: dict[RoomId, Room] = {}
+        """Rooms that have something to write."""
+        self._under_way: list[Room] = []
+        """Rooms whose commit is on its way."""
+        self._wake = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
+        self._clean = asyncio.Event()
+        """Nothing is to be written."""
+        self._clean.set()
         self._tasks: asyncio.TaskGroup | None = None
         self._owned: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -149,19 +177,20 @@ class Engine:
         """Go on with unfinished work, set `ready`, and work until `stop`."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            loops = [tasks.create_task(one()) for one in (self._write, self._timetable.run)]
             self._recover(undone)
-            clocks = [tasks.create_task(self._timetable.run()), tasks.create_task(self._sweep())]
+            loops.append(tasks.create_task(self._sweep()))
             ready.set()
             await self._stopped.wait()
-            for clock in clocks:
-                clock.cancel()
+            for loop in loops:
+                loop.cancel()
 
     def _recover(self, undone: Undone) -> None:
         """Wake the rooms that have work or whose link is wanted; each reads what it needs."""
         for room_id in undone.busy:
-            self._worker(room_id).look()
+            self._room(room_id).look()
         for room_id in undone.live:
-            self._worker(room_id).signal(Resumed())
+            self._room(room_id).signal(Resumed())
         for room_id, moment in undone.deadlines:
             self.due(room_id, moment)
 
@@ -174,19 +203,23 @@ class Engine:
                 self._log.warning("the database did not answer", why=str(error))
                 continue
             for room_id in busy:
-                worker = self._workers.get(room_id)
-                if worker is None or worker.idle:
-                    self._worker(room_id).look()
+                room = self._rooms.get(room_id)
+                if room is None or room.idle:
+                    self._room(room_id).look()
 
     async def stop(self, patience: float) -> None:
         """Take no new work, let what is under way end, at most for `patience` seconds."""
         self._stopping = True
-        for worker in self._workers.values():
-            worker.stop()
+        for room in self._rooms.values():
+            room.stop()
+        self._wake.set()
         try:
             async with asyncio.timeout(patience):
-                while self._owned:  # what ends may have left one thing to be finished
-                    await asyncio.wait(self._owned)
+                while self._owned or not self._clean.is_set():
+                    # What ends may have left one thing to be finished, or to be written.
+                    if self._owned:
+                        await asyncio.wait(self._owned)
+                    await self._clean.wait()
         except TimeoutError:
             self._log.warning("stopped with work under way; it goes on after the next start")
         for task in self._owned:
@@ -198,7 +231,7 @@ class Engine:
     async def accept_events(
         self, events: Sequence[tuple[RoomId, EventId, dict[str, object]]]
     ) -> int:
-        """Store events, once each; returns how many were new, when they are durable.
+        """Let events happen, once each; returns how many were new, when they are durable.
 
         An event that the database can never hold is logged and dropped, for the homeserver would
         send it for ever, and nothing after it.
@@ -206,135 +239,181 @@ class Engine:
         Raises:
             StoreError: not all was stored; the homeserver has to keep the transaction.
         """
-        inputs = [
-            NewInput(room_id, dump_input(MatrixEvent(raw)), key=event_id)
-            for room_id, event_id, raw in events
-        ]
-        left = await self._at_once(inputs)
-        taken = len(inputs) - len(left)
-        if not left:
-            return taken
-        now = self._around.clock.now()
+        by_room: dict[RoomId, list[Came]] = {}
+        for room_id, event_id, raw in events:
+            opened = await self._opened(raw)
+            by_room.setdefault(room_id, []).append(Came(MatrixEvent(raw), event_id, opened))
+        ticket = Ticket()
+        for room_id, came in by_room.items():
+            self._room(room_id).take(came, ticket)
+        await ticket.wait()
+        known = ticket.known
+        for room_id, error in ticket.failed.items():
+            known += await self._store_first(room_id, by_room[room_id], error)
+        return len(events) - known
+
+    async def _opened(self, raw: dict[str, object]) -> dict[str, object] | Undecryptable | None:
+        """What an event holds, if its key is there; a transaction does not wait for one to come."""
         try:
-            rows = await self._around.store.accept(left, now)
-        except Unstorable:
-            rows = await self._accept_possible(left, now)
-        self._wake(left, rows)
-        return taken + len(rows)
+            return await self._around.matrix.open(raw, ask=False)
+        except Exception:  # noqa: BLE001 - logged whole; its room tries again, and may bury it
+            self._log.exception("an event could not be opened, going the longer way")
+            return None
 
-    async def _at_once(self, inputs: Sequence[NewInput]) -> list[NewInput]:
-        """Have rooms at rest handle their inputs at once; returns those that are to be stored.
+    async def _store_first(self, room_id: RoomId, came: Sequence[Came], error: StoreError) -> int:
+        """Store inputs that could not be stored with what they led to; returns how many are known.
 
-        All rooms step side by side, so that the store commits them together.
+        Raises:
+            StoreError: the database does not answer.
         """
-        by_room: dict[RoomId, list[NewInput]] = {}
-        for one in inputs:
-            by_room.setdefault(one.room_id, []).append(one)
-        taken = await asyncio.gather(
-            *(self._worker(room_id).at_once(found) for room_id, found in by_room.items())
-        )
-        left = {room_id for room_id, took in zip(by_room, taken, strict=True) if not took}
-        return [one for one in inputs if one.room_id in left]
-
-    async def _accept_possible(self, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
-        rows = []
-        for one in inputs:
-            try:
-                rows += await self._around.store.accept([one], now)
-            except Unstorable as error:
+        if not isinstance(error, Stale | Unstorable):
+            raise error
+        known = 0
+        for one in came:
+            new, now = one.new_input(room_id), self._around.clock.now()
+            (answer,) = await self._around.store.commit([Commit(room_id, now, waiting=[new])])
+            if isinstance(answer, Unstorable):
                 self._log.error(
                     "an event cannot be stored and is dropped",
                     event_id=one.key,
-                    room=one.room_id,
-                    why=str(error),
+                    room=room_id,
+                    why=str(answer),
                 )
-        return rows
+                known += 1
+            elif isinstance(answer, StoreError):
+                raise answer
+            else:
+                known += not answer.waiting
+        self._room(room_id).look()
+        return known
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
-        """Who is typing in a room now; of rooms without a worker nobody needs to know."""
-        worker = self._workers.get(room_id)
-        if worker is not None:
-            worker.typist.people_type(users)
+        """Who is typing in a room now; of rooms that are not in memory nobody needs to know."""
+        room = self._rooms.get(room_id)
+        if room is not None:
+            room.typist.people_type(users)
 
     async def key_came(self, room_id: RoomId) -> None:
         """A key for the room's messages is there."""
-        self._worker(room_id).key_came()
+        self._room(room_id).key_came()
 
     # --- the call centre ----------------------------------------------------------------------
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """Store a push of WebChat's, once; returns when it is durable."""
+        """Let a push of WebChat's happen, once; returns when it is durable.
+
+        Raises:
+            StoreError: it was not stored; the server sends it again.
+        """
+        room = self._room(room_id)
         if (sign := _sign_of_typing(received)) is not None:
-            self._worker(room_id).agent_types(sign.session_id, sign.agent_id)
+            room.agent_types(sign.session_id, sign.agent_id)
             return
-        now = self._around.clock.now()
-        push = Pushed(received.push, now, numbered=bool(received.rs_id))
-        new = NewInput(room_id, dump_input(push), key=key)
-        if await self._worker(room_id).at_once([new]):
-            return
-        try:
-            rows = await self._around.store.accept([new], now)
-        except Unstorable:  # the server's own id in the key; any text that is as unique will do
+        push = Pushed(received.push, self._around.clock.now(), numbered=bool(received.rs_id))
+        ticket = Ticket()
+        room.take([Came(push, key)], ticket)
+        await ticket.wait()
+        error = ticket.failed.get(room_id)
+        if isinstance(error, Unstorable):
+            # The server's own id is in the key; any text that is as unique will do.
             digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-            new = NewInput(room_id, new.body, key=f"wc:{digest}")
-            rows = await self._around.store.accept([new], now)
-        self._wake([new], rows)
+            key = f"wc:{digest}"
+        if error is not None:
+            await self._store_first(room_id, [Came(push, key)], error)
 
     async def restored(self, room_id: RoomId) -> None:
         """The room's link was lost and stands again."""
-        self._worker(room_id).signal(LinkRestored(self._around.clock.now()))
+        self._room(room_id).signal(LinkRestored(self._around.clock.now()))
 
     async def lost(self, room_id: RoomId) -> None:
         """The room's link has been away for long."""
-        self._worker(room_id).signal(LinkLost())
+        self._room(room_id).signal(LinkLost())
 
     async def queued(self, room_id: RoomId, seconds: float) -> None:
         """The room's link waits for its login's turn."""
-        self._worker(room_id).signal(TurnAwaited(ceil(seconds)))
+        self._room(room_id).signal(TurnAwaited(ceil(seconds)))
 
-    # --- waking ---------------------------------------------------------------------------------
+    # --- commits ------------------------------------------------------------------------------
 
-    def _wake(self, inputs: Sequence[NewInput], rows: Sequence[InputRow]) -> None:
-        """Hand new rows to their rooms, in the order in which the store numbered them.
+    def commit_soon(self, room: Room, *, urgent: bool) -> None:
+        """Have what a room has to write committed: at once, or with the next that is urgent."""
+        self._dirty[room.room_id] = room
+        self._clean.clear()
+        if urgent or self._stopping or not self._linger:
+            self._wake.set()
+        elif self._lingering is None and not self._wake.is_set():
+            loop = asyncio.get_running_loop()
+            self._lingering = loop.call_later(self._linger, self._wake.set)
 
-        What was there before has been handed over, unless the answer to an earlier attempt was
-        lost: then only the store knows of it.
-        """
-        by_room: dict[RoomId, list[InputRow]] = {}
-        for row in rows:
-            by_room.setdefault(row.room_id, []).append(row)
-        for room_id, found in by_room.items():
-            self._worker(room_id).take(found)
-        if len(rows) < len(inputs):
-            new = {row.key for row in rows}
-            for room_id in {one.room_id for one in inputs if one.key not in new}:
-                self._worker(room_id).look()
+    async def _write(self) -> None:
+        """Commit what rooms have to write, group by group; what comes meanwhile is the next."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._lingering is not None:
+                    self._lingering.cancel()
+                    self._lingering = None
+                while self._dirty:
+                    await self._commit([*islice(self._dirty.values(), GROUP)])
+                self._clean.set()
+        finally:
+            # Nobody is to wait for a commit that does not come any more.
+            for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
+                room.stop()
+                room.failed(StoreError("the engine was stopped"))
 
-    # --- workers ----------------------------------------------------------------------------
+    async def _commit(self, rooms: Sequence[Room]) -> None:
+        commits: list[Commit] = []
+        self._under_way = []
+        for room in rooms:
+            del self._dirty[room.room_id]
+            try:
+                commit = room.draft_commit()
+            except Exception as error:  # noqa: BLE001 - logged whole; the room finds out whose fault
+                self._log.exception("a commit could not be made", room=room.room_id)
+                room.failed(Unstorable(type(error).__name__))
+                continue
+            if commit is not None:
+                commits.append(commit)
+                self._under_way.append(room)
+        try:
+            answers = await self._around.store.commit(commits)
+        except StoreError as error:
+            answers = [error] * len(commits)
+        under_way, self._under_way = self._under_way, []
+        for room, answer in zip(under_way, answers, strict=True):
+            if isinstance(answer, StoreError):
+                room.failed(answer)
+            else:
+                room.committed(answer)
 
-    def _worker(self, room_id: RoomId) -> Worker:
-        """The room's one worker; a new one reads the room before it does anything."""
-        worker = self._workers.get(room_id)
-        if worker is None:
-            worker = Worker(room_id, self._around, self._runners, self)
+    # --- rooms --------------------------------------------------------------------------------
+
+    def _room(self, room_id: RoomId) -> Room:
+        """The one object of a room; a new one reads the room before it does anything."""
+        room = self._rooms.get(room_id)
+        if room is None:
+            room = Room(room_id, self._around, self._runners, self)
             if self._stopping:
-                worker.stop()
-            self._workers[room_id] = worker
+                room.stop()
+            self._rooms[room_id] = room
         else:
-            self._workers.move_to_end(room_id)
-        return worker
+            self._rooms.move_to_end(room_id)
+            self._resting.pop(room_id, None)
+        return room
 
     def lively(self) -> list[tuple[RoomId, UserId]]:
         """The rooms that are in memory because people talk in them, and our user in each."""
         served = (
-            (room_id, worker.record.host)
-            for room_id, worker in reversed(self._workers.items())
-            if worker.record.membership is Membership.JOINED
+            (room_id, room.record.host)
+            for room_id, room in reversed(self._rooms.items())
+            if room.record.membership is Membership.JOINED
         )
         return list(islice(served, MOST_LIVELY))
 
     def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
-        """Own a task of a worker's."""
+        """Own a task of a room's."""
         if self._tasks is None:
             loop.close()
             raise RuntimeError("the engine does not run")
@@ -348,13 +427,15 @@ class Engine:
         self._owned.add(task)
         task.add_done_callback(self._owned.discard)
 
-    def rested(self) -> None:
-        """Drop the longest idle workers beyond what the cache may hold."""
-        excess = len(self._workers) - KEPT_WORKERS
-        if excess > 0:
-            idle = (room_id for room_id, one in self._workers.items() if one.idle)
-            for room_id in list(islice(idle, excess)):
-                del self._workers[room_id]
+    def rested(self, room: Room) -> None:
+        """Drop the longest unused rooms beyond what may be kept. One with a chat always may."""
+        if wants_link(room.record.conversation):
+            return
+        self._resting[room.room_id] = None
+        while len(self._resting) > KEPT_ROOMS:
+            room_id, _ = self._resting.popitem(last=False)
+            if self._rooms[room_id].idle:
+                del self._rooms[room_id]
 
     def due(self, room_id: RoomId, moment: int) -> None:
         """Signal a Tick to the room at that moment. An outdated one does no harm."""

@@ -23,18 +23,18 @@ from bridge.rooms.effects import (
 )
 from bridge.rooms.inputs import LoginTried, LookedUp
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.serial import dump_input
-from bridge.rooms.store import NewInput, EffectRow, Outcome, Settlement
+from bridge.rooms.reader import Came
+from bridge.rooms.room import Done, Room
+from bridge.rooms.store import Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Transcripts
-from bridge.rooms.worker import Worker
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
 AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """The same for what must not be given up lightly."""
 
-Came = LookedUp | LoginTried | EventId | None
+Found = LookedUp | LoginTried | EventId | None
 """What is to be said or done in the room, or the event that stands there, if either."""
 
 
@@ -46,57 +46,55 @@ class Filing:
         self._transcripts = Transcripts(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
 
-    async def run(self, worker: Worker, row: EffectRow, order: Filed) -> Settlement:
+    async def run(self, room: Room, order: Filed) -> Done:
         """Carry out one order to its end.
 
         Raises:
             StoreError: the database did not answer; nothing is lost.
             Stopping: it waits for the next start.
         """
-        came, outcome = await self._carry_out(worker, order)
-        now = self._around.clock.now()
+        came, outcome = await self._carry_out(room, order)
         if came is None or isinstance(came, str):
-            return Settlement(row.seq, outcome, now, event_id=came)
-        new = NewInput(worker.room_id, dump_input(came))
-        return Settlement(row.seq, outcome, now, inputs=(new,))
+            return Done(came, outcome=outcome)
+        return Done(came=(Came(came),), outcome=outcome)
 
-    async def _carry_out(self, worker: Worker, order: Filed) -> tuple[Came, Outcome]:
+    async def _carry_out(self, room: Room, order: Filed) -> tuple[Found, Outcome]:
         around = self._around
         match order:
             case TellHistory():
-                return await history.look_up(around, worker.record, order), Outcome.DELIVERED
+                return await history.look_up(around, room.record, order), Outcome.DELIVERED
             case TryLogin():
-                tried = await signing_in.attempt(around, worker.account, order)
+                tried = await signing_in.attempt(around, room.account, order)
                 return tried, Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
             case SendTranscript():
-                send = partial(self._transcripts.send, worker.record, order)
+                send = partial(self._transcripts.send, room.record, order)
                 failed = LookedUp(order.event_id, "transcript.unavailable")
-                return await self._patiently(worker, send, SOON, failed)
+                return await self._patiently(room, send, SOON, failed)
             case Conceal():
-                hide = partial(signing_in.conceal, around, worker.record, order.event_id)
+                hide = partial(signing_in.conceal, around, room.record, order.event_id)
                 failed = LookedUp(order.event_id, "login.delete")
-                return await self._patiently(worker, hide, AT_LENGTH, failed)
+                return await self._patiently(room, hide, AT_LENGTH, failed)
             case Decline():
                 self._log.info(
-                    "invitation refused", room=worker.room_id, inviter=order.inviter, why=order.why
+                    "invitation refused", room=room.room_id, inviter=order.inviter, why=order.why
                 )
-                stay_out = partial(self._decline, worker, order)
-                return await self._patiently(worker, stay_out, AT_LENGTH, None)
+                stay_out = partial(self._decline, room, order)
+                return await self._patiently(room, stay_out, AT_LENGTH, None)
 
-    async def _decline(self, worker: Worker, order: Decline) -> None:
+    async def _decline(self, room: Room, order: Decline) -> None:
         """Stay out of a room; an invitation that was taken back meanwhile needs no answer.
 
         Raises:
             Unavailable: of the homeserver.
         """
         try:
-            await self._around.matrix.leave(worker.room_id, order.user, order.reason)
+            await self._around.matrix.leave(room.room_id, order.user, order.reason)
         except Refused as error:
-            self._log.debug("nothing to decline", room=worker.room_id, why=error.code)
+            self._log.debug("nothing to decline", room=room.room_id, why=error.code)
 
     async def _patiently(
         self,
-        worker: Worker,
+        room: Room,
         attempt: Callable[[], Awaitable[LookedUp | EventId | None]],
         waits: tuple[float, ...],
         failed: LookedUp | None,
@@ -106,10 +104,10 @@ class Filing:
             try:
                 return await attempt(), Outcome.DELIVERED
             except Unavailable as error:
-                self._log.info("not to be had yet", room=worker.room_id, why=str(error), wait=wait)
+                self._log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
                 if wait is not None:
-                    await worker.pause(max(wait, min(error.retry_after or 0, 60.0)))
+                    await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
             except Refused as error:
-                self._log.warning("not to be had", room=worker.room_id, why=error.code)
+                self._log.warning("not to be had", room=room.room_id, why=error.code)
                 return failed, Outcome.REFUSED
         return failed, Outcome.FAILED

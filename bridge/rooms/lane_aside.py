@@ -17,42 +17,42 @@ from bridge.rooms.effects import Filed
 from bridge.rooms.filing import Filing
 from bridge.rooms.inputs import Stored
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.serial import dump_input, load_effect
-from bridge.rooms.store import NewInput, EffectRow, Outcome, Settlement
+from bridge.rooms.reader import Came
+from bridge.rooms.room import Done, Room
+from bridge.rooms.serial import load_effect
+from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.worker import Worker
 
 
 class AsideLane:
-    """Implements `worker.LaneRunner`."""
+    """Implements `room.LaneRunner`."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._filing = Filing(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
-    async def run(self, worker: Worker, row: EffectRow) -> Settlement:
+    async def run(self, room: Room, row: EffectRow) -> Done:
         """Ask, and bring the answer back as an input."""
         effect = load_effect(row.effect)
         if isinstance(effect, Filed):
-            return await self._filing.run(worker, row, effect)
+            return await self._filing.run(room, effect)
         match effect:
             case AskRobot():
                 came: Stored = await robot.answer(self._around, effect)
                 outcome = Outcome.DELIVERED
             case FetchHistory():
-                came, outcome = await self._recall(worker, effect)
+                came, outcome = await self._recall(room, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
-        new = NewInput(worker.room_id, dump_input(came))
-        return Settlement(row.seq, outcome, self._around.clock.now(), inputs=(new,))
+        return Done(came=(Came(came),), outcome=outcome)
 
-    async def _recall(self, worker: Worker, ask: FetchHistory) -> tuple[Recalled, Outcome]:
+    async def _recall(self, room: Room, ask: FetchHistory) -> tuple[Recalled, Outcome]:
         """What was said lately; a server that does not say has nothing to say."""
         try:
-            entries = await self._around.link.history(worker.account, MOST_RECALLED)
+            entries = await self._around.link.history(room.account, MOST_RECALLED)
         except CallFailure as failure:
-            self._log.warning("no history", room=worker.room_id, why=failure.reason)
+            self._log.warning("no history", room=room.room_id, why=failure.reason)
             return Recalled(ask.session_id, ask.since, failed=True), Outcome.FAILED
         came = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
         return came, Outcome.DELIVERED

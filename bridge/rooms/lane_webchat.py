@@ -23,17 +23,16 @@ from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
-from bridge.rooms.serial import dump_input, load_effect
+from bridge.rooms.reader import Came
+from bridge.rooms.room import Done, Room
+from bridge.rooms.serial import load_effect
 from bridge.rooms.spool import keep
 from bridge.rooms.store import (
-    NewInput,
     EffectRow,
     Outcome,
-    Settlement,
     StoreError,
 )
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.worker import Worker
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.meanings import Verdict, meaning
 
@@ -43,58 +42,50 @@ _SAID_NO = frozenset(
 
 
 class WebChatLane:
-    """Implements `worker.LaneRunner`."""
+    """Implements `room.LaneRunner`."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
 
-    async def run(self, worker: Worker, row: EffectRow) -> Settlement:
+    async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row; whatever goes wrong, even in our own code, is an outcome."""
         attempt = _Attempt(row.attempted is not None)
         try:
-            outcome, happened, detail = await self._carry_out(worker, row, attempt)
+            outcome, happened, detail = await self._carry_out(room, row, attempt)
         except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
-            self._log.exception("a call could not be carried out", room=worker.room_id, seq=row.seq)
+            self._log.exception("a call could not be carried out", room=room.room_id, seq=row.seq)
             reason = FailureReason.NO_ANSWER if attempt.made else FailureReason.UNREACHABLE
             failure = CallFailure(reason, certain=not attempt.made, message=type(error).__name__)
             outcome, happened, detail = _failed(CallId(row.call_id or 0), failure)
-        return Settlement(
-            row.seq,
-            outcome,
-            self._around.clock.now(),
-            detail,
-            inputs=[NewInput(worker.room_id, dump_input(happened))],
-        )
+        return Done(came=(Came(happened),), outcome=outcome, detail=detail)
 
     async def _carry_out(
-        self, worker: Worker, row: EffectRow, attempt: _Attempt
+        self, room: Room, row: EffectRow, attempt: _Attempt
     ) -> tuple[Outcome, Input, str]:
         effect = load_effect(row.effect)
         match effect:
             case CallWebChat():
-                return await self._call(worker, row, effect, attempt)
+                return await self._call(room, row, effect, attempt)
             case UploadMedia():
-                return await self._upload(worker, effect)
+                return await self._upload(room, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
     async def _call(
-        self, worker: Worker, row: EffectRow, effect: CallWebChat, attempt: _Attempt
+        self, room: Room, row: EffectRow, effect: CallWebChat, attempt: _Attempt
     ) -> tuple[Outcome, Input, str]:
         if attempt.made:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
-        if not wants_link(worker.record.conversation):  # given up in the step that asked for it
+        if not wants_link(room.record.conversation):  # given up in the step that asked for it
             return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN, certain=True))
-        mark = partial(self._mark_attempted, worker, row, effect.call_id, attempt)
+        mark = partial(self._mark_attempted, room, row, effect.call_id, attempt)
         try:
-            reply = await self._around.link.call(
-                worker.account, effect.call_id, effect.command, mark
-            )
+            reply = await self._around.link.call(room.account, effect.call_id, effect.command, mark)
         except CallFailure as failure:
             self._log.info(
                 "call failed",
-                room=worker.room_id,
+                room=room.room_id,
                 call=effect.call_id,
                 what=type(effect.command).__name__,
                 why=failure.reason,
@@ -103,17 +94,17 @@ class WebChatLane:
             return _failed(effect.call_id, failure)
         if reply.ok:
             return Outcome.DELIVERED, Replied(effect.call_id, reply), str(reply.result)
-        self._note_refusal(worker, effect, reply.result)
+        self._note_refusal(room, effect, reply.result)
         return Outcome.REFUSED, Replied(effect.call_id, reply), str(reply.result)
 
-    def _note_refusal(self, worker: Worker, effect: CallWebChat, code: int) -> None:
+    def _note_refusal(self, room: Room, effect: CallWebChat, code: int) -> None:
         """Tell the operator, by the vendor's name; loudly if nobody else can do anything."""
         about = meaning(code)
         grave = about.verdict is Verdict.CONFIGURATION
         self._log.log(
             logging.WARNING if grave else logging.INFO,
             "WebChat refused a command",
-            room=worker.room_id,
+            room=room.room_id,
             call=effect.call_id,
             what=type(effect.command).__name__,
             result=code,
@@ -122,14 +113,14 @@ class WebChatLane:
         )
 
     async def _mark_attempted(
-        self, worker: Worker, row: EffectRow, call_id: CallId, attempt: _Attempt
+        self, room: Room, row: EffectRow, call_id: CallId, attempt: _Attempt
     ) -> None:
         """The bytes go out now, unless the customer has thought better of it while they waited.
 
         Raises:
             CallFailure: they do not.
         """
-        asked = worker.record.conversation.outstanding
+        asked = room.record.conversation.outstanding
         if (
             asked is not None
             and asked.call_id == call_id
@@ -149,20 +140,20 @@ class WebChatLane:
         attempt.made = True
 
     async def _upload(
-        self, worker: Worker, effect: UploadMedia, *, token_may_end: bool = True
+        self, room: Room, effect: UploadMedia, *, token_may_end: bool = True
     ) -> tuple[Outcome, Input, str]:
         """Stream the file through; a repeat after a crash only leaves an unused copy behind.
 
         A token that ends now is nobody's trouble: a login is under way, and the file is read anew.
         """
         try:
-            done = await self._stream(worker, effect)
+            done = await self._stream(room, effect)
         except CallFailure as failure:
             if token_may_end and failure.code == ResultCode.INVALID_TOKEN:
-                return await self._upload(worker, effect, token_may_end=False)
+                return await self._upload(room, effect, token_may_end=False)
             self._log.info(
                 "upload failed",
-                room=worker.room_id,
+                room=room.room_id,
                 call=effect.call_id,
                 why=failure.reason,
                 code=failure.code,
@@ -170,7 +161,7 @@ class WebChatLane:
             return _failed(effect.call_id, failure)
         return Outcome.DELIVERED, done, "" if done.clip is None else "in the frame"
 
-    async def _stream(self, worker: Worker, effect: UploadMedia) -> Uploaded:
+    async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
         """Where the file lies on the WebChat server, or what of it goes into the frame.
 
         Raises:
@@ -180,8 +171,8 @@ class WebChatLane:
         try:
             async with self._around.matrix.download(effect.media, limit) as blob:
                 if effect.media.kind == "voice":
-                    return await self._voice(worker, effect.call_id, blob)
-                return await self._file(worker, effect.call_id, blob)
+                    return await self._voice(room, effect.call_id, blob)
+                return await self._file(room, effect.call_id, blob)
         except TooBig as error:
             failure = CallFailure(FailureReason.TOO_BIG, certain=True, message=str(error))
             failure.limit = limit
@@ -195,7 +186,7 @@ class WebChatLane:
                 FailureReason.UNREACHABLE, certain=True, message=str(error)
             ) from error
 
-    async def _voice(self, worker: Worker, call_id: CallId, blob: Blob) -> Uploaded:
+    async def _voice(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         """A voice message travels as AMR inside its frame; one that does not fit is a file."""
         fits = self._around.rules.clip_bytes()
         async with keep(blob) as kept:
@@ -211,11 +202,11 @@ class WebChatLane:
                 clip = Clip(max(1, round(sound.seconds)), base64.b64encode(sound.data).decode())
                 return Uploaded(call_id, "", len(sound.data), clip)
             whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
-            return await self._file(worker, call_id, whole)
+            return await self._file(room, call_id, whole)
 
-    async def _file(self, worker: Worker, call_id: CallId, blob: Blob) -> Uploaded:
+    async def _file(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
         counter = _Counter(blob)
-        url = await self._around.link.upload(worker.account, counter.blob)
+        url = await self._around.link.upload(room.account, counter.blob)
         return Uploaded(call_id, url, counter.count)
 
 

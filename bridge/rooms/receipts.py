@@ -10,7 +10,6 @@ Only the newest counts. The first goes out at once; while people write fast, one
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from itertools import islice
 
 import structlog
@@ -18,12 +17,11 @@ import structlog
 from bridge.conversation.effects import AgentsCame
 from bridge.conversation.model import Chatting
 from bridge.ids import EventId, UserId
-from bridge.rooms.mirror import Mirror
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
 from bridge.rooms.serial import load_effect
 from bridge.rooms.store import Lane
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import RoomView, Surroundings
 
 PAUSE = 2.0
 """Seconds between two receipts of a room."""
@@ -37,29 +35,25 @@ class Receipts:
     """Gives the receipts of one room; `once` must not run twice at a time.
 
     Args:
-        mirror: what of the room is in memory.
+        room: whose they are.
         around: the homeserver and the clock.
-        pause: waits so many seconds, or raises `carrying.Stopping`.
     """
 
-    def __init__(
-        self, mirror: Mirror, around: Surroundings, pause: Callable[[float], Awaitable[None]]
-    ) -> None:
-        self._mirror = mirror
+    def __init__(self, room: RoomView, around: Surroundings) -> None:
+        self._room = room
         self._around = around
-        self._pause = pause
         self._done: EventId | None = None
         """The newest that needs no more: given, or given up."""
         self._failures = 0
         self._not_before = 0
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=mirror.room_id
+            room=room.room_id
         )
 
     @property
     def due(self) -> bool:
         """True if `once` has something to do."""
-        record = self._mirror.record
+        record = self._room.durable
         if record.read_up_to in {None, self._done} or record.membership is not Membership.JOINED:
             return False
         return not self._agent_is_coming()
@@ -72,8 +66,8 @@ class Receipts:
         """
         wait = self._not_before - self._around.clock.now()
         if self.due and wait > 0:
-            await self._pause(wait / 1000)
-        newest = self._mirror.record.read_up_to
+            await self._room.pause(wait / 1000)
+        newest = self._room.durable.read_up_to
         if newest is None or not self.due:
             return False
         pause = PAUSE
@@ -96,7 +90,7 @@ class Receipts:
 
     async def _give(self, event_id: EventId) -> None:
         """As the first agent of the chat, or, where none can be seen to read, as our host."""
-        matrix, room_id = self._around.matrix, self._mirror.room_id
+        matrix, room_id = self._around.matrix, self._room.room_id
         agent = self._agent()
         if agent is not None:
             try:
@@ -105,10 +99,10 @@ class Receipts:
                 self._log.debug("an agent's ghost cannot read", who=agent, why=error.code)
             else:
                 return
-        await matrix.mark_read(room_id, self._mirror.record.host, event_id)
+        await matrix.mark_read(room_id, self._room.durable.host, event_id)
 
     def _agent(self) -> UserId | None:
-        phase = self._mirror.record.conversation.phase
+        phase = self._room.durable.conversation.phase
         if not isinstance(phase, Chatting) or not phase.agents:
             return None
         return self._around.matrix.ghost_of(phase.agents[0])
@@ -118,8 +112,7 @@ class Receipts:
 
         The Matrix lane brings it in soon, and whoever runs us asks again when it has.
         """
-        first = self._mirror.first(Lane.MATRIX)
-        if first is None or self._agent() is None:
+        rows = list(islice(self._room.rows(Lane.MATRIX), 1 + _LOOKED_AT))
+        if not rows or self._agent() is None:
             return False
-        rows = [first, *islice(self._mirror.later_rows(first), _LOOKED_AT)]
         return any(isinstance(load_effect(row.effect), AgentsCame) for row in rows)

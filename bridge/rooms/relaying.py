@@ -28,8 +28,8 @@ from bridge.rooms.ports import (
     Unavailable,
 )
 from bridge.rooms.record import thread_in_use
+from bridge.rooms.room import Room
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.worker import Worker
 from bridge.texts.durations import clock_time
 from bridge.webchat import emoji
 from bridge.webchat.frames import (
@@ -56,16 +56,16 @@ class Relaying:
 
     # --- ghosts -----------------------------------------------------------------------------
 
-    async def welcome(self, worker: Worker, agent: Agent, queue_id: QueueId | None) -> None:
+    async def welcome(self, room: Room, agent: Agent, queue_id: QueueId | None) -> None:
         """Bring the ghost in. A picture that cannot be had is no reason to wait (reference 3.9)."""
-        matrix, host = self._around.matrix, worker.record.host
+        matrix, host = self._around.matrix, room.record.host
         source = self._around.link.icon_url(agent.icon, queue_id) if agent.icon else ""
         if source and not await matrix.icon_known(agent, source):
             opened = False
             try:
                 async with self._around.link.fetch(source, ICON_LIMIT) as icon:
                     opened = True
-                    await matrix.welcome_agent(worker.room_id, host, agent, icon, source)
+                    await matrix.welcome_agent(room.room_id, host, agent, icon, source)
                     return
             except (TooBig, Unavailable) as error:
                 self._log.info("no picture for an agent", agent=agent.id, why=str(error))
@@ -73,11 +73,11 @@ class Relaying:
                 if opened:
                     raise  # the homeserver's refusal, not the file server's
                 self._log.info("no picture for an agent", agent=agent.id, why=error.code)
-        await matrix.welcome_agent(worker.room_id, host, agent, None, "")
+        await matrix.welcome_agent(room.room_id, host, agent, None, "")
 
     # --- messages ---------------------------------------------------------------------------
 
-    async def relay(self, worker: Worker, relay: Relay, txn_id: str) -> tuple[Part, ...]:
+    async def relay(self, room: Room, relay: Relay, txn_id: str) -> tuple[Part, ...]:
         """Send one message as the agent's ghost; nothing if it can only be described.
 
         Raises:
@@ -86,37 +86,37 @@ class Relaying:
         content = relay.content
         match content:
             case AgentText():
-                return await self._text(worker, relay, content, txn_id)
+                return await self._text(room, relay, content, txn_id)
             case AgentLocation():
-                return await self._send(worker, relay, self._placed(content), txn_id)
+                return await self._send(room, relay, self._placed(content), txn_id)
             case AgentMedia():
-                return await self._media(worker, relay, content, txn_id)
+                return await self._media(room, relay, content, txn_id)
             case AgentNotice() | UnknownContent():
                 return ()
 
     async def _text(
-        self, worker: Worker, relay: Relay, text: AgentText, txn_id: str
+        self, room: Room, relay: Relay, text: AgentText, txn_id: str
     ) -> tuple[Part, ...]:
         """Send a text and the pictures in it, in order; the first event stands for all of them.
 
         Each piece has a transaction id of its own, so a repeat sends only what is missing.
         """
         parts: list[Part] = []
-        fragment, absolute = self._dated(worker, relay, text.html), self._around.link.absolute
+        fragment, absolute = self._dated(room, relay, text.html), self._around.link.absolute
         for number, piece in enumerate(self._around.matrix.pieces(fragment, absolute)):
             piece_id = f"{txn_id}.p{number}" if number else txn_id
             if isinstance(piece, AgentMedia):
-                parts += await self._picture(worker, relay, piece, piece_id)
+                parts += await self._picture(room, relay, piece, piece_id)
             else:
-                parts += await self._send(worker, relay, piece, piece_id)
+                parts += await self._send(room, relay, piece, piece_id)
         return tuple(parts)
 
-    def _dated(self, worker: Worker, relay: Relay, fragment: str) -> str:
+    def _dated(self, room: Room, relay: Relay, fragment: str) -> str:
         """A message that comes late says when it was said."""
         if relay.posted is None:
             return fragment
         rules = self._around.rules
-        language = rules.language_for(worker.record.settings)
+        language = rules.language_for(room.record.settings)
         if relay.posted:
             now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)
@@ -128,10 +128,10 @@ class Relaying:
         return f"{html.escape(said, quote=False)}<br>{shown}"
 
     async def _picture(
-        self, worker: Worker, relay: Relay, picture: AgentMedia, txn_id: str
+        self, room: Room, relay: Relay, picture: AgentMedia, txn_id: str
     ) -> tuple[Part, ...]:
-        parts = await self._media(worker, relay, picture, txn_id)
-        return parts or await self._send(worker, relay, _link_to(picture), txn_id)
+        parts = await self._media(room, relay, picture, txn_id)
+        return parts or await self._send(room, relay, _link_to(picture), txn_id)
 
     def _placed(self, location: AgentLocation) -> AgentLocation:
         """A place that says of whose map it is."""
@@ -140,30 +140,28 @@ class Relaying:
         return msgspec.structs.replace(location, map=self._around.rules.policy.map)
 
     async def _media(
-        self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
+        self, room: Room, relay: Relay, media: AgentMedia, txn_id: str
     ) -> tuple[Part, ...]:
         """The file; nothing if it cannot be had, or is more than the homeserver takes."""
         try:
             if media.data:
-                return await self._inline(worker, relay, media, txn_id)
-            return await self._linked(worker, relay, media, txn_id)
+                return await self._inline(room, relay, media, txn_id)
+            return await self._linked(room, relay, media, txn_id)
         except Refused as error:
             if error.code != "M_TOO_LARGE":
                 raise
             self._log.warning("an agent's file is too large for the homeserver", why=str(error))
             return ()
 
-    async def _send(
-        self, worker: Worker, relay: Relay, what: Relayed, txn_id: str
-    ) -> tuple[Part, ...]:
-        record = worker.record
+    async def _send(self, room: Room, relay: Relay, what: Relayed, txn_id: str) -> tuple[Part, ...]:
+        record = room.record
         thread = thread_in_use(record, self._around.clock.now())
         return await self._around.matrix.relay(
-            worker.room_id, record.host, relay.agent, what, txn_id, thread=thread
+            room.room_id, record.host, relay.agent, what, txn_id, thread=thread
         )
 
     async def _inline(
-        self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
+        self, room: Room, relay: Relay, media: AgentMedia, txn_id: str
     ) -> tuple[Part, ...]:
         try:
             data = base64.b64decode(media.data, validate=False)
@@ -172,10 +170,10 @@ class Relaying:
         if not data or len(data) > self._around.rules.file_limit:
             return ()
         what = RelayedMedia(media.kind, Blob.of(data, name=media.name), media.seconds)
-        return await self._send(worker, relay, what, txn_id)
+        return await self._send(room, relay, what, txn_id)
 
     async def _linked(
-        self, worker: Worker, relay: Relay, media: AgentMedia, txn_id: str
+        self, room: Room, relay: Relay, media: AgentMedia, txn_id: str
     ) -> tuple[Part, ...]:
         limit = self._around.rules.file_limit
         for attempt in range(FETCH_TRIES):
@@ -185,7 +183,7 @@ class Relaying:
                     opened = True
                     named = Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
                     what = RelayedMedia(media.kind, named, media.seconds)
-                    return await self._send(worker, relay, what, txn_id)
+                    return await self._send(room, relay, what, txn_id)
             except TooBig:
                 return ()
             except Refused as error:
@@ -197,7 +195,7 @@ class Relaying:
                 if opened:
                     raise
                 if attempt + 1 < FETCH_TRIES:
-                    await worker.pause(2**attempt)
+                    await room.pause(2**attempt)
         return ()
 
     # --- words for what could not be sent ---------------------------------------------------

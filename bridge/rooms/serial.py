@@ -71,8 +71,8 @@ def load_effect(body: bytes) -> StoredEffect:
     return _effect.decode(body)
 
 
-def outbox_row(effect: Effect) -> NewEffect | None:
-    """The row that carries out an effect; None for a fact that needs none."""
+def new_effect(effect: Effect) -> NewEffect | None:
+    """An effect for the journal; None for a fact about which nothing has to be done."""
     match effect:
         case CallWebChat():
             return NewEffect(
@@ -81,6 +81,7 @@ def outbox_row(effect: Effect) -> NewEffect | None:
                 cause=effect.event_id,
                 call_id=effect.call_id,
                 repeat=effect.repeat,
+                attempted=True,
             )
         case UploadMedia():
             return NewEffect(

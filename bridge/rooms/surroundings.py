@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import Protocol
 
 import msgspec
 
+from bridge.ids import RoomId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
+from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import StorePort
+from bridge.rooms.store import EffectRow, Lane, StorePort
 from bridge.rooms.turns import Inviting
 from bridge.rooms.waits import Waits
+
+
+class Stopping(Exception):
+    """The bridge is about to end: nothing new is begun."""
+
+
+class RoomView(Protocol):
+    """What the smaller parts of a room see of it."""
+
+    @property
+    def room_id(self) -> RoomId: ...
+
+    @property
+    def durable(self) -> RoomRecord:
+        """The room as it is stored."""
+        ...
+
+    def rows(self, lane: Lane) -> Iterable[EffectRow]:
+        """The effects of a lane that are to be carried out, oldest first."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt at something; raises Stopping if there will be none."""
+        ...
 
 
 class Measures(Protocol):

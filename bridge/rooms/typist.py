@@ -9,19 +9,17 @@ told to the agent for as long as the homeserver says so, every five seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import structlog
 
 from bridge.conversation.model import Chatting
 from bridge.ids import AgentId, SessionId, UserId
-from bridge.rooms.carrying import Stopping
-from bridge.rooms.mirror import Mirror
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
 from bridge.rooms.rules import Permission
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
 
 SHOWN = 6.0
 """Seconds that a ghost is shown typing (reference 2.2)."""
@@ -39,23 +37,20 @@ class Typist:
     """The signs of one room.
 
     Args:
-        mirror: what of the room is in memory.
+        room: whose they are.
         around: the two sides, the clock and the rules.
         spawn: owns a task.
-        pause: waits so many seconds; raises Stopping.
     """
 
     def __init__(
         self,
-        mirror: Mirror,
+        room: RoomView,
         around: Surroundings,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
-        pause: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._mirror = mirror
+        self._room = room
         self._around = around
         self._spawn = spawn
-        self._pause = pause
         self._shown: dict[UserId, int] = {}
         """Ghosts that are shown typing, and when that was said last (ms)."""
         self._to_tell: dict[UserId, float] = {}
@@ -64,7 +59,7 @@ class Typist:
         """A customer is typing, as far as the homeserver has said."""
         self._hinting = False
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=mirror.room_id
+            room=room.room_id
         )
 
     # --- agent to customer ----------------------------------------------------------------------
@@ -108,7 +103,7 @@ class Typist:
     async def _show(self, ghost: UserId, seconds: float) -> None:
         try:
             async with asyncio.timeout(LONGEST_TELLING):
-                await self._around.matrix.show_typing(self._mirror.room_id, ghost, seconds)
+                await self._around.matrix.show_typing(self._room.room_id, ghost, seconds)
         except (Unavailable, Refused, TimeoutError) as error:
             self._log.debug("typing not shown", ghost=ghost, why=str(error) or "no answer in time")
 
@@ -132,8 +127,8 @@ class Typist:
                 session_id = self._session()
                 if not self._typing or session_id is None:
                     return
-                self._around.link.typing(self._mirror.room_id, session_id)
-                await self._pause(HINT_GAP)
+                self._around.link.typing(self._room.room_id, session_id)
+                await self._room.pause(HINT_GAP)
         except Stopping:
             return
         finally:
@@ -142,11 +137,11 @@ class Typist:
     def _session(self) -> SessionId | None:
         """The session whose agent may be told; a paused room tells nothing."""
         chat = self._chat()
-        return None if chat is None or self._mirror.record.settings.paused else chat.session_id
+        return None if chat is None or self._room.durable.settings.paused else chat.session_id
 
     def _chat(self) -> Chatting | None:
         """The chat that both sides see."""
-        record = self._mirror.record
+        record = self._room.durable
         phase = record.conversation.phase
         if record.membership is not Membership.JOINED or not isinstance(phase, Chatting):
             return None

@@ -84,3 +84,7 @@ async def open_inputs(store: StorePort, room_id: RoomId) -> list[InputRow]:
 
 async def open_effects(store: StorePort, room_id: RoomId) -> list[EffectRow]:
     return list((await store.load(room_id)).effects)
+
+
+async def load_room(store: StorePort, room_id: RoomId) -> StoredRoom | None:
+    return (await store.load(room_id)).room

@@ -17,9 +17,10 @@ from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.queuecard import Sentences
 from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import Lane, EffectRow, Step, StoredRoom
+from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
+from tests.fakes import flow
 from tests.fakes.clock import ManualClock, quiet
 from tests.fakes.link import FakeLink
 from tests.fakes.matrix import FakeMatrix
@@ -75,6 +76,8 @@ class World:
 
     def __init__(self, store: MemoryStore | None = None, rules: Rules = RULES) -> None:
         self.store = store or MemoryStore()
+        self.writing = self.store.plain
+        """The same database, without faults."""
         self.matrix = FakeMatrix()
         self.link = FakeLink()
         self.clock = ManualClock()
@@ -102,6 +105,7 @@ class World:
                 Lane.MATRIX: MatrixLane(self.around, self.sentences, "test", self.dated),
                 Lane.ASIDE: AsideLane(self.around),
             },
+            linger=0,
         )
 
     @asynccontextmanager
@@ -138,20 +142,20 @@ class World:
         live = isinstance(phase, Chatting)
         name = type(phase).__name__
         stored = StoredRoom(room_id, dump_record(record), live, name, deadline, ADA)
-        await MemoryStore.commit_step(self.store, Step(stored, ()))
+        await flow.step(self.writing, stored)
 
     async def stored(self, room_id: RoomId = ROOM) -> RoomRecord:
         """The room as the database has it."""
-        found = await MemoryStore.room(self.store, room_id)
+        found = (await self.writing.load(room_id)).room
         assert found is not None
         return load_record(found.record)
 
     async def nothing_left(self) -> bool:
         """True if the database has no open work."""
-        return await MemoryStore.busy_rooms(self.store) == []
+        return await self.writing.busy_rooms() == []
 
     async def open_rows(self, room_id: RoomId = ROOM) -> list[EffectRow]:
-        return await MemoryStore.open_outbox(self.store, room_id)
+        return await flow.open_effects(self.writing, room_id)
 
     # --- what happens -----------------------------------------------------------------------
 

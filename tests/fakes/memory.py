@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bridge.rooms.store import Unstorable
 from bridge.storage.engine import Dialect
@@ -76,6 +76,11 @@ class _Engine:
     async def close(self) -> None:
         self.down = "the store is closed"
 
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        found = self._connection.execute(f"SELECT * FROM {table} ORDER BY 1")  # noqa: S608
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found]
+
     def _answered(self, work: Callable[[], T]) -> T:
         if self.down:
             raise Unreachable(self.down)
@@ -130,6 +135,15 @@ class MemoryStore(SqlStore):
     def __init__(self) -> None:
         self._memory = _Engine()
         super().__init__(self._memory, _Writer(self._memory))
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """All rows of a table, each by its columns."""
+        return self._memory.rows(table)
+
+    @property
+    def plain(self) -> SqlStore:
+        """The same database, for tests: without whatever a subclass does to calls."""
+        return SqlStore(self._memory, _Writer(self._memory))
 
     @property
     def down(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from bridge.rooms.store import StoreError
 from tests.fakes.memory import MemoryStore
 
-WRITES = frozenset({"accept", "commit_step", "mark_attempted", "settle"})
+WRITES = frozenset({"commit", "mark_attempted"})
 
 
 class Fault(Enum):

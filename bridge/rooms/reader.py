@@ -1,7 +1,8 @@
-"""The actor of a room: one stored input after the other, read and let happen.
+"""The reader of a room: opens an input, finds out what it means, and lets it happen to a visit.
 
-A poisonous input (one that makes our own code fail) goes to the dead letters, its sender is told,
-and the rest goes on: it never blocks what comes after it.
+Most inputs need nothing but the room's record (`now`); some have to wait for a key, the homeserver
+or the store (`handle`). A poisonous input (one that makes our own code fail) goes to the dead
+letters, its sender is told, and the rest goes on: it never blocks what comes after it.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from bridge.rooms.reception import (
 from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier, refers_to
 from bridge.rooms.rules import Permission
-from bridge.rooms.serial import load_input
-from bridge.rooms.store import InputRow, StoreError
+from bridge.rooms.serial import dump_input, load_input
+from bridge.rooms.store import InputRow, NewInput, StoreError
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.turns import Turn
 from bridge.rooms.visit import Visit
@@ -52,11 +53,25 @@ STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
 
 
-class Actor:
+class Came(msgspec.Struct, frozen=True):
+    """Something that happened, on its way to its room."""
+
+    happened: Stored
+    key: str | None = None
+    """As of `NewInput`."""
+    opened: dict[str, object] | Undecryptable | None = None
+    """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
+
+    def new_input(self, room_id: RoomId) -> NewInput:
+        """The same for the store."""
+        return NewInput(room_id, dump_input(self.happened), self.key)
+
+
+class Reader:
     """Lets inputs happen to a visit; whoever made the visit commits it.
 
     Attributes:
-        turn: to be entered with each step; taken by an invitation.
+        turn: to be entered with each slow step; taken by an invitation.
     """
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
@@ -67,8 +82,51 @@ class Actor:
             room=room_id
         )
 
+    def now(self, visit: Visit, came: Came) -> bool:
+        """Let one input happen, if nothing has to be waited for.
+
+        Returns:
+            False if something has to be, or our own code failed: the visit is worth nothing then,
+            unless the caller undoes what was added.
+        """
+        try:
+            return self._happens_now(visit, came)
+        except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
+            self._log.exception("unexpected error, going the longer way")
+            return False
+
+    def _happens_now(self, visit: Visit, came: Came) -> bool:
+        self._put_out(visit)
+        match came.happened:
+            case MatrixEvent(raw=raw):
+                return self._event_now(visit, raw, came.opened)
+            case Entered():
+                return False
+            case happened:
+                self._simple(visit, happened)
+                return True
+
+    def _event_now(
+        self,
+        visit: Visit,
+        raw: dict[str, object],
+        opened: dict[str, object] | Undecryptable | None,
+    ) -> bool:
+        """Let an event happen that is open and about nothing else."""
+        if visit.record.membership is not Membership.JOINED:
+            opened = raw  # as it came: it is parked if we are entering, else none of our business
+        if opened is None or isinstance(opened, Undecryptable):
+            return False
+        meaning = self._around.matrix.interpret(opened)
+        if isinstance(meaning, (Invited, Withdrew)):
+            return False
+        if needs_standing(visit, meaning) is not None or refers_to(visit.record, meaning):
+            return False
+        receive(visit, meaning, opened, visit.now, Facts(encrypted=opened is not raw))
+        return not visit.take_again()
+
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
-        """Let one input happen.
+        """Let one input that is stored happen.
 
         Args:
             visit: what happened so far, and what this adds.
@@ -96,14 +154,26 @@ class Actor:
         self, visit: Visit, stored: Stored, row: InputRow, *, may_wait: bool
     ) -> bool:
         """As `handle`, of an input that is read, and whose failures are the caller's."""
-        joined = visit.record.membership is Membership.JOINED
-        if joined and not self._around.matrix.serves(visit.record.host):
-            leaving.put_out(visit)  # whoever owns that account reads the room and speaks in it
+        self._put_out(visit)
         match stored:
             case MatrixEvent():
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
             case Entered():
                 await self._entered(visit, stored, row)
+            case _:
+                self._simple(visit, stored)
+        return True
+
+    def _put_out(self, visit: Visit) -> None:
+        """Leave a room whose host account is somebody else's: they read it and speak in it."""
+        joined = visit.record.membership is Membership.JOINED
+        if joined and not self._around.matrix.serves(visit.record.host):
+            leaving.put_out(visit)
+
+    @staticmethod
+    def _simple(visit: Visit, stored: Stored) -> None:
+        """Let something happen that needs nothing but the record."""
+        match stored:
             case EntryFailed():
                 entry_failed(visit, stored)
             case CardPosted():
@@ -116,9 +186,10 @@ class Actor:
                 visit.say(stored.key, stored.args, reply_to=stored.event_id)
             case LoginTried():
                 signing_in.tried(visit, stored)
+            case MatrixEvent() | Entered():
+                raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
                 visit.step(stored)
-        return True
 
     def bury(self, visit: Visit, row: InputRow, why: str) -> None:
         """Make a dead letter of an input, and tell its sender."""

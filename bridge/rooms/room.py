@@ -1,0 +1,911 @@
+"""One room at work: its record, what waits in it, and the effects on their way.
+
+Theory of operation
+-------------------
+A `Room` lives while there is something to do in it, and a little longer. Whatever happens (an
+event, a push, a deadline, the outcome of an effect) becomes a *step*: the reader and the machine
+make a new record and effects of it, at once and in memory. The step goes into the room's *draft*;
+the engine commits the drafts of all rooms together; only then are events acknowledged and effects
+carried out. While one commit is on its way, further steps are made on top of it, for the next.
+
+What a step cannot do without waiting (a key that may still come, a question to the homeserver, a
+message to be looked up) is stored as an input that waits, and handled after that, by a task of the
+room (`_handle_waiting`). What comes behind it waits too: a room's inputs are handled in order.
+Outcomes of effects and deadlines come in between.
+
+Effects are carried out lane by lane, one at a time in each, by a task while the lane has any. An
+outcome is a step as well. It need not be stored at once: nobody is told anything before, and if the
+process dies first, an effect that was attempted and has no outcome is *uncertain*, which is said.
+
+Whatever is in memory is a copy of the store's, or goes into the next commit. When a commit fails,
+or its answer is lost, everything that was made on top of it is worth nothing: the room is *behind*,
+and is read anew. What must not be lost then is kept: outcomes, which are let happen again if the
+store has not got them, and deadlines. Inputs whose commit failed are sent again by their senders.
+
+A commit is refused by the store if the room has changed since it was read, or if a row has ended:
+nothing is handled twice, whoever else may be at work on the database. A value that the database can
+never hold is traced to its input, which becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
+from bridge.conversation.machine import wants_link
+from bridge.conversation.model import Chatting, Queued, Requesting
+from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
+from bridge.rooms import chats, erasing, people, reception, sealed
+from bridge.rooms.effects import Effect
+from bridge.rooms.ports import Account
+from bridge.rooms.reader import Came, Reader
+from bridge.rooms.receipts import Receipts
+from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
+from bridge.rooms.rules import Rules
+from bridge.rooms.serial import new_effect
+from bridge.rooms.store import (
+    ChatRow,
+    Commit,
+    Committed,
+    EffectRow,
+    Entry,
+    InputRow,
+    Lane,
+    Loaded,
+    NewEffect,
+    NewInput,
+    Outcome,
+    Settlement,
+    Stale,
+    StoredRoom,
+    StoreError,
+    Unstorable,
+)
+from bridge.rooms.surroundings import Stopping, Surroundings
+from bridge.rooms.typist import Typist
+from bridge.rooms.visit import Visit
+
+BATCH = 32
+"""Inputs that waited which one step may handle."""
+AGAIN = 1_000
+"""ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
+ANSWERED_LATELY = 30_000
+"""ms since the call centre's last answer in which a call is taken to go out at once."""
+STORE_RETRY = 1.0
+"""Seconds between attempts while the database does not answer."""
+LONGEST_WAIT = 60.0
+"""Seconds between attempts at what our own code fails at."""
+EFFECT_TRIES = 5
+"""How often our own code may fail at an effect before it is a dead letter."""
+
+Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
+"""What need not be stored: it would be noticed again after a restart."""
+
+
+class Done(msgspec.Struct):
+    """What carrying out an effect brought."""
+
+    event_id: EventId | None = None
+    """The Matrix event that it became."""
+    anchor: str | None = None
+    """A name to remember that event by."""
+    came: tuple[Came, ...] = ()
+    """What has to be told to the room."""
+    outcome: Outcome = Outcome.DELIVERED
+    detail: str = ""
+    """For the ledger: code or reason, never content."""
+
+
+class LaneRunner(Protocol):
+    """Carries out the effects of one lane."""
+
+    async def run(self, room: Room, row: EffectRow) -> Done:
+        """Carry out one effect to its end.
+
+        Raises:
+            StoreError: something that it needs could not be read; it is tried again.
+            Stopping: it waits for the next start.
+        """
+        ...
+
+
+class EnginePort(Protocol):
+    """What a room asks of its engine."""
+
+    @property
+    def reading(self) -> asyncio.Semaphore:
+        """To be held while a room is read, so that a start does not read thousands at once."""
+        ...
+
+    def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
+        """Own a task."""
+        ...
+
+    def commit_soon(self, room: Room, *, urgent: bool) -> None:
+        """Call `draft_commit` soon; if nothing urgent comes, some milliseconds later."""
+        ...
+
+    def rested(self, room: Room) -> None:
+        """A room has nothing left to do."""
+        ...
+
+    def due(self, room_id: RoomId, moment: int) -> None:
+        """Signal a Tick to the room at that moment, ms since the epoch."""
+        ...
+
+
+class Ticket:
+    """Waits for the commits of several rooms; made for whoever has to acknowledge something.
+
+    Attributes:
+        failed: rooms whose commit failed, and why.
+        known: inputs that were not new.
+    """
+
+    __slots__ = ("_done", "_left", "failed", "known")
+
+    def __init__(self) -> None:
+        self.failed: dict[RoomId, StoreError] = {}
+        self.known = 0
+        self._left = 0
+        self._done: asyncio.Future[None] | None = None
+
+    def expect(self) -> None:
+        """One more commit is waited for."""
+        self._left += 1
+
+    def ended(self, room_id: RoomId, error: StoreError | None = None) -> None:
+        """A commit is durable, or has failed."""
+        self._left -= 1
+        if error is not None:
+            self.failed[room_id] = error
+        if not self._left and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def wait(self) -> None:
+        """Return once all commits have ended; see `failed`."""
+        if self._left:
+            self._done = asyncio.get_running_loop().create_future()
+            await self._done
+
+
+class _Ended(msgspec.Struct, frozen=True):
+    """An outcome that the store may not have yet."""
+
+    row: EffectRow
+    settlement: Settlement
+    came: tuple[Came, ...]
+    unstorable: bool = False
+    """A commit with it could not be stored: it goes alone, and leads to no step."""
+
+
+class _Draft:
+    """What the next commit of a room writes."""
+
+    __slots__ = (
+        *("buried", "chats", "ended", "entries", "handled", "phases", "record"),
+        *("signals", "tickets", "waiting"),
+    )
+
+    def __init__(self) -> None:
+        self.record: RoomRecord | None = None
+        """The newest; None while no step has been made."""
+        self.entries: list[Entry] = []
+        self.waiting: list[NewInput] = []
+        self.handled: list[InputRow] = []
+        self.buried: list[tuple[InputSeq, str]] = []
+        self.ended: list[_Ended] = []
+        self.chats: dict[int, ChatRow] = {}
+        self.signals: list[Signal] = []
+        """Those that happened: to be repeated if the commit fails."""
+        self.phases: list[tuple[RoomRecord, RoomRecord, int]] = []
+        """Before, after, and when, wherever a phase has changed."""
+        self.tickets: list[Ticket] = []
+
+    @property
+    def empty(self) -> bool:
+        return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+class Room:
+    """See the module. The engine makes and drops it.
+
+    Attributes:
+        room_id: which room it is.
+        record: as it stands, with what is not durable yet.
+        durable: as it is stored.
+        behind: the store may hold what is not here.
+        stopping: nothing new is begun; what is under way goes on.
+        typist: who is typing in it.
+    """
+
+    def __init__(
+        self,
+        room_id: RoomId,
+        around: Surroundings,
+        runners: Mapping[Lane, LaneRunner],
+        engine: EnginePort,
+    ) -> None:
+        self.room_id = room_id
+        self.record = self.durable = RoomRecord(room_id)
+        self.behind = True
+        self.stopping = False
+        self._around = around
+        self._runners = runners
+        self._engine = engine
+        self._reader = Reader(room_id, around)
+        self._revision = 0
+        self._draft = _Draft()
+        self._on_its_way: _Draft | None = None
+        self._signals: deque[Signal] = deque()
+        self._inputs: dict[InputSeq, InputRow] = {}
+        """Those that wait to be handled, oldest first."""
+        self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
+        """Effects that are to be carried out, or are being carried out; all of them durable."""
+        self._outcomes: dict[EffectSeq, _Ended] = {}
+        """Those that the store may not have yet."""
+        self._ended: set[EffectSeq] | None = None
+        """Effects whose outcomes became durable while the room was read; None while it is not."""
+        self._busy = False
+        """The inputs that waited are being handled: nothing else may change the record."""
+        self._singly = False
+        """One of the inputs leads to what cannot be stored: find out which."""
+        self._poisonous: InputSeq | None = None
+        """The input that is to be buried."""
+        self._answered = 0
+        """When the call centre last answered a call, ms since the epoch."""
+        self._running: set[str] = set()
+        self._pausing: set[asyncio.Task[Any] | None] = set()
+        self._failures: Counter[str] = Counter()
+        self._unanswered: set[str] = set()
+        """Loops that the database did not answer the last time."""
+        self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
+        """The effect that our own code failed at last, and how often."""
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
+            room=room_id
+        )
+        self._receipts = Receipts(self, around)
+        self.typist = Typist(self, around, engine.spawn)
+
+    # --- what happens to it -------------------------------------------------------------------
+
+    def take(self, came: Sequence[Came], ticket: Ticket) -> None:
+        """Let inputs happen, in order, each at once if that is possible; `ticket` waits for it."""
+        ticket.expect()
+        self._draft.tickets.append(ticket)
+        handled = 0
+        if self._free and not (self.stopping or self._waits):
+            handled = self._handle_now(came)
+        self._draft.waiting += [one.new_input(self.room_id) for one in came[handled:]]
+        self._engine.commit_soon(self, urgent=True)
+
+    def signal(self, happened: Signal) -> None:
+        """Let something happen that need not be stored."""
+        if not self._free or self.stopping or self._has_to_ask:
+            self._remember(happened)
+            self._go_on()
+            return
+        visit = self._visit()
+        try:
+            visit.step(happened)
+            reception.passed(visit)
+        except Exception:  # noqa: BLE001 - logged whole; the slow way waits longer each time
+            self._log.exception("unexpected error, trying again", signal=type(happened).__name__)
+            self._remember(happened)
+            self._go_on()
+            return
+        if not visit.effects and visit.record == self.record:
+            self._announce(visit.now + AGAIN)
+            return
+        self._adopt(visit, effects=visit.effects)
+        self._draft.signals.append(happened)
+        self._engine.commit_soon(self, urgent=bool(visit.effects))
+
+    def look(self) -> None:
+        """The store may hold work for this room that nobody has told us of."""
+        self.behind = True
+        self._go_on()
+
+    def key_came(self) -> None:
+        """An event that could not be read may be readable now."""
+        if self.behind or self.record.sealed:
+            self.signal(Tick())
+
+    def agent_types(self, session_id: SessionId, agent_id: AgentId) -> None:
+        """An agent is typing. A room that has to be read first shows the next such sign."""
+        if self.behind:
+            self.look()
+        else:
+            self.typist.agent_types(session_id, agent_id)
+
+    def stop(self) -> None:
+        """Begin nothing new; what is under way goes on, what only waits for its time ends."""
+        self.stopping = True
+        for task in self._pausing:
+            if task is not None:
+                task.cancel()
+
+    # --- what the lanes ask of it -------------------------------------------------------------
+
+    @property
+    def account(self) -> Account:
+        """Who this room is at the call centre."""
+        record = self.record
+        name = record.displayname or record.customer
+        running = isinstance(record.conversation.phase, Queued | Chatting)
+        return Account(self.room_id, record.customer, name, record.login, record.key, running)
+
+    def rows(self, lane: Lane) -> Iterable[EffectRow]:
+        """The effects of a lane that are to be carried out, oldest first."""
+        return self._rows[lane].values()
+
+    def later_rows(self, row: EffectRow) -> list[EffectRow]:
+        """The effects that wait behind this one in its lane."""
+        return [other for other in self._rows[row.lane].values() if other.seq > row.seq]
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt at something.
+
+        Raises:
+            Stopping: there will be none.
+        """
+        if self.stopping:
+            raise Stopping
+        task = asyncio.current_task()
+        self._pausing.add(task)
+        try:
+            await self._around.clock.sleep(seconds)
+        finally:
+            self._pausing.discard(task)
+
+    @property
+    def idle(self) -> bool:
+        """True if there is nothing to do and nothing being done."""
+        return not (
+            self._running
+            or self._waits
+            or self._signals
+            or self._on_its_way
+            or any(self._rows.values())
+            or not self._draft.empty
+        )
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    @property
+    def _free(self) -> bool:
+        """A step may be made."""
+        return not (self.behind or self._busy)
+
+    def _is_behind(self) -> bool:
+        """As `behind`; a call, for it changes while something is waited for."""
+        return self.behind
+
+    @property
+    def _waits(self) -> bool:
+        """Inputs wait: what comes now waits behind them."""
+        on_its_way = self._on_its_way
+        return bool(
+            self._inputs or self._draft.waiting or (on_its_way is not None and on_its_way.waiting)
+        )
+
+    @property
+    def _has_to_ask(self) -> bool:
+        """With the time, events may become readable, or copies of others be erased."""
+        moment = erasing.due(self.record)
+        due = moment is not None and moment <= self._around.clock.now()
+        return bool(self.record.sealed) or due
+
+    def _visit(self) -> Visit:
+        return Visit(self.record, self._around.rules, self._around.clock.now())
+
+    def _handle_now(self, came: Sequence[Came]) -> int:
+        """Let inputs happen at once; returns how many of them did."""
+        visit, made, handled = self._visit(), list[Entry](), 0
+        for one in came:
+            mark = visit.mark()
+            if not self._reader.now(visit, one):
+                visit.undo(mark)
+                break
+            effects = visit.effects[mark[1] :]
+            made += _entries(effects, one.new_input(self.room_id))
+            self._around.measures.handled(0)
+            handled += 1
+        if handled:
+            self._adopt(visit)
+            self._draft.entries += made
+        return handled
+
+    def _adopt(self, visit: Visit, effects: Sequence[Effect] = ()) -> None:
+        """Make what a visit came to the state of the room, and a part of the next commit."""
+        old, record, draft = self.record, visit.record, self._draft
+        if record.chats is not old.chats:
+            for chat in chats.changed(old.chats, record.chats):
+                draft.chats[chat.number] = ChatRow(chat.number, chats.dump_chat(chat))
+            record = msgspec.structs.replace(record, chats=chats.kept(record.chats))
+        if type(old.conversation.phase) is not type(record.conversation.phase):
+            draft.phases.append((old, record, visit.now))
+        self.record = draft.record = record
+        draft.entries += _entries(effects)
+
+    # --- inputs that waited -------------------------------------------------------------------
+
+    async def _handle_waiting(self) -> bool:
+        """Read the room if that is needed, else make one step; False if there is nothing to do.
+
+        Raises:
+            StoreError: nothing was done, as far as anybody knows; call again.
+        """
+        if self._is_behind():
+            await self._load()
+            return True
+        if not (self._signals or self._inputs):
+            return False
+        signals, rows = list(self._signals), self._oldest_inputs()
+        self._signals.clear()
+        ticket = Ticket()
+        self._busy = True
+        async with self._reader.turn:
+            try:
+                visit = self._visit()
+                done = await self._let_happen(visit, signals, rows)
+            except BaseException:
+                self._signals.extendleft(reversed(signals))
+                raise
+            finally:
+                self._busy = False
+            if self._is_behind():  # a commit has failed meanwhile, and what this is made of with it
+                self._signals.extendleft(reversed(signals))
+                return True
+            self._handled(visit, signals, done, ticket)
+            await ticket.wait()  # with the turn, so that the next invitation counts this one
+        error = ticket.failed.get(self.room_id)
+        if isinstance(error, Unstorable):
+            self._find_out(signals, done)
+        elif error is not None:
+            raise error
+        else:
+            self._singly = self._singly and not done
+        return True
+
+    def _oldest_inputs(self) -> list[InputRow]:
+        limit = BATCH
+        if self._singly:
+            limit = 0 if self._signals else 1
+        return [row for row, _ in zip(self._inputs.values(), range(limit), strict=False)]
+
+    async def _let_happen(
+        self, visit: Visit, signals: Sequence[Signal], rows: Sequence[InputRow]
+    ) -> list[InputRow]:
+        """Let it all happen to the visit; returns the inputs that did."""
+        for signal in signals:
+            visit.step(signal)
+        if signals:
+            reception.passed(visit)
+        if signals and self.record.sealed:
+            await self._reader.try_again(visit)
+        if signals:
+            await erasing.go_on(self._around, visit, self._causes())
+        done: list[InputRow] = []
+        for row in rows:
+            if row.seq == self._poisonous:
+                self._reader.bury(visit, row, Unstorable.__name__)
+                done.append(row)
+                continue
+            alone = not (done or signals)
+            if not await self._reader.handle(visit, row, may_wait=alone):
+                break
+            done.append(row)
+            if self._reader.turn.taken:
+                break
+        return done
+
+    def _causes(self) -> set[str]:
+        """The Matrix events that an open effect carries or answers."""
+        rows = (row for lane in self._rows.values() for row in lane.values())
+        causes = {row.cause for row in rows if row.cause is not None}
+        for draft in (self._draft, self._on_its_way):
+            entries = () if draft is None else draft.entries
+            causes |= {one.effect.cause for one in entries if one.effect and one.effect.cause}
+        return causes
+
+    def _handled(
+        self,
+        visit: Visit,
+        signals: Sequence[Signal],
+        done: Sequence[InputRow],
+        ticket: Ticket,
+    ) -> None:
+        """Adopt what a visit came to, and leave the inputs that happened."""
+        if not (done or visit.effects) and visit.record == self.record:
+            self._announce(visit.now + AGAIN)
+            return
+        self._adopt(visit, effects=visit.effects)
+        buried = {seq for seq, _ in visit.buried}
+        self._draft.handled += [row for row in done if row.seq not in buried]
+        self._draft.buried += visit.buried
+        self._draft.signals += signals
+        for row in done:
+            self._inputs.pop(row.seq, None)
+            self._around.measures.handled(visit.now - row.received)
+        ticket.expect()
+        self._draft.tickets.append(ticket)
+        self._engine.commit_soon(self, urgent=True)
+
+    def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
+        """Come nearer to the input whose step cannot be stored, or bury it."""
+        if len(signals) + len(done) > 1:
+            self._singly = True
+        elif signals:
+            self._log.error("a deadline leads to what cannot be stored; it is let pass")
+            for signal in signals:
+                self._signals.remove(signal)
+        else:
+            (row,) = done
+            self._log.error("an input leads to what cannot be stored", seq=row.seq)
+            self._poisonous = row.seq
+
+    # --- effects ----------------------------------------------------------------------------
+
+    async def _carry_out(self, lane: Lane) -> bool:
+        """Carry out the lane's first effect; False if there is none.
+
+        Raises:
+            StoreError: something that it needs could not be read; it has no outcome.
+            Stopping: it waits for the next start.
+        """
+        row = next(iter(self._rows[lane].values()), None)
+        if row is None or not self._may_begin(row):
+            return False
+        done = await self._outcome(row)
+        now = self._around.clock.now()
+        if lane is Lane.WEBCHAT and done.outcome is Outcome.DELIVERED:
+            self._answered = now
+        settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
+        self._rows[lane].pop(row.seq, None)
+        ended = self._outcomes[row.seq] = _Ended(row, settlement, done.came)
+        if not self.behind:
+            self._end(ended)
+        return True
+
+    def _may_begin(self, row: EffectRow) -> bool:
+        """Nothing new while outcomes cannot be stored; what is marked would pass for uncertain."""
+        return row.marked or not (self.stopping or (self.behind and self._outcomes))
+
+    async def _outcome(self, row: EffectRow) -> Done:
+        """Carry out an effect. One that our own code keeps failing at must not hold up the rest."""
+        try:
+            return await self._runners[row.lane].run(self, row)
+        except (StoreError, Stopping):
+            raise
+        except Exception as error:
+            seq, failures = self._failed
+            self._failed = row.seq, failures + 1 if seq == row.seq else 1
+            if self._failed[1] < EFFECT_TRIES:
+                raise
+            self._log.exception("an effect is a dead letter now", seq=row.seq)
+            return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
+
+    def _end(self, ended: _Ended) -> None:
+        """Let the outcome of an effect happen."""
+        draft = self._draft
+        draft.ended.append(ended)
+        if ended.came and not (self._free and self._outcome_now(ended)):
+            draft.waiting += [one.new_input(self.room_id) for one in ended.came]
+        self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
+
+    def _outcome_now(self, ended: _Ended) -> bool:
+        """Make the step that an outcome leads to; False: it is stored as an input first."""
+        if any(one.key is not None for one in ended.came):
+            return False  # the store knows whether it is new
+        visit = self._visit()
+        for one in ended.came:
+            if not self._reader.now(visit, one):
+                return False
+        self._adopt(visit, effects=visit.effects)
+        return True
+
+    # --- commits ----------------------------------------------------------------------------
+
+    def draft_commit(self) -> Commit | None:
+        """What is to be written now; None if there is nothing. Then `committed` or `failed`."""
+        draft = self._draft
+        if draft.empty or self._on_its_way is not None:
+            return None
+        self._draft, self._on_its_way = _Draft(), draft
+        return Commit(
+            self.room_id,
+            self._around.clock.now(),
+            None if draft.record is None else self._stored(draft.record),
+            self._marked(draft.entries),
+            draft.waiting,
+            [row.seq for row in draft.handled],
+            draft.buried,
+            [one.settlement for one in draft.ended],
+            list(draft.chats.values()),
+        )
+
+    def _stored(self, record: RoomRecord) -> StoredRoom:
+        """The room as it is written."""
+        served = record.membership in {Membership.ENTERING, Membership.JOINED}
+        return StoredRoom(
+            self.room_id,
+            dump_record(record),
+            live=wants_link(record.conversation),
+            phase=type(record.conversation.phase).__name__,
+            deadline=next_moment(record, self._around.rules),
+            customer=record.customer if served else "",
+            revision=self._revision,
+        )
+
+    def _marked(self, entries: list[Entry]) -> list[Entry]:
+        """Leave the mark of a call as attempted only where it goes out at once.
+
+        Should we die before it is written it passes for uncertain, which it is not: so that is done
+        only where nothing is ahead of it and the call centre has answered a moment ago.
+        """
+        lately = self._around.clock.now() - self._answered <= ANSWERED_LATELY
+        free = lately and not (self.stopping or self._rows[Lane.WEBCHAT])
+        for place, entry in enumerate(entries):
+            effect = entry.effect
+            if effect is None or effect.lane is not Lane.WEBCHAT:
+                continue
+            if effect.attempted and not free:
+                effect = msgspec.structs.replace(effect, attempted=False)
+                entries[place] = Entry(entry.came, effect)
+            free = False
+        return entries
+
+    def committed(self, answer: Committed) -> None:
+        """The commit is durable: what it holds takes effect."""
+        draft, self._on_its_way = self._on_its_way or _Draft(), None
+        if draft.record is not None:
+            self._revision += 1
+            self.durable = draft.record
+        for row in answer.effects:
+            self._rows[row.lane][row.seq] = row
+        self._inputs.update((row.seq, row) for row in answer.waiting)
+        for ended in draft.ended:
+            row, settlement = ended.row, ended.settlement
+            self._outcomes.pop(row.seq, None)
+            if self._ended is not None:
+                self._ended.add(row.seq)
+            age = settlement.now - row.created
+            self._around.measures.settled(row.lane, settlement.outcome, age)
+        for old, new, now in draft.phases:
+            self._note_phase(old, new, now)
+        known = len(draft.waiting) - len(answer.waiting)
+        if known:
+            # Known already; or stored by an attempt whose answer was lost, and told to nobody.
+            self.behind = True
+        for ticket in draft.tickets:
+            ticket.known += known
+            ticket.ended(self.room_id)
+        if draft.record is not None:
+            self._announce()
+        if not self._draft.empty:
+            self._engine.commit_soon(self, urgent=True)
+        self._go_on()
+
+    def failed(self, error: StoreError) -> None:
+        """The commit has failed, and with it whatever was made on top of it."""
+        drafts = [draft for draft in (self._on_its_way, self._draft) if draft is not None]
+        self._draft, self._on_its_way = _Draft(), None
+        self.behind = True
+        if isinstance(error, Unstorable):
+            for ended in (ended for draft in drafts for ended in draft.ended):
+                alone = msgspec.structs.replace(ended, unstorable=True)
+                self._outcomes[ended.row.seq] = alone
+        for signal in (signal for draft in drafts for signal in draft.signals):
+            self._remember(signal)
+        for ticket in (ticket for draft in drafts for ticket in draft.tickets):
+            ticket.ended(self.room_id, error)
+        self._go_on()
+
+    def _remember(self, happened: Signal) -> None:
+        """Keep a signal for later; of a kind that tells of a state only the newest counts."""
+        if happened in self._signals:
+            return
+        if isinstance(happened, LinkRestored | TurnAwaited):
+            former = [one for one in self._signals if not isinstance(one, type(happened))]
+            self._signals = deque(former)
+        self._signals.append(happened)
+
+    async def _load(self) -> None:
+        """Read everything anew, once nothing that was made before is on its way any more.
+
+        Raises:
+            StoreError: the room is still behind.
+            ValueError: the record cannot be read; it is still behind.
+        """
+        while self._on_its_way is not None or self._draft.record is not None:
+            ticket = Ticket()
+            ticket.expect()
+            self._draft.tickets.append(ticket)
+            self._engine.commit_soon(self, urgent=True)
+            await ticket.wait()
+        # From here on inputs that come wait, and outcomes are stored without a step.
+        self._busy, self.behind = True, False
+        self._inputs, self._ended = {}, set()
+        try:
+            async with self._engine.reading:
+                loaded = await self._around.store.load(self.room_id)
+            if loaded.room is not None:
+                self.record = self.durable = load_record(loaded.room.record)
+                self._revision = loaded.room.revision
+            self._merge(loaded)
+        except BaseException:
+            self.behind = True
+            raise
+        finally:
+            self._busy, self._ended = False, None
+        self._announce()
+
+    def _merge(self, loaded: Loaded) -> None:
+        """Put what was read together with what has happened since it was."""
+        found = {row.seq: row for row in loaded.inputs} | self._inputs
+        self._inputs = dict(sorted(found.items()))
+        ended = self._ended or set()
+        rows = [row for row in loaded.effects if row.seq not in ended]
+        on_their_way = {one.row.seq for one in self._draft.ended}
+        if self._on_its_way is not None:
+            on_their_way |= {one.row.seq for one in self._on_its_way.ended}
+        still_open = {row.seq for row in rows}
+        for seq, outcome in list(self._outcomes.items()):
+            if seq in on_their_way:
+                continue
+            if seq not in still_open:
+                del self._outcomes[seq]
+            elif outcome.unstorable:
+                self._start(f"outcome {seq}", partial(self._settle_alone, outcome))
+            else:
+                self._end(outcome)
+        for lane in Lane:
+            self._rows[lane] = {
+                row.seq: row for row in rows if row.lane is lane and row.seq not in self._outcomes
+            }
+
+    async def _settle_alone(self, ended: _Ended) -> bool:
+        """Store an outcome whose step cannot be, and what it brings as inputs."""
+        now = self._around.clock.now()
+        came = [one.new_input(self.room_id) for one in ended.came]
+        commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
+        (answer,) = await self._around.store.commit([commit])
+        if isinstance(answer, Unstorable):
+            self._log.error("an outcome cannot be stored as it is", seq=ended.row.seq)
+            settlement = _bare(ended.settlement)
+            came = [one for one in came if one.key is None]
+            commit = msgspec.structs.replace(commit, waiting=came, settled=[settlement])
+            (answer,) = await self._around.store.commit([commit])
+        if isinstance(answer, Stale):  # by an attempt whose answer was lost
+            self.behind = True
+        elif isinstance(answer, StoreError):
+            raise answer
+        else:
+            self._inputs.update((row.seq, row) for row in answer.waiting)
+            if len(answer.waiting) < len(came):
+                self.behind = True
+        if self._ended is not None:
+            self._ended.add(ended.row.seq)
+        self._outcomes.pop(ended.row.seq, None)
+        return False
+
+    # --- what follows from a record -----------------------------------------------------------
+
+    def _announce(self, not_before: int = 0) -> None:
+        """Have the link kept up or let go, and the next deadline heeded."""
+        record = self.durable
+        if wants_link(record.conversation):
+            self._around.link.keep(self.account)
+        else:
+            self._around.link.release(self.room_id)
+        due = next_moment(record, self._around.rules)
+        if due is not None:
+            self._engine.due(self.room_id, max(due, not_before))
+
+    def _note_phase(self, old_record: RoomRecord, record: RoomRecord, now: int) -> None:
+        old, new = old_record.conversation.phase, record.conversation.phase
+        self._around.waits.note(old_record.conversation, record.conversation, now)
+        name = type(new).__name__
+        number = record.conversation.number
+        self._log.info("phase", before=type(old).__name__, after=name, chat=number)
+        waited = None
+        if isinstance(old, Requesting | Queued) and isinstance(new, Chatting):
+            waited = now - old.since
+        self._around.measures.phase_entered(name, waited)
+
+    # --- loops: each repeats one thing while there is something to do ---------------------------
+
+    def _go_on(self) -> None:
+        """Start every loop that has work and does not run; rest if there is none."""
+        if not self.stopping:
+            if self.behind or self._signals or self._inputs:
+                self._start("inputs", self._handle_waiting)
+            if self._receipts.due:
+                self._start("receipts", self._receipts.once)
+        for lane, rows in self._rows.items():
+            if rows and lane not in self._running:
+                row = next(iter(rows.values()))
+                if self._may_begin(row):
+                    self._start(lane, partial(self._carry_out, lane))
+        if not self._running and self.idle:
+            self._engine.rested(self)
+
+    def _start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
+        """Have `once` called until it returns False, unless the loop of that name runs already."""
+        if name not in self._running:
+            self._running.add(name)
+            self._engine.spawn(self._loop(name, once))
+
+    async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
+        # It is begun once in any case: an effect that is marked as attempted has to go out.
+        try:
+            while await self._attempt(name, once) and not self.stopping:
+                self._go_on()
+        finally:
+            self._running.discard(name)
+        self._go_on()
+
+    async def _attempt(self, name: str, once: Callable[[], Awaitable[bool]]) -> bool:
+        """Do one thing of a loop; False if the loop is to end.
+
+        No error ends a loop, for its work would be stranded: it is logged, and tried again.
+        """
+        wait = STORE_RETRY
+        try:
+            went_on = await once()
+        except Stopping:
+            return False
+        except Stale as error:
+            self._log.warning("the store knows better, reading the room again", why=str(error))
+            return True
+        except StoreError as error:
+            # Every room says it each second that it lasts.
+            say = self._log.debug if name in self._unanswered else self._log.warning
+            say("the database did not answer, trying again", why=str(error))
+            self._unanswered.add(name)
+        except Exception:  # noqa: BLE001 - logged whole
+            self._log.exception("unexpected error, trying again", loop=name)
+            wait = min(2.0 ** self._failures[name], LONGEST_WAIT)
+            self._failures[name] += 1
+        else:
+            del self._failures[name]
+            self._unanswered.discard(name)
+            return went_on
+        with suppress(Stopping):
+            await self.pause(wait)
+        return True
+
+
+def _bare(settlement: Settlement) -> Settlement:
+    """What of an outcome any database can hold: no word of a peer's."""
+    return Settlement(settlement.seq, Outcome.DEAD, settlement.now, Unstorable.__name__)
+
+
+def _entries(effects: Sequence[Effect], came: NewInput | None = None) -> list[Entry]:
+    """Rows for what came and its effects: the first effect stands in the row of what came."""
+    wanted: list[NewEffect | None] = [row for row in map(new_effect, effects) if row is not None]
+    if came is None:
+        return [Entry(effect=row) for row in wanted]
+    first, *others = wanted or [None]
+    return [Entry(came, first), *(Entry(effect=row) for row in others)]
+
+
+def next_moment(record: RoomRecord, rules: Rules) -> int | None:
+    """When the room wants a Tick, whatever happens until then; ms since the epoch."""
+    moments = (
+        deadline(record.conversation, rules.policy_for(record)),
+        sealed.due(record),
+        people.empty_by(record),
+        erasing.due(record),
+    )
+    return min((moment for moment in moments if moment is not None), default=None)
