@@ -30,7 +30,7 @@ from bridge.rooms.ports import Clock, Undecryptable
 from bridge.rooms.reader import Came
 from bridge.rooms.record import Membership
 from bridge.rooms.room import LaneRunner, Room, Ticket
-from bridge.rooms.store import Commit, Lane, Stale, StoreError, Unstorable
+from bridge.rooms.store import Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
@@ -249,7 +249,8 @@ class Engine:
         await ticket.wait()
         known = ticket.known
         for room_id, error in ticket.failed.items():
-            known += await self._store_first(room_id, by_room[room_id], error)
+            self._log.debug("not at once", room=room_id, why=str(error))
+            known += await self._store_first(room_id, by_room[room_id])
         return len(events) - known
 
     async def _opened(self, raw: dict[str, object]) -> dict[str, object] | Undecryptable | None:
@@ -260,14 +261,14 @@ class Engine:
             self._log.exception("an event could not be opened, going the longer way")
             return None
 
-    async def _store_first(self, room_id: RoomId, came: Sequence[Came], error: StoreError) -> int:
+    async def _store_first(self, room_id: RoomId, came: Sequence[Came]) -> int:
         """Store inputs that could not be stored with what they led to; returns how many are known.
+
+        Perhaps they were, and only the answer was lost: then nothing is stored, and the room looks.
 
         Raises:
             StoreError: the database does not answer.
         """
-        if not isinstance(error, Stale | Unstorable):
-            raise error
         known = 0
         for one in came:
             new, now = one.new_input(room_id), self._around.clock.now()
@@ -319,7 +320,7 @@ class Engine:
             digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
             key = f"wc:{digest}"
         if error is not None:
-            await self._store_first(room_id, [Came(push, key)], error)
+            await self._store_first(room_id, [Came(push, key)])
 
     async def restored(self, room_id: RoomId) -> None:
         """The room's link was lost and stands again."""

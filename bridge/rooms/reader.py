@@ -42,7 +42,7 @@ from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier, refers_to
 from bridge.rooms.rules import Permission
 from bridge.rooms.serial import dump_input, load_input
-from bridge.rooms.store import InputRow, NewInput, StoreError
+from bridge.rooms.store import InputRow, NewInput, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.turns import Turn
 from bridge.rooms.visit import Visit
@@ -142,6 +142,11 @@ class Reader:
         mark = visit.mark()
         try:
             return await self._let_happen(visit, load_input(row.body), row, may_wait=may_wait)
+        except Unstorable as error:  # something in it that no database can even be asked about
+            self._log.error("an input could not be handled", seq=row.seq, why=str(error))
+            visit.undo(mark)
+            self.bury(visit, row, type(error).__name__)
+            return True
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - logged whole and kept as a dead letter

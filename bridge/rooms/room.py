@@ -255,6 +255,9 @@ class Room:
         """Those that the store may not have yet."""
         self._ended: set[EffectSeq] | None = None
         """Effects whose outcomes became durable while the room was read; None while it is not."""
+        self._unsent: set[tuple[int | None, bool]] = set()
+        """Calls (and whether each is a repeat) of commits that failed: they surely did not go out,
+        even if the store has them as attempted."""
         self._busy = False
         """The inputs that waited are being handled: nothing else may change the record."""
         self._singly = False
@@ -673,6 +676,7 @@ class Room:
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
+            self._unsent.discard((row.call_id, row.repeat))
         self._inputs.update((row.seq, row) for row in answer.waiting)
         for ended in draft.ended:
             row, settlement = ended.row, ended.settlement
@@ -705,6 +709,12 @@ class Room:
             for ended in (ended for draft in drafts for ended in draft.ended):
                 alone = msgspec.structs.replace(ended, unstorable=True)
                 self._outcomes[ended.row.seq] = alone
+        self._unsent |= {
+            (one.effect.call_id, one.effect.repeat)
+            for draft in drafts
+            for one in draft.entries
+            if one.effect is not None and one.effect.attempted
+        }
         for signal in (signal for draft in drafts for signal in draft.signals):
             self._remember(signal)
         for ticket in (ticket for draft in drafts for ticket in draft.tickets):
@@ -755,7 +765,7 @@ class Room:
         found = {row.seq: row for row in loaded.inputs} | self._inputs
         self._inputs = dict(sorted(found.items()))
         ended = self._ended or set()
-        rows = [row for row in loaded.effects if row.seq not in ended]
+        rows = [self._surely(row) for row in loaded.effects if row.seq not in ended]
         on_their_way = {one.row.seq for one in self._draft.ended}
         if self._on_its_way is not None:
             on_their_way |= {one.row.seq for one in self._on_its_way.ended}
@@ -773,6 +783,12 @@ class Room:
             self._rows[lane] = {
                 row.seq: row for row in rows if row.lane is lane and row.seq not in self._outcomes
             }
+
+    def _surely(self, row: EffectRow) -> EffectRow:
+        """The row, with what we know better than the store: its call has not gone out."""
+        if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
+            return row
+        return msgspec.structs.replace(row, attempted=None, attempts=0, marked=True)
 
     async def _settle_alone(self, ended: _Ended) -> bool:
         """Store an outcome whose step cannot be, and what it brings as inputs."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, said
 from tests.fakes.store import WRITES
-from tests.unit.rooms.test_worker import flaky_chat
+from tests.unit.rooms.test_room import flaky_chat
 
 
 @pytest.mark.asyncio
@@ -20,11 +21,11 @@ async def test_a_message_is_two_commits_and_its_answer_one() -> None:
             await engine.accept_events([world.event(text=text)])
             await quiet()
             written = [name for name in store.calls if name in WRITES]
-            assert written == ["commit_step", *marks, "commit_step"]
+            assert written == ["commit", *marks, "commit"]
         store.calls.clear()
         await engine.pushed(ROOM, "p", said("three"))
         await quiet()
-        assert [name for name in store.calls if name in WRITES] == ["commit_step", "settle"]
+        assert [name for name in store.calls if name in WRITES] == ["commit", "commit"]
     assert world.link.texts(ROOM) == ["one", "two"]
     assert await world.nothing_left()
 
@@ -38,7 +39,7 @@ async def test_a_call_that_was_marked_from_the_start_is_uncertain_after_a_crash(
         await quiet()
         world.link.gate.clear()
         await engine.accept_events([world.event(text="two")])
-        (row,) = await store.open_outbox(ROOM)
+        (row,) = await flow.open_effects(store, ROOM)
         assert row.attempted is not None
         assert not row.marked
     world.link.gate.set()

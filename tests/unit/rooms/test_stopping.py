@@ -13,7 +13,7 @@ from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import Outcome
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
-from tests.unit.rooms.test_worker import flaky_chat
+from tests.unit.rooms.test_room import flaky_chat
 
 
 @asynccontextmanager

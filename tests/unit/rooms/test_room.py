@@ -6,26 +6,32 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.conversation.inputs import LinkLost, LinkRestored, Tick
-from bridge.conversation.model import Chatting, Idle, Queued
-from bridge.ids import QueueId, RequestId
-from bridge.rooms import carrying, stepping
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    Ended,
+    Idle,
+    Phase,
+    Queued,
+    Requesting,
+)
+from bridge.ids import QueueId, RequestId, RoomId
+from bridge.rooms import room as rooms
 from bridge.rooms.inputs import MatrixEvent
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Membership, RoomRecord, dump_record
+from bridge.rooms.room import STORE_RETRY, Ticket
 from bridge.rooms.serial import dump_input
-from bridge.rooms.store import (
-    Lane,
-    NewInput,
-    NewEffect,
-    Step,
-    StoredRoom,
-)
+from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
+from bridge.rooms.surroundings import Stopping
 from bridge.rooms.visit import Visit
 from bridge.webchat.frames import File, SendMessage
+from tests.fakes import flow
 from tests.fakes.clock import quiet
-from tests.fakes.house import ROOM, World, said
+from tests.fakes.house import ROOM, SESSION, World, said
 from tests.fakes.store import Fault, FlakyStore
 from tests.unit.rooms.visits import ADA, BOT
 
@@ -49,9 +55,9 @@ async def test_a_commit_without_an_answer(fault: Fault, when: str) -> None:
     """It happened, did not, or happens while we look: its effects are carried out once."""
     world, store = await flaky_chat()
     async with world.running() as engine:
-        store.fail("commit_step", fault)
+        store.fail("commit", fault)
         if when == "while reading":
-            store.decide = lambda name: Fault.SLOW if name != "commit_step" else Fault.NONE
+            store.decide = lambda name: Fault.SLOW if name != "commit" else Fault.NONE
         await engine.accept_events([world.event(text="one")])
         await quiet(5)
         if when == "at once":
@@ -112,16 +118,16 @@ async def test_an_outcome_without_an_answer(fault: Fault) -> None:
     """The call is not made again, and what it brought is handled."""
     world, store = await flaky_chat()
     async with world.running() as engine:
-        store.fail("settle", fault, fault)
+        store.fail("commit", Fault.NONE, fault, fault)
         await engine.accept_events([world.event(text="one"), world.event(text="two")])
         await quiet()
         await store.write_late()
-        await world.clock.turn(carrying.STORE_RETRY * 2)
+        await world.clock.turn(STORE_RETRY * 3)
         assert world.link.texts(ROOM) == ["one", "two"]
         store.faults.clear()
-        store.fail("settle", fault)
+        store.fail("commit", Fault.NONE, fault)
         await engine.pushed(ROOM, "p", said("three"))
-        await world.clock.turn(carrying.STORE_RETRY)
+        await world.clock.turn(STORE_RETRY)
         assert world.matrix.requests[-1:] == world.matrix.requests
     assert len(world.link.calls) == 2
     assert (await world.stored()).conversation.outstanding is None
@@ -159,10 +165,9 @@ async def test_a_store_that_is_down_for_a_while() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("name", ["room", "open_inputs", "open_outbox"])
-async def test_a_room_that_cannot_be_read_is_read_again(name: str) -> None:
+async def test_a_room_that_cannot_be_read_is_read_again() -> None:
     world, store = await flaky_chat()
-    store.fail(name, Fault.BEFORE, Fault.BEFORE)
+    store.fail("load", Fault.BEFORE, Fault.BEFORE)
     async with world.running() as engine:
         await engine.accept_events([world.event(text="one")])
         await world.clock.turn(3)
@@ -173,27 +178,30 @@ async def test_a_room_that_cannot_be_read_is_read_again(name: str) -> None:
 async def test_a_record_of_a_newer_version_waits_for_a_newer_bridge() -> None:
     world = World()
     record = dump_record(RoomRecord(ROOM)).replace(b"{", b'{"version":99,', 1)
-    await world.store.commit_step(Step(StoredRoom(ROOM, record, True, "p"), ()))
+    await flow.step(world.store, StoredRoom(ROOM, record, True, "p"))
     async with world.running() as engine:
         await engine.accept_events([world.event(text="one")])
         await world.clock.turn(600)
-    assert [row.key for row in await world.store.open_inputs(ROOM)] == ["$e1"]
-    found = await world.store.room(ROOM)
+    assert [row.key for row in await flow.open_inputs(world.store, ROOM)] == ["$e1"]
+    found = (await world.store.load(ROOM)).room
     assert found is not None
     assert found.record == record
 
 
-# --- the mirror ---------------------------------------------------------------------------------
+# --- what is in memory ---------------------------------------------------------------------------
 
 
 @pytest.mark.asyncio
 async def test_an_input_that_is_told_of_late_is_not_handled_twice() -> None:
     world, store = await flaky_chat()
     _, key, raw = world.event(text="one")
-    rows = await store.accept([NewInput(ROOM, dump_input(MatrixEvent(raw)), key)], 1)
+    rows = await flow.accept(store, [NewInput(ROOM, dump_input(MatrixEvent(raw)), key)], 1)
     async with world.running() as engine:
         assert world.link.texts(ROOM) == ["one"]
-        engine._worker(ROOM).take(rows)
+        room = engine._room(ROOM)
+        room._inputs.update((row.seq, row) for row in rows)
+        room.signal(Tick())
+        await engine.pushed(ROOM, "p", said("anything"))
         await world.clock.turn(5)
     assert world.link.texts(ROOM) == ["one"]
     assert await world.nothing_left()
@@ -220,7 +228,8 @@ async def test_poison_does_not_stop_what_comes_after_it() -> None:
 @pytest.mark.asyncio
 async def test_a_batch_is_32_inputs() -> None:
     world, store = await flaky_chat()
-    await store.accept(
+    await flow.accept(
+        store,
         [
             NewInput(ROOM, dump_input(MatrixEvent(raw)), key)
             for _, key, raw in (world.event(text=f"{n}") for n in range(70))
@@ -231,7 +240,7 @@ async def test_a_batch_is_32_inputs() -> None:
         await quiet(2000)
     heard = world.link.texts(ROOM)
     assert heard == [f"{n}" for n in range(5)]  # the rest: more than a minute's share
-    assert stepping.BATCH == 32
+    assert rooms.BATCH == 32
     assert world.counts.inputs >= 70
     assert len([one for one in world.matrix.posted if one.reply_to]) == 65
 
@@ -241,7 +250,7 @@ async def test_what_leads_to_the_unstorable_is_buried_alone() -> None:
     """A user id that no database takes; the others of its batch are handled."""
     world, store = await flaky_chat()
     left = dump_record(RoomRecord(ROOM, membership=Membership.LEFT))
-    await store.commit_step(Step(StoredRoom(ROOM, left, False, "Idle", revision=1), ()))
+    await flow.step(store, StoredRoom(ROOM, left, False, "Idle", revision=1))
     bad = world.event("invite", whom=BOT, sender="@nul\0:example.org")
     async with world.running() as engine:
         await engine.accept_events([world.event(text="before"), bad, world.invitation()])
@@ -256,9 +265,9 @@ async def test_what_leads_to_the_unstorable_is_buried_alone() -> None:
 @pytest.mark.asyncio
 async def test_an_effect_that_our_code_fails_at_becomes_a_dead_letter() -> None:
     world, store = await flaky_chat()
-    found = await store.room(ROOM)
+    found = (await store.load(ROOM)).room
     assert found is not None
-    await store.commit_step(Step(found, (), [NewEffect(Lane.MATRIX, b"no effect at all")]))
+    await flow.step(store, found, effects=[NewEffect(Lane.MATRIX, b"no effect at all")])
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", said("after it"))
         await world.clock.turn(5)
@@ -289,7 +298,7 @@ async def test_a_deadline_that_nothing_comes_of_does_not_spin(
 ) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
-        monkeypatch.setattr(stepping, "deadline", lambda *_: world.clock.now() - 5)
+        monkeypatch.setattr(rooms, "deadline", lambda *_: world.clock.now() - 5)
         store.calls.clear()
         engine.due(ROOM, world.clock.now())
         steps = 0
@@ -299,10 +308,10 @@ async def test_a_deadline_that_nothing_comes_of_does_not_spin(
             steps += 1
             return Visit(*args)
 
-        monkeypatch.setattr(stepping, "Visit", counted)
+        monkeypatch.setattr(rooms, "Visit", counted)
         await world.clock.turn(10)
         assert 8 <= steps <= 12
-    assert "commit_step" not in store.calls
+    assert "commit" not in store.calls
 
 
 # --- lanes --------------------------------------------------------------------------------------
@@ -359,11 +368,11 @@ async def test_a_phase_is_noted_once() -> None:
 async def test_nobody_waits_for_a_pause_once_stopping() -> None:
     world = World()
     async with world.running() as engine:
-        worker = engine._worker(ROOM)
-        worker.stop()
-        with pytest.raises(carrying.Stopping):
-            await worker.pause(10)
-    assert worker.account.customer == ""
+        room = engine._room(ROOM)
+        room.stop()
+        with pytest.raises(Stopping):
+            await room.pause(10)
+    assert room.account.customer == ""
 
 
 @pytest.mark.asyncio
@@ -377,10 +386,142 @@ async def test_links_that_come_and_go_while_the_store_is_down_are_one_piece_of_n
             await world.clock.turn(1)
             await engine.restored(ROOM)
             await world.clock.turn(1)
-        (worker,) = engine._workers.values()
-        signals = worker._stepper._signals
+        (room,) = engine._rooms.values()
+        signals = room._signals
         assert [type(one) for one in signals if type(one) is not Tick] == [LinkLost, LinkRestored]
         world.store.down = False
         await world.clock.turn(60)
-        assert not worker._stepper._signals
+        assert not room._signals
     assert (await world.stored()).conversation.linked_at > 0
+
+
+# --- reading a room while things go on ------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_commit_that_comes_through_after_the_room_was_read() -> None:
+    """It was given up for lost: what was made from the record before it is refused."""
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        store.fail("commit", Fault.LATE)
+        await engine.accept_events([world.event(text="one")])
+        await world.clock.turn(1)  # the room is read as it was
+        await store.write_late()
+        await engine.accept_events([world.event(text="two")])
+        await world.clock.turn(40)
+    assert world.link.texts(ROOM) == ["one", "two"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_what_ends_while_the_room_is_read_stays_ended() -> None:
+    """Its row was still open when it was read; it is not carried out again."""
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        world.matrix.gate.clear()
+        await engine.pushed(ROOM, "p", said("one"))
+        await engine.pushed(ROOM, "q", said("two"))
+        await quiet()
+        store.decide = lambda name: Fault.SLOW if name == "load" else Fault.NONE
+        engine._room(ROOM).look()
+        await quiet(2)
+        world.matrix.gate.set()
+        await quiet()
+        await world.clock.turn(40)
+    assert world.matrix.texts(ROOM) == ["one", "two"]
+    assert len(world.matrix.requests) == len(set(world.matrix.requests))
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_steps_are_made_while_a_commit_is_on_its_way() -> None:
+    """Only the acknowledgement waits for the database; all of it goes into the next commit."""
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        store.calls.clear()
+        store.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(6):
+                tasks.create_task(engine.pushed(ROOM, f"p{number}", said(f"{number}")))
+                await quiet(3)
+            assert world.matrix.texts(ROOM) == []
+            assert store.calls == ["commit"]
+            store.gate.set()
+        await quiet()
+        assert store.calls.count("commit") <= 4
+    assert world.matrix.texts(ROOM) == [f"{number}" for number in range(6)]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_what_was_made_on_top_of_a_failed_commit_falls_with_it(fault: Fault) -> None:
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        store.fail("commit", fault)
+        store.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(3):
+                tasks.create_task(engine.pushed(ROOM, f"p{number}", said(f"{number}")))
+            await quiet(3)
+            store.gate.set()
+        await store.write_late()
+        await world.clock.turn(40)
+    assert sorted(world.matrix.texts(ROOM)) == ["0", "1", "2"]
+    assert await world.nothing_left()
+
+
+# --- loops ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_stays_away_is_told_once() -> None:
+    """Every room tries again each second: the log is not to be nothing else."""
+    world, store = await flaky_chat()
+    store.fail("load", Fault.BEFORE, Fault.BEFORE, Fault.BEFORE)
+    with capture_logs() as logs:
+        async with world.running() as engine:
+            await engine.accept_events([world.event(text="one")])
+            await world.clock.turn(5)
+            store.fail("load", Fault.BEFORE)
+            engine._room(ROOM).look()
+            await world.clock.turn(5)
+    told = [line["log_level"] for line in logs if "the database did not answer" in line["event"]]
+    assert told == ["warning", "debug", "debug", "warning"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("phase", "running"),
+    [
+        (Idle(), False),
+        (Requesting(QueueId(1), 0), False),
+        (Queued(QueueId(1), 0), True),
+        (Chatting(SESSION, 0, QueueId(1)), True),
+        (Ended(SESSION), False),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+async def test_whose_chat_is_going_on_the_link_is_told(phase: Phase, running: bool) -> None:
+    world = World()
+    engine = world.engine()
+    room = engine._room(ROOM)
+    room.record = RoomRecord(ROOM, conversation=Conversation(phase))
+    assert room.account.running is running
+
+
+# --- tickets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_ticket_waits_for_all_of_its_rooms() -> None:
+    ticket, other = Ticket(), RoomId("!other:example.org")
+    ticket.expect()
+    ticket.expect()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(ticket.wait())
+        await quiet(1)
+        ticket.ended(ROOM)
+        await quiet(1)
+        assert not waiting.done()
+        ticket.ended(other, StoreError("away"))
+    assert list(ticket.failed) == [other]
