@@ -3,15 +3,17 @@
 While the server is away every call fails with Unreachable. Nothing here ends the process.
 
 A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
-group therefore writes its number beside its rows (it rides along with the BEGIN, so it costs no
-round trip), and the writer asks for that number when it is back: callers get the truth.
+group therefore writes its number beside its rows (it rides along with them, so it costs no round
+trip), and the writer asks for that number when it is back: callers get the truth. What rooms have
+to write goes as one statement and is committed with it; of such a group the rows that the lost
+answer held are found again by that number.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -22,7 +24,16 @@ from bridge.rooms.store import Stale, StoreError
 from bridge.storage.channel import Backoff, Channel, Claim, refused
 from bridge.storage.engine import Dialect
 from bridge.storage.errors import Unreachable
-from bridge.storage.query import Call, Query, Rows, Together, as_one, drive_async
+from bridge.storage.query import (
+    Call,
+    Part,
+    Query,
+    Rows,
+    Together,
+    as_one,
+    drive_async,
+    for_rows,
+)
 
 T = TypeVar("T")
 
@@ -77,25 +88,52 @@ class PostgresEngine:
             await self._claim.first(connection)
 
     async def commit(self, call: Call[T]) -> T:
+        try:
+            first = next(call)
+        except StopIteration as stop:  # there is nothing to write
+            nothing: T = stop.value
+            return nothing
         self._token = token = max(self._token + 1, self._clock.now())
         writer = self._id
+        if isinstance(first, Together) and first.alone:
+            return _finished(call, await self._in_one_trip(first, writer, token))
         answer: list[T] = []
         try:
             async with self._writer.use() as connection:
-                first = next(call)
-                if isinstance(first, Together) and first.alone:
-                    answer.append(await _in_one_trip(connection, call, first, writer, token))
-                else:
-                    marked = _marked(writer, token)
-                    answer.append(await _uncommitted(connection, call, marked, first=first))
-                    await connection.execute("COMMIT")
+                marked = _marked(writer, token)
+                answer.append(await _uncommitted(connection, call, marked, first=first))
+                await connection.execute("COMMIT")
         except StoreError as error:
             if isinstance(error, Unreachable):
-                # The lost connection's transaction may go on holding the row of its mark.
-                self._id = secrets.token_hex(8)
+                self._become_another()
             if not answer or not await self._committed(writer, token):
                 raise
         return answer[0]
+
+    async def _in_one_trip(self, only: Together, writer: str, token: int) -> Rows:
+        """Carry out a query that is its own transaction, with its mark.
+
+        Raises:
+            Stale: a strict part of it did not write all of its rows; nothing was written.
+        """
+        mark = Part(_MARK, [(writer, token)], strict=True)
+        sent = False
+        try:
+            async with self._writer.use() as connection:
+                sent = True
+                return await _fetch_together(connection, (*only.parts, mark))
+        except Unreachable:
+            self._become_another()
+            if not sent or only.again is None or not await self._committed(writer, token):
+                raise
+            newest = sum(len(part.rows) for part in only.parts) + _MARGIN
+            async with self._writer.use() as connection:
+                rows: Rows = await connection.fetch(only.again.postgres, writer, newest)
+                return rows
+
+    def _become_another(self) -> None:
+        """Mark what follows in another row: a lost transaction may go on holding the former."""
+        self._id = secrets.token_hex(8)
 
     async def migrate(self, call: Call[T]) -> T:
         async with self._writer.use() as connection:
@@ -114,9 +152,10 @@ class PostgresEngine:
             self._readers.put_nowait(reader)
 
     async def _committed(self, writer: str, token: int) -> bool:
-        """Tell, after a COMMIT that was not answered, whether it happened.
+        """Tell, after an answer that was lost, whether the transaction happened.
 
-        FOR UPDATE waits for the end of the old transaction, should the server still be at it.
+        If it has not by now, it never will: the fence waits for its end, should the server still be
+        at it, and fails it, should the server not have begun.
         """
         try:
             async with asyncio.timeout(DOUBT_SECONDS):
@@ -124,8 +163,9 @@ class PostgresEngine:
                     await asyncio.sleep(self._backoff.seconds())
                     with suppress(Unreachable):
                         async with self._writer.use() as connection:
+                            await connection.execute(_FENCE, writer, token, token + 1)
                             found = await connection.fetchval(
-                                "SELECT token FROM writers WHERE id = $1 FOR UPDATE", writer
+                                "SELECT token FROM writers WHERE id = $1", writer
                             )
                             return bool(found == token)
         except TimeoutError:
@@ -157,10 +197,17 @@ class PostgresEngine:
                 channel.drop()
 
 
-_MARK = (
-    "INSERT INTO writers (id, token) VALUES ($1::text, $2::bigint) "
-    "ON CONFLICT (id) DO UPDATE SET token = excluded.token"
+_MARK = for_rows(
+    "INSERT INTO writers (id, token) {rows} ON CONFLICT (id) DO UPDATE SET token = excluded.token "
+    "WHERE writers.token < excluded.token RETURNING id",
+    *("text", "bigint"),
 )
+_FENCE = (
+    "INSERT INTO writers (id, token) VALUES ($1, $3) "
+    "ON CONFLICT (id) DO UPDATE SET token = excluded.token WHERE writers.token < $2"
+)
+_MARGIN = 10_000
+"""Numbers of the journal that others may have used up since."""
 
 
 def _marked(writer: str, token: int) -> str:
@@ -170,15 +217,8 @@ def _marked(writer: str, token: int) -> str:
     return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
 
 
-async def _in_one_trip(
-    connection: asyncpg.Connection, call: Call[T], only: Together, writer: str, token: int
-) -> T:
-    """Carry out a call that consists of one query, which is its own transaction.
-
-    Raises:
-        Stale: a strict part of it did not write all of its rows; nothing was written.
-    """
-    rows = await _fetch_together(connection, only, _MARK, (writer, token))
+def _finished(call: Call[T], rows: Rows) -> T:
+    """Give a call the rows of its last query; return its result."""
     try:
         call.send(rows)
     except StopIteration as stop:
@@ -216,7 +256,7 @@ def _runner(
 ) -> Callable[[Query | Together], Coroutine[object, object, Rows]]:
     async def run(query: Query | Together) -> Rows:
         if isinstance(query, Together):
-            return await _fetch_together(connection, query)
+            return await _fetch_together(connection, query.parts)
         params: Iterable[object] = query.params
         if query.many:
             params = [list(column) for column in zip(*query.params, strict=True)]
@@ -225,21 +265,16 @@ def _runner(
     return run
 
 
-async def _fetch_together(
-    connection: asyncpg.Connection,
-    query: Together,
-    last: str = "",
-    last_params: tuple[object, ...] = (),
-) -> Rows:
-    """Carry out statements as one; their parameters are `last_params` at the end."""
+async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part]) -> Rows:
+    """Carry out statements as one; Stale if a strict one did not write all of its rows."""
     params: list[object] = []
-    for part in query.parts:
+    for part in parts:
         params += [list(column) for column in zip(*part.rows, strict=True)]
         if part.strict:
             params.append(len(part.rows))
-    texts = tuple((part.statement.postgres, part.strict, part.returns) for part in query.parts)
+    texts = tuple((part.statement.postgres, part.strict, part.returns) for part in parts)
     try:
-        rows = await connection.fetch(as_one(texts, last), *params, *last_params)
+        rows = await connection.fetch(as_one(texts), *params)
     except asyncpg.exceptions.DivisionByZeroError:
         raise Stale("the room has changed meanwhile, or what is to be ended has ended") from None
     return [row for row in rows if row[0] is not None]

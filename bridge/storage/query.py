@@ -39,24 +39,26 @@ class Part(NamedTuple):
     """One of several statements that take effect together."""
 
     statement: Statement
-    """Made by `for_rows`; it returns `seq` and `key` of its rows if they are asked for."""
+    """Made by `for_rows`; if it is strict or returns, with RETURNING."""
     rows: Sequence[tuple[Any, ...]]
     strict: bool = False
     """Every one of the rows must be written, else nothing is: Stale."""
     returns: bool = False
-    """The caller wants the rows that come back."""
+    """The caller wants the rows that come back, which have the columns `seq`, `key`, `handled`."""
 
 
 class Together(NamedTuple):
     """Statements that are carried out as one; none of them sees what another writes.
 
-    Answered by the rows of those parts that return any, each row preceded by its part's number.
-    On PostgreSQL they are one statement with its own transaction, so one round trip, if nothing
-    else is to be committed with them (`alone`).
+    Answered by the rows of those parts that return any. On PostgreSQL they are one statement with
+    its own transaction, so one round trip, if nothing else is to be committed with them (`alone`).
     """
 
     parts: tuple[Part, ...]
     alone: bool = False
+    again: Statement | None = None
+    """Reads the rows of the answer once more; only for PostgreSQL, when an answer was lost. $1: the
+    writer that marked the transaction, $2: how many rows to look through."""
 
 
 Call = Generator[Query | Together, Rows, T]
@@ -100,7 +102,7 @@ def per_row(statement: Statement, rows: Sequence[tuple[Any, ...]]) -> Query:
 
 
 @lru_cache(maxsize=64)
-def as_one(parts: tuple[tuple[str, bool, bool], ...], last: str = "") -> str:
+def as_one(parts: tuple[tuple[str, bool, bool], ...]) -> str:
     """Write statements over rows as one PostgreSQL statement, whose parameters are all theirs.
 
     After the parameters of a strict part stands the number of rows that it has to write; another
@@ -108,7 +110,6 @@ def as_one(parts: tuple[tuple[str, bool, bool], ...], last: str = "") -> str:
 
     Args:
         parts: the text for PostgreSQL of each; whether it is strict; whether its rows are wanted.
-        last: one more statement, with the last parameters.
     """
     tables, checks, wanted, first = [], [], [], 1
     for number, (text, strict, returns) in enumerate(parts):
@@ -118,14 +119,14 @@ def as_one(parts: tuple[tuple[str, bool, bool], ...], last: str = "") -> str:
             checks.append(f"(SELECT count(*) FROM p{number}) = ${first}::bigint")  # noqa: S608
             first += 1
         if returns:
-            wanted.append(f"SELECT {number}, seq, key FROM p{number}")  # noqa: S608
-    if last:
-        tables.append(f"last AS ({_shifted(last, first)[0]})")
-    found = " UNION ALL ".join(wanted) or "SELECT NULL::int, NULL::bigint, NULL::text WHERE false"
+            wanted.append(f"SELECT seq, key, handled FROM p{number}")  # noqa: S608
+    found = (
+        " UNION ALL ".join(wanted) or "SELECT NULL::bigint, NULL::text, NULL::bigint WHERE false"
+    )
     asked = " AND ".join(checks) or "true"
     return (
-        f"WITH {', '.join(tables)}, found (part, seq, key) AS ({found}) "  # noqa: S608 - our words
-        f"SELECT part, seq, key, whole FROM (SELECT 1 / CASE WHEN {asked} THEN 1 ELSE 0 END "
+        f"WITH {', '.join(tables)}, found (seq, key, handled) AS ({found}) "  # noqa: S608 - ours
+        f"SELECT seq, key, handled, whole FROM (SELECT 1 / CASE WHEN {asked} THEN 1 ELSE 0 END "
         "AS whole) AS checked LEFT JOIN found ON true"
     )
 

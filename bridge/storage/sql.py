@@ -39,7 +39,17 @@ from bridge.rooms.store import (
     TraceRow,
 )
 from bridge.storage.ledger import Fate, lines, printable, readable
-from bridge.storage.query import Call, Part, Statement, Together, for_rows, once, per_row, same
+from bridge.storage.query import (
+    Call,
+    Part,
+    Rows,
+    Statement,
+    Together,
+    for_rows,
+    once,
+    per_row,
+    same,
+)
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -118,26 +128,32 @@ def ping() -> Call[None]:
 INSERT_ENTRIES = for_rows(
     "INSERT INTO journal (room_id, key, body, received, handled, lane, effect, cause, call_id, "
     "repeat, attempted, attempts, outcome, settled) {rows} "
-    "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key",
+    "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
     *("text", "text", "bytea", "bigint", "bigint", "text", "bytea", "text", "bigint"),
     *("boolean", "bigint", "bigint", "text", "bigint"),
 )
 INSERT_WAITING = for_rows(
     "INSERT INTO journal (room_id, key, body, received) {rows} "
-    "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key",
+    "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
     *("text", "text", "bytea", "bigint"),
 )
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
-# rooms that were written come back.
-SAVE_ROOMS = for_rows(
-    "WITH new (room_id, record, live, phase, deadline, customer, revision) AS ({rows}) "
-    "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) "
-    "SELECT room_id, record, live, phase, deadline, customer, revision FROM new "
-    "WHERE revision = 1 OR EXISTS (SELECT 1 FROM rooms WHERE rooms.room_id = new.room_id) "
+# rooms that were written come back. One of revision 0 is new, or was never written since then.
+_ROOM = ("text", "bytea", "boolean", "text", "bigint", "text", "bigint")
+INSERT_ROOMS = for_rows(
+    "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) {rows} "
     "ON CONFLICT (room_id) DO UPDATE SET record = excluded.record, live = excluded.live, "
     "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer, "
     "revision = excluded.revision WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
-    *("text", "bytea", "boolean", "text", "bigint", "text", "bigint"),
+    *_ROOM,
+)
+SAVE_ROOMS = for_rows(
+    "WITH new (room_id, record, live, phase, deadline, customer, revision) AS ({rows}) "
+    "UPDATE rooms SET record = new.record, live = new.live, phase = new.phase, "
+    "deadline = new.deadline, customer = new.customer, revision = new.revision FROM new "
+    "WHERE rooms.room_id = new.room_id AND rooms.revision = new.revision - 1 "
+    "RETURNING rooms.room_id",
+    *_ROOM,
 )
 SAVE_CHATS = for_rows(
     "INSERT INTO chats (room_id, number, chat) {rows} "
@@ -163,6 +179,14 @@ SAVE_ANCHORS = for_rows(
     "ON CONFLICT (room_id, name) DO UPDATE SET event_id = excluded.event_id",
     *("text", "text", "text"),
 )
+# The rows that a transaction returned, by the mark that it left ($1): it wrote both at once. They
+# are among the newest ($2) of the journal. SQLite loses no answers.
+WRITTEN = Statement(
+    sqlite="SELECT 1",
+    postgres="SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
+    "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
+    "WHERE written = (SELECT xmin FROM writers WHERE id = $1)",
+)
 
 
 def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
@@ -175,7 +199,11 @@ def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
     Raises:
         Stale: one of them was made from what is not so any more.
     """
-    rooms = [one.room for one in commits if one.room is not None]
+    rooms = [
+        (r.room_id, r.record, r.live, r.phase, r.deadline, r.customer, r.revision + 1)
+        for r in (one.room for one in commits)
+        if r is not None
+    ]
     chats = [(one.room_id, chat.number, chat.chat) for one in commits for chat in one.chats]
     ended: list[tuple[object, ...]] = [
         (seq, one.now, HANDLED, one.now, "") for one in commits for seq in one.handled
@@ -197,14 +225,8 @@ def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
     entries = [_entry(one, entry) for one in commits for entry in one.entries]
     waiting = [(one.room_id, new.key, new.body, one.now) for one in commits for new in one.waiting]
     parts = (
-        Part(
-            SAVE_ROOMS,
-            [
-                (r.room_id, r.record, r.live, r.phase, r.deadline, r.customer, r.revision + 1)
-                for r in rooms
-            ],
-            strict=True,
-        ),
+        Part(INSERT_ROOMS, [room for room in rooms if room[-1] == 1], strict=True),
+        Part(SAVE_ROOMS, [room for room in rooms if room[-1] != 1], strict=True),
         Part(SAVE_CHATS, chats),
         Part(END_INPUTS, ended, strict=True),
         Part(SETTLE_EFFECTS, settled, strict=True),
@@ -213,14 +235,13 @@ def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
         Part(INSERT_WAITING, waiting, returns=True),
     )
     wanted = tuple(part for part in parts if part.rows)
-    if not wanted:
-        return [Committed() for _ in commits]
-    rows = yield Together(wanted, alone)
-    places = {part.statement: number for number, part in enumerate(wanted)}
+    rows: Rows = []
+    if wanted:
+        rows = yield Together(wanted, alone, WRITTEN)
     return _answers(
         commits,
-        sorted(row[1] for row in rows if row[0] == places.get(INSERT_ENTRIES)),
-        sorted((row[1], row[2]) for row in rows if row[0] == places.get(INSERT_WAITING)),
+        sorted(seq for seq, _, handled, *_ in rows if handled is not None),
+        sorted((seq, key) for seq, key, handled, *_ in rows if handled is None),
     )
 
 
@@ -270,13 +291,15 @@ def _answers(
 
 
 def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq) -> EffectRow:
+    """The row as `load` will give it, but that its attempt is known not to have been made."""
+    key = None if entry.came is None else entry.came.key
     return EffectRow(
         seq,
         commit.room_id,
         effect.lane,
         effect.effect,
         commit.now,
-        cause=effect.cause,
+        cause=key if effect.cause is None else effect.cause,
         call_id=effect.call_id,
         repeat=effect.repeat,
         marked=effect.attempted,
@@ -626,16 +649,21 @@ DISCARD = same(
 )
 
 
-# --- pruning, a stretch of the journal at a time: rows are numbered in the order of time ---------
+# --- pruning, a stretch of the journal at a time -------------------------------------------------
 
-FIRST_AND_LAST = same("SELECT min(seq), max(seq) FROM journal")
-# $1 and $2: the stretch; $3: the moment. What is dead stays until somebody decides.
+# What is dead stays until somebody decides.
+STRETCH = same(
+    "SELECT max(seq), sum(CASE WHEN outcome <> 'dead' AND (settled < $4 OR settled < $3 AND full_) "
+    "THEN 1 ELSE 0 END) FROM (SELECT seq, outcome, settled, "
+    "(body IS NOT NULL OR effect IS NOT NULL) AS full_ "
+    "FROM journal WHERE seq >= $1 ORDER BY seq LIMIT $2) AS stretch"
+)
 DROP_ROWS = same(
-    "DELETE FROM journal WHERE seq >= $1 AND seq < $2 AND outcome <> 'dead' AND settled < $3 "
+    "DELETE FROM journal WHERE seq >= $1 AND seq <= $2 AND outcome <> 'dead' AND settled < $3 "
     "RETURNING seq"
 )
 ERASE_BODIES = same(
-    "UPDATE journal SET body = NULL, effect = NULL WHERE seq >= $1 AND seq < $2 "
+    "UPDATE journal SET body = NULL, effect = NULL WHERE seq >= $1 AND seq <= $2 "
     "AND outcome <> 'dead' AND settled < $3 AND (body IS NOT NULL OR effect IS NOT NULL) "
     "RETURNING seq"
 )
@@ -645,10 +673,17 @@ DROP_OLD_SECRETS = same(
 )
 
 
-def first_and_last() -> Call[tuple[int, int]]:
-    """The numbers of the first and the last row; (0, -1) if there is none."""
-    ((first, last),) = yield once(FIRST_AND_LAST)
-    return (0, -1) if first is None else (first, last)
+def stretch(
+    first: int, rows: int, bodies_before: int, rows_before: int
+) -> Call[tuple[int, int] | None]:
+    """Look through so many rows of the journal from a number on.
+
+    Returns:
+        The number of the last of them, and how many are due to be erased or dropped; None if there
+        is no row.
+    """
+    ((last, due),) = yield once(STRETCH, first, rows, bodies_before, rows_before)
+    return None if last is None else (last, due)
 
 
 # An attempt that its caller gave up waiting for precedes the settlement of the same row.

@@ -185,13 +185,13 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
 
 def _run_together(connection: sqlite3.Connection, query: Together) -> Rows:
     found: list[Sequence[object]] = []
-    for number, part in enumerate(query.parts):
+    for part in query.parts:
         statement, written = part.statement.sqlite, 0
         for params in part.rows:
             rows = connection.execute(statement, params).fetchall()
             written += len(rows)
             if part.returns:
-                found += [(number, *row) for row in rows]
+                found += rows
         if part.strict and written < len(part.rows):
             raise Stale("the room has changed meanwhile, or what is to be ended has ended")
     return found

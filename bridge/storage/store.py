@@ -152,13 +152,15 @@ class SqlStore:
             update = sql.Update(sql.DROP_OLD_SECRETS, (rows_before, SLICE))
             count = await self._write(sql.update, update)
             touched += count
-        first, last = await self._read(sql.first_and_last())
-        for start in range(first, last + 1, SLICE):
-            stretch = start, start + SLICE
-            drop = sql.Update(sql.DROP_ROWS, (*stretch, rows_before))
-            erase = sql.Update(sql.ERASE_BODIES, (*stretch, bodies_before))
-            touched += await self._write(sql.update, drop)
-            touched += await self._write(sql.update, erase)
+        first = 0
+        while found := await self._read(sql.stretch(first, SLICE, bodies_before, rows_before)):
+            last, due = found
+            if due:
+                drop = sql.Update(sql.DROP_ROWS, (first, last, rows_before))
+                erase = sql.Update(sql.ERASE_BODIES, (first, last, bodies_before))
+                touched += await self._write(sql.update, drop)
+                touched += await self._write(sql.update, erase)
+            first = last + 1
         return touched
 
     async def _end_letter(self, letter_id: str, now: int, statement: Statement) -> bool:

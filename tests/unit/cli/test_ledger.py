@@ -12,8 +12,9 @@ import pytest
 from bridge.cli.ledger import with_store
 from bridge.config import load_config
 from bridge.ids import RoomId
-from bridge.rooms.store import NewInput, Step, StoredRoom, StorePort
+from bridge.rooms.store import NewInput, StoredRoom, StorePort
 from bridge.storage.migrate import SCHEMA_VERSION
+from tests.fakes.flow import accept, step
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
 
@@ -34,10 +35,10 @@ def do(folder: Folder, work: Callable[[StorePort], Awaitable[object]]) -> None:
 
 
 async def receive_and_bury(store: StorePort) -> None:
-    (row,) = await store.accept([NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1_700_000_000_123)
+    (row,) = await accept(store, [NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1_700_000_000_123)
     room = StoredRoom(ROOM, b"", live=False, phase="Idle")
     why = [(row.seq, "it cannot be read")]
-    await store.commit_step(Step(room, (), now=1_700_000_001_000, buried=why))
+    await step(store, room, (), now=1_700_000_001_000, buried=why)
 
 
 def only_letter(folder: Folder) -> str:
@@ -77,9 +78,9 @@ def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
 
 
 async def refuse_for_the_registration(store: StorePort) -> None:
-    (row,) = await store.accept([NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1)
+    (row,) = await accept(store, [NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1)
     room = StoredRoom(ROOM, b"", live=False, phase="Idle")
-    await store.commit_step(Step(room, (), now=2, buried=[(row.seq, "M_EXCLUSIVE")]))
+    await step(store, room, (), now=2, buried=[(row.seq, "M_EXCLUSIVE")])
 
 
 def test_a_dead_letter_of_a_registration_that_is_not_loaded_says_so(folder: Folder) -> None:

@@ -6,15 +6,15 @@ import msgspec
 
 from bridge.ids import EventId, RoomId
 from bridge.rooms.store import (
+    EffectRow,
     InputRow,
     Lane,
-    NewInput,
     NewEffect,
-    EffectRow,
-    Step,
+    NewInput,
     StoredRoom,
     StorePort,
 )
+from tests.fakes.flow import load_room, step
 
 A = RoomId("!a:example.org")
 B = RoomId("!b:example.org")
@@ -35,19 +35,19 @@ def wish(cause: str | None = None, lane: Lane = Lane.WEBCHAT, body: bytes = b"e"
     return NewEffect(lane, body, cause, call_id=7, repeat=False)
 
 
-async def now_at(store: StorePort, stored: StoredRoom) -> StoredRoom:
+async def now_at(store: StorePort, made: StoredRoom) -> StoredRoom:
     """The room to make the next step from: at the revision that the store holds."""
-    found = await store.room(stored.room_id)
-    return msgspec.structs.replace(stored, revision=0 if found is None else found.revision)
+    found = await load_room(store, made.room_id)
+    return msgspec.structs.replace(made, revision=0 if found is None else found.revision)
 
 
 async def bury(store: StorePort, row: InputRow, why: str, now: int) -> None:
     """End an input as a dead letter, as the step of an actor does."""
-    stored = await now_at(store, room(row.room_id))
-    await store.commit_step(Step(stored, (), now=now, buried=[(row.seq, why)]))
+    made = await now_at(store, room(row.room_id))
+    await step(store, made, (), now=now, buried=[(row.seq, why)])
 
 
 async def one_effect(store: StorePort, cause: str | None = None, now: int = 10) -> EffectRow:
-    """Store one outbox row of room A."""
-    (row,) = await store.commit_step(Step(await now_at(store, room()), (), (wish(cause),), now))
+    """Store one effect of room A."""
+    (row,) = await step(store, await now_at(store, room()), (), (wish(cause),), now)
     return row

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.rooms.store import ChatRow, Stale, Step, StorePort
+from bridge.rooms.store import ChatRow, Stale, StorePort
 from bridge.storage.migrate import known, migrate
 from bridge.storage.open import engine_for, open_store
 from bridge.storage.query import Call, once, same
+from tests.fakes.flow import accept, load_room, open_inputs, step
 from tests.unit.storage.conftest import FixedClock, Opener
 from tests.unit.storage.rows import A, B, now_at, room, said, wish
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def write(store: StorePort, *chats: ChatRow) -> None:
-    await store.commit_step(Step(await now_at(store, room()), (), now=1, chats=chats))
+    await step(store, await now_at(store, room()), (), now=1, chats=chats)
 
 
 async def test_the_newest_first_and_no_more_than_asked_for(open_any: Opener) -> None:
@@ -44,15 +45,15 @@ async def test_a_later_version_replaces_the_earlier(open_any: Opener) -> None:
 
 async def test_written_with_the_step_or_not_at_all(open_any: Opener) -> None:
     async with open_any() as store:
-        (row,) = await store.accept([said("$1")], 1)
+        (row,) = await accept(store, [said("$1")], 1)
         await write(store, ChatRow(1, b"a"))
         with pytest.raises(Stale):
-            await store.commit_step(Step(room(), (row.seq,), (wish(),), 2, (), [ChatRow(1, b"x")]))
+            await step(store, room(), (row.seq,), (wish(),), 2, chats=[ChatRow(1, b"x")])
         now = msgspec.structs.replace(room(), revision=1)
-        await store.commit_step(Step(now, (row.seq,), now=3))
+        await step(store, now, (row.seq,), now=3)
         again = msgspec.structs.replace(room(), revision=2)
         with pytest.raises(Stale):
-            await store.commit_step(Step(again, (row.seq,), now=4, chats=[ChatRow(2, b"x")]))
+            await step(store, again, (row.seq,), now=4, chats=[ChatRow(2, b"x")])
         assert await store.chats(A, 9) == [ChatRow(1, b"a")]
 
 
@@ -73,13 +74,13 @@ async def test_a_database_of_the_schema_before_is_upgraded_with_its_rows(url: st
     finally:
         await engine.close()
     async with open_store(url, FixedClock()) as store:
-        found = await store.room(A)
+        found = await load_room(store, A)
         assert found is not None
         assert (found.record, found.revision, found.live) == (b"old", 7, True)
-        assert [row.body for row in await store.open_inputs(A)] == [b"{}"]
+        assert [row.body for row in await open_inputs(store, A)] == [b"{}"]
         assert await store.chats(A, 9) == []
-        step = Step(msgspec.structs.replace(room(), revision=7), (), chats=[ChatRow(3, b"c")])
-        await store.commit_step(step)
+        later = msgspec.structs.replace(room(), revision=7)
+        await step(store, later, (), chats=[ChatRow(3, b"c")])
         assert await store.chats(A, 9) == [ChatRow(3, b"c")]
 
 

@@ -16,6 +16,7 @@ from bridge.storage.open import open_store
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import Call, once, same
 from bridge.storage.sqlite import SqliteEngine
+from tests.fakes.flow import accept
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
 from tests.unit.storage.rows import said
@@ -45,8 +46,8 @@ async def test_a_second_bridge_is_refused(url: str) -> None:
         with pytest.raises(AlreadyInUse, match="another bridge is at work on this database"):
             await try_to_claim(url)
         async with open_store(url, CLOCK) as beside:  # a command line may look and repair
-            await beside.accept([said("$1")], 1)
-        await store.accept([said("$2")], 1)
+            await accept(beside, [said("$1")], 1)
+        await accept(store, [said("$2")], 1)
     await try_to_claim(url)
 
 
@@ -90,7 +91,7 @@ async def test_the_claim_of_a_killed_process_is_free(url: str) -> None:
     process.kill()
     await process.wait()
     async with open_store(url, CLOCK, sole=True) as store:
-        await store.accept([said("$1")], 1)
+        await accept(store, [said("$1")], 1)
 
 
 @pytest.mark.asyncio
@@ -141,11 +142,11 @@ async def test_a_bridge_that_lost_its_database_to_another_writes_no_more(
         engine._writer.drop()
         async with open_store(url, CLOCK, sole=True):
             with pytest.raises(AlreadyInUse):
-                await first.accept([said("$1")], 1)
+                await accept(first, [said("$1")], 1)
         async with asyncio.timeout(10):
             while True:
                 try:
-                    await first.accept([said("$1")], 1)
+                    await accept(first, [said("$1")], 1)
                 except Unreachable:
                     await asyncio.sleep(0.05)
                 else:

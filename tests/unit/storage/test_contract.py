@@ -7,19 +7,20 @@ import asyncio
 import msgspec
 import pytest
 
-from bridge.ids import EventId, EffectSeq, RoomId
+from bridge.ids import EffectSeq, EventId, RoomId
 from bridge.rooms.store import (
     AccountRow,
+    EffectRow,
     GhostRow,
     Lane,
     NewEffect,
-    EffectRow,
     Outcome,
     Settlement,
-    Step,
+    Stale,
     StoredRoom,
     StoreError,
 )
+from tests.fakes.flow import accept, load_room, open_effects, open_inputs, settle, step
 from tests.unit.storage.conftest import Opener
 from tests.unit.storage.rows import EVENT, A, B, one_effect, room, said, wish
 
@@ -28,58 +29,58 @@ from tests.unit.storage.rows import EVENT, A, B, one_effect, room, said, wish
 async def test_order_of_rows_is_the_order_given(open_any: Opener) -> None:
     async with open_any() as store:
         inputs = [said(f"${n}" if n % 3 else None, (A, B)[n % 2], b"%d" % n) for n in range(1000)]
-        rows = await store.accept(inputs, 5)
-        assert [row.body for row in rows] == [item.body for item in inputs]
+        rows = await accept(store, inputs, 5)
         assert [row.seq for row in rows] == sorted({row.seq for row in rows})
-        assert [(r.room_id, r.key, r.received) for r in rows] == [
-            (item.room_id, item.key, 5) for item in inputs
+        of_rooms = sorted(inputs, key=lambda item: item.room_id)  # stable: in order within a room
+        assert [(r.room_id, r.body, r.key, r.received) for r in rows] == [
+            (item.room_id, item.body, item.key, 5) for item in of_rooms
         ]
-        assert await store.open_inputs(A) == [row for row in rows if row.room_id == A]
+        assert await open_inputs(store, A) == [row for row in rows if row.room_id == A]
 
 
 @pytest.mark.asyncio
 async def test_duplicates_are_dropped(open_any: Opener) -> None:
     async with open_any() as store:
-        first = await store.accept([said("$1"), said("$1", body=b"again"), said(None)], 1)
+        first = await accept(store, [said("$1"), said("$1", body=b"again"), said(None)], 1)
         assert [row.body for row in first] == [b"{}", b"{}"]
-        second = await store.accept([said("$2"), said("$1"), said(None), said("$3")], 2)
+        second = await accept(store, [said("$2"), said("$1"), said(None), said("$3")], 2)
         assert [row.key for row in second] == ["$2", None, "$3"]
-        assert await store.accept([said("$3", B)], 3) == []
-        assert await store.accept([], 3) == []
+        assert await accept(store, [said("$3", B)], 3) == []
+        assert await accept(store, [], 3) == []
     async with open_any() as store:
-        assert await store.accept([said("$1"), said("$2")], 4) == []
-        assert len(await store.open_inputs(A)) == 5
+        assert await accept(store, [said("$1"), said("$2")], 4) == []
+        assert len(await open_inputs(store, A)) == 5
 
 
 @pytest.mark.asyncio
 async def test_a_step_is_one(open_any: Opener) -> None:
     async with open_any() as store:
-        rows = await store.accept([said("$1"), said("$2"), said("$3")], 1)
+        rows = await accept(store, [said("$1"), said("$2"), said("$3")], 1)
         new = (wish("$1"), wish("$2", Lane.MATRIX), NewEffect(Lane.MATRIX, b"x", repeat=True))
         stored = room(deadline=99, customer="@c:example.org")
-        effects = await store.commit_step(Step(stored, [r.seq for r in rows[:2]], new, 10))
+        effects = await step(store, stored, [r.seq for r in rows[:2]], new, 10)
         assert [e.effect for e in effects] == [b"e", b"e", b"x"]
         assert [e.seq for e in effects] == sorted(e.seq for e in effects)
         assert effects[2] == EffectRow(
             effects[2].seq, A, Lane.MATRIX, b"x", 10, None, 0, None, None, repeat=True
         )
-        assert await store.open_outbox(A) == effects
-        assert await store.open_outbox(B) == []
-        assert await store.open_inputs(A) == rows[2:]
-        assert await store.room(A) == msgspec.structs.replace(stored, revision=1)
-        assert await store.room(B) is None
+        assert await open_effects(store, A) == effects
+        assert await open_effects(store, B) == []
+        assert await open_inputs(store, A) == rows[2:]
+        assert await load_room(store, A) == msgspec.structs.replace(stored, revision=1)
+        assert await load_room(store, B) is None
     async with open_any() as store:
-        assert await store.room(A) == msgspec.structs.replace(stored, revision=1)
-        assert await store.open_outbox(A) == effects
+        assert await load_room(store, A) == msgspec.structs.replace(stored, revision=1)
+        assert await open_effects(store, A) == effects
 
 
 @pytest.mark.asyncio
 async def test_a_later_step_replaces_the_record(open_any: Opener) -> None:
     async with open_any() as store:
-        await store.commit_step(Step(room(deadline=4, customer="@c:x"), (), now=1))
+        await step(store, room(deadline=4, customer="@c:x"), (), now=1)
         later = StoredRoom(A, b"2", live=False, phase="Idle", revision=1)
-        assert await store.commit_step(Step(later, (), now=2)) == []
-        assert await store.room(A) == msgspec.structs.replace(later, revision=2)
+        assert await step(store, later, (), now=2) == []
+        assert await load_room(store, A) == msgspec.structs.replace(later, revision=2)
         assert await store.live_rooms() == []
         assert await store.rooms_of("@c:x") == 0
 
@@ -90,7 +91,7 @@ async def test_an_attempt_is_counted(open_any: Opener) -> None:
         row = await one_effect(store)
         await store.mark_attempted(row.seq, 20)
         await store.mark_attempted(row.seq, 30)
-        (found,) = await store.open_outbox(A)
+        (found,) = await open_effects(store, A)
         assert (found.attempted, found.attempts) == (30, 2)
 
 
@@ -98,26 +99,19 @@ async def test_an_attempt_is_counted(open_any: Opener) -> None:
 async def test_a_settlement_brings_its_inputs_once(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store)
-        reply = Settlement(
-            row.seq,
-            Outcome.DELIVERED,
-            30,
-            event_id=EVENT,
-            anchor="card",
-            inputs=[said("r"), said("r")],
-        )
-        (got,) = await store.settle(reply)
+        reply = Settlement(row.seq, Outcome.DELIVERED, 30, event_id=EVENT, anchor="card")
+        (got,) = await settle(store, A, reply, [said("r"), said("r")])
         assert (got.room_id, got.key, got.received) == (A, "r", 30)
-        assert await store.open_outbox(A) == []
-        again = Settlement(
-            row.seq, Outcome.FAILED, 31, event_id=EventId("$x"), anchor="card", inputs=[said(None)]
-        )
-        assert await store.settle(again) == []
-        assert await store.open_inputs(A) == [got]
+        assert await open_effects(store, A) == []
+        again = Settlement(row.seq, Outcome.FAILED, 31, event_id=EventId("$x"), anchor="card")
+        with pytest.raises(Stale):
+            await settle(store, A, again, [said(None)])
+        assert await open_inputs(store, A) == [got]
         assert await store.anchor(A, "card") == EVENT
         assert await store.anchor(A, "other") is None
         assert await store.anchor(B, "card") is None
-        assert await store.settle(Settlement(EffectSeq(10**9), Outcome.FAILED, 1)) == []
+        with pytest.raises(Stale):
+            await settle(store, A, Settlement(EffectSeq(10**9), Outcome.FAILED, 1))
         await store.mark_attempted(row.seq, 50)
         assert [line.what for line in await store.trace(EVENT)] == ["stored", "delivered"]
 
@@ -127,8 +121,8 @@ async def test_an_anchor_moves_and_a_settlement_without_event_leaves_it(open_any
     async with open_any() as store:
         for event in (EVENT, EventId("$new"), None):
             row = await one_effect(store)
-            await store.settle(
-                Settlement(row.seq, Outcome.DELIVERED, 1, event_id=event, anchor="card")
+            await settle(
+                store, A, Settlement(row.seq, Outcome.DELIVERED, 1, event_id=event, anchor="card")
             )
         assert await store.anchor(A, "card") == "$new"
 
@@ -139,12 +133,14 @@ async def test_settled_at_the_same_time_only_one_counts(open_any: Opener) -> Non
         row = await one_effect(store)
         answers = await asyncio.gather(
             *(
-                store.settle(Settlement(row.seq, Outcome.DELIVERED, n, inputs=[said(None)]))
+                settle(store, A, Settlement(row.seq, Outcome.DELIVERED, n), [said(None)])
                 for n in range(5)
-            )
+            ),
+            return_exceptions=True,
         )
-        assert sum(map(len, answers)) == 1
-        assert len(await store.open_inputs(A)) == 1
+        assert sum(isinstance(answer, Stale) for answer in answers) == 4
+        assert sum(isinstance(answer, list) for answer in answers) == 1
+        assert len(await open_inputs(store, A)) == 1
 
 
 @pytest.mark.asyncio
@@ -152,15 +148,15 @@ async def test_busy_rooms_oldest_work_first(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.busy_rooms() == []
         c, d = RoomId("!c:x"), RoomId("!d:x")
-        late = await store.accept([said("$late", A)], 30)
-        await store.commit_step(Step(room(B), (), (wish(), wish()), 20))
-        await store.commit_step(Step(room(c), (), (wish(),), 10))
-        await store.accept([said("$c", c)], 40)
-        await store.commit_step(Step(room(d), (), (), 1))
+        late = await accept(store, [said("$late", A)], 30)
+        await step(store, room(B), (), (wish(), wish()), 20)
+        await step(store, room(c), (), (wish(),), 10)
+        await accept(store, [said("$c", c)], 40)
+        await step(store, room(d), (), (), 1)
         assert await store.busy_rooms() == [c, B, A]
-        await store.commit_step(Step(room(A), [late[0].seq], (), 41))
-        for row in await store.open_outbox(B):
-            await store.settle(Settlement(row.seq, Outcome.REFUSED, 42, "-5"))
+        await step(store, room(A), [late[0].seq], (), 41)
+        for row in await open_effects(store, B):
+            await settle(store, B, Settlement(row.seq, Outcome.REFUSED, 42, "-5"))
         assert await store.busy_rooms() == [c]
 
 
@@ -171,7 +167,7 @@ async def test_questions_about_rooms(open_any: Opener) -> None:
             live, customer = number % 2 == 0, "@c:x" if number < 4 else ""
             deadline = 100 - number if number else None
             stored = room(RoomId(f"!{number}"), live=live, deadline=deadline, customer=customer)
-            await store.commit_step(Step(stored, (), now=1))
+            await step(store, stored, (), now=1)
         assert sorted(await store.live_rooms()) == ["!0", "!2", "!4"]
         assert await store.deadlines() == [(f"!{n}", 100 - n) for n in (5, 4, 3, 2, 1)]
         assert await store.rooms_of("@c:x") == 4
@@ -208,15 +204,15 @@ async def test_people_and_peers(open_any: Opener) -> None:
 async def test_all_or_none(open_any: Opener) -> None:
     async with open_any() as store:
         with pytest.raises(StoreError):
-            await store.accept([said("$1"), said("bad \ud800")], 1)
-        assert await store.open_inputs(A) == []
+            await accept(store, [said("$1"), said("bad \ud800")], 1)
+        assert await open_inputs(store, A) == []
         row = await one_effect(store)
         with pytest.raises(StoreError):
-            await store.settle(
-                Settlement(row.seq, Outcome.DELIVERED, 2, inputs=[said("$2"), said("\ud800")])
+            await settle(
+                store, A, Settlement(row.seq, Outcome.DELIVERED, 2), [said("$2"), said("\ud800")]
             )
-        assert await store.open_outbox(A) == [row]
-        assert await store.open_inputs(A) == []
+        assert await open_effects(store, A) == [row]
+        assert await open_inputs(store, A) == []
 
 
 @pytest.mark.asyncio
@@ -224,7 +220,7 @@ async def test_a_bad_request_does_not_fail_its_neighbours(open_any: Opener) -> N
     async with open_any() as store:
         answers = await asyncio.gather(
             *(
-                store.accept([said(f"\ud800{n}" if n % 25 == 7 else f"${n}")], 1)
+                accept(store, [said(f"\ud800{n}" if n % 25 == 7 else f"${n}")], 1)
                 for n in range(100)
             ),
             return_exceptions=True,
@@ -235,20 +231,20 @@ async def test_a_bad_request_does_not_fail_its_neighbours(open_any: Opener) -> N
             else:
                 assert isinstance(answer, list)
                 assert [row.key for row in answer] == [f"${number}"]
-        assert len(await store.open_inputs(A)) == 96
+        assert len(await open_inputs(store, A)) == 96
 
 
 @pytest.mark.asyncio
 async def test_of_two_with_one_key_at_once_one_is_new(open_any: Opener) -> None:
     async with open_any() as store:
         answers = await asyncio.gather(
-            *(store.accept([said("$1"), said(f"$x{n}"), said(None)], n) for n in range(50))
+            *(accept(store, [said("$1"), said(f"$x{n}"), said(None)], n) for n in range(50))
         )
         assert sum(row.key == "$1" for rows in answers for row in rows) == 1
         for number, rows in enumerate(answers):
             assert [r.key for r in rows if r.key != "$1"] == [f"$x{number}", None]
             assert all(r.received == number for r in rows)
-        stored = await store.open_inputs(A)
+        stored = await open_inputs(store, A)
         assert sorted(stored, key=lambda r: r.seq) == sorted(
             (row for rows in answers for row in rows), key=lambda r: r.seq
         )
@@ -257,13 +253,13 @@ async def test_of_two_with_one_key_at_once_one_is_new(open_any: Opener) -> None:
 @pytest.mark.asyncio
 async def test_a_closed_store_says_so(open_any: Opener) -> None:
     async with open_any() as store:
-        await store.accept([said("$1")], 1)
+        await accept(store, [said("$1")], 1)
         await store.close()
         await store.close()
         with pytest.raises(StoreError):
-            await store.accept([said("$2")], 1)
+            await accept(store, [said("$2")], 1)
         with pytest.raises(StoreError):
-            await store.open_inputs(A)
+            await open_inputs(store, A)
         with pytest.raises(StoreError):
             await store.ping()
 
@@ -273,20 +269,20 @@ async def test_what_an_event_was_is_known_in_its_room_until_it_is_forgotten(
     open_any: Opener,
 ) -> None:
     async with open_any() as store:
-        (row,) = await store.accept([said("$1", body=b"in")], 1)
+        (row,) = await accept(store, [said("$1", body=b"in")], 1)
         assert await store.body_of(A, EventId("$1")) == b"in"
         assert await store.body_of(B, EventId("$1")) is None
-        step = Step(room(), (row.seq,), (wish("$1", body=b"up"), wish(body=b"down")), 2)
-        up, down = await store.commit_step(step)
-        await store.settle(Settlement(down.seq, Outcome.DELIVERED, 3, event_id=EventId("$2")))
+        wishes = (wish("$1", body=b"up"), wish(body=b"down"))
+        up, down = await step(store, room(), (row.seq,), wishes, 2)
+        await settle(store, A, Settlement(down.seq, Outcome.DELIVERED, 3, event_id=EventId("$2")))
         assert await store.body_of(A, EventId("$2")) == b"down"
 
         await store.forget_body(B, EventId("$1"))
         assert await store.body_of(A, EventId("$1")) == b"in"
         await store.forget_body(A, EventId("$1"))
         assert await store.body_of(A, EventId("$1")) is None
-        assert [one.effect for one in await store.open_outbox(A)] == [b"up"]  # still to be done
-        await store.settle(Settlement(up.seq, Outcome.DELIVERED, 4, event_id=EventId("$3")))
+        assert [one.effect for one in await open_effects(store, A)] == [b"up"]  # still to be done
+        await settle(store, A, Settlement(up.seq, Outcome.DELIVERED, 4, event_id=EventId("$3")))
         await store.forget_body(A, EventId("$1"))
         assert await store.body_of(A, EventId("$3")) is None
         assert await store.body_of(A, EventId("$2")) == b"down"

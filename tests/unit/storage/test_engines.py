@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
-from bridge.rooms.store import Lane, NewInput, NewEffect, Step, StoredRoom, StoreError
+from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
 from bridge.storage.errors import (
     CorruptDatabaseError,
     Unreachable,
@@ -20,6 +20,7 @@ from bridge.storage.open import engine_for, open_store
 from bridge.storage.query import Call, Statement, drive_async, once, same
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.store import SqlStore
+from tests.fakes.flow import accept, load_room, open_inputs, step
 from tests.unit.storage.conftest import FixedClock, SqlOpener
 
 A = RoomId("!a:example.org")
@@ -33,30 +34,30 @@ def said(key: str | None, room_id: RoomId = A) -> NewInput:
 @pytest.mark.asyncio
 async def test_a_thousand_at_once_share_transactions(open_sql: SqlOpener) -> None:
     async with open_sql() as store:
-        answers = await asyncio.gather(*(store.accept([said(f"${n}")], n) for n in range(1000)))
+        answers = await asyncio.gather(*(accept(store, [said(f"${n}")], n) for n in range(1000)))
         assert [rows[0].key for rows in answers] == [f"${n}" for n in range(1000)]
         assert store.requests == 1000
         assert store.groups < 1000 / 5
-        assert len(await store.open_inputs(A)) == 1000
+        assert len(await open_inputs(store, A)) == 1000
 
 
 @pytest.mark.asyncio
 async def test_a_bad_step_does_not_fail_its_neighbours(open_sql: SqlOpener) -> None:
     """The refusal comes from the database here, in the middle of a group of several kinds."""
     async with open_sql() as store:
-        good = [Step(StoredRoom(RoomId(f"!{n}"), b"r", True, "p"), (), now=1) for n in range(20)]
-        bad = Step(StoredRoom(A, b"r", True, "p", deadline=2**70), (), now=1)
+        good = [StoredRoom(RoomId(f"!{n}"), b"r", True, "p") for n in range(20)]
+        bad = StoredRoom(A, b"r", True, "p", deadline=2**70)
         answers = await asyncio.gather(
-            *(store.commit_step(step) for step in good),
-            store.commit_step(bad),
-            store.accept([said("$1")], 1),
+            *(step(store, room, now=1) for room in good),
+            step(store, bad, now=1),
+            accept(store, [said("$1")], 1),
             return_exceptions=True,
         )
         assert answers[:20] == [[]] * 20
         assert isinstance(answers[20], StoreError)
         assert isinstance(answers[21], list)
         assert len(await store.live_rooms()) == 20
-        assert await store.room(A) is None
+        assert await load_room(store, A) is None
 
 
 @pytest.mark.asyncio
@@ -76,26 +77,24 @@ async def test_cancelled_callers_leave_no_open_transaction(open_sql: SqlOpener, 
     chance = random.Random(seed)  # noqa: S311 - a test's dice
     acknowledged = set()
 
-    async def accept(store: SqlStore, key: str) -> None:
+    async def keep(store: SqlStore, key: str) -> None:
         await asyncio.sleep(chance.random() * 0.03)
-        await store.accept([said(key)], 1)
+        await accept(store, [said(key)], 1)
         acknowledged.add(key)
-        await store.open_inputs(RoomId("!none"))
+        await open_inputs(store, RoomId("!none"))
 
     async with open_sql() as store:
         async with asyncio.TaskGroup() as tasks:
-            callers = [tasks.create_task(accept(store, f"${n}")) for n in range(200)]
+            callers = [tasks.create_task(keep(store, f"${n}")) for n in range(200)]
             while not all(caller.done() for caller in callers):
                 await asyncio.sleep(0.0005)
                 for caller in chance.sample(callers, 3):
                     caller.cancel()
         await _assert_no_transaction(store)
-        (later,) = await store.accept([said("later")], 2)
-        assert (
-            await store.commit_step(Step(StoredRoom(A, b"r", True, "p"), [later.seq], (), 3)) == []
-        )
+        (later,) = await accept(store, [said("later")], 2)
+        assert await step(store, StoredRoom(A, b"r", True, "p"), [later.seq], (), 3) == []
     async with open_sql() as store:
-        keys = {row.key for row in await store.open_inputs(A)}
+        keys = {row.key for row in await open_inputs(store, A)}
         assert acknowledged <= keys
         assert "later" not in keys
         assert 0 < len(acknowledged) < 200
@@ -132,13 +131,13 @@ def _ask(statement: Statement) -> Call[list[tuple[int, ...]]]:
 async def test_a_body_that_fails_passes_through_as_it_is(open_sql: SqlOpener) -> None:
     async def body() -> None:
         async with open_sql() as store:
-            await store.accept([said("$1")], 1)
+            await accept(store, [said("$1")], 1)
             raise LookupError("mine")
 
     with pytest.raises(LookupError, match="mine"):
         await body()
     async with open_sql() as store:
-        assert len(await store.open_inputs(A)) == 1
+        assert len(await open_inputs(store, A)) == 1
 
 
 @pytest.mark.asyncio
@@ -147,7 +146,7 @@ async def test_a_cancelled_body_closes_what_it_wrote(open_sql: SqlOpener) -> Non
 
     async def body() -> None:
         async with open_sql() as store:
-            await store.accept([said("$1")], 1)
+            await accept(store, [said("$1")], 1)
             ready.set()
             await asyncio.Event().wait()
 
@@ -157,7 +156,7 @@ async def test_a_cancelled_body_closes_what_it_wrote(open_sql: SqlOpener) -> Non
         task.cancel()
     assert task.cancelled()
     async with open_sql() as store:
-        assert len(await store.open_inputs(A)) == 1
+        assert len(await open_inputs(store, A)) == 1
 
 
 @pytest.mark.asyncio
@@ -166,33 +165,30 @@ async def test_a_start_finds_the_few_rooms_that_have_something_to_do(open_sql: S
     rooms = [RoomId(f"!{n}:example.org") for n in range(500)]
     record = b"x" * 1_000
     async with open_sql() as store:
-        rows = await store.accept([said(f"${room}", room) for room in rooms], 1)
+        rows = await accept(store, [said(f"${room}", room) for room in rooms], 1)
         await asyncio.gather(
             *(
-                store.commit_step(
-                    Step(StoredRoom(row.room_id, record, n < 50, "Idle"), [row.seq], (), 2)
-                )
+                step(store, StoredRoom(row.room_id, record, n < 50, "Idle"), [row.seq], (), 2)
                 for n, row in enumerate(rows)
             )
         )
         work = [(NewEffect(Lane.MATRIX, b"x"),), ()]
         for n in range(20):
-            await store.accept([said(None, rooms[n])], 10 + n)
-            await store.commit_step(
-                Step(
-                    StoredRoom(rooms[n], record, True, "Chatting", revision=1),
-                    (),
-                    work[n % 2],
-                    10 + n,
-                )
+            await accept(store, [said(None, rooms[n])], 10 + n)
+            await step(
+                store,
+                StoredRoom(rooms[n], record, True, "Chatting", revision=1),
+                (),
+                work[n % 2],
+                10 + n,
             )
     async with open_sql() as store:
         assert await store.busy_rooms() == rooms[:20]
         assert len(await store.live_rooms()) == 50
         assert await store.deadlines() == []
         for room in rooms[:20]:
-            assert await store.room(room) is not None
-            assert len(await store.open_inputs(room)) == 1
+            assert await load_room(store, room) is not None
+            assert len(await open_inputs(store, room)) == 1
 
 
 # --- URLs, files --------------------------------------------------------------------------------
@@ -235,7 +231,7 @@ def test_relative_and_absolute_files() -> None:
 @pytest.mark.asyncio
 async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path}/b.db", CLOCK) as store:
-        await store.accept([said("$1")], 1)
+        await accept(store, [said("$1")], 1)
         for file in ("b.db", "b.db-wal", "b.db-shm"):
             assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600, file
 
@@ -267,13 +263,13 @@ async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 async def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "b.db"
     async with open_store(f"sqlite:///{path}", CLOCK) as store:
-        await store.accept([said(f"${n}") for n in range(2000)], 1)
+        await accept(store, [said(f"${n}") for n in range(2000)], 1)
     whole = bytearray(path.read_bytes())
     whole[4096:] = b"\xff" * (len(whole) - 4096)
     path.write_bytes(whole)
     with pytest.raises(CorruptDatabaseError):
         async with open_store(f"sqlite:///{path}", CLOCK) as store:
-            await store.open_inputs(A)
+            await open_inputs(store, A)
 
 
 def test_corruption_is_found_wherever_it_hides() -> None:
@@ -293,9 +289,9 @@ async def test_a_locked_file_is_an_error_and_then_works(tmp_path: Path) -> None:
         await store._engine.read(_ask(same("PRAGMA busy_timeout = 10")))
         await other._hop(lambda: _begin(other))
         with pytest.raises(Unreachable, match="locked"):
-            await store.accept([said("$1")], 1)
+            await accept(store, [said("$1")], 1)
         await other._hop(lambda: _end(other))
-        assert [row.seq for row in await store.accept([said("$1")], 1)] == [InputSeq(1)]
+        assert [row.seq for row in await accept(store, [said("$1")], 1)] == [InputSeq(1)]
         await other.close()
 
 
@@ -332,7 +328,7 @@ async def test_a_bug_in_the_writer_is_loud(
     async def body() -> None:
         async with open_sql() as store:
             monkeypatch.setattr(store._engine, "commit", broken)
-            await store.accept([said("$1")], 1)
+            await accept(store, [said("$1")], 1)
 
     with pytest.raises(ExceptionGroup) as caught:
         await body()
@@ -346,9 +342,9 @@ async def test_what_is_erased_does_not_go_on_lying_in_the_file(tmp_path: Path) -
     url = f"sqlite:///{tmp_path / 'b.db'}"
     async with open_store(url, FixedClock()) as store:
         bodies = [secret if n == 5 else b"x" * 40 for n in range(9)]
-        rows = await store.accept([NewInput(A, b, f"${n}") for n, b in enumerate(bodies)], 1)
+        rows = await accept(store, [NewInput(A, b, f"${n}") for n, b in enumerate(bodies)], 1)
         room = StoredRoom(A, b"", live=False, phase="Idle")
-        await store.commit_step(Step(room, [row.seq for row in rows], now=2))
+        await step(store, room, [row.seq for row in rows], now=2)
     assert secret in (tmp_path / "b.db").read_bytes()
     async with open_store(url, FixedClock()) as store:
         await store.forget_body(A, EventId("$5"))

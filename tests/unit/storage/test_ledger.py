@@ -14,8 +14,8 @@ from bridge.rooms.store import (
     Outcome,
     Settlement,
     Stale,
-    Step,
 )
+from tests.fakes.flow import accept, open_effects, open_inputs, settle, step
 from tests.unit.storage.conftest import Opener
 from tests.unit.storage.rows import EVENT, A, B, bury, now_at, one_effect, room, said, wish
 
@@ -23,13 +23,13 @@ from tests.unit.storage.rows import EVENT, A, B, bury, now_at, one_effect, room,
 @pytest.mark.asyncio
 async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
     async with open_any() as store:
-        (row,) = await store.accept([said(EVENT)], 1)
-        await store.accept([said("$unrelated")], 1)
-        effects = await store.commit_step(
-            Step(room(), [row.seq], (wish(EVENT), wish(EVENT, Lane.MATRIX), wish("$other")), 2)
+        (row,) = await accept(store, [said(EVENT)], 1)
+        await accept(store, [said("$unrelated")], 1)
+        effects = await step(
+            store, room(), [row.seq], (wish(EVENT), wish(EVENT, Lane.MATRIX), wish("$other")), 2
         )
         await store.mark_attempted(effects[0].seq, 3)
-        await store.settle(Settlement(effects[0].seq, Outcome.REFUSED, 4, "-11"))
+        await settle(store, A, Settlement(effects[0].seq, Outcome.REFUSED, 4, "-11"))
         await store.mark_attempted(effects[1].seq, 5)
         await store.mark_attempted(effects[1].seq, 6)
         lines = await store.trace(EVENT)
@@ -50,10 +50,8 @@ async def test_trace_tells_the_story_in_order(open_any: Opener) -> None:
 @pytest.mark.asyncio
 async def test_trace_finds_the_event_that_an_effect_became(open_any: Opener) -> None:
     async with open_any() as store:
-        (row,) = await store.commit_step(
-            Step(room(), (), (NewEffect(Lane.MATRIX, b"x", repeat=True),), 2)
-        )
-        await store.settle(Settlement(row.seq, Outcome.DELIVERED, 3, event_id=EVENT))
+        (row,) = await step(store, room(), (), (NewEffect(Lane.MATRIX, b"x", repeat=True),), 2)
+        await settle(store, A, Settlement(row.seq, Outcome.DELIVERED, 3, event_id=EVENT))
         assert [(x.what, x.repeat) for x in await store.trace(EVENT)] == [
             ("stored", True),
             ("delivered", True),
@@ -63,12 +61,12 @@ async def test_trace_finds_the_event_that_an_effect_became(open_any: Opener) -> 
 @pytest.mark.asyncio
 async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
     async with open_any() as store:
-        inputs = await store.accept([said("$1", body="早".encode()), said("$2")], 1)
-        effects = await store.commit_step(Step(room(), (), (wish("$1"), wish("$2")), 2))
+        inputs = await accept(store, [said("$1", body="早".encode()), said("$2")], 1)
+        effects = await step(store, room(), (), (wish("$1"), wish("$2")), 2)
         await store.mark_attempted(effects[0].seq, 3)
         await bury(store, inputs[0], "cannot be read", 4)
-        await store.settle(Settlement(effects[0].seq, Outcome.DEAD, 5, "M_FORBIDDEN"))
-        await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 6, "M_FORBIDDEN"))
+        await settle(store, A, Settlement(effects[0].seq, Outcome.DEAD, 5, "M_FORBIDDEN"))
+        await settle(store, A, Settlement(effects[1].seq, Outcome.DEAD, 6, "M_FORBIDDEN"))
         first, second, third = await store.dead_letters()
         assert (first.id, first.room_id, first.at, first.why, first.body) == (
             f"i{inputs[0].seq}",
@@ -84,14 +82,14 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
             "e",
         )
         assert await store.dead_letters(1) == [first]
-        assert await store.open_inputs(A) == inputs[1:]
-        assert await store.open_outbox(A) == []
+        assert await open_inputs(store, A) == inputs[1:]
+        assert await open_effects(store, A) == []
 
         assert await store.revive(first.id, 10)
         assert await store.revive(second.id, 10)
         assert await store.discard(third.id, 11)
-        assert await store.open_inputs(A) == inputs
-        (back,) = await store.open_outbox(A)
+        assert await open_inputs(store, A) == inputs
+        (back,) = await open_effects(store, A)
         assert (back.seq, back.attempted, back.attempts) == (effects[0].seq, 3, 0)
         assert await store.dead_letters() == []
         assert [x.what for x in await store.trace(EventId("$1"))] == [
@@ -114,18 +112,18 @@ async def test_dead_letters_come_back_or_go(open_any: Opener) -> None:
 @pytest.mark.asyncio
 async def test_no_such_letter(open_any: Opener, letter_id: str) -> None:
     async with open_any() as store:
-        (row,) = await store.accept([said("$1")], 1)
+        (row,) = await accept(store, [said("$1")], 1)
         assert not await store.revive(letter_id, 2)
         assert not await store.discard(letter_id, 2)
         assert not await store.revive(f"i{row.seq}", 2)
-        assert await store.open_inputs(A) == [row]
+        assert await open_inputs(store, A) == [row]
 
 
 @pytest.mark.asyncio
 async def test_what_is_done_is_not_buried(open_any: Opener) -> None:
     async with open_any() as store:
-        (row,) = await store.accept([said("$1")], 1)
-        await store.commit_step(Step(room(), [row.seq], (), 2))
+        (row,) = await accept(store, [said("$1")], 1)
+        await step(store, room(), [row.seq], (), 2)
         nobody = InputRow(InputSeq(10**9), A, b"", 1)
         for gone in (row, nobody):
             with pytest.raises(Stale):
@@ -136,22 +134,22 @@ async def test_what_is_done_is_not_buried(open_any: Opener) -> None:
 @pytest.mark.asyncio
 async def test_prune_erases_bodies_then_rows_and_spares_the_dead(open_any: Opener) -> None:
     async with open_any() as store:
-        inputs = await store.accept([said(f"${n}") for n in range(5)], 1)
-        effects = await store.commit_step(Step(room(), (), [wish(f"${n}") for n in range(5)], 1))
+        inputs = await accept(store, [said(f"${n}") for n in range(5)], 1)
+        effects = await step(store, room(), (), [wish(f"${n}") for n in range(5)], 1)
         for number, at in ((0, 100), (1, 200), (2, 300)):
-            await store.commit_step(Step(await now_at(store, room()), [inputs[number].seq], (), at))
-            await store.settle(Settlement(effects[number].seq, Outcome.DELIVERED, at))
+            await step(store, await now_at(store, room()), [inputs[number].seq], (), at)
+            await settle(store, A, Settlement(effects[number].seq, Outcome.DELIVERED, at))
         await bury(store, inputs[3], "why", 100)
-        await store.settle(Settlement(effects[3].seq, Outcome.DEAD, 100, "why"))
+        await settle(store, A, Settlement(effects[3].seq, Outcome.DEAD, 100, "why"))
 
         assert await store.prune(bodies_before=300, rows_before=200) == 4
         assert await store.prune(bodies_before=300, rows_before=200) == 0
         assert await store.trace(EventId("$0")) == []
         assert len(await store.trace(EventId("$1"))) == 4
-        assert await store.accept([said("$0"), said("$1")], 400) != []
+        assert await accept(store, [said("$0"), said("$1")], 400) != []
         assert [letter.body for letter in await store.dead_letters()] == ["{}", "e"]
-        assert (await store.open_inputs(A))[0] == inputs[4]
-        assert await store.open_outbox(A) == effects[4:]
+        assert (await open_inputs(store, A))[0] == inputs[4]
+        assert await open_effects(store, A) == effects[4:]
         assert await store.prune(bodies_before=1000, rows_before=1000) == 4
         assert len(await store.dead_letters()) == 2
 
@@ -159,8 +157,8 @@ async def test_prune_erases_bodies_then_rows_and_spares_the_dead(open_any: Opene
 @pytest.mark.asyncio
 async def test_prune_takes_more_than_a_slice(open_any: Opener) -> None:
     async with open_any() as store:
-        inputs = await store.accept([said(None) for _ in range(2500)], 1)
-        await store.commit_step(Step(room(), [row.seq for row in inputs], (), 2))
+        inputs = await accept(store, [said(None) for _ in range(2500)], 1)
+        await step(store, room(), [row.seq for row in inputs], (), 2)
         assert await store.prune(bodies_before=10, rows_before=0) == 2500
         assert await store.prune(bodies_before=10, rows_before=10) == 2500
 
@@ -168,10 +166,10 @@ async def test_prune_takes_more_than_a_slice(open_any: Opener) -> None:
 @pytest.mark.asyncio
 async def test_numbers_are_never_given_out_twice(open_any: Opener) -> None:
     async with open_any() as store:
-        (row,) = await store.accept([said("$1")], 1)
-        await store.commit_step(Step(room(), [row.seq], (), 2))
+        (row,) = await accept(store, [said("$1")], 1)
+        await step(store, room(), [row.seq], (), 2)
         await store.prune(bodies_before=10, rows_before=10)
-        (later,) = await store.accept([said("$1")], 3)
+        (later,) = await accept(store, [said("$1")], 3)
         assert later.seq > row.seq
 
 
@@ -179,7 +177,7 @@ async def test_numbers_are_never_given_out_twice(open_any: Opener) -> None:
 async def test_a_peers_words_cannot_make_a_row_unsettleable(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store, EVENT)
-        await store.settle(Settlement(row.seq, Outcome.REFUSED, 20, "说\x00 \ud83d"))
+        await settle(store, A, Settlement(row.seq, Outcome.REFUSED, 20, "说\x00 \ud83d"))
         assert [x.detail for x in await store.trace(EVENT)][-1] == "说\ufffd ?"
 
 
@@ -189,15 +187,15 @@ async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
         empty = dict.fromkeys(Lane, Depth())
         nothing = Backlog(Depth(), empty, 0)
         assert await store.backlog() == nothing
-        inputs = await store.accept([said("$1"), said("$2")], 5)
-        inputs += await store.accept([said("$3", B)], 3)
+        inputs = await accept(store, [said("$1"), said("$2")], 5)
+        inputs += await accept(store, [said("$3", B)], 3)
         matrix = [wish("$1", Lane.MATRIX), wish("$1", Lane.MATRIX)]
-        effects = await store.commit_step(Step(room(), [inputs[0].seq], [wish(), *matrix], 7))
+        effects = await step(store, room(), [inputs[0].seq], [wish(), *matrix], 7)
         assert await store.backlog() == Backlog(
             Depth(2, 3), {**empty, Lane.WEBCHAT: Depth(1, 7), Lane.MATRIX: Depth(2, 7)}, 0
         )
-        await store.settle(Settlement(effects[0].seq, Outcome.DELIVERED, 8))
-        await store.settle(Settlement(effects[1].seq, Outcome.DEAD, 8))
+        await settle(store, A, Settlement(effects[0].seq, Outcome.DELIVERED, 8))
+        await settle(store, A, Settlement(effects[1].seq, Outcome.DEAD, 8))
         await bury(store, inputs[2], "why", 8)
         assert await store.backlog() == Backlog(Depth(1, 5), {**empty, Lane.MATRIX: Depth(1, 7)}, 2)
 
@@ -206,7 +204,7 @@ async def test_the_backlog_is_what_is_open(open_any: Opener) -> None:
 async def test_a_revived_row_says_when(open_any: Opener) -> None:
     async with open_any() as store:
         row = await one_effect(store)
-        await store.settle(Settlement(row.seq, Outcome.DEAD, 2, "gone"))
+        await settle(store, A, Settlement(row.seq, Outcome.DEAD, 2, "gone"))
         assert await store.revive(f"o{row.seq}", 9)
-        (found,) = await store.open_outbox(A)
+        (found,) = await open_effects(store, A)
         assert found.revived == 9

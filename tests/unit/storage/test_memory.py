@@ -6,6 +6,7 @@ import pytest
 
 from bridge.ids import RoomId
 from bridge.rooms.store import NewInput, StoreError
+from tests.fakes.flow import accept
 from tests.fakes.memory import MemoryStore
 
 
@@ -14,7 +15,7 @@ async def test_a_store_that_is_down_changes_nothing() -> None:
     store = MemoryStore()
     store.down = True
     with pytest.raises(StoreError):
-        await store.accept([NewInput(RoomId("!a"), b"", "$1")], 1)
+        await accept(store, [NewInput(RoomId("!a"), b"", "$1")], 1)
     with pytest.raises(StoreError):
         await store.busy_rooms()
     with pytest.raises(StoreError):

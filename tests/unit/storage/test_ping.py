@@ -13,6 +13,7 @@ from bridge.ids import RoomId
 from bridge.rooms.store import NewInput
 from bridge.storage.errors import Unreachable
 from bridge.storage.open import open_store
+from tests.fakes.flow import accept, open_inputs
 from tests.unit.storage.conftest import FixedClock, SqlOpener
 
 A = RoomId("!a:example.org")
@@ -52,12 +53,12 @@ async def test_a_ping_notices_a_full_disk(tmp_path: Path) -> None:
         await store.ping()
         with full_disk((tmp_path / "bridge.db-wal").stat().st_size):
             with pytest.raises(Unreachable):
-                await store.accept([said("$1")], 1)
+                await accept(store, [said("$1")], 1)
             with pytest.raises(Unreachable):
                 await store.ping()
-            assert await store.open_inputs(A) == []
+            assert await open_inputs(store, A) == []
         await store.ping()
-        await store.accept([said("$1")], 1)
+        await accept(store, [said("$1")], 1)
 
 
 @pytest.mark.asyncio
@@ -68,15 +69,15 @@ async def test_a_file_that_was_moved_away_takes_nothing_more(
     """What went on into it would be gone with the next start."""
     path, elsewhere = tmp_path / "bridge.db", tmp_path / "moved.db"
     async with open_store(f"sqlite:///{path}", CLOCK) as store:
-        await store.accept([said("$1")], 1)
+        await accept(store, [said("$1")], 1)
         path.rename(elsewhere)
         if replaced:
             path.touch()
         with pytest.raises(Unreachable, match=r"bridge\.db"):
-            await store.accept([said("$2")], 1)
+            await accept(store, [said("$2")], 1)
         with pytest.raises(Unreachable):
             await store.ping()
         elsewhere.rename(path)
         await store.ping()
-        await store.accept([said("$3")], 1)
-        assert [row.key for row in await store.open_inputs(A)] == ["$1", "$3"]
+        await accept(store, [said("$3")], 1)
+        assert [row.key for row in await open_inputs(store, A)] == ["$1", "$3"]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from bridge.storage import sql
+from bridge.storage import postgres, sql
 from bridge.storage.engine import Dialect
 from bridge.storage.migrate import migrate
 from bridge.storage.open import engine_for
-from bridge.storage.query import Call, Statement, once, same
+from bridge.storage.query import Call, Statement, as_one, once, same
 from tests.unit.storage.conftest import FixedClock
 
 WHOLE_TABLES = {"DROP_ALL_SECRETS", "PING", "SECRET_NAMES"}
@@ -19,10 +19,12 @@ WHOLE_TABLES = {"DROP_ALL_SECRETS", "PING", "SECRET_NAMES"}
 AS_LARGE = {"SAVE_ROOMS"}
 """PostgreSQL goes through the rooms once where a group is large beside them, as an empty table is;
 else it looks up each room of the group (seen with 20,000 rooms and groups of 1 and 20)."""
-PARTS = {
-    "inbox_open", "inbox_dead", "inbox_full", "inbox_erased", "outbox_open", "outbox_dead",
-    "outbox_full", "outbox_erased", "rooms_live", "rooms_deadline",
-}  # fmt: skip
+WHOLE = (
+    sql.INSERT_ROOMS, sql.SAVE_ROOMS, sql.SAVE_CHATS, sql.END_INPUTS, sql.SETTLE_EFFECTS,
+    sql.SAVE_ANCHORS, sql.INSERT_ENTRIES, sql.INSERT_WAITING,
+)  # fmt: skip
+"""What a commit may consist of."""
+PARTS = {"journal_open", "journal_dead", "rooms_live", "rooms_deadline"}
 """Indexes over the few rows that are asked for: to read one of them whole is no harm."""
 
 _INDEX = re.compile(r"(?:Index (?:Only )?Scan using|Bitmap Index Scan on) (\w+)")
@@ -36,15 +38,18 @@ def every_statement() -> Iterator[tuple[str, Statement]]:
             for at, one in enumerate(value):
                 if isinstance(one, Statement):
                     yield f"{name}[{at}]", one
+    for name, parts in (("whole", (*WHOLE, postgres._MARK)), ("ends", WHOLE[3:5])):
+        texts = tuple((part.postgres, "RETURNING" in part.postgres, False) for part in parts)
+        yield f"commit, {name}", Statement("SELECT 1", as_one(texts))
 
 
 def explained(dialect: Dialect, name: str, statement: Statement) -> Call[list[str]]:
     """The plan's lines, whatever the parameters are."""
-    unknown = ["NULL"] * len(set(re.findall(r"\$\d+", statement.postgres)))
     if dialect is Dialect.SQLITE:
         asked = f"EXPLAIN QUERY PLAN {statement.sqlite}"
-        rows = yield once(same(asked), *(None for _ in unknown))
+        rows = yield once(same(asked), *(None for _ in set(re.findall(r"\?\d+", asked))))
         return [str(row[-1]) for row in rows]
+    unknown = ["NULL"] * len(set(re.findall(r"\$\d+", statement.postgres)))
     plan = re.sub(r"\W", "_", name).lower()
     for setting in (
         "SET plan_cache_mode = force_generic_plan",
@@ -62,7 +67,7 @@ def whole_tables(dialect: Dialect, plan: Sequence[str]) -> list[str]:
     found = []
     for at, line in enumerate(plan):
         if dialect is Dialect.SQLITE:
-            scan = re.match(r"SCAN (?:inbox|outbox|rooms|chats|anchors|secrets)\b(.*)", line)
+            scan = re.match(r"SCAN (?:journal|rooms|chats|anchors|secrets)\b(.*)", line)
             index = re.search(r"INDEX (\w+)", scan[1]) if scan else None
             bad = scan is not None and (index is None or index[1] not in PARTS)
         else:

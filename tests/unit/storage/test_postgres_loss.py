@@ -6,20 +6,34 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from bridge.ids import RoomId
-from bridge.rooms.store import InputRow, NewInput, StoreError
+from bridge.rooms.store import (
+    Commit,
+    Committed,
+    Entry,
+    InputRow,
+    Lane,
+    NewInput,
+    Outcome,
+    Settlement,
+    Stale,
+    StoredRoom,
+    StoreError,
+)
 from bridge.storage.errors import Unreachable
 from bridge.storage.open import OpenStore, open_store
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.store import SqlStore
+from tests.fakes.flow import accept, open_inputs
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
+from tests.unit.storage.rows import said, wish
 
 A = RoomId("!a:example.org")
 
@@ -36,7 +50,7 @@ def server() -> Iterator[PostgresServer]:
 
 
 async def accepted(store: SqlStore, key: str) -> list[InputRow]:
-    return await store.accept([NewInput(A, b"{}", key)], 1)
+    return await accept(store, [NewInput(A, b"{}", key)], 1)
 
 
 async def soon(store: SqlStore, key: str) -> None:
@@ -56,20 +70,20 @@ async def soon(store: SqlStore, key: str) -> None:
 async def test_killed_and_restarted(server: PostgresServer, crash: bool) -> None:
     async with open_store(server.new_schema(), FixedClock()) as store:
         await accepted(store, "before")
-        await store.open_inputs(A)
+        await open_inputs(store, A)
         await asyncio.to_thread(server.stop, crash=crash)
         try:
             with pytest.raises(Unreachable):
                 await accepted(store, "down")
             with pytest.raises(Unreachable):
-                await store.open_inputs(A)
+                await open_inputs(store, A)
             with pytest.raises(Unreachable):
                 await store.ping()
         finally:
             await asyncio.to_thread(server.start)
         await soon(store, "after")
         await store.ping()
-        assert [row.key for row in await store.open_inputs(A)] == ["before", "after"]
+        assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
 
 
 @pytest.mark.asyncio
@@ -106,7 +120,7 @@ async def test_killed_under_load_keeps_what_was_acknowledged(server: PostgresSer
                 await asyncio.to_thread(server.start)
             await soon(store, "last")
             restarted.set()
-        stored = {row.key for row in await store.open_inputs(A)}
+        stored = {row.key for row in await open_inputs(store, A)}
         assert acknowledged <= stored
         assert not refused & stored, "refused, and yet written"
         assert refused
@@ -141,7 +155,7 @@ async def test_a_hung_backend_is_given_up(server: PostgresServer) -> None:
             await soon(store, "after")
         finally:
             os.kill(backend, signal.SIGCONT)
-        assert [row.key for row in await store.open_inputs(A)] == ["before", "after"]
+        assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
 
 
 @pytest.mark.asyncio
@@ -180,16 +194,16 @@ async def test_a_clean_stop_leaves_no_mark(server: PostgresServer) -> None:
 
 
 class Cut:
-    """A socket between us and the server that breaks once, at the next COMMIT.
+    """A socket between us and the server that breaks once.
 
     Attributes:
-        armed: break at the next COMMIT.
-        deliver: let the server have that COMMIT, and answer it into the void.
+        at: break when we send this next; empty: never.
+        deliver: let the server have it, and answer it into the void.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self.armed = False
+        self.at = b""
         self.deliver = False
         self.cuts = 0
 
@@ -203,8 +217,8 @@ class Cut:
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, down: asyncio.Task[None]
     ) -> None:
         while data := await _some(source):
-            if self.armed and b"COMMIT\x00" in data:
-                self.armed = False
+            if self.at and self.at in data:
+                self.at = b""
                 self.cuts += 1
                 down.cancel()
                 if self.deliver:
@@ -242,32 +256,114 @@ async def cut_between(url: str) -> AsyncIterator[tuple[str, Cut]]:
             yield f"{base}?host={between}&{others}", cut
 
 
+async def beside(store: SqlStore, key: str) -> list[InputRow]:
+    """The same as `accepted`, in one transaction with another write: begun, and ended by COMMIT."""
+    _, rows = await asyncio.gather(store.save_fact("fact", key), accepted(store, key))
+    return rows
+
+
+ALONE, BESIDE = (accepted, b"unanswered"), (beside, b"COMMIT\x00")
+ways = pytest.mark.parametrize(("way", "at"), [ALONE, BESIDE], ids=["one trip", "COMMIT"])
+Way = Callable[[SqlStore, str], Awaitable[list[InputRow]]]
+
+
 @pytest.mark.asyncio
-async def test_a_commit_that_happened_unanswered_is_no_error(server: PostgresServer) -> None:
+@ways
+async def test_a_commit_that_happened_unanswered_is_no_error(
+    server: PostgresServer, way: Way, at: bytes
+) -> None:
     async with (
         cut_between(server.new_schema()) as (url, cut),
         open_store(url, FixedClock()) as store,
     ):
-        await accepted(store, "before")
-        cut.armed = cut.deliver = True
-        (row,) = await accepted(store, "unanswered")
+        await way(store, "before")
+        cut.at, cut.deliver = at, True
+        (row,) = await way(store, "unanswered")
         assert cut.cuts == 1
-        await accepted(store, "after")
-        rows = await store.open_inputs(A)
+        await way(store, "after")
+        rows = await open_inputs(store, A)
         assert [found.key for found in rows] == ["before", "unanswered", "after"]
         assert rows[1] == row
 
 
 @pytest.mark.asyncio
-async def test_a_commit_that_never_arrived_is_an_error(server: PostgresServer) -> None:
+@ways
+async def test_a_commit_that_never_arrived_is_an_error(
+    server: PostgresServer, way: Way, at: bytes
+) -> None:
     async with (
         cut_between(server.new_schema()) as (url, cut),
         open_store(url, FixedClock()) as store,
     ):
-        await accepted(store, "before")
-        cut.armed = True
+        await way(store, "before")
+        cut.at = at
         with pytest.raises(Unreachable):
-            await accepted(store, "lost")
+            await way(store, "unanswered")
         assert cut.cuts == 1
-        await accepted(store, "after")
-        assert [row.key for row in await store.open_inputs(A)] == ["before", "after"]
+        await way(store, "after")
+        assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
+
+
+@pytest.mark.asyncio
+async def test_a_lost_answer_of_many_rooms_is_found_again_whole(server: PostgresServer) -> None:
+    """Every kind of row that an answer holds, in its order; and known inputs are left out of it."""
+
+    def commit(n: int) -> Commit:
+        one = RoomId(f"!{n}")
+        entries = [
+            Entry(said(f"unanswered{n}", one), wish(f"unanswered{n}")),
+            Entry(said(f"handled{n}", one)),
+            Entry(effect=wish(lane=Lane.MATRIX)),
+        ]
+        return Commit(one, n, None, entries, [said(key, one) for key in (f"new{n}", "known", None)])
+
+    async with (
+        cut_between(server.new_schema()) as (url, cut),
+        open_store(url, FixedClock()) as store,
+    ):
+        await accepted(store, "known")
+        cut.at, cut.deliver = b"unanswered", True
+        answers = await store.commit([commit(n) for n in range(20)])
+        assert cut.cuts == 1
+        for n, answer in enumerate(answers):
+            assert isinstance(answer, Committed)
+            loaded = await store.load(RoomId(f"!{n}"))
+            assert answer.effects == loaded.effects
+            assert answer.waiting == loaded.inputs
+            assert [row.key for row in answer.waiting] == [f"new{n}", None]
+
+
+@pytest.mark.asyncio
+async def test_what_rooms_write_is_one_round_trip(server: PostgresServer) -> None:
+    """Counted by the driver. A group with another write in it is begun and ended beside it."""
+    sent: list[str] = []
+    async with open_store(server.new_schema(), FixedClock()) as store:
+        engine = store._engine
+        assert isinstance(engine, PostgresEngine)
+        await accepted(store, "before")
+        async with engine._writer.use() as connection:
+            connection.add_query_logger(lambda record: sent.append(record.query))
+        rooms = [RoomId(f"!{n}") for n in range(30)]
+
+        def begun(one: RoomId) -> Commit:
+            room = StoredRoom(one, b"r", True, "p")
+            return Commit(one, 1, room, [Entry(effect=wish())], [said(None, one)])
+
+        async def settled(one: RoomId) -> Committed | StoreError:
+            effects = (await store.load(one)).effects or [row]
+            end = Settlement(effects[0].seq, Outcome.DELIVERED, 2)
+            (answer,) = await store.commit([Commit(one, 2, settled=[end])])
+            return answer
+
+        await store.commit(list(map(begun, rooms[:2])))  # the driver learns each shape once
+        (row,) = (await store.load(rooms[0])).effects
+        await settled(rooms[0])
+        sent.clear()
+        await store.commit(list(map(begun, rooms[2:])))
+        assert len(sent) == 1
+        await settled(rooms[7])
+        assert len(sent) == 2
+        assert isinstance(await settled(rooms[0]), Stale)
+        assert len(sent) == 3
+        await beside(store, "after")
+        assert [query.split()[0] for query in sent[3:]] == ["BEGIN;", "WITH", "INSERT", "COMMIT"]

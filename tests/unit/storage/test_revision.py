@@ -10,37 +10,38 @@ import pytest
 
 from bridge.ids import RoomId
 from bridge.rooms.store import (
+    EffectRow,
     Stale,
-    Step,
     StoredRoom,
     StorePort,
     Unstorable,
 )
+from tests.fakes.flow import accept, load_room, open_effects, open_inputs, step
 from tests.unit.storage.conftest import Opener, SqlOpener
 from tests.unit.storage.rows import A, B, now_at, room, said, wish
 
 
 async def assert_untouched(store: StorePort, stored: StoredRoom, inputs: int, rows: int) -> None:
-    assert await store.room(A) == stored
-    assert len(await store.open_inputs(A)) == inputs
-    assert len(await store.open_outbox(A)) == rows
+    assert await load_room(store, A) == stored
+    assert len(await open_inputs(store, A)) == inputs
+    assert len(await open_effects(store, A)) == rows
 
 
 @pytest.mark.asyncio
 async def test_a_step_from_an_older_revision_changes_nothing(open_any: Opener) -> None:
     async with open_any() as store:
-        rows = await store.accept([said("$1"), said("$2")], 1)
-        await store.commit_step(Step(room(), [rows[0].seq], [wish()], 2))
-        stored = await store.room(A)
+        rows = await accept(store, [said("$1"), said("$2")], 1)
+        await step(store, room(), [rows[0].seq], [wish()], 2)
+        stored = await load_room(store, A)
         assert stored is not None
         assert stored.revision == 1
         for revision in (0, 2, 7):
             again = msgspec.structs.replace(room(live=False), revision=revision)
             with pytest.raises(Stale):
-                await store.commit_step(Step(again, [rows[1].seq], [wish()], 3))
+                await step(store, again, [rows[1].seq], [wish()], 3)
         await assert_untouched(store, stored, 1, 1)
-        await store.commit_step(Step(stored, [rows[1].seq], [wish()], 4))
-        after = await store.room(A)
+        await step(store, stored, [rows[1].seq], [wish()], 4)
+        after = await load_room(store, A)
         assert after is not None
         assert after.revision == 2
 
@@ -50,50 +51,50 @@ async def test_a_room_that_is_gone_is_not_made_anew(open_any: Opener) -> None:
     """As after a restored backup: what is in memory is not what the database holds."""
     async with open_any() as store:
         with pytest.raises(Stale):
-            await store.commit_step(Step(msgspec.structs.replace(room(), revision=3), ()))
-        assert await store.room(A) is None
+            await step(store, msgspec.structs.replace(room(), revision=3), ())
+        assert await load_room(store, A) is None
 
 
 @pytest.mark.asyncio
 async def test_an_input_ends_once(open_any: Opener) -> None:
     async with open_any() as store:
-        rows = await store.accept([said("$1"), said("$2")], 1)
-        await store.commit_step(Step(room(), [rows[0].seq], [wish()], 2))
-        stored = await store.room(A)
+        rows = await accept(store, [said("$1"), said("$2")], 1)
+        await step(store, room(), [rows[0].seq], [wish()], 2)
+        stored = await load_room(store, A)
         assert stored is not None
         both = [row.seq for row in rows]
         with pytest.raises(Stale):
-            await store.commit_step(Step(stored, both, [wish()], 3))
+            await step(store, stored, both, [wish()], 3)
         with pytest.raises(Stale):
-            await store.commit_step(Step(stored, both[1:], [wish()], 3, buried=[(both[0], "why")]))
+            await step(store, stored, both[1:], [wish()], 3, buried=[(both[0], "why")])
         await assert_untouched(store, stored, 1, 1)
-        await store.commit_step(Step(stored, both[1:], (), 4))
+        await step(store, stored, both[1:], (), 4)
 
 
 @pytest.mark.asyncio
 async def test_a_step_buries_what_it_cannot_handle(open_any: Opener) -> None:
     async with open_any() as store:
-        rows = await store.accept([said("$1"), said("$2")], 1)
-        step = Step(room(), [rows[0].seq], [wish()], 2, buried=[(rows[1].seq, "KeyError\0")])
-        await store.commit_step(step)
-        assert await store.open_inputs(A) == []
+        rows = await accept(store, [said("$1"), said("$2")], 1)
+        buried = [(rows[1].seq, "KeyError\0")]
+        await step(store, room(), [rows[0].seq], [wish()], 2, buried=buried)
+        assert await open_inputs(store, A) == []
         (letter,) = await store.dead_letters()
         assert (letter.id, letter.at, letter.why) == (f"i{rows[1].seq}", 2, "KeyError\ufffd")
         assert await store.revive(letter.id, 3)
-        assert await store.open_inputs(A) == rows[1:]
+        assert await open_inputs(store, A) == rows[1:]
 
 
 @pytest.mark.asyncio
 async def test_of_steps_at_once_from_one_revision_one_applies(open_any: Opener) -> None:
     async with open_any() as store:
         answers = await asyncio.gather(
-            *(store.commit_step(Step(room(), (), [wish(f"${n}")], n)) for n in range(20)),
+            *(step(store, room(), (), [wish(f"${n}")], n) for n in range(20)),
             return_exceptions=True,
         )
         assert sum(isinstance(answer, list) for answer in answers) == 1
         assert sum(isinstance(answer, Stale) for answer in answers) == 19
-        assert len(await store.open_outbox(A)) == 1
-        stored = await store.room(A)
+        assert len(await open_effects(store, A)) == 1
+        stored = await load_room(store, A)
         assert stored is not None
         assert stored.revision == 1
 
@@ -103,30 +104,30 @@ async def test_the_stale_fail_alone(open_sql: SqlOpener) -> None:
     """Of one group: old revisions, ended inputs and values that cannot be stored, among good."""
     async with open_sql() as store:
         rooms = [RoomId(f"!{n}") for n in range(40)]
-        inputs = await store.accept([said(None, one) for one in rooms], 1)
-        used = await store.accept([said(None, B)], 1)
-        await store.commit_step(Step(room(B), [used[0].seq], ()))
+        inputs = await accept(store, [said(None, one) for one in rooms], 1)
+        used = await accept(store, [said(None, B)], 1)
+        await step(store, room(B), [used[0].seq], ())
         before = store.groups
 
-        def step(number: int) -> Step:
-            stored, done = room(rooms[number]), inputs[number].seq
+        async def made(number: int) -> list[EffectRow]:
+            new, done = room(rooms[number]), inputs[number].seq
             if number % 10 == 3:
-                stored = msgspec.structs.replace(stored, revision=5)
+                new = msgspec.structs.replace(new, revision=5)
             elif number % 10 == 6:
                 done = used[0].seq
             elif number % 10 == 8:
-                stored = msgspec.structs.replace(stored, customer="\ud800")
-            return Step(stored, [done], [wish()], 2)
+                new = msgspec.structs.replace(new, customer="\ud800")
+            return await step(store, new, [done], [wish()], 2)
 
         answers = await asyncio.gather(
-            *(store.commit_step(step(number)) for number in range(40)),
-            store.accept([said("$fine")], 2),
+            *(made(number) for number in range(40)),
+            accept(store, [said("$fine")], 2),
             return_exceptions=True,
         )
         for number, answer in enumerate(answers[:40]):
             wanted = {3: Stale, 6: Stale, 8: Unstorable}.get(number % 10, list)
             assert isinstance(answer, wanted), number
-            stored = await store.room(rooms[number])
+            stored = await load_room(store, rooms[number])
             assert (stored is None) == (wanted is not list), number
         assert isinstance(answers[40], list)
         assert store.groups > before
@@ -137,12 +138,12 @@ async def test_the_stale_fail_alone(open_sql: SqlOpener) -> None:
 async def test_what_can_never_be_stored_is_told_apart(open_any: Opener) -> None:
     async with open_any() as store:
         with pytest.raises(Unstorable):
-            await store.accept([said("$\ud800")], 1)
-        (row,) = await store.commit_step(Step(await now_at(store, room()), (), [wish()]))
-        step = Step(await now_at(store, room(customer="\udfff")), (), ())
+            await accept(store, [said("$\ud800")], 1)
+        (row,) = await step(store, await now_at(store, room()), (), [wish()])
+        bad = await now_at(store, room(customer="\udfff"))
         with pytest.raises(Unstorable):
-            await store.commit_step(step)
-        assert await store.open_outbox(A) == [row]
+            await step(store, bad)
+        assert await open_effects(store, A) == [row]
         assert row.seq
 
 
@@ -152,7 +153,7 @@ async def test_a_key_that_postgres_cannot_hold(open_any: Opener) -> None:
     async with open_any() as store:
         for key in ("$\0", "$" + "x" * 100_000):
             with suppress(Unstorable):
-                (row,) = await store.accept([said(key)], 1)
+                (row,) = await accept(store, [said(key)], 1)
                 assert row.key == key
-        (fine,) = await store.accept([said("$fine")], 1)
-        assert fine in await store.open_inputs(A)
+        (fine,) = await accept(store, [said("$fine")], 1)
+        assert fine in await open_inputs(store, A)

@@ -11,27 +11,28 @@ import pytest
 
 from bridge.ids import RoomId
 from bridge.storage.open import open_store
+from tests.fakes.flow import load_room, open_effects, open_inputs
 from tests.unit.storage.conftest import FixedClock
 
 _WRITER = """
 import asyncio, sys
 from bridge.ids import RoomId
-from bridge.rooms.store import Lane, NewInput, NewEffect, Step, StoredRoom
+from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom
 from bridge.storage.open import open_store
+from tests.fakes.flow import accept, load_room, step
 from tests.unit.storage.conftest import FixedClock
 
 async def work(store, caller):
     room = RoomId(f"!{caller}")
-    found = await store.room(room)
+    found = await load_room(store, room)
     revision = 0 if found is None else found.revision
     for number in range(10**6):
         key = f"{sys.argv[2]}/{caller}/{number}"
-        (row,) = await store.accept([NewInput(room, b"{}", key)], 1)
+        (row,) = await accept(store, [NewInput(room, b"{}", key)], 1)
         print("a", key, flush=True)
-        stored = StoredRoom(room, key.encode(), True, "p", revision=revision + number)
-        step = Step(stored, [row.seq],
-                    [NewEffect(Lane.WEBCHAT, key.encode(), cause=key)], 2)
-        await store.commit_step(step)
+        new = StoredRoom(room, key.encode(), True, "p", revision=revision + number)
+        effects = [NewEffect(Lane.WEBCHAT, key.encode(), cause=key)]
+        await step(store, new, [row.seq], effects, 2)
         print("s", key, flush=True)
 
 async def main():
@@ -70,15 +71,15 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
     async with open_store(url, FixedClock()) as store:
         rooms = [RoomId(f"!{caller}") for caller in range(8)]
-        waiting = {row.key for room in rooms for row in await store.open_inputs(room)}
-        outbox = [row for room in rooms for row in await store.open_outbox(room)]
+        waiting = {row.key for room in rooms for row in await open_inputs(store, room)}
+        outbox = [row for room in rooms for row in await open_effects(store, room)]
         effects = {row.cause for row in outbox}
         assert len(effects) == len(outbox)
         assert accepted <= waiting | effects
         assert stepped <= effects
         assert not waiting & effects
         for room in rooms:
-            found = await store.room(room)
-            last = (await store.open_outbox(room))[-1]
+            found = await load_room(store, room)
+            last = (await open_effects(store, room))[-1]
             assert found is not None
             assert found.record == last.effect
