@@ -152,6 +152,8 @@ class Engine:
         """Rooms that have something to write."""
         self._under_way: list[Room] = []
         """Rooms whose commit is on its way."""
+        self._writing = False
+        """Commits are made: while the engine runs."""
         self._wake = asyncio.Event()
         self._lingering: asyncio.TimerHandle | None = None
         self._clean = asyncio.Event()
@@ -243,15 +245,26 @@ class Engine:
         for room_id, event_id, raw in events:
             opened = await self._opened(raw)
             by_room.setdefault(room_id, []).append(Came(MatrixEvent(raw), event_id, opened))
+        return len(events) - await self._take(by_room)
+
+    async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
+        """Let inputs happen; returns how many were known, when all are durable.
+
+        Raises:
+            StoreError: not all was stored.
+        """
         ticket = Ticket()
-        for room_id, came in by_room.items():
-            self._room(room_id).take(came, ticket)
-        await ticket.wait()
+        if not self._writing:  # links close after us, and bring what they have read
+            ticket.failed.update(dict.fromkeys(by_room, StoreError("the engine was stopped")))
+        else:
+            for room_id, came in by_room.items():
+                self._room(room_id).take(came, ticket)
+            await ticket.wait()
         known = ticket.known
         for room_id, error in ticket.failed.items():
             self._log.debug("not at once", room=room_id, why=str(error))
             known += await self._store_first(room_id, by_room[room_id])
-        return len(events) - known
+        return known
 
     async def _opened(self, raw: dict[str, object]) -> dict[str, object] | Undecryptable | None:
         """What an event holds, if its key is there; a transaction does not wait for one to come."""
@@ -273,6 +286,11 @@ class Engine:
         for one in came:
             new, now = one.new_input(room_id), self._around.clock.now()
             (answer,) = await self._around.store.commit([Commit(room_id, now, waiting=[new])])
+            if isinstance(answer, Unstorable) and isinstance(one.happened, Pushed):
+                # The server's own id is in the key; any text that is as unique will do.
+                key = (one.key or "").encode("utf-8", "surrogatepass")
+                new = msgspec.structs.replace(new, key=f"wc:{sha256(key).hexdigest()}")
+                (answer,) = await self._around.store.commit([Commit(room_id, now, waiting=[new])])
             if isinstance(answer, Unstorable):
                 self._log.error(
                     "an event cannot be stored and is dropped",
@@ -306,21 +324,11 @@ class Engine:
         Raises:
             StoreError: it was not stored; the server sends it again.
         """
-        room = self._room(room_id)
         if (sign := _sign_of_typing(received)) is not None:
-            room.agent_types(sign.session_id, sign.agent_id)
+            self._room(room_id).agent_types(sign.session_id, sign.agent_id)
             return
         push = Pushed(received.push, self._around.clock.now(), numbered=bool(received.rs_id))
-        ticket = Ticket()
-        room.take([Came(push, key)], ticket)
-        await ticket.wait()
-        error = ticket.failed.get(room_id)
-        if isinstance(error, Unstorable):
-            # The server's own id is in the key; any text that is as unique will do.
-            digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-            key = f"wc:{digest}"
-        if error is not None:
-            await self._store_first(room_id, [Came(push, key)])
+        await self._take({room_id: [Came(push, key)]})
 
     async def restored(self, room_id: RoomId) -> None:
         """The room's link was lost and stands again."""
@@ -348,6 +356,7 @@ class Engine:
 
     async def _write(self) -> None:
         """Commit what rooms have to write, group by group; what comes meanwhile is the next."""
+        self._writing = True
         try:
             while True:
                 await self._wake.wait()
@@ -359,6 +368,7 @@ class Engine:
                     await self._commit([*islice(self._dirty.values(), GROUP)])
                 self._clean.set()
         finally:
+            self._writing = False
             # Nobody is to wait for a commit that does not come any more.
             for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
                 room.stop()

@@ -260,6 +260,7 @@ class Room:
         even if the store has them as attempted."""
         self._busy = False
         """The inputs that waited are being handled: nothing else may change the record."""
+        self._failed_commits = 0
         self._singly = False
         """One of the inputs leads to what cannot be stored: find out which."""
         self._poisonous: InputSeq | None = None
@@ -389,10 +390,6 @@ class Room:
         """A step may be made."""
         return not (self.behind or self._busy)
 
-    def _is_behind(self) -> bool:
-        """As `behind`; a call, for it changes while something is waited for."""
-        return self.behind
-
     @property
     def _waits(self) -> bool:
         """Inputs wait: what comes now waits behind them."""
@@ -448,7 +445,7 @@ class Room:
         Raises:
             StoreError: nothing was done, as far as anybody knows; call again.
         """
-        if self._is_behind():
+        if self.behind:
             await self._load()
             return True
         if not (self._signals or self._inputs):
@@ -456,7 +453,7 @@ class Room:
         signals, rows = list(self._signals), self._oldest_inputs()
         self._signals.clear()
         ticket = Ticket()
-        self._busy = True
+        self._busy, failures = True, self._failed_commits
         async with self._reader.turn:
             try:
                 visit = self._visit()
@@ -466,7 +463,7 @@ class Room:
                 raise
             finally:
                 self._busy = False
-            if self._is_behind():  # a commit has failed meanwhile, and what this is made of with it
+            if failures != self._failed_commits:  # and with it what this was made from
                 self._signals.extendleft(reversed(signals))
                 return True
             self._handled(visit, signals, done, ticket)
@@ -705,6 +702,7 @@ class Room:
         drafts = [draft for draft in (self._on_its_way, self._draft) if draft is not None]
         self._draft, self._on_its_way = _Draft(), None
         self.behind = True
+        self._failed_commits += 1
         if isinstance(error, Unstorable):
             for ended in (ended for draft in drafts for ended in draft.ended):
                 alone = msgspec.structs.replace(ended, unstorable=True)

@@ -81,6 +81,9 @@ class _Engine:
         names = [column[0] for column in found.description]
         return [dict(zip(names, row, strict=True)) for row in found]
 
+    def write(self, statement: str, params: tuple[object, ...]) -> None:
+        self._connection.execute(statement, params)
+
     def _answered(self, work: Callable[[], T]) -> T:
         if self.down:
             raise Unreachable(self.down)
@@ -139,6 +142,10 @@ class MemoryStore(SqlStore):
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of a table, each by its columns."""
         return self._memory.rows(table)
+
+    def write(self, statement: str, *params: object) -> None:
+        """Change rows by hand, as an operator might."""
+        self._memory.write(statement, params)
 
     @property
     def plain(self) -> SqlStore:

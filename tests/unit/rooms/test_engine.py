@@ -16,9 +16,9 @@ from bridge.rooms.store import (
 )
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
-from tests.fakes.memory import MemoryStore
 from tests.fakes.store import Fault, FlakyStore
 
 OTHER = RoomId("!other:example.org")
@@ -60,7 +60,7 @@ async def test_what_was_left_undone_is_done_after_a_start() -> None:
     await world.chatting()
     _, event_id, raw = world.event(text="undone")
     row = NewInput(ROOM, dump_input(MatrixEvent(raw)), event_id)
-    await world.store.accept([row], world.clock.now())
+    await flow.accept(world.store, [row], world.clock.now())
     async with world.running():
         pass
     assert world.link.texts(ROOM) == ["undone"]
@@ -140,9 +140,8 @@ async def test_what_was_stored_without_an_answer_is_found_at_the_next_attempt() 
     await world.chatting()
     async with world.running() as engine:
         event = world.event(text="one")
-        for name, again in (("accept", Fault.LOST), ("accept", Fault.LATE)):
-            store.fail("commit_step", Fault.BEFORE)  # else it would be handled at once
-            store.fail(name, again)
+        for again in (Fault.LOST, Fault.LATE):
+            store.fail("commit", Fault.BEFORE, again)  # with its call, and then by itself
             with pytest.raises(StoreError):
                 await engine.accept_events([event])
             await store.write_late()
@@ -150,8 +149,7 @@ async def test_what_was_stored_without_an_answer_is_found_at_the_next_attempt() 
             await engine.accept_events([event])
             await quiet()
             event = world.event(text="two")
-        store.fail("commit_step", Fault.BEFORE)
-        store.fail("accept", Fault.LOST)
+        store.fail("commit", Fault.BEFORE, Fault.LOST)
         with pytest.raises(StoreError):
             await engine.pushed(ROOM, "p", said("three"))
         await engine.pushed(ROOM, "p", said("three"))
@@ -225,10 +223,9 @@ async def test_a_revived_row_is_carried_out_once() -> None:
         await engine.pushed(ROOM, "p", said("one"))
         await quiet()
         first = world.matrix.posted[0].event_id
-        rows = [row for row in world.store._outbox.values() if row.event_id == first]
-        (row,) = rows
-        row.fate.end(Outcome.DEAD.value, 1, "by hand")
-        assert await world.store.revive(f"o{row.row.seq}", world.clock.now())
+        (row,) = [row for row in world.store.rows("journal") if row["event_id"] == first]
+        world.store.write("UPDATE journal SET outcome = 'dead' WHERE seq = ?", row["seq"])
+        assert await world.store.revive(f"o{row['seq']}", world.clock.now())
         await world.clock.turn(engines.SWEEP_EVERY * 3)
         assert len(world.matrix.requests) == 2
         assert world.matrix.texts(ROOM) == ["one"]  # the same transaction id
@@ -285,7 +282,7 @@ async def test_an_outdated_deadline_does_no_harm() -> None:
         store.calls.clear()
         engine.due(ROOM, world.clock.now())
         await world.clock.turn(2)
-        assert "commit_step" not in store.calls
+        assert "commit" not in store.calls
         await world.clock.turn(silence / 1000)
         assert [type(call.command).__name__ for call in world.link.calls] == ["RequestChat"]
 
@@ -294,20 +291,39 @@ async def test_an_outdated_deadline_does_no_harm() -> None:
 
 
 @pytest.mark.asyncio
-async def test_idle_workers_beyond_the_cache_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "KEPT_WORKERS", 3)
+async def test_rooms_at_rest_beyond_the_cache_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "KEPT_ROOMS", 3)
     world = World()
+    rooms = [RoomId(f"!{number}") for number in range(8)]
+    for room in rooms:
+        await world.record(room, Idle())
+    async with world.running() as engine:
+        for turn in range(2):
+            for room in rooms:
+                await engine.accept_events(
+                    [world.event("react", text=f"{room} {turn}", room_id=room)]
+                )
+                await quiet()
+        assert list(engine._rooms) == rooms[-3:]
+
+
+@pytest.mark.asyncio
+async def test_rooms_with_a_chat_are_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would have to be read again for each of its messages."""
+    monkeypatch.setattr(engines, "KEPT_ROOMS", 3)
+    store = FlakyStore()
+    world = World(store)
     rooms = [RoomId(f"!{number}") for number in range(8)]
     for room in rooms:
         await world.chatting(room)
     async with world.running() as engine:
-        assert len(engine._workers) == 3
         for turn in range(2):
+            store.calls.clear()
             for room in rooms:
                 await engine.accept_events([world.event(text=f"{room} {turn}", room_id=room)])
                 await quiet()
-        await world.clock.turn(3)  # the last receipts are given
-        assert list(engine._workers) == rooms[-3:]
+            assert "load" not in store.calls
+        assert set(engine._rooms) == set(rooms)
     for room in rooms:
         assert world.link.texts(room) == [f"{room} 0", f"{room} 1"]
 
@@ -339,10 +355,12 @@ async def test_a_key_wakes_a_room_only_if_it_waits_for_one() -> None:
         await quiet()
         store.calls.clear()
         await engine.key_came(ROOM)
+        await quiet()
+        assert store.calls == []
         await engine.restored(ROOM)
         await quiet()
-        assert "accept" not in store.calls
-    assert await MemoryStore.room(store, OTHER) is None
+        assert all(row["body"] is None for row in store.rows("journal"))
+    assert (await world.writing.load(OTHER)).room is None
 
 
 def test_the_engine_has_to_run() -> None:

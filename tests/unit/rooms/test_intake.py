@@ -36,7 +36,8 @@ async def test_a_push_is_stored_with_its_moment(rs_id: str) -> None:
         push = MessageReceived(SESSION, AgentId("A"), AgentText("hi"))
         came = world.clock.now()
         await engine.pushed(ROOM, "key", Received(push, rs_id))
-    stored = [load_input(row.row.body) for row in world.store._inbox.values()]
+    bodies = [row["body"] for row in world.store.rows("journal")]
+    stored = [load_input(body) for body in bodies if body is not None]
     assert stored == [Pushed(push, came, numbered=bool(rs_id))]
 
 
@@ -60,7 +61,7 @@ async def test_the_limit_of_rooms_holds_for_invitations_that_come_together(
 ) -> None:
     """Each room counts those that the others have just let in; one that fails holds up none."""
     store = FlakyStore(lambda _: Fault.SLOW)
-    store.fail("commit_step", *lost)
+    store.fail("commit", *lost)
     world = World(store)
     rooms = [RoomId(f"!room{number}:example.org") for number in range(10)]
     async with world.running() as engine:
@@ -82,7 +83,7 @@ async def test_invitations_by_others_are_not_waited_for() -> None:
             await engine.accept_events([world.invitation(), of_bob])
             await quiet()
             assert (await world.stored(OTHER)).membership is Membership.JOINED
-            assert await world.store.room(ROOM) is None
+            assert (await world.store.load(ROOM)).room is None
         await quiet()
         assert (await world.stored()).membership is Membership.JOINED
     assert not world.around.inviting, "nothing is kept of who has invited"
