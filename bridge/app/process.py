@@ -11,6 +11,7 @@ out (sessions live on at the call centre), close the store. What was not finishe
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -40,7 +41,18 @@ def run(config: Config, load: Load | None = None) -> int:
         CannotListen: a port cannot be had.
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
-    return uvloop.run(serve_until_signalled(config, load=load))
+    return _with_a_long_stack(lambda: uvloop.run(serve_until_signalled(config, load=load)))
+
+
+def _with_a_long_stack(call: Callable[[], int]) -> int:
+    return call()
+
+
+# CPython keeps the frames of Python functions in chunks of 16 KiB, and gives a chunk back to the
+# system as soon as it is empty. A call that begins a new chunk again and again, because the way of a
+# message happens to be that deep, costs 20 to 50 µs instead of 0.1 each time (measured on 3.11). A
+# frame that claims 65 KiB gets a chunk of 128 KiB, and everything that it calls the rest of that.
+_with_a_long_stack.__code__ = _with_a_long_stack.__code__.replace(co_stacksize=8_300)
 
 
 async def serve_until_signalled(
@@ -59,6 +71,7 @@ async def serve_until_signalled(
         async with Serving(config) as serving:
             if load is not None:
                 serving.keep(Reloader(config, load, partial(_go_by, serving)).run(hangup))
+            _collect_seldom()
             if on_ready is not None:
                 on_ready(serving)
             await serving.until(stop)
@@ -67,6 +80,18 @@ async def serve_until_signalled(
         return EXIT_HOMESERVER
     log.info("stopped")
     return EXIT_OK
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector look at what is new, less often, and never again at the program.
+
+    Nearly all garbage of a message is freed by reference counts; what is left are a few cycles of
+    tasks and tracebacks. With Python's default of 700 new objects the collector runs about once a
+    message in batches, a tenth of its cost (measured).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def _go_by(serving: Serving, config: Config) -> None:
