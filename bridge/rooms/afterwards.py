@@ -18,10 +18,11 @@ from bridge.conversation.transitions import ended_at
 from bridge.ids import EventId
 from bridge.rooms import ratings
 from bridge.rooms.cards import FRESH, ask_which, is_stars, value_of
-from bridge.rooms.commands import Parsed, Verb, narrow, parse
+from bridge.rooms.commands import Parsed, Verb, parse
 from bridge.rooms.farewells import is_farewell, reads_as_farewell
 from bridge.rooms.inputs import Spoke
 from bridge.rooms.record import CardKind, OurCard
+from bridge.rooms.rules import narrow
 from bridge.rooms.visit import Visit
 
 _UNIT = r"(?:[ -]?(?:stars?|points?|分|つ?星|点|點))?"

@@ -14,10 +14,11 @@ from bridge.conversation.model import CustomerText
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import corrections, fates, people, references, sealed
-from bridge.rooms.commands import folded, parse
+from bridge.rooms.commands import parse
 from bridge.rooms.inputs import Corrected, Meaning, Reacted, Spoke
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.references import Earlier
+from bridge.rooms.rules import folded
 from bridge.rooms.visit import Visit
 
 _SIGNS = frozenset("🔁🔄🔂↩")

@@ -6,13 +6,13 @@ decided by the reception.
 
 from __future__ import annotations
 
-import unicodedata
 from enum import StrEnum
 
 import msgspec
 
 from bridge.conversation.effects import Args
 from bridge.rooms.nearest import nearest
+from bridge.rooms.rules import folded, narrow
 
 
 class Verb(StrEnum):
@@ -69,10 +69,6 @@ class Malformed(msgspec.Struct, frozen=True):
     """Written without the prefix: a customer's words, should they say so."""
 
 
-LONGEST = 100
-"""Characters of a word that may be a command."""
-_PART = 500
-"""Characters that are made narrow at a time."""
 _SETTINGS = frozenset({Verb.QUEUE, Verb.LANG, Verb.FROM, Verb.CONFIG})
 _ACTIONS = frozenset({"set", "show", "reset"})
 
@@ -136,25 +132,6 @@ def _glued(word: str, prefix: str) -> str | None:
     if prefix[:1].isalnum() or verb == folded(word) or nearest(verb, Verb) is None:
         return None
     return verb
-
-
-def folded(word: str) -> str:
-    """A word as commands are compared: small letters, and none of an input method's wide ones.
-
-    For a word of ours; never for a password, or what somebody else is to read. A long one, which is
-    none of ours, stays as it is.
-    """
-    return narrow(word).casefold() if len(word) <= LONGEST else word
-
-
-def narrow(text: str) -> str:
-    """A text as it is compared: wide letters of an input method made narrow (NFKC).
-
-    It is done in parts: the marks upon a letter are sorted, which takes time by the square of their
-    number, and nobody's word has so many. Upon a letter that ends a part they stay as they came.
-    """
-    parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
-    return "".join(unicodedata.normalize("NFKC", part) for part in parts)
 
 
 def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:

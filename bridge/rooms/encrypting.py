@@ -13,8 +13,6 @@ from bridge.conversation.inviting import inviting
 from bridge.conversation.policy import RobotUse
 from bridge.rooms.commands import Malformed, Parsed, Verb
 from bridge.rooms.inputs import Entered
-from bridge.rooms.record import RoomRecord
-from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Visit
 
 _HARMLESS = frozenset(
@@ -61,11 +59,6 @@ def refusal(visit: Visit, parsed: Parsed | Malformed | None, *, encrypted: bool)
     if explained or (isinstance(parsed, Parsed) and parsed.verb in _HARMLESS):
         return None
     return "encrypting.refused_here" if visit.record.encrypted else "encrypting.refused"
-
-
-def hides(rules: Rules, record: RoomRecord) -> bool:
-    """True if what an agent says must not be shown in this room."""
-    return rules.encryption_required and not record.encrypted
 
 
 def _welcome(visit: Visit) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 
 from bridge.conversation.model import CustomerContent, CustomerText, Ended, Idle
 from bridge.conversation.transitions import ended_at
-from bridge.rooms.commands import narrow
+from bridge.rooms.rules import narrow
 from bridge.rooms.visit import Visit
 
 SOON = 600_000

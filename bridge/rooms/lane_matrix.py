@@ -28,7 +28,6 @@ from bridge.conversation.effects import (
     Say,
 )
 from bridge.ids import UserId
-from bridge.rooms import encrypting
 from bridge.rooms.asking import Asking, choices_of, offered
 from bridge.rooms.done import Done, told
 from bridge.rooms.doors import Doors
@@ -40,6 +39,7 @@ from bridge.rooms.queuecard import Sentences, second_line
 from bridge.rooms.ratings import name_of
 from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord, thread_in_use
 from bridge.rooms.relaying import Relaying
+from bridge.rooms.rules import hides
 from bridge.rooms.serial import StoredEffect, dump_input, load_effect
 from bridge.rooms.store import (
     NewInput,
@@ -300,7 +300,7 @@ class MatrixLane:
         return done
 
     async def _relay(self, worker: Worker, row: OutboxRow, relay: Relay) -> Done:
-        if encrypting.hides(self._around.rules, worker.record):
+        if hides(self._around.rules, worker.record):
             name = relay.agent.name or relay.agent.id
             done = await self._say(worker, row, Say("encrypting.not_shown", {"name": name}))
             done.detail = "the room is not encrypted"

@@ -6,6 +6,7 @@ set of rules from beginning to end.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from datetime import tzinfo
 from enum import IntEnum
@@ -15,7 +16,6 @@ import msgspec
 from bridge.config.hours import Hours
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.commands import narrow
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
 from bridge.texts.languages import fallbacks
@@ -25,6 +25,10 @@ SOURCES = tuple(source.value for source in Source)
 """What a room can choose for `from`."""
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
+LONGEST_WORD = 100
+"""Characters of a word that may be a command."""
+_PART = 500
+"""Characters that are made narrow at a time."""
 
 
 class Permission(IntEnum):
@@ -166,6 +170,30 @@ class Rules(msgspec.Struct, frozen=True):
             start_on_message=start == "on_message",
             paused=record.settings.paused,
         )
+
+
+def folded(word: str) -> str:
+    """A word as commands are compared: small letters, and none of an input method's wide ones.
+
+    For a word of ours; never for a password, or what somebody else is to read. A long one, which is
+    none of ours, stays as it is.
+    """
+    return narrow(word).casefold() if len(word) <= LONGEST_WORD else word
+
+
+def narrow(text: str) -> str:
+    """A text as it is compared: wide letters of an input method made narrow (NFKC).
+
+    It is done in parts: the marks upon a letter are sorted, which takes time by the square of their
+    number, and nobody's word has so many. Upon a letter that ends a part they stay as they came.
+    """
+    parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
+    return "".join(unicodedata.normalize("NFKC", part) for part in parts)
+
+
+def hides(rules: Rules, record: RoomRecord) -> bool:
+    """True if what an agent says must not be shown in this room."""
+    return rules.encryption_required and not record.encrypted
 
 
 def _folded(text: str) -> str:

@@ -11,20 +11,14 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from bridge.conversation.effects import Args
-from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import Ended, Idle
 from bridge.conversation.transitions import result_key
-from bridge.ids import EventId, RoomId
+from bridge.ids import EventId
 from bridge.rooms.effects import Conceal, TryLogin
-from bridge.rooms.inputs import LoginTried, LookedUp
-from bridge.rooms.ports import Account, CallFailure, Refused
+from bridge.rooms.inputs import LoginTried
 from bridge.rooms.record import OwnLogin, RoomRecord
-from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
-from bridge.webchat.codes import ResultCode
 
 EVERY = 60_000
 """ms between two attempts in a room: all rooms share the server's limit (reference 3.7)."""
@@ -105,34 +99,3 @@ def _is_busy(record: RoomRecord) -> bool:
 def _verdict(code: int) -> tuple[str, Args]:
     key, number = result_key(code)
     return key, {} if number is None else {"code": number}
-
-
-# --- outside ------------------------------------------------------------------------------------
-
-
-async def attempt(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
-    """Ask the call centre; says what came of it. May wait for its turn at the server's door."""
-    try:
-        await around.link.log_in(msgspec.structs.replace(account, login=order.login))
-    except CallFailure as failure:
-        if failure.reason is FailureReason.UNREACHABLE and failure.code is None:
-            return LoginTried(order.event_id, order.login, "login.unreachable")
-        code = ResultCode.FAILURE if failure.code is None else failure.code
-        return LoginTried(order.event_id, order.login, "login.refused", int(code))
-    return LoginTried(order.event_id, order.login)
-
-
-async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:
-    """Take a password out of the inbox and out of the room; what to say if the room keeps it.
-
-    Raises:
-        StoreError: the database did not answer.
-        Unavailable: the homeserver did not.
-    """
-    room_id = RoomId(record.room_id)
-    await around.store.forget_body(room_id, event_id)
-    try:
-        await around.matrix.redact(room_id, record.host, event_id, f"conceal.{event_id}")
-    except Refused:
-        return LookedUp(event_id, "login.delete")
-    return None
