@@ -10,8 +10,8 @@ import msgspec
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import again, cards, erasing, leaving, robot, sealed, signing_in, turns
-from bridge.rooms.inputs import (
+from bridge.rooms import cards, commands, people, recalling, references, surroundings
+from bridge.rooms.inbox import (
     CardPosted,
     Entered,
     EntryFailed,
@@ -42,8 +42,7 @@ from bridge.rooms.references import Earlier, refers_to
 from bridge.rooms.rules import Permission
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import InputRow, StoreError
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.turns import Turn
+from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Visit
 
 ADMIN_LEVEL = 50
@@ -62,7 +61,7 @@ class Actor:
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
         self._room_id = room_id
         self._around = around
-        self.turn = Turn(around.inviting)
+        self.turn = InvitationLock(around.inviting)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=room_id
         )
@@ -98,7 +97,7 @@ class Actor:
         """As `handle`, of an input that is read, and whose failures are the caller's."""
         joined = visit.record.membership is Membership.JOINED
         if joined and not self._around.matrix.serves(visit.record.host):
-            leaving.put_out(visit)  # whoever owns that account reads the room and speaks in it
+            people.put_out(visit)  # whoever owns that account reads the room and speaks in it
         match stored:
             case MatrixEvent():
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
@@ -111,11 +110,11 @@ class Actor:
             case PartPosted():
                 pass  # the ledger has it
             case RobotAnswered():
-                robot.answered(visit, stored)
+                cards.robot_answered(visit, stored)
             case LookedUp():
                 visit.say(stored.key, stored.args, reply_to=stored.event_id)
             case LoginTried():
-                signing_in.tried(visit, stored)
+                commands.login_tried(visit, stored)
             case _:
                 visit.step(stored)
         return True
@@ -137,7 +136,7 @@ class Actor:
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
                 await self._contained(visit, raw, visit.now, encrypted=True)
-        sealed.sorted_out(visit, opened)
+        references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
         """What was said before we came in is handled now, each event by itself."""
@@ -188,7 +187,7 @@ class Actor:
         elif isinstance(opened, Undecryptable) and opened.later:
             if not may_wait:
                 return False
-            patience = sealed.patience(received, self._around.clock.now())
+            patience = references.key_patience(received, self._around.clock.now())
             opened = await self._around.matrix.open(raw, patience)
             visit.now = self._around.clock.now()
         if isinstance(opened, Undecryptable):
@@ -207,7 +206,7 @@ class Actor:
         meaning = Unreadable(meaning.event_id, meaning.sender, why.key)
         receive(visit, meaning, raw, received, Facts())
         if why.later:
-            sealed.keep(visit, raw)
+            references.keep_sealed(visit, raw)
 
     async def _readable(
         self,
@@ -239,7 +238,7 @@ class Actor:
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
-            await erasing.begin(self._around, visit, before, meaning.target)
+            await recalling.erase(self._around, visit, before, meaning.target)
         return True
 
     async def _invited(
@@ -249,18 +248,18 @@ class Actor:
         store, before = self._around.store, visit.record
         await self.turn.take(invited.by)
         rooms = await store.rooms_of(invited.by)
-        begun = await turns.begun(store, invited.by, visit.now)
+        begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         others = () if self._room_id in begun else tuple(begun.values())
         receive(visit, invited, raw, received, Facts(rooms_of_inviter=rooms, rooms_begun=others))
         after = visit.record
         if after != before and after.membership is Membership.ENTERING and not after.refusal:
-            await turns.begin(store, invited.by, begun, self._room_id, visit.now)
+            await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found, earlier = await original(self._around, self._room_id, event_id), None
         if found is not None and not isinstance(found, Undecryptable):
             earlier = await self._earlier(visit, found)
-        again.send(visit, event_id, found, earlier, last=last)
+        references.resend(visit, event_id, found, earlier, last=last)
 
     async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
         """The message that this one is about; None if nobody knows it, or it was taken back."""

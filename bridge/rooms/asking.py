@@ -12,15 +12,14 @@ import structlog
 from bridge.conversation.callback import OFFERS
 from bridge.conversation.effects import Args, AskRating, CallbackCard, EndPoll, Offer, Relay
 from bridge.ids import EventId
+from bridge.rooms.cards import choices, shown
 from bridge.rooms.done import Done, told
 from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inputs import CardPosted
-from bridge.rooms.ports import NoticeText, Refused
-from bridge.rooms.ratings import choices, shown
+from bridge.rooms.inbox import CardPosted
+from bridge.rooms.ports import NoticeText, Poll, Refused
 from bridge.rooms.record import CardKind, OurCard
 from bridge.rooms.store import Outcome
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.tapping import Poll
 from bridge.rooms.worker import Worker
 
 HELPED, NOT_HELPED, PERSON, BELL = "👍", "👎", "🙋", "🔔"

@@ -1,27 +1,63 @@
-"""Messages of ours that can be answered by a reaction or a vote: which is which, and what is meant.
+"""Messages of ours that can be answered by a reaction, a vote or a word. Pure, but for `ask_robot`.
 
 A room remembers its newest cards (`OurCard`), so that a reaction to one of them is an order to us
 and to nobody else. Whoever's client shows neither polls nor reactions writes the command that the
-card names. Pure.
+card names.
+
+Cards: the question for a rating, the queue card, an answer of the knowledge base, the offer to be
+called back, the robot's proposals.
+
+- Ratings: the server's own table counts (200, `ratings`), else the operator's, else one to five
+  stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21).
+- The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
+  operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
+  `human`) or in plain words; whoever wants a person takes along what was asked.
+- The queue card has a second line: the way so far, the expected wait, the time waited:
+
+      ▲ up by 2 in 4 minutes · expected from here: 3–5 minutes (an estimate) · waiting for 6 minutes
+
+  It is put together as the card is written, because the estimate changes all the time. A part of
+  which nothing is known is left out, and so is the whole line in the first moments.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import msgspec
+import structlog
 
+from bridge.conversation import questions
 from bridge.conversation.callback import wanted
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import CallBack, Cancel, Human, Input, Rate, Said, Solved
+from bridge.conversation.effects import Args, AskRobot, QueuePlace
+from bridge.conversation.inputs import (
+    CallBack,
+    Cancel,
+    Consulted,
+    FailureReason,
+    Human,
+    Input,
+    Rate,
+    Said,
+    Silence,
+    Solved,
+)
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
+from bridge.conversation.policy import RobotUse
 from bridge.ids import EventId
-from bridge.rooms import ratings
-from bridge.rooms.effects import PutSigns
-from bridge.rooms.inputs import PollAnswered, Reacted
+from bridge.media.plaintext import html_to_text
+from bridge.rooms.effects import PutSigns, ShowAnswer
+from bridge.rooms.inbox import PollAnswered, Reacted, RobotAnswered
+from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard
+from bridge.rooms.rules import Rules
+from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
+from bridge.rooms.waiting_times import Waits
+from bridge.texts.durations import duration, waiting_range
+from bridge.webchat.http import RobotAnswer
 
 KEPT_CARDS = 20
 """Cards of a room that are remembered; the oldest go first."""
@@ -30,11 +66,11 @@ FRESH = 3_600_000
 
 _SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
 """Colours of hands, and marks that choose between two pictures of the same sign."""
-_STARS = frozenset("⭐★🌟")
+_STAR_SIGNS = frozenset("⭐★🌟")
 _CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
-_PEOPLE = frozenset("👎👤🙋🧑")
-_ENOUGH = frozenset("👍✅✔")
+_PERSON_SIGNS = frozenset("👎👤🙋🧑")
+_ENOUGH_SIGNS = frozenset("👍✅✔")
 _KEYCAP = "\u20e3"
 
 
@@ -86,7 +122,7 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
     """
     sign = _SKINS.sub("", key).strip()
     best_last = list(reversed(choices))
-    if len(sign) == 1 and sign in _STARS and len(choices) > 1:
+    if len(sign) == 1 and sign in _STAR_SIGNS and len(choices) > 1:
         return None
     if is_stars(sign):
         return best_last[len(sign) - 1] if len(sign) <= len(best_last) else None
@@ -99,16 +135,16 @@ def value_of(key: str, choices: Sequence[int]) -> int | None:
 def is_stars(key: str) -> bool:
     """True if there is nothing in it but stars."""
     sign = _SKINS.sub("", key).strip()
-    return bool(sign) and set(sign) <= _STARS
+    return bool(sign) and set(sign) <= _STAR_SIGNS
 
 
 def ask_which(visit: Visit, reply_to: EventId) -> None:
     """Ask which rating was meant by stars that do not say it."""
     rules = visit.rules
     language = rules.language_for(visit.record.settings)
-    offered = ratings.choices(rules, language, visit.record.conversation.ratings)
+    offered = choices(rules, language, visit.record.conversation.ratings)
     args: Args = {
-        "options": ratings.shown(offered),
+        "options": shown(offered),
         "prefix": rules.prefix,
         "best": offered[0].id,
     }
@@ -163,9 +199,9 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[Input]:
 def _helped(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
     """A thumb down, or a person as sign, asks for one; a thumb up is thanks enough."""
     sign = _SKINS.sub("", gesture.key).strip() if isinstance(gesture, Reacted) else ""
-    if sign in _ENOUGH and card.about is not None:
+    if sign in _ENOUGH_SIGNS and card.about is not None:
         return [Solved(card.about)]
-    if sign not in _PEOPLE:
+    if sign not in _PERSON_SIGNS:
         return []
     if not card.text or card.number != visit.record.conversation.number:
         return [Human()]
@@ -194,3 +230,242 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
         return []
     vote = isinstance(gesture, PollAnswered)
     return [Rate(value, session_id=card.session_id, vote=vote)]
+
+
+# --- ratings --------------------------------------------------------------------------------------
+
+_ONE_TO_FIVE = (5, 4, 3, 2, 1)
+
+
+class Choice(msgspec.Struct, frozen=True):
+    id: int
+    label: str
+
+
+def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> tuple[Choice, ...]:
+    """The ratings, the best first.
+
+    Args:
+        rules: the operator's; there the order counts.
+        language: of the room.
+        told: (id, label) as the server listed them; there the highest id is the best, as in the
+            vendor's own apps (1 satisfied, 0 not).
+    """
+    if told:
+        best_first = sorted(dict(told).items(), reverse=True)
+        return tuple(Choice(number, label.strip() or str(number)) for number, label in best_first)
+    if rules.ratings:
+        return tuple(Choice(one.id, one.label(language)) for one in rules.ratings)
+    texts = rules.texts
+    return tuple(Choice(n, texts.render(language, f"rating.stars_{n}", {})) for n in _ONE_TO_FIVE)
+
+
+def shown(offered: tuple[Choice, ...]) -> str:
+    """The choices as lines of a message."""
+    return "\n".join(f"{choice.id} — {choice.label}" for choice in offered)
+
+
+def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
+    """What a rating is called; its number if nobody said. As for `choices`."""
+    labels = {one.id: one.label for one in choices(rules, language, told)}
+    return labels.get(value, str(value))
+
+
+# --- answers of the knowledge base ----------------------------------------------------------------
+
+MOST_ANSWERS = 3
+LONGEST_PREVIEW = 300
+"""Characters."""
+LONGEST_SHORT = 80
+"""Characters of an answer that an agent is told of."""
+
+_PERSON_WORDS = frozenset(
+    [
+        "human",
+        "person",
+        "agent",
+        "operator",
+        "人工",
+        "转人工",
+        "人工客服",
+        "转人工客服",
+        "真人",
+        "轉人工",
+        "真人客服",
+        "轉真人",
+        "オペレーター",
+        "担当者",
+        "有人対応",
+    ]
+)
+_ENOUGH_WORDS = frozenset(
+    [
+        "solved",
+        "thanks",
+        "thank you",
+        "ok",
+        "已解决",
+        "解决了",
+        "谢谢",
+        "好的",
+        "已解決",
+        "解決了",
+        "謝謝",
+        "解決しました",
+        "ありがとう",
+        "ありがとうございます",
+    ]
+)
+_ENDINGS = " \t\r\n.!。！~～"
+
+
+async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
+    """Ask the knowledge base; whatever comes of it is something to say."""
+    # A message that waits for the answer is kept, and may be taken back, in its own place.
+    question = "" if ask.first else ask.question
+
+    def nothing(key: str, *, unreachable: bool = False) -> RobotAnswered:
+        return RobotAnswered(ask.event_id, question, key, first=ask.first, unreachable=unreachable)
+
+    try:
+        reply = await around.link.ask_robot(ask.question)
+    except CallFailure as failure:
+        if failure.reason is FailureReason.TOO_BIG:
+            return nothing("robot.too_long")
+        log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
+        log.warning("the knowledge base did not answer", why=failure.reason, code=failure.code)
+        return nothing("robot.unreachable", unreachable=True)
+    if not reply.answers:
+        return nothing("robot.nothing")
+    base = around.rules.km_base_url
+    found = reply.answers[:MOST_ANSWERS]
+    return RobotAnswered(
+        ask.event_id,
+        question,
+        "robot.answers",
+        {"answers": "\n\n".join(_card(one, base) for one in found)},
+        first=ask.first,
+        short=tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found),
+    )
+
+
+def robot_answered(visit: Visit, came: RobotAnswered) -> None:
+    """The knowledge base was asked: show what came of it, and let the conversation go on.
+
+    What came too late, because a person was asked for meanwhile, is not shown.
+    """
+    if not came.first:
+        visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
+        return
+    question = questions.awaited(visit.record.conversation, came.event_id)
+    if question is None:
+        return
+    note = ""
+    if came.short:
+        key = "robot.answers_kept" if question.aside else "robot.answers_first"
+        visit.ask(ShowAnswer(came.event_id, came.question, key, came.args, first=True))
+        note = visit.word("agent.robot_answered", {"answers": "; ".join(came.short)})
+    silence = Silence.UNREACHABLE if came.unreachable else Silence.NOTHING
+    visit.step(Consulted(came.event_id, note, silence))
+
+
+def robot_wish(visit: Visit, words: str) -> Input | None:
+    """What a few plain words mean to the robot; None if they are a customer's words like others.
+
+    Nobody who waits for an answer reads a manual: "human" asks for a person, and thanks for an
+    answer are no new question.
+    """
+    conversation, use = visit.record.conversation, visit.rules.policy.robot
+    phase = conversation.phase
+    word = " ".join(words.split()).strip(_ENDINGS).casefold()
+    if isinstance(phase, Chatting):
+        return Human() if phase.robot and word in _PERSON_WORDS else None
+    if use is RobotUse.NEVER or not isinstance(phase, Idle | Ended):
+        return None
+    if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
+        return Human()
+    if word in _ENOUGH_WORDS and any(one.note for one in conversation.questions):
+        return Solved()
+    return None
+
+
+def _card(found: RobotAnswer, base: str) -> str:
+    lines = [f"▪ {_title(found) or '…'}", _cut(_words(found.preview), LONGEST_PREVIEW)]
+    if base and found.path:
+        lines.append(f"{base.rstrip('/')}/{found.path.lstrip('/')}")
+    return "\n".join(filter(None, lines))
+
+
+def _title(found: RobotAnswer) -> str:
+    return _words(found.title) or _words(found.question)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _words(fragment: str) -> str:
+    """The text of an HTML fragment, on one line."""
+    text = html_to_text(fragment)
+    return " ".join((fragment if text is None else text).split())
+
+
+# --- the queue card's second line -----------------------------------------------------------------
+
+WORTH_SAYING = 60_000
+"""ms from which on a standstill, or the time waited, is told."""
+_JOINT = " · "
+
+
+class Sentences(Protocol):
+    """Our sentences in every language, as `texts.Texts` has them."""
+
+    def render(self, language: str, key: str, args: Args) -> str:
+        """The sentence of that key."""
+        ...
+
+
+def second_line(sentences: Sentences, language: str, place: QueuePlace, waits: Waits) -> str:
+    """What is known of a wait, in words; empty if nothing is."""
+    parts = [*_trend(place), *_expected(language, place, waits), *_waited(place)]
+    return _JOINT.join(
+        sentences.render(language, key, _spoken(language, args)) for key, args in parts
+    )
+
+
+Part = tuple[str, Args]
+"""A key of the texts with its args; `ms` is a length of time, to be said as `time`."""
+
+
+def _trend(place: QueuePlace) -> Iterator[Part]:
+    if not place.position or not place.first_position:
+        return
+    moved = place.first_position - place.position
+    if moved:
+        key = "queue.up" if moved > 0 else "queue.down"
+        yield key, {"places": abs(moved), "ms": place.moved_at - place.first_at}
+    elif place.at - place.moved_at >= WORTH_SAYING:
+        yield "queue.unchanged", {"ms": place.at - place.moved_at}
+
+
+def _expected(language: str, place: QueuePlace, waits: Waits) -> Iterator[Part]:
+    expected = waits.expected(place)
+    if expected is None:
+        return
+    if expected.high <= 0:
+        yield "queue.longer", {}
+    else:
+        yield "queue.expected", {"wait": waiting_range(language, expected.low, expected.high)}
+
+
+def _waited(place: QueuePlace) -> Iterator[Part]:
+    waited = place.at - place.since
+    if waited >= WORTH_SAYING:
+        yield "queue.waited", {"ms": waited}
+
+
+def _spoken(language: str, args: Args) -> Args:
+    ms = args.get("ms")
+    if not isinstance(ms, int):
+        return args
+    return {**args, "time": duration(language, max(ms / 1000, 1))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bridge.ids import EventId, RoomId
-from bridge.rooms.inputs import CardPosted
+from bridge.rooms.inbox import CardPosted
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import NewInput, Outcome
 

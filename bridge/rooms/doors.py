@@ -7,7 +7,7 @@ import structlog
 from bridge.ids import EventId
 from bridge.rooms.done import Done
 from bridge.rooms.effects import EnterRoom, LeaveRoom
-from bridge.rooms.inputs import Entered, MatrixEvent
+from bridge.rooms.inbox import Entered, MatrixEvent
 from bridge.rooms.ports import Refused
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import NewInput

@@ -23,7 +23,7 @@ import structlog
 
 from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.inputs import MatrixEvent
+from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import Membership
 from bridge.rooms.serial import dump_input

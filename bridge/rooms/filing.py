@@ -14,7 +14,7 @@ import structlog
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import EventId, RoomId
-from bridge.rooms import history
+from bridge.rooms import transcripts
 from bridge.rooms.effects import (
     Conceal,
     Decline,
@@ -23,7 +23,7 @@ from bridge.rooms.effects import (
     TellHistory,
     TryLogin,
 )
-from bridge.rooms.inputs import LoginTried, LookedUp
+from bridge.rooms.inbox import LoginTried, LookedUp
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.serial import dump_input
@@ -68,7 +68,7 @@ class Filing:
         around = self._around
         match order:
             case TellHistory():
-                return await history.look_up(around, worker.record, order), Outcome.DELIVERED
+                return await transcripts.list_chats(around, worker.record, order), Outcome.DELIVERED
             case TryLogin():
                 tried = await try_login(around, worker.account, order)
                 return tried, Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED

@@ -29,14 +29,13 @@ from bridge.conversation.effects import (
 )
 from bridge.ids import UserId
 from bridge.rooms.asking import Asking, choices_of, offered
+from bridge.rooms.cards import Sentences, name_of, second_line
 from bridge.rooms.done import Done, told
 from bridge.rooms.doors import Doors
 from bridge.rooms.effects import EnterRoom, LeaveRoom, PutSigns, ShowAnswer
 from bridge.rooms.fates import can_be_sent_again
-from bridge.rooms.inputs import CardPosted, EntryFailed, PartPosted
+from bridge.rooms.inbox import CardPosted, EntryFailed, PartPosted
 from bridge.rooms.ports import EditableNotice, NoticeText, Refused, Unavailable
-from bridge.rooms.queuecard import Sentences, second_line
-from bridge.rooms.ratings import name_of
 from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord, thread_in_use
 from bridge.rooms.relaying import Relaying
 from bridge.rooms.rules import hides

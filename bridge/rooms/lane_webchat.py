@@ -22,9 +22,9 @@ from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
+from bridge.rooms.blobs import keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.serial import dump_input, load_effect
-from bridge.rooms.spool import keep
 from bridge.rooms.store import (
     NewInput,
     OutboxRow,

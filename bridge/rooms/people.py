@@ -1,4 +1,4 @@
-"""The people in a room: their names for the agent's eyes, and who was turned away. Pure.
+"""People of a room: names for the agent's eyes, who was turned away, and leaving. Pure.
 
 WebChat knows one customer per session. Where several people may speak, the agent is told who does:
 each message begins with the speaker's name in the room. Names are strangers' words: they are kept
@@ -15,15 +15,21 @@ import re
 
 import msgspec
 
-from bridge.conversation.inputs import Input, Said, Withdrawn
+from bridge.conversation.callback import wanted
+from bridge.conversation.inputs import Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Queued,
+    Requesting,
 )
+from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import unique_events
 from bridge.ids import EventId, UserId
+from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.record import Membership, Person, RoomRecord
 from bridge.rooms.rules import Permission
 from bridge.rooms.visit import Visit
@@ -179,3 +185,47 @@ def _signed(visit: Visit, name: str, content: CustomerContent) -> CustomerConten
 def _line(name: str) -> str:
     line = " ".join(_UNFIT.sub(" ", name).split())
     return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+
+
+# --- leaving: the bridge's own, or everybody it serves --------------------------------------------
+
+
+def end_conversation(visit: Visit) -> None:
+    """Nobody is there to talk any more: out of the queue or the chat, and nothing is kept."""
+    conversation = visit.record.conversation
+    if isinstance(conversation.phase, Chatting):
+        visit.step(Close())
+    elif (
+        isinstance(conversation.phase, Requesting | Queued)
+        or conversation.held
+        or wanted(conversation)
+    ):
+        visit.step(Cancel())
+
+
+def put_out(visit: Visit) -> None:
+    """Our host is in the room no longer, or is not ours any more."""
+    end_conversation(visit)
+    visit.set(membership=Membership.LEFT, parked=())
+
+
+def _give_back(visit: Visit, key: str) -> None:
+    """Report all that no agent has, in the order in which it was written; nothing of it goes."""
+    waiting = sorted(all_pieces(visit.record.conversation), key=lambda piece: piece.order)
+    for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
+        visit.step(Withdrawn(event_id))
+        visit.report(event_id, key)
+
+
+def upgraded(visit: Visit) -> None:
+    """The room goes on elsewhere; there we have to be invited anew.
+
+    Here nobody is to begin another chat, or be told of the end of this one that writing does.
+    """
+    if visit.record.membership is Membership.JOINED:
+        if not isinstance(visit.record.conversation.phase, Chatting):
+            _give_back(visit, "room.upgraded_unsent")  # once we are out, nothing can be said here
+        end_conversation(visit)
+        visit.say("room.upgraded")
+        visit.ask(LeaveRoom((visit.record.host,)))
+        visit.set(membership=Membership.LEFT)

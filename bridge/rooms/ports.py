@@ -1,4 +1,4 @@
-"""What the engine asks of the two outer worlds, and of time.
+"""Ports: the interfaces of homeserver, call centre and clock that the rooms need.
 
 The adapters translate every foreign exception into the four classes below, so that the engine
 knows only whose fault it is and whether another try can help.
@@ -6,20 +6,17 @@ knows only whose fault it is and whether another try can help.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
 
 from bridge.conversation.inputs import FailureReason
-from bridge.conversation.model import CustomerMedia
+from bridge.conversation.model import CustomerContent, CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.inputs import Meaning
+from bridge.rooms.inbox import Meaning
 from bridge.rooms.record import OwnLogin, Person, Thread
-from bridge.rooms.recorded import Archive
-from bridge.rooms.signs import SignsPort
-from bridge.rooms.tapping import TappingPort
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -233,6 +230,9 @@ class LinkEvents(Protocol):
         ...
 
 
+# --- homeserver -----------------------------------------------------------------------------------
+
+
 class NoticeText(msgspec.Struct, frozen=True):
     """A sentence of ours, ready to be shown."""
 
@@ -313,7 +313,39 @@ class Undecryptable(msgspec.Struct, frozen=True):
     """What is missing may still come."""
 
 
-class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
+class Poll(msgspec.Struct, frozen=True):
+    """A question of ours with its answers: (id, text)."""
+
+    question: str
+    answers: tuple[tuple[str, str], ...]
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """One message, whoever sent it."""
+
+    event_id: EventId
+    sender: UserId
+    at: int
+    """When its homeserver got it, ms since the epoch; as true as that server's clock."""
+    content: CustomerContent | None = None
+    """None: it was taken back (`withdrawn`), or is of a kind that has no words."""
+    words: str = ""
+    """Its text, or a file's caption."""
+    withdrawn: bool = False
+    replaces: EventId | None = None
+    """The earlier message of which this is the newer wording."""
+    reply_to: EventId | None = None
+
+
+class OurFile(msgspec.Struct, frozen=True):
+    """A file that we have made, whole."""
+
+    name: str
+    mime: str
+    data: bytes
+
+
+class MatrixPort(Protocol):
     """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
@@ -429,6 +461,60 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
         Raises:
             TooBig: the homeserver says that it is longer than `limit` bytes.
         """
+        ...
+
+    # --- signs of life: nothing is lost if they fail ----------------------------------------------
+
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
+        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
+        ...
+
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
+        """Show that one of ours has read up to this event. Repeating it does no harm."""
+        ...
+
+    # --- reactions and polls ----------------------------------------------------------------------
+
+    async def react(
+        self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
+    ) -> EventId:
+        """Put a reaction, one emoji, to an event."""
+        ...
+
+    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+        """Ask a question; who votes is `PollAnswered`."""
+        ...
+
+    async def end_poll(
+        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
+    ) -> EventId:
+        """Close a poll; `text` is what clients without polls show."""
+        ...
+
+    # --- what stands in the room already ----------------------------------------------------------
+
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
+    ) -> EventId:
+        """Send a file of our own."""
+        ...
+
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        """Take an event's content out of the room; Refused if `who` may not."""
+        ...
+
+    def timeline(
+        self, room_id: RoomId, reader: UserId, first: EventId
+    ) -> AsyncGenerator[dict[str, object], None]:
+        """The room's events from `first` on, oldest first, as they came (see `open`).
+
+        Raises:
+            Refused: the homeserver does not have `first`, or does not show it to `reader`.
+        """
+        ...
+
+    def recorded(self, raw: dict[str, object]) -> Recorded | None:
+        """An opened event as a transcript shows it; None for what is no message. Never raises."""
         ...
 
 

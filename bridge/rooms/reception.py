@@ -1,12 +1,30 @@
-"""What an event in a room means for it: entering, leaving, talking, commanding, configuring.
+"""Interpretation of Matrix events: entering, leaving, talking, commanding, configuring. Pure.
 
-`receive` is pure, like the machine inside it: record and input in, record and effects out. What it
-needs to know of the world (may this person configure the room?) is asked beforehand by the actor
-and handed in as `Standing`.
+`receive` takes a room's record and one event (`Meaning`) and leaves a new record and effects in the
+visit, like the state machine inside it. Facts of the outside world (may this person configure the
+room? which message is replied to?) are asked beforehand by the actor and handed in as `Facts`.
+Nothing is raised; what cannot be carried is reported to its sender.
+
+Encryption: the bridge makes no rooms, it is invited. With `encryption.default` its host turns
+encryption on as it comes in, where it may and once the inviter is known to be a customer. With
+`encryption.require` nothing that anybody typed is carried in clear, either way: a message in clear
+is answered with what to do, and so is a command that starts a chat or shows one. Commands that only
+configure, tell or end something work all the same (`_ALLOWED_IN_CLEAR`).
+
+Gestures are reactions, votes and redactions. One on a card of ours is an order to us (`cards`), 🔁
+sends a message again (`references`), and the rest is told to an agent in words, as far as the
+operator wants it.
+
+Words about a chat that is over: the question for a rating can be answered in words. A reply to it
+is an answer wherever and whenever it is written; without being one, in a direct room soon after the
+chat, a message that is nothing but a rating is. All else is an agent's to read, and so is a reply
+that names no rating while an agent is there.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from enum import StrEnum
 from math import ceil
 from typing import assert_never
@@ -14,24 +32,18 @@ from typing import assert_never
 import msgspec
 
 from bridge.conversation.effects import Args
+from bridge.conversation.inputs import Rate
+from bridge.conversation.inviting import inviting
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
+from bridge.conversation.policy import RobotUse
+from bridge.conversation.transitions import ended_at
 from bridge.ids import EventId, UserId
-from bridge.rooms import (
-    afterwards,
-    again,
-    corrections,
-    encrypting,
-    leaving,
-    orders,
-    people,
-    references,
-    robot,
-    turns,
-)
+from bridge.rooms import cards, commands, people, references, surroundings
+from bridge.rooms.cards import FRESH, ask_which, is_stars, value_of
 from bridge.rooms.commands import Malformed, Parsed, Verb, parse, slip
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.gestures import gestured
-from bridge.rooms.inputs import (
+from bridge.rooms.farewells import is_farewell, reads_as_farewell
+from bridge.rooms.inbox import (
     AgentInvited,
     Corrected,
     EncryptionOn,
@@ -51,10 +63,9 @@ from bridge.rooms.inputs import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.pace import too_fast
-from bridge.rooms.record import Membership
-from bridge.rooms.rules import Permission
-from bridge.rooms.settings import BadSetting, settings_of_event
+from bridge.rooms.record import CardKind, Membership, OurCard
+from bridge.rooms.references import Earlier
+from bridge.rooms.rules import BadSetting, Permission, narrow, settings_of_event
 from bridge.rooms.visit import Visit
 from bridge.texts.durations import duration
 
@@ -85,7 +96,7 @@ class Facts(msgspec.Struct, frozen=True):
     encrypted: bool = False
     """It came encrypted."""
     rooms_begun: tuple[int, ...] = ()
-    """When this person brought us into other rooms lately (`turns.begun`), the oldest first."""
+    """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
 
 
 def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
@@ -126,7 +137,7 @@ def receive(
         case Spoke() | Corrected():
             _spoke(visit, meaning, received, facts)
         case Withdrew() | Reacted() | PollAnswered():
-            gestured(visit, meaning, received, facts.earlier)
+            _gestured(visit, meaning, received, facts.earlier)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key)
@@ -134,9 +145,9 @@ def receive(
             _configured(visit, meaning, facts)
         case EncryptionOn():
             if visit.record.membership is Membership.JOINED and not visit.record.encrypted:
-                encrypting.became_encrypted(visit)
+                _became_encrypted(visit)
         case Upgraded():
-            leaving.upgraded(visit)
+            people.upgraded(visit)
         case Nothing():
             pass
         case _:
@@ -167,7 +178,10 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
     elif facts.rooms_of_inviter >= visit.rules.rooms_per_user:
         refusal = "refused.too_many_rooms"
     elif len(facts.rooms_begun) >= limit:
-        refusal, until = "refused.too_many_new_rooms", facts.rooms_begun[-limit] + turns.LATELY
+        refusal, until = (
+            "refused.too_many_new_rooms",
+            facts.rooms_begun[-limit] + surroundings.LATELY,
+        )
     visit.set(
         membership=Membership.ENTERING,
         host=invited.whom,
@@ -259,7 +273,7 @@ def entered(visit: Visit, entry: Entered, facts: Facts) -> tuple[dict[str, objec
         return ()
     if entry.config is not None:
         _found_config(visit, entry.config, facts)
-    encrypting.greet(visit, entry)
+    _greet(visit, entry)
     return parked
 
 
@@ -313,9 +327,9 @@ def _member_gone(visit: Visit, gone: MemberGone) -> None:
     people.news(visit, gone.who, gone.event_id, "agent.left")
     people.gone(visit, gone.who)
     if gone.who == record.host:
-        leaving.put_out(visit)
+        people.put_out(visit)
     elif gone.who == record.customer and record.direct:
-        leaving.end_conversation(visit)
+        people.end_conversation(visit)
         visit.ask(LeaveRoom((record.host,)))
         visit.set(membership=Membership.LEFT, parked=())
 
@@ -324,7 +338,7 @@ def passed(visit: Visit) -> None:
     """A moment has come: a shared room without customers is left (see `people.empty_by`)."""
     moment = people.empty_by(visit.record)
     if moment is not None and visit.now >= moment:
-        leaving.end_conversation(visit)
+        people.end_conversation(visit)
         visit.ask(LeaveRoom((visit.record.host,)))
         visit.set(membership=Membership.LEFT, empty_since=None)
 
@@ -357,20 +371,20 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
         visit.set(speaker=spoke.sender)
     if isinstance(spoke, Spoke):
         references.note_thread(visit, spoke, received)
-    unwelcome = encrypting.refusal(visit, parsed, encrypted=facts.encrypted)
+    unwelcome = _clear_text_refusal(visit, parsed, encrypted=facts.encrypted)
     if unwelcome is not None:
         visit.report(spoke.event_id, unwelcome)
     elif isinstance(parsed, Malformed):
-        orders.explain(visit, parsed, spoke.event_id)
+        commands.explain(visit, parsed, spoke.event_id)
     elif isinstance(parsed, Parsed):
         _ordered(visit, spoke, parsed, facts)
     elif visit.record.settings.paused:
         visit.report(spoke.event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
-    elif too_fast(visit, received):
+    elif _too_fast(visit, received):
         limit = visit.rules.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Corrected):
-        for happened in corrections.corrected(visit, spoke, facts.earlier):
+        for happened in references.corrected(visit, spoke, facts.earlier):
             visit.step(people.signed(visit, spoke.sender, happened))
     else:
         _said(visit, spoke, facts)
@@ -378,8 +392,8 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Words for an agent, or what they mean outside a chat."""
-    meant = robot.wish(visit, spoke.plain)
-    if meant is None and afterwards.taken(visit, spoke):
+    meant = cards.robot_wish(visit, spoke.plain)
+    if meant is None and _about_chat(visit, spoke):
         return
     said = references.spoken(visit, spoke, facts.earlier)
     visit.step(people.signed(visit, spoke.sender, meant or said))
@@ -405,7 +419,7 @@ def _command(visit: Visit, spoke: Spoke | Corrected) -> Parsed | Malformed | Non
         and not isinstance(record.conversation.phase, Chatting)
     )
     parsed = parse(spoke.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
-    if isinstance(parsed, Parsed) and parsed.bare and not orders.makes_sense(visit, parsed):
+    if isinstance(parsed, Parsed) and parsed.bare and not commands.makes_sense(visit, parsed):
         parsed = None
     if parsed is None and bare_allowed:
         return slip(spoke.plain, visit.rules.prefix)
@@ -417,9 +431,9 @@ def _ordered(visit: Visit, spoke: Spoke | Corrected, parsed: Parsed, facts: Fact
         _refuse_admin(visit, facts, spoke.event_id)
         return
     if parsed.verb is Verb.RETRY:
-        again.by_command(visit, spoke, facts.earlier)
+        references.resend_by_command(visit, spoke, facts.earlier)
         return
-    orders.carry_out(visit, parsed, spoke.event_id)
+    commands.carry_out(visit, parsed, spoke.event_id)
 
 
 def _refuse_admin(visit: Visit, facts: Facts, event_id: EventId | None) -> None:
@@ -467,4 +481,297 @@ def _apply_config(visit: Visit, content: dict[str, object], event_id: EventId | 
         return
     if settings != visit.record.settings:
         visit.set(settings=settings)
-        visit.say("config.taken", orders.shown_settings(visit), reply_to=event_id)
+        visit.say("config.taken", commands.shown_settings(visit), reply_to=event_id)
+
+
+# --- encryption -----------------------------------------------------------------------------------
+
+_ALLOWED_IN_CLEAR = frozenset(
+    {
+        *(Verb.HELP, Verb.STATUS, Verb.VERSION, Verb.CANCEL, Verb.CLOSE, Verb.LOGOUT),
+        *(Verb.QUEUE, Verb.LANG, Verb.FROM, Verb.CONFIG, Verb.PAUSE, Verb.RESUME),
+    }
+)
+"""Commands that carry nothing and show nothing of a chat."""
+
+
+def _greet(visit: Visit, entry: Entered) -> None:
+    """Say what the room needs to know first."""
+    if entry.encrypted and not visit.rules.encryption:
+        visit.say("encrypted.unsupported")
+    elif visit.rules.encryption_required and not entry.encrypted:
+        visit.say("encrypting.needed")
+    else:
+        _welcome(visit)
+        if entry.encrypted_by_us:
+            visit.say("encrypting.turned_on")
+
+
+def _became_encrypted(visit: Visit) -> None:
+    """Somebody has turned encryption on."""
+    visit.set(encrypted=True)
+    if not visit.rules.encryption:
+        visit.say("encrypted.unsupported")
+    elif visit.rules.encryption_required:
+        _welcome(visit)  # until now it was told why it is not served
+
+
+def _clear_text_refusal(
+    visit: Visit, parsed: Parsed | Malformed | None, *, encrypted: bool
+) -> str | None:
+    """Why a message goes nowhere, as a key of the texts; None: it may go on.
+
+    Args:
+        visit: the room.
+        parsed: the message as a command; None if it is a customer's word.
+        encrypted: it came encrypted.
+    """
+    if encrypted or not visit.rules.encryption_required:
+        return None
+    explained = isinstance(parsed, Malformed) and not parsed.bare
+    if explained or (isinstance(parsed, Parsed) and parsed.verb in _ALLOWED_IN_CLEAR):
+        return None
+    return "encrypting.refused_here" if visit.record.encrypted else "encrypting.refused"
+
+
+def _welcome(visit: Visit) -> None:
+    queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
+    policy = visit.rules.policy_for(visit.record)
+    key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
+    visit.say(inviting(key, policy), {"queue": queue, "prefix": visit.rules.prefix})
+
+
+# --- gestures: reactions, votes, redactions -------------------------------------------------------
+
+Gesture = Withdrew | Reacted | PollAnswered
+
+
+def _gestured(visit: Visit, gesture: Gesture, received: int, earlier: Earlier | None) -> None:
+    """Nobody typed anything: what is not told to the agent is told to nobody.
+
+    Args:
+        visit: record in, record and effects out.
+        gesture: what was done.
+        received: when it was stored, ms since the epoch.
+        earlier: the message that it is about, as the ledger has it.
+    """
+    record, rules = visit.record, visit.rules
+    if record.membership is not Membership.JOINED:
+        return
+    # Whoever may take something back (moderators may) has done so already.
+    allowed = isinstance(gesture, Withdrew)
+    if not allowed and rules.permission(gesture.sender) < Permission.CUSTOMER:
+        return
+    ordered = None if isinstance(gesture, Withdrew) else cards.meant_by(visit, gesture)
+    if ordered is not None:
+        happened = ordered
+    elif isinstance(gesture, Withdrew):
+        happened = references.withdrew(visit, gesture, earlier)
+    elif _sends_again(visit, gesture, earlier) or _unwelcome(visit, received):
+        happened = []
+    elif isinstance(gesture, PollAnswered):
+        happened = references.voted(visit, gesture, earlier)
+    else:
+        happened = references.reacted(visit, gesture, earlier)
+    for one in happened:
+        visit.step(people.signed(visit, gesture.sender, one))
+
+
+def _sends_again(visit: Visit, gesture: Gesture, earlier: Earlier | None) -> bool:
+    return isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier)
+
+
+def _unwelcome(visit: Visit, received: int) -> bool:
+    return visit.record.settings.paused or _too_fast(visit, received)
+
+
+# --- rate limit -----------------------------------------------------------------------------------
+
+
+def _too_fast(visit: Visit, received: int) -> bool:
+    """Count a message, by the minute in which it was stored (ms since the epoch).
+
+    True if there have been more in it than the operator allows.
+    """
+    minute = received // 60_000
+    spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
+    visit.set(minute=minute, spoken=spoken)
+    return spoken > visit.rules.messages_per_minute
+
+
+# --- after a chat: ratings in words, thanks -------------------------------------------------------
+
+_UNIT = r"(?:[ -]?(?:stars?|points?|分|つ?星|点|點))?"
+_NUMBER = re.compile(
+    rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?P<number>[0-9]{{1,6}}){_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?"
+    r"(?![a-z0-9_/]|[.,:][0-9])",
+    re.IGNORECASE,
+)
+_SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
+_THUMBS = frozenset("👍👎")
+_FIGURES = re.compile("[0-9]{1,2}")
+"""What is a rating that nobody offers; a longer number is somebody's order."""
+_PAUSES = "\r\n\t,.;:!~、。·-–—"
+_EDGES = f" {_PAUSES}"
+
+
+def _about_chat(visit: Visit, spoke: Spoke) -> bool:
+    """True if this is about a chat: it has been dealt with, and goes to no agent.
+
+    Args:
+        visit: record in, record and effects out.
+        spoke: words that are no order.
+    """
+    if not isinstance(spoke.content, CustomerText):
+        return False
+    card, question = _replied_to(visit, spoke.reply_to), _open_question(visit, spoke.plain)
+    rate = _alone(visit, spoke.plain) if card is None else _reply(visit, card, spoke.plain)
+    newest = visit.record.conversation.last_session
+    over = card is not None and card.session_id == newest and _is_over(visit)
+    unclear = _unclear(card or question, spoke.plain)
+    if rate is not None:
+        visit.step(rate)
+    elif unclear and is_stars(unclear):
+        ask_which(visit, spoke.event_id)
+    elif is_farewell(visit, spoke.content, spoke.plain):
+        key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
+        visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
+    elif unclear and (over or question is not None):
+        args: Args = {"value": int(unclear), "options": cards.shown(_offered(visit))}
+        visit.say("rating.unknown", args, reply_to=spoke.event_id)
+    elif over or (question is not None and _orders_rating(visit, spoke.plain)):
+        # Words may be for an agent after all.
+        options = cards.shown(_offered(visit))
+        visit.report(spoke.event_id, "undelivered.no_rating", {"options": options})
+    else:
+        return False
+    return True
+
+
+def _orders_rating(visit: Visit, words: str) -> bool:
+    """True for `rate` and a number, whatever follows: there is no such rating."""
+    parsed = parse(words, visit.rules.prefix, prefix_needed=False)
+    return isinstance(parsed, Parsed) and parsed.verb is Verb.RATE
+
+
+def _replied_to(visit: Visit, event_id: EventId | None) -> OurCard | None:
+    """The question for a rating that this is a reply to."""
+    for card in visit.record.cards:
+        if card.event_id == event_id and card.kind is CardKind.RATING:
+            return card
+    return None
+
+
+def _reply(visit: Visit, card: OurCard, words: str) -> Rate | None:
+    """A rating at the beginning of a reply to the question; the rest is a comment on it."""
+    text = _trimmed(words)
+    for choice in _offered(visit):
+        label = _trimmed(choice.label)
+        rest = text[len(label) :]
+        named = text.casefold().startswith(label.casefold())
+        if named and choice.id in card.choices and (not rest or rest[0] in _PAUSES):
+            return Rate(choice.id, rest.strip(_EDGES), session_id=card.session_id)
+    for pattern in (_SIGN, _NUMBER):
+        found = pattern.match(text)
+        value = None if found is None else _value(found, card)
+        if found is not None and value is not None:
+            return Rate(value, text[found.end() :].strip(_EDGES), session_id=card.session_id)
+    return None
+
+
+def _alone(visit: Visit, words: str) -> Rate | None:
+    """What is nothing but a rating, with a polite word beside it, where one is asked for."""
+    card, text = _open_question(visit, words), _trimmed(words)
+    if card is None:
+        return None
+    for choice in _offered(visit):
+        if choice.id in card.choices and _trimmed(choice.label).casefold() == text.casefold():
+            return Rate(choice.id, session_id=card.session_id)
+    for found in _said_alone(text):
+        value = _value(found, card)
+        if value is not None:
+            beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
+            return Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
+    return None
+
+
+def _said_alone(text: str) -> Iterator[re.Match[str]]:
+    """A sign or a number with nothing beside it but a polite word; not even that by a thumb."""
+    for pattern in (_SIGN, _NUMBER):
+        found = pattern.search(text)
+        if found is None:
+            continue
+        beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
+        polite = found[0][0] not in _THUMBS and all(not x or reads_as_farewell(x) for x in beside)
+        if polite or not any(beside):
+            yield found
+
+
+def _unclear(card: OurCard | None, words: str) -> str:
+    """What rates, but names no rating of the card's: stars, or a number; empty if nothing does."""
+    if card is None:
+        return ""
+    for found in _said_alone(_trimmed(words)):
+        if _value(found, card) is not None:
+            continue
+        if is_stars(found[0]):
+            return found[0]
+        named = found.groupdict()
+        if named.get("of") is None and _FIGURES.fullmatch(named.get("number") or ""):
+            return str(named["number"])
+    return ""
+
+
+def _value(found: re.Match[str], card: OurCard) -> int | None:
+    """Which of the card's ratings it is; "3/10" is none where ten is not the best."""
+    named = found.groupdict()
+    if named.get("of") is not None and int(named["of"]) != max(card.choices, default=0):
+        return None
+    return value_of(named.get("number") or found[0], card.choices)
+
+
+def _open_question(visit: Visit, words: str) -> OurCard | None:
+    """The question that a plain number answers.
+
+    Only in a direct room, soon after the chat, and as long as it is not rated: else nobody could
+    tell an agent a number. Stars rate and do nothing else, so they may change a rating as well.
+    """
+    state = visit.record.conversation
+    ended, session = ended_at(state), state.last_session
+    if isinstance(state.phase, Ended):
+        session = state.phase.session_id
+    if not visit.record.direct or not _is_over(visit) or ended is None:
+        return None
+    known = {one.session_id for one in (state.rating, state.rated) if one is not None}
+    if is_stars(words) and not _is_settled(visit):
+        known = set()
+    if visit.now - ended >= FRESH or session is None or session in known:
+        return None
+    for card in reversed(visit.record.cards):
+        if card.kind is CardKind.RATING and card.session_id == session:
+            return card
+    if state.poll != session:
+        return None
+    # It is on its way, and may be read before we hear that it was sent.
+    choices = tuple(one.id for one in _offered(visit))
+    return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=choices)
+
+
+def _is_settled(visit: Visit) -> bool:
+    """True if the newest chat has a rating that can no longer be changed."""
+    rated, change = visit.record.conversation.rated, visit.rules.policy.rating_change
+    return rated is not None and visit.now - rated.at > change
+
+
+def _is_over(visit: Visit) -> bool:
+    """True if there is no chat, and none is asked for."""
+    return isinstance(visit.record.conversation.phase, Idle | Ended)
+
+
+def _offered(visit: Visit) -> tuple[cards.Choice, ...]:
+    language = visit.rules.language_for(visit.record.settings)
+    return cards.choices(visit.rules, language, visit.record.conversation.ratings)
+
+
+def _trimmed(words: str) -> str:
+    return narrow(words).strip().rstrip(_EDGES)

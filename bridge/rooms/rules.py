@@ -1,24 +1,29 @@
-"""The operator's decisions, as far as the rooms ring asks: built from the config, never changed.
+"""The operator's configuration as the rooms see it, and the settings of a single room. Pure.
 
-A reload of the configuration replaces them as a whole (`surroundings`), so a step is decided by one
-set of rules from beginning to end.
+`Rules` is built from the config and never changes. A reload of the configuration replaces it as a
+whole (`surroundings`), so a step is decided by one set of rules from beginning to end. The settings
+of a room are checked here, be they set by command or by state event: `settings_of_event` and
+`set_by_name` raise `BadSetting` with the sentence to be said.
 """
 
 from __future__ import annotations
 
+import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
+from difflib import get_close_matches
 from enum import IntEnum
 
 import msgspec
 
 from bridge.config.hours import Hours
+from bridge.conversation.effects import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
-from bridge.texts.languages import fallbacks
+from bridge.texts.languages import LANGUAGES, fallbacks, nearest
 from bridge.webchat.codes import Source
 
 SOURCES = tuple(source.value for source in Source)
@@ -198,3 +203,115 @@ def hides(rules: Rules, record: RoomRecord) -> bool:
 
 def _folded(text: str) -> str:
     return narrow(text).strip().casefold()
+
+
+# --- settings of a room ---------------------------------------------------------------------------
+
+
+class BadSetting(Exception):
+    """One value cannot be used; `key` and `values` are of the texts."""
+
+    def __init__(self, key: str, args: Args) -> None:
+        super().__init__(key)
+        self.key = key
+        self.values = args
+
+
+def set_queue(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the queue by id, name or alias."""
+    queue = None
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        queue = rules.find_queue(str(value))
+    if queue is None:
+        known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
+        raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
+    return msgspec.structs.replace(settings, queue=queue.id)
+
+
+def set_source(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the customer's picture at the desk (guide 2, `from`)."""
+    del rules
+    return msgspec.structs.replace(settings, source=_one_of("from", value, SOURCES))
+
+
+def set_language(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the language of our own sentences, by any name that people give it."""
+    del rules
+    meant = nearest(value) if isinstance(value, str) else None
+    language = _one_of("language", meant or value, LANGUAGES)
+    return msgspec.structs.replace(settings, language=language)
+
+
+def set_start(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose whether a word asks for a chat, or only the command `start`."""
+    del rules
+    return msgspec.structs.replace(settings, start=_one_of("start", value, STARTS))
+
+
+def set_paused(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Stop or resume serving the room."""
+    del rules
+    if not isinstance(value, bool):
+        raise BadSetting(
+            "config.bad_value",
+            {"key": "paused", "value": shown_value(value), "known": ("true", "false")},
+        )
+    return msgspec.structs.replace(settings, paused=value)
+
+
+Setter = Callable[[RoomSettings, object, Rules], RoomSettings]
+
+
+def setters() -> Mapping[str, Setter]:
+    """The keys of the state event `org.matrix_webchat.room`, each with its check."""
+    return {
+        "queue": set_queue,
+        "from": set_source,
+        "language": set_language,
+        "start": set_start,
+        "paused": set_paused,
+    }
+
+
+def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
+    """The settings that a state event declares; what it does not name is as in the config.
+
+    Raises:
+        BadSetting: for the first value that cannot be used. Nothing of the event counts then.
+    """
+    settings = RoomSettings()
+    for key, value in content.items():
+        settings = _setter(key)(settings, value, rules)
+    return settings
+
+
+def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
+    """Change one setting by the name of its key, as the command `config set` does.
+
+    Raises:
+        BadSetting: no such key, or its value cannot be used.
+    """
+    setter = _setter(key)
+    truth = {"true": True, "false": False}.get(value.strip().casefold())
+    return setter(settings, value if setter is not set_paused or truth is None else truth, rules)
+
+
+def _setter(key: str) -> Setter:
+    known = setters()
+    if key not in known:
+        near = get_close_matches(key, known, 1)
+        raise BadSetting("config.bad_key", {"key": shown_value(key), "known": tuple(near or known)})
+    return known[key]
+
+
+def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
+    for choice in known:
+        if isinstance(value, str) and value.strip().casefold() == choice.casefold():
+            return choice
+    raise BadSetting("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
+
+
+def shown_value(value: object) -> str:
+    """A foreign value, as it stands in the state event and short enough for a sentence."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -27,7 +27,7 @@ from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, Tu
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import InputSeq
-from bridge.rooms import chats, erasing, people, reception, sealed
+from bridge.rooms import chats, people, recalling, reception, references
 from bridge.rooms.actor import Actor
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.record import Membership, RoomRecord, dump_record
@@ -194,7 +194,7 @@ class Stepper:
         if signals and self._mirror.record.sealed:
             await self._actor.try_again(visit)
         if signals:
-            await erasing.go_on(self._around, visit, self._mirror.busy)
+            await recalling.erase_more(self._around, visit, self._mirror.busy)
         done: list[InputRow] = []
         for row in rows:
             alone = not (done or signals)
@@ -330,8 +330,8 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """When the room wants a Tick, whatever happens until then; ms since the epoch."""
     moments = (
         deadline(record.conversation, rules.policy_for(record)),
-        sealed.due(record),
+        references.sealed_due(record),
         people.empty_by(record),
-        erasing.due(record),
+        recalling.erasing_due(record),
     )
     return min((moment for moment in moments if moment is not None), default=None)

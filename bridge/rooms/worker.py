@@ -48,7 +48,7 @@ from bridge.rooms.store import (
     Settlement,
 )
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.typist import Typist
+from bridge.rooms.typing_notices import Typist
 
 
 class LaneRunner(Protocol):

@@ -20,7 +20,7 @@ from bridge.conversation.model import Clip, Outstanding, Upload
 from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inputs import Meaning, Nothing, Unreadable
+from bridge.rooms.inbox import Meaning, Nothing, Unreadable
 from bridge.rooms.reception import Facts, Standing, receive
 from bridge.rooms.record import Membership, Person
 from bridge.texts import Texts

@@ -34,11 +34,10 @@ from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import Verb
 from bridge.rooms.farewells import reads_as_farewell
-from bridge.rooms.history import Telling
-from bridge.rooms.inputs import MemberJoined, Spoke
+from bridge.rooms.inbox import MemberJoined, Spoke
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.rooms.settings import BadSetting, set_by_name
-from bridge.rooms.transcript_page import build
+from bridge.rooms.rules import BadSetting, set_by_name
+from bridge.rooms.transcripts import Telling, build_page
 from bridge.webchat.codec import parse_frame
 from bridge.webchat.http import (
     parse_history_reply,
@@ -206,8 +205,8 @@ def test_function_of_text(name: str) -> None:
 
 
 def test_the_search_finds_and_the_limit_counts() -> None:
-    assert "bridge.rooms.signing_in._SIGNS.sub" in PATTERNS
-    assert "bridge.rooms.signing_in.reads_as_words" in FUNCTIONS
+    assert "bridge.rooms.commands._AROUND_WORDS.sub" in PATTERNS
+    assert "bridge.rooms.commands.reads_as_words" in FUNCTIONS
 
     def slow(_: str) -> None:
         end = time.thread_time() + LIMIT
@@ -357,7 +356,7 @@ def missed(text: str) -> None:
 
 
 def transcript(text: str) -> None:
-    build(whole(line(text, name=text)), Telling(RULES, RoomRecord(RoomId("!a:b"))))
+    build_page(whole(line(text, name=text)), Telling(RULES, RoomRecord(RoomId("!a:b"))))
 
 
 SERVER = Endpoints("https://crm.example.org/webchat")

@@ -9,7 +9,7 @@ from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.model import Phase
 from bridge.ids import EventId
-from bridge.rooms.inputs import Corrected, Meaning
+from bridge.rooms.inbox import Corrected, Meaning
 from bridge.rooms.reception import Facts, Standing, receive
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.references import Earlier

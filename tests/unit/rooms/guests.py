@@ -11,7 +11,7 @@ import random
 from bridge.conversation.effects import Reported, Say
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     Corrected,
     EncryptionOn,
     Entered,

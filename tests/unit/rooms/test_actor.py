@@ -8,7 +8,7 @@ from bridge.conversation.effects import Reported
 from bridge.conversation.model import Idle
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.actor import STANDING_TRIES, Actor
-from bridge.rooms.inputs import Entered, EntryFailed, MatrixEvent
+from bridge.rooms.inbox import Entered, EntryFailed, MatrixEvent
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.serial import dump_input

@@ -17,7 +17,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
-from bridge.rooms.inputs import Spoke
+from bridge.rooms.inbox import Spoke
 from bridge.rooms.record import CardKind, OurCard
 from tests.unit.rooms.visits import ADA, House
 

@@ -10,7 +10,7 @@ from bridge.conversation.effects import AskRating, Offer, Relay
 from bridge.ids import AgentId, EventId, SessionId
 from bridge.rooms.asking import Asking, choices_of, offered
 from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inputs import CardPosted
+from bridge.rooms.inbox import CardPosted
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.worker import Worker

@@ -9,7 +9,7 @@ from bridge.conversation.model import CustomerText
 from bridge.ids import EventId
 from bridge.rooms.commands import Verb
 from bridge.rooms.effects import EnterRoom
-from bridge.rooms.inputs import Corrected, EncryptionOn, Entered, Spoke
+from bridge.rooms.inbox import Corrected, EncryptionOn, Entered, Spoke
 from bridge.rooms.reception import Facts, Standing, receive
 from bridge.rooms.rules import hides
 from tests.fakes.clock import quiet

@@ -21,7 +21,7 @@ from bridge.conversation.transitions import all_pieces
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.chats import Chat, ChatAgent
 from bridge.rooms.farewells import LONGEST, SOON, reads_as_farewell
-from bridge.rooms.inputs import Spoke
+from bridge.rooms.inbox import Spoke
 from tests.unit.rooms.visits import ADA, House
 
 NAMES = ("Mei Wang", "王小梅")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.rooms.commands import Malformed, Verb, parse
-from bridge.rooms.nearest import OTHER_WORDS, nearest
+from bridge.rooms.commands import OTHER_WORDS, Malformed, Verb, nearest_verb, parse
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,7 @@ from bridge.rooms.nearest import OTHER_WORDS, nearest
     ],
 )
 def test_what_was_meant(word: str, verb: str | None) -> None:
-    assert nearest(word, list(Verb)) == verb
+    assert nearest_verb(word, list(Verb)) == verb
 
 
 def test_every_other_word_is_of_a_command_and_of_one_only() -> None:

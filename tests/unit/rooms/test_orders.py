@@ -20,9 +20,8 @@ from bridge.conversation.model import (
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.chats import Chat, ChatAgent
-from bridge.rooms.commands import Verb
+from bridge.rooms.commands import ORDERS, TRANSCRIPT_EVERY, Verb
 from bridge.rooms.effects import SendTranscript, TellHistory
-from bridge.rooms.orders import ORDERS, TRANSCRIPT_EVERY
 from bridge.rooms.reception import Standing
 from bridge.rooms.record import Membership, RoomSettings
 from tests.unit.rooms.visits import RULES, House, answer

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, SessionId
-from bridge.rooms.inputs import Entered, MatrixEvent
+from bridge.rooms.inbox import Entered, MatrixEvent
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.recalling import recall
 from bridge.rooms.references import Earlier

@@ -13,7 +13,7 @@ from bridge.conversation.model import (
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     AgentInvited,
     EncryptionOn,
     Entered,
@@ -24,12 +24,7 @@ from bridge.rooms.inputs import (
     Spoke,
     Unreadable,
 )
-from bridge.rooms.reception import (
-    PARKED_LIMIT,
-    Standing,
-    entry_failed,
-    needs_standing,
-)
+from bridge.rooms.reception import PARKED_LIMIT, Standing, entry_failed, needs_standing
 from bridge.rooms.record import Membership, RoomSettings
 from bridge.rooms.rules import Permission, Rules
 from bridge.rooms.visit import Visit

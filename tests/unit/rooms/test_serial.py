@@ -51,14 +51,7 @@ from bridge.rooms.effects import (
     TellHistory,
     TryLogin,
 )
-from bridge.rooms.inputs import (
-    Entered,
-    EntryFailed,
-    LoginTried,
-    LookedUp,
-    MatrixEvent,
-    Stored,
-)
+from bridge.rooms.inbox import Entered, EntryFailed, LoginTried, LookedUp, MatrixEvent, Stored
 from bridge.rooms.record import OwnLogin, load_record
 from bridge.rooms.serial import (
     StoredEffect,

@@ -21,10 +21,9 @@ from bridge.ids import AgentId, EventId, QueueId, SessionId, UserId
 from bridge.rooms import transcripts
 from bridge.rooms.chats import Chat, ChatAgent, Ending, dump_chat
 from bridge.rooms.effects import SendTranscript
-from bridge.rooms.inputs import LookedUp, MatrixEvent
-from bridge.rooms.ports import Refused, Unavailable, Undecryptable
+from bridge.rooms.inbox import LookedUp, MatrixEvent
+from bridge.rooms.ports import Recorded, Refused, Unavailable, Undecryptable
 from bridge.rooms.record import Membership, Person, RoomRecord, dump_record
-from bridge.rooms.recorded import Recorded
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import (
     ChatRow,
@@ -36,8 +35,7 @@ from bridge.rooms.store import (
     Step,
     StoredRoom,
 )
-from bridge.rooms.transcript import Line, Transcript
-from bridge.rooms.transcripts import Transcripts
+from bridge.rooms.transcripts import Line, Transcript, Transcripts
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER
 

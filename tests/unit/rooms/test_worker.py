@@ -11,7 +11,7 @@ from bridge.conversation.inputs import LinkLost, LinkRestored, Tick
 from bridge.conversation.model import Chatting, Idle, Queued
 from bridge.ids import QueueId, RequestId
 from bridge.rooms import carrying, stepping
-from bridge.rooms.inputs import MatrixEvent
+from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.serial import dump_input

@@ -10,7 +10,7 @@ from bridge.conversation.policy import Policy
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Effect
-from bridge.rooms.inputs import Entered, Invited, Meaning, Spoke
+from bridge.rooms.inbox import Entered, Invited, Meaning, Spoke
 from bridge.rooms.reception import Facts, Standing, entered, receive
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.rules import Permission, QueueRule, Rules

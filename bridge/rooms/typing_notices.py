@@ -1,4 +1,4 @@
-"""Who is typing in one room, told to the other side: system notice 5 and 113 (reference 2.2, 1.2).
+"""Typing notifications of one room, both ways: system notice 5 and 113 (reference 2.2, 1.2).
 
 Nothing here is stored, nothing waits for it and nothing is lost if it fails: a failure is a line in
 the debug log. An agent's notice shows their ghost typing for six seconds, in which the next one

@@ -1,6 +1,6 @@
-"""What the inbox of a room can hold, and what a Matrix event turns out to mean.
+"""Entries of a room's inbox, and the meanings of Matrix events.
 
-`Stored` is what the inbox keeps: Matrix events as they came (they are read only by their room's
+`Stored` is an entry as it is kept: Matrix events as they came (they are read only by their room's
 actor, so that order and durability are the same for every kind), and the conversation's inputs.
 `Meaning` is what the matrix ring makes of an event; it is never stored.
 """

@@ -1,12 +1,13 @@
-"""How long customers wait, learned from those who have waited: per queue, the newest counting most.
+"""Estimates of waiting times, learned per queue from those who have waited.
 
-Waits are skewed: most are short, some very long. So their logarithms are averaged, with their
-spread, and what is told is the range of one deviation to either side, which holds about two waits
-in three, and rounded outwards more. It is told only once enough waits are known, not too old ones.
+Waits are skewed: most are short, some very long. So the mean and variance of their logarithms are
+kept, exponentially weighted, and the range of one standard deviation to either side is told, which
+holds about two waits in three, and rounded outwards more. It is told only once enough waits are
+known, not too old ones.
 
 Two things are learned: the wait per place in the queue, and the whole wait, for queues that name no
-places. Who gives up, or is sent away, has waited at least so long: such a wait counts where it is
-longer than the average, else the impatient would make the queue look short.
+places. Who gives up, or is sent away, has waited at least so long (a censored observation): such a
+wait counts where it is longer than the mean, else the impatient would make the queue look short.
 """
 
 from __future__ import annotations
