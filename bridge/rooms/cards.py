@@ -52,7 +52,7 @@ from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.inbox import PollAnswered, Reacted, RobotAnswered
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard
-from bridge.rooms.rules import Rules
+from bridge.rooms.rules import Rules, narrow
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
 from bridge.rooms.waiting_times import Waits
@@ -271,6 +271,47 @@ def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], valu
     return labels.get(value, str(value))
 
 
+# --- thanks ---------------------------------------------------------------------------------------
+
+LONGEST_THANKS = 80
+"""Characters; who writes more has more to say."""
+
+
+def is_thanks(words: str) -> bool:
+    """True for a thank-you and nothing else: one of `_THANKS`, word for word.
+
+    Letter case, blanks, punctuation, emoji and wide letters (NFKC) do not count, but a question
+    mark asks for something. One word more, and it is somebody's message.
+    """
+    return (
+        len(words) <= LONGEST_THANKS
+        and "?" not in (text := narrow(words))
+        and _bare(text) in _THANKS
+    )
+
+
+def _bare(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+_THANKS = frozenset(
+    _bare(narrow(words))
+    for words in (
+        *("thanks", "thank you", "thank u", "thx", "ty", "many thanks", "thanks a lot"),
+        *("thanks so much", "thank you so much", "thanks very much", "thank you very much"),
+        *("ok thanks", "ok thank you", "no thanks", "no thank you"),
+        *("谢谢", "谢谢你", "谢谢您", "谢谢你们", "谢谢了", "谢谢啦"),
+        *("多谢", "多谢了", "感谢", "感谢您", "非常感谢", "太谢谢了", "好的谢谢", "好的谢谢您"),
+        *("謝謝", "謝謝你", "謝謝您", "謝謝你們", "謝謝了", "謝謝喔"),
+        *("多謝", "多謝了", "感謝", "感謝您", "非常感謝", "太謝謝了", "好的謝謝", "好的謝謝您"),
+        *("ありがとう", "ありがとうございます", "ありがとうございました", "どうもありがとう"),
+        *("どうもありがとうございます", "どうもありがとうございました", "感謝します"),
+        *("有難うございます", "有難うございました", "サンキュー"),
+    )
+)
+"""Thanks in the languages of the bridge, as `_bare` leaves them."""
+
+
 # --- answers of the knowledge base ----------------------------------------------------------------
 
 MOST_ANSWERS = 3
@@ -301,19 +342,13 @@ _PERSON_WORDS = frozenset(
 _ENOUGH_WORDS = frozenset(
     [
         "solved",
-        "thanks",
-        "thank you",
         "ok",
         "已解决",
         "解决了",
-        "谢谢",
         "好的",
         "已解決",
         "解決了",
-        "謝謝",
         "解決しました",
-        "ありがとう",
-        "ありがとうございます",
     ]
 )
 _ENDINGS = " \t\r\n.!。！~～"
@@ -384,7 +419,8 @@ def robot_wish(visit: Visit, words: str) -> Input | None:
         return None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return Human()
-    if word in _ENOUGH_WORDS and any(one.note for one in conversation.questions):
+    enough = word in _ENOUGH_WORDS or is_thanks(words)
+    if enough and any(one.note for one in conversation.questions):
         return Solved()
     return None
 

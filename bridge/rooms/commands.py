@@ -38,7 +38,7 @@ from bridge.conversation.transitions import all_pieces, ended_at, names, result_
 from bridge.conversation.turn import unique_events
 from bridge.conversation.waiting import hidden
 from bridge.ids import EventId
-from bridge.rooms import cards, farewells
+from bridge.rooms import cards
 from bridge.rooms.cards import Choice, choices, shown
 from bridge.rooms.effects import Conceal, SendTranscript, TellHistory, TryLogin
 from bridge.rooms.inbox import LoginTried
@@ -493,7 +493,7 @@ def _rates(visit: Visit, words: Words) -> bool:
     conversation = visit.record.conversation
     if conversation.last_session is None:
         return False
-    if len(words) == 1 or farewells.polite(visit, " ".join(words[1:])):
+    if len(words) == 1 or cards.is_thanks(" ".join(words[1:])):
         return True  # if there is no such rating, it is said which there are
     ended = ended_at(conversation)
     fresh = ended is not None and visit.now - ended < cards.FRESH

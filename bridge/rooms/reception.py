@@ -18,7 +18,13 @@ operator wants it.
 Words about a chat that is over: the question for a rating can be answered in words. A reply to it
 is an answer wherever and whenever it is written; without being one, in a direct room soon after the
 chat, a message that is nothing but a rating is. All else is an agent's to read, and so is a reply
-that names no rating while an agent is there.
+that names no rating.
+
+Thanks soon after a chat (`SOON`) ask for nobody: what is written outside a chat asks for an agent,
+and "Thank you!" a minute after the end would put its writer into the queue once more. So a message
+that is one of a few exact thanks (`cards.is_thanks`) is answered instead: it was not passed on, and
+🔁 does pass it on, like any message that was reported. Nothing else is held back on its wording:
+what is no command, rating or thanks is carried.
 """
 
 from __future__ import annotations
@@ -39,10 +45,18 @@ from bridge.conversation.policy import RobotUse
 from bridge.conversation.transitions import ended_at
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
-from bridge.rooms.cards import FRESH, ask_which, is_stars, value_of
+from bridge.rooms.cards import (
+    FRESH,
+    Choice,
+    ask_which,
+    choices,
+    is_stars,
+    is_thanks,
+    shown,
+    value_of,
+)
 from bridge.rooms.commands import Malformed, Parsed, Verb, parse, slip
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.farewells import is_farewell, reads_as_farewell
 from bridge.rooms.inbox import (
     AgentInvited,
     Corrected,
@@ -601,6 +615,9 @@ def _too_fast(visit: Visit, received: int) -> bool:
 
 # --- after a chat: ratings in words, thanks -------------------------------------------------------
 
+SOON = 600_000
+"""ms after a chat in which thanks belong to it."""
+
 _UNIT = r"(?:[ -]?(?:stars?|points?|分|つ?星|点|點))?"
 _NUMBER = re.compile(
     rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?P<number>[0-9]{{1,6}}){_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?"
@@ -616,42 +633,42 @@ _EDGES = f" {_PAUSES}"
 
 
 def _about_chat(visit: Visit, spoke: Spoke) -> bool:
-    """True if this is about a chat: it has been dealt with, and goes to no agent.
+    """True if a text is a rating, or thanks, for a chat that is over: it goes to no agent.
 
     Args:
         visit: record in, record and effects out.
-        spoke: words that are no order.
+        spoke: words that are no command.
     """
     if not isinstance(spoke.content, CustomerText):
         return False
-    card, question = _replied_to(visit, spoke.reply_to), _open_question(visit, spoke.plain)
-    rate = _alone(visit, spoke.plain) if card is None else _reply(visit, card, spoke.plain)
+    card, is_over = _replied_to(visit, spoke.reply_to), _is_over(visit)
+    if card is None and not is_over:
+        return False
+    words = spoke.plain
+    question = _open_question(visit, words) if is_over else None
+    rate = _alone(visit, question, words) if card is None else _reply(visit, card, words)
+    unclear = _unclear(card or question, words)
     newest = visit.record.conversation.last_session
-    over = card is not None and card.session_id == newest and _is_over(visit)
-    unclear = _unclear(card or question, spoke.plain)
+    is_asked = question is not None or (card is not None and card.session_id == newest and is_over)
     if rate is not None:
         visit.step(rate)
     elif unclear and is_stars(unclear):
         ask_which(visit, spoke.event_id)
-    elif is_farewell(visit, spoke.content, spoke.plain):
+    elif is_over and _is_soon(visit) and is_thanks(words):
         key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
         visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
-    elif unclear and (over or question is not None):
-        args: Args = {"value": int(unclear), "options": cards.shown(_offered(visit))}
+    elif unclear and is_asked:
+        args: Args = {"value": int(unclear), "options": shown(_offered(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)
-    elif over or (question is not None and _orders_rating(visit, spoke.plain)):
-        # Words may be for an agent after all.
-        options = cards.shown(_offered(visit))
-        visit.report(spoke.event_id, "undelivered.no_rating", {"options": options})
     else:
         return False
     return True
 
 
-def _orders_rating(visit: Visit, words: str) -> bool:
-    """True for `rate` and a number, whatever follows: there is no such rating."""
-    parsed = parse(words, visit.rules.prefix, prefix_needed=False)
-    return isinstance(parsed, Parsed) and parsed.verb is Verb.RATE
+def _is_soon(visit: Visit) -> bool:
+    """True if a chat has ended a short while ago."""
+    ended = ended_at(visit.record.conversation)
+    return ended is not None and visit.now - ended < SOON
 
 
 def _replied_to(visit: Visit, event_id: EventId | None) -> OurCard | None:
@@ -679,9 +696,9 @@ def _reply(visit: Visit, card: OurCard, words: str) -> Rate | None:
     return None
 
 
-def _alone(visit: Visit, words: str) -> Rate | None:
-    """What is nothing but a rating, with a polite word beside it, where one is asked for."""
-    card, text = _open_question(visit, words), _trimmed(words)
+def _alone(visit: Visit, card: OurCard | None, words: str) -> Rate | None:
+    """A rating with nothing beside it but thanks; None if there is no question (`card`) for it."""
+    text = _trimmed(words)
     if card is None:
         return None
     for choice in _offered(visit):
@@ -696,14 +713,14 @@ def _alone(visit: Visit, words: str) -> Rate | None:
 
 
 def _said_alone(text: str) -> Iterator[re.Match[str]]:
-    """A sign or a number with nothing beside it but a polite word; not even that by a thumb."""
+    """A sign or a number with nothing beside it but thanks; not even that by a thumb."""
     for pattern in (_SIGN, _NUMBER):
         found = pattern.search(text)
         if found is None:
             continue
         beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
-        polite = found[0][0] not in _THUMBS and all(not x or reads_as_farewell(x) for x in beside)
-        if polite or not any(beside):
+        thanked = found[0][0] not in _THUMBS and all(not x or is_thanks(x) for x in beside)
+        if thanked or not any(beside):
             yield found
 
 
@@ -768,9 +785,9 @@ def _is_over(visit: Visit) -> bool:
     return isinstance(visit.record.conversation.phase, Idle | Ended)
 
 
-def _offered(visit: Visit) -> tuple[cards.Choice, ...]:
+def _offered(visit: Visit) -> tuple[Choice, ...]:
     language = visit.rules.language_for(visit.record.settings)
-    return cards.choices(visit.rules, language, visit.record.conversation.ratings)
+    return choices(visit.rules, language, visit.record.conversation.ratings)
 
 
 def _trimmed(words: str) -> str:

@@ -33,7 +33,6 @@ from bridge.matrix.events import interpret, recorded
 from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import Verb
-from bridge.rooms.farewells import reads_as_farewell
 from bridge.rooms.inbox import MemberJoined, Spoke
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.rooms.rules import BadSetting, set_by_name
@@ -51,7 +50,7 @@ from tests.support.event_examples import examples
 from tests.support.hostile import hostile
 from tests.unit.conversation.centre import after_an_outage, chat
 from tests.unit.rooms.desks import EVENT, Desk, X, fix, said
-from tests.unit.rooms.test_afterwards import CARD, asked
+from tests.unit.rooms.test_ratings_in_words import CARD, asked
 from tests.unit.rooms.test_signing_in import TAKING
 from tests.unit.rooms.test_transcript import line, whole
 from tests.unit.rooms.visits import ADA, RULES, House
@@ -114,14 +113,8 @@ def patterns() -> Iterator[tuple[str, Reader]]:
                 if way in METHODS and isinstance(of, ast.Name) and of.id == "re":
                     where = f"{module.__name__}:{one.lineno}:{one.col_offset}.{way}"
                     pattern = one.args[0]
-                    if isinstance(pattern, ast.Constant):
-                        yield where, partial(applied, re.compile(str(pattern.value)), way)
-                    else:
-                        assert module.__name__ in BUILT, f"{where} is made of what?"
-
-
-BUILT = {"bridge.rooms.farewells": "of agents' names: see `names` below"}
-"""Modules in which a function makes a pattern that is not known before."""
+                    assert isinstance(pattern, ast.Constant), f"{where} is made of what?"
+                    yield where, partial(applied, re.compile(str(pattern.value)), way)
 
 
 def applied(pattern: re.Pattern[str], way: str, text: str) -> None:
@@ -334,11 +327,6 @@ def customers_name(text: str) -> None:
     house.say("hello")
 
 
-def agents_name(text: str) -> None:
-    """Customers say it with their thanks."""
-    reads_as_farewell(text[:80], [text])
-
-
 def setting(key: str, text: str) -> None:
     with suppress(BadSetting):
         set_by_name(key, RoomSettings(), text, RULES)
@@ -375,7 +363,7 @@ WAYS: Mapping[str, Sequence[Reader]] = {
         lambda text: corrected("x", text),
     ),
     "reply": (replied,),
-    "names": (customers_name, agents_name),
+    "names": (customers_name,),
     "settings": [partial(setting, key) for key in ("queue", "source", "language", "start")],
     "users": (
         user,
