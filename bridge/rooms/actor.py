@@ -35,6 +35,7 @@ from bridge.rooms.reception import (
     entered,
     entry_failed,
     needs_standing,
+    read_command,
     receive,
 )
 from bridge.rooms.record import Membership
@@ -204,7 +205,7 @@ class Actor:
         if not isinstance(meaning, Unreadable):
             return
         meaning = Unreadable(meaning.event_id, meaning.sender, why.key)
-        receive(visit, meaning, raw, received, Facts())
+        receive(visit, meaning, raw, received, Facts(), command=None)
         if why.later:
             references.keep_sealed(visit, raw)
 
@@ -220,7 +221,8 @@ class Actor:
         """Let an open event happen; False if something has to be waited for, and may not be."""
         meaning = self._around.matrix.interpret(raw)
         facts = Facts(encrypted=encrypted)
-        person = needs_standing(visit, meaning)
+        command = read_command(visit, meaning)
+        person = needs_standing(visit, meaning, command)
         if person is not None:
             if not may_wait:
                 return False
@@ -233,7 +235,7 @@ class Actor:
             return True
         facts = msgspec.structs.replace(facts, earlier=await self._earlier(visit, meaning))
         before = visit.record
-        receive(visit, meaning, raw, received, facts)
+        receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
@@ -250,7 +252,8 @@ class Actor:
         rooms = await store.rooms_of(invited.by)
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         others = () if self._room_id in begun else tuple(begun.values())
-        receive(visit, invited, raw, received, Facts(rooms_of_inviter=rooms, rooms_begun=others))
+        facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
+        receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
         if after != before and after.membership is Membership.ENTERING and not after.refusal:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)

@@ -68,6 +68,14 @@ def heard(visit: Visit, who: UserId) -> None:
         present(visit, who, "")
 
 
+def is_alone(visit: Visit, who: UserId) -> bool:
+    """True if a room is direct, and stays so once it is known that `who` is there (`heard`)."""
+    record = visit.record
+    if not record.direct or in_company(visit):
+        return False
+    return who == record.customer or visit.rules.permission(who) <= Permission.IGNORED
+
+
 def found(visit: Visit, there: tuple[Person, ...]) -> tuple[Person, ...]:
     """Who is in a room that we have entered.
 
@@ -122,10 +130,11 @@ def look_round(visit: Visit) -> None:
     if visit.record.membership is Membership.JOINED and visit.record.direct and in_company(visit):
         visit.set(direct=False)
         visit.say("room.shared", {"prefix": visit.rules.prefix})
-    someone = any(permission(one.user) >= Permission.CUSTOMER for one in visit.record.people)
-    if visit.record.direct or someone:
-        visit.set(empty_since=None)
-    elif visit.record.empty_since is None:
+    record = visit.record
+    if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
+        if record.empty_since is not None:
+            visit.set(empty_since=None)
+    elif record.empty_since is None:
         visit.set(empty_since=visit.now)
 
 

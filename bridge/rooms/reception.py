@@ -9,7 +9,7 @@ Encryption: the bridge makes no rooms, it is invited. With `encryption.default` 
 encryption on as it comes in, where it may and once the inviter is known to be a customer. With
 `encryption.require` nothing that anybody typed is carried in clear, either way: a message in clear
 is answered with what to do, and so is a command that starts a chat or shows one. Commands that only
-configure, tell or end something work all the same (`_ALLOWED_IN_CLEAR`).
+configure, tell or end something work all the same (`Command.in_clear`).
 
 Gestures are reactions, votes and redactions. One on a card of ours is an order to us (`cards`), 🔁
 sends a message again (`references`), and the rest is told to an agent in words, as far as the
@@ -55,7 +55,7 @@ from bridge.rooms.cards import (
     shown,
     value_of,
 )
-from bridge.rooms.commands import Malformed, Parsed, Verb, parse, slip
+from bridge.rooms.commands import Malformed, Parsed, parse, slip
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
 from bridge.rooms.inbox import (
     AgentInvited,
@@ -113,21 +113,53 @@ class Facts(msgspec.Struct, frozen=True):
     """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
 
 
-def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
+Reading = Parsed | Malformed | None
+"""A message as a command; None: it is a customer's word, or no text."""
+
+
+def read_command(visit: Visit, meaning: Meaning) -> Reading:
+    """Read a message as a command, once, for `needs_standing` and `receive`.
+
+    Without the prefix it counts only in a direct room of the bot's while no chat runs.
+    """
+    record = visit.record
+    if record.membership is not Membership.JOINED or not isinstance(meaning, Spoke | Corrected):
+        return None
+    if not isinstance(meaning.content, CustomerText):
+        return None
+    bare_allowed = (
+        not isinstance(record.conversation.phase, Chatting)
+        and record.host == visit.rules.bot
+        and people.is_alone(visit, meaning.sender)
+    )
+    parsed = parse(meaning.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
+    if isinstance(parsed, Parsed) and parsed.bare and not commands.makes_sense(visit, parsed):
+        parsed = None
+    if parsed is None and bare_allowed:
+        return slip(meaning.plain, visit.rules.prefix)
+    return parsed
+
+
+def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
     """Whose standing has to be known before `receive`; None if nobody's."""
     if visit.record.membership is not Membership.JOINED:
         return None
     if isinstance(meaning, RoomConfigured):
         return meaning.sender
     if isinstance(meaning, Spoke | Corrected):
-        parsed = _command(visit, meaning)
-        if isinstance(parsed, Parsed) and parsed.for_admins:
-            return meaning.sender
+        for_admins = isinstance(command, Parsed) and command.for_admins
+        return meaning.sender if for_admins else None
     return None
 
 
 def receive(
-    visit: Visit, meaning: Meaning, raw: dict[str, object], received: int, facts: Facts
+    visit: Visit,
+    meaning: Meaning,
+    raw: dict[str, object],
+    received: int,
+    facts: Facts,
+    *,
+    command: Reading,
 ) -> None:
     """Handle one Matrix event.
 
@@ -137,6 +169,7 @@ def receive(
         raw: the event itself, to be parked while we are entering.
         received: when it was stored, ms since the epoch.
         facts: what the actor asked the world.
+        command: what `read_command` says of it.
     """
     if visit.record.membership is Membership.ENTERING and isinstance(meaning, Parkable):
         _park(visit, meaning, raw)
@@ -149,7 +182,7 @@ def receive(
         case MemberGone() | MemberJoined() | Renamed():
             _membership(visit, meaning)
         case Spoke() | Corrected():
-            _spoke(visit, meaning, received, facts)
+            _spoke(visit, meaning, received, facts, command)
         case Withdrew() | Reacted() | PollAnswered():
             _gestured(visit, meaning, received, facts.earlier)
         case Unreadable():
@@ -372,16 +405,17 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     return True
 
 
-def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
+def _spoke(
+    visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts, parsed: Reading
+) -> None:
     people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
-    parsed = _command(visit, spoke)
     if _configures(visit, parsed, facts):
         pass  # who may configure the room need not be a customer of ours
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
-    else:
+    elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
     if isinstance(spoke, Spoke):
         references.note_thread(visit, spoke, received)
@@ -413,7 +447,7 @@ def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     visit.step(people.signed(visit, spoke.sender, meant or said))
 
 
-def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -> bool:
+def _configures(visit: Visit, parsed: Reading, facts: Facts) -> bool:
     return (
         visit.record.membership is Membership.JOINED
         and isinstance(parsed, Parsed)
@@ -422,32 +456,14 @@ def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -
     )
 
 
-def _command(visit: Visit, spoke: Spoke | Corrected) -> Parsed | Malformed | None:
-    """The message as a command; None if it is a customer's word."""
-    if not isinstance(spoke.content, CustomerText):
-        return None
-    record = visit.record
-    bare_allowed = (
-        record.direct
-        and record.host == visit.rules.bot
-        and not isinstance(record.conversation.phase, Chatting)
-    )
-    parsed = parse(spoke.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
-    if isinstance(parsed, Parsed) and parsed.bare and not commands.makes_sense(visit, parsed):
-        parsed = None
-    if parsed is None and bare_allowed:
-        return slip(spoke.plain, visit.rules.prefix)
-    return parsed
-
-
 def _ordered(visit: Visit, spoke: Spoke | Corrected, parsed: Parsed, facts: Facts) -> None:
     if parsed.for_admins and facts.standing is not Standing.ADMIN:
         _refuse_admin(visit, facts, spoke.event_id)
         return
-    if parsed.verb is Verb.RETRY:
-        references.resend_by_command(visit, spoke, facts.earlier)
-        return
-    commands.carry_out(visit, parsed, spoke.event_id)
+    target = spoke.reply_to if isinstance(spoke, Spoke) else None
+    reports = None if facts.earlier is None else facts.earlier.reports
+    call = commands.Call(parsed.words, spoke.event_id, parsed.bare, target, reports)
+    commands.carry_out(visit, parsed.verb, call)
 
 
 def _refuse_admin(visit: Visit, facts: Facts, event_id: EventId | None) -> None:
@@ -500,14 +516,6 @@ def _apply_config(visit: Visit, content: dict[str, object], event_id: EventId | 
 
 # --- encryption -----------------------------------------------------------------------------------
 
-_ALLOWED_IN_CLEAR = frozenset(
-    {
-        *(Verb.HELP, Verb.STATUS, Verb.VERSION, Verb.CANCEL, Verb.CLOSE, Verb.LOGOUT),
-        *(Verb.QUEUE, Verb.LANG, Verb.FROM, Verb.CONFIG, Verb.PAUSE, Verb.RESUME),
-    }
-)
-"""Commands that carry nothing and show nothing of a chat."""
-
 
 def _greet(visit: Visit, entry: Entered) -> None:
     """Say what the room needs to know first."""
@@ -530,9 +538,7 @@ def _became_encrypted(visit: Visit) -> None:
         _welcome(visit)  # until now it was told why it is not served
 
 
-def _clear_text_refusal(
-    visit: Visit, parsed: Parsed | Malformed | None, *, encrypted: bool
-) -> str | None:
+def _clear_text_refusal(visit: Visit, parsed: Reading, *, encrypted: bool) -> str | None:
     """Why a message goes nowhere, as a key of the texts; None: it may go on.
 
     Args:
@@ -543,7 +549,7 @@ def _clear_text_refusal(
     if encrypted or not visit.rules.encryption_required:
         return None
     explained = isinstance(parsed, Malformed) and not parsed.bare
-    if explained or (isinstance(parsed, Parsed) and parsed.verb in _ALLOWED_IN_CLEAR):
+    if explained or (isinstance(parsed, Parsed) and parsed.in_clear):
         return None
     return "encrypting.refused_here" if visit.record.encrypted else "encrypting.refused"
 

@@ -49,7 +49,6 @@ from bridge.rooms.fates import forgotten, undelivered
 from bridge.rooms.inbox import Corrected, Meaning, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.record import RoomRecord, SealedEvent, Thread
-from bridge.rooms.rules import folded
 from bridge.rooms.visit import KEPT_CORRECTIONS, Visit
 from bridge.texts.durations import clock_time
 
@@ -557,27 +556,11 @@ def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None)
     """
     if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
         return False
-    wanted = _reported_message(visit, reaction.target, earlier)
+    reports = None if earlier is None else earlier.reports
+    wanted = commands.reported_message(visit, reaction.target, reports)
     if wanted is not None:
-        _want_resent(visit, wanted)
+        commands.want_again(visit, wanted)
     return wanted is not None or (earlier is not None and earlier.content is not None)
-
-
-def resend_by_command(visit: Visit, spoke: Spoke | Corrected, earlier: Earlier | None) -> None:
-    """Carry out `retry`: all of them, or what it replies to and nothing else, or the newest."""
-    target = spoke.reply_to if isinstance(spoke, Spoke) else None
-    waiting = [one.event_id for one in visit.record.undelivered if not one.again]
-    # What was corrected since does not go in its old words any more.
-    wanted = [one for one in waiting if newest(visit.record, one) == one]
-    if folded(spoke.plain.split()[-1]) != "all":
-        wanted = wanted[-1:]
-        if target is not None:
-            meant = _reported_message(visit, target, earlier)
-            wanted = [] if meant is None else [meant]
-    for event_id in wanted:
-        _want_resent(visit, event_id)
-    if not wanted:
-        visit.say("again.nothing", reply_to=spoke.event_id)
 
 
 def resend(
@@ -615,26 +598,6 @@ def resend(
     for one in happened:
         wished = msgspec.structs.replace(one, again=last) if isinstance(one, Said) else one
         visit.step(people.signed(visit, sender, wished))
-
-
-def _reported_message(visit: Visit, target: EventId, earlier: Earlier | None) -> EventId | None:
-    """The reported message that `target` is, or is our answer to, in its newest wording."""
-    for event_id in (target, None if earlier is None else earlier.reports):
-        if event_id is None:
-            continue
-        wording = newest(visit.record, event_id)
-        if fates.undelivered(visit.record, wording) is not None:
-            return wording
-    return None
-
-
-def _want_resent(visit: Visit, event_id: EventId) -> None:
-    """Have a message sent again, but not while it is under way."""
-    on_its_way = {piece.event_id for piece in all_pieces(visit.record.conversation)}
-    if event_id in on_its_way:
-        visit.say("again.under_way", reply_to=event_id)
-    else:
-        visit.again.append(event_id)
 
 
 def _as_if_new(visit: Visit, found: Meaning, earlier: Earlier | None) -> tuple[UserId, list[Input]]:

@@ -20,7 +20,7 @@ from bridge.conversation.model import (
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.chats import Chat, ChatAgent
-from bridge.rooms.commands import ORDERS, TRANSCRIPT_EVERY, Verb
+from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.reception import Standing
 from bridge.rooms.record import Membership, RoomSettings
@@ -337,8 +337,8 @@ def test_nobody_is_called_back_into_a_paused_room() -> None:
     assert not wanted(house.record.conversation)
 
 
-def test_no_command_is_without_its_order() -> None:
-    assert set(ORDERS) == set(Verb)
+def test_no_command_is_without_its_row() -> None:
+    assert list(COMMANDS) == list(Verb)
 
 
 def test_history_and_transcript() -> None:
