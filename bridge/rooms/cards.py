@@ -412,11 +412,14 @@ def robot_wish(visit: Visit, words: str) -> Input | None:
     """
     conversation, use = visit.record.conversation, visit.rules.policy.robot
     phase = conversation.phase
+    if isinstance(phase, Chatting):
+        if not phase.robot:
+            return None
+    elif use is RobotUse.NEVER or not isinstance(phase, Idle | Ended):
+        return None
     word = " ".join(words.split()).strip(_ENDINGS).casefold()
     if isinstance(phase, Chatting):
-        return Human() if phase.robot and word in _PERSON_WORDS else None
-    if use is RobotUse.NEVER or not isinstance(phase, Idle | Ended):
-        return None
+        return Human() if word in _PERSON_WORDS else None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return Human()
     enough = word in _ENOUGH_WORDS or is_thanks(words)

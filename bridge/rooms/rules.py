@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from difflib import get_close_matches
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -34,6 +35,8 @@ LONGEST_WORD = 100
 """Characters of a word that may be a command."""
 _PART = 500
 """Characters that are made narrow at a time."""
+KNOWN = 4096
+"""Entries of a cache: people's permissions, policies of rooms."""
 
 
 class Permission(IntEnum):
@@ -125,6 +128,14 @@ class Rules(msgspec.Struct, frozen=True):
     longest_clip: Callable[[], int] | None = None
     """The same for a voice, which no dialect writes twice."""
 
+    _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
+    """Cache of `policy_for`."""
+
+    def __post_init__(self) -> None:
+        """Begin with empty caches, in a changed copy as well: they belong to these very rules."""
+        msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
+        msgspec.structs.force_setattr(self, "_policies", {})
+
     def queue(self, queue_id: int) -> QueueRule | None:
         """The queue of that id."""
         return next((queue for queue in self.queues if queue.id == queue_id), None)
@@ -161,11 +172,20 @@ class Rules(msgspec.Struct, frozen=True):
         return self.policy.max_text_bytes if self.longest_clip is None else self.longest_clip()
 
     def policy_for(self, record: RoomRecord) -> Policy:
-        """The machine's policy for this room."""
+        """The machine's policy for this room; cached, as it is asked for with every step."""
+        longest = self.policy.max_text_bytes if self.longest_text is None else self.longest_text()
+        key = (record.settings, record.host, longest)
+        policy = self._policies.get(key)
+        if policy is None:
+            if len(self._policies) >= KNOWN:
+                self._policies.clear()
+            policy = self._policies[key] = self._policy(record, longest)
+        return policy
+
+    def _policy(self, record: RoomRecord, longest: int) -> Policy:
         queue = self.queue(self.queue_for(record))
         source = record.settings.source or (queue.source if queue is not None else self.source)
         start = record.settings.start or self.start
-        longest = self.policy.max_text_bytes if self.longest_text is None else self.longest_text()
         return msgspec.structs.replace(
             self.policy,
             max_text_bytes=longest,
@@ -192,6 +212,8 @@ def narrow(text: str) -> str:
     It is done in parts: the marks upon a letter are sorted, which takes time by the square of their
     number, and nobody's word has so many. Upon a letter that ends a part they stay as they came.
     """
+    if text.isascii():
+        return text
     parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
     return "".join(unicodedata.normalize("NFKC", part) for part in parts)
 
