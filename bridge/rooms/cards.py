@@ -12,6 +12,14 @@ called back, the robot's proposals.
 - The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
   operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
   `human`) or in plain words; whoever wants a person takes along what was asked.
+- A rating can be given in words: a reply to the question that names one is a rating wherever and
+  whenever it is written; without being a reply, in a direct room soon after the chat, a message
+  that is nothing but a rating is.
+- Thanks soon after a chat (`SOON`) ask for nobody: what is written outside a chat asks for an
+  agent, and "Thank you!" a minute after the end would put its writer into the queue again. So a
+  message that is one of a few exact thanks (`is_thanks`) is answered instead: it was not passed on,
+  and 🔁 does pass it on, like any message that was reported. Nothing else is held back on its
+  wording: what is no command, rating or thanks is carried.
 - The queue card has a second line: the way so far, the expected wait, the time waited:
 
       ▲ up by 2 in 4 minutes · expected from here: 3–5 minutes (an estimate) · waiting for 6 minutes
@@ -44,12 +52,14 @@ from bridge.conversation.inputs import (
     Silence,
     Solved,
 )
+from bridge.conversation.inviting import inviting
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
 from bridge.conversation.policy import RobotUse
+from bridge.conversation.transitions import ended_at
 from bridge.ids import EventId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inbox import PollAnswered, Reacted, RobotAnswered
+from bridge.rooms.inbox import PollAnswered, Reacted, RobotAnswered, Spoke
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, OurCard
 from bridge.rooms.rules import Rules, narrow
@@ -310,6 +320,187 @@ _THANKS = frozenset(
     )
 )
 """Thanks in the languages of the bridge, as `_bare` leaves them."""
+
+
+# --- after a chat: ratings in words, thanks -------------------------------------------------------
+
+SOON = 600_000
+"""ms after a chat in which thanks belong to it."""
+
+_UNIT = r"(?:[ -]?(?:stars?|points?|分|つ?星|点|點))?"
+_NUMBER = re.compile(
+    rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?P<number>[0-9]{{1,6}}){_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?"
+    r"(?![a-z0-9_/]|[.,:][0-9])",
+    re.IGNORECASE,
+)
+_SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
+_THUMBS = frozenset("👍👎")
+_FIGURES = re.compile("[0-9]{1,2}")
+"""What is a rating that nobody offers; a longer number is somebody's order."""
+_PAUSES = "\r\n\t,.;:!~、。·-–—"
+_EDGES = f" {_PAUSES}"
+
+
+def about_chat(visit: Visit, spoke: Spoke) -> bool:
+    """True if a text is a rating, or thanks, for a chat that is over: it goes to no agent.
+
+    Args:
+        visit: record in, record and effects out.
+        spoke: words that are no command.
+    """
+    if not isinstance(spoke.content, CustomerText):
+        return False
+    card, is_over = _replied_to(visit, spoke.reply_to), _is_over(visit)
+    if card is None and not is_over:
+        return False
+    words = spoke.plain
+    question = _open_question(visit, words) if is_over else None
+    rate = _alone(visit, question, words) if card is None else _reply(visit, card, words)
+    unclear = _unclear(card or question, words)
+    newest = visit.record.conversation.last_session
+    is_asked = question is not None or (card is not None and card.session_id == newest and is_over)
+    if rate is not None:
+        visit.step(rate)
+    elif unclear and is_stars(unclear):
+        ask_which(visit, spoke.event_id)
+    elif is_over and _is_soon(visit) and is_thanks(words):
+        key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
+        visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
+    elif unclear and is_asked:
+        args: Args = {"value": int(unclear), "options": shown(_offered(visit))}
+        visit.say("rating.unknown", args, reply_to=spoke.event_id)
+    else:
+        return False
+    return True
+
+
+def _is_soon(visit: Visit) -> bool:
+    """True if a chat has ended a short while ago."""
+    ended = ended_at(visit.record.conversation)
+    return ended is not None and visit.now - ended < SOON
+
+
+def _replied_to(visit: Visit, event_id: EventId | None) -> OurCard | None:
+    """The question for a rating that this is a reply to."""
+    for card in visit.record.cards:
+        if card.event_id == event_id and card.kind is CardKind.RATING:
+            return card
+    return None
+
+
+def _reply(visit: Visit, card: OurCard, words: str) -> Rate | None:
+    """A rating at the beginning of a reply to the question; the rest is a comment on it."""
+    text = _trimmed(words)
+    for choice in _offered(visit):
+        label = _trimmed(choice.label)
+        rest = text[len(label) :]
+        named = text.casefold().startswith(label.casefold())
+        if named and choice.id in card.choices and (not rest or rest[0] in _PAUSES):
+            return Rate(choice.id, rest.strip(_EDGES), session_id=card.session_id)
+    for pattern in (_SIGN, _NUMBER):
+        found = pattern.match(text)
+        value = None if found is None else _value(found, card)
+        if found is not None and value is not None:
+            return Rate(value, text[found.end() :].strip(_EDGES), session_id=card.session_id)
+    return None
+
+
+def _alone(visit: Visit, card: OurCard | None, words: str) -> Rate | None:
+    """A rating with nothing beside it but thanks; None if there is no question (`card`) for it."""
+    text = _trimmed(words)
+    if card is None:
+        return None
+    for choice in _offered(visit):
+        if choice.id in card.choices and _trimmed(choice.label).casefold() == text.casefold():
+            return Rate(choice.id, session_id=card.session_id)
+    for found in _said_alone(text):
+        value = _value(found, card)
+        if value is not None:
+            beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
+            return Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
+    return None
+
+
+def _said_alone(text: str) -> Iterator[re.Match[str]]:
+    """A sign or a number with nothing beside it but thanks; not even that by a thumb."""
+    for pattern in (_SIGN, _NUMBER):
+        found = pattern.search(text)
+        if found is None:
+            continue
+        beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
+        thanked = found[0][0] not in _THUMBS and all(not x or is_thanks(x) for x in beside)
+        if thanked or not any(beside):
+            yield found
+
+
+def _unclear(card: OurCard | None, words: str) -> str:
+    """What rates, but names no rating of the card's: stars, or a number; empty if nothing does."""
+    if card is None:
+        return ""
+    for found in _said_alone(_trimmed(words)):
+        if _value(found, card) is not None:
+            continue
+        if is_stars(found[0]):
+            return found[0]
+        named = found.groupdict()
+        if named.get("of") is None and _FIGURES.fullmatch(named.get("number") or ""):
+            return str(named["number"])
+    return ""
+
+
+def _value(found: re.Match[str], card: OurCard) -> int | None:
+    """Which of the card's ratings it is; "3/10" is none where ten is not the best."""
+    named = found.groupdict()
+    if named.get("of") is not None and int(named["of"]) != max(card.choices, default=0):
+        return None
+    return value_of(named.get("number") or found[0], card.choices)
+
+
+def _open_question(visit: Visit, words: str) -> OurCard | None:
+    """The question that a plain number answers.
+
+    Only in a direct room, soon after the chat, and as long as it is not rated: else nobody could
+    tell an agent a number. Stars rate and do nothing else, so they may change a rating as well.
+    """
+    state = visit.record.conversation
+    ended, session = ended_at(state), state.last_session
+    if isinstance(state.phase, Ended):
+        session = state.phase.session_id
+    if not visit.record.direct or not _is_over(visit) or ended is None:
+        return None
+    known = {one.session_id for one in (state.rating, state.rated) if one is not None}
+    if is_stars(words) and not _is_settled(visit):
+        known = set()
+    if visit.now - ended >= FRESH or session is None or session in known:
+        return None
+    for card in reversed(visit.record.cards):
+        if card.kind is CardKind.RATING and card.session_id == session:
+            return card
+    if state.poll != session:
+        return None
+    # It is on its way, and may be read before we hear that it was sent.
+    choices = tuple(one.id for one in _offered(visit))
+    return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=choices)
+
+
+def _is_settled(visit: Visit) -> bool:
+    """True if the newest chat has a rating that can no longer be changed."""
+    rated, change = visit.record.conversation.rated, visit.rules.policy.rating_change
+    return rated is not None and visit.now - rated.at > change
+
+
+def _is_over(visit: Visit) -> bool:
+    """True if there is no chat, and none is asked for."""
+    return isinstance(visit.record.conversation.phase, Idle | Ended)
+
+
+def _offered(visit: Visit) -> tuple[Choice, ...]:
+    language = visit.rules.language_for(visit.record.settings)
+    return choices(visit.rules, language, visit.record.conversation.ratings)
+
+
+def _trimmed(words: str) -> str:
+    return narrow(words).strip().rstrip(_EDGES)
 
 
 # --- answers of the knowledge base ----------------------------------------------------------------

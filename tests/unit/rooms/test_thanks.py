@@ -19,9 +19,8 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import QueueId, SessionId
-from bridge.rooms.cards import LONGEST_THANKS, is_thanks
+from bridge.rooms.cards import LONGEST_THANKS, SOON, is_thanks
 from bridge.rooms.inbox import Spoke
-from bridge.rooms.reception import SOON
 from tests.unit.rooms.visits import ADA, House
 
 THANKS = (
