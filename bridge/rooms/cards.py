@@ -85,7 +85,7 @@ _KEYCAP = "\u20e3"
 
 
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
-    """An event of ours stands in the room. From now on a tap on one of its signs is understood."""
+    """Remember a card that stands in the room: from now on taps on its signs are understood."""
     visit.set(cards=(*visit.record.cards, card)[-KEPT_CARDS:])
     if card.asked is not None and card.asked in visit.record.erasing:
         forget(visit, card.asked)
@@ -94,7 +94,7 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 
 def forget(visit: Visit, asked: EventId) -> None:
-    """What the robot was asked by that message was taken back, and goes along to nobody."""
+    """Forget a question to the robot whose message was taken back: it goes along to nobody."""
     visit.set(
         cards=tuple(
             msgspec.structs.replace(card, text="", asked=None) if card.asked == asked else card
@@ -104,7 +104,7 @@ def forget(visit: Visit, asked: EventId) -> None:
 
 
 def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | None:
-    """What a reaction or a vote orders; None if it is about no card of ours."""
+    """Inputs that a reaction or a vote orders; None if it is about no card of ours."""
     card = _find(visit, gesture.target)
     if card is None:
         return None
@@ -182,7 +182,7 @@ def _about_calling_back(visit: Visit, gesture: Reacted | PollAnswered) -> list[I
 
 
 def _left(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
-    """The queue is left by a cross on the card, as long as it is this card's queue."""
+    """Leave the queue, by a cross on its card."""
     conversation = visit.record.conversation
     crossed = isinstance(gesture, Reacted) and _SKINS.sub("", gesture.key).strip() in _CROSSES
     waiting = isinstance(conversation.phase, Requesting | Queued)
@@ -190,7 +190,7 @@ def _left(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[Input]:
-    """What `human` means here: what the robot was asked since the last chat goes along."""
+    """Inputs of `human`: the robot's newest question since the last chat goes along."""
     number = visit.record.conversation.number
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.ROBOT and card.text and card.number == number:
@@ -271,12 +271,12 @@ def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> t
 
 
 def shown(offered: tuple[Choice, ...]) -> str:
-    """The choices as lines of a message."""
+    """Choices as lines of a message."""
     return "\n".join(f"{choice.id} — {choice.label}" for choice in offered)
 
 
 def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
-    """What a rating is called; its number if nobody said. As for `choices`."""
+    """Label of a rating; its number if nobody said. As for `choices`."""
     labels = {one.id: one.label for one in choices(rules, language, told)}
     return labels.get(value, str(value))
 
@@ -434,7 +434,7 @@ def _said_alone(text: str) -> Iterator[re.Match[str]]:
 
 
 def _unclear(card: OurCard | None, words: str) -> str:
-    """What rates, but names no rating of the card's: stars, or a number; empty if nothing does."""
+    """Stars or a number that name no rating of the card's; empty if there are none."""
     if card is None:
         return ""
     for found in _said_alone(_trimmed(words)):
@@ -449,7 +449,7 @@ def _unclear(card: OurCard | None, words: str) -> str:
 
 
 def _value(found: re.Match[str], card: OurCard) -> int | None:
-    """Which of the card's ratings it is; "3/10" is none where ten is not the best."""
+    """Rating of the card that is meant; None for "3/10" where ten is not the best."""
     named = found.groupdict()
     if named.get("of") is not None and int(named["of"]) != max(card.choices, default=0):
         return None
@@ -546,7 +546,7 @@ _ENDINGS = " \t\r\n.!。！~～"
 
 
 async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
-    """Ask the knowledge base; whatever comes of it is something to say."""
+    """Ask the knowledge base; a failure is an answer as well."""
     # A message that waits for the answer is kept, and may be taken back, in its own place.
     question = "" if ask.first else ask.question
 
@@ -576,7 +576,7 @@ async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
 
 
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
-    """The knowledge base was asked: show what came of it, and let the conversation go on.
+    """Show the answer of the knowledge base, and let the conversation go on.
 
     What came too late, because a person was asked for meanwhile, is not shown.
     """
@@ -596,7 +596,7 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
 
 
 def robot_wish(visit: Visit, words: str) -> Input | None:
-    """What a few plain words mean to the robot; None if they are a customer's words like others.
+    """Input that a few plain words stand for while the robot answers; None: they are words.
 
     Nobody who waits for an answer reads a manual: "human" asks for a person, and thanks for an
     answer are no new question.
@@ -656,7 +656,7 @@ class Sentences(Protocol):
 
 
 def second_line(sentences: Sentences, language: str, place: QueuePlace, waits: Waits) -> str:
-    """What is known of a wait, in words; empty if nothing is."""
+    """Trend, estimate and length of a wait, in words; empty if nothing is known."""
     parts = [*_trend(place), *_expected(language, place, waits), *_waited(place)]
     return _JOINT.join(
         sentences.render(language, key, _spoken(language, args)) for key, args in parts

@@ -615,7 +615,7 @@ def _status(visit: Visit, call: Call) -> None:
 
 
 def _state_of(visit: Visit) -> tuple[str, Args]:
-    """The sentence, as a key of the texts, and its args, whether the room is paused or not."""
+    """Key and args of the sentence about the conversation, paused or not."""
     rules, phase = visit.rules, visit.record.conversation.phase
     args: Args = {"waiting": len(unique_events(all_pieces(visit.record.conversation)))}
     wished = callback.unseen(visit.record.conversation)
@@ -639,7 +639,7 @@ def _state_of(visit: Visit) -> tuple[str, Args]:
 
 
 def _waiting(phase: Requesting | Queued, *, away: bool) -> str:
-    """The sentence about a place in a queue; `away`: the call centre cannot be reached."""
+    """Key of the sentence about a place in a queue; `away`: the call centre cannot be reached."""
     if phase.cancel:
         return "command.status_leaving_away" if away else "command.status_leaving"
     if isinstance(phase, Requesting):
@@ -708,7 +708,7 @@ def _log_out(visit: Visit, call: Call) -> None:
 
 
 def login_tried(visit: Visit, came: LoginTried) -> None:
-    """The call centre has said whether it takes the account."""
+    """Handle the call centre's answer to a login."""
     if came.reason is not None:
         key, code = came.reason, came.code
         args: Args = {} if code is None else {"reason": visit.part(*_verdict(code))}

@@ -17,7 +17,7 @@ from bridge.rooms.record import OurCard, OwnLogin, Person
 
 
 class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all of them share, but for the conversation's inputs (`Happening`)."""
+    """Base of the stored entries, but for the conversation's inputs (`Happening`)."""
 
 
 class MatrixEvent(InboxEntry, frozen=True):
@@ -87,7 +87,7 @@ class RobotAnswered(InboxEntry, frozen=True):
 
 
 class LookedUp(InboxEntry, frozen=True):
-    """What the event asked for: `key` and `args` are of the sentence that replies to it."""
+    """Answer to a command: `key` and `args` are of the sentence that replies to it."""
 
     event_id: EventId
     key: str
@@ -119,7 +119,7 @@ Stored = (
 
 
 class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
-    """What all meanings share."""
+    """Base of the meanings."""
 
 
 class Invited(Meant, frozen=True):

@@ -48,14 +48,14 @@ _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
 
 
 def present(visit: Visit, who: UserId, name: str) -> None:
-    """Somebody is in the room, under this name."""
+    """Note a person as a member of the room, under this name."""
     others = [person for person in visit.record.people if person.user != who]
     visit.set(people=(*others, Person(who, _line(name)))[-KEPT_PEOPLE:])
     look_round(visit)
 
 
 def heard(visit: Visit, who: UserId) -> None:
-    """Somebody has written, so they are here, whatever we know of their coming.
+    """Note the sender of a message as a member, whatever we know of their joining.
 
     An earlier version counted nobody in a direct chat, and a fallen homeserver forgets who joined.
     """
@@ -77,7 +77,7 @@ def is_alone(visit: Visit, who: UserId) -> bool:
 
 
 def found(visit: Visit, there: tuple[Person, ...]) -> tuple[Person, ...]:
-    """Who is in a room that we have entered.
+    """Members of a room that we have entered.
 
     Args:
         visit: its record knows who joined since we were invited, and is there still.
@@ -98,7 +98,7 @@ def in_company(visit: Visit) -> bool:
 
 
 def gone(visit: Visit, who: UserId) -> None:
-    """Somebody is not in the room any more."""
+    """Note that a person is no member any more."""
     if any(person.user == who for person in visit.record.people):
         visit.set(people=tuple(one for one in visit.record.people if one.user != who))
         look_round(visit)
@@ -115,7 +115,7 @@ def news(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
 
 
 def empty_by(record: RoomRecord) -> int | None:
-    """When a shared room that its customers have left is left by us too, ms since the epoch."""
+    """Moment at which a shared room without customers is left by us too, ms since the epoch."""
     if record.membership is not Membership.JOINED or record.empty_since is None:
         return None
     return record.empty_since + GRACE
@@ -139,7 +139,7 @@ def look_round(visit: Visit) -> None:
 
 
 def name_of(visit: Visit, who: UserId) -> str:
-    """What an agent may call this person."""
+    """Display name of a person, for agents."""
     for person in visit.record.people:
         if person.user == who and person.name:
             return person.name
@@ -147,7 +147,7 @@ def name_of(visit: Visit, who: UserId) -> str:
 
 
 def signed(visit: Visit, who: UserId, happened: Input) -> Input:
-    """What somebody said, with their name where it could be somebody else."""
+    """Put the speaker's name before a message, in rooms where several people may speak."""
     if visit.record.direct:
         return happened
     name = name_of(visit, who)
@@ -200,7 +200,7 @@ def _line(name: str) -> str:
 
 
 def end_conversation(visit: Visit) -> None:
-    """Nobody is there to talk any more: out of the queue or the chat, and nothing is kept."""
+    """End the conversation of a room without people: leave queue or chat, keep nothing."""
     conversation = visit.record.conversation
     if isinstance(conversation.phase, Chatting):
         visit.step(Close())
@@ -227,7 +227,7 @@ def _give_back(visit: Visit, key: str) -> None:
 
 
 def upgraded(visit: Visit) -> None:
-    """The room goes on elsewhere; there we have to be invited anew.
+    """Handle a room upgrade: in the new room we have to be invited anew.
 
     Here nobody is to begin another chat, or be told of the end of this one that writing does.
     """

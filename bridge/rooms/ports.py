@@ -74,7 +74,7 @@ class TooBig(Exception):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Who logs in to WebChat for a room."""
+    """Account with which a room logs in to WebChat."""
 
     room_id: RoomId
     customer: UserId
@@ -147,7 +147,7 @@ class LinkPort(Protocol):
         ...
 
     def absolute(self, address: str) -> str:
-        """What the server means by an address that may be relative; "" stays ""."""
+        """Absolute form of a server's address that may be relative; "" stays ""."""
         ...
 
     def icon_url(self, icon: str, queue_id: int | None) -> str:
@@ -195,7 +195,7 @@ class LinkPort(Protocol):
         ...
 
     async def ask_robot(self, question: str) -> RobotReply:
-        """What the knowledge base says, which may be nothing. Needs no link.
+        """Ask the knowledge base, whose reply may be empty. Needs no link.
 
         Raises:
             CallFailure: always certain: TOO_BIG above 1,000 characters, SIGN_REFUSED for a wrong
@@ -205,7 +205,7 @@ class LinkPort(Protocol):
 
 
 class LinkEvents(Protocol):
-    """What links tell the engine. Implemented by the engine."""
+    """News of links, for the engine, which implements it."""
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         """Store a push; returns when it is durable (only then may a receipt be sent).
@@ -242,7 +242,7 @@ class NoticeText(msgspec.Struct, frozen=True):
     """The root of the thread in which `reply_to` is."""
     ping: bool = False
     mentions: tuple[UserId, ...] = ()
-    """Whose phones are to ring for it, also in a room where only that rings."""
+    """User ids for `m.mentions`: their phones ring, also in a room where only mentions ring."""
 
 
 class EditableNotice(msgspec.Struct, frozen=True):
@@ -286,7 +286,7 @@ Relayed = RelayedText | RelayedMedia | AgentLocation
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What was found when a room was entered."""
+    """State of a room at the moment when it was entered."""
 
     earlier: tuple[dict[str, object], ...]
     """Message events sent before we joined that we may read, oldest first, raw."""
@@ -379,7 +379,7 @@ class MatrixPort(Protocol):
         ...
 
     def interpret(self, raw: dict[str, object]) -> Meaning:
-        """What an event means to us. Pure, and never raises: hostile events are `Unreadable`."""
+        """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
         ...
 
     async def enter(
@@ -393,7 +393,10 @@ class MatrixPort(Protocol):
         ...
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
-        """Leave, or refuse an invitation; people can read the reason. Whoever is out is out."""
+        """Leave, or refuse an invitation; people can read the reason.
+
+        Not being a member is no error.
+        """
         ...
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:

@@ -34,7 +34,7 @@ from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, Agent
 
 
 async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
-    """What that event said, and when; None if it is not ours to know, or no longer.
+    """Read an event's words and time; None if we have no right to them, or they are erased.
 
     Raises:
         StoreError: the database did not answer.
@@ -89,7 +89,7 @@ async def _dated(around: Surroundings, earlier: Earlier | None, *events: EventId
 async def original(
     around: Surroundings, room_id: RoomId, event_id: EventId
 ) -> Meaning | Undecryptable | None:
-    """What a person's event means, read again; None if it is none, or no longer kept.
+    """Read a person's event again; None if it is none, or no longer kept.
 
     Raises:
         StoreError: the database did not answer.
@@ -112,7 +112,7 @@ async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecrypta
 
 
 def _from_us(body: bytes) -> Earlier | None:
-    """What we posted: an agent's words, or our own about a message that did not arrive."""
+    """Words of an event of ours: an agent's, or our report of an undelivered message."""
     try:
         effect = load_effect(body)
     except msgspec.DecodeError:
@@ -189,5 +189,5 @@ async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) 
 
 
 def erasing_due(record: RoomRecord) -> int | None:
-    """When to go on, ms since the epoch; None if nothing is left."""
+    """Moment of the next attempt, ms since the epoch; None if nothing is left to erase."""
     return record.erase_at if record.erasing else None

@@ -65,7 +65,7 @@ PARKED_LIMIT = 100
 
 
 class Standing(StrEnum):
-    """Whether a person may configure the room."""
+    """Authority of a person to configure the room."""
 
     ADMIN = "admin"
     """Power level of 50 or more, creator of a version-12 room, or by the operator's permission."""
@@ -75,7 +75,7 @@ class Standing(StrEnum):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the actor found out before the step."""
+    """Facts of the outside world, found out before the step."""
 
     standing: Standing = Standing.ORDINARY
     rooms_of_inviter: int = 0
@@ -116,7 +116,7 @@ def read_command(visit: Visit, meaning: Meaning) -> Reading:
 
 
 def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
-    """Whose standing has to be known before `receive`; None if nobody's."""
+    """The person whose standing has to be known before `receive`; None if nobody's."""
     if visit.record.membership is not Membership.JOINED:
         return None
     if isinstance(meaning, RoomConfigured):
@@ -221,14 +221,15 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
 
 
 def _key(visit: Visit) -> str:
-    """The room's for ever: drawn when it is new to us, and what it was of a room that is not."""
+    """Key of the room in login names: drawn when the room is new to us, and kept for ever."""
     record, draw = visit.record, visit.rules.login_key
     new = record.membership is Membership.NONE and not record.key
     return draw(record.room_id) if new and draw is not None else record.key
 
 
 def _agent_invited(visit: Visit, invited: AgentInvited) -> None:
-    """Nobody would read what is written to an agent's user: its answer says where to write.
+    """Decline an invitation of an agent's user, whose messages nobody would read, and say whom to
+    invite instead.
 
     While something goes on in a room of ours it may be the agent who is just coming.
     """
@@ -300,7 +301,7 @@ def entered(visit: Visit, entry: Entered, facts: Facts) -> tuple[dict[str, objec
 
 
 def _limits(visit: Visit) -> Args:
-    """What the sentences say that refuse an invitation."""
+    """Args of the sentences that refuse an invitation."""
     record, rules = visit.record, visit.rules
     if not record.refused_until:
         return {"user": record.customer, "limit": rules.rooms_per_user}
@@ -310,7 +311,7 @@ def _limits(visit: Visit) -> Args:
 
 
 def entry_failed(visit: Visit, failure: EntryFailed) -> None:
-    """The invitation led nowhere: the room may invite us again."""
+    """Handle a join that failed: the room may invite us again."""
     del failure
     if visit.record.membership is Membership.ENTERING:
         visit.set(membership=Membership.LEFT, parked=())
@@ -505,7 +506,7 @@ def _greet(visit: Visit, entry: Entered) -> None:
 
 
 def _became_encrypted(visit: Visit) -> None:
-    """Somebody has turned encryption on."""
+    """Handle encryption being turned on by somebody."""
     visit.set(encrypted=True)
     if not visit.rules.encryption:
         visit.say("encrypted.unsupported")
@@ -542,7 +543,7 @@ Gesture = Withdrew | Reacted | PollAnswered
 
 
 def _gestured(visit: Visit, gesture: Gesture, received: int, earlier: Earlier | None) -> None:
-    """Nobody typed anything: what is not told to the agent is told to nobody.
+    """Handle a reaction, a vote or a redaction; one that is not carried is answered by nothing.
 
     Args:
         visit: record in, record and effects out.

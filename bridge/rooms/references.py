@@ -136,7 +136,7 @@ def note_thread(visit: Visit, spoke: Spoke, received: int) -> None:
 
 
 def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> Said:
-    """What the agent is to get of a message: with its caption, and what it replies to.
+    """The message as an agent gets it: with its caption, and a quotation of what it replies to.
 
     And what of it is left, should that be taken back before it goes; of a file its name.
     """
@@ -170,7 +170,7 @@ def _spoken(visit: Visit, spoke: Spoke, quote: str) -> CustomerContent:
 
 
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
-    """What happens to the conversation; the agent is told of what may have reached them."""
+    """Inputs of a redaction; the agent is told of one whose message may have reached them."""
     record = visit.record
     former = read_as(record, taken.target)
     note = ""
@@ -203,7 +203,7 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
 
 
 def _taken_back(visit: Visit, earlier: Earlier) -> str:
-    """That a message was taken back, without a word of it."""
+    """Note for the agent that a message was taken back, without a word of it."""
     rules = visit.rules
     if earlier.at is None:
         return visit.word("agent.withdrawn", {})
@@ -213,7 +213,7 @@ def _taken_back(visit: Visit, earlier: Earlier) -> str:
 
 
 def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[Input]:
-    """What happens to the conversation: an agent in the chat is told."""
+    """Inputs of a reaction: an agent in the chat is told."""
     phase = visit.record.conversation.phase
     if not visit.rules.tell_reactions or not isinstance(phase, Chatting) or phase.robot:
         return []
@@ -229,7 +229,7 @@ def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[In
 
 
 def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Input]:
-    """What happens to the conversation: an agent in the chat is told of a vote in a person's poll.
+    """Inputs of a vote in a person's poll: an agent in the chat is told.
 
     Choices that nobody knows (the poll is forgotten, the vote is malformed) are told to nobody.
     """
@@ -262,7 +262,7 @@ def with_words(content: CustomerContent, plain: str) -> CustomerContent:
 
 
 def words_of(earlier: Earlier) -> str:
-    """What was typed: a file without a caption had a name, but no words."""
+    """Typed words of a message: a file without a caption has a name, but no words."""
     content = earlier.content
     if isinstance(content, CustomerMedia) and earlier.text == content.name:
         return ""
@@ -295,7 +295,7 @@ def _length(pieces: list[Held]) -> int:
 
 
 def is_order(visit: Visit, earlier: Earlier) -> bool:
-    """It was an order to us, and no agent has seen it."""
+    """True if a message was a command, so that no agent has seen it."""
     if not isinstance(earlier.content, CustomerText):
         return False
     record, prefix = visit.record, visit.rules.prefix
@@ -315,7 +315,7 @@ def is_order(visit: Visit, earlier: Earlier) -> bool:
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
-    """What happens to the conversation. A correction that comes too late is reported.
+    """Inputs of a correction. One that comes too late is reported.
 
     So is one of somebody else's message, which no client shows (specification, "Event
     replacements").
@@ -349,7 +349,7 @@ def _told(
     dropped: tuple[EventId, ...],
     earlier: Earlier | None,
 ) -> list[Input]:
-    """What an agent is to get, who may have the wording `former`, which says `earlier`."""
+    """Inputs for an agent who may have the wording `former`, which says `earlier`."""
     whole = with_words(edit.content, edit.plain)
     unseen = is_unsent(visit.record, former, earlier) or (
         undelivered(visit.record, former) is not None  # the agent has not seen it either
@@ -401,7 +401,7 @@ def corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> l
 
 
 def _is_unseen(visit: Visit, event_id: EventId) -> bool:
-    """That message waits to be sent, or was reported."""
+    """True if a message waits to be sent, or was reported."""
     record = visit.record
     return undelivered(record, event_id) is not None or is_unsent(record, event_id, None)
 
@@ -462,14 +462,14 @@ _NEAR = 3
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One place that changed, with a word on either side, so that it can be found."""
+    """Difference in one place, with a word on either side, so that it can be found."""
 
     old: str
     new: str
 
 
 def changes(old: str, new: str) -> tuple[Change, ...] | None:
-    """What changed from one text to the other.
+    """Difference of two texts, word by word.
 
     Returns:
         Nothing if both say the same, None if it is as short to say the whole new text.
@@ -489,7 +489,7 @@ _Place = tuple[tuple[Sequence[str], slice], tuple[Sequence[str], slice]]
 
 
 def _places(before: list[str], after: list[str]) -> list[_Place] | None:
-    """The parts that differ, those close to each other joined; None if it is too much to tell."""
+    """Slices that differ, those close to each other joined; None if it is too much to tell."""
     start, end = _same_at_both_ends(before, after)
     old, new = before[start : len(before) - end], after[start : len(after) - end]
     if max(len(old), len(new)) > MAX_PIECES:
@@ -514,7 +514,7 @@ def _places(before: list[str], after: list[str]) -> list[_Place] | None:
 
 
 def _same_at_both_ends(before: list[str], after: list[str]) -> tuple[int, int]:
-    """How many pieces are the same at the beginning, and how many at the end."""
+    """Lengths of the common prefix and the common suffix, in pieces."""
     shorter = min(len(before), len(after))
     start = 0
     while start < shorter and before[start] == after[start]:
@@ -601,7 +601,7 @@ def resend(
 
 
 def _as_if_new(visit: Visit, found: Meaning, earlier: Earlier | None) -> tuple[UserId, list[Input]]:
-    """Who sent it, and what it comes to now; nothing if it was no message to an agent."""
+    """Sender, and inputs as of a new message; none if it was no message to an agent."""
     match found:
         case Spoke() | Corrected() if _is_command(visit, found):
             return found.sender, []
@@ -616,7 +616,7 @@ def _as_if_new(visit: Visit, found: Meaning, earlier: Earlier | None) -> tuple[U
 
 
 def _is_command(visit: Visit, spoke: Spoke | Corrected) -> bool:
-    """It was meant for us: what came of it was ours to send, not theirs."""
+    """True if a message was a command, so that there is nothing to resend."""
     if not isinstance(spoke.content, CustomerText):
         return False
     return parse(spoke.plain, visit.rules.prefix, prefix_needed=True) is not None
@@ -651,14 +651,14 @@ def keep_sealed(visit: Visit, raw: dict[str, object]) -> None:
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:
-    """Its sender took an event back: it is not to be delivered any more."""
+    """Drop a kept event that is not to be delivered any more."""
     kept = tuple(one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
     if len(kept) < len(visit.record.sealed):
         visit.set(sealed=kept)
 
 
 def sealed_due(record: RoomRecord) -> int | None:
-    """When the kept events want to be looked at again, ms since the epoch."""
+    """Moment of the next attempt at the kept events, ms since the epoch."""
     return min((event.retry_at for event in record.sealed), default=None)
 
 

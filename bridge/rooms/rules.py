@@ -40,7 +40,7 @@ KNOWN = 4096
 
 
 class Permission(IntEnum):
-    """What the operator lets a Matrix user do; each includes the one before."""
+    """Permission of a Matrix user, as the operator gives it; each includes the one before."""
 
     IGNORED = -1
     """As `NONE`, and not even told so: no person."""
@@ -154,7 +154,7 @@ class Rules(msgspec.Struct, frozen=True):
         return queue.hours.zone if queue is not None and queue.hours is not None else None
 
     def queue_name(self, queue_id: int) -> str:
-        """What people call it."""
+        """Name of the queue for people; its number if it is not configured."""
         queue = self.queue(queue_id)
         return queue.name if queue is not None else str(queue_id)
 
@@ -231,7 +231,7 @@ def _folded(text: str) -> str:
 
 
 class BadSetting(Exception):
-    """One value cannot be used; `key` and `values` are of the texts."""
+    """A setting's value cannot be used; `key` and `values` are of the texts."""
 
     def __init__(self, key: str, args: Args) -> None:
         super().__init__(key)

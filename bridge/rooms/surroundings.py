@@ -102,7 +102,7 @@ class InvitationLock:
 
 
 class Measures(Protocol):
-    """Where the engine counts what it does. Times are ms."""
+    """Metrics of the engine. Times are ms."""
 
     def handled(self, age: int) -> None:
         """An input was handled so long after it was stored."""

@@ -159,7 +159,7 @@ class _Reading:
         self._words = 0
 
     def lines(self) -> tuple[Line, ...]:
-        """What was found, in the order of the room."""
+        """Messages that were found, in the order of the room."""
         return tuple(self._lines.values())
 
     async def read_from(self, first: EventId) -> bool:
@@ -195,7 +195,7 @@ class _Reading:
             self._add(found, role)
 
     async def _recalled(self, found: Recorded) -> Recorded:
-        """What our ledger still knows of a message that cannot be opened any more."""
+        """Words, from our ledger, of a message that cannot be decrypted any more."""
         earlier = await recall(self._around, self._record.room_id, found.event_id)
         if earlier is None:
             return found
@@ -226,7 +226,7 @@ class _Reading:
         return True
 
     def _is_order(self, found: Recorded) -> bool:
-        """It was said to us, and no agent has seen it.
+        """True if a message was a command, so that no agent has seen it.
 
         Bare words were orders only while nobody had come, and only those that make sense as one,
         as far as that can be told afterwards.
@@ -378,7 +378,7 @@ class Telling:
         return f"{line}\n{permalink(self._record.room_id, first, via(self._record))}"
 
     def outcome(self, chat: Chat) -> str:
-        """What became of a chat: who answered and for how long, or that nobody did."""
+        """Outcome of a chat: who answered and for how long, or that nobody did."""
         if chat.started is None or chat.ending is Ending.CANCELLED:
             if chat.ended is None:
                 return self.say("history.waiting")
@@ -400,7 +400,7 @@ class Telling:
         return f"{value} ({label})" if label else str(value)
 
     def label(self, value: int) -> str:
-        """What a rating is called here; empty if that is not known."""
+        """Label of a rating; empty if it is not known."""
         told = self._record.conversation.ratings
         label = cards.name_of(self._rules, self.language, told, value)
         return "" if label == str(value) else label

@@ -36,7 +36,7 @@ MOST_HINTS = 12
 
 
 class Typist:
-    """The signs of one room.
+    """Typing notifications of one room.
 
     Args:
         mirror: what of the room is in memory.
@@ -115,7 +115,7 @@ class Typist:
     # --- customer to agent ----------------------------------------------------------------------
 
     def people_type(self, users: Collection[UserId]) -> None:
-        """These are typing in the room at the moment, our own among them; nobody else is."""
+        """Take note of all users who are typing in the room at the moment, our own among them."""
         rules, matrix = self._around.rules, self._around.matrix
         self._typing = any(
             not matrix.is_ours(user) and rules.permission(user) >= Permission.CUSTOMER

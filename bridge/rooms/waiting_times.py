@@ -32,7 +32,7 @@ WEIGHT = 0.1
 FRESH = 7 * 86_400_000
 """ms after the last wait that a range is still told."""
 LEAST_SPREAD = 0.1
-"""Of the logarithm: nobody's queue is more regular than a tenth."""
+"""Minimum standard deviation of log(wait): no queue is more regular than a tenth."""
 SHORTEST = 1.0
 """Seconds that a wait counts at least."""
 SAVE_EVERY = 30.0
@@ -47,7 +47,7 @@ class Trace(msgspec.Struct, frozen=True):
     variance: float = 0.0
 
     def with_wait(self, seconds: float) -> Trace:
-        """What it is with one wait more."""
+        """The statistics with one wait more."""
         value = math.log(max(seconds, SHORTEST))
         weight = max(WEIGHT, 1 / (self.count + 1))
         off = value - self.mean
@@ -61,7 +61,7 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 class Learnt(msgspec.Struct, frozen=True):
-    """What is known of one queue."""
+    """Statistics of one queue."""
 
     at: int = 0
     """When the last wait ended, ms."""
@@ -77,7 +77,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 class FactStore(Protocol):
-    """Where what was learned outlives the process: `StorePort` has these."""
+    """Store of the statistics; `StorePort` has these methods."""
 
     async def fact(self, name: str) -> str | None: ...
 
@@ -98,7 +98,7 @@ class Waits:
     # --- learning ---------------------------------------------------------------------------
 
     def note(self, before: Conversation, after: Conversation, now: int) -> None:
-        """A room made a step: learn from it if a wait has ended by it."""
+        """Learn from a room's step, if a wait has ended by it."""
         old, new = before.phase, after.phase
         if not isinstance(old, Requesting | Queued) or isinstance(new, Requesting | Queued):
             return
@@ -123,7 +123,7 @@ class Waits:
     # --- telling ----------------------------------------------------------------------------
 
     def expected(self, place: QueuePlace) -> Expected | None:
-        """How much longer it takes from this place; None: nobody can say."""
+        """Range of the rest of a wait, from this place; None: too little is known."""
         known = self._learnt.get(place.queue_id)
         if known is None or place.at - known.at > FRESH:
             return None
