@@ -336,7 +336,7 @@ _NUMBER = re.compile(
 _SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
 _THUMBS = frozenset("👍👎")
 _FIGURES = re.compile("[0-9]{1,2}")
-"""What is a rating that nobody offers; a longer number is somebody's order."""
+"""A number that rates, offered or not; a longer one is the number of somebody's order."""
 _PAUSES = "\r\n\t,.;:!~、。·-–—"
 _EDGES = f" {_PAUSES}"
 

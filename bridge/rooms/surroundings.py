@@ -34,7 +34,7 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
     """The rooms into which this person brought us lately, and when (ms), the oldest first.
 
     Leaving one does not take it out, nor does a restart: a fact of the store tells it, one for each
-    who ever invited us, as long as an hour's rooms. To be read and written in one turn.
+    who ever invited us, as long as an hour's rooms. To be read and written under one lock.
 
     Raises:
         StoreError: the database did not answer.
@@ -49,7 +49,7 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
 async def note_room_begun(
     store: StorePort, person: UserId, known: dict[RoomId, int], room_id: RoomId, now: int
 ) -> None:
-    """Remember that this person brings us into a room now; `known`: what `begun` returned.
+    """Remember that this person brings us into a room now; `known`: of `rooms_begun`.
 
     Of a room that is known the first moment counts: that we come back costs nobody a login.
 
@@ -66,7 +66,7 @@ def _fact(person: UserId) -> str:
 
 
 class InvitationLock:
-    """A room's turn. Entered with each step of it; what the step took ends with it."""
+    """Lock of a room's step on one inviter: entered with each step, and released at its end."""
 
     def __init__(self, inviting: Inviting) -> None:
         self._inviting = inviting
