@@ -44,11 +44,11 @@ from bridge.rooms.lane_aside import AsideLane
 from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.waits import Waits
-from bridge.rooms.room import LaneRunner
+from bridge.rooms.waiting_times import Waits
 from bridge.storage.open import open_store
 
 PATIENCE = 5.0
@@ -319,7 +319,7 @@ def why_refused(config: Config, error: Refused) -> str:
 
 
 class PresentTexts:
-    """The sentences as the rules of the moment have them. Implements `queuecard.Sentences`."""
+    """The sentences as the rules of the moment have them. Implements `cards.Sentences`."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around

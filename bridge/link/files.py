@@ -36,9 +36,8 @@ from bridge.link.failures import TokenRefused, describe
 from bridge.link.http import Answer, Http
 from bridge.link.ports import Facts, Token
 from bridge.link.settings import LinkSettings, UploadMode
-from bridge.rooms.passing import PIECE, at_most
+from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
-from bridge.rooms.spool import keep
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.http import UploadReply, parse_upload_reply

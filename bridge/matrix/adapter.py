@@ -25,22 +25,23 @@ from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.send import Outgoing
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
-from bridge.rooms.inputs import Meaning
+from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import (
     Blob,
     Clock,
     EditableNotice,
     Entry,
     Notice,
+    OurFile,
     Part,
+    Poll,
+    Recorded,
     Relayed,
     RelayedMedia,
     RelayedText,
     Undecryptable,
 )
 from bridge.rooms.record import Thread
-from bridge.rooms.recorded import OurFile, Recorded
-from bridge.rooms.tapping import Poll
 from bridge.webchat.frames import Agent, AgentMedia
 
 _REDACTED = "It holds a password."

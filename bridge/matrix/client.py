@@ -30,7 +30,7 @@ from mautrix.util.logging import TraceLogger
 from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.users import OurUsers
-from bridge.rooms.passing import PIECE, at_most
+from bridge.rooms.blobs import PIECE, at_most
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 
 DEVICE = "WEBCHAT"

@@ -29,7 +29,7 @@ from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     AgentInvited,
     Corrected,
     EncryptionOn,
@@ -47,7 +47,7 @@ from bridge.rooms.inputs import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.recorded import Recorded
+from bridge.rooms.ports import Recorded
 
 KIND = "unreadable.kind"
 ENCRYPTED_FILE = "unreadable.encrypted_file"

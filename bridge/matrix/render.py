@@ -25,9 +25,8 @@ from selectolax.lexbor import LexborNode
 from bridge.ids import EventId
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
-from bridge.rooms.ports import EditableNotice, NoticeText, RelayedText
+from bridge.rooms.ports import EditableNotice, NoticeText, Poll, RelayedText
 from bridge.rooms.record import Thread
-from bridge.rooms.tapping import Poll
 from bridge.webchat import emoji
 from bridge.webchat.content import locate
 from bridge.webchat.frames import AgentLocation, AgentMedia

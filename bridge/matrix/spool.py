@@ -17,8 +17,8 @@ import msgspec
 
 from bridge import media
 from bridge.media import voice
+from bridge.rooms.blobs import Kept, keep
 from bridge.rooms.ports import Blob
-from bridge.rooms.spool import Kept, keep
 
 
 class Spooled(Kept, frozen=True):

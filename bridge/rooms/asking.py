@@ -12,16 +12,15 @@ import structlog
 from bridge.conversation.callback import OFFERS
 from bridge.conversation.effects import Args, AskRating, CallbackCard, EndPoll, Offer, Relay
 from bridge.ids import EventId
+from bridge.rooms.cards import choices, shown
 from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inputs import CardPosted
-from bridge.rooms.ports import NoticeText, Refused
-from bridge.rooms.ratings import choices, shown
+from bridge.rooms.inbox import CardPosted
+from bridge.rooms.ports import NoticeText, Poll, Refused
 from bridge.rooms.reader import Came
 from bridge.rooms.record import CardKind, OurCard
 from bridge.rooms.room import Done, Room
 from bridge.rooms.store import Outcome
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.tapping import Poll
 
 HELPED, NOT_HELPED, PERSON, BELL = "👍", "👎", "🙋", "🔔"
 KEYCAP = "\ufe0f\u20e3"
@@ -47,7 +46,7 @@ class Asking:
             event_id, cards = await self.ask(room, effect, txn_id)
             known = anchor if any(one.card.poll for one in cards) else None
             return Done(event_id, known, tuple(map(Came, cards)))
-        poll = await self._around.store.anchor(room.room_id, anchor)
+        poll = await room.anchor(anchor)
         if poll is None:
             return Done(outcome=Outcome.DISCARDED, detail="there is no poll")
         return Done(await self._end(room, poll, txn_id))

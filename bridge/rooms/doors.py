@@ -6,7 +6,7 @@ import structlog
 
 from bridge.ids import EventId
 from bridge.rooms.effects import EnterRoom, LeaveRoom
-from bridge.rooms.inputs import Entered, MatrixEvent
+from bridge.rooms.inbox import Entered, MatrixEvent
 from bridge.rooms.ports import Refused
 from bridge.rooms.reader import Came
 from bridge.rooms.room import Done, Room

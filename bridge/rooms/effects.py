@@ -11,7 +11,7 @@ from bridge.rooms.record import OwnLogin
 
 
 class RoomWish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all room effects share."""
+    """Base of the room's effects."""
 
 
 class EnterRoom(RoomWish, frozen=True):

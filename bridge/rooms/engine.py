@@ -25,7 +25,7 @@ import structlog
 from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.inputs import MatrixEvent
+from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Clock, Undecryptable
 from bridge.rooms.reader import Came
 from bridge.rooms.record import Membership

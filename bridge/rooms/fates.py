@@ -1,8 +1,8 @@
 """What became of the messages that people sent, as far as a room remembers it. Pure.
 
 Two things follow from it: how far the room shows our users as having read (`receipts`), and which
-messages can be sent again (`again`). Both are kept in the room's record, so they are stored in the
-same transaction as the step that found them out.
+messages can be sent again (`references`). Both are kept in the room's record, so they are stored
+in the same transaction as the step that found them out.
 
 A receipt means "read up to here". The conversation delivers in the order in which things were
 typed, so the newest delivered message is never ahead of one that still waits. What was reported to

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import msgspec
 import structlog
 
-from bridge.ids import EventId
-from bridge.rooms import history, signing_in
+from bridge.conversation.inputs import FailureReason
+from bridge.ids import EventId, RoomId
+from bridge.rooms import transcripts
 from bridge.rooms.effects import (
     Conceal,
     Decline,
@@ -21,13 +23,15 @@ from bridge.rooms.effects import (
     TellHistory,
     TryLogin,
 )
-from bridge.rooms.inputs import LoginTried, LookedUp
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.inbox import LoginTried, LookedUp
+from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.reader import Came
+from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Done, Room
 from bridge.rooms.store import Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Transcripts
+from bridge.webchat.codes import ResultCode
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
@@ -62,16 +66,16 @@ class Filing:
         around = self._around
         match order:
             case TellHistory():
-                return await history.look_up(around, room.record, order), Outcome.DELIVERED
+                return await transcripts.list_chats(around, room.record, order), Outcome.DELIVERED
             case TryLogin():
-                tried = await signing_in.attempt(around, room.account, order)
+                tried = await try_login(around, room.account, order)
                 return tried, Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
             case SendTranscript():
                 send = partial(self._transcripts.send, room.record, order)
                 failed = LookedUp(order.event_id, "transcript.unavailable")
                 return await self._patiently(room, send, SOON, failed)
             case Conceal():
-                hide = partial(signing_in.conceal, around, room.record, order.event_id)
+                hide = partial(conceal, around, room.record, order.event_id)
                 failed = LookedUp(order.event_id, "login.delete")
                 return await self._patiently(room, hide, AT_LENGTH, failed)
             case Decline():
@@ -111,3 +115,31 @@ class Filing:
                 self._log.warning("not to be had", room=room.room_id, why=error.code)
                 return failed, Outcome.REFUSED
         return failed, Outcome.FAILED
+
+
+async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
+    """Ask the call centre; says what came of it. May wait for its turn at the server's door."""
+    try:
+        await around.link.log_in(msgspec.structs.replace(account, login=order.login))
+    except CallFailure as failure:
+        if failure.reason is FailureReason.UNREACHABLE and failure.code is None:
+            return LoginTried(order.event_id, order.login, "login.unreachable")
+        code = ResultCode.FAILURE if failure.code is None else failure.code
+        return LoginTried(order.event_id, order.login, "login.refused", int(code))
+    return LoginTried(order.event_id, order.login)
+
+
+async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:
+    """Take a password out of the inbox and out of the room; what to say if the room keeps it.
+
+    Raises:
+        StoreError: the database did not answer.
+        Unavailable: the homeserver did not.
+    """
+    room_id = RoomId(record.room_id)
+    await around.store.forget_body(room_id, event_id)
+    try:
+        await around.matrix.redact(room_id, record.host, event_id, f"conceal.{event_id}")
+    except Refused:
+        return LookedUp(event_id, "login.delete")
+    return None

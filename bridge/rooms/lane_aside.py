@@ -12,10 +12,10 @@ import structlog
 from bridge.conversation.effects import AskRobot, FetchHistory
 from bridge.conversation.inputs import Recalled
 from bridge.conversation.marks import MOST_RECALLED
-from bridge.rooms import robot
+from bridge.rooms import cards
 from bridge.rooms.effects import Filed
 from bridge.rooms.filing import Filing
-from bridge.rooms.inputs import Stored
+from bridge.rooms.inbox import Stored
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.reader import Came
 from bridge.rooms.room import Done, Room
@@ -39,7 +39,7 @@ class AsideLane:
             return await self._filing.run(room, effect)
         match effect:
             case AskRobot():
-                came: Stored = await robot.answer(self._around, effect)
+                came: Stored = await cards.ask_robot(self._around, effect)
                 outcome = Outcome.DELIVERED
             case FetchHistory():
                 came, outcome = await self._recall(room, effect)

@@ -28,19 +28,18 @@ from bridge.conversation.effects import (
     Say,
 )
 from bridge.ids import UserId
-from bridge.rooms import encrypting
 from bridge.rooms.asking import Asking, choices_of, offered
+from bridge.rooms.cards import Sentences, name_of, second_line
 from bridge.rooms.doors import Doors
 from bridge.rooms.effects import EnterRoom, LeaveRoom, PutSigns, ShowAnswer
 from bridge.rooms.fates import can_be_sent_again
-from bridge.rooms.inputs import CardPosted, EntryFailed, PartPosted
+from bridge.rooms.inbox import CardPosted, EntryFailed, PartPosted
 from bridge.rooms.ports import EditableNotice, NoticeText, Refused, Unavailable
-from bridge.rooms.queuecard import Sentences, second_line
-from bridge.rooms.ratings import name_of
 from bridge.rooms.reader import Came
 from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord, thread_in_use
 from bridge.rooms.relaying import Relaying
 from bridge.rooms.room import Done, Room
+from bridge.rooms.rules import hides
 from bridge.rooms.serial import StoredEffect, load_effect
 from bridge.rooms.store import (
     EffectRow,
@@ -209,7 +208,7 @@ class MatrixLane:
             if isinstance(other, Card) and other.number == card.number:
                 return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
         anchor = f"card:{card.number}"
-        earlier = await self._around.store.anchor(room.room_id, anchor)
+        earlier = await room.anchor(anchor)
         notice = EditableNotice(self._shown(room, card), edits=earlier)
         host = room.record.host
         event_id = await self._around.matrix.say(
@@ -282,14 +281,14 @@ class MatrixLane:
             return Done()
         anchor = f"outside:{room.record.conversation.number}:{', '.join(outside)}"
         done = Done()
-        if await self._around.store.anchor(room.room_id, anchor) is None:  # once a chat
+        if await room.anchor(anchor) is None:  # once a chat
             done = await self._say(room, row, Say("agents.outside", {"names": tuple(outside)}))
             done.anchor = anchor
         done.detail = "the room does not let them in"
         return done
 
     async def _relay(self, room: Room, row: EffectRow, relay: Relay) -> Done:
-        if encrypting.hides(self._around.rules, room.record):
+        if hides(self._around.rules, room.record):
             name = relay.agent.name or relay.agent.id
             done = await self._say(room, row, Say("encrypting.not_shown", {"name": name}))
             done.detail = "the room is not encrypted"

@@ -22,11 +22,11 @@ from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
+from bridge.rooms.blobs import keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.reader import Came
 from bridge.rooms.room import Done, Room
 from bridge.rooms.serial import load_effect
-from bridge.rooms.spool import keep
 from bridge.rooms.store import (
     EffectRow,
     Outcome,

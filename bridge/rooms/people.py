@@ -1,4 +1,4 @@
-"""The people in a room: their names for the agent's eyes, and who was turned away. Pure.
+"""People of a room: names for the agent's eyes, who was turned away, and leaving. Pure.
 
 WebChat knows one customer per session. Where several people may speak, the agent is told who does:
 each message begins with the speaker's name in the room. Names are strangers' words: they are kept
@@ -15,15 +15,21 @@ import re
 
 import msgspec
 
-from bridge.conversation.inputs import Input, Said, Withdrawn
+from bridge.conversation.callback import wanted
+from bridge.conversation.inputs import Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Queued,
+    Requesting,
 )
+from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import unique_events
 from bridge.ids import EventId, UserId
+from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.record import Membership, Person, RoomRecord
 from bridge.rooms.rules import Permission
 from bridge.rooms.visit import Visit
@@ -42,14 +48,14 @@ _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
 
 
 def present(visit: Visit, who: UserId, name: str) -> None:
-    """Somebody is in the room, under this name."""
+    """Note a person as a member of the room, under this name."""
     others = [person for person in visit.record.people if person.user != who]
     visit.set(people=(*others, Person(who, _line(name)))[-KEPT_PEOPLE:])
     look_round(visit)
 
 
 def heard(visit: Visit, who: UserId) -> None:
-    """Somebody has written, so they are here, whatever we know of their coming.
+    """Note the sender of a message as a member, whatever we know of their joining.
 
     An earlier version counted nobody in a direct chat, and a fallen homeserver forgets who joined.
     """
@@ -62,8 +68,16 @@ def heard(visit: Visit, who: UserId) -> None:
         present(visit, who, "")
 
 
+def is_alone(visit: Visit, who: UserId) -> bool:
+    """True if a room is direct, and stays so once it is known that `who` is there (`heard`)."""
+    record = visit.record
+    if not record.direct or in_company(visit):
+        return False
+    return who == record.customer or visit.rules.permission(who) <= Permission.IGNORED
+
+
 def found(visit: Visit, there: tuple[Person, ...]) -> tuple[Person, ...]:
-    """Who is in a room that we have entered.
+    """Members of a room that we have entered.
 
     Args:
         visit: its record knows who joined since we were invited, and is there still.
@@ -84,7 +98,7 @@ def in_company(visit: Visit) -> bool:
 
 
 def gone(visit: Visit, who: UserId) -> None:
-    """Somebody is not in the room any more."""
+    """Note that a person is no member any more."""
     if any(person.user == who for person in visit.record.people):
         visit.set(people=tuple(one for one in visit.record.people if one.user != who))
         look_round(visit)
@@ -101,7 +115,7 @@ def news(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
 
 
 def empty_by(record: RoomRecord) -> int | None:
-    """When a shared room that its customers have left is left by us too, ms since the epoch."""
+    """Moment at which a shared room without customers is left by us too, ms since the epoch."""
     if record.membership is not Membership.JOINED or record.empty_since is None:
         return None
     return record.empty_since + GRACE
@@ -116,15 +130,16 @@ def look_round(visit: Visit) -> None:
     if visit.record.membership is Membership.JOINED and visit.record.direct and in_company(visit):
         visit.set(direct=False)
         visit.say("room.shared", {"prefix": visit.rules.prefix})
-    someone = any(permission(one.user) >= Permission.CUSTOMER for one in visit.record.people)
-    if visit.record.direct or someone:
-        visit.set(empty_since=None)
-    elif visit.record.empty_since is None:
+    record = visit.record
+    if record.direct or any(permission(one.user) >= Permission.CUSTOMER for one in record.people):
+        if record.empty_since is not None:
+            visit.set(empty_since=None)
+    elif record.empty_since is None:
         visit.set(empty_since=visit.now)
 
 
 def name_of(visit: Visit, who: UserId) -> str:
-    """What an agent may call this person."""
+    """Display name of a person, for agents."""
     for person in visit.record.people:
         if person.user == who and person.name:
             return person.name
@@ -132,7 +147,7 @@ def name_of(visit: Visit, who: UserId) -> str:
 
 
 def signed(visit: Visit, who: UserId, happened: Input) -> Input:
-    """What somebody said, with their name where it could be somebody else."""
+    """Put the speaker's name before a message, in rooms where several people may speak."""
     if visit.record.direct:
         return happened
     name = name_of(visit, who)
@@ -179,3 +194,47 @@ def _signed(visit: Visit, name: str, content: CustomerContent) -> CustomerConten
 def _line(name: str) -> str:
     line = " ".join(_UNFIT.sub(" ", name).split())
     return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+
+
+# --- leaving: the bridge's own, or everybody it serves --------------------------------------------
+
+
+def end_conversation(visit: Visit) -> None:
+    """End the conversation of a room without people: leave queue or chat, keep nothing."""
+    conversation = visit.record.conversation
+    if isinstance(conversation.phase, Chatting):
+        visit.step(Close())
+    elif (
+        isinstance(conversation.phase, Requesting | Queued)
+        or conversation.held
+        or wanted(conversation)
+    ):
+        visit.step(Cancel())
+
+
+def put_out(visit: Visit) -> None:
+    """Our host is in the room no longer, or is not ours any more."""
+    end_conversation(visit)
+    visit.set(membership=Membership.LEFT, parked=())
+
+
+def _give_back(visit: Visit, key: str) -> None:
+    """Report all that no agent has, in the order in which it was written; nothing of it goes."""
+    waiting = sorted(all_pieces(visit.record.conversation), key=lambda piece: piece.order)
+    for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
+        visit.step(Withdrawn(event_id))
+        visit.report(event_id, key)
+
+
+def upgraded(visit: Visit) -> None:
+    """Handle a room upgrade: in the new room we have to be invited anew.
+
+    Here nobody is to begin another chat, or be told of the end of this one that writing does.
+    """
+    if visit.record.membership is Membership.JOINED:
+        if not isinstance(visit.record.conversation.phase, Chatting):
+            _give_back(visit, "room.upgraded_unsent")  # once we are out, nothing can be said here
+        end_conversation(visit)
+        visit.say("room.upgraded")
+        visit.ask(LeaveRoom((visit.record.host,)))
+        visit.set(membership=Membership.LEFT)

@@ -1,4 +1,4 @@
-"""What the engine asks of the two outer worlds, and of time.
+"""Ports: the interfaces of homeserver, call centre and clock that the rooms need.
 
 The adapters translate every foreign exception into the four classes below, so that the engine
 knows only whose fault it is and whether another try can help.
@@ -6,20 +6,17 @@ knows only whose fault it is and whether another try can help.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
 
 from bridge.conversation.inputs import FailureReason
-from bridge.conversation.model import CustomerMedia
+from bridge.conversation.model import CustomerContent, CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.inputs import Meaning
+from bridge.rooms.inbox import Meaning
 from bridge.rooms.record import OwnLogin, Person, Thread
-from bridge.rooms.recorded import Archive
-from bridge.rooms.signs import SignsPort
-from bridge.rooms.tapping import TappingPort
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -77,7 +74,7 @@ class TooBig(Exception):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Who logs in to WebChat for a room."""
+    """Account with which a room logs in to WebChat."""
 
     room_id: RoomId
     customer: UserId
@@ -150,7 +147,7 @@ class LinkPort(Protocol):
         ...
 
     def absolute(self, address: str) -> str:
-        """What the server means by an address that may be relative; "" stays ""."""
+        """Absolute form of a server's address that may be relative; "" stays ""."""
         ...
 
     def icon_url(self, icon: str, queue_id: int | None) -> str:
@@ -198,7 +195,7 @@ class LinkPort(Protocol):
         ...
 
     async def ask_robot(self, question: str) -> RobotReply:
-        """What the knowledge base says, which may be nothing. Needs no link.
+        """Ask the knowledge base, whose reply may be empty. Needs no link.
 
         Raises:
             CallFailure: always certain: TOO_BIG above 1,000 characters, SIGN_REFUSED for a wrong
@@ -208,7 +205,7 @@ class LinkPort(Protocol):
 
 
 class LinkEvents(Protocol):
-    """What links tell the engine. Implemented by the engine."""
+    """News of links, for the engine, which implements it."""
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         """Store a push; returns when it is durable (only then may a receipt be sent).
@@ -233,6 +230,9 @@ class LinkEvents(Protocol):
         ...
 
 
+# --- homeserver -----------------------------------------------------------------------------------
+
+
 class NoticeText(msgspec.Struct, frozen=True):
     """A sentence of ours, ready to be shown."""
 
@@ -242,7 +242,7 @@ class NoticeText(msgspec.Struct, frozen=True):
     """The root of the thread in which `reply_to` is."""
     ping: bool = False
     mentions: tuple[UserId, ...] = ()
-    """Whose phones are to ring for it, also in a room where only that rings."""
+    """User ids for `m.mentions`: their phones ring, also in a room where only mentions ring."""
 
 
 class EditableNotice(msgspec.Struct, frozen=True):
@@ -286,7 +286,7 @@ Relayed = RelayedText | RelayedMedia | AgentLocation
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What was found when a room was entered."""
+    """State of a room at the moment when it was entered."""
 
     earlier: tuple[dict[str, object], ...]
     """Message events sent before we joined that we may read, oldest first, raw."""
@@ -313,7 +313,39 @@ class Undecryptable(msgspec.Struct, frozen=True):
     """What is missing may still come."""
 
 
-class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
+class Poll(msgspec.Struct, frozen=True):
+    """A question of ours with its answers: (id, text)."""
+
+    question: str
+    answers: tuple[tuple[str, str], ...]
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """One message, whoever sent it."""
+
+    event_id: EventId
+    sender: UserId
+    at: int
+    """When its homeserver got it, ms since the epoch; as true as that server's clock."""
+    content: CustomerContent | None = None
+    """None: it was taken back (`withdrawn`), or is of a kind that has no words."""
+    words: str = ""
+    """Its text, or a file's caption."""
+    withdrawn: bool = False
+    replaces: EventId | None = None
+    """The earlier message of which this is the newer wording."""
+    reply_to: EventId | None = None
+
+
+class OurFile(msgspec.Struct, frozen=True):
+    """A file that we have made, whole."""
+
+    name: str
+    mime: str
+    data: bytes
+
+
+class MatrixPort(Protocol):
     """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
@@ -347,7 +379,7 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
         ...
 
     def interpret(self, raw: dict[str, object]) -> Meaning:
-        """What an event means to us. Pure, and never raises: hostile events are `Unreadable`."""
+        """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
         ...
 
     async def enter(
@@ -361,7 +393,10 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
         ...
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
-        """Leave, or refuse an invitation; people can read the reason. Whoever is out is out."""
+        """Leave, or refuse an invitation; people can read the reason.
+
+        Not being a member is no error.
+        """
         ...
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
@@ -429,6 +464,60 @@ class MatrixPort(Archive, SignsPort, TappingPort, Protocol):
         Raises:
             TooBig: the homeserver says that it is longer than `limit` bytes.
         """
+        ...
+
+    # --- signs of life: nothing is lost if they fail ----------------------------------------------
+
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
+        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
+        ...
+
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
+        """Show that one of ours has read up to this event. Repeating it does no harm."""
+        ...
+
+    # --- reactions and polls ----------------------------------------------------------------------
+
+    async def react(
+        self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
+    ) -> EventId:
+        """Put a reaction, one emoji, to an event."""
+        ...
+
+    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+        """Ask a question; who votes is `PollAnswered`."""
+        ...
+
+    async def end_poll(
+        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
+    ) -> EventId:
+        """Close a poll; `text` is what clients without polls show."""
+        ...
+
+    # --- what stands in the room already ----------------------------------------------------------
+
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
+    ) -> EventId:
+        """Send a file of our own."""
+        ...
+
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        """Take an event's content out of the room; Refused if `who` may not."""
+        ...
+
+    def timeline(
+        self, room_id: RoomId, reader: UserId, first: EventId
+    ) -> AsyncGenerator[dict[str, object], None]:
+        """The room's events from `first` on, oldest first, as they came (see `open`).
+
+        Raises:
+            Refused: the homeserver does not have `first`, or does not show it to `reader`.
+        """
+        ...
+
+    def recorded(self, raw: dict[str, object]) -> Recorded | None:
+        """An opened event as a transcript shows it; None for what is no message. Never raises."""
         ...
 
 

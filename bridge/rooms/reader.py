@@ -11,8 +11,8 @@ import msgspec
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms import again, cards, erasing, leaving, robot, sealed, signing_in, turns
-from bridge.rooms.inputs import (
+from bridge.rooms import cards, commands, people, recalling, references, surroundings
+from bridge.rooms.inbox import (
     CardPosted,
     Entered,
     EntryFailed,
@@ -36,6 +36,7 @@ from bridge.rooms.reception import (
     entered,
     entry_failed,
     needs_standing,
+    read_command,
     receive,
 )
 from bridge.rooms.record import Membership
@@ -43,8 +44,7 @@ from bridge.rooms.references import Earlier, refers_to
 from bridge.rooms.rules import Permission
 from bridge.rooms.serial import dump_input, load_input
 from bridge.rooms.store import InputRow, NewInput, StoreError, Unstorable
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.turns import Turn
+from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Visit
 
 ADMIN_LEVEL = 50
@@ -77,7 +77,7 @@ class Reader:
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
         self._room_id = room_id
         self._around = around
-        self.turn = Turn(around.inviting)
+        self.turn = InvitationLock(around.inviting)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=room_id
         )
@@ -120,9 +120,13 @@ class Reader:
         meaning = self._around.matrix.interpret(opened)
         if isinstance(meaning, (Invited, Withdrew)):
             return False
-        if needs_standing(visit, meaning) is not None or refers_to(visit.record, meaning):
+        command = read_command(visit, meaning)
+        if needs_standing(visit, meaning, command) is not None:
             return False
-        receive(visit, meaning, opened, visit.now, Facts(encrypted=opened is not raw))
+        if refers_to(visit.record, meaning):
+            return False
+        facts = Facts(encrypted=opened is not raw)
+        receive(visit, meaning, opened, visit.now, facts, command=command)
         return not visit.take_again()
 
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
@@ -173,7 +177,7 @@ class Reader:
         """Leave a room whose host account is somebody else's: they read it and speak in it."""
         joined = visit.record.membership is Membership.JOINED
         if joined and not self._around.matrix.serves(visit.record.host):
-            leaving.put_out(visit)
+            people.put_out(visit)
 
     @staticmethod
     def _simple(visit: Visit, stored: Stored) -> None:
@@ -186,11 +190,11 @@ class Reader:
             case PartPosted():
                 pass  # the ledger has it
             case RobotAnswered():
-                robot.answered(visit, stored)
+                cards.robot_answered(visit, stored)
             case LookedUp():
                 visit.say(stored.key, stored.args, reply_to=stored.event_id)
             case LoginTried():
-                signing_in.tried(visit, stored)
+                commands.login_tried(visit, stored)
             case MatrixEvent() | Entered():
                 raise TypeError(f"{type(stored).__name__} is not simple")
             case _:
@@ -213,7 +217,7 @@ class Reader:
             if not isinstance(raw, Undecryptable):
                 opened.append(event)
                 await self._contained(visit, raw, visit.now, encrypted=True)
-        sealed.sorted_out(visit, opened)
+        references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
         """What was said before we came in is handled now, each event by itself."""
@@ -264,7 +268,7 @@ class Reader:
         elif isinstance(opened, Undecryptable) and opened.later:
             if not may_wait:
                 return False
-            patience = sealed.patience(received, self._around.clock.now())
+            patience = references.key_patience(received, self._around.clock.now())
             opened = await self._around.matrix.open(raw, patience)
             visit.now = self._around.clock.now()
         if isinstance(opened, Undecryptable):
@@ -281,9 +285,9 @@ class Reader:
         if not isinstance(meaning, Unreadable):
             return
         meaning = Unreadable(meaning.event_id, meaning.sender, why.key)
-        receive(visit, meaning, raw, received, Facts())
+        receive(visit, meaning, raw, received, Facts(), command=None)
         if why.later:
-            sealed.keep(visit, raw)
+            references.keep_sealed(visit, raw)
 
     async def _readable(
         self,
@@ -297,7 +301,8 @@ class Reader:
         """Let an open event happen; False if something has to be waited for, and may not be."""
         meaning = self._around.matrix.interpret(raw)
         facts = Facts(encrypted=encrypted)
-        person = needs_standing(visit, meaning)
+        command = read_command(visit, meaning)
+        person = needs_standing(visit, meaning, command)
         if person is not None:
             if not may_wait:
                 return False
@@ -310,12 +315,12 @@ class Reader:
             return True
         facts = msgspec.structs.replace(facts, earlier=await self._earlier(visit, meaning))
         before = visit.record
-        receive(visit, meaning, raw, received, facts)
+        receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
-            await erasing.begin(self._around, visit, before, meaning.target)
+            await recalling.erase(self._around, visit, before, meaning.target)
         return True
 
     async def _invited(
@@ -325,18 +330,19 @@ class Reader:
         store, before = self._around.store, visit.record
         await self.turn.take(invited.by)
         rooms = await store.rooms_of(invited.by)
-        begun = await turns.begun(store, invited.by, visit.now)
+        begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         others = () if self._room_id in begun else tuple(begun.values())
-        receive(visit, invited, raw, received, Facts(rooms_of_inviter=rooms, rooms_begun=others))
+        facts = Facts(rooms_of_inviter=rooms, rooms_begun=others)
+        receive(visit, invited, raw, received, facts, command=None)
         after = visit.record
         if after != before and after.membership is Membership.ENTERING and not after.refusal:
-            await turns.begin(store, invited.by, begun, self._room_id, visit.now)
+            await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
         found, earlier = await original(self._around, self._room_id, event_id), None
         if found is not None and not isinstance(found, Undecryptable):
             earlier = await self._earlier(visit, found)
-        again.send(visit, event_id, found, earlier, last=last)
+        references.resend(visit, event_id, found, earlier, last=last)
 
     async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
         """The message that this one is about; None if nobody knows it, or it was taken back."""

@@ -1,29 +1,40 @@
-"""What an earlier event of a room said, as the ledger has it.
+"""Earlier events of a room in the ledger: read again (`recall`, `original`), and erased (`erase`).
 
 The inbox keeps what people sent and the outbox what agents did, both for as long as the operator's
 `retention` allows, so nothing is stored twice, and what is erased there is forgotten here too.
+
+A message leaves more than one copy in the ledger: the event as it came, its corrections, and the
+effects of each. A redaction erases at once what has ended, and the rest when it has ended too, up
+to a minute later. Until then the room's record remembers the events, so that a crash forgets none
+of them; and nobody quotes them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import msgspec
 
 from bridge.conversation.effects import Relay, Reported
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
+from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, RoomId
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.inputs import Corrected, MatrixEvent, Meaning, PartPosted, Spoke, Stored
+from bridge.rooms import references
+from bridge.rooms.inbox import Corrected, MatrixEvent, Meaning, PartPosted, Spoke, Stored
 from bridge.rooms.ports import Undecryptable
-from bridge.rooms.references import Earlier
+from bridge.rooms.record import RoomRecord
+from bridge.rooms.references import Earlier, wordings
 from bridge.rooms.serial import load_effect, load_input
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Visit
 from bridge.webchat import emoji
 from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, AgentText
 
 
 async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
-    """What that event said, and when; None if it is not ours to know, or no longer.
+    """Read an event's words and time; None if we have no right to them, or they are erased.
 
     Raises:
         StoreError: the database did not answer.
@@ -78,7 +89,7 @@ async def _dated(around: Surroundings, earlier: Earlier | None, *events: EventId
 async def original(
     around: Surroundings, room_id: RoomId, event_id: EventId
 ) -> Meaning | Undecryptable | None:
-    """What a person's event means, read again; None if it is none, or no longer kept.
+    """Read a person's event again; None if it is none, or no longer kept.
 
     Raises:
         StoreError: the database did not answer.
@@ -101,7 +112,7 @@ async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecrypta
 
 
 def _from_us(body: bytes) -> Earlier | None:
-    """What we posted: an agent's words, or our own about a message that did not arrive."""
+    """Words of an event of ours: an agent's, or our report of an undelivered message."""
     try:
         effect = load_effect(body)
     except msgspec.DecodeError:
@@ -125,3 +136,58 @@ def _text_of(content: AgentContent) -> str:
             return content.poi
         case _:
             return ""
+
+
+# --- erasing --------------------------------------------------------------------------------------
+
+ERASE_EVERY = 60_000
+"""ms until what could not be erased at once is looked at again."""
+ERASING_LIMIT = 100
+"""Events of a room that are remembered for it; `retention` erases what is beyond."""
+
+
+async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: EventId) -> None:
+    """Erase what can be erased of a message, and remember the rest.
+
+    Args:
+        around: the store.
+        visit: record in and out.
+        before: the record in which the message's corrections are still known.
+        target: the message.
+
+    Raises:
+        StoreError: the database did not answer.
+    """
+    gone = wordings(before, target)
+    for event_id in gone:
+        references.drop_sealed(visit, event_id)
+        await around.store.forget_body(visit.record.room_id, event_id)
+    remembered = dict.fromkeys((*visit.record.erasing, *gone))
+    visit.set(erasing=tuple(remembered)[-ERASING_LIMIT:], erase_at=visit.now + ERASE_EVERY)
+
+
+async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
+    """Erase what has ended meanwhile, if it is time.
+
+    Args:
+        around: the store.
+        visit: record in and out.
+        busy: the events about which an effect is still to be carried out.
+
+    Raises:
+        StoreError: the database did not answer; nothing is forgotten that was not erased.
+    """
+    moment = erasing_due(visit.record)
+    if moment is None or visit.now < moment:
+        return
+    waiting = {piece.event_id for piece in all_pieces(visit.record.conversation)}
+    left = tuple(one for one in visit.record.erasing if one in waiting or one in busy)
+    for event_id in visit.record.erasing:
+        if event_id not in left:
+            await around.store.forget_body(visit.record.room_id, event_id)
+    visit.set(erasing=left, erase_at=visit.now + ERASE_EVERY)
+
+
+def erasing_due(record: RoomRecord) -> int | None:
+    """Moment of the next attempt, ms since the epoch; None if nothing is left to erase."""
+    return record.erase_at if record.erasing else None

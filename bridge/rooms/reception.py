@@ -1,8 +1,19 @@
-"""What an event in a room means for it: entering, leaving, talking, commanding, configuring.
+"""Interpretation of Matrix events: entering, leaving, talking, commanding, configuring. Pure.
 
-`receive` is pure, like the machine inside it: record and input in, record and effects out. What it
-needs to know of the world (may this person configure the room?) is asked beforehand by the actor
-and handed in as `Standing`.
+`receive` takes a room's record and one event (`Meaning`) and leaves a new record and effects in the
+visit, like the state machine inside it. Facts of the outside world (may this person configure the
+room? which message is replied to?) are asked beforehand by the actor and handed in as `Facts`.
+Nothing is raised; what cannot be carried is reported to its sender.
+
+Encryption: the bridge makes no rooms, it is invited. With `encryption.default` its host turns
+encryption on as it comes in, where it may and once the inviter is known to be a customer. With
+`encryption.require` nothing that anybody typed is carried in clear, either way: a message in clear
+is answered with what to do, and so is a command that starts a chat or shows one. Commands that only
+configure, tell or end something work all the same (`Command.in_clear`).
+
+Gestures are reactions, votes and redactions. One on a card of ours is an order to us (`cards`), 🔁
+sends a message again (`references`), and the rest is told to an agent in words, as far as the
+operator wants it.
 """
 
 from __future__ import annotations
@@ -14,24 +25,14 @@ from typing import assert_never
 import msgspec
 
 from bridge.conversation.effects import Args
+from bridge.conversation.inviting import inviting
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
+from bridge.conversation.policy import RobotUse
 from bridge.ids import EventId, UserId
-from bridge.rooms import (
-    afterwards,
-    again,
-    corrections,
-    encrypting,
-    leaving,
-    orders,
-    people,
-    references,
-    robot,
-    turns,
-)
-from bridge.rooms.commands import Malformed, Parsed, Verb, parse, slip
+from bridge.rooms import cards, commands, people, references, surroundings
+from bridge.rooms.commands import Malformed, Parsed, parse, slip
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.gestures import gestured
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     AgentInvited,
     Corrected,
     EncryptionOn,
@@ -51,10 +52,9 @@ from bridge.rooms.inputs import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.pace import too_fast
 from bridge.rooms.record import Membership
-from bridge.rooms.rules import Permission
-from bridge.rooms.settings import BadSetting, settings_of_event
+from bridge.rooms.references import Earlier
+from bridge.rooms.rules import BadSetting, Permission, settings_of_event
 from bridge.rooms.visit import Visit
 from bridge.texts.durations import duration
 
@@ -65,7 +65,7 @@ PARKED_LIMIT = 100
 
 
 class Standing(StrEnum):
-    """Whether a person may configure the room."""
+    """Authority of a person to configure the room."""
 
     ADMIN = "admin"
     """Power level of 50 or more, creator of a version-12 room, or by the operator's permission."""
@@ -75,7 +75,7 @@ class Standing(StrEnum):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the actor found out before the step."""
+    """Facts of the outside world, found out before the step."""
 
     standing: Standing = Standing.ORDINARY
     rooms_of_inviter: int = 0
@@ -85,24 +85,56 @@ class Facts(msgspec.Struct, frozen=True):
     encrypted: bool = False
     """It came encrypted."""
     rooms_begun: tuple[int, ...] = ()
-    """When this person brought us into other rooms lately (`turns.begun`), the oldest first."""
+    """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
 
 
-def needs_standing(visit: Visit, meaning: Meaning) -> UserId | None:
-    """Whose standing has to be known before `receive`; None if nobody's."""
+Reading = Parsed | Malformed | None
+"""A message as a command; None: it is a customer's word, or no text."""
+
+
+def read_command(visit: Visit, meaning: Meaning) -> Reading:
+    """Read a message as a command, once, for `needs_standing` and `receive`.
+
+    Without the prefix it counts only in a direct room of the bot's while no chat runs.
+    """
+    record = visit.record
+    if record.membership is not Membership.JOINED or not isinstance(meaning, Spoke | Corrected):
+        return None
+    if not isinstance(meaning.content, CustomerText):
+        return None
+    bare_allowed = (
+        not isinstance(record.conversation.phase, Chatting)
+        and record.host == visit.rules.bot
+        and people.is_alone(visit, meaning.sender)
+    )
+    parsed = parse(meaning.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
+    if isinstance(parsed, Parsed) and parsed.bare and not commands.makes_sense(visit, parsed):
+        parsed = None
+    if parsed is None and bare_allowed:
+        return slip(meaning.plain, visit.rules.prefix)
+    return parsed
+
+
+def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
+    """The person whose standing has to be known before `receive`; None if nobody's."""
     if visit.record.membership is not Membership.JOINED:
         return None
     if isinstance(meaning, RoomConfigured):
         return meaning.sender
     if isinstance(meaning, Spoke | Corrected):
-        parsed = _command(visit, meaning)
-        if isinstance(parsed, Parsed) and parsed.for_admins:
-            return meaning.sender
+        for_admins = isinstance(command, Parsed) and command.for_admins
+        return meaning.sender if for_admins else None
     return None
 
 
 def receive(
-    visit: Visit, meaning: Meaning, raw: dict[str, object], received: int, facts: Facts
+    visit: Visit,
+    meaning: Meaning,
+    raw: dict[str, object],
+    received: int,
+    facts: Facts,
+    *,
+    command: Reading,
 ) -> None:
     """Handle one Matrix event.
 
@@ -112,6 +144,7 @@ def receive(
         raw: the event itself, to be parked while we are entering.
         received: when it was stored, ms since the epoch.
         facts: what the actor asked the world.
+        command: what `read_command` says of it.
     """
     if visit.record.membership is Membership.ENTERING and isinstance(meaning, Parkable):
         _park(visit, meaning, raw)
@@ -124,9 +157,9 @@ def receive(
         case MemberGone() | MemberJoined() | Renamed():
             _membership(visit, meaning)
         case Spoke() | Corrected():
-            _spoke(visit, meaning, received, facts)
+            _spoke(visit, meaning, received, facts, command)
         case Withdrew() | Reacted() | PollAnswered():
-            gestured(visit, meaning, received, facts.earlier)
+            _gestured(visit, meaning, received, facts.earlier)
         case Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key)
@@ -134,9 +167,9 @@ def receive(
             _configured(visit, meaning, facts)
         case EncryptionOn():
             if visit.record.membership is Membership.JOINED and not visit.record.encrypted:
-                encrypting.became_encrypted(visit)
+                _became_encrypted(visit)
         case Upgraded():
-            leaving.upgraded(visit)
+            people.upgraded(visit)
         case Nothing():
             pass
         case _:
@@ -167,7 +200,10 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
     elif facts.rooms_of_inviter >= visit.rules.rooms_per_user:
         refusal = "refused.too_many_rooms"
     elif len(facts.rooms_begun) >= limit:
-        refusal, until = "refused.too_many_new_rooms", facts.rooms_begun[-limit] + turns.LATELY
+        refusal, until = (
+            "refused.too_many_new_rooms",
+            facts.rooms_begun[-limit] + surroundings.LATELY,
+        )
     visit.set(
         membership=Membership.ENTERING,
         host=invited.whom,
@@ -185,14 +221,15 @@ def _invited(visit: Visit, invited: Invited, facts: Facts) -> None:
 
 
 def _key(visit: Visit) -> str:
-    """The room's for ever: drawn when it is new to us, and what it was of a room that is not."""
+    """Key of the room in login names: drawn when the room is new to us, and kept for ever."""
     record, draw = visit.record, visit.rules.login_key
     new = record.membership is Membership.NONE and not record.key
     return draw(record.room_id) if new and draw is not None else record.key
 
 
 def _agent_invited(visit: Visit, invited: AgentInvited) -> None:
-    """Nobody would read what is written to an agent's user: its answer says where to write.
+    """Decline an invitation of an agent's user, whose messages nobody would read, and say whom to
+    invite instead.
 
     While something goes on in a room of ours it may be the agent who is just coming.
     """
@@ -259,12 +296,12 @@ def entered(visit: Visit, entry: Entered, facts: Facts) -> tuple[dict[str, objec
         return ()
     if entry.config is not None:
         _found_config(visit, entry.config, facts)
-    encrypting.greet(visit, entry)
+    _greet(visit, entry)
     return parked
 
 
 def _limits(visit: Visit) -> Args:
-    """What the sentences say that refuse an invitation."""
+    """Args of the sentences that refuse an invitation."""
     record, rules = visit.record, visit.rules
     if not record.refused_until:
         return {"user": record.customer, "limit": rules.rooms_per_user}
@@ -274,7 +311,7 @@ def _limits(visit: Visit) -> Args:
 
 
 def entry_failed(visit: Visit, failure: EntryFailed) -> None:
-    """The invitation led nowhere: the room may invite us again."""
+    """Handle a join that failed: the room may invite us again."""
     del failure
     if visit.record.membership is Membership.ENTERING:
         visit.set(membership=Membership.LEFT, parked=())
@@ -313,9 +350,9 @@ def _member_gone(visit: Visit, gone: MemberGone) -> None:
     people.news(visit, gone.who, gone.event_id, "agent.left")
     people.gone(visit, gone.who)
     if gone.who == record.host:
-        leaving.put_out(visit)
+        people.put_out(visit)
     elif gone.who == record.customer and record.direct:
-        leaving.end_conversation(visit)
+        people.end_conversation(visit)
         visit.ask(LeaveRoom((record.host,)))
         visit.set(membership=Membership.LEFT, parked=())
 
@@ -324,7 +361,7 @@ def passed(visit: Visit) -> None:
     """A moment has come: a shared room without customers is left (see `people.empty_by`)."""
     moment = people.empty_by(visit.record)
     if moment is not None and visit.now >= moment:
-        leaving.end_conversation(visit)
+        people.end_conversation(visit)
         visit.ask(LeaveRoom((visit.record.host,)))
         visit.set(membership=Membership.LEFT, empty_since=None)
 
@@ -344,33 +381,34 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     return True
 
 
-def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) -> None:
+def _spoke(
+    visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts, parsed: Reading
+) -> None:
     people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # where several people are, programs speak among them, and are not for the agent
-    parsed = _command(visit, spoke)
     if _configures(visit, parsed, facts):
         pass  # who may configure the room need not be a customer of ours
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
-    else:
+    elif visit.record.speaker != spoke.sender:
         visit.set(speaker=spoke.sender)
     if isinstance(spoke, Spoke):
         references.note_thread(visit, spoke, received)
-    unwelcome = encrypting.refusal(visit, parsed, encrypted=facts.encrypted)
+    unwelcome = _clear_text_refusal(visit, parsed, encrypted=facts.encrypted)
     if unwelcome is not None:
         visit.report(spoke.event_id, unwelcome)
     elif isinstance(parsed, Malformed):
-        orders.explain(visit, parsed, spoke.event_id)
+        commands.explain(visit, parsed, spoke.event_id)
     elif isinstance(parsed, Parsed):
         _ordered(visit, spoke, parsed, facts)
     elif visit.record.settings.paused:
         visit.report(spoke.event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
-    elif too_fast(visit, received):
+    elif _too_fast(visit, received):
         limit = visit.rules.messages_per_minute
         visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, Corrected):
-        for happened in corrections.corrected(visit, spoke, facts.earlier):
+        for happened in references.corrected(visit, spoke, facts.earlier):
             visit.step(people.signed(visit, spoke.sender, happened))
     else:
         _said(visit, spoke, facts)
@@ -378,14 +416,14 @@ def _spoke(visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts) 
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Words for an agent, or what they mean outside a chat."""
-    meant = robot.wish(visit, spoke.plain)
-    if meant is None and afterwards.taken(visit, spoke):
+    meant = cards.robot_wish(visit, spoke.plain)
+    if meant is None and cards.about_chat(visit, spoke):
         return
     said = references.spoken(visit, spoke, facts.earlier)
     visit.step(people.signed(visit, spoke.sender, meant or said))
 
 
-def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -> bool:
+def _configures(visit: Visit, parsed: Reading, facts: Facts) -> bool:
     return (
         visit.record.membership is Membership.JOINED
         and isinstance(parsed, Parsed)
@@ -394,32 +432,14 @@ def _configures(visit: Visit, parsed: Parsed | Malformed | None, facts: Facts) -
     )
 
 
-def _command(visit: Visit, spoke: Spoke | Corrected) -> Parsed | Malformed | None:
-    """The message as a command; None if it is a customer's word."""
-    if not isinstance(spoke.content, CustomerText):
-        return None
-    record = visit.record
-    bare_allowed = (
-        record.direct
-        and record.host == visit.rules.bot
-        and not isinstance(record.conversation.phase, Chatting)
-    )
-    parsed = parse(spoke.plain, visit.rules.prefix, prefix_needed=not bare_allowed)
-    if isinstance(parsed, Parsed) and parsed.bare and not orders.makes_sense(visit, parsed):
-        parsed = None
-    if parsed is None and bare_allowed:
-        return slip(spoke.plain, visit.rules.prefix)
-    return parsed
-
-
 def _ordered(visit: Visit, spoke: Spoke | Corrected, parsed: Parsed, facts: Facts) -> None:
     if parsed.for_admins and facts.standing is not Standing.ADMIN:
         _refuse_admin(visit, facts, spoke.event_id)
         return
-    if parsed.verb is Verb.RETRY:
-        again.by_command(visit, spoke, facts.earlier)
-        return
-    orders.carry_out(visit, parsed, spoke.event_id)
+    target = spoke.reply_to if isinstance(spoke, Spoke) else None
+    reports = None if facts.earlier is None else facts.earlier.reports
+    call = commands.Call(parsed.words, spoke.event_id, parsed.bare, target, reports)
+    commands.carry_out(visit, parsed.verb, call)
 
 
 def _refuse_admin(visit: Visit, facts: Facts, event_id: EventId | None) -> None:
@@ -467,4 +487,109 @@ def _apply_config(visit: Visit, content: dict[str, object], event_id: EventId | 
         return
     if settings != visit.record.settings:
         visit.set(settings=settings)
-        visit.say("config.taken", orders.shown_settings(visit), reply_to=event_id)
+        visit.say("config.taken", commands.shown_settings(visit), reply_to=event_id)
+
+
+# --- encryption -----------------------------------------------------------------------------------
+
+
+def _greet(visit: Visit, entry: Entered) -> None:
+    """Say what the room needs to know first."""
+    if entry.encrypted and not visit.rules.encryption:
+        visit.say("encrypted.unsupported")
+    elif visit.rules.encryption_required and not entry.encrypted:
+        visit.say("encrypting.needed")
+    else:
+        _welcome(visit)
+        if entry.encrypted_by_us:
+            visit.say("encrypting.turned_on")
+
+
+def _became_encrypted(visit: Visit) -> None:
+    """Handle encryption being turned on by somebody."""
+    visit.set(encrypted=True)
+    if not visit.rules.encryption:
+        visit.say("encrypted.unsupported")
+    elif visit.rules.encryption_required:
+        _welcome(visit)  # until now it was told why it is not served
+
+
+def _clear_text_refusal(visit: Visit, parsed: Reading, *, encrypted: bool) -> str | None:
+    """Why a message goes nowhere, as a key of the texts; None: it may go on.
+
+    Args:
+        visit: the room.
+        parsed: the message as a command; None if it is a customer's word.
+        encrypted: it came encrypted.
+    """
+    if encrypted or not visit.rules.encryption_required:
+        return None
+    explained = isinstance(parsed, Malformed) and not parsed.bare
+    if explained or (isinstance(parsed, Parsed) and parsed.in_clear):
+        return None
+    return "encrypting.refused_here" if visit.record.encrypted else "encrypting.refused"
+
+
+def _welcome(visit: Visit) -> None:
+    queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
+    policy = visit.rules.policy_for(visit.record)
+    key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
+    visit.say(inviting(key, policy), {"queue": queue, "prefix": visit.rules.prefix})
+
+
+# --- gestures: reactions, votes, redactions -------------------------------------------------------
+
+Gesture = Withdrew | Reacted | PollAnswered
+
+
+def _gestured(visit: Visit, gesture: Gesture, received: int, earlier: Earlier | None) -> None:
+    """Handle a reaction, a vote or a redaction; one that is not carried is answered by nothing.
+
+    Args:
+        visit: record in, record and effects out.
+        gesture: what was done.
+        received: when it was stored, ms since the epoch.
+        earlier: the message that it is about, as the ledger has it.
+    """
+    record, rules = visit.record, visit.rules
+    if record.membership is not Membership.JOINED:
+        return
+    # Whoever may take something back (moderators may) has done so already.
+    allowed = isinstance(gesture, Withdrew)
+    if not allowed and rules.permission(gesture.sender) < Permission.CUSTOMER:
+        return
+    ordered = None if isinstance(gesture, Withdrew) else cards.meant_by(visit, gesture)
+    if ordered is not None:
+        happened = ordered
+    elif isinstance(gesture, Withdrew):
+        happened = references.withdrew(visit, gesture, earlier)
+    elif _sends_again(visit, gesture, earlier) or _unwelcome(visit, received):
+        happened = []
+    elif isinstance(gesture, PollAnswered):
+        happened = references.voted(visit, gesture, earlier)
+    else:
+        happened = references.reacted(visit, gesture, earlier)
+    for one in happened:
+        visit.step(people.signed(visit, gesture.sender, one))
+
+
+def _sends_again(visit: Visit, gesture: Gesture, earlier: Earlier | None) -> bool:
+    return isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier)
+
+
+def _unwelcome(visit: Visit, received: int) -> bool:
+    return visit.record.settings.paused or _too_fast(visit, received)
+
+
+# --- rate limit -----------------------------------------------------------------------------------
+
+
+def _too_fast(visit: Visit, received: int) -> bool:
+    """Count a message, by the minute in which it was stored (ms since the epoch).
+
+    True if there have been more in it than the operator allows.
+    """
+    minute = received // 60_000
+    spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
+    visit.set(minute=minute, spoken=spoken)
+    return spoken > visit.rules.messages_per_minute

@@ -44,7 +44,7 @@ from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, Tu
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
-from bridge.rooms import chats, erasing, people, reception, sealed
+from bridge.rooms import chats, people, recalling, reception, references
 from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Came, Reader
@@ -71,7 +71,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import Stopping, Surroundings
-from bridge.rooms.typist import Typist
+from bridge.rooms.typing_notices import Typist
 from bridge.rooms.visit import Visit
 
 BATCH = 32
@@ -356,6 +356,17 @@ class Room:
         """The effects that wait behind this one in its lane."""
         return [other for other in self._rows[row.lane].values() if other.seq > row.seq]
 
+    async def anchor(self, name: str) -> EventId | None:
+        """The Matrix event that an effect of this room has left under a name.
+
+        Raises:
+            StoreError: the database did not answer.
+        """
+        for ended in reversed(self._outcomes.values()):
+            if ended.settlement.anchor == name and ended.settlement.event_id is not None:
+                return ended.settlement.event_id
+        return await self._around.store.anchor(self.room_id, name)
+
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt at something.
 
@@ -401,7 +412,7 @@ class Room:
     @property
     def _has_to_ask(self) -> bool:
         """With the time, events may become readable, or copies of others be erased."""
-        moment = erasing.due(self.record)
+        moment = recalling.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
         return bool(self.record.sealed) or due
 
@@ -494,7 +505,7 @@ class Room:
         if signals and self.record.sealed:
             await self._reader.try_again(visit)
         if signals:
-            await erasing.go_on(self._around, visit, self._causes())
+            await recalling.erase_more(self._around, visit, self._causes())
         done: list[InputRow] = []
         for row in rows:
             if row.seq == self._poisonous:
@@ -918,8 +929,8 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """When the room wants a Tick, whatever happens until then; ms since the epoch."""
     moments = (
         deadline(record.conversation, rules.policy_for(record)),
-        sealed.due(record),
+        references.sealed_due(record),
         people.empty_by(record),
-        erasing.due(record),
+        recalling.erasing_due(record),
     )
     return min((moment for moment in moments if moment is not None), default=None)

@@ -1,34 +1,46 @@
-"""The operator's decisions, as far as the rooms ring asks: built from the config, never changed.
+"""The operator's configuration as the rooms see it, and the settings of a single room. Pure.
 
-A reload of the configuration replaces them as a whole (`surroundings`), so a step is decided by one
-set of rules from beginning to end.
+`Rules` is built from the config and never changes. A reload of the configuration replaces it as a
+whole (`surroundings`), so a step is decided by one set of rules from beginning to end. The settings
+of a room are checked here, be they set by command or by state event: `settings_of_event` and
+`set_by_name` raise `BadSetting` with the sentence to be said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import unicodedata
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
+from difflib import get_close_matches
 from enum import IntEnum
+from functools import lru_cache
 
 import msgspec
 
 from bridge.config.hours import Hours
+from bridge.conversation.effects import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.commands import narrow
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.texts import DEFAULT_LANGUAGE, Texts
-from bridge.texts.languages import fallbacks
+from bridge.texts.languages import LANGUAGES, fallbacks, nearest
 from bridge.webchat.codes import Source
 
 SOURCES = tuple(source.value for source in Source)
 """What a room can choose for `from`."""
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
+LONGEST_WORD = 100
+"""Characters of a word that may be a command."""
+_PART = 500
+"""Characters that are made narrow at a time."""
+KNOWN = 4096
+"""Entries of a cache: people's permissions, policies of rooms."""
 
 
 class Permission(IntEnum):
-    """What the operator lets a Matrix user do; each includes the one before."""
+    """Permission of a Matrix user, as the operator gives it; each includes the one before."""
 
     IGNORED = -1
     """As `NONE`, and not even told so: no person."""
@@ -116,6 +128,14 @@ class Rules(msgspec.Struct, frozen=True):
     longest_clip: Callable[[], int] | None = None
     """The same for a voice, which no dialect writes twice."""
 
+    _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
+    """Cache of `policy_for`."""
+
+    def __post_init__(self) -> None:
+        """Begin with empty caches, in a changed copy as well: they belong to these very rules."""
+        msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
+        msgspec.structs.force_setattr(self, "_policies", {})
+
     def queue(self, queue_id: int) -> QueueRule | None:
         """The queue of that id."""
         return next((queue for queue in self.queues if queue.id == queue_id), None)
@@ -134,7 +154,7 @@ class Rules(msgspec.Struct, frozen=True):
         return queue.hours.zone if queue is not None and queue.hours is not None else None
 
     def queue_name(self, queue_id: int) -> str:
-        """What people call it."""
+        """Name of the queue for people; its number if it is not configured."""
         queue = self.queue(queue_id)
         return queue.name if queue is not None else str(queue_id)
 
@@ -152,11 +172,20 @@ class Rules(msgspec.Struct, frozen=True):
         return self.policy.max_text_bytes if self.longest_clip is None else self.longest_clip()
 
     def policy_for(self, record: RoomRecord) -> Policy:
-        """The machine's policy for this room."""
+        """The machine's policy for this room; cached, as it is asked for with every step."""
+        longest = self.policy.max_text_bytes if self.longest_text is None else self.longest_text()
+        key = (record.settings, record.host, longest)
+        policy = self._policies.get(key)
+        if policy is None:
+            if len(self._policies) >= KNOWN:
+                self._policies.clear()
+            policy = self._policies[key] = self._policy(record, longest)
+        return policy
+
+    def _policy(self, record: RoomRecord, longest: int) -> Policy:
         queue = self.queue(self.queue_for(record))
         source = record.settings.source or (queue.source if queue is not None else self.source)
         start = record.settings.start or self.start
-        longest = self.policy.max_text_bytes if self.longest_text is None else self.longest_text()
         return msgspec.structs.replace(
             self.policy,
             max_text_bytes=longest,
@@ -168,5 +197,143 @@ class Rules(msgspec.Struct, frozen=True):
         )
 
 
+def folded(word: str) -> str:
+    """A word as commands are compared: small letters, and none of an input method's wide ones.
+
+    For a word of ours; never for a password, or what somebody else is to read. A long one, which is
+    none of ours, stays as it is.
+    """
+    return narrow(word).casefold() if len(word) <= LONGEST_WORD else word
+
+
+def narrow(text: str) -> str:
+    """A text as it is compared: wide letters of an input method made narrow (NFKC).
+
+    It is done in parts: the marks upon a letter are sorted, which takes time by the square of their
+    number, and nobody's word has so many. Upon a letter that ends a part they stay as they came.
+    """
+    if text.isascii():
+        return text
+    parts = (text[at : at + _PART] for at in range(0, len(text), _PART))
+    return "".join(unicodedata.normalize("NFKC", part) for part in parts)
+
+
+def hides(rules: Rules, record: RoomRecord) -> bool:
+    """True if what an agent says must not be shown in this room."""
+    return rules.encryption_required and not record.encrypted
+
+
 def _folded(text: str) -> str:
     return narrow(text).strip().casefold()
+
+
+# --- settings of a room ---------------------------------------------------------------------------
+
+
+class BadSetting(Exception):
+    """A setting's value cannot be used; `key` and `values` are of the texts."""
+
+    def __init__(self, key: str, args: Args) -> None:
+        super().__init__(key)
+        self.key = key
+        self.values = args
+
+
+def set_queue(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the queue by id, name or alias."""
+    queue = None
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        queue = rules.find_queue(str(value))
+    if queue is None:
+        known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
+        raise BadSetting("config.bad_queue", {"value": shown_value(value), "known": known})
+    return msgspec.structs.replace(settings, queue=queue.id)
+
+
+def set_source(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the customer's picture at the desk (guide 2, `from`)."""
+    del rules
+    return msgspec.structs.replace(settings, source=_one_of("from", value, SOURCES))
+
+
+def set_language(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose the language of our own sentences, by any name that people give it."""
+    del rules
+    meant = nearest(value) if isinstance(value, str) else None
+    language = _one_of("language", meant or value, LANGUAGES)
+    return msgspec.structs.replace(settings, language=language)
+
+
+def set_start(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Choose whether a word asks for a chat, or only the command `start`."""
+    del rules
+    return msgspec.structs.replace(settings, start=_one_of("start", value, STARTS))
+
+
+def set_paused(settings: RoomSettings, value: object, rules: Rules) -> RoomSettings:
+    """Stop or resume serving the room."""
+    del rules
+    if not isinstance(value, bool):
+        raise BadSetting(
+            "config.bad_value",
+            {"key": "paused", "value": shown_value(value), "known": ("true", "false")},
+        )
+    return msgspec.structs.replace(settings, paused=value)
+
+
+Setter = Callable[[RoomSettings, object, Rules], RoomSettings]
+
+
+def setters() -> Mapping[str, Setter]:
+    """The keys of the state event `org.matrix_webchat.room`, each with its check."""
+    return {
+        "queue": set_queue,
+        "from": set_source,
+        "language": set_language,
+        "start": set_start,
+        "paused": set_paused,
+    }
+
+
+def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
+    """The settings that a state event declares; what it does not name is as in the config.
+
+    Raises:
+        BadSetting: for the first value that cannot be used. Nothing of the event counts then.
+    """
+    settings = RoomSettings()
+    for key, value in content.items():
+        settings = _setter(key)(settings, value, rules)
+    return settings
+
+
+def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> RoomSettings:
+    """Change one setting by the name of its key, as the command `config set` does.
+
+    Raises:
+        BadSetting: no such key, or its value cannot be used.
+    """
+    setter = _setter(key)
+    truth = {"true": True, "false": False}.get(value.strip().casefold())
+    return setter(settings, value if setter is not set_paused or truth is None else truth, rules)
+
+
+def _setter(key: str) -> Setter:
+    known = setters()
+    if key not in known:
+        near = get_close_matches(key, known, 1)
+        raise BadSetting("config.bad_key", {"key": shown_value(key), "known": tuple(near or known)})
+    return known[key]
+
+
+def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
+    for choice in known:
+        if isinstance(value, str) and value.strip().casefold() == choice.casefold():
+            return choice
+    raise BadSetting("config.bad_value", {"key": key, "value": shown_value(value), "known": known})
+
+
+def shown_value(value: object) -> str:
+    """A foreign value, as it stands in the state event and short enough for a sentence."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"

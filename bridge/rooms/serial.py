@@ -45,7 +45,7 @@ from bridge.rooms.effects import (
     TellHistory,
     TryLogin,
 )
-from bridge.rooms.inputs import Stored
+from bridge.rooms.inbox import Stored
 from bridge.rooms.store import Lane, NewEffect
 
 StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect

@@ -1,4 +1,7 @@
-"""The command `transcript`: a whole chat, read back from the room and put into it as two files.
+"""The commands `history` and `transcript`: a list of a room's chats, and one chat as files.
+
+`history` answers with one line a chat and a link (matrix.to) to where each began. `transcript`
+reads a whole chat back from the room and puts it into the room as two files, a page and JSON.
 
 The room itself is the source, not our ledger: the homeserver keeps messages for as long as its
 owner wants, what somebody took back is gone there, corrections stand beside what they correct, and
@@ -9,12 +12,24 @@ up in the ledger, and what is not there either is shown as a message that cannot
 Where a chat stands in the room: from its first event (`Chat.first`) to the first event of the chat
 after it. What a customer sent after the end and before the next beginning belongs to no chat;
 an agent's last words may arrive a moment after the end, and do belong to it.
+
+The JSON file is read by programs, so its shape has a number (`VERSION`): a field may be added under
+the same number, but none changes its meaning or goes without a new one. Every key is always there.
+`docs/transcript.schema.json` is its schema. The page is built as a tree and written by the standard
+library's serialiser, so that whatever somebody typed can only ever be text; it loads nothing and
+runs nothing. Each message finds its own reading direction (`dir="auto"`), and names stand apart in
+`bdi`, so that right-to-left words turn nothing around them.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -26,24 +41,21 @@ from bridge.conversation.model import (
     CustomerMedia,
     CustomerText,
 )
-from bridge.ids import EventId, UserId
-from bridge.rooms import transcript, transcript_page
-from bridge.rooms.chats import Chat, load_chat
-from bridge.rooms.commands import Parsed, parse
-from bridge.rooms.effects import SendTranscript
-from bridge.rooms.history import Telling, began_with
-from bridge.rooms.inputs import LookedUp
-from bridge.rooms.orders import makes_sense
-from bridge.rooms.permalinks import permalink, via
-from bridge.rooms.ports import Refused, Undecryptable
+from bridge.ids import EventId, RoomId, UserId
+from bridge.rooms import cards
+from bridge.rooms.chats import Chat, Ending, load_chat
+from bridge.rooms.commands import Parsed, makes_sense, parse
+from bridge.rooms.effects import SendTranscript, TellHistory
+from bridge.rooms.inbox import LookedUp
+from bridge.rooms.ports import OurFile, Recorded, Refused, Undecryptable
 from bridge.rooms.recalling import recall
 from bridge.rooms.record import RoomRecord
-from bridge.rooms.recorded import OurFile, Recorded
-from bridge.rooms.rules import Permission
+from bridge.rooms.rules import Permission, Rules
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.transcript import File, Kind, Line, Place, Role, Transcript
 from bridge.rooms.visit import Visit
-from bridge.webchat.frames import Agent
+from bridge.texts.durations import clock_time, duration
+from bridge.texts.languages import listed
+from bridge.webchat import frames
 
 MOST_EVENTS = 5_000
 """Events of the room that are looked at."""
@@ -76,10 +88,10 @@ class Transcripts:
             return LookedUp(order.event_id, "transcript.unknown", args)
         after = next((one for one in chats if one.number == chat.number + 1), None)
         whole = await self._write(record, chat, after)
-        page = transcript_page.build(whole, Telling(self._around.rules, record))
+        page = build_page(whole, Telling(self._around.rules, record))
         name = f"chat-{chat.number}-{whole.local(whole.chat.asked):%Y-%m-%d}"
         first = await self._put(record, order, OurFile(f"{name}.html", "text/html", page))
-        data = OurFile(f"{name}.json", "application/json", transcript.dump(whole))
+        data = OurFile(f"{name}.json", "application/json", dump_transcript(whole))
         await self._put(record, order, data)
         return first
 
@@ -98,7 +110,7 @@ class Transcripts:
         return Transcript(
             room_id=record.room_id,
             language=self._around.rules.language_for(record.settings),
-            made=transcript.moment(self._around.clock.now()),
+            made=moment(self._around.clock.now()),
             complete=complete,
             cut=reading.cut,
             chat=self._about(record, chat),
@@ -106,20 +118,20 @@ class Transcripts:
             timezone=zone.key if isinstance(zone, ZoneInfo) else "",
         )
 
-    def _about(self, record: RoomRecord, chat: Chat) -> transcript.About:
+    def _about(self, record: RoomRecord, chat: Chat) -> About:
         rules, telling = self._around.rules, Telling(self._around.rules, record)
         rating = None
         if chat.rating is not None:
-            rating = transcript.Rating(chat.rating, telling.label(chat.rating))
-        return transcript.About(
+            rating = Rating(chat.rating, telling.label(chat.rating))
+        return About(
             number=chat.number,
-            queue=transcript.Queue(chat.queue_id, rules.queue_name(chat.queue_id)),
-            asked=transcript.moment(chat.asked),
-            started=None if chat.started is None else transcript.moment(chat.started),
-            ended=None if chat.ended is None else transcript.moment(chat.ended),
+            queue=Queue(chat.queue_id, rules.queue_name(chat.queue_id)),
+            asked=moment(chat.asked),
+            started=None if chat.started is None else moment(chat.started),
+            ended=None if chat.ended is None else moment(chat.ended),
             ending=chat.ending,
             robot=chat.robot,
-            agents=tuple(transcript.Agent(one.id, one.name) for one in chat.agents),
+            agents=tuple(Agent(one.id, one.name) for one in chat.agents),
             rating=rating,
         )
 
@@ -138,7 +150,7 @@ class _Reading:
         self._until = None if after is None or after.first == chat.first else after.first
         self._servers = via(record)
         self._agents = {
-            around.matrix.ghost_of(Agent(one.id)): one.name or one.id for one in chat.agents
+            around.matrix.ghost_of(frames.Agent(one.id)): one.name or one.id for one in chat.agents
         }
         self._people = {person.user: person.name for person in record.people if person.name}
         self._lines: dict[str, Line] = {}
@@ -147,7 +159,7 @@ class _Reading:
         self._words = 0
 
     def lines(self) -> tuple[Line, ...]:
-        """What was found, in the order of the room."""
+        """Messages that were found, in the order of the room."""
         return tuple(self._lines.values())
 
     async def read_from(self, first: EventId) -> bool:
@@ -183,7 +195,7 @@ class _Reading:
             self._add(found, role)
 
     async def _recalled(self, found: Recorded) -> Recorded:
-        """What our ledger still knows of a message that cannot be opened any more."""
+        """Words, from our ledger, of a message that cannot be decrypted any more."""
         earlier = await recall(self._around, self._record.room_id, found.event_id)
         if earlier is None:
             return found
@@ -214,7 +226,7 @@ class _Reading:
         return True
 
     def _is_order(self, found: Recorded) -> bool:
-        """It was said to us, and no agent has seen it.
+        """True if a message was a command, so that no agent has seen it.
 
         Bare words were orders only while nobody had come, and only those that make sense as one,
         as far as that can be told afterwards.
@@ -249,7 +261,7 @@ class _Reading:
         self._lines[found.event_id] = Line(
             event_id=found.event_id,
             link=permalink(self._record.room_id, found.event_id, self._servers),
-            at=transcript.moment(found.at),
+            at=moment(found.at),
             role=role,
             sender=found.sender,
             name=self._name(found.sender, role),
@@ -297,3 +309,439 @@ def _media_kind(kind: str) -> Literal["image", "file", "voice", "video", "audio"
             return kind
         case _:
             return "file"
+
+
+# --- history --------------------------------------------------------------------------------------
+
+USUAL_CHATS = 5
+MOST_CHATS = 50
+"""Chats in one answer."""
+
+
+async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistory) -> LookedUp:
+    """The answer to the command.
+
+    Raises:
+        StoreError: the database did not answer.
+    """
+    limit = min(order.limit or USUAL_CHATS, MOST_CHATS)
+    rows = await around.store.chats(record.room_id, limit)
+    telling = Telling(around.rules, record)
+    lines = []
+    for row in rows:
+        chat = load_chat(row.chat)
+        first = await began_with(around, record, chat)
+        lines.append(telling.line(chat, first))
+    if not lines:
+        return LookedUp(order.event_id, "history.none")
+    args: Args = {"list": "\n".join(lines), "prefix": around.rules.prefix}
+    return LookedUp(order.event_id, "history.list", args)
+
+
+async def began_with(around: Surroundings, record: RoomRecord, chat: Chat) -> EventId | None:
+    """The event where a chat begins: the customer's, else the queue card of this number."""
+    if chat.first is not None:
+        return chat.first
+    return await around.store.anchor(record.room_id, f"card:{chat.number}")
+
+
+class Telling:
+    """Chats in words, for one room. Pure."""
+
+    def __init__(self, rules: Rules, record: RoomRecord) -> None:
+        self._rules = rules
+        self._record = record
+        self.language = rules.language_for(record.settings)
+
+    def say(self, key: str, args: Args | None = None) -> str:
+        """A sentence in the room's language."""
+        return self._rules.texts.render(self.language, key, args or {})
+
+    def when(self, moment: int) -> str:
+        """A moment, ms since the epoch."""
+        return clock_time(self.language, moment, self._rules.timezone)
+
+    def line(self, chat: Chat, first: EventId | None) -> str:
+        """One chat as `history` lists it; with a link if it is known where it began."""
+        args: Args = {
+            "number": chat.number,
+            "date": self.when(chat.asked),
+            "queue": self._rules.queue_name(chat.queue_id),
+            "outcome": self.outcome(chat),
+        }
+        parts = [self.say("history.chat", args)]
+        if chat.rating is not None:
+            parts.append(self.say("history.rated", {"rating": self.rating(chat.rating)}))
+        line = " · ".join(parts)
+        if first is None:
+            return line
+        return f"{line}\n{permalink(self._record.room_id, first, via(self._record))}"
+
+    def outcome(self, chat: Chat) -> str:
+        """Outcome of a chat: who answered and for how long, or that nobody did."""
+        if chat.started is None or chat.ending is Ending.CANCELLED:
+            if chat.ended is None:
+                return self.say("history.waiting")
+            left = chat.ending is Ending.CANCELLED
+            return self.say("history.cancelled" if left else "history.nobody")
+        if chat.ended is None:
+            return self.say("history.running", {"names": self.names(chat)})
+        took = duration(self.language, (chat.ended - chat.started) / 1000)
+        return self.say("history.answered", {"names": self.names(chat), "duration": took})
+
+    def names(self, chat: Chat) -> str:
+        """The agents of a chat; where none is named, what answered."""
+        named = listed(self.language, [agent.name or agent.id for agent in chat.agents])
+        return named or self.say("history.robot" if chat.robot else "history.unnamed")
+
+    def rating(self, value: int) -> str:
+        """A rating with its label, where the label is known."""
+        label = self.label(value)
+        return f"{value} ({label})" if label else str(value)
+
+    def label(self, value: int) -> str:
+        """Label of a rating; empty if it is not known."""
+        told = self._record.conversation.ratings
+        label = cards.name_of(self._rules, self.language, told, value)
+        return "" if label == str(value) else label
+
+
+# --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
+
+MOST_SERVERS = 3
+"""The specification's own advice."""
+
+_ADDRESS = re.compile(r"\[.*\]|[0-9.]+")
+"""A server that has no name is no help to others."""
+
+
+def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> str:
+    """The address of an event.
+
+    Args:
+        room_id: its room.
+        event_id: the event.
+        servers: through which servers the room can be joined (`via`).
+    """
+    via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
+    where = f"https://matrix.to/#/{quote(room_id, safe='!:')}/{quote(event_id, safe='$:')}"
+    return f"{where}?{via}" if via else where
+
+
+def via(record: RoomRecord) -> tuple[str, ...]:
+    """Servers that know the room: that of whoever invited us, ours, and those with most people.
+
+    Nobody has to be asked: the inviter made the room or may at least invite to it, and we are in it
+    for as long as it is served.
+    """
+    people = Counter(_server(person.user) for person in record.people)
+    ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
+    servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
+    return tuple([name for name in servers if _has_name(name)][:MOST_SERVERS])
+
+
+def _server(user: str) -> str:
+    return user.partition(":")[2]
+
+
+def _has_name(server: str) -> bool:
+    host = re.sub(r":[0-9]+$", "", server)
+    return bool(host) and not _ADDRESS.fullmatch(host)
+
+
+# --- the JSON file --------------------------------------------------------------------------------
+
+FORMAT: Literal["org.matrix_webchat.transcript"] = "org.matrix_webchat.transcript"
+VERSION: Literal[1] = 1
+
+Role = Literal["customer", "agent", "service"]
+"""Who: a customer; an agent; we ourselves (what we said about the chat)."""
+Kind = Literal[
+    "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
+]
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file that was sent."""
+
+    name: str
+    mime: str
+    size: int | None
+    """Bytes, as its sender said."""
+    uri: str
+    """Its mxc address on the homeserver."""
+    encrypted: bool
+    """What lies there is encrypted; only the message itself holds the key."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Degrees of WGS-84."""
+
+    latitude: float
+    longitude: float
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One message."""
+
+    event_id: str
+    link: str
+    """Opens the message in a Matrix client (matrix.to)."""
+    at: str
+    """When the homeserver got it, RFC 3339 in UTC."""
+    role: Role
+    sender: str
+    """Matrix user."""
+    name: str
+    kind: Kind
+    text: str
+    """What was said; of a file its caption, of a place its name."""
+    edited: bool
+    """`text` is a newer wording."""
+    reply_to: str | None
+    """The event that it answers."""
+    file: File | None
+    place: Place | None
+
+
+class Rating(msgspec.Struct, frozen=True):
+    value: int
+    label: str
+    """As the customer saw it; empty if that is not known."""
+
+
+class Agent(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+
+
+class Queue(msgspec.Struct, frozen=True):
+    id: int
+    name: str
+
+
+class About(msgspec.Struct, frozen=True):
+    """The chat; moments are RFC 3339 in UTC."""
+
+    number: int
+    queue: Queue
+    asked: str
+    started: str | None
+    ended: str | None
+    """None: it goes on."""
+    ending: str | None
+    """`agent`, `customer`, `lost`, `cancelled` or `nobody`."""
+    robot: bool
+    """It was with the robot, at first at least."""
+    agents: tuple[Agent, ...]
+    rating: Rating | None
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """The whole file."""
+
+    room_id: str
+    language: str
+    """Of the notes that the bridge made."""
+    made: str
+    """When this file was made."""
+    complete: bool
+    """Every message of the chat is there and could be read."""
+    cut: bool
+    """The chat was too long: only its beginning is there."""
+    chat: About
+    messages: tuple[Line, ...]
+    """In the order in which they stand in the room."""
+    format: Literal["org.matrix_webchat.transcript"] = FORMAT
+    version: Literal[1] = VERSION
+    timezone: str = ""
+    """Where its readers are (IANA), as far as the operator says so. All moments here are in UTC;
+    the page shows them as they were there."""
+
+    def local(self, at: str) -> datetime:
+        """One of the file's moments, as its readers' clocks had it."""
+        there = datetime.fromisoformat(at)
+        try:
+            return there.astimezone(ZoneInfo(self.timezone)) if self.timezone else there
+        except OverflowError:  # at the end of all calendars: a homeserver may say what it likes
+            return there
+
+
+def dump_transcript(transcript: Transcript) -> bytes:
+    """The JSON file: UTF-8, indented for people who look into it."""
+    return msgspec.json.format(msgspec.json.encode(transcript), indent=2) + b"\n"
+
+
+def transcript_schema() -> bytes:
+    """The JSON Schema of the file."""
+    found = msgspec.json.schema(Transcript)
+    return msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2) + b"\n"
+
+
+def moment(ms: int) -> str:
+    """Milliseconds since the epoch as RFC 3339; a moment beyond all calendars is the epoch."""
+    try:
+        found = datetime.fromtimestamp(ms / 1000, UTC)
+    except (OverflowError, OSError, ValueError):
+        found = datetime.fromtimestamp(0, UTC)
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""What a browser may do for this page: apply its own style, and nothing else."""
+
+_STYLE = """
+:root { color-scheme: light dark; --faint: #6b7280; --line: #d1d5db; --me: #e0f2fe; --it: #f3f4f6; }
+@media (prefers-color-scheme: dark) { :root { --line: #374151; --me: #0c4a6e; --it: #1f2937; } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.4rem; margin: 0 0 .5rem; }
+dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem 1rem; margin: 0 0 1rem; }
+dt { color: var(--faint); } dd { margin: 0; }
+.note { border-inline-start: .25rem solid #d97706; padding-inline-start: .75rem; }
+.day { text-align: center; color: var(--faint); margin: 1.5rem 0 .5rem; font-size: .85rem; }
+article { margin: .5rem 0; padding: .5rem .75rem; border-radius: .5rem; background: var(--it); }
+article.customer { background: var(--me); margin-inline-start: 2rem; }
+article.agent { margin-inline-end: 2rem; }
+article.service { background: none; color: var(--faint); font-size: .85rem; padding-block: 0; }
+header { font-size: .85rem; color: var(--faint); }
+header b { color: CanvasText; }
+p { margin: .15rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+.void { font-style: italic; color: var(--faint); }
+code { overflow-wrap: anywhere; font-size: .8rem; }
+a { color: inherit; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 11pt; }
+  article { break-inside: avoid; border: 1px solid var(--line); }
+  article.service { border: none; }
+}
+"""
+_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What no HTML page may hold."""
+_TURNING = re.compile("[\u202d\u202e]")
+"""Overrides show words backwards, which honest right-to-left text never needs."""
+
+
+def build_page(transcript: Transcript, words: Telling) -> bytes:
+    """The page, UTF-8."""
+    about = transcript.chat
+    title = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
+    page = ET.Element("html", {"lang": words.language, "dir": "ltr"})
+    head = ET.SubElement(page, "head")
+    ET.SubElement(head, "meta", {"charset": "utf-8"})
+    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
+    ET.SubElement(head, "meta", policy)
+    viewport = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
+    ET.SubElement(head, "meta", viewport)
+    ET.SubElement(head, "meta", {"name": "referrer", "content": "no-referrer"})
+    _text(head, "title", title)
+    ET.SubElement(head, "style").text = _STYLE
+    body = ET.SubElement(page, "body")
+    _text(body, "h1", title)
+    _facts(body, transcript, words)
+    _notes(body, transcript, words)
+    day = ""
+    for line in transcript.messages:
+        at = transcript.local(line.at)
+        if f"{at:%Y-%m-%d}" != day:
+            day = f"{at:%Y-%m-%d}"
+            _text(body, "div", day, {"class": "day"})
+        _message(body, line, f"{at:%H:%M}", words)
+    written: str = ET.tostring(page, encoding="unicode", method="html")
+    return f"<!DOCTYPE html>\n{written}\n".encode()
+
+
+def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
+    about, found = transcript.chat, ET.SubElement(body, "dl")
+    agents = listed(words.language, [agent.name or agent.id for agent in about.agents])
+    rating = ""
+    if about.rating is not None:
+        label = about.rating.label
+        rating = f"{about.rating.value} ({label})" if label else str(about.rating.value)
+    for key, value in (
+        ("transcript.asked", _shown(transcript, about.asked)),
+        ("transcript.started", _shown(transcript, about.started)),
+        ("transcript.ended", _shown(transcript, about.ended)),
+        ("transcript.agents", agents),
+        ("transcript.rating", rating),
+        ("transcript.made", _shown(transcript, transcript.made)),
+    ):
+        if value:
+            _text(found, "dt", words.say(key))
+            _text(found, "dd", value, {"dir": "auto"})
+
+
+def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
+    """Whatever the reader must not be left to believe."""
+    unreadable = sum(line.kind == "unreadable" for line in transcript.messages)
+    if unreadable:
+        text = words.say("transcript.incomplete", {"count": unreadable})
+        _text(body, "p", text, {"class": "note"})
+    if transcript.cut:
+        _text(body, "p", words.say("transcript.cut"), {"class": "note"})
+    if not transcript.messages:
+        key = "transcript.empty" if transcript.complete else "transcript.gone"
+        _text(body, "p", words.say(key), {"class": "note"})
+
+
+def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
+    article = ET.SubElement(body, "article", {"class": line.role})
+    header = ET.SubElement(article, "header")
+    name = words.say("transcript.service") if line.role == "service" else line.name
+    _text(ET.SubElement(header, "b"), "bdi", name)
+    _text(header, "time", time, {"datetime": line.at}, before=" · ")
+    if line.edited:
+        _text(header, "span", words.say("transcript.edited"), before=" · ")
+    link = {"href": line.link, "rel": "noreferrer"}
+    _text(header, "a", words.say("transcript.open"), link, before=" · ")
+    _content(article, line, words)
+
+
+def _content(article: ET.Element, line: Line, words: Telling) -> None:
+    if line.kind in {"withdrawn", "unreadable"}:
+        _text(article, "p", words.say(f"transcript.{line.kind}"), {"class": "void"})
+        return
+    if line.file is not None:
+        details = " · ".join(filter(None, (line.file.mime, _size(line.file.size))))
+        shown = f"{words.say('transcript.file')}: {line.file.name} ({details})"
+        _text(article, "p", shown, {"dir": "auto"})
+        _text(ET.SubElement(article, "p"), "code", line.file.uri)
+    if line.place is not None:
+        where = f"geo:{line.place.latitude:.6f},{line.place.longitude:.6f}"
+        _text(ET.SubElement(article, "p"), "code", where)
+    if line.text:
+        _text(article, "p", line.text, {"dir": "auto"})
+
+
+def _text(
+    parent: ET.Element,
+    tag: str,
+    text: str,
+    attributes: dict[str, str] | None = None,
+    *,
+    before: str = "",
+) -> None:
+    """Add an element with a text; `before` separates it from the one that stands before it."""
+    if before and len(parent):
+        parent[-1].tail = before
+    ET.SubElement(parent, tag, attributes or {}).text = _fit(text)
+
+
+def _fit(text: str) -> str:
+    return _TURNING.sub("", _UNFIT.sub("\ufffd", text))
+
+
+def _shown(transcript: Transcript, moment: str | None) -> str:
+    """A moment as people read it, to the minute, and how far it is from UTC."""
+    if moment is None:
+        return ""
+    at = transcript.local(moment)
+    away = at.isoformat()[-6:] if transcript.timezone else ""
+    return f"{at:%Y-%m-%d %H:%M} UTC{away}"
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return ""
+    return f"{size} B" if size < 1024 else f"{size / 1024:.0f} KiB"

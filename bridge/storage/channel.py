@@ -8,7 +8,7 @@ until it stands, every call fails with Unreachable.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
@@ -22,15 +22,23 @@ BACKOFF_LAST = 2.0
 
 _SETTINGS = {
     "application_name": "matrix-webchat-bridge",
-    # Arrays of ever new lengths and tables that grow from nothing: a generic plan that was right
-    # for the empty table costs ten times the time once it is full (measured).
-    "plan_cache_mode": "force_custom_plan",
     # If our machine vanishes in mid-transaction, its locks go too.
     "idle_in_transaction_session_timeout": "30000",
     # And our claim on the database (seconds).
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
+}
+# A plan that was right for an empty table costs ten times the time once it is full (measured).
+PLANNED_ANEW = {"plan_cache_mode": "force_custom_plan"}
+# To plan a commit costs twice what it costs to carry it out. Its rows are found by unique keys: by
+# an index each, that is right for every table, so it is planned once.
+PLANNED_ONCE = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
 }
 # A server set to lose its last commits is told otherwise; stronger settings stay.
 _DURABLE = (
@@ -133,13 +141,20 @@ class Channel:
         url: as asyncpg takes it.
         backoff: shared by all channels.
         seconds: how long one statement may take.
+        settings: of the session, beside those that all have.
         claim: what every new connection has to take first.
     """
 
     def __init__(
-        self, url: str, backoff: Backoff, seconds: float, claim: Claim | None = None
+        self,
+        url: str,
+        backoff: Backoff,
+        seconds: float,
+        settings: Mapping[str, str],
+        claim: Claim | None = None,
     ) -> None:
         self._url = url
+        self._settings = {**_SETTINGS, **settings}
         self._backoff = backoff
         self._seconds = seconds
         self._claim = claim
@@ -195,7 +210,7 @@ class Channel:
         """A new connection, durable and with the claim; none that could be used without them."""
         made = await asyncpg.connect(
             self._url,
-            server_settings=_SETTINGS,
+            server_settings=self._settings,
             max_cached_statement_lifetime=0,
             command_timeout=self._seconds,
         )

@@ -21,7 +21,7 @@ import asyncpg
 
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError
-from bridge.storage.channel import Backoff, Channel, Claim, refused
+from bridge.storage.channel import PLANNED_ANEW, PLANNED_ONCE, Backoff, Channel, Claim, refused
 from bridge.storage.engine import Dialect
 from bridge.storage.errors import Unreachable
 from bridge.storage.query import (
@@ -67,11 +67,11 @@ class PostgresEngine:
         self._clock = clock
         self._backoff = Backoff()
         self._claim = Claim(claim_seconds)
-        self._writer = Channel(url, self._backoff, seconds, self._claim)
+        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, self._claim)
         # Last in, first out: readers that a quiet bridge never needs are never connected.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
-            self._readers.put_nowait(Channel(url, self._backoff, seconds))
+            self._readers.put_nowait(Channel(url, self._backoff, seconds, PLANNED_ANEW))
         self._id = secrets.token_hex(8)
         self._token = 0
         self._closed = False
@@ -124,11 +124,11 @@ class PostgresEngine:
                 return await _fetch_together(connection, (*only.parts, mark))
         except Unreachable:
             self._become_another()
-            if not sent or only.again is None or not await self._committed(writer, token):
+            if not sent or only.reading is None or not await self._committed(writer, token):
                 raise
             newest = sum(len(part.rows) for part in only.parts) + _MARGIN
             async with self._writer.use() as connection:
-                rows: Rows = await connection.fetch(only.again.postgres, writer, newest)
+                rows: Rows = await connection.fetch(only.reading.after.postgres, writer, newest)
                 return rows
 
     def _become_another(self) -> None:

@@ -4,8 +4,9 @@ A call is a generator: it yields queries, is sent their rows, and returns its re
 I/O, so the same call runs in SQLite's worker thread (`drive`) and on asyncpg (`drive_async`).
 
 A query may have many rows of parameters. SQLite runs its statement once for each, which costs
-microseconds. PostgreSQL gets them all in one round trip as arrays: what a statement costs there is
-the trip, so a whole group of requests is a handful of statements, however many requests it holds.
+three to five microseconds, and as much again for a RETURNING: it is given none. PostgreSQL gets
+them all in one round trip as arrays: what a statement costs there is the trip, so a whole group of
+requests is a handful of statements, however many requests it holds.
 """
 
 from __future__ import annotations
@@ -39,12 +40,26 @@ class Part(NamedTuple):
     """One of several statements that take effect together."""
 
     statement: Statement
-    """Made by `for_rows`; if it is strict or returns, with RETURNING."""
+    """Made by `for_rows` or `updating`; if it is strict or returns, with RETURNING."""
     rows: Sequence[tuple[Any, ...]]
     strict: bool = False
     """Every one of the rows must be written, else nothing is: Stale."""
     returns: bool = False
     """The caller wants the rows that come back, which have the columns `seq`, `key`, `handled`."""
+
+
+class Reading(NamedTuple):
+    """How the rows that a `Together` returns are read after it.
+
+    SQLite is always asked so, for that is faster than RETURNING; PostgreSQL only if the answer was
+    lost on its way.
+    """
+
+    before: Statement
+    """Asked of SQLite before; a row of the parameters of `after`."""
+    after: Statement
+    """SQLite's has the parameters that `before` gave; PostgreSQL's has the writer that marked the
+    transaction, and how many rows to look through."""
 
 
 class Together(NamedTuple):
@@ -56,9 +71,8 @@ class Together(NamedTuple):
 
     parts: tuple[Part, ...]
     alone: bool = False
-    again: Statement | None = None
-    """Reads the rows of the answer once more; only for PostgreSQL, when an answer was lost. $1: the
-    writer that marked the transaction, $2: how many rows to look through."""
+    reading: Reading | None = None
+    """Needed if a part returns rows."""
 
 
 Call = Generator[Query | Together, Rows, T]
@@ -84,12 +98,36 @@ def for_rows(sql: str, *types: str) -> Statement:
         types: PostgreSQL's type of each column of the rows.
     """
     values = ", ".join(f"?{number}" for number in range(1, len(types) + 1))
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
     return Statement(
-        sql.replace("{rows}", f"VALUES ({values})"),
-        # unnest hands the rows out in the arrays' order, so identities are given out in it too.
-        sql.replace("{rows}", f"SELECT * FROM unnest({arrays})"),  # noqa: S608 - our own words
+        sql.replace("{rows}", f"VALUES ({values})").partition(" RETURNING ")[0],
+        sql.replace("{rows}", _unnested(types)),
     )
+
+
+def updating(sql: str, **types: str) -> Statement:
+    """An UPDATE for every row of parameters, by a key; returns one column for each row it finds.
+
+    Args:
+        sql: the statement for one row, of whose parameters it speaks as `{name}`.
+        types: PostgreSQL's type of each parameter, by name, in the order of a row.
+    """
+    numbered = {name: f"?{number}" for number, name in enumerate(types, 1)}
+    columns = {name: f"new_{name}" for name in types}
+    update, _, condition = sql.format_map(columns).partition(" WHERE ")
+    return Statement(
+        sql.format_map(numbered),
+        f"WITH new ({', '.join(columns.values())}) AS ({_unnested(tuple(types.values()))}) "
+        f"{update} FROM new WHERE {condition} RETURNING {next(iter(columns.values()))}",
+    )
+
+
+def _unnested(types: Sequence[str]) -> str:
+    """A SELECT of PostgreSQL's over rows that are handed over as one array a column.
+
+    The rows come in the arrays' order, so identities are given out in it too.
+    """
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
+    return f"SELECT * FROM unnest({arrays})"  # noqa: S608 - our own words
 
 
 def once(statement: Statement, *params: object) -> Query:

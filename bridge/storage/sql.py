@@ -3,7 +3,8 @@
 The SQL keeps to the words that SQLite and PostgreSQL share. A row of the journal is open while
 `outcome` is null: as an input while `handled` is null, else as an effect. The partial indexes of
 the schema repeat the conditions written here; a condition that is spelt otherwise is not served by
-them.
+them. On purpose so where a row is looked up by its number: PostgreSQL would plan to read all open
+rows of an empty journal, and keep to that once it is full.
 
 A reading call is a function. A writing call is a `Kind`: it takes all the requests of its kind that
 share a transaction and answers each of them. `perform` runs a mixed group kind by kind, in the
@@ -42,6 +43,7 @@ from bridge.storage.ledger import Fate, lines, printable, readable
 from bridge.storage.query import (
     Call,
     Part,
+    Reading,
     Rows,
     Statement,
     Together,
@@ -49,6 +51,7 @@ from bridge.storage.query import (
     once,
     per_row,
     same,
+    updating,
 )
 
 A = TypeVar("A")
@@ -139,53 +142,61 @@ INSERT_WAITING = for_rows(
 )
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back. One of revision 0 is new, or was never written since then.
-_ROOM = ("text", "bytea", "boolean", "text", "bigint", "text", "bigint")
+_ROOM = {
+    "room_id": "text", "record": "bytea", "live": "boolean", "phase": "text",
+    "deadline": "bigint", "customer": "text", "revision": "bigint",
+}  # fmt: skip
 INSERT_ROOMS = for_rows(
     "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) {rows} "
     "ON CONFLICT (room_id) DO UPDATE SET record = excluded.record, live = excluded.live, "
     "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer, "
     "revision = excluded.revision WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
-    *_ROOM,
+    *_ROOM.values(),
 )
-SAVE_ROOMS = for_rows(
-    "WITH new (room_id, record, live, phase, deadline, customer, revision) AS ({rows}) "
-    "UPDATE rooms SET record = new.record, live = new.live, phase = new.phase, "
-    "deadline = new.deadline, customer = new.customer, revision = new.revision FROM new "
-    "WHERE rooms.room_id = new.room_id AND rooms.revision = new.revision - 1 "
-    "RETURNING rooms.room_id",
-    *_ROOM,
+SAVE_ROOMS = updating(
+    "UPDATE rooms SET record = {record}, live = {live}, phase = {phase}, deadline = {deadline}, "
+    "customer = {customer}, revision = {revision} "
+    "WHERE room_id = {room_id} AND revision = {revision} - 1",
+    **_ROOM,
 )
 SAVE_CHATS = for_rows(
     "INSERT INTO chats (room_id, number, chat) {rows} "
     "ON CONFLICT (room_id, number) DO UPDATE SET chat = excluded.chat",
     *("text", "bigint", "bytea"),
 )
-END_INPUTS = for_rows(
-    "WITH ended (seq, handled, outcome, settled, detail) AS ({rows}) UPDATE journal "
-    "SET handled = ended.handled, outcome = ended.outcome, settled = ended.settled, "
-    "detail = ended.detail FROM ended WHERE journal.seq = ended.seq "
-    "AND journal.outcome IS NULL AND journal.handled IS NULL RETURNING journal.seq",
-    *("bigint", "bigint", "text", "bigint", "text"),
+END_INPUTS = updating(
+    "UPDATE journal SET handled = {handled}, outcome = {outcome}, settled = {settled}, "
+    "detail = {detail} WHERE seq = {seq} AND coalesce(outcome, '') = '' AND handled IS NULL",
+    seq="bigint",
+    handled="bigint",
+    outcome="text",
+    settled="bigint",
+    detail="text",
 )
-SETTLE_EFFECTS = for_rows(
-    "WITH ended (seq, outcome, settled, detail, event_id) AS ({rows}) UPDATE journal "
-    "SET outcome = ended.outcome, settled = ended.settled, detail = ended.detail, "
-    "event_id = ended.event_id FROM ended WHERE journal.seq = ended.seq "
-    "AND journal.outcome IS NULL AND journal.handled IS NOT NULL RETURNING journal.seq",
-    *("bigint", "text", "bigint", "text", "text"),
+SETTLE_EFFECTS = updating(
+    "UPDATE journal SET outcome = {outcome}, settled = {settled}, detail = {detail}, "
+    "event_id = {event_id} WHERE seq = {seq} AND coalesce(outcome, '') = '' "
+    "AND handled IS NOT NULL",
+    seq="bigint",
+    outcome="text",
+    settled="bigint",
+    detail="text",
+    event_id="text",
 )
 SAVE_ANCHORS = for_rows(
     "INSERT INTO anchors (room_id, name, event_id) {rows} "
     "ON CONFLICT (room_id, name) DO UPDATE SET event_id = excluded.event_id",
     *("text", "text", "text"),
 )
-# The rows that a transaction returned, by the mark that it left ($1): it wrote both at once. They
-# are among the newest ($2) of the journal. SQLite loses no answers.
-WRITTEN = Statement(
-    sqlite="SELECT 1",
-    postgres="SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
-    "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
-    "WHERE written = (SELECT xmin FROM writers WHERE id = $1)",
+WRITTEN = Reading(
+    before=same("SELECT coalesce(max(seq), 0) FROM journal"),
+    after=Statement(
+        sqlite="SELECT seq, key, handled FROM journal WHERE seq > ?1",
+        # By the mark of the transaction, which wrote both at once.
+        postgres="SELECT seq, key, handled FROM (SELECT seq, key, handled, xmin AS written "
+        "FROM journal ORDER BY seq DESC LIMIT $2) AS newest "
+        "WHERE written = (SELECT xmin FROM writers WHERE id = $1)",
+    ),
 )
 
 
@@ -311,12 +322,11 @@ def commit_rooms(commits: Sequence[Commit]) -> Call[list[Committed]]:
     return (yield from commit(commits, alone=False))
 
 
-MARK_ATTEMPTED = for_rows(
-    "WITH tried (seq, at) AS ({rows}) UPDATE journal "
-    "SET attempted = tried.at, attempts = attempts + 1 "
-    "FROM tried WHERE journal.seq = tried.seq AND journal.outcome IS NULL",
-    "bigint",
-    "bigint",
+MARK_ATTEMPTED = updating(
+    "UPDATE journal SET attempted = {at}, attempts = attempts + 1 "
+    "WHERE seq = {seq} AND coalesce(outcome, '') = ''",
+    seq="bigint",
+    at="bigint",
 )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -177,24 +177,18 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
         return _run_together(connection, query)
     if not query.many:
         return connection.execute(query.statement.sqlite, query.params).fetchall()
-    found: list[Sequence[object]] = []
-    for params in query.params:
-        found += connection.execute(query.statement.sqlite, params).fetchall()
-    return found
+    connection.executemany(query.statement.sqlite, query.params)
+    return []
 
 
 def _run_together(connection: sqlite3.Connection, query: Together) -> Rows:
-    found: list[Sequence[object]] = []
+    reading = query.reading if any(part.returns for part in query.parts) else None
+    before = connection.execute(reading.before.sqlite).fetchone() if reading else ()
     for part in query.parts:
-        statement, written = part.statement.sqlite, 0
-        for params in part.rows:
-            rows = connection.execute(statement, params).fetchall()
-            written += len(rows)
-            if part.returns:
-                found += rows
+        written = connection.executemany(part.statement.sqlite, part.rows).rowcount
         if part.strict and written < len(part.rows):
             raise Stale("the room has changed meanwhile, or what is to be ended has ended")
-    return found
+    return connection.execute(reading.after.sqlite, before).fetchall() if reading else []
 
 
 def _touch(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""CPU per message of the storage: accept, then commit_step with one effect, then settle.
+"""CPU per message of the storage: what so many rooms have to write, in one commit.
 
-Run it as a program: `python -m tests.bench.bench_storage [messages]`. The CPU is that of this
-process, all threads (PostgreSQL's own is shown apart); rates depend on the disk. It runs on uvloop,
-as the bridge does, and PostgreSQL with fsync on.
+A message is a room's record, the event that came with the effect that it led to, and, in half of
+the lines, the end of the effect before. Run it as a program: `python -m tests.bench.bench_storage
+[messages]`. The CPU is that of this process, all threads (PostgreSQL's own is shown apart); rates
+depend on the disk. It runs on uvloop, as the bridge does, and PostgreSQL with fsync on.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bridge.ids import RoomId
+from bridge.ids import EffectSeq, EventId, RoomId
 from bridge.rooms.store import (
+    Commit,
+    Committed,
+    Entry,
     Lane,
-    NewInput,
     NewEffect,
+    NewInput,
     Outcome,
     Settlement,
-    Step,
     StoredRoom,
 )
 from bridge.storage.open import open_store
@@ -34,8 +37,8 @@ from bridge.storage.store import SqlStore
 from tests.support.postgres import PostgresServer
 
 BODY = b"x" * 400
-RECORD = b"r" * 600
-CALLS = 3
+EFFECT = b"e" * 300
+RECORD = b"r" * 900
 
 
 class WallClock:
@@ -46,38 +49,35 @@ class WallClock:
         await asyncio.sleep(seconds)
 
 
-def room_of(caller: int) -> RoomId:
-    return RoomId(f"!{caller}:example.org")
+class Load:
+    """Rooms with something to write, again and again."""
 
+    def __init__(self, store: SqlStore, name: str, rooms: int, *, ending: bool) -> None:
+        self._store = store
+        self._rooms = [RoomId(f"!{name}-{number}:example.org") for number in range(rooms)]
+        self._ending = ending
+        self._open: list[EffectSeq] = []
+        self._revision = 0
 
-async def revisions(store: SqlStore, callers: int) -> list[int]:
-    rooms = [await store.room(room_of(caller)) for caller in range(callers)]
-    return [0 if room is None else room.revision for room in rooms]
+    async def go(self, times: int) -> None:
+        for _ in range(times):
+            answers = await self._store.commit([self._commit(n) for n in range(len(self._rooms))])
+            self._open = []
+            for answer in answers:
+                assert isinstance(answer, Committed), answer
+                self._open.append(answer.effects[0].seq)
+            self._revision += 1
 
-
-async def carry(store: SqlStore, caller: int, messages: int, run: str, revision: int) -> None:
-    """One room's work, as its actor and lane would do it."""
-    room_id = room_of(caller)
-    for number in range(messages):
-        key = f"${run}-{caller}-{number}"
-        (row,) = await store.accept([NewInput(room_id, BODY, key)], 1)
-        step = Step(
-            StoredRoom(
-                room_id,
-                RECORD,
-                live=True,
-                phase="Chatting",
-                deadline=number,
-                revision=revision + number,
-            ),
-            [row.seq],
-            [NewEffect(Lane.WEBCHAT, BODY, cause=key, call_id=number)],
-            2,
-        )
-        (effect,) = await store.commit_step(step)
-        await store.settle(
-            Settlement(effect.seq, Outcome.DELIVERED, 3, inputs=[NewInput(room_id, BODY)])
-        )
+    def _commit(self, number: int) -> Commit:
+        room, revision = self._rooms[number], self._revision
+        key = f"${revision}-{room}"
+        record = StoredRoom(room, RECORD, True, "Chatting", revision, "@c:example.org", revision)
+        effect = NewEffect(Lane.WEBCHAT, EFFECT, key, revision, attempted=True)
+        settled = []
+        if self._ending and self._open:
+            event = EventId(f"$is-{revision}-{room}")
+            settled = [Settlement(self._open[number], Outcome.DELIVERED, 3, event_id=event)]
+        return Commit(room, 2, record, [Entry(NewInput(room, BODY, key), effect)], settled=settled)
 
 
 def cpu_of(postmaster: int | None) -> float:
@@ -97,25 +97,24 @@ def cpu_of(postmaster: int | None) -> float:
 
 async def measure(url: str, messages: int, postmaster: int | None, table: Table, name: str) -> None:
     async with open_store(url, WallClock()) as store:
-        await carry(store, 0, 50, "warm", 0)
-        for callers in (1, 10, 100):
-            each = max(1, messages // callers)
-            at = await revisions(store, callers)
-            groups, cpu, theirs = store.groups, time.process_time(), cpu_of(postmaster)
-            started = time.perf_counter()
-            await asyncio.gather(
-                *(carry(store, n, each, str(callers), at[n]) for n in range(callers))
-            )
-            took = time.perf_counter() - started
-            count = each * callers
-            table.add_row(
-                name,
-                str(callers),
-                f"{(time.process_time() - cpu) / count * 1e6:.0f}",
-                f"{(cpu_of(postmaster) - theirs) / count * 1e6:.0f}" if postmaster else "-",
-                f"{count / took:.0f}",
-                f"{count * CALLS / (store.groups - groups):.1f}",
-            )
+        for rooms in (1, 100):
+            for ending in (False, True):
+                load = Load(store, f"{rooms}{ending}", rooms, ending=ending)
+                await load.go(5)
+                times = max(1, messages // rooms)
+                cpu, theirs = time.process_time(), cpu_of(postmaster)
+                started = time.perf_counter()
+                await load.go(times)
+                took = time.perf_counter() - started
+                count = times * rooms
+                table.add_row(
+                    name,
+                    str(rooms),
+                    "yes" if ending else "no",
+                    f"{(time.process_time() - cpu) / count * 1e6:.1f}",
+                    f"{(cpu_of(postmaster) - theirs) / count * 1e6:.1f}" if postmaster else "-",
+                    f"{count / took:.0f}",
+                )
 
 
 @contextmanager
@@ -130,7 +129,7 @@ def running_postgres() -> Iterator[PostgresServer]:
 
 def main() -> None:
     messages = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
-    table = Table("database", "rooms at once", "CPU µs", "PostgreSQL's µs", "messages/s", "a group")
+    table = Table("database", "rooms", "ends", "CPU µs", "PostgreSQL's µs", "messages/s")
     with tempfile.TemporaryDirectory() as directory:
         url = f"sqlite:///{directory}/bridge.db"
         uvloop.run(measure(url, messages, None, table, "SQLite"))

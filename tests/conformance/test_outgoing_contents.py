@@ -28,9 +28,8 @@ from bridge.matrix import render
 from bridge.matrix.crypto.attachments import file_field
 from bridge.matrix.render import MARKER, Content, MediaFacts
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.ports import EditableNotice, NoticeText, Relayed, RelayedMedia, RelayedText
+from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia, RelayedText
 from bridge.rooms.record import Thread
-from bridge.rooms.tapping import Poll
 from bridge.texts import CATALOGUE, LANGUAGES, Texts
 from bridge.texts.catalogue import placeholders
 from bridge.webchat.frames import AgentLocation

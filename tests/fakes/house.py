@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from bridge.conversation.effects import Args
 from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
+from bridge.rooms.cards import Sentences
 from bridge.rooms.engine import Engine
 from bridge.rooms.lane_aside import AsideLane
 from bridge.rooms.lane_matrix import MatrixLane
 from bridge.rooms.lane_webchat import WebChatLane
-from bridge.rooms.queuecard import Sentences
 from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
@@ -33,7 +33,7 @@ SESSION = SessionId(5150)
 
 
 class Keys:
-    """Implements `queuecard.Sentences`: each sentence is its key."""
+    """Implements `cards.Sentences`: each sentence is its key."""
 
     def render(self, language: str, key: str, args: Args) -> str:
         del language, args

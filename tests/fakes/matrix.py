@@ -11,7 +11,7 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     AgentInvited,
     Invited,
     Meaning,
@@ -25,15 +25,16 @@ from bridge.rooms.ports import (
     EditableNotice,
     Entry,
     Notice,
+    OurFile,
     Part,
+    Poll,
+    Recorded,
     Refused,
     Relayed,
     RelayedText,
     Undecryptable,
 )
 from bridge.rooms.record import Thread
-from bridge.rooms.recorded import OurFile, Recorded
-from bridge.rooms.tapping import Poll
 from bridge.webchat.frames import Agent, AgentMedia
 
 

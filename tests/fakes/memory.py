@@ -84,6 +84,9 @@ class _Engine:
     def write(self, statement: str, params: tuple[object, ...]) -> None:
         self._connection.execute(statement, params)
 
+    def restore(self, other: _Engine) -> None:
+        other._connection.backup(self._connection)
+
     def _answered(self, work: Callable[[], T]) -> T:
         if self.down:
             raise Unreachable(self.down)
@@ -146,6 +149,12 @@ class MemoryStore(SqlStore):
     def write(self, statement: str, *params: object) -> None:
         """Change rows by hand, as an operator might."""
         self._memory.write(statement, params)
+
+    def copy(self) -> MemoryStore:
+        """Another database that holds the same, as a restored backup does."""
+        other = MemoryStore()
+        other._memory.restore(self._memory)
+        return other
 
     @property
     def plain(self) -> SqlStore:

@@ -12,7 +12,7 @@ from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, QueueId, RoomId
 from bridge.matrix import events, render
 from bridge.matrix.users import OurUsers
-from bridge.rooms.inputs import Meaning
+from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import (
     Blob,
     Notice,

@@ -186,11 +186,11 @@ async def test_a_rating_in_a_reply(stage: Stage) -> None:
     await nobody_is_called(talk)
 
 
-async def test_thanks_by_name(stage: Stage) -> None:
+async def test_thanks(stage: Stage) -> None:
     talk = await chatting(stage, "lea")
     await talk.desk("close")
     await talk.reads("The agent has ended the chat", stage.bot)
-    thanks = await talk.say("Thank you Mei")
+    thanks = await talk.say("Thank you!")
     await talk.reads_reply(PASSED_BY, thanks)
     await nobody_is_called(talk)
 

@@ -14,7 +14,7 @@ from bridge.conversation.model import CustomerText
 from bridge.demo.customer import PATIENCE, CustomerError, content_of
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.rooms.inputs import Invited, RoomConfigured, Spoke, Unreadable
+from bridge.rooms.inbox import Invited, RoomConfigured, Spoke, Unreadable
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
 from tests.support.matrix_rig import MemoryProfiles, Rig, running_rig
 

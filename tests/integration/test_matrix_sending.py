@@ -13,7 +13,7 @@ from bridge.conversation.model import CustomerMedia
 from bridge.demo.customer import CustomerError, Event, content_of, membership, said
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.ghosts import SERVICE_MEMBERS
-from bridge.rooms.inputs import MemberGone, Spoke
+from bridge.rooms.inbox import MemberGone, Spoke
 from bridge.rooms.ports import (
     EditableNotice,
     NoticeText,

@@ -15,7 +15,7 @@ from bridge.demo.customer import Customer, Event, content_of
 from bridge.demo.stage import Stage, StageOptions
 from bridge.ids import EventId, RoomId
 from bridge.ops.clock import SystemClock
-from bridge.rooms.transcript import Transcript
+from bridge.rooms.transcripts import Transcript
 from bridge.simulator.server import SimulatorOptions
 from bridge.storage.open import open_store
 from tests.support.encrypted import EncryptedCustomer, Phones

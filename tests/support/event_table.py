@@ -20,8 +20,8 @@ from bridge.conversation.model import Clip, Outstanding, Upload
 from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inputs import Meaning, Nothing, Unreadable
-from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.inbox import Meaning, Nothing, Unreadable
+from bridge.rooms.reception import Facts, Standing, read_command, receive
 from bridge.rooms.record import Membership, Person
 from bridge.texts import Texts
 from bridge.webchat.frames import (
@@ -134,7 +134,8 @@ def _handled(raw: dict[str, object], example: Example) -> tuple[str, str]:
     facts = Facts(Standing.ADMIN, 0, EARLIER.get(example.about) if example.about else None)
     if example.forgotten:
         facts = msgspec.structs.replace(facts, earlier=None)
-    receive(desk.visit, meaning, raw, desk.now, facts)
+    command = read_command(desk.visit, meaning)
+    receive(desk.visit, meaning, raw, desk.now, facts, command=command)
     got = [_content(content) for content in _frames(desk)]
     left = next((at for at, one in enumerate(desk.effects) if isinstance(one, LeaveRoom)), None)
     seen = [

@@ -33,12 +33,10 @@ from bridge.matrix.events import interpret, recorded
 from bridge.matrix.render import pieces, text_contents
 from bridge.matrix.users import OurUsers
 from bridge.rooms.commands import Verb
-from bridge.rooms.farewells import reads_as_farewell
-from bridge.rooms.history import Telling
-from bridge.rooms.inputs import MemberJoined, Spoke
+from bridge.rooms.inbox import MemberJoined, Spoke
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.rooms.settings import BadSetting, set_by_name
-from bridge.rooms.transcript_page import build
+from bridge.rooms.rules import BadSetting, set_by_name
+from bridge.rooms.transcripts import Telling, build_page
 from bridge.webchat.codec import parse_frame
 from bridge.webchat.http import (
     parse_history_reply,
@@ -52,7 +50,7 @@ from tests.support.event_examples import examples
 from tests.support.hostile import hostile
 from tests.unit.conversation.centre import after_an_outage, chat
 from tests.unit.rooms.desks import EVENT, Desk, X, fix, said
-from tests.unit.rooms.test_afterwards import CARD, asked
+from tests.unit.rooms.test_ratings_in_words import CARD, asked
 from tests.unit.rooms.test_signing_in import TAKING
 from tests.unit.rooms.test_transcript import line, whole
 from tests.unit.rooms.visits import ADA, RULES, House
@@ -115,14 +113,8 @@ def patterns() -> Iterator[tuple[str, Reader]]:
                 if way in METHODS and isinstance(of, ast.Name) and of.id == "re":
                     where = f"{module.__name__}:{one.lineno}:{one.col_offset}.{way}"
                     pattern = one.args[0]
-                    if isinstance(pattern, ast.Constant):
-                        yield where, partial(applied, re.compile(str(pattern.value)), way)
-                    else:
-                        assert module.__name__ in BUILT, f"{where} is made of what?"
-
-
-BUILT = {"bridge.rooms.farewells": "of agents' names: see `names` below"}
-"""Modules in which a function makes a pattern that is not known before."""
+                    assert isinstance(pattern, ast.Constant), f"{where} is made of what?"
+                    yield where, partial(applied, re.compile(str(pattern.value)), way)
 
 
 def applied(pattern: re.Pattern[str], way: str, text: str) -> None:
@@ -206,8 +198,8 @@ def test_function_of_text(name: str) -> None:
 
 
 def test_the_search_finds_and_the_limit_counts() -> None:
-    assert "bridge.rooms.signing_in._SIGNS.sub" in PATTERNS
-    assert "bridge.rooms.signing_in.reads_as_words" in FUNCTIONS
+    assert "bridge.rooms.commands._AROUND_WORDS.sub" in PATTERNS
+    assert "bridge.rooms.commands.reads_as_words" in FUNCTIONS
 
     def slow(_: str) -> None:
         end = time.thread_time() + LIMIT
@@ -335,11 +327,6 @@ def customers_name(text: str) -> None:
     house.say("hello")
 
 
-def agents_name(text: str) -> None:
-    """Customers say it with their thanks."""
-    reads_as_farewell(text[:80], [text])
-
-
 def setting(key: str, text: str) -> None:
     with suppress(BadSetting):
         set_by_name(key, RoomSettings(), text, RULES)
@@ -357,7 +344,7 @@ def missed(text: str) -> None:
 
 
 def transcript(text: str) -> None:
-    build(whole(line(text, name=text)), Telling(RULES, RoomRecord(RoomId("!a:b"))))
+    build_page(whole(line(text, name=text)), Telling(RULES, RoomRecord(RoomId("!a:b"))))
 
 
 SERVER = Endpoints("https://crm.example.org/webchat")
@@ -376,7 +363,7 @@ WAYS: Mapping[str, Sequence[Reader]] = {
         lambda text: corrected("x", text),
     ),
     "reply": (replied,),
-    "names": (customers_name, agents_name),
+    "names": (customers_name,),
     "settings": [partial(setting, key) for key in ("queue", "source", "language", "start")],
     "users": (
         user,

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from bridge.conversation.model import FileKey
 from bridge.matrix.crypto.encoding import Json, from_base64, mapping, text, to_base64
+from bridge.rooms.blobs import Kept, keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, Refused
-from bridge.rooms.spool import Kept, keep
 
 _KEY = 32
 _IV = 16

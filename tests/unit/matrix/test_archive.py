@@ -13,8 +13,7 @@ from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerT
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.client import Homeserver, Json, Transport
 from bridge.matrix.events import recorded
-from bridge.rooms.ports import Refused
-from bridge.rooms.recorded import Recorded
+from bridge.rooms.ports import Recorded, Refused
 
 ADA = UserId("@ada:example.org")
 

@@ -11,7 +11,7 @@ from bridge.matrix.render import (
     poll_end_content,
     reaction_content,
 )
-from bridge.rooms.tapping import Poll
+from bridge.rooms.ports import Poll
 
 
 def test_a_poll_is_readable_with_and_without_polls() -> None:

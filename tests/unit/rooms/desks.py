@@ -9,8 +9,8 @@ from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.model import Phase
 from bridge.ids import EventId
-from bridge.rooms.inputs import Corrected, Meaning
-from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.inbox import Corrected, Meaning
+from bridge.rooms.reception import Facts, Standing, read_command, receive
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
@@ -36,7 +36,9 @@ class Desk(House):
         self.visit.set(settings=RoomSettings(language="en"))
 
     def happen(self, meaning: Meaning, earlier: Earlier | None = None) -> None:
-        receive(self.visit, meaning, {}, self.now, Facts(Standing.ORDINARY, 0, earlier))
+        command = read_command(self.visit, meaning)
+        facts = Facts(Standing.ORDINARY, 0, earlier)
+        receive(self.visit, meaning, {}, self.now, facts, command=command)
 
     def phase(self, phase: Phase) -> Desk:
         conversation = msgspec.structs.replace(self.record.conversation, phase=phase)

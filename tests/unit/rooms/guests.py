@@ -11,7 +11,7 @@ import random
 from bridge.conversation.effects import Reported, Say
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     Corrected,
     EncryptionOn,
     Entered,
@@ -28,7 +28,7 @@ from bridge.rooms.inputs import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.reception import Facts, Standing, entry_failed, receive
+from bridge.rooms.reception import Facts, Standing, entry_failed, read_command, receive
 from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
@@ -112,7 +112,8 @@ class Guests:
         house.visit.effects.clear()
         standing = self.random.choice(list(Standing))
         facts = Facts(standing, self.random.randrange(4), self.earlier())
-        receive(house.visit, meaning, raw, house.now, facts)
+        command = read_command(house.visit, meaning)
+        receive(house.visit, meaning, raw, house.now, facts, command=command)
         self.render()
         if not isinstance(meaning, Spoke | Unreadable) or meaning.sender != ADA:
             return

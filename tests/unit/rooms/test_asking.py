@@ -10,10 +10,10 @@ from bridge.conversation.effects import AskRating, Offer, Relay
 from bridge.ids import AgentId, EventId, SessionId
 from bridge.rooms.asking import Asking, choices_of, offered
 from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inputs import CardPosted
+from bridge.rooms.inbox import CardPosted
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, OurCard, RoomRecord, RoomSettings
-from bridge.rooms.worker import Worker
+from bridge.rooms.room import Room
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import BOT
@@ -21,20 +21,20 @@ from tests.unit.rooms.visits import BOT
 ASK = AskRating(SessionId(5150), ((1, "good"), (0, "bad")))
 
 
-class Room:
-    """As much of a worker as asking needs."""
+class SomeRoom:
+    """As much of a room as asking needs."""
 
     room_id = ROOM
     record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language="en"))
 
 
-WORKER = cast("Worker", Room())
+SOME_ROOM = cast("Room", SomeRoom())
 
 
 @pytest.mark.asyncio
 async def test_a_rating_is_asked_in_words_and_as_a_poll() -> None:
     world = World()
-    event_id, posted = await Asking(world.around).ask(WORKER, ASK, "t")
+    event_id, posted = await Asking(world.around).ask(SOME_ROOM, ASK, "t")
     sentence, question = world.matrix.texts(ROOM)
     assert "1 — good\n0 — bad" in sentence
     assert "!wc rate 1" in sentence
@@ -50,8 +50,8 @@ async def test_a_rating_is_asked_in_words_and_as_a_poll() -> None:
 async def test_a_repeat_asks_once() -> None:
     world = World()
     asking = Asking(world.around)
-    first = await asking.ask(WORKER, ASK, "t")
-    assert await asking.ask(WORKER, ASK, "t") == first
+    first = await asking.ask(SOME_ROOM, ASK, "t")
+    assert await asking.ask(SOME_ROOM, ASK, "t") == first
     assert len(world.matrix.texts(ROOM)) == 2
 
 
@@ -63,7 +63,7 @@ async def test_without_polls_the_words_do(monkeypatch: pytest.MonkeyPatch) -> No
         raise Refused("M_FORBIDDEN")
 
     monkeypatch.setattr(world.matrix, "poll", refuse)
-    _, posted = await Asking(world.around).ask(WORKER, ASK, "t")
+    _, posted = await Asking(world.around).ask(SOME_ROOM, ASK, "t")
     assert len(posted) == 1
 
 
@@ -72,14 +72,14 @@ async def test_a_homeserver_that_is_away_is_asked_again() -> None:
     world = World()
     world.matrix.trouble.append(Unavailable("away"))
     with pytest.raises(Unavailable):
-        await Asking(world.around).ask(WORKER, ASK, "t")
+        await Asking(world.around).ask(SOME_ROOM, ASK, "t")
 
 
 @pytest.mark.asyncio
 async def test_signs_that_the_homeserver_refuses_are_done_without() -> None:
     world = World()
     world.matrix.trouble.append(Refused("M_FORBIDDEN"))
-    await Asking(world.around).sign(WORKER, PutSigns(EventId("$card"), ("👍", "👎")), "t")
+    await Asking(world.around).sign(SOME_ROOM, PutSigns(EventId("$card"), ("👍", "👎")), "t")
     assert world.matrix.texts(ROOM) == ["👎"]
     assert world.matrix.posted[0].reply_to == "$card"
 

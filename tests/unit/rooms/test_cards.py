@@ -19,7 +19,7 @@ from bridge.conversation.model import (
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
-from bridge.rooms.inputs import PollAnswered, Reacted, Withdrew
+from bridge.rooms.inbox import PollAnswered, Reacted, Withdrew
 from bridge.rooms.record import CardKind, OurCard, RoomSettings
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.rooms.changes import MAX_PIECES, Change, changes
+from bridge.rooms.references import MAX_PIECES, Change, changes
 
 LONG = "Good morning, my order {} has not come and I wonder where it might be by now."
 

@@ -12,8 +12,8 @@ from bridge.conversation.model import CustomerText, Ended, Held, Idle, Phase, Qu
 from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId
-from bridge.rooms import again
-from bridge.rooms.inputs import Corrected
+from bridge.rooms import references
+from bridge.rooms.inbox import Corrected
 from bridge.rooms.record import RoomSettings, Undelivered
 from bridge.rooms.references import Earlier, newest, refers_to
 from bridge.rooms.visit import KEPT_CORRECTIONS
@@ -201,7 +201,7 @@ def test_a_kept_message_that_was_corrected_is_sent_again_as_the_message() -> Non
     assert house.carried == ["$c"]
     house.visit.step(Cancel())
     assert house.reported == {EventId("$c"): "undelivered.dropped"}
-    again.send(house.visit, EventId("$c"), edit, None)
+    references.resend(house.visit, EventId("$c"), edit, None)
     (piece,) = all_pieces(house.record.conversation)
     assert piece.content == CustomerText("order 4712")
 

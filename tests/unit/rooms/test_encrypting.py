@@ -9,9 +9,9 @@ from bridge.conversation.model import CustomerText
 from bridge.ids import EventId
 from bridge.rooms.commands import Verb
 from bridge.rooms.effects import EnterRoom
-from bridge.rooms.encrypting import hides
-from bridge.rooms.inputs import Corrected, EncryptionOn, Entered, Spoke
-from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.inbox import Corrected, EncryptionOn, Entered, Spoke
+from bridge.rooms.reception import Facts, Standing, read_command, receive
+from bridge.rooms.rules import hides
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
@@ -26,7 +26,8 @@ def hears(house: House, text: str, *, encrypted: bool) -> EventId:
     event_id = house.event_id()
     spoke = Spoke(event_id, ADA, CustomerText(text), plain=text)
     facts = Facts(Standing.ADMIN, encrypted=encrypted)
-    receive(house.visit, spoke, {"event_id": event_id}, house.now, facts)
+    command = read_command(house.visit, spoke)
+    receive(house.visit, spoke, {"event_id": event_id}, house.now, facts, command=command)
     return event_id
 
 
@@ -64,7 +65,8 @@ def test_a_clear_room_is_told_what_to_do_and_carries_nothing() -> None:
     event_id = hears(house, "my password is 1234", encrypted=False)
     assert house.reported == {event_id: "encrypting.refused"}
     corrected = Corrected(EventId("$c"), ADA, event_id, CustomerText("no"), plain="no")
-    receive(house.visit, corrected, {}, house.now, Facts())
+    command = read_command(house.visit, corrected)
+    receive(house.visit, corrected, {}, house.now, Facts(), command=command)
     assert house.reported[EventId("$c")] == "encrypting.refused"
     assert house.carried == []
     assert house.record.conversation.number == 0

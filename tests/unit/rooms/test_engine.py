@@ -7,7 +7,7 @@ import pytest
 from bridge.conversation.model import Idle, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
-from bridge.rooms.inputs import MatrixEvent
+from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import (
     NewInput,

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
-from bridge.rooms.erasing import AGAIN, LIMIT, due
+from bridge.rooms.recalling import ERASE_EVERY, ERASING_LIMIT, erasing_due
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM
 from tests.fakes.memory import MemoryStore
@@ -41,15 +41,16 @@ async def happens(engine: Engine, *events: Event) -> None:
 
 
 async def a_minute(world: ReadingWorld) -> None:
-    await world.clock.turn(AGAIN / 1000)
+    await world.clock.turn(ERASE_EVERY / 1000)
     await quiet()
 
 
 def kept(world: ReadingWorld) -> str:
     """All bodies of the ledger, and all records."""
     store: MemoryStore = world.store
-    bodies = [one.body or b"" for box in (store._inbox, store._outbox) for one in box.values()]
-    records = [room.record for room in store._rooms.values()]
+    rows = store.rows("journal")
+    bodies = [row[column] or b"" for row in rows for column in ("body", "effect")]
+    records = [row["record"] for row in store.rows("rooms")]
     return b"\n".join([*bodies, *records]).decode()
 
 
@@ -71,7 +72,7 @@ async def test_every_wording_and_what_was_told_of_it() -> None:
         await a_minute(world)
     assert "471" not in kept(world)
     assert world.link.texts(ROOM)[-1].startswith("(took back a message from ")
-    assert due(await world.stored()) is None
+    assert erasing_due(await world.stored()) is None
     assert (await world.stored()).corrections == ()
 
 
@@ -116,6 +117,6 @@ async def test_a_restart_forgets_nothing_that_is_to_be_erased() -> None:
 async def test_only_so_many_are_remembered() -> None:
     world = await chat()
     async with world.running() as engine:
-        for number in range(LIMIT):
+        for number in range(ERASING_LIMIT):
             await happens(engine, taken_back(world, f"$a{number}", f"$b{number}"))
-        assert len((await world.stored()).erasing) == LIMIT
+        assert len((await world.stored()).erasing) == ERASING_LIMIT

@@ -12,10 +12,10 @@ from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.chats import Chat, dump_chat
 from bridge.rooms.filing import AT_LENGTH, SOON
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
-from bridge.rooms.store import ChatRow, Outcome, Step
+from bridge.rooms.store import ChatRow, Outcome
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
-from tests.fakes.memory import MemoryStore
 from tests.unit.rooms.test_signing_in import SECRET, TAKING
 from tests.unit.rooms.visits import BOT, RULES
 
@@ -30,10 +30,10 @@ async def idle() -> World:
     """A served room in which no chat runs, but one has been."""
     world = World(rules=TAKING)
     await world.record(ROOM, Idle())
-    room = await MemoryStore.room(world.store, ROOM)
+    room = (await world.store.load(ROOM)).room
     assert room is not None
     rows = [ChatRow(1, dump_chat(CHAT))]
-    await MemoryStore.commit_step(world.store, Step(room, (), chats=rows))
+    await flow.step(world.store, room, chats=rows)
     return world
 
 
@@ -94,8 +94,8 @@ async def test_logging_in() -> None:
     async with world.running() as engine:
         await engine.accept_events([world.event(text="hello")])
         await quiet()
-        worker = engine._worker(ROOM)
-        assert worker.account.login == record.login
+        room = engine._room(ROOM)
+        assert room.account.login == record.login
 
 
 async def test_a_wrong_password_and_a_room_without_power() -> None:

@@ -9,10 +9,11 @@ from bridge.conversation.model import Conversation
 from bridge.ids import AgentId, EventId, QueueId
 from bridge.rooms.chats import Chat, ChatAgent, Ending, dump_chat
 from bridge.rooms.effects import TellHistory
-from bridge.rooms.history import MOST, USUAL, Telling, look_up
-from bridge.rooms.inputs import LookedUp
+from bridge.rooms.inbox import LookedUp
 from bridge.rooms.record import RoomRecord
-from bridge.rooms.store import ChatRow, Step, StoredRoom
+from bridge.rooms.store import ChatRow, StoredRoom
+from bridge.rooms.transcripts import MOST_CHATS, USUAL_CHATS, Telling, list_chats
+from tests.fakes import flow
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, RULES
 
@@ -77,16 +78,16 @@ def test_ratings_by_their_names() -> None:
 @pytest.mark.asyncio
 async def test_no_more_than_was_asked_for() -> None:
     world = World()
-    empty = await look_up(world.around, RECORD, TellHistory(ORDER))
+    empty = await list_chats(world.around, RECORD, TellHistory(ORDER))
     assert empty == LookedUp(ORDER, "history.none")
     rows = [
         ChatRow(number, dump_chat(msgspec.structs.replace(CHAT, number=number, first=None)))
-        for number in range(1, 2 * MOST)
+        for number in range(1, 2 * MOST_CHATS)
     ]
     room = StoredRoom(ROOM, b"", live=False, phase="Idle")
-    await world.store.commit_step(Step(room, (), chats=rows))
-    for limit, count in ((0, USUAL), (1, 1), (999_999, MOST)):
-        told = await look_up(world.around, RECORD, TellHistory(ORDER, limit))
+    await flow.step(world.store, room, chats=rows)
+    for limit, count in ((0, USUAL_CHATS), (1, 1), (999_999, MOST_CHATS)):
+        told = await list_chats(world.around, RECORD, TellHistory(ORDER, limit))
         listed = str(told.args["list"]).splitlines()
         assert (told.key, len(listed)) == ("history.list", count)
-        assert listed[0].startswith(f"{2 * MOST - 1}. ")
+        assert listed[0].startswith(f"{2 * MOST_CHATS - 1}. ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from copy import deepcopy
 
 import msgspec
 import pytest
@@ -17,10 +16,11 @@ from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
 from bridge.rooms.lane_matrix import GIVE_UP_AFTER, REMEMBERED
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
-from bridge.rooms.serial import outbox_row
-from bridge.rooms.store import Outcome, Step
+from bridge.rooms.serial import new_effect
+from bridge.rooms.store import Outcome
 from bridge.texts import Texts
 from bridge.webchat.frames import Agent, AgentsUpdated, QueueStatus, Received, RobotMessage
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.store import Fault, FlakyStore
@@ -36,8 +36,10 @@ async def test_a_repeat_posts_nothing_twice() -> None:
     world = World(store)
     await world.chatting()
     async with world.running() as engine:
-        store.fail("settle", *[Fault.BEFORE] * 5)
+        world.matrix.gate.clear()
         await engine.pushed(ROOM, "p", said("one"))
+        store.fail("commit", *[Fault.BEFORE] * 5)
+        world.matrix.gate.set()
         await quiet()
     store.faults.clear()
     async with world.running():
@@ -52,7 +54,7 @@ async def test_a_restored_database_counts_its_rows_again_and_loses_no_word() -> 
     """The homeserver knows the transaction ids of the lost time."""
     lost = World()
     await lost.chatting()
-    backup = deepcopy(lost.store)
+    backup = lost.store.copy()
     async with lost.running() as engine:
         await engine.pushed(ROOM, "p", said("of the lost time"))
         await quiet()
@@ -73,8 +75,10 @@ async def test_what_a_version_before_has_sent_is_not_sent_again_by_this_one() ->
     world.dated = world.clock.now() + 1  # a process of the version before
     await world.chatting()
     async with world.running() as engine:
-        store.fail("settle", *[Fault.BEFORE] * 5)
+        world.matrix.gate.clear()
         await engine.pushed(ROOM, "p", said("one"))
+        store.fail("commit", *[Fault.BEFORE] * 5)
+        world.matrix.gate.set()
         await quiet()
     store.faults.clear()
     await world.clock.turn(1)
@@ -180,11 +184,11 @@ async def test_a_card_waits_for_the_database() -> None:
     store = FlakyStore()
     world = World(store)
     await world.chatting()
-    found = await store.room(ROOM)
-    row = outbox_row(Card(1, "queue.asking"))
+    found = (await store.load(ROOM)).room
+    row = new_effect(Card(1, "queue.asking"))
     assert found is not None
     assert row is not None
-    await store.commit_step(Step(found, (), [row]))
+    await flow.step(store, found, effects=[row])
     store.fail("anchor", Fault.BEFORE)
     async with world.running():
         assert world.matrix.texts(ROOM) == []
@@ -296,11 +300,11 @@ async def test_in_a_direct_chat_agents_are_named_before_they_come_in() -> None:
 async def test_among_several_people_agents_are_members_like_any_other() -> None:
     world = World()
     await world.chatting()
-    found = await world.store.room(ROOM)
+    found = (await world.store.load(ROOM)).room
     assert found is not None
     shared = msgspec.structs.replace(load_record(found.record), direct=False)
     stored = msgspec.structs.replace(found, record=dump_record(shared))
-    await world.store.commit_step(Step(stored, ()))
+    await flow.step(world.store, stored)
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
         await quiet()
@@ -457,12 +461,13 @@ async def test_a_rating_is_called_by_its_name(effect: Say, said: str) -> None:
     await world.chatting()
     record = await world.stored()
     told = msgspec.structs.replace(record.conversation, ratings=((1, "Happy"), (0, "Unhappy")))
-    row = outbox_row(effect)
+    row = new_effect(effect)
     assert row is not None
-    stored = await world.store.room(ROOM)
+    stored = (await world.store.load(ROOM)).room
     assert stored is not None
     changed = dump_record(msgspec.structs.replace(record, conversation=told))
-    await world.store.commit_step(Step(msgspec.structs.replace(stored, record=changed), (), [row]))
+    changed_room = msgspec.structs.replace(stored, record=changed)
+    await flow.step(world.store, changed_room, effects=[row])
     async with world.running():
         await quiet()
     assert world.matrix.texts(ROOM)[0].startswith(said)

@@ -18,7 +18,7 @@ from bridge.conversation.model import (
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, UserId
 from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     EncryptionOn,
     MemberGone,
     MemberJoined,
@@ -27,9 +27,7 @@ from bridge.rooms.inputs import (
     Unreadable,
     Upgraded,
 )
-from bridge.rooms.reception import (
-    Standing,
-)
+from bridge.rooms.reception import Standing
 from bridge.rooms.record import Membership
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.rooms.commands import Malformed, Verb, parse
-from bridge.rooms.nearest import OTHER_WORDS, nearest
+from bridge.rooms.commands import COMMANDS, Malformed, Verb, nearest_verb, parse
 
 
 @pytest.mark.parametrize(
@@ -33,12 +32,11 @@ from bridge.rooms.nearest import OTHER_WORDS, nearest
     ],
 )
 def test_what_was_meant(word: str, verb: str | None) -> None:
-    assert nearest(word, list(Verb)) == verb
+    assert nearest_verb(word) == verb
 
 
 def test_every_other_word_is_of_a_command_and_of_one_only() -> None:
-    assert set(OTHER_WORDS) <= set(Verb)
-    words = [word for words in OTHER_WORDS.values() for word in words]
+    words = [word for command in COMMANDS.values() for word in command.others.split()]
     assert len(words) == len(set(words))
     assert not set(words) & set(Verb)
     assert all(word == word.casefold() for word in words)

@@ -20,9 +20,8 @@ from bridge.conversation.model import (
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.chats import Chat, ChatAgent
-from bridge.rooms.commands import Verb
+from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
 from bridge.rooms.effects import SendTranscript, TellHistory
-from bridge.rooms.orders import ORDERS, TRANSCRIPT_EVERY
 from bridge.rooms.reception import Standing
 from bridge.rooms.record import Membership, RoomSettings
 from tests.unit.rooms.visits import RULES, House, answer
@@ -89,7 +88,7 @@ def test_a_sentence_about_a_rate_is_no_rating(text: str, hours: int) -> None:
 
 
 @pytest.mark.parametrize("hours", [0, 100])
-@pytest.mark.parametrize("words", ["rate 4 thanks", "rate 4", "rate 4 谢谢", "rate 4 thanks Mei!"])
+@pytest.mark.parametrize("words", ["rate 4 thanks", "rate 4", "rate 4 谢谢", "rate 4 Thank you!"])
 def test_a_rating_that_does_not_exist_calls_nobody(words: str, hours: int) -> None:
     """As a call centre of the vendor's own apps has it: 1 and 0."""
     house = ended_chat()
@@ -338,8 +337,8 @@ def test_nobody_is_called_back_into_a_paused_room() -> None:
     assert not wanted(house.record.conversation)
 
 
-def test_no_command_is_without_its_order() -> None:
-    assert set(ORDERS) == set(Verb)
+def test_no_command_is_without_its_row() -> None:
+    assert list(COMMANDS) == list(Verb)
 
 
 def test_history_and_transcript() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bridge.rooms.passing import at_most
+from bridge.rooms.blobs import at_most
 from bridge.rooms.ports import TooBig, Unavailable
 
 pytestmark = pytest.mark.asyncio

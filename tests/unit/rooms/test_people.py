@@ -17,14 +17,7 @@ from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import people
 from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inputs import (
-    Corrected,
-    Entered,
-    MemberGone,
-    MemberJoined,
-    Renamed,
-    Spoke,
-)
+from bridge.rooms.inbox import Corrected, Entered, MemberGone, MemberJoined, Renamed, Spoke
 from bridge.rooms.reception import passed
 from bridge.rooms.record import Membership, Person
 from bridge.rooms.rules import Permission

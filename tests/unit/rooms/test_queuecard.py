@@ -6,8 +6,8 @@ import pytest
 
 from bridge.conversation.effects import QueuePlace
 from bridge.ids import QueueId
-from bridge.rooms.queuecard import second_line
-from bridge.rooms.waits import Waits
+from bridge.rooms.cards import second_line
+from bridge.rooms.waiting_times import Waits
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.test_waits import QUEUE, T0, waited
 

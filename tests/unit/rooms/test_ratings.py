@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.rooms.ratings import Choice, choices, name_of
+from bridge.rooms.cards import Choice, choices, name_of
 from bridge.rooms.rules import RatingRule
 from tests.unit.rooms.visits import RULES
 

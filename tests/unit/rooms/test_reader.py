@@ -7,9 +7,9 @@ import pytest
 from bridge.conversation.effects import Reported
 from bridge.conversation.model import Idle
 from bridge.ids import EventId, InputSeq
-from bridge.rooms.actor import STANDING_TRIES, Actor
-from bridge.rooms.inputs import Entered, EntryFailed, MatrixEvent
+from bridge.rooms.inbox import Entered, EntryFailed, MatrixEvent
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.reader import STANDING_TRIES, Reader
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import InputRow, StoreError
@@ -40,7 +40,7 @@ async def test_poison_leaves_the_room_as_it_was_and_is_told() -> None:
     one = visit(world)
     before = one.record
     raw: dict[str, object] = {"event_id": "$bad", "kind": "say", "sender": ADA, "text": "x"}
-    assert await Actor(ROOM, world.around).handle(one, row(MatrixEvent(raw), "$bad"))
+    assert await Reader(ROOM, world.around).handle(one, row(MatrixEvent(raw), "$bad"))
     assert one.record == before
     assert one.buried == [(7, "KeyError")]
     assert reported(one) == ["$bad"]
@@ -51,7 +51,7 @@ async def test_an_unreadable_row_without_a_sender_is_buried_in_silence() -> None
     world = World()
     one = visit(world)
     bad = InputRow(InputSeq(8), ROOM, b"of a newer version", 1)
-    assert await Actor(ROOM, world.around).handle(one, bad)
+    assert await Reader(ROOM, world.around).handle(one, bad)
     assert [seq for seq, _ in one.buried] == [8]
     assert one.effects == []
 
@@ -63,7 +63,7 @@ async def test_a_database_that_is_away_is_no_poison() -> None:
     one = visit(world, Membership.NONE)
     _, key, raw = world.invitation()
     with pytest.raises(StoreError):
-        await Actor(ROOM, world.around).handle(one, row(MatrixEvent(raw), key))
+        await Reader(ROOM, world.around).handle(one, row(MatrixEvent(raw), key))
     assert one.buried == []
 
 
@@ -123,7 +123,7 @@ async def test_a_room_whose_host_turned_out_to_be_somebody_elses() -> None:
 async def test_an_entry_that_failed() -> None:
     world = World()
     one = visit(world, Membership.ENTERING)
-    assert await Actor(ROOM, world.around).handle(one, row(EntryFailed("M_FORBIDDEN")))
+    assert await Reader(ROOM, world.around).handle(one, row(EntryFailed("M_FORBIDDEN")))
     assert one.record.membership is Membership.LEFT
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, SessionId
-from bridge.rooms.inputs import Entered, MatrixEvent
+from bridge.rooms.inbox import Entered, MatrixEvent
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.recalling import recall
 from bridge.rooms.references import Earlier
@@ -27,6 +27,7 @@ from bridge.webchat.frames import (
     SessionClosed,
     UnknownContent,
 )
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, said
 from tests.fakes.reading import ReadingMatrix, ReadingWorld
@@ -155,7 +156,7 @@ async def test_what_is_taken_back_in_the_same_breath_is_quoted_by_nobody() -> No
         world.message("$4", msgtype="m.text", body="* my other secret", **edit),
     ]
     rows = [NewInput(ROOM, dump_input(MatrixEvent(raw)), key) for _, key, raw in events]
-    await world.store.accept(rows, world.clock.now())
+    await flow.accept(world.store, rows, world.clock.now())
     async with world.running():
         await quiet()
     assert world.link.texts(ROOM) == ["yes"]
@@ -281,7 +282,7 @@ async def test_what_is_not_ours_to_know() -> None:
     world = ReadingWorld()
     assert await recall(world.around, ROOM, EventId("$never")) is None
     rows = [NewInput(ROOM, dump_input(Entered()), "$entered"), NewInput(ROOM, b"{}", "$odd")]
-    await world.store.accept(rows, 1)
+    await flow.accept(world.store, rows, 1)
     assert await recall(world.around, ROOM, EventId("$entered")) is None
     assert await recall(world.around, ROOM, EventId("$odd")) is None
 

@@ -7,7 +7,6 @@ import pytest
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import EventId, UserId
-from bridge.rooms.mirror import Mirror
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.receipts import TRIES, Receipts
 from bridge.rooms.record import Membership, RoomRecord
@@ -168,16 +167,13 @@ async def test_a_room_that_we_left_is_not_read_any_more() -> None:
 
 async def test_an_older_record_is_no_reason_to_give_one() -> None:
     """A commit that was given up for lost has its room read again, from before it."""
-    world, mirror = World(), Mirror(ROOM)
-
-    async def never(seconds: float) -> None:
-        raise AssertionError(seconds)
-
-    given = Receipts(mirror, world.around, never)
+    world = World()
+    room = world.engine()._room(ROOM)
+    given = Receipts(room, world.around)
     before = RoomRecord(ROOM, membership=Membership.JOINED, host=BOT)
-    mirror.record = msgspec.structs.replace(before, read_up_to=EventId("$1"))
+    room.durable = msgspec.structs.replace(before, read_up_to=EventId("$1"))
     assert await given.once()
     assert receipts(world) == [(BOT, "$1")]
-    mirror.record = before
+    room.durable = before
     assert not given.due
     assert not await given.once()

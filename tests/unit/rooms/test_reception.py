@@ -13,11 +13,12 @@ from bridge.conversation.model import (
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.inputs import (
+from bridge.rooms.inbox import (
     AgentInvited,
     EncryptionOn,
     Entered,
     EntryFailed,
+    Meaning,
     MemberGone,
     Nothing,
     RoomConfigured,
@@ -29,6 +30,7 @@ from bridge.rooms.reception import (
     Standing,
     entry_failed,
     needs_standing,
+    read_command,
 )
 from bridge.rooms.record import Membership, RoomSettings
 from bridge.rooms.rules import Permission, Rules
@@ -390,16 +392,20 @@ def test_a_state_event_that_changes_nothing_is_no_news() -> None:
     assert house.effects == []
 
 
+def standing_for(visit: Visit, meaning: Meaning) -> UserId | None:
+    return needs_standing(visit, meaning, read_command(visit, meaning))
+
+
 def test_whose_standing_is_asked_for() -> None:
     house = House().served()
     configured = RoomConfigured(EventId("$c"), ADA, {})
     order = Spoke(EventId("$o"), ADA, CustomerText("x"), plain="!wc pause")
     word = Spoke(EventId("$w"), ADA, CustomerText("x"), plain="hello")
-    assert needs_standing(house.visit, configured) == ADA
-    assert needs_standing(house.visit, order) == ADA
-    assert needs_standing(house.visit, word) is None
-    assert needs_standing(house.visit, Nothing()) is None
-    assert needs_standing(House().visit, configured) is None
+    assert standing_for(house.visit, configured) == ADA
+    assert standing_for(house.visit, order) == ADA
+    assert standing_for(house.visit, word) is None
+    assert standing_for(house.visit, Nothing()) is None
+    assert standing_for(House().visit, configured) is None
 
 
 # --- anything at all ----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.inputs import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
+from bridge.rooms.inbox import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.reception import Facts, Standing, receive
 from bridge.rooms.record import (
     Membership,
@@ -163,7 +163,7 @@ def test_a_thread_is_in_use_for_three_minutes_after_the_customers_last_words_the
     desk = Desk()
     spoke = Spoke(EVENT, ADA, Text("a"), "a", thread=EventId("$root"))
     received = desk.now - 60_000  # it waited for us, e.g. for its key
-    receive(desk.visit, spoke, {}, received, Facts(Standing.ORDINARY, 0, None))
+    receive(desk.visit, spoke, {}, received, Facts(Standing.ORDINARY, 0, None), command=None)
     thread = desk.visit.record.thread
     assert thread == Thread(EventId("$root"), EVENT, received)
     assert thread_in_use(desk.visit.record, received + 179_999) == thread

@@ -12,9 +12,9 @@ from bridge.conversation.inputs import FailureReason, Human, Input, Solved
 from bridge.conversation.model import Chatting, CustomerText, Idle, Question
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import EventId
-from bridge.rooms import robot
+from bridge.rooms import cards
 from bridge.rooms.effects import ShowAnswer
-from bridge.rooms.inputs import RobotAnswered
+from bridge.rooms.inbox import RobotAnswered
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.rules import Rules
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
@@ -68,7 +68,7 @@ async def test_the_robot_has_no_answer(
     told: RobotReply | CallFailure, key: str, unreachable: bool
 ) -> None:
     around = msgspec.structs.replace(World().around, link=Knowing(told))
-    came = await robot.answer(around, AskRobot(EventId("$1"), "how?"))
+    came = await cards.ask_robot(around, AskRobot(EventId("$1"), "how?"))
     assert came == RobotAnswered(EventId("$1"), "how?", key, unreachable=unreachable)
 
 
@@ -80,13 +80,13 @@ async def test_answers_are_cards_of_words(base: str) -> None:
     told = RobotReply(1, answers=(found, RobotAnswer("", "<script>x</script>", "Why?")))
     rules = msgspec.structs.replace(RULES, km_base_url=base)
     around = msgspec.structs.replace(World().around, link=Knowing(told), rules=rules)
-    came = await robot.answer(around, AskRobot(EventId("$1"), "how?", first=True))
+    came = await cards.ask_robot(around, AskRobot(EventId("$1"), "how?", first=True))
     assert (came.key, came.first, came.short) == ("robot.answers", True, ("Returns", "Why?"))
     first, second = str(came.args["answers"]).split("\n\n")
     title, preview, *link = first.split("\n")
     assert title == "▪ Returns"
     assert preview.startswith("Send it back")
-    assert len(preview) == robot.LONGEST_PREVIEW
+    assert len(preview) == cards.LONGEST_PREVIEW
     assert link == (["https://kb.example.org/a/1.html"] if base else [])
     assert second == "▪ Why?"
 
@@ -111,7 +111,7 @@ def test_an_answer_is_shown_and_noted_for_an_agent(aside: bool, key: str) -> Non
     house = House(FIRST).served()
     event_id = waiting(house, aside=aside)
     came = RobotAnswered(event_id, "how?", "robot.answers", {"answers": "x"}, True, ("A", "B"))
-    robot.answered(house.visit, came)
+    cards.robot_answered(house.visit, came)
     assert house.effects == [ShowAnswer(event_id, "how?", key, {"answers": "x"}, first=True)]
     (question,) = house.record.conversation.questions
     assert question.note == "（机器人已回复：A; B）"
@@ -120,7 +120,7 @@ def test_an_answer_is_shown_and_noted_for_an_agent(aside: bool, key: str) -> Non
 def test_no_answer_leads_to_a_person() -> None:
     house = House(FIRST).served()
     event_id = waiting(house)
-    robot.answered(house.visit, RobotAnswered(event_id, "how?", "robot.nothing", first=True))
+    cards.robot_answered(house.visit, RobotAnswered(event_id, "how?", "robot.nothing", first=True))
     assert house.notices == ["robot.person_nothing"]
     assert house.record.conversation.number == 1
 
@@ -131,13 +131,13 @@ def test_an_answer_that_nobody_waits_for_is_not_shown() -> None:
     house.say("human")
     house.effects.clear()
     came = RobotAnswered(event_id, "how?", "robot.answers", {"answers": "x"}, True, ("A",))
-    robot.answered(house.visit, came)
+    cards.robot_answered(house.visit, came)
     assert house.effects == []
 
 
 def test_what_was_asked_by_command_is_shown_always() -> None:
     house = House(RULES).served()
-    robot.answered(house.visit, RobotAnswered(EventId("$1"), "how?", "robot.nothing"))
+    cards.robot_answered(house.visit, RobotAnswered(EventId("$1"), "how?", "robot.nothing"))
     assert house.effects == [ShowAnswer(EventId("$1"), "how?", "robot.nothing")]
 
 
@@ -161,26 +161,26 @@ def test_what_was_asked_by_command_is_shown_always() -> None:
 def test_plain_words(words: str, meant: Input | None) -> None:
     house = House(FIRST).served()
     waiting(house)
-    robot.answered(
+    cards.robot_answered(
         house.visit,
         RobotAnswered(EventId("$e2"), "how?", "robot.answers", {"answers": "x"}, True, ("A",)),
     )
-    assert robot.wish(house.visit, words) == meant
+    assert cards.robot_wish(house.visit, words) == meant
 
 
 def test_plain_words_where_there_is_nothing_to_say_them_to() -> None:
     house = House(FIRST).served()
-    assert robot.wish(house.visit, "thanks") is None
-    assert robot.wish(house.visit, "human") == Human()
-    assert robot.wish(house.chat().visit, "human") is None
-    assert robot.wish(House(NOBODY).served().visit, "human") is None
-    assert robot.wish(House(RULES).served().visit, "human") is None
+    assert cards.robot_wish(house.visit, "thanks") is None
+    assert cards.robot_wish(house.visit, "human") == Human()
+    assert cards.robot_wish(house.chat().visit, "human") is None
+    assert cards.robot_wish(House(NOBODY).served().visit, "human") is None
+    assert cards.robot_wish(House(RULES).served().visit, "human") is None
 
 
 def test_thanks_are_no_new_question() -> None:
     house = House(FIRST).served()
     event_id = waiting(house)
-    robot.answered(
+    cards.robot_answered(
         house.visit,
         RobotAnswered(event_id, "how?", "robot.answers", {"answers": "x"}, True, ("A",)),
     )
@@ -319,7 +319,7 @@ def test_plain_words_to_the_robot_of_a_queue(words: str, meant: Input | None) ->
     assert isinstance(conversation.phase, Chatting)
     phase = msgspec.structs.replace(conversation.phase, robot=True)
     house.visit.set(conversation=msgspec.structs.replace(conversation, phase=phase))
-    assert robot.wish(house.visit, words) == meant
+    assert cards.robot_wish(house.visit, words) == meant
 
 
 def test_the_robot_hears_what_was_typed_in_a_room_of_several() -> None:

@@ -20,7 +20,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import QueueId, RequestId, RoomId
 from bridge.rooms import room as rooms
-from bridge.rooms.inputs import MatrixEvent
+from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.room import STORE_RETRY, Ticket

@@ -7,7 +7,8 @@ import pytest
 
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from tests.unit.rooms.visits import BOT, RETURNS, RULES, SALES, SALES_USER
+from bridge.rooms.rules import Permission
+from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, SALES_USER
 
 ROOM = RoomRecord(RoomId("!room:example.org"), host=BOT)
 
@@ -59,3 +60,38 @@ def test_a_voice_has_a_frame_to_itself_where_texts_are_written_twice() -> None:
 def test_a_queue_that_was_taken_out_of_the_config() -> None:
     policy = RULES.policy_for(configured(RoomSettings(queue=QueueId(9))))
     assert (policy.queue_id, policy.source, policy.to_agent) == (9, "APP", "")
+
+
+def test_a_cached_policy_is_one_of_these_rules_this_room_and_this_moment() -> None:
+    longest = [3_700]
+    rules = msgspec.structs.replace(RULES, longest_text=lambda: longest[0])
+    first = rules.policy_for(ROOM)
+    assert rules.policy_for(ROOM) is first
+    longest[0] = 7_400  # the link has learned of another dialect
+    assert rules.policy_for(ROOM).max_text_bytes == 7_400
+    assert rules.policy_for(configured(RoomSettings(paused=True))).paused
+    assert rules.policy_for(msgspec.structs.replace(ROOM, host=SALES_USER)).queue_id == 1
+    changed = msgspec.structs.replace(rules, source="WECHAT", queues=())
+    assert (changed.policy_for(ROOM).source, rules.policy_for(ROOM).source) == ("WECHAT", "PC")
+
+
+def test_there_is_an_end_to_what_is_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.rooms.rules.KNOWN", 2)
+    rules = msgspec.structs.replace(RULES)
+    for queue in range(5):
+        settings = RoomSettings(queue=QueueId(queue))
+        assert rules.policy_for(configured(settings)).queue_id == queue
+
+
+def test_a_permission_is_asked_for_once_under_the_same_rules() -> None:
+    asked: list[str] = []
+
+    def permission(user: str) -> Permission:
+        asked.append(user)
+        return Permission.CUSTOMER
+
+    rules = msgspec.structs.replace(RULES, permission=permission)
+    assert {rules.permission(user) for user in (ADA, ADA, BOT)} == {Permission.CUSTOMER}
+    assert asked == [ADA, BOT]
+    refusing = msgspec.structs.replace(rules, permission=lambda _: Permission.NONE)
+    assert refusing.permission(ADA) is Permission.NONE

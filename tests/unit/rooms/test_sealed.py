@@ -10,10 +10,10 @@ import pytest
 from bridge.conversation.effects import Reported
 from bridge.conversation.model import CustomerText
 from bridge.ids import EventId, InputSeq, UserId
-from bridge.rooms import sealed
-from bridge.rooms.actor import Actor
-from bridge.rooms.inputs import MatrixEvent, Meaning, Spoke, Unreadable
+from bridge.rooms import references
+from bridge.rooms.inbox import MatrixEvent, Meaning, Spoke, Unreadable
 from bridge.rooms.ports import MatrixPort, Undecryptable
+from bridge.rooms.reader import Reader
 from bridge.rooms.record import SealedEvent, dump_record, load_record
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import InputRow
@@ -74,7 +74,7 @@ class Room:
             cast(Any, None),
             cast(Any, None),
         )
-        self.actor = Actor(self.house.visit.record.room_id, around)
+        self.actor = Reader(self.house.visit.record.room_id, around)
 
     def now(self) -> int:
         return self.house.now
@@ -145,12 +145,12 @@ async def test_a_key_that_comes_late_delivers_once() -> None:
 async def test_a_key_that_never_comes_is_given_up() -> None:
     room = Room()
     await room.gets("$1")
-    due = sealed.due(room.visit.record)
-    assert due == room.visit.now + sealed.RETRY
-    for _ in range(sealed.KEPT // sealed.RETRY):
+    due = references.sealed_due(room.visit.record)
+    assert due == room.visit.now + references.SEALED_RETRY
+    for _ in range(references.SEALED_KEPT // references.SEALED_RETRY):
         room.house.now = due or 0
         await room.looks_again()
-        due = sealed.due(room.visit.record)
+        due = references.sealed_due(room.visit.record)
     assert (room.kept(), due) == ([], None)
 
 
@@ -183,16 +183,18 @@ async def test_a_room_that_is_not_ours_is_not_waited_for() -> None:
 
 def test_a_key_is_waited_for_ten_seconds_at_most() -> None:
     """An hour longer, if the clock goes back an hour, and the room's later messages behind it."""
-    waits = [sealed.patience(received, 20_000) for received in (0, 12_000, 20_000, 3_620_000)]
+    waits = [
+        references.key_patience(received, 20_000) for received in (0, 12_000, 20_000, 3_620_000)
+    ]
     assert waits == [0, 2, 10, 10]
 
 
 def test_only_so_many_are_kept_and_they_survive_a_restart() -> None:
     visit = House().served().visit
-    for number in range(sealed.LIMIT + 5):
-        sealed.keep(visit, {"event_id": f"${number}"})
+    for number in range(references.SEALED_LIMIT + 5):
+        references.keep_sealed(visit, {"event_id": f"${number}"})
     kept = [event.raw["event_id"] for event in visit.record.sealed]
-    assert kept == [f"${number}" for number in range(5, sealed.LIMIT + 5)]
+    assert kept == [f"${number}" for number in range(5, references.SEALED_LIMIT + 5)]
     assert load_record(dump_record(visit.record)).sealed == visit.record.sealed
     older = msgspec.structs.replace(visit.record, sealed=())
     assert load_record(dump_record(older)).sealed == ()
@@ -202,11 +204,16 @@ def test_only_so_many_are_kept_and_they_survive_a_restart() -> None:
 def test_what_was_withdrawn_is_not_delivered_late() -> None:
     visit = House().served().visit
     for event_id in ("$1", "$2"):
-        sealed.keep(visit, {"event_id": event_id})
-    sealed.withdraw(visit, "$1")
-    sealed.withdraw(visit, "$3")
+        references.keep_sealed(visit, {"event_id": event_id})
+    references.drop_sealed(visit, "$1")
+    references.drop_sealed(visit, "$3")
     assert [event.raw["event_id"] for event in visit.record.sealed] == ["$2"]
 
 
 def test_patience_is_counted_from_the_arrival() -> None:
-    assert [sealed.patience(1_000, now) for now in (1_000, 6_000, 11_000, 99_000)] == [10, 5, 0, 0]
+    assert [references.key_patience(1_000, now) for now in (1_000, 6_000, 11_000, 99_000)] == [
+        10,
+        5,
+        0,
+        0,
+    ]

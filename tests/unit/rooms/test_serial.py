@@ -51,21 +51,14 @@ from bridge.rooms.effects import (
     TellHistory,
     TryLogin,
 )
-from bridge.rooms.inputs import (
-    Entered,
-    EntryFailed,
-    LoginTried,
-    LookedUp,
-    MatrixEvent,
-    Stored,
-)
+from bridge.rooms.inbox import Entered, EntryFailed, LoginTried, LookedUp, MatrixEvent, Stored
 from bridge.rooms.record import OwnLogin, load_record
 from bridge.rooms.serial import (
     StoredEffect,
     dump_input,
     load_effect,
     load_input,
-    outbox_row,
+    new_effect,
 )
 from bridge.rooms.store import Lane
 from bridge.webchat.frames import Agent, AgentText, QueueStatus, Reply, SendPreMessage
@@ -135,7 +128,7 @@ def test_inputs(stored: Stored) -> None:
     ids=lambda one: type(one).__name__,
 )
 def test_effects(effect: Effect, lane: Lane) -> None:
-    row = outbox_row(effect)
+    row = new_effect(effect)
     assert row is not None
     assert row.lane is lane
     assert load_effect(row.effect) == effect
@@ -145,8 +138,8 @@ def test_no_kind_of_effect_was_forgotten() -> None:
     kinds = {type(one) for one in [*WEBCHAT, *MATRIX, *ASIDE]}
     assert kinds == set(get_args(StoredEffect))
     assert kinds | {Answered, Delivered} == set(get_args(Effect))
-    assert outbox_row(Answered(EVENT)) is None
-    assert outbox_row(Delivered(EVENT)) is None
+    assert new_effect(Answered(EVENT)) is None
+    assert new_effect(Delivered(EVENT)) is None
 
 
 READ: dict[str, Callable[[bytes], object]] = {
@@ -184,12 +177,12 @@ def test_every_effect_has_a_stored_row() -> None:
 
 
 def test_rows_name_what_they_are_about() -> None:
-    call, upload = (outbox_row(one) for one in WEBCHAT)
+    call, upload = (new_effect(one) for one in WEBCHAT)
     assert call is not None
     assert upload is not None
     assert (call.cause, call.call_id, call.repeat) == (EVENT, CALL, True)
     assert (upload.cause, upload.call_id, upload.repeat) == (EVENT, CALL, False)
-    assert [row.cause for row in map(outbox_row, MATRIX) if row is not None and row.cause] == [
+    assert [row.cause for row in map(new_effect, MATRIX) if row is not None and row.cause] == [
         EVENT,
         EVENT,
         EVENT,

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.ids import QueueId
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.settings import BadSetting, settings_of_event, shown
+from bridge.rooms.rules import BadSetting, settings_of_event, shown_value
 from bridge.texts import LANGUAGES, Texts
 from bridge.texts.languages import listed
 from tests.unit.rooms.visits import RULES
@@ -61,5 +61,5 @@ def test_bad_values(content: dict[str, object], key: str, says: str) -> None:
 
 
 def test_foreign_values_are_shown_short() -> None:
-    assert shown("x" * 60) == "x" * 60
-    assert shown("x" * 61) == "x" * 57 + "…"
+    assert shown_value("x" * 60) == "x" * 60
+    assert shown_value("x" * 61) == "x" * 57 + "…"

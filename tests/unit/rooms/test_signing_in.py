@@ -9,9 +9,9 @@ from bridge.conversation.effects import Args, Say
 from bridge.conversation.inputs import FailureReason, Start
 from bridge.conversation.model import Ended
 from bridge.ids import EventId, RoomId, SessionId, UserId
-from bridge.rooms import signing_in
+from bridge.rooms import commands, filing
 from bridge.rooms.effects import Conceal, TryLogin
-from bridge.rooms.inputs import LoginTried, LookedUp, MemberJoined
+from bridge.rooms.inbox import LoginTried, LookedUp, MemberJoined
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import Membership, OwnLogin, dump_record
 from tests.fakes.house import ROOM, World
@@ -134,7 +134,7 @@ def test_not_again_at_once() -> None:
     house.say("login ada x1")
     house.say("login ada y1")
     assert house.notices == ["login.too_soon"]
-    house.visit.now += signing_in.EVERY
+    house.visit.now += commands.LOGIN_EVERY
     house.say("login ada y1")
     assert sum(isinstance(one, TryLogin) for one in house.effects) == 2
 
@@ -152,7 +152,7 @@ def test_in_a_direct_room_with_a_queue_it_takes_the_prefix() -> None:
 
 
 def came(house: House, reason: str | None = None, code: int | None = None) -> dict[str, Args]:
-    signing_in.tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
+    commands.login_tried(house.visit, LoginTried(EventId("$1"), LOGIN, reason, code))
     return said(house)
 
 
@@ -209,7 +209,7 @@ async def test_the_attempt(
         world.link.before.append(failure)
     account = Account(ROOM, ADA, "Ada")
     order = TryLogin(EventId("$1"), LOGIN)
-    tried = await signing_in.attempt(world.around, account, order)
+    tried = await filing.try_login(world.around, account, order)
     assert tried == LoginTried(order.event_id, LOGIN, reason, code)
     assert world.link.logins == [msgspec.structs.replace(account, login=LOGIN)]
 
@@ -220,10 +220,10 @@ async def test_concealing() -> None:
     await world.chatting()
     record = await world.stored()
     world.matrix.level = 100
-    assert await signing_in.conceal(world.around, record, EventId("$1")) is None
+    assert await filing.conceal(world.around, record, EventId("$1")) is None
     assert world.matrix.redacted == ["$1"]
     world.matrix.level = 0
-    told = await signing_in.conceal(world.around, record, EventId("$2"))
+    told = await filing.conceal(world.around, record, EventId("$2"))
     assert told == LookedUp(EventId("$2"), "login.delete")
 
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from typing_extensions import Buffer
 
+from bridge.rooms.blobs import IN_MEMORY, keep
 from bridge.rooms.ports import Blob, TooBig, Unavailable
-from bridge.rooms.spool import IN_MEMORY, keep
 from tests.support.matrix_rig import blob
 
 pytestmark = pytest.mark.asyncio

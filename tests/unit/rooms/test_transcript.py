@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bridge.rooms.transcript import (
+from bridge.rooms.transcripts import (
     FORMAT,
     VERSION,
     About,
@@ -19,9 +19,9 @@ from bridge.rooms.transcript import (
     Queue,
     Rating,
     Transcript,
-    dump,
+    dump_transcript,
     moment,
-    schema,
+    transcript_schema,
 )
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "transcript.schema.json"
@@ -72,19 +72,19 @@ def line(text: str = "hello", **more: object) -> Line:
 def test_every_key_is_always_there() -> None:
     file = File("a.csv", "text/csv", None, "mxc://b/c", encrypted=True)
     found = whole(line(), line(kind="file", file=file), line(kind="location", place=Place(1, 2)))
-    written = json.loads(dump(found))
+    written = json.loads(dump_transcript(found))
     assert (written["format"], written["version"]) == (FORMAT, VERSION)
-    assert msgspec.json.decode(dump(found), type=Transcript) == found
+    assert msgspec.json.decode(dump_transcript(found), type=Transcript) == found
     for one in written["messages"]:
         assert set(one) == set(Line.__struct_fields__)
     assert written["messages"][0]["reply_to"] is None
     assert set(written) == set(Transcript.__struct_fields__)
-    assert dump(found).endswith(b"}\n")
+    assert dump_transcript(found).endswith(b"}\n")
 
 
 def test_the_schema_in_the_docs() -> None:
-    """Made anew with `python -c "from bridge.rooms.transcript import schema; …"` (see the docs)."""
-    assert SCHEMA.read_bytes() == schema()
+    """Made anew with `python -c "from bridge.rooms.transcripts import …"` (see the docs)."""
+    assert SCHEMA.read_bytes() == transcript_schema()
 
 
 @pytest.mark.parametrize(

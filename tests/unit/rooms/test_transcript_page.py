@@ -10,10 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.ids import RoomId
-from bridge.rooms.history import Telling
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.rooms.transcript import File, Line, Place, Transcript, moment
-from bridge.rooms.transcript_page import POLICY, build
+from bridge.rooms.transcripts import (
+    POLICY,
+    File,
+    Line,
+    Place,
+    Telling,
+    Transcript,
+    build_page,
+    moment,
+)
 from bridge.texts import LANGUAGES
 from tests.unit.rooms.test_transcript import line, whole
 from tests.unit.rooms.visits import RULES
@@ -52,7 +59,7 @@ def file(name: str, mime: str, size: int | None) -> File:
 def shown(transcript: Transcript, language: str = "en") -> Seen:
     settings = RoomSettings(language=language)
     telling = Telling(RULES, RoomRecord(RoomId("!a:b"), settings=settings))
-    return Seen(build(transcript, telling))
+    return Seen(build_page(transcript, telling))
 
 
 def test_it_loads_and_runs_nothing() -> None:

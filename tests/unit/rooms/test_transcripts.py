@@ -21,23 +21,21 @@ from bridge.ids import AgentId, EventId, QueueId, SessionId, UserId
 from bridge.rooms import transcripts
 from bridge.rooms.chats import Chat, ChatAgent, Ending, dump_chat
 from bridge.rooms.effects import SendTranscript
-from bridge.rooms.inputs import LookedUp, MatrixEvent
-from bridge.rooms.ports import Refused, Unavailable, Undecryptable
+from bridge.rooms.inbox import LookedUp, MatrixEvent
+from bridge.rooms.ports import Recorded, Refused, Unavailable, Undecryptable
 from bridge.rooms.record import Membership, Person, RoomRecord, dump_record
-from bridge.rooms.recorded import Recorded
 from bridge.rooms.serial import dump_input
 from bridge.rooms.store import (
     ChatRow,
     Lane,
-    NewInput,
     NewEffect,
+    NewInput,
     Outcome,
     Settlement,
-    Step,
     StoredRoom,
 )
-from bridge.rooms.transcript import Line, Transcript
-from bridge.rooms.transcripts import Transcripts
+from bridge.rooms.transcripts import Line, Transcript, Transcripts
+from tests.fakes import flow
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER
 
@@ -103,7 +101,7 @@ class Scene:
     async def stored(self) -> None:
         room = StoredRoom(ROOM, dump_record(self.record), live=False, phase="Idle", customer=ADA)
         rows = [ChatRow(chat.number, dump_chat(chat)) for chat in self.chats]
-        await self.world.store.commit_step(Step(room, (), chats=rows))
+        await flow.step(self.world.store, room, chats=rows)
 
     async def asks(self, number: int | None = None) -> LookedUp | EventId:
         await self.stored()
@@ -276,7 +274,8 @@ async def test_what_cannot_be_opened_is_looked_up_or_said_to_be_gone() -> None:
     scene.stands("a", ADA, None)
     scene.stands("b", MEI, None)
     raw: dict[str, object] = {"event_id": "$a", "kind": "say", "sender": ADA, "text": "hello"}
-    await scene.world.store.accept([NewInput(ROOM, dump_input(MatrixEvent(raw)), "$a")], 1)
+    new = NewInput(ROOM, dump_input(MatrixEvent(raw)), "$a")
+    await flow.accept(scene.world.store, [new], 1)
     found = await scene.written()
     assert [line.text for line in found.messages] == ["hello", ""]
     assert [line.kind for line in found.messages] == ["text", "unreadable"]
@@ -292,12 +291,13 @@ async def test_a_beginning_that_is_gone() -> None:
     scene.stands("card", BOT, "You are number 1")
     scene.stands("a", MEI, "hello")
     room = StoredRoom(ROOM, b"", live=False, phase="Idle")
-    (row,) = await scene.world.store.commit_step(Step(room, (), [NewEffect(Lane.MATRIX, b"")]))
+    effects = [NewEffect(Lane.MATRIX, b"")]
+    (row,) = await flow.step(scene.world.store, room, effects=effects)
     card = Settlement(row.seq, Outcome.DELIVERED, 1, event_id=EventId("$card"), anchor="card:1")
-    await scene.world.store.settle(card)
+    await flow.settle(scene.world.store, ROOM, card)
     chats = [ChatRow(1, dump_chat(scene.chats[0]))]
     room = msgspec.structs.replace(room, revision=1)
-    await scene.world.store.commit_step(Step(room, (), chats=chats))
+    await flow.step(scene.world.store, room, chats=chats)
     await Transcripts(scene.world.around).send(scene.record, SendTranscript(ORDER))
     whole = msgspec.json.decode(scene.world.matrix.sent_files[1].data, type=Transcript)
     assert people(whole) == [("Mei", "hello")]

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.ids import RoomId, UserId
 from bridge.rooms.record import Membership
-from bridge.rooms.turns import LATELY, Inviting, Turn, begin, begun
+from bridge.rooms.surroundings import LATELY, InvitationLock, Inviting, note_room_begun, rooms_begun
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
@@ -20,7 +20,11 @@ BOB = UserId("@bob:example.org")
 @pytest.mark.asyncio
 async def test_the_next_turn_begins_when_the_step_ends() -> None:
     inviting = Inviting()
-    first, second, other = Turn(inviting), Turn(inviting), Turn(inviting)
+    first, second, other = (
+        InvitationLock(inviting),
+        InvitationLock(inviting),
+        InvitationLock(inviting),
+    )
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         async with first:
             await first.take(ADA)
@@ -36,7 +40,7 @@ async def test_the_next_turn_begins_when_the_step_ends() -> None:
 @pytest.mark.asyncio
 async def test_a_step_that_fails_or_is_given_up_lets_go() -> None:
     inviting = Inviting()
-    one, two = Turn(inviting), Turn(inviting)
+    one, two = InvitationLock(inviting), InvitationLock(inviting)
 
     async def fails() -> None:
         async with one:
@@ -97,8 +101,8 @@ async def test_leaving_a_room_does_not_give_it_back_nor_does_a_restart() -> None
 @pytest.mark.asyncio
 async def test_a_clock_that_is_set_back_keeps_nobody_out_for_longer() -> None:
     store, late = MemoryStore(), 100 * LATELY
-    await begin(store, ADA, {}, room(1), late)
-    assert await begun(store, ADA, late - 50 * LATELY) == {room(1): late - 50 * LATELY}
-    assert await begun(store, ADA, late + LATELY - 1) == {room(1): late}
-    assert await begun(store, ADA, late + LATELY) == {}
-    assert await begun(store, BOB, late) == {}
+    await note_room_begun(store, ADA, {}, room(1), late)
+    assert await rooms_begun(store, ADA, late - 50 * LATELY) == {room(1): late - 50 * LATELY}
+    assert await rooms_begun(store, ADA, late + LATELY - 1) == {room(1): late}
+    assert await rooms_begun(store, ADA, late + LATELY) == {}
+    assert await rooms_begun(store, BOB, late) == {}

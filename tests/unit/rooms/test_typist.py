@@ -12,7 +12,7 @@ from bridge.ids import AgentId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.typist import AFRESH, HINT_GAP, LONGEST_TELLING, MOST_HINTS, SHOWN
+from bridge.rooms.typing_notices import AFRESH, HINT_GAP, LONGEST_TELLING, MOST_HINTS, SHOWN
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received, SessionClosed
 from tests.fakes.clock import quiet
@@ -50,10 +50,10 @@ async def test_an_agents_typing_is_shown_and_never_stored() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        rows = len(world.store._inbox)
+        rows = len(world.store.rows("journal"))
         await types(engine)
         assert signs(world) == [SHOWS]
-        assert len(world.store._inbox) == rows
+        assert len(world.store.rows("journal")) == rows
 
 
 @pytest.mark.asyncio
@@ -201,13 +201,13 @@ async def test_a_paused_room_and_a_room_without_a_chat_tell_nothing() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        worker = engine._worker(ROOM)
-        record = worker.record
-        worker._mirror.record = msgspec.structs.replace(record, settings=RoomSettings(paused=True))
+        room = engine._room(ROOM)
+        record = room.durable
+        room.durable = msgspec.structs.replace(record, settings=RoomSettings(paused=True))
         engine.typing(ROOM, [ADA])
         await quiet()
         assert world.link.hints == []
-        worker._mirror.record = record
+        room.durable = record
         engine.typing(ROOM, [ADA])
         await quiet()
         assert len(world.link.hints) == 1

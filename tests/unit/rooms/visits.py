@@ -10,8 +10,8 @@ from bridge.conversation.policy import Policy
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Effect
-from bridge.rooms.inputs import Entered, Invited, Meaning, Spoke
-from bridge.rooms.reception import Facts, Standing, entered, receive
+from bridge.rooms.inbox import Entered, Invited, Meaning, Spoke
+from bridge.rooms.reception import Facts, Standing, entered, read_command, receive
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.rules import Permission, QueueRule, Rules
 from bridge.rooms.visit import Visit
@@ -74,7 +74,9 @@ class House:
         event_id = getattr(meaning, "event_id", None)
         if event_id is not None:
             raw["event_id"] = event_id
-        receive(self.visit, meaning, raw, self.now, Facts(standing, rooms, rooms_begun=begun))
+        facts = Facts(standing, rooms, rooms_begun=begun)
+        command = read_command(self.visit, meaning)
+        receive(self.visit, meaning, raw, self.now, facts, command=command)
 
     def invite(
         self,

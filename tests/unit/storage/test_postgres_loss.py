@@ -164,8 +164,12 @@ async def test_settings_of_the_connections(server: PostgresServer) -> None:
         engine = store._engine
         assert isinstance(engine, PostgresEngine)
         async with engine._writer.use() as connection:
-            assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
+            assert await connection.fetchval("SHOW plan_cache_mode") == "force_generic_plan"
             assert await connection.fetchval("SHOW synchronous_commit") == "on"
+        reader = engine._readers.get_nowait()
+        async with reader.use() as connection:
+            assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
+        engine._readers.put_nowait(reader)
 
 
 @pytest.mark.asyncio

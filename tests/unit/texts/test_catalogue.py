@@ -10,7 +10,7 @@ import pytest
 
 import bridge.texts
 from bridge.config.model import Language
-from bridge.rooms import robot
+from bridge.rooms import cards
 from bridge.rooms.commands import Verb
 from bridge.texts import CATALOGUE, LANGUAGES
 from bridge.texts.catalogue import aligned, placeholders
@@ -143,8 +143,8 @@ def test_help_names_every_command_and_every_language() -> None:
 def test_the_words_that_the_robot_is_said_to_understand_it_does() -> None:
     for language, text in CATALOGUE["robot.answers_first"].items():
         solved, person = re.findall("[「“](.+?)[」”]", text)
-        assert solved in robot._ENOUGH, language
-        assert person in robot._PERSON, language
+        assert solved in cards._ENOUGH_WORDS, language
+        assert person in cards._PERSON_WORDS, language
 
 
 def test_every_sentence_is_said_somewhere() -> None:

@@ -15,8 +15,8 @@ from bridge.matrix.crypto.attachments import (
     file_field,
     read_file_field,
 )
+from bridge.rooms.blobs import IN_MEMORY
 from bridge.rooms.ports import Refused, TooBig, Unavailable
-from bridge.rooms.spool import IN_MEMORY
 
 MXC = "mxc://here/file"
 

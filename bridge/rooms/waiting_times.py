@@ -1,12 +1,13 @@
-"""How long customers wait, learned from those who have waited: per queue, the newest counting most.
+"""Estimates of waiting times, learned per queue from those who have waited.
 
-Waits are skewed: most are short, some very long. So their logarithms are averaged, with their
-spread, and what is told is the range of one deviation to either side, which holds about two waits
-in three, and rounded outwards more. It is told only once enough waits are known, not too old ones.
+Waits are skewed: most are short, some very long. So the mean and variance of their logarithms are
+kept, exponentially weighted, and the range of one standard deviation to either side is told, which
+holds about two waits in three, and rounded outwards more. It is told only once enough waits are
+known, not too old ones.
 
 Two things are learned: the wait per place in the queue, and the whole wait, for queues that name no
-places. Who gives up, or is sent away, has waited at least so long: such a wait counts where it is
-longer than the average, else the impatient would make the queue look short.
+places. Who gives up, or is sent away, has waited at least so long (a censored observation): such a
+wait counts where it is longer than the mean, else the impatient would make the queue look short.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ WEIGHT = 0.1
 FRESH = 7 * 86_400_000
 """ms after the last wait that a range is still told."""
 LEAST_SPREAD = 0.1
-"""Of the logarithm: nobody's queue is more regular than a tenth."""
+"""Minimum standard deviation of log(wait): no queue is more regular than a tenth."""
 SHORTEST = 1.0
 """Seconds that a wait counts at least."""
 SAVE_EVERY = 30.0
@@ -46,7 +47,7 @@ class Trace(msgspec.Struct, frozen=True):
     variance: float = 0.0
 
     def with_wait(self, seconds: float) -> Trace:
-        """What it is with one wait more."""
+        """The statistics with one wait more."""
         value = math.log(max(seconds, SHORTEST))
         weight = max(WEIGHT, 1 / (self.count + 1))
         off = value - self.mean
@@ -60,7 +61,7 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 class Learnt(msgspec.Struct, frozen=True):
-    """What is known of one queue."""
+    """Statistics of one queue."""
 
     at: int = 0
     """When the last wait ended, ms."""
@@ -76,7 +77,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 class FactStore(Protocol):
-    """Where what was learned outlives the process: `StorePort` has these."""
+    """Store of the statistics; `StorePort` has these methods."""
 
     async def fact(self, name: str) -> str | None: ...
 
@@ -97,7 +98,7 @@ class Waits:
     # --- learning ---------------------------------------------------------------------------
 
     def note(self, before: Conversation, after: Conversation, now: int) -> None:
-        """A room made a step: learn from it if a wait has ended by it."""
+        """Learn from a room's step, if a wait has ended by it."""
         old, new = before.phase, after.phase
         if not isinstance(old, Requesting | Queued) or isinstance(new, Requesting | Queued):
             return
@@ -122,7 +123,7 @@ class Waits:
     # --- telling ----------------------------------------------------------------------------
 
     def expected(self, place: QueuePlace) -> Expected | None:
-        """How much longer it takes from this place; None: nobody can say."""
+        """Range of the rest of a wait, from this place; None: too little is known."""
         known = self._learnt.get(place.queue_id)
         if known is None or place.at - known.at > FRESH:
             return None

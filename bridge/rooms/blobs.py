@@ -1,20 +1,54 @@
-"""A file that has to be read as a whole before it can go on: kept aside meanwhile.
+"""Files that pass through the bridge: a size limit on the way, and temporary storage.
 
-Up to 1 MiB stays in memory, more goes to a temporary file, so that ten large files at once cost
-disk and no memory.
+The adapters read files from different servers; which of their exceptions mean that the line broke
+is theirs to say (`at_most`), for this ring knows no HTTP. A file that has to be read whole before
+it can go on is kept meanwhile (`keep`): up to 1 MiB in memory, more in a temporary file, so that
+ten large files at once cost disk and no memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import IO
 
 import msgspec
 
-from bridge.rooms.ports import Blob, Unavailable
+from bridge.rooms.ports import Blob, TooBig, Unavailable
+
+PIECE = 64 * 1024
+"""Bytes that are read at a time."""
+
+
+async def at_most(
+    limit: int, chunks: AsyncIterable[bytes], broken: tuple[type[Exception], ...]
+) -> AsyncIterator[bytes]:
+    """Pass on the bytes of a file, as `Blob.chunks` promises.
+
+    Args:
+        limit: bytes; a longer file is not read on.
+        chunks: what is read.
+        broken: what reading raises when the file breaks off; it becomes the cause, so its text must
+            hold no secret.
+
+    Raises:
+        TooBig: the file has more than `limit` bytes.
+        Unavailable: it broke off.
+    """
+    count = 0
+    try:
+        async for chunk in chunks:
+            count += len(chunk)
+            if count > limit:
+                raise TooBig(f"the file has more than {limit} bytes")
+            yield chunk
+    except broken as error:
+        raise Unavailable(f"the file broke off: {type(error).__name__}") from error
+
+
+# --- temporary storage ----------------------------------------------------------------------------
 
 IN_MEMORY = 1024 * 1024
 """Bytes of a file that stay in memory."""

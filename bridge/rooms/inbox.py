@@ -1,6 +1,6 @@
-"""What the inbox of a room can hold, and what a Matrix event turns out to mean.
+"""Entries of a room's inbox, and the meanings of Matrix events.
 
-`Stored` is what the inbox keeps: Matrix events as they came (they are read only by their room's
+`Stored` is an entry as it is kept: Matrix events as they came (they are read only by their room's
 actor, so that order and durability are the same for every kind), and the conversation's inputs.
 `Meaning` is what the matrix ring makes of an event; it is never stored.
 """
@@ -17,7 +17,7 @@ from bridge.rooms.record import OurCard, OwnLogin, Person
 
 
 class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all of them share, but for the conversation's inputs (`Happening`)."""
+    """Base of the stored entries, but for the conversation's inputs (`Happening`)."""
 
 
 class MatrixEvent(InboxEntry, frozen=True):
@@ -87,7 +87,7 @@ class RobotAnswered(InboxEntry, frozen=True):
 
 
 class LookedUp(InboxEntry, frozen=True):
-    """What the event asked for: `key` and `args` are of the sentence that replies to it."""
+    """Answer to a command: `key` and `args` are of the sentence that replies to it."""
 
     event_id: EventId
     key: str
@@ -119,7 +119,7 @@ Stored = (
 
 
 class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
-    """What all meanings share."""
+    """Base of the meanings."""
 
 
 class Invited(Meant, frozen=True):

@@ -1,4 +1,4 @@
-"""Who is typing in one room, told to the other side: system notice 5 and 113 (reference 2.2, 1.2).
+"""Typing notifications of one room, both ways: system notice 5 and 113 (reference 2.2, 1.2).
 
 Nothing here is stored, nothing waits for it and nothing is lost if it fails: a failure is a line in
 the debug log. An agent's notice shows their ghost typing for six seconds, in which the next one
@@ -34,7 +34,7 @@ MOST_HINTS = 12
 
 
 class Typist:
-    """The signs of one room.
+    """Typing notifications of one room.
 
     Args:
         room: whose they are.
@@ -110,7 +110,7 @@ class Typist:
     # --- customer to agent ----------------------------------------------------------------------
 
     def people_type(self, users: Collection[UserId]) -> None:
-        """These are typing in the room at the moment, our own among them; nobody else is."""
+        """Take note of all users who are typing in the room at the moment, our own among them."""
         rules, matrix = self._around.rules, self._around.matrix
         self._typing = any(
             not matrix.is_ours(user) and rules.permission(user) >= Permission.CUSTOMER

@@ -1,0 +1,143 @@
+"""Thanks after a chat's end call nobody; all else does."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.conversation.effects import CallWebChat
+from bridge.conversation.model import (
+    Conversation,
+    CustomerMedia,
+    Ended,
+    Idle,
+    Phase,
+    Queued,
+    Requesting,
+)
+from bridge.conversation.transitions import all_pieces
+from bridge.ids import QueueId, SessionId
+from bridge.rooms.cards import LONGEST_THANKS, SOON, is_thanks
+from bridge.rooms.inbox import Spoke
+from tests.unit.rooms.visits import ADA, House
+
+THANKS = (
+    *(
+        "Thanks!",
+        "thank you",
+        "THANK YOU!!! :)",
+        "Thx",
+        "ok, thanks",
+        "Many thanks 🙏🏻",
+        "ＴＨＡＮＫＳ",
+    ),
+    *(
+        "Thank you very much.",
+        "谢谢",
+        "好的，谢谢您！",
+        "非常感谢～",
+        "謝謝您！",
+        "好的 謝謝",
+        "多謝",
+    ),
+    *("ありがとうございました。", "どうもありがとう", "ありがとう ♪", "サンキュー"),
+)
+MORE = (
+    *("but it is broken again", "When will it come?", "to you", "and my refund", "5", "where", "?"),
+    *("还有一个问题", "什么时候到货？", "帮忙处理", "处理一下", "请退款", "那我的订单呢", "吗"),
+    *("還有一個問題", "請退款", "什麼時候到貨？", "でもまだ届きません", "返信よろしくお願いします"),
+    *("ですか", "cancel it", "opening hours", "not", "不", "for nothing", "Mei", "bye", "再见"),
+)
+"""A piece of what asks for an agent, or may."""
+
+
+@pytest.mark.parametrize("words", THANKS)
+def test_thanks(words: str) -> None:
+    assert is_thanks(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("", "ok", "好的", "👍", "🙏", "yes", "bye", "再见", "great", "Mei", "5", "没有", "はい"),
+        *(
+            "感谢信怎么写",
+            "thanksgiving opening hours",
+            "还没解决，谢谢",
+            "thanks" * LONGEST_THANKS,
+        ),
+        *("Thank you Mei", "谢谢小梅", "Thanks, bye", "thanks?", "ありがとう？"),
+    ],
+)
+def test_other_words(words: str) -> None:
+    assert not is_thanks(words)
+
+
+@given(
+    st.sampled_from(THANKS),
+    st.sampled_from(MORE),
+    st.sampled_from([" ", "。", "\n"]),
+    st.booleans(),
+)
+def test_one_word_more_and_they_are_a_message(
+    thanks: str, more: str, between: str, before: bool
+) -> None:
+    assert not is_thanks(between.join((more, thanks) if before else (thanks, more)))
+
+
+def after_a_chat(ms: int = 60_000, phase: Phase | None = None) -> House:
+    house = House().served()
+    ended = Ended(SessionId(5150), since=house.now - ms)
+    house.visit.set(conversation=Conversation(phase or ended))
+    return house
+
+
+def test_thanks_call_nobody_and_are_answered() -> None:
+    house = after_a_chat()
+    event = house.say("Thank you!")
+    assert house.reported == {event: "undelivered.farewell"}
+    assert not any(isinstance(one, CallWebChat) for one in house.effects)
+    assert isinstance(house.record.conversation.phase, Ended)
+
+
+def test_a_queue_that_was_left_again_changes_nothing() -> None:
+    house = after_a_chat()
+    left = Conversation(Idle(house.now), last_ended_at=house.now - 1000)
+    house.visit.set(conversation=left)
+    event = house.say("ok, thanks")
+    assert house.reported == {event: "undelivered.farewell"}
+    waiting = msgspec.structs.replace(left, phase=Queued(QueueId(1), house.now))
+    house.visit.set(conversation=waiting)
+    assert house.say("thanks") in house.carried
+
+
+@pytest.mark.parametrize("words", ["Thanks. It is broken again!", "Thank you Mei", "ok", "bye"])
+def test_whoever_says_anything_else_gets_an_agent(words: str) -> None:
+    house = after_a_chat()
+    house.say(words)
+    assert house.reported == {}
+    assert isinstance(house.record.conversation.phase, Requesting)
+
+
+def test_later_they_are_the_beginning_of_something() -> None:
+    house = after_a_chat(SOON)
+    house.say("Thanks!")
+    assert isinstance(house.record.conversation.phase, Requesting)
+
+
+def test_in_a_chat_and_before_the_first_one_they_are_words() -> None:
+    house = House().served().chat()
+    house.say("Thanks!")
+    assert len(all_pieces(house.record.conversation)) == 1
+    house = after_a_chat(phase=Idle())
+    house.say("Thanks!")
+    assert isinstance(house.record.conversation.phase, Requesting)
+
+
+def test_the_name_of_a_file_is_no_farewell() -> None:
+    house = after_a_chat()
+    cat = CustomerMedia("image", "thanks.png", "mxc://x/cat")
+    house.receive(Spoke(house.event_id(), ADA, cat, plain="thanks"))
+    assert house.reported == {}
