@@ -679,6 +679,7 @@ class Room:
     def committed(self, answer: Committed) -> None:
         """The commit is durable: what it holds takes effect."""
         draft, self._on_its_way = self._on_its_way or _Draft(), None
+        del self._failures["commit"]
         if draft.record is not None:
             self._revision += 1
             self.durable = draft.record
@@ -714,6 +715,7 @@ class Room:
         self._draft, self._on_its_way = _Draft(), None
         self.behind = True
         self._failed_commits += 1
+        self._failures["commit"] += not isinstance(error, Stale)
         if isinstance(error, Unstorable):
             for ended in (ended for draft in drafts for ended in draft.ended):
                 alone = msgspec.structs.replace(ended, unstorable=True)
@@ -746,6 +748,8 @@ class Room:
             StoreError: the room is still behind.
             ValueError: the record cannot be read; it is still behind.
         """
+        if self._failures["commit"] > 1:  # a disk may be full, and reads well
+            await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
             ticket = Ticket()
             ticket.expect()
