@@ -49,7 +49,7 @@ from bridge.rooms.rules import Rules
 from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.waiting_times import Waits
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 
 PATIENCE = 5.0
 """Seconds that work under way gets when the bridge stops: with the links' closing handshakes after

@@ -15,7 +15,7 @@ import click
 from bridge.config import ConfigInvalid, ConfigUnreadable
 from bridge.matrix.registration import RegistrationError
 from bridge.rooms.store import StoreError
-from bridge.storage.errors import database_is_corrupt
+from bridge.storage.query import database_is_corrupt
 
 
 class ExitCode(IntEnum):

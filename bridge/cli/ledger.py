@@ -18,7 +18,7 @@ from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import DeadLetter, StorePort, TraceRow
 from bridge.storage.migrate import SCHEMA_VERSION
-from bridge.storage.open import missing_file, open_store, pending_migrations
+from bridge.storage.sqlstore import missing_file, open_store, pending_migrations
 
 Answer = TypeVar("Answer")
 _ALL = 100_000

@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from bridge.rooms.store import StoreError
-from bridge.storage.errors import CorruptDatabaseError, Unreachable
+from bridge.storage.query import CorruptDatabaseError, Unreachable
 
 W = TypeVar("W")
 

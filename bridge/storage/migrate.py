@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import NamedTuple
 
-from bridge.storage.engine import Dialect, Engine
-from bridge.storage.errors import NewerSchemaError
-from bridge.storage.query import Call, Statement, once, same
+from bridge.rooms.store import StoreError
+from bridge.storage.query import Call, Dialect, Engine, Statement, once, same
 
 SCHEMA_VERSION = 7
 """The schema that this program works with: the number of the last file."""
@@ -50,6 +49,23 @@ def known(dialect: Dialect) -> list[Migration]:
         number, _, name = stem.partition("_")
         found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
     return sorted(found)
+
+
+class NewerSchemaError(StoreError):
+    """A later version of this program has been here; we would not know what we break.
+
+    Attributes:
+        found: the schema's version in the database.
+        known: the newest version that this program knows.
+    """
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"the database has schema {found}, this program knows schemas up to {known}: "
+            "upgrade the program, or restore the backup made before the upgrade"
+        )
+        self.found = found
+        self.known = known
 
 
 async def current_version(engine: Engine) -> int:

@@ -1,20 +1,29 @@
-"""One description of every database call, carried out by two very different drivers.
+"""Database calls, the engines that carry them out, and their errors.
 
 A call is a generator: it yields queries, is sent their rows, and returns its result. It does no
-I/O, so the same call runs in SQLite's worker thread (`drive`) and on asyncpg (`drive_async`).
+I/O, so the same call runs in SQLite's worker thread (`drive`) and on asyncpg (`drive_async`); an
+`Engine` is either of them.
 
 A query may have many rows of parameters. SQLite runs its statement once for each, which costs
 three to five microseconds, and as much again for a RETURNING: it is given none. PostgreSQL gets
 them all in one round trip as arrays: what a statement costs there is the trip, so a whole group of
 requests is a handful of statements, however many requests it holds.
+
+All errors are `StoreError`s, as far as anybody treats them differently: the writer tells
+`Unreachable` (nothing can be written now) from a plain StoreError (this one request cannot be
+written), and the program's exit code depends on the others.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from bridge.rooms.store import StoreError
 
 T = TypeVar("T")
 
@@ -202,3 +211,85 @@ async def drive_async(
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+# --- engines --------------------------------------------------------------------------------------
+
+
+class Dialect(StrEnum):
+    SQLITE = "sqlite"
+    POSTGRES = "postgres"
+
+
+class Engine(Protocol):
+    """SQLite or PostgreSQL. Every method raises StoreError, and nothing else foreign.
+
+    Whatever way a writing call ends, no transaction stays open.
+    """
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    async def open(self) -> None:
+        """Connect; Unreachable if that cannot be done."""
+        ...
+
+    async def claim(self) -> None:
+        """Be the one bridge that works on this database, until closed or dead.
+
+        The claim of a process that has been killed ends with it; one that lingers is waited for.
+
+        Raises:
+            AlreadyInUse: another process has claimed it.
+        """
+        ...
+
+    async def commit(self, call: Call[T]) -> T:
+        """Carry out a call in one durable transaction. Only the writer calls it."""
+        ...
+
+    async def migrate(self, call: Call[T]) -> T:
+        """The same for a change of the schema, which may take its time."""
+        ...
+
+    async def read(self, call: Call[T]) -> T:
+        """Carry out a call that only reads."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+class Unreachable(StoreError):
+    """The database is away, full or hung: another request would fare no better."""
+
+
+def cannot_open(path: Path, error: OSError) -> Unreachable:
+    """What a fault of a database's file or folder is to everybody."""
+    return Unreachable(f"cannot open {path}: {error.strerror or error}")
+
+
+class AlreadyInUse(Unreachable):
+    """Another bridge works on this database. Two would do each other's work a second time."""
+
+    def __init__(
+        self,
+        message: str = "another bridge is at work on this database, and only one may be: "
+        "stop that one first, or give this one a database of its own",
+    ) -> None:
+        super().__init__(message)
+
+
+class CorruptDatabaseError(StoreError):
+    """The file is no database, or is damaged: nothing can be trusted until it is restored."""
+
+
+def database_is_corrupt(error: BaseException) -> bool:
+    """True if a CorruptDatabaseError is the error, a member of it, or one of its causes."""
+    if isinstance(error, CorruptDatabaseError):
+        return True
+    if isinstance(error, BaseExceptionGroup) and any(map(database_is_corrupt, error.exceptions)):
+        return True
+    return error.__cause__ is not None and database_is_corrupt(error.__cause__)

@@ -14,7 +14,7 @@ yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -39,7 +39,6 @@ from bridge.rooms.store import (
     StoredRoom,
     TraceRow,
 )
-from bridge.storage.ledger import Fate, lines, printable, readable
 from bridge.storage.query import (
     Call,
     Part,
@@ -608,6 +607,61 @@ def trace(event_id: EventId) -> Call[list[TraceRow]]:
     return lines(event_id, (Fate(*row) for row in rows))
 
 
+class Fate(NamedTuple):
+    """What the journal knows of a row, but for its content."""
+
+    room_id: RoomId
+    key: str | None
+    received: int
+    handled: int | None
+    lane: str | None
+    attempted: int | None
+    attempts: int
+    repeat: bool
+    revived: int | None
+    outcome: str | None
+    settled: int | None
+    detail: str
+
+
+def lines(event_id: str, fates: Iterable[Fate]) -> list[TraceRow]:
+    """All lines of an event in order of time; of one moment, what came first, then the effects."""
+    inputs: list[TraceRow] = []
+    effects: list[TraceRow] = []
+    for fate in fates:
+        if fate.key == event_id:
+            inputs += _as_input(fate)
+        if fate.lane is not None:
+            effects += _as_effect(fate, fate.lane)
+    return sorted(inputs + effects, key=lambda line: line.at)
+
+
+def _as_input(fate: Fate) -> Iterable[TraceRow]:
+    yield TraceRow("received", fate.received, fate.room_id)
+    if fate.handled is not None:
+        if fate.lane is None and fate.revived is not None:
+            yield TraceRow("revived", fate.revived, fate.room_id)
+        yield TraceRow("handled", fate.handled, fate.room_id)
+    else:
+        yield from _ending(fate, repeat=False)
+
+
+def _as_effect(fate: Fate, lane: str) -> Iterable[TraceRow]:
+    repeat = bool(fate.repeat)
+    yield TraceRow("stored", fate.handled or fate.received, fate.room_id, lane, repeat)
+    if fate.attempted is not None:
+        detail = lane if fate.attempts < 2 else f"{lane}, {fate.attempts}x"
+        yield TraceRow("attempted", fate.attempted, fate.room_id, detail, repeat)
+    yield from _ending(fate, repeat=repeat)
+
+
+def _ending(fate: Fate, *, repeat: bool) -> Iterable[TraceRow]:
+    if fate.revived is not None:
+        yield TraceRow("revived", fate.revived, fate.room_id, "", repeat)
+    if fate.outcome is not None and fate.settled is not None:
+        yield TraceRow(fate.outcome, fate.settled, fate.room_id, fate.detail, repeat)
+
+
 INPUT_OF = same("SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")
 EFFECT_OF = same(
     "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
@@ -657,6 +711,21 @@ DISCARD = same(
     "UPDATE journal SET outcome = 'discarded', settled = $2 "
     "WHERE seq = $1 AND outcome = 'dead' AND (handled IS NULL) = $3 RETURNING seq"
 )
+
+
+def printable(text: str) -> str:
+    """Make a reason storable anywhere: a peer's words may hold NUL or half a surrogate pair.
+
+    A reason that cannot be stored would keep its row from ever being settled.
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def readable(body: bytes | None) -> str:
+    """A stored body as an operator may see it; empty once erased."""
+    return (body or b"").decode("utf-8", "replace")
 
 
 # --- pruning, a stretch of the journal at a time -------------------------------------------------

@@ -18,9 +18,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from bridge.rooms.store import Stale, StoreError, Unstorable
-from bridge.storage.engine import Dialect
-from bridge.storage.errors import AlreadyInUse, CorruptDatabaseError, Unreachable, cannot_open
-from bridge.storage.query import Call, Query, Rows, Together, drive
+from bridge.storage.query import (
+    AlreadyInUse,
+    Call,
+    CorruptDatabaseError,
+    Dialect,
+    Query,
+    Rows,
+    Together,
+    Unreachable,
+    cannot_open,
+    drive,
+)
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.vault import SecretRows, Vault
 from bridge.ops.clock import SystemClock
 from bridge.ops.logging import configure_logging
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
 from tests.unit.matrix.crypto.world import (

@@ -32,8 +32,7 @@ from bridge.rooms.store import (
     Settlement,
     StoredRoom,
 )
-from bridge.storage.open import open_store
-from bridge.storage.store import SqlStore
+from bridge.storage.sqlstore import SqlStore, open_store
 from tests.support.postgres import PostgresServer
 
 BODY = b"x" * 400

@@ -12,14 +12,12 @@ from functools import cache
 from typing import Any, TypeVar
 
 from bridge.rooms.store import Unstorable
-from bridge.storage.engine import Dialect
-from bridge.storage.errors import Unreachable
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import known
-from bridge.storage.query import Call, Query, Rows, Together, drive
+from bridge.storage.query import Call, Dialect, Query, Rows, Together, Unreachable, drive
 from bridge.storage.sql import Write, perform
 from bridge.storage.sqlite import run, translated
-from bridge.storage.store import SqlStore
+from bridge.storage.sqlstore import SqlStore
 
 T = TypeVar("T")
 
@@ -46,7 +44,7 @@ class _Writer(GroupWriter[Write]):
 
 
 class _Engine:
-    """Implements `storage.engine.Engine`, over a connection of this thread."""
+    """Implements `storage.query.Engine`, over a connection of this thread."""
 
     def __init__(self) -> None:
         self.down = ""

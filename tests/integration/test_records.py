@@ -17,7 +17,7 @@ from bridge.ids import EventId, RoomId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.transcripts import Transcript
 from bridge.simulator.server import SimulatorOptions
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.support.encrypted import EncryptedCustomer, Phones
 from tests.support.staging import bridge_section, staged
 from tests.support.talk import MEI, Talk, wording

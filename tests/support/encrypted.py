@@ -26,7 +26,7 @@ from bridge.matrix.crypto.roomkeys import RoomKey
 from bridge.matrix.crypto.sealing import Sealer
 from bridge.matrix.crypto.vault import Vault
 from bridge.ops.clock import SystemClock
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.support.talk import MEI, Talk
 
 

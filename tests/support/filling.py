@@ -12,7 +12,7 @@ from bridge.ids import AgentId, QueueId, RoomId, SessionId, UserId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.store import Step, StoredRoom
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import Agent
 
 _AT_ONCE = 500

@@ -21,7 +21,7 @@ from bridge.matrix.crypto.vault import Vault
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
-from bridge.storage.open import open_store, pending_migrations
+from bridge.storage.sqlstore import open_store, pending_migrations
 
 WHAT = "encryption"
 _NAMED = 5

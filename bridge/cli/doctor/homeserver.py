@@ -30,7 +30,7 @@ from bridge.matrix.registration import LOAD_IT, not_loaded
 from bridge.ops.clock import SystemClock
 from bridge.ops.health import LIVE
 from bridge.rooms.store import StoreError
-from bridge.storage.open import open_store, pending_migrations
+from bridge.storage.sqlstore import open_store, pending_migrations
 
 TIMEOUT = 20.0
 """Seconds for one request."""

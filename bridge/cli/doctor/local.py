@@ -21,8 +21,9 @@ from bridge.matrix.registration import (
 )
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import StoreError
-from bridge.storage.errors import NewerSchemaError, database_is_corrupt
-from bridge.storage.open import open_store, pending_migrations
+from bridge.storage.migrate import NewerSchemaError
+from bridge.storage.query import database_is_corrupt
+from bridge.storage.sqlstore import open_store, pending_migrations
 
 MOST_SKEW = 60.0
 """Seconds. The clock stamps our frames and decides when a token is too old."""

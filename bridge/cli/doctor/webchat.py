@@ -30,7 +30,7 @@ from bridge.link.settings import LinkSettings, LoginType, Timing
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError, StorePort
-from bridge.storage.open import open_store, pending_migrations
+from bridge.storage.sqlstore import open_store, pending_migrations
 from bridge.webchat.frames import Logout, Received
 from bridge.webchat.urls import Endpoints
 

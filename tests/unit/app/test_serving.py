@@ -19,9 +19,8 @@ from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import Surroundings
-from bridge.storage.errors import CorruptDatabaseError, Unreachable
-from bridge.storage.open import open_store
-from bridge.storage.store import SqlStore
+from bridge.storage.query import CorruptDatabaseError, Unreachable
+from bridge.storage.sqlstore import SqlStore, open_store
 from tests.unit.config.configs import SMALLEST, load
 
 

@@ -12,7 +12,7 @@ from bridge.matrix.crypto.upkeep import EPOCH, Epoch
 from bridge.matrix.crypto.vault import Vault
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import SecretRow
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.unit.cli.runs import Folder
 
 

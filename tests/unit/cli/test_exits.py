@@ -8,7 +8,8 @@ from bridge.cli.exits import ExitCode, errors_become_exits
 from bridge.config import ConfigInvalid, ConfigUnreadable, Problem
 from bridge.matrix.registration import RegistrationError
 from bridge.rooms.store import StoreError
-from bridge.storage.errors import CorruptDatabaseError, NewerSchemaError, Unreachable
+from bridge.storage.migrate import NewerSchemaError
+from bridge.storage.query import CorruptDatabaseError, Unreachable
 
 
 def corrupt_below() -> StoreError:

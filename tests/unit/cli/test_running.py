@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import bridge.storage.open
+import bridge.storage.sqlstore
 from bridge.config import load_config
 from bridge.demo.ports import free_port
 from bridge.storage.sqlite import SqliteEngine
@@ -144,7 +144,7 @@ def test_a_second_bridge_on_one_database_is_14(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        bridge.storage.open, "SqliteEngine", partial(SqliteEngine, claim_seconds=0.05)
+        bridge.storage.sqlstore, "SqliteEngine", partial(SqliteEngine, claim_seconds=0.05)
     )
     folder.write(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
     with closing(sqlite3.connect(folder.path / "bridge.db-owner")) as first:

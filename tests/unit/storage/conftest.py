@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.rooms.store import StorePort
-from bridge.storage.open import OpenStore, open_store
+from bridge.storage.sqlstore import OpenStore, open_store
 from tests.fakes.memory import MemoryStore
 from tests.support.postgres import PostgresServer, postgres_server, postgres_url
 

@@ -7,8 +7,8 @@ import pytest
 
 from bridge.rooms.store import ChatRow, Stale, StorePort
 from bridge.storage.migrate import known, migrate
-from bridge.storage.open import engine_for, open_store
 from bridge.storage.query import Call, once, same
+from bridge.storage.sqlstore import engine_for, open_store
 from tests.fakes.flow import accept, load_room, open_inputs, step
 from tests.unit.storage.conftest import FixedClock, Opener
 from tests.unit.storage.rows import A, B, now_at, room, said, wish

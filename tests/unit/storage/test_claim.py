@@ -9,13 +9,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bridge.storage.engine import Engine
-from bridge.storage.errors import AlreadyInUse, Unreachable
 from bridge.storage.migrate import migrate
-from bridge.storage.open import open_store
 from bridge.storage.postgres import PostgresEngine
-from bridge.storage.query import Call, once, same
+from bridge.storage.query import AlreadyInUse, Call, Engine, Unreachable, once, same
 from bridge.storage.sqlite import SqliteEngine
+from bridge.storage.sqlstore import open_store
 from tests.fakes.flow import accept
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -67,7 +65,7 @@ async def test_one_who_is_about_to_go_is_waited_for(url: str) -> None:
 
 _HOLDER = """
 import asyncio, sys
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.unit.storage.conftest import FixedClock
 
 async def main():

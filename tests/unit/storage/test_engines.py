@@ -11,15 +11,18 @@ import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
-from bridge.storage.errors import (
+from bridge.storage.query import (
+    Call,
     CorruptDatabaseError,
+    Statement,
     Unreachable,
     database_is_corrupt,
+    drive_async,
+    once,
+    same,
 )
-from bridge.storage.open import engine_for, open_store
-from bridge.storage.query import Call, Statement, drive_async, once, same
 from bridge.storage.sqlite import SqliteEngine
-from bridge.storage.store import SqlStore
+from bridge.storage.sqlstore import SqlStore, engine_for, open_store
 from tests.fakes.flow import accept, load_room, open_inputs, step
 from tests.unit.storage.conftest import FixedClock, SqlOpener
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from bridge.rooms.store import StoreError
-from bridge.storage.errors import CorruptDatabaseError, Unreachable
 from bridge.storage.group import GroupWriter
+from bridge.storage.query import CorruptDatabaseError, Unreachable
 
 
 class Database:

@@ -10,8 +10,8 @@ import pytest
 from bridge.ids import EffectSeq, EventId
 from bridge.rooms.store import Backlog, DeadLetter, Depth, EffectRow, InputRow, Lane
 from bridge.storage.migrate import known, migrate
-from bridge.storage.open import engine_for, open_store
 from bridge.storage.query import Call, Statement, once, same
+from bridge.storage.sqlstore import engine_for, open_store
 from tests.fakes.flow import accept, open_effects, open_inputs, step
 from tests.unit.storage.conftest import FixedClock
 from tests.unit.storage.rows import A, B, room, said, wish

@@ -7,11 +7,16 @@ import asyncio
 import pytest
 
 from bridge.rooms.store import StoreError
-from bridge.storage.engine import Engine
-from bridge.storage.errors import NewerSchemaError
-from bridge.storage.migrate import SCHEMA_VERSION, Migration, current_version, known, migrate
-from bridge.storage.open import engine_for, missing_file, open_store, pending_migrations
-from bridge.storage.query import Call, Statement, once, same
+from bridge.storage.migrate import (
+    SCHEMA_VERSION,
+    Migration,
+    NewerSchemaError,
+    current_version,
+    known,
+    migrate,
+)
+from bridge.storage.query import Call, Engine, Statement, once, same
+from bridge.storage.sqlstore import engine_for, missing_file, open_store, pending_migrations
 from tests.unit.storage.conftest import FixedClock
 
 CLOCK = FixedClock()

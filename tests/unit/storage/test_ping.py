@@ -11,8 +11,8 @@ import pytest
 
 from bridge.ids import RoomId
 from bridge.rooms.store import NewInput
-from bridge.storage.errors import Unreachable
-from bridge.storage.open import open_store
+from bridge.storage.query import Unreachable
+from bridge.storage.sqlstore import open_store
 from tests.fakes.flow import accept, open_inputs
 from tests.unit.storage.conftest import FixedClock, SqlOpener
 

@@ -8,11 +8,10 @@ from collections.abc import Collection, Iterator, Sequence
 import pytest
 
 from bridge.storage import postgres, sql
-from bridge.storage.channel import PLANNED_ONCE
-from bridge.storage.engine import Dialect
 from bridge.storage.migrate import migrate
-from bridge.storage.open import engine_for
-from bridge.storage.query import Call, Statement, as_one, once, same
+from bridge.storage.postgres import PLANNED_ONCE
+from bridge.storage.query import Call, Dialect, Statement, as_one, once, same
+from bridge.storage.sqlstore import engine_for
 from tests.unit.storage.conftest import FixedClock
 
 WHOLE_TABLES = {"DROP_ALL_SECRETS", "PING", "SECRET_NAMES"}

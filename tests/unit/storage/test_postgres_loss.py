@@ -26,10 +26,9 @@ from bridge.rooms.store import (
     StoredRoom,
     StoreError,
 )
-from bridge.storage.errors import Unreachable
-from bridge.storage.open import OpenStore, open_store
 from bridge.storage.postgres import PostgresEngine
-from bridge.storage.store import SqlStore
+from bridge.storage.query import Unreachable
+from bridge.storage.sqlstore import OpenStore, SqlStore, open_store
 from tests.fakes.flow import accept, open_inputs
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.ids import RoomId
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.fakes.flow import load_room, open_effects, open_inputs
 from tests.unit.storage.conftest import FixedClock
 
@@ -18,7 +18,7 @@ _WRITER = """
 import asyncio, sys
 from bridge.ids import RoomId
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.fakes.flow import accept, load_room, step
 from tests.unit.storage.conftest import FixedClock
 

@@ -22,7 +22,7 @@ from bridge.matrix.crypto.upkeep import EPOCH, Epoch
 from bridge.matrix.crypto.vault import Vault
 from bridge.ops.clock import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION, Migration
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.unit.cli.doctor.installation import configured, serving, told
 
 BOT, MEI = UserId("@webchatbot:example.org"), UserId("@webchat_mei:example.org")

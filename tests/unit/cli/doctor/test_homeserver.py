@@ -10,7 +10,7 @@ from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
 from bridge.ids import UserId
 from bridge.matrix.ghosts import made_fact
 from bridge.ops.clock import SystemClock
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the, told
 
 BOT, QUEUE = "@webchatbot:example.org", "@webchat_queue_1:example.org"

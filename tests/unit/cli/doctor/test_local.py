@@ -24,7 +24,7 @@ from bridge.matrix.registration import (
     make_registration,
     save_registration,
 )
-from bridge.storage.errors import Unreachable
+from bridge.storage.query import Unreachable
 from tests.unit.cli.doctor.installation import AS_TOKEN, HS_TOKEN, configured, the, told
 
 
@@ -105,7 +105,7 @@ async def test_database_before_the_first_start(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_database_that_works(tmp_path: Path) -> None:
     from bridge.ops.clock import SystemClock
-    from bridge.storage.open import open_store
+    from bridge.storage.sqlstore import open_store
 
     config, findings = configured(tmp_path), Findings()
     async with open_store(config.database.url.get_secret_value(), SystemClock()):
@@ -141,8 +141,7 @@ async def test_database_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     from bridge.ops.clock import SystemClock
-    from bridge.storage.open import open_store
-    from bridge.storage.store import SqlStore
+    from bridge.storage.sqlstore import SqlStore, open_store
 
     async def full(_store: SqlStore, _name: str, _value: str) -> None:
         raise Unreachable(said)
@@ -158,7 +157,7 @@ async def test_database_on_a_full_disk(
 @pytest.mark.asyncio
 async def test_database_of_a_later_version(tmp_path: Path) -> None:
     from bridge.ops.clock import SystemClock
-    from bridge.storage.open import open_store
+    from bridge.storage.sqlstore import open_store
 
     config, findings = configured(tmp_path), Findings()
     async with open_store(config.database.url.get_secret_value(), SystemClock()):

@@ -14,7 +14,7 @@ from bridge.ids import RoomId, UserId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account
 from bridge.simulator.server import Simulator
-from bridge.storage.open import open_store
+from bridge.storage.sqlstore import open_store
 from tests.unit.cli.doctor.installation import configured, serving, the, told
 from tests.unit.link.rig import FAST
 from tests.unit.link.simulated import simulated
