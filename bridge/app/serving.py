@@ -39,15 +39,15 @@ from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health
 from bridge.ops.metrics import Metrics, watch_loop_lag
 from bridge.ops.server import listen, metrics_server
+from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
-from bridge.rooms.lane_aside import AsideLane
-from bridge.rooms.lane_matrix import MatrixLane
-from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.to_matrix import MatrixLane
+from bridge.rooms.to_webchat import WebChatLane
 from bridge.rooms.waiting_times import Waits
 from bridge.storage.sqlstore import open_store
 

@@ -41,7 +41,7 @@ from bridge.conversation.transitions import all_pieces, ended_at, names, result_
 from bridge.conversation.turn import unique_events
 from bridge.conversation.waiting import hidden
 from bridge.ids import EventId
-from bridge.rooms import cards, fates
+from bridge.rooms import cards
 from bridge.rooms.cards import Choice, choices, shown
 from bridge.rooms.effects import Conceal, SendTranscript, TellHistory, TryLogin
 from bridge.rooms.inbox import LoginTried
@@ -59,7 +59,7 @@ from bridge.rooms.rules import (
     set_queue,
     set_source,
 )
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Visit, undelivered
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]
@@ -506,7 +506,7 @@ def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> 
         if event_id is None:
             continue
         wording = newest.get(event_id, event_id)
-        if fates.undelivered(visit.record, wording) is not None:
+        if undelivered(visit.record, wording) is not None:
             return wording
     return None
 

@@ -1,13 +1,43 @@
-"""Effects of the room itself, beside those of its conversation."""
+"""Effects of a room, the form in which effects and inputs are stored, and the lane of each.
+
+Stored is tagged JSON. The tag is the name of the class: one that is renamed keeps the former name
+as its `tag`, and a field that is added has a default, for later versions read the rows of earlier
+ones (a test holds samples of them, `stored_rows.jsonl`).
+"""
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import msgspec
 
-from bridge.conversation.effects import Args
+from bridge.conversation.effects import (
+    AgentsCame,
+    AgentsLeft,
+    Answered,
+    Args,
+    AskRating,
+    AskRobot,
+    CallbackCard,
+    CallWebChat,
+    Card,
+    Delivered,
+    EndPoll,
+    FetchHistory,
+    Offer,
+    Relay,
+    Reported,
+    Say,
+    ToAside,
+    ToMatrix,
+    ToWebChat,
+    UploadMedia,
+)
 from bridge.conversation.effects import Effect as ConversationEffect
 from bridge.ids import EventId, UserId
+from bridge.rooms.inbox import Stored
 from bridge.rooms.record import OwnLogin
+from bridge.rooms.store import Lane, NewEffect
 
 
 class RoomWish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
@@ -98,3 +128,73 @@ Filed = TellHistory | SendTranscript | TryLogin | Conceal | Decline
 """What is looked up, written down or put away for the customer, in the lane aside."""
 RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
 Effect = ConversationEffect | RoomEffect
+
+
+StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect
+"""All that something has to be done about."""
+
+_encoder = msgspec.json.Encoder()
+_stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
+_effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
+
+
+def dump_input(stored: Stored) -> bytes:
+    """An input as the inbox keeps it."""
+    return _encoder.encode(stored)
+
+
+def load_input(body: bytes) -> Stored:
+    """An input as it was stored; raises msgspec.DecodeError for anything else."""
+    return _stored.decode(body)
+
+
+def load_effect(body: bytes) -> StoredEffect:
+    """An effect as it was stored; raises msgspec.DecodeError for anything else."""
+    return _effect.decode(body)
+
+
+def new_effect(effect: Effect) -> NewEffect | None:
+    """An effect for the journal; None for a fact about which nothing has to be done."""
+    match effect:
+        case CallWebChat():
+            return NewEffect(
+                Lane.WEBCHAT,
+                _encoder.encode(effect),
+                cause=effect.event_id,
+                call_id=effect.call_id,
+                repeat=effect.repeat,
+                attempted=True,
+            )
+        case UploadMedia():
+            return NewEffect(
+                Lane.WEBCHAT,
+                _encoder.encode(effect),
+                cause=effect.event_id,
+                call_id=effect.call_id,
+            )
+        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect), cause=effect.event_id)
+        case FetchHistory():
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect))
+        case Reported() | ShowAnswer():
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
+        case Say():
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)
+        case (
+            Card()
+            | CallbackCard()
+            | AskRating()
+            | EndPoll()
+            | Offer()
+            | PutSigns()
+            | Relay()
+            | AgentsCame()
+            | AgentsLeft()
+            | EnterRoom()
+            | LeaveRoom()
+        ):
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect))
+        case Delivered() | Answered():
+            return None
+        case _:
+            assert_never(effect)

@@ -43,13 +43,12 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.transitions import all_pieces
 from bridge.ids import EventId, UserId
-from bridge.rooms import cards, commands, fates, people
+from bridge.rooms import cards, commands, people
 from bridge.rooms.commands import Parsed, parse
-from bridge.rooms.fates import forgotten, undelivered
 from bridge.rooms.inbox import Corrected, Meaning, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.record import RoomRecord, SealedEvent, Thread
-from bridge.rooms.visit import KEPT_CORRECTIONS, Visit
+from bridge.rooms.visit import KEPT_CORRECTIONS, Visit, forgotten, sent_again, undelivered
 from bridge.texts.durations import clock_time
 
 QUOTED = 60
@@ -593,7 +592,7 @@ def resend(
     if not happened:
         _cannot_resend(visit, event_id, "again.cannot")
         return
-    visit.record = fates.sent_again(visit.record, event_id)
+    visit.record = sent_again(visit.record, event_id)
     drop_sealed(visit, event_id)  # else it would go once more when its key comes
     for one in happened:
         wished = msgspec.structs.replace(one, again=last) if isinstance(one, Said) else one
@@ -623,7 +622,7 @@ def _is_command(visit: Visit, spoke: Spoke | Corrected) -> bool:
 
 
 def _cannot_resend(visit: Visit, event_id: EventId, key: str) -> None:
-    visit.record = fates.forgotten(visit.record, event_id)
+    visit.record = forgotten(visit.record, event_id)
     visit.say(key, reply_to=event_id)
 
 

@@ -39,19 +39,34 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
+from bridge.conversation.inputs import LinkRestored, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
-from bridge.rooms import chats, people, recalling, reception, references
+from bridge.rooms import recalling, reception
+from bridge.rooms.commits import (
+    Done,
+    Draft,
+    Ended,
+    Signal,
+    Ticket,
+    bare,
+    entries_of,
+    mark_first_call,
+    next_moment,
+    stored_room,
+)
 from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Came, Reader
-from bridge.rooms.receipts import Receipts
-from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
-from bridge.rooms.rules import Rules
-from bridge.rooms.serial import new_effect
+from bridge.rooms.receipts import Receipts, Typist
+from bridge.rooms.record import (
+    RoomRecord,
+    changed_chats,
+    dump_chat,
+    kept_chats,
+    load_record,
+)
 from bridge.rooms.store import (
     ChatRow,
     Commit,
@@ -61,17 +76,13 @@ from bridge.rooms.store import (
     InputRow,
     Lane,
     Loaded,
-    NewEffect,
-    NewInput,
     Outcome,
     Settlement,
     Stale,
-    StoredRoom,
     StoreError,
     Unstorable,
 )
 from bridge.rooms.surroundings import Stopping, Surroundings
-from bridge.rooms.typing_notices import Typist
 from bridge.rooms.visit import Visit
 
 BATCH = 32
@@ -86,23 +97,6 @@ LONGEST_WAIT = 60.0
 """Seconds between attempts at what our own code fails at."""
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
-
-Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
-"""What need not be stored: it would be noticed again after a restart."""
-
-
-class Done(msgspec.Struct):
-    """What carrying out an effect brought."""
-
-    event_id: EventId | None = None
-    """The Matrix event that it became."""
-    anchor: str | None = None
-    """A name to remember that event by."""
-    came: tuple[Came, ...] = ()
-    """What has to be told to the room."""
-    outcome: Outcome = Outcome.DELIVERED
-    detail: str = ""
-    """For the ledger: code or reason, never content."""
 
 
 class LaneRunner(Protocol):
@@ -123,7 +117,7 @@ class EnginePort(Protocol):
 
     @property
     def reading(self) -> asyncio.Semaphore:
-        """To be held while a room is read, so that a start does not read thousands at once."""
+        """Held while a room is read: a start must not read thousands at once."""
         ...
 
     def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
@@ -141,79 +135,6 @@ class EnginePort(Protocol):
     def due(self, room_id: RoomId, moment: int) -> None:
         """Signal a Tick to the room at that moment, ms since the epoch."""
         ...
-
-
-class Ticket:
-    """Waits for the commits of several rooms; made for whoever has to acknowledge something.
-
-    Attributes:
-        failed: rooms whose commit failed, and why.
-        known: inputs that were not new.
-    """
-
-    __slots__ = ("_done", "_left", "failed", "known")
-
-    def __init__(self) -> None:
-        self.failed: dict[RoomId, StoreError] = {}
-        self.known = 0
-        self._left = 0
-        self._done: asyncio.Future[None] | None = None
-
-    def expect(self) -> None:
-        """One more commit is waited for."""
-        self._left += 1
-
-    def ended(self, room_id: RoomId, error: StoreError | None = None) -> None:
-        """A commit is durable, or has failed."""
-        self._left -= 1
-        if error is not None:
-            self.failed[room_id] = error
-        if not self._left and self._done is not None and not self._done.done():
-            self._done.set_result(None)
-
-    async def wait(self) -> None:
-        """Return once all commits have ended; see `failed`."""
-        if self._left:
-            self._done = asyncio.get_running_loop().create_future()
-            await self._done
-
-
-class _Ended(msgspec.Struct, frozen=True):
-    """An outcome that the store may not have yet."""
-
-    row: EffectRow
-    settlement: Settlement
-    came: tuple[Came, ...]
-    unstorable: bool = False
-    """A commit with it could not be stored: it goes alone, and leads to no step."""
-
-
-class _Draft:
-    """What the next commit of a room writes."""
-
-    __slots__ = (
-        *("buried", "chats", "ended", "entries", "handled", "phases", "record"),
-        *("signals", "tickets", "waiting"),
-    )
-
-    def __init__(self) -> None:
-        self.record: RoomRecord | None = None
-        """The newest; None while no step has been made."""
-        self.entries: list[Entry] = []
-        self.waiting: list[NewInput] = []
-        self.handled: list[InputRow] = []
-        self.buried: list[tuple[InputSeq, str]] = []
-        self.ended: list[_Ended] = []
-        self.chats: dict[int, ChatRow] = {}
-        self.signals: list[Signal] = []
-        """Those that happened: to be repeated if the commit fails."""
-        self.phases: list[tuple[RoomRecord, RoomRecord, int]] = []
-        """Before, after, and when, wherever a phase has changed."""
-        self.tickets: list[Ticket] = []
-
-    @property
-    def empty(self) -> bool:
-        return self.record is None and not (self.waiting or self.ended or self.tickets)
 
 
 class Room:
@@ -244,14 +165,14 @@ class Room:
         self._engine = engine
         self._reader = Reader(room_id, around)
         self._revision = 0
-        self._draft = _Draft()
-        self._on_its_way: _Draft | None = None
+        self._draft = Draft()
+        self._on_its_way: Draft | None = None
         self._signals: deque[Signal] = deque()
         self._inputs: dict[InputSeq, InputRow] = {}
         """Those that wait to be handled, oldest first."""
         self._rows: dict[Lane, dict[EffectSeq, EffectRow]] = {lane: {} for lane in Lane}
         """Effects that are to be carried out, or are being carried out; all of them durable."""
-        self._outcomes: dict[EffectSeq, _Ended] = {}
+        self._outcomes: dict[EffectSeq, Ended] = {}
         """Those that the store may not have yet."""
         self._ended: set[EffectSeq] | None = None
         """Effects whose outcomes became durable while the room was read; None while it is not."""
@@ -428,7 +349,7 @@ class Room:
                 visit.undo(mark)
                 break
             effects = visit.effects[mark[1] :]
-            made += _entries(effects, one.new_input(self.room_id))
+            made += entries_of(effects, one.new_input(self.room_id))
             self._around.measures.handled(0)
             handled += 1
         if handled:
@@ -440,13 +361,13 @@ class Room:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.chats is not old.chats:
-            for chat in chats.changed(old.chats, record.chats):
-                draft.chats[chat.number] = ChatRow(chat.number, chats.dump_chat(chat))
-            record = msgspec.structs.replace(record, chats=chats.kept(record.chats))
+            for chat in changed_chats(old.chats, record.chats):
+                draft.chats[chat.number] = ChatRow(chat.number, dump_chat(chat))
+            record = msgspec.structs.replace(record, chats=kept_chats(record.chats))
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases.append((old, record, visit.now))
         self.record = draft.record = record
-        draft.entries += _entries(effects)
+        draft.entries += entries_of(effects)
 
     # --- inputs that waited -------------------------------------------------------------------
 
@@ -583,7 +504,7 @@ class Room:
             self._answered = now
         settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
         self._rows[lane].pop(row.seq, None)
-        ended = self._outcomes[row.seq] = _Ended(row, settlement, done.came)
+        ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not self.behind:
             self._end(ended)
         return True
@@ -606,7 +527,7 @@ class Room:
             self._log.exception("an effect is a dead letter now", seq=row.seq)
             return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
 
-    def _end(self, ended: _Ended) -> None:
+    def _end(self, ended: Ended) -> None:
         """Let the outcome of an effect happen."""
         draft = self._draft
         draft.ended.append(ended)
@@ -614,7 +535,7 @@ class Room:
             draft.waiting += [one.new_input(self.room_id) for one in ended.came]
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
-    def _outcome_now(self, ended: _Ended) -> bool:
+    def _outcome_now(self, ended: Ended) -> bool:
         """Make the step that an outcome leads to; False: it is stored as an input first."""
         if any(one.key is not None for one in ended.came):
             return False  # the store knows whether it is new
@@ -632,12 +553,15 @@ class Room:
         draft = self._draft
         if draft.empty or self._on_its_way is not None:
             return None
-        self._draft, self._on_its_way = _Draft(), draft
+        self._draft, self._on_its_way = Draft(), draft
+        room = None
+        if draft.record is not None:
+            room = stored_room(draft.record, self._revision, self._around.rules)
         return Commit(
             self.room_id,
             self._around.clock.now(),
-            None if draft.record is None else self._stored(draft.record),
-            self._marked(draft.entries),
+            room,
+            mark_first_call(draft.entries, at_once=self._calls_at_once),
             draft.waiting,
             [row.seq for row in draft.handled],
             draft.buried,
@@ -645,40 +569,16 @@ class Room:
             list(draft.chats.values()),
         )
 
-    def _stored(self, record: RoomRecord) -> StoredRoom:
-        """The room as it is written."""
-        served = record.membership in {Membership.ENTERING, Membership.JOINED}
-        return StoredRoom(
-            self.room_id,
-            dump_record(record),
-            live=wants_link(record.conversation),
-            phase=type(record.conversation.phase).__name__,
-            deadline=next_moment(record, self._around.rules),
-            customer=record.customer if served else "",
-            revision=self._revision,
-        )
-
-    def _marked(self, entries: list[Entry]) -> list[Entry]:
-        """Leave the mark of a call as attempted only where it goes out at once.
-
-        Should we die before it is written it passes for uncertain, which it is not: so that is done
-        only where nothing is ahead of it and the call centre has answered a moment ago.
-        """
-        lately = self._around.clock.now() - self._answered <= ANSWERED_LATELY
-        free = lately and not (self.stopping or self._rows[Lane.WEBCHAT])
-        for place, entry in enumerate(entries):
-            effect = entry.effect
-            if effect is None or effect.lane is not Lane.WEBCHAT:
-                continue
-            if effect.attempted and not free:
-                effect = msgspec.structs.replace(effect, attempted=False)
-                entries[place] = Entry(entry.came, effect)
-            free = False
-        return entries
+    @property
+    def _calls_at_once(self) -> bool:
+        """A call goes out as soon as it is stored: nothing is ahead of it, and nobody is silent."""
+        if self.stopping or self._rows[Lane.WEBCHAT]:
+            return False
+        return self._around.clock.now() - self._answered <= ANSWERED_LATELY
 
     def committed(self, answer: Committed) -> None:
         """The commit is durable: what it holds takes effect."""
-        draft, self._on_its_way = self._on_its_way or _Draft(), None
+        draft, self._on_its_way = self._on_its_way or Draft(), None
         del self._failures["commit"]
         if draft.record is not None:
             self._revision += 1
@@ -712,7 +612,7 @@ class Room:
     def failed(self, error: StoreError) -> None:
         """The commit has failed, and with it whatever was made on top of it."""
         drafts = [draft for draft in (self._on_its_way, self._draft) if draft is not None]
-        self._draft, self._on_its_way = _Draft(), None
+        self._draft, self._on_its_way = Draft(), None
         self.behind = True
         self._failed_commits += 1
         self._failures["commit"] += not isinstance(error, Stale)
@@ -803,7 +703,7 @@ class Room:
             return row
         return msgspec.structs.replace(row, attempted=None, attempts=0, marked=True)
 
-    async def _settle_alone(self, ended: _Ended) -> bool:
+    async def _settle_alone(self, ended: Ended) -> bool:
         """Store an outcome whose step cannot be, and what it brings as inputs."""
         now = self._around.clock.now()
         came = [one.new_input(self.room_id) for one in ended.came]
@@ -811,7 +711,7 @@ class Room:
         (answer,) = await self._around.store.commit([commit])
         if isinstance(answer, Unstorable):
             self._log.error("an outcome cannot be stored as it is", seq=ended.row.seq)
-            settlement = _bare(ended.settlement)
+            settlement = bare(ended.settlement)
             came = [one for one in came if one.key is None]
             commit = msgspec.structs.replace(commit, waiting=came, settled=[settlement])
             (answer,) = await self._around.store.commit([commit])
@@ -913,28 +813,3 @@ class Room:
         with suppress(Stopping):
             await self.pause(wait)
         return True
-
-
-def _bare(settlement: Settlement) -> Settlement:
-    """What of an outcome any database can hold: no word of a peer's."""
-    return Settlement(settlement.seq, Outcome.DEAD, settlement.now, Unstorable.__name__)
-
-
-def _entries(effects: Sequence[Effect], came: NewInput | None = None) -> list[Entry]:
-    """Rows for what came and its effects: the first effect stands in the row of what came."""
-    wanted: list[NewEffect | None] = [row for row in map(new_effect, effects) if row is not None]
-    if came is None:
-        return [Entry(effect=row) for row in wanted]
-    first, *others = wanted or [None]
-    return [Entry(came, first), *(Entry(effect=row) for row in others)]
-
-
-def next_moment(record: RoomRecord, rules: Rules) -> int | None:
-    """When the room wants a Tick, whatever happens until then; ms since the epoch."""
-    moments = (
-        deadline(record.conversation, rules.policy_for(record)),
-        references.sealed_due(record),
-        people.empty_by(record),
-        recalling.erasing_due(record),
-    )
-    return min((moment for moment in moments if moment is not None), default=None)

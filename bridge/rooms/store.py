@@ -136,7 +136,7 @@ class ChatRow(msgspec.Struct, frozen=True):
     number: int
     """Its number in the room."""
     chat: bytes
-    """Tagged JSON of a `rooms.chats.Chat`."""
+    """Tagged JSON of a `rooms.record.Chat`."""
 
 
 class Settlement(msgspec.Struct, frozen=True):

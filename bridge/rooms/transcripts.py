@@ -43,13 +43,12 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards
-from bridge.rooms.chats import Chat, Ending, load_chat
 from bridge.rooms.commands import Parsed, makes_sense, parse
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.inbox import LookedUp
 from bridge.rooms.ports import OurFile, Recorded, Refused, Undecryptable
 from bridge.rooms.recalling import recall
-from bridge.rooms.record import RoomRecord
+from bridge.rooms.record import Chat, Ending, RoomRecord, load_chat
 from bridge.rooms.rules import Permission, Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit

@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager
 from bridge.conversation.effects import Args
 from bridge.conversation.model import Chatting, Conversation, Phase
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
+from bridge.rooms.aside import AsideLane
 from bridge.rooms.cards import Sentences
 from bridge.rooms.engine import Engine
-from bridge.rooms.lane_aside import AsideLane
-from bridge.rooms.lane_matrix import MatrixLane
-from bridge.rooms.lane_webchat import WebChatLane
 from bridge.rooms.record import Membership, RoomRecord, dump_record, load_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, StoredRoom
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.to_matrix import MatrixLane
+from bridge.rooms.to_webchat import WebChatLane
 from bridge.webchat.frames import Agent, AgentText, MessageReceived, Received
 from tests.fakes import flow
 from tests.fakes.clock import ManualClock, quiet

@@ -28,16 +28,16 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.waiting import hidden
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.chats import (
+from bridge.rooms.record import (
     MOST_AGENTS,
     Chat,
     ChatAgent,
     Ending,
-    changed,
+    changed_chats,
     dump_chat,
-    kept,
+    kept_chats,
     load_chat,
-    noted,
+    note_chat,
 )
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import (
@@ -201,12 +201,12 @@ def test_a_chat_that_began_before_there_was_a_record() -> None:
     """The room's record is of an older version: what is known of it is in its phase."""
     before = Conversation(phase=Chatting(SESSION, 70, QueueId(2), (MEI,)), number=4)
     after = msgspec.structs.replace(before, phase=before.phase)
-    (found,) = noted(
+    (found,) = note_chat(
         (), before, after, Said(EventId("$1"), CustomerText("x")), 99, queue=QueueId(1)
     )
     assert (found.number, found.asked, found.started) == (4, 99, 99)
     ended = Conversation(number=4)
-    (found,) = noted(
+    (found,) = note_chat(
         (), before, ended, Pushed(SessionClosed(SESSION, MEI.id)), 99, queue=QueueId(1)
     )
     assert (found.asked, found.ended, found.ending) == (70, 99, Ending.AGENT)
@@ -217,7 +217,7 @@ def test_a_chat_that_began_before_there_was_a_record() -> None:
 )
 def test_leaving_a_queue_that_took_its_time(phase: Requesting | Queued) -> None:
     before = Conversation(phase=phase, number=1)
-    (found,) = noted(
+    (found,) = note_chat(
         (), before, Conversation(number=1), Replied(CallId(1), Reply(102, 1)), 9, queue=QueueId(1)
     )
     assert found.ending is Ending.CANCELLED
@@ -226,7 +226,7 @@ def test_leaving_a_queue_that_took_its_time(phase: Requesting | Queued) -> None:
 def test_an_unwanted_session_was_never_a_chat() -> None:
     phase = Chatting(SESSION, 5, QueueId(1), close=True, unwanted=True)
     before = Conversation(phase=phase, number=1)
-    (found,) = noted(
+    (found,) = note_chat(
         (), before, Conversation(number=1), Replied(CallId(1), Reply(103, 1)), 9, queue=QueueId(1)
     )
     assert found.ending is Ending.CANCELLED
@@ -236,17 +236,18 @@ def test_only_the_rating_that_was_taken_counts() -> None:
     chats = (Chat(1, QueueId(1), 1, session_id=SESSION), Chat(2, QueueId(1), 2))
     asked = Outstanding(CallId(7), RateSession(SESSION, 3))
     before = Conversation(outstanding=asked, number=2)
-    taken = noted(chats, before, before, Replied(CallId(7), Reply(104, 1)), 9, queue=QueueId(1))
+    taken = note_chat(chats, before, before, Replied(CallId(7), Reply(104, 1)), 9, queue=QueueId(1))
     assert [one.rating for one in taken] == [3, None]
     for happened in (
         Replied(CallId(7), Reply(104, 0)),
         Replied(CallId(8), Reply(104, 1)),
         Cancel(),
     ):
-        assert noted(chats, before, before, happened, 9, queue=QueueId(1)) == chats
+        assert note_chat(chats, before, before, happened, 9, queue=QueueId(1)) == chats
     other = Conversation(outstanding=Outstanding(CallId(7), RateSession(SessionId(1), 3)))
     assert (
-        noted(chats, other, other, Replied(CallId(7), Reply(104, 1)), 9, queue=QueueId(1)) == chats
+        note_chat(chats, other, other, Replied(CallId(7), Reply(104, 1)), 9, queue=QueueId(1))
+        == chats
     )
 
 
@@ -264,13 +265,13 @@ def test_agents_keep_their_names_and_do_not_pile_up() -> None:
 def test_what_is_kept_and_what_is_written() -> None:
     rated = Chat(1, QueueId(1), 1, session_id=SESSION)
     empty, newest = Chat(2, QueueId(1), 2), Chat(3, QueueId(1), 3)
-    assert kept((rated, empty, newest)) == (rated, newest)
-    assert kept((rated,)) == (rated,)
-    assert kept(()) == ()
+    assert kept_chats((rated, empty, newest)) == (rated, newest)
+    assert kept_chats((rated,)) == (rated,)
+    assert kept_chats(()) == ()
     moved = msgspec.structs.replace(newest, last=EventId("$2"))
-    assert changed((newest,), (moved,)) == []
+    assert changed_chats((newest,), (moved,)) == []
     ended = msgspec.structs.replace(moved, ended=9)
-    assert changed((rated, newest), (rated, ended)) == [ended]
+    assert changed_chats((rated, newest), (rated, ended)) == [ended]
 
 
 def test_a_chat_survives_storage() -> None:
@@ -291,11 +292,11 @@ def test_whatever_happens_every_chat_is_noted(seed: int) -> None:
         happened, before = walk.any_input(), walk.state
         walk.take(happened)
         after, former = walk.state, chats
-        chats = noted(former, before, after, happened, walk.now, queue=QueueId(1))
-        for chat in changed(former, chats):
+        chats = note_chat(former, before, after, happened, walk.now, queue=QueueId(1))
+        for chat in changed_chats(former, chats):
             stored[chat.number] = chat
             assert load_chat(dump_chat(chat)) == chat
-        chats = kept(chats)
+        chats = kept_chats(chats)
         assert len(chats) <= 2
         assert list(stored) == list(range(1, after.number + 1))
         phase = after.phase

@@ -11,8 +11,8 @@ from bridge.conversation.effects import Reported, Say
 from bridge.conversation.model import Conversation, Ended, Idle, Phase, Queued, Requesting
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.commands import Malformed, Parsed, Verb, parse
-from bridge.rooms.fates import undelivered
 from bridge.rooms.rules import Rules, folded
+from bridge.rooms.visit import undelivered
 from bridge.texts import CATALOGUE
 from tests.unit.rooms.visits import RULES, House
 

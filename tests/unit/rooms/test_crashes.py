@@ -17,9 +17,9 @@ import pytest
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import EventId, RoomId
-from bridge.rooms.chats import load_chat
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Unavailable
+from bridge.rooms.record import load_chat
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import StoreError
 from bridge.webchat.frames import SendMessage, Text

@@ -7,8 +7,8 @@ import pytest
 from bridge.conversation.model import Idle, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
+from bridge.rooms.effects import dump_input
 from bridge.rooms.inbox import MatrixEvent
-from bridge.rooms.serial import dump_input
 from bridge.rooms.store import (
     NewInput,
     Outcome,

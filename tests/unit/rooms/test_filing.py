@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from bridge.conversation.inputs import FailureReason
 from bridge.conversation.model import Idle
 from bridge.ids import EventId, QueueId, UserId
-from bridge.rooms.chats import Chat, dump_chat
-from bridge.rooms.filing import AT_LENGTH, SOON
+from bridge.rooms.aside import AT_LENGTH, SOON
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
+from bridge.rooms.record import Chat, dump_chat
 from bridge.rooms.store import ChatRow, Outcome
 from tests.fakes import flow
 from tests.fakes.clock import quiet

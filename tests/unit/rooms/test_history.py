@@ -7,10 +7,9 @@ import pytest
 
 from bridge.conversation.model import Conversation
 from bridge.ids import AgentId, EventId, QueueId
-from bridge.rooms.chats import Chat, ChatAgent, Ending, dump_chat
 from bridge.rooms.effects import TellHistory
 from bridge.rooms.inbox import LookedUp
-from bridge.rooms.record import RoomRecord
+from bridge.rooms.record import Chat, ChatAgent, Ending, RoomRecord, dump_chat
 from bridge.rooms.store import ChatRow, StoredRoom
 from bridge.rooms.transcripts import MOST_CHATS, USUAL_CHATS, Telling, list_chats
 from tests.fakes import flow

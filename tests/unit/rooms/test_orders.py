@@ -19,11 +19,10 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
-from bridge.rooms.chats import Chat, ChatAgent
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.reception import Standing
-from bridge.rooms.record import Membership, RoomSettings
+from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from tests.unit.rooms.visits import RULES, House, answer
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.ids import AgentId
 from bridge.rooms.ports import NoticeText, Refused, TooBig, Unavailable
-from bridge.rooms.relaying import FETCH_TRIES
+from bridge.rooms.to_matrix import FETCH_TRIES
 from bridge.webchat.frames import (
     Agent,
     AgentContent,

@@ -20,11 +20,12 @@ from bridge.conversation.model import (
 )
 from bridge.ids import QueueId, RequestId, RoomId
 from bridge.rooms import room as rooms
+from bridge.rooms.commits import Ticket
+from bridge.rooms.effects import dump_input
 from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Membership, RoomRecord, dump_record
-from bridge.rooms.room import STORE_RETRY, Ticket
-from bridge.rooms.serial import dump_input
+from bridge.rooms.room import STORE_RETRY
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
 from bridge.rooms.surroundings import Stopping
 from bridge.rooms.visit import Visit

@@ -48,18 +48,16 @@ from bridge.rooms.effects import (
     PutSigns,
     SendTranscript,
     ShowAnswer,
+    StoredEffect,
     TellHistory,
     TryLogin,
-)
-from bridge.rooms.inbox import Entered, EntryFailed, LoginTried, LookedUp, MatrixEvent, Stored
-from bridge.rooms.record import OwnLogin, load_record
-from bridge.rooms.serial import (
-    StoredEffect,
     dump_input,
     load_effect,
     load_input,
     new_effect,
 )
+from bridge.rooms.inbox import Entered, EntryFailed, LoginTried, LookedUp, MatrixEvent, Stored
+from bridge.rooms.record import OwnLogin, load_record
 from bridge.rooms.store import Lane
 from bridge.webchat.frames import Agent, AgentText, QueueStatus, Reply, SendPreMessage
 

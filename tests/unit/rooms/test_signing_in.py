@@ -9,7 +9,7 @@ from bridge.conversation.effects import Args, Say
 from bridge.conversation.inputs import FailureReason, Start
 from bridge.conversation.model import Ended
 from bridge.ids import EventId, RoomId, SessionId, UserId
-from bridge.rooms import commands, filing
+from bridge.rooms import aside, commands
 from bridge.rooms.effects import Conceal, TryLogin
 from bridge.rooms.inbox import LoginTried, LookedUp, MemberJoined
 from bridge.rooms.ports import Account, CallFailure
@@ -209,7 +209,7 @@ async def test_the_attempt(
         world.link.before.append(failure)
     account = Account(ROOM, ADA, "Ada")
     order = TryLogin(EventId("$1"), LOGIN)
-    tried = await filing.try_login(world.around, account, order)
+    tried = await aside.try_login(world.around, account, order)
     assert tried == LoginTried(order.event_id, LOGIN, reason, code)
     assert world.link.logins == [msgspec.structs.replace(account, login=LOGIN)]
 
@@ -220,10 +220,10 @@ async def test_concealing() -> None:
     await world.chatting()
     record = await world.stored()
     world.matrix.level = 100
-    assert await filing.conceal(world.around, record, EventId("$1")) is None
+    assert await aside.conceal(world.around, record, EventId("$1")) is None
     assert world.matrix.redacted == ["$1"]
     world.matrix.level = 0
-    told = await filing.conceal(world.around, record, EventId("$2"))
+    told = await aside.conceal(world.around, record, EventId("$2"))
     assert told == LookedUp(EventId("$2"), "login.delete")
 
 

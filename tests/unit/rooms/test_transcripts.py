@@ -19,12 +19,19 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, EventId, QueueId, SessionId, UserId
 from bridge.rooms import transcripts
-from bridge.rooms.chats import Chat, ChatAgent, Ending, dump_chat
-from bridge.rooms.effects import SendTranscript
+from bridge.rooms.effects import SendTranscript, dump_input
 from bridge.rooms.inbox import LookedUp, MatrixEvent
 from bridge.rooms.ports import Recorded, Refused, Unavailable, Undecryptable
-from bridge.rooms.record import Membership, Person, RoomRecord, dump_record
-from bridge.rooms.serial import dump_input
+from bridge.rooms.record import (
+    Chat,
+    ChatAgent,
+    Ending,
+    Membership,
+    Person,
+    RoomRecord,
+    dump_chat,
+    dump_record,
+)
 from bridge.rooms.store import (
     ChatRow,
     Lane,

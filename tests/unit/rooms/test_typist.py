@@ -11,8 +11,8 @@ import pytest
 from bridge.ids import AgentId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.receipts import AFRESH, HINT_GAP, LONGEST_TELLING, MOST_HINTS, SHOWN
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.typing_notices import AFRESH, HINT_GAP, LONGEST_TELLING, MOST_HINTS, SHOWN
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received, SessionClosed
 from tests.fakes.clock import quiet

@@ -23,10 +23,11 @@ from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
 from bridge.rooms.blobs import keep
+from bridge.rooms.commits import Done
+from bridge.rooms.effects import load_effect
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.reader import Came
-from bridge.rooms.room import Done, Room
-from bridge.rooms.serial import load_effect
+from bridge.rooms.room import Room
 from bridge.rooms.store import (
     EffectRow,
     Outcome,

@@ -1,7 +1,9 @@
-"""What is looked up, written down or put away for a customer, in the lane aside.
+"""The lane aside: what may take long, and behind which nobody's messages must wait.
 
-Nobody's messages wait for it, and every order has its end: what cannot be had is said in words.
-Repeated after a crash, each does the same again, and nothing stands in the room twice.
+Questions to the call centre (knowledge base, history) change nothing where they are asked, so an
+effect that a crash interrupted is simply carried out again. So are the orders whose outcome is told
+to the customer: a transcript, a login, a password taken out of the room, an invitation declined.
+Every one of them has an end: its own time limits, then an answer that says that there is none.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from functools import partial
 import msgspec
 import structlog
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.effects import AskRobot, FetchHistory
+from bridge.conversation.inputs import FailureReason, Recalled
+from bridge.conversation.marks import MOST_RECALLED
 from bridge.ids import EventId, RoomId
-from bridge.rooms import transcripts
+from bridge.rooms import cards, transcripts
+from bridge.rooms.commits import Done
 from bridge.rooms.effects import (
     Conceal,
     Decline,
@@ -22,13 +27,14 @@ from bridge.rooms.effects import (
     SendTranscript,
     TellHistory,
     TryLogin,
+    load_effect,
 )
-from bridge.rooms.inbox import LoginTried, LookedUp
+from bridge.rooms.inbox import LoginTried, LookedUp, Stored
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.reader import Came
 from bridge.rooms.record import RoomRecord
-from bridge.rooms.room import Done, Room
-from bridge.rooms.store import Outcome
+from bridge.rooms.room import Room
+from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Transcripts
 from bridge.webchat.codes import ResultCode
@@ -143,3 +149,37 @@ async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -
     except Refused:
         return LookedUp(event_id, "login.delete")
     return None
+
+
+class AsideLane:
+    """Implements `room.LaneRunner`."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._filing = Filing(around)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
+
+    async def run(self, room: Room, row: EffectRow) -> Done:
+        """Ask, and bring the answer back as an input."""
+        effect = load_effect(row.effect)
+        if isinstance(effect, Filed):
+            return await self._filing.run(room, effect)
+        match effect:
+            case AskRobot():
+                came: Stored = await cards.ask_robot(self._around, effect)
+                outcome = Outcome.DELIVERED
+            case FetchHistory():
+                came, outcome = await self._recall(room, effect)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
+        return Done(came=(Came(came),), outcome=outcome)
+
+    async def _recall(self, room: Room, ask: FetchHistory) -> tuple[Recalled, Outcome]:
+        """What was said lately; a server that does not say has nothing to say."""
+        try:
+            entries = await self._around.link.history(room.account, MOST_RECALLED)
+        except CallFailure as failure:
+            self._log.warning("no history", room=room.room_id, why=failure.reason)
+            return Recalled(ask.session_id, ask.since, failed=True), Outcome.FAILED
+        came = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
+        return came, Outcome.DELIVERED

@@ -1,0 +1,182 @@
+"""What a room has to write: the draft of its next commit, and who waits for that.
+
+A draft gathers all that has happened in a room since its last commit. It is written as one, with
+the drafts of other rooms (`engine`). Whoever has to acknowledge something holds a ticket for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from bridge.conversation.deadlines import deadline
+from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
+from bridge.conversation.machine import wants_link
+from bridge.ids import EventId, InputSeq, RoomId
+from bridge.rooms import people, recalling, references
+from bridge.rooms.effects import Effect, new_effect
+from bridge.rooms.reader import Came
+from bridge.rooms.record import Membership, RoomRecord, dump_record
+from bridge.rooms.rules import Rules
+from bridge.rooms.store import (
+    ChatRow,
+    EffectRow,
+    Entry,
+    InputRow,
+    Lane,
+    NewEffect,
+    NewInput,
+    Outcome,
+    Settlement,
+    StoredRoom,
+    StoreError,
+    Unstorable,
+)
+
+Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
+"""What need not be stored: it would be noticed again after a restart."""
+
+
+class Done(msgspec.Struct):
+    """What carrying out an effect brought."""
+
+    event_id: EventId | None = None
+    """The Matrix event that it became."""
+    anchor: str | None = None
+    """A name to remember that event by."""
+    came: tuple[Came, ...] = ()
+    """What has to be told to the room."""
+    outcome: Outcome = Outcome.DELIVERED
+    detail: str = ""
+    """For the ledger: code or reason, never content."""
+
+
+class Ticket:
+    """Waits for the commits of several rooms; made for whoever has to acknowledge something.
+
+    Attributes:
+        failed: rooms whose commit failed, and why.
+        known: inputs that were not new.
+    """
+
+    __slots__ = ("_done", "_left", "failed", "known")
+
+    def __init__(self) -> None:
+        self.failed: dict[RoomId, StoreError] = {}
+        self.known = 0
+        self._left = 0
+        self._done: asyncio.Future[None] | None = None
+
+    def expect(self) -> None:
+        """One more commit is waited for."""
+        self._left += 1
+
+    def ended(self, room_id: RoomId, error: StoreError | None = None) -> None:
+        """A commit is durable, or has failed."""
+        self._left -= 1
+        if error is not None:
+            self.failed[room_id] = error
+        if not self._left and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def wait(self) -> None:
+        """Return once all commits have ended; see `failed`."""
+        if self._left:
+            self._done = asyncio.get_running_loop().create_future()
+            await self._done
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """An outcome that the store may not have yet."""
+
+    row: EffectRow
+    settlement: Settlement
+    came: tuple[Came, ...]
+    unstorable: bool = False
+    """A commit with it could not be stored: it goes alone, and leads to no step."""
+
+
+class Draft:
+    """What the next commit of a room writes."""
+
+    __slots__ = (
+        *("buried", "chats", "ended", "entries", "handled", "phases", "record"),
+        *("signals", "tickets", "waiting"),
+    )
+
+    def __init__(self) -> None:
+        self.record: RoomRecord | None = None
+        """The newest; None while no step has been made."""
+        self.entries: list[Entry] = []
+        self.waiting: list[NewInput] = []
+        self.handled: list[InputRow] = []
+        self.buried: list[tuple[InputSeq, str]] = []
+        self.ended: list[Ended] = []
+        self.chats: dict[int, ChatRow] = {}
+        self.signals: list[Signal] = []
+        """Those that happened: to be repeated if the commit fails."""
+        self.phases: list[tuple[RoomRecord, RoomRecord, int]] = []
+        """Before, after, and when, wherever a phase has changed."""
+        self.tickets: list[Ticket] = []
+
+    @property
+    def empty(self) -> bool:
+        return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def bare(settlement: Settlement) -> Settlement:
+    """What of an outcome any database can hold: no word of a peer's."""
+    return Settlement(settlement.seq, Outcome.DEAD, settlement.now, Unstorable.__name__)
+
+
+def entries_of(effects: Sequence[Effect], came: NewInput | None = None) -> list[Entry]:
+    """Rows for what came and its effects: the first effect stands in the row of what came."""
+    wanted: list[NewEffect | None] = [row for row in map(new_effect, effects) if row is not None]
+    if came is None:
+        return [Entry(effect=row) for row in wanted]
+    first, *others = wanted or [None]
+    return [Entry(came, first), *(Entry(effect=row) for row in others)]
+
+
+def next_moment(record: RoomRecord, rules: Rules) -> int | None:
+    """When the room wants a Tick, whatever happens until then; ms since the epoch."""
+    moments = (
+        deadline(record.conversation, rules.policy_for(record)),
+        references.sealed_due(record),
+        people.empty_by(record),
+        recalling.erasing_due(record),
+    )
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def stored_room(record: RoomRecord, revision: int, rules: Rules) -> StoredRoom:
+    """The room as it is written; `revision`: the one that it was made from."""
+    served = record.membership in {Membership.ENTERING, Membership.JOINED}
+    return StoredRoom(
+        record.room_id,
+        dump_record(record),
+        live=wants_link(record.conversation),
+        phase=type(record.conversation.phase).__name__,
+        deadline=next_moment(record, rules),
+        customer=record.customer if served else "",
+        revision=revision,
+    )
+
+
+def mark_first_call(entries: list[Entry], *, at_once: bool) -> list[Entry]:
+    """Leave a call marked as attempted only if it is the first, and goes out at once.
+
+    Should we die before it is written it passes for uncertain, which it is not: so that is done
+    only where nothing is ahead of it and the call centre has answered a moment ago.
+    """
+    for place, entry in enumerate(entries):
+        effect = entry.effect
+        if effect is None or effect.lane is not Lane.WEBCHAT:
+            continue
+        if effect.attempted and not at_once:
+            unmarked = msgspec.structs.replace(effect, attempted=False)
+            entries[place] = Entry(entry.came, unmarked)
+        at_once = False
+    return entries
