@@ -677,9 +677,14 @@ def body_of(room_id: RoomId, event_id: EventId) -> Call[bytes | None]:
     return None
 
 
+# A row may hold one event and an effect about another: each goes with its own. What waits to be
+# handled, to be carried out or to be decided about stays.
 FORGET_BODY = same(
-    "UPDATE journal SET body = NULL, effect = NULL WHERE (key = $1 OR cause = $1) "
-    "AND room_id = $2 AND outcome IS NOT NULL AND outcome <> 'dead' RETURNING seq"
+    "UPDATE journal SET "
+    "body = CASE WHEN key = $1 THEN NULL ELSE body END, "
+    "effect = CASE WHEN coalesce(cause, key) = $1 AND outcome <> 'dead' THEN NULL ELSE effect END "
+    "WHERE (key = $1 OR cause = $1) AND room_id = $2 "
+    "AND (handled IS NOT NULL OR outcome <> 'dead') RETURNING seq"
 )
 
 DEAD_LETTERS = same(

@@ -7,7 +7,9 @@ import pytest
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.store import (
     Backlog,
+    Commit,
     Depth,
+    Entry,
     InputRow,
     Lane,
     NewEffect,
@@ -15,7 +17,7 @@ from bridge.rooms.store import (
     Settlement,
     Stale,
 )
-from tests.fakes.flow import accept, open_effects, open_inputs, settle, step
+from tests.fakes.flow import accept, one, open_effects, open_inputs, settle, step
 from tests.unit.storage.conftest import Opener
 from tests.unit.storage.rows import EVENT, A, B, bury, now_at, one_effect, room, said, wish
 
@@ -208,3 +210,59 @@ async def test_a_revived_row_says_when(open_any: Opener) -> None:
         assert await store.revive(f"o{row.seq}", 9)
         (found,) = await open_effects(store, A)
         assert found.revived == 9
+
+
+@pytest.mark.asyncio
+async def test_one_row_is_input_effect_and_ledger(open_any: Opener) -> None:
+    """An event that was handled when it came lies in the row of the effect that it led to."""
+    async with open_any() as store:
+        entry = Entry(said(EVENT, body=b"in"), wish(EVENT, body=b"out"))
+        (row,) = (await one(store, Commit(A, 2, room(), [entry]))).effects
+        await store.mark_attempted(row.seq, 3)
+        await settle(store, A, Settlement(row.seq, Outcome.DEAD, 4, "-11"))
+        (letter,) = await store.dead_letters()
+        assert (letter.id, letter.body) == (f"o{row.seq}", "out")
+        assert not await store.revive(f"i{row.seq}", 5)
+        assert await store.revive(letter.id, 5)
+        (back,) = await open_effects(store, A)
+        assert (back.cause, back.created, back.attempted) == (EVENT, 2, 3)
+        assert await open_inputs(store, A) == []
+        end = Settlement(row.seq, Outcome.DELIVERED, 6, event_id=EventId("$is"))
+        await settle(store, A, end)
+        lines = [("stored", 2), ("attempted", 3), ("revived", 5), ("delivered", 6)]
+        of_event = [("received", 2), ("handled", 2), *lines]
+        assert [(x.what, x.at) for x in await store.trace(EVENT)] == of_event
+        assert [(x.what, x.at) for x in await store.trace(EventId("$is"))] == lines
+        assert await store.body_of(A, EVENT) == b"in"
+        assert await store.body_of(A, EventId("$is")) == b"out"
+        assert await store.prune(bodies_before=7, rows_before=0) == 1
+        assert await store.body_of(A, EVENT) is None
+        assert await store.body_of(A, EventId("$is")) is None
+        assert await store.prune(bodies_before=7, rows_before=7) == 1
+        assert await store.trace(EVENT) == []
+
+
+@pytest.mark.asyncio
+async def test_of_one_row_each_part_is_forgotten_with_its_own_event(open_any: Opener) -> None:
+    async with open_any() as store:
+        entries = [
+            Entry(said("$1", body=b"in 1"), wish("$1", body=b"of 1")),
+            Entry(said("$2", body=b"in 2"), wish("$1", body=b"about 1")),
+            Entry(said("$3", body=b"in 3"), wish("$3", body=b"of 3")),
+        ]
+        first, second, third = (await one(store, Commit(A, 2, room(), entries))).effects
+        await settle(store, A, Settlement(third.seq, Outcome.DEAD, 3))
+        await store.forget_body(A, EventId("$1"))
+        await store.forget_body(A, EventId("$3"))
+        bodies = [await store.body_of(A, EventId(f"${n}")) for n in (1, 2, 3)]
+        assert bodies == [None, b"in 2", None], "handled, though what it led to is not at an end"
+        assert [row.effect for row in await open_effects(store, A)] == [b"of 1", b"about 1"]
+        assert [letter.body for letter in await store.dead_letters()] == ["of 3"]
+        for row, event in ((first, "$4"), (second, "$5")):
+            end = Settlement(row.seq, Outcome.DELIVERED, 4, event_id=EventId(event))
+            await settle(store, A, end)
+        await store.forget_body(A, EventId("$2"))
+        assert await store.body_of(A, EventId("$2")) is None
+        assert await store.body_of(A, EventId("$5")) == b"about 1"
+        await store.forget_body(A, EventId("$1"))
+        assert [await store.body_of(A, EventId(event)) for event in ("$4", "$5")] == [None, None]
