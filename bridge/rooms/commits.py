@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from bridge.conversation.deadlines import deadline
 from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
+from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms import people, recalling, references
 from bridge.rooms.effects import Effect, new_effect
@@ -22,6 +24,8 @@ from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
     ChatRow,
+    Commit,
+    Committed,
     EffectRow,
     Entry,
     InputRow,
@@ -30,10 +34,12 @@ from bridge.rooms.store import (
     NewInput,
     Outcome,
     Settlement,
+    Stale,
     StoredRoom,
     StoreError,
     Unstorable,
 )
+from bridge.rooms.surroundings import Surroundings
 
 Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
 """What need not be stored: it would be noticed again after a restart."""
@@ -180,3 +186,58 @@ def mark_first_call(entries: list[Entry], *, at_once: bool) -> list[Entry]:
             entries[place] = Entry(entry.came, unmarked)
         at_once = False
     return entries
+
+
+def same_account(old: RoomRecord, new: RoomRecord) -> bool:
+    """True if both records make the same account for the link (`Room.account`)."""
+    if type(old.conversation.phase) is not type(new.conversation.phase):
+        return False
+    before = old.customer, old.displayname, old.login, old.key
+    return before == (new.customer, new.displayname, new.login, new.key)
+
+
+def note_phase(
+    around: Surroundings,
+    log: structlog.stdlib.BoundLogger,
+    before: RoomRecord,
+    after: RoomRecord,
+    now: int,
+) -> None:
+    """Tell log, metrics and waiting times of a conversation's new phase."""
+    old, new = before.conversation.phase, after.conversation.phase
+    around.waits.note(before.conversation, after.conversation, now)
+    name, number = type(new).__name__, after.conversation.number
+    log.info("phase", before=type(old).__name__, after=name, chat=number)
+    waited = None
+    if isinstance(old, Requesting | Queued) and isinstance(new, Chatting):
+        waited = now - old.since
+    around.measures.phase_entered(name, waited)
+
+
+async def settle_alone(
+    around: Surroundings, ended: Ended, log: structlog.stdlib.BoundLogger
+) -> Committed | None:
+    """Store an outcome with what it brings as inputs, and without a step.
+
+    What no database can hold of it is left out: then the effect is a dead letter.
+
+    Returns:
+        None if the outcome is stored already, or not all of what it brings is new.
+
+    Raises:
+        StoreError: the database does not answer.
+    """
+    room_id, now = ended.row.room_id, around.clock.now()
+    came = [one.new_input(room_id) for one in ended.came]
+    commit = Commit(room_id, now, waiting=came, settled=[ended.settlement])
+    (answer,) = await around.store.commit([commit])
+    if isinstance(answer, Unstorable):
+        log.error("an outcome cannot be stored as it is", seq=ended.row.seq)
+        came = [one for one in came if one.key is None]
+        commit = Commit(room_id, now, waiting=came, settled=[bare(ended.settlement)])
+        (answer,) = await around.store.commit([commit])
+    if isinstance(answer, Stale):
+        return None
+    if isinstance(answer, StoreError):
+        raise answer
+    return answer if len(answer.waiting) == len(came) else None

@@ -365,9 +365,11 @@ class Engine:
                 if self._lingering is not None:
                     self._lingering.cancel()
                     self._lingering = None
-                while self._dirty:
-                    await self._commit([*islice(self._dirty.values(), GROUP)])
-                self._clean.set()
+                rooms = list(self._dirty.values())
+                for start in range(0, len(rooms), GROUP):
+                    await self._commit(rooms[start : start + GROUP])
+                if not self._dirty:
+                    self._clean.set()
         finally:
             self._writing = False
             # Nobody is to wait for a commit that does not come any more.

@@ -41,7 +41,7 @@ import structlog
 
 from bridge.conversation.inputs import LinkRestored, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Chatting, Queued, Requesting
+from bridge.conversation.model import Chatting, Queued
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import recalling, reception
 from bridge.rooms.commits import (
@@ -50,10 +50,11 @@ from bridge.rooms.commits import (
     Ended,
     Signal,
     Ticket,
-    bare,
     entries_of,
     mark_first_call,
     next_moment,
+    note_phase,
+    settle_alone,
     stored_room,
 )
 from bridge.rooms.effects import Effect
@@ -181,6 +182,10 @@ class Room:
         even if the store has them as attempted."""
         self._busy = False
         """The inputs that waited are being handled: nothing else may change the record."""
+        self._deadline: int | None = None
+        """Of the newest record that is stored, or on its way: ms since the epoch."""
+        self._linked: RoomRecord | None = None
+        """The record from which the link knows whom it is for."""
         self._failed_commits = 0
         self._singly = False
         """One of the inputs leads to what cannot be stored: find out which."""
@@ -557,6 +562,7 @@ class Room:
         room = None
         if draft.record is not None:
             room = stored_room(draft.record, self._revision, self._around.rules)
+            self._deadline = room.deadline
         return Commit(
             self.room_id,
             self._around.clock.now(),
@@ -595,7 +601,7 @@ class Room:
             age = settlement.now - row.created
             self._around.measures.settled(row.lane, settlement.outcome, age)
         for old, new, now in draft.phases:
-            self._note_phase(old, new, now)
+            note_phase(self._around, self._log, old, new, now)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.
@@ -604,9 +610,9 @@ class Room:
             ticket.known += known
             ticket.ended(self.room_id)
         if draft.record is not None:
-            self._announce()
-        if not self._draft.empty:
-            self._engine.commit_soon(self, urgent=True)
+            self._announce_link()
+            if self._deadline is not None:
+                self._engine.due(self.room_id, self._deadline)
         self._go_on()
 
     def failed(self, error: StoreError) -> None:
@@ -705,24 +711,11 @@ class Room:
 
     async def _settle_alone(self, ended: Ended) -> bool:
         """Store an outcome whose step cannot be, and what it brings as inputs."""
-        now = self._around.clock.now()
-        came = [one.new_input(self.room_id) for one in ended.came]
-        commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
-        (answer,) = await self._around.store.commit([commit])
-        if isinstance(answer, Unstorable):
-            self._log.error("an outcome cannot be stored as it is", seq=ended.row.seq)
-            settlement = bare(ended.settlement)
-            came = [one for one in came if one.key is None]
-            commit = msgspec.structs.replace(commit, waiting=came, settled=[settlement])
-            (answer,) = await self._around.store.commit([commit])
-        if isinstance(answer, Stale):  # by an attempt whose answer was lost
+        answer = await settle_alone(self._around, ended, self._log)
+        if answer is None:  # by an attempt whose answer was lost; or not all that it brings is new
             self.behind = True
-        elif isinstance(answer, StoreError):
-            raise answer
         else:
             self._inputs.update((row.seq, row) for row in answer.waiting)
-            if len(answer.waiting) < len(came):
-                self.behind = True
         if self._ended is not None:
             self._ended.add(ended.row.seq)
         self._outcomes.pop(ended.row.seq, None)
@@ -732,25 +725,30 @@ class Room:
 
     def _announce(self, not_before: int = 0) -> None:
         """Have the link kept up or let go, and the next deadline heeded."""
-        record = self.durable
-        if wants_link(record.conversation):
-            self._around.link.keep(self.account)
-        else:
-            self._around.link.release(self.room_id)
-        due = next_moment(record, self._around.rules)
+        self._announce_link()
+        due = next_moment(self.durable, self._around.rules)
         if due is not None:
             self._engine.due(self.room_id, max(due, not_before))
 
-    def _note_phase(self, old_record: RoomRecord, record: RoomRecord, now: int) -> None:
-        old, new = old_record.conversation.phase, record.conversation.phase
-        self._around.waits.note(old_record.conversation, record.conversation, now)
-        name = type(new).__name__
-        number = record.conversation.number
-        self._log.info("phase", before=type(old).__name__, after=name, chat=number)
-        waited = None
-        if isinstance(old, Requesting | Queued) and isinstance(new, Chatting):
-            waited = now - old.since
-        self._around.measures.phase_entered(name, waited)
+    def _announce_link(self) -> None:
+        """Have the link kept up or let go, if that or its account has changed."""
+        old, new = self._linked, self.durable
+        wanted = wants_link(new.conversation)
+        if old is not None and wanted == wants_link(old.conversation):
+            phases = type(old.conversation.phase), type(new.conversation.phase)
+            who = (old.customer, old.displayname, old.login, old.key)
+            if phases[0] is phases[1] and who == (
+                new.customer,
+                new.displayname,
+                new.login,
+                new.key,
+            ):
+                return
+        self._linked = new
+        if wanted:
+            self._around.link.keep(self.account)
+        else:
+            self._around.link.release(self.room_id)
 
     # --- loops: each repeats one thing while there is something to do ---------------------------
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from bridge.conversation.deadlines import deadline
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Conversation, Ended
@@ -11,12 +9,12 @@ from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, QueueId, RoomId, SessionId, UserId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.record import Membership, RoomRecord, dump_record
-from bridge.rooms.store import Step, StoredRoom
+from bridge.rooms.store import Commit, StoredRoom
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import Agent
 
 _AT_ONCE = 500
-"""Steps that wait for the writer together."""
+"""Rooms that are written together."""
 
 
 async def fill(url: str, rooms: int, *, chatting: int) -> None:
@@ -25,14 +23,11 @@ async def fill(url: str, rooms: int, *, chatting: int) -> None:
     async with open_store(url, clock) as store:
         numbers = range(rooms)
         for start in range(0, rooms, _AT_ONCE):
-            await asyncio.gather(
-                *(
-                    store.commit_step(
-                        Step(_stored(number, clock.now(), live=number >= rooms - chatting), [])
-                    )
-                    for number in numbers[start : start + _AT_ONCE]
-                )
-            )
+            stored = [
+                _stored(number, clock.now(), live=number >= rooms - chatting)
+                for number in numbers[start : start + _AT_ONCE]
+            ]
+            await store.commit([Commit(room.room_id, clock.now(), room) for room in stored])
 
 
 def _stored(number: int, now: int, *, live: bool) -> StoredRoom:

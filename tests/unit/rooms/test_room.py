@@ -19,6 +19,7 @@ from bridge.conversation.model import (
     Requesting,
 )
 from bridge.ids import QueueId, RequestId, RoomId
+from bridge.rooms import commits
 from bridge.rooms import room as rooms
 from bridge.rooms.commits import Ticket
 from bridge.rooms.effects import dump_input
@@ -299,7 +300,7 @@ async def test_a_deadline_that_nothing_comes_of_does_not_spin(
 ) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
-        monkeypatch.setattr(rooms, "deadline", lambda *_: world.clock.now() - 5)
+        monkeypatch.setattr(commits, "deadline", lambda *_: world.clock.now() - 5)
         store.calls.clear()
         engine.due(ROOM, world.clock.now())
         steps = 0
