@@ -188,9 +188,11 @@ def mark_first_call(entries: list[Entry], *, at_once: bool) -> list[Entry]:
     return entries
 
 
-def same_account(old: RoomRecord, new: RoomRecord) -> bool:
-    """True if both records make the same account for the link (`Room.account`)."""
+def same_link(old: RoomRecord, new: RoomRecord) -> bool:
+    """True if both records want a link, or none, and for the same account (`Room.account`)."""
     if type(old.conversation.phase) is not type(new.conversation.phase):
+        return False
+    if wants_link(old.conversation) != wants_link(new.conversation):
         return False
     before = old.customer, old.displayname, old.login, old.key
     return before == (new.customer, new.displayname, new.login, new.key)

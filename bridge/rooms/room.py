@@ -54,6 +54,7 @@ from bridge.rooms.commits import (
     mark_first_call,
     next_moment,
     note_phase,
+    same_link,
     settle_alone,
     stored_room,
 )
@@ -228,8 +229,7 @@ class Room:
         try:
             visit.step(happened)
             reception.passed(visit)
-        except Exception:  # noqa: BLE001 - logged whole; the slow way waits longer each time
-            self._log.exception("unexpected error, trying again", signal=type(happened).__name__)
+        except Exception:  # noqa: BLE001 - logged whole, where it is tried again
             self._remember(happened)
             self._go_on()
             return
@@ -563,24 +563,20 @@ class Room:
         if draft.record is not None:
             room = stored_room(draft.record, self._revision, self._around.rules)
             self._deadline = room.deadline
+        now = self._around.clock.now()
+        lately = now - self._answered <= ANSWERED_LATELY
+        at_once = lately and not (self.stopping or self._rows[Lane.WEBCHAT])
         return Commit(
             self.room_id,
-            self._around.clock.now(),
+            now,
             room,
-            mark_first_call(draft.entries, at_once=self._calls_at_once),
+            mark_first_call(draft.entries, at_once=at_once),
             draft.waiting,
             [row.seq for row in draft.handled],
             draft.buried,
             [one.settlement for one in draft.ended],
             list(draft.chats.values()),
         )
-
-    @property
-    def _calls_at_once(self) -> bool:
-        """A call goes out as soon as it is stored: nothing is ahead of it, and nobody is silent."""
-        if self.stopping or self._rows[Lane.WEBCHAT]:
-            return False
-        return self._around.clock.now() - self._answered <= ANSWERED_LATELY
 
     def committed(self, answer: Committed) -> None:
         """The commit is durable: what it holds takes effect."""
@@ -734,16 +730,8 @@ class Room:
         """Have the link kept up or let go, if that or its account has changed."""
         old, new = self._linked, self.durable
         wanted = wants_link(new.conversation)
-        if old is not None and wanted == wants_link(old.conversation):
-            phases = type(old.conversation.phase), type(new.conversation.phase)
-            who = (old.customer, old.displayname, old.login, old.key)
-            if phases[0] is phases[1] and who == (
-                new.customer,
-                new.displayname,
-                new.login,
-                new.key,
-            ):
-                return
+        if old is not None and same_link(old, new):
+            return
         self._linked = new
         if wanted:
             self._around.link.keep(self.account)

@@ -14,7 +14,7 @@ hangs tells nobody. So every write can be tried again without harm. Inputs are t
 keys, an effect is settled once, and a commit applies only to the revision of the room that it was
 made from, and only while its rows are open. Whoever lost an answer reads again and goes on from
 there. The same rule keeps two bridges on one database from both handling an input, should they ever
-get past the lock that lets only one of them start (`storage.open`); nothing but that lock keeps
+get past the lock that lets only one of them start (`storage.sqlstore`); nothing but that lock keeps
 them from both making a call of the journal.
 """
 

@@ -17,12 +17,13 @@ from aiohttp import web
 
 from bridge.conversation.inputs import Pushed
 from bridge.ids import RoomId, SessionId
-from bridge.rooms.serial import dump_input
+from bridge.rooms.effects import dump_input
 from bridge.rooms.store import InputRow, NewInput, StorePort
 from bridge.simulator.server import Simulator
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Image, MessageReceived, RateSession, Received, SendMessage
+from tests.fakes import flow
 from tests.unit.link.rig import (
     FAST,
     Events,
@@ -269,7 +270,7 @@ class Storing(Events):
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
         stored = NewInput(room_id, dump_input(Pushed(received.push)), key=key)
-        self.new += await self._store.accept([stored], RealClock().now())
+        self.new += await flow.accept(self._store, [stored], RealClock().now())
         await super().pushed(room_id, key, received)
 
 

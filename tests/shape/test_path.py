@@ -76,8 +76,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Subject, Walk, Path]]:
 
 async def at_rest(database: Path) -> None:
     """Wait until nothing that is stored is still to be done, at most half a minute."""
-    open_rows = "SELECT (SELECT count(*) FROM inbox WHERE settled IS NULL)"
-    open_rows += " + (SELECT count(*) FROM outbox WHERE settled IS NULL)"
+    open_rows = "SELECT count(*) FROM journal WHERE outcome IS NULL"
     with closing(sqlite3.connect(database)) as connection:
         for _ in range(3_000):
             if connection.execute(open_rows).fetchone() == (0,):

@@ -24,7 +24,7 @@ def repeated_calls(database: Path, room: str) -> set[int]:
     """
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
-            "SELECT call_id FROM outbox WHERE room_id = ? AND repeat", (room,)
+            "SELECT call_id FROM journal WHERE room_id = ? AND repeat", (room,)
         ).fetchall()
     return {int(row[0]) for row in rows}
 
@@ -33,7 +33,8 @@ def handed_over(database: Path, chat: Chat) -> list[str]:
     """The customer's texts that the homeserver has given to the bridge, in the order it did."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         rows = connection.execute(
-            "SELECT key FROM inbox WHERE room_id = ? ORDER BY seq", (chat.talk.room,)
+            "SELECT key FROM journal WHERE room_id = ? AND key IS NOT NULL ORDER BY seq",
+            (chat.talk.room,),
         ).fetchall()
     texts = {event_id: text for text, event_id in chat.events.items()}
     return [texts[key] for (key,) in rows if key in texts]
@@ -133,14 +134,12 @@ async def everything_settled(database: Path, patience: float) -> None:
 
 def _unsettled(database: Path) -> dict[str, int]:
     """How many inputs and effects are open or dead, by outcome."""
-    count = "SELECT coalesce(outcome, 'open'), count(*) FROM {} WHERE outcome IS NULL {} GROUP BY 1"
-    counts: dict[str, int] = {}
+    count = (
+        "SELECT coalesce(outcome, 'open'), count(*) FROM journal "
+        "WHERE outcome IS NULL OR outcome = 'dead' GROUP BY 1"
+    )
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        for box in ("inbox", "outbox"):
-            rows = connection.execute(count.format(box, "OR outcome = 'dead'")).fetchall()
-            for outcome, number in rows:
-                counts[outcome] = counts.get(outcome, 0) + int(number)
-    return counts
+        return {outcome: int(number) for outcome, number in connection.execute(count)}
 
 
 def check_towards_the_agent(chat: Chat, database: Path, disturbances: int) -> int:

@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from bridge.ids import EventId, EffectSeq, RoomId, UserId
+from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.render import MARKER
 from bridge.matrix.send import KEPT, MOST_PAGES, Markers, Outgoing
-from bridge.rooms.lane_matrix import MatrixLane
-from bridge.rooms.store import Lane, EffectRow
+from bridge.rooms.store import EffectRow, Lane
+from bridge.rooms.to_matrix import MatrixLane
 from tests.fakes.house import Keys, World
 from tests.unit.matrix.test_transport import Answer, homeserver
 
