@@ -9,6 +9,7 @@ design: at most 4 times L.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import platform
@@ -25,6 +26,7 @@ from pathlib import Path
 import uvloop
 
 from bridge.ops.logging import configure_logging
+from tests.bench.profile import sampling, summary
 from tests.bench.subjects import Subject, bridge, lean_forwarder, text
 from tests.support.postgres import PostgresServer
 
@@ -142,12 +144,54 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+COLUMNS = {"in1": 1, "in10": 10, "in100": 100, "out": 0}
+"""Short names: events in a transaction, 0 for agents' messages."""
+
+
+async def profile(
+    column: str, messages: int, database: str, postgres: PostgresServer, stacks: Path
+) -> None:
+    """Sample the bridge's process while it does the work of one column."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        url = f"sqlite:///{folder}/bridge.db"
+        if database == "postgres":
+            url = postgres.new_database()
+        async with bridge(ROOMS, Path(folder), url) as subject:
+            await to_agents(subject, "warm", 10, 500)
+            await to_customers(subject, 500)
+            async with sampling(subject.pid, stacks):
+                if COLUMNS[column]:
+                    work = partial(to_agents, subject, "run", COLUMNS[column], messages)
+                else:
+                    work = partial(to_customers, subject, messages)
+                figure = await measure(subject, messages, work)
+    found = f"{column}, {database}: {figure.cpu:.0f} µs a message, {figure.rate:.0f}/s; "
+    found += summary(stacks.read_text(encoding="utf-8"), figure.cpu)
+    stacks.with_suffix(".txt").write_text(found, encoding="utf-8")
+    say(f"{found}\ncollapsed stacks: {stacks}")
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", nargs="?", type=int, default=3)
+    parser.add_argument("--profile", choices=COLUMNS, help="sample one column of the bridge")
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="postgres")
+    parser.add_argument("--messages", type=int, default=5_000, help="of a profile")
+    parser.add_argument("--stacks", type=Path, default=Path("profile.stacks"))
+    return parser.parse_args()
+
+
 def main() -> None:
     configure_logging("ERROR", "text")
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    asked = options()
+    rounds = asked.rounds
     postgres = PostgresServer(durable=True)
     try:
         postgres.start()
+        if asked.profile:
+            column, stacks = asked.profile, asked.stacks
+            uvloop.run(profile(column, asked.messages, asked.database, postgres, stacks))
+            return
         table = report(uvloop.run(run(rounds, postgres)), rounds)
     finally:
         postgres.remove()

@@ -51,14 +51,14 @@ class Subject:
         self.homeserver = homeserver
         self.desk = desk
         self._url = url
-        self._pid = pid
+        self.pid = pid
         self._session = session
         self._numbers = itertools.count(1)
 
     def cpu(self) -> float:
         """Microseconds of CPU that the process has used, all of its threads."""
         total = 0
-        for thread in Path(f"/proc/{self._pid}/task").iterdir():
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 total += int((thread / "schedstat").read_text().split()[0])
         return total / 1000
