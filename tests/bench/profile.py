@@ -65,11 +65,11 @@ async def sampling(pid: int, stacks: Path) -> AsyncIterator[None]:
         await process.wait()
 
 
-def summary(collapsed: str, cost: float) -> str:
-    """Tables of where the samples are.
+def summary(stacks: Path, cost: float) -> str:
+    """Tables of where the samples are; they are kept beside the stacks as well.
 
     Args:
-        collapsed: the stacks.
+        stacks: the file of collapsed stacks.
         cost: µs of CPU that all of them together stand for, such as those of one message.
     """
     total = 0
@@ -77,7 +77,7 @@ def summary(collapsed: str, cost: float) -> str:
     alone: Counter[str] = Counter()
     nearest: Counter[str] = Counter()
     within: Counter[str] = Counter()
-    for line in collapsed.splitlines():
+    for line in stacks.read_text(encoding="utf-8").splitlines():
         stack, _, times = line.rpartition(" ")
         frames = [_named(frame) for frame in stack.split(";")]
         count = int(times)
@@ -103,7 +103,9 @@ def summary(collapsed: str, cost: float) -> str:
         for name, count in counter.most_common(LONGEST):
             share = count / max(total, 1)
             lines.append(f"{share:6.1%} {share * cost:6.1f}  {name}")
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n"
+    stacks.with_suffix(".txt").write_text(text, encoding="utf-8")
+    return text
 
 
 def _named(frame: str) -> tuple[str, str]:
