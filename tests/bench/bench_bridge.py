@@ -32,7 +32,7 @@ from pathlib import Path
 import uvloop
 
 from bridge.ops.logging import configure_logging
-from tests.bench import heisenbridge, sessions
+from tests.bench import heisenbridge, sessions, writes
 from tests.bench.columns import COLUMNS, QUICK, Column, Figure, measure
 from tests.bench.profile import CACHE, sampling, summary
 from tests.bench.report import Report, Row, tables
@@ -67,18 +67,18 @@ class Cluster:
     """A PostgreSQL server, its databases and the CPU of all its processes."""
 
     def __init__(self) -> None:
-        self._server = PostgresServer(durable=True)
-        self._server.start()
+        self.server = PostgresServer(durable=True)
+        self.server.start()
 
     def new_database(self) -> str:
-        return self._server.new_database()
+        return self.server.new_database()
 
     def version(self) -> str:
-        return self._server.sql("SHOW server_version").strip()
+        return self.server.sql("SHOW server_version").strip()
 
     def cpu(self) -> float:
         """Microseconds; those of processes that have ended are missing."""
-        postmaster = self._server.postmaster()
+        postmaster = self.server.postmaster()
         total = 0.0
         for process in _children(postmaster):
             try:
@@ -88,7 +88,7 @@ class Cluster:
         return total
 
     def close(self) -> None:
-        self._server.remove()
+        self.server.remove()
 
 
 def _children(parent: int) -> Iterator[int]:
@@ -198,7 +198,11 @@ def options() -> argparse.Namespace:
     add("--subjects", help="only these, with commas between")
     add("--columns", help=f"only these, with commas between: {', '.join(COLUMNS)}")
     add("--messages", type=int, help="in a measurement, instead of the column's number")
-    add("--only", choices=["columns", "sessions", "crypto"], help="leave the other parts out")
+    add(
+        "--only",
+        choices=["columns", "writes", "sessions", "crypto"],
+        help="leave the other parts out",
+    )
     add("--output", type=Path, help="the JSON; a quick run's is not kept otherwise")
     add("--profile", choices=COLUMNS, help="sample one column of one subject instead")
     add("--database", choices=["sqlite", "postgres"], default="postgres", help="of a profile")
@@ -240,22 +244,26 @@ async def run(asked: argparse.Namespace, cluster: Cluster) -> Report | None:
             report.rows += await one_round(number, subjects, columns)
             left = (time.monotonic() - began) / number * (asked.rounds - number)
             say(f"round {number} of {asked.rounds} is done, about {left / 60:.0f} min for the rest")
-    if asked.only in (None, "sessions"):
-        checkouts = {"": ROOT} | ({" before": asked.before} if asked.before else {})
-        for suffix, checkout in checkouts.items():
+    checkouts = {"": ROOT} | ({" before": asked.before} if asked.before else {})
+    for suffix, checkout in checkouts.items():
+        if asked.only in (None, "writes"):
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                report.writes[f"PostgreSQL{suffix}"] = await writes.count(
+                    cluster.server, Path(folder), checkout, ROOMS, say
+                )
+        if asked.only in (None, "sessions"):
+            steps = sessions.QUICK if asked.rounds == 1 else sessions.STEPS
             for name in ("SQLite", "PostgreSQL"):
                 with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                     url = f"sqlite:///{folder}/bridge.db"
                     if name == "PostgreSQL":
                         url = cluster.new_database()
-                    steps = sessions.QUICK if asked.rounds == 1 else sessions.STEPS
-                    found = sessions.grow(Path(folder), url, checkout, steps, say)
-                    report.sessions[f"{name}{suffix}"] = await found
-    if asked.only in (None, "crypto"):
-        messages = 200 if asked.rounds == 1 else 2_000
-        report.crypto[""] = crypto(ROOT, messages)
-        if asked.before is not None:
-            report.crypto["before"] = crypto(asked.before, messages)
+                    say(f"sessions: {name}{suffix}")
+                    found = await sessions.grow(Path(folder), url, checkout, steps, say)
+                    report.sessions[f"{name}{suffix}"] = found
+        if asked.only in (None, "crypto"):
+            messages = 200 if asked.rounds == 1 else 2_000
+            report.crypto[suffix.strip()] = crypto(checkout, messages)
     return report
 
 

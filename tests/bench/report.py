@@ -14,6 +14,7 @@ import msgspec
 
 from tests.bench.columns import COLUMNS, Figure
 from tests.bench.sessions import Size
+from tests.bench.writes import Written
 
 TABLES = Path(__file__).with_name("results.md")
 Pick = Callable[[Figure], float]
@@ -37,6 +38,8 @@ class Report(msgspec.Struct):
     rounds: int
     rooms: int
     rows: list[Row] = []
+    writes: dict[str, dict[str, Written]] = {}
+    """By subject and column."""
     sessions: dict[str, list[Size]] = {}
     crypto: dict[str, dict[str, float]] = {}
     """By checkout (empty: this one): µs of CPU to open and to seal a message."""
@@ -191,6 +194,8 @@ def tables(report: Report, source: str) -> str:
         lines += ["", "## Delay at 100/s, p50 / p99 ms", "", *_delays(report)]
         lines += ["", "## Goals", "", *_goals(report)]
         lines += ["", "## Lost, doubled, disordered", "", _faults(report)]
+    if report.writes:
+        lines += ["", "## Writes to PostgreSQL, a message", "", *_writes(report)]
     if report.sessions:
         lines += ["", "## Live sessions", "", *_sessions(report)]
     if report.crypto:
@@ -277,6 +282,18 @@ def _faults(report: Report) -> str:
         f"Of {total:,} messages: {'; '.join(wrong)}; nothing of all others. (H's speakers have "
         "a connection each and may overtake one another within ngircd.)"
     )
+
+
+def _writes(report: Report) -> Iterator[str]:
+    yield "| | | statements | commits | WAL, bytes | rows |"
+    yield "|---|---|---|---|---|---|"
+    for name, columns in report.writes.items():
+        for column, written in columns.items():
+            rows = ", ".join(f"{kind} {value:.2g}" for kind, value in written.rows.items())
+            yield (
+                f"| {name} | {COLUMNS[column].title} | {written.statements:.2g} "
+                f"| {written.commits:.2g} | {written.log_bytes:.0f} | {rows} |"
+            )
 
 
 def _sessions(report: Report) -> Iterator[str]:

@@ -19,6 +19,8 @@ from tests.bench.subjects import Subject, open_chats, silent_bridge
 
 STEPS = (1_000, 1_500, 2_600)
 QUICK = (100, 150)
+GROUP = 50
+"""Rooms that are opened at once."""
 IDLE = 10.0
 TURNS = 2
 """Texts of each room in a measurement."""
@@ -29,7 +31,7 @@ class Size(msgspec.Struct, frozen=True):
 
     Attributes:
         kib: KiB of memory a session, over the same process without rooms.
-        opening: ms of CPU that a room took from its invitation to its chat.
+        opening: ms of CPU that a room took from its invitation to its agent's first text.
         idle: share of a core, in percent, while nothing is said.
         cpu: µs a customer's message, ten in a transaction, all rooms by turns.
     """
@@ -51,12 +53,13 @@ async def grow(
         empty, rooms = subject.memory(), 0
         for number in steps:
             before = subject.cpu()
-            for first in range(rooms, number, 50):
-                await open_chats(subject, webchat, range(first, min(first + 50, number)))
+            for first in range(rooms, number, GROUP):
+                group = range(first, min(first + GROUP, number))
+                await open_chats(subject, webchat, group)
+                for room in group:
+                    await subject.say(room, wording("hello", room))
+                await subject.homeserver.shown.reach("hello", group.stop)
             opening = (subject.cpu() - before) / (number - rooms) / 1000
-            for room in range(rooms, number):
-                await subject.say(room, wording(f"hello{number}", room))
-            await subject.homeserver.shown.reach(f"hello{number}", number - rooms)
             rooms = number
             await asyncio.sleep(2)
             kib = (subject.memory() - empty) / rooms
