@@ -18,6 +18,7 @@ import argparse
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -193,7 +194,7 @@ def options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("rounds", nargs="?", type=int, default=ROUNDS, help="1: a quick one, with few messages")
+    add("rounds", nargs="?", type=int, default=ROUNDS, help="1: a quick one, columns only")
     add("--before", type=Path, help="another checkout, to be measured beside this one")
     add("--subjects", help="only these, with commas between")
     add("--columns", help=f"only these, with commas between: {', '.join(COLUMNS)}")
@@ -225,46 +226,70 @@ def asked_columns(asked: argparse.Namespace) -> Mapping[str, Column]:
     }
 
 
-async def run(asked: argparse.Namespace, cluster: Cluster) -> Report | None:
+async def run(asked: argparse.Namespace, cluster: Cluster) -> None:
+    """All parts that are asked for; the report is written after each, lest a late fault cost it."""
     subjects, peer = await candidates(cluster, asked.before)
     if asked.profile:
         name = {"sqlite": "SQLite", "postgres": "PostgreSQL"}[asked.database]
-        if asked.before is not None:
-            name += " before"
+        name += " before" if asked.before is not None else ""
         column = replace(COLUMNS[asked.profile], messages=asked.messages or 5_000)
         await profile(subjects[name], name, column, asked.stacks)
-        return None
+        return
     if asked.subjects:
         subjects = {name: subjects[name] for name in asked.subjects.split(",")}
     report = Report(machine(asked.before, cluster, peer), asked.rounds, ROOMS)
-    columns = asked_columns(asked)
-    began = time.monotonic()
+    kept = kept_at(asked, report)
+    columns, began = asked_columns(asked), time.monotonic()
     if asked.only in (None, "columns"):
         for number in range(1, asked.rounds + 1):
             report.rows += await one_round(number, subjects, columns)
+            kept.write_bytes(report.encoded())
             left = (time.monotonic() - began) / number * (asked.rounds - number)
             say(f"round {number} of {asked.rounds} is done, about {left / 60:.0f} min for the rest")
-    checkouts = {"": ROOT} | ({" before": asked.before} if asked.before else {})
-    for suffix, checkout in checkouts.items():
-        if asked.only in (None, "writes"):
+    if asked.rounds > 1 or asked.only:
+        checkouts = {"": ROOT} | ({" before": asked.before} if asked.before else {})
+        for suffix, checkout in checkouts.items():
+            await other_parts(asked, cluster, report, suffix, checkout)
+            kept.write_bytes(report.encoded())
+    text = tables(report, kept.name)
+    if kept.parent == RESULTS:
+        TABLES.write_text(text, encoding="utf-8")
+    say(f"\n{text}\nevery measurement: {kept}")
+
+
+def kept_at(asked: argparse.Namespace, report: Report) -> Path:
+    """The JSON file."""
+    kept = RESULTS / f"{report.machine['commit'].rstrip('+')}.json"
+    if asked.rounds == 1 or asked.only or asked.subjects or asked.columns:
+        kept = CACHE / "bench.json"
+    found: Path = asked.output.resolve() if asked.output else kept
+    found.parent.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+async def other_parts(
+    asked: argparse.Namespace, cluster: Cluster, report: Report, suffix: str, checkout: Path
+) -> None:
+    """What is measured once: writes, live sessions, encryption."""
+    if asked.only in (None, "writes"):
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            say(f"writes: PostgreSQL{suffix}")
+            report.writes[f"PostgreSQL{suffix}"] = await writes.count(
+                cluster.server, Path(folder), checkout, ROOMS, say
+            )
+    if asked.only in (None, "sessions"):
+        steps = sessions.QUICK if asked.rounds == 1 else sessions.STEPS
+        for name in ("SQLite", "PostgreSQL"):
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-                report.writes[f"PostgreSQL{suffix}"] = await writes.count(
-                    cluster.server, Path(folder), checkout, ROOMS, say
-                )
-        if asked.only in (None, "sessions"):
-            steps = sessions.QUICK if asked.rounds == 1 else sessions.STEPS
-            for name in ("SQLite", "PostgreSQL"):
-                with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-                    url = f"sqlite:///{folder}/bridge.db"
-                    if name == "PostgreSQL":
-                        url = cluster.new_database()
-                    say(f"sessions: {name}{suffix}")
-                    found = await sessions.grow(Path(folder), url, checkout, steps, say)
-                    report.sessions[f"{name}{suffix}"] = found
-        if asked.only in (None, "crypto"):
-            messages = 200 if asked.rounds == 1 else 2_000
-            report.crypto[suffix.strip()] = crypto(checkout, messages)
-    return report
+                url = f"sqlite:///{folder}/bridge.db"
+                if name == "PostgreSQL":
+                    url = cluster.new_database()
+                say(f"sessions: {name}{suffix}")
+                found = await sessions.grow(Path(folder), url, checkout, steps, say)
+                report.sessions[f"{name}{suffix}"] = found
+    if asked.only in (None, "crypto"):
+        messages = 200 if asked.rounds == 1 else 2_000
+        report.crypto[suffix.strip()] = crypto(checkout, messages)
 
 
 def crypto(checkout: Path, messages: int) -> dict[str, float]:
@@ -318,23 +343,13 @@ def say(line: str) -> None:
 
 def main() -> None:
     configure_logging("ERROR", "text")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all servers are stopped
     asked = options()
     cluster = Cluster()
     try:
-        report = uvloop.run(run(asked, cluster))
+        uvloop.run(run(asked, cluster))
     finally:
         cluster.close()
-    if report is None:
-        return
-    kept = asked.output or (RESULTS / f"{report.machine['commit']}.json")
-    if asked.rounds == 1 and asked.output is None:
-        kept = CACHE / "bench.json"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_bytes(report.encoded())
-    text = tables(report, kept.name)
-    if kept.parent == RESULTS:
-        TABLES.write_text(text, encoding="utf-8")
-    say(f"\n{text}\nevery measurement: {kept}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import aiohttp
 from ruamel.yaml import YAML
 
 from bridge.demo.ports import free_port
+from bridge.demo.synapse import die_with_parent
 from tests.bench.stubs import Ledger, StubHomeserver, StubWebChat, wording
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +115,7 @@ async def program(
             stdout=output,
             stderr=output,
             env=os.environ | dict(environment or {}),
+            preexec_fn=die_with_parent(),
         )
     try:
         yield process
