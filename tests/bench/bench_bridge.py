@@ -207,7 +207,7 @@ def options() -> argparse.Namespace:
     add("--output", type=Path, help="the JSON; a quick run's is not kept otherwise")
     add("--profile", choices=COLUMNS, help="sample one column of one subject instead")
     add("--database", choices=["sqlite", "postgres"], default="postgres", help="of a profile")
-    add("--stacks", type=Path, default=Path("profile.stacks"), help="of a profile")
+    add("--stacks", type=Path, default=CACHE / "profile.stacks", help="of a profile")
     asked = parser.parse_args()
     if asked.before is not None:
         asked.before = asked.before.resolve()
@@ -233,6 +233,7 @@ async def run(asked: argparse.Namespace, cluster: Cluster) -> None:
         name = {"sqlite": "SQLite", "postgres": "PostgreSQL"}[asked.database]
         name += " before" if asked.before is not None else ""
         column = replace(COLUMNS[asked.profile], messages=asked.messages or 5_000)
+        CACHE.mkdir(exist_ok=True)
         await profile(subjects[name], name, column, asked.stacks)
         return
     if asked.subjects:
