@@ -26,7 +26,7 @@ help:
 	@echo 'make test     everything that CI runs'
 	@echo 'make check    the fast part of it'
 	@echo 'make chaos    kill the bridge again and again under load, and count'
-	@echo 'make bench    figures'
+	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'
 	@echo 'make image    the container image (make image-check tries it)'
 	@echo 'make clean    remove all that the above made'
@@ -43,9 +43,9 @@ check: $(VENV)/.test
 chaos: $(VENV)/.test
 	$(PY) -m pytest tests/chaos
 
+# Beside heisenbridge too, where ngircd is installed. The other programs of tests/bench run by name.
 bench: $(VENV)/.test
-	for bench in tests/bench/bench_*.py; do \
-		echo "== $$bench"; $(PY) -m tests.bench.$$(basename $$bench .py) || exit 1; done
+	$(PY) -m tests.bench.bench_bridge $(ROUNDS) $(if $(BEFORE),--before $(BEFORE))
 
 fuzz: $(VENV)/.fuzz
 	$(PY) -m tests.fuzz --minutes $(or $(MINUTES),10)
@@ -59,8 +59,8 @@ image-check: $(VENV)/.test
 	$(PY) -m tests.image.try_image --engine $(ENGINE) --image $(IMAGE)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .demo .fuzz .coverage .hypothesis .mypy_cache .pytest_cache \
-		.ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .cache .demo .fuzz .coverage .hypothesis .mypy_cache \
+		.pytest_cache .ruff_cache .import_linter_cache
 	find bridge tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is written last: an interrupted installation is begun again. The test extra holds all that

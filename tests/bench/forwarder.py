@@ -2,8 +2,9 @@
 
 aiohttp towards Matrix, websockets towards WebChat, nothing stored, nothing known: a message that is
 under way when it stops is lost, a repeated transaction is carried twice. It is the measure for the
-bridge (`bench_bridge`), run as a program of its own: `python -m tests.bench.forwarder PORT ROOMS
-HOMESERVER WEBCHAT`.
+bridge (`bench_bridge`), run as a program of its own: `python -m tests.bench.forwarder LOOP PORT
+ROOMS HOMESERVER WEBCHAT`; the loop is `asyncio` or `uvloop`, and a room's number is appended to the
+last address.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 
 class Forwarder:
-    """Room `!N:localhost` belongs to the socket at `/N`."""
+    """Room `!N:localhost` belongs to the socket of the token N."""
 
     def __init__(self, session: aiohttp.ClientSession, homeserver: str) -> None:
         self.sockets: dict[str, ClientConnection] = {}
@@ -62,7 +63,7 @@ async def main(port: int, rooms: int, homeserver: str, webchat: str) -> None:
         forwarder = Forwarder(session, homeserver)
         for number in range(rooms):
             room = f"!{number}:localhost"
-            forwarder.sockets[room] = await connect(f"{webchat}/{number}", compression=None)
+            forwarder.sockets[room] = await connect(f"{webchat}{number}", compression=None)
             group.create_task(forwarder.listen(room))
         application = web.Application(client_max_size=1 << 26)
         application.add_routes(
@@ -75,4 +76,6 @@ async def main(port: int, rooms: int, homeserver: str, webchat: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]))
+    loop, port, rooms, homeserver, webchat = sys.argv[1:]
+    run = uvloop.run if loop == "uvloop" else asyncio.run
+    run(main(int(port), int(rooms), homeserver, webchat))

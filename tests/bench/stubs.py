@@ -1,18 +1,97 @@
-"""The peers of the bench: cheap, obliging, and able to count."""
+"""The peers of the bench: cheap, obliging, and with a good memory for what arrived.
+
+Each text of a measurement carries a mark, the name of its run and its number in it. A ledger notes
+when the text of a mark arrived in which room, and tells afterwards what was lost, came twice, or
+came before an earlier text of its room. Times are of this process's monotonic clock, in seconds.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-from collections.abc import AsyncIterator
+import re
+import time
+from collections import Counter as Counting
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, cast
+from urllib.parse import unquote
 
-from aiohttp import web
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosedError
+import msgspec
+from aiohttp import WSCloseCode, web
 
-GHOSTS = "@webchat__"
+GHOSTS = "webchat__"
+"""In the ids of agents' ghosts, but not in those of queues."""
+STALLED = 20.0
+"""Seconds without any arrival after which what is missing counts as lost."""
+
+_MARK = re.compile(r"\b([a-z][a-z0-9]*)=(\d+)\b")
+_FILLING = " is a line of a talk about an order that has not come, of the usual length"
+
+
+def wording(run: str, number: int) -> str:
+    """A text of 80 characters with its mark."""
+    return f"{run}={number}{_FILLING}"[:80].ljust(80, ".")
+
+
+class Faults(msgspec.Struct, frozen=True):
+    """What went wrong among the texts of a run."""
+
+    lost: int
+    doubled: int
+    disordered: int
+    """Texts that arrived after a later one of their room."""
+    astray: int
+    """In another room than theirs."""
+
+
+class Ledger:
+    """What has arrived at one side."""
+
+    def __init__(self) -> None:
+        self._arrivals: dict[str, list[tuple[int, int, float]]] = {}
+        self._more = asyncio.Event()
+        self.last = 0.0
+        """When the latest text arrived."""
+
+    def note(self, room: int, text: str) -> None:
+        """A text, or several in one, came to a room."""
+        now = time.monotonic()
+        for run, number in _MARK.findall(text):
+            self._arrivals.setdefault(run, []).append((int(number), room, now))
+            self.last = now
+        self._more.set()
+
+    def count(self, run: str) -> int:
+        """How many arrivals of a run there were, repetitions included."""
+        return len(self._arrivals.get(run, ()))
+
+    async def reach(self, run: str, number: int) -> None:
+        """Wait for so many arrivals, or until none has come for a while."""
+        with suppress(TimeoutError):
+            while self.count(run) < number:
+                self._more.clear()
+                await asyncio.wait_for(self._more.wait(), STALLED)
+
+    def times(self, run: str) -> dict[int, float]:
+        """When each number of a run arrived first."""
+        return {number: at for number, _, at in reversed(self._arrivals.get(run, []))}
+
+    def faults(self, run: str, rooms: Sequence[int]) -> Faults:
+        """Compare a run with what was said: the room of each number."""
+        arrivals = self._arrivals.get(run, [])
+        seen = Counting(number for number, _, _ in arrivals)
+        newest: dict[int, int] = {}
+        disordered = 0
+        for number, room, _ in arrivals:
+            disordered += number < newest.get(room, -1)
+            newest[room] = max(number, newest.get(room, -1))
+        return Faults(
+            lost=sum(number not in seen for number in range(len(rooms))),
+            doubled=sum(times - 1 for times in seen.values()),
+            disordered=disordered,
+            astray=sum(rooms[number] != room for number, room, _ in arrivals),
+        )
 
 
 class Counter:
@@ -34,104 +113,210 @@ class Counter:
                 await self._more.wait()
 
 
+# --- the homeserver -----------------------------------------------------------------------------
+
+Answer = tuple[int, bytes]
+Handler = Callable[[str, str, bytes], Answer]
+"""Method, path with query, body."""
+
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_ROOM = re.compile(r"/rooms/(?:!|%21)(\d+)(?::|%3A)", re.IGNORECASE)
+
+
+class _Requests(asyncio.Protocol):
+    """HTTP/1.1 with bodies of known length: a tenth of the cost of a whole server."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._received = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while (end := self._received.find(_HEAD_END)) >= 0:
+            head = self._received[:end]
+            found = _LENGTH.search(head)
+            whole = end + len(_HEAD_END) + (int(found[1]) if found else 0)
+            if len(self._received) < whole:
+                return
+            body, self._received = (
+                self._received[end + len(_HEAD_END) : whole],
+                self._received[whole:],
+            )
+            method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+            status, answer = self._handler(method, path, body)
+            assert self._transport is not None
+            self._transport.write(
+                b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (status, len(answer), answer)
+            )
+
+
 class StubHomeserver:
-    """Says yes to everything.
+    """Says yes to everything; a room has one member beside the bot.
 
     Attributes:
         address: of its client-server API.
-        from_agents: messages sent by ghosts.
-        from_us: messages sent by the bot.
+        shown: agents' messages as they came into the rooms.
+        from_agents: how many requests brought them.
         receipts: read receipts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ghosts: str = GHOSTS) -> None:
         self.address = ""
+        self.shown = Ledger()
         self.from_agents = Counter()
-        self.from_us = Counter()
         self.receipts = Counter()
+        self._ghosts = ghosts
         self._numbers = itertools.count(1)
 
-    async def send(self, request: web.Request) -> web.Response:
-        await request.read()
-        ghost = request.query.get("user_id", "").startswith(GHOSTS)
-        (self.from_agents if ghost else self.from_us).add()
-        return web.json_response({"event_id": f"$sent{next(self._numbers)}"})
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Answer one request."""
+        if "/send/" in path and method == "PUT":
+            if self._ghosts in path.partition("?")[2]:
+                self._show(path, body)
+            return 200, b'{"event_id": "$sent%d"}' % next(self._numbers)
+        if "/receipt/" in path:
+            self.receipts.add()
+            return 200, b"{}"
+        found = _ROOM.search(path)
+        if found and "/members" in path:
+            people = (f"@customer{found[1]}:localhost", "@webchatbot:localhost")
+            return 200, msgspec.json.encode({"chunk": [member(user) for user in people]})
+        if "/messages" in path:
+            return 200, b'{"chunk": []}'
+        if "/state/" in path and method == "GET":
+            return 404, b'{"errcode": "M_NOT_FOUND", "error": "none"}'
+        return 200, b'{"user_id": "@webchatbot:localhost"}'
 
-    async def receipt(self, request: web.Request) -> web.Response:
-        await request.read()
-        self.receipts.add()
-        return web.json_response({})
-
-    async def nothing(self, request: web.Request) -> web.Response:
-        return web.json_response({"errcode": "M_NOT_FOUND", "error": "none"}, status=404)
-
-    async def members(self, request: web.Request) -> web.Response:
-        return web.json_response({"chunk": []})
-
-    async def anything(self, request: web.Request) -> web.Response:
-        await request.read()
-        return web.json_response({"user_id": "@webchatbot:localhost"})
+    def _show(self, path: str, body: bytes) -> None:
+        found = _ROOM.search(path)
+        text = msgspec.json.decode(body).get("body", "")
+        if found:
+            self.shown.note(int(found[1]), text)
+        self.from_agents.add()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[StubHomeserver]:
-        rooms = "/_matrix/client/v3/rooms/{room}"
-        application = web.Application(client_max_size=1 << 26)
-        application.add_routes(
-            [
-                web.put(f"{rooms}/send/{{kind}}/{{txn}}", self.send),
-                web.post(f"{rooms}/receipt/{{kind}}/{{event}}", self.receipt),
-                web.get(f"{rooms}/state/{{kind}}/{{key:.*}}", self.nothing),
-                web.get(f"{rooms}/members", self.members),
-                web.get(f"{rooms}/messages", self.members),
-                web.route("*", "/{any:.*}", self.anything),
-            ]
+    async def running(self, handler: Handler | None = None) -> AsyncIterator[StubHomeserver]:
+        """Listen; a handler of one's own stands before `answer`."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: _Requests(handler or self.answer), "127.0.0.1", 0, backlog=512
         )
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            self.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             yield self
         finally:
-            await runner.cleanup()
+            server.close()
+
+
+def member(user: str, name: str = "") -> dict[str, object]:
+    """The state event of somebody who is in a room."""
+    content = {"membership": "join", "displayname": name or user[1:].partition(":")[0]}
+    return {
+        "type": "m.room.member",
+        "state_key": user,
+        "sender": user,
+        "event_id": f"$member-{user}",
+        "origin_server_ts": 1_700_000_000_000,
+        "content": content,
+    }
+
+
+# --- the call centre ----------------------------------------------------------------------------
+
+
+class _Frame(msgspec.Struct):
+    type: int
+    messageId: int = 0  # noqa: N815 - the name on the wire
+    msg: dict[str, Any] = {}
+
+
+class _Seat(NamedTuple):
+    socket: web.WebSocketResponse
+    session: int
 
 
 class StubWebChat:
-    """The other end of the forwarder's sockets: answers each 110, and says what it is told to.
+    """The server of 2016: lets everybody in, gives each an agent at once, takes what is said.
+
+    A socket belongs to the room that its first text names (`first=3`). The lean forwarder, which
+    knows no login, says the room's number for a token.
 
     Attributes:
-        address: `ws://…`; a socket's path is its room's number.
-        received: messages of customers.
+        base_url: for the bridge's configuration.
+        heard: what customers said.
     """
 
     def __init__(self) -> None:
-        self.address = ""
-        self.received = Counter()
-        self.sockets: dict[int, ServerConnection] = {}
-
-    async def serve(self, socket: ServerConnection) -> None:
-        request = socket.request
-        assert request is not None
-        self.sockets[int(request.path.strip("/"))] = socket
-        with suppress(ConnectionClosedError):  # the forwarder knows no farewell
-            async for message in socket:
-                frame = json.loads(message)
-                self.received.add()
-                reply = {"type": 110, "messageId": frame["messageId"], "result": 1}
-                await socket.send(json.dumps(reply))
+        self.base_url = ""
+        self.heard = Ledger()
+        self._seats: dict[int, _Seat] = {}
+        self._tokens = itertools.count(1)
+        self._sessions = itertools.count(5001)
 
     async def say(self, room: int, text: str) -> None:
-        frame = {
-            "type": 210,
-            "sessionId": 1,
-            "userId": "A00001",
-            "msg": {"type": 1, "content": text},
-        }
-        await self.sockets[room].send(json.dumps(frame))
+        """The agent of a room says something."""
+        seat = self._seats[room]
+        await seat.socket.send_str(_PUSHED % (seat.session, text))
+
+    def seated(self) -> int:
+        """How many rooms have a socket."""
+        return len(self._seats)
+
+    async def _login(self, request: web.Request) -> web.Response:
+        await request.read()
+        token = f"token{next(self._tokens)}"
+        return web.json_response({"result": 1, "message": "", "token": token, "config": {}})
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 24, autoping=True)
+        await socket.prepare(request)
+        token = unquote(request.query.get("token", ""))
+        seat = _Seat(socket, next(self._sessions))
+        room = int(token) if token.isdecimal() else -1
+        if room >= 0:
+            self._seats[room] = seat
+        async for message in socket:
+            frame = msgspec.json.decode(message.data, type=_Frame)
+            if frame.type in {110, 111}:
+                text = _text_of(frame.msg)
+                if room < 0 and (mark := _MARK.search(text)) and mark[1] == "first":
+                    room = int(mark[2])
+                    self._seats[room] = seat
+                self.heard.note(room, text)
+            await socket.send_str(_REPLY % (frame.messageId, frame.type))
+            if frame.type == 101:
+                await socket.send_str(_ACCEPTED % seat.session)
+        return socket
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[StubWebChat]:
-        server: Server
-        async with serve(self.serve, "127.0.0.1", 0, compression=None) as server:
-            self.address = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        application = web.Application()
+        application.router.add_post("/webchat/tpi", self._login)
+        application.router.add_get("/webchat/cws", self._serve)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+            self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/webchat"
             yield self
+        finally:
+            for seat in list(self._seats.values()):
+                await seat.socket.close(code=WSCloseCode.GOING_AWAY)
+            await runner.cleanup()
+
+
+_REPLY = '{"messageId": %d, "type": %d, "result": 1, "message": ""}'
+_ACCEPTED = '{"type": 202, "sessionId": %d, "agents": [{"id": "A00001", "name": "Mei"}]}'
+_PUSHED = '{"type": 210, "sessionId": %d, "agentId": "A00001", "msg": {"type": 1, "content": "%s"}}'
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    text = content.get("content") if isinstance(content, dict) else content
+    return text if isinstance(text, str) else ""

@@ -1,9 +1,9 @@
 """How many files of the bridge a message passes: a count that may only go down (house.md).
 
 The bridge is the real one, in this process, with SQLite and a socket on either side; the homeserver
-is a stub and the call centre the simulator, whose files do not count. What runs beside serving
-(health, figures, upkeep) is left out, so that each file that is counted is on the message's way:
-from its arrival to the last row written, the customer's read receipt among it.
+and the call centre are stubs. What runs beside serving (health, figures, upkeep) is left out, so
+that each file that is counted is on the message's way: from its arrival to the last row written,
+the customer's read receipt among it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ import pytest
 from bridge.app.serving import Serving
 from bridge.config import load_config
 from bridge.demo.ports import free_port
-from bridge.simulator.server import Simulator, SimulatorOptions
-from tests.bench.stubs import StubHomeserver
-from tests.bench.subjects import SimulatedDesk, Subject, open_chats, text, write_config
+from tests.bench.stubs import StubHomeserver, StubWebChat
+from tests.bench.subjects import Subject, open_chats, write_config
 
 BRIDGE = Path(__file__).parents[2] / "bridge"
 PEERS = {"simulator", "demo"}
@@ -54,24 +53,23 @@ class Walk:
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[tuple[Subject, Walk, Path]]:
     """The bridge in this process, in a chat in one room; the walk is noted from its start on."""
-    homeserver, port, walk = StubHomeserver(), free_port(), Walk()
-    simulator = Simulator(SimulatorOptions(login_limit=0, script="accept"))
-    async with homeserver.running(), aiohttp.ClientSession() as session:
-        await simulator.start()
+    homeserver, webchat, port, walk = StubHomeserver(), StubWebChat(), free_port(), Walk()
+    async with homeserver.running(), webchat.running(), aiohttp.ClientSession() as session:
         database = folder / "bridge.db"
-        config = write_config(folder, homeserver, simulator, port, f"sqlite:///{database}")
+        url = f"sqlite:///{database}"
+        config = write_config(folder, homeserver.address, webchat.base_url, port, url)
         threading.setprofile(walk)  # of SQLite's thread, which is yet to start
         try:
             async with Serving(load_config(config, {})):
-                url = f"http://127.0.0.1:{port}"
-                desk = SimulatedDesk(simulator)
-                subject = Subject(url, os.getpid(), session, homeserver, desk)
-                await open_chats(subject, 1, simulator)
+                address = f"http://127.0.0.1:{port}"
+                subject = Subject(
+                    address, os.getpid(), session, homeserver, webchat.heard, webchat.say
+                )
+                await open_chats(subject, webchat, range(1))
                 await at_rest(database)
                 yield subject, walk, database
         finally:
             threading.setprofile(None)
-            await simulator.stop()
 
 
 async def at_rest(database: Path) -> None:
@@ -110,14 +108,13 @@ async def test_a_message_passes_few_files(tmp_path: Path, monkeypatch: pytest.Mo
 
         async def from_customer(number: int) -> None:
             receipts = subject.homeserver.receipts.value
-            received = subject.desk.received()
-            await subject.put([text(0, f"walk{number}", f"question {number}")])
-            await subject.until_received(received + 1)
+            await subject.put([subject.text(0, f"walk{number}", f"question={number}")])
+            await subject.heard.reach("question", number + 1)
             await subject.homeserver.receipts.reach(receipts + 1)
 
         async def from_agent(number: int) -> None:
             shown = subject.homeserver.from_agents.value
-            await subject.desk.say(0, f"answer {number}")
+            await subject.say(0, f"answer {number}")
             await subject.homeserver.from_agents.reach(shown + 1)
 
         inwards = await fewest(walk, database, from_customer)
