@@ -18,9 +18,9 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, joining, render
 from bridge.matrix.client import Homeserver, Json, Transport
 from bridge.matrix.crypto.attachments import decrypted
-from bridge.matrix.crypto.engine import Crypto
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.vault import SecretRows, Vault
+from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.send import Outgoing
 from bridge.matrix.users import OurUsers
@@ -104,7 +104,8 @@ class MatrixAdapter:
         if encryption is not None:
             patient = Transport(encryption.session, address, as_token, users)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
-            self.crypto = Crypto(self._transport, patient, users, vault, encryption.clock)
+            server = KeyServer(self._transport, patient)
+            self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)
         self.ghosts = Ghosts(self.homeserver, self._transport, profiles, users, self.crypto)
         self._template = displayname_template
         self._outgoing = Outgoing(

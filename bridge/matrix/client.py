@@ -27,11 +27,12 @@ from mautrix.errors import MatrixError
 from mautrix.types import DeviceID, UserID
 from mautrix.util.logging import TraceLogger
 
-from bridge import __version__
+from bridge import __version__, media
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.users import OurUsers
 from bridge.rooms.passing import PIECE, at_most
-from bridge.rooms.ports import Refused, TooBig, Unavailable
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
+from bridge.rooms.spool import Kept, keep
 
 DEVICE = "WEBCHAT"
 """Each of our users acts as this device: only with one does a homeserver remember our transaction
@@ -337,6 +338,39 @@ class Download(msgspec.Struct, frozen=True):
     chunks: AsyncIterator[bytes]
     size: int | None
     mime: str
+
+
+class Spooled(Kept, frozen=True):
+    """A file that has been read to its end."""
+
+    name: str
+    mime: str
+    """As its bytes say, where they tell."""
+    dimensions: tuple[int, int] | None = None
+    """Width and height in pixels, if it is a picture or a video that says so."""
+    seconds: float | None = None
+    """How long it plays, if that is known."""
+    waveform: tuple[int, ...] | None = None
+    """Of a voice message; None: it is none, or cannot be played as one."""
+
+
+@asynccontextmanager
+async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
+    """Read a blob to its end; the copy lives as long as the context.
+
+    Args:
+        blob: consumed; whatever it raises (TooBig, Unavailable) is passed on.
+        fallback_name: the name, without extension, of a file that has none.
+    """
+    async with keep(blob) as kept:
+        kept.stream.seek(0)
+        mime = media.sniff(kept.stream.read(media.HEAD), blob.name, blob.mime)
+        dimensions = None
+        if mime.startswith("image/"):
+            kept.stream.seek(0)
+            dimensions = await asyncio.to_thread(media.dimensions, kept.stream)
+        name = media.safe_name(blob.name, mime, fallback=fallback_name)
+        yield Spooled(kept.stream, kept.size, name, mime, dimensions)
 
 
 # --- the client-server API ------------------------------------------------------------------------

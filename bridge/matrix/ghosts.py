@@ -20,10 +20,9 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, Transport
+from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, Spooled, Transport, spool
 from bridge.matrix.events import object_of
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.matrix.spool import Spooled, spool
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow
@@ -60,7 +59,7 @@ class Profiles(Protocol):
 
 
 class Devices(Protocol):
-    """Gives our users the device that they act as. `crypto.engine.Crypto` is one."""
+    """Gives our users the device that they act as. `crypto.crypto.Crypto` is one."""
 
     async def ensure(self, user: UserId) -> None:
         """Make the device of a user that exists; cheap once it is made.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver, Json
-from bridge.matrix.crypto.own import MEGOLM
+from bridge.matrix.crypto.wire import MEGOLM
 from bridge.matrix.events import CONTENT_EVENTS, ROOM_SETTINGS, object_of
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Entry, Refused

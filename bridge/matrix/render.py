@@ -23,6 +23,7 @@ import nh3
 from selectolax.lexbor import LexborNode
 
 from bridge.ids import EventId
+from bridge.matrix.crypto.wire import MARKER
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, RelayedText
@@ -34,9 +35,6 @@ from bridge.webchat.frames import AgentLocation, AgentMedia
 from bridge.webchat.splitting import frame_bytes, split_text
 
 Content = dict[str, object]
-
-MARKER = "org.matrix_webchat.origin"
-"""Key in every content of ours: `{"txn": ...}`."""
 
 HTML_FORMAT = "org.matrix.custom.html"
 """What `format` says beside each `formatted_body`."""

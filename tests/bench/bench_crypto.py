@@ -19,15 +19,13 @@ import vodozemac
 from rich.console import Console
 from rich.table import Table
 
-from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.own import OwnDevice
 from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.places import Places, Scheme
-from bridge.matrix.crypto.roomkeys import RoomKeys, sealed_of
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.crypto.vault import SecretRows, Vault
+from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
+from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
+from bridge.matrix.crypto.wire import Json
 from bridge.ops.clock import SystemClock
 from bridge.ops.logging import configure_logging
 from bridge.storage.open import open_store

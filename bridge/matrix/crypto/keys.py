@@ -1,24 +1,30 @@
-"""Megolm, reading: the keys of people's messages, and opening what was sent with them.
+"""Megolm, reading: stored inbound sessions ("room keys"), decryption, and replay detection.
 
-A key is kept by room, session and sender: only the one who sent us a key may have written with it,
-so nobody can pass another's words off as theirs. It counts once its device is known to be one of
-the sender's (`owners`). Nothing is forgotten on use, since an inbox row may be handled again after
-a crash; a key goes `KEPT` after its last use, or `UNUSED` after it came.
+A key is stored by room, session and sender: only the user who sent us a key can have written with
+it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
+to the sender (`peers.Owners`). Using a key does not remove it, since an inbox row may be handled
+again after a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
+
+Each message of a session has an index, and each index may be used by one event only: a homeserver
+could send an encrypted message a second time as another event. So index and event id are kept as
+long as the key (`Replays`). They are written every `_AT_MOST` messages and with each /sync, half a
+minute at the latest; a kill in between forgets the newest.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 import msgspec
 import vodozemac
+from cachetools import LRUCache
 
-from bridge.matrix.crypto.encoding import Json, id_text, key_text, mapping, text
+from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.own import MEGOLM, OwnDevice
-from bridge.matrix.crypto.owners import Claim
-from bridge.matrix.crypto.replays import Replays
+from bridge.matrix.crypto.peers import Claim
 from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.wire import MEGOLM, Json, id_text, key_text, mapping, text
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.store import SecretRow
 
@@ -48,7 +54,7 @@ OTHERWISE_WITHHELD = "unreadable.withheld.other"
 
 
 class RoomKey(msgspec.Struct, frozen=True):
-    """The row of an inbound session."""
+    """Row: an inbound session with the device that sent it."""
 
     pickle: str
     sender_key: str
@@ -61,19 +67,19 @@ class RoomKey(msgspec.Struct, frozen=True):
 
 
 class Withheld(msgspec.Struct, frozen=True):
-    """The row of a key that a device told us it will not send."""
+    """Row: a device's refusal to send a key."""
 
     code: str
 
 
 class Ownership(Protocol):
-    """Tells whose a device is. `owners.Owners` is one."""
+    """Check of a device's owner. `peers.Owners` is one."""
 
     async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool: ...
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """What names the key of an encrypted event."""
+    """Envelope of an encrypted event: its ciphertext, and what names its key."""
 
     room_id: str
     session_id: str
@@ -92,14 +98,14 @@ def key_name(room_id: str, session_id: str, sender: str) -> str:
 def own_key(
     vault: Vault, own: OwnDevice, room_id: str, session: vodozemac.GroupSession, now: int
 ) -> SecretRow:
-    """The row by which we read what one of ours says in a session that it has just begun."""
+    """The row with which we decrypt what one of our users sends in a new session."""
     inbound = vodozemac.InboundGroupSession(session.session_key)
     row = RoomKey(inbound.pickle(vault.pickle_key), own.curve25519, own.ed25519, now + KEPT)
     return vault.row(key_name(room_id, session.session_id, own.user), row, row.keep_until)
 
 
 def withheld_name(name: str) -> str:
-    """The row that says why there is no row of this name."""
+    """Name of the row that says why there is no key of this name."""
     return f"no/{name}"
 
 
@@ -121,7 +127,7 @@ def sealed_of(raw: Json) -> Sealed | None:
 
 
 class RoomKeys:
-    """The inbound sessions, on the vault.
+    """Inbound sessions: stored in the vault, the newest used ones cached.
 
     Args:
         vault: where they are.
@@ -134,11 +140,11 @@ class RoomKeys:
         self._replays = Replays(vault)
 
     async def save(self) -> None:
-        """Store which messages were opened since."""
+        """Store the replay notes that are not stored yet."""
         await self._replays.save()
 
     async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
-        """The rows of a key that came, and its name; None if it is no good.
+        """Check a key that came; its name and the rows to store, or None if it is no good.
 
         It may have come by itself (m.room_key), or again because we asked (m.forwarded_room_key).
         The latter is believed only of the device that made the session.
@@ -183,7 +189,7 @@ class RoomKeys:
     async def open(
         self, raw: Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> Json | Undecryptable:
-        """The event as it was before it was encrypted, or why it cannot be had.
+        """Decrypt an event; or say why it cannot be decrypted.
 
         Args:
             raw: the event.
@@ -218,7 +224,7 @@ class RoomKeys:
         return _opened(raw, sealed, bytes(plain.plaintext))
 
     async def _used(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey:
-        """The key as it is after its use: proven if it can be, and kept on."""
+        """Prove the key's device if possible and extend the key's life, for it was used."""
         later = key
         if key.unproven and await self._owners.is_owner(sealed.sender, key, now, ask=ask):
             later = msgspec.structs.replace(later, unproven=False, device_keys=None)
@@ -261,3 +267,74 @@ def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
         # The relation stands outside, in clear; what may stand inside is a copy.
         content = content | {"m.relates_to": relation}
     return raw | {"type": kind, "content": content}
+
+
+# --- replay detection -----------------------------------------------------------------------------
+
+_IN_A_ROW = 128
+"""Messages of a session that share a row; most sessions carry a hundred."""
+_AT_MOST = 50
+"""Messages that wait to be stored."""
+_KEPT = 5_000
+"""Rows in memory."""
+_DIGEST = 8
+"""Bytes of an event id's hash."""
+
+
+class Seen(msgspec.Struct):
+    """Row: index of the message -> hash of the event's id."""
+
+    events: dict[int, bytes] = {}
+    until: int = 0
+    """When it goes: with the key, whose use keeps both."""
+
+
+class Replays:
+    """Which event carried which message. Raises StoreError if the database does not answer."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._rows: LRUCache[str, Seen] = LRUCache(_KEPT)
+        self._unsaved: dict[str, Seen] = {}
+        self._waiting = 0
+
+    async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
+        """True if another event carried this very message before; else it is remembered.
+
+        Args:
+            key_name: the session's key.
+            index: the message's number in it.
+            event_id: the event that carries it now.
+            keep_until: when the key goes, ms since the epoch.
+        """
+        name = f"seen/{index // _IN_A_ROW}/{key_name}"
+        seen = self._in_memory(name)
+        if seen is None:
+            stored = await self._vault.load(name, Seen)
+            # Somebody else may have been faster; there must not be two.
+            seen = self._in_memory(name) or stored or Seen({})
+            self._rows[name] = seen
+        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:_DIGEST]
+        first = seen.events.setdefault(index, digest)
+        if first is digest or seen.until < keep_until:
+            seen.until = max(seen.until, keep_until)
+            self._unsaved[name] = seen
+            self._waiting += 1
+            if self._waiting >= _AT_MOST:
+                await self.save()
+        return first != digest
+
+    async def save(self) -> None:
+        """Store the notes that are not stored yet."""
+        unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0
+        if not unsaved:
+            return
+        rows = [self._vault.row(name, seen, seen.until) for name, seen in unsaved.items()]
+        try:
+            await self._vault.save(rows)
+        except BaseException:
+            self._unsaved = unsaved | self._unsaved
+            raise
+
+    def _in_memory(self, name: str) -> Seen | None:
+        return self._unsaved.get(name) or self._rows.get(name)
