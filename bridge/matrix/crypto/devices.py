@@ -246,7 +246,7 @@ class Upkeep:
             self._listener.use_token(own.user, token)
 
     def _may_replace(self, own: OwnDevice) -> bool:
-        """True if the device is made after the operator's reset: it may replace others."""
+        """True if the device was made after the operator's reset: it may replace others."""
         return self._epoch.replace and not own.state.published
 
 

@@ -5,25 +5,33 @@ it, so nobody can pass off another's words as theirs. It counts once its device 
 to the sender (`peers.Owners`). Using a key does not remove it, since an inbox row may be handled
 again after a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
+Sessions that were used lately stay unpickled in a bounded cache, for a customer writes up to a
+hundred messages with one. The cache forgets a key when its row is written (an earlier copy came, or
+the key was proven or kept on), does not answer once the key may have been removed for its age, and
+is not believed where its copy cannot decrypt: then the row is read again.
+
 Each message of a session has an index, and each index may be used by one event only: a homeserver
 could send an encrypted message a second time as another event. So index and event id are kept as
-long as the key (`Replays`). They are written every `_AT_MOST` messages and with each /sync, half a
-minute at the latest; a kill in between forgets the newest.
+long as the key (`Replays`). These notes are written when a key is used for the first time, after
+`_AT_MOST` messages, and with each /sync, half a minute at the latest; a kill in between forgets the
+newest.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 import vodozemac
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.olm import Payload
 from bridge.matrix.crypto.peers import Claim
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.vault import Recall, RowCache, Vault
 from bridge.matrix.crypto.wire import MEGOLM, Json, id_text, key_text, mapping, text
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.store import SecretRow
@@ -40,6 +48,8 @@ _NEVER_ENCRYPTED = frozenset({"m.room.redaction", "m.room.encrypted"})
 FORWARDED = "m.forwarded_room_key"
 KEY_KINDS = frozenset({"m.room_key", FORWARDED})
 """The letters that bring keys."""
+MOST_CACHED = 2_000
+"""Sessions in the cache, about 2 KiB each."""
 NO_KEY = "unreadable.no_key"
 BROKEN = "unreadable.undecryptable"
 REPEATED = "unreadable.repeated"
@@ -72,6 +82,13 @@ class Withheld(msgspec.Struct, frozen=True):
     code: str
 
 
+class _Opened(msgspec.Struct, frozen=True):
+    """A stored key, unpickled."""
+
+    key: RoomKey
+    session: vodozemac.InboundGroupSession
+
+
 class Ownership(Protocol):
     """Check of a device's owner. `peers.Owners` is one."""
 
@@ -85,10 +102,7 @@ class Sealed(msgspec.Struct, frozen=True):
     session_id: str
     sender: str
     ciphertext: str
-
-    @property
-    def key_name(self) -> str:
-        return key_name(self.room_id, self.session_id, self.sender)
+    key_name: str
 
 
 def key_name(room_id: str, session_id: str, sender: str) -> str:
@@ -116,14 +130,13 @@ def is_encrypted(raw: Json) -> bool:
 def sealed_of(raw: Json) -> Sealed | None:
     """The envelope of an encrypted event, if it is one that we can read at all."""
     content = mapping(raw, "content")
-    found = Sealed(
-        id_text(raw, "room_id"),
-        key_text(content, "session_id"),
-        id_text(raw, "sender"),
-        text(content, "ciphertext"),
-    )
-    complete = found.room_id and found.session_id and found.sender and found.ciphertext
-    return found if complete and text(content, "algorithm") == MEGOLM else None
+    if text(content, "algorithm") != MEGOLM:
+        return None
+    room_id, sender = id_text(raw, "room_id"), id_text(raw, "sender")
+    session_id, ciphertext = key_text(content, "session_id"), text(content, "ciphertext")
+    if not (room_id and sender and session_id and ciphertext):
+        return None
+    return Sealed(room_id, session_id, sender, ciphertext, key_name(room_id, session_id, sender))
 
 
 class RoomKeys:
@@ -138,6 +151,8 @@ class RoomKeys:
         self._vault = vault
         self._owners = owners
         self._replays = Replays(vault)
+        self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
+        vault.invalidates(self._cache)
 
     async def save(self) -> None:
         """Store the replay notes that are not stored yet."""
@@ -200,39 +215,86 @@ class RoomKeys:
         Raises:
             StoreError: the database does not answer.
         """
-        key = await self._vault.load(sealed.key_name, RoomKey)
+        found = await self._plaintext(sealed, now)
+        if isinstance(found, Undecryptable):
+            return found
+        opened, plain = found
+        key = await self._proven(sealed, opened.key, now, ask=ask)
         if key is None:
-            refused = await self._vault.load(withheld_name(sealed.key_name), Withheld)
-            if refused is None:
-                return Undecryptable(NO_KEY, later=True)
-            return Undecryptable(_WITHHELD.get(refused.code, OTHERWISE_WITHHELD), later=True)
-        session = vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
-        try:
-            message = vodozemac.MegolmMessage.from_base64(sealed.ciphertext)
-            if message.message_index() < session.first_known_index:
-                # Written before the key was shared with us; an earlier one may still come.
-                return Undecryptable(NO_KEY, later=True)
-            plain = session.decrypt(message)
-        except ValueError:
-            return Undecryptable(BROKEN, later=False)
-        key = await self._used(sealed, key, now, ask=ask)
-        if key.unproven:
             return Undecryptable(UNKNOWN_DEVICE, later=True)
         index, event_id = plain.message_index, text(raw, "event_id")
-        if await self._replays.is_one(sealed.key_name, index, event_id, key.keep_until):
+        repeated = await self._replays.is_one(sealed.key_name, index, event_id, key.keep_until)
+        if key is not opened.key:
+            await self._store(sealed.key_name, opened, key)
+        if repeated:
             return Undecryptable(REPEATED, later=False)
         return _opened(raw, sealed, bytes(plain.plaintext))
 
-    async def _used(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey:
-        """Prove the key's device if possible and extend the key's life, for it was used."""
-        later = key
-        if key.unproven and await self._owners.is_owner(sealed.sender, key, now, ask=ask):
-            later = msgspec.structs.replace(later, unproven=False, device_keys=None)
-        if not later.unproven and key.keep_until - now < KEPT // 2:
-            later = msgspec.structs.replace(later, keep_until=now + KEPT)
-        if later is not key:
-            await self._vault.save([self._vault.row(sealed.key_name, later, later.keep_until)])
-        return later
+    async def _plaintext(
+        self, sealed: Sealed, now: int
+    ) -> tuple[_Opened, vodozemac.DecryptedMessage] | Undecryptable:
+        """Decrypt with the cached session, else with the stored one."""
+        cached = self._cache.get(sealed.key_name)
+        if cached is not None and cached.key.keep_until >= now:
+            plain = _decrypt(cached.session, sealed)
+            if not isinstance(plain, Undecryptable):
+                return cached, plain
+        stored = await self._load(sealed.key_name)
+        if stored is None:
+            return await self._missing(sealed)
+        plain = _decrypt(stored.session, sealed)
+        return plain if isinstance(plain, Undecryptable) else (stored, plain)
+
+    async def _load(self, name: str) -> _Opened | None:
+        """The key as stored; it is cached."""
+        with self._cache.fetching() as fetch:
+            key = await self._vault.load(name, RoomKey)
+            if key is None:
+                self._cache.forget(name)
+                return None
+            pickle_key = self._vault.pickle_key
+            session = vodozemac.InboundGroupSession.from_pickle(key.pickle, pickle_key)
+            opened = _Opened(key, session)
+            fetch.keep(name, opened)
+        return opened
+
+    async def _missing(self, sealed: Sealed) -> Undecryptable:
+        refused = await self._vault.load(withheld_name(sealed.key_name), Withheld)
+        if refused is None:
+            return Undecryptable(NO_KEY, later=True)
+        return Undecryptable(_WITHHELD.get(refused.code, OTHERWISE_WITHHELD), later=True)
+
+    async def _proven(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey | None:
+        """The key, proven and its life extended by its use; None if it cannot be proven yet."""
+        fresh = key.keep_until - now >= KEPT // 2
+        if not key.unproven and fresh:
+            return key
+        if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
+            return None
+        keep_until = key.keep_until if fresh else now + KEPT
+        return replace(key, unproven=False, device_keys=None, keep_until=keep_until)
+
+    async def _store(self, name: str, opened: _Opened, key: RoomKey) -> None:
+        """Store a key as it is after its use, with all replay notes: one commit for both."""
+        if self._cache.get(name) is not opened:
+            return  # another copy came meanwhile, and stays; it will be proven when it is used
+        row = self._vault.row(name, key, key.keep_until)
+        await self._replays.save([row], known_to=self._cache)
+        if self._cache.get(name) is opened:
+            self._cache.put(name, _Opened(key, opened.session))
+
+
+def _decrypt(
+    session: vodozemac.InboundGroupSession, sealed: Sealed
+) -> vodozemac.DecryptedMessage | Undecryptable:
+    try:
+        message = vodozemac.MegolmMessage.from_base64(sealed.ciphertext)
+        if message.message_index() < session.first_known_index:
+            # Written before the key was shared with us; an earlier one may still come.
+            return Undecryptable(NO_KEY, later=True)
+        return session.decrypt(message)
+    except ValueError:
+        return Undecryptable(BROKEN, later=False)
 
 
 def _short(fields: Json) -> Json | None:
@@ -273,8 +335,8 @@ def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
 
 _IN_A_ROW = 128
 """Messages of a session that share a row; most sessions carry a hundred."""
-_AT_MOST = 50
-"""Messages that wait to be stored."""
+_AT_MOST = 200
+"""Notes that wait to be stored, of all sessions together."""
 _KEPT = 5_000
 """Rows in memory."""
 _DIGEST = 8
@@ -324,14 +386,16 @@ class Replays:
                 await self.save()
         return first != digest
 
-    async def save(self) -> None:
-        """Store the notes that are not stored yet."""
+    async def save(
+        self, others: Sequence[SecretRow] = (), *, known_to: RowCache | None = None
+    ) -> None:
+        """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
         unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0
-        if not unsaved:
-            return
         rows = [self._vault.row(name, seen, seen.until) for name, seen in unsaved.items()]
+        if not rows and not others:
+            return
         try:
-            await self._vault.save(rows)
+            await self._vault.save([*others, *rows], known_to=known_to)
         except BaseException:
             self._unsaved = unsaved | self._unsaved
             raise

@@ -57,6 +57,12 @@ class SecretRows(Protocol):
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None: ...
 
 
+class RowCache(Protocol):
+    """Cache of values made of rows, by the rows' names. `Recall` is one."""
+
+    def forget(self, key: str) -> None: ...
+
+
 class Vault:
     """Sealed rows as structs. Raises StoreError if the database does not answer.
 
@@ -68,6 +74,11 @@ class Vault:
         self.turns = 0
         self._rows = rows
         self._sealer = sealer
+        self._caches: list[RowCache] = []
+
+    def invalidates(self, cache: RowCache) -> None:
+        """From now on each row that is written is forgotten by this cache."""
+        self._caches.append(cache)
 
     @property
     def pickle_key(self) -> bytes:
@@ -96,10 +107,26 @@ class Vault:
         """Seal a row, to be handed to `save`."""
         return SecretRow(name, self._sealer.seal(name, msgspec.msgpack.encode(value)), keep_until)
 
-    async def save(self, rows: Sequence[SecretRow]) -> None:
-        """Write rows as one; returns when they are durable."""
+    async def save(self, rows: Sequence[SecretRow], *, known_to: RowCache | None = None) -> None:
+        """Write rows as one; returns when they are durable.
+
+        Args:
+            rows: what `row` made.
+            known_to: a cache whose owner writes the rows, and does what it takes itself.
+        """
         self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
-        await self._rows.save_secrets(rows)
+        self._invalidate(rows, known_to)
+        try:
+            await self._rows.save_secrets(rows)
+        finally:
+            # Again, for what was read meanwhile; and whether it was written or not.
+            self._invalidate(rows, known_to)
+
+    def _invalidate(self, rows: Sequence[SecretRow], known_to: RowCache | None) -> None:
+        for cache in self._caches:
+            if cache is not known_to:
+                for row in rows:
+                    cache.forget(row.name)
 
 
 # --- sealing --------------------------------------------------------------------------------------
