@@ -1,18 +1,22 @@
-"""Requests to the homeserver as any of our users, and what goes wrong with them.
+"""HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
 
-`Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is.
-mautrix's `AppServiceAPI` builds them. Errors are read in a middleware of the HTTP session, because
-mautrix drops how long a 429 asks us to wait and stumbles over error pages that are no JSON objects.
-There are no retries here: the outbox has its own.
+`Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is. Who
+acts is told by query parameters (application service API, "Identity assertion"; the device by
+MSC3202), which are quoted once per user and kept. Every failure is `Unavailable` (another try may
+better it) or `Refused` (the homeserver's own no); error answers are read in a middleware of the
+HTTP session. There are no retries here: the outbox has its own.
 
 `Homeserver` has the calls of the client-server API that several of us make, each a few lines on
-`Transport`. `Outages` learns from whatever request fails that the homeserver went away.
+`Transport`. `Outages` learns from whatever request fails that the homeserver went away. `spool`
+reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not told
+beforehand, and an image's event must say its width and height.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -21,11 +25,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 from cachetools import LRUCache
-from mautrix.api import Method, PathBuilder
-from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
-from mautrix.errors import MatrixError
-from mautrix.types import DeviceID, UserID
-from mautrix.util.logging import TraceLogger
+from yarl import URL
 
 from bridge import __version__, media
 from bridge.ids import EventId, RoomId, UserId
@@ -49,22 +49,9 @@ _MAX_ERROR = 64 * 1024
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What aiohttp raises when a file cannot be had, or not to its end."""
 _MAX_USERS = 2_000
-"""How many users' request builders are kept; each is a few kilobytes."""
+"""How many users' query parameters are kept."""
 
 Json = dict[str, object]
-
-
-class _Silence(TraceLogger):
-    """mautrix logs whole bodies at debug, passwords and messages alike; we log what failed.
-
-    It also asks for a logger per user, and Python keeps loggers for ever: here all are this one.
-    """
-
-    def getChild(self, suffix: str) -> TraceLogger:  # noqa: N802  (logging's own name)
-        return self
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
-        return level >= logging.WARNING
 
 
 class _ErrorBody(msgspec.Struct):
@@ -169,19 +156,11 @@ class Transport:
         device: str = DEVICE,
     ) -> None:
         self._session = session
-        self._address = address.rstrip("/")
+        self._address = str(URL(address)).rstrip("/")
         self._token = as_token
         self._bot = users.bot
         self.foreign: set[UserId] = set()
-        self._api = AppServiceAPI(
-            base_url=self._address,
-            bot_mxid=UserID(users.bot),
-            token=as_token,
-            log=_Silence("bridge.matrix.requests"),
-            client_session=session,
-            default_retry_count=0,
-        )
-        self._children: LRUCache[UserId, AppServiceAPI] = LRUCache(_MAX_USERS)
+        self._acting: LRUCache[tuple[UserId, bool], _Acting] = LRUCache(_MAX_USERS)
         self._device = device
         self._tokens: dict[UserId, str] = {}
         """Of our own users alone, and only where `use_token` was needed."""
@@ -189,12 +168,12 @@ class Transport:
     def use_device(self, device: str) -> None:
         """From now on our users act as their devices of this id."""
         self._device = device
-        self._children.clear()
+        self._acting.clear()
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
-        self._children.pop(user, None)
+        self._acting.pop((user, True), None)
 
     async def request(
         self,
@@ -224,13 +203,17 @@ class Transport:
         """
         if device:
             self._check(user or self._bot)
-        api = self._as_user(user or self._bot, device=device)
+        acting = self._as_user(user or self._bot, device=device)
+        more = f"{_query(query)}&" if query else ""
+        url = URL(f"{self._address}/{path}?{more}{acting.query}", encoded=True)
+        body, headers = None, acting.headers
+        if method != "GET":
+            body, headers = _dump(content or {}), acting.json_headers
         try:
             async with asyncio.timeout(timeout):
-                reply: object = await api.request(
-                    Method(method), PathBuilder(path), content, query_params=dict(query or {})
-                )
-        except (MatrixError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                response = await self._session.request(method, url, data=body, headers=headers)
+                reply = await _load(response)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: a success whose body is no JSON.
             raise Unavailable(f"{method} failed: {type(error).__name__}") from error
         if not isinstance(reply, dict):
@@ -306,30 +289,63 @@ class Transport:
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
 
-    def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
-        if not device:
-            return ChildAppServiceAPI(UserID(user), self._api)
-        child = self._children.get(user)
-        if child is None:
-            # Not `AppServiceAPI.user()`: that keeps every child for ever.
-            child = self._device_of(user)
-            self._children[user] = child
-        return child
+    def _as_user(self, user: UserId, *, device: bool) -> _Acting:
+        acting = self._acting.get((user, device))
+        if acting is None:
+            token = self._tokens.get(user) if device else None
+            query: dict[str, str] = {"user_id": user}
+            if device and token is None:
+                # The first is the name by which homeservers before v1.17 know it.
+                query |= {"org.matrix.msc3202.device_id": self._device, "device_id": self._device}
+            headers = {"Authorization": f"Bearer {token or self._token}"}
+            acting = _Acting(_query(query), headers, headers | {"Content-Type": "application/json"})
+            self._acting[user, device] = acting
+        return acting
 
-    def _device_of(self, user: UserId) -> AppServiceAPI:
-        token = self._tokens.get(user)
-        if token is not None:
-            return AppServiceAPI(
-                base_url=self._address,
-                bot_mxid=UserID(user),
-                token=token,
-                log=_Silence("bridge.matrix.requests"),
-                client_session=self._session,
-                default_retry_count=0,
-            )
-        child = ChildAppServiceAPI(UserID(user), self._api)
-        child.as_device_id = DeviceID(self._device)
-        return child
+
+class _Acting(msgspec.Struct, frozen=True):
+    """What a request says about who acts."""
+
+    query: str
+    headers: dict[str, str]
+    json_headers: dict[str, str]
+    """The same for a request with a body."""
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"_Acting({self.query!r})"
+
+
+def _query(fields: Mapping[str, str]) -> str:
+    return URL.build(query=fields).raw_query_string
+
+
+def _dump(content: Json) -> bytes:
+    try:
+        return msgspec.json.encode(content)
+    except (UnicodeError, OverflowError):
+        # Half characters and endless numbers, which only strangers' contents hold.
+        return json.dumps(content).encode()
+
+
+async def _load(response: aiohttp.ClientResponse) -> object:
+    """The JSON of a successful answer.
+
+    Raises:
+        ValueError, aiohttp.ClientError: it is none.
+    """
+    try:
+        data = await response.read()
+        if response.status < 300 and response.content_type == "application/json":
+            return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        pass  # half characters in a stranger's event are no reason to lose the whole answer
+    finally:
+        response.release()
+    if response.status >= 300:
+        raise ValueError("a redirection")
+    reply: object = await response.json()
+    return reply
 
 
 class Download(msgspec.Struct, frozen=True):
@@ -378,6 +394,7 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
 """Events of a timeline that are asked for at a time."""
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
 
@@ -457,10 +474,7 @@ class Homeserver:
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
     ) -> EventId:
         """Send a message event; the same user, room and transaction id give the same event."""
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{quote(kind, safe='')}"
-            f"/{quote(txn_id, safe='')}"
-        )
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{_quoted(kind)}/{_quoted(txn_id)}"
         reply = await self._transport.request("PUT", path, content, user=user)
         event_id = reply.get("event_id")
         if not isinstance(event_id, str):
@@ -567,6 +581,11 @@ class Homeserver:
         reply = await self._transport.request("GET", "_matrix/client/v1/media/config")
         limit = reply.get("m.upload.size")
         return limit if isinstance(limit, int) else None
+
+
+def _quoted(part: str) -> str:
+    """A part of a path; most kinds and transaction ids need no quoting."""
+    return part if _UNRESERVED.fullmatch(part) else quote(part, safe="")
 
 
 def device_ids(reply: Mapping[str, object]) -> list[str]:
