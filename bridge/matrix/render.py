@@ -299,12 +299,11 @@ def clean(fragment: str) -> tuple[str, str]:
     A text without any element is plain text: its line breaks are meant, and a `<` in it is one.
     """
     decoded = emoji.decode(_sane(fragment))
-    root = parse(decoded)
-    if root is None:
-        # Too big or too dense to convert: what was written is still shown, as it was written.
-        return html_text.unescape(decoded).strip() or _NOTHING, ""
-    tags = {node.tag for node in root.css("*")} - {"body"}
-    if not tags:
+    # Most of what agents write has no element, which takes no parser to see. What is too big or too
+    # dense to convert is still shown, as it was written.
+    root = parse(decoded) if "<" in decoded else None
+    tags = set() if root is None else {node.tag for node in root.css("*")} - {"body"}
+    if root is None or not tags:
         return html_text.unescape(decoded).strip() or _NOTHING, ""
     for image in root.css("img"):
         _replace_image(image)
