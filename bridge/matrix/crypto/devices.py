@@ -143,7 +143,10 @@ class Upkeep:
 
         It is made, published and checked when it is first asked for after a start of ours.
         """
-        async with self._locks.setdefault(user, asyncio.Lock()):
+        lock = self._locks.get(user)
+        if lock is None:
+            lock = self._locks[user] = asyncio.Lock()
+        async with lock:
             if not self.ready(user).is_set():
                 await self._bring_up(user)
                 self.ready(user).set()
@@ -151,12 +154,17 @@ class Upkeep:
 
     async def current(self, user: UserId) -> OwnDevice:
         """The user's device, to be read only."""
+        if self.ready(user).is_set():
+            return self._devices[user]
         async with self.holding(user) as own:
             return own
 
     def ready(self, user: UserId) -> asyncio.Event:
         """Event that is set once the user's device is published."""
-        return self._ready.setdefault(user, asyncio.Event())
+        ready = self._ready.get(user)
+        if ready is None:
+            ready = self._ready[user] = asyncio.Event()
+        return ready
 
     async def ensure(self, user: UserId) -> None:
         """Make and publish the user's device, unless that is done."""
