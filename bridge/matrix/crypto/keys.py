@@ -6,9 +6,9 @@ to the sender (`peers.Owners`). Using a key does not remove it, since an inbox r
 again after a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
 Sessions that were used lately stay unpickled in a bounded cache, for a customer writes up to a
-hundred messages with one. The cache forgets a key when its row is written (an earlier copy came, or
-the key was proven or kept on), does not answer once the key may have been removed for its age, and
-is not believed where its copy cannot decrypt: then the row is read again.
+hundred messages with one. The cache forgets a key when another copy of it is written, does not
+answer once the key may have been removed for its age, and is not believed where its copy cannot
+decrypt: then the row is read again.
 
 Each message of a session has an index, and each index may be used by one event only: a homeserver
 could send an encrypted message a second time as another event. So index and event id are kept as
