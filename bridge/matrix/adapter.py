@@ -48,7 +48,7 @@ _REDACTED = "It holds a password."
 
 
 class Encryption(msgspec.Struct, frozen=True):
-    """What end-to-end encryption works with."""
+    """Parameters of end-to-end encryption."""
 
     session: aiohttp.ClientSession
     """For what stays open long, apart from everything else."""
@@ -265,5 +265,5 @@ class MatrixAdapter:
 
 
 def _called(template: str, agent: Agent, name: str) -> str:
-    """What the ghost of an agent is called who goes by this name."""
+    """Display name of an agent's ghost, by the template."""
     return template.replace("{id}", agent.id).replace("{name}", name)

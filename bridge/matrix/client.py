@@ -304,7 +304,7 @@ class Transport:
 
 
 class _Acting(msgspec.Struct, frozen=True):
-    """What a request says about who acts."""
+    """Prepared parameters of a request: who acts."""
 
     query: str
     headers: dict[str, str]
@@ -324,12 +324,12 @@ def _dump(content: Json) -> bytes:
     try:
         return msgspec.json.encode(content)
     except (UnicodeError, OverflowError):
-        # Half characters and endless numbers, which only strangers' contents hold.
+        # Lone surrogates and integers over 64 bits, which only strangers' contents hold.
         return json.dumps(content).encode()
 
 
 async def _load(response: aiohttp.ClientResponse) -> object:
-    """The JSON of a successful answer.
+    """Decode the JSON of a successful answer.
 
     Raises:
         ValueError, aiohttp.ClientError: it is none.
@@ -339,7 +339,7 @@ async def _load(response: aiohttp.ClientResponse) -> object:
         if response.status < 300 and response.content_type == "application/json":
             return msgspec.json.decode(data)
     except msgspec.DecodeError:
-        pass  # half characters in a stranger's event are no reason to lose the whole answer
+        pass  # lone surrogates in a stranger's event are no reason to lose the whole answer
     finally:
         response.release()
     if response.status >= 300:
@@ -400,7 +400,7 @@ _JOIN_TIMEOUT = 120.0
 
 
 class Homeserver:
-    """Thin calls; who acts is always the first argument."""
+    """Calls of the client-server API; the first argument is the acting user."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -589,7 +589,7 @@ def _quoted(part: str) -> str:
 
 
 def device_ids(reply: Mapping[str, object]) -> list[str]:
-    """What a homeserver's answer to `GET /devices` lists."""
+    """Device ids in a homeserver's answer to `GET /devices`."""
     listed = reply.get("devices")
     return [
         device_id
@@ -607,29 +607,29 @@ def _events(reply: Json) -> list[Json]:
 
 
 class Outages:
-    """Notes that the homeserver could not be reached."""
+    """Detection that the homeserver could not be reached, from the requests that fail."""
 
     def __init__(self) -> None:
         self._noted = asyncio.Event()
 
     @property
     def noted(self) -> bool:
-        """It could not be reached since `begin_anew`."""
+        """True if the homeserver could not be reached since `begin_anew`."""
         return self._noted.is_set()
 
     def note(self) -> None:
         self._noted.set()
 
     def begin_anew(self) -> None:
-        """What was noted is being dealt with."""
+        """Forget the outage: it is being dealt with."""
         self._noted.clear()
 
     async def one(self) -> None:
-        """Return once there is one, which may have been noted before."""
+        """Wait for an outage; one that was noted before counts."""
         await self._noted.wait()
 
     def watch(self) -> aiohttp.TraceConfig:
-        """What an HTTP session has to be made with, for its requests to be watched."""
+        """Trace configuration with which an HTTP session reports outages."""
         trace = aiohttp.TraceConfig()
         trace.on_request_exception.append(self._failed)
         return trace
@@ -646,7 +646,7 @@ class Outages:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Nobody there, or a proxy that says so; not a homeserver that has too much to do (429)."""
+    """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
     if isinstance(error, Unavailable):
         return error.retry_after is None
     return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(

@@ -232,7 +232,7 @@ def reaction_content(target: EventId, sign: str) -> Content:
 
 
 class MediaFacts(msgspec.Struct, frozen=True):
-    """What is known of a file once it has been read and uploaded."""
+    """Metadata of a file that was read and uploaded."""
 
     kind: str
     """`image`, `file`, `voice` or `video`, as the agent's side named it."""
@@ -281,7 +281,7 @@ def _msgtype(facts: MediaFacts) -> str:
 
 
 def _voice(facts: MediaFacts, duration: object) -> Content:
-    """What makes a sound a voice message (MSC3245, with MSC1767's waveform)."""
+    """Fields of a voice message (MSC3245, with MSC1767's waveform)."""
     if facts.waveform is None:
         return {}
     return {
@@ -349,12 +349,12 @@ def _text(body: str, txn: str) -> Content:
 
 
 def _never_empty(text: str) -> str:
-    """A sentence as a body."""
+    """A sentence as a body, which must not be empty."""
     return _sane(text).strip() or _NOTHING
 
 
 def _sane(text: str) -> str:
-    """Without what no homeserver stores: lone surrogates and NUL."""
+    """Remove lone surrogates and NUL, which no homeserver stores."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
 
 
@@ -431,7 +431,7 @@ def picture_of(image: LexborNode) -> AgentMedia | None:
 
 
 def _link_embedded(root: LexborNode) -> bool:
-    """Put a link in the place of what no client shows inside a text; True if there was any."""
+    """Replace embedded players, which no client shows, by links; True if there was any."""
     changed = False
     for node in root.css(_EMBEDDED):
         sources = (node, *node.css("source"))
@@ -465,7 +465,7 @@ class _TooDeep(Exception):
 
 
 class _Cutter:
-    """Writes a tree down again, in pieces."""
+    """Serializer of an HTML tree that cuts it into pieces."""
 
     def __init__(self) -> None:
         self._pieces: list[Piece] = []

@@ -48,7 +48,7 @@ _SKEW = 10 * 60_000
 
 
 class Markers:
-    """Events of ours that were found in rooms, by room, sender and transaction id.
+    """Idempotency beyond transaction ids: events of ours that were found in rooms.
 
     A homeserver answers a repeated transaction id with the event that it made of it, but not for
     ever: Synapse for a day if the sender has a device, else for half an hour or until it is
@@ -101,7 +101,9 @@ def _at(event: Json) -> int:
 
 
 class Outgoing:
-    """Every method raises `Unavailable` or `Refused`, and what a file's source raises.
+    """Sending as our users.
+
+    Every method raises `Unavailable` or `Refused`, and what a file's source raises.
 
     Attributes:
         markers: what need not be sent again.
@@ -295,7 +297,7 @@ class Outgoing:
 
 
 async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
-    """The same with what clients need to play it; unchanged if it cannot be played.
+    """Convert a voice message, or measure a video; unchanged if it cannot be played.
 
     Args:
         file: belongs to us until this ends.
