@@ -7,7 +7,7 @@ encryption keeps its keys, under the operator's secret; each password is bound t
 from __future__ import annotations
 
 from bridge.ids import RoomId
-from bridge.matrix.crypto.sealing import Sealer
+from bridge.matrix.crypto.vault import Sealer
 
 
 class Passwords:

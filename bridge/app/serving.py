@@ -32,7 +32,7 @@ from bridge.link.links import Links
 from bridge.matrix.adapter import Encryption, MatrixAdapter
 from bridge.matrix.appservice import Accept, Endpoint, IntakeUnavailable
 from bridge.matrix.client import FOREIGN, Outages, new_session
-from bridge.matrix.crypto.engine import Crypto
+from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
 from bridge.ops.clock import SystemClock

@@ -24,7 +24,7 @@ from bridge.link.settings import (
     LoginType,
     UploadMode,
 )
-from bridge.matrix.crypto.sealing import derive
+from bridge.matrix.crypto.vault import derive
 from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Permission, QueueRule, RatingRule, Rules
 from bridge.texts import Texts

@@ -22,9 +22,8 @@ def reset(config: Config) -> None:
     """
     # Imported late, as in `files`.
     from bridge.app.settings import encryption_secret_of
-    from bridge.matrix.crypto.sealing import Sealer
-    from bridge.matrix.crypto.upkeep import reset_rows
-    from bridge.matrix.crypto.vault import Vault
+    from bridge.matrix.crypto.devices import reset_rows
+    from bridge.matrix.crypto.vault import Sealer, Vault
 
     async def forget(store: StorePort) -> int:
         dropped = await store.drop_secrets()

@@ -18,9 +18,9 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, joining, render
 from bridge.matrix.client import Homeserver, Json, Transport
 from bridge.matrix.crypto.attachments import decrypted
-from bridge.matrix.crypto.engine import Crypto
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.vault import SecretRows, Vault
+from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.send import Outgoing
 from bridge.matrix.users import OurUsers
@@ -49,7 +49,7 @@ _REDACTED = "It holds a password."
 
 
 class Encryption(msgspec.Struct, frozen=True):
-    """What end-to-end encryption works with."""
+    """Parameters of end-to-end encryption."""
 
     session: aiohttp.ClientSession
     """For what stays open long, apart from everything else."""
@@ -105,7 +105,8 @@ class MatrixAdapter:
         if encryption is not None:
             patient = Transport(encryption.session, address, as_token, users)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
-            self.crypto = Crypto(self._transport, patient, users, vault, encryption.clock)
+            server = KeyServer(self._transport, patient)
+            self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)
         self.ghosts = Ghosts(self.homeserver, self._transport, profiles, users, self.crypto)
         self._template = displayname_template
         self._outgoing = Outgoing(
@@ -265,5 +266,5 @@ class MatrixAdapter:
 
 
 def _called(template: str, agent: Agent, name: str) -> str:
-    """What the ghost of an agent is called who goes by this name."""
+    """Display name of an agent's ghost, by the template."""
     return template.replace("{id}", agent.id).replace("{name}", name)

@@ -57,7 +57,7 @@ _typing = msgspec.json.Decoder(_Typing)
 
 
 def typing_in(ephemeral: msgspec.Raw) -> Iterator[tuple[RoomId, list[UserId]]]:
-    """Who is typing in which room from now on; an empty list: nobody any more."""
+    """Users who are typing from now on, by room; an empty list: nobody any more."""
     if _TYPING not in bytes(ephemeral):
         return
     for raw in _entries(ephemeral):
@@ -92,7 +92,7 @@ class IntakeUnavailable(Exception):
 
 
 class _Transaction(msgspec.Struct):
-    """`to_device` and its unstable twin are not looked at: the bot reads keys by /sync."""
+    """Body of a transaction. `to_device` is not decoded: keys are read by /sync."""
 
     events: list[msgspec.Raw] = []
     ephemeral: msgspec.Raw = NOTHING
@@ -101,7 +101,7 @@ class _Transaction(msgspec.Struct):
 
 
 class _Gist(msgspec.Struct, omit_defaults=True):
-    """What is read first of each event; the rest is skipped, not decoded."""
+    """First fields of an event; the rest is skipped, not decoded."""
 
     event_id: str
     room_id: str
@@ -276,7 +276,7 @@ class Endpoint:
 
 
 def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: object) -> bool:
-    """True for what our own users did, unless they did it to somebody else's membership."""
+    """True for an event of our own users, unless it changes somebody else's membership."""
     if not is_ours(sender):
         return False
     return kind != "m.room.member" or not isinstance(state_key, str) or is_ours(state_key)
@@ -313,7 +313,7 @@ def _items(value: object) -> Iterable[object]:
 
 
 def _salvage(body: bytes) -> list[msgspec.Raw]:
-    """Read what msgspec cannot: Python's own decoder takes half characters and NaN.
+    """Decode with Python's own decoder, which takes lone surrogates and NaN.
 
     One such event must not hold back the others for ever, so it alone loses its content, or is
     left out if half characters are in what tells whose it is.

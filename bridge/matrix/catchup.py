@@ -45,7 +45,7 @@ Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[int]]
 
 
 class CatchUp:
-    """Looks for what was not handed over, for as long as the bridge runs.
+    """Search for events that the homeserver did not hand over.
 
     Args:
         outages: tells that the homeserver was away.
@@ -163,7 +163,7 @@ class CatchUp:
 
 
 def _is_joining(event: RawEvent, host: UserId) -> bool:
-    """Our own coming; what stands before it was looked at when we came."""
+    """True for our own join; earlier events were read when we joined."""
     return (
         event.get("type") == "m.room.member"
         and event.get("state_key") == host
@@ -173,6 +173,6 @@ def _is_joining(event: RawEvent, host: UserId) -> bool:
 
 
 def _sent(event: RawEvent) -> int:
-    """When, ms since the epoch, by the sender's server."""
+    """Time of an event, ms since the epoch, by the sender's server."""
     moment = event.get("origin_server_ts")
     return moment if isinstance(moment, int) else 0

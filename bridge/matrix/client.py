@@ -1,18 +1,22 @@
-"""Requests to the homeserver as any of our users, and what goes wrong with them.
+"""HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
 
-`Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is.
-mautrix's `AppServiceAPI` builds them. Errors are read in a middleware of the HTTP session, because
-mautrix drops how long a 429 asks us to wait and stumbles over error pages that are no JSON objects.
-There are no retries here: the outbox has its own.
+`Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is. Who
+acts is told by query parameters (application service API, "Identity assertion"; the device by
+MSC3202), which are quoted once per user and kept. Every failure is `Unavailable` (another try may
+better it) or `Refused` (the homeserver's own no); error answers are read in a middleware of the
+HTTP session. There are no retries here: the outbox has its own.
 
 `Homeserver` has the calls of the client-server API that several of us make, each a few lines on
-`Transport`. `Outages` learns from whatever request fails that the homeserver went away.
+`Transport`. `Outages` learns from whatever request fails that the homeserver went away. `spool`
+reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not told
+beforehand, and an image's event must say its width and height.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -21,17 +25,13 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 from cachetools import LRUCache
-from mautrix.api import Method, PathBuilder
-from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
-from mautrix.errors import MatrixError
-from mautrix.types import DeviceID, UserID
-from mautrix.util.logging import TraceLogger
+from yarl import URL
 
-from bridge import __version__
+from bridge import __version__, media
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.users import OurUsers
-from bridge.rooms.blobs import PIECE, at_most
-from bridge.rooms.ports import Refused, TooBig, Unavailable
+from bridge.rooms.blobs import PIECE, Kept, at_most, keep
+from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 
 DEVICE = "WEBCHAT"
 """Each of our users acts as this device: only with one does a homeserver remember our transaction
@@ -48,22 +48,9 @@ _MAX_ERROR = 64 * 1024
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What aiohttp raises when a file cannot be had, or not to its end."""
 _MAX_USERS = 2_000
-"""How many users' request builders are kept; each is a few kilobytes."""
+"""How many users' query parameters are kept."""
 
 Json = dict[str, object]
-
-
-class _Silence(TraceLogger):
-    """mautrix logs whole bodies at debug, passwords and messages alike; we log what failed.
-
-    It also asks for a logger per user, and Python keeps loggers for ever: here all are this one.
-    """
-
-    def getChild(self, suffix: str) -> TraceLogger:  # noqa: N802  (logging's own name)
-        return self
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
-        return level >= logging.WARNING
 
 
 class _ErrorBody(msgspec.Struct):
@@ -168,19 +155,11 @@ class Transport:
         device: str = DEVICE,
     ) -> None:
         self._session = session
-        self._address = address.rstrip("/")
+        self._address = str(URL(address)).rstrip("/")
         self._token = as_token
         self._bot = users.bot
         self.foreign: set[UserId] = set()
-        self._api = AppServiceAPI(
-            base_url=self._address,
-            bot_mxid=UserID(users.bot),
-            token=as_token,
-            log=_Silence("bridge.matrix.requests"),
-            client_session=session,
-            default_retry_count=0,
-        )
-        self._children: LRUCache[UserId, AppServiceAPI] = LRUCache(_MAX_USERS)
+        self._acting: LRUCache[tuple[UserId, bool], _Acting] = LRUCache(_MAX_USERS)
         self._device = device
         self._tokens: dict[UserId, str] = {}
         """Of our own users alone, and only where `use_token` was needed."""
@@ -188,12 +167,12 @@ class Transport:
     def use_device(self, device: str) -> None:
         """From now on our users act as their devices of this id."""
         self._device = device
-        self._children.clear()
+        self._acting.clear()
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
-        self._children.pop(user, None)
+        self._acting.pop((user, True), None)
 
     async def request(
         self,
@@ -223,13 +202,17 @@ class Transport:
         """
         if device:
             self._check(user or self._bot)
-        api = self._as_user(user or self._bot, device=device)
+        acting = self._as_user(user or self._bot, device=device)
+        more = f"{_query(query)}&" if query else ""
+        url = URL(f"{self._address}/{path}?{more}{acting.query}", encoded=True)
+        body, headers = None, acting.headers
+        if method != "GET":
+            body, headers = _dump(content or {}), acting.json_headers
         try:
             async with asyncio.timeout(timeout):
-                reply: object = await api.request(
-                    Method(method), PathBuilder(path), content, query_params=dict(query or {})
-                )
-        except (MatrixError, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                response = await self._session.request(method, url, data=body, headers=headers)
+                reply = await _load(response)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # ValueError: a success whose body is no JSON.
             raise Unavailable(f"{method} failed: {type(error).__name__}") from error
         if not isinstance(reply, dict):
@@ -305,30 +288,63 @@ class Transport:
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
 
-    def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
-        if not device:
-            return ChildAppServiceAPI(UserID(user), self._api)
-        child = self._children.get(user)
-        if child is None:
-            # Not `AppServiceAPI.user()`: that keeps every child for ever.
-            child = self._device_of(user)
-            self._children[user] = child
-        return child
+    def _as_user(self, user: UserId, *, device: bool) -> _Acting:
+        acting = self._acting.get((user, device))
+        if acting is None:
+            token = self._tokens.get(user) if device else None
+            query: dict[str, str] = {"user_id": user}
+            if device and token is None:
+                # The first is the name by which homeservers before v1.17 know it.
+                query |= {"org.matrix.msc3202.device_id": self._device, "device_id": self._device}
+            headers = {"Authorization": f"Bearer {token or self._token}"}
+            acting = _Acting(_query(query), headers, headers | {"Content-Type": "application/json"})
+            self._acting[user, device] = acting
+        return acting
 
-    def _device_of(self, user: UserId) -> AppServiceAPI:
-        token = self._tokens.get(user)
-        if token is not None:
-            return AppServiceAPI(
-                base_url=self._address,
-                bot_mxid=UserID(user),
-                token=token,
-                log=_Silence("bridge.matrix.requests"),
-                client_session=self._session,
-                default_retry_count=0,
-            )
-        child = ChildAppServiceAPI(UserID(user), self._api)
-        child.as_device_id = DeviceID(self._device)
-        return child
+
+class _Acting(msgspec.Struct, frozen=True):
+    """Prepared parameters of a request: who acts."""
+
+    query: str
+    headers: dict[str, str]
+    json_headers: dict[str, str]
+    """The same for a request with a body."""
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"_Acting({self.query!r})"
+
+
+def _query(fields: Mapping[str, str]) -> str:
+    return URL.build(query=fields).raw_query_string
+
+
+def _dump(content: Json) -> bytes:
+    try:
+        return msgspec.json.encode(content)
+    except (UnicodeError, OverflowError):
+        # Lone surrogates and integers over 64 bits, which only strangers' contents hold.
+        return json.dumps(content).encode()
+
+
+async def _load(response: aiohttp.ClientResponse) -> object:
+    """Decode the JSON of a successful answer.
+
+    Raises:
+        ValueError, aiohttp.ClientError: it is none.
+    """
+    try:
+        data = await response.read()
+        if response.status < 300 and response.content_type == "application/json":
+            return msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        pass  # lone surrogates in a stranger's event are no reason to lose the whole answer
+    finally:
+        response.release()
+    if response.status >= 300:
+        raise ValueError("a redirection")
+    reply: object = await response.json()
+    return reply
 
 
 class Download(msgspec.Struct, frozen=True):
@@ -339,17 +355,51 @@ class Download(msgspec.Struct, frozen=True):
     mime: str
 
 
+class Spooled(Kept, frozen=True):
+    """A file that has been read to its end."""
+
+    name: str
+    mime: str
+    """As its bytes say, where they tell."""
+    dimensions: tuple[int, int] | None = None
+    """Width and height in pixels, if it is a picture or a video that says so."""
+    seconds: float | None = None
+    """How long it plays, if that is known."""
+    waveform: tuple[int, ...] | None = None
+    """Of a voice message; None: it is none, or cannot be played as one."""
+
+
+@asynccontextmanager
+async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
+    """Read a blob to its end; the copy lives as long as the context.
+
+    Args:
+        blob: consumed; whatever it raises (TooBig, Unavailable) is passed on.
+        fallback_name: the name, without extension, of a file that has none.
+    """
+    async with keep(blob) as kept:
+        kept.stream.seek(0)
+        mime = media.sniff(kept.stream.read(media.HEAD), blob.name, blob.mime)
+        dimensions = None
+        if mime.startswith("image/"):
+            kept.stream.seek(0)
+            dimensions = await asyncio.to_thread(media.dimensions, kept.stream)
+        name = media.safe_name(blob.name, mime, fallback=fallback_name)
+        yield Spooled(kept.stream, kept.size, name, mime, dimensions)
+
+
 # --- the client-server API ------------------------------------------------------------------------
 
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
 """Events of a timeline that are asked for at a time."""
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
 
 
 class Homeserver:
-    """Thin calls; who acts is always the first argument."""
+    """Calls of the client-server API; the first argument is the acting user."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -423,10 +473,7 @@ class Homeserver:
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
     ) -> EventId:
         """Send a message event; the same user, room and transaction id give the same event."""
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{quote(kind, safe='')}"
-            f"/{quote(txn_id, safe='')}"
-        )
+        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{_quoted(kind)}/{_quoted(txn_id)}"
         reply = await self._transport.request("PUT", path, content, user=user)
         event_id = reply.get("event_id")
         if not isinstance(event_id, str):
@@ -535,8 +582,13 @@ class Homeserver:
         return limit if isinstance(limit, int) else None
 
 
+def _quoted(part: str) -> str:
+    """A part of a path; most kinds and transaction ids need no quoting."""
+    return part if _UNRESERVED.fullmatch(part) else quote(part, safe="")
+
+
 def device_ids(reply: Mapping[str, object]) -> list[str]:
-    """What a homeserver's answer to `GET /devices` lists."""
+    """Device ids in a homeserver's answer to `GET /devices`."""
     listed = reply.get("devices")
     return [
         device_id
@@ -554,29 +606,29 @@ def _events(reply: Json) -> list[Json]:
 
 
 class Outages:
-    """Notes that the homeserver could not be reached."""
+    """Detection that the homeserver could not be reached, from the requests that fail."""
 
     def __init__(self) -> None:
         self._noted = asyncio.Event()
 
     @property
     def noted(self) -> bool:
-        """It could not be reached since `begin_anew`."""
+        """True if the homeserver could not be reached since `begin_anew`."""
         return self._noted.is_set()
 
     def note(self) -> None:
         self._noted.set()
 
     def begin_anew(self) -> None:
-        """What was noted is being dealt with."""
+        """Forget the outage: it is being dealt with."""
         self._noted.clear()
 
     async def one(self) -> None:
-        """Return once there is one, which may have been noted before."""
+        """Wait for an outage; one that was noted before counts."""
         await self._noted.wait()
 
     def watch(self) -> aiohttp.TraceConfig:
-        """What an HTTP session has to be made with, for its requests to be watched."""
+        """Trace configuration with which an HTTP session reports outages."""
         trace = aiohttp.TraceConfig()
         trace.on_request_exception.append(self._failed)
         return trace
@@ -593,7 +645,7 @@ class Outages:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Nobody there, or a proxy that says so; not a homeserver that has too much to do (429)."""
+    """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
     if isinstance(error, Unavailable):
         return error.retry_after is None
     return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(

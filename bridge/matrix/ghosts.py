@@ -20,10 +20,9 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, Transport
+from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, Spooled, Transport, spool
 from bridge.matrix.events import object_of
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.matrix.spool import Spooled, spool
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow
@@ -60,7 +59,7 @@ class Profiles(Protocol):
 
 
 class Devices(Protocol):
-    """Gives our users the device that they act as. `crypto.engine.Crypto` is one."""
+    """Gives our users the device that they act as. `crypto.crypto.Crypto` is one."""
 
     async def ensure(self, user: UserId) -> None:
         """Make the device of a user that exists; cheap once it is made.
@@ -103,12 +102,12 @@ class PlainDevices:
 
 
 def made_fact(user: UserId) -> str:
-    """The fact of a database that it was us who registered the user."""
+    """Name of the stored fact that we registered the user."""
     return f"made.{user}"
 
 
 def foreign_devices(devices: Iterable[str]) -> list[str]:
-    """Those that are not ours: sessions of somebody who logged in as the user.
+    """Devices that are not ours: sessions of somebody who logged in as the user.
 
     A homeserver does not tell an application service who registered a name. Who did it as people
     do has a device from then on, and from each login, named by the homeserver; ours we name.
@@ -117,7 +116,7 @@ def foreign_devices(devices: Iterable[str]) -> list[str]:
 
 
 class Names:
-    """Whether the bot and the queue users are ours; anybody might have registered their names.
+    """Check that the bot and the queue users are ours: anybody could register their names.
 
     A user that we registered is ours for good, whatever an operator does with it. Of any other it
     is looked at each time that it comes into a room: one whom nobody uses at the moment cannot be
@@ -183,7 +182,7 @@ class Pictures:
         self._known: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
 
     async def put(self, user: UserId, file: Spooled, digest: str) -> str:
-        """Where the picture lies on the homeserver; it is carried there if it is a new one.
+        """The picture's mxc address; a new one is uploaded.
 
         Raises:
             Unavailable, Refused: of the homeserver.
@@ -209,7 +208,7 @@ def _wall_clock() -> int:
 
 
 class Ghosts:
-    """Keeps the homeserver's idea of our users up to date.
+    """Registration, profiles and memberships of our users.
 
     Every method raises `Unavailable` or `Refused`, and what the store raises. `now` is the time,
     in ms since the epoch. Nothing is done as a user that is not ours (`Refused` with `FOREIGN`).
@@ -367,11 +366,11 @@ class Ghosts:
             self._named[room_id, user] = True
 
     async def mend(self, user: UserId) -> None:
-        """The homeserver has lost the user's device."""
+        """Make the user's device again: the homeserver has lost it."""
         await self._devices.mend(user)
 
     def forget(self, room_id: RoomId, user: UserId) -> None:
-        """The user may no longer be in the room."""
+        """Invalidate a membership: the user may no longer be in the room."""
         self._joined.pop((room_id, user), None)
 
     async def leave(self, room_id: RoomId, user: UserId, reason: str = "") -> None:
@@ -406,7 +405,7 @@ class Ghosts:
         return await self._save(msgspec.structs.replace(known, device=True))
 
     def _disowned(self, user: UserId, refusal: Refused) -> None:
-        """Say what is wrong, if the homeserver takes the user for nobody of ours."""
+        """Log what is wrong, if the homeserver does not know the user as ours."""
         if not_loaded(str(refusal)):
             self._log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
 
@@ -422,7 +421,7 @@ class Ghosts:
         return await self._save(msgspec.structs.replace(row, **changes))
 
     async def _set_icon(self, row: GhostRow, icon: Blob, source: str) -> None:
-        """A picture is an ornament: whatever is wrong with it never keeps an agent out."""
+        """Set a picture; a failure never keeps an agent out."""
         mxc, digest = row.avatar_mxc, ""
         try:
             async with spool(icon, "icon") as file:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver, Json
-from bridge.matrix.crypto.own import MEGOLM
+from bridge.matrix.crypto.wire import MEGOLM
 from bridge.matrix.events import CONTENT_EVENTS, ROOM_SETTINGS, object_of
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Entry, Refused
@@ -98,7 +98,7 @@ async def _encrypt(homeserver: Homeserver, room_id: RoomId, host: UserId) -> Jso
 async def _look_back(
     homeserver: Homeserver, ours: OurUsers, room_id: RoomId, host: UserId
 ) -> tuple[list[Json], bool]:
-    """What people said since `host` was invited, oldest first; was it said to be a direct chat?"""
+    """Messages since `host` was invited, oldest first; and whether the chat is a direct one."""
     found: list[Json] = []
     seen = 0
     before = ""
@@ -126,7 +126,7 @@ def _is_invitation(event: Json, host: UserId) -> bool:
 
 
 def _people(members: Sequence[Json], ours: OurUsers) -> tuple[Person, ...]:
-    """Who has joined and is none of ours."""
+    """People who have joined, without our own users."""
     return tuple(
         Person(user, _displayname([member], user))
         for member in members
@@ -176,7 +176,7 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
 
 
 def _creators_are_privileged(version: object) -> bool:
-    """Unstable versions are named after their proposal; hydra.11 became 12."""
+    """True from room version 12 on; its unstable name was hydra.11."""
     text = str(version or "1")
     if text.isascii() and text.isdigit() and len(text) < 6:
         return int(text) >= _PRIVILEGED_CREATORS
@@ -184,7 +184,7 @@ def _creators_are_privileged(version: object) -> bool:
 
 
 def _number(value: object) -> int | None:
-    """Levels were allowed to be written as text up to room version 9."""
+    """Read a level, which could be written as text up to room version 9."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str):

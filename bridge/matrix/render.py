@@ -23,6 +23,7 @@ import nh3
 from selectolax.lexbor import LexborNode
 
 from bridge.ids import EventId
+from bridge.matrix.crypto.wire import MARKER
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, RelayedText
@@ -33,9 +34,6 @@ from bridge.webchat.frames import AgentLocation, AgentMedia
 from bridge.webchat.splitting import frame_bytes, split_text
 
 Content = dict[str, object]
-
-MARKER = "org.matrix_webchat.origin"
-"""Key in every content of ours: `{"txn": ...}`."""
 
 HTML_FORMAT = "org.matrix.custom.html"
 """What `format` says beside each `formatted_body`."""
@@ -233,7 +231,7 @@ def reaction_content(target: EventId, sign: str) -> Content:
 
 
 class MediaFacts(msgspec.Struct, frozen=True):
-    """What is known of a file once it has been read and uploaded."""
+    """Metadata of a file that was read and uploaded."""
 
     kind: str
     """`image`, `file`, `voice` or `video`, as the agent's side named it."""
@@ -282,7 +280,7 @@ def _msgtype(facts: MediaFacts) -> str:
 
 
 def _voice(facts: MediaFacts, duration: object) -> Content:
-    """What makes a sound a voice message (MSC3245, with MSC1767's waveform)."""
+    """Fields of a voice message (MSC3245, with MSC1767's waveform)."""
     if facts.waveform is None:
         return {}
     return {
@@ -300,12 +298,11 @@ def clean(fragment: str) -> tuple[str, str]:
     A text without any element is plain text: its line breaks are meant, and a `<` in it is one.
     """
     decoded = emoji.decode(_sane(fragment))
-    root = parse(decoded)
-    if root is None:
-        # Too big or too dense to convert: what was written is still shown, as it was written.
-        return html_text.unescape(decoded).strip() or _NOTHING, ""
-    tags = {node.tag for node in root.css("*")} - {"body"}
-    if not tags:
+    # Most of what agents write has no element, which takes no parser to see. What is too big or too
+    # dense to convert is still shown, as it was written.
+    root = parse(decoded) if "<" in decoded else None
+    tags = set() if root is None else {node.tag for node in root.css("*")} - {"body"}
+    if root is None or not tags:
         return html_text.unescape(decoded).strip() or _NOTHING, ""
     for image in root.css("img"):
         _replace_image(image)
@@ -351,12 +348,12 @@ def _text(body: str, txn: str) -> Content:
 
 
 def _never_empty(text: str) -> str:
-    """A sentence as a body."""
+    """A sentence as a body, which must not be empty."""
     return _sane(text).strip() or _NOTHING
 
 
 def _sane(text: str) -> str:
-    """Without what no homeserver stores: lone surrogates and NUL."""
+    """Remove lone surrogates and NUL, which no homeserver stores."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
 
 
@@ -433,7 +430,7 @@ def picture_of(image: LexborNode) -> AgentMedia | None:
 
 
 def _link_embedded(root: LexborNode) -> bool:
-    """Put a link in the place of what no client shows inside a text; True if there was any."""
+    """Replace embedded players, which no client shows, by links; True if there was any."""
     changed = False
     for node in root.css(_EMBEDDED):
         sources = (node, *node.css("source"))
@@ -467,7 +464,7 @@ class _TooDeep(Exception):
 
 
 class _Cutter:
-    """Writes a tree down again, in pieces."""
+    """Serializer of an HTML tree that cuts it into pieces."""
 
     def __init__(self) -> None:
         self._pieces: list[Piece] = []

@@ -3,23 +3,26 @@
 What is older than the homeserver's memory of transaction ids is looked for in the room before it is
 sent again (`Markers`). A ghost that was shown out is brought back once; where the room does not
 have it, the host speaks for it (`render.spoken_for`). Files are kept aside until their size is
-known (`spool`).
+known, and what Matrix clients play is made of sounds (`playable`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import io
 from concurrent.futures import Executor
 
+import msgspec
 from cachetools import LRUCache
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import Homeserver, Json, Transport
+from bridge.matrix.client import Homeserver, Json, Spooled, Transport, spool
 from bridge.matrix.crypto.attachments import encrypted, file_field
-from bridge.matrix.crypto.engine import Crypto
+from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.ghosts import Ghosts
 from bridge.matrix.render import (
-    MARKER,
     Content,
     MediaFacts,
     in_thread,
@@ -28,8 +31,7 @@ from bridge.matrix.render import (
     spoken_for,
     text_contents,
 )
-from bridge.matrix.spool import Spooled, playable, spool
-from bridge.media import OCTETS
+from bridge.media import OCTETS, voice
 from bridge.rooms.ports import Part, Refused, Relayed, RelayedMedia, RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation
@@ -46,12 +48,12 @@ _SKEW = 10 * 60_000
 
 
 class Markers:
-    """Events of ours that were found in rooms, by room, sender and transaction id.
+    """Idempotency beyond transaction ids: events of ours that were found in rooms.
 
     A homeserver answers a repeated transaction id with the event that it made of it, but not for
     ever: Synapse for a day if the sender has a device, else for half an hour or until it is
     restarted (reference matrix.md §5). Every content of ours says which one it is of
-    (`render.MARKER`), also outside of what is encrypted. So what may have been sent long ago is
+    (`MARKER`), also outside of what is encrypted. So what may have been sent long ago is
     looked for in the room before it is sent again.
     """
 
@@ -99,7 +101,9 @@ def _at(event: Json) -> int:
 
 
 class Outgoing:
-    """Every method raises `Unavailable` or `Refused`, and what a file's source raises.
+    """Sending as our users.
+
+    Every method raises `Unavailable` or `Refused`, and what a file's source raises.
 
     Attributes:
         markers: what need not be sent again.
@@ -134,8 +138,7 @@ class Outgoing:
 
         Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
         id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
-        its device: one that replaces another (`crypto.continuity`) is given none of that one's
-        events.
+        its device: one that replaces another (`vault.Continuity`) gets none of that one's events.
         """
         found = self.markers.find(room_id, sender, txn_id)
         if found is not None:
@@ -291,3 +294,37 @@ class Outgoing:
             except Refused:
                 return None  # A homeserver without this endpoint.
         return self._upload_limit
+
+
+async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
+    """Convert a voice message, or measure a video; unchanged if it cannot be played.
+
+    Args:
+        file: belongs to us until this ends.
+        kind: a `voice` becomes a voice message of Matrix; of a video size and length are told.
+        conversions: the threads for it.
+    """
+    run = asyncio.get_running_loop().run_in_executor
+    if kind == "voice":
+        try:
+            return _spoken(file, await run(conversions, voice.to_opus, file.stream))
+        except voice.NoSound:
+            pass
+    if file.mime.startswith("video/"):
+        seen = await run(conversions, voice.look, file.stream)
+        if seen is not None:
+            size = (seen.width, seen.height) if seen.width and seen.height else None
+            return msgspec.structs.replace(file, dimensions=size, seconds=seen.seconds or None)
+    return file
+
+
+def _spoken(file: Spooled, sound: voice.Sound) -> Spooled:
+    return msgspec.structs.replace(
+        file,
+        stream=io.BytesIO(sound.data),
+        size=len(sound.data),
+        name=f"{file.name.rpartition('.')[0] or file.name}.ogg",
+        mime="audio/ogg",
+        seconds=sound.seconds,
+        waveform=sound.waveform,
+    )

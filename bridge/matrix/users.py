@@ -82,7 +82,7 @@ class OurUsers:
                 raise ValueError(f"username_template would give an agent the name {name}")
 
     def is_ours(self, user_id: str) -> bool:
-        """Bot, queue user (configured or not) or ghost. Called for every event: cheap."""
+        """True for the bot, queue users (configured or not) and ghosts. Called for every event."""
         if not user_id.endswith(self._tail):
             return False
         return (
@@ -93,15 +93,15 @@ class OurUsers:
         )
 
     def is_host(self, user_id: str) -> bool:
-        """One whom a customer may invite: the bot or the user of a configured queue."""
+        """True for users that a customer may invite: the bot and users of configured queues."""
         return user_id == self.bot or user_id in self._queues
 
     def is_open_to_all(self, user_id: str) -> bool:
-        """One whose name the homeserver keeps for nobody (`registration`): the bot, queue users."""
+        """True for users whose names anybody may register: the bot and queue users."""
         return user_id == self.bot or self._queue.fullmatch(user_id) is not None
 
     def hosts(self) -> tuple[UserId, ...]:
-        """All whom a customer may invite."""
+        """All users that a customer may invite, the bot first."""
         return (self.bot, *self._queues)
 
     def queue_user(self, queue_id: QueueId) -> UserId:

@@ -1,13 +1,15 @@
 """CPU per encrypted message: opening a customer's, and encrypting one of ours.
 
-Run it as a program: `python -m tests.bench.bench_crypto [messages]`. The CPU is that of this
-process, all threads. "Bare" is vodozemac alone; the rest is with everything around it: keys read
-from the store, opened and sealed, and, for ours, the ratchet stored before each message leaves.
+Run it as a program: `python -m tests.bench.bench_crypto [messages] [rounds]`. The CPU is that of
+this process, all threads; shown are the median and the range of the rounds, in which all cases take
+turns. "Bare" is vodozemac alone; the rest is with everything around it: keys and replay notes read
+from the store and written to it, sessions begun and shared with a customer's two devices.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import sys
 import tempfile
 import time
@@ -19,15 +21,13 @@ import vodozemac
 from rich.console import Console
 from rich.table import Table
 
-from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.own import OwnDevice
 from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.places import Places, Scheme
-from bridge.matrix.crypto.roomkeys import RoomKeys, sealed_of
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.crypto.vault import SecretRows, Vault
+from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
+from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
+from bridge.matrix.crypto.wire import Json
 from bridge.ops.clock import SystemClock
 from bridge.ops.logging import configure_logging
 from bridge.storage.sqlstore import open_store
@@ -72,6 +72,8 @@ async def opening(rows: SecretRows, messages: int) -> tuple[float, float]:
         sealed = sealed_of(raws[number])
         assert sealed is not None
         assert isinstance(await keys.open(raws[number], sealed, 0), dict)
+        if number % 500 == 499:
+            await keys.save()
 
     return await cpu(messages, once)
 
@@ -109,25 +111,33 @@ async def bare(messages: int) -> tuple[tuple[float, float], tuple[float, float]]
     return await cpu(messages, encrypt), await cpu(messages, decrypt)
 
 
-async def main(messages: int) -> None:
-    configure_logging("ERROR", "text")
-    table = Table("", "store", "CPU µs", "wall µs")
-
-    def add(what: str, store: str, spent: tuple[float, float]) -> None:
-        table.add_row(what, store, *(f"{value:.0f}" for value in spent))
-
+async def one_round(store: SecretRows, messages: int) -> dict[str, tuple[float, float]]:
+    """CPU and wall-clock microseconds of each case."""
     sealed, opened = await bare(messages)
-    add("decrypt, bare", "-", opened)
-    add("encrypt, bare", "-", sealed)
+    found = {"decrypt, bare": opened, "encrypt, bare": sealed}
+    for name, rows in (("memory", MemoryStore()), ("SQLite", store)):
+        found[f"decrypt, {name}"] = await opening(rows, messages)
+        found[f"encrypt, {name}"] = await sealing(rows, messages)
+    return found
+
+
+async def main(messages: int, rounds: int) -> None:
+    configure_logging("ERROR", "text")
+    table = Table("", "CPU µs", "range", "wall µs")
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder)}/bench.db"
         async with open_store(url, SystemClock()) as store:
-            for name, rows in (("memory", MemoryStore()), ("SQLite", store)):
-                add("decrypt", name, await opening(rows, messages))
-                add("encrypt", name, await sealing(rows, messages))
+            found = [await one_round(store, messages) for _ in range(rounds)]
+    for case in found[0]:
+        used, wall = zip(*(one[case] for one in found), strict=True)
+        spread = f"{min(used):.0f}-{max(used):.0f}"
+        table.add_row(
+            case, f"{statistics.median(used):.0f}", spread, f"{statistics.median(wall):.0f}"
+        )
     Console().print(table)
 
 
 if __name__ == "__main__":
+    arguments = [int(argument) for argument in sys.argv[1:]]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000))
+        runner.run(main(*arguments, *(1_000, 7)[len(arguments) :]))

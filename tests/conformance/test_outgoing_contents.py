@@ -26,7 +26,8 @@ from bridge.conversation.model import FileKey
 from bridge.ids import EventId, UserId
 from bridge.matrix import render
 from bridge.matrix.crypto.attachments import file_field
-from bridge.matrix.render import MARKER, Content, MediaFacts
+from bridge.matrix.crypto.wire import MARKER
+from bridge.matrix.render import Content, MediaFacts
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Relayed, RelayedMedia, RelayedText
 from bridge.rooms.record import Thread
@@ -330,7 +331,7 @@ def test_one_function_alone_writes_edits() -> None:
 # --- nothing goes out that is not looked at here --------------------------------------------------
 
 WRITERS = {render.__name__}
-READERS = {"bridge.matrix.events", "bridge.matrix.crypto.roomkeys"}
+READERS = {"bridge.matrix.events", "bridge.matrix.crypto.keys"}
 """They put what others wrote into a shape that can be read."""
 TELLTALE = {"msgtype", "formatted_body", "m.relates_to", "m.new_content"}
 """Keys that only a content has."""

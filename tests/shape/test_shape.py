@@ -36,7 +36,6 @@ HEIRS: Mapping[str, str] = {
     "bridge/demo/phone.py:Phone": _CLIENT,
     "bridge/link/socket.py:_Connect": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
-    "bridge/matrix/client.py:_Silence": _HOOK,
 }
 """Classes that inherit more than the shape of a value, a port or an exception."""
 

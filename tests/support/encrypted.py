@@ -19,12 +19,11 @@ from vodozemac import InboundGroupSession
 from bridge.demo.customer import PATIENCE, Customer
 from bridge.demo.phone import Phone
 from bridge.demo.stage import Stage
-from bridge.matrix.crypto.encoding import from_base64
+from bridge.matrix.crypto.devices import OwnState
+from bridge.matrix.crypto.keys import RoomKey
 from bridge.matrix.crypto.olm import _Sessions
-from bridge.matrix.crypto.own import OwnState
-from bridge.matrix.crypto.roomkeys import RoomKey
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.matrix.crypto.wire import from_base64
 from bridge.ops.clock import SystemClock
 from bridge.storage.sqlstore import open_store
 from tests.support.talk import MEI, Talk

@@ -13,11 +13,9 @@ from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.doctor.findings import Findings
 from bridge.config import Config
 from bridge.matrix.client import Transport, new_session
-from bridge.matrix.crypto.inspection import Inspected, KeysOf, inspect
+from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.publishing import Fit
-from bridge.matrix.crypto.sealing import Sealer, Unsealable
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError

@@ -4,5 +4,6 @@ Olm and megolm are vodozemac's (the maintained implementation, with wheels for e
 support); what surrounds them is here, since we need a small part of what a client needs: no key
 backup, no verification of people, no history. Only this package knows vodozemac.
 
-Read `engine` first: `Crypto` is all that the rest of the matrix ring sees.
+Read `crypto` first: its class `Crypto` is the face of the package. Nothing in here imports from the
+rest of `bridge.matrix`: the client comes in behind Protocols.
 """

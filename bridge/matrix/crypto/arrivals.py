@@ -1,28 +1,39 @@
-"""What comes for our devices by /sync: keys of messages, refusals, news of other devices.
+"""To-device messages by /sync: room keys, refusals, changed device lists; repair of olm sessions.
 
-The rule: everything that a /sync brought is stored in one write with the token that asks for the
-next one, because asking for the next one tells the homeserver to forget this one. So no key is
-lost, whenever the process dies; at worst a key is read twice.
+The rule of `Arrivals`: everything that a /sync brought is stored in one write with the token that
+asks for the next one, because asking for the next one makes the homeserver forget this one. So no
+key is lost, whenever the process dies; at worst a key is read twice.
+
+`Mending` begins new olm sessions in place of broken ones, as background tasks: the other side's
+homeserver is asked twice, and may be slow on purpose, so nothing waits for it and each homeserver
+has a few tasks at a time. What exceeds the waiting list is dropped; the next message that cannot be
+decrypted brings it up again.
+
+`Budget` and `Allowance` are the rate limits on what strangers may make us store. Anybody on any
+homeserver may send our devices as much as they like, so new keys and new devices are counted by
+sender and hour, and by homeserver and day: honest users come all at once after a weekend without
+the bridge, or when our devices are new.
 """
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
 
 import msgspec
 import structlog
 from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto.budget import Allowance
-from bridge.matrix.crypto.encoding import Json, id_text, key_text, mapping, text
+from bridge.matrix.crypto.devices import OwnDevice, Upkeep
+from bridge.matrix.crypto.keys import KEY_KINDS, RoomKeys
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.olm import Channel, Payload, UndecryptableOlm, letter_of, read_payload
-from bridge.matrix.crypto.own import OwnDevice
 from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.roomkeys import KEY_KINDS, RoomKeys
 from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.crypto.upkeep import Upkeep
 from bridge.matrix.crypto.vault import Vault
-from bridge.rooms.ports import Refused
+from bridge.matrix.crypto.wire import Json, id_text, key_text, mapping, text
+from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 
 _RENEWED_MS = 3_600_000
@@ -41,13 +52,13 @@ _WITHHELD = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The row that says how far a device has read."""
+    """Row: the /sync token up to which a device has read."""
 
     token: str
 
 
 class News(msgspec.Struct):
-    """What one /sync brought, on its way to the vault."""
+    """Rows and news of one /sync, before they are stored."""
 
     rows: dict[str, SecretRow] = {}
     keys: dict[str, RoomId] = {}
@@ -60,7 +71,7 @@ class News(msgspec.Struct):
 
 
 class Arrivals:
-    """Reads for one device at a time.
+    """The /sync reader of our devices, one device at a time.
 
     Args:
         vault: where what came is stored.
@@ -97,7 +108,7 @@ class Arrivals:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def position(self, user: UserId) -> str:
-        """How far the device has read; empty if it never did."""
+        """The device's /sync token; empty if it never read."""
         found = await self._vault.load(_name(user), Position)
         return found.token if found is not None else ""
 
@@ -110,7 +121,7 @@ class Arrivals:
         return await self.absorb(own, reply, now)
 
     async def fetch(self, user: UserId, since: str, *, wait: bool) -> Json:
-        """Ask for what is new; a token that the homeserver does not know is dropped."""
+        """Call /sync; a token that the homeserver does not know is dropped."""
         try:
             return await self._server.sync(user, since, wait=wait)
         except Refused as refusal:
@@ -122,7 +133,7 @@ class Arrivals:
             return await self._server.sync(user, "", wait=False)
 
     async def absorb(self, own: OwnDevice, reply: Json, now: int) -> News:
-        """Store what came, and the token for what comes next. The lock is held.
+        """Store the events of a /sync, with the token for the next one. The lock is held.
 
         Returns:
             What is new; it is durable.
@@ -157,11 +168,11 @@ class Arrivals:
         return news
 
     async def follow_up(self, own: OwnDevice, reply: Json) -> None:
-        """What our homeserver has to be told now; nothing is lost if it fails. The lock is held."""
+        """Publish new one-time keys; nothing is lost if that fails. The lock is held."""
         await self._upkeep.publishing.replenish(own, reply)
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
-        """Begin a new session with a device whose letters one of ours cannot read.
+        """Begin a new olm session with a device whose messages one of ours cannot decrypt.
 
         The lock is not held: other homeservers are asked, which may take long.
         """
@@ -262,3 +273,141 @@ def _events(part: Json) -> list[Json]:
 
 def _name(user: UserId) -> str:
     return f"since/{user}"
+
+
+# --- repair of olm sessions -----------------------------------------------------------------------
+
+AT_ONCE = 20
+OF_SERVER = 4
+"""Of those, for users of one homeserver."""
+TOGETHER, TOGETHER_OF_SERVER = 1_000, 400
+"""The same with those that wait."""
+
+
+class _Turns:
+    """Running and waiting repairs with one homeserver."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.places = asyncio.Semaphore(OF_SERVER)
+
+
+class Mending:
+    """Background repair of olm sessions, as tasks in a group that the caller owns.
+
+    Args:
+        arrivals: begins the sessions.
+        clock: the time.
+    """
+
+    def __init__(self, arrivals: Arrivals, clock: Clock) -> None:
+        self._arrivals = arrivals
+        self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._count = 0
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._servers: dict[str, _Turns] = {}
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
+
+    def begin(self, user: UserId, broken: Iterable[tuple[str, str]]) -> set[asyncio.Task[None]]:
+        """Start repairs, as many as there is room for.
+
+        Args:
+            user: one of ours.
+            broken: sender and identity key of devices whose letters it cannot read.
+
+        Returns:
+            The tasks, for whoever wants to wait for them a while.
+        """
+        begun = set()
+        for sender, curve25519 in broken:
+            server = sender.partition(":")[2]
+            turns = self._servers.get(server) or _Turns()
+            full = self._count >= TOGETHER or turns.count >= TOGETHER_OF_SERVER
+            if self._group is None or full:
+                self._log.info("a broken session is left as it is for now", user=sender)
+                continue
+            work = self._mend(user, sender, curve25519, server)
+            try:
+                begun.add(self._group.create_task(work))
+            except RuntimeError:
+                work.close()  # we are about to end
+                break
+            self._count += 1
+            turns.count += 1
+            self._servers[server] = turns
+        return begun
+
+    def work_in(self, group: asyncio.TaskGroup | None) -> None:
+        """Set the group in which repairs are started; None: start no more."""
+        self._group = group
+
+    async def _mend(self, user: UserId, sender: str, curve25519: str, server: str) -> None:
+        turns = self._servers[server]
+        try:
+            async with turns.places, self._places:
+                await self._arrivals.renew(user, sender, curve25519, self._clock.now())
+        except (Unavailable, Refused, StoreError) as error:
+            self._log.info("a broken session cannot be replaced yet", user=sender, why=str(error))
+        except Exception:  # noqa: BLE001 - logged whole; one device must not end all others' mending
+            self._log.exception("a broken session could not be replaced", user=sender)
+        finally:
+            self._count -= 1
+            turns.count -= 1
+            if not turns.count:
+                del self._servers[server]
+
+
+# --- rate limits on strangers ---------------------------------------------------------------------
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+_KEPT = 20_000
+"""Senders whose spending is remembered."""
+
+
+class Budget:
+    """Rate limit: a number of things in a period, for each name.
+
+    Args:
+        each: how many.
+        while_ms: how long it is.
+    """
+
+    def __init__(self, each: int, while_ms: int = HOUR_MS) -> None:
+        self._each = each
+        self._while_ms = while_ms
+        self._spent: LRUCache[str, tuple[int, int]] = LRUCache(_KEPT)
+
+    def spend(self, name: str, now: int) -> bool:
+        """Take one; False if all of this while are spent."""
+        began, count = self._spent.get(name) or (now, 0)
+        if not 0 <= now - began < self._while_ms:
+            began, count = now, 0
+        if count >= self._each:
+            return False
+        self._spent[name] = (began, count + 1)
+        return True
+
+
+class Allowance:
+    """Rate limits of a sender: one per user, one for all users of a homeserver.
+
+    Args:
+        each: how many an hour for a user.
+        together: how many a day for a homeserver's users; ours has no such limit, for whoever
+            runs it says who may have an account there.
+        home: our homeserver's name.
+    """
+
+    def __init__(self, each: int, together: int, home: str) -> None:
+        self._users = Budget(each)
+        self._servers = Budget(together, DAY_MS)
+        self._home = home
+
+    def spend(self, user: str, now: int) -> bool:
+        """Take one; False if the user's or their homeserver's are spent."""
+        server = user.partition(":")[2]
+        return self._users.spend(user, now) and (
+            server == self._home or self._servers.spend(server, now)
+        )

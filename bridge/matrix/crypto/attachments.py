@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from bridge.conversation.model import FileKey
-from bridge.matrix.crypto.encoding import Json, from_base64, mapping, text, to_base64
-from bridge.rooms.blobs import Kept, keep
+from bridge.matrix.crypto.wire import Json, from_base64, mapping, text, to_base64
 from bridge.rooms.ports import CHANGED_FILE, Blob, Refused
 
 _KEY = 32
@@ -80,7 +79,7 @@ async def _digested(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> Asyn
 
 
 async def _passed(chunks: AsyncIterator[bytes], cipher: CipherContext) -> AsyncIterator[bytes]:
-    """Through the cipher, which works the same both ways."""
+    """Encrypt or decrypt a stream: the cipher is its own inverse."""
     async for chunk in chunks:
         yield await asyncio.to_thread(cipher.update, chunk)
 
@@ -115,5 +114,5 @@ def read_file_field(field: Json) -> tuple[str, FileKey] | None:
 
 
 def _cipher(secret: bytes, counter: bytes) -> CipherContext:
-    """AES-CTR is its own inverse."""
+    """AES-256 in counter mode, for either direction."""
     return Cipher(AES256(secret), CTR(counter)).encryptor()

@@ -1,4 +1,4 @@
-"""The homeserver's calls about keys and devices, each a few lines on `Transport`.
+"""Calls of the client-server API about keys and devices, each a few lines on `Requests`.
 
 Every method acts as the user named first, and raises `Unavailable` or `Refused` and nothing else.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 from urllib.parse import quote
 
 from bridge.ids import UserId
-from bridge.matrix.client import Homeserver, Transport
-from bridge.matrix.crypto.encoding import Json, mapping, text
+from bridge.matrix.crypto.wire import Json, mapping, text
 from bridge.rooms.ports import Refused
 
 _CLIENT = "_matrix/client/v3"
@@ -31,17 +31,46 @@ NOTHING_BUT_KEYS = json.dumps(
 """Filter for /sync: messages come by transactions, here only to-device events are wanted."""
 
 
+class Requests(Protocol):
+    """HTTP requests as our users and their devices. `client.Transport` is one."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        content: Json | None = None,
+        *,
+        user: UserId | None = None,
+        device: bool = True,
+        query: Mapping[str, str] | None = None,
+    ) -> Json: ...
+
+    def use_device(self, device: str) -> None: ...
+
+    def use_token(self, user: UserId, token: str) -> None: ...
+
+
 class KeyServer:
-    """Thin calls.
+    """The calls, each one request.
 
     Args:
         transport: for everything.
         patient: for what stays open long; its session has no limit of connections.
     """
 
-    def __init__(self, transport: Transport, patient: Transport) -> None:
+    def __init__(self, transport: Requests, patient: Requests) -> None:
         self._transport = transport
         self._patient = patient
+
+    def use_device(self, device_id: str) -> None:
+        """From now on our users act as their devices of this id."""
+        self._transport.use_device(device_id)
+        self._patient.use_device(device_id)
+
+    def use_token(self, user: UserId, token: str) -> None:
+        """From now on the user acts as its device by this access token."""
+        self._transport.use_token(user, token)
+        self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device (MSC4190).
@@ -76,7 +105,14 @@ class KeyServer:
 
     async def devices(self, user: UserId) -> list[str]:
         """The ids of the user's devices."""
-        return await Homeserver(self._transport).devices(user)
+        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
+        listed = reply.get("devices")
+        devices = listed if isinstance(listed, list) else []
+        return [
+            device_id
+            for device in devices
+            if isinstance(device, dict) and (device_id := text(device, "device_id"))
+        ]
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
         path = f"{_CLIENT}/devices/{quote(device_id, safe='')}"

@@ -12,7 +12,12 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import vodozemac
 
-from bridge.matrix.crypto.encoding import (
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.peers import Device
+from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.wire import (
+    OLM,
+    ONE_TIME,
     Json,
     from_base64,
     id_text,
@@ -22,9 +27,6 @@ from bridge.matrix.crypto.encoding import (
     text,
     to_base64,
 )
-from bridge.matrix.crypto.own import OLM, ONE_TIME, OwnDevice
-from bridge.matrix.crypto.peers import Device
-from bridge.matrix.crypto.vault import Vault
 from bridge.rooms.store import SecretRow
 
 _KEPT = 4
@@ -93,7 +95,7 @@ class Channel:
 
     @property
     def open(self) -> bool:
-        """There is a session to encrypt with."""
+        """True if there is a session to encrypt with."""
         return bool(self._sessions)
 
     def begin(self, device: Device, claimed: Mapping[str, object]) -> bool:
@@ -134,7 +136,7 @@ class Channel:
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
-        """Read a message; it may begin a session, and then the account has changed too.
+        """Decrypt a message; it may begin a session, and then the account has changed too.
 
         Raises:
             UndecryptableOlm: none of the sessions can read it.
@@ -189,12 +191,12 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 class Payload(msgspec.Struct, frozen=True):
-    """What a letter said, its envelope checked."""
+    """Plaintext of an olm message, its envelope checked."""
 
     sender: str
     sender_key: str
     ed25519: str
-    """The sender's device, as it says; `owners` finds out whether it is."""
+    """The sender's device, as it says; `peers.Owners` finds out whether it is."""
     kind: str
     content: Json
     device_keys: Json = {}
@@ -202,7 +204,7 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 def letter_of(own: OwnDevice, event: Json) -> Letter | None:
-    """The letter in an m.room.encrypted to-device event; None if there is none for us."""
+    """Read the olm message of an m.room.encrypted to-device event; None if there is none for us."""
     content = mapping(event, "content")
     part = mapping(mapping(content, "ciphertext"), own.curve25519)
     number, body = part.get("type"), text(part, "body")
@@ -220,7 +222,7 @@ def letter_of(own: OwnDevice, event: Json) -> Letter | None:
 
 
 def read_payload(own: OwnDevice, letter: Letter, plain: bytes) -> Payload | None:
-    """What a letter said, if it was written by its sender to us (specification, "m.olm.v1")."""
+    """Read an olm message's plaintext; None unless its sender wrote it to us ("m.olm.v1")."""
     try:
         fields = msgspec.json.decode(plain, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,8 +1,13 @@
-"""Other people's devices: which there are, and that they are who they say. Pure but for the asking.
+"""Device lists of other people, and whose device sent a key.
 
-What is known is kept until /sync says that it changed, and only in memory: after a start everything
-is asked anew, so nothing that changed meanwhile can be missed. A device whose keys change is not
-believed: a device never changes its keys, a new one has a new id, or had gone in between.
+`Peers` keeps what `POST /keys/query` says of a user, in memory only, until /sync says that it
+changed: after a start everything is asked anew, so no change is missed. A device whose keys change
+under the same id is not believed; a device that was signed out may come back with new keys.
+
+`Owners` decides whether the device that sent a room key belongs to the user who is its sender
+(specification, "m.olm.v1.curve25519-aes-sha2"). Otherwise a homeserver could write messages in
+anybody's name. The device has to stand in the sender's device list; one that is not listed any
+more, or not yet, may be proven by a signature of its owner's identity (MSC4147).
 """
 
 from __future__ import annotations
@@ -16,9 +21,9 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.encoding import Json, id_text, is_signed, key_text, mapping, text
-from bridge.matrix.crypto.own import MEGOLM, OLM
-from bridge.matrix.crypto.recall import Recall
+from bridge.matrix.crypto.vault import Recall
+from bridge.matrix.crypto.wire import MEGOLM, OLM, Json, id_text, is_signed, key_text, mapping, text
+from bridge.rooms.ports import Refused, Unavailable
 
 _KEPT = 20_000
 """Users whose devices are kept in memory."""
@@ -27,7 +32,7 @@ MOST = 200
 
 
 class Device(msgspec.Struct, frozen=True):
-    """A device that people read on, its keys verified to be signed by itself."""
+    """Device of somebody else, whose keys are signed by itself."""
 
     user: str
     device_id: str
@@ -36,7 +41,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What is known of a user."""
+    """Devices and signing key of a user."""
 
     devices: tuple[Device, ...]
     self_signing: str = ""
@@ -50,7 +55,7 @@ class Asking(Protocol):
 
 
 class Peers:
-    """The devices of users, asked for when they are not known."""
+    """Cache of other users' device lists."""
 
     def __init__(self, server: Asking) -> None:
         self._server = server
@@ -60,7 +65,7 @@ class Peers:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def outdated(self, user: str) -> None:
-        """The user's devices changed, or we no longer hear of changes."""
+        """Forget the user's devices: they changed, or we no longer hear of changes."""
         self._known.forget(user)
 
     def all_outdated(self) -> None:
@@ -88,7 +93,7 @@ class Peers:
     async def known(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, Known]:
-        """What there is to know of each user.
+        """Devices and signing key of each user.
 
         Args:
             asker: one of ours.
@@ -145,7 +150,7 @@ def read_devices(user: str, listed: Mapping[str, object]) -> tuple[Device, ...]:
 
 
 def read_device(user: str, device_id: str, fields: Json) -> Device | None:
-    """A device by its keys, as it signed them itself; None if they are not good."""
+    """Read a device's keys, which it signed itself; None if they are not good."""
     keys = mapping(fields, "keys")
     curve25519 = key_text(keys, f"curve25519:{device_id}")
     ed25519 = key_text(keys, f"ed25519:{device_id}")
@@ -183,3 +188,103 @@ def _only_key(user: str, usage: str, fields: Json) -> str:
         if public and key_id == f"ed25519:{public}":
             return public
     return ""
+
+
+# --- whose device sent a key ----------------------------------------------------------------------
+
+_AGAIN_MS = 30_000
+"""How often at most a user's devices are asked for because one is not among them, and a homeserver
+that did not answer is asked for any."""
+
+
+class Claim(Protocol):
+    """Device keys that came with an olm message, not proven yet. `keys.RoomKey` is one."""
+
+    @property
+    def sender_key(self) -> str: ...
+
+    @property
+    def ed25519(self) -> str: ...
+
+    @property
+    def device_keys(self) -> Json | None: ...
+
+
+class Owners:
+    """Check that a device belongs to a user.
+
+    Args:
+        peers: knows the devices.
+        asker: one of ours, who asks for them.
+    """
+
+    def __init__(self, peers: Peers, asker: UserId) -> None:
+        self._peers = peers
+        self._asker = asker
+        self._asked: LRUCache[str, int] = LRUCache(10_000)
+        self._away: LRUCache[str, int] = LRUCache(10_000)
+        """Homeservers that did not answer -> when they were asked."""
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
+
+    async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool:
+        """True if the device that an olm message names is one of its sender's.
+
+        False may turn into True later: the list may be late, or the homeserver not answer.
+
+        Args:
+            user: the sender.
+            claim: what the letter says.
+            now: ms since the epoch.
+            ask: False: go by what is known; to ask may take long.
+        """
+        known = self._peers.remembered(user)
+        if self._fits(user, claim, known):
+            return True
+        if not ask or self._is_lately_asked(user, known, now):
+            return False
+        self._asked[user] = now
+        if self._fits(user, claim, await self._ask(user, now)):
+            return True
+        self._log.warning("a key from a device that its sender is not known to have", user=user)
+        return False
+
+    def _is_lately_asked(self, user: str, known: Known | None, now: int) -> bool:
+        last = self._away.get(_server(user)) if known is None else self._asked.get(user)
+        return last is not None and 0 <= now - last < _AGAIN_MS
+
+    async def _ask(self, user: str, now: int) -> Known | None:
+        try:
+            found = (await self._peers.known(self._asker, [user], fresh=True)).get(user)
+        except (Unavailable, Refused) as error:
+            self._log.info("the devices of a user cannot be asked for", user=user, why=str(error))
+            return None
+        if found is None:
+            # Each of its users' messages would wait for it anew.
+            self._away[_server(user)] = now
+        return found
+
+    def _fits(self, user: str, claim: Claim, known: Known | None) -> bool:
+        if known is None:
+            return False
+        for device in known.devices:
+            if device.curve25519 == claim.sender_key:
+                return device.ed25519 == claim.ed25519
+        return _proven(user, claim, known)
+
+
+def _server(user: str) -> str:
+    return user.partition(":")[2]
+
+
+def _proven(user: str, claim: Claim, known: Known) -> bool:
+    """True if the device's keys came too, signed by the owner's identity (MSC4147)."""
+    fields = claim.device_keys
+    if not fields or not known.self_signing:
+        return False
+    device = read_device(user, text(fields, "device_id"), fields)
+    wanted = claim.sender_key, claim.ed25519
+    return (
+        isinstance(device, Device)
+        and (device.curve25519, device.ed25519) == wanted
+        and is_signed(fields, user, f"ed25519:{known.self_signing}", known.self_signing)
+    )

@@ -1,22 +1,28 @@
-"""Megolm, writing: one session per sender and room, and everybody who is to read has its key.
+"""Megolm, writing: one outbound session per sender and room, its key shared with every reader.
 
-A session is given up when somebody who has its key is no longer meant to read (left, or removed a
-device), when it is old or has carried many messages. Whoever is new gets the key from where it
-stands, so the past stays closed to them.
+A session is given up when somebody who has its key may not read any more (left, or removed a
+device), when it is old or has encrypted many messages. A new reader gets the key from its present
+index, so earlier messages stay closed to them.
 
-What has to be asked for this (who is there, with which devices, and a one-time key of those that we
-have no channel to) may have to be asked of homeservers that are slow, or that mean to be. So it is
-asked before (`prepare`), while nobody waits for the sender's device but the message itself.
+The questions that this takes (who is in the room, with which devices, a one-time key for a device
+without an olm session) may go to homeservers that are slow on purpose. So they are asked in
+`prepare`, without the lock of the sender's device; `encrypt` runs under the lock.
 
 Sessions are kept in memory only, and a start begins new ones: a ratchet that is read back from a
 database may have been there before (a backup, a crash), and would use a message key twice. Olm
 sessions are stored before the request that carries what they encrypted, for they cost the other
 side a one-time key.
+
+`Places` keeps each room's encryption settings and audience. They are asked of the homeserver once,
+kept in memory, and forgotten when an event changes them. That a room is encrypted is stored for
+good: no event undoes it (specification, "m.room.encryption"), so a homeserver that says otherwise
+is not believed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -24,22 +30,21 @@ import vodozemac
 from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto.encoding import Json, mapping
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.keys import own_key
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.olm import Channel, is_claimed
-from bridge.matrix.crypto.own import MEGOLM, ONE_TIME, OwnDevice
 from bridge.matrix.crypto.peers import Device, Peers
-from bridge.matrix.crypto.places import Places, Scheme
-from bridge.matrix.crypto.roomkeys import own_key
-from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.render import MARKER
+from bridge.matrix.crypto.vault import Recall, Vault
+from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, mapping, text
+from bridge.rooms.ports import Refused
 
 _AT_ONCE = 50
 """Devices per request."""
 _BARREN_MS = 300_000
 """How long a device that had no one-time key is not asked for one again."""
-_KEPT = 20_000
-"""Sessions in memory; one that went begins anew."""
+_MOST_SESSIONS = 20_000
+"""Sessions in memory; one that was dropped begins anew."""
 
 
 _IN_CLEAR = ("m.relates_to", MARKER)
@@ -54,7 +59,7 @@ class _Reader(msgspec.Struct, frozen=True):
 
 
 class _Outbound(msgspec.Struct, eq=False):
-    """A session that we write with, and who can read it."""
+    """Outbound session, and who has its key."""
 
     session: vodozemac.GroupSession
     created: int
@@ -66,7 +71,7 @@ class _Outbound(msgspec.Struct, eq=False):
 
 
 class Readers(msgspec.Struct, frozen=True):
-    """Who is to read a message, found out before it is encrypted."""
+    """Readers of a message, found out before it is encrypted."""
 
     room_id: RoomId
     scheme: Scheme
@@ -79,7 +84,7 @@ class Readers(msgspec.Struct, frozen=True):
 
 
 class Sharing:
-    """Encrypts for rooms. Where a method says so, its caller holds the lock of the sending device.
+    """Outbound sessions of all rooms; some methods need the lock of the sending device.
 
     Every method raises `Unavailable`, `Refused` or StoreError.
     """
@@ -89,7 +94,7 @@ class Sharing:
         self._server = server
         self._peers = peers
         self._places = places
-        self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_KEPT)
+        self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
@@ -98,7 +103,7 @@ class Sharing:
         return self._current(own, room_id, scheme, now) is None
 
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
-        """Find out who is to read what is said now. The lock is not held, this may take long."""
+        """Find out who is to read a message. May take long: the lock is not held."""
         audience = await self._places.audience(own.user, room_id)
         found = self._current(own, room_id, scheme, now)
         devices = await self._peers.devices(own.user, audience, fresh=found is None)
@@ -139,7 +144,7 @@ class Sharing:
         return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
 
     async def _ready_session(self, own: OwnDevice, readers: Readers) -> vodozemac.GroupSession:
-        """A session whose key everybody has who is to read."""
+        """The session to write with, its key shared with every reader."""
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
         wanted = _wanted(readers.audience, readers.devices, found)
@@ -270,7 +275,7 @@ def _reader(device: Device) -> _Reader:
 def _wanted(
     audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None
 ) -> dict[_Reader, Device | None]:
-    """Who is to have the key; None for a reader whose homeserver cannot be asked just now."""
+    """Devices that are to have the key; None for one whose homeserver cannot be asked just now."""
     wanted: dict[_Reader, Device | None] = {
         _reader(device): device for known in devices.values() for device in known
     }
@@ -281,7 +286,7 @@ def _wanted(
 
 
 def _missing(wanted: Mapping[_Reader, Device | None], found: _Outbound | None) -> list[Device]:
-    """Those who do not have the key yet."""
+    """Devices that do not have the key yet."""
     there = frozenset() if found is None else found.readers
     return [one for reader, one in wanted.items() if one is not None and reader not in there]
 
@@ -293,3 +298,146 @@ def _begin(channels: Iterable[tuple[Device, Channel]], claimed: Json) -> bool:
         for device, channel in channels
     ]
     return any(begun)
+
+
+# --- rooms: encryption and audience ---------------------------------------------------------------
+
+_MOST_ROOMS = 20_000
+ROTATE_MESSAGES = 100
+ROTATE_MS = 7 * 86_400_000
+_LONGEST_MS = 365 * 86_400_000
+_HIDDEN_FROM_INVITED = "joined"
+_TELLING = frozenset({"m.room.encryption", "m.room.member", "m.room.history_visibility"})
+
+
+class Scheme(msgspec.Struct, frozen=True):
+    """Encryption settings of a room (its m.room.encryption)."""
+
+    encrypted: bool
+    rotate_messages: int = ROTATE_MESSAGES
+    rotate_ms: int = ROTATE_MS
+
+
+class RoomState(Protocol):
+    """Calls about a room's state. `client.Homeserver` is one."""
+
+    async def state(
+        self, user: UserId, room_id: RoomId, kind: str, key: str = ""
+    ) -> Json | None: ...
+
+    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]: ...
+
+
+class Ours(Protocol):
+    """Test for our own users, who get no keys. `users.OurUsers` is one."""
+
+    def is_ours(self, user_id: str) -> bool: ...
+
+
+class Places:
+    """Encryption settings and audience of rooms.
+
+    Every method raises `Unavailable`, `Refused` or StoreError.
+
+    Args:
+        homeserver: tells.
+        ours: who needs no key.
+        vault: remembers which rooms are encrypted.
+    """
+
+    def __init__(self, homeserver: RoomState, ours: Ours, vault: Vault) -> None:
+        self._homeserver = homeserver
+        self._ours = ours
+        self._vault = vault
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
+        self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
+        self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
+
+    def changed(self, raw: Json) -> None:
+        """Invalidate what an event of the room may have changed."""
+        kind = raw.get("type")
+        if kind not in _TELLING or "state_key" not in raw:
+            return
+        room_id = RoomId(text(raw, "room_id"))
+        if kind == "m.room.encryption":
+            self._schemes.forget(room_id)
+        else:
+            self._audiences.forget(room_id)
+
+    async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
+        """The room's encryption settings.
+
+        Raises:
+            Refused: `M_UNSUPPORTED_ALGORITHM` if it is, in a way that nobody can read.
+        """
+        known = self._schemes.get(room_id)
+        if known is not None:
+            return known
+        with self._schemes.fetching() as fetch:
+            event = await self._homeserver.state(asker, room_id, "m.room.encryption")
+            scheme = await self._for_good(room_id, event)
+            fetch.keep(room_id, scheme)
+        return scheme
+
+    async def _for_good(self, room_id: RoomId, event: Json | None) -> Scheme:
+        """The scheme that holds: as told, but once encrypted, always encrypted."""
+        name = f"room/{room_id}"
+        before = await self._vault.load(name, Scheme)
+        if before is not None and not _is_megolm(event):
+            self._log.error("a room's encryption is gone from its state; it stays on", room=room_id)
+            return before
+        told = _scheme(event)
+        if told.encrypted and told != before:
+            await self._vault.save([self._vault.row(name, told)])
+        return told
+
+    def audience_known(self, room_id: RoomId) -> frozenset[str] | None:
+        """What `audience` would say without asking; None if it would ask."""
+        return self._audiences.get(room_id)
+
+    async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
+        """Who may read what is said in the room now, without our own users."""
+        known = self._audiences.get(room_id)
+        if known is not None:
+            return known
+        with self._audiences.fetching() as fetch:
+            visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
+            members = await self._homeserver.members(asker, room_id)
+            hidden = _setting(visibility, "history_visibility") == _HIDDEN_FROM_INVITED
+            readers = {"join"} if hidden else {"join", "invite"}
+            audience = frozenset(
+                user
+                for event in members
+                if text(mapping(event, "content"), "membership") in readers
+                and (user := text(event, "state_key"))
+                and not self._ours.is_ours(user)
+            )
+            fetch.keep(room_id, audience)
+        return audience
+
+
+def _is_megolm(event: Json | None) -> bool:
+    return text(mapping(event or {}, "content"), "algorithm") == MEGOLM
+
+
+def _scheme(event: Json | None) -> Scheme:
+    if event is None:
+        return Scheme(encrypted=False)
+    content = mapping(event, "content")
+    if not _is_megolm(event):
+        raise Refused("M_UNSUPPORTED_ALGORITHM", text(content, "algorithm")[:100])
+    return Scheme(
+        encrypted=True,
+        rotate_messages=_within(content.get("rotation_period_msgs"), ROTATE_MESSAGES, 10_000),
+        rotate_ms=_within(content.get("rotation_period_ms"), ROTATE_MS, _LONGEST_MS),
+    )
+
+
+def _within(value: object, otherwise: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        return otherwise
+    return min(value, most)
+
+
+def _setting(event: Json | None, key: str) -> str:
+    return text(mapping(event or {}, "content"), key)

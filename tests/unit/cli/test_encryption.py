@@ -7,9 +7,8 @@ from pathlib import Path
 
 from bridge.app.settings import encryption_secret_of
 from bridge.config import load_config
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.upkeep import EPOCH, Epoch
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.devices import EPOCH, Epoch
+from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.ops.clock import SystemClock
 from bridge.rooms.store import SecretRow
 from bridge.storage.sqlstore import open_store

@@ -14,10 +14,9 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import FOREIGN, Homeserver, Transport, new_session
+from bridge.matrix.client import FOREIGN, Homeserver, Transport, new_session, spool
 from bridge.matrix.ghosts import Devices, Ghosts, made_fact
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
-from bridge.matrix.spool import spool
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.matrix.client import Homeserver, Json
+from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.ghosts import Ghosts
-from bridge.matrix.render import MARKER
 from bridge.matrix.send import KEPT, MOST_PAGES, Markers, Outgoing
 from bridge.rooms.store import EffectRow, Lane
 from bridge.rooms.to_matrix import MatrixLane

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bridge.ids import EventId
+from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.render import (
-    MARKER,
     POLL_END,
     POLL_START,
     poll_content,

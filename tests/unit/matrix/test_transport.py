@@ -1,11 +1,9 @@
-"""Whose fault a failure is, against a homeserver that answers whatever the test wants.
-
-Also pins the parts of mautrix that we rely on: how it names the acting user and device.
-"""
+"""Whose fault a failure is, against a homeserver that answers whatever the test wants."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -58,8 +56,57 @@ async def test_request_names_the_token_the_user_and_the_device() -> None:
     )
     assert send.headers["Authorization"] == "Bearer as-token"
     assert (send.query["user_id"], send.query["device_id"]) == (GHOST, "WEBCHAT")
+    assert send.query["org.matrix.msc3202.device_id"] == "WEBCHAT"
+    assert send.headers["Content-Type"] == "application/json"
+    assert send.headers["User-Agent"].startswith("matrix-webchat-bridge/")
     assert whoami.query["user_id"] == USERS.bot
     assert "device_id" not in whoami.query
+
+
+@pytest.mark.asyncio
+async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given() -> None:
+    seen: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        return web.json_response({})
+
+    async with homeserver(answer) as transport:
+        await transport.request("GET", "_matrix/x", user=GHOST, query={"filter": '{"a": "&=+"}'})
+        transport.use_device("NEXT")
+        await transport.request("GET", "_matrix/x", user=GHOST)
+        transport.use_token(GHOST, "ghost-token")
+        await transport.request("GET", "_matrix/x", user=GHOST)
+        await transport.request("POST", "_matrix/x", user=GHOST, device=False)
+    assert [request.query.get("device_id") for request in seen] == ["WEBCHAT", "NEXT", None, None]
+    assert {request.query["user_id"] for request in seen} == {GHOST}
+    assert [request.headers["Authorization"][7:] for request in seen] == [
+        *("as-token", "as-token", "ghost-token", "as-token"),
+    ]
+    assert seen[0].query["filter"] == '{"a": "&=+"}'
+    assert ["Content-Type" in request.headers for request in seen] == [False, False, False, True]
+
+
+@pytest.mark.asyncio
+async def test_what_no_strict_json_holds_passes_both_ways() -> None:
+    """A stranger's content may be handed on, such as a room's list of members."""
+    strange: dict[str, object] = {"half": "\ud83d", "endless": 10**30, "text": "价"}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=json.dumps(await request.json()), content_type="application/json")
+
+    async with homeserver(answer) as transport:
+        assert await transport.request("PUT", "_matrix/x", strange) == strange
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_may_live_under_a_path() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"path": request.path})
+
+    async with homeserver(answer) as transport:
+        below = Transport(transport._session, f"{transport._address}/base/", "t", USERS)
+        assert await below.request("GET", "_matrix/x") == {"path": "/base/_matrix/x"}
 
 
 @pytest.mark.asyncio
@@ -103,6 +150,7 @@ async def test_the_homeservers_no_is_a_refusal(
         (200, "<html>log in</html>", {}, None),
         (200, "[]", {}, None),
         (200, "", {}, None),
+        (304, "", {}, None),
     ],
 )
 async def test_what_may_pass_is_unavailable(
@@ -219,7 +267,7 @@ async def test_refusals_that_mean_it_is_so_already_are_success() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason": "write to the bot"}')]
+    ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason":"write to the bot"}')]
 )
 async def test_who_leaves_may_say_why(reason: str, body: str) -> None:
     seen: list[str] = []

@@ -14,12 +14,8 @@ from bridge.cli.doctor.encryption import check_encryption, judge
 from bridge.cli.doctor.findings import Finding, Findings, Verdict
 from bridge.config import Config
 from bridge.ids import UserId
-from bridge.matrix.crypto.continuity import MARKS, Marks
-from bridge.matrix.crypto.inspection import Inspected, KeysOf
-from bridge.matrix.crypto.publishing import Fit
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.upkeep import EPOCH, Epoch
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.devices import EPOCH, Epoch, Fit, Inspected, KeysOf
+from bridge.matrix.crypto.vault import MARKS, Marks, Sealer, Vault
 from bridge.ops.clock import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION, Migration
 from bridge.storage.sqlstore import open_store

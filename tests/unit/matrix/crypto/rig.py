@@ -6,16 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aiohttp
-import pytest
-
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import Homeserver, Transport
-from bridge.matrix.crypto import engine
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.engine import Crypto
-from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.own import MEGOLM
+from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.wire import MEGOLM, Json
 from bridge.matrix.users import OurUsers
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
@@ -78,7 +71,7 @@ class Patient(FakeServer):
 class Bridge:
     """`Crypto` between a world and a room."""
 
-    def __init__(self, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.world, self.rooms, self.time = World(), Rooms(), Time()
         self.rooms.membership = {BOT: "join", "@alice:here": "join"}
         self.rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
@@ -86,23 +79,13 @@ class Bridge:
         self.server = Patient(self.world)
         self.told: list[RoomId] = []
         self.news = asyncio.Condition()
-
-        def server(*_: Transport) -> KeyServer:
-            return self.server
-
-        def homeserver(_: Transport) -> Homeserver:
-            return self.rooms
-
-        monkeypatch.setattr(engine, "KeyServer", server)
-        monkeypatch.setattr(engine, "Homeserver", homeserver)
-        self.transport = Transport(session, "http://here", "token", USERS)
         self.phone = Phone(self.world)
         self.start(MemoryStore())
 
     def start(self, store: MemoryStore) -> None:
         self.store = store
         vault = new_vault(store)
-        self.crypto = Crypto(self.transport, self.transport, USERS, vault, self.time)
+        self.crypto = Crypto(self.server, self.rooms, USERS, vault, self.time)
 
     async def on_key(self, room_id: RoomId) -> None:
         async with self.news:

@@ -11,14 +11,12 @@ from vodozemac import GroupSession
 
 from bridge.matrix.crypto import arrivals
 from bridge.matrix.crypto.arrivals import Arrivals, News
-from bridge.matrix.crypto.continuity import Continuity
-from bridge.matrix.crypto.encoding import Json, to_base64
-from bridge.matrix.crypto.own import OLM
+from bridge.matrix.crypto.devices import Upkeep
+from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.places import Places
-from bridge.matrix.crypto.roomkeys import RoomKeys, sealed_of
-from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.crypto.upkeep import Upkeep
+from bridge.matrix.crypto.sharing import Places, Sharing
+from bridge.matrix.crypto.vault import Continuity
+from bridge.matrix.crypto.wire import OLM, Json, to_base64
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError
 from tests.fakes.memory import MemoryStore

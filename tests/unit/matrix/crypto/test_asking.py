@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.asking import Asking
-from bridge.matrix.crypto.continuity import Continuity
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.roomkeys import sealed_of
-from bridge.matrix.crypto.upkeep import Upkeep
+from bridge.matrix.crypto.devices import Upkeep
+from bridge.matrix.crypto.keys import sealed_of
+from bridge.matrix.crypto.opening import Asking
+from bridge.matrix.crypto.vault import Continuity
+from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import (
     ALICE,

@@ -4,9 +4,8 @@ import copy
 
 import pytest
 
-from bridge.matrix.crypto.continuity import EVERY, Continuity, Marks, is_newest
-from bridge.matrix.crypto.own import OwnDevice
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.vault import EVERY, Continuity, Marks, Vault, is_newest
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     AWAY,

@@ -14,14 +14,12 @@ import pytest
 from vodozemac import GroupSession, MegolmMessage
 
 from bridge.matrix.crypto.arrivals import Arrivals
-from bridge.matrix.crypto.continuity import Continuity
-from bridge.matrix.crypto.encoding import Json, from_base64
-from bridge.matrix.crypto.owners import Owners
-from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.places import Places, Scheme
-from bridge.matrix.crypto.roomkeys import RoomKeys, sealed_of
-from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.crypto.upkeep import Upkeep
+from bridge.matrix.crypto.devices import Upkeep
+from bridge.matrix.crypto.keys import RoomKeys, sealed_of
+from bridge.matrix.crypto.peers import Owners, Peers
+from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
+from bridge.matrix.crypto.vault import Continuity
+from bridge.matrix.crypto.wire import Json, from_base64
 from bridge.rooms.store import SecretRow
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms

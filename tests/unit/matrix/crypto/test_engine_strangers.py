@@ -9,7 +9,7 @@ import pytest
 from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.wire import Json
 from tests.unit.matrix.crypto.rig import BOT, Bridge
 from tests.unit.matrix.crypto.test_places import event
 from tests.unit.matrix.crypto.world import ROOM, Phone

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from bridge.matrix.crypto.encoding import is_signed
-from bridge.matrix.crypto.identity import Identity
+from bridge.matrix.crypto.devices import Identity
+from bridge.matrix.crypto.wire import is_signed
 
 USER = "@bot:here"
 

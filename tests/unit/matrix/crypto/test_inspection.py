@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.continuity import Continuity
-from bridge.matrix.crypto.inspection import Inspected, KeysOf, inspect
-from bridge.matrix.crypto.own import OwnDevice
-from bridge.matrix.crypto.publishing import Fit
-from bridge.matrix.crypto.sealing import Unsealable
-from bridge.matrix.crypto.upkeep import Upkeep
+from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, OwnDevice, Upkeep, inspect
+from bridge.matrix.crypto.vault import Continuity, Unsealable
 from bridge.rooms.ports import Refused
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (

@@ -7,8 +7,8 @@ import pytest
 
 from bridge.ids import UserId
 from bridge.matrix.client import Transport
-from bridge.matrix.crypto.encoding import Json
 from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import BOT

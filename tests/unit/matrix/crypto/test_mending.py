@@ -5,9 +5,8 @@ from typing import cast
 
 import pytest
 
-from bridge.matrix.crypto import mending
-from bridge.matrix.crypto.arrivals import Arrivals
-from bridge.matrix.crypto.mending import Mending
+from bridge.matrix.crypto import arrivals
+from bridge.matrix.crypto.arrivals import Arrivals, Mending
 from tests.unit.matrix.crypto.world import AWAY, BOT, Clock
 
 pytestmark = pytest.mark.asyncio
@@ -30,8 +29,8 @@ class Slow:
 
 
 async def test_one_homeserver_takes_only_a_few_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mending, "AT_ONCE", 3)
-    monkeypatch.setattr(mending, "OF_SERVER", 2)
+    monkeypatch.setattr(arrivals, "AT_ONCE", 3)
+    monkeypatch.setattr(arrivals, "OF_SERVER", 2)
     slow = Slow()
     work = Mending(cast(Arrivals, slow), Clock())
     assert work.begin(BOT, [("@a:evil", "k")]) == set()  # it has no place to work
@@ -50,8 +49,8 @@ async def test_all_customers_of_one_homeserver_have_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One /sync may bring a hundred letters that cannot be read, each for the only time."""
-    monkeypatch.setattr(mending, "TOGETHER", 120)
-    monkeypatch.setattr(mending, "TOGETHER_OF_SERVER", 100)
+    monkeypatch.setattr(arrivals, "TOGETHER", 120)
+    monkeypatch.setattr(arrivals, "TOGETHER_OF_SERVER", 100)
     slow = Slow()
     work = Mending(cast(Arrivals, slow), Clock())
     async with asyncio.TaskGroup() as tasks:

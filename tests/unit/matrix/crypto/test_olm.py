@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.matrix.crypto.encoding import Json
+from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.olm import (
     Channel,
     UndecryptableOlm,
@@ -12,9 +12,9 @@ from bridge.matrix.crypto.olm import (
     letter_of,
     read_payload,
 )
-from bridge.matrix.crypto.own import OLM, OwnDevice
 from bridge.matrix.crypto.peers import Device, read_devices
 from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.wire import OLM, Json
 from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World, new_vault
 
 pytestmark = pytest.mark.asyncio

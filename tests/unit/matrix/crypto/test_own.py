@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.encoding import is_signed
-from bridge.matrix.crypto.own import MEGOLM, OLM, ONE_TIME, OwnDevice
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.wire import MEGOLM, OLM, ONE_TIME, is_signed
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import BOT, new_vault
 

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.identity import Identity
-from bridge.matrix.crypto.owners import Owners
-from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.roomkeys import RoomKey
+from bridge.matrix.crypto.devices import Identity
+from bridge.matrix.crypto.keys import RoomKey
+from bridge.matrix.crypto.peers import Owners, Peers
+from bridge.matrix.crypto.wire import Json
 from tests.unit.matrix.crypto.world import ALICE, AWAY, BOT, FakeServer, Phone, World
 
 pytestmark = pytest.mark.asyncio

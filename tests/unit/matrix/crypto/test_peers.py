@@ -6,10 +6,9 @@ import pytest
 
 from bridge.ids import UserId
 from bridge.matrix.crypto import peers as peers_module
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.identity import Identity
-from bridge.matrix.crypto.own import OLM
+from bridge.matrix.crypto.devices import Identity
 from bridge.matrix.crypto.peers import Peers, read_devices, read_identity
+from bridge.matrix.crypto.wire import OLM, Json
 from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World
 
 

@@ -6,9 +6,8 @@ import pytest
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.own import MEGOLM
-from bridge.matrix.crypto.places import ROTATE_MESSAGES, ROTATE_MS, Places, Scheme
+from bridge.matrix.crypto.sharing import ROTATE_MESSAGES, ROTATE_MS, Places, Scheme
+from bridge.matrix.crypto.wire import MEGOLM, Json
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, new_vault
 

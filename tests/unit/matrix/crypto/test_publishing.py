@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.own import OwnDevice
-from bridge.matrix.crypto.publishing import Fit, Publishing, compare
+from bridge.matrix.crypto.devices import Fit, OwnDevice, Publishing, compare
+from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import BOT, FakeServer, World, new_vault
 

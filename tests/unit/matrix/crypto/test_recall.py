@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bridge.matrix.crypto.recall import Recall
+from bridge.matrix.crypto.vault import Recall
 
 
 def test_the_longest_unused_goes_first() -> None:

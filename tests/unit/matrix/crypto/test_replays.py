@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from bridge.matrix.crypto import replays
-from bridge.matrix.crypto.replays import Replays
+from bridge.matrix.crypto import keys
+from bridge.matrix.crypto.keys import Replays
 from bridge.rooms.store import StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import new_vault
@@ -41,8 +41,8 @@ async def test_it_is_known_after_a_restart_and_goes_with_the_key() -> None:
 
 
 async def test_what_waits_is_bounded_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replays, "_AT_MOST", 2)
-    monkeypatch.setattr(replays, "_KEPT", 1)
+    monkeypatch.setattr(keys, "_AT_MOST", 2)
+    monkeypatch.setattr(keys, "_KEPT", 1)
     store = MemoryStore()
     seen = Replays(new_vault(store))
     assert not await seen.is_one("a", 0, "$1", 9)

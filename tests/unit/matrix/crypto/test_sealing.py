@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.sealing import Sealer, Unsealable
+from bridge.matrix.crypto.vault import Sealer, Unsealable
 
 
 def test_what_was_sealed_is_opened_under_its_name_alone() -> None:

@@ -3,13 +3,11 @@ from __future__ import annotations
 import pytest
 import pytest_asyncio
 
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.own import OwnDevice
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Device, Peers
-from bridge.matrix.crypto.places import Places, Scheme
-from bridge.matrix.crypto.roomkeys import RoomKeys, sealed_of
-from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.render import MARKER
+from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
+from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import StoreError
 from tests.fakes.memory import MemoryStore

@@ -5,10 +5,9 @@ import copy
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.continuity import Continuity
-from bridge.matrix.crypto.own import ONE_TIME, OwnDevice
-from bridge.matrix.crypto.publishing import Fit, compare
-from bridge.matrix.crypto.upkeep import Epoch, Upkeep, reset_rows
+from bridge.matrix.crypto.devices import Epoch, Fit, OwnDevice, Upkeep, compare, reset_rows
+from bridge.matrix.crypto.vault import Continuity
+from bridge.matrix.crypto.wire import ONE_TIME
 from bridge.rooms.ports import Unavailable
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.matrix.crypto.sealing import Unsealable
+from bridge.matrix.crypto.vault import Unsealable
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import new_vault
 

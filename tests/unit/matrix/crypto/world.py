@@ -15,12 +15,20 @@ import msgspec
 import vodozemac
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto.encoding import Json, canonical, from_base64, to_base64, with_signature
+from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.own import MEGOLM, OLM, ONE_TIME, OwnDevice
-from bridge.matrix.crypto.owners import Claim
-from bridge.matrix.crypto.sealing import Sealer
-from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.peers import Claim
+from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.matrix.crypto.wire import (
+    MEGOLM,
+    OLM,
+    ONE_TIME,
+    Json,
+    canonical,
+    from_base64,
+    to_base64,
+    with_signature,
+)
 from bridge.rooms.ports import Refused, Unavailable
 from tests.fakes.memory import MemoryStore
 
@@ -57,7 +65,7 @@ class Deaf:
 
 
 class Believing:
-    """`roomkeys.Ownership` that takes every device for its sender's."""
+    """`keys.Ownership` that takes every device for its sender's."""
 
     async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool:
         return True
@@ -95,6 +103,7 @@ class FakeServer(KeyServer):
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.tokens: dict[UserId, str] = {}
 
     def _called(self, name: str) -> None:
         self.world.calls.append(name)
@@ -103,6 +112,12 @@ class FakeServer(KeyServer):
 
     def _device(self, user: str) -> str:
         return next(device for who, device in reversed(self.world.made) if who == user)
+
+    def use_device(self, device_id: str) -> None:
+        """Each user acts as the device that it made last."""
+
+    def use_token(self, user: UserId, token: str) -> None:
+        self.tokens[user] = token
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         self._called("make_device")

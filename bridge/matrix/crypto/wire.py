@@ -1,6 +1,8 @@
-"""How keys and signatures are written: unpadded base64, canonical JSON, signed objects. Pure.
+"""Wire format of keys and signatures: unpadded base64, canonical JSON, signed objects. Pure.
 
-Matrix specification, appendices "Unpadded Base64", "Canonical JSON" and "Signing JSON".
+Matrix specification, appendices "Unpadded Base64", "Canonical JSON" and "Signing JSON". The readers
+(`text`, `key_text`, `id_text`, `mapping`) take a stranger's object, in which any field may be
+missing or of another type: they return an empty value then and raise nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +16,14 @@ import msgspec
 import vodozemac
 
 Json = dict[str, object]
+
+OLM = "m.olm.v1.curve25519-aes-sha2"
+MEGOLM = "m.megolm.v1.aes-sha2"
+ONE_TIME = "signed_curve25519"
+"""Algorithm of one-time and fallback keys."""
+MARKER = "org.matrix_webchat.origin"
+"""The field of a content of ours that holds its transaction id. It stays outside of the ciphertext,
+so that an event of ours is recognized when a room is searched for it (`send.Markers`)."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*")
 _MAX_KEY = 64
@@ -45,7 +55,7 @@ def from_base64(text: str) -> bytes:
 
 
 def canonical(fields: Mapping[str, object]) -> bytes:
-    """The bytes of an object that are signed."""
+    """Canonical JSON of an object without its signatures: the bytes that are signed."""
     bare = {key: value for key, value in fields.items() if key not in {"signatures", "unsigned"}}
     return msgspec.json.encode(bare, order="sorted")
 

@@ -4,11 +4,8 @@ import msgspec
 import pytest
 import vodozemac
 
-from bridge.matrix.crypto import roomkeys
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.owners import Claim
-from bridge.matrix.crypto.roomkeys import (
+from bridge.matrix.crypto import keys
+from bridge.matrix.crypto.keys import (
     BROKEN,
     KEPT,
     NO_KEY,
@@ -19,6 +16,9 @@ from bridge.matrix.crypto.roomkeys import (
     is_encrypted,
     sealed_of,
 )
+from bridge.matrix.crypto.olm import Payload
+from bridge.matrix.crypto.peers import Claim
+from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import ALICE, ROOM, Believing, Phone, World, new_vault
@@ -176,7 +176,7 @@ async def test_what_a_homeserver_has_to_judge_is_not_hidden_from_it(kind: str) -
 
 
 class Doubting:
-    """`roomkeys.Ownership` that knows nobody's devices until told."""
+    """`keys.Ownership` that knows nobody's devices until told."""
 
     def __init__(self) -> None:
         self.believes = False
@@ -213,7 +213,7 @@ async def test_a_proven_key_is_replaced_by_none_of_another_device() -> None:
     raw = one.phone.say("hello")
     assert isinstance(await one.open(raw), dict)
     forged = one.phone.again() | {"sender_key": "other"}
-    payload = Payload(ALICE, "other", "ed", roomkeys.FORWARDED, forged)
+    payload = Payload(ALICE, "other", "ed", keys.FORWARDED, forged)
     assert await one.keys.take(payload, 0) is None
     assert isinstance(await one.open(raw), dict)
     assert await one.open(first) == Undecryptable(NO_KEY, later=True)
@@ -302,7 +302,7 @@ async def test_an_unused_key_goes_and_a_used_one_stays() -> None:
     assert await one.store.prune(0, KEPT + 1) == 0
     assert isinstance(await one.open(one.phone.say("y"), now=KEPT - 1), dict)
     assert await one.store.prune(0, KEPT + UNUSED) == 0
-    assert await one.store.prune(0, 2 * KEPT) == 1
+    assert await one.store.prune(0, 2 * KEPT) == 2  # with its replay notes
     second = Keys()
     await second.take(second.phone.room_key(), now=0)
     assert await second.store.prune(0, UNUSED + 1) == 1
@@ -331,9 +331,9 @@ async def test_a_key_that_was_asked_for_comes_from_the_device_that_made_it() -> 
     hearsay = forwarded | {"sender_key": "of another device"}
     broken = forwarded | {"session_key": "no key"}
     for no_good in (hearsay, broken, forwarded | {"session_id": "another"}):
-        assert await one.take(no_good, kind=roomkeys.FORWARDED) is None
+        assert await one.take(no_good, kind=keys.FORWARDED) is None
     assert await one.take(forwarded) is None  # it is not written like one that comes by itself
-    assert await one.take(forwarded, kind=roomkeys.FORWARDED) is not None
+    assert await one.take(forwarded, kind=keys.FORWARDED) is not None
     opened = await one.open(raw)
     assert isinstance(opened, dict)
     assert opened["content"] == {"msgtype": "m.text", "body": "hello"}

@@ -1,9 +1,9 @@
-"""`Crypto`: all that the rest of the matrix ring sees of encryption.
+"""End-to-end encryption: the one class that the rest of the bridge uses.
 
 Theory of operation
 -------------------
 - Each of our users has one device with keys and a cross-signing identity of its own, so that what a
-  ghost says bears no warning (`upkeep`, `own`, `identity`).
+  ghost says bears no warning (`devices`).
 - Those whom customers invite (the bot and the queue users, "hosts") read the keys of people's
   messages by /sync (`arrivals`), from the start to the end of the process. Ghosts read nothing;
   they only look into their mailbox before they begin a session.
@@ -19,27 +19,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 import structlog
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.client import Homeserver, Transport
-from bridge.matrix.crypto.arrivals import Arrivals
-from bridge.matrix.crypto.asking import Asking
-from bridge.matrix.crypto.continuity import Continuity
-from bridge.matrix.crypto.encoding import Json, text
+from bridge.matrix.crypto.arrivals import Arrivals, Mending
+from bridge.matrix.crypto.devices import OwnDevice, Upkeep
+from bridge.matrix.crypto.keys import RoomKeys, is_encrypted
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.mending import Mending
-from bridge.matrix.crypto.opening import Opening
-from bridge.matrix.crypto.own import OwnDevice
-from bridge.matrix.crypto.owners import Owners
-from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.places import Places, Scheme
-from bridge.matrix.crypto.roomkeys import RoomKeys, is_encrypted
-from bridge.matrix.crypto.sharing import Sharing
-from bridge.matrix.crypto.upkeep import Upkeep
-from bridge.matrix.crypto.vault import Vault
-from bridge.matrix.users import OurUsers
+from bridge.matrix.crypto.opening import Asking, Opening
+from bridge.matrix.crypto.peers import Owners, Peers
+from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing
+from bridge.matrix.crypto.vault import Continuity, Vault
+from bridge.matrix.crypto.wire import Json, text
 from bridge.rooms.ports import Clock, Refused, Unavailable, Undecryptable
 from bridge.rooms.store import StoreError
 
@@ -55,12 +48,22 @@ _ROUNDS = 3
 """How often it is found out anew who reads a message, because it changed meanwhile."""
 
 
+class Users(Protocol):
+    """Our users' names. `users.OurUsers` is one."""
+
+    bot: UserId
+
+    def hosts(self) -> tuple[UserId, ...]: ...
+
+    def is_ours(self, user_id: str) -> bool: ...
+
+
 class Crypto:
-    """Encryption for all of our users.
+    """End-to-end encryption for all of our users.
 
     Args:
-        transport: acts as our users' devices.
-        patient: the same for requests that stay open long.
+        server: acts as our users' devices.
+        rooms: tells who is in a room and how it is encrypted.
         users: our users' names.
         vault: where all of it is kept.
         clock: the time.
@@ -68,19 +71,18 @@ class Crypto:
 
     def __init__(
         self,
-        transport: Transport,
-        patient: Transport,
-        users: OurUsers,
+        server: KeyServer,
+        rooms: RoomState,
+        users: Users,
         vault: Vault,
         clock: Clock,
     ) -> None:
         self._hosts = users.hosts()
         self._clock = clock
-        server = KeyServer(transport, patient)
-        self._places = Places(Homeserver(transport), users, vault)
+        self._server = server
+        self._places = Places(rooms, users, vault)
         self._continuity = Continuity(vault, server, users.bot, clock)
-        acting = _Acting((transport, patient), self._last_look)
-        self._upkeep = Upkeep(vault, server, self._continuity, acting)
+        self._upkeep = Upkeep(vault, server, self._continuity, self)
         self._peers = peers = Peers(server)
         self._keys = RoomKeys(vault, Owners(peers, users.bot))
         self._sharing = Sharing(vault, server, peers, self._places)
@@ -103,7 +105,7 @@ class Crypto:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
-        """Before anything else: have our users act as this database's devices.
+        """Make our users act as this database's devices; to be called before anything else.
 
         Raises:
             StoreError: the database does not answer, or was sealed with another secret.
@@ -131,7 +133,7 @@ class Crypto:
         return self._upkeep.device_id
 
     async def mend(self, user: UserId) -> None:
-        """The homeserver does not know the user's device any more.
+        """Make the user's device again: the homeserver does not know it any more.
 
         Raises:
             Unavailable, Refused, StoreError: as its calls.
@@ -143,7 +145,7 @@ class Crypto:
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
     ) -> Json | Undecryptable:
-        """An event as its sender wrote it; what is not encrypted comes back as it is.
+        """Decrypt an event; one that is not encrypted comes back as it is.
 
         Args:
             raw: the event.
@@ -157,7 +159,7 @@ class Crypto:
         return await self._opening.open(raw, patience, ask=ask) if is_encrypted(raw) else raw
 
     def heard(self, raw: Json) -> None:
-        """An event of a room: forget what it may have changed.
+        """Invalidate what is cached of a room and its members, by an event of the room.
 
         To be called as soon as it comes: what we say next must not wait to know who has left.
         """
@@ -230,7 +232,7 @@ class Crypto:
     # --- writing ----------------------------------------------------------------------------
 
     async def is_encrypted(self, sender: UserId, room_id: RoomId) -> bool:
-        """True if what the user says in this room has to be encrypted.
+        """True if the user's messages in this room have to be encrypted.
 
         Raises:
             Unavailable, Refused: as the homeserver's calls.
@@ -240,7 +242,7 @@ class Crypto:
     async def seal(
         self, sender: UserId, room_id: RoomId, kind: str, content: Json
     ) -> tuple[str, Json]:
-        """Type and content to send: as given in a clear room, encrypted in an encrypted one.
+        """Encrypt an event for a room; returns type and content to send, as given in a clear room.
 
         Raises:
             Unavailable, Refused, StoreError: nothing may be sent.
@@ -262,7 +264,7 @@ class Crypto:
         raise AssertionError  # the last round returned
 
     async def _empty_mailbox(self, user: UserId, room_id: RoomId, scheme: Scheme) -> None:
-        """Learn which of a ghost's olm sessions are broken; its room keys are of no use to us."""
+        """Read a ghost's mailbox, to learn which of its olm sessions are broken."""
         now = self._clock.now()
         last = self._mailboxes.get(user)
         if user in self._hosts or (last is not None and 0 <= now - last < _MAILBOX_MS):
@@ -279,29 +281,15 @@ class Crypto:
         if begun:
             await asyncio.wait(begun, timeout=_MENDING)
 
-    async def _last_look(self, own: OwnDevice) -> None:
+    # --- `devices.Listener` -----------------------------------------------------------------
+
+    async def last_look(self, own: OwnDevice) -> None:
+        """Read a device's mailbox before the device goes."""
         news = await self._arrivals.last_look(own, self._clock.now())
         self._opening.wake(news.keys)
 
-
-class _Acting:
-    """`upkeep.Listener`: has the transports act as the devices that there are."""
-
-    def __init__(
-        self,
-        transports: tuple[Transport, Transport],
-        last_look: Callable[[OwnDevice], Awaitable[None]],
-    ) -> None:
-        self._transports = transports
-        self._last_look = last_look
-
-    async def last_look(self, own: OwnDevice) -> None:
-        await self._last_look(own)
-
     def use_device(self, device_id: str) -> None:
-        for transport in self._transports:
-            transport.use_device(device_id)
+        self._server.use_device(device_id)
 
     def use_token(self, user: UserId, token: str) -> None:
-        for transport in self._transports:
-            transport.use_token(user, token)
+        self._server.use_token(user, token)

@@ -5,7 +5,7 @@ import vodozemac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.matrix.crypto.encoding import (
+from bridge.matrix.crypto.wire import (
     Json,
     canonical,
     from_base64,

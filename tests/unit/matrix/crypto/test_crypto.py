@@ -7,9 +7,8 @@ import pytest
 from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto import asking, opening
-from bridge.matrix.crypto.encoding import Json
-from bridge.matrix.crypto.own import MEGOLM
+from bridge.matrix.crypto import opening
+from bridge.matrix.crypto.wire import MEGOLM, Json
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.store import StoreError
 from tests.unit.matrix.crypto.rig import BOT, Bridge
@@ -70,13 +69,13 @@ async def test_a_key_that_does_not_come_is_asked_for_once(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The letter with the key was lost; the phone gives it again because it is asked."""
-    monkeypatch.setattr(asking, "AFTER", 0.01)
+    monkeypatch.setattr(opening, "AFTER", 0.01)
     phone = bridge.phone
     raw = phone.say("hello", "$1", outside={"device_id": phone.device_id})
     first = phone.again()
     async with bridge.running(), asyncio.timeout(5):
         async with asyncio.TaskGroup() as tasks:
-            opening = [tasks.create_task(bridge.crypto.open(raw, 60)) for _ in range(2)]
+            both = [tasks.create_task(bridge.crypto.open(raw, 60)) for _ in range(2)]
             requests = await bridge.requests(2)
             assert {one["requesting_device_id"] for one in requests} == {bridge.crypto.device_id}
             body = requests[0]["body"]
@@ -86,14 +85,14 @@ async def test_a_key_that_does_not_come_is_asked_for_once(
             content = phone.write(BOT, "m.forwarded_room_key", first)
             bridge.world.post(phone.user, BOT, device_id, "m.room.encrypted", content)
             await bridge.server.wake()
-        assert [one.result()["content"]["body"] for one in opening] == ["hello"] * 2  # type: ignore[index]  # opened
+        assert [one.result()["content"]["body"] for one in both] == ["hello"] * 2  # type: ignore[index]  # opened
         assert len(await bridge.requests(2)) == 2  # by each host, once
 
 
 async def test_asking_that_fails_changes_nothing(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "AFTER", 0.01)
+    monkeypatch.setattr(opening, "AFTER", 0.01)
     monkeypatch.setattr(opening, "CATCHING_UP", 0.03)
     bridge.world.fails["send_to_devices"] = AWAY
     found = await bridge.crypto.open(bridge.phone.say("x"), 0.03)
@@ -185,7 +184,7 @@ async def test_the_token_of_an_older_homeserver_is_used(bridge: Bridge) -> None:
 
     bridge.server.make_device = make_device  # type: ignore[method-assign]  # an older one
     await bridge.crypto.ensure(ghost)
-    assert bridge.transport._tokens == {ghost: "token"}
+    assert bridge.server.tokens == {ghost: "token"}
 
 
 async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_sessions(

@@ -1,0 +1,742 @@
+"""Devices of our users: created, published, cross-signed, and checked against the homeserver.
+
+Each database has a device id of its own, drawn at its first start, so that the keys of a lost
+database are never mistaken for those of the new one. Each of our users has one device of that id
+(`OwnDevice`: an olm account with one-time keys) and one cross-signing identity (`Identity`):
+without it strict clients give the device no keys and show none of its messages (MSC4153). Another
+identity on the homeserver is replaced only after an operator's `matrix-webchat crypto reset`.
+
+`Upkeep` keeps them, one lock per user: whoever changes a device or its olm sessions holds the lock.
+A device is made, published and compared with the homeserver when it is first asked for after a
+start (`Publishing`). The private halves of one-time keys are stored before the public halves are
+published, or a message to a published key could not be read; a crash in between publishes the same
+keys again, which a homeserver takes.
+
+A database that is an older copy of itself (`vault.Continuity`) draws another device id. Each user
+then gets a new device under the same identity, which clients do not warn of, and the old device
+goes with all its sessions. Its mailbox is read a last time before.
+
+`inspect` is the read-only report of all this for `matrix-webchat doctor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import string
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Protocol, Self, cast
+
+import msgspec
+import structlog
+import vodozemac
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bridge.ids import UserId
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.vault import MARKS, Continuity, Marks, Vault, is_newest, read_mark
+from bridge.matrix.crypto.wire import (
+    MEGOLM,
+    OLM,
+    ONE_TIME,
+    Json,
+    canonical,
+    is_signed,
+    mapping,
+    text,
+    to_base64,
+    with_signature,
+)
+from bridge.rooms.ports import Refused
+from bridge.rooms.store import SecretRow
+
+EPOCH = "epoch"
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    """Row: the device id of this database."""
+
+    device_id: str
+    replace: bool = False
+    """An operator allowed us to replace what the homeserver knows of our users."""
+
+    @classmethod
+    def draw(cls, *, replace: bool = False) -> Epoch:
+        letters = "".join(secrets.choice(string.ascii_uppercase) for _ in range(6))
+        return cls(f"{PREFIX}_{letters}", replace)
+
+
+class Listener(Protocol):
+    """Receiver of changes to our devices. `crypto.Crypto` is one."""
+
+    def use_device(self, device_id: str) -> None:
+        """From now on our users act as their devices of this id."""
+        ...
+
+    def use_token(self, user: UserId, token: str) -> None:
+        """The user acts as its device by this token, on a homeserver without MSC4190."""
+        ...
+
+    async def last_look(self, own: OwnDevice) -> None:
+        """Read a device's mailbox before it goes.
+
+        Raises:
+            Unavailable, Refused, StoreError: as its calls.
+        """
+        ...
+
+
+class Upkeep:
+    """Registry of our devices: one `OwnDevice` and one lock per user.
+
+    Every method raises `Unavailable`, `Refused` or StoreError.
+
+    Args:
+        vault: where the devices are kept.
+        server: where they are published.
+        continuity: tells whether the database is its newest state.
+        listener: told what changes.
+
+    Attributes:
+        publishing: the part that talks to the homeserver.
+    """
+
+    def __init__(
+        self, vault: Vault, server: KeyServer, continuity: Continuity, listener: Listener
+    ) -> None:
+        self._vault = vault
+        self.publishing = Publishing(vault, server)
+        self._continuity = continuity
+        self._listener = listener
+        self._epoch = Epoch("")
+        self._settled = False
+        self._settling = asyncio.Lock()
+        self._devices: dict[UserId, OwnDevice] = {}
+        self._locks: dict[UserId, asyncio.Lock] = {}
+        self._ready: dict[UserId, asyncio.Event] = {}
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
+
+    async def begin(self) -> None:
+        """Read or draw the device id of this database.
+
+        Raises:
+            StoreError: the database does not answer, or its rows are sealed with another secret.
+        """
+        epoch = await self._vault.load(EPOCH, Epoch)
+        if epoch is None:
+            await self._draw(Epoch.draw(replace=False))
+        else:
+            self._epoch = epoch
+            self._listener.use_device(epoch.device_id)
+
+    @property
+    def device_id(self) -> str:
+        """The id of all devices of this database, as far as it is known."""
+        return self._epoch.device_id
+
+    @asynccontextmanager
+    async def holding(self, user: UserId) -> AsyncIterator[OwnDevice]:
+        """Lock the user's device, to change it or its olm sessions.
+
+        It is made, published and checked when it is first asked for after a start of ours.
+        """
+        lock = self._locks.get(user)
+        if lock is None:
+            lock = self._locks[user] = asyncio.Lock()
+        async with lock:
+            if not self.ready(user).is_set():
+                await self._bring_up(user)
+                self.ready(user).set()
+            yield self._devices[user]
+
+    async def current(self, user: UserId) -> OwnDevice:
+        """The user's device, to be read only."""
+        if self.ready(user).is_set():
+            return self._devices[user]
+        async with self.holding(user) as own:
+            return own
+
+    def ready(self, user: UserId) -> asyncio.Event:
+        """Event that is set once the user's device is published."""
+        ready = self._ready.get(user)
+        if ready is None:
+            ready = self._ready[user] = asyncio.Event()
+        return ready
+
+    async def ensure(self, user: UserId) -> None:
+        """Make and publish the user's device, unless that is done."""
+        if not self.ready(user).is_set():
+            async with self.holding(user):
+                pass
+
+    def distrust(self, user: UserId) -> None:
+        """Drop the device in memory, which may differ from the stored one: it is loaded again."""
+        self._devices.pop(user, None)
+        self.ready(user).clear()
+
+    async def mend(self, user: UserId) -> None:
+        """Make the device again: the homeserver does not know it any more."""
+        self._log.warning("a device is gone, making it again", user=user)
+        if (own := self._devices.get(user)) is not None:
+            own.offered = False  # its one-time keys are gone with it
+        self.ready(user).clear()
+        await self.ensure(user)
+
+    # --- bringing up ------------------------------------------------------------------------
+
+    async def _settle(self) -> None:
+        """Check once, before anything is encrypted, that the database is no restored backup."""
+        async with self._settling:
+            if self._settled:
+                return
+            if not await self._continuity.check():
+                self._log.warning(
+                    "the database was restored from an older copy: all our devices are replaced, "
+                    "nothing is encrypted with the old ones any more"
+                )
+                await self._draw(Epoch.draw(replace=self._epoch.replace))
+            await self._continuity.advance()
+            self._settled = True
+
+    async def _draw(self, epoch: Epoch) -> None:
+        await self._vault.save([self._vault.row(EPOCH, epoch)])
+        self._epoch = epoch
+        self._listener.use_device(epoch.device_id)
+
+    async def _bring_up(self, user: UserId) -> None:
+        await self._settle()
+        own = self._devices.get(user) or await OwnDevice.load(self._vault, user)
+        if own is not None and own.state.token:
+            self._listener.use_token(user, own.state.token)
+        if own is None or own.device_id != self._epoch.device_id:
+            own = await self._next(user, own)
+        self._devices[user] = own
+        if not own.state.published:
+            await self._make_device(own)
+        fit = await self.publishing.fit(own)
+        if fit in UNPUBLISHED and own.state.published:
+            self._log.warning("keys are missing at the homeserver, publishing them", user=user)
+            await self._make_device(own)
+        if fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE} and not self._may_replace(own):
+            self._log.error(
+                "the keys at the homeserver are not those of this database; customers may be "
+                "unable to read or to be read in encrypted rooms",
+                user=user,
+                found=fit.value,
+                mend=HINT,
+            )
+            if own.state.published or fit is Fit.FOREIGN_DEVICE:
+                return
+            await self.publishing.device(own)
+            return
+        if fit is not Fit.GOOD:
+            await self.publishing.device(own)
+            replace = self._epoch.replace or own.state.successor
+            await self.publishing.identity(own, replace=replace)
+
+    async def _next(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
+        """Draw a device for a user that has none, or one of a restored backup."""
+        if former is not None:
+            try:
+                await self._listener.last_look(former)
+            except Refused as refusal:
+                self._log.info("no mailbox of the old device", user=user, code=refusal.code)
+        own = OwnDevice.draw(user, self._epoch.device_id, former)
+        await self._vault.save([own.row(self._vault)])
+        return own
+
+    async def _make_device(self, own: OwnDevice) -> None:
+        token = await self.publishing.make_device(own)
+        if token:
+            self._listener.use_token(own.user, token)
+
+    def _may_replace(self, own: OwnDevice) -> bool:
+        """True if the device was made after the operator's reset: it may replace others."""
+        return self._epoch.replace and not own.state.published
+
+
+def reset_rows(vault: Vault) -> list[SecretRow]:
+    """Rows of an emptied table whose new devices may replace the published ones."""
+    return [vault.row(EPOCH, Epoch.draw(replace=True))]
+
+
+# --- publishing -----------------------------------------------------------------------------------
+
+PREFIX = "WEBCHAT"
+"""How the ids of our devices begin."""
+HINT = "stop the bridge and run `matrix-webchat crypto reset`"
+
+
+class Fit(StrEnum):
+    """How a user's keys on the homeserver compare with ours."""
+
+    GOOD = "good"
+    NO_DEVICE = "no device"
+    """The device is not there, or has no keys there."""
+    NO_IDENTITY = "no identity"
+    """The user has no cross-signing keys there."""
+    UNSIGNED = "unsigned"
+    """The device is not signed by the identity there."""
+    FOREIGN_IDENTITY = "foreign identity"
+    """The user's cross-signing keys are not ours: a database was lost or restored."""
+    FOREIGN_DEVICE = "foreign device"
+    """Our device has other keys there."""
+
+
+UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
+"""Something of ours is missing there, and nothing is in its place: publishing mends it."""
+
+
+class Publishing:
+    """Uploads of a device's keys; the caller holds the device's lock.
+
+    Every method raises `Unavailable`, `Refused` or StoreError.
+    """
+
+    def __init__(self, vault: Vault, server: KeyServer) -> None:
+        self._vault = vault
+        self._server = server
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
+
+    async def make_device(self, own: OwnDevice) -> str:
+        """Make the device; returns its access token where it needs one."""
+        token = await self._server.make_device(own.user, own.device_id)
+        if token:
+            own.change(token=token)
+            await self._vault.save([own.row(self._vault)])
+        return token
+
+    async def fit(self, own: OwnDevice) -> Fit:
+        """Ask what the homeserver has of the device."""
+        reply = await self._server.query(own.user, [own.user])
+        device = mapping(mapping(mapping(reply, "device_keys"), own.user), own.device_id)
+        master = mapping(mapping(reply, "master_keys"), own.user)
+        return compare(own, device, master)
+
+    async def device(self, own: OwnDevice) -> None:
+        """Publish the device's keys with one-time and fallback keys."""
+        if not own.offered:
+            own.replenish({}, [])  # once: a homeserver does not take any number of them
+        await self._upload(own, {"device_keys": own.keys()})
+        own.offered = True
+
+    async def identity(self, own: OwnDevice, *, replace: bool) -> None:
+        """Publish the identity, and have it and the device sign each other.
+
+        Args:
+            own: the device, published already.
+            replace: drop the devices of a lost or older database.
+        """
+        try:
+            await self._server.upload_identity(own.user, own.state.identity.upload(own.user))
+            await self._server.upload_signatures(own.user, own.signatures())
+        except Refused as refusal:
+            self._log.error(
+                "the homeserver takes no cross-signing keys of ours; strict clients will not "
+                "talk to this user in encrypted rooms",
+                user=own.user,
+                code=refusal.code,
+            )
+        if replace:
+            await self._drop_older(own)
+        own.change(published=True)
+        await self._vault.save([own.row(self._vault)])
+
+    async def _drop_older(self, own: OwnDevice) -> None:
+        """Delete the devices of a lost database: clients would go on encrypting for them."""
+        try:
+            for device_id in await self._server.devices(own.user):
+                if device_id.startswith(PREFIX) and device_id != own.device_id:
+                    await self._server.delete_device(own.user, device_id)
+        except Refused as refusal:
+            self._log.warning("older devices remain", user=own.user, code=refusal.code)
+
+    # --- one-time keys ----------------------------------------------------------------------
+
+    async def replenish(self, own: OwnDevice, reply: Json) -> None:
+        """Publish the one-time keys that are missing according to a /sync."""
+        counts = reply.get("device_one_time_keys_count")
+        if not isinstance(counts, dict):
+            return
+        if own.replenish(counts, reply.get("device_unused_fallback_key_types")):
+            await self._upload(own, {})
+
+    async def _upload(self, own: OwnDevice, content: Json) -> None:
+        # Stored first: the private half of a key must never be younger than its public half.
+        await self._vault.save([own.row(self._vault)])
+        try:
+            await self._server.upload_keys(own.user, content | own.unpublished())
+        except Refused as refusal:
+            # A restored database offers keys that the homeserver has already given away.
+            self._log.error(
+                "the homeserver does not take our keys", user=own.user, code=refusal.code, mend=HINT
+            )
+            return
+        own.account.mark_keys_as_published()
+        await self._vault.save([own.row(self._vault)])
+
+
+def compare(own: OwnDevice, device: Json, master: Json) -> Fit:
+    """Compare what the homeserver has with what we have.
+
+    Args:
+        own: ours.
+        device: the keys of our device there; empty if it has none.
+        master: the user's master key there; empty if there is none.
+    """
+    if master and own.state.identity.public_master not in mapping(master, "keys").values():
+        return Fit.FOREIGN_IDENTITY
+    if not device:
+        return Fit.NO_DEVICE
+    keys = mapping(device, "keys")
+    if text(keys, f"ed25519:{own.device_id}") != own.ed25519:
+        return Fit.FOREIGN_DEVICE
+    if text(keys, f"curve25519:{own.device_id}") != own.curve25519:
+        return Fit.FOREIGN_DEVICE
+    if not master:
+        return Fit.NO_IDENTITY
+    signer = own.state.identity.public_self_signing
+    signed = is_signed(device, own.user, f"ed25519:{signer}", signer)
+    return Fit.GOOD if signed else Fit.UNSIGNED
+
+
+# --- a device -------------------------------------------------------------------------------------
+
+
+class _Fallback(Protocol):
+    """Methods of `Account` that vodozemac's type stubs lack."""
+
+    @property
+    def fallback_key(self) -> dict[str, vodozemac.Curve25519PublicKey]: ...
+
+    def generate_fallback_key(self) -> object: ...
+
+
+class OwnState(msgspec.Struct, frozen=True):
+    """Row: a device of ours."""
+
+    device_id: str
+    account: str
+    """vodozemac's pickle."""
+    identity: Identity
+    published: bool = False
+    """The homeserver was once given the device's keys and the identity that signs them. It may have
+    refused either, which is in the log, or have lost them since (`compare` finds out)."""
+    token: str = ""
+    """The access token of a homeserver without MSC4190; a secret."""
+    successor: bool = False
+    """It took the place of a device whose ratchets had gone back."""
+
+    def __repr__(self) -> str:
+        """Without the keys."""
+        return f"OwnState({self.device_id!r})"
+
+
+class OwnDevice:
+    """Device of one of our users, in memory; it is changed under its lock only.
+
+    Attributes:
+        user: whose it is.
+        state: as last stored, but for the account.
+        account: identity and one-time keys.
+        offered: since our start the homeserver was given the device's keys, with one-time keys.
+    """
+
+    def __init__(self, user: UserId, state: OwnState, account: vodozemac.Account) -> None:
+        self.user = user
+        self.state = state
+        self.account = account
+        self.offered = False
+
+    @classmethod
+    def draw(cls, user: UserId, device_id: str, former: OwnDevice | None = None) -> OwnDevice:
+        """A new device; not stored yet.
+
+        Args:
+            user: whose.
+            device_id: its name.
+            former: the device whose place it takes, and whose identity it keeps; else it has a new
+                identity.
+        """
+        if former is None:
+            state = OwnState(device_id, "", Identity.draw())
+        else:
+            state = OwnState(device_id, "", former.state.identity, successor=True)
+        return cls(user, state, vodozemac.Account())
+
+    @classmethod
+    async def load(cls, vault: Vault, user: UserId) -> OwnDevice | None:
+        """The device as stored.
+
+        Raises:
+            StoreError: the database does not answer, or the row is sealed with another secret.
+        """
+        state = await vault.load(own_name(user), OwnState)
+        if state is None:
+            return None
+        account = vodozemac.Account.from_pickle(state.account, vault.pickle_key)
+        return cls(user, state, account)
+
+    def owns(self, device_id: str) -> bool:
+        """True if what was stored for a device of this id is this one's.
+
+        Empty: it was stored by a version in which a user had one device for ever.
+        """
+        return device_id == self.device_id or not (device_id or self.state.successor)
+
+    def row(self, vault: Vault) -> SecretRow:
+        """The device as it is now, to be stored."""
+        pickle = self.account.pickle(vault.pickle_key)
+        self.state = msgspec.structs.replace(self.state, account=pickle)
+        return vault.row(own_name(self.user), self.state)
+
+    def change(self, *, published: bool | None = None, token: str | None = None) -> None:
+        """Set fields of the state; store it with `row`."""
+        if published is not None:
+            self.state = msgspec.structs.replace(self.state, published=published)
+        if token is not None:
+            self.state = msgspec.structs.replace(self.state, token=token)
+
+    @property
+    def device_id(self) -> str:
+        return self.state.device_id
+
+    @property
+    def curve25519(self) -> str:
+        return self.account.curve25519_key.to_base64()
+
+    @property
+    def ed25519(self) -> str:
+        return self.account.ed25519_key.to_base64()
+
+    # --- what it publishes ------------------------------------------------------------------
+
+    def keys(self) -> Json:
+        """The device's keys, signed by itself (specification, "Device keys")."""
+        fields: Json = {
+            "user_id": self.user,
+            "device_id": self.device_id,
+            "algorithms": [OLM, MEGOLM],
+            "keys": {
+                f"curve25519:{self.device_id}": self.curve25519,
+                f"ed25519:{self.device_id}": self.ed25519,
+            },
+        }
+        return self._signed(fields)
+
+    def cross_signed_keys(self) -> Json:
+        """The same with the identity's signature as well."""
+        return self.state.identity.sign_device(self.user, self.keys())
+
+    def signatures(self) -> Json:
+        """The content of `POST /keys/signatures/upload`: identity and device sign each other."""
+        identity = self.state.identity
+        master = self._signed(identity.master_key(self.user))
+        signed = {self.device_id: self.cross_signed_keys(), identity.public_master: master}
+        return {self.user: signed}
+
+    def replenish(self, counts: Mapping[str, object], unused_fallback: object) -> bool:
+        """Make the keys that the homeserver is short of; True if any were made.
+
+        Args:
+            counts: what it has, by algorithm.
+            unused_fallback: the algorithms that still have an unused fallback key, if it says so.
+        """
+        count = counts.get(ONE_TIME, 0)
+        wanted = self.account.max_number_of_one_time_keys
+        waiting = len(self.account.one_time_keys)
+        # Less than none would have us make keys without end.
+        short = wanted - waiting - (max(0, count) if isinstance(count, int) else wanted)
+        made = short > wanted // 2
+        if made:
+            self.account.generate_one_time_keys(short)
+        if isinstance(unused_fallback, list) and ONE_TIME not in unused_fallback:
+            if not _fallback(self.account).fallback_key:
+                _fallback(self.account).generate_fallback_key()
+            made = True
+        return made or waiting > 0
+
+    def unpublished(self) -> Json:
+        """One-time and fallback keys for `POST /keys/upload`; empty if there are none."""
+        content: Json = {}
+        one_time = {
+            f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()})
+            for key_id, key in self.account.one_time_keys.items()
+        }
+        fallback = {
+            f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64(), "fallback": True})
+            for key_id, key in _fallback(self.account).fallback_key.items()
+        }
+        if one_time:
+            content["one_time_keys"] = one_time
+        if fallback:
+            content["fallback_keys"] = fallback
+        return content
+
+    def _signed(self, fields: Json) -> Json:
+        signature = self.account.sign(canonical(fields)).to_base64()
+        return with_signature(fields, self.user, f"ed25519:{self.device_id}", signature)
+
+
+def own_name(user: UserId) -> str:
+    """Name of the row of a user's device."""
+    return f"own/{user}"
+
+
+def _fallback(account: vodozemac.Account) -> _Fallback:
+    return cast(_Fallback, account)
+
+
+# --- a cross-signing identity ---------------------------------------------------------------------
+
+_SEED = 32
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Cross-signing identity: the seeds of its three keys (specification, "Cross-signing")."""
+
+    master: bytes
+    self_signing: bytes
+    user_signing: bytes
+
+    def __repr__(self) -> str:
+        """Without the keys."""
+        return "Identity()"
+
+    @classmethod
+    def draw(cls) -> Self:
+        return cls(os.urandom(_SEED), os.urandom(_SEED), os.urandom(_SEED))
+
+    @property
+    def public_master(self) -> str:
+        return _public(self.master)
+
+    @property
+    def public_self_signing(self) -> str:
+        return _public(self.self_signing)
+
+    def master_key(self, user: str) -> Json:
+        return _key(user, "master", self.master)
+
+    def upload(self, user: str) -> Json:
+        """The content of `POST /keys/device_signing/upload`."""
+        return {
+            "master_key": self.master_key(user),
+            "self_signing_key": self._subordinate(user, "self_signing", self.self_signing),
+            "user_signing_key": self._subordinate(user, "user_signing", self.user_signing),
+        }
+
+    def sign_device(self, user: str, device_keys: Json) -> Json:
+        """The device's keys with the self-signing key's signature."""
+        return _sign(device_keys, user, self.self_signing)
+
+    def _subordinate(self, user: str, usage: str, seed: bytes) -> Json:
+        return _sign(_key(user, usage, seed), user, self.master)
+
+
+def _key(user: str, usage: str, seed: bytes) -> Json:
+    public = _public(seed)
+    return {"user_id": user, "usage": [usage], "keys": {f"ed25519:{public}": public}}
+
+
+def _sign(fields: Json, user: str, seed: bytes) -> Json:
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(canonical(fields))
+    return with_signature(fields, user, f"ed25519:{_public(seed)}", to_base64(signature))
+
+
+def _public(seed: bytes) -> str:
+    key = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    return to_base64(key.public_bytes_raw())
+
+
+# --- the report of `doctor` -----------------------------------------------------------------------
+
+_AT_ONCE = 200
+"""Users per request."""
+
+
+class Acting(Protocol):
+    """Has requests act as devices of ours. `client.Transport` is one."""
+
+    def use_device(self, device: str) -> None: ...
+
+    def use_token(self, user: UserId, token: str) -> None: ...
+
+
+class KeysOf(msgspec.Struct, frozen=True):
+    """Keys of one of our users, in the report."""
+
+    user: UserId
+    fit: Fit
+    one_time_keys: int | None
+    """That the homeserver can still hand out; None: it does not say, or the user reads nothing."""
+
+
+class Inspected(msgspec.Struct, frozen=True):
+    """Report on the keys of our users."""
+
+    device_id: str
+    """Of all devices of this database."""
+    newest: bool
+    """False: the homeserver has seen a newer state of this database."""
+    users: tuple[KeysOf, ...]
+    """Those who have keys in this database."""
+
+
+async def inspect(
+    server: KeyServer, acting: Acting, vault: Vault, hosts: Sequence[UserId]
+) -> Inspected | None:
+    """Compare the keys of all of our users with the homeserver's. Nothing is changed.
+
+    Args:
+        server: the keys there.
+        acting: told as which devices the server's requests are made.
+        vault: the keys here.
+        hosts: those who read; the first of them must exist on the homeserver.
+
+    Returns:
+        None if this database has no keys yet.
+
+    Raises:
+        Unsealable: the keys are sealed with another secret.
+        Unavailable, Refused, StoreError: as its calls.
+    """
+    epoch = await vault.load(EPOCH, Epoch)
+    if epoch is None:
+        return None
+    acting.use_device(epoch.device_id)
+    there = await read_mark(server, hosts[0])
+    newest = is_newest(await vault.load(MARKS, Marks), there)
+    prefix = own_name(UserId(""))
+    users = [UserId(name.removeprefix(prefix)) for name in await vault.names(prefix)]
+    found = []
+    for start in range(0, len(users), _AT_ONCE):
+        part = users[start : start + _AT_ONCE]
+        reply = await server.query(hosts[0], part)
+        for user in part:
+            own = await OwnDevice.load(vault, user)
+            if own is None:
+                continue  # forgotten this moment
+            left = None
+            if user in hosts and own.device_id == epoch.device_id:
+                if own.state.token:
+                    acting.use_token(user, own.state.token)
+                left = await _one_time_keys(server, user)
+            found.append(KeysOf(user, _fit(own, reply), left))
+    return Inspected(epoch.device_id, newest, tuple(found))
+
+
+def _fit(own: OwnDevice, reply: Json) -> Fit:
+    device = mapping(mapping(mapping(reply, "device_keys"), own.user), own.device_id)
+    return compare(own, device, mapping(mapping(reply, "master_keys"), own.user))
+
+
+async def _one_time_keys(server: KeyServer, user: UserId) -> int | None:
+    try:
+        count = (await server.upload_keys(user, {})).get(ONE_TIME, 0)
+    except Refused:
+        return None
+    return count if isinstance(count, int) else None

@@ -1,0 +1,404 @@
+"""Megolm, reading: stored inbound sessions ("room keys"), decryption, and replay detection.
+
+A key is stored by room, session and sender: only the user who sent us a key can have written with
+it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
+to the sender (`peers.Owners`). Using a key does not remove it, since an inbox row may be handled
+again after a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
+
+Sessions that were used lately stay unpickled in a bounded cache, for a customer writes up to a
+hundred messages with one. The cache forgets a key when another copy of it is written, does not
+answer once the key may have been removed for its age, and is not believed where its copy cannot
+decrypt: then the row is read again.
+
+Each message of a session has an index, and each index may be used by one event only: a homeserver
+could send an encrypted message a second time as another event. So index and event id are kept as
+long as the key (`Replays`). These notes are written when a key is used for the first time, after
+`_AT_MOST` messages, and with each /sync, half a minute at the latest; a kill in between forgets the
+newest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import vodozemac
+from cachetools import LRUCache
+from msgspec.structs import replace
+
+from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.olm import Payload
+from bridge.matrix.crypto.peers import Claim
+from bridge.matrix.crypto.vault import Recall, RowCache, Vault
+from bridge.matrix.crypto.wire import MEGOLM, Json, id_text, key_text, mapping, text
+from bridge.rooms.ports import Undecryptable
+from bridge.rooms.store import SecretRow
+
+KEPT = 90 * 86_400_000
+"""ms that a key outlives its last use."""
+UNUSED = 14 * 86_400_000
+"""ms that a key is kept which nothing was opened with; whoever sends one writes with it soon."""
+_MAX_DEVICE_KEYS = 8_192
+"""Bytes of a device's keys that came with a letter; honest ones have about 1,000."""
+_NEVER_ENCRYPTED = frozenset({"m.room.redaction", "m.room.encrypted"})
+"""What homeservers have to judge, and what would be sealed twice: within a message it is none."""
+
+FORWARDED = "m.forwarded_room_key"
+KEY_KINDS = frozenset({"m.room_key", FORWARDED})
+"""The letters that bring keys."""
+MOST_CACHED = 2_000
+"""Sessions in the cache, about 2 KiB each."""
+NO_KEY = "unreadable.no_key"
+BROKEN = "unreadable.undecryptable"
+REPEATED = "unreadable.repeated"
+UNKNOWN_DEVICE = "unreadable.unknown_device"
+_WITHHELD = {
+    "m.blacklisted": "unreadable.withheld.blocked",
+    "m.unverified": "unreadable.withheld.unverified",
+    "m.unauthorised": "unreadable.withheld.unauthorised",
+}
+"""Code of m.room_key.withheld -> key of the texts."""
+OTHERWISE_WITHHELD = "unreadable.withheld.other"
+
+
+class RoomKey(msgspec.Struct, frozen=True):
+    """Row: an inbound session with the device that sent it."""
+
+    pickle: str
+    sender_key: str
+    ed25519: str
+    keep_until: int
+    unproven: bool = False
+    """Whether its device is the sender's has not been found out yet."""
+    device_keys: Json | None = None
+    """What the letter brought to prove it (MSC4147), as long as it is not proven."""
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """Row: a device's refusal to send a key."""
+
+    code: str
+
+
+class _Opened(msgspec.Struct, frozen=True):
+    """A stored key, unpickled."""
+
+    key: RoomKey
+    session: vodozemac.InboundGroupSession
+
+
+class Ownership(Protocol):
+    """Check of a device's owner. `peers.Owners` is one."""
+
+    async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool: ...
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """Envelope of an encrypted event: its ciphertext, and what names its key."""
+
+    room_id: str
+    session_id: str
+    sender: str
+    ciphertext: str
+    key_name: str
+
+
+def key_name(room_id: str, session_id: str, sender: str) -> str:
+    return f"in/{room_id}/{session_id}/{sender}"
+
+
+def own_key(
+    vault: Vault, own: OwnDevice, room_id: str, session: vodozemac.GroupSession, now: int
+) -> SecretRow:
+    """The row with which we decrypt what one of our users sends in a new session."""
+    inbound = vodozemac.InboundGroupSession(session.session_key)
+    row = RoomKey(inbound.pickle(vault.pickle_key), own.curve25519, own.ed25519, now + KEPT)
+    return vault.row(key_name(room_id, session.session_id, own.user), row, row.keep_until)
+
+
+def withheld_name(name: str) -> str:
+    """Name of the row that says why there is no key of this name."""
+    return f"no/{name}"
+
+
+def is_encrypted(raw: Json) -> bool:
+    return raw.get("type") == "m.room.encrypted" and "state_key" not in raw
+
+
+def sealed_of(raw: Json) -> Sealed | None:
+    """The envelope of an encrypted event, if it is one that we can read at all."""
+    content = mapping(raw, "content")
+    if text(content, "algorithm") != MEGOLM:
+        return None
+    room_id, sender = id_text(raw, "room_id"), id_text(raw, "sender")
+    session_id, ciphertext = key_text(content, "session_id"), text(content, "ciphertext")
+    if not (room_id and sender and session_id and ciphertext):
+        return None
+    return Sealed(room_id, session_id, sender, ciphertext, key_name(room_id, session_id, sender))
+
+
+class RoomKeys:
+    """Inbound sessions: stored in the vault, the newest used ones cached.
+
+    Args:
+        vault: where they are.
+        owners: tells whether a key's device is its sender's.
+    """
+
+    def __init__(self, vault: Vault, owners: Ownership) -> None:
+        self._vault = vault
+        self._owners = owners
+        self._replays = Replays(vault)
+        self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
+        vault.invalidates(self._cache)
+
+    async def save(self) -> None:
+        """Store the replay notes that are not stored yet."""
+        await self._replays.save()
+
+    async def take(self, payload: Payload, now: int) -> tuple[str, list[SecretRow]] | None:
+        """Check a key that came; its name and the rows to store, or None if it is no good.
+
+        It may have come by itself (m.room_key), or again because we asked (m.forwarded_room_key).
+        The latter is believed only of the device that made the session.
+        """
+        content = payload.content
+        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
+        if text(content, "algorithm") != MEGOLM or not room_id or not session_id:
+            return None
+        session = _session_of(payload)
+        if session is None or session.session_id != session_id:
+            return None
+        name = key_name(room_id, session_id, payload.sender)
+        known = await self._vault.load(name, RoomKey)
+        made = payload.sender_key, payload.ed25519
+        if known is not None and not known.unproven and (known.sender_key, known.ed25519) != made:
+            return None  # one device makes a session, and we know which
+        if known is not None:
+            older = vodozemac.InboundGroupSession.from_pickle(known.pickle, self._vault.pickle_key)
+            if older.first_known_index <= session.first_known_index:
+                return name, []  # the same key again, or one that reads less
+        row = RoomKey(
+            session.pickle(self._vault.pickle_key),
+            payload.sender_key,
+            payload.ed25519,
+            now + UNUSED,
+            unproven=True,
+            device_keys=_short(payload.device_keys),
+        )
+        return name, [self._vault.row(name, row, row.keep_until)]
+
+    def refusal(self, event: Json, now: int) -> tuple[str, SecretRow] | None:
+        """The row of an m.room_key.withheld event, and the name of the key that will not come."""
+        content = mapping(event, "content")
+        room_id, session_id = id_text(content, "room_id"), key_text(content, "session_id")
+        sender = id_text(event, "sender")
+        if not (room_id and session_id and sender):
+            return None
+        name = key_name(room_id, session_id, sender)
+        row = Withheld(text(content, "code")[:100])
+        return name, self._vault.row(withheld_name(name), row, now + UNUSED)
+
+    async def open(
+        self, raw: Json, sealed: Sealed, now: int, *, ask: bool = True
+    ) -> Json | Undecryptable:
+        """Decrypt an event; or say why it cannot be decrypted.
+
+        Args:
+            raw: the event.
+            sealed: its envelope.
+            now: ms since the epoch.
+            ask: False: ask no homeserver whose the key is, for that may take long.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        found = await self._plaintext(sealed, now)
+        if isinstance(found, Undecryptable):
+            return found
+        opened, plain = found
+        key = await self._proven(sealed, opened.key, now, ask=ask)
+        if key is None:
+            return Undecryptable(UNKNOWN_DEVICE, later=True)
+        index, event_id = plain.message_index, text(raw, "event_id")
+        repeated = await self._replays.is_one(sealed.key_name, index, event_id, key.keep_until)
+        if key is not opened.key:
+            await self._store(sealed.key_name, opened, key)
+        if repeated:
+            return Undecryptable(REPEATED, later=False)
+        return _opened(raw, sealed, bytes(plain.plaintext))
+
+    async def _plaintext(
+        self, sealed: Sealed, now: int
+    ) -> tuple[_Opened, vodozemac.DecryptedMessage] | Undecryptable:
+        """Decrypt with the cached session, else with the stored one."""
+        cached = self._cache.get(sealed.key_name)
+        if cached is not None and cached.key.keep_until >= now:
+            plain = _decrypt(cached.session, sealed)
+            if not isinstance(plain, Undecryptable):
+                return cached, plain
+        stored = await self._load(sealed.key_name)
+        if stored is None:
+            return await self._missing(sealed)
+        plain = _decrypt(stored.session, sealed)
+        return plain if isinstance(plain, Undecryptable) else (stored, plain)
+
+    async def _load(self, name: str) -> _Opened | None:
+        """The key as stored; it is cached."""
+        with self._cache.fetching() as fetch:
+            key = await self._vault.load(name, RoomKey)
+            if key is None:
+                self._cache.forget(name)
+                return None
+            pickle_key = self._vault.pickle_key
+            session = vodozemac.InboundGroupSession.from_pickle(key.pickle, pickle_key)
+            opened = _Opened(key, session)
+            fetch.keep(name, opened)
+        return opened
+
+    async def _missing(self, sealed: Sealed) -> Undecryptable:
+        refused = await self._vault.load(withheld_name(sealed.key_name), Withheld)
+        if refused is None:
+            return Undecryptable(NO_KEY, later=True)
+        return Undecryptable(_WITHHELD.get(refused.code, OTHERWISE_WITHHELD), later=True)
+
+    async def _proven(self, sealed: Sealed, key: RoomKey, now: int, *, ask: bool) -> RoomKey | None:
+        """The key, proven and its life extended by its use; None if it cannot be proven yet."""
+        fresh = key.keep_until - now >= KEPT // 2
+        if not key.unproven and fresh:
+            return key
+        if key.unproven and not await self._owners.is_owner(sealed.sender, key, now, ask=ask):
+            return None
+        keep_until = key.keep_until if fresh else now + KEPT
+        return replace(key, unproven=False, device_keys=None, keep_until=keep_until)
+
+    async def _store(self, name: str, opened: _Opened, key: RoomKey) -> None:
+        """Store a key as it is after its use, with all replay notes: one commit for both."""
+        if self._cache.get(name) is not opened:
+            return  # another copy came meanwhile, and stays; it will be proven when it is used
+        row = self._vault.row(name, key, key.keep_until)
+        await self._replays.save([row], known_to=self._cache)
+        if self._cache.get(name) is opened:
+            self._cache.put(name, _Opened(key, opened.session))
+
+
+def _decrypt(
+    session: vodozemac.InboundGroupSession, sealed: Sealed
+) -> vodozemac.DecryptedMessage | Undecryptable:
+    try:
+        message = vodozemac.MegolmMessage.from_base64(sealed.ciphertext)
+        if message.message_index() < session.first_known_index:
+            # Written before the key was shared with us; an earlier one may still come.
+            return Undecryptable(NO_KEY, later=True)
+        return session.decrypt(message)
+    except ValueError:
+        return Undecryptable(BROKEN, later=False)
+
+
+def _short(fields: Json) -> Json | None:
+    """A device's keys, unless they are too long to be any."""
+    return fields if fields and len(msgspec.json.encode(fields)) <= _MAX_DEVICE_KEYS else None
+
+
+def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
+    key = text(payload.content, "session_key")
+    try:
+        if payload.kind == FORWARDED:
+            if text(payload.content, "sender_key") != payload.sender_key:
+                return None  # hearsay
+            return vodozemac.InboundGroupSession.import_session(vodozemac.ExportedSessionKey(key))
+        return vodozemac.InboundGroupSession(vodozemac.SessionKey(key))
+    except ValueError:
+        return None
+
+
+def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
+    try:
+        payload = msgspec.json.decode(plain, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Undecryptable(BROKEN, later=False)
+    content, kind = payload.get("content"), text(payload, "type")
+    if kind in _NEVER_ENCRYPTED or not kind:
+        return Undecryptable(BROKEN, later=False)
+    if text(payload, "room_id") != sealed.room_id or not isinstance(content, dict):
+        return Undecryptable(BROKEN, later=False)
+    relation = mapping(raw, "content").get("m.relates_to")
+    if relation is not None:
+        # The relation stands outside, in clear; what may stand inside is a copy.
+        content = content | {"m.relates_to": relation}
+    return raw | {"type": kind, "content": content}
+
+
+# --- replay detection -----------------------------------------------------------------------------
+
+_IN_A_ROW = 128
+"""Messages of a session that share a row; most sessions carry a hundred."""
+_AT_MOST = 200
+"""Notes that wait to be stored, of all sessions together."""
+_KEPT = 5_000
+"""Rows in memory."""
+_DIGEST = 8
+"""Bytes of an event id's hash."""
+
+
+class Seen(msgspec.Struct):
+    """Row: index of the message -> hash of the event's id."""
+
+    events: dict[int, bytes] = {}
+    until: int = 0
+    """When it goes: with the key, whose use keeps both."""
+
+
+class Replays:
+    """Which event carried which message. Raises StoreError if the database does not answer."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._rows: LRUCache[str, Seen] = LRUCache(_KEPT)
+        self._unsaved: dict[str, Seen] = {}
+        self._waiting = 0
+
+    async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
+        """True if another event carried this very message before; else it is remembered.
+
+        Args:
+            key_name: the session's key.
+            index: the message's number in it.
+            event_id: the event that carries it now.
+            keep_until: when the key goes, ms since the epoch.
+        """
+        name = f"seen/{index // _IN_A_ROW}/{key_name}"
+        seen = self._in_memory(name)
+        if seen is None:
+            stored = await self._vault.load(name, Seen)
+            # Somebody else may have been faster; there must not be two.
+            seen = self._in_memory(name) or stored or Seen({})
+            self._rows[name] = seen
+        digest = hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:_DIGEST]
+        first = seen.events.setdefault(index, digest)
+        if first is digest or seen.until < keep_until:
+            seen.until = max(seen.until, keep_until)
+            self._unsaved[name] = seen
+            self._waiting += 1
+            if self._waiting >= _AT_MOST:
+                await self.save()
+        return first != digest
+
+    async def save(
+        self, others: Sequence[SecretRow] = (), *, known_to: RowCache | None = None
+    ) -> None:
+        """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
+        unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0
+        rows = [self._vault.row(name, seen, seen.until) for name, seen in unsaved.items()]
+        if not rows and not others:
+            return
+        try:
+            await self._vault.save([*others, *rows], known_to=known_to)
+        except BaseException:
+            self._unsaved = unsaved | self._unsaved
+            raise
+
+    def _in_memory(self, name: str) -> Seen | None:
+        return self._unsaved.get(name) or self._rows.get(name)
