@@ -6,8 +6,9 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation import callback, questions, robot, waiting
-from bridge.conversation.inputs import Said, Start, Withdrawn
+from bridge.conversation import queue, robot
+from bridge.conversation.chat import start_chat
+from bridge.conversation.events import Said, Start, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -20,13 +21,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.transitions import (
-    all_pieces,
-    queue_cancelled,
-    request_chat,
-    start_chat,
-)
-from bridge.conversation.turn import Turn, unique_events, without
+from bridge.conversation.turn import Turn, all_pieces, unique_events, without
 from bridge.ids import EventId
 from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
@@ -52,13 +47,15 @@ def said(turn: Turn, event: Said) -> None:
     # as its other wording needs, should that go in its place.
     places = len(pieces) + len(pieces[0].instead) + 1
     turn.set(held=turn.state.held + pieces, typed=turn.state.typed + places)
-    waiting.surface(turn)
+    queue.surface(turn)
     if not isinstance(turn.state.phase, Idle | Ended):
         return
     if robot_first:
-        robot.consult(turn, event)
+        why = robot.consult(turn, event)
+        if why is not None:
+            queue.want_person(turn, why)
     elif turn.policy.start_on_message:
-        request_chat(turn)
+        queue.request_chat(turn)
     else:
         _say_held(turn, before, asked=event.again)
 
@@ -199,11 +196,11 @@ def _note(turn: Turn, event: Withdrawn) -> None:
 
 def start(turn: Turn, wish: Start) -> None:
     """Ask for a chat without writing; in a queue that is being left, stay."""
-    waiting.surface(turn)
+    queue.surface(turn)
     phase = turn.state.phase
     match phase:
         case Idle() | Ended():
-            request_chat(turn, wish.queue_id)
+            queue.request_chat(turn, wish.queue_id)
         case Requesting():
             turn.enter(msgspec.structs.replace(phase, cancel=False))
             if phase.cancel:
@@ -232,22 +229,22 @@ def human(turn: Turn) -> None:
 def call_back(turn: Turn) -> None:
     """Wishes us to go on asking. Where nobody has been asked yet, that is done at once."""
     phase, offered = turn.state.phase, turn.state.callback
-    if not (turn.policy.callback or callback.wanted(turn.state)):
+    if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
     elif isinstance(phase, Requesting | Queued):
         start(turn, Start())
         if not _leaving(turn):
-            callback.wish(turn, phase.queue_id)
+            queue.wish_callback(turn, phase.queue_id)
             turn.say("callback.noted")
     elif isinstance(phase, Chatting):
         start(turn, Start())
     elif offered is None:
-        callback.wish(turn, turn.policy.queue_id)
-        request_chat(turn)
+        queue.wish_callback(turn, turn.policy.queue_id)
+        queue.request_chat(turn)
     else:
         if offered.wanted is None:
-            callback.wish(turn, offered.queue_id)
-        callback.promise(turn, offered.queue_id)
+            queue.wish_callback(turn, offered.queue_id)
+        queue.promise_callback(turn, offered.queue_id)
 
 
 def _leaving(turn: Turn) -> bool:
@@ -261,7 +258,7 @@ def cancel(turn: Turn) -> None:
 
     Who wished to be called back does so no longer.
     """
-    phase, called_off = turn.state.phase, callback.call_off(turn)
+    phase, called_off = turn.state.phase, queue.cancel_callback(turn)
     match phase:
         case Requesting():
             _drop_all(turn)
@@ -274,7 +271,7 @@ def cancel(turn: Turn) -> None:
             if not phase.unwanted:
                 turn.say("cancel.chatting")
         case Idle() | Ended():
-            left = questions.settle(
+            left = robot.settle(
                 turn, *(one.event_id for one in turn.state.questions if not one.aside)
             )
             if all_pieces(turn.state):
@@ -308,8 +305,8 @@ def _cancel_request(turn: Turn, phase: Requesting) -> None:
     if phase.session_id is not None:
         start_chat(turn, phase.session_id, phase.agents)
     elif not asked:
-        queue_cancelled(turn)
-    elif not (phase.cancel or waiting.hidden(phase)):
+        queue.cancelled(turn)
+    elif not (phase.cancel or queue.hidden(phase)):
         away = turn.state.trouble_since is not None
         turn.card("queue.leaving_away" if away else "queue.leaving")
 

@@ -7,10 +7,10 @@ It reads no clock, draws no random number and does no I/O, so the same inputs al
 conversation; the engine stores state, effects and the fact that the input was handled in one
 database transaction.
 
-A step has two halves. First the input changes what is known and wanted (`customer`, `pushes`,
-`replies`, `failures`, `deadlines`; the changes of phase that they share stand in `transitions`).
-Then `calls.next_call` makes the next call to WebChat, if one is wanted, none is outstanding and
-none has to wait.
+A step has two halves. First the input changes what is known and wanted (`customer`, `server`,
+`calls.call_failed`, `history`, `tick`; the changes of phase that they share stand in `queue` and
+`chat`). Then `calls.next_call` makes the next call to WebChat, if one is wanted, none is
+outstanding and none has to wait.
 
     Idle/Ended --word--> Requesting --101 ok/201--> Queued --202--> Chatting --205/103--> Ended
     Requesting/Queued --refused, status 2..7, cancelled--> Idle (what was typed is kept)
@@ -21,6 +21,10 @@ What a customer typed is in exactly one place at any time: `held`, `outstanding.
 `Queued.pre_sent`, or gone with an effect `Delivered`, `Reported` or `Answered`. A property test
 walks the machine at random and asserts just that.
 
+Every state that waits has a deadline and a way out. `deadline` names the next moment at which
+something must happen even if nothing comes in; the input `Tick` makes it happen. An outstanding
+call has its own deadline in the rooms ring, which always brings an input for it.
+
 The rows cited in this package are those of the protocol reference, section 4.
 """
 
@@ -30,26 +34,14 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation import (
-    customer,
-    failures,
-    outage,
-    pushes,
-    questions,
-    rating,
-    replies,
-    robot,
-    waiting,
-)
-from bridge.conversation.calls import next_call
-from bridge.conversation.deadlines import tick
-from bridge.conversation.effects import Effect
-from bridge.conversation.inputs import (
+from bridge.conversation import calls, chat, customer, history, queue, robot, server
+from bridge.conversation.events import (
     CallBack,
     CallFailed,
     Cancel,
     Close,
     Consulted,
+    Effect,
     Human,
     Input,
     LinkLost,
@@ -67,7 +59,15 @@ from bridge.conversation.inputs import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    Ended,
+    Held,
+    Idle,
+    Queued,
+    Requesting,
+)
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
 
@@ -92,9 +92,9 @@ def step(
     """
     turn = Turn(state, now, policy)
     _apply(turn, happened)
-    questions.tidy(turn)
-    next_call(turn)
-    outage.pursue(turn)
+    robot.tidy(turn)
+    calls.next_call(turn)
+    history.pursue(turn)
     return turn.state, tuple(turn.effects)
 
 
@@ -113,25 +113,25 @@ def _apply(turn: Turn, happened: Input) -> None:
         ):
             _customer_did(turn, happened)
         case Pushed():
-            pushes.pushed(turn, happened)
+            server.pushed(turn, happened)
         case Replied():
-            replies.replied(turn, happened.call_id, happened.reply)
+            server.replied(turn, happened.call_id, happened.reply)
         case Uploaded():
-            replies.uploaded(turn, happened)
+            server.uploaded(turn, happened)
         case CallFailed():
-            failures.call_failed(turn, happened)
+            calls.call_failed(turn, happened)
         case Consulted():
-            robot.consulted(turn, happened)
+            _consulted(turn, happened)
         case LinkLost():
-            outage.link_lost(turn)
+            history.link_lost(turn)
         case TurnAwaited():
-            waiting.turn_awaited(turn, happened.seconds)
+            queue.turn_awaited(turn, happened.seconds)
         case LinkRestored():
             _link_restored(turn, happened.at or turn.now)
         case Resumed():
-            outage.resumed(turn)
+            history.resumed(turn)
         case Recalled():
-            outage.recalled(turn, happened)
+            history.recalled(turn, happened)
         case Tick():
             tick(turn)
         case _:
@@ -139,7 +139,7 @@ def _apply(turn: Turn, happened: Input) -> None:
 
 
 def _customer_did(turn: Turn, happened: CustomerInput) -> None:
-    failures.person_acts(turn)
+    calls.person_acts(turn)
     match happened:
         case Said():
             customer.said(turn, happened)
@@ -158,15 +158,21 @@ def _customer_did(turn: Turn, happened: CustomerInput) -> None:
         case CallBack():
             customer.call_back(turn)
         case Rate():
-            rating.wish(turn, happened)
+            chat.rate(turn, happened)
         case _:
             assert_never(happened)
+
+
+def _consulted(turn: Turn, happened: Consulted) -> None:
+    why = robot.consulted(turn, happened)
+    if why is not None:
+        queue.want_person(turn, why)
 
 
 def _link_restored(turn: Turn, at: int) -> None:
     """Row 30: ask after a place in a queue. Row 31: a session proves itself by its next word."""
     turn.set(retry_at=None)
-    outage.link_restored(turn, at)
+    history.link_restored(turn, at)
     if isinstance(turn.state.phase, Queued):
         turn.enter(msgspec.structs.replace(turn.state.phase, resync=True, cut=True))
 
@@ -184,3 +190,108 @@ def wants_link(state: Conversation) -> bool:
     if isinstance(state.phase, Idle) and state.phase.linger_until is not None:
         return True
     return state.outstanding is not None or state.rating is not None
+
+
+# --- deadlines ------------------------------------------------------------------------------------
+
+
+def deadline(state: Conversation, policy: Policy) -> int | None:
+    """When the next Tick is due, ms since the epoch; None if nothing waits."""
+    times: list[int | None] = [state.retry_at, _hold_ends(state, policy), _idle_ends(state, policy)]
+    times += [robot.due(state, policy), history.due(state), queue.callback_due(state, policy)]
+    times.append(chat.poll_due(state, policy))
+    phase = state.phase
+    if isinstance(phase, Idle):
+        times.append(phase.linger_until)
+    elif isinstance(phase, Requesting):
+        times.append(phase.adopt_at)
+    elif isinstance(phase, Queued):
+        times += [phase.cancel_by, _silence_ends(state, phase, policy)]
+        times.append(queue.card_due(phase, policy))
+    due = [time for time in times if time is not None]
+    return min(due) if due else None
+
+
+def tick(turn: Turn) -> None:
+    """Do what is due."""
+    if _passed(turn, _hold_ends(turn.state, turn.policy)):
+        calls.give_up(turn)
+    for why in robot.overdue(turn):
+        queue.want_person(turn, why)
+    if _passed(turn, chat.poll_due(turn.state, turn.policy)):
+        chat.end_poll(turn)
+    if _passed(turn, _idle_ends(turn.state, turn.policy)):
+        _expire(turn)
+    phase = turn.state.phase
+    if isinstance(phase, Idle) and _passed(turn, phase.linger_until):
+        turn.enter(Idle(phase.since))
+    elif isinstance(phase, Requesting) and _passed(turn, phase.adopt_at):
+        _stop_awaiting(turn, phase)
+    elif isinstance(phase, Queued):
+        if _passed(turn, phase.cancel_by):
+            queue.cancelled(turn)
+        elif _passed(turn, _silence_ends(turn.state, phase, turn.policy)):
+            turn.enter(msgspec.structs.replace(phase, resync=True, heard_at=turn.now))
+    _waiters(turn)
+
+
+def _waiters(turn: Turn) -> None:
+    """Bring the queue card up to date; ask again for who wishes to be called back."""
+    phase, wished = turn.state.phase, turn.state.callback
+    if isinstance(phase, Queued):
+        if _passed(turn, queue.card_due(phase, turn.policy)):
+            queue.refresh_card(turn, phase)
+    elif wished is not None and _passed(turn, queue.callback_due(turn.state, turn.policy)):
+        if queue.callback_exhausted(turn, wished):
+            queue.give_up_callback(turn)
+        else:
+            queue.request_chat(turn, wished.queue_id, quiet=True)
+
+
+def _expire(turn: Turn) -> None:
+    """Outside a chat nothing waits longer than `Policy.hold_idle` for the customer's next word."""
+    oldest = turn.now - turn.policy.hold_idle
+    kept = _waiting_for_a_person(turn.state)
+    turn.report(tuple(piece for piece in kept if piece.at <= oldest), "undelivered.expired")
+
+
+def _stop_awaiting(turn: Turn, phase: Requesting) -> None:
+    """No 202 has come (rows 12 and 14)."""
+    if phase.session_id is not None:
+        chat.start_chat(turn, phase.session_id, phase.agents)
+    elif phase.cancel:
+        queue.cancelled(turn)
+    else:
+        queue.ended(turn, "trouble.other_chat")
+
+
+def _passed(turn: Turn, moment: int | None) -> bool:
+    return moment is not None and turn.now >= moment
+
+
+def _hold_ends(state: Conversation, policy: Policy) -> int | None:
+    """Not while a call is under way: whatever it carries has to come back first."""
+    if state.trouble_since is None or state.outstanding is not None:
+        return None
+    return state.trouble_since + policy.hold
+
+
+def _idle_ends(state: Conversation, policy: Policy) -> int | None:
+    phase = state.phase
+    kept = _waiting_for_a_person(state)
+    if not kept or not isinstance(phase, Idle | Ended) or queue.callback_wanted(state):
+        return None
+    return max(phase.since, min(piece.at for piece in kept)) + policy.hold_idle
+
+
+def _waiting_for_a_person(state: Conversation) -> tuple[Held, ...]:
+    """What is no question to the robot: those end by themselves."""
+    asked = {one.event_id for one in state.questions if not one.aside}
+    return tuple(piece for piece in state.held if piece.event_id not in asked)
+
+
+def _silence_ends(state: Conversation, phase: Queued, policy: Policy) -> int | None:
+    """Not while a call is under way: its outcome is a sign of life, or leads to a retry."""
+    if state.outstanding is not None or phase.resync or phase.cancel:
+        return None
+    return phase.heard_at + (policy.accepted_wait if phase.accepted else policy.queue_silence)

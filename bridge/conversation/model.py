@@ -268,7 +268,7 @@ class Question(Value, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """A message of an agent's that was shown lately (see `outage`)."""
+    """A message of an agent's that was shown lately (see `history`)."""
 
     at: int
     """When it came, ms; of one that a history told, when it was said, by our clock."""

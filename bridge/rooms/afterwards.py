@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import Rate
-from bridge.conversation.inviting import inviting
+from bridge.conversation.chat import ended_at
+from bridge.conversation.events import Args, Rate
 from bridge.conversation.model import CustomerText, Ended, Idle
-from bridge.conversation.transitions import ended_at
+from bridge.conversation.turn import inviting
 from bridge.ids import EventId
 from bridge.rooms import ratings
 from bridge.rooms.cards import FRESH, ask_which, is_stars, value_of

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.inputs import Input, Said
+from bridge.conversation.events import Input, Said
 from bridge.conversation.model import CustomerText
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import corrections, fates, people, references, sealed
 from bridge.rooms.commands import folded, parse

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import structlog
 
-from bridge.conversation.callback import OFFERS
-from bridge.conversation.effects import Args, AskRating, CallbackCard, EndPoll, Offer, Relay
+from bridge.conversation.events import Args, AskRating, CallbackCard, EndPoll, Offer, Relay
+from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId
 from bridge.rooms.done import Done, told
 from bridge.rooms.effects import PutSigns, ShowAnswer
@@ -112,7 +112,7 @@ def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number:
     """What has to be remembered of a sentence that a reaction answers; `number`: of the chat."""
     if isinstance(offer, CallbackCard):
         card = OurCard(event_id, CardKind.CALLBACK, number=offer.number)
-        return CardPosted(card, (BELL,) if offer.key in OFFERS else ())
+        return CardPosted(card, (BELL,) if offer.key in CALLBACK_OFFERS else ())
     if isinstance(offer, Offer):
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
     about = offer.event_id if offer.first else None

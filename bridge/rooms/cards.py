@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bridge.conversation.callback import wanted
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import CallBack, Cancel, Human, Input, Rate, Said, Solved
+from bridge.conversation.events import Args, CallBack, Cancel, Human, Input, Rate, Said, Solved
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
+from bridge.conversation.queue import callback_wanted
 from bridge.ids import EventId
 from bridge.rooms import ratings
 from bridge.rooms.effects import PutSigns
@@ -132,7 +131,7 @@ def _about_calling_back(visit: Visit, gesture: Reacted | PollAnswered) -> list[I
     sign = _SKINS.sub("", gesture.key).strip() if isinstance(gesture, Reacted) else ""
     if sign in _BELLS:
         return [CallBack()]
-    return [Cancel()] if sign in _CROSSES and wanted(visit.record.conversation) else []
+    return [Cancel()] if sign in _CROSSES and callback_wanted(visit.record.conversation) else []
 
 
 def _left(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 
-from bridge.conversation.inputs import Cancel, Close, Input, Pushed, Replied, Said
+from bridge.conversation.events import Cancel, Close, Input, Pushed, Replied, Said
 from bridge.conversation.model import Chatting, Conversation, Queued, Requesting, Value
-from bridge.conversation.waiting import hidden
+from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, SessionId
 from bridge.webchat.frames import Agent, RateSession, SessionClosed
 
@@ -155,7 +155,7 @@ def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:
 
 
 def _going_on(conversation: Conversation) -> Requesting | Queued | Chatting | None:
-    """What the customer knows of; a request of our own (`conversation.callback`) is not yet one."""
+    """What the customer knows of; a request of our own (`conversation.queue`) is not yet one."""
     phase = conversation.phase
     if isinstance(phase, Requesting | Queued):
         return None if hidden(phase) else phase

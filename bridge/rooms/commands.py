@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.rooms.nearest import nearest
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.inputs import Input, Said, Withdrawn
+from bridge.conversation.events import Input, Said, Withdrawn
 from bridge.conversation.model import (
     CustomerContent,
     CustomerLocation,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import Args
-from bridge.conversation.effects import Effect as ConversationEffect
+from bridge.conversation.events import Args
+from bridge.conversation.events import Effect as ConversationEffect
 from bridge.ids import EventId, UserId
 from bridge.rooms.record import OwnLogin
 

@@ -9,8 +9,8 @@ What only configures, tells or ends something is done all the same. Pure.
 
 from __future__ import annotations
 
-from bridge.conversation.inviting import inviting
 from bridge.conversation.policy import RobotUse
+from bridge.conversation.turn import inviting
 from bridge.rooms.commands import Malformed, Parsed, Verb
 from bridge.rooms.inputs import Entered
 from bridge.rooms.record import RoomRecord

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
+from bridge.conversation.events import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.inputs import MatrixEvent
 from bridge.rooms.ports import Clock

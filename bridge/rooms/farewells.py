@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from bridge.conversation.chat import ended_at
 from bridge.conversation.model import CustomerContent, CustomerText, Ended, Idle
-from bridge.conversation.transitions import ended_at
 from bridge.rooms.commands import narrow
 from bridge.rooms.visit import Visit
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import Delivered, Reported
+from bridge.conversation.events import Delivered, Reported
 from bridge.ids import EventId
 from bridge.rooms.effects import Effect
 from bridge.rooms.record import RoomRecord, Undelivered

@@ -5,7 +5,7 @@ What is read is bounded, and rendered in the room's language when it is asked fo
 
 from __future__ import annotations
 
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.ids import EventId
 from bridge.rooms import ratings
 from bridge.rooms.chats import Chat, Ending, load_chat

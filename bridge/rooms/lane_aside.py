@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import structlog
 
-from bridge.conversation.effects import AskRobot, FetchHistory
-from bridge.conversation.inputs import Recalled
-from bridge.conversation.marks import MOST_RECALLED
+from bridge.conversation.events import AskRobot, FetchHistory, Recalled
+from bridge.conversation.history import MOST_RECALLED
 from bridge.rooms import robot
 from bridge.rooms.effects import Filed
 from bridge.rooms.filing import Filing

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 import structlog
 
-from bridge.conversation.effects import (
+from bridge.conversation.events import (
     AgentsCame,
     AgentsLeft,
     Args,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bridge.conversation.callback import wanted
-from bridge.conversation.inputs import Cancel, Close, Withdrawn
+from bridge.conversation.events import Cancel, Close, Withdrawn
 from bridge.conversation.model import Chatting, Queued, Requesting
-from bridge.conversation.transitions import all_pieces
-from bridge.conversation.turn import unique_events
+from bridge.conversation.queue import callback_wanted
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.record import Membership
 from bridge.rooms.visit import Visit
@@ -20,7 +19,7 @@ def end_conversation(visit: Visit) -> None:
     elif (
         isinstance(conversation.phase, Requesting | Queued)
         or conversation.held
-        or wanted(conversation)
+        or callback_wanted(conversation)
     ):
         visit.step(Cancel())
 

@@ -12,11 +12,10 @@ from functools import partial
 from types import MappingProxyType
 
 from bridge import __version__
-from bridge.conversation.effects import Args, AskRobot
-from bridge.conversation.inputs import CallBack, Cancel, Close, Rate, Solved, Start
+from bridge.conversation.chat import ended_at
+from bridge.conversation.events import Args, AskRobot, CallBack, Cancel, Close, Rate, Solved, Start
 from bridge.conversation.model import Chatting, Queued, Requesting
-from bridge.conversation.transitions import ended_at
-from bridge.conversation.waiting import hidden
+from bridge.conversation.queue import hidden
 from bridge.ids import EventId
 from bridge.rooms import cards, farewells, signing_in, status
 from bridge.rooms.commands import Malformed, Parsed, Verb

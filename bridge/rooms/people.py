@@ -15,7 +15,7 @@ import re
 
 import msgspec
 
-from bridge.conversation.inputs import Input, Said, Withdrawn
+from bridge.conversation.events import Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from bridge.conversation.effects import Args, QueuePlace
+from bridge.conversation.events import Args, QueuePlace
 from bridge.rooms.waits import Waits
 from bridge.texts.durations import duration, waiting_range
 

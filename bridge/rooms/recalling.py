@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import Relay, Reported
+from bridge.conversation.events import Relay, Reported
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId
 from bridge.media.plaintext import html_to_text

@@ -15,7 +15,7 @@ from itertools import islice
 
 import structlog
 
-from bridge.conversation.effects import AgentsCame
+from bridge.conversation.events import AgentsCame
 from bridge.conversation.model import Chatting
 from bridge.ids import EventId, UserId
 from bridge.rooms.mirror import Mirror

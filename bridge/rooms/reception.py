@@ -13,7 +13,7 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.ids import EventId, UserId
 from bridge.rooms import (

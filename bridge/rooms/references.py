@@ -13,8 +13,7 @@ import re
 
 import msgspec
 
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import Input, Said, Withdrawn
+from bridge.conversation.events import Args, Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -27,7 +26,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, orders
 from bridge.rooms.commands import Parsed, parse

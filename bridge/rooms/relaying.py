@@ -14,7 +14,7 @@ import html
 import msgspec
 import structlog
 
-from bridge.conversation.effects import Args, Relay
+from bridge.conversation.events import Args, Relay
 from bridge.ids import QueueId
 from bridge.media.plaintext import as_markup
 from bridge.rooms.ports import (

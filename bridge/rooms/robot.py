@@ -2,18 +2,25 @@
 
 It is asked by command, or before (or in place of) a person, as the operator chose. Whether it
 helped is said by reaction (👍, 👎), by command (`solved`, `human`) or in plain words; whoever wants
-a person takes along what was asked (`cards`, `orders`, `conversation.questions`).
+a person takes along what was asked (`cards`, `orders`, `conversation.robot`).
 """
 
 from __future__ import annotations
 
 import structlog
 
-from bridge.conversation import questions
-from bridge.conversation.effects import AskRobot
-from bridge.conversation.inputs import Consulted, FailureReason, Human, Input, Silence, Solved
+from bridge.conversation.events import (
+    AskRobot,
+    Consulted,
+    FailureReason,
+    Human,
+    Input,
+    Silence,
+    Solved,
+)
 from bridge.conversation.model import Chatting, Ended, Idle
 from bridge.conversation.policy import RobotUse
+from bridge.conversation.robot import awaited
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.effects import ShowAnswer
 from bridge.rooms.inputs import RobotAnswered
@@ -106,7 +113,7 @@ def answered(visit: Visit, came: RobotAnswered) -> None:
     if not came.first:
         visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
         return
-    question = questions.awaited(visit.record.conversation, came.event_id)
+    question = awaited(visit.record.conversation, came.event_id)
     if question is None:
         return
     note = ""

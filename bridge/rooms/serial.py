@@ -11,7 +11,7 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.effects import (
+from bridge.conversation.events import (
     AgentsCame,
     AgentsLeft,
     Answered,

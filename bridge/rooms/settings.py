@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.rules import SOURCES, STARTS, Rules
 from bridge.texts.languages import LANGUAGES, nearest

@@ -13,10 +13,9 @@ import re
 
 import msgspec
 
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import Args, FailureReason
 from bridge.conversation.model import Ended, Idle
-from bridge.conversation.transitions import result_key
+from bridge.conversation.queue import result_key
 from bridge.ids import EventId, RoomId
 from bridge.rooms.effects import Conceal, TryLogin
 from bridge.rooms.inputs import LoginTried, LookedUp

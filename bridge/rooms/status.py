@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from bridge.conversation import callback
-from bridge.conversation.effects import Args
+from bridge.conversation.chat import names
+from bridge.conversation.events import Args
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
-from bridge.conversation.transitions import all_pieces, names
-from bridge.conversation.turn import unique_events
+from bridge.conversation.queue import unseen_callback
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.rooms.visit import Visit
 
 
@@ -27,7 +27,7 @@ def _standing(visit: Visit) -> tuple[str, Args]:
     """The same, whether the room is paused or not."""
     rules, phase = visit.rules, visit.record.conversation.phase
     args: Args = {"waiting": len(unique_events(all_pieces(visit.record.conversation)))}
-    wished = callback.unseen(visit.record.conversation)
+    wished = unseen_callback(visit.record.conversation)
     if wished is not None:
         return "command.status_callback", args | {"queue": rules.queue_name(wished.queue_id)}
     match phase:

@@ -21,10 +21,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 import structlog
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import CallWebChat
-from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
-from bridge.conversation.machine import wants_link
+from bridge.conversation.events import (
+    CallWebChat,
+    LinkLost,
+    LinkRestored,
+    Resumed,
+    Tick,
+    TurnAwaited,
+)
+from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import InputSeq
 from bridge.rooms import chats, erasing, people, reception, sealed

@@ -11,7 +11,7 @@ import re
 from typing import Protocol
 from xml.etree import ElementTree as ET
 
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.rooms.transcript import Line, Transcript
 from bridge.texts.languages import listed
 

@@ -31,7 +31,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from bridge.conversation.inputs import Tick
+from bridge.conversation.events import Tick
 from bridge.ids import AgentId, RoomId, SessionId
 from bridge.rooms.carrying import Carrier
 from bridge.rooms.loops import Loops

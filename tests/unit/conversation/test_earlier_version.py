@@ -1,13 +1,13 @@
-"""Chats that began under a version of ours that did not mark what it had shown (`outage`)."""
+"""Chats that began under a version of ours that did not mark what it had shown (`history`)."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from bridge.conversation.inputs import Resumed
+from bridge.conversation.events import Resumed
+from bridge.conversation.history import SETTLING
 from bridge.conversation.model import Chatting
-from bridge.conversation.outage import SETTLING
 from tests.support.scene import SESSION
 from tests.unit.conversation.centre import Centre, entry
 

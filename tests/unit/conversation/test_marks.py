@@ -8,9 +8,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.effects import Say
-from bridge.conversation.inputs import Recalled
-from bridge.conversation.marks import MOST_HEARD, MOST_RECALLED
+from bridge.conversation.events import Recalled, Say
+from bridge.conversation.history import MOST_HEARD, MOST_RECALLED
 from bridge.ids import AgentId
 from bridge.webchat.http import HistoryEntry
 from tests.support.scene import MEI, SESSION

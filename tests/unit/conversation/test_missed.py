@@ -12,10 +12,9 @@ from collections import Counter, deque
 import msgspec
 import pytest
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import FetchHistory
-from bridge.conversation.inputs import Input, Pushed, Recalled, Tick
-from bridge.conversation.marks import mark_of
+from bridge.conversation.events import FetchHistory, Input, Pushed, Recalled, Tick
+from bridge.conversation.history import mark_of
+from bridge.conversation.machine import deadline
 from bridge.ids import SessionId
 from bridge.webchat.frames import AgentContent, AgentMedia, AgentText, MessageReceived
 from bridge.webchat.http import HistoryEntry

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import AgentsLeft, FetchHistory
-from bridge.conversation.inputs import Pushed, Recalled, Resumed
-from bridge.conversation.marks import MOST_HEARD, mark_of
-from bridge.conversation.outage import FIRST_PAUSE, SETTLING, TRIES
+from bridge.conversation.events import AgentsLeft, FetchHistory, Pushed, Recalled, Resumed
+from bridge.conversation.history import FIRST_PAUSE, MOST_HEARD, SETTLING, TRIES, mark_of
+from bridge.conversation.machine import deadline
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import (
     AgentMedia,

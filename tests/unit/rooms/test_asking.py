@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.effects import AskRating, Offer, Relay
+from bridge.conversation.events import AskRating, Offer, Relay
 from bridge.ids import AgentId, EventId, SessionId
 from bridge.rooms.asking import Asking, choices_of, offered
 from bridge.rooms.effects import PutSigns, ShowAnswer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import EventId, UserId
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.ports import CallFailure, Refused, Unavailable

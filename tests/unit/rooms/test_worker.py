@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.conversation.inputs import LinkLost, LinkRestored, Tick
+from bridge.conversation.events import LinkLost, LinkRestored, Tick
 from bridge.conversation.model import Chatting, Idle, Queued
 from bridge.ids import QueueId, RequestId
 from bridge.rooms import carrying, stepping

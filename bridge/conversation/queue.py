@@ -1,0 +1,540 @@
+"""The queue: a request for a chat, from the customer's wish to its end; and calling back after it.
+
+A request begins with `request_chat`. It stands once WebChat has taken it (`place_of`), and ends in
+a chat (`chat.start_chat`), or in vain (`ended`), or by the customer's will (`cancelled`). What was
+typed meanwhile is kept. Moments and durations are ms.
+
+*The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
+written at once; if nothing moves it is brought up to date once a minute, and after ten minutes
+every five, because each edit is an event in the room. Trend and expectation are put into words
+where the card is written (`QueuePlace`).
+
+*Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5). What was
+typed is kept, and the customer is offered to be called back. If they wish it, we ask for a chat
+again on our own: when the queue opens, where the operator gave its hours, else at growing
+distances. The wish ends with a chat, with `cancel`, with a refusal that no repetition can mend, or
+at its limit, and the customer is told of each. A word of the customer's asks at once as always, and
+loudly; the wish goes on beneath it.
+
+*Quiet requests*. A request of our own is quiet (`hidden`): nothing is shown of it until it has
+stood for a moment, or an agent is there, so that a night of vain attempts costs the customer not
+one line.
+
+*A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
+customer has been told, and what they typed is theirs again. But for a while the link stays, and the
+place in the queue is remembered: news of it that is no end puts them back there (`revive`). What
+had gone to WebChat with the request is there still, and is not sent again. A 202 instead of a 201
+does not say of which request it is: then it is sent again, for twice is better than never.
+
+Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation import robot
+from bridge.conversation.events import Args, CallbackCard, Card, QueuePlace
+from bridge.conversation.model import (
+    Callback,
+    Conversation,
+    Ended,
+    Idle,
+    Queued,
+    Requesting,
+)
+from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Turn, inviting, unique_events
+from bridge.ids import QueueId, SessionId
+from bridge.webchat.codes import RequestStatus, ResultCode
+from bridge.webchat.frames import QueueStatus, RequestChat
+from bridge.webchat.meanings import Progress, progress
+
+FREQUENT = 10 * 60_000
+"""ms of waiting during which the card is brought up to date at `Policy.card_every`."""
+NOBODY_THERE = frozenset(
+    {
+        f"status.{RequestStatus.NO_AGENT_ONLINE}",
+        f"status.{RequestStatus.OFF_HOUR}",
+        f"result.{ResultCode.NO_AGENT_ONLINE}",
+        f"result.{ResultCode.NOT_IN_WORKTIME}",
+    }
+)
+"""Sentences of the ends after which calling back is offered (reference 2.3 and 2.5)."""
+CALLBACK_OFFERS = frozenset({"callback.offer", "callback.offer_hours"})
+"""Sentences that ask whether to call back; the others promise it."""
+_HOPELESS = frozenset(
+    {
+        f"result.{ResultCode.INVALID_SKILLGROUP}",
+        f"result.{ResultCode.INVALID_CLIENT_ID}",
+        f"result.{ResultCode.INVALID_QUEUE_ID}",
+        f"result.{ResultCode.REQUEST_ERROR}",
+        f"result.{ResultCode.INVALID_TO_USER_ID}",
+        f"result.{ResultCode.INVALID_PARAMETER}",
+        f"result.{ResultCode.INVALID_SESSION_TYPE}",
+        f"result.{ResultCode.INVALID_REQUEST_TYPE}",
+        "trouble.login_refused",
+        "trouble.sign_refused",
+    }
+)
+"""Ends after which asking again changes nothing until an operator acts."""
+
+# --- a request begins and ends --------------------------------------------------------------------
+
+
+def request_chat(
+    turn: Turn,
+    queue_id: QueueId | None = None,
+    *,
+    lost_session: SessionId | None = None,
+    quiet: bool = False,
+) -> None:
+    """Ask for a chat: a new conversation with a new queue card begins.
+
+    Args:
+        turn: a turn in any phase.
+        queue_id: which queue; None: the room's.
+        lost_session: see `Requesting`.
+        quiet: the customer has not just asked for it (`Requesting.quiet`).
+    """
+    queue = turn.policy.queue_id if queue_id is None else queue_id
+    turn.set(retry_at=None, turn_at=None)
+    if not quiet:
+        turn.set(number=turn.state.number + 1)
+    if not callback_wanted(turn.state):
+        turn.set(callback=None)
+    outstanding = turn.state.outstanding
+    if outstanding is not None and isinstance(outstanding.what, RequestChat):
+        # Its request lived and died by pushes; what it brings must not pass for this one's answer.
+        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
+    turn.enter(Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
+    robot.hand_over(turn)
+    if not quiet:
+        turn.card("queue.asking", {"queue": queue})
+
+
+def resume_held(turn: Turn) -> None:
+    """Outside any chat: content that still waits asks for one, as the room's rules allow."""
+    if not turn.state.held or not isinstance(turn.state.phase, Idle | Ended):
+        return
+    if turn.policy.start_on_message:
+        request_chat(turn)
+    else:
+        turn.say("start.needed")
+
+
+def want_person(turn: Turn, key: str) -> None:
+    """The knowledge base did not do: a sentence says why, and what was typed asks for a person."""
+    turn.say(key)
+    resume_held(turn)
+    robot.hand_over(turn)  # also where the room asks for nobody without a command
+
+
+def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
+    """The place in the queue that the phase has become, or is already."""
+    if isinstance(phase, Queued):
+        return phase
+    return Queued(
+        phase.queue_id,
+        phase.since,
+        cancel=phase.cancel,
+        cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
+        quiet_until=turn.now + turn.policy.quiet_wait if phase.quiet else None,
+        any_agent=phase.any_agent,
+    )
+
+
+def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> None:
+    """The request came to nothing: what was typed is kept for the customer's next word.
+
+    Args:
+        turn: a turn in Requesting or Queued.
+        key: the sentence that says why.
+        code: the number to show where no sentence knows it.
+        words: what the server said to it.
+    """
+    phase = turn.state.phase
+    shown = not (isinstance(phase, Requesting | Queued) and hidden(phase))
+    queue_id = phase.queue_id if isinstance(phase, Requesting | Queued) else turn.policy.queue_id
+    vain = fails_quietly(turn, key)
+    leave(turn)
+    if vain:
+        return
+    if shown:
+        turn.card("queue.ended")
+    turn.say(inviting(key, turn.policy), {} if code is None else {"code": code})
+    turn.quote(words)
+    if turn.state.held:
+        say_kept(turn)
+    offer_callback(turn, queue_id, key)
+    if key in NOBODY_THERE:
+        robot.ask_about_kept(turn)
+
+
+def say_kept(turn: Turn) -> None:
+    turn.say("queue.kept", {"count": len(unique_events(turn.state.held))})
+
+
+def cancelled(turn: Turn) -> None:
+    """The customer is out of the queue, as they wished. What they wrote since asks anew."""
+    phase = turn.state.phase
+    if isinstance(phase, Queued):
+        turn.report_whole(phase.pre_sent, "undelivered.cancelled")
+        turn.enter(msgspec.structs.replace(phase, pre_sent=()))
+    leave(turn)
+    turn.card("queue.cancelled")
+    resume_held(turn)
+
+
+def leave(turn: Turn) -> None:
+    """Back to Idle; pre-messages that no agent will read are ours again."""
+    phase = turn.state.phase
+    turn.enter(Idle(turn.now))
+    put_off_callback(turn)
+    if isinstance(phase, Queued):
+        turn.put_back(*phase.pre_sent)
+        if phase.request_id is not None:
+            turn.set(last_request=phase.request_id)
+    turn.lapse()
+
+
+def status_key(status: int) -> tuple[str, int | None]:
+    """The sentence for a request status, and the number if no sentence knows it."""
+    if status in set(RequestStatus):
+        return f"status.{status}", None
+    return "status.other", status
+
+
+def result_key(code: int) -> tuple[str, int | None]:
+    """The sentence for a result code, and the number if no sentence knows it."""
+    if code in set(ResultCode):
+        return f"result.{code}", None
+    return "result.other", code
+
+
+# --- the card -------------------------------------------------------------------------------------
+
+
+def show_card(turn: Turn) -> None:
+    """Write the card of a customer who stands in the queue, unless nothing may be shown yet."""
+    phase = turn.state.phase
+    if not isinstance(phase, Queued) or phase.cancel or phase.accepted or hidden(phase):
+        return
+    turn.enter(msgspec.structs.replace(phase, shown_at=turn.now))
+    args: Args = {"queue": phase.queue_id}
+    if phase.position:
+        args["position"] = phase.position
+    key = "queue.position" if phase.position else "queue.waiting"
+    place = QueuePlace(
+        phase.queue_id,
+        turn.now,
+        phase.since,
+        phase.position,
+        phase.first_position,
+        phase.first_at,
+        phase.moved_at,
+    )
+    turn.ask(Card(turn.state.number, key, args, place))
+
+
+def place_named(turn: Turn, position: int | None) -> None:
+    """WebChat named a place: write the card if it is a new one (row 19, trap T4)."""
+    phase = turn.state.phase
+    if not isinstance(phase, Queued) or phase.cancel:
+        return
+    if position is None or position == phase.position:
+        return
+    reached_the_front = (
+        position == 1
+        and (phase.position or 0) > 1
+        and not (phase.next_told or phase.accepted or hidden(phase))
+    )
+    first = phase.first_position or (position if position > 0 else None)
+    turn.enter(
+        msgspec.structs.replace(
+            phase,
+            position=position,
+            first_position=first,
+            first_at=turn.now if phase.first_position is None else phase.first_at,
+            moved_at=turn.now,
+            next_told=phase.next_told or reached_the_front,
+        )
+    )
+    if position <= 0:
+        return
+    show_card(turn)
+    if reached_the_front:
+        turn.say("queue.next", ping=True)
+
+
+def card_due(phase: Queued, policy: Policy) -> int | None:
+    """When the card is to be brought up to date though nothing has moved; None: not at all."""
+    if phase.cancel:
+        return None
+    if phase.quiet_until is not None:
+        return phase.quiet_until
+    if phase.accepted:
+        return None
+    shown = phase.shown_at or phase.since
+    frequent = shown - phase.since < FREQUENT
+    return shown + (policy.card_every if frequent else policy.card_later)
+
+
+def refresh_card(turn: Turn, phase: Queued) -> None:
+    """Nothing has moved for a while (`card_due`): what the card says of it has."""
+    if hidden(phase):
+        surface(turn)
+    else:
+        show_card(turn)
+
+
+# --- our own logins' turn -------------------------------------------------------------------------
+
+
+def turn_awaited(turn: Turn, seconds: int) -> None:
+    """Our logins wait for their turn, about so much longer: tell who waits for that.
+
+    The card of a request says it, and says it anew once the moment that it named has passed. A
+    message in a chat or a queue is told of once, unless other trouble was told of.
+    """
+    phase, expected = turn.state.phase, turn.state.turn_at
+    if isinstance(phase, Requesting):
+        if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
+            return
+        turn.card("queue.turn", {"wait": seconds})
+    elif expected is not None or turn.state.told_trouble or not _message_waits(turn):
+        return
+    else:
+        turn.say("trouble.turn")
+    turn.set(turn_at=turn.now + 1000 * seconds)
+
+
+def _message_waits(turn: Turn) -> bool:
+    """True if something that the customer wrote waits for the link."""
+    asked = turn.state.outstanding
+    if turn.state.held:
+        return True
+    return asked is not None and asked.held is not None
+
+
+def turn_came(turn: Turn) -> None:
+    """WebChat has answered: what the card says of our turn holds no longer."""
+    phase = turn.state.phase
+    if turn.state.turn_at is None:
+        return
+    turn.set(turn_at=None)
+    if isinstance(phase, Queued):
+        show_card(turn)
+    elif isinstance(phase, Requesting) and not (phase.cancel or hidden(phase)):
+        turn.card("queue.asking", {"queue": phase.queue_id})
+
+
+# --- quiet requests -------------------------------------------------------------------------------
+
+
+def hidden(phase: Requesting | Queued) -> bool:
+    """True while nothing is shown of this request."""
+    return phase.quiet if isinstance(phase, Requesting) else phase.quiet_until is not None
+
+
+def unhide(turn: Turn) -> bool:
+    """From here on the request counts as one that the customer knows of; False if it did before."""
+    phase = turn.state.phase
+    if not isinstance(phase, Requesting | Queued) or not hidden(phase):
+        return False
+    turn.set(number=turn.state.number + 1)
+    if isinstance(phase, Requesting):
+        turn.enter(msgspec.structs.replace(phase, quiet=False))
+    else:
+        turn.enter(msgspec.structs.replace(phase, quiet_until=None))
+    return True
+
+
+def surface(turn: Turn) -> None:
+    """Show a quiet request: it stands, or the customer has come back by themselves."""
+    if unhide(turn):
+        phase = turn.state.phase
+        if isinstance(phase, Requesting):
+            turn.card("queue.asking", {"queue": phase.queue_id})
+        else:
+            show_card(turn)
+
+
+# --- calling back ---------------------------------------------------------------------------------
+
+
+def callback_wanted(state: Conversation) -> bool:
+    """True if the customer wishes to be called back."""
+    return state.callback is not None and state.callback.wanted is not None
+
+
+def unseen_callback(state: Conversation) -> Callback | None:
+    """The wish of a customer for whom, as far as they can see, nothing else is going on."""
+    phase = state.phase
+    if isinstance(phase, Requesting | Queued):
+        idle = hidden(phase)
+    else:
+        idle = isinstance(phase, Idle | Ended)
+    return state.callback if idle and callback_wanted(state) else None
+
+
+def wish_callback(turn: Turn, queue_id: QueueId) -> None:
+    """The customer wishes it from now on; what becomes of it is said by the caller."""
+    turn.set(callback=_scheduled(turn, Callback(queue_id, wanted=turn.now)))
+
+
+def promise_callback(turn: Turn, queue_id: QueueId) -> None:
+    """Say what is going to happen."""
+    opening = turn.policy.hours.get(queue_id)
+    if opening is not None and not opening.is_open(turn.now):
+        key = "callback.promised_hours"
+        args: Args = {"queue": queue_id, "opens": opening.opens(turn.now)}
+    else:
+        key = "callback.promised"
+        args = {"queue": queue_id, "hours": _callback_limit(turn.policy, queue_id) // 3_600_000}
+    turn.ask(CallbackCard(turn.state.number, key, args))
+
+
+def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
+    """A request came to nothing, and that was said: offer to call back, or go on doing so.
+
+    Args:
+        turn: a turn that has left the queue.
+        queue_id: whose queue it was.
+        key: the sentence that said why.
+    """
+    if callback_wanted(turn.state):
+        if key in _HOPELESS:
+            turn.set(callback=None)
+            turn.say("callback.hopeless")
+        else:
+            turn.say("callback.goes_on")
+        return
+    if key not in NOBODY_THERE or not turn.policy.callback:
+        return
+    turn.set(callback=Callback(queue_id))
+    args: Args = {"queue": queue_id}
+    opening = turn.policy.hours.get(queue_id)
+    offer = "callback.offer"
+    if opening is not None and not opening.is_open(turn.now):
+        offer, args["opens"] = "callback.offer_hours", opening.opens(turn.now)
+    turn.ask(CallbackCard(turn.state.number, offer, args))
+
+
+def fails_quietly(turn: Turn, key: str) -> bool:
+    """True for the vain end of a request of our own that nothing was shown of."""
+    phase = turn.state.phase
+    return isinstance(phase, Requesting | Queued) and hidden(phase) and key not in _HOPELESS
+
+
+def put_off_callback(turn: Turn) -> None:
+    """The request is over: whoever wishes to be called back is asked for again later."""
+    callback = turn.state.callback
+    if callback is not None and callback.wanted is not None:
+        turn.set(callback=_scheduled(turn, callback))
+
+
+def cancel_callback(turn: Turn) -> bool:
+    """The customer does not wish it any more; False if they never did."""
+    if not callback_wanted(turn.state):
+        return False
+    phase = turn.state.phase
+    leaving = isinstance(phase, Requesting | Queued) and not hidden(phase)
+    turn.set(callback=None)
+    turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
+    return True
+
+
+def callback_due(state: Conversation, policy: Policy) -> int | None:
+    """When we ask again for who wishes to be called back, ms; None: nobody does, or we just do.
+
+    Not while the robot is being asked something: a request would take that to a person. While a
+    room is paused only the limit counts.
+    """
+    callback = state.callback
+    if callback is None or callback.wanted is None or not isinstance(state.phase, Idle | Ended):
+        return None
+    with_robot = any(not question.aside for question in state.questions)
+    if with_robot:
+        return None
+    if policy.paused:
+        return callback.wanted + _callback_limit(policy, callback.queue_id)
+    return callback.next_at
+
+
+def callback_exhausted(turn: Turn, callback: Callback) -> bool:
+    """True if we have asked long enough."""
+    policy = turn.policy
+    limit = _callback_limit(policy, callback.queue_id)
+    return callback.wanted is not None and turn.now >= callback.wanted + limit
+
+
+def give_up_callback(turn: Turn) -> None:
+    """Nobody was there for so long that it would be no help any more."""
+    turn.set(callback=None)
+    turn.say("callback.given_up")
+    turn.report_held("undelivered.expired")
+
+
+def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
+    """How long is long enough, ms."""
+    if queue_id in policy.hours:
+        return max(policy.callback_limit, policy.callback_limit_hours)
+    return policy.callback_limit
+
+
+def _scheduled(turn: Turn, callback: Callback) -> Callback:
+    """The next attempt: when the queue opens, else (or if it should be open) ever more rarely."""
+    policy, now = turn.policy, turn.now
+    wait = min(policy.callback_first << min(callback.tries, 20), policy.callback_last)
+    at, tries = now + wait, callback.tries + 1
+    opening = policy.hours.get(callback.queue_id)
+    if opening is not None:
+        opens = opening.opens(now if not opening.is_open(now) else at)
+        if opens > at or not opening.is_open(now):
+            spread = (callback.wanted or 0) % policy.callback_spread
+            at, tries = opens + spread, 0
+    return msgspec.structs.replace(callback, next_at=at, tries=tries)
+
+
+# --- a refused request that is taken up after all -------------------------------------------------
+
+
+def linger(turn: Turn, place: Queued) -> None:
+    """The queue has just ended because an agent refused: be ready for a change of mind."""
+    turn.enter(
+        Idle(
+            turn.now,
+            linger_until=turn.now + turn.policy.linger,
+            refused=msgspec.structs.replace(place, pre_sent=()),
+            pre_sent=tuple(piece.order for piece in place.pre_sent),
+        )
+    )
+
+
+def revive(turn: Turn, news: QueueStatus) -> bool:
+    """Return to the place in the queue that this is news of; False if it was not refused lately."""
+    phase = turn.state.phase
+    if not isinstance(phase, Idle) or phase.refused is None or news.request_id is None:
+        return False
+    place = phase.refused
+    if news.request_id != place.request_id or progress(news.status) is Progress.OVER:
+        return False
+    held = turn.state.held
+    turn.set(
+        held=tuple(piece for piece in held if piece.order not in phase.pre_sent),
+        last_request=None,
+    )
+    hidden = place.quiet_until is not None
+    turn.enter(
+        msgspec.structs.replace(
+            place,
+            position=None,
+            accepted=False,
+            resync=False,
+            pre_sent=tuple(piece for piece in held if piece.order in phase.pre_sent),
+            quiet_until=turn.now + turn.policy.quiet_wait if hidden else None,
+        )
+    )
+    robot.hand_over(turn)
+    return True
