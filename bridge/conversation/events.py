@@ -8,8 +8,8 @@ Inputs are stored before they are handled, or together with what they led to; bu
 a restart.
 
 Effects are stored before they are carried out. Each belongs to one *lane*, named by the unions at
-the end: `ToWebChat`, `ToAside` (the knowledge base and the history) or `ToMatrix`; what only says
-how an event ended is in none. Within a lane they are carried out in order.
+the end: `ToWebChat`, `ToAside` (the knowledge base and the history), `ToMatrix`, or none if it only
+states a `Fact`. Within a lane they are carried out in order.
 """
 
 from __future__ import annotations
@@ -425,8 +425,17 @@ class Answered(Wish, frozen=True):
     event_id: EventId
 
 
+# --- lanes --------------------------------------------------------------------------------------
+
 ToWebChat = CallWebChat | UploadMedia
+"""Calls: at most one is under way in a room, and it is carried out before the next."""
 ToAside = AskRobot | FetchHistory
+"""Questions that nothing waits behind."""
 Sentence = Say | Card | CallbackCard | Offer | Reported
+"""Words of ours, from `texts` by key."""
 ToMatrix = Sentence | AskRating | EndPoll | Relay | AgentsCame | AgentsLeft
-Effect = ToWebChat | ToAside | ToMatrix | Delivered | Answered
+"""All that is seen in the room."""
+Fact = Delivered | Answered
+"""Nothing to carry out."""
+Effect = ToWebChat | ToAside | ToMatrix | Fact
+"""Each effect is in one lane: a `match` over a lane that ends in `assert_never` is whole."""
