@@ -31,6 +31,9 @@ So where one of them was missed, each that reads differently is shown, once.
 A message of a link that broke is marked with the server's time of it. Where the server has a
 history and would not give it for long, the customer is told that something may be missing: nothing
 disappears in silence. A message that was taken back meanwhile is not shown.
+
+Marks are stored packed (`Conversation.marks`), because the room's record is written with each
+message: a push appends 13 bytes to them, and only an outage unpacks them (`shown_lately`).
 """
 
 from __future__ import annotations
@@ -48,10 +51,11 @@ from bridge.conversation.events import AgentsLeft, FetchHistory, Recalled, Relay
 from bridge.conversation.model import (
     Chatting,
     Conversation,
-    Heard,
+    Marks,
     Queued,
     Recall,
     Requesting,
+    Told,
 )
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
@@ -72,7 +76,7 @@ AWAITED = 120_000
 """ms within which what the history has told may still be pushed as well."""
 _STRIDE = 7_919
 MOST_HEARD = 40
-"""Marks that are remembered, in 2 KB a room; what is older than they is no longer looked for."""
+"""Marks that are remembered, in 0.7 KB a room; what is older than they is no longer looked for."""
 MOST_RECALLED = 100
 """Entries of a history that are asked for."""
 NEAR, FAR = 30_000, 120_000
@@ -80,6 +84,37 @@ NEAR, FAR = 30_000, 120_000
 _NO_WORDS = "\0"
 _PLACEHOLDER = re.compile(r"[\[【{].*", re.DOTALL)
 """How a history tells of a picture or a file: `[图片]`, or raw JSON; nobody documents it."""
+_NOTATION = re.compile(r"[<&/\[]")
+"""What any face or element in a fragment begins with: without one it is the plain text itself."""
+
+_DIGEST = 6
+_AT, _MARK, _EXACT = 6, 5, 2
+"""Bytes of a packed mark: the moment in ms, big-endian, and the first bytes of the two digests.
+
+That two messages have one mark by chance is as likely as one in 10^12; that two with one mark, thus
+with the same words or without any, are taken to be the same to the last byte, as one in 65,536."""
+_WIDTH = _AT + _MARK + _EXACT
+_FULL = _WIDTH * MOST_HEARD
+_LATEST = (1 << 8 * _AT) - 1
+
+_encoder = msgspec.json.Encoder()
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A message of an agent's that was shown lately."""
+
+    at: int
+    """When it came, ms; of one that a history told, when it was said, by our clock."""
+    mark: bytes
+    """Digest of agent and words."""
+    id: str = ""
+    """The server's number of it, where a history told it."""
+    awaited: int = 0
+    """Where a history told it: until when the server may still push it as well, ms."""
+    exact: bytes = b""
+    """Digest of agent and content to the last byte, where it was pushed."""
+    session: SessionId | None = None
+    """The chat whose history has to have these words; None: nothing follows if it has not."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -87,7 +122,7 @@ class Line(msgspec.Struct, frozen=True):
 
     place: int
     entry: HistoryEntry
-    mark: str
+    mark: bytes
     known: bool = False
     """Shown for safety: it has a mark already."""
 
@@ -174,7 +209,7 @@ def _heard_until(turn: Turn) -> int:
     """Up to when we surely heard everything. The link delivers in order."""
     phase = turn.state.phase
     began = phase.since if isinstance(phase, Requesting | Queued | Chatting) else 0
-    return max([began, *(one.at for one in turn.state.heard)])
+    return max([began, *(one.at for one in shown_lately(turn.state))])
 
 
 # --- what comes by push ---------------------------------------------------------------------------
@@ -190,36 +225,54 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
         at: when it came, ms since the epoch.
         numbered: it has a receipt id, so that a repeat of it never comes this far.
     """
-    mark = mark_of(agent.id, content.html if isinstance(content, AgentText) else "")
-    exact = exact_mark(agent.id, content)
-    state = turn.state
-    for index, one in enumerate(state.heard):
-        told = one.mark == mark and at <= _awaited(one, state.linked_at)
+    words = _words(content.html) if isinstance(content, AgentText) else _NO_WORDS
+    mark, exact = _mark(agent.id, words), exact_mark(agent.id, content)
+    # Bytes of two neighbours may look like a mark: then none is found.
+    if mark in _marks(turn.state).packed:
+        new = _seen_before(turn, Mark(at, mark, exact=exact), words, numbered=numbered)
+        if new is not None:
+            return new
+    phase, session_id = turn.state.phase, None
+    if isinstance(phase, Chatting) and not numbered and words != _NO_WORDS:
+        session_id = phase.session_id
+    _remember_push(turn, at, mark + exact, session_id)
+    return True
+
+
+def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool | None:
+    """Whether a push whose mark is known is to be shown; None: it is another one with equal words.
+
+    Args:
+        turn: a turn with a push.
+        came: what came.
+        words: of it.
+        numbered: as `is_new` says.
+    """
+    state, at = turn.state, came.at
+    heard = shown_lately(state)
+    for index, one in enumerate(heard):
+        told = one.mark == came.mark and at <= _awaited(one, state.linked_at)
         repeated = (
             not numbered
-            and one.exact == exact
+            and (one.mark, one.exact) == (came.mark, came.exact)
             and one.at < state.linked_at <= at
             and at - one.at <= REPEATED_WITHIN
         )
         if told or repeated:
-            known = list(state.heard)
+            known = list(heard)
             # Moved on in time, so that a third copy is a message of its own.
             known[index] = msgspec.structs.replace(
                 one, awaited=0, at=one.at if told else state.linked_at
             )
-            turn.set(heard=tuple(known))
-            if told and mark == mark_of(agent.id, ""):  # a picture, which is shown all the same
+            _keep(turn, known)
+            if told and words == _NO_WORDS:  # a picture, which is shown all the same
                 return True
             _want(turn, one.at, turn.now)
             return False
-    phase, session_id = turn.state.phase, None
-    if isinstance(phase, Chatting) and not numbered and mark != mark_of(agent.id, ""):
-        session_id = phase.session_id
-    _remember(turn, Heard(at, mark, exact=exact, session=session_id))
-    return True
+    return None
 
 
-def _awaited(one: Heard, linked_at: int) -> int:
+def _awaited(one: Mark, linked_at: int) -> int:
     """Until when the server may push what its history has told; 0: it has not, or did so."""
     return max(one.awaited, linked_at + AWAITED) if one.awaited else 0
 
@@ -229,12 +282,8 @@ def note_robot(turn: Turn, fragment: str, at: int) -> None:
     phase = turn.state.phase
     agents = phase.agents if isinstance(phase, Chatting) else ()
     agent_id = agents[0].id if agents else ""
-    exact = exact_mark(agent_id, AgentText(fragment))
-    _remember(turn, Heard(at, mark_of(agent_id, fragment), exact=exact))
-
-
-def _remember(turn: Turn, heard: Heard) -> None:
-    turn.set(heard=(*turn.state.heard, heard)[-MOST_HEARD:])
+    digests = mark_of(agent_id, fragment) + exact_mark(agent_id, AgentText(fragment))
+    _remember_push(turn, at, digests, None)
 
 
 # --- what comes by history ------------------------------------------------------------------------
@@ -273,7 +322,7 @@ def _take_as_shown(turn: Turn, came: Recalled) -> None:
     lines, clocks = _agents_lines(turn, came)
     for line in lines:
         at = line.entry.posted - clocks.usual if line.entry.posted else turn.now
-        _remember(turn, Heard(min(at, turn.now), line.mark, line.entry.id))
+        _remember(turn, Mark(min(at, turn.now), line.mark, line.entry.id))
     turn.enter(msgspec.structs.replace(phase, marked=True))
 
 
@@ -286,7 +335,7 @@ def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:
         for place, entry in enumerate(came.entries)
         if _by_agent(entry, ids)
     ]
-    return lines, compare(turn.state.heard, lines)
+    return lines, compare(shown_lately(turn.state), lines)
 
 
 def _show(turn: Turn, came: Recalled) -> None:
@@ -294,13 +343,13 @@ def _show(turn: Turn, came: Recalled) -> None:
     agents = phase.agents if isinstance(phase, Chatting) else ()
     ids = {agent.id for agent in agents}
     lines, clocks = _agents_lines(turn, came)
-    doubtful = is_doubtful(turn.state.heard, came.entries, lines, came.since, clocks)
-    heard = turn.state.heard
+    heard = shown_lately(turn.state)
+    doubtful = is_doubtful(heard, came.entries, lines, came.since, clocks)
     if came.kept:
         lacking, heard = left_out(heard, came.entries, came.session_id, came.since, ids)
         doubtful = doubtful or lacking
     found, heard = missed(heard, lines, came.since, clocks)
-    turn.set(heard=heard)
+    _keep(turn, heard)
     for line in found:
         entry = line.entry
         agent = _speaker(entry, agents)
@@ -309,7 +358,7 @@ def _show(turn: Turn, came: Recalled) -> None:
             turn.ask(AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
         if not line.known:
-            _remember(turn, Heard(at, line.mark, entry.id, turn.now + AWAITED))
+            _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
     if doubtful:
         turn.say("outage.unsure")
 
@@ -339,33 +388,124 @@ def _speaker(entry: HistoryEntry, agents: tuple[Agent, ...]) -> Agent:
 # --- marks ----------------------------------------------------------------------------------------
 
 
-def mark_of(agent_id: str, fragment: str) -> str:
+def mark_of(agent_id: str, fragment: str) -> bytes:
     """A digest of agent and words, the same for a push and for its entry in the history.
 
     Files are told of by placeholders there, so all content without words is the same.
     """
-    shown = emoji.decode(fragment)
-    text = html_to_text(shown) if "<" in shown or "&" in shown else shown
-    words = " ".join((shown if text is None else text).split())
-    if not words or _PLACEHOLDER.fullmatch(words):
-        words = _NO_WORDS
-    return _digest(agent_id, words.encode("utf-8", "replace"))
+    return _mark(agent_id, _words(fragment))
 
 
-def exact_mark(agent_id: str, content: AgentContent) -> str:
+def exact_mark(agent_id: str, content: AgentContent) -> bytes:
     """A digest of agent and content to the last byte."""
-    return _digest(agent_id, msgspec.json.encode(content))
-
-
-def _digest(agent_id: str, content: bytes) -> str:
     head = f"{agent_id}\n".encode("utf-8", "replace")
-    return blake2b(head + content, digest_size=6).hexdigest()
+    return blake2b(head + _encoder.encode(content), digest_size=_DIGEST).digest()[:_EXACT]
+
+
+def _mark(agent_id: str, words: str) -> bytes:
+    text = f"{agent_id}\n{words}".encode("utf-8", "replace")
+    return blake2b(text, digest_size=_DIGEST).digest()[:_MARK]
+
+
+def _words(fragment: str) -> str:
+    """The words of a fragment, on one line."""
+    text = fragment
+    if _NOTATION.search(fragment):
+        text = emoji.decode(fragment)
+        plain = html_to_text(text) if "<" in text or "&" in text else text
+        text = text if plain is None else plain
+    words = " ".join(text.split())
+    return _NO_WORDS if not words or _PLACEHOLDER.fullmatch(words) else words
+
+
+def shown_lately(state: Conversation) -> tuple[Mark, ...]:
+    """What agents said lately, the newest last: at most `MOST_HEARD` messages."""
+    if state.heard:
+        return tuple(
+            Mark(
+                one.at,
+                bytes.fromhex(one.mark)[:_MARK],
+                one.id,
+                one.awaited,
+                bytes.fromhex(one.exact)[:_EXACT],
+                one.session,
+            )
+            for one in state.heard
+        )
+    marks = state.marks
+    told = {one.place: one for one in marks.told}
+    found = []
+    for place, start in enumerate(range(0, len(marks.packed), _WIDTH)):
+        at, digests = start + _AT, start + _AT + _MARK
+        more = told.get(place, Told(place, "", 0, pushed=True))
+        mark = Mark(
+            int.from_bytes(marks.packed[start:at], "big"),
+            marks.packed[at:digests],
+            more.id,
+            more.awaited,
+            marks.packed[digests : start + _WIDTH] if more.pushed else b"",
+            next((one for one, places in marks.sessions if places >> place & 1), None),
+        )
+        found.append(mark)
+    return tuple(found)
+
+
+def _marks(state: Conversation) -> Marks:
+    """The marks as they are stored, also of a row that an earlier version stored."""
+    return _packed(shown_lately(state)) if state.heard else state.marks
+
+
+def _packed(shown: Sequence[Mark]) -> Marks:
+    sessions: dict[SessionId, int] = {}
+    for place, one in enumerate(shown):
+        if one.session is not None:
+            sessions[one.session] = sessions.get(one.session, 0) | 1 << place
+    return Marks(
+        b"".join(_moment(one.at) + one.mark + (one.exact or bytes(_EXACT)) for one in shown),
+        tuple(sessions.items()),
+        tuple(
+            Told(place, one.id, one.awaited, pushed=bool(one.exact))
+            for place, one in enumerate(shown)
+            if one.id or one.awaited or not one.exact
+        ),
+    )
+
+
+def _moment(at: int) -> bytes:
+    return min(max(at, 0), _LATEST).to_bytes(_AT, "big")
+
+
+def _keep(turn: Turn, shown: Sequence[Mark]) -> None:
+    turn.set(marks=_packed(shown), heard=())
+
+
+def _remember(turn: Turn, mark: Mark) -> None:
+    _keep(turn, (*shown_lately(turn.state), mark)[-MOST_HEARD:])
+
+
+def _remember_push(turn: Turn, at: int, digests: bytes, session: SessionId | None) -> None:
+    """The same as `_remember`, for each message of an agent's: so nothing is unpacked for it."""
+    marks = _marks(turn.state)
+    packed, sessions, told = marks.packed, marks.sessions, marks.told
+    if len(packed) >= _FULL:  # the oldest goes, and all others move up
+        packed = packed[_WIDTH:]
+        sessions = tuple([(one, places >> 1) for one, places in sessions if places > 1])
+        if told:
+            moved = [msgspec.structs.replace(one, place=one.place - 1) for one in told if one.place]
+            told = tuple(moved)
+    if session is not None:
+        here = 1 << len(packed) // _WIDTH
+        others = [one for one in sessions if one[0] != session]
+        places = next((places for one, places in sessions if one == session), 0)
+        sessions = (*others, (session, places | here))
+    packed += _moment(at) + digests
+    turn.set(marks=Marks(packed, sessions, told), heard=())
 
 
 # --- comparing ------------------------------------------------------------------------------------
 
 
-def compare(heard: Sequence[Heard], lines: Sequence[Line]) -> Clocks:
+def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
     """Compare the clocks by what was said once and shown once; some of it was long under way.
 
     By what was pushed, that is: of what a history told, no moment is ours.
@@ -386,8 +526,8 @@ def compare(heard: Sequence[Heard], lines: Sequence[Line]) -> Clocks:
 
 
 def missed(
-    heard: tuple[Heard, ...], lines: Sequence[Line], since: int, clocks: Clocks
-) -> tuple[list[Line], tuple[Heard, ...]]:
+    heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks
+) -> tuple[list[Line], tuple[Mark, ...]]:
     """The lines that nobody has shown, in their order, and what is known of the marks then.
 
     Args:
@@ -428,7 +568,7 @@ def missed(
 
 
 def is_doubtful(
-    heard: tuple[Heard, ...],
+    heard: tuple[Mark, ...],
     entries: Sequence[HistoryEntry],
     lines: Sequence[Line],
     since: int,
@@ -452,12 +592,12 @@ def is_doubtful(
 
 
 def left_out(
-    heard: tuple[Heard, ...],
+    heard: tuple[Mark, ...],
     entries: Sequence[HistoryEntry],
     session_id: SessionId,
     since: int,
     ids: Collection[AgentId],
-) -> tuple[bool, tuple[Heard, ...]]:
+) -> tuple[bool, tuple[Mark, ...]]:
     """Whether words of this chat that were shown are absent where the history has to have them.
 
     It must have the newest that were heard before the outage, for we ask about what follows them;
@@ -501,22 +641,20 @@ def left_out(
 
 
 def _shown_of(
-    entries: Sequence[HistoryEntry], shown: frozenset[str], ids: Collection[AgentId]
-) -> list[str]:
+    entries: Sequence[HistoryEntry], shown: frozenset[bytes], ids: Collection[AgentId]
+) -> list[bytes]:
     """The marks that the lines of a history fit, in their order, whoever is said to speak."""
     fitting = (
         next(
             (mark for who in (entry.agent_id, *ids) if (mark := mark_of(who, entry.html)) in shown),
-            "",
+            b"",
         )
         for entry in entries
     )
     return [mark for mark in fitting if mark]
 
 
-def _open(
-    heard: tuple[Heard, ...], lines: Sequence[Line], since: int, clocks: Clocks
-) -> list[Line]:
+def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
     """The lines that the marks can say something of."""
     told = {one.id for one in heard if one.id}
     first = heard[0].at if heard else since
@@ -532,13 +670,13 @@ def _open(
     ]
 
 
-def _paired(heard: tuple[Heard, ...], lines: Sequence[Line]) -> Mapping[int, int]:
+def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]:
     """The lines that were shown, by place, each with the index of its mark."""
     pairs: dict[int, int] = {}
 
-    def pair(key_of_line: Callable[[Line], str], key_of_mark: Callable[[Heard], str]) -> None:
+    def pair(key_of_line: Callable[[Line], bytes], key_of_mark: Callable[[Mark], bytes]) -> None:
         taken = set(pairs.values())
-        free: defaultdict[str, deque[int]] = defaultdict(deque)
+        free: defaultdict[bytes, deque[int]] = defaultdict(deque)
         for index, one in enumerate(heard):
             if not one.id and index not in taken:
                 free[key_of_mark(one)].append(index)
@@ -551,7 +689,7 @@ def _paired(heard: tuple[Heard, ...], lines: Sequence[Line]) -> Mapping[int, int
     return pairs
 
 
-def _exact(line: Line) -> str:
+def _exact(line: Line) -> bytes:
     return exact_mark(line.entry.agent_id, AgentText(line.entry.html))
 
 
@@ -571,5 +709,5 @@ def _differing(left: Sequence[Line], likely: Sequence[Line], last: int) -> list[
     return found
 
 
-def _mark_of_none(agent_id: AgentId) -> str:
+def _mark_of_none(agent_id: AgentId) -> bytes:
     return mark_of(agent_id, "")

@@ -224,7 +224,7 @@ class Chatting(Value, frozen=True):
     request_id: RequestId | None = None
     """The request in a queue of which it came: what went with that is the agents'."""
     marked: bool = False
-    """All that its agents said is in `Conversation.heard`; False: it began under a version of ours
+    """All that its agents said is in `Conversation.marks`; False: it began under a version of ours
     that remembered nothing of the kind (before schema 4)."""
 
 
@@ -268,20 +268,35 @@ class Question(Value, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """A message of an agent's that was shown lately (see `history`)."""
+    """A mark as versions before `Marks` stored it: what `history.Mark` says, in hex."""
 
     at: int
-    """When it came, ms; of one that a history told, when it was said, by our clock."""
     mark: str
-    """Digest of agent and words."""
     id: str = ""
-    """The server's number of it, where a history told it."""
     awaited: int = 0
-    """Where a history told it: until when the server may still push it as well, ms."""
     exact: str = ""
-    """Digest of agent and content to the last byte, where it was pushed."""
     session: SessionId | None = None
-    """The chat whose history has to have these words; None: nothing follows if it has not."""
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """More of a mark in `Marks` than that it was pushed."""
+
+    place: int
+    """Which mark, counted from the oldest."""
+    id: str
+    """The server's number of the message, where a history told it."""
+    awaited: int
+    """Where a history told it: until when the server may still push it as well, ms."""
+    pushed: bool
+
+
+class Marks(msgspec.Struct, frozen=True, array_like=True):
+    """What agents said lately, packed (see `history`): 13 bytes a message, the newest last."""
+
+    packed: bytes = b""
+    sessions: tuple[tuple[SessionId, int], ...] = ()
+    """Chats whose history has to have these words; bit n of the number: it has to have mark n."""
+    told: tuple[Told, ...] = ()
 
 
 class Recall(Value, frozen=True):
@@ -356,7 +371,9 @@ class Conversation(Value, frozen=True):
     callback: Callback | None = None
     """Offered at the end of the newest request, or wished for; over once a chat begins."""
     heard: tuple[Heard, ...] = ()
-    """What agents said lately, the newest last."""
+    """What `marks` says, of a row that an earlier version stored; empty once that is used."""
+    marks: Marks = Marks()
+    """What agents said lately."""
     linked_at: int = 0
     """When the link was last restored, ms."""
     turn_at: int | None = None

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from bridge.conversation.events import AgentsLeft, FetchHistory, Pushed, Recalled, Resumed
-from bridge.conversation.history import FIRST_PAUSE, MOST_HEARD, SETTLING, TRIES, mark_of
+from bridge.conversation.history import (
+    FIRST_PAUSE,
+    MOST_HEARD,
+    SETTLING,
+    TRIES,
+    mark_of,
+    shown_lately,
+)
 from bridge.conversation.machine import deadline
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import (
@@ -186,7 +193,7 @@ def test_marks_are_bounded_and_what_is_older_than_they_is_left_alone() -> None:
     for number in range(MOST_HEARD + 10):
         centre.now += 1_000
         centre.said(f"word {number}")
-    assert len(centre.state.heard) == MOST_HEARD
+    assert len(shown_lately(centre.state)) == MOST_HEARD
     centre.link_back()
     centre.tell()
     assert len(centre.words) == MOST_HEARD + 10
@@ -282,7 +289,7 @@ def test_the_robots_words_are_known_too() -> None:
     assert centre.relayed == []
     centre.push(205, sessionId=SESSION, agentId="BOT007")
     centre.push(301, sessionId=SESSION, robotType=1, content="bye")
-    assert centre.state.heard[-1].mark == mark_of("", "bye")
+    assert shown_lately(centre.state)[-1].mark == mark_of("", "bye")
 
 
 def test_notices_are_no_messages() -> None:
@@ -291,4 +298,4 @@ def test_notices_are_no_messages() -> None:
         notice = MessageReceived(SessionId(SESSION), AGENT, AgentNotice(0, "busy"))
         centre.happen(Pushed(notice, centre.now))
     assert centre.notices.count("chat.notice") == 2
-    assert centre.state.heard == ()
+    assert shown_lately(centre.state) == ()
