@@ -103,26 +103,30 @@ def next_call(turn: Turn) -> None:
     state = turn.state
     if state.outstanding is not None:
         return
-    if state.retry_at is not None and turn.now < state.retry_at:
-        return
-    turn.set(retry_at=None)
-    _refuse_unwelcome(turn)
+    if state.retry_at is not None:
+        if turn.now < state.retry_at:
+            return
+        turn.set(retry_at=None)
+    if state.held and state.extensions:
+        _refuse_unwelcome(turn)
     if not (_for_the_phase(turn) or _rating(turn) or _closing(turn)):
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
-        turn.set(failures=0, trouble_since=None, told_trouble=False, turn_at=None)
+        turn.no_trouble()
+        if turn.state.turn_at is not None:
+            turn.set(turn_at=None)
 
 
 def _for_the_phase(turn: Turn) -> bool:
     phase = turn.state.phase
     match phase:
+        case Chatting():
+            return _while_chatting(turn, phase)
         case Idle() | Ended():
             return False
         case Requesting():
             return _while_requesting(turn, phase)
         case Queued():
             return _while_queued(turn, phase)
-        case Chatting():
-            return _while_chatting(turn, phase)
         case _:
             assert_never(phase)
 
@@ -209,8 +213,6 @@ def _ask_for_person(turn: Turn, phase: Chatting) -> bool:
 def _refuse_unwelcome(turn: Turn) -> None:
     """Files that the server would refuse are not carried there to learn it (200)."""
     allowed = turn.state.extensions
-    if not allowed:
-        return
     unwelcome = tuple(
         piece
         for piece in turn.state.held
@@ -231,8 +233,9 @@ def _upload_first(turn: Turn) -> bool:
     """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
     for piece in turn.state.held:
         if isinstance(piece.content, CustomerMedia) and not piece.ready:
-            call_id = _new_call_id(turn)
-            turn.set(outstanding=Outstanding(call_id, Upload(piece.content), None))
+            call_id = CallId(turn.state.next_call)
+            asked = Outstanding(call_id, Upload(piece.content))
+            turn.set(outstanding=asked, next_call=_following(call_id))
             turn.ask(UploadMedia(call_id, piece.content, piece.event_id))
             return True
     return False
@@ -270,22 +273,26 @@ def _location(where: CustomerLocation, map_name: str) -> Location:
 
 def _carry(turn: Turn, command: Command, head: Held) -> None:
     """Send the head of what is held; one that may have arrived goes under its old id (row 33)."""
-    call_id = head.asked if head.asked is not None else _new_call_id(turn)
-    turn.set(held=turn.state.held[1:], outstanding=Outstanding(call_id, command, head))
-    turn.ask(CallWebChat(call_id, command, head.event_id, repeat=head.asked is not None))
+    state = turn.state
+    repeat = head.asked is not None
+    call_id = CallId(state.next_call) if head.asked is None else head.asked
+    turn.set(
+        held=state.held[1:],
+        outstanding=Outstanding(call_id, command, head),
+        next_call=state.next_call if repeat else _following(call_id),
+    )
+    turn.ask(CallWebChat(call_id, command, head.event_id, repeat=repeat))
 
 
 def _call(turn: Turn, command: Command) -> None:
-    call_id = _new_call_id(turn)
-    turn.set(outstanding=Outstanding(call_id, command))
+    call_id = CallId(turn.state.next_call)
+    turn.set(outstanding=Outstanding(call_id, command), next_call=_following(call_id))
     turn.ask(CallWebChat(call_id, command))
 
 
-def _new_call_id(turn: Turn) -> CallId:
-    """Counts up per room, below 2^31 (trap T11)."""
-    call_id = turn.state.next_call
-    turn.set(next_call=call_id % 0x7FFF_FFFE + 1)
-    return CallId(call_id)
+def _following(call_id: CallId) -> int:
+    """The next id of a call: counts up per room, below 2^31 (trap T11)."""
+    return call_id % 0x7FFF_FFFE + 1
 
 
 # --- calls that came to nothing -------------------------------------------------------------------
@@ -528,7 +535,7 @@ def _hopeless(turn: Turn, reason: FailureReason) -> None:
     """
     key = f"trouble.{reason}"
     if isinstance(turn.state.phase, Requesting):
-        turn.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
+        turn.no_trouble()
         queue.ended(turn, key)
         return
     _count_failure(turn)
@@ -538,7 +545,7 @@ def _hopeless(turn: Turn, reason: FailureReason) -> None:
 
 def give_up(turn: Turn) -> None:
     """The service has been away for `Policy.hold`: nothing waits for it any longer."""
-    turn.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
+    turn.no_trouble()
     phase = turn.state.phase
     if isinstance(phase, Requesting | Queued):
         _give_up_queue(turn, phase)

@@ -21,7 +21,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.turn import Turn, all_pieces, unique_events, without
+from bridge.conversation.turn import Turn, all_pieces, count_pieces, unique_events, without
 from bridge.ids import EventId
 from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
@@ -38,15 +38,17 @@ def said(turn: Turn, event: Said) -> None:
     if not pieces:
         turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
-    if len(all_pieces(turn.state)) + len(pieces) > turn.policy.max_held:
+    if count_pieces(turn.state) + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
-    before = turn.state.held
-    robot_first = robot.answers_first(turn)
+    before, chatting = turn.state.held, isinstance(turn.state.phase, Chatting)
+    robot_first = not chatting and robot.answers_first(turn)
     # One place more: what the robot answers goes behind it, should both go to a person. And as many
     # as its other wording needs, should that go in its place.
     places = len(pieces) + len(pieces[0].instead) + 1
-    turn.set(held=turn.state.held + pieces, typed=turn.state.typed + places)
+    turn.set(held=before + pieces, typed=turn.state.typed + places)
+    if chatting:
+        return
     queue.surface(turn)
     if not isinstance(turn.state.phase, Idle | Ended):
         return
@@ -76,27 +78,29 @@ def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
 
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
     """One piece, or several: a long text would burst the server's frame limit (trap T23)."""
-    parts = _parts(turn, event.content)
-    other = () if event.instead is None else _parts(turn, event.instead)
+    text, files = _taken_apart(event.content)
+    parts = _parts(turn, text, files)
+    other = () if event.instead is None else _parts(turn, *_taken_apart(event.instead))
     quoting, instead = -1, other
     if event.quotes:
         quoting, instead = _quotation(parts, other)
         parts = parts if quoting >= 0 else other
-    text, _ = _taken_apart(event.content)
-    return tuple(
+    typed, last = turn.state.typed, len(parts) - 1
+    pieces = [
         Held(
             event.event_id,
             part,
             turn.now,
-            last=index == len(parts) - 1,
-            order=turn.state.typed + index,
+            last=index == last,
+            order=typed + index,
             words=event.words if index == 0 and event.words != text else "",
             quotes=event.quotes if index == quoting else (),
             amends=event.amends,
             instead=instead if event.amends is not None or index == quoting else (),
         )
         for index, part in enumerate(parts)
-    )
+    ]
+    return tuple(pieces)
 
 
 def _quotation(
@@ -123,24 +127,25 @@ def _joined(parts: tuple[CustomerContent, ...]) -> str:
     return "".join(one.text for one in parts if isinstance(one, CustomerText))
 
 
-def _parts(turn: Turn, content: CustomerContent) -> tuple[CustomerContent, ...]:
-    """Content as it goes out: files before their captions, texts in pieces."""
-    text, parts = _taken_apart(content)
+def _parts(
+    turn: Turn, text: str, before: tuple[CustomerContent, ...]
+) -> tuple[CustomerContent, ...]:
+    """Content as it goes out: files `before` their captions, texts in pieces."""
     policy = turn.policy
     spelled = emoji.encode(text) if policy.emoji_codes else text
     pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
-    return (*parts, *(CustomerText(one) for one in pieces))
+    return (*before, *[CustomerText(one) for one in pieces])
 
 
-def _taken_apart(content: CustomerContent) -> tuple[str, list[CustomerContent]]:
+def _taken_apart(content: CustomerContent) -> tuple[str, tuple[CustomerContent, ...]]:
     """The words of a message, and what goes before them."""
     match content:
         case CustomerText():
-            return content.text, []
+            return content.text, ()
         case CustomerMedia():
-            return content.caption, [msgspec.structs.replace(content, caption="")]
+            return content.caption, (msgspec.structs.replace(content, caption=""),)
         case CustomerLocation():
-            return "", [content]
+            return "", (content,)
         case _:
             assert_never(content)
 

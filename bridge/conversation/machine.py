@@ -99,7 +99,11 @@ def step(
 
 
 def _apply(turn: Turn, happened: Input) -> None:
-    match happened:
+    match happened:  # what comes most often stands first
+        case Pushed():
+            server.pushed(turn, happened)
+        case Replied():
+            server.replied(turn, happened.call_id, happened.reply)
         case (
             Said()
             | Withdrawn()
@@ -112,10 +116,6 @@ def _apply(turn: Turn, happened: Input) -> None:
             | Rate()
         ):
             _customer_did(turn, happened)
-        case Pushed():
-            server.pushed(turn, happened)
-        case Replied():
-            server.replied(turn, happened.call_id, happened.reply)
         case Uploaded():
             server.uploaded(turn, happened)
         case CallFailed():
@@ -197,19 +197,38 @@ def wants_link(state: Conversation) -> bool:
 
 def deadline(state: Conversation, policy: Policy) -> int | None:
     """When the next Tick is due, ms since the epoch; None if nothing waits."""
-    times: list[int | None] = [state.retry_at, _hold_ends(state, policy), _idle_ends(state, policy)]
-    times += [robot.due(state, policy), history.due(state), queue.callback_due(state, policy)]
-    times.append(chat.poll_due(state, policy))
     phase = state.phase
-    if isinstance(phase, Idle):
-        times.append(phase.linger_until)
-    elif isinstance(phase, Requesting):
-        times.append(phase.adopt_at)
-    elif isinstance(phase, Queued):
-        times += [phase.cancel_by, _silence_ends(state, phase, policy)]
-        times.append(queue.card_due(phase, policy))
-    due = [time for time in times if time is not None]
-    return min(due) if due else None
+    times = [state.retry_at]
+    if state.trouble_since is not None:
+        times.append(_hold_ends(state, policy))
+    if state.questions:
+        times.append(robot.due(state, policy))
+    if state.recall is not None:
+        times.append(history.due(state))
+    if state.poll is not None:
+        times.append(chat.poll_due(state, policy))
+    if not isinstance(phase, Chatting):
+        times += [_idle_ends(state, policy), queue.callback_due(state, policy)]
+        times += _phase_ends(state, phase, policy)
+    return min((time for time in times if time is not None), default=None)
+
+
+def _phase_ends(
+    state: Conversation, phase: Idle | Requesting | Queued | Ended, policy: Policy
+) -> list[int | None]:
+    """When this phase wants something done, though nothing comes in."""
+    match phase:
+        case Idle():
+            return [phase.linger_until]
+        case Requesting():
+            return [phase.adopt_at]
+        case Queued():
+            card_due = queue.card_due(phase, policy)
+            return [phase.cancel_by, _silence_ends(state, phase, policy), card_due]
+        case Ended():
+            return []
+        case _:
+            assert_never(phase)
 
 
 def tick(turn: Turn) -> None:

@@ -320,8 +320,6 @@ def _message_waits(turn: Turn) -> bool:
 def turn_came(turn: Turn) -> None:
     """WebChat has answered: what the card says of our turn holds no longer."""
     phase = turn.state.phase
-    if turn.state.turn_at is None:
-        return
     turn.set(turn_at=None)
     if isinstance(phase, Queued):
         show_card(turn)

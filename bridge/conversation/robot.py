@@ -235,12 +235,14 @@ def _question_due(question: Question, policy: Policy) -> int | None:
 def chosen(turn: Turn, event: Said) -> Said:
     """A number names one of the robot's proposals, which it wants to hear in words."""
     phase = turn.state.phase
-    if not isinstance(phase, Chatting) or not isinstance(event.content, CustomerText):
+    if not isinstance(phase, Chatting) or not phase.robot:
+        return event
+    if not isinstance(event.content, CustomerText):
         return event
     word = (event.words or event.content.text).strip()
     if not word.isascii() or not word.isdigit() or len(word) > 2:
         return event
-    if not phase.robot or not 0 < int(word) <= len(phase.choices):
+    if not 0 < int(word) <= len(phase.choices):
         return event
     return Said(event.event_id, CustomerText(phase.choices[int(word) - 1]))
 

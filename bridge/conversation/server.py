@@ -82,7 +82,9 @@ _TRANSIENT = frozenset({ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN})
 def pushed(turn: Turn, came: Pushed) -> None:
     """Dispatch one push."""
     push, at = came.push, came.at or turn.now
-    match push:
+    match push:  # what comes most often stands first
+        case MessageReceived():
+            _message_received(turn, push, at, numbered=came.numbered)
         case InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
         case QueueStatus():
@@ -95,8 +97,6 @@ def pushed(turn: Turn, came: Pushed) -> None:
             _agents_updated(turn, push)
         case SessionClosed():
             _session_closed(turn, push.session_id)
-        case MessageReceived():
-            _message_received(turn, push, at, numbered=came.numbered)
         case RobotMessage():
             _robot_spoke(turn, push, at)
         case _:
@@ -318,7 +318,7 @@ def _show(turn: Turn, agent: Agent, content: AgentContent, session_id: SessionId
     phase = turn.state.phase
     if not isinstance(phase, Chatting):
         turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
-    elif agent.id not in {one.id for one in phase.agents}:
+    elif agent not in phase.agents and agent.id not in {one.id for one in phase.agents}:
         turn.enter(msgspec.structs.replace(phase, agents=(*phase.agents, agent)))
 
 
@@ -378,7 +378,9 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
-    match asked.what:
+    match asked.what:  # what is asked most often stands first
+        case SendMessage() as command if asked.held is not None:
+            _message_sent(turn, command, asked, asked.held, reply)
         case RequestChat():
             if not asked.moot:
                 _chat_requested(turn, reply)
@@ -390,8 +392,6 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
             rating_taken(turn, command, reply)
         case TransferFromRobot() as command:
             _handed_over(turn, command, reply)
-        case SendMessage() as command if asked.held is not None:
-            _message_sent(turn, command, asked, asked.held, reply)
         case SendPreMessage() as command if asked.held is not None:
             _pre_message_sent(turn, command, asked, asked.held, reply)
         case _:
@@ -401,8 +401,9 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
 def _trouble_over(turn: Turn) -> None:
     if turn.state.told_trouble:
         turn.say("trouble.over")
-    turn.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
-    queue.turn_came(turn)
+    turn.no_trouble()
+    if turn.state.turn_at is not None:
+        queue.turn_came(turn)
 
 
 # --- 101: the request for a chat ------------------------------------------------------------------

@@ -93,6 +93,13 @@ class Turn:
         """Write the queue card of this conversation."""
         self.ask(Card(self.state.number, key, args or {}))
 
+    def no_trouble(self) -> None:
+        """WebChat answers, or nothing is wanted of it: the next failure is a new trouble."""
+        state = self.state
+        calm = state.retry_at is None and state.trouble_since is None
+        if not calm or state.failures or state.told_trouble:
+            self.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
+
     # --- content -----------------------------------------------------------------------------
 
     def put_back(self, *pieces: Held) -> None:
@@ -213,6 +220,14 @@ def all_pieces(state: Conversation) -> tuple[Held, ...]:
         pieces.extend(state.phase.pre_sent)
     pieces.extend(state.held)
     return tuple(pieces)
+
+
+def count_pieces(state: Conversation) -> int:
+    """How many pieces of content this conversation still answers for."""
+    count = len(state.held)
+    if state.outstanding is not None and state.outstanding.held is not None:
+        count += 1
+    return count + len(state.phase.pre_sent) if isinstance(state.phase, Queued) else count
 
 
 # --- sentences ------------------------------------------------------------------------------------
