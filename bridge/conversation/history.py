@@ -38,7 +38,6 @@ message: a push appends 13 bytes to them, and only an outage unpacks them (`show
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import SequenceMatcher
@@ -82,20 +81,23 @@ MOST_RECALLED = 100
 NEAR, FAR = 30_000, 120_000
 """ms that are allowed for where the server's clock could be compared with ours, and where not."""
 _NO_WORDS = "\0"
-_PLACEHOLDER = re.compile(r"[\[【{].*", re.DOTALL)
+_PLACEHOLDERS = ("[", "【", "{")
 """How a history tells of a picture or a file: `[图片]`, or raw JSON; nobody documents it."""
-_NOTATION = re.compile(r"[<&/\[]")
-"""What any face or element in a fragment begins with: without one it is the plain text itself."""
 
 _DIGEST = 6
-_AT, _MARK, _EXACT = 6, 5, 2
-"""Bytes of a packed mark: the moment in ms, big-endian, and the first bytes of the two digests.
+_STAMP, _MARK, _EXACT = 6, 5, 2
+"""Bytes of a packed mark: a stamp, and the first bytes of the two digests.
+
+The stamp, big-endian, is the moment in ms, and in its last bits the place of the chat in
+`Marks.sessions`, from 1 on; 0 says that the mark counts for none.
 
 That two messages have one mark by chance is as likely as one in 10^12; that two with one mark, thus
 with the same words or without any, are taken to be the same to the last byte, as one in 65,536."""
-_WIDTH = _AT + _MARK + _EXACT
+_WIDTH = _STAMP + _MARK + _EXACT
 _FULL = _WIDTH * MOST_HEARD
-_LATEST = (1 << 8 * _AT) - 1
+_PLACE_BITS = 6
+_LATEST = (1 << 8 * _STAMP - _PLACE_BITS) - 1
+"""The year 2109, and there are at most as many chats as marks."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -235,7 +237,7 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
     phase, session_id = turn.state.phase, None
     if isinstance(phase, Chatting) and not numbered and words != _NO_WORDS:
         session_id = phase.session_id
-    _remember_push(turn, at, mark + exact, session_id)
+    _remember_push(turn, at, mark, exact, session_id)
     return True
 
 
@@ -282,8 +284,8 @@ def note_robot(turn: Turn, fragment: str, at: int) -> None:
     phase = turn.state.phase
     agents = phase.agents if isinstance(phase, Chatting) else ()
     agent_id = agents[0].id if agents else ""
-    digests = mark_of(agent_id, fragment) + exact_mark(agent_id, AgentText(fragment))
-    _remember_push(turn, at, digests, None)
+    exact = exact_mark(agent_id, AgentText(fragment))
+    _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
 
 
 # --- what comes by history ------------------------------------------------------------------------
@@ -410,12 +412,13 @@ def _mark(agent_id: str, words: str) -> bytes:
 def _words(fragment: str) -> str:
     """The words of a fragment, on one line."""
     text = fragment
-    if _NOTATION.search(fragment):
+    # Any element and any face begins with one of these: without them it is the plain text itself.
+    if "<" in fragment or "&" in fragment or "/" in fragment or "[" in fragment:
         text = emoji.decode(fragment)
         plain = html_to_text(text) if "<" in text or "&" in text else text
         text = text if plain is None else plain
     words = " ".join(text.split())
-    return _NO_WORDS if not words or _PLACEHOLDER.fullmatch(words) else words
+    return _NO_WORDS if not words or words.startswith(_PLACEHOLDERS) else words
 
 
 def shown_lately(state: Conversation) -> tuple[Mark, ...]:
@@ -436,18 +439,29 @@ def shown_lately(state: Conversation) -> tuple[Mark, ...]:
     told = {one.place: one for one in marks.told}
     found = []
     for place, start in enumerate(range(0, len(marks.packed), _WIDTH)):
-        at, digests = start + _AT, start + _AT + _MARK
+        stamp, digest, exact = _unpacked(marks.packed[start : start + _WIDTH])
         more = told.get(place, Told(place, "", 0, pushed=True))
+        session = stamp & (1 << _PLACE_BITS) - 1
         mark = Mark(
-            int.from_bytes(marks.packed[start:at], "big"),
-            marks.packed[at:digests],
+            stamp >> _PLACE_BITS,
+            digest,
             more.id,
             more.awaited,
-            marks.packed[digests : start + _WIDTH] if more.pushed else b"",
-            next((one for one, places in marks.sessions if places >> place & 1), None),
+            exact if more.pushed else b"",
+            marks.sessions[session - 1] if session else None,
         )
         found.append(mark)
     return tuple(found)
+
+
+def _unpacked(mark: bytes) -> tuple[int, bytes, bytes]:
+    stamp, digests = int.from_bytes(mark[:_STAMP], "big"), mark[_STAMP:]
+    return stamp, digests[:_MARK], digests[_MARK:]
+
+
+def _stamp(at: int, place: int) -> bytes:
+    moment = at if 0 <= at <= _LATEST else min(max(at, 0), _LATEST)
+    return (moment << _PLACE_BITS | place).to_bytes(_STAMP, "big")
 
 
 def _marks(state: Conversation) -> Marks:
@@ -456,23 +470,20 @@ def _marks(state: Conversation) -> Marks:
 
 
 def _packed(shown: Sequence[Mark]) -> Marks:
-    sessions: dict[SessionId, int] = {}
-    for place, one in enumerate(shown):
-        if one.session is not None:
-            sessions[one.session] = sessions.get(one.session, 0) | 1 << place
-    return Marks(
-        b"".join(_moment(one.at) + one.mark + (one.exact or bytes(_EXACT)) for one in shown),
-        tuple(sessions.items()),
-        tuple(
-            Told(place, one.id, one.awaited, pushed=bool(one.exact))
-            for place, one in enumerate(shown)
-            if one.id or one.awaited or not one.exact
-        ),
-    )
-
-
-def _moment(at: int) -> bytes:
-    return min(max(at, 0), _LATEST).to_bytes(_AT, "big")
+    sessions = tuple(dict.fromkeys(one.session for one in shown if one.session is not None))
+    places = {session: place for place, session in enumerate(sessions, start=1)}
+    packed = [
+        _stamp(one.at, 0 if one.session is None else places[one.session])
+        + one.mark
+        + (one.exact or bytes(_EXACT))
+        for one in shown
+    ]
+    told = [
+        Told(place, one.id, one.awaited, pushed=bool(one.exact))
+        for place, one in enumerate(shown)
+        if one.id or one.awaited or not one.exact
+    ]
+    return Marks(b"".join(packed), sessions, tuple(told))
 
 
 def _keep(turn: Turn, shown: Sequence[Mark]) -> None:
@@ -483,23 +494,23 @@ def _remember(turn: Turn, mark: Mark) -> None:
     _keep(turn, (*shown_lately(turn.state), mark)[-MOST_HEARD:])
 
 
-def _remember_push(turn: Turn, at: int, digests: bytes, session: SessionId | None) -> None:
-    """The same as `_remember`, for each message of an agent's: so nothing is unpacked for it."""
-    marks = _marks(turn.state)
+def _remember_push(
+    turn: Turn, at: int, digest: bytes, exact: bytes, session: SessionId | None
+) -> None:
+    """The same as `_remember`; nothing is unpacked for it, as it happens with each message."""
+    marks, place = turn.state.marks, 0
+    if turn.state.heard or (session is not None and session not in marks.sessions):
+        _remember(turn, Mark(at, digest, exact=exact, session=session))
+        return
     packed, sessions, told = marks.packed, marks.sessions, marks.told
+    if session is not None:
+        place = sessions.index(session) + 1
     if len(packed) >= _FULL:  # the oldest goes, and all others move up
         packed = packed[_WIDTH:]
-        sessions = tuple([(one, places >> 1) for one, places in sessions if places > 1])
         if told:
             moved = [msgspec.structs.replace(one, place=one.place - 1) for one in told if one.place]
             told = tuple(moved)
-    if session is not None:
-        here = 1 << len(packed) // _WIDTH
-        others = [one for one in sessions if one[0] != session]
-        places = next((places for one, places in sessions if one == session), 0)
-        sessions = (*others, (session, places | here))
-    packed += _moment(at) + digests
-    turn.set(marks=Marks(packed, sessions, told), heard=())
+    turn.set(marks=Marks(packed + _stamp(at, place) + digest + exact, sessions, told))
 
 
 # --- comparing ------------------------------------------------------------------------------------

@@ -294,8 +294,8 @@ class Marks(msgspec.Struct, frozen=True, array_like=True):
     """What agents said lately, packed (see `history`): 13 bytes a message, the newest last."""
 
     packed: bytes = b""
-    sessions: tuple[tuple[SessionId, int], ...] = ()
-    """Chats whose history has to have these words; bit n of the number: it has to have mark n."""
+    sessions: tuple[SessionId, ...] = ()
+    """Chats whose history has to have some of these words."""
     told: tuple[Told, ...] = ()
 
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation.events import Args, Card, Delivered, Effect, Reported, Say
 from bridge.conversation.model import Conversation, Held, Phase, Queued
@@ -70,7 +71,7 @@ class Turn:
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the state."""
-        self.state = msgspec.structs.replace(self.state, **changes)
+        self.state = replace(self.state, **changes)
 
     def enter(self, phase: Phase) -> None:
         """Replace the phase."""
