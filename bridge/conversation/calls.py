@@ -1,4 +1,4 @@
-"""Calls to WebChat: which comes next, and what becomes of one that came to nothing.
+"""Calls to WebChat: the next one (at most one is outstanding), retries and failures.
 
 At most one call is outstanding per room, and `next_call` alone makes calls. Nothing else has to
 think about what may be in flight at the same time, content goes out in the order in which it was
@@ -140,7 +140,7 @@ def _rating(turn: Turn) -> bool:
 
 
 def _closing(turn: Turn) -> bool:
-    """After everything else that the customer wanted of this chat."""
+    """Close the session (103), after everything else that the customer wanted of this chat."""
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or not phase.close:
         return False
@@ -211,7 +211,7 @@ def _ask_for_person(turn: Turn, phase: Chatting) -> bool:
 
 
 def _refuse_unwelcome(turn: Turn) -> None:
-    """Files that the server would refuse are not carried there to learn it (200)."""
+    """Refuse files whose extension the server does not take (200), before they are uploaded."""
     allowed = turn.state.extensions
     unwelcome = tuple(
         piece
@@ -242,7 +242,7 @@ def _upload_first(turn: Turn) -> bool:
 
 
 def _wire_content(piece: Held, policy: Policy) -> Content | None:
-    """What the 110 of this piece carries; None while its file is not uploaded."""
+    """Return the content of the 110 for this piece; None while its file is not uploaded."""
     content = piece.content
     if isinstance(content, CustomerText):
         return Text(_worded(content.text, policy))
@@ -260,13 +260,13 @@ def _wire_content(piece: Held, policy: Policy) -> Content | None:
 
 
 def _worded(text: str, policy: Policy) -> str:
-    """The text as this call centre's server and desks leave it alone."""
+    """Return the text, escaped as this call centre's server and desks need it."""
     shown = escaped(text) if policy.escape_html else text
     return guarded(shown) if policy.guard_json else shown
 
 
 def _location(where: CustomerLocation, map_name: str) -> Location:
-    """The place as the desk's map counts; rounded to a decimetre, as maps give it."""
+    """Return the place in the datum of the desk's map, rounded to a decimetre."""
     place = to_datum(Place(where.latitude, where.longitude), datum_of(map_name))
     return Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
@@ -291,7 +291,7 @@ def _call(turn: Turn, command: Command) -> None:
 
 
 def _following(call_id: CallId) -> int:
-    """The next id of a call: counts up per room, below 2^31 (trap T11)."""
+    """Return the call id after this one: it counts up per room, below 2^31 (trap T11)."""
     return call_id % 0x7FFF_FFFE + 1
 
 
@@ -335,7 +335,7 @@ def call_failed(turn: Turn, failure: CallFailed) -> None:
 
 
 def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
-    """A refusal that may pass (-100, or -15 twice): False once it was tried often enough."""
+    """Retry after a transient refusal (-100, or -15 twice); False if it was tried often enough."""
     void_token = code == ResultCode.INVALID_TOKEN
     if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
         return False
@@ -348,7 +348,7 @@ def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
 
 
 def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = False) -> None:
-    """Hold again what a call did not deliver, unless the customer gave it up meanwhile.
+    """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
 
     Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
 
@@ -372,7 +372,7 @@ def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = Fa
 
 
 def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
-    """WebChat does not take this content: the customer is told why, as far as anybody knows."""
+    """Report content that WebChat refuses, with the reason as far as it is known."""
     if asked.moot:
         take_back(turn, asked, piece)
     elif code == ResultCode.EMPTY_MESSAGE and blank(piece):
@@ -386,7 +386,7 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
 
 
 def blank(piece: Held) -> bool:
-    """True if nobody would see anything in it: a server that calls it empty (-17) is right."""
+    """True for a text without visible characters: a server that calls it empty (-17) is right."""
     return isinstance(piece.content, CustomerText) and is_unseen(piece.content.text)
 
 
@@ -403,9 +403,9 @@ def _count_failure(turn: Turn) -> None:
 
 
 def _tell(turn: Turn, key: str) -> None:
-    """Tell of trouble, once until it is over; not of what the customer does not know of.
+    """Tell the customer of trouble, once until it is over; not about a quiet request.
 
-    Nor to who is leaving, of whose messages none is kept: the card says what is going on.
+    Nor to a customer who is leaving and of whose messages none is kept: the card says what goes on.
     """
     phase = turn.state.phase
     if isinstance(phase, Requesting | Queued):
@@ -418,7 +418,7 @@ def _tell(turn: Turn, key: str) -> None:
 
 
 def _repeats(turn: Turn, reason: FailureReason) -> int:
-    """How often content of unknown fate is sent again (row 33).
+    """Return how often content whose delivery is uncertain is sent again (row 33).
 
     A server that is mute although its link stands has most likely taken it.
     """
@@ -428,7 +428,7 @@ def _repeats(turn: Turn, reason: FailureReason) -> int:
 
 
 def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats: int) -> None:
-    """What was asked is wanted again, unless it was overtaken.
+    """Put back what the failed call was for, unless it was overtaken.
 
     Content goes back to its place; one that may have arrived remembers the id it went under, and is
     reported where it was sent again so often already.
@@ -450,7 +450,7 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats:
 
 
 def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) -> bool:
-    """The content itself is at fault: tell the customer, and go on with what follows.
+    """Report content that is itself the reason of the failure, and go on with what follows.
 
     Returns:
         False if the call carried no content.
@@ -474,12 +474,12 @@ def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) ->
 
 
 def _size(limit: int) -> str:
-    """A limit in bytes as people know sizes, and never more than it is."""
+    """Format a limit in bytes for people, rounded down."""
     return f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
 
 
 def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | None:
-    """The file that could not be uploaded.
+    """Remove the file that could not be uploaded.
 
     Returns:
         None if it gets one more try, or was given up by the customer meanwhile.
@@ -503,7 +503,7 @@ def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | N
 
 
 def _upload_tries(turn: Turn, failure: CallFailed) -> int:
-    """How often a file is carried there in all that has met this failure."""
+    """Return how often a file with this failure is uploaded in all."""
     if failure.code == ResultCode.UPLOAD_FILE_FAILED:
         return 2
     code = failure.code or 0
@@ -522,14 +522,14 @@ def _upload_failed(status: int | None) -> tuple[str, Args]:
 
 
 def person_acts(turn: Turn) -> None:
-    """The customer does something: what waits for a person to act is tried at once."""
+    """Retry at once what waits for a person to act, because the customer does something."""
     retry_at = turn.state.retry_at
     if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
         turn.set(retry_at=None)
 
 
 def _hopeless(turn: Turn, reason: FailureReason) -> None:
-    """No retry helps until an operator acts (row 3): make none, and leave it to the hold to end.
+    """Stop retrying a login that is refused until an operator acts (row 3); the hold ends it.
 
     Sooner than that a word of the customer's ends it (`person_acts`), or the link once it stands.
     """
@@ -544,7 +544,7 @@ def _hopeless(turn: Turn, reason: FailureReason) -> None:
 
 
 def give_up(turn: Turn) -> None:
-    """The service has been away for `Policy.hold`: nothing waits for it any longer."""
+    """Give up all that waits for a service that has been away for `Policy.hold`."""
     turn.no_trouble()
     phase = turn.state.phase
     if isinstance(phase, Requesting | Queued):

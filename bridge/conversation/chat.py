@@ -37,7 +37,7 @@ from bridge.webchat.frames import Agent, RateSession, Reply
 def start_chat(
     turn: Turn, session_id: SessionId, agents: tuple[Agent, ...], *, robot: bool = False
 ) -> None:
-    """A session runs: greet, or, if the customer has left the queue meanwhile, close it at once."""
+    """Begin a chat: greet, or close the session at once if the customer has left the queue."""
     phase = turn.state.phase
     queue_id, close, unwanted = turn.policy.queue_id, False, False
     request_id = phase.request_id if isinstance(phase, Queued | Chatting) else None
@@ -97,7 +97,7 @@ def greet(turn: Turn, phase: Chatting) -> None:
 
 
 def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> None:
-    """The session is over.
+    """End the chat.
 
     Args:
         turn: a turn in that phase.
@@ -118,7 +118,7 @@ def end_chat(turn: Turn, phase: Chatting, key: str, *, closed: bool = True) -> N
 
 
 def ended_at(state: Conversation) -> int | None:
-    """When the newest session ended, ms; None if it has not, or there was none.
+    """Return when the newest session ended, ms; None if it has not, or there was none.
 
     A queue that the customer stands in, or has left again, changes nothing of it.
     """
@@ -129,7 +129,7 @@ def ended_at(state: Conversation) -> int | None:
 
 
 def session_lost(turn: Turn, session_id: SessionId) -> None:
-    """WebChat no longer knows the session (-11): ask for a new one, keep what was typed."""
+    """Replace a session that WebChat no longer knows (-11): ask anew, keep what was typed."""
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or phase.session_id != session_id:
         return
@@ -151,12 +151,12 @@ def _dismiss(turn: Turn, agents: tuple[Agent, ...]) -> None:
 
 
 def names(agents: tuple[Agent, ...]) -> tuple[str, ...]:
-    """The agents as a person would list them."""
+    """Return the names of agents, as a person would list them."""
     return tuple(agent.name or agent.id for agent in agents)
 
 
 def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
-    """The same, with the call centre's notes on them where the operator shows these (T39)."""
+    """Return the names, with the call centre's notes where the operator shows these (T39)."""
     if not turn.policy.show_comments:
         return names(agents)
     notes = (" ".join(agent.comments.split()) for agent in agents)
@@ -170,7 +170,7 @@ def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
 
 
 def ask_rating(turn: Turn, phase: Chatting | Ended) -> None:
-    """Ask once per session, unless the customer has rated it already (rows 28 and 29)."""
+    """Ask for a rating, once per session, unless it is rated already (rows 28 and 29)."""
     state = turn.state
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
     if phase.rating_asked or phase.session_id in known:
@@ -181,7 +181,7 @@ def ask_rating(turn: Turn, phase: Chatting | Ended) -> None:
 
 
 def rate(turn: Turn, wish: Rate) -> None:
-    """The customer rates the running session, or the last one."""
+    """Take the customer's rating of the running session, or of the last one."""
     session_id = turn.state.last_session
     if session_id is None:
         turn.say("rating.nothing")
@@ -197,7 +197,7 @@ def rate(turn: Turn, wish: Rate) -> None:
 
 
 def rating_taken(turn: Turn, command: RateSession, reply: Reply) -> None:
-    """WebChat has answered 104. Thanks are said once; a change is confirmed as one."""
+    """Settle the reply to 104: thanks are said once, a change is confirmed as one."""
     rating = turn.state.rating
     if rating is None or (rating.value, rating.comment) != (command.rating, command.comments):
         return  # the customer has thought better of it: the newer rating goes next
@@ -226,7 +226,7 @@ def end_poll(turn: Turn, session_id: SessionId | None = None) -> None:
 
 
 def poll_due(state: Conversation, policy: Policy) -> int | None:
-    """When the poll that stands open can change nothing any more, ms."""
+    """Return when the open poll is to be closed, because no vote counts any more, ms."""
     rated = None if state.poll is None else _rated(state, state.poll)
     return None if rated is None else rated.at + policy.rating_change
 

@@ -1,4 +1,4 @@
-"""What the customer does: writes, asks for a chat, leaves the queue, ends the chat, rates it."""
+"""The customer's messages and commands: write, take back, start, leave the queue, end."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.splitting import split_text
 
 REMIND_AFTER = 60_000
-"""ms after which whoever goes on writing is told again that no agent has been asked for."""
+"""ms after which a customer who goes on writing is told again that no agent was asked for."""
 
 
 def said(turn: Turn, event: Said) -> None:
-    """Hold what was written; outside a chat it also asks for one (row 6), or the robot first."""
+    """Hold a message; outside a chat it also asks for one (row 6), or the robot first."""
     event = robot.chosen(turn, event)
     pieces = _pieces(turn, event)
     if not pieces:
@@ -63,7 +63,7 @@ def said(turn: Turn, event: Said) -> None:
 
 
 def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
-    """Only a command asks for a chat here: whoever writes without one waits for nobody.
+    """Remind the customer that here only a command asks for a chat.
 
     That is said with the first message, with the second, and then whenever nothing was written for
     a while: to be told with every line would be as bad as to wait in vain. Whoever has just `asked`
@@ -77,7 +77,7 @@ def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
 
 
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
-    """One piece, or several: a long text would burst the server's frame limit (trap T23)."""
+    """Split a message into pieces that fit the server's frame limit (trap T23)."""
     text, files = _taken_apart(event.content)
     parts = _parts(turn, text, files)
     other = () if event.instead is None else _parts(turn, *_taken_apart(event.instead))
@@ -106,10 +106,15 @@ def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
 def _quotation(
     parts: tuple[CustomerContent, ...], other: tuple[CustomerContent, ...]
 ) -> tuple[int, tuple[CustomerContent, ...]]:
-    """Which part begins with a quotation, and what is left of it without; `other`: of the whole.
+    """Find the part that begins with a quotation, and what is left of it without.
+
+    Args:
+        parts: the message with the quotation.
+        other: the whole message without it.
 
     Returns:
-        -1 if the quotation takes more than one part: then `other` is to go.
+        The part's index, and its words without the quotation; -1 if the quotation takes more than
+        one part: then `other` is to go.
     """
     index = next((n for n, one in enumerate(parts) if isinstance(one, CustomerText)), -1)
     if index < 0 or not other:
@@ -130,7 +135,7 @@ def _joined(parts: tuple[CustomerContent, ...]) -> str:
 def _parts(
     turn: Turn, text: str, before: tuple[CustomerContent, ...]
 ) -> tuple[CustomerContent, ...]:
-    """Content as it goes out: files `before` their captions, texts in pieces."""
+    """Return content as it goes out: files `before` their captions, texts in pieces."""
     policy = turn.policy
     spelled = emoji.encode(text) if policy.emoji_codes else text
     pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
@@ -138,7 +143,7 @@ def _parts(
 
 
 def _taken_apart(content: CustomerContent) -> tuple[str, tuple[CustomerContent, ...]]:
-    """The words of a message, and what goes before them."""
+    """Return the text of a message, and the content that goes before it."""
     match content:
         case CustomerText():
             return content.text, ()
@@ -151,7 +156,7 @@ def _taken_apart(content: CustomerContent) -> tuple[str, tuple[CustomerContent, 
 
 
 def withdrawn(turn: Turn, event: Withdrawn) -> None:
-    """What has not gone yet does not go; what has gone is not sent again, and no more is said.
+    """Take a message back: it is not sent, or not sent again, and is not reported.
 
     Nor do its words go in a quotation. An agent who may have it is told that it was taken back, and
     no other one (`Held.amends`).
@@ -177,7 +182,7 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
 
 
 def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...]:
-    """The same without the words of these messages."""
+    """Return the pieces without quotations of these messages."""
     return tuple(
         msgspec.structs.replace(one, content=one.instead[0], quotes=(), instead=())
         if one.instead and not events.isdisjoint(one.quotes)
@@ -187,7 +192,7 @@ def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...
 
 
 def _note(turn: Turn, event: Withdrawn) -> None:
-    """Tell the agent, behind what waits already. Nobody is owed a word about it."""
+    """Queue a note for the agent about a message that was taken back."""
     note = Held(
         event.by,
         CustomerText(event.note),
@@ -223,7 +228,7 @@ def start(turn: Turn, wish: Start) -> None:
 
 
 def human(turn: Turn) -> None:
-    """A person is wanted (row 27); who is with one already, or waits for one, is told so."""
+    """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
     phase = turn.state.phase
     if isinstance(phase, Chatting) and phase.robot:
         turn.enter(msgspec.structs.replace(phase, human=True))
@@ -232,7 +237,7 @@ def human(turn: Turn) -> None:
 
 
 def call_back(turn: Turn) -> None:
-    """Wishes us to go on asking. Where nobody has been asked yet, that is done at once."""
+    """Ask for a callback; where nobody has been asked for yet, that is done at once."""
     phase, offered = turn.state.phase, turn.state.callback
     if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
@@ -259,7 +264,7 @@ def _leaving(turn: Turn) -> bool:
 
 
 def cancel(turn: Turn) -> None:
-    """Leave the queue (rows 22, 23). What waited to be said is not said, and the customer knows.
+    """Leave the queue (rows 22, 23); messages that waited are reported as not delivered.
 
     Who wished to be called back does so no longer.
     """
@@ -288,7 +293,7 @@ def cancel(turn: Turn) -> None:
 
 
 def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
-    """Give up what waits. What is under way may still arrive, and is told about if it comes back.
+    """Report all that waits; what is under way may still arrive, and is reported if not.
 
     Pre-messages that WebChat has are reported once it is certain that no agent reads them.
     """
@@ -299,7 +304,7 @@ def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
 
 
 def _cancel_request(turn: Turn, phase: Requesting) -> None:
-    """Before WebChat has answered the 101, cancelling has to wait for that answer."""
+    """Cancel a request that WebChat has not answered yet: wait for the answer to 101."""
     outstanding = turn.state.outstanding
     asked = (
         outstanding is not None

@@ -1,4 +1,4 @@
-"""What comes into a conversation (inputs), and what it asks for in return (effects).
+"""Events of a conversation: what comes in (inputs) and what it asks for in return (effects).
 
 `machine.step` takes one input and returns effects. Both are stored as tagged JSON: the tag is the
 class's name, so a class that is renamed keeps its `tag`, and a new field needs a default.
@@ -27,66 +27,66 @@ from bridge.webchat.http import HistoryEntry
 
 
 class Happening(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all inputs share."""
+    """Base class of all inputs: a frozen value, stored as JSON with the class's name as tag."""
 
 
 class Said(Happening, frozen=True):
-    """The customer wrote or sent something."""
+    """A message of the customer: text, media or a location."""
 
     event_id: EventId
     content: CustomerContent
     words: str = ""
-    """What was typed, where the content says more than that."""
+    """The customer's own words, where the content adds to them (a name, a quotation)."""
     again: bool = False
-    """They have just asked for it to be sent again, and are owed an answer."""
+    """It is sent again on request, so that the customer expects an answer."""
     quotes: tuple[EventId, ...] = ()
-    """Messages whose words it repeats."""
+    """The messages that it quotes."""
     amends: EventId | None = None
-    """An earlier message, which the agent may have, and which it corrects."""
+    """An edit: the earlier message, which the agent may have, that it replaces."""
     instead: CustomerContent | None = None
     """The same without what it quotes, None: nothing is left then. Of a correction: the message in
     its new wording, for an agent who does not have it in another."""
 
 
 class Withdrawn(Happening, frozen=True):
-    """The customer took back what they wrote or sent."""
+    """A redaction: the customer took a message back."""
 
     event_id: EventId
     also: tuple[EventId, ...] = ()
-    """Its other wordings, which go with it."""
+    """Its edits, which are taken back with it."""
     by: EventId = EventId("")
-    """What took it back."""
+    """The redaction's own event."""
     note: str = ""
-    """What an agent who may have it is to read; empty: nothing."""
+    """The note for an agent who may have it; empty: none."""
 
 
 class Start(Happening, frozen=True):
-    """Asked for a chat without writing; `queue_id` overrides the room's queue once."""
+    """The command for a chat, without a message; `queue_id` overrides the room's queue once."""
 
     queue_id: QueueId | None = None
 
 
 class Cancel(Happening, frozen=True):
-    """Wants out of the queue."""
+    """The command to leave the queue."""
 
 
 class Close(Happening, frozen=True):
-    """Wants the chat to end."""
+    """The command to end the chat."""
 
 
 class Human(Happening, frozen=True):
-    """Wants a person: out of the robot's hands, or into a queue."""
+    """The command for a person: away from the robot, or into a queue."""
 
 
 class Solved(Happening, frozen=True):
-    """The knowledge base has answered it: no person is needed."""
+    """The customer's word that the knowledge base's answer was enough."""
 
     event_id: EventId | None = None
     """The question; None: all of them."""
 
 
 class CallBack(Happening, frozen=True):
-    """Wants us to go on asking, and to be called once an agent is there."""
+    """The command for a callback: ask on, and call the customer once an agent is there."""
 
 
 class Rate(Happening, frozen=True):
@@ -99,7 +99,7 @@ class Rate(Happening, frozen=True):
 
 
 class Pushed(Happening, frozen=True):
-    """WebChat said something unasked."""
+    """A push of WebChat's."""
 
     push: Push
     at: int = 0
@@ -109,7 +109,7 @@ class Pushed(Happening, frozen=True):
 
 
 class Replied(Happening, frozen=True):
-    """WebChat answered a call."""
+    """The reply to a call."""
 
     call_id: CallId
     reply: Reply
@@ -124,7 +124,7 @@ class Uploaded(Happening, frozen=True):
 
 
 class FailureReason(StrEnum):
-    """Why a call came to nothing."""
+    """The reason why a call failed."""
 
     UNREACHABLE = "unreachable"
     """Network, a proxy's error page, a server that is starting: worth another try."""
@@ -154,7 +154,7 @@ class FailureReason(StrEnum):
 
 
 class CallFailed(Happening, frozen=True):
-    """A call or an upload got no reply."""
+    """The failure of a call or an upload: there is no reply."""
 
     call_id: CallId
     reason: FailureReason
@@ -167,7 +167,7 @@ class CallFailed(Happening, frozen=True):
 
 
 class Silence(StrEnum):
-    """Why the knowledge base has no answer."""
+    """The reason why the knowledge base has no answer."""
 
     NOTHING = "nothing"
     UNREACHABLE = "unreachable"
@@ -175,31 +175,31 @@ class Silence(StrEnum):
 
 
 class Consulted(Happening, frozen=True):
-    """The knowledge base was asked, and what it answered is being shown."""
+    """The knowledge base's answer to a question, which is being shown, or that there is none."""
 
     event_id: EventId
     note: str = ""
     """The answer in short, as an agent will read it; empty if there is none."""
     silence: Silence = Silence.NOTHING
-    """Why there is none."""
+    """The reason why there is none."""
 
 
 class LinkLost(Happening, frozen=True):
-    """The link has been away for long, and is still."""
+    """The link (socket) to WebChat has been away for long, and still is."""
 
 
 class TurnAwaited(Happening, frozen=True):
     """The link cannot be opened yet, because our own logins wait for their turn."""
 
     seconds: int
-    """How much longer that takes, as things stand, at most."""
+    """The longest that it still takes, as things stand."""
 
 
 class LinkRestored(Happening, frozen=True):
     """The link was lost and stands again."""
 
     at: int = 0
-    """Since when, ms since the epoch; 0: just now."""
+    """The moment since when it stands, ms since the epoch; 0: just now."""
 
 
 class Resumed(Happening, frozen=True):
@@ -207,7 +207,7 @@ class Resumed(Happening, frozen=True):
 
 
 class Recalled(Happening, frozen=True):
-    """What WebChat has of the last messages, as `FetchHistory` asked."""
+    """The history of the last messages, as WebChat has it: the answer to `FetchHistory`."""
 
     session_id: SessionId
     since: int
@@ -253,7 +253,7 @@ Args = dict[str, str | int | tuple[str, ...]]
 
 
 class Wish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all effects share."""
+    """Base class of all effects: a frozen value, stored as JSON with the class's name as tag."""
 
 
 # --- effects: the lane to WebChat -----------------------------------------------------------------
@@ -315,7 +315,7 @@ class Say(Wish, frozen=True):
 
 
 class QueuePlace(Wish, frozen=True, tag="Place"):
-    """How a customer's wait goes, for the second line of the card. Moments are ms.
+    """The progress of a customer's wait, for the second line of the card. Moments are ms.
 
     Stored rows know it by its former name.
     """
@@ -430,12 +430,12 @@ class Answered(Wish, frozen=True):
 ToWebChat = CallWebChat | UploadMedia
 """Calls: at most one is under way in a room, and it is carried out before the next."""
 ToAside = AskRobot | FetchHistory
-"""Questions that nothing waits behind."""
+"""Lookups outside the chat: no call waits behind them."""
 Sentence = Say | Card | CallbackCard | Offer | Reported
 """Words of ours, from `texts` by key."""
 ToMatrix = Sentence | AskRating | EndPoll | Relay | AgentsCame | AgentsLeft
-"""All that is seen in the room."""
+"""Messages and members of the room."""
 Fact = Delivered | Answered
-"""Nothing to carry out."""
+"""Facts for the room's record, which nobody carries out."""
 Effect = ToWebChat | ToAside | ToMatrix | Fact
 """Each effect is in one lane: a `match` over a lane that ends in `assert_never` is whole."""

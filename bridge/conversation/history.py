@@ -1,4 +1,4 @@
-"""What the agents said while nobody listened: fetched after an outage, and shown once (row 31).
+"""Messages of agents missed in an outage: fetched from the history, shown once (row 31).
 
 A push that finds no link is lost at most servers, and pushes carry neither a number nor a time of
 the server's (reference 1.4). A later server keeps a history (3.8), whose entries have both. So
@@ -66,7 +66,7 @@ from bridge.webchat.http import HistoryEntry
 SETTLING = 15_000
 """ms after a start of ours that the link gets to stand before the history is asked for."""
 TRIES = 8
-"""How often a history that cannot be had is asked for: over more than an hour."""
+"""Retries for a history that cannot be had: over more than an hour."""
 FIRST_PAUSE = 30_000
 """ms until the second try at least, and twice that at most; doubled for each further one."""
 REPEATED_WITHIN = 3_000
@@ -130,7 +130,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Clocks(msgspec.Struct, frozen=True):
-    """By how many ms the server's clock is ahead of ours: between `low` and `high`."""
+    """Clock difference: the server's is ahead of ours by `low` to `high` ms."""
 
     low: int = -FAR
     high: int = FAR
@@ -141,7 +141,7 @@ class Clocks(msgspec.Struct, frozen=True):
 
 
 def link_lost(turn: Turn) -> None:
-    """The link has been away for long (row 34): whoever waits for an answer should know.
+    """Tell a customer who waits for an answer that the link has been away for long (row 34).
 
     Not if something of theirs waits for the link as well: they were told of that.
     """
@@ -153,7 +153,7 @@ def link_lost(turn: Turn) -> None:
 
 
 def link_restored(turn: Turn, at: int) -> None:
-    """The link was lost until `at` (ms): look for what was said meanwhile."""
+    """Ask for the history after an outage of the link, which ended at `at` (ms)."""
     if turn.state.told_away:
         turn.set(told_away=False)
         turn.say("trouble.over")
@@ -163,7 +163,7 @@ def link_restored(turn: Turn, at: int) -> None:
 
 
 def resumed(turn: Turn) -> None:
-    """The bridge itself was away: the same, once the link stands again."""
+    """Ask for the history after a restart of the bridge, once the link stands again."""
     if isinstance(turn.state.phase, Requesting | Queued | Chatting) and turn.state.recall is None:
         _want(turn, _heard_until(turn), turn.now + SETTLING)
 
@@ -185,7 +185,7 @@ def pursue(turn: Turn) -> None:
 
 
 def due(state: Conversation) -> int | None:
-    """When the history is to be asked for, ms since the epoch; None if it is not."""
+    """Return when the history is to be asked for, ms since the epoch; None if it is not."""
     recall = state.recall
     if recall is None or recall.asked or recall.session_id is None:
         return None
@@ -193,7 +193,7 @@ def due(state: Conversation) -> int | None:
 
 
 def _want(turn: Turn, since: int, at: int) -> None:
-    """Ask at that moment; what is being asked already is asked again after its answer."""
+    """Schedule a question for the history; while one is under way, another follows it."""
     recall, phase = turn.state.recall, turn.state.phase
     if recall is None:
         unmarked = isinstance(phase, Chatting) and not phase.marked
@@ -208,7 +208,7 @@ def _want(turn: Turn, since: int, at: int) -> None:
 
 
 def _heard_until(turn: Turn) -> int:
-    """Up to when we surely heard everything. The link delivers in order."""
+    """Return the moment up to which nothing was missed: the link delivers in order."""
     phase = turn.state.phase
     began = phase.since if isinstance(phase, Requesting | Queued | Chatting) else 0
     return max([began, *(one.at for one in shown_lately(turn.state))])
@@ -242,7 +242,7 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
 
 
 def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool | None:
-    """Whether a push whose mark is known is to be shown; None: it is another one with equal words.
+    """Decide whether a push with a known mark is shown; None: another message of equal words.
 
     Args:
         turn: a turn with a push.
@@ -275,7 +275,7 @@ def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool 
 
 
 def _awaited(one: Mark, linked_at: int) -> int:
-    """Until when the server may push what its history has told; 0: it has not, or did so."""
+    """Return until when the server may still push a line of its history; 0: it will not."""
     return max(one.awaited, linked_at + AWAITED) if one.awaited else 0
 
 
@@ -314,7 +314,7 @@ def recalled(turn: Turn, came: Recalled) -> None:
 
 
 def _take_as_shown(turn: Turn, came: Recalled) -> None:
-    """The chat began under a version that made no marks: all that was said counts as shown.
+    """Count all lines as shown: the chat began under a version that made no marks.
 
     It would be shown a second time otherwise; what was missed under that version stays missed.
     """
@@ -329,7 +329,7 @@ def _take_as_shown(turn: Turn, came: Recalled) -> None:
 
 
 def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:
-    """What agents wrote, and how far the server's clock is ahead, by what was pushed of it."""
+    """Return the lines of agents, and the clock difference by those that were pushed as well."""
     phase = turn.state.phase
     ids = {agent.id for agent in phase.agents} if isinstance(phase, Chatting) else set()
     lines = [
@@ -366,7 +366,7 @@ def _show(turn: Turn, came: Recalled) -> None:
 
 
 def _content(entry: HistoryEntry) -> AgentContent:
-    """Its words; raw JSON, which is how some servers tell of files, is nothing to be read."""
+    """Return a line's content; raw JSON, which is how some servers tell of files, is not text."""
     text = entry.html.strip()
     if text.startswith("{") and text.endswith("}"):
         return UnknownContent(None, text)
@@ -374,7 +374,7 @@ def _content(entry: HistoryEntry) -> AgentContent:
 
 
 def _by_agent(entry: HistoryEntry, ids: set[AgentId]) -> bool:
-    """A person's words at the desk; a server that does not tell whose gets the benefit of names."""
+    """True for a line by an agent; where the server does not tell, by the names in the chat."""
     if entry.by_customer or entry.notice:
         return False
     return entry.user_type > 0 or entry.agent_id in ids
@@ -422,7 +422,7 @@ def _words(fragment: str) -> str:
 
 
 def shown_lately(state: Conversation) -> tuple[Mark, ...]:
-    """What agents said lately, the newest last: at most `MOST_HEARD` messages."""
+    """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
     if state.heard:
         return tuple(
             Mark(
@@ -497,7 +497,7 @@ def _remember(turn: Turn, mark: Mark) -> None:
 def _remember_push(
     turn: Turn, at: int, digest: bytes, exact: bytes, session: SessionId | None
 ) -> None:
-    """The same as `_remember`; nothing is unpacked for it, as it happens with each message."""
+    """Append the mark of a push, without unpacking the others: it happens with each message."""
     marks, place = turn.state.marks, 0
     if turn.state.heard or (session is not None and session not in marks.sessions):
         _remember(turn, Mark(at, digest, exact=exact, session=session))
@@ -517,9 +517,9 @@ def _remember_push(
 
 
 def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
-    """Compare the clocks by what was said once and shown once; some of it was long under way.
+    """Estimate the clock difference by messages that both lists have exactly once.
 
-    By what was pushed, that is: of what a history told, no moment is ours.
+    Only pushed messages count: of one that a history told, no moment is ours.
     """
     shown = [one for one in heard if not one.id]
     pushed = [one for one in shown if one.exact]
@@ -539,7 +539,7 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
 def missed(
     heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks
 ) -> tuple[list[Line], tuple[Mark, ...]]:
-    """The lines that nobody has shown, in their order, and what is known of the marks then.
+    """Find the lines that were not shown, in their order; return the marks as well.
 
     Args:
         heard: the marks.
@@ -609,7 +609,7 @@ def left_out(
     since: int,
     ids: Collection[AgentId],
 ) -> tuple[bool, tuple[Mark, ...]]:
-    """Whether words of this chat that were shown are absent where the history has to have them.
+    """Find out whether the history lacks words of this chat that were shown.
 
     It must have the newest that were heard before the outage, for we ask about what follows them;
     and all that follow any that it has. What is older may lie beyond the end of its page. Whose
@@ -654,7 +654,7 @@ def left_out(
 def _shown_of(
     entries: Sequence[HistoryEntry], shown: frozenset[bytes], ids: Collection[AgentId]
 ) -> list[bytes]:
-    """The marks that the lines of a history fit, in their order, whoever is said to speak."""
+    """Return the marks that a history's lines fit, in their order, whoever is said to speak."""
     fitting = (
         next(
             (mark for who in (entry.agent_id, *ids) if (mark := mark_of(who, entry.html)) in shown),
@@ -666,7 +666,7 @@ def _shown_of(
 
 
 def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
-    """The lines that the marks can say something of."""
+    """Return the lines that are not older than the marks."""
     told = {one.id for one in heard if one.id}
     first = heard[0].at if heard else since
     if len(heard) == MOST_HEARD:
@@ -682,7 +682,7 @@ def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Cl
 
 
 def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]:
-    """The lines that were shown, by place, each with the index of its mark."""
+    """Pair lines with marks: by the line's place, the index of the mark."""
     pairs: dict[int, int] = {}
 
     def pair(key_of_line: Callable[[Line], bytes], key_of_mark: Callable[[Mark], bytes]) -> None:

@@ -72,13 +72,13 @@ from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
 
 CustomerInput = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate
-"""What customers do."""
+"""The inputs that come from a customer."""
 
 
 def step(
     state: Conversation, happened: Input, now: int, policy: Policy
 ) -> tuple[Conversation, tuple[Effect, ...]]:
-    """What the conversation becomes, and what is to be done about it.
+    """Make one step: the next state of the conversation, and its effects.
 
     Args:
         state: the conversation so far.
@@ -170,7 +170,7 @@ def _consulted(turn: Turn, happened: Consulted) -> None:
 
 
 def _link_restored(turn: Turn, at: int) -> None:
-    """Row 30: ask after a place in a queue. Row 31: a session proves itself by its next word."""
+    """The link is back. Row 30: ask after a place in a queue; row 31: a session is only used on."""
     turn.set(retry_at=None)
     history.link_restored(turn, at)
     if isinstance(turn.state.phase, Queued):
@@ -178,7 +178,7 @@ def _link_restored(turn: Turn, at: int) -> None:
 
 
 def wants_link(state: Conversation) -> bool:
-    """True while WebChat may have something to say to this room, or we to it.
+    """True while the link is needed: WebChat may have something to say to this room, or we to it.
 
     Not for a request that is given up while it is on its way for the first time: what has not been
     written of it by now need not be.
@@ -196,7 +196,7 @@ def wants_link(state: Conversation) -> bool:
 
 
 def deadline(state: Conversation, policy: Policy) -> int | None:
-    """When the next Tick is due, ms since the epoch; None if nothing waits."""
+    """Return the moment of the next `Tick`, ms since the epoch; None if nothing waits."""
     phase = state.phase
     times = [state.retry_at]
     if state.trouble_since is not None:
@@ -216,7 +216,7 @@ def deadline(state: Conversation, policy: Policy) -> int | None:
 def _phase_ends(
     state: Conversation, phase: Idle | Requesting | Queued | Ended, policy: Policy
 ) -> list[int | None]:
-    """When this phase wants something done, though nothing comes in."""
+    """Return the deadlines that the phase itself has, ms since the epoch."""
     match phase:
         case Idle():
             return [phase.linger_until]
@@ -232,7 +232,7 @@ def _phase_ends(
 
 
 def tick(turn: Turn) -> None:
-    """Do what is due."""
+    """Carry out every deadline that has passed."""
     if _passed(turn, _hold_ends(turn.state, turn.policy)):
         calls.give_up(turn)
     for why in robot.overdue(turn):
@@ -289,7 +289,7 @@ def _passed(turn: Turn, moment: int | None) -> bool:
 
 
 def _hold_ends(state: Conversation, policy: Policy) -> int | None:
-    """Not while a call is under way: whatever it carries has to come back first."""
+    """Return the deadline of trouble; none during a call, whose content has to come back first."""
     if state.trouble_since is None or state.outstanding is not None:
         return None
     return state.trouble_since + policy.hold
@@ -304,13 +304,13 @@ def _idle_ends(state: Conversation, policy: Policy) -> int | None:
 
 
 def _waiting_for_a_person(state: Conversation) -> tuple[Held, ...]:
-    """What is no question to the robot: those end by themselves."""
+    """Return the held pieces of no question to the robot: questions end by themselves."""
     asked = {one.event_id for one in state.questions if not one.aside}
     return tuple(piece for piece in state.held if piece.event_id not in asked)
 
 
 def _silence_ends(state: Conversation, phase: Queued, policy: Policy) -> int | None:
-    """Not while a call is under way: its outcome is a sign of life, or leads to a retry."""
+    """Return the queue's timeout; none during a call: its outcome is a sign of life, or a retry."""
     if state.outstanding is not None or phase.resync or phase.cancel:
         return None
     return phase.heard_at + (policy.accepted_wait if phase.accepted else policy.queue_silence)

@@ -114,7 +114,7 @@ def request_chat(
 
 
 def resume_held(turn: Turn) -> None:
-    """Outside any chat: content that still waits asks for one, as the room's rules allow."""
+    """Outside a chat, ask for one for content that still waits, as the room's rules allow."""
     if not turn.state.held or not isinstance(turn.state.phase, Idle | Ended):
         return
     if turn.policy.start_on_message:
@@ -124,14 +124,14 @@ def resume_held(turn: Turn) -> None:
 
 
 def want_person(turn: Turn, key: str) -> None:
-    """The knowledge base did not do: a sentence says why, and what was typed asks for a person."""
+    """Hand over from the knowledge base to a person: say why, and ask for a chat."""
     turn.say(key)
     resume_held(turn)
     robot.hand_over(turn)  # also where the room asks for nobody without a command
 
 
 def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
-    """The place in the queue that the phase has become, or is already."""
+    """Return the phase as a place in the queue."""
     if isinstance(phase, Queued):
         return phase
     return Queued(
@@ -145,7 +145,7 @@ def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
 
 
 def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> None:
-    """The request came to nothing: what was typed is kept for the customer's next word.
+    """End the request without a chat; what was typed is kept for the customer's next word.
 
     Args:
         turn: a turn in Requesting or Queued.
@@ -176,7 +176,7 @@ def say_kept(turn: Turn) -> None:
 
 
 def cancelled(turn: Turn) -> None:
-    """The customer is out of the queue, as they wished. What they wrote since asks anew."""
+    """End the request as the customer wished; what they wrote since asks anew."""
     phase = turn.state.phase
     if isinstance(phase, Queued):
         turn.report_whole(phase.pre_sent, "undelivered.cancelled")
@@ -187,7 +187,7 @@ def cancelled(turn: Turn) -> None:
 
 
 def leave(turn: Turn) -> None:
-    """Back to Idle; pre-messages that no agent will read are ours again."""
+    """Go back to Idle; pre-messages that no agent will read are held again."""
     phase = turn.state.phase
     turn.enter(Idle(turn.now))
     put_off_callback(turn)
@@ -238,7 +238,7 @@ def show_card(turn: Turn) -> None:
 
 
 def place_named(turn: Turn, position: int | None) -> None:
-    """WebChat named a place: write the card if it is a new one (row 19, trap T4)."""
+    """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4)."""
     phase = turn.state.phase
     if not isinstance(phase, Queued) or phase.cancel:
         return
@@ -268,7 +268,7 @@ def place_named(turn: Turn, position: int | None) -> None:
 
 
 def card_due(phase: Queued, policy: Policy) -> int | None:
-    """When the card is to be brought up to date though nothing has moved; None: not at all."""
+    """Return when the card is to be refreshed though nothing has moved, ms; None: not at all."""
     if phase.cancel:
         return None
     if phase.quiet_until is not None:
@@ -281,7 +281,7 @@ def card_due(phase: Queued, policy: Policy) -> int | None:
 
 
 def refresh_card(turn: Turn, phase: Queued) -> None:
-    """Nothing has moved for a while (`card_due`): what the card says of it has."""
+    """Refresh the card: nothing has moved for a while (`card_due`)."""
     if hidden(phase):
         surface(turn)
     else:
@@ -292,7 +292,7 @@ def refresh_card(turn: Turn, phase: Queued) -> None:
 
 
 def turn_awaited(turn: Turn, seconds: int) -> None:
-    """Our logins wait for their turn, about so much longer: tell who waits for that.
+    """Tell a customer who waits that our logins wait for their turn (the login limit).
 
     The card of a request says it, and says it anew once the moment that it named has passed. A
     message in a chat or a queue is told of once, unless other trouble was told of.
@@ -318,7 +318,7 @@ def _message_waits(turn: Turn) -> bool:
 
 
 def turn_came(turn: Turn) -> None:
-    """WebChat has answered: what the card says of our turn holds no longer."""
+    """Correct the card after `turn_awaited`: WebChat has answered."""
     phase = turn.state.phase
     turn.set(turn_at=None)
     if isinstance(phase, Queued):
@@ -336,7 +336,7 @@ def hidden(phase: Requesting | Queued) -> bool:
 
 
 def unhide(turn: Turn) -> bool:
-    """From here on the request counts as one that the customer knows of; False if it did before."""
+    """Make a quiet request one that the customer knows of; False if it was one already."""
     phase = turn.state.phase
     if not isinstance(phase, Requesting | Queued) or not hidden(phase):
         return False
@@ -349,7 +349,7 @@ def unhide(turn: Turn) -> bool:
 
 
 def surface(turn: Turn) -> None:
-    """Show a quiet request: it stands, or the customer has come back by themselves."""
+    """Show a quiet request, because it stands or the customer has come back by themselves."""
     if unhide(turn):
         phase = turn.state.phase
         if isinstance(phase, Requesting):
@@ -367,7 +367,7 @@ def callback_wanted(state: Conversation) -> bool:
 
 
 def unseen_callback(state: Conversation) -> Callback | None:
-    """The wish of a customer for whom, as far as they can see, nothing else is going on."""
+    """Return the callback that is wanted, if the customer sees nothing else going on."""
     phase = state.phase
     if isinstance(phase, Requesting | Queued):
         idle = hidden(phase)
@@ -377,12 +377,12 @@ def unseen_callback(state: Conversation) -> Callback | None:
 
 
 def wish_callback(turn: Turn, queue_id: QueueId) -> None:
-    """The customer wishes it from now on; what becomes of it is said by the caller."""
+    """Note a wish to be called back; the caller says what becomes of it."""
     turn.set(callback=_scheduled(turn, Callback(queue_id, wanted=turn.now)))
 
 
 def promise_callback(turn: Turn, queue_id: QueueId) -> None:
-    """Say what is going to happen."""
+    """Confirm the callback: say when we ask again, or for how long."""
     opening = turn.policy.hours.get(queue_id)
     if opening is not None and not opening.is_open(turn.now):
         key = "callback.promised_hours"
@@ -394,7 +394,7 @@ def promise_callback(turn: Turn, queue_id: QueueId) -> None:
 
 
 def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
-    """A request came to nothing, and that was said: offer to call back, or go on doing so.
+    """Offer a callback after a request that came to nothing, or go on with the one wished for.
 
     Args:
         turn: a turn that has left the queue.
@@ -420,20 +420,20 @@ def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
 
 
 def fails_quietly(turn: Turn, key: str) -> bool:
-    """True for the vain end of a request of our own that nothing was shown of."""
+    """True if this end of a quiet request needs no word."""
     phase = turn.state.phase
     return isinstance(phase, Requesting | Queued) and hidden(phase) and key not in _HOPELESS
 
 
 def put_off_callback(turn: Turn) -> None:
-    """The request is over: whoever wishes to be called back is asked for again later."""
+    """Schedule the next attempt of a callback, after a request that is over."""
     callback = turn.state.callback
     if callback is not None and callback.wanted is not None:
         turn.set(callback=_scheduled(turn, callback))
 
 
 def cancel_callback(turn: Turn) -> bool:
-    """The customer does not wish it any more; False if they never did."""
+    """Cancel the callback; False if none was wished for."""
     if not callback_wanted(turn.state):
         return False
     phase = turn.state.phase
@@ -444,7 +444,7 @@ def cancel_callback(turn: Turn) -> bool:
 
 
 def callback_due(state: Conversation, policy: Policy) -> int | None:
-    """When we ask again for who wishes to be called back, ms; None: nobody does, or we just do.
+    """Return when a callback is tried next, ms; None: nobody wishes it, or it is under way.
 
     Not while the robot is being asked something: a request would take that to a person. While a
     room is paused only the limit counts.
@@ -461,28 +461,28 @@ def callback_due(state: Conversation, policy: Policy) -> int | None:
 
 
 def callback_exhausted(turn: Turn, callback: Callback) -> bool:
-    """True if we have asked long enough."""
+    """True if the callback was tried for as long as its limit allows."""
     policy = turn.policy
     limit = _callback_limit(policy, callback.queue_id)
     return callback.wanted is not None and turn.now >= callback.wanted + limit
 
 
 def give_up_callback(turn: Turn) -> None:
-    """Nobody was there for so long that it would be no help any more."""
+    """Give up the callback and say so."""
     turn.set(callback=None)
     turn.say("callback.given_up")
     turn.report_held("undelivered.expired")
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
-    """How long is long enough, ms."""
+    """Return for how long a callback is tried, ms."""
     if queue_id in policy.hours:
         return max(policy.callback_limit, policy.callback_limit_hours)
     return policy.callback_limit
 
 
 def _scheduled(turn: Turn, callback: Callback) -> Callback:
-    """The next attempt: when the queue opens, else (or if it should be open) ever more rarely."""
+    """Return the callback with its next attempt: at the opening, else (or if open) ever later."""
     policy, now = turn.policy, turn.now
     wait = min(policy.callback_first << min(callback.tries, 20), policy.callback_last)
     at, tries = now + wait, callback.tries + 1
@@ -499,7 +499,7 @@ def _scheduled(turn: Turn, callback: Callback) -> Callback:
 
 
 def linger(turn: Turn, place: Queued) -> None:
-    """The queue has just ended because an agent refused: be ready for a change of mind."""
+    """Keep the link and remember the request for a while: an agent who refused may still accept."""
     turn.enter(
         Idle(
             turn.now,
@@ -511,7 +511,7 @@ def linger(turn: Turn, place: Queued) -> None:
 
 
 def revive(turn: Turn, news: QueueStatus) -> bool:
-    """Return to the place in the queue that this is news of; False if it was not refused lately."""
+    """Restore a refused request that this is news of; False if none was refused lately."""
     phase = turn.state.phase
     if not isinstance(phase, Idle) or phase.refused is None or news.request_id is None:
         return False

@@ -50,14 +50,14 @@ from bridge.webchat.frames import Agent, AgentText, RobotMessage
 MOST_ASKED = 5
 """Messages, the newest, about which the knowledge base is asked when nobody is there."""
 _NAMELESS = Agent(AgentId("robot"))
-"""Speaks for a robot of which no frame said who it is."""
+"""The agent that a robot speaks as whose name no frame gave."""
 _LINE = re.compile(r"\r?\n")
 
 # --- the knowledge base, before a chat ------------------------------------------------------------
 
 
 def answers_first(turn: Turn) -> bool:
-    """Whether what is typed goes to the knowledge base: not while something waits for a person."""
+    """True if messages go to the knowledge base first: not while one waits for a person."""
     first = turn.policy.robot is RobotUse.FIRST
     return first and isinstance(turn.state.phase, Idle | Ended) and _all_asked(turn.state)
 
@@ -78,7 +78,7 @@ def consult(turn: Turn, event: Said) -> str | None:
 
 
 def consulted(turn: Turn, came: Consulted) -> str | None:
-    """The knowledge base has answered; late news of a question that a person has changes nothing.
+    """Take the knowledge base's answer; one to a question that a person has by now is ignored.
 
     Returns:
         Why a person is wanted, as the key of a sentence: it has no answer.
@@ -96,7 +96,7 @@ def consulted(turn: Turn, came: Consulted) -> str | None:
 
 
 def solved(turn: Turn, wish: Solved) -> None:
-    """The answer was enough. In a queue or a chat it is too late to say so, and does no harm."""
+    """Settle questions whose answer was enough; in a queue or a chat it is too late for that."""
     if not isinstance(turn.state.phase, Idle | Ended):
         return
     asked = unique_events(tuple(piece for piece in turn.state.held if piece.consulted))
@@ -108,13 +108,13 @@ def solved(turn: Turn, wish: Solved) -> None:
 
 
 def due(state: Conversation, policy: Policy) -> int | None:
-    """The next moment at which something of the robot's must end."""
+    """Return the next deadline of a question, ms; None: there is none."""
     moments = (_question_due(one, policy) for one in state.questions)
     return min((moment for moment in moments if moment is not None), default=None)
 
 
 def overdue(turn: Turn) -> Iterator[str]:
-    """An answer that does not come is none; one that the customer leaves at that was enough.
+    """End questions whose time is up: without an answer, or with one that was enough.
 
     Yields:
         Why a person is wanted, as the key of a sentence.
@@ -146,7 +146,7 @@ def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> N
 
 
 def ask_about_kept(turn: Turn) -> None:
-    """Nobody is there: ask about what was typed, which goes on waiting for a person."""
+    """Ask about messages that wait for a person, because no agent is there; they wait on."""
     if turn.policy.robot is not RobotUse.WHEN_NO_AGENT:
         return
     pieces = tuple(one for one in turn.state.held if not one.consulted)
@@ -157,7 +157,7 @@ def ask_about_kept(turn: Turn) -> None:
 
 
 def _words(pieces: tuple[Held, ...]) -> str:
-    """What was typed; nothing if it was no text, or more than that."""
+    """Return the words of a message; empty if it is not text alone."""
     texts = [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
     whole = pieces[0].words or "\n".join(texts)
     return whole if len(texts) == len(pieces) else ""
@@ -176,19 +176,19 @@ def awaited(state: Conversation, event_id: EventId) -> Question | None:
 
 
 def _answered(turn: Turn, question: Question, note: str) -> None:
-    """The customer is reading an answer."""
+    """Note the answer to a question."""
     known = msgspec.structs.replace(question, note=note)
     rest = (known if one == question else one for one in turn.state.questions)
     turn.set(questions=tuple(rest))
 
 
 def _forget(turn: Turn, *gone: Question) -> None:
-    """These are questions no longer; what was typed stays where it is."""
+    """Remove questions; the messages stay held."""
     turn.set(questions=tuple(one for one in turn.state.questions if one not in gone))
 
 
 def hand_over(turn: Turn) -> None:
-    """A person is asked for: all that was said goes along, each with what the robot answered."""
+    """Turn questions into messages for a person, each followed by the robot's answer."""
     notes = {one.event_id: one.note for one in turn.state.questions if one.note}
     held: list[Held] = []
     for piece in turn.state.held:
@@ -203,7 +203,7 @@ def hand_over(turn: Turn) -> None:
 
 
 def settle(turn: Turn, *events: EventId) -> bool:
-    """Nobody else is to get these; False if there are none that can still be kept back."""
+    """Drop messages that the robot has answered; False if none of them can still be kept back."""
     outstanding = turn.state.outstanding
     going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
     held = unique_events(turn.state.held)
@@ -216,14 +216,14 @@ def settle(turn: Turn, *events: EventId) -> bool:
 
 
 def tidy(turn: Turn) -> None:
-    """What was taken back or reported is no question any more."""
+    """Remove the questions whose messages are no longer held."""
     if turn.state.questions:
         held = {piece.event_id for piece in turn.state.held}
         _forget(turn, *(one for one in turn.state.questions if one.event_id not in held))
 
 
 def _question_due(question: Question, policy: Policy) -> int | None:
-    """When the wait for the answer, or for the customer's word about it, ends; ms."""
+    """Return when a question times out, waiting for its answer or the customer's word, ms."""
     if question.note is None:
         return question.at + policy.robot_wait
     return None if question.aside else question.at + policy.hold_idle
@@ -233,7 +233,7 @@ def _question_due(question: Question, policy: Policy) -> int | None:
 
 
 def chosen(turn: Turn, event: Said) -> Said:
-    """A number names one of the robot's proposals, which it wants to hear in words."""
+    """Replace a number by the robot's proposal of that number, which it wants in words."""
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or not phase.robot:
         return event
@@ -248,7 +248,7 @@ def chosen(turn: Turn, event: Said) -> Said:
 
 
 def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
-    """A message of the robot (301) and its proposals; an offer of a person can be answered."""
+    """Show a message of the robot (301) and its proposals, and its offer of a person."""
     text = _shown(push)
     phase = turn.state.phase
     robots = phase.agents if isinstance(phase, Chatting) and phase.robot else ()
@@ -266,12 +266,12 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
 
 
 def show_place(turn: Turn, phase: Chatting, position: int) -> None:
-    """Row 27: a person is being looked for, and this many wait for one, us included."""
+    """Show the place in the queue for a person, behind the robot (row 27)."""
     turn.card("robot.position", {"position": position, "queue": phase.queue_id})
 
 
 def _shown(push: RobotMessage) -> str:
-    """The message as an HTML fragment, the proposals as a numbered list."""
+    """Return the message as an HTML fragment, the proposals as a numbered list."""
     text = push.text.strip()
     if not push.suggestions:
         return text

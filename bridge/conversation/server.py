@@ -69,9 +69,9 @@ from bridge.webchat.frames import (
 from bridge.webchat.meanings import Progress, progress
 
 _NOT_SAID = SessionId(0)
-"""Stands where a push does not say of which session it is: no session to adopt."""
+"""The session id of a push that names none: no session to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
-"""A sentence of the system's has no place for it: an agent shows it."""
+"""A picture, for which a notice has no place: the agent's ghost shows it."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 _NO_SUCH_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_PARAMETER})
 _TRANSIENT = frozenset({ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN})
@@ -138,7 +138,7 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
 
 
 def _ask_anew(turn: Turn, place: Queued) -> None:
-    """Row 21: the outage cost us the request, as it turns out; what went with it goes again."""
+    """Ask anew after an outage that cost us the request (row 21); its messages go again."""
     turn.put_back(*place.pre_sent)
     turn.lapse()
     turn.set(last_request=place.request_id)  # its late news is no news of the next one
@@ -156,7 +156,7 @@ def _ask_anew(turn: Turn, place: Queued) -> None:
 
 
 def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
-    """Row 27: how the robot's search for a person goes. If it fails the robot goes on."""
+    """Take news of the robot's search for a person (row 27); if it fails the robot goes on."""
     news = progress(push.status)
     turn.enter(msgspec.structs.replace(phase, seeking=news is not Progress.OVER))
     if news is Progress.WAITING and push.position:
@@ -167,7 +167,7 @@ def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
 
 
 def _accepted(turn: Turn, place: Queued) -> None:
-    """Row 20: the session follows by 202."""
+    """Note that the request is accepted (row 20); the session follows by 202."""
     if place.accepted:
         return
     queue.unhide(turn)
@@ -196,7 +196,7 @@ def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool
 
 
 def chat_started(turn: Turn, push: ChatStarted) -> None:
-    """A session runs, or is said to run on."""
+    """Take a 202: a session begins, or is said to run on."""
     phase = turn.state.phase
     if push.session_id == _NOT_SAID:
         return
@@ -227,7 +227,7 @@ def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
 
 
 def _same_robot(phase: Chatting, agents: tuple[Agent, ...], *, introduces: bool) -> bool:
-    """Whether a list of people is that of the robot we talk to: no guide has a word for it there.
+    """True if a list of agents is that of the robot we talk to: no guide has a word for it.
 
     Whoever is new is a person (row 26).
 
@@ -244,7 +244,7 @@ def _same_robot(phase: Chatting, agents: tuple[Agent, ...], *, introduces: bool)
 
 
 def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, robot: bool) -> None:
-    """Take over a complete new list; a sentence for who came, who left, who has another name.
+    """Replace the list of agents, and say who came, who left, who has another name.
 
     Only ids say who is who: a new name or picture is no other agent (T17).
     """
@@ -295,7 +295,7 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
 
 
 def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
-    """The agent asks for a rating (row 28); one that names no session means the present one."""
+    """Ask for a rating at the agent's wish (row 28); without a session it means the present one."""
     phase = turn.state.phase
     if isinstance(phase, Chatting | Ended) and session_id in {phase.session_id, _NOT_SAID}:
         ask_rating(turn, phase)
@@ -332,7 +332,7 @@ def _robot_spoke(turn: Turn, push: RobotMessage, at: int) -> None:
 
 
 def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> None:
-    """A message of a session that we never saw start reveals it (row 40, trap T14)."""
+    """Begin the chat of a message whose session we never saw start (row 40, trap T14)."""
     if session_id == _NOT_SAID or isinstance(turn.state.phase, Chatting):
         return
     if turn.state.last_session != session_id:
@@ -340,7 +340,7 @@ def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> 
 
 
 def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
-    """Trap T15: an id that is not in the list speaks under the sole agent's name, or its own."""
+    """Return the agent of an id; one not in the list is the sole agent, or a new one (T15)."""
     phase = turn.state.phase
     agents = phase.agents if isinstance(phase, Chatting) else ()
     for agent in agents:
@@ -428,7 +428,7 @@ def _chat_requested(turn: Turn, reply: Reply) -> None:
 
 
 def _overtaken(turn: Turn, phase: Chatting, reply: Reply) -> None:
-    """A 202 was faster (row 15), and did not say whether it is the robot who is there."""
+    """Take from a late reply to 101 whether it is the robot who is there (row 15)."""
     if reply.robot_type is None or reply.session_id != phase.session_id:
         return
     if phase.robot or phase.unwanted:
@@ -452,7 +452,7 @@ def _request_granted(turn: Turn, phase: Requesting | Queued, reply: Reply) -> No
 
 
 def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
-    """Rows 7 and 30: a request of ours stands; the one before it, if any, is forgotten there."""
+    """Note that our request is queued (rows 7, 30); WebChat has forgotten any before it."""
     place = queue.place_of(turn, phase)
     if reply.request_id not in {None, place.former_id}:
         place = msgspec.structs.replace(place, cut=False)  # a new one, made after the outage
@@ -465,7 +465,7 @@ def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
 
 
 def _still_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
-    """-1 is good news: the request that WebChat knows is ours (row 13)."""
+    """Take over the request that WebChat already knows (-1, row 13): it is ours."""
     place = queue.place_of(turn, phase)
     _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
 
@@ -480,7 +480,7 @@ def _stand(turn: Turn, place: Queued, request_id: RequestId | None, reply: Reply
 
 
 def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
-    """-2: the session named, else the one we remember, else a 202 that may still come (row 14)."""
+    """Take over the session that already runs (-2, row 14): named, remembered, or by 202."""
     lost = phase.lost_session if isinstance(phase, Requesting) else None
     session_id = reply.session_id
     if session_id is None and not turn.state.last_closed:
@@ -497,7 +497,7 @@ def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> N
 
 
 def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int) -> None:
-    """A session exists, and a 202 is due that says more of it."""
+    """Wait for the 202 of a session that exists."""
     if isinstance(phase, Queued):  # the request turned into a session: the agent has these
         turn.delivered(*phase.pre_sent)
     turn.enter(
@@ -515,7 +515,7 @@ def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int
 
 
 def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -> bool:
-    """-9: the agent asked for is unknown or away; ask once for anybody (trap T38)."""
+    """Ask for any agent, once, if the one asked for is unknown or away (-9, trap T38)."""
     if reply.result != ResultCode.INVALID_TO_USER_ID:
         return False
     if phase.any_agent or not turn.policy.to_agent:
@@ -560,7 +560,7 @@ def _close_answered(turn: Turn, command: CloseSession, reply: Reply) -> None:
 
 
 def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
-    """Row 27: a person is being looked for, or the robot goes on."""
+    """Settle the reply to 302: a person is being looked for, or the robot goes on (row 27)."""
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
         return
@@ -579,7 +579,7 @@ def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
 
 
 def _looking(turn: Turn, phase: Chatting, reply: Reply) -> None:
-    """The place behind the robot, else what the server has to say of it (reference 1.2)."""
+    """Show the place in the queue, else the server's own words (reference 1.2)."""
     position = reply.queue_length or 0
     words = server_words(reply) if reply.ok and position <= 0 else ""
     if words:
@@ -663,12 +663,12 @@ def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, 
 
 
 def _fresh(held: Held) -> Held:
-    """Surely not with an agent: a later attempt is a first one."""
+    """Return the piece as one that was never sent: it is surely not with an agent."""
     return msgspec.structs.replace(held, asked=None, repeats=0)
 
 
 def uploaded(turn: Turn, done: Uploaded) -> None:
-    """The file lies on the WebChat server: its message may go when its turn comes."""
+    """Settle an upload: the file lies on the WebChat server, and its message may follow."""
     asked = turn.state.outstanding
     if asked is None or asked.call_id != done.call_id or not isinstance(asked.what, Upload):
         return

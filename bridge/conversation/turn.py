@@ -95,7 +95,7 @@ class Turn:
         self.ask(Card(self.state.number, key, args or {}))
 
     def no_trouble(self) -> None:
-        """WebChat answers, or nothing is wanted of it: the next failure is a new trouble."""
+        """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
         state = self.state
         calm = state.retry_at is None and state.trouble_since is None
         if not calm or state.failures or state.told_trouble:
@@ -110,7 +110,7 @@ class Turn:
         self.set(held=tuple(held))
 
     def lapse(self, event_id: EventId | None = None) -> None:
-        """A message, or all that was said until now (None), is with no agent who may come.
+        """Void corrections: a message, or all until now (None), is with no agent who may come.
 
         A correction of it goes as the message, in its place; that it was taken back is told to
         nobody.
@@ -187,7 +187,7 @@ def _lapsed(piece: Held) -> bool:
 
 
 def _whole(piece: Held) -> tuple[Held, ...]:
-    """What goes instead of a correction to an agent who does not have what it corrects."""
+    """Return the whole message, for an agent who does not have the one that is corrected."""
     parts = len(piece.instead)
     return tuple(
         Held(
@@ -235,7 +235,7 @@ def count_pieces(state: Conversation) -> int:
 
 
 def inviting(key: str, policy: Policy) -> str:
-    """The key of what is true in this room.
+    """Choose the variant of a sentence that is true in this room.
 
     Args:
         key: of the sentence for rooms in which writing is enough; or of any other, which is true
@@ -257,7 +257,7 @@ def plain_text(fragment: str) -> str:
 
 
 def server_words(reply: Reply) -> str:
-    """The message of a reply, on one line; empty if there is nothing in it to be read.
+    """Return the server's message in a reply, on one line; empty if it holds nothing for people.
 
     That is all that is a single ASCII word: `ok`, `fail`, `SYSTEM_ERROR`.
     """
@@ -269,6 +269,6 @@ def server_words(reply: Reply) -> str:
 
 
 def server_reason(reply: Reply) -> str:
-    """The same, but only where it says more of a refusal than our own sentence."""
+    """Return the server's message where it says more of a refusal than our own sentence."""
     known = reply.result in set(ResultCode) - _SAY_LITTLE
     return "" if known else server_words(reply)
