@@ -183,11 +183,14 @@ def wants_link(state: Conversation) -> bool:
     Not for a request that is given up while it is on its way for the first time: what has not been
     written of it by now need not be.
     """
-    if isinstance(state.phase, Requesting) and state.phase.cancel and not state.failures:
-        return state.outstanding is None
-    if isinstance(state.phase, Requesting | Queued | Chatting):
+    phase = state.phase
+    if isinstance(phase, Chatting):
         return True
-    if isinstance(state.phase, Idle) and state.phase.linger_until is not None:
+    if isinstance(phase, Requesting) and phase.cancel and not state.failures:
+        return state.outstanding is None
+    if isinstance(phase, Requesting | Queued):
+        return True
+    if isinstance(phase, Idle) and phase.linger_until is not None:
         return True
     return state.outstanding is not None or state.rating is not None
 
