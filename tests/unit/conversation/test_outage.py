@@ -15,6 +15,7 @@ from bridge.conversation.history import (
 )
 from bridge.conversation.machine import deadline
 from bridge.ids import AgentId, SessionId
+from bridge.webchat import emoji
 from bridge.webchat.frames import (
     AgentMedia,
     AgentNotice,
@@ -186,6 +187,12 @@ def test_raw_json_is_told_of_and_not_shown() -> None:
 def test_the_same_words_in_another_spelling(pushed: str, told: str) -> None:
     assert mark_of("A", pushed) == mark_of("A", told)
     assert mark_of("A", pushed) != mark_of("B", told)
+
+
+def test_every_face_is_known_in_each_spelling() -> None:
+    for code, names, face in emoji.catalogue():
+        for spelling in (code, *(f"[{name}]" for name in names.split("/"))):
+            assert mark_of("A", f"so {spelling}") == mark_of("A", f"so {face}"), spelling
 
 
 def test_marks_are_bounded_and_what_is_older_than_they_is_left_alone() -> None:
