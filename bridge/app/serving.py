@@ -26,7 +26,7 @@ from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of
 from bridge.app.stores import StoredFacts, StoredTokens
 from bridge.app.upkeep import measure, prune
 from bridge.config import Config
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.matrix.adapter import Encryption, MatrixAdapter

@@ -1,19 +1,31 @@
-"""Which call comes next.
+"""Calls to WebChat: the next one (at most one is outstanding), retries and failures.
 
-Theory of operation: at most one call to WebChat is outstanding per room, and `next_call` alone
-makes calls. Nothing else has to think about what may be in flight at the same time, content goes
-out in the order in which it was typed, and a refusal that changes the phase (-11, -10, -15) finds
-no later message already on its way. Inputs only change what is wanted; this function turns what is
-wanted into a call, or leaves it until `retry_at`.
+At most one call is outstanding per room, and `next_call` alone makes calls. Nothing else has to
+think about what may be in flight at the same time, content goes out in the order in which it was
+typed, and a refusal that changes the phase (-11, -10, -15) finds no later message already on its
+way. Inputs only change what is wanted; `next_call` turns what is wanted into a call, or leaves it
+until `retry_at`.
+
+A failed call (`call_failed`) whose fate is unknown is made again under its old id and said to be a
+repeat; one that surely did not arrive is made again as if for the first time. One that needs an
+operator first is not made again before the customer does something or the link stands. One whose
+login has not come to its turn is made again, and is no failure (what the customer is told:
+`queue.turn_awaited`). A file that the server fails to take although it is there is carried to it a
+few times; then what was written since goes on without it. When the service has been away for
+`Policy.hold`, everything that waits for it is given back to the customer, in words (`give_up`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.effects import CallWebChat, UploadMedia
+from bridge.conversation import queue
+from bridge.conversation.chat import end_chat
+from bridge.conversation.events import Args, CallFailed, CallWebChat, FailureReason, UploadMedia
 from bridge.conversation.model import (
     Chatting,
     CustomerLocation,
@@ -28,9 +40,10 @@ from bridge.conversation.model import (
     Upload,
 )
 from bridge.conversation.policy import Policy
-from bridge.conversation.turn import Turn
+from bridge.conversation.turn import Turn, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
+from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import (
     CancelRequest,
     CloseSession,
@@ -48,7 +61,41 @@ from bridge.webchat.frames import (
     Video,
     Voice,
 )
+from bridge.webchat.splitting import is_unseen
 from bridge.webchat.wording import escaped, guarded
+
+_HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
+_UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})
+_ABOUT_CONTENT = frozenset(
+    {FailureReason.TOO_BIG, FailureReason.REFUSED, FailureReason.UPLOAD_FAILED}
+    | {FailureReason.MEDIA_GONE, FailureReason.MEDIA_CHANGED}
+)
+_PASSING = frozenset({404, 408, 425, 429})
+"""HTTP statuses of a server that is not ready, although they are 4xx (row 38)."""
+_TOLD_APART = frozenset(
+    {
+        ResultCode.INVALID_MESSAGE_TYPE,
+        ResultCode.UPLOAD_FILE_FAILED,
+        ResultCode.INVALID_FILE_EXTENSION,
+        ResultCode.INVALID_FILE_SIZE,
+        ResultCode.UPLOAD_IMAGE_FAILED,
+        ResultCode.UPLOAD_VOICE_FAILED,
+    }
+)
+"""Refusals of content that the customer can do something about."""
+_REFUSALS: Mapping[int, str] = MappingProxyType(
+    {
+        ResultCode.FAILURE: "undelivered.server_failed",
+        ResultCode.INTERNAL_ERROR: "undelivered.server_failed",
+        ResultCode.REQUEST_ERROR: "undelivered.not_understood",
+        ResultCode.INVALID_PARAMETER: "undelivered.not_understood",
+        ResultCode.INVALID_REQUEST_TYPE: "undelivered.not_understood",
+        ResultCode.INVALID_CHAT_SESSION_ID: "undelivered.no_chat",
+    }
+)
+"""Refusals that are no fault of the content: what they mean for a message (reference 2.5)."""
+
+# --- the next call --------------------------------------------------------------------------------
 
 
 def next_call(turn: Turn) -> None:
@@ -56,26 +103,30 @@ def next_call(turn: Turn) -> None:
     state = turn.state
     if state.outstanding is not None:
         return
-    if state.retry_at is not None and turn.now < state.retry_at:
-        return
-    turn.set(retry_at=None)
-    _refuse_unwelcome(turn)
+    if state.retry_at is not None:
+        if turn.now < state.retry_at:
+            return
+        turn.set(retry_at=None)
+    if state.held and state.extensions:
+        _refuse_unwelcome(turn)
     if not (_for_the_phase(turn) or _rating(turn) or _closing(turn)):
         # Nothing is wanted of WebChat, so nothing fails: the next trouble is a new one.
-        turn.set(failures=0, trouble_since=None, told_trouble=False, turn_at=None)
+        turn.no_trouble()
+        if turn.state.turn_at is not None:
+            turn.set(turn_at=None)
 
 
 def _for_the_phase(turn: Turn) -> bool:
     phase = turn.state.phase
     match phase:
+        case Chatting():
+            return _while_chatting(turn, phase)
         case Idle() | Ended():
             return False
         case Requesting():
             return _while_requesting(turn, phase)
         case Queued():
             return _while_queued(turn, phase)
-        case Chatting():
-            return _while_chatting(turn, phase)
         case _:
             assert_never(phase)
 
@@ -89,7 +140,7 @@ def _rating(turn: Turn) -> bool:
 
 
 def _closing(turn: Turn) -> bool:
-    """After everything else that the customer wanted of this chat."""
+    """Close the session (103), after everything else that the customer wanted of this chat."""
     phase = turn.state.phase
     if not isinstance(phase, Chatting) or not phase.close:
         return False
@@ -160,10 +211,8 @@ def _ask_for_person(turn: Turn, phase: Chatting) -> bool:
 
 
 def _refuse_unwelcome(turn: Turn) -> None:
-    """Files that the server would refuse are not carried there to learn it (200)."""
+    """Refuse files whose extension the server does not take (200), before they are uploaded."""
     allowed = turn.state.extensions
-    if not allowed:
-        return
     unwelcome = tuple(
         piece
         for piece in turn.state.held
@@ -184,15 +233,16 @@ def _upload_first(turn: Turn) -> bool:
     """Carry the first file that is not on the WebChat server yet (row 18: while queued, too)."""
     for piece in turn.state.held:
         if isinstance(piece.content, CustomerMedia) and not piece.ready:
-            call_id = _new_call_id(turn)
-            turn.set(outstanding=Outstanding(call_id, Upload(piece.content), None))
+            call_id = CallId(turn.state.next_call)
+            asked = Outstanding(call_id, Upload(piece.content))
+            turn.set(outstanding=asked, next_call=_following(call_id))
             turn.ask(UploadMedia(call_id, piece.content, piece.event_id))
             return True
     return False
 
 
 def _wire_content(piece: Held, policy: Policy) -> Content | None:
-    """What the 110 of this piece carries; None while its file is not uploaded."""
+    """Return the content of the 110 for this piece; None while its file is not uploaded."""
     content = piece.content
     if isinstance(content, CustomerText):
         return Text(_worded(content.text, policy))
@@ -210,32 +260,314 @@ def _wire_content(piece: Held, policy: Policy) -> Content | None:
 
 
 def _worded(text: str, policy: Policy) -> str:
-    """The text as this call centre's server and desks leave it alone."""
+    """Return the text, escaped as this call centre's server and desks need it."""
     shown = escaped(text) if policy.escape_html else text
     return guarded(shown) if policy.guard_json else shown
 
 
 def _location(where: CustomerLocation, map_name: str) -> Location:
-    """The place as the desk's map counts; rounded to a decimetre, as maps give it."""
+    """Return the place in the datum of the desk's map, rounded to a decimetre."""
     place = to_datum(Place(where.latitude, where.longitude), datum_of(map_name))
     return Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
 
 def _carry(turn: Turn, command: Command, head: Held) -> None:
     """Send the head of what is held; one that may have arrived goes under its old id (row 33)."""
-    call_id = head.asked if head.asked is not None else _new_call_id(turn)
-    turn.set(held=turn.state.held[1:], outstanding=Outstanding(call_id, command, head))
-    turn.ask(CallWebChat(call_id, command, head.event_id, repeat=head.asked is not None))
+    state = turn.state
+    repeat = head.asked is not None
+    call_id = CallId(state.next_call) if head.asked is None else head.asked
+    turn.set(
+        held=state.held[1:],
+        outstanding=Outstanding(call_id, command, head),
+        next_call=state.next_call if repeat else _following(call_id),
+    )
+    turn.ask(CallWebChat(call_id, command, head.event_id, repeat=repeat))
 
 
 def _call(turn: Turn, command: Command) -> None:
-    call_id = _new_call_id(turn)
-    turn.set(outstanding=Outstanding(call_id, command))
+    call_id = CallId(turn.state.next_call)
+    turn.set(outstanding=Outstanding(call_id, command), next_call=_following(call_id))
     turn.ask(CallWebChat(call_id, command))
 
 
-def _new_call_id(turn: Turn) -> CallId:
-    """Counts up per room, below 2^31 (trap T11)."""
-    call_id = turn.state.next_call
-    turn.set(next_call=call_id % 0x7FFF_FFFE + 1)
-    return CallId(call_id)
+def _following(call_id: CallId) -> int:
+    """Return the call id after this one: it counts up per room, below 2^31 (trap T11)."""
+    return call_id % 0x7FFF_FFFE + 1
+
+
+# --- calls that came to nothing -------------------------------------------------------------------
+
+
+def call_failed(turn: Turn, failure: CallFailed) -> None:
+    """Settle the outstanding call without a reply."""
+    outstanding = turn.state.outstanding
+    if outstanding is None or outstanding.call_id != failure.call_id:
+        return
+    turn.set(outstanding=None)
+    if failure.reason == FailureReason.OVERTAKEN and outstanding.held is not None:
+        take_back(turn, outstanding, outstanding.held)
+        return
+    if failure.reason in _ABOUT_CONTENT and _blame_content(turn, outstanding, failure):
+        return
+    _want_again(turn, outstanding, certain=failure.certain, repeats=_repeats(turn, failure.reason))
+    if failure.reason in _HOPELESS:
+        _hopeless(turn, failure.reason)
+        return
+    phase = turn.state.phase
+    if failure.certain and isinstance(phase, Requesting) and phase.cancel:
+        queue.cancelled(turn)  # WebChat never heard of the request: there is nothing to take back
+        return
+    if failure.certain and isinstance(phase, Requesting) and phase.quiet:
+        queue.leave(turn)  # nobody waits for an answer: it is asked again later
+        return
+    if failure.reason is FailureReason.NO_TURN:
+        turn.set(retry_at=turn.now + turn.policy.backoff_first)
+        return
+    mute = failure.reason == FailureReason.SILENT
+    if mute and isinstance(outstanding.what, RateSession) and turn.state.failures:
+        _give_up_rating(turn)  # it has no number to know it again by, and ends a link each time
+    first = failure.reason in _UNKNOWN_FATE and turn.state.failures == 0
+    _count_failure(turn)
+    if first:
+        turn.set(retry_at=turn.now)  # the new link is tried at once (row 33)
+    elif not mute or turn.state.held:
+        _tell(turn, "trouble.unreachable")
+
+
+def try_again(turn: Turn, outstanding: Outstanding, code: int) -> bool:
+    """Retry after a transient refusal (-100, or -15 twice); False if it was tried often enough."""
+    void_token = code == ResultCode.INVALID_TOKEN
+    if not void_token and turn.state.failures + 1 >= turn.policy.max_tries:
+        return False
+    turn.set(outstanding=None)
+    _want_again(turn, outstanding, certain=True, repeats=turn.policy.max_repeats)
+    _count_failure(turn)
+    if void_token:
+        _tell(turn, "trouble.unreachable")
+    return True
+
+
+def take_back(turn: Turn, asked: Outstanding, piece: Held, *, perhaps: bool = False) -> None:
+    """Put back content that a call did not deliver, unless the customer gave it up meanwhile.
+
+    Where the chat or the queue has ended meanwhile, it is handled as they handle what is left.
+
+    Args:
+        turn: a turn in any phase.
+        asked: the call.
+        piece: what it carried.
+        perhaps: it may have been delivered, even if no earlier call has done so.
+    """
+    if not asked.moot:
+        turn.put_back(piece)
+    if not perhaps and piece.asked is None:
+        turn.lapse(piece.event_id)
+    if asked.moot:
+        turn.report_whole((piece,), "undelivered.cancelled")
+        return
+    if isinstance(turn.state.phase, Idle):
+        queue.say_kept(turn)
+    else:
+        queue.resume_held(turn)
+
+
+def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
+    """Report content that WebChat refuses, with the reason as far as it is known."""
+    if asked.moot:
+        take_back(turn, asked, piece)
+    elif code == ResultCode.EMPTY_MESSAGE and blank(piece):
+        turn.report((piece,), "undelivered.blank")
+    elif code in _TOLD_APART:
+        turn.report((piece,), f"result.{code}")
+    elif code in _REFUSALS:
+        turn.report((piece,), inviting(_REFUSALS[code], turn.policy))
+    else:
+        turn.report((piece,), "undelivered.refused", {"code": code})
+
+
+def blank(piece: Held) -> bool:
+    """True for a text without visible characters: a server that calls it empty (-17) is right."""
+    return isinstance(piece.content, CustomerText) and is_unseen(piece.content.text)
+
+
+def _count_failure(turn: Turn) -> None:
+    failures = turn.state.failures + 1
+    policy = turn.policy
+    wait = min(policy.backoff_first << min(failures - 1, 20), policy.backoff_last)
+    since = turn.state.trouble_since
+    turn.set(
+        failures=failures,
+        trouble_since=turn.now if since is None else since,
+        retry_at=turn.now + wait,
+    )
+
+
+def _tell(turn: Turn, key: str) -> None:
+    """Tell the customer of trouble, once until it is over; not about a quiet request.
+
+    Nor to a customer who is leaving and of whose messages none is kept: the card says what goes on.
+    """
+    phase = turn.state.phase
+    if isinstance(phase, Requesting | Queued):
+        leaving = phase.cancel and not turn.state.held
+        if leaving or queue.hidden(phase):
+            return
+    if not turn.state.told_trouble:
+        turn.set(told_trouble=True)
+        turn.say(key)
+
+
+def _repeats(turn: Turn, reason: FailureReason) -> int:
+    """Return how often content whose delivery is uncertain is sent again (row 33).
+
+    A server that is mute although its link stands has most likely taken it.
+    """
+    if reason == FailureReason.SILENT:
+        return min(1, turn.policy.max_repeats)
+    return turn.policy.max_repeats
+
+
+def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats: int) -> None:
+    """Put back what the failed call was for, unless it was overtaken.
+
+    Content goes back to its place; one that may have arrived remembers the id it went under, and is
+    reported where it was sent again so often already.
+    """
+    phase = turn.state.phase
+    held = outstanding.held
+    asked = isinstance(outstanding.what, RequestChat) and not outstanding.moot
+    if asked and isinstance(phase, Queued):
+        turn.enter(msgspec.structs.replace(phase, resync=True))
+    if held is None:
+        return
+    if certain or outstanding.moot:
+        take_back(turn, outstanding, held, perhaps=not certain)
+    elif held.repeats >= repeats:
+        turn.report((held,), "undelivered.uncertain")
+    else:
+        again = msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
+        take_back(turn, outstanding, again, perhaps=True)
+
+
+def _blame_content(turn: Turn, outstanding: Outstanding, failure: CallFailed) -> bool:
+    """Report content that is itself the reason of the failure, and go on with what follows.
+
+    Returns:
+        False if the call carried no content.
+    """
+    piece = outstanding.held
+    if isinstance(outstanding.what, Upload):
+        piece = _take_uploading(turn, outstanding.what, failure)
+        if piece is None:
+            return True
+    if piece is None:
+        return False
+    if failure.reason == FailureReason.REFUSED or outstanding.moot:
+        refuse(turn, outstanding, piece, failure.code or 0)
+    elif failure.reason == FailureReason.UPLOAD_FAILED:
+        turn.report((piece,), *_upload_failed(failure.code))
+    elif failure.limit is not None:
+        turn.report((piece,), "undelivered.too_big_limit", {"limit": _size(failure.limit)})
+    else:
+        turn.report((piece,), f"undelivered.{failure.reason}")
+    return True
+
+
+def _size(limit: int) -> str:
+    """Format a limit in bytes for people, rounded down."""
+    return f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
+
+
+def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | None:
+    """Remove the file that could not be uploaded.
+
+    Returns:
+        None if it gets one more try, or was given up by the customer meanwhile.
+    """
+    piece = next(
+        (one for one in turn.state.held if one.content == upload.media and not one.url), None
+    )
+    if piece is None:
+        return None
+    rest = tuple(one for one in turn.state.held if one is not piece)
+    turn.set(held=rest)
+    tries = piece.repeats + 1
+    if tries >= _upload_tries(turn, failure):
+        return piece
+    turn.put_back(msgspec.structs.replace(piece, repeats=tries))
+    if failure.code != ResultCode.UPLOAD_FILE_FAILED:
+        policy = turn.policy
+        wait = min(policy.backoff_first << 2 * (tries - 1), policy.backoff_last)
+        turn.set(retry_at=turn.now + wait)
+    return None
+
+
+def _upload_tries(turn: Turn, failure: CallFailed) -> int:
+    """Return how often a file with this failure is uploaded in all."""
+    if failure.code == ResultCode.UPLOAD_FILE_FAILED:
+        return 2
+    code = failure.code or 0
+    if failure.reason == FailureReason.UPLOAD_FAILED:
+        passing = not 300 <= code < 500 or code in _PASSING
+    else:
+        passing = code == ResultCode.INTERNAL_ERROR
+    return turn.policy.upload_tries if passing else 1
+
+
+def _upload_failed(status: int | None) -> tuple[str, Args]:
+    """Say what the server answered to an upload: its HTTP status, unless that is a good one."""
+    if status is None or status < 300:
+        return "undelivered.upload_unclear", {}
+    return "undelivered.upload_status", {"status": status}
+
+
+def person_acts(turn: Turn) -> None:
+    """Retry at once what waits for a person to act, because the customer does something."""
+    retry_at = turn.state.retry_at
+    if retry_at is not None and retry_at > turn.now + turn.policy.backoff_last:
+        turn.set(retry_at=None)
+
+
+def _hopeless(turn: Turn, reason: FailureReason) -> None:
+    """Stop retrying a login that is refused until an operator acts (row 3); the hold ends it.
+
+    Sooner than that a word of the customer's ends it (`person_acts`), or the link once it stands.
+    """
+    key = f"trouble.{reason}"
+    if isinstance(turn.state.phase, Requesting):
+        turn.no_trouble()
+        queue.ended(turn, key)
+        return
+    _count_failure(turn)
+    turn.set(retry_at=turn.now + turn.policy.hold)
+    _tell(turn, key)
+
+
+def give_up(turn: Turn) -> None:
+    """Give up all that waits for a service that has been away for `Policy.hold`."""
+    turn.no_trouble()
+    phase = turn.state.phase
+    if isinstance(phase, Requesting | Queued):
+        _give_up_queue(turn, phase)
+    doubtful = tuple(piece for piece in turn.state.held if piece.asked is not None)
+    turn.report(doubtful, "undelivered.uncertain")
+    if not queue.callback_wanted(turn.state):
+        turn.report_held("undelivered.expired")
+    if turn.state.rating is not None:
+        _give_up_rating(turn)
+    if isinstance(phase, Chatting) and phase.close:
+        end_chat(turn, phase, "chat.ended_unheard", closed=False)
+
+
+def _give_up_rating(turn: Turn) -> None:
+    turn.set(rating=None)
+    turn.say("rating.failed")
+
+
+def _give_up_queue(turn: Turn, phase: Requesting | Queued) -> None:
+    shown = not queue.hidden(phase)
+    queue.leave(turn)
+    if shown:
+        turn.card("queue.ended")
+        turn.say("trouble.given_up")
+        queue.offer_callback(turn, phase.queue_id, "trouble.given_up")

@@ -1,4 +1,4 @@
-"""What the customer does: writes, asks for a chat, leaves the queue, ends the chat, rates it."""
+"""The customer's messages and commands: write, take back, start, leave the queue, end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation import callback, questions, robot, waiting
-from bridge.conversation.inputs import Said, Start, Withdrawn
+from bridge.conversation import queue, robot
+from bridge.conversation.chat import start_chat
+from bridge.conversation.events import Said, Start, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -20,51 +21,49 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.transitions import (
-    all_pieces,
-    queue_cancelled,
-    request_chat,
-    start_chat,
-)
-from bridge.conversation.turn import Turn, unique_events, without
+from bridge.conversation.turn import Turn, all_pieces, count_pieces, unique_events, without
 from bridge.ids import EventId
 from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
 from bridge.webchat.splitting import split_text
 
 REMIND_AFTER = 60_000
-"""ms after which whoever goes on writing is told again that no agent has been asked for."""
+"""ms after which a customer who goes on writing is told again that no agent was asked for."""
 
 
 def said(turn: Turn, event: Said) -> None:
-    """Hold what was written; outside a chat it also asks for one (row 6), or the robot first."""
+    """Hold a message; outside a chat it also asks for one (row 6), or the robot first."""
     event = robot.chosen(turn, event)
     pieces = _pieces(turn, event)
     if not pieces:
         turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
-    if len(all_pieces(turn.state)) + len(pieces) > turn.policy.max_held:
+    if count_pieces(turn.state) + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
-    before = turn.state.held
-    robot_first = robot.answers_first(turn)
+    before, chatting = turn.state.held, isinstance(turn.state.phase, Chatting)
+    robot_first = not chatting and robot.answers_first(turn)
     # One place more: what the robot answers goes behind it, should both go to a person. And as many
     # as its other wording needs, should that go in its place.
     places = len(pieces) + len(pieces[0].instead) + 1
-    turn.set(held=turn.state.held + pieces, typed=turn.state.typed + places)
-    waiting.surface(turn)
+    turn.set(held=before + pieces, typed=turn.state.typed + places)
+    if chatting:
+        return
+    queue.surface(turn)
     if not isinstance(turn.state.phase, Idle | Ended):
         return
     if robot_first:
-        robot.consult(turn, event)
+        why = robot.consult(turn, event)
+        if why is not None:
+            queue.want_person(turn, why)
     elif turn.policy.start_on_message:
-        request_chat(turn)
+        queue.request_chat(turn)
     else:
         _say_held(turn, before, asked=event.again)
 
 
 def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
-    """Only a command asks for a chat here: whoever writes without one waits for nobody.
+    """Remind the customer that here only a command asks for a chat.
 
     That is said with the first message, with the second, and then whenever nothing was written for
     a while: to be told with every line would be as bad as to wait in vain. Whoever has just `asked`
@@ -78,37 +77,44 @@ def _say_held(turn: Turn, before: tuple[Held, ...], *, asked: bool) -> None:
 
 
 def _pieces(turn: Turn, event: Said) -> tuple[Held, ...]:
-    """One piece, or several: a long text would burst the server's frame limit (trap T23)."""
-    parts = _parts(turn, event.content)
-    other = () if event.instead is None else _parts(turn, event.instead)
+    """Split a message into pieces that fit the server's frame limit (trap T23)."""
+    text, files = _taken_apart(event.content)
+    parts = _parts(turn, text, files)
+    other = () if event.instead is None else _parts(turn, *_taken_apart(event.instead))
     quoting, instead = -1, other
     if event.quotes:
         quoting, instead = _quotation(parts, other)
         parts = parts if quoting >= 0 else other
-    text, _ = _taken_apart(event.content)
-    return tuple(
+    typed, last = turn.state.typed, len(parts) - 1
+    pieces = [
         Held(
             event.event_id,
             part,
             turn.now,
-            last=index == len(parts) - 1,
-            order=turn.state.typed + index,
+            last=index == last,
+            order=typed + index,
             words=event.words if index == 0 and event.words != text else "",
             quotes=event.quotes if index == quoting else (),
             amends=event.amends,
             instead=instead if event.amends is not None or index == quoting else (),
         )
         for index, part in enumerate(parts)
-    )
+    ]
+    return tuple(pieces)
 
 
 def _quotation(
     parts: tuple[CustomerContent, ...], other: tuple[CustomerContent, ...]
 ) -> tuple[int, tuple[CustomerContent, ...]]:
-    """Which part begins with a quotation, and what is left of it without; `other`: of the whole.
+    """Find the part that begins with a quotation, and what is left of it without.
+
+    Args:
+        parts: the message with the quotation.
+        other: the whole message without it.
 
     Returns:
-        -1 if the quotation takes more than one part: then `other` is to go.
+        The part's index, and its words without the quotation; -1 if the quotation takes more than
+        one part: then `other` is to go.
     """
     index = next((n for n, one in enumerate(parts) if isinstance(one, CustomerText)), -1)
     if index < 0 or not other:
@@ -126,30 +132,31 @@ def _joined(parts: tuple[CustomerContent, ...]) -> str:
     return "".join(one.text for one in parts if isinstance(one, CustomerText))
 
 
-def _parts(turn: Turn, content: CustomerContent) -> tuple[CustomerContent, ...]:
-    """Content as it goes out: files before their captions, texts in pieces."""
-    text, parts = _taken_apart(content)
+def _parts(
+    turn: Turn, text: str, before: tuple[CustomerContent, ...]
+) -> tuple[CustomerContent, ...]:
+    """Return content as it goes out: files `before` their captions, texts in pieces."""
     policy = turn.policy
     spelled = emoji.encode(text) if policy.emoji_codes else text
     pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
-    return (*parts, *(CustomerText(one) for one in pieces))
+    return (*before, *[CustomerText(one) for one in pieces])
 
 
-def _taken_apart(content: CustomerContent) -> tuple[str, list[CustomerContent]]:
-    """The words of a message, and what goes before them."""
+def _taken_apart(content: CustomerContent) -> tuple[str, tuple[CustomerContent, ...]]:
+    """Return the text of a message, and the content that goes before it."""
     match content:
         case CustomerText():
-            return content.text, []
+            return content.text, ()
         case CustomerMedia():
-            return content.caption, [msgspec.structs.replace(content, caption="")]
+            return content.caption, (msgspec.structs.replace(content, caption=""),)
         case CustomerLocation():
-            return "", [content]
+            return "", (content,)
         case _:
             assert_never(content)
 
 
 def withdrawn(turn: Turn, event: Withdrawn) -> None:
-    """What has not gone yet does not go; what has gone is not sent again, and no more is said.
+    """Take a message back: it is not sent, or not sent again, and is not reported.
 
     Nor do its words go in a quotation. An agent who may have it is told that it was taken back, and
     no other one (`Held.amends`).
@@ -175,7 +182,7 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
 
 
 def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...]:
-    """The same without the words of these messages."""
+    """Return the pieces without quotations of these messages."""
     return tuple(
         msgspec.structs.replace(one, content=one.instead[0], quotes=(), instead=())
         if one.instead and not events.isdisjoint(one.quotes)
@@ -185,7 +192,7 @@ def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...
 
 
 def _note(turn: Turn, event: Withdrawn) -> None:
-    """Tell the agent, behind what waits already. Nobody is owed a word about it."""
+    """Queue a note for the agent about a message that was taken back."""
     note = Held(
         event.by,
         CustomerText(event.note),
@@ -199,11 +206,11 @@ def _note(turn: Turn, event: Withdrawn) -> None:
 
 def start(turn: Turn, wish: Start) -> None:
     """Ask for a chat without writing; in a queue that is being left, stay."""
-    waiting.surface(turn)
+    queue.surface(turn)
     phase = turn.state.phase
     match phase:
         case Idle() | Ended():
-            request_chat(turn, wish.queue_id)
+            queue.request_chat(turn, wish.queue_id)
         case Requesting():
             turn.enter(msgspec.structs.replace(phase, cancel=False))
             if phase.cancel:
@@ -221,7 +228,7 @@ def start(turn: Turn, wish: Start) -> None:
 
 
 def human(turn: Turn) -> None:
-    """A person is wanted (row 27); who is with one already, or waits for one, is told so."""
+    """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
     phase = turn.state.phase
     if isinstance(phase, Chatting) and phase.robot:
         turn.enter(msgspec.structs.replace(phase, human=True))
@@ -230,24 +237,24 @@ def human(turn: Turn) -> None:
 
 
 def call_back(turn: Turn) -> None:
-    """Wishes us to go on asking. Where nobody has been asked yet, that is done at once."""
+    """Ask for a callback; where nobody has been asked for yet, that is done at once."""
     phase, offered = turn.state.phase, turn.state.callback
-    if not (turn.policy.callback or callback.wanted(turn.state)):
+    if not (turn.policy.callback or queue.callback_wanted(turn.state)):
         turn.say("callback.off")
     elif isinstance(phase, Requesting | Queued):
         start(turn, Start())
         if not _leaving(turn):
-            callback.wish(turn, phase.queue_id)
+            queue.wish_callback(turn, phase.queue_id)
             turn.say("callback.noted")
     elif isinstance(phase, Chatting):
         start(turn, Start())
     elif offered is None:
-        callback.wish(turn, turn.policy.queue_id)
-        request_chat(turn)
+        queue.wish_callback(turn, turn.policy.queue_id)
+        queue.request_chat(turn)
     else:
         if offered.wanted is None:
-            callback.wish(turn, offered.queue_id)
-        callback.promise(turn, offered.queue_id)
+            queue.wish_callback(turn, offered.queue_id)
+        queue.promise_callback(turn, offered.queue_id)
 
 
 def _leaving(turn: Turn) -> bool:
@@ -257,11 +264,11 @@ def _leaving(turn: Turn) -> bool:
 
 
 def cancel(turn: Turn) -> None:
-    """Leave the queue (rows 22, 23). What waited to be said is not said, and the customer knows.
+    """Leave the queue (rows 22, 23); messages that waited are reported as not delivered.
 
     Who wished to be called back does so no longer.
     """
-    phase, called_off = turn.state.phase, callback.call_off(turn)
+    phase, called_off = turn.state.phase, queue.cancel_callback(turn)
     match phase:
         case Requesting():
             _drop_all(turn)
@@ -274,7 +281,7 @@ def cancel(turn: Turn) -> None:
             if not phase.unwanted:
                 turn.say("cancel.chatting")
         case Idle() | Ended():
-            left = questions.settle(
+            left = robot.settle(
                 turn, *(one.event_id for one in turn.state.questions if not one.aside)
             )
             if all_pieces(turn.state):
@@ -286,7 +293,7 @@ def cancel(turn: Turn) -> None:
 
 
 def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
-    """Give up what waits. What is under way may still arrive, and is told about if it comes back.
+    """Report all that waits; what is under way may still arrive, and is reported if not.
 
     Pre-messages that WebChat has are reported once it is certain that no agent reads them.
     """
@@ -297,7 +304,7 @@ def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
 
 
 def _cancel_request(turn: Turn, phase: Requesting) -> None:
-    """Before WebChat has answered the 101, cancelling has to wait for that answer."""
+    """Cancel a request that WebChat has not answered yet: wait for the answer to 101."""
     outstanding = turn.state.outstanding
     asked = (
         outstanding is not None
@@ -308,8 +315,8 @@ def _cancel_request(turn: Turn, phase: Requesting) -> None:
     if phase.session_id is not None:
         start_chat(turn, phase.session_id, phase.agents)
     elif not asked:
-        queue_cancelled(turn)
-    elif not (phase.cancel or waiting.hidden(phase)):
+        queue.cancelled(turn)
+    elif not (phase.cancel or queue.hidden(phase)):
         away = turn.state.trouble_since is not None
         turn.card("queue.leaving_away" if away else "queue.leaving")
 

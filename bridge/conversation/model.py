@@ -1,4 +1,4 @@
-"""What we remember of one room's conversation: a frozen value per phase, and what rides along.
+"""The state of one room's conversation: a frozen value per phase, and what goes with it.
 
 Everything here is stored as tagged JSON by the storage ring, so every field has a default that an
 older row can live with.
@@ -13,7 +13,7 @@ from bridge.webchat.frames import Agent, Command
 
 
 class Value(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all stored values share."""
+    """Base class of stored values: frozen, JSON with the class's name as its tag."""
 
 
 class CustomerText(Value, frozen=True):
@@ -21,7 +21,7 @@ class CustomerText(Value, frozen=True):
 
 
 class FileKey(Value, frozen=True):
-    """What opens an encrypted file: AES-256-CTR key and counter, SHA-256 of the ciphertext.
+    """Decryption key of a file: AES-256-CTR key and counter, SHA-256 of the ciphertext.
 
     Base64, the key in the alphabet of JSON web keys.
     """
@@ -111,7 +111,7 @@ class Held(Value, frozen=True):
 
 
 class Upload(Value, frozen=True):
-    """The outstanding call is no frame but an upload."""
+    """An upload as the outstanding call, instead of a frame."""
 
     media: CustomerMedia
 
@@ -224,7 +224,7 @@ class Chatting(Value, frozen=True):
     request_id: RequestId | None = None
     """The request in a queue of which it came: what went with that is the agents'."""
     marked: bool = False
-    """All that its agents said is in `Conversation.heard`; False: it began under a version of ours
+    """All that its agents said is in `Conversation.marks`; False: it began under a version of ours
     that remembered nothing of the kind (before schema 4)."""
 
 
@@ -256,7 +256,7 @@ class Rated(Value, frozen=True):
 
 
 class Question(Value, frozen=True):
-    """What was typed outside a chat and put to the knowledge base; its pieces wait in `held`."""
+    """A message outside a chat that was put to the knowledge base; its pieces wait in `held`."""
 
     event_id: EventId
     at: int
@@ -268,24 +268,39 @@ class Question(Value, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True, array_like=True):
-    """A message of an agent's that was shown lately (see `outage`)."""
+    """A mark as versions before `Marks` stored it: what `history.Mark` says, in hex."""
 
     at: int
-    """When it came, ms; of one that a history told, when it was said, by our clock."""
     mark: str
-    """Digest of agent and words."""
     id: str = ""
-    """The server's number of it, where a history told it."""
     awaited: int = 0
-    """Where a history told it: until when the server may still push it as well, ms."""
     exact: str = ""
-    """Digest of agent and content to the last byte, where it was pushed."""
     session: SessionId | None = None
-    """The chat whose history has to have these words; None: nothing follows if it has not."""
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """Attributes of a mark in `Marks` that a history told."""
+
+    place: int
+    """Which mark, counted from the oldest."""
+    id: str
+    """The server's number of the message, where a history told it."""
+    awaited: int
+    """Where a history told it: until when the server may still push it as well, ms."""
+    pushed: bool
+
+
+class Marks(msgspec.Struct, frozen=True, array_like=True):
+    """Marks of what agents said lately, packed (see `history`): 13 bytes each, the newest last."""
+
+    packed: bytes = b""
+    sessions: tuple[SessionId, ...] = ()
+    """Chats whose history has to have some of these words."""
+    told: tuple[Told, ...] = ()
 
 
 class Recall(Value, frozen=True):
-    """The history is wanted, because the link was away."""
+    """A pending question for the history, because the link was away."""
 
     since: int
     """Up to when we surely heard everything, ms."""
@@ -304,7 +319,7 @@ class Recall(Value, frozen=True):
 
 
 class Callback(Value, frozen=True):
-    """The call centre was closed or empty: we may ask again on our own and call the customer."""
+    """A callback, offered or wished for, because the call centre was closed or empty."""
 
     queue_id: QueueId
     wanted: int | None = None
@@ -356,7 +371,9 @@ class Conversation(Value, frozen=True):
     callback: Callback | None = None
     """Offered at the end of the newest request, or wished for; over once a chat begins."""
     heard: tuple[Heard, ...] = ()
-    """What agents said lately, the newest last."""
+    """The marks in a row that an earlier version stored; empty once `marks` is used."""
+    marks: Marks = Marks()
+    """Marks of what agents said lately."""
     linked_at: int = 0
     """When the link was last restored, ms."""
     turn_at: int | None = None
@@ -365,4 +382,4 @@ class Conversation(Value, frozen=True):
     """The customer knows that the link is away, though nothing of theirs waits for it."""
     recall: Recall | None = None
     questions: tuple[Question, ...] = ()
-    """What the knowledge base has, or has answered; empty unless Idle or Ended."""
+    """Questions to the knowledge base, open or answered; empty unless Idle or Ended."""

@@ -1,4 +1,4 @@
-"""What the operator and the room admin decided, as far as the life cycle of a conversation asks."""
+"""The policy of a room: the decisions of operator and room admin that a step asks for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.ids import QueueId
 
 
 class RobotUse(StrEnum):
-    """When the knowledge base is asked without a command."""
+    """Mode of the knowledge base: when it is asked without a command."""
 
     NEVER = "never"
     FIRST = "first"
@@ -32,7 +32,7 @@ class Opening(Protocol):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """What the operator and the room admin decided, as far as the life cycle asks.
+    """The decisions of operator and room admin, as far as the life cycle asks.
 
     Durations are in milliseconds.
     """

@@ -1,137 +1,259 @@
 """The two robots of a call centre: the knowledge base before a chat, and the robot inside one.
 
-The knowledge base is asked over HTTP (guide part four) and never holds anybody up: whatever it does
-not answer in time goes to a person, with a sentence that says so. The robot inside a chat is an
-agent like the others, but for its proposals, which are answered by number (reference 1.6).
+The knowledge base is asked over HTTP (guide part four) and never holds anybody up: what it does not
+answer in time goes to a person, with a sentence that says so. A question's pieces lie in `held`,
+where they would lie without a robot, and `Conversation.questions` says how far each question is. So
+nothing has to be moved when a person is wanted after all: `hand_over` puts the robot's answer
+behind each question, in the place that was kept free for it when the question was typed, and the
+pieces go to the agent like all others. A question that the robot's answer settled ends with the
+effect `Answered`. That a person is wanted is returned as the key of the sentence that says why;
+`queue.want_person` does the rest.
+
+The robot inside a chat is an agent like the others, but for its proposals, which are answered by
+number (reference 1.6).
 """
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 
 import msgspec
 
-from bridge.conversation import questions
-from bridge.conversation.effects import AgentsLeft, Offer, Relay
-from bridge.conversation.inputs import Consulted, Said, Silence, Solved
+from bridge.conversation.events import (
+    AgentsLeft,
+    Answered,
+    AskRobot,
+    Consulted,
+    Offer,
+    Relay,
+    Said,
+    Silence,
+    Solved,
+)
 from bridge.conversation.model import (
     Chatting,
     Conversation,
     CustomerText,
     Ended,
+    Held,
     Idle,
+    Question,
 )
 from bridge.conversation.policy import Policy, RobotUse
-from bridge.conversation.transitions import resume_held, start_chat
-from bridge.conversation.turn import Turn, unique_events
-from bridge.ids import AgentId, SessionId
+from bridge.conversation.turn import Turn, unique_events, without
+from bridge.ids import AgentId, EventId, SessionId
 from bridge.media.plaintext import as_markup
 from bridge.webchat.frames import Agent, AgentText, RobotMessage
 
+MOST_ASKED = 5
+"""Messages, the newest, about which the knowledge base is asked when nobody is there."""
 _NAMELESS = Agent(AgentId("robot"))
-"""Speaks for a robot of which no frame said who it is."""
+"""The agent that a robot speaks as whose name no frame gave."""
 _LINE = re.compile(r"\r?\n")
 
-
-# --- the knowledge base, before a chat ----------------------------------------------------------
+# --- the knowledge base, before a chat ------------------------------------------------------------
 
 
 def answers_first(turn: Turn) -> bool:
-    """Whether what is typed goes to the knowledge base: not while something waits for a person."""
+    """True if messages go to the knowledge base first: not while one waits for a person."""
     first = turn.policy.robot is RobotUse.FIRST
-    return first and isinstance(turn.state.phase, Idle | Ended) and questions.all_asked(turn.state)
+    return first and isinstance(turn.state.phase, Idle | Ended) and _all_asked(turn.state)
 
 
-def consult(turn: Turn, event: Said) -> None:
-    """Ask the knowledge base about what was just written; what it cannot read is a person's."""
+def consult(turn: Turn, event: Said) -> str | None:
+    """Ask the knowledge base about a message that was just written.
+
+    Returns:
+        Why a person is wanted, as the key of a sentence: the knowledge base cannot read it.
+    """
     if not isinstance(event.content, CustomerText):
-        _to_person(turn, "robot.person_file")
-        return
+        return "robot.person_file"
     words = event.words or event.content.text
     if len(words) > turn.policy.longest_question:
-        _to_person(turn, "robot.person_long")
-    else:
-        questions.ask(turn, event.event_id, words)
+        return "robot.person_long"
+    _ask(turn, event.event_id, words)
+    return None
 
 
-def consulted(turn: Turn, came: Consulted) -> None:
-    """What came of a question. Late news of one that a person has by now changes nothing."""
-    question = questions.awaited(turn.state, came.event_id)
+def consulted(turn: Turn, came: Consulted) -> str | None:
+    """Take the knowledge base's answer; one to a question that a person has by now is ignored.
+
+    Returns:
+        Why a person is wanted, as the key of a sentence: it has no answer.
+    """
+    question = awaited(turn.state, came.event_id)
     if question is None:
-        return
+        return None
     if came.note:
-        questions.answered(turn, question, came.note)
+        _answered(turn, question, came.note)
     elif question.aside:
-        questions.forget(turn, question)
+        _forget(turn, question)
     else:
-        _to_person(turn, f"robot.person_{came.silence}")
+        return f"robot.person_{came.silence}"
+    return None
 
 
 def solved(turn: Turn, wish: Solved) -> None:
-    """The answer was enough. In a queue or a chat it is too late to say so, and does no harm."""
+    """Settle questions whose answer was enough; in a queue or a chat it is too late for that."""
     if not isinstance(turn.state.phase, Idle | Ended):
         return
     asked = unique_events(tuple(piece for piece in turn.state.held if piece.consulted))
     events = (one for one in asked if wish.event_id in {None, one})
-    if questions.settle(turn, *events):
+    if settle(turn, *events):
         turn.say("robot.solved")
     elif wish.event_id is None:
         turn.say("robot.none_open")
 
 
-def _to_person(turn: Turn, key: str) -> None:
-    turn.say(key)
-    resume_held(turn)
-    questions.hand_over(turn)  # also where the room asks for nobody without a command
-
-
 def due(state: Conversation, policy: Policy) -> int | None:
-    """The next moment at which something of the robot's must end."""
-    moments = (questions.due(one, policy) for one in state.questions)
+    """Return the next deadline of a question, ms; None: there is none."""
+    moments = (_question_due(one, policy) for one in state.questions)
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def tick(turn: Turn) -> None:
-    """An answer that does not come is none; one that the customer leaves at that was enough."""
+def overdue(turn: Turn) -> Iterator[str]:
+    """End questions whose time is up: without an answer, or with one that was enough.
+
+    Yields:
+        Why a person is wanted, as the key of a sentence.
+    """
     for question in turn.state.questions:
-        moment = questions.due(question, turn.policy)
+        moment = _question_due(question, turn.policy)
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            consulted(turn, Consulted(question.event_id, silence=Silence.UNREACHABLE))
+            key = consulted(turn, Consulted(question.event_id, silence=Silence.UNREACHABLE))
+            if key is not None:
+                yield key
         else:
-            questions.settle(turn, question.event_id)
+            settle(turn, question.event_id)
 
 
-# --- the robot inside a chat --------------------------------------------------------------------
+# --- questions: what the knowledge base was asked about -------------------------------------------
+
+
+def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> None:
+    """Put one message to the knowledge base."""
+    held = tuple(
+        msgspec.structs.replace(piece, consulted=True) if piece.event_id == event_id else piece
+        for piece in turn.state.held
+    )
+    question = Question(event_id, turn.now, aside=aside)
+    turn.set(held=held, questions=(*turn.state.questions, question))
+    turn.ask(AskRobot(event_id, words, first=True))
+
+
+def ask_about_kept(turn: Turn) -> None:
+    """Ask about messages that wait for a person, because no agent is there; they wait on."""
+    if turn.policy.robot is not RobotUse.WHEN_NO_AGENT:
+        return
+    pieces = tuple(one for one in turn.state.held if not one.consulted)
+    for event_id in unique_events(pieces)[-MOST_ASKED:]:
+        words = _words(tuple(one for one in pieces if one.event_id == event_id))
+        if 0 < len(words) <= turn.policy.longest_question:
+            _ask(turn, event_id, words, aside=True)
+
+
+def _words(pieces: tuple[Held, ...]) -> str:
+    """Return the words of a message; empty if it is not text alone."""
+    texts = [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
+    whole = pieces[0].words or "\n".join(texts)
+    return whole if len(texts) == len(pieces) else ""
+
+
+def _all_asked(state: Conversation) -> bool:
+    """True if nothing waits but questions: a person has not been asked for yet."""
+    asked = {one.event_id for one in state.questions}
+    return all(piece.event_id in asked for piece in state.held)
+
+
+def awaited(state: Conversation, event_id: EventId) -> Question | None:
+    """The question, if it still waits for its answer."""
+    found = (one for one in state.questions if one.event_id == event_id and one.note is None)
+    return next(found, None)
+
+
+def _answered(turn: Turn, question: Question, note: str) -> None:
+    """Note the answer to a question."""
+    known = msgspec.structs.replace(question, note=note)
+    rest = (known if one == question else one for one in turn.state.questions)
+    turn.set(questions=tuple(rest))
+
+
+def _forget(turn: Turn, *gone: Question) -> None:
+    """Remove questions; the messages stay held."""
+    turn.set(questions=tuple(one for one in turn.state.questions if one not in gone))
+
+
+def hand_over(turn: Turn) -> None:
+    """Turn questions into messages for a person, each followed by the robot's answer."""
+    notes = {one.event_id: one.note for one in turn.state.questions if one.note}
+    held: list[Held] = []
+    for piece in turn.state.held:
+        note = notes.get(piece.event_id) if piece.last else None
+        if note is None:
+            held.append(piece)
+        else:
+            after = piece.order + 1  # kept free for it
+            told = Held(piece.event_id, CustomerText(note), turn.now, order=after, consulted=True)
+            held += [msgspec.structs.replace(piece, last=False), told]
+    turn.set(held=tuple(held), questions=())
+
+
+def settle(turn: Turn, *events: EventId) -> bool:
+    """Drop messages that the robot has answered; False if none of them can still be kept back."""
+    outstanding = turn.state.outstanding
+    going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
+    held = unique_events(turn.state.held)
+    events = tuple(one for one in events if one in held and one != going)
+    for event_id in events:
+        turn.ask(Answered(event_id))
+    turn.set(held=without(turn.state.held, events))
+    tidy(turn)
+    return bool(events)
+
+
+def tidy(turn: Turn) -> None:
+    """Remove the questions whose messages are no longer held."""
+    if turn.state.questions:
+        held = {piece.event_id for piece in turn.state.held}
+        _forget(turn, *(one for one in turn.state.questions if one.event_id not in held))
+
+
+def _question_due(question: Question, policy: Policy) -> int | None:
+    """Return when a question times out, waiting for its answer or the customer's word, ms."""
+    if question.note is None:
+        return question.at + policy.robot_wait
+    return None if question.aside else question.at + policy.hold_idle
+
+
+# --- the robot inside a chat ----------------------------------------------------------------------
 
 
 def chosen(turn: Turn, event: Said) -> Said:
-    """A number names one of the robot's proposals, which it wants to hear in words."""
+    """Replace a number by the robot's proposal of that number, which it wants in words."""
     phase = turn.state.phase
-    if not isinstance(phase, Chatting) or not isinstance(event.content, CustomerText):
+    if not isinstance(phase, Chatting) or not phase.robot:
+        return event
+    if not isinstance(event.content, CustomerText):
         return event
     word = (event.words or event.content.text).strip()
     if not word.isascii() or not word.isdigit() or len(word) > 2:
         return event
-    if not phase.robot or not 0 < int(word) <= len(phase.choices):
+    if not 0 < int(word) <= len(phase.choices):
         return event
     return Said(event.event_id, CustomerText(phase.choices[int(word) - 1]))
 
 
-def spoke(turn: Turn, push: RobotMessage) -> None:
-    """A message of the robot (301) and its proposals; an offer of a person can be answered."""
-    known = turn.state.last_session
-    phase = turn.state.phase
-    if push.session_id is not None and not isinstance(phase, Chatting) and push.session_id != known:
-        start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
+def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
+    """Show a message of the robot (301) and its proposals, and its offer of a person."""
     text = _shown(push)
     phase = turn.state.phase
     robots = phase.agents if isinstance(phase, Chatting) and phase.robot else ()
     agent = robots[0] if robots else _NAMELESS
     if text:
-        session_id = push.session_id or known or SessionId(0)
         turn.ask(Relay(agent, AgentText(text), session_id, push.suggestions))
     if not isinstance(phase, Chatting) or not phase.robot:
         if text:
@@ -143,13 +265,13 @@ def spoke(turn: Turn, push: RobotMessage) -> None:
         turn.ask(Offer("robot.person_offered"))
 
 
-def place(turn: Turn, phase: Chatting, position: int) -> None:
-    """Row 27: a person is being looked for, and this many wait for one, us included."""
+def show_place(turn: Turn, phase: Chatting, position: int) -> None:
+    """Show the place in the queue for a person, behind the robot (row 27)."""
     turn.card("robot.position", {"position": position, "queue": phase.queue_id})
 
 
 def _shown(push: RobotMessage) -> str:
-    """The message as an HTML fragment, the proposals as a numbered list."""
+    """Return the message as an HTML fragment, the proposals as a numbered list."""
     text = push.text.strip()
     if not push.suggestions:
         return text

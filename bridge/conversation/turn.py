@@ -1,19 +1,56 @@
-"""One step in the making: the state so far and the effects so far.
+"""One step in the making: the state so far and the effects so far, and what all modules share.
 
 A `Turn` lives for the length of one `step` call and never leaves this package. The functions of
 the sibling modules each change it a little; `machine.step` reads the result off it.
+
+Two kinds of sentences need a choice, and stand at the end of this file. One says how the next chat
+begins: by writing, by a command, or not for now (`inviting`). The other passes on what the call
+centre's server says in words of its own. A reply carries a `message` for people (reference 1.1),
+often empty or a token for programmers. Where our own sentence knows too little, that is after a
+plain failure (0), a code that no guide knows, and outside working hours (-3: until when?), the
+server's words follow it (reference 2.5).
 """
 
 from __future__ import annotations
 
+import html
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from bridge.conversation.effects import Args, Card, Delivered, Effect, Reported, Say
+from bridge.conversation.events import Args, Card, Delivered, Effect, Reported, Say
 from bridge.conversation.model import Conversation, Held, Phase, Queued
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId
+from bridge.media.plaintext import html_to_text
+from bridge.webchat.codes import ResultCode
+from bridge.webchat.frames import Reply
+
+LONGEST_QUOTE = 300
+"""Characters of the server's own words that are shown."""
+_SAY_LITTLE = frozenset({ResultCode.FAILURE, ResultCode.NOT_IN_WORKTIME})
+"""Codes of which the server may say more than our own sentence does."""
+_OTHERWISE: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "room.welcome": ("room.welcome_command", "room.welcome_paused"),
+        # The robot is asked by writing, wherever it answers first.
+        "robot.welcome": ("robot.welcome", "room.welcome_paused"),
+        "chat.ended": ("chat.ended_command", "chat.ended_paused"),
+        "chat.ended_by_you": ("chat.ended_by_you_command", "chat.ended_by_you_paused"),
+        "undelivered.farewell": ("undelivered.farewell_command", "undelivered.paused"),
+        "undelivered.no_chat": ("undelivered.no_chat_command", "undelivered.paused"),
+        "result.-10": ("result.-10_command", "queue.ended_paused"),
+        "result.-11": ("result.-11_command", "queue.ended_paused"),
+        "status.2": ("status.2_command", "queue.ended_paused"),
+        "status.3": ("status.3_command", "queue.ended_paused"),
+        "status.4": ("status.4_command", "queue.ended_paused"),
+        "status.other": ("status.other_command", "status.other_paused"),
+    }
+)
+"""Key -> the keys where only a command asks for a chat, and where the room is paused."""
 
 
 class Turn:
@@ -34,7 +71,7 @@ class Turn:
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the state."""
-        self.state = msgspec.structs.replace(self.state, **changes)
+        self.state = replace(self.state, **changes)
 
     def enter(self, phase: Phase) -> None:
         """Replace the phase."""
@@ -48,9 +85,21 @@ class Turn:
         """Say a sentence in the room."""
         self.ask(Say(key, args or {}, ping=ping))
 
+    def quote(self, words: str) -> None:
+        """Pass on the server's own words, unless there are none."""
+        if words:
+            self.say("trouble.server_says", {"text": words})
+
     def card(self, key: str, args: Args | None = None) -> None:
         """Write the queue card of this conversation."""
         self.ask(Card(self.state.number, key, args or {}))
+
+    def no_trouble(self) -> None:
+        """Reset the failure counters: WebChat answers, or nothing is wanted of it."""
+        state = self.state
+        calm = state.retry_at is None and state.trouble_since is None
+        if not calm or state.failures or state.told_trouble:
+            self.set(failures=0, trouble_since=None, retry_at=None, told_trouble=False)
 
     # --- content -----------------------------------------------------------------------------
 
@@ -61,7 +110,7 @@ class Turn:
         self.set(held=tuple(held))
 
     def lapse(self, event_id: EventId | None = None) -> None:
-        """A message, or all that was said until now (None), is with no agent who may come.
+        """Void corrections: a message, or all until now (None), is with no agent who may come.
 
         A correction of it goes as the message, in its place; that it was taken back is told to
         nobody.
@@ -138,7 +187,7 @@ def _lapsed(piece: Held) -> bool:
 
 
 def _whole(piece: Held) -> tuple[Held, ...]:
-    """What goes instead of a correction to an agent who does not have what it corrects."""
+    """Return the whole message, for an agent who does not have the one that is corrected."""
     parts = len(piece.instead)
     return tuple(
         Held(
@@ -161,3 +210,65 @@ def without(pieces: tuple[Held, ...], events: tuple[EventId, ...]) -> tuple[Held
 def unique_events(pieces: tuple[Held, ...]) -> tuple[EventId, ...]:
     """The events that these pieces belong to, each once, in order."""
     return tuple(dict.fromkeys(piece.event_id for piece in pieces))
+
+
+def all_pieces(state: Conversation) -> tuple[Held, ...]:
+    """Every piece of content that this conversation still answers for."""
+    pieces: list[Held] = []
+    if state.outstanding is not None and state.outstanding.held is not None:
+        pieces.append(state.outstanding.held)
+    if isinstance(state.phase, Queued):
+        pieces.extend(state.phase.pre_sent)
+    pieces.extend(state.held)
+    return tuple(pieces)
+
+
+def count_pieces(state: Conversation) -> int:
+    """How many pieces of content this conversation still answers for."""
+    count = len(state.held)
+    if state.outstanding is not None and state.outstanding.held is not None:
+        count += 1
+    return count + len(state.phase.pre_sent) if isinstance(state.phase, Queued) else count
+
+
+# --- sentences ------------------------------------------------------------------------------------
+
+
+def inviting(key: str, policy: Policy) -> str:
+    """Choose the variant of a sentence that is true in this room.
+
+    Args:
+        key: of the sentence for rooms in which writing is enough; or of any other, which is true
+            everywhere.
+        policy: the room's.
+    """
+    on_command, paused = _OTHERWISE.get(key, (key, key))
+    if policy.paused:
+        return paused
+    return key if policy.start_on_message else on_command
+
+
+def plain_text(fragment: str) -> str:
+    """The words of an HTML fragment; a text without any element keeps its lines."""
+    if "<" not in fragment:
+        return html.unescape(fragment).strip()
+    text = html_to_text(fragment)
+    return fragment.strip() if text is None else text.strip()
+
+
+def server_words(reply: Reply) -> str:
+    """Return the server's message in a reply, on one line; empty if it holds nothing for people.
+
+    That is all that is a single ASCII word: `ok`, `fail`, `SYSTEM_ERROR`.
+    """
+    seen = (one for one in plain_text(reply.message) if one.isprintable() or one.isspace())
+    line = " ".join("".join(seen).split())
+    if line.isascii() and " " not in line:
+        return ""
+    return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1].rstrip()}…"
+
+
+def server_reason(reply: Reply) -> str:
+    """Return the server's message where it says more of a refusal than our own sentence."""
+    known = reply.result in set(ResultCode) - _SAY_LITTLE
+    return "" if known else server_words(reply)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import RoomId
 from bridge.link.failures import OpenFailure
 from bridge.link.settings import AccountRule, LinkSettings, LoginType

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlencode
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.door import Door
 from bridge.link.failures import TokenRefused
 from bridge.link.http import Http

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import RoomId
 from bridge.link.failures import OpenFailure
 from bridge.link.http import Answer

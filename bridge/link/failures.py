@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.rooms.ports import CallFailure
 
 

@@ -31,7 +31,7 @@ import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.failures import TokenRefused, describe
 from bridge.link.http import Answer, Http
 from bridge.link.ports import Facts, Token

@@ -27,7 +27,7 @@ from enum import StrEnum
 
 import structlog
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import AgentId, SessionId
 from bridge.link.backoff import Backoff
 from bridge.link.deliveries import Deliveries

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import CallId
 from bridge.link.failures import OpenFailure, TokenRefused, no_turn
 from bridge.link.gate import Demand, Gate

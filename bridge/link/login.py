@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import RoomId
 from bridge.link.accounts import Accounts, Credentials
 from bridge.link.door import Door

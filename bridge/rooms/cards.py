@@ -37,25 +37,27 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from bridge.conversation import questions
-from bridge.conversation.callback import wanted
-from bridge.conversation.effects import Args, AskRobot, QueuePlace
-from bridge.conversation.inputs import (
+from bridge.conversation.chat import ended_at
+from bridge.conversation.events import (
+    Args,
+    AskRobot,
     CallBack,
     Cancel,
     Consulted,
     FailureReason,
     Human,
     Input,
+    QueuePlace,
     Rate,
     Said,
     Silence,
     Solved,
 )
-from bridge.conversation.inviting import inviting
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle, Queued, Requesting
 from bridge.conversation.policy import RobotUse
-from bridge.conversation.transitions import ended_at
+from bridge.conversation.queue import callback_wanted
+from bridge.conversation.robot import awaited
+from bridge.conversation.turn import inviting
 from bridge.ids import EventId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.effects import PutSigns, ShowAnswer
@@ -178,7 +180,7 @@ def _about_calling_back(visit: Visit, gesture: Reacted | PollAnswered) -> list[I
     sign = _SKINS.sub("", gesture.key).strip() if isinstance(gesture, Reacted) else ""
     if sign in _BELLS:
         return [CallBack()]
-    return [Cancel()] if sign in _CROSSES and wanted(visit.record.conversation) else []
+    return [Cancel()] if sign in _CROSSES and callback_wanted(visit.record.conversation) else []
 
 
 def _left(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
@@ -583,7 +585,7 @@ def robot_answered(visit: Visit, came: RobotAnswered) -> None:
     if not came.first:
         visit.ask(ShowAnswer(came.event_id, came.question, came.key, came.args))
         return
-    question = questions.awaited(visit.record.conversation, came.event_id)
+    question = awaited(visit.record.conversation, came.event_id)
     if question is None:
         return
     note = ""

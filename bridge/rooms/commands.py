@@ -33,13 +33,11 @@ from typing import assert_never
 import msgspec
 
 from bridge import __version__
-from bridge.conversation import callback
-from bridge.conversation.effects import Args, AskRobot
-from bridge.conversation.inputs import CallBack, Cancel, Close, Rate, Solved, Start
+from bridge.conversation.chat import ended_at, names
+from bridge.conversation.events import Args, AskRobot, CallBack, Cancel, Close, Rate, Solved, Start
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
-from bridge.conversation.transitions import all_pieces, ended_at, names, result_key
-from bridge.conversation.turn import unique_events
-from bridge.conversation.waiting import hidden
+from bridge.conversation.queue import hidden, result_key, unseen_callback
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId
 from bridge.rooms import cards
 from bridge.rooms.cards import Choice, choices, shown
@@ -618,7 +616,7 @@ def _state_of(visit: Visit) -> tuple[str, Args]:
     """Key and args of the sentence about the conversation, paused or not."""
     rules, phase = visit.rules, visit.record.conversation.phase
     args: Args = {"waiting": len(unique_events(all_pieces(visit.record.conversation)))}
-    wished = callback.unseen(visit.record.conversation)
+    wished = unseen_callback(visit.record.conversation)
     if wished is not None:
         return "command.status_callback", args | {"queue": rules.queue_name(wished.queue_id)}
     match phase:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.inputs import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
-from bridge.conversation.machine import wants_link
+from bridge.conversation.events import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
+from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms import people, recalling, references

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from bridge.conversation.inputs import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
+from bridge.conversation.events import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.commits import Ticket

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import Input
+from bridge.conversation.events import Args, Input
 from bridge.conversation.model import CustomerContent
 from bridge.ids import EventId, UserId
 from bridge.rooms.record import OurCard, OwnLogin, Person

@@ -15,8 +15,7 @@ import re
 
 import msgspec
 
-from bridge.conversation.callback import wanted
-from bridge.conversation.inputs import Cancel, Close, Input, Said, Withdrawn
+from bridge.conversation.events import Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -26,8 +25,8 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.transitions import all_pieces
-from bridge.conversation.turn import unique_events
+from bridge.conversation.queue import callback_wanted
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, UserId
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.record import Membership, Person, RoomRecord
@@ -207,7 +206,7 @@ def end_conversation(visit: Visit) -> None:
     elif (
         isinstance(conversation.phase, Requesting | Queued)
         or conversation.held
-        or wanted(conversation)
+        or callback_wanted(conversation)
     ):
         visit.step(Cancel())
 

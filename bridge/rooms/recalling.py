@@ -15,9 +15,9 @@ from collections.abc import Collection
 
 import msgspec
 
-from bridge.conversation.effects import Relay, Reported
+from bridge.conversation.events import Relay, Reported
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, RoomId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms import references

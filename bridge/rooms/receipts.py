@@ -22,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from bridge.conversation.effects import AgentsCame
+from bridge.conversation.events import AgentsCame
 from bridge.conversation.model import Chatting
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.effects import load_effect

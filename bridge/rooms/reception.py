@@ -24,10 +24,10 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.effects import Args
-from bridge.conversation.inviting import inviting
+from bridge.conversation.events import Args
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.conversation.policy import RobotUse
+from bridge.conversation.turn import inviting
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import Malformed, Parsed, parse, slip

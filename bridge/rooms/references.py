@@ -27,8 +27,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bridge.conversation.effects import Args
-from bridge.conversation.inputs import Input, Said, Withdrawn
+from bridge.conversation.events import Args, Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -41,7 +40,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands, people
 from bridge.rooms.commands import Parsed, parse

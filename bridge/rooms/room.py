@@ -39,7 +39,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from bridge.conversation.inputs import LinkRestored, Tick, TurnAwaited
+from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId

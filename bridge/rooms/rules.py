@@ -19,7 +19,7 @@ from functools import lru_cache
 import msgspec
 
 from bridge.config.hours import Hours
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.record import RoomRecord, RoomSettings

@@ -25,8 +25,7 @@ from hashlib import sha256
 import msgspec
 import structlog
 
-from bridge.conversation.callback import OFFERS
-from bridge.conversation.effects import (
+from bridge.conversation.events import (
     AgentsCame,
     AgentsLeft,
     Args,
@@ -39,6 +38,7 @@ from bridge.conversation.effects import (
     Reported,
     Say,
 )
+from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms.cards import Sentences, choices, name_of, second_line, shown
@@ -175,7 +175,7 @@ def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number:
     """What has to be remembered of a sentence that a reaction answers; `number`: of the chat."""
     if isinstance(offer, CallbackCard):
         card = OurCard(event_id, CardKind.CALLBACK, number=offer.number)
-        return CardPosted(card, (BELL,) if offer.key in OFFERS else ())
+        return CardPosted(card, (BELL,) if offer.key in CALLBACK_OFFERS else ())
     if isinstance(offer, Offer):
         return CardPosted(OurCard(event_id, CardKind.ROBOT, number=number), (PERSON,))
     about = offer.event_id if offer.first else None

@@ -16,8 +16,15 @@ from functools import partial
 
 import structlog
 
-from bridge.conversation.effects import CallWebChat, UploadMedia
-from bridge.conversation.inputs import CallFailed, FailureReason, Input, Replied, Uploaded
+from bridge.conversation.events import (
+    CallFailed,
+    CallWebChat,
+    FailureReason,
+    Input,
+    Replied,
+    Uploaded,
+    UploadMedia,
+)
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Clip
 from bridge.ids import CallId

@@ -34,7 +34,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from bridge.conversation.effects import Args
+from bridge.conversation.events import Args
 from bridge.conversation.model import (
     CustomerContent,
     CustomerLocation,

@@ -17,10 +17,9 @@ from typing import Any
 
 import msgspec
 
-from bridge.conversation.effects import Args, Delivered, Reported, Say
-from bridge.conversation.inputs import Input
+from bridge.conversation.events import Args, Delivered, Input, Reported, Say
 from bridge.conversation.machine import step
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.effects import Effect
 from bridge.rooms.record import RoomRecord, Undelivered, note_chat

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.conversation.model import Chatting
 from tests.support.scene import ASK, MEI, SESSION, Scene, message
 

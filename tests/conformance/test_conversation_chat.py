@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.conversation.model import CustomerText, Queued
 from bridge.conversation.policy import Policy
 from bridge.webchat.codec import parse_frame

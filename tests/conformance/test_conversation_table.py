@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason, Human
+from bridge.conversation.events import FailureReason, Human
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued
 from bridge.conversation.policy import Policy

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bridge.conversation.inputs import Pushed, Recalled
+from bridge.conversation.events import Pushed, Recalled
 from bridge.link.learnt import Feature
 from bridge.simulator.outgoing import Wire
 from bridge.simulator.server import Simulator

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.link import Timing
 from bridge.link.accounts import room_key

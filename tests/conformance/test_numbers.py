@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import AgentText
 from bridge.webchat.meanings import name

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bridge.conversation.effects import AgentsCame, AgentsLeft, Args, AskRating, Card, Relay, Say
-from bridge.conversation.inputs import Pushed
+from bridge.conversation.events import (
+    AgentsCame,
+    AgentsLeft,
+    Args,
+    AskRating,
+    Card,
+    Pushed,
+    Relay,
+    Say,
+)
 from bridge.conversation.model import Chatting, Queued
 from bridge.ids import AgentId, QueueId, RequestId, SessionId
 from bridge.matrix.render import notice_content

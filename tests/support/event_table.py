@@ -14,8 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.conversation.effects import CallWebChat, Reported, Say, UploadMedia
-from bridge.conversation.inputs import Replied, Uploaded
+from bridge.conversation.events import CallWebChat, Replied, Reported, Say, Uploaded, UploadMedia
 from bridge.conversation.model import Clip, Outstanding, Upload
 from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum

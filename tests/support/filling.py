@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.machine import wants_link
+from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Conversation, Ended
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, QueueId, RoomId, SessionId, UserId

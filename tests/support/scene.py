@@ -12,38 +12,35 @@ import json
 
 import msgspec
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import (
+from bridge.conversation.events import (
     AgentsCame,
     AgentsLeft,
     AskRating,
+    CallBack,
     CallbackCard,
+    CallFailed,
     CallWebChat,
+    Cancel,
     Card,
+    Close,
     Delivered,
     Effect,
-    Relay,
-    Reported,
-    Say,
-    UploadMedia,
-)
-from bridge.conversation.inputs import (
-    CallBack,
-    CallFailed,
-    Cancel,
-    Close,
     FailureReason,
     Input,
     LinkRestored,
     Pushed,
     Rate,
+    Relay,
     Replied,
+    Reported,
     Said,
+    Say,
     Start,
     Tick,
     Uploaded,
+    UploadMedia,
 )
-from bridge.conversation.machine import step
+from bridge.conversation.machine import deadline, step
 from bridge.conversation.model import (
     Conversation,
     CustomerContent,

@@ -19,7 +19,7 @@ from bridge.cli.doctor.findings import Findings
 from bridge.cli.doctor.local import check_clock
 from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.accounts import matching_rule, shared
 from bridge.link.door import VISITS, Visits

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from bridge.conversation.model import FileKey
 from bridge.matrix.crypto.wire import Json, from_base64, mapping, text, to_base64
+from bridge.rooms.blobs import Kept, keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, Refused
 
 _KEY = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason, Said, Withdrawn
+from bridge.conversation.events import FailureReason, Said, Withdrawn
 from bridge.conversation.model import CustomerContent, CustomerMedia, CustomerText
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.callback import unseen
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import CallbackCard
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import CallbackCard, FailureReason
+from bridge.conversation.machine import deadline
 from bridge.conversation.policy import Policy
+from bridge.conversation.queue import unseen_callback
 from bridge.ids import QueueId
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Scene
 
@@ -375,15 +374,15 @@ def test_asked_for_in_a_chat() -> None:
 def test_what_the_customer_sees_of_it() -> None:
     """The wish is the whole story only as long as nothing else is shown."""
     scene = Scene()
-    assert unseen(scene.state) is None
+    assert unseen_callback(scene.state) is None
     scene = wished(scene)
-    assert unseen(scene.state) == scene.state.callback
+    assert unseen_callback(scene.state) == scene.state.callback
     scene.later(5 * MINUTE)
     assert scene.phase == "Requesting"
-    assert unseen(scene.state) is not None
+    assert unseen_callback(scene.state) is not None
     scene.reply(requestId=REQUEST, queueLength=2)
-    assert unseen(scene.state) is not None
+    assert unseen_callback(scene.state) is not None
     scene.later(10)
-    assert unseen(scene.state) is None
+    assert unseen_callback(scene.state) is None
     scene.push(202, sessionId=SESSION, agents=[MEI])
-    assert unseen(scene.state) is None
+    assert unseen_callback(scene.state) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.conversation.model import CustomerMedia
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.conversation.deadlines import deadline
+from bridge.conversation.machine import deadline
 from bridge.conversation.model import Conversation
 from bridge.conversation.policy import Policy
 from tests.support.scene import REQUEST, SESSION, Scene

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import Reported
-from bridge.conversation.inputs import CallFailed, FailureReason
+from bridge.conversation.events import CallFailed, FailureReason, Reported
 from bridge.conversation.model import Upload
 from bridge.ids import CallId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import Card
-from bridge.conversation.inputs import FailureReason, TurnAwaited
+from bridge.conversation.events import Card, FailureReason, TurnAwaited
 from bridge.conversation.machine import wants_link
 from tests.support.scene import ASK, SESSION, Scene, message
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason, LinkLost, LinkRestored, Said
+from bridge.conversation.events import FailureReason, LinkLost, LinkRestored, Said
 from bridge.conversation.machine import step, wants_link
 from bridge.conversation.model import Conversation, CustomerText
 from bridge.conversation.policy import Policy

@@ -5,13 +5,16 @@ Where the history lacks what was shown, it lacks more, perhaps: that is told.
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 
-from bridge.conversation.effects import Say
-from bridge.conversation.inputs import Recalled
-from bridge.conversation.marks import MOST_HEARD, MOST_RECALLED
-from bridge.ids import AgentId
+from bridge.conversation.events import Pushed, Recalled, Say
+from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of, shown_lately
+from bridge.conversation.model import Conversation
+from bridge.ids import AgentId, SessionId
+from bridge.webchat.frames import AgentText, MessageReceived
 from bridge.webchat.http import HistoryEntry
 from tests.support.scene import MEI, SESSION
 from tests.unit.conversation.centre import AGENT, Centre, after_an_outage, chat, entry
@@ -213,3 +216,65 @@ def test_words_after_the_outage_are_not_in_an_answer_of_before() -> None:
     ask = centre.asked_for[-1]
     centre.happen(Recalled(ask.session_id, ask.since, told))
     assert told_unsure(centre) == 0
+
+
+class Remembering(Centre):
+    """An agent who talks in one chat after the other; some of it a history tells first."""
+
+    def __init__(self, seed: int, outages: float) -> None:
+        super().__init__()
+        self.dice = random.Random(seed)  # noqa: S311 - chance that can be repeated
+        self.outages = outages
+        self.session = SESSION
+        self.begin()
+        self.expected: list[tuple[int | None, bytes, SessionId | None]] = []
+        """When, by our clock, if it was pushed; what; for which chat it counts."""
+
+    def speak(self, number: int) -> None:
+        self.now += self.dice.choice([1, 500, 40_000])
+        chance, words = self.dice.random(), f"word {number}"
+        if chance < 0.1:
+            self.session += 1
+            self.push(202, sessionId=self.session, agents=[MEI])
+        if chance > 1 - self.outages:
+            self.entries = [entry(number, words, self.now)]
+            self.link_back()
+            self.happen(Recalled(SessionId(self.session), self.now, tuple(self.entries)))
+            self.expected.append((None, mark_of(AGENT, words), None))
+            return
+        numbered = self.dice.random() < 0.3
+        push = MessageReceived(SessionId(self.session), AGENT, AgentText(words))
+        self.happen(Pushed(push, self.now, numbered=numbered))
+        session = None if numbered else SessionId(self.session)
+        self.expected.append((self.now, mark_of(AGENT, words), session))
+
+
+@pytest.mark.parametrize("outages", [0, 0.1])
+@pytest.mark.parametrize("seed", range(20))
+def test_marks_are_packed_and_lose_nothing(seed: int, outages: float) -> None:
+    def plain(mark: Mark) -> tuple[int | None, bytes, SessionId | None]:
+        return mark.at if mark.exact else None, mark.mark, mark.session
+
+    centre = Remembering(seed, outages)
+    for number in range(3 * MOST_HEARD):
+        centre.speak(number)
+        stored = msgspec.json.encode(centre.state)
+        assert msgspec.json.decode(stored, type=Conversation) == centre.state
+        marks = shown_lately(centre.state)
+        assert all(mark.id and mark.awaited for mark in marks if not mark.exact)
+        found = [
+            # What a history lacked is told of once: then its chat no longer counts.
+            (at, digest, None if outages and mark.session is None else session)
+            for mark, (at, digest, session) in zip(
+                marks, centre.expected[-MOST_HEARD:], strict=True
+            )
+        ]
+        assert list(map(plain, marks)) == found
+
+
+def test_a_chat_with_many_words_is_a_small_record() -> None:
+    centre = chat()
+    for number in range(MOST_HEARD + 1):
+        centre.now += 1_000
+        centre.said(f"word {number}")
+    assert len(msgspec.json.encode(centre.state)) < 1_024

@@ -12,10 +12,9 @@ from collections import Counter, deque
 import msgspec
 import pytest
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import FetchHistory
-from bridge.conversation.inputs import Input, Pushed, Recalled, Tick
-from bridge.conversation.marks import mark_of
+from bridge.conversation.events import FetchHistory, Input, Pushed, Recalled, Tick
+from bridge.conversation.history import mark_of, shown_lately
+from bridge.conversation.machine import deadline
 from bridge.ids import SessionId
 from bridge.webchat.frames import AgentContent, AgentMedia, AgentText, MessageReceived
 from bridge.webchat.http import HistoryEntry
@@ -170,7 +169,9 @@ class Forgetful(Chance):
     def told(self, ask: FetchHistory) -> tuple[HistoryEntry, ...]:
         told = super().told(ask)
         self.read = len(self.entries)
-        pushed = {mark.mark for mark in self.state.heard if mark.exact and mark.at <= ask.since}
+        pushed = {
+            mark.mark for mark in shown_lately(self.state) if mark.exact and mark.at <= ask.since
+        }
         shown = [n for n, one in enumerate(told) if mark_of(AGENT, one.html) in pushed]
         if not shown or self.dice.random() < self.sound:
             return told

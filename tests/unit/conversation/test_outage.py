@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import AgentsLeft, FetchHistory
-from bridge.conversation.inputs import Pushed, Recalled, Resumed
-from bridge.conversation.marks import MOST_HEARD, mark_of
-from bridge.conversation.outage import FIRST_PAUSE, SETTLING, TRIES
+from bridge.conversation.events import AgentsLeft, FetchHistory, Pushed, Recalled, Resumed
+from bridge.conversation.history import (
+    FIRST_PAUSE,
+    MOST_HEARD,
+    SETTLING,
+    TRIES,
+    mark_of,
+    shown_lately,
+)
+from bridge.conversation.machine import deadline
 from bridge.ids import AgentId, SessionId
+from bridge.webchat import emoji
 from bridge.webchat.frames import (
     AgentMedia,
     AgentNotice,
@@ -183,12 +189,18 @@ def test_the_same_words_in_another_spelling(pushed: str, told: str) -> None:
     assert mark_of("A", pushed) != mark_of("B", told)
 
 
+def test_every_face_is_known_in_each_spelling() -> None:
+    for code, names, face in emoji.catalogue():
+        for spelling in (code, *(f"[{name}]" for name in names.split("/"))):
+            assert mark_of("A", f"so {spelling}") == mark_of("A", f"so {face}"), spelling
+
+
 def test_marks_are_bounded_and_what_is_older_than_they_is_left_alone() -> None:
     centre = chat()
     for number in range(MOST_HEARD + 10):
         centre.now += 1_000
         centre.said(f"word {number}")
-    assert len(centre.state.heard) == MOST_HEARD
+    assert len(shown_lately(centre.state)) == MOST_HEARD
     centre.link_back()
     centre.tell()
     assert len(centre.words) == MOST_HEARD + 10
@@ -284,7 +296,7 @@ def test_the_robots_words_are_known_too() -> None:
     assert centre.relayed == []
     centre.push(205, sessionId=SESSION, agentId="BOT007")
     centre.push(301, sessionId=SESSION, robotType=1, content="bye")
-    assert centre.state.heard[-1].mark == mark_of("", "bye")
+    assert shown_lately(centre.state)[-1].mark == mark_of("", "bye")
 
 
 def test_notices_are_no_messages() -> None:
@@ -293,4 +305,4 @@ def test_notices_are_no_messages() -> None:
         notice = MessageReceived(SessionId(SESSION), AGENT, AgentNotice(0, "busy"))
         centre.happen(Pushed(notice, centre.now))
     assert centre.notices.count("chat.notice") == 2
-    assert centre.state.heard == ()
+    assert shown_lately(centre.state) == ()

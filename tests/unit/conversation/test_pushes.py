@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import Say
+from bridge.conversation.events import Say
 from bridge.conversation.model import Chatting, Queued
 from bridge.conversation.policy import Policy
 from bridge.webchat.frames import AgentText

@@ -5,8 +5,16 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.effects import Answered, AskRobot
-from bridge.conversation.inputs import Consulted, Human, Said, Silence, Solved, Withdrawn
+from bridge.conversation.events import (
+    Answered,
+    AskRobot,
+    Consulted,
+    Human,
+    Said,
+    Silence,
+    Solved,
+    Withdrawn,
+)
 from bridge.conversation.model import (
     Conversation,
     CustomerLocation,

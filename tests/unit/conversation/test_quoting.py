@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import Card, Say
-from bridge.conversation.inputs import Human
-from bridge.conversation.quoting import LONGEST, reason, words
+from bridge.conversation.events import Card, Human, Say
+from bridge.conversation.turn import LONGEST_QUOTE, server_reason, server_words
 from bridge.webchat.frames import Reply
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
@@ -37,8 +36,8 @@ def said(scene: Scene) -> list[object]:
     ],
 )
 def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
-    found = words(Reply(101, 0, message))
-    assert len(found) <= LONGEST
+    found = server_words(Reply(101, 0, message))
+    assert len(found) <= LONGEST_QUOTE
     if shown is None:
         assert found
         assert "<" not in found
@@ -48,15 +47,15 @@ def test_one_plain_line_or_nothing(message: str, shown: str | None) -> None:
 
 
 def test_what_is_cut_off_ends_in_dots() -> None:
-    assert words(Reply(101, 0, "字" * 301)) == "字" * 299 + "…"
-    assert words(Reply(101, 0, "字" * 300)) == "字" * 300
+    assert server_words(Reply(101, 0, "字" * 301)) == "字" * 299 + "…"
+    assert server_words(Reply(101, 0, "字" * 300)) == "字" * 300
 
 
 @pytest.mark.parametrize(
     ("code", "quoted"), [(0, True), (-3, True), (-77, True), (7, True), (-5, False), (-7, False)]
 )
 def test_only_where_our_own_sentence_says_too_little(code: int, *, quoted: bool) -> None:
-    assert bool(reason(Reply(101, code, CLOSED))) is quoted
+    assert bool(server_reason(Reply(101, code, CLOSED))) is quoted
 
 
 @pytest.mark.parametrize("code", [0, -3, -77])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import AskRating, EndPoll
-from bridge.conversation.inputs import FailureReason, Rate
+from bridge.conversation.events import AskRating, EndPoll, FailureReason, Rate
 from bridge.conversation.machine import wants_link
 from bridge.ids import SessionId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.inputs import FailureReason, Replied, Uploaded
+from bridge.conversation.events import FailureReason, Replied, Uploaded
 from bridge.conversation.model import Chatting, Outstanding, Queued
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId

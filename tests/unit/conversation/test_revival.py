@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import Consulted
+from bridge.conversation.events import Consulted
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued
 from bridge.conversation.policy import Policy, RobotUse

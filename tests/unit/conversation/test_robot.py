@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from bridge.conversation.effects import AgentsLeft, Offer, Relay
-from bridge.conversation.inputs import Said
+from bridge.conversation.events import AgentsLeft, Offer, Relay, Said
 from bridge.conversation.model import Chatting, CustomerText
 from bridge.ids import EventId
 from bridge.webchat.frames import AgentText

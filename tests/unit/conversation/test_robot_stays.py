@@ -9,8 +9,7 @@ import json
 
 import pytest
 
-from bridge.conversation.effects import AgentsLeft, Offer
-from bridge.conversation.inputs import Human
+from bridge.conversation.events import AgentsLeft, Human, Offer
 from bridge.conversation.model import Chatting
 from tests.support.scene import MEI, SESSION, Json, Scene, message
 

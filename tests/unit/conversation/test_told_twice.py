@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.outage import AWAITED, REPEATED_WITHIN
+from bridge.conversation.history import AWAITED, REPEATED_WITHIN
 from tests.unit.conversation.centre import after_an_outage, chat
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.conversation.chat import ended_at, names
 from bridge.conversation.model import Conversation, Ended
-from bridge.conversation.transitions import (
-    all_pieces,
-    ended_at,
-    names,
-    result_key,
-    status_key,
-)
+from bridge.conversation.queue import result_key, status_key
+from bridge.conversation.turn import all_pieces
 from bridge.ids import AgentId, SessionId
 from bridge.webchat.frames import Agent
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.effects import Card, QueuePlace
+from bridge.conversation.events import Card, QueuePlace
+from bridge.conversation.machine import deadline
 from bridge.conversation.model import Conversation, Queued
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId

@@ -16,9 +16,7 @@ import msgspec
 import pytest
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.callback import wanted
-from bridge.conversation.deadlines import deadline
-from bridge.conversation.inputs import (
+from bridge.conversation.events import (
     CallBack,
     CallFailed,
     Cancel,
@@ -43,7 +41,7 @@ from bridge.conversation.inputs import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.machine import step
+from bridge.conversation.machine import deadline, step
 from bridge.conversation.model import (
     Clip,
     Conversation,
@@ -55,7 +53,8 @@ from bridge.conversation.model import (
     Upload,
 )
 from bridge.conversation.policy import Policy, RobotUse
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.queue import callback_wanted
+from bridge.conversation.turn import all_pieces
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.webchat.codes import FrameType, RequestStatus, ResultCode
 from bridge.webchat.frames import (
@@ -154,7 +153,7 @@ class Walk:
             assert due is None or due > self.now, "a deadline that has passed stands"
         if state.outstanding is not None:
             return
-        waits = bool(state.held) or state.rating is not None or wanted(state)
+        waits = bool(state.held) or state.rating is not None or callback_wanted(state)
         if waits or type(state.phase).__name__ in {"Requesting", "Queued"}:
             assert deadline(state, self.policy) is not None, "waits for ever"
 
@@ -366,7 +365,7 @@ class Walk:
             self.now = max(self.now, due)
             self.take(Tick())
         assert not all_pieces(self.state), self.state
-        assert not wanted(self.state), self.state
+        assert not callback_wanted(self.state), self.state
         assert not self.witness.unsettled
 
 

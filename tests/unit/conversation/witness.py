@@ -21,7 +21,7 @@ A `Witness` sees only inputs, effects and states, keeps its own books, and objec
 
 from __future__ import annotations
 
-from bridge.conversation.effects import (
+from bridge.conversation.events import (
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -29,31 +29,29 @@ from bridge.conversation.effects import (
     AskRating,
     AskRobot,
     CallbackCard,
+    CallFailed,
     CallWebChat,
+    Cancel,
     Card,
+    Consulted,
     Delivered,
     Effect,
     EndPoll,
     FetchHistory,
+    Input,
     Offer,
     Relay,
-    Reported,
-    Say,
-    UploadMedia,
-)
-from bridge.conversation.inputs import (
-    CallFailed,
-    Cancel,
-    Consulted,
-    Input,
     Replied,
+    Reported,
     Said,
+    Say,
     Solved,
+    UploadMedia,
     Withdrawn,
 )
 from bridge.conversation.model import Chatting, Conversation, Queued, Requesting
-from bridge.conversation.transitions import all_pieces
-from bridge.conversation.waiting import hidden
+from bridge.conversation.queue import hidden
+from bridge.conversation.turn import all_pieces
 from bridge.ids import AgentId, CallId, EventId, SessionId
 from bridge.texts import LANGUAGES, Texts
 from bridge.webchat.codes import ResultCode

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.accounts import Accounts, matching_rule, room_key, shared, visitor_id
 from bridge.link.failures import OpenFailure
 from bridge.link.settings import AccountRule, LinkSettings, LoginType

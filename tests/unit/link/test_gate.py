@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.failures import OpenFailure
 from bridge.link.gate import Gate
 

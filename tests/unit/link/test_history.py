@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.api import LONGEST_HISTORY, MOST_ENTRIES
 from bridge.rooms.ports import CallFailure
 from tests.unit.link.rig import FAST, WildServer, account, rig, settings_for

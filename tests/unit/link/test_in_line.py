@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link import LinkSettings
 from bridge.link.accounts import room_key
 from bridge.rooms.ports import Account, CallFailure

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import QueueId, RoomId
 from bridge.link import LinkSettings
 from bridge.link.accounts import Accounts

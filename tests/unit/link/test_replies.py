@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, SessionId
 from bridge.link.learnt import Learnt
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Replies

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.api import AT_ONCE, LONGEST_QUESTION
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.http import RobotAnswer

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.door import Door, Health
 from bridge.link.failures import OpenFailure
 from bridge.link.http import Http

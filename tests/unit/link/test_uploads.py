@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.link.failures import TokenRefused
 from bridge.link.files import Uploads, spooled
 from bridge.link.http import Http

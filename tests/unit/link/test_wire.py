@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.ids import AgentId, CallId, QueueId, SessionId
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.frames import MessageReceived, RequestChat, SendMessage, Text, UnknownContent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import CallWebChat
+from bridge.conversation.events import CallWebChat
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.model import Phase

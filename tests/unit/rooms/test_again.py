@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.conversation.model import Idle, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine

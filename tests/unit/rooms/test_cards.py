@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.effects import AskRobot
+from bridge.conversation.events import AskRobot
 from bridge.conversation.model import (
     Callback,
     Chatting,
@@ -16,7 +16,7 @@ from bridge.conversation.model import (
     Idle,
     Queued,
 )
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
 from bridge.rooms.inbox import PollAnswered, Reacted, Withdrew

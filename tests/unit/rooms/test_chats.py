@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.inputs import (
+from bridge.conversation.events import (
     CallBack,
     Cancel,
     Close,
@@ -26,7 +26,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.waiting import hidden
+from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.rooms.record import (
     MOST_AGENTS,

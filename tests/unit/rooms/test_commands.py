@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.effects import Reported, Say
+from bridge.conversation.events import Reported, Say
 from bridge.conversation.model import Conversation, Ended, Idle, Phase, Queued, Requesting
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.commands import Malformed, Parsed, Verb, parse

@@ -5,12 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.effects import UploadMedia
-from bridge.conversation.inputs import Cancel, Pushed, Replied
+from bridge.conversation.events import Cancel, Pushed, Replied, UploadMedia
 from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerText, Ended, Held, Idle, Phase, Queued
 from bridge.conversation.model import CustomerText as Text
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId, UserId
 from bridge.rooms import references
 from bridge.rooms.inbox import Corrected

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.conversation.inputs import FailureReason
+from bridge.conversation.events import FailureReason
 from bridge.conversation.model import Idle
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.aside import AT_LENGTH, SOON

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from bridge.conversation.inputs import FailureReason, Pushed
-from bridge.conversation.outage import FIRST_PAUSE, SETTLING
+from bridge.conversation.events import FailureReason, Pushed
+from bridge.conversation.history import FIRST_PAUSE, SETTLING
 from bridge.ids import AgentId, RoomId, UserId
 from bridge.rooms.effects import load_input
 from bridge.rooms.ports import CallFailure

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.config.hours import parse_hours
-from bridge.conversation.effects import Card, Say
+from bridge.conversation.events import Card, Say
 from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.effects import CallWebChat, Reported, Say
-from bridge.conversation.inputs import Replied
+from bridge.conversation.events import CallWebChat, Replied, Reported, Say
 from bridge.conversation.model import (
     Chatting,
     CustomerText,
@@ -15,7 +14,7 @@ from bridge.conversation.model import (
     Outstanding,
     Queued,
 )
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, UserId
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.inbox import (

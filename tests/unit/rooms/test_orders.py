@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.callback import wanted
-from bridge.conversation.effects import CallWebChat, Say
+from bridge.conversation.events import CallWebChat, Say
 from bridge.conversation.model import (
     Chatting,
     Conversation,
@@ -17,6 +16,7 @@ from bridge.conversation.model import (
     Rating,
     Requesting,
 )
+from bridge.conversation.queue import callback_wanted
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
@@ -324,7 +324,7 @@ def test_only_admins_change_the_config() -> None:
 def test_call_back_reaches_the_conversation() -> None:
     house = House().served()
     house.say("callback")
-    assert wanted(house.record.conversation)
+    assert callback_wanted(house.record.conversation)
     assert house.record.membership is Membership.JOINED
 
 
@@ -333,7 +333,7 @@ def test_nobody_is_called_back_into_a_paused_room() -> None:
     house.visit.set(settings=RoomSettings(paused=True))
     house.say("!wc callback")
     assert answer(house)[0] == "config.paused"
-    assert not wanted(house.record.conversation)
+    assert not callback_wanted(house.record.conversation)
 
 
 def test_no_command_is_without_its_row() -> None:

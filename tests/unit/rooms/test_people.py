@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.inputs import Cancel, Said
+from bridge.conversation.events import Cancel, Said
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -13,7 +13,7 @@ from bridge.conversation.model import (
     CustomerMedia,
     CustomerText,
 )
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import people
 from bridge.rooms.effects import LeaveRoom

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.effects import Reported
+from bridge.conversation.events import Reported
 from bridge.conversation.model import Idle
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.effects import dump_input

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.conversation.effects import Say
+from bridge.conversation.events import Say
 from bridge.conversation.model import (
     CustomerMedia,
     CustomerText,
 )
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
 from bridge.rooms.inbox import (

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from bridge.conversation.effects import CallWebChat, UploadMedia
+from bridge.conversation.events import CallWebChat, UploadMedia
 from bridge.conversation.model import (
     Chatting,
     Ended,

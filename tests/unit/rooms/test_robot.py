@@ -7,8 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from bridge.conversation.effects import AskRobot
-from bridge.conversation.inputs import FailureReason, Human, Input, Solved
+from bridge.conversation.events import AskRobot, FailureReason, Human, Input, Solved
 from bridge.conversation.model import Chatting, CustomerText, Idle, Question
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import EventId

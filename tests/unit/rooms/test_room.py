@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.conversation.inputs import LinkLost, LinkRestored, Tick
+from bridge.conversation.events import LinkLost, LinkRestored, Tick
 from bridge.conversation.model import (
     Chatting,
     Conversation,

@@ -10,32 +10,30 @@ from typing import get_args
 import msgspec
 import pytest
 
-from bridge.conversation.effects import (
+from bridge.conversation.events import (
     AgentsCame,
     AgentsLeft,
     Answered,
     AskRating,
     AskRobot,
     CallbackCard,
+    CallFailed,
     CallWebChat,
     Card,
     Delivered,
     EndPoll,
+    FailureReason,
     FetchHistory,
     Offer,
+    Pushed,
     QueuePlace,
     Relay,
-    Reported,
-    Say,
-    UploadMedia,
-)
-from bridge.conversation.inputs import (
-    CallFailed,
-    FailureReason,
-    Pushed,
     Replied,
+    Reported,
     Said,
+    Say,
     Tick,
+    UploadMedia,
 )
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId, UserId

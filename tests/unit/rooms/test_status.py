@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.inputs import Pushed
+from bridge.conversation.events import Pushed
 from bridge.conversation.model import (
     Callback,
     Conversation,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.effects import CallWebChat
+from bridge.conversation.events import CallWebChat
 from bridge.conversation.model import (
     Conversation,
     CustomerMedia,
@@ -17,7 +17,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
 )
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.cards import LONGEST_THANKS, SOON, is_thanks
 from bridge.rooms.inbox import Spoke

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import CallWebChat, Delivered, Say
-from bridge.conversation.inputs import Pushed, Replied, Said, Start
+from bridge.conversation.events import CallWebChat, Delivered, Pushed, Replied, Said, Say, Start
 from bridge.conversation.model import CustomerText
 from bridge.ids import AgentId, CallId, EventId, RequestId, SessionId
 from bridge.rooms.record import RoomSettings

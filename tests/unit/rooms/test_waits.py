@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from bridge.conversation.effects import QueuePlace
+from bridge.conversation.events import QueuePlace
 from bridge.conversation.model import (
     Chatting,
     Conversation,

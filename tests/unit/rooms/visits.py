@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.effects import Args, Reported, Say
+from bridge.conversation.events import Args, Reported, Say
 from bridge.conversation.model import Chatting, CustomerText
 from bridge.conversation.policy import Policy
-from bridge.conversation.transitions import all_pieces
+from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Effect
 from bridge.rooms.inbox import Entered, Invited, Meaning, Spoke

@@ -1,0 +1,724 @@
+"""Messages of agents missed in an outage: fetched from the history, shown once (row 31).
+
+A push that finds no link is lost at most servers, and pushes carry neither a number nor a time of
+the server's (reference 1.4). A later server keeps a history (3.8), whose entries have both. So
+what was missed is found by comparing two lists: the *marks* of what was relayed lately (a digest of
+agent and words, with the moment at which it came) and the history. What only the history has, and
+what is not older than the outage, was missed.
+
+- Equal words are counted: as many of them were missed as the history has more than there are marks.
+- The clocks of the two servers need not agree: how far they are apart is read off what was said
+  once and shown once. Without any such words, two minutes are allowed for.
+- A server may push, late, what the history has told already. Such a push is not shown again. But it
+  may as well be the same words said anew, and so the history is asked once more: if it knows of
+  one more than was shown, that one is shown after all. Each message comes once, whoever was faster.
+- A server without history, and without receipts, may repeat the last push after a new link (trap
+  T34): the same content of the same agent, to the last byte, within 3 s, with the new link in
+  between, is one message.
+- A picture or a file is a placeholder in the history, so all of them are equal there, and so is an
+  agent's text that begins with a bracket. One that is pushed is always shown, and of lines that may
+  be it each that reads differently: better a placeholder too much than words too few.
+- Where more was said than we remember or the history tells, the customer is told, as where it
+  cannot be had at all. So are they where it lacks words of this chat that were shown before: it is
+  behind, or leaves the running chat out, and what was said during the outage is not in it either.
+  A server that numbers its pushes sends again what was lost, whatever its history says.
+
+A line and a mark are paired if their content is the same to the last byte, else if their words are,
+each time in their order; so of equal ones the last were missed. A mark without words (a picture's)
+fits every line without words, and of these lines one may be text that looks like a placeholder.
+So where one of them was missed, each that reads differently is shown, once.
+
+A message of a link that broke is marked with the server's time of it. Where the server has a
+history and would not give it for long, the customer is told that something may be missing: nothing
+disappears in silence. A message that was taken back meanwhile is not shown.
+
+Marks are stored packed (`Conversation.marks`), because the room's record is written with each
+message: a push appends 13 bytes to them, and only an outage unpacks them (`shown_lately`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import SequenceMatcher
+from hashlib import blake2b
+from statistics import median_low
+
+import msgspec
+
+from bridge.conversation.events import AgentsLeft, FetchHistory, Recalled, Relay
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    Marks,
+    Queued,
+    Recall,
+    Requesting,
+    Told,
+)
+from bridge.conversation.turn import Turn
+from bridge.ids import AgentId, SessionId
+from bridge.media.plaintext import html_to_text
+from bridge.webchat import emoji
+from bridge.webchat.frames import Agent, AgentContent, AgentText, UnknownContent
+from bridge.webchat.http import HistoryEntry
+
+SETTLING = 15_000
+"""ms after a start of ours that the link gets to stand before the history is asked for."""
+TRIES = 8
+"""Retries for a history that cannot be had: over more than an hour."""
+FIRST_PAUSE = 30_000
+"""ms until the second try at least, and twice that at most; doubled for each further one."""
+REPEATED_WITHIN = 3_000
+"""ms within which a push that comes twice is one (trap T34)."""
+AWAITED = 120_000
+"""ms within which what the history has told may still be pushed as well."""
+_STRIDE = 7_919
+MOST_HEARD = 40
+"""Marks that are remembered, in 0.7 KB a room; what is older than they is no longer looked for."""
+MOST_RECALLED = 100
+"""Entries of a history that are asked for."""
+NEAR, FAR = 30_000, 120_000
+"""ms that are allowed for where the server's clock could be compared with ours, and where not."""
+_NO_WORDS = "\0"
+_PLACEHOLDERS = ("[", "【", "{")
+"""How a history tells of a picture or a file: `[图片]`, or raw JSON; nobody documents it."""
+
+_DIGEST = 6
+_STAMP, _MARK, _EXACT = 6, 5, 2
+"""Bytes of a packed mark: a stamp, and the first bytes of the two digests.
+
+The stamp, big-endian, is the moment in ms, and in its last bits the place of the chat in
+`Marks.sessions`, from 1 on; 0 says that the mark counts for none.
+
+That two messages have one mark by chance is as likely as one in 10^12; that two with one mark, thus
+with the same words or without any, are taken to be the same to the last byte, as one in 65,536."""
+_WIDTH = _STAMP + _MARK + _EXACT
+_FULL = _WIDTH * MOST_HEARD
+_PLACE_BITS = 6
+_LATEST = (1 << 8 * _STAMP - _PLACE_BITS) - 1
+"""The year 2109, and there are at most as many chats as marks."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A message of an agent's that was shown lately."""
+
+    at: int
+    """When it came, ms; of one that a history told, when it was said, by our clock."""
+    mark: bytes
+    """Digest of agent and words."""
+    id: str = ""
+    """The server's number of it, where a history told it."""
+    awaited: int = 0
+    """Where a history told it: until when the server may still push it as well, ms."""
+    exact: bytes = b""
+    """Digest of agent and content to the last byte, where it was pushed."""
+    session: SessionId | None = None
+    """The chat whose history has to have these words; None: nothing follows if it has not."""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of the history that an agent wrote."""
+
+    place: int
+    entry: HistoryEntry
+    mark: bytes
+    known: bool = False
+    """Shown for safety: it has a mark already."""
+
+
+class Clocks(msgspec.Struct, frozen=True):
+    """Clock difference: the server's is ahead of ours by `low` to `high` ms."""
+
+    low: int = -FAR
+    high: int = FAR
+    usual: int = 0
+
+
+# --- when to ask ----------------------------------------------------------------------------------
+
+
+def link_lost(turn: Turn) -> None:
+    """Tell a customer who waits for an answer that the link has been away for long (row 34).
+
+    Not if something of theirs waits for the link as well: they were told of that.
+    """
+    if not isinstance(turn.state.phase, Requesting | Queued | Chatting):
+        return
+    if not turn.state.told_trouble and not turn.state.told_away:
+        turn.set(told_away=True)
+        turn.say("outage.away")
+
+
+def link_restored(turn: Turn, at: int) -> None:
+    """Ask for the history after an outage of the link, which ended at `at` (ms)."""
+    if turn.state.told_away:
+        turn.set(told_away=False)
+        turn.say("trouble.over")
+    if isinstance(turn.state.phase, Requesting | Queued | Chatting):
+        turn.set(linked_at=at)
+        _want(turn, _heard_until(turn), turn.now)
+
+
+def resumed(turn: Turn) -> None:
+    """Ask for the history after a restart of the bridge, once the link stands again."""
+    if isinstance(turn.state.phase, Requesting | Queued | Chatting) and turn.state.recall is None:
+        _want(turn, _heard_until(turn), turn.now + SETTLING)
+
+
+def pursue(turn: Turn) -> None:
+    """Ask for the history if that is wanted, due, and of use: there has to be a session."""
+    recall, phase = turn.state.recall, turn.state.phase
+    if recall is None or recall.asked:
+        return
+    if recall.session_id is None and isinstance(phase, Chatting):
+        recall = msgspec.structs.replace(recall, session_id=phase.session_id)
+        turn.set(recall=recall)
+    if recall.session_id is None:
+        if not isinstance(phase, Requesting | Queued):
+            turn.set(recall=None)  # no chat has come of it, so nobody has said anything
+    elif turn.now >= recall.due:
+        turn.set(recall=msgspec.structs.replace(recall, asked=True))
+        turn.ask(FetchHistory(recall.session_id, recall.since))
+
+
+def due(state: Conversation) -> int | None:
+    """Return when the history is to be asked for, ms since the epoch; None if it is not."""
+    recall = state.recall
+    if recall is None or recall.asked or recall.session_id is None:
+        return None
+    return recall.due
+
+
+def _want(turn: Turn, since: int, at: int) -> None:
+    """Schedule a question for the history; while one is under way, another follows it."""
+    recall, phase = turn.state.recall, turn.state.phase
+    if recall is None:
+        unmarked = isinstance(phase, Chatting) and not phase.marked
+        turn.set(recall=Recall(since, due=at, unmarked=unmarked))
+    else:
+        since = min(since, recall.since)
+        turn.set(
+            recall=msgspec.structs.replace(
+                recall, since=since, due=min(at, recall.due), again=recall.asked
+            )
+        )
+
+
+def _heard_until(turn: Turn) -> int:
+    """Return the moment up to which nothing was missed: the link delivers in order."""
+    phase = turn.state.phase
+    began = phase.since if isinstance(phase, Requesting | Queued | Chatting) else 0
+    return max([began, *(one.at for one in shown_lately(turn.state))])
+
+
+# --- what comes by push ---------------------------------------------------------------------------
+
+
+def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered: bool) -> bool:
+    """Take note of what an agent says; False if it has been shown.
+
+    Args:
+        turn: a turn with a push.
+        agent: who speaks.
+        content: what.
+        at: when it came, ms since the epoch.
+        numbered: it has a receipt id, so that a repeat of it never comes this far.
+    """
+    words = _words(content.html) if isinstance(content, AgentText) else _NO_WORDS
+    mark, exact = _mark(agent.id, words), exact_mark(agent.id, content)
+    # Bytes of two neighbours may look like a mark: then none is found.
+    if mark in _marks(turn.state).packed:
+        new = _seen_before(turn, Mark(at, mark, exact=exact), words, numbered=numbered)
+        if new is not None:
+            return new
+    phase, session_id = turn.state.phase, None
+    if isinstance(phase, Chatting) and not numbered and words != _NO_WORDS:
+        session_id = phase.session_id
+    _remember_push(turn, at, mark, exact, session_id)
+    return True
+
+
+def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool | None:
+    """Decide whether a push with a known mark is shown; None: another message of equal words.
+
+    Args:
+        turn: a turn with a push.
+        came: what came.
+        words: of it.
+        numbered: as `is_new` says.
+    """
+    state, at = turn.state, came.at
+    heard = shown_lately(state)
+    for index, one in enumerate(heard):
+        told = one.mark == came.mark and at <= _awaited(one, state.linked_at)
+        repeated = (
+            not numbered
+            and (one.mark, one.exact) == (came.mark, came.exact)
+            and one.at < state.linked_at <= at
+            and at - one.at <= REPEATED_WITHIN
+        )
+        if told or repeated:
+            known = list(heard)
+            # Moved on in time, so that a third copy is a message of its own.
+            known[index] = msgspec.structs.replace(
+                one, awaited=0, at=one.at if told else state.linked_at
+            )
+            _keep(turn, known)
+            if told and words == _NO_WORDS:  # a picture, which is shown all the same
+                return True
+            _want(turn, one.at, turn.now)
+            return False
+    return None
+
+
+def _awaited(one: Mark, linked_at: int) -> int:
+    """Return until when the server may still push a line of its history; 0: it will not."""
+    return max(one.awaited, linked_at + AWAITED) if one.awaited else 0
+
+
+def note_robot(turn: Turn, fragment: str, at: int) -> None:
+    """Take note of what the robot of this chat says; its frames do not name it."""
+    phase = turn.state.phase
+    agents = phase.agents if isinstance(phase, Chatting) else ()
+    agent_id = agents[0].id if agents else ""
+    exact = exact_mark(agent_id, AgentText(fragment))
+    _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
+
+
+# --- what comes by history ------------------------------------------------------------------------
+
+
+def recalled(turn: Turn, came: Recalled) -> None:
+    """Show what was missed, or try again, or say that something may be missing."""
+    recall = turn.state.recall or Recall(came.since, came.session_id, asked=True)
+    if came.failed and recall.tries + 1 >= TRIES:
+        turn.say("outage.unsure")
+    elif came.failed:
+        pause = FIRST_PAUSE << recall.tries
+        # All rooms of a server lose their links at once, and have to ask one after the other.
+        pause += came.session_id * _STRIDE % pause
+        turn.set(
+            recall=msgspec.structs.replace(
+                recall, asked=False, again=False, due=turn.now + pause, tries=recall.tries + 1
+            )
+        )
+        return
+    elif recall.unmarked:
+        _take_as_shown(turn, came)
+    else:
+        _show(turn, came)
+    turn.set(recall=Recall(recall.since, recall.session_id, due=turn.now) if recall.again else None)
+
+
+def _take_as_shown(turn: Turn, came: Recalled) -> None:
+    """Count all lines as shown: the chat began under a version that made no marks.
+
+    It would be shown a second time otherwise; what was missed under that version stays missed.
+    """
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting):
+        return
+    lines, clocks = _agents_lines(turn, came)
+    for line in lines:
+        at = line.entry.posted - clocks.usual if line.entry.posted else turn.now
+        _remember(turn, Mark(min(at, turn.now), line.mark, line.entry.id))
+    turn.enter(msgspec.structs.replace(phase, marked=True))
+
+
+def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:
+    """Return the lines of agents, and the clock difference by those that were pushed as well."""
+    phase = turn.state.phase
+    ids = {agent.id for agent in phase.agents} if isinstance(phase, Chatting) else set()
+    lines = [
+        Line(place, entry, mark_of(entry.agent_id, entry.html))
+        for place, entry in enumerate(came.entries)
+        if _by_agent(entry, ids)
+    ]
+    return lines, compare(shown_lately(turn.state), lines)
+
+
+def _show(turn: Turn, came: Recalled) -> None:
+    phase = turn.state.phase
+    agents = phase.agents if isinstance(phase, Chatting) else ()
+    ids = {agent.id for agent in agents}
+    lines, clocks = _agents_lines(turn, came)
+    heard = shown_lately(turn.state)
+    doubtful = is_doubtful(heard, came.entries, lines, came.since, clocks)
+    if came.kept:
+        lacking, heard = left_out(heard, came.entries, came.session_id, came.since, ids)
+        doubtful = doubtful or lacking
+    found, heard = missed(heard, lines, came.since, clocks)
+    _keep(turn, heard)
+    for line in found:
+        entry = line.entry
+        agent = _speaker(entry, agents)
+        turn.ask(Relay(agent, _content(entry), came.session_id, posted=entry.posted))
+        if agent.id not in ids:  # gone meanwhile: only the word has come late
+            turn.ask(AgentsLeft((agent.id,)))
+        at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
+        if not line.known:
+            _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
+    if doubtful:
+        turn.say("outage.unsure")
+
+
+def _content(entry: HistoryEntry) -> AgentContent:
+    """Return a line's content; raw JSON, which is how some servers tell of files, is not text."""
+    text = entry.html.strip()
+    if text.startswith("{") and text.endswith("}"):
+        return UnknownContent(None, text)
+    return AgentText(entry.html)
+
+
+def _by_agent(entry: HistoryEntry, ids: set[AgentId]) -> bool:
+    """True for a line by an agent; where the server does not tell, by the names in the chat."""
+    if entry.by_customer or entry.notice:
+        return False
+    return entry.user_type > 0 or entry.agent_id in ids
+
+
+def _speaker(entry: HistoryEntry, agents: tuple[Agent, ...]) -> Agent:
+    for agent in agents:
+        if agent.id == entry.agent_id or (not entry.agent_id and len(agents) == 1):
+            return agent
+    return Agent(entry.agent_id or AgentId("agent"), entry.name)
+
+
+# --- marks ----------------------------------------------------------------------------------------
+
+
+def mark_of(agent_id: str, fragment: str) -> bytes:
+    """A digest of agent and words, the same for a push and for its entry in the history.
+
+    Files are told of by placeholders there, so all content without words is the same.
+    """
+    return _mark(agent_id, _words(fragment))
+
+
+def exact_mark(agent_id: str, content: AgentContent) -> bytes:
+    """A digest of agent and content to the last byte."""
+    head = f"{agent_id}\n".encode("utf-8", "replace")
+    return blake2b(head + _encoder.encode(content), digest_size=_DIGEST).digest()[:_EXACT]
+
+
+def _mark(agent_id: str, words: str) -> bytes:
+    text = f"{agent_id}\n{words}".encode("utf-8", "replace")
+    return blake2b(text, digest_size=_DIGEST).digest()[:_MARK]
+
+
+def _words(fragment: str) -> str:
+    """The words of a fragment, on one line."""
+    text = fragment
+    # Any element and any face begins with one of these: without them it is the plain text itself.
+    if "<" in fragment or "&" in fragment or "/" in fragment or "[" in fragment:
+        text = emoji.decode(fragment)
+        plain = html_to_text(text) if "<" in text or "&" in text else text
+        text = text if plain is None else plain
+    words = " ".join(text.split())
+    return _NO_WORDS if not words or words.startswith(_PLACEHOLDERS) else words
+
+
+def shown_lately(state: Conversation) -> tuple[Mark, ...]:
+    """Return the marks of what agents said lately, the newest last: at most `MOST_HEARD`."""
+    if state.heard:
+        return tuple(
+            Mark(
+                one.at,
+                bytes.fromhex(one.mark)[:_MARK],
+                one.id,
+                one.awaited,
+                bytes.fromhex(one.exact)[:_EXACT],
+                one.session,
+            )
+            for one in state.heard
+        )
+    marks = state.marks
+    told = {one.place: one for one in marks.told}
+    found = []
+    for place, start in enumerate(range(0, len(marks.packed), _WIDTH)):
+        stamp, digest, exact = _unpacked(marks.packed[start : start + _WIDTH])
+        more = told.get(place, Told(place, "", 0, pushed=True))
+        session = stamp & (1 << _PLACE_BITS) - 1
+        mark = Mark(
+            stamp >> _PLACE_BITS,
+            digest,
+            more.id,
+            more.awaited,
+            exact if more.pushed else b"",
+            marks.sessions[session - 1] if session else None,
+        )
+        found.append(mark)
+    return tuple(found)
+
+
+def _unpacked(mark: bytes) -> tuple[int, bytes, bytes]:
+    stamp, digests = int.from_bytes(mark[:_STAMP], "big"), mark[_STAMP:]
+    return stamp, digests[:_MARK], digests[_MARK:]
+
+
+def _stamp(at: int, place: int) -> bytes:
+    moment = at if 0 <= at <= _LATEST else min(max(at, 0), _LATEST)
+    return (moment << _PLACE_BITS | place).to_bytes(_STAMP, "big")
+
+
+def _marks(state: Conversation) -> Marks:
+    """The marks as they are stored, also of a row that an earlier version stored."""
+    return _packed(shown_lately(state)) if state.heard else state.marks
+
+
+def _packed(shown: Sequence[Mark]) -> Marks:
+    sessions = tuple(dict.fromkeys(one.session for one in shown if one.session is not None))
+    places = {session: place for place, session in enumerate(sessions, start=1)}
+    packed = [
+        _stamp(one.at, 0 if one.session is None else places[one.session])
+        + one.mark
+        + (one.exact or bytes(_EXACT))
+        for one in shown
+    ]
+    told = [
+        Told(place, one.id, one.awaited, pushed=bool(one.exact))
+        for place, one in enumerate(shown)
+        if one.id or one.awaited or not one.exact
+    ]
+    return Marks(b"".join(packed), sessions, tuple(told))
+
+
+def _keep(turn: Turn, shown: Sequence[Mark]) -> None:
+    turn.set(marks=_packed(shown), heard=())
+
+
+def _remember(turn: Turn, mark: Mark) -> None:
+    _keep(turn, (*shown_lately(turn.state), mark)[-MOST_HEARD:])
+
+
+def _remember_push(
+    turn: Turn, at: int, digest: bytes, exact: bytes, session: SessionId | None
+) -> None:
+    """Append the mark of a push, without unpacking the others: it happens with each message."""
+    marks, place = turn.state.marks, 0
+    if turn.state.heard or (session is not None and session not in marks.sessions):
+        _remember(turn, Mark(at, digest, exact=exact, session=session))
+        return
+    packed, sessions, told = marks.packed, marks.sessions, marks.told
+    if session is not None:
+        place = sessions.index(session) + 1
+    if len(packed) >= _FULL:  # the oldest goes, and all others move up
+        packed = packed[_WIDTH:]
+        if told:
+            moved = [msgspec.structs.replace(one, place=one.place - 1) for one in told if one.place]
+            told = tuple(moved)
+    turn.set(marks=Marks(packed + _stamp(at, place) + digest + exact, sessions, told))
+
+
+# --- comparing ------------------------------------------------------------------------------------
+
+
+def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
+    """Estimate the clock difference by messages that both lists have exactly once.
+
+    Only pushed messages count: of one that a history told, no moment is ours.
+    """
+    shown = [one for one in heard if not one.id]
+    pushed = [one for one in shown if one.exact]
+    times = Counter(one.mark for one in shown)
+    entries = Counter(line.mark for line in lines)
+    came = {one.mark: one.at for one in pushed}
+    found = [
+        line.entry.posted - came[line.mark]
+        for line in lines
+        if line.entry.posted and entries[line.mark] == times[line.mark] == 1 and line.mark in came
+    ]
+    if not found:
+        return Clocks()
+    return Clocks(min(found) - NEAR, max(found), median_low(found))
+
+
+def missed(
+    heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks
+) -> tuple[list[Line], tuple[Mark, ...]]:
+    """Find the lines that were not shown, in their order; return the marks as well.
+
+    Args:
+        heard: the marks.
+        lines: all that agents wrote, as the history has it.
+        since: up to when everything was surely heard, ms by our clock.
+        clocks: what `compare` found.
+    """
+    open_lines = _open(heard, lines, since, clocks)
+    pairs = _paired(heard, open_lines)
+    left = [line for line in open_lines if line.place not in pairs]
+    before = [
+        place
+        for place, index in pairs.items()
+        if heard[index].exact and heard[index].at <= since  # pushed: the moment is ours
+    ]
+    # Where nothing is known of that time: what follows a line that was shown.
+    last = max(before or [line.place for line in lines if line not in left], default=len(lines))
+    likely = [
+        line
+        for line in open_lines
+        if line.place in pairs and heard[pairs[line.place]].exact != _exact(line)
+    ]
+    unsure = _differing(left, likely, max(before, default=-1))
+    known = list(heard)
+    for line in unsure:
+        index = pairs[line.place]
+        known[index] = msgspec.structs.replace(known[index], id=line.entry.id)
+    begin = since + clocks.low
+    found = [
+        line
+        for line in sorted([*left, *unsure], key=lambda line: line.place)
+        if not line.entry.revoked
+        # A line without a time counts if it follows one that was shown.
+        and (line.entry.posted >= begin if line.entry.posted else line.place > last)
+    ]
+    return found, tuple(known)
+
+
+def is_doubtful(
+    heard: tuple[Mark, ...],
+    entries: Sequence[HistoryEntry],
+    lines: Sequence[Line],
+    since: int,
+    clocks: Clocks,
+) -> bool:
+    """True if something may be missing that cannot be found: forgotten here, or not told there.
+
+    Args:
+        heard: the marks.
+        entries: the history as it came.
+        lines: what agents wrote of it.
+        since: up to when everything was surely heard, ms by our clock.
+        clocks: what `compare` found.
+    """
+    begin = since + clocks.usual
+    if len(entries) >= MOST_RECALLED and entries[0].posted > begin:
+        return True
+    if len(heard) < MOST_HEARD:
+        return False
+    return any(begin < line.entry.posted < heard[0].at + clocks.usual for line in lines)
+
+
+def left_out(
+    heard: tuple[Mark, ...],
+    entries: Sequence[HistoryEntry],
+    session_id: SessionId,
+    since: int,
+    ids: Collection[AgentId],
+) -> tuple[bool, tuple[Mark, ...]]:
+    """Find out whether the history lacks words of this chat that were shown.
+
+    It must have the newest that were heard before the outage, for we ask about what follows them;
+    and all that follow any that it has. What is older may lie beyond the end of its page. Whose
+    words they are said to be does not matter: the socket and the history may name people
+    differently.
+
+    Args:
+        heard: the marks.
+        entries: the history as it came, newest last.
+        session_id: the chat.
+        since: up to when everything was surely heard, ms by our clock.
+        ids: who takes part.
+
+    Returns:
+        Also the marks, changed so that what is absent is told once. Only of the newest words it is
+        told each time, as more may have been missed by then.
+    """
+    order = sorted(range(len(heard)), key=lambda index: heard[index].at)
+    shown = [heard[index].mark for index in order]
+    told = _shown_of(entries, frozenset(shown), ids)
+    blocks = SequenceMatcher(None, shown, told, autojunk=False).get_matching_blocks()
+    paired = {place for block in blocks for place in range(block.a, block.a + block.size)}
+    times, copies = Counter(shown), Counter(told)
+    # Words may stand in another order there; of equal ones that are too few, order tells which.
+    there = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
+    due = [
+        place
+        for place, index in enumerate(order)
+        if heard[index].session == session_id and heard[index].at <= since
+    ]
+    if not due:
+        return False, heard
+    begin = next((place for place in due if there[place]), due[-1])
+    absent = [place for place in due if place >= begin and not there[place]]
+    known = list(heard)
+    for place in absent:
+        if place != due[-1]:
+            known[order[place]] = msgspec.structs.replace(known[order[place]], session=None)
+    return bool(absent), tuple(known)
+
+
+def _shown_of(
+    entries: Sequence[HistoryEntry], shown: frozenset[bytes], ids: Collection[AgentId]
+) -> list[bytes]:
+    """Return the marks that a history's lines fit, in their order, whoever is said to speak."""
+    fitting = (
+        next(
+            (mark for who in (entry.agent_id, *ids) if (mark := mark_of(who, entry.html)) in shown),
+            b"",
+        )
+        for entry in entries
+    )
+    return [mark for mark in fitting if mark]
+
+
+def _open(heard: tuple[Mark, ...], lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
+    """Return the lines that are not older than the marks."""
+    told = {one.id for one in heard if one.id}
+    first = heard[0].at if heard else since
+    if len(heard) == MOST_HEARD:
+        horizon = first + clocks.usual  # what is older was forgotten, and not missed
+    else:
+        horizon = min(first, since) + clocks.usual - FAR
+    return [
+        line
+        for line in lines
+        if not (line.entry.id and line.entry.id in told)
+        and (not line.entry.posted or line.entry.posted >= horizon)
+    ]
+
+
+def _paired(heard: tuple[Mark, ...], lines: Sequence[Line]) -> Mapping[int, int]:
+    """Pair lines with marks: by the line's place, the index of the mark."""
+    pairs: dict[int, int] = {}
+
+    def pair(key_of_line: Callable[[Line], bytes], key_of_mark: Callable[[Mark], bytes]) -> None:
+        taken = set(pairs.values())
+        free: defaultdict[bytes, deque[int]] = defaultdict(deque)
+        for index, one in enumerate(heard):
+            if not one.id and index not in taken:
+                free[key_of_mark(one)].append(index)
+        for line in lines:
+            if line.place not in pairs and free[key_of_line(line)]:
+                pairs[line.place] = free[key_of_line(line)].popleft()
+
+    pair(_exact, lambda one: one.exact)
+    pair(lambda line: line.mark, lambda one: one.mark)
+    return pairs
+
+
+def _exact(line: Line) -> bytes:
+    return exact_mark(line.entry.agent_id, AgentText(line.entry.html))
+
+
+def _differing(left: Sequence[Line], likely: Sequence[Line], last: int) -> list[Line]:
+    """Lines behind `last` that may have been missed in place of one of `left` without words.
+
+    `likely`: they are paired, but not to the last byte.
+    """
+    shown = {(line.mark, line.entry.html) for line in left}
+    without_words = {line.mark for line in left if line.mark == _mark_of_none(line.entry.agent_id)}
+    found = []
+    for line in likely:
+        key = line.mark, line.entry.html
+        if line.mark in without_words and line.place > last and key not in shown:
+            shown.add(key)
+            found.append(msgspec.structs.replace(line, known=True))
+    return found
+
+
+def _mark_of_none(agent_id: AgentId) -> bytes:
+    return mark_of(agent_id, "")

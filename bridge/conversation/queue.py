@@ -1,0 +1,538 @@
+"""The queue: a request for a chat, from the customer's wish to its end; and calling back after it.
+
+A request begins with `request_chat`. It stands once WebChat has taken it (`place_of`), and ends in
+a chat (`chat.start_chat`), or in vain (`ended`), or by the customer's will (`cancelled`). What was
+typed meanwhile is kept. Moments and durations are ms.
+
+*The queue card* is what a customer who waits is shown: one message, edited in place. A new place is
+written at once; if nothing moves it is brought up to date once a minute, and after ten minutes
+every five, because each edit is an event in the room. Trend and expectation are put into words
+where the card is written (`QueuePlace`).
+
+*Calling back*. WebChat says "closed" (-3, status 6) or "nobody there" (-5, status 5). What was
+typed is kept, and the customer is offered to be called back. If they wish it, we ask for a chat
+again on our own: when the queue opens, where the operator gave its hours, else at growing
+distances. The wish ends with a chat, with `cancel`, with a refusal that no repetition can mend, or
+at its limit, and the customer is told of each. A word of the customer's asks at once as always, and
+loudly; the wish goes on beneath it.
+
+*Quiet requests*. A request of our own is quiet (`hidden`): nothing is shown of it until it has
+stood for a moment, or an agent is there, so that a night of vain attempts costs the customer not
+one line.
+
+*A refused request that an agent may still take up* (reference 2.3, status 2; `linger`). The
+customer has been told, and what they typed is theirs again. But for a while the link stays, and the
+place in the queue is remembered: news of it that is no end puts them back there (`revive`). What
+had gone to WebChat with the request is there still, and is not sent again. A 202 instead of a 201
+does not say of which request it is: then it is sent again, for twice is better than never.
+
+Each function leaves the turn in a whole state; none of them makes a call (see `calls`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from bridge.conversation import robot
+from bridge.conversation.events import Args, CallbackCard, Card, QueuePlace
+from bridge.conversation.model import (
+    Callback,
+    Conversation,
+    Ended,
+    Idle,
+    Queued,
+    Requesting,
+)
+from bridge.conversation.policy import Policy
+from bridge.conversation.turn import Turn, inviting, unique_events
+from bridge.ids import QueueId, SessionId
+from bridge.webchat.codes import RequestStatus, ResultCode
+from bridge.webchat.frames import QueueStatus, RequestChat
+from bridge.webchat.meanings import Progress, progress
+
+FREQUENT = 10 * 60_000
+"""ms of waiting during which the card is brought up to date at `Policy.card_every`."""
+NOBODY_THERE = frozenset(
+    {
+        f"status.{RequestStatus.NO_AGENT_ONLINE}",
+        f"status.{RequestStatus.OFF_HOUR}",
+        f"result.{ResultCode.NO_AGENT_ONLINE}",
+        f"result.{ResultCode.NOT_IN_WORKTIME}",
+    }
+)
+"""Sentences of the ends after which calling back is offered (reference 2.3 and 2.5)."""
+CALLBACK_OFFERS = frozenset({"callback.offer", "callback.offer_hours"})
+"""Sentences that ask whether to call back; the others promise it."""
+_HOPELESS = frozenset(
+    {
+        f"result.{ResultCode.INVALID_SKILLGROUP}",
+        f"result.{ResultCode.INVALID_CLIENT_ID}",
+        f"result.{ResultCode.INVALID_QUEUE_ID}",
+        f"result.{ResultCode.REQUEST_ERROR}",
+        f"result.{ResultCode.INVALID_TO_USER_ID}",
+        f"result.{ResultCode.INVALID_PARAMETER}",
+        f"result.{ResultCode.INVALID_SESSION_TYPE}",
+        f"result.{ResultCode.INVALID_REQUEST_TYPE}",
+        "trouble.login_refused",
+        "trouble.sign_refused",
+    }
+)
+"""Ends after which asking again changes nothing until an operator acts."""
+
+# --- a request begins and ends --------------------------------------------------------------------
+
+
+def request_chat(
+    turn: Turn,
+    queue_id: QueueId | None = None,
+    *,
+    lost_session: SessionId | None = None,
+    quiet: bool = False,
+) -> None:
+    """Ask for a chat: a new conversation with a new queue card begins.
+
+    Args:
+        turn: a turn in any phase.
+        queue_id: which queue; None: the room's.
+        lost_session: see `Requesting`.
+        quiet: the customer has not just asked for it (`Requesting.quiet`).
+    """
+    queue = turn.policy.queue_id if queue_id is None else queue_id
+    turn.set(retry_at=None, turn_at=None)
+    if not quiet:
+        turn.set(number=turn.state.number + 1)
+    if not callback_wanted(turn.state):
+        turn.set(callback=None)
+    outstanding = turn.state.outstanding
+    if outstanding is not None and isinstance(outstanding.what, RequestChat):
+        # Its request lived and died by pushes; what it brings must not pass for this one's answer.
+        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
+    turn.enter(Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
+    robot.hand_over(turn)
+    if not quiet:
+        turn.card("queue.asking", {"queue": queue})
+
+
+def resume_held(turn: Turn) -> None:
+    """Outside a chat, ask for one for content that still waits, as the room's rules allow."""
+    if not turn.state.held or not isinstance(turn.state.phase, Idle | Ended):
+        return
+    if turn.policy.start_on_message:
+        request_chat(turn)
+    else:
+        turn.say("start.needed")
+
+
+def want_person(turn: Turn, key: str) -> None:
+    """Hand over from the knowledge base to a person: say why, and ask for a chat."""
+    turn.say(key)
+    resume_held(turn)
+    robot.hand_over(turn)  # also where the room asks for nobody without a command
+
+
+def place_of(turn: Turn, phase: Requesting | Queued) -> Queued:
+    """Return the phase as a place in the queue."""
+    if isinstance(phase, Queued):
+        return phase
+    return Queued(
+        phase.queue_id,
+        phase.since,
+        cancel=phase.cancel,
+        cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
+        quiet_until=turn.now + turn.policy.quiet_wait if phase.quiet else None,
+        any_agent=phase.any_agent,
+    )
+
+
+def ended(turn: Turn, key: str, code: int | None = None, *, words: str = "") -> None:
+    """End the request without a chat; what was typed is kept for the customer's next word.
+
+    Args:
+        turn: a turn in Requesting or Queued.
+        key: the sentence that says why.
+        code: the number to show where no sentence knows it.
+        words: what the server said to it.
+    """
+    phase = turn.state.phase
+    shown = not (isinstance(phase, Requesting | Queued) and hidden(phase))
+    queue_id = phase.queue_id if isinstance(phase, Requesting | Queued) else turn.policy.queue_id
+    vain = fails_quietly(turn, key)
+    leave(turn)
+    if vain:
+        return
+    if shown:
+        turn.card("queue.ended")
+    turn.say(inviting(key, turn.policy), {} if code is None else {"code": code})
+    turn.quote(words)
+    if turn.state.held:
+        say_kept(turn)
+    offer_callback(turn, queue_id, key)
+    if key in NOBODY_THERE:
+        robot.ask_about_kept(turn)
+
+
+def say_kept(turn: Turn) -> None:
+    turn.say("queue.kept", {"count": len(unique_events(turn.state.held))})
+
+
+def cancelled(turn: Turn) -> None:
+    """End the request as the customer wished; what they wrote since asks anew."""
+    phase = turn.state.phase
+    if isinstance(phase, Queued):
+        turn.report_whole(phase.pre_sent, "undelivered.cancelled")
+        turn.enter(msgspec.structs.replace(phase, pre_sent=()))
+    leave(turn)
+    turn.card("queue.cancelled")
+    resume_held(turn)
+
+
+def leave(turn: Turn) -> None:
+    """Go back to Idle; pre-messages that no agent will read are held again."""
+    phase = turn.state.phase
+    turn.enter(Idle(turn.now))
+    put_off_callback(turn)
+    if isinstance(phase, Queued):
+        turn.put_back(*phase.pre_sent)
+        if phase.request_id is not None:
+            turn.set(last_request=phase.request_id)
+    turn.lapse()
+
+
+def status_key(status: int) -> tuple[str, int | None]:
+    """The sentence for a request status, and the number if no sentence knows it."""
+    if status in set(RequestStatus):
+        return f"status.{status}", None
+    return "status.other", status
+
+
+def result_key(code: int) -> tuple[str, int | None]:
+    """The sentence for a result code, and the number if no sentence knows it."""
+    if code in set(ResultCode):
+        return f"result.{code}", None
+    return "result.other", code
+
+
+# --- the card -------------------------------------------------------------------------------------
+
+
+def show_card(turn: Turn) -> None:
+    """Write the card of a customer who stands in the queue, unless nothing may be shown yet."""
+    phase = turn.state.phase
+    if not isinstance(phase, Queued) or phase.cancel or phase.accepted or hidden(phase):
+        return
+    turn.enter(msgspec.structs.replace(phase, shown_at=turn.now))
+    args: Args = {"queue": phase.queue_id}
+    if phase.position:
+        args["position"] = phase.position
+    key = "queue.position" if phase.position else "queue.waiting"
+    place = QueuePlace(
+        phase.queue_id,
+        turn.now,
+        phase.since,
+        phase.position,
+        phase.first_position,
+        phase.first_at,
+        phase.moved_at,
+    )
+    turn.ask(Card(turn.state.number, key, args, place))
+
+
+def place_named(turn: Turn, position: int | None) -> None:
+    """Note the place in the queue that WebChat named; a new one is shown (row 19, trap T4)."""
+    phase = turn.state.phase
+    if not isinstance(phase, Queued) or phase.cancel:
+        return
+    if position is None or position == phase.position:
+        return
+    reached_the_front = (
+        position == 1
+        and (phase.position or 0) > 1
+        and not (phase.next_told or phase.accepted or hidden(phase))
+    )
+    first = phase.first_position or (position if position > 0 else None)
+    turn.enter(
+        msgspec.structs.replace(
+            phase,
+            position=position,
+            first_position=first,
+            first_at=turn.now if phase.first_position is None else phase.first_at,
+            moved_at=turn.now,
+            next_told=phase.next_told or reached_the_front,
+        )
+    )
+    if position <= 0:
+        return
+    show_card(turn)
+    if reached_the_front:
+        turn.say("queue.next", ping=True)
+
+
+def card_due(phase: Queued, policy: Policy) -> int | None:
+    """Return when the card is to be refreshed though nothing has moved, ms; None: not at all."""
+    if phase.cancel:
+        return None
+    if phase.quiet_until is not None:
+        return phase.quiet_until
+    if phase.accepted:
+        return None
+    shown = phase.shown_at or phase.since
+    frequent = shown - phase.since < FREQUENT
+    return shown + (policy.card_every if frequent else policy.card_later)
+
+
+def refresh_card(turn: Turn, phase: Queued) -> None:
+    """Refresh the card: nothing has moved for a while (`card_due`)."""
+    if hidden(phase):
+        surface(turn)
+    else:
+        show_card(turn)
+
+
+# --- our own logins' turn -------------------------------------------------------------------------
+
+
+def turn_awaited(turn: Turn, seconds: int) -> None:
+    """Tell a customer who waits that our logins wait for their turn (the login limit).
+
+    The card of a request says it, and says it anew once the moment that it named has passed. A
+    message in a chat or a queue is told of once, unless other trouble was told of.
+    """
+    phase, expected = turn.state.phase, turn.state.turn_at
+    if isinstance(phase, Requesting):
+        if hidden(phase) or phase.cancel or (expected is not None and turn.now < expected):
+            return
+        turn.card("queue.turn", {"wait": seconds})
+    elif expected is not None or turn.state.told_trouble or not _message_waits(turn):
+        return
+    else:
+        turn.say("trouble.turn")
+    turn.set(turn_at=turn.now + 1000 * seconds)
+
+
+def _message_waits(turn: Turn) -> bool:
+    """True if something that the customer wrote waits for the link."""
+    asked = turn.state.outstanding
+    if turn.state.held:
+        return True
+    return asked is not None and asked.held is not None
+
+
+def turn_came(turn: Turn) -> None:
+    """Correct the card after `turn_awaited`: WebChat has answered."""
+    phase = turn.state.phase
+    turn.set(turn_at=None)
+    if isinstance(phase, Queued):
+        show_card(turn)
+    elif isinstance(phase, Requesting) and not (phase.cancel or hidden(phase)):
+        turn.card("queue.asking", {"queue": phase.queue_id})
+
+
+# --- quiet requests -------------------------------------------------------------------------------
+
+
+def hidden(phase: Requesting | Queued) -> bool:
+    """True while nothing is shown of this request."""
+    return phase.quiet if isinstance(phase, Requesting) else phase.quiet_until is not None
+
+
+def unhide(turn: Turn) -> bool:
+    """Make a quiet request one that the customer knows of; False if it was one already."""
+    phase = turn.state.phase
+    if not isinstance(phase, Requesting | Queued) or not hidden(phase):
+        return False
+    turn.set(number=turn.state.number + 1)
+    if isinstance(phase, Requesting):
+        turn.enter(msgspec.structs.replace(phase, quiet=False))
+    else:
+        turn.enter(msgspec.structs.replace(phase, quiet_until=None))
+    return True
+
+
+def surface(turn: Turn) -> None:
+    """Show a quiet request, because it stands or the customer has come back by themselves."""
+    if unhide(turn):
+        phase = turn.state.phase
+        if isinstance(phase, Requesting):
+            turn.card("queue.asking", {"queue": phase.queue_id})
+        else:
+            show_card(turn)
+
+
+# --- calling back ---------------------------------------------------------------------------------
+
+
+def callback_wanted(state: Conversation) -> bool:
+    """True if the customer wishes to be called back."""
+    return state.callback is not None and state.callback.wanted is not None
+
+
+def unseen_callback(state: Conversation) -> Callback | None:
+    """Return the callback that is wanted, if the customer sees nothing else going on."""
+    phase = state.phase
+    if isinstance(phase, Requesting | Queued):
+        idle = hidden(phase)
+    else:
+        idle = isinstance(phase, Idle | Ended)
+    return state.callback if idle and callback_wanted(state) else None
+
+
+def wish_callback(turn: Turn, queue_id: QueueId) -> None:
+    """Note a wish to be called back; the caller says what becomes of it."""
+    turn.set(callback=_scheduled(turn, Callback(queue_id, wanted=turn.now)))
+
+
+def promise_callback(turn: Turn, queue_id: QueueId) -> None:
+    """Confirm the callback: say when we ask again, or for how long."""
+    opening = turn.policy.hours.get(queue_id)
+    if opening is not None and not opening.is_open(turn.now):
+        key = "callback.promised_hours"
+        args: Args = {"queue": queue_id, "opens": opening.opens(turn.now)}
+    else:
+        key = "callback.promised"
+        args = {"queue": queue_id, "hours": _callback_limit(turn.policy, queue_id) // 3_600_000}
+    turn.ask(CallbackCard(turn.state.number, key, args))
+
+
+def offer_callback(turn: Turn, queue_id: QueueId, key: str) -> None:
+    """Offer a callback after a request that came to nothing, or go on with the one wished for.
+
+    Args:
+        turn: a turn that has left the queue.
+        queue_id: whose queue it was.
+        key: the sentence that said why.
+    """
+    if callback_wanted(turn.state):
+        if key in _HOPELESS:
+            turn.set(callback=None)
+            turn.say("callback.hopeless")
+        else:
+            turn.say("callback.goes_on")
+        return
+    if key not in NOBODY_THERE or not turn.policy.callback:
+        return
+    turn.set(callback=Callback(queue_id))
+    args: Args = {"queue": queue_id}
+    opening = turn.policy.hours.get(queue_id)
+    offer = "callback.offer"
+    if opening is not None and not opening.is_open(turn.now):
+        offer, args["opens"] = "callback.offer_hours", opening.opens(turn.now)
+    turn.ask(CallbackCard(turn.state.number, offer, args))
+
+
+def fails_quietly(turn: Turn, key: str) -> bool:
+    """True if this end of a quiet request needs no word."""
+    phase = turn.state.phase
+    return isinstance(phase, Requesting | Queued) and hidden(phase) and key not in _HOPELESS
+
+
+def put_off_callback(turn: Turn) -> None:
+    """Schedule the next attempt of a callback, after a request that is over."""
+    callback = turn.state.callback
+    if callback is not None and callback.wanted is not None:
+        turn.set(callback=_scheduled(turn, callback))
+
+
+def cancel_callback(turn: Turn) -> bool:
+    """Cancel the callback; False if none was wished for."""
+    if not callback_wanted(turn.state):
+        return False
+    phase = turn.state.phase
+    leaving = isinstance(phase, Requesting | Queued) and not hidden(phase)
+    turn.set(callback=None)
+    turn.say("callback.cancelled_leaving" if leaving else "callback.cancelled")
+    return True
+
+
+def callback_due(state: Conversation, policy: Policy) -> int | None:
+    """Return when a callback is tried next, ms; None: nobody wishes it, or it is under way.
+
+    Not while the robot is being asked something: a request would take that to a person. While a
+    room is paused only the limit counts.
+    """
+    callback = state.callback
+    if callback is None or callback.wanted is None or not isinstance(state.phase, Idle | Ended):
+        return None
+    with_robot = any(not question.aside for question in state.questions)
+    if with_robot:
+        return None
+    if policy.paused:
+        return callback.wanted + _callback_limit(policy, callback.queue_id)
+    return callback.next_at
+
+
+def callback_exhausted(turn: Turn, callback: Callback) -> bool:
+    """True if the callback was tried for as long as its limit allows."""
+    policy = turn.policy
+    limit = _callback_limit(policy, callback.queue_id)
+    return callback.wanted is not None and turn.now >= callback.wanted + limit
+
+
+def give_up_callback(turn: Turn) -> None:
+    """Give up the callback and say so."""
+    turn.set(callback=None)
+    turn.say("callback.given_up")
+    turn.report_held("undelivered.expired")
+
+
+def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
+    """Return for how long a callback is tried, ms."""
+    if queue_id in policy.hours:
+        return max(policy.callback_limit, policy.callback_limit_hours)
+    return policy.callback_limit
+
+
+def _scheduled(turn: Turn, callback: Callback) -> Callback:
+    """Return the callback with its next attempt: at the opening, else (or if open) ever later."""
+    policy, now = turn.policy, turn.now
+    wait = min(policy.callback_first << min(callback.tries, 20), policy.callback_last)
+    at, tries = now + wait, callback.tries + 1
+    opening = policy.hours.get(callback.queue_id)
+    if opening is not None:
+        opens = opening.opens(now if not opening.is_open(now) else at)
+        if opens > at or not opening.is_open(now):
+            spread = (callback.wanted or 0) % policy.callback_spread
+            at, tries = opens + spread, 0
+    return msgspec.structs.replace(callback, next_at=at, tries=tries)
+
+
+# --- a refused request that is taken up after all -------------------------------------------------
+
+
+def linger(turn: Turn, place: Queued) -> None:
+    """Keep the link and remember the request for a while: an agent who refused may still accept."""
+    turn.enter(
+        Idle(
+            turn.now,
+            linger_until=turn.now + turn.policy.linger,
+            refused=msgspec.structs.replace(place, pre_sent=()),
+            pre_sent=tuple(piece.order for piece in place.pre_sent),
+        )
+    )
+
+
+def revive(turn: Turn, news: QueueStatus) -> bool:
+    """Restore a refused request that this is news of; False if none was refused lately."""
+    phase = turn.state.phase
+    if not isinstance(phase, Idle) or phase.refused is None or news.request_id is None:
+        return False
+    place = phase.refused
+    if news.request_id != place.request_id or progress(news.status) is Progress.OVER:
+        return False
+    held = turn.state.held
+    turn.set(
+        held=tuple(piece for piece in held if piece.order not in phase.pre_sent),
+        last_request=None,
+    )
+    hidden = place.quiet_until is not None
+    turn.enter(
+        msgspec.structs.replace(
+            place,
+            position=None,
+            accepted=False,
+            resync=False,
+            pre_sent=tuple(piece for piece in held if piece.order in phase.pre_sent),
+            quiet_until=turn.now + turn.policy.quiet_wait if hidden else None,
+        )
+    )
+    robot.hand_over(turn)
+    return True

@@ -1,0 +1,686 @@
+"""What the WebChat server says: pushes (reference 1.4) and replies to our calls (1.3, 2.5).
+
+A *push* may be late, or about a request or a session that is over: first of all each is asked
+whether it is about what we have, and let be if not. A session that we never saw start is taken over
+when something reveals it.
+
+A *reply* settles the one call that is outstanding. What it means depends on the phase by then, for
+a push may have been faster. Refusals that may pass (-100, -15) settle nothing yet: the call is made
+again (`calls.try_again`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import assert_never
+
+import msgspec
+
+from bridge.conversation import history, queue, robot
+from bridge.conversation.calls import blank, refuse, take_back, try_again
+from bridge.conversation.chat import (
+    ask_rating,
+    end_chat,
+    greet,
+    introduced,
+    names,
+    rating_taken,
+    session_lost,
+    start_chat,
+)
+from bridge.conversation.events import AgentsCame, AgentsLeft, Offer, Pushed, Relay, Uploaded
+from bridge.conversation.model import (
+    Chatting,
+    CustomerMedia,
+    Ended,
+    Held,
+    Idle,
+    Outstanding,
+    Queued,
+    Requesting,
+    Upload,
+)
+from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
+from bridge.ids import AgentId, CallId, RequestId, SessionId
+from bridge.webchat.codes import NoticeType, RequestStatus, ResultCode
+from bridge.webchat.frames import (
+    Agent,
+    AgentContent,
+    AgentNotice,
+    AgentsUpdated,
+    AgentText,
+    CancelRequest,
+    ChatStarted,
+    CloseSession,
+    InitConfig,
+    MessageReceived,
+    QueueStatus,
+    RateSession,
+    RatingPushed,
+    Reply,
+    RequestChat,
+    RobotMessage,
+    SendMessage,
+    SendPreMessage,
+    SessionClosed,
+    TransferFromRobot,
+    Video,
+)
+from bridge.webchat.meanings import Progress, progress
+
+_NOT_SAID = SessionId(0)
+"""The session id of a push that names none: no session to adopt."""
+_PICTURE = re.compile(r"<img\b", re.IGNORECASE)
+"""A picture, for which a notice has no place: the agent's ghost shows it."""
+_SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
+_NO_SUCH_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_PARAMETER})
+_TRANSIENT = frozenset({ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN})
+
+# --- pushes ---------------------------------------------------------------------------------------
+
+
+def pushed(turn: Turn, came: Pushed) -> None:
+    """Dispatch one push."""
+    push, at = came.push, came.at or turn.now
+    match push:  # what comes most often stands first
+        case MessageReceived():
+            _message_received(turn, push, at, numbered=came.numbered)
+        case InitConfig():
+            turn.set(ratings=push.ratings, extensions=push.extensions)
+        case QueueStatus():
+            _queue_status(turn, push)
+        case ChatStarted():
+            chat_started(turn, push)
+        case RatingPushed():
+            _rating_pushed(turn, push.session_id)
+        case AgentsUpdated():
+            _agents_updated(turn, push)
+        case SessionClosed():
+            _session_closed(turn, push.session_id)
+        case RobotMessage():
+            _robot_spoke(turn, push, at)
+        case _:
+            assert_never(push)
+
+
+# --- 201: how the request stands ------------------------------------------------------------------
+
+
+def _queue_status(turn: Turn, push: QueueStatus) -> None:
+    phase = turn.state.phase
+    if isinstance(phase, Chatting) and phase.robot and push.session_id == phase.session_id:
+        _transfer_news(turn, phase, push)
+        return
+    revived = queue.revive(turn, push)
+    phase = turn.state.phase
+    if not isinstance(phase, Requesting | Queued) or _is_stale(turn, phase, push):
+        return  # in a chat with people it is stale; it never ends the session
+    place = queue.place_of(turn, phase)  # row 8: the reply to 101 will only complete its call
+    place = msgspec.structs.replace(
+        place, request_id=push.request_id or place.request_id, heard_at=turn.now
+    )
+    turn.enter(place)
+    news = progress(push.status)
+    if news is Progress.WAITING:
+        queue.place_named(turn, push.position)
+        if revived and not push.position:
+            queue.show_card(turn)
+    elif news is Progress.ACCEPTED:
+        _accepted(turn, place)
+    elif place.cancel or push.status == RequestStatus.CANCELED_BY_CLIENT:
+        queue.cancelled(turn)
+    elif push.status == RequestStatus.DROPPED and place.cut:
+        _ask_anew(turn, place)
+    else:
+        queue.ended(turn, *queue.status_key(push.status))
+        if push.status == RequestStatus.REFUSED:
+            queue.linger(turn, place)
+
+
+def _ask_anew(turn: Turn, place: Queued) -> None:
+    """Ask anew after an outage that cost us the request (row 21); its messages go again."""
+    turn.put_back(*place.pre_sent)
+    turn.lapse()
+    turn.set(last_request=place.request_id)  # its late news is no news of the next one
+    turn.enter(
+        msgspec.structs.replace(
+            place,
+            request_id=None,
+            former_id=None,
+            accepted=False,
+            pre_sent=(),
+            resync=True,
+            cut=False,
+        )
+    )
+
+
+def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
+    """Take news of the robot's search for a person (row 27); if it fails the robot goes on."""
+    news = progress(push.status)
+    turn.enter(msgspec.structs.replace(phase, seeking=news is not Progress.OVER))
+    if news is Progress.WAITING and push.position:
+        robot.show_place(turn, phase, push.position)
+    elif news is Progress.OVER:
+        key, code = queue.status_key(push.status)
+        turn.say(key, {} if code is None else {"code": code})
+
+
+def _accepted(turn: Turn, place: Queued) -> None:
+    """Note that the request is accepted (row 20); the session follows by 202."""
+    if place.accepted:
+        return
+    queue.unhide(turn)
+    turn.enter(msgspec.structs.replace(place, accepted=True, quiet_until=None))
+    if not place.cancel:
+        turn.card("queue.accepted")
+
+
+def _is_stale(turn: Turn, phase: Requesting | Queued, push: QueueStatus) -> bool:
+    """True for news that is not about the request that we stand in the queue with."""
+    if isinstance(phase, Requesting) and phase.session_id is not None:
+        return True  # the request is a session already (row 12)
+    if push.request_id is None:
+        return False
+    if push.request_id == turn.state.last_request:
+        return True  # late news of a request that is over (test 21)
+    if not isinstance(phase, Queued):
+        return False
+    if phase.request_id is not None:
+        return phase.request_id != push.request_id
+    # While we ask again, the end of the former request is what we are mending (row 21, status 4).
+    return phase.former_id == push.request_id and progress(push.status) is Progress.OVER
+
+
+# --- 202, 204, 205: the chat, its agents, its end -------------------------------------------------
+
+
+def chat_started(turn: Turn, push: ChatStarted) -> None:
+    """Take a 202: a session begins, or is said to run on."""
+    phase = turn.state.phase
+    if push.session_id == _NOT_SAID:
+        return
+    match phase:
+        case Chatting() if phase.session_id == push.session_id:
+            if push.agents:  # row 10: a refresh, no second greeting
+                robot_goes_on = push.robot or _same_robot(phase, push.agents, introduces=True)
+                _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
+        case Idle() | Ended() if turn.state.last_closed:
+            # A refused request may still be taken up (reference 2.3, status 2). A repeat of the
+            # session that is known to be over is no such thing.
+            if turn.state.last_session != push.session_id:
+                start_chat(turn, push.session_id, push.agents, robot=push.robot)
+        case _:
+            start_chat(turn, push.session_id, push.agents, robot=push.robot)
+
+
+def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting) or phase.session_id != push.session_id:
+        return
+    if push.queue_id is not None:
+        phase = msgspec.structs.replace(phase, queue_id=push.queue_id)
+        turn.enter(phase)
+    if push.agents:  # an empty list says nothing (trap T17)
+        robot_goes_on = _same_robot(phase, push.agents, introduces=False)
+        _replace_agents(turn, phase, push.agents, robot=robot_goes_on)
+
+
+def _same_robot(phase: Chatting, agents: tuple[Agent, ...], *, introduces: bool) -> bool:
+    """True if a list of agents is that of the robot we talk to: no guide has a word for it.
+
+    Whoever is new is a person (row 26).
+
+    Args:
+        phase: the chat until now.
+        agents: the new list.
+        introduces: it may name a robot of which the reply to 101 did not say who it is, as long as
+            that has not spoken and no person is looked for.
+    """
+    known = {agent.id for agent in phase.agents}
+    if not known and introduces:
+        return phase.robot and not (phase.human or phase.seeking)
+    return phase.robot and {agent.id for agent in agents} <= known
+
+
+def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, robot: bool) -> None:
+    """Replace the list of agents, and say who came, who left, who has another name.
+
+    Only ids say who is who: a new name or picture is no other agent (T17).
+    """
+    old = {agent.id: agent for agent in phase.agents}
+    new = {agent.id: agent for agent in agents}
+    came = tuple(agent for agent in new.values() if agent.id not in old)
+    left = tuple(agent for agent in old.values() if agent.id not in new)
+    changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
+    person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
+    turn.enter(
+        msgspec.structs.replace(
+            phase,
+            agents=tuple(new.values()),
+            robot=robot,
+            human=phase.human and robot,
+            seeking=phase.seeking and robot,
+        )
+    )
+    if not phase.unwanted:
+        if came or changed:
+            turn.ask(AgentsCame(came + changed, phase.queue_id))
+        presented = introduced(turn, came)
+        if came and left:
+            turn.say("chat.transferred", {"old": names(left), "new": presented}, ping=person)
+        elif came:
+            turn.say("chat.agent_joined", {"names": presented}, ping=person)
+        elif left:
+            turn.say("chat.agent_left", {"names": names(left)})
+        for agent in changed:
+            former = old[agent.id].name
+            if former and agent.name not in {"", former}:
+                turn.say("agents.renamed", {"old": former, "new": agent.name})
+    if left:
+        turn.ask(AgentsLeft(tuple(agent.id for agent in left)))
+
+
+def _session_closed(turn: Turn, session_id: SessionId) -> None:
+    phase = turn.state.phase
+    if isinstance(phase, Requesting) and phase.session_id == session_id:
+        start_chat(turn, session_id, phase.agents)
+        phase = turn.state.phase
+    if isinstance(phase, Chatting) and phase.session_id == session_id:
+        end_chat(turn, phase, "chat.ended_by_you" if phase.close else "chat.ended")
+    # else a foreign session (row 40, test 81)
+
+
+# --- 203, 210, 301: what is said in it ------------------------------------------------------------
+
+
+def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
+    """Ask for a rating at the agent's wish (row 28); without a session it means the present one."""
+    phase = turn.state.phase
+    if isinstance(phase, Chatting | Ended) and session_id in {phase.session_id, _NOT_SAID}:
+        ask_rating(turn, phase)
+
+
+def _message_received(turn: Turn, push: MessageReceived, at: int, *, numbered: bool) -> None:
+    content = push.content
+    if isinstance(content, AgentNotice):
+        _system_notice(turn, push, content)
+        return
+    _adopt_if_chatless(turn, push.session_id, push.agent_id)
+    agent = _agent_named(turn, push.agent_id)
+    if not history.is_new(turn, agent, content, at, numbered=numbered):
+        return
+    _show(turn, agent, content, push.session_id)
+
+
+def _show(turn: Turn, agent: Agent, content: AgentContent, session_id: SessionId) -> None:
+    turn.ask(Relay(agent, content, session_id))
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting):
+        turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
+    elif agent not in phase.agents and agent.id not in {one.id for one in phase.agents}:
+        turn.enter(msgspec.structs.replace(phase, agents=(*phase.agents, agent)))
+
+
+def _robot_spoke(turn: Turn, push: RobotMessage, at: int) -> None:
+    known = turn.state.last_session
+    chatting = isinstance(turn.state.phase, Chatting)
+    if push.session_id is not None and not chatting and push.session_id != known:
+        start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
+    robot.spoke(turn, push, push.session_id or known or SessionId(0))
+    history.note_robot(turn, push.text, at)
+
+
+def _adopt_if_chatless(turn: Turn, session_id: SessionId, agent_id: AgentId) -> None:
+    """Begin the chat of a message whose session we never saw start (row 40, trap T14)."""
+    if session_id == _NOT_SAID or isinstance(turn.state.phase, Chatting):
+        return
+    if turn.state.last_session != session_id:
+        start_chat(turn, session_id, (Agent(agent_id),) if agent_id else ())
+
+
+def _agent_named(turn: Turn, agent_id: AgentId) -> Agent:
+    """Return the agent of an id; one not in the list is the sole agent, or a new one (T15)."""
+    phase = turn.state.phase
+    agents = phase.agents if isinstance(phase, Chatting) else ()
+    for agent in agents:
+        if agent.id == agent_id:
+            return agent
+    if not agent_id and len(agents) == 1:
+        return agents[0]
+    return Agent(agent_id or AgentId("agent"))
+
+
+def _system_notice(turn: Turn, push: MessageReceived, notice: AgentNotice) -> None:
+    if notice.notice_type == NoticeType.PUSH_RATING:
+        _rating_pushed(turn, push.session_id)
+    elif notice.notice_type in _SILENT_NOTICES:
+        return
+    elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
+        # Its content is a number of the server's that no push of a message names: no event of ours
+        # can be found by it, and it is nothing for people to read.
+        turn.say("chat.recalled")
+    elif _PICTURE.search(notice.text):
+        _show(turn, _agent_named(turn, push.agent_id), AgentText(notice.text), push.session_id)
+    elif text := plain_text(notice.text):
+        turn.say("chat.notice", {"text": text})
+
+
+# --- replies --------------------------------------------------------------------------------------
+
+
+def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
+    """Settle the outstanding call; a reply to anything else changes nothing."""
+    asked = turn.state.outstanding
+    if asked is None or asked.call_id != call_id or isinstance(asked.what, Upload):
+        return
+    if reply.result in _TRANSIENT and try_again(turn, asked, reply.result):
+        return
+    turn.set(outstanding=None)
+    _trouble_over(turn)
+    match asked.what:  # what is asked most often stands first
+        case SendMessage() as command if asked.held is not None:
+            _message_sent(turn, command, asked, asked.held, reply)
+        case RequestChat():
+            if not asked.moot:
+                _chat_requested(turn, reply)
+        case CancelRequest() as command:
+            _request_cancelled(turn, command, reply)
+        case CloseSession() as command:
+            _close_answered(turn, command, reply)
+        case RateSession() as command:
+            rating_taken(turn, command, reply)
+        case TransferFromRobot() as command:
+            _handed_over(turn, command, reply)
+        case SendPreMessage() as command if asked.held is not None:
+            _pre_message_sent(turn, command, asked, asked.held, reply)
+        case _:
+            pass  # stored by another version of the bridge: whatever it was, it is settled
+
+
+def _trouble_over(turn: Turn) -> None:
+    if turn.state.told_trouble:
+        turn.say("trouble.over")
+    turn.no_trouble()
+    if turn.state.turn_at is not None:
+        queue.turn_came(turn)
+
+
+# --- 101: the request for a chat ------------------------------------------------------------------
+
+
+def _chat_requested(turn: Turn, reply: Reply) -> None:
+    phase = turn.state.phase
+    if isinstance(phase, Chatting):
+        _overtaken(turn, phase, reply)
+    if not isinstance(phase, Requesting | Queued):
+        return  # a push was faster: 202 (row 15) or the end of the queue
+    if reply.ok:
+        _request_granted(turn, phase, reply)
+    elif reply.result == ResultCode.ALREADY_IN_ROUTING:
+        _still_queued(turn, phase, reply)
+    elif reply.result == ResultCode.ALREADY_IN_CHATTING:
+        _already_chatting(turn, phase, reply)
+    elif phase.cancel:
+        queue.cancelled(turn)
+    elif not _asked_without_agent(turn, phase, reply):
+        queue.ended(turn, *queue.result_key(reply.result), words=server_reason(reply))
+
+
+def _overtaken(turn: Turn, phase: Chatting, reply: Reply) -> None:
+    """Take from a late reply to 101 whether it is the robot who is there (row 15)."""
+    if reply.robot_type is None or reply.session_id != phase.session_id:
+        return
+    if phase.robot or phase.unwanted:
+        return
+    robots = {agent.id for agent in reply.agents or phase.agents}
+    if {agent.id for agent in phase.agents} <= robots:  # else a person has come meanwhile
+        turn.enter(msgspec.structs.replace(phase, robot=True))
+        turn.ask(Offer("robot.person_offered"))
+
+
+def _request_granted(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
+    session_id = reply.session_id
+    if session_id is None:
+        _now_queued(turn, phase, reply)
+    elif isinstance(phase, Requesting) and session_id == phase.lost_session:
+        queue.ended(turn, "trouble.other_chat")  # disowned a moment ago: never in a circle
+    elif reply.permanent or reply.robot_type is not None or phase.cancel:
+        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
+    else:  # row 12
+        _await_start(turn, phase, reply, turn.policy.start_wait)
+
+
+def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
+    """Note that our request is queued (rows 7, 30); WebChat has forgotten any before it."""
+    place = queue.place_of(turn, phase)
+    if reply.request_id not in {None, place.former_id}:
+        place = msgspec.structs.replace(place, cut=False)  # a new one, made after the outage
+    request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
+    if place.pre_sent and (request_id is None or request_id != place.former_id):
+        turn.put_back(*place.pre_sent)
+        turn.lapse()
+        place = msgspec.structs.replace(place, pre_sent=())
+    _stand(turn, place, request_id, reply)
+
+
+def _still_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
+    """Take over the request that WebChat already knows (-1, row 13): it is ours."""
+    place = queue.place_of(turn, phase)
+    _stand(turn, place, reply.request_id or place.request_id or place.former_id, reply)
+
+
+def _stand(turn: Turn, place: Queued, request_id: RequestId | None, reply: Reply) -> None:
+    if request_id == turn.state.last_request:
+        turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
+    turn.enter(
+        msgspec.structs.replace(place, request_id=request_id, former_id=None, heard_at=turn.now)
+    )
+    queue.place_named(turn, reply.queue_length)
+
+
+def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
+    """Take over the session that already runs (-2, row 14): named, remembered, or by 202."""
+    lost = phase.lost_session if isinstance(phase, Requesting) else None
+    session_id = reply.session_id
+    if session_id is None and not turn.state.last_closed:
+        session_id = turn.state.last_session
+    if session_id is not None and session_id != lost:
+        start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
+    else:
+        _await_start(
+            turn,
+            phase,
+            msgspec.structs.replace(reply, session_id=None),
+            turn.policy.unknown_chat_wait,
+        )
+
+
+def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int) -> None:
+    """Wait for the 202 of a session that exists."""
+    if isinstance(phase, Queued):  # the request turned into a session: the agent has these
+        turn.delivered(*phase.pre_sent)
+    turn.enter(
+        Requesting(
+            phase.queue_id,
+            phase.since,
+            session_id=reply.session_id,
+            agents=reply.agents,
+            adopt_at=turn.now + wait,
+            lost_session=phase.lost_session if isinstance(phase, Requesting) else None,
+            cancel=phase.cancel,
+            quiet=queue.hidden(phase),
+        )
+    )
+
+
+def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -> bool:
+    """Ask for any agent, once, if the one asked for is unknown or away (-9, trap T38)."""
+    if reply.result != ResultCode.INVALID_TO_USER_ID:
+        return False
+    if phase.any_agent or not turn.policy.to_agent:
+        return False
+    if isinstance(phase, Queued):
+        phase = msgspec.structs.replace(phase, resync=True)
+    turn.enter(msgspec.structs.replace(phase, any_agent=True))
+    return True
+
+
+# --- 102, 103, 104: cancel, close, rate -----------------------------------------------------------
+
+
+def _request_cancelled(turn: Turn, command: CancelRequest, reply: Reply) -> None:
+    phase = turn.state.phase
+    if not isinstance(phase, Queued) or phase.request_id != command.request_id:
+        return  # a 202 won the race (row 22), or status 7 was faster
+    if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
+        queue.cancelled(turn)
+        return
+    turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
+    queue.show_card(turn)
+    turn.say("cancel.refused", {"code": reply.result})
+    turn.quote(server_reason(reply))
+
+
+def _close_answered(turn: Turn, command: CloseSession, reply: Reply) -> None:
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
+        return  # 205 was faster: one end, one notice
+    if reply.ok or reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
+        end_chat(turn, phase, "chat.ended_by_you")
+        return
+    turn.enter(msgspec.structs.replace(phase, close=False, unwanted=False))
+    turn.say("close.refused", {"code": reply.result})
+    turn.quote(server_reason(reply))
+    if phase.unwanted:
+        greet(turn, phase)
+
+
+# --- 302: from the robot to a person --------------------------------------------------------------
+
+
+def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
+    """Settle the reply to 302: a person is being looked for, or the robot goes on (row 27)."""
+    phase = turn.state.phase
+    if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
+        return
+    sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
+    turn.enter(msgspec.structs.replace(phase, human=False, seeking=sought and phase.robot))
+    if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
+        session_lost(turn, command.session_id)
+    elif reply.result in {ResultCode.NOT_IN_WORKTIME, ResultCode.NO_AGENT_ONLINE}:
+        turn.say(f"robot.alone.{reply.result}")
+        turn.quote(server_reason(reply))
+    elif not sought:
+        turn.say("robot.refused", {"code": reply.result})
+        turn.quote(server_reason(reply))
+    elif phase.robot:  # else a person was faster
+        _looking(turn, phase, reply)
+
+
+def _looking(turn: Turn, phase: Chatting, reply: Reply) -> None:
+    """Show the place in the queue, else the server's own words (reference 1.2)."""
+    position = reply.queue_length or 0
+    words = server_words(reply) if reply.ok and position <= 0 else ""
+    if words:
+        turn.quote(words)
+    else:
+        turn.say("robot.transferring")
+    if position > 0:  # the card may stand far above, so not the card alone
+        robot.show_place(turn, phase, position)
+
+
+# --- 110, 111, uploads: content -------------------------------------------------------------------
+
+
+def _message_sent(
+    turn: Turn, command: SendMessage, asked: Outstanding, held: Held, reply: Reply
+) -> None:
+    if reply.ok:
+        turn.delivered(held)
+        if reply.session_id is not None:  # we missed the 202, or part of it (trap T14)
+            by_robot = reply.robot_type is not None
+            chat_started(turn, ChatStarted(reply.session_id, reply.agents, robot=by_robot))
+        return
+    media = held.content
+    if (
+        reply.result in _NO_SUCH_KIND
+        and isinstance(command.content, Video)
+        and isinstance(media, CustomerMedia)
+    ):
+        # WebChat takes no films: what lies there already goes as a file, in the same place.
+        file = msgspec.structs.replace(media, kind="file")
+        take_back(turn, asked, _fresh(msgspec.structs.replace(held, content=file)))
+        return
+    if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
+        refuse(turn, asked, held, reply.result)
+        if not asked.moot:
+            turn.quote(server_reason(reply))
+        return
+    # Row 24: the refused message stays first. Not for ever: a server may disown every session.
+    if held.repeats >= turn.policy.max_repeats:
+        refuse(turn, asked, held, reply.result)
+    else:
+        take_back(turn, asked, msgspec.structs.replace(held, asked=None, repeats=held.repeats + 1))
+    session_lost(turn, command.session_id)
+
+
+def _pre_message_sent(
+    turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held, reply: Reply
+) -> None:
+    if reply.ok:
+        _pre_message_taken(turn, command, asked, held)
+        return
+    if reply.result == ResultCode.EMPTY_MESSAGE and blank(held):
+        refuse(turn, asked, held, reply.result)
+        return
+    take_back(turn, asked, _fresh(held))
+    phase = turn.state.phase
+    if isinstance(phase, Queued) and phase.request_id == command.request_id:
+        if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
+            # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
+            phase = msgspec.structs.replace(
+                phase, request_id=None, accepted=True, heard_at=turn.now
+            )
+        else:  # a chat may take what a queue does not
+            phase = msgspec.structs.replace(phase, pre_refused=True)
+        turn.enter(phase)
+
+
+def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, held: Held) -> None:
+    phase = turn.state.phase
+    if isinstance(phase, Chatting) and phase.request_id == command.request_id:
+        turn.delivered(held)  # trap T22: the agent who accepted has it
+    elif not isinstance(phase, Queued) or command.request_id not in {
+        phase.request_id,
+        phase.former_id,
+    }:
+        take_back(turn, asked, _fresh(held))  # its queue has ended: nobody will read it there
+    elif asked.moot:
+        turn.report_whole((held,), "undelivered.cancelled")
+    else:
+        turn.enter(msgspec.structs.replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
+
+
+def _fresh(held: Held) -> Held:
+    """Return the piece as one that was never sent: it is surely not with an agent."""
+    return msgspec.structs.replace(held, asked=None, repeats=0)
+
+
+def uploaded(turn: Turn, done: Uploaded) -> None:
+    """Settle an upload: the file lies on the WebChat server, and its message may follow."""
+    asked = turn.state.outstanding
+    if asked is None or asked.call_id != done.call_id or not isinstance(asked.what, Upload):
+        return
+    turn.set(outstanding=None)
+    _trouble_over(turn)
+    media = asked.what.media
+    held = list(turn.state.held)
+    for index, piece in enumerate(held):
+        if piece.content == media and not piece.ready:
+            known = msgspec.structs.replace(media, size=done.size) if done.size > 0 else media
+            held[index] = msgspec.structs.replace(
+                piece, content=known, url=done.url, clip=done.clip, repeats=0
+            )
+            break
+    turn.set(held=tuple(held))
