@@ -48,7 +48,7 @@ from bridge.webchat.frames import (
     Video,
     Voice,
 )
-from bridge.webchat.wording import escaped, guarded
+from bridge.webchat.words import escaped, guarded
 
 
 def next_call(turn: Turn) -> None:

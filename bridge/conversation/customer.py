@@ -28,9 +28,8 @@ from bridge.conversation.transitions import (
 )
 from bridge.conversation.turn import Turn, unique_events, without
 from bridge.ids import EventId
-from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
-from bridge.webchat.splitting import split_text
+from bridge.webchat.words import encode_emoji, split_text
 
 REMIND_AFTER = 60_000
 """ms after which whoever goes on writing is told again that no agent has been asked for."""
@@ -130,7 +129,7 @@ def _parts(turn: Turn, content: CustomerContent) -> tuple[CustomerContent, ...]:
     """Content as it goes out: files before their captions, texts in pieces."""
     text, parts = _taken_apart(content)
     policy = turn.policy
-    spelled = emoji.encode(text) if policy.emoji_codes else text
+    spelled = encode_emoji(text) if policy.emoji_codes else text
     pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
     return (*parts, *(CustomerText(one) for one in pieces))
 

@@ -39,7 +39,7 @@ from bridge.conversation.transitions import (
 from bridge.conversation.turn import Turn
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import RateSession, RequestChat
-from bridge.webchat.splitting import is_unseen
+from bridge.webchat.words import is_unseen
 
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
 _UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})

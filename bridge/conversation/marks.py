@@ -20,9 +20,9 @@ import msgspec
 from bridge.conversation.model import Heard
 from bridge.ids import AgentId, SessionId
 from bridge.media.plaintext import html_to_text
-from bridge.webchat import emoji
 from bridge.webchat.frames import AgentContent, AgentText
 from bridge.webchat.http import HistoryEntry
+from bridge.webchat.words import decode_emoji
 
 MOST_HEARD = 40
 """Marks that are remembered, in 2 KB a room; what is older than they is no longer looked for."""
@@ -62,7 +62,7 @@ def mark_of(agent_id: str, fragment: str) -> str:
 
     Files are told of by placeholders there, so all content without words is the same.
     """
-    shown = emoji.decode(fragment)
+    shown = decode_emoji(fragment)
     text = html_to_text(shown) if "<" in shown or "&" in shown else shown
     words = " ".join((shown if text is None else text).split())
     if not words or _PLACEHOLDER.fullmatch(words):

@@ -28,7 +28,7 @@ from bridge.conversation.transitions import (
 )
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
-from bridge.webchat.codes import NoticeType, RequestStatus
+from bridge.webchat.codes import NoticeType, Progress, RequestStatus, progress
 from bridge.webchat.frames import (
     Agent,
     AgentContent,
@@ -43,7 +43,6 @@ from bridge.webchat.frames import (
     RobotMessage,
     SessionClosed,
 )
-from bridge.webchat.meanings import Progress, progress
 
 _NOT_SAID = SessionId(0)
 """Stands where a push does not say of which session it is: no session to adopt."""

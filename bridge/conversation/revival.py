@@ -13,8 +13,8 @@ import msgspec
 from bridge.conversation import questions
 from bridge.conversation.model import Idle, Queued
 from bridge.conversation.turn import Turn
+from bridge.webchat.codes import Progress, progress
 from bridge.webchat.frames import QueueStatus
-from bridge.webchat.meanings import Progress, progress
 
 
 def linger(turn: Turn, place: Queued) -> None:

@@ -23,18 +23,18 @@ from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.http import (
+    Endpoints,
     HistoryEntry,
     HistoryReply,
     RobotReply,
     dump_history,
+    login_sign,
     parse_history_reply,
     parse_robot_reply,
     robot_form,
 )
-from bridge.webchat.signing import login_sign
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.write import LocalProtocolError
 
 MOST_ENTRIES = 100
 """Messages that are asked for at once, at most."""

@@ -26,7 +26,7 @@ from bridge.link.ports import Facts
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 
 VISITS = "visits"
 """Begins the name of the fact that holds when we last came to a server's door."""

@@ -41,8 +41,7 @@ from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.spool import keep
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.http import UploadReply, parse_upload_reply
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
 BOTH_AGAIN = 60.0
 """Seconds after both kinds of body have failed in which the one that has worked is not doubted."""

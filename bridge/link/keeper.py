@@ -43,7 +43,7 @@ from bridge.link.socket import Loss, Wire, dial
 from bridge.rooms.ports import Account, Clock, LinkEvents
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import MessageReceived, Received, UnknownContent
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 
 LONG_MISSING = 10
 """After so many failures in a row a 404 at the handshake is taken for a dead token after all."""

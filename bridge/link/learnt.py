@@ -31,7 +31,7 @@ from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import Dialect
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 
 TOMCAT_LIMIT = 8000
 """Bytes that fit into the text buffer of the vendor's server as it is delivered (8,192), with room

@@ -36,7 +36,7 @@ from bridge.webchat.frames import (
     SendPreMessage,
     Text,
 )
-from bridge.webchat.splitting import is_unseen
+from bridge.webchat.words import is_unseen
 
 Told = TypeVar("Told")
 _CONTENT = (SendMessage, SendPreMessage, RateSession)

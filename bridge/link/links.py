@@ -33,8 +33,7 @@ from bridge.link.ports import Facts, LinkMetrics, TokenStore
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
 from bridge.webchat.frames import Command, Preview, Reply, Typing
-from bridge.webchat.http import HistoryEntry, RobotReply
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints, HistoryEntry, RobotReply
 
 MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""

@@ -28,10 +28,8 @@ from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Account, Clock, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.errors import LocalProtocolError
-from bridge.webchat.http import LoginReply, dump_login, parse_login_reply
-from bridge.webchat.signing import login_sign
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints, LoginReply, dump_login, login_sign, parse_login_reply
+from bridge.webchat.write import LocalProtocolError
 
 _Key = tuple[str, str]
 _ALL: _Key = ("", "")

@@ -31,9 +31,9 @@ from bridge.link.ports import Token
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.webchat.codes import Dialect, ResultCode
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply
 from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.write import LocalProtocolError
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""

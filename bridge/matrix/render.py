@@ -28,10 +28,9 @@ from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, RelayedText
 from bridge.rooms.record import Thread
 from bridge.rooms.tapping import Poll
-from bridge.webchat import emoji
-from bridge.webchat.content import locate
 from bridge.webchat.frames import AgentLocation, AgentMedia
-from bridge.webchat.splitting import frame_bytes, split_text
+from bridge.webchat.read import locate
+from bridge.webchat.words import decode_emoji, frame_bytes, qqemoji, split_text
 
 Content = dict[str, object]
 
@@ -300,7 +299,7 @@ def clean(fragment: str) -> tuple[str, str]:
 
     A text without any element is plain text: its line breaks are meant, and a `<` in it is one.
     """
-    decoded = emoji.decode(_sane(fragment))
+    decoded = decode_emoji(_sane(fragment))
     root = parse(decoded)
     if root is None:
         # Too big or too dense to convert: what was written is still shown, as it was written.
@@ -339,7 +338,7 @@ def _replace_image(image: LexborNode) -> None:
     for name in (attributes.get("class") or "").split():
         index = name.removeprefix("qqemoji")
         if name.startswith("qqemoji") and index.isascii() and index.isdigit() and len(index) < 5:
-            image.replace_with(emoji.qqemoji(int(index)) or attributes.get("alt") or "□")
+            image.replace_with(qqemoji(int(index)) or attributes.get("alt") or "□")
             return
     source = (attributes.get("src") or "").strip()
     alternative = (attributes.get("alt") or attributes.get("title") or "").strip()
@@ -398,7 +397,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     if "<" not in fragment:
         return (RelayedText(fragment),)  # nothing to look for: most of what agents write
     # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
-    root = parse(emoji.decode(fragment), MAX_FRAGMENT)
+    root = parse(decode_emoji(fragment), MAX_FRAGMENT)
     if root is None:
         return (RelayedText(fragment),)
     linked = _link_embedded(root)

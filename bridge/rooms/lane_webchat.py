@@ -34,8 +34,7 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
-from bridge.webchat.codes import ResultCode
-from bridge.webchat.meanings import Verdict, meaning
+from bridge.webchat.codes import ResultCode, Verdict, meaning
 
 _SAID_NO = frozenset(
     {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}

@@ -18,8 +18,8 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.serial import load_effect, load_input
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
-from bridge.webchat import emoji
 from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, AgentText
+from bridge.webchat.words import decode_emoji
 
 
 async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
@@ -118,7 +118,7 @@ def _from_us(body: bytes) -> Earlier | None:
 def _text_of(content: AgentContent) -> str:
     match content:
         case AgentText():
-            return html_to_text(emoji.decode(content.html)) or ""
+            return html_to_text(decode_emoji(content.html)) or ""
         case AgentMedia():
             return content.name
         case AgentLocation():

@@ -31,7 +31,6 @@ from bridge.rooms.record import thread_in_use
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.worker import Worker
 from bridge.texts.durations import clock_time
-from bridge.webchat import emoji
 from bridge.webchat.frames import (
     Agent,
     AgentLocation,
@@ -40,6 +39,7 @@ from bridge.webchat.frames import (
     AgentText,
     UnknownContent,
 )
+from bridge.webchat.words import decode_emoji
 
 FETCH_TRIES = 4
 """Attempts to fetch an agent's file before the customer is told that it is missing."""
@@ -124,7 +124,7 @@ class Relaying:
         else:
             said = rules.texts.render(language, "outage.late_some_time", {})
         # Decoded before the eye falls on what looks like markup: eleven codes of the desk's do.
-        shown = as_markup(emoji.decode(fragment))
+        shown = as_markup(decode_emoji(fragment))
         return f"{html.escape(said, quote=False)}<br>{shown}"
 
     async def _picture(

@@ -24,10 +24,10 @@ from collections import deque
 import msgspec
 
 from bridge.ids import CallId
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect, ResultCode
 from bridge.webchat.frames import UNTYPED, Command, Ignored, Receipt, Received, Reply
-from bridge.webchat.writing import frame_type
+from bridge.webchat.read import parse_frame
+from bridge.webchat.write import dump_command, frame_type
 
 _REMEMBERED_CALLS = 256
 

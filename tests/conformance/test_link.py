@@ -21,7 +21,7 @@ from bridge.ids import CallId
 from bridge.link import LoginType, Timing, Token
 from bridge.link.accounts import room_key
 from bridge.rooms.ports import CallFailure
-from bridge.webchat.signing import login_sign
+from bridge.webchat.http import login_sign
 from tests.unit.link.rig import (
     FAST,
     RealClock,

@@ -17,8 +17,7 @@ from bridge.link import LinkSettings, LoginType, UploadMode
 from bridge.link.accounts import Accounts
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.server import Simulator
-from bridge.webchat.http import dump_login, robot_form
-from bridge.webchat.signing import login_sign
+from bridge.webchat.http import dump_login, login_sign, robot_form
 from tests.unit.link.rig import (
     FAST,
     Tokens,

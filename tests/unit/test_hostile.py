@@ -39,14 +39,14 @@ from bridge.rooms.inputs import MemberJoined, Spoke
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.rooms.settings import BadSetting, set_by_name
 from bridge.rooms.transcript_page import build
-from bridge.webchat.codec import parse_frame
 from bridge.webchat.http import (
+    Endpoints,
     parse_history_reply,
     parse_login_reply,
     parse_robot_reply,
     parse_upload_reply,
 )
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.read import parse_frame
 from tests.fuzz.codec import bodies, frames
 from tests.support.event_examples import examples
 from tests.support.hostile import hostile

@@ -32,7 +32,7 @@ from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unav
 from bridge.rooms.store import StoreError, StorePort
 from bridge.storage.open import open_store, pending_migrations
 from bridge.webchat.frames import Logout, Received
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 
 PLACES = 2
 """Logins of ours in one window: what the server allows (reference 3.7) beside the bridge's 8."""

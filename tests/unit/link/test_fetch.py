@@ -13,7 +13,7 @@ from aiohttp import web
 from bridge.link.files import Fetcher
 from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import Refused, TooBig, Unavailable
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 from tests.unit.link.rig import WildServer, settings_for
 
 Page = Callable[[web.Request], Awaitable[web.StreamResponse]]

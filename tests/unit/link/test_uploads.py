@@ -16,7 +16,7 @@ from bridge.link.http import Http
 from bridge.link.ports import Token
 from bridge.link.settings import UploadMode
 from bridge.rooms.ports import Blob, CallFailure, TooBig, Unavailable
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 from tests.unit.link.rig import Facts, WildServer, blob, settings_for
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

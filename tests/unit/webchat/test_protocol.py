@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat.codes import Dialect
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     Agent,
     CancelRequest,
@@ -25,6 +24,7 @@ from bridge.webchat.frames import (
     Text,
 )
 from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.write import LocalProtocolError
 
 HELLO = SendMessage(SessionId(5150), Text("hello"))
 ASK = RequestChat(QueueId(7))

@@ -1,9 +1,11 @@
-"""Commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
+"""Encoder: commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
 
-In the dialect of 2016 every key that the guide prints is written, `""` where we have nothing to
-say: the guide marks no field as optional. The later guides rename three keys and say which may be
-left out; all of that difference is in `_spelled` and the tables before it. The later commands (10,
-112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
+`dump_command` is strict where the reader is tolerant: it writes one dialect, key for key as its
+guide prints it, as strict JSON, and raises `LocalProtocolError` on what the server would have to
+refuse. In the dialect of 2016 every key that the guide prints is written, `""` where we have
+nothing to say: the guide marks no field as optional. The later guides rename three keys and say
+which may be left out; all of that difference is in `_spelled` and the tables before it. The later
+commands (10, 112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
 """
 
 import json
@@ -14,7 +16,6 @@ from typing import assert_never
 
 from bridge.ids import CallId
 from bridge.webchat.codes import Dialect, FrameType, MessageType
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     CancelRequest,
     CloseSession,
@@ -37,6 +38,14 @@ from bridge.webchat.frames import (
     Video,
     Voice,
 )
+
+
+class LocalProtocolError(ValueError):
+    """We were about to send what must never be sent: a bug of the caller, nothing left us.
+
+    The message names the field, never its content, so it may be logged.
+    """
+
 
 _Fields = dict[str, object]
 
