@@ -14,13 +14,9 @@ import asyncio
 from urllib.parse import urlencode
 
 from bridge.conversation.inputs import FailureReason
-from bridge.link.door import Door
-from bridge.link.failures import TokenRefused
-from bridge.link.http import Http
+from bridge.link.http_client import Door, Http, TokenRefused, Visitor
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.limiter import Visitor
-from bridge.link.ports import Token
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.http import (

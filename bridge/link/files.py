@@ -32,10 +32,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.inputs import FailureReason
-from bridge.link.failures import TokenRefused, describe
-from bridge.link.http import Answer, Http
-from bridge.link.ports import Facts, Token
-from bridge.link.settings import LinkSettings, UploadMode
+from bridge.link.http_client import Answer, Http, TokenRefused, describe
+from bridge.link.settings import Facts, LinkSettings, Token, UploadMode
 from bridge.rooms.passing import PIECE, at_most
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.spool import keep

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from bridge.conversation.inputs import FailureReason
-from bridge.link.failures import OpenFailure
+from bridge.link.http_client import OpenFailure
 
 Way = TypeVar("Way")
 """What the gate leads to: in production a `Wire`."""

@@ -26,8 +26,7 @@ from enum import StrEnum
 
 import structlog
 
-from bridge.link.ports import Facts
-from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, LinkSettings
+from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, Facts, LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import Dialect

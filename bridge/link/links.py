@@ -21,16 +21,12 @@ import structlog
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.api import Histories, Robot
-from bridge.link.door import Door, Health
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http import Http
-from bridge.link.keeper import LinkState, Shared
+from bridge.link.http_client import Door, Health, Http, Visitor
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.limiter import Visitor
-from bridge.link.link import Link
+from bridge.link.link import Link, LinkState, Shared
 from bridge.link.login import Logins, Tokens
-from bridge.link.ports import Facts, LinkMetrics, TokenStore
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import Facts, LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
 from bridge.webchat.frames import Command, Preview, Reply, Typing
 from bridge.webchat.http import Endpoints, HistoryEntry, RobotReply
@@ -56,7 +52,7 @@ class Roster:
         """End every link, without a logout (row 87). Those who still wait for one are told.
 
         What the links have read is stored meanwhile, as far as that goes in `LAST_WORDS` seconds
-        (`deliveries`).
+        (`Deliveries`).
         """
         self._running = None
         self.closed = True

@@ -25,10 +25,9 @@ from websockets.protocol import State
 
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId
-from bridge.link.failures import OpenFailure, TokenRefused, describe
+from bridge.link.http_client import OpenFailure, TokenRefused, describe
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.ports import Token
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.webchat.codes import Dialect, ResultCode
 from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply

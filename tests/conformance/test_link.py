@@ -19,7 +19,7 @@ from aiohttp import web
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId
 from bridge.link import LoginType, Timing, Token
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.http import login_sign
 from tests.unit.link.rig import (

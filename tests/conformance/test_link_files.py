@@ -14,7 +14,7 @@ import structlog
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import SessionId
 from bridge.link import LinkSettings, LoginType, UploadMode
-from bridge.link.accounts import Accounts
+from bridge.link.login import Accounts
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.server import Simulator
 from bridge.webchat.http import dump_login, login_sign, robot_form

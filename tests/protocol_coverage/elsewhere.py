@@ -68,7 +68,7 @@ TESTED_BY: Mapping[Citation, tuple[str, ...]] = {
     _table("31"): (f"{_CHAT}test_70_link_lost_in_chat",),
     _table("34"): (
         f"{_WIRE}test_70_link_lost_in_chat",
-        "unit/link/test_backoff.py::test_delays_double_up_to_the_last",
+        "unit/link/test_http_client.py::test_delays_double_up_to_the_last",
         "chaos/test_cuts.py::test_links_cut_under_load",
     ),
     (Section.TESTS, "66"): ("chaos/test_kill.py::test_killed_20_times_under_load",),

@@ -21,12 +21,11 @@ from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, UserId
-from bridge.link.accounts import matching_rule, shared
-from bridge.link.door import VISITS, Visits
 from bridge.link.files import upload_fact
+from bridge.link.http_client import VISITS, Visits
 from bridge.link.links import Links
-from bridge.link.ports import Token
-from bridge.link.settings import LinkSettings, LoginType, Timing
+from bridge.link.login import matching_rule, shared
+from bridge.link.settings import LinkSettings, LoginType, Timing, Token
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError, StorePort

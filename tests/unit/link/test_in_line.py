@@ -13,7 +13,7 @@ from aiohttp import web
 
 from bridge.conversation.inputs import FailureReason
 from bridge.link import LinkSettings
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.rooms.ports import Account, CallFailure
 from tests.unit.link.rig import (
     FAST,
