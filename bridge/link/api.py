@@ -18,7 +18,7 @@ from bridge.link.http_client import Door, Http, TokenRefused, Visitor
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Unavailable
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.http import (
     Endpoints,
     HistoryEntry,
@@ -36,15 +36,6 @@ MOST_ENTRIES = 100
 """Messages that are asked for at once, at most."""
 LONGEST_HISTORY = 8 * 1024 * 1024
 """Bytes of an answer that are read."""
-_UNKNOWN = frozenset(
-    {
-        ResultCode.REQUEST_ERROR,
-        ResultCode.INVALID_MESSAGE_TYPE,
-        ResultCode.INVALID_PARAMETER,
-        ResultCode.INVALID_REQUEST_TYPE,
-    }
-)
-"""What a server without history says to a request that it does not know."""
 LONGEST_QUESTION = 1000
 """Characters."""
 AT_ONCE = 20
@@ -92,7 +83,7 @@ class Histories:
             return reply.entries
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("history: -15")
-        if reply.result in _UNKNOWN:
+        if meaning(reply.result).no_history:
             self._learnt.has_not(Feature.HISTORY)
             return None
         raise CallFailure(

@@ -61,9 +61,9 @@ from bridge.link.http_client import (
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.login import Tokens
 from bridge.link.settings import LinkMetrics, LinkSettings, Token
-from bridge.link.socket import UNKNOWN_KIND, Loss, Wire, dial
+from bridge.link.socket import Loss, Wire, dial
 from bridge.rooms.ports import Account, CallFailure, Clock, LinkEvents
-from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import (
     Command,
     MessageReceived,
@@ -211,7 +211,7 @@ class Link:
             reply = await wire.ask(command)
         except CallFailure:
             return
-        if reply.result in UNKNOWN_KIND:
+        if meaning(reply.result).no_command:
             self._learnt.has_not(feature)
         elif reply.result == ResultCode.INVALID_TOKEN:
             self.refuse(wire)

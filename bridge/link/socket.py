@@ -29,7 +29,7 @@ from bridge.link.http_client import OpenFailure, TokenRefused, describe
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
-from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning, verdict
 from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.write import LocalProtocolError
@@ -44,9 +44,6 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
-UNKNOWN_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_REQUEST_TYPE})
-"""What a server answers to a command that its revision does not have."""
-_KNOWS_US_NOT = frozenset({ResultCode.INVALID_TOKEN, ResultCode.INVALID_CLIENT_ID})
 _STRAY_REFUSAL = Reply(type=0, result=ResultCode.INVALID_TOKEN)
 
 
@@ -132,7 +129,7 @@ class Replies:
         """
         match self._protocol.receive(frame):
             case Answered(call_id=call_id, reply=reply):
-                if reply.result not in _KNOWS_US_NOT:
+                if reply.ok or verdict(reply.result) is not Verdict.RELOGIN:
                     self.proven = True
                 self._resolve(call_id, reply)
             case Received() as received:
@@ -265,7 +262,7 @@ class Pulse:
         except CallFailure:
             return False  # the socket is lost already
         self._learnt.beat(answered=True)
-        if reply.result in UNKNOWN_KIND:  # an answer all the same (row 69)
+        if meaning(reply.result).no_command:  # an answer all the same (row 69)
             self._learnt.has_not(Feature.HEARTBEAT)
         elif reply.result == ResultCode.INVALID_TOKEN:
             self._refuse()

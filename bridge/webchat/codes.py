@@ -178,95 +178,211 @@ class Progress(StrEnum):
     """The request has ended without a session."""
 
 
-class Meaning(msgspec.Struct, frozen=True):
-    """One result code."""
+class Meaning(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `RESULTS`: what a result code means, and all that follows from it."""
 
     name: str
     """As the vendor spells it."""
     verdict: Verdict
     says: str
     """For logs and operators, in English."""
+    undelivered: str = "undelivered.refused"
+    """Text key: what the sender of a message is told that is refused with it."""
+    resend: bool = True
+    """The same message may do better the next time, so its sender may send it again."""
+    passing: bool = False
+    """Whatever was asked is asked again by itself, some times."""
+    hopeless: bool = False
+    """A queue request is refused until an operator acts: nobody needs to ask again."""
+    nobody: bool = False
+    """Nobody is there to answer: calling back is offered."""
+    vague: bool = False
+    """Our sentence says less than the server's own words may: those are quoted beside it."""
+    no_command: bool = False
+    """It may mean that the server's revision does not have the command."""
+    no_media: bool = False
+    """It may mean that the server does not take this kind of media."""
+    no_history: bool = False
+    """It may mean that the server has no history."""
 
 
-_RESULTS: Mapping[int, Meaning] = MappingProxyType(
+RESULTS: Mapping[int, Meaning] = MappingProxyType(
     {
-        ResultCode.SUCCESS: Meaning("SUCCESS", Verdict.OK, "done"),
-        ResultCode.FAILURE: Meaning("FAILURE", Verdict.REFUSED, "failed, no reason given"),
+        ResultCode.SUCCESS: Meaning(name="SUCCESS", verdict=Verdict.OK, says="done"),
+        ResultCode.FAILURE: Meaning(
+            name="FAILURE",
+            verdict=Verdict.REFUSED,
+            says="failed, no reason given",
+            undelivered="undelivered.server_failed",
+            vague=True,
+        ),
         ResultCode.ALREADY_IN_ROUTING: Meaning(
-            "REQUEST_ALREADY_IN_ROULTING", Verdict.STATE, "a queue request exists already"
+            name="REQUEST_ALREADY_IN_ROULTING",
+            verdict=Verdict.STATE,
+            says="a queue request exists already",
         ),
         ResultCode.ALREADY_IN_CHATTING: Meaning(
-            "ALREADY_IN_CHATTING", Verdict.STATE, "a session exists already"
+            name="ALREADY_IN_CHATTING",
+            verdict=Verdict.STATE,
+            says="a session exists already",
         ),
         ResultCode.NOT_IN_WORKTIME: Meaning(
-            "NOT_IN_WORKTIME", Verdict.STATE, "outside working hours"
+            name="NOT_IN_WORKTIME",
+            verdict=Verdict.STATE,
+            says="outside working hours",
+            nobody=True,
+            vague=True,
         ),
         ResultCode.INVALID_SKILLGROUP: Meaning(
-            "INVAILD_SKILLGROUP", Verdict.CONFIGURATION, "the queue has no such skill group"
+            name="INVAILD_SKILLGROUP",
+            verdict=Verdict.CONFIGURATION,
+            says="the queue has no such skill group",
+            hopeless=True,
         ),
-        ResultCode.NO_AGENT_ONLINE: Meaning("NO_AGENT_ONLINE", Verdict.STATE, "no agent is online"),
+        ResultCode.NO_AGENT_ONLINE: Meaning(
+            name="NO_AGENT_ONLINE",
+            verdict=Verdict.STATE,
+            says="no agent is online",
+            nobody=True,
+        ),
         ResultCode.INVALID_CLIENT_ID: Meaning(
-            "INVAILD_CLIENT_ID", Verdict.RELOGIN, "the server does not know us"
+            name="INVAILD_CLIENT_ID",
+            verdict=Verdict.RELOGIN,
+            says="the server does not know us",
+            hopeless=True,
         ),
         ResultCode.INVALID_QUEUE_ID: Meaning(
-            "INVAILD_QUEUE_ID", Verdict.CONFIGURATION, "there is no such queue"
+            name="INVAILD_QUEUE_ID",
+            verdict=Verdict.CONFIGURATION,
+            says="there is no such queue",
+            hopeless=True,
         ),
         ResultCode.REQUEST_ERROR: Meaning(
-            "REQUEST_ERROR", Verdict.REFUSED, "the server could not read the command"
+            name="REQUEST_ERROR",
+            verdict=Verdict.REFUSED,
+            says="the server could not read the command",
+            undelivered="undelivered.not_understood",
+            hopeless=True,
+            no_history=True,
         ),
         ResultCode.INVALID_TO_USER_ID: Meaning(
-            "INVAILD_TO_USER_ID", Verdict.CONFIGURATION, "the wanted agent is unknown or offline"
+            name="INVAILD_TO_USER_ID",
+            verdict=Verdict.CONFIGURATION,
+            says="the wanted agent is unknown or offline",
+            hopeless=True,
         ),
         ResultCode.INVALID_CHAT_REQUEST_ID: Meaning(
-            "INVAILD_CHAT_REQUEST_ID", Verdict.STATE, "the queue request is gone"
+            name="INVAILD_CHAT_REQUEST_ID",
+            verdict=Verdict.STATE,
+            says="the queue request is gone",
         ),
         ResultCode.INVALID_CHAT_SESSION_ID: Meaning(
-            "INVAILD_CHAT_SESSION_ID", Verdict.STATE, "the session is gone"
+            name="INVAILD_CHAT_SESSION_ID",
+            verdict=Verdict.STATE,
+            says="the session is gone",
+            undelivered="undelivered.no_chat",
         ),
         ResultCode.INVALID_MESSAGE_TYPE: Meaning(
-            "INVAILD_MESSAGE_TYPE", Verdict.REFUSED, "the server does not know this kind of message"
+            name="INVAILD_MESSAGE_TYPE",
+            verdict=Verdict.REFUSED,
+            says="the server does not know this kind of message",
+            undelivered="result.-12",
+            resend=False,
+            no_command=True,
+            no_media=True,
+            no_history=True,
         ),
         ResultCode.UPLOAD_FILE_FAILED: Meaning(
-            "UPLOAD_FILE_FAILED", Verdict.RETRY, "the server could not store the file"
+            name="UPLOAD_FILE_FAILED",
+            verdict=Verdict.RETRY,
+            says="the server could not store the file",
+            undelivered="result.-13",
         ),
         # In 110 a sign of the wrong dialect, in 101 of a wrong setting (state table, row 16).
         ResultCode.INVALID_PARAMETER: Meaning(
-            "INVAILD_PARAMETER", Verdict.CONFIGURATION, "a parameter is wrong or missing"
+            name="INVAILD_PARAMETER",
+            verdict=Verdict.CONFIGURATION,
+            says="a parameter is wrong or missing",
+            undelivered="undelivered.not_understood",
+            hopeless=True,
+            no_media=True,
+            no_history=True,
         ),
-        ResultCode.INVALID_TOKEN: Meaning("INVAILD_TOKEN", Verdict.RELOGIN, "the token is void"),
+        ResultCode.INVALID_TOKEN: Meaning(
+            name="INVAILD_TOKEN",
+            verdict=Verdict.RELOGIN,
+            says="the token is void",
+            passing=True,
+        ),
         ResultCode.INVALID_FILE_EXTENSION: Meaning(
-            "INVAILD_FILE_EXTENSION", Verdict.REFUSED, "files of this kind are not accepted"
+            name="INVAILD_FILE_EXTENSION",
+            verdict=Verdict.REFUSED,
+            says="files of this kind are not accepted",
+            undelivered="result.-16",
+            resend=False,
         ),
         ResultCode.EMPTY_MESSAGE: Meaning(
-            "EMPTY_MESSAGE", Verdict.REFUSED, "the server finds the message blank"
+            name="EMPTY_MESSAGE",
+            verdict=Verdict.REFUSED,
+            says="the server finds the message blank",
+            resend=False,
         ),
         ResultCode.INVALID_SESSION_TYPE: Meaning(
-            "INVAILD_SESSION_TYPE", Verdict.CONFIGURATION, "a session of another kind exists"
+            name="INVAILD_SESSION_TYPE",
+            verdict=Verdict.CONFIGURATION,
+            says="a session of another kind exists",
+            hopeless=True,
         ),
         ResultCode.INVALID_REQUEST_TYPE: Meaning(
-            "INVAILD_REQUEST_TYPE", Verdict.REFUSED, "the server does not know this command"
+            name="INVAILD_REQUEST_TYPE",
+            verdict=Verdict.REFUSED,
+            says="the server does not know this command",
+            undelivered="undelivered.not_understood",
+            hopeless=True,
+            no_command=True,
+            no_history=True,
         ),
         # Never again by itself: the server counts log-ins and shuts out the address (ref. 3.7).
         ResultCode.INVALID_LOGIN: Meaning(
-            "INVAILD_LOGINNAME_OR_PASSWORD", Verdict.CONFIGURATION, "wrong login name or password"
+            name="INVAILD_LOGINNAME_OR_PASSWORD",
+            verdict=Verdict.CONFIGURATION,
+            says="wrong login name or password",
         ),
         ResultCode.INVALID_FILE_SIZE: Meaning(
-            "INVAILD_FILE_SIZE", Verdict.REFUSED, "the file is too large"
+            name="INVAILD_FILE_SIZE",
+            verdict=Verdict.REFUSED,
+            says="the file is too large",
+            undelivered="result.-21",
+            resend=False,
         ),
         ResultCode.UPLOAD_IMAGE_FAILED: Meaning(
-            "UPLOAD_IMAGE_FAILED", Verdict.REFUSED, "the server could not store the image"
+            name="UPLOAD_IMAGE_FAILED",
+            verdict=Verdict.REFUSED,
+            says="the server could not store the image",
+            undelivered="result.-22",
         ),
         ResultCode.UPLOAD_VOICE_FAILED: Meaning(
-            "UPLOAD_VOICE_FAILED", Verdict.REFUSED, "the server could not store the voice message"
+            name="UPLOAD_VOICE_FAILED",
+            verdict=Verdict.REFUSED,
+            says="the server could not store the voice message",
+            undelivered="result.-23",
         ),
         ResultCode.INVALID_SIGN: Meaning(
-            "INVAILD_SIGN", Verdict.CONFIGURATION, "the signature is wrong: check the key"
+            name="INVAILD_SIGN",
+            verdict=Verdict.CONFIGURATION,
+            says="the signature is wrong: check the key",
         ),
         ResultCode.INTERNAL_ERROR: Meaning(
-            "INTERNAL_ERROR", Verdict.RETRY, "the server had an internal error"
+            name="INTERNAL_ERROR",
+            verdict=Verdict.RETRY,
+            says="the server had an internal error",
+            undelivered="undelivered.server_failed",
+            passing=True,
         ),
     }
 )
+"""THE table of result codes. Whatever is done about a code because of which one it is, beside the
+one place that asked, is a column of this."""
 
 _STATUSES: Mapping[int, tuple[str, Progress]] = MappingProxyType(
     {
@@ -287,9 +403,12 @@ _STATUSES: Mapping[int, tuple[str, Progress]] = MappingProxyType(
 
 
 def meaning(code: int) -> Meaning:
-    """What a `result` means. A number that no revision documents is a plain failure."""
-    return _RESULTS.get(code) or Meaning(
-        f"undocumented result {code}", Verdict.REFUSED, "failed for a reason that no guide explains"
+    """The row of a `result`. A number that no revision documents is a plain failure."""
+    return RESULTS.get(code) or Meaning(
+        name=f"undocumented result {code}",
+        verdict=Verdict.REFUSED,
+        says="failed for a reason that no guide explains",
+        vague=True,
     )
 
 

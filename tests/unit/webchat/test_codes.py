@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bridge.webchat.codes import (
+    RESULTS,
     Dialect,
     FrameType,
     MessageType,
@@ -95,6 +96,32 @@ def test_names_are_the_vendors(code: int, spelling: str) -> None:
 def test_every_status_is_explained(status: RequestStatus) -> None:
     assert status_name(status) == status.name
     assert progress(status) in Progress
+
+
+def test_the_table_has_a_row_for_each_code_and_no_other() -> None:
+    assert set(RESULTS) == set(ResultCode)
+    for row in RESULTS.values():
+        assert row.undelivered.startswith(("undelivered.", "result.-"))
+
+
+@pytest.mark.parametrize(
+    ("column", "codes"),
+    [
+        ("passing", {-15, -100}),
+        ("hopeless", {-4, -6, -7, -8, -9, -14, -18, -19}),
+        ("nobody", {-3, -5}),
+        ("vague", {0, -3, -77}),
+        ("no_command", {-12, -19}),
+        ("no_media", {-12, -14}),
+        ("no_history", {-8, -12, -14, -19}),
+    ],
+)
+def test_columns(column: str, codes: set[int]) -> None:
+    assert {code for code in (*ResultCode, -77) if getattr(meaning(code), column)} == codes
+
+
+def test_what_is_refused_for_good() -> None:
+    assert {code for code in (*ResultCode, -77) if not meaning(code).resend} == {-12, -16, -17, -21}
 
 
 def test_every_verdict_is_used() -> None:
