@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -231,6 +232,8 @@ _BORDERS = (("\n",), ("。", "！", "？", "；", "…"), (" ", "\t", "\u3000", 
 
 _ENTITIES: Mapping[str, int] = MappingProxyType({"&": 5, "<": 4, ">": 4})
 """Bytes of what an HTML escape makes of a character."""
+_DEAREST = 6
+"""Bytes of the character that takes the most: a control character, as `\\u001f`."""
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
@@ -246,7 +249,8 @@ def is_unseen(text: str) -> bool:
 
 def frame_bytes(text: str) -> int:
     """How many bytes `text` takes inside a frame: escaped as JSON, in UTF-8, without its quotes."""
-    return sum(map(_cost, text))
+    # Half a surrogate pair is written as U+FFFD, which has three bytes as well.
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
 
 
 def _cost(char: str) -> int:
@@ -271,7 +275,10 @@ def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, .
     pieces.
     """
     last_word = len(text.rstrip()) - 1
-    parts: list[str] = []
+    fits = len(text) * _DEAREST <= max_bytes or _size(text, html=html) <= max_bytes
+    if fits and last_word >= 0:
+        return (text,)
+    parts: list[str] = []  # character by character from here on: 0.1 µs each
     start = 0
     while start <= last_word:
         end = _reach(text, start, max_bytes, _ENTITIES if html else {})
@@ -284,6 +291,14 @@ def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, .
         parts.append(text[start:cut])
         start = cut
     return tuple(parts)
+
+
+def _size(text: str, *, html: bool) -> int:
+    """Bytes that a text takes inside a frame; with `html` once it is escaped."""
+    size = frame_bytes(text)
+    if html:
+        size += sum(text.count(char) * (dear - 1) for char, dear in _ENTITIES.items())
+    return size
 
 
 def _reach(text: str, start: int, max_bytes: int, dear: Mapping[str, int]) -> int:

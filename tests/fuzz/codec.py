@@ -46,7 +46,7 @@ from bridge.webchat.http import (
     parse_upload_reply,
 )
 from bridge.webchat.protocol import Answered, Protocol
-from bridge.webchat.read import parse_frame
+from bridge.webchat.read import parse_frame, read_any, read_plain
 from bridge.webchat.words import decode_emoji, frame_bytes, split_text
 from bridge.webchat.write import LocalProtocolError, dump_command, encode, frame_type
 from tests.fuzz.target import Target
@@ -75,6 +75,7 @@ def _reads_frames(data: bytes, text: str) -> None:
     frame = parse_frame(data, client_id="me")
     if data.decode("utf-8", "ignore").encode() == data:
         assert parse_frame(text, client_id="me") == frame, "text and bytes are read alike"
+        assert read_plain(text) in (None, read_any(text, "me")), "the fast way is no other reading"
     stored = msgspec.json.encode(frame)
     assert _FRAMES.decode(stored) == frame, "what is stored is what was read"
     assert len(stored) <= _GROWTH * len(data) + _FIXED, "no growth"

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
@@ -450,3 +450,94 @@ def test_nothing_raises(value: object) -> None:
     read.sequence(value)
     read.string(value).encode()
     read.compact(value).encode()
+
+
+# --- the fast way -------------------------------------------------------------------------------
+
+PLAIN = [
+    '{"messageId":9,"type":110,"result":1,"message":""}',
+    '{"type":110,"result":-11,"message":"no such session"}',
+    ' {"messageId":null, "type":110, "result":0, "sessionId":5150}\n',
+    '{"messageId":9,"type":110,"result":1,"message":"a\\u0000b \\ud83d\\ude00"}',
+    '{"type":210,"sessionId":5150,"agentId":"K1","msg":{"type":1,"content":"Hello /::)"}}',
+    '{"type":210,"agentId":" K1 ","msg":{"content":"\'[1]\'","type":1},"rsId":"r-1"}',
+    '{"type":210,"sessionId":null,"msg":{"content":"a\\u0000b","type":1},"rsId":" "}',
+]
+
+
+@pytest.mark.parametrize("frame", PLAIN)
+def test_plain_frames_go_the_fast_way(frame: str) -> None:
+    assert read.read_plain(frame) is not None
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"messageId":"9","type":110,"result":1}',
+        '{"messageId":9,"type":"110","result":1}',
+        '{"messageId":9,"type":110,"result":true}',
+        '{"messageId":9,"type":110,"result":1.0}',
+        '{"messageId":9,"type":110,"result":1,"message":null}',
+        '{"messageId":9,"type":110,"result":1,"agents":[]}',
+        '{"messageId":9,"type":110,"Result":1}',
+        '{"messageId":9223372036854775808,"type":110,"result":1}',
+        '{"messageId":9,"type":101,"result":1}',
+        '{"messageId":9,"type":110}',
+        '{"type":210,"msg":{"content":"a"}}',
+        '{"type":210,"msg":{"type":1,"content":null}}',
+        '{"type":210,"msg":{"type":1,"content":"a","noticeType":0}}',
+        '{"type":210,"msg":"{}"}',
+        '\ufeff{"messageId":9,"type":110,"result":1}',
+        '{"messageId":9,"type":110,"result":1,"message":"\\ud83d"}',
+        '{"messageId":9,"type":110,"result":1,"message":"\ud83d"}',
+        '{"messageId":9,"type":110,"result":1,"message":"a\tb"}',
+        "",
+    ],
+)
+def test_any_other_spelling_goes_the_lenient_way(frame: str) -> None:
+    assert read.read_plain(frame) is None
+
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from([0, 1, -1, 110, 210, 2**63 - 1, 2**63, "1", "110", "", " ", "a\0", "[1]"])
+)
+_KEYS = st.sampled_from(
+    """
+    messageId type result message sessionId requestId agents agentId msg content rsId users Type
+    robotMode perm time
+    """.split()  # noqa: SIM905 -- a column of strings would hide the list
+)
+
+
+@st.composite
+def nearly_plain(draw: st.DrawFn) -> str:
+    """A frame like those of `PLAIN` as text, with keys changed, added, written twice or cut off."""
+    told: list[tuple[str, object]] = list(json.loads(draw(st.sampled_from(PLAIN))).items())
+    for _ in range(draw(st.integers(0, 3))):
+        value = draw(_SCALARS | st.lists(_SCALARS, max_size=2))
+        if draw(st.booleans()):
+            value = {"type": draw(_SCALARS), "content": value}
+        place = draw(st.integers(0, len(told)))
+        told[place : place + draw(st.integers(0, 1))] = [(draw(_KEYS), value)]
+    escaped = draw(st.booleans())
+    parts = (f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=escaped)}" for key, value in told)
+    text = "{" + draw(st.sampled_from([",", ", ", ",,"])).join(parts) + "}"
+    if draw(st.integers(0, 4)) == 0:
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(st.text(max_size=2)) + text[at + draw(st.integers(0, 2)) :]
+    return text
+
+
+@settings(max_examples=400)
+@given(nearly_plain() | st.sampled_from(PLAIN), st.sampled_from(["", "K1"]))
+def test_the_fast_way_reads_what_the_lenient_way_does(text: str, client_id: str) -> None:
+    fast = read.read_plain(text)
+    if fast is not None:
+        slow = read.read_any(text, client_id)
+        assert (fast, repr(fast)) == (slow, repr(slow))
+        assert parse_frame(text, client_id=client_id) == fast

@@ -145,6 +145,20 @@ def dumped(text: str) -> int:
     return len(json.dumps(text, ensure_ascii=False).encode()) - 2
 
 
+@given(st.text(st.characters(exclude_categories=())), st.integers(0, 200), st.booleans())
+def test_a_text_that_fits_is_one_piece(text: str, room: int, html: bool) -> None:
+    size = (
+        len(
+            json.dumps(escaped(text) if html else text, ensure_ascii=False).encode(
+                "utf-8", "surrogatepass"
+            )
+        )
+        - 2
+    )
+    assert (split_text(text, room, html=html) == (text,)) or size > room or not text.strip()
+    assert split_text(text, 6 * len(text) + 1) == ((text,) if text.strip() else ())
+
+
 @given(st.text())
 def test_frame_bytes_is_what_json_takes(text: str) -> None:
     assert frame_bytes(text) == dumped(text)

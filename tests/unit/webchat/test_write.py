@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.webchat import write
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (
     CancelRequest,
@@ -393,3 +394,26 @@ def test_message_names_the_field_and_nothing_else() -> None:
         dump_command(CancelRequest(RequestId(2**63)), call_id=CallId(1), token="SECRET", time_ms=0)
     assert str(caught.value) == "requestId does not fit into 64 bits"
     assert isinstance(caught.value, ValueError)
+
+
+_BUT_FRACTIONS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(_BUT_FRACTIONS)
+def test_both_encoders_write_the_same_bytes(value: object) -> None:
+    assert write.encode(value) == write._encode_any(value)
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_both_encoders_write_every_text(text: str) -> None:
+    assert write.encode({"a": text}) == write._encode_any({"a": text})
+
+
+def test_coordinates_are_written_as_python_writes_them() -> None:
+    place = Location(1e-07, 1.5)
+    command = SendMessage(SessionId(1), place)
+    assert '"latitude":1e-07' in dump_command(command, call_id=CallId(1), token="T", time_ms=0)
