@@ -49,22 +49,34 @@ class Demand:
 
     def keep(self) -> None:
         self._kept = True
-        self._changed.set()
+        if not self._calls:
+            self._changed.set()
 
     def release(self) -> None:
         self._kept = False
-        self._changed.set()
+        if not self._calls:
+            self._changed.set()
+
+    def begin(self) -> None:
+        """Want the link for one call more, until `end`."""
+        self._calls += 1
+        if self._calls == 1 and not self._kept:
+            self._changed.set()
+
+    def end(self) -> None:
+        """One call less."""
+        self._calls -= 1
+        if not self.present:
+            self._changed.set()
 
     @contextmanager
     def call(self) -> Iterator[None]:
         """Want the link for the time of one call."""
-        self._calls += 1
-        self._changed.set()
+        self.begin()
         try:
             yield
         finally:
-            self._calls -= 1
-            self._changed.set()
+            self.end()
 
     async def gone(self, seconds: float) -> None:
         """Return once nobody has wanted the link for `seconds`."""
@@ -139,9 +151,13 @@ class Gate(Generic[Way]):
             seconds: how long the caller can wait.
             asks: False: nobody's word stands behind it, so it ends no rest.
 
+        Where it is open and free, and nobody waits, that is at once: no task is switched.
+
         Raises:
             OpenFailure: it did not, or will not, open in time.
         """
+        if (way := self.pass_through()) is not None:
+            return way
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         if self._way is None and deadline < (self._not_before if asks else self._rests_until):
@@ -160,10 +176,18 @@ class Gate(Generic[Way]):
             self._withdraw(turn)
             raise
 
+    def pass_through(self) -> Way | None:
+        """Enter without waiting; None where that cannot be."""
+        if self._way is None or self._taken or self._waiting:
+            return None
+        self._taken = True
+        return self._way
+
     def leave(self) -> None:
         """Let the next one in."""
         self._taken = False
-        self._next()
+        if self._waiting:
+            self._next()
 
     def open(self, way: Way) -> None:
         """Let those who wait go this way."""

@@ -7,6 +7,10 @@ Theory of operation. Two things are learnt apart, for they are told by different
 * the *keys* of 110 and 104: a server that refuses one set and takes the other has said what it
   wants, whatever its pushes look like. That outweighs the revision.
 
+That keys are refused is said by -14. A server that looks for the text under another name may as
+well find it blank (-17), and find it missing (-8) or break over it (-100): these two mean the keys
+as long as this server has not been seen to read them.
+
 While nothing is known, texts and ratings are written with both sets of keys: any server that picks
 the ones it knows reads them.
 
@@ -29,8 +33,10 @@ import structlog
 from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, Facts, LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
-from bridge.webchat.codes import Dialect
+from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text
 from bridge.webchat.http import Endpoints
+from bridge.webchat.words import is_unseen
 
 TOMCAT_LIMIT = 8000
 """Bytes that fit into the text buffer of the vendor's server as it is delivered (8,192), with room
@@ -141,6 +147,18 @@ class Learnt:
         """
         return keys in self._read
 
+    def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
+        """True if the server may want this command in other keys."""
+        match reply.result:
+            case ResultCode.INVALID_PARAMETER:
+                return has_keys(command)
+            case ResultCode.EMPTY_MESSAGE:
+                return tells_keys_apart(command) and not _unseen(command)
+            case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR:
+                return tells_keys_apart(command) and not self.reads(keys)
+            case _:
+                return False
+
     def saw_later(self) -> None:
         """A push has come that only later servers send."""
         if self._later:
@@ -242,6 +260,42 @@ class Learnt:
         self._longest = longest
         _log().warning("webchat server closed a link over a long frame", size=size, limit=longest)
         self._remember("longest_frame", f"{longest}/{self._most}")
+
+
+def has_keys(command: Command) -> bool:
+    """True for the commands that the dialects spell differently: 110 and 104."""
+    return isinstance(command, SendMessage | RateSession)
+
+
+def tells_keys_apart(command: Command) -> bool:
+    """True for what has other names in each dialect (reference 5): texts and ratings.
+
+    Of anything else the later one only leaves out what is empty: a server that wants it written is
+    no word about how it reads texts.
+    """
+    if isinstance(command, SendMessage):
+        return isinstance(command.content, Text)
+    return isinstance(command, RateSession)
+
+
+def _unseen(command: Command) -> bool:
+    """True for a text that shows nothing: a server that calls it empty may have read it."""
+    if not isinstance(command, SendMessage) or not isinstance(command.content, Text):
+        return False
+    return is_unseen(command.content.text)
+
+
+def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
+    """The sets of keys that are left for a command which was refused in these, best first."""
+    if keys is Dialect.DUAL and not tells_keys_apart(command):
+        return (Dialect.Y2019,)  # the other two are the same for it
+    return keys.others
+
+
+def most_hopeful(refusals: list[Reply]) -> Reply:
+    """What a refusal in all keys comes to: trouble that may pass (-100), else the first one."""
+    passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
+    return next(passing, refusals[0])
 
 
 def _fact(what: str, server: str) -> str:

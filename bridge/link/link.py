@@ -6,9 +6,7 @@ Theory of operation. Three parts live and die together:
 wait for their replies side by side. A command that the server refused over its token goes out once
 more on the next wire, with its old call id and in its old place. So does one whose keys the server
 refused, once in each other set of keys (protocol reference 5). What the server says nothing at all
-to is for the caller to send again or not. That keys are refused is said by -14. A server that looks
-for the text under another name may as well find it blank (-17), and find it missing (-8) or break
-over it (-100): these two mean the keys as long as this server has not been seen to read them.
+to is for the caller to send again or not.
 
 `Keeper` keeps the link up: the round OUT -> LOGIN -> LINKING -> UP, and back after every loss.
 While somebody wants the link (`Demand`), `Keeper.run` keeps two tasks: one goes round the states,
@@ -36,8 +34,9 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -58,10 +57,17 @@ from bridge.link.http_client import (
     Unwanted,
     no_turn,
 )
-from bridge.link.learnt import Feature, Learnt
+from bridge.link.learnt import (
+    Feature,
+    Learnt,
+    has_keys,
+    most_hopeful,
+    other_keys,
+    tells_keys_apart,
+)
 from bridge.link.login import Tokens
 from bridge.link.settings import LinkMetrics, LinkSettings, Token
-from bridge.link.socket import Loss, Wire, dial
+from bridge.link.socket import Loss, Settle, Wire, Written, dial
 from bridge.rooms.ports import Account, CallFailure, Clock, LinkEvents
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import (
@@ -72,31 +78,43 @@ from bridge.webchat.frames import (
     Reply,
     SendMessage,
     SendPreMessage,
-    Text,
     UnknownContent,
 )
 from bridge.webchat.http import Endpoints
-from bridge.webchat.words import is_unseen
 
 Told = TypeVar("Told")
 _CONTENT = (SendMessage, SendPreMessage, RateSession)
 """110, 111 and 104: sent again they may arrive twice, so their replies are awaited for longer."""
 
 
-@dataclass(frozen=True)
-class _Written:
-    """A command on its way."""
+@dataclass
+class _Call:
+    """A command on its way, and what the server has said of it so far."""
 
-    wire: Wire
-    keys: Dialect
-    reply: asyncio.Future[Reply]
+    ticket: int
+    call_id: CallId
+    command: Command
+    wire: Wire | None = None
+    """Where it was written last."""
+    keys: Dialect | None = None
+    """In which keys to write it; None: as the server is thought to want it."""
+    written: Dialect = Dialect.DUAL
+    """In which keys it was written last."""
+    others: Iterator[Dialect] | None = None
+    """The sets of keys that are left to be tried, once it was refused over them."""
+    refused: list[Reply] = field(default_factory=list)
+    """The refusals over its keys."""
+    relogged: bool = False
+    """A token was refused, and a new one got."""
 
 
 class Link:
     """The link of one room; nothing of it moves unless `run` does."""
 
-    def __init__(self, account: Account, around: Shared) -> None:
+    def __init__(self, account: Account, around: Shared, tasks: asyncio.TaskGroup) -> None:
+        """Take what links share; `tasks` outlive the link's own `run`."""
         self.demand = Demand()
+        self._tasks = tasks
         self._gate: Gate[Wire] = Gate()
         self._timing = around.settings.timing
         self._learnt = around.learnt
@@ -136,46 +154,93 @@ class Link:
     async def call(
         self, call_id: CallId, command: Command, before_write: Callable[[], Awaitable[None]]
     ) -> Reply:
-        """Send a command and return its reply; see `LinkPort.call`."""
-        with self.demand.call():
-            ticket = self._gate.ticket()
-            keys: Dialect | None = None
-            others: Iterator[Dialect] | None = None
-            refused: list[Reply] = []
-            relogged = False
-            while True:
-                written = await self._write(ticket, call_id, command, before_write, keys)
-                seconds = self._patience(command)
-                reply = await written.wire.answer(call_id, written.reply, seconds)
-                if reply.result == ResultCode.INVALID_TOKEN:
-                    self.refuse(written.wire)
-                    if relogged:
-                        raise refused_again()
-                    relogged = True
-                elif self._disowned(written.wire, reply):
-                    self.refuse(written.wire)
-                elif self._keys_refused(command, reply, written.keys):
-                    refused.append(reply)
-                    others = others or iter(_other_keys(command, written.keys))
-                    keys = next(others, None)
-                    if keys is None:
-                        return _most_hopeful(refused)
-                else:
-                    if reply.ok and _tells_keys_apart(command):
-                        self._learnt.took(written.keys, after_refusal=bool(refused))
-                    return reply
+        """Send a command and return its reply; see `LinkPort.call`.
 
-    def _keys_refused(self, command: Command, reply: Reply, keys: Dialect) -> bool:
-        """True if the server may want this command in other keys."""
-        match reply.result:
-            case ResultCode.INVALID_PARAMETER:
-                return _has_keys(command)
-            case ResultCode.EMPTY_MESSAGE:
-                return _tells_keys_apart(command) and not _unseen(command)
-            case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR:
-                return _tells_keys_apart(command) and not self._learnt.reads(keys)
-            case _:
+        Where the link stands and nothing is ahead, the command is written without a task switch,
+        but for those of `before_write`.
+        """
+        call = _Call(self._gate.ticket(), call_id, command)
+        with self.demand.call():
+            return await self._until_answered(call, before_write)
+
+    def call_now(self, call_id: CallId, command: Command, done: Settle) -> bool:
+        """Write a command before returning, if nothing is in the way; see `Links.call_now`."""
+        wire = self._gate.pass_through()
+        if wire is None:
+            return False
+        call = _Call(self._gate.ticket(), call_id, command, wire, written=self._learnt.keys)
+        settle = partial(self._settle, call, done)
+        try:
+            if not wire.usable or (has_keys(command) and wire.dialect_wait > 0):
                 return False
+            if not wire.write_now(call_id, command, call.written, settle, self._patience(command)):
+                return False
+        except CallFailure:  # it is too long, or must not be sent: `call` says so
+            return False
+        finally:
+            self._gate.leave()
+        self.demand.begin()
+        return True
+
+    def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
+        """What came of `call_now`; where the command goes out once more, a task sees to that."""
+        if isinstance(told, Reply):
+            try:
+                answer = self._judge(call, told)
+            except OpenFailure as failure:
+                told = failure
+            else:
+                if answer is None:
+                    self._tasks.create_task(self._once_more(call, done))
+                    return
+                told = answer
+        self.demand.end()
+        done(told)
+
+    async def _once_more(self, call: _Call, done: Settle) -> None:
+        told: Reply | CallFailure
+        try:
+            told = await self._until_answered(call, _nothing)
+        except CallFailure as failure:
+            told = failure
+        finally:
+            self.demand.end()
+        done(told)
+
+    async def _until_answered(
+        self, call: _Call, before_write: Callable[[], Awaitable[None]]
+    ) -> Reply:
+        while True:
+            wire, written = await self._write(call, before_write)
+            answer = self._judge(call, await wire.answer(written))
+            if answer is not None:
+                return answer
+
+    def _judge(self, call: _Call, reply: Reply) -> Reply | None:
+        """Return the reply that the caller gets; None: the command goes out once more.
+
+        Raises:
+            OpenFailure: a fresh token was refused too.
+        """
+        wire, command = call.wire, call.command
+        assert wire is not None  # noqa: S101 - there is no reply to what was not written
+        if reply.result == ResultCode.INVALID_TOKEN:
+            self.refuse(wire)
+            if call.relogged:
+                raise refused_again()
+            call.relogged = True
+            return None
+        if self._disowned(wire, reply):
+            self.refuse(wire)
+            return None
+        if self._learnt.refuses(call.written, command, reply):
+            call.refused.append(reply)
+            call.others = call.others or iter(other_keys(command, call.written))
+            call.keys = next(call.others, None)
+            return most_hopeful(call.refused) if call.keys is None else None
+        if reply.ok and tells_keys_apart(command):
+            self._learnt.took(call.written, after_refusal=bool(call.refused))
+        return reply
 
     def _patience(self, command: Command) -> float | None:
         """Seconds to wait for a reply before the link is given up; None: as for any command."""
@@ -252,85 +317,49 @@ class Link:
         self._gate.shut(wire)
 
     async def _write(
-        self,
-        ticket: int,
-        call_id: CallId,
-        command: Command,
-        before_write: Callable[[], Awaitable[None]],
-        keys: Dialect | None,
-    ) -> _Written:
-        """Write a command, in these keys or in those that the server is thought to want."""
+        self, call: _Call, before_write: Callable[[], Awaitable[None]]
+    ) -> tuple[Wire, Written]:
+        """Write a command, in its keys or in those that the server is thought to want."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timing.connect
         while True:
-            wire = await self._gate.enter(ticket, deadline - loop.time())
+            wire = await self._gate.enter(call.ticket, deadline - loop.time())
             try:
-                if _has_keys(command):
+                if has_keys(call.command):
                     await wire.told_dialect()
                 if wire.usable:
                     await before_write()
                 # It may have ended while that was stored; then nothing was written, for certain.
                 if wire.usable:
-                    return await _spell(wire, call_id, command, keys or self._learnt.keys)
+                    call.wire, call.written = wire, call.keys or self._learnt.keys
+                    return wire, await self._spell(wire, call)
                 self._gate.shut(wire)
             finally:
                 self._gate.leave()
 
+    async def _spell(self, wire: Wire, call: _Call) -> Written:
+        """Write a command; where both sets of keys are too long for a frame, in one of them.
 
-async def _spell(wire: Wire, call_id: CallId, command: Command, keys: Dialect) -> _Written:
-    """Write a command; where both sets of keys are too long for a frame, in one of them.
+        A text may have been divided when the server was known to want one set.
+        """
+        seconds = self._patience(call.command)
+        try:
+            return await wire.write(call.call_id, call.command, call.written, seconds)
+        except CallFailure as failure:
+            if failure.reason is not FailureReason.TOO_BIG or call.written is not Dialect.DUAL:
+                raise
+        call.written = call.written.others[0]
+        return await wire.write(call.call_id, call.command, call.written, seconds)
 
-    A text may have been divided when the server was known to want one set.
-    """
-    try:
-        return _Written(wire, keys, await wire.write(call_id, command, keys))
-    except CallFailure as failure:
-        if failure.reason is not FailureReason.TOO_BIG or keys is not Dialect.DUAL:
-            raise
-    keys = keys.others[0]
-    return _Written(wire, keys, await wire.write(call_id, command, keys))
+
+async def _nothing() -> None:
+    """Has nothing to store before a command is written once more."""
 
 
 def _refused_once() -> OpenFailure:
     """Return what a -15 means to a request that cannot be made again as it is."""
     message = "the token was refused; a new login is under way"
     return OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
-
-
-def _has_keys(command: Command) -> bool:
-    """True for the commands that the dialects spell differently: 110 and 104."""
-    return isinstance(command, SendMessage | RateSession)
-
-
-def _tells_keys_apart(command: Command) -> bool:
-    """True for what has other names in each dialect (reference 5): texts and ratings.
-
-    Of anything else the later one only leaves out what is empty: a server that wants it written is
-    no word about how it reads texts.
-    """
-    if isinstance(command, SendMessage):
-        return isinstance(command.content, Text)
-    return isinstance(command, RateSession)
-
-
-def _unseen(command: Command) -> bool:
-    """True for a text that shows nothing: a server that calls it empty may have read it."""
-    if not isinstance(command, SendMessage) or not isinstance(command.content, Text):
-        return False
-    return is_unseen(command.content.text)
-
-
-def _other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
-    """The sets of keys that are left for a command which was refused in these, best first."""
-    if keys is Dialect.DUAL and not _tells_keys_apart(command):
-        return (Dialect.Y2019,)  # the other two are the same for it
-    return keys.others
-
-
-def _most_hopeful(refusals: list[Reply]) -> Reply:
-    """What a refusal in all keys comes to: trouble that may pass (-100), else the first one."""
-    passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
-    return next(passing, refusals[0])
 
 
 # --- keeping it up ------------------------------------------------------------------------------

@@ -44,6 +44,11 @@ class Roster:
         self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
         self._running: tuple[asyncio.TaskGroup, Shared] | None = None
 
+    @property
+    def running(self) -> bool:
+        """True between `open` and `close`."""
+        return self._running is not None
+
     def open(self, group: asyncio.TaskGroup, around: Shared) -> None:
         """From now on make links, as tasks of this group."""
         self._running = (group, around)
@@ -79,7 +84,7 @@ class Roster:
             known[0].speak_for(account)
             return known[0]
         group, around = self._running
-        link = Link(account, around)
+        link = Link(account, around, group)
         self._links[account.room_id] = (link, group.create_task(self._run(link, around)))
         return link
 
@@ -207,6 +212,33 @@ class Links:
     ) -> Reply:
         """Send a command and return its reply; see `LinkPort.call`."""
         return await self._roster.get(account).call(call_id, command, before_write)
+
+    def call_now(
+        self,
+        account: Account,
+        call_id: CallId,
+        command: Command,
+        done: Callable[[Reply | CallFailure], None],
+    ) -> bool:
+        """Write a command before this returns, if nothing is in the way; otherwise as `call`.
+
+        No task, no future and no timer of its own: the cheap way for a busy room. Whoever uses it
+        has already stored that the command is attempted.
+
+        Args:
+            account: whose link it is.
+            call_id: as for `call`.
+            command: what to send.
+            done: told once, later and in the event loop, what `call` would return or raise. It must
+                neither wait nor raise.
+
+        Returns:
+            False if nothing was written: the link does not stand, others are ahead, its server does
+            not read, or it would have to say no for certain. Then `call` it.
+        """
+        if not self._roster.running:
+            return False
+        return self._roster.get(account).call_now(call_id, command, done)
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address; see `LinkPort.upload`.

@@ -13,10 +13,11 @@ from aiohttp import web
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.socket import FIRST_OWN, TOO_BIG, Replies
+from bridge.link.socket import FIRST_OWN, TOO_BIG, Replies, Written
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (
+    Command,
     Ignored,
     MessageReceived,
     Received,
@@ -229,7 +230,12 @@ class Socket:
 
     def say(self, call_id: int, text: str) -> asyncio.Future[Reply]:
         command = SendMessage(SESSION, Text(text))
-        return self.replies.expect(CallId(call_id), command, 0, Dialect.Y2016)[1]
+        return self.expect(CallId(call_id), command)
+
+    def expect(self, call_id: CallId, command: Command) -> asyncio.Future[Reply]:
+        written = Written(call_id, asyncio.get_running_loop().create_future())
+        self.replies.expect(call_id, command, 0, Dialect.Y2016, written.settle)
+        return written.reply
 
     def hear(self, **frame: object) -> Received | Ignored | None:
         return self.replies.take(json.dumps(frame))
@@ -301,7 +307,7 @@ async def test_own_ids_are_not_those_of_conversations() -> None:
     receipt = json.loads(socket.replies.receipt("r-1", 0))
     assert (receipt["rsId"], receipt["messageId"]) == ("r-1", FIRST_OWN + 1)
     call_id = socket.replies.own_id()
-    _, reply = socket.replies.expect(call_id, Typing(SESSION), 0, Dialect.Y2019)
+    reply = socket.expect(call_id, Typing(SESSION))
     socket.hear(type=113, result=-12)
     assert reply.result().result == -12
     assert call_id == FIRST_OWN + 2
