@@ -3,7 +3,9 @@
 A customer's history: the agents' messages that were missed while the link was down (reference 3.8).
 It is asked for at the address of the logins, so it passes the same `Door`, and only one room's
 request at a time stands in line there: after an outage, thousands of rooms that want their history
-must not keep others from logging in.
+must not keep others from logging in. Once it has its turn the next one stands in line, so that a
+server without a limit answers several at a time. A room whose turn does not come in time is told so
+(NO_TURN), which is no failure of anything: it asks again later.
 
 The knowledge-base robot (guide 4) is asked by HTTP, signed, without a login.
 """
@@ -11,6 +13,7 @@ The knowledge-base robot (guide 4) is asked by HTTP, signed, without a login.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from urllib.parse import urlencode
 
 from bridge.conversation.inputs import FailureReason
@@ -39,7 +42,7 @@ LONGEST_HISTORY = 8 * 1024 * 1024
 LONGEST_QUESTION = 1000
 """Characters."""
 AT_ONCE = 20
-"""Questions under way; more of them wait."""
+"""Requests for a history, and questions, that are under way; more of them wait."""
 
 
 class Histories:
@@ -60,7 +63,8 @@ class Histories:
         self._door = door
         self._learnt = learnt
         self._timing = settings.timing
-        self._turn = asyncio.Semaphore(1)
+        self._turn = asyncio.Lock()
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def fetch(
         self, token: Token, count: int, visitor: Visitor
@@ -69,16 +73,20 @@ class Histories:
 
         Raises:
             TokenRefused: -15.
-            CallFailure: always certain: UNREACHABLE, also if our turn did not come in time, or
-                REFUSED with the server's code.
+            CallFailure: always certain: NO_TURN, it did not come in time; UNREACHABLE; or REFUSED
+                with the server's code.
         """
-        try:
-            async with asyncio.timeout(self._timing.connect), self._turn, self._door.knock(visitor):
-                reply = await self._request(token, min(max(1, count), MOST_ENTRIES))
-        except TimeoutError:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message="history: no turn in time"
-            ) from None
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._timing.connect):
+                    await stack.enter_async_context(self._places)
+                    async with self._turn:
+                        await stack.enter_async_context(self._door.knock(visitor))
+            except TimeoutError:
+                raise CallFailure(
+                    FailureReason.NO_TURN, certain=True, message="history: no turn in time"
+                ) from None
+            reply = await self._request(token, min(max(1, count), MOST_ENTRIES))
         if reply.result == ResultCode.SUCCESS:
             return reply.entries
         if reply.result == ResultCode.INVALID_TOKEN:

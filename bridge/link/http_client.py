@@ -462,6 +462,11 @@ class Visits:
         self._fact = f"{VISITS} {Endpoints(settings.base_url).login}"
         self._moments: deque[int] = deque(maxlen=settings.login_count)
         """ms since the epoch, in the order in which they came."""
+        self._storing = asyncio.Lock()
+        self._noted = 0
+        """How many visits there were in this run …"""
+        self._stored = 0
+        """… and how many of them the store was told of."""
 
     async def load(self) -> list[float]:
         """Recall what earlier runs noted; return for how many seconds each visit still counts."""
@@ -478,15 +483,24 @@ class Visits:
         return [seconds for seconds in left if seconds > 0]
 
     async def note(self) -> None:
-        """Remember, for the next run, that we come now."""
+        """Remember, for the next run, that we come now.
+
+        Visits that come while the store is being told of others are told of together.
+        """
         now = self._clock.now()
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
         self._moments.append(now)
-        try:
-            await self._facts.put(self._fact, " ".join(map(str, self._moments)))
-        except StoreError as error:
-            _log().warning("visit of the webchat server not noted", error=str(error))
+        self._noted += 1
+        number = self._noted
+        async with self._storing:
+            if number <= self._stored:
+                return
+            self._stored = self._noted
+            try:
+                await self._facts.put(self._fact, " ".join(map(str, self._moments)))
+            except StoreError as error:
+                _log().warning("visit of the webchat server not noted", error=str(error))
 
 
 class Door:

@@ -624,9 +624,10 @@ class Keeper:
     async def _token_refused(self, why: str, *, at_door: bool = False) -> None:
         """Rows 35, 8, 9 and 11: one new login at once; patience when that token fails too."""
         self._strikes += 1
-        self._token = None
+        token, self._token = self._token, None
         _log(self.account).info("webchat token refused", why=why, strikes=self._strikes)
-        await self._around.tokens.refuse(self.account.room_id)
+        if token is not None:
+            await self._around.tokens.refuse(self.account.room_id, token)
         if self._strikes > 1:
             failure = refused_again()
             pause = max(self._backoff.next(), self._around.door.closed_for)

@@ -213,6 +213,8 @@ class Tokens:
         self._store = store
         self._clock = clock
         self._max_age = max_age * 1000
+        self._refused: dict[RoomId, str] = {}
+        """Tokens that the server has refused and that the store may still hold."""
 
     async def obtain(self, account: Account, have: Token | None, wait: Wait = patiently) -> Token:
         """Return a token to connect with.
@@ -249,24 +251,34 @@ class Tokens:
         except StoreError as error:
             # It works until the next restart, which costs one login: no reason not to serve.
             _log().warning("token not stored", room_id=account.room_id, error=str(error))
+        else:
+            self._refused.pop(account.room_id, None)
         return token
 
-    async def refuse(self, room_id: RoomId) -> None:
-        """The server does not take this room's token any more."""
+    async def refuse(self, room_id: RoomId, token: Token) -> None:
+        """The server does not take this token any more: it is not used again, whatever is stored.
+
+        A store that is slow to forget must not have it tried a second time: for the `Door` that
+        would be a sign of a blacklist.
+        """
+        self._refused[room_id] = token.value
         try:
             await self._store.forget(room_id)
         except StoreError as error:
             # The stored token will be refused once more after a restart, and replaced then.
             _log().warning("token not forgotten", room_id=room_id, error=str(error))
+        else:
+            self._refused.pop(room_id, None)
 
     async def _stored(self, room_id: RoomId) -> Token | None:
         try:
-            return await self._store.load(room_id)
+            token = await self._store.load(room_id)
         except StoreError as error:
             # Not a reason to log in anew: without a store nothing can be carried anyway.
             raise OpenFailure(
                 FailureReason.UNREACHABLE, "the token store does not answer"
             ) from error
+        return None if token is None or token.value == self._refused.get(room_id) else token
 
 
 def _key(credentials: Credentials) -> _Key:

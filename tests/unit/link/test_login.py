@@ -262,7 +262,7 @@ async def test_which_token_is_used() -> None:
         assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T1"
         store.kept[ADA.room_id] = Token("other", "y", now)
         assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T2"
-        await tokens.refuse(ADA.room_id)
+        await tokens.refuse(ADA.room_id, store.kept[ADA.room_id])
         assert store.kept == {}
 
 
@@ -278,7 +278,7 @@ async def test_a_store_that_fails_in_between() -> None:
         assert server.logins == []
         old = Token(logins.login_name(ADA), "old", 0)
         assert (await tokens.obtain(ADA, old)).value == "T1", "good until the next restart"
-        await tokens.refuse(ADA.room_id)
+        await tokens.refuse(ADA.room_id, old)
 
 
 def settings(**changes: object) -> LinkSettings:
