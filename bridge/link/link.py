@@ -32,7 +32,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -402,6 +402,8 @@ class Shared:
     """Numbers the pushes of all links: one that is made anew must not count again."""
     unheard: Callable[[str], None]
     """Told the kind of each frame that says nothing to us."""
+    note: Callable[[RoomId, str, Mapping[str, object]], None]
+    """Logs what happens to a room's link."""
 
     def backoff(self) -> Backoff:
         """Return a fresh backoff with the operator's times."""
@@ -600,7 +602,7 @@ class Keeper:
         self.state = LinkState.UP
         self._around.health.reached()
         self._around.metrics.opened(again=again)
-        _log(self.account).info("webchat link up", again=again)
+        self._note("webchat link up", again=again)
         if again or not self._demand.calling:
             self._deliveries.restored()
         self._gate.open(wire)
@@ -615,7 +617,7 @@ class Keeper:
         self._around.metrics.open_failed()
         pause = max(self._backoff.next(), failure.pause)
         retry_in = round(max(pause, failure.rest), 1)
-        _log(self.account).info("webchat link not opened", why=str(failure), retry_in=retry_in)
+        self._note("webchat link not opened", why=str(failure), retry_in=retry_in)
         self._gate.hold(failure, pause, rest=failure.rest)
         if failure.reason is not FailureReason.UNREACHABLE:
             # An operator must act first: no caller's patience helps.
@@ -625,7 +627,7 @@ class Keeper:
         """Rows 35, 8, 9 and 11: one new login at once; patience when that token fails too."""
         self._strikes += 1
         token, self._token = self._token, None
-        _log(self.account).info("webchat token refused", why=why, strikes=self._strikes)
+        self._note("webchat token refused", why=why, strikes=self._strikes)
         if token is not None:
             await self._around.tokens.refuse(self.account.room_id, token)
         if self._strikes > 1:
@@ -648,8 +650,11 @@ class Keeper:
             await self._token_refused("-15" if loss.code is None else f"close {loss.code}")
             return
         pause = self._backoff.next()
-        _log(self.account).info("webchat link lost", code=loss.code, retry_in=round(pause, 1))
+        self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))
         self._gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
+
+    def _note(self, event: str, **told: object) -> None:
+        self._around.note(self.account.room_id, event, told)
 
 
 def refused_again() -> OpenFailure:
@@ -657,11 +662,6 @@ def refused_again() -> OpenFailure:
     return OpenFailure(
         FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
     )
-
-
-def _log(account: Account) -> structlog.stdlib.BoundLogger:
-    log: structlog.stdlib.BoundLogger = structlog.get_logger(room_id=account.room_id)
-    return log
 
 
 # --- pushes on their way ------------------------------------------------------------------------

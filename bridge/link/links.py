@@ -13,7 +13,7 @@ import itertools
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
@@ -33,6 +33,8 @@ from bridge.webchat.http import Endpoints, HistoryEntry, RobotReply
 
 MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
+MOST_NOTES = 20
+"""Lines a second about single links."""
 
 
 class Roster:
@@ -337,6 +339,7 @@ class Links:
             epoch=f"{self._clock.now():x}.{secrets.token_hex(4)}",
             ordinals=itertools.count(1),
             unheard=self._unheard,
+            note=_Notes(),
         )
 
 
@@ -351,6 +354,26 @@ class _Unheard:
             self._kinds.add(kind)
             log: structlog.stdlib.BoundLogger = structlog.get_logger()
             log.warning("webchat frame ignored", kind=kind)
+
+
+class _Notes:
+    """Log lines about links, throttled: what is beyond `MOST_NOTES` a second is for debugging.
+
+    When a server goes away or comes back, thousands of links say the same within seconds, and one
+    line costs what opening a tenth of a link does.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._until = 0.0
+
+    def __call__(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._until:
+            self._left, self._until = MOST_NOTES, now + 1.0
+        self._left -= 1
+        log: structlog.stdlib.BoundLogger = structlog.get_logger()
+        (log.debug if self._left < 0 else log.info)(event, room_id=room_id, **told)
 
 
 def _secure(settings: LinkSettings) -> bool:
