@@ -656,7 +656,8 @@ def quiet_logger() -> logging.Logger:
     level the operator sets (row 86).
     """
     logger = logging.getLogger("bridge.link.websockets")
-    logger.setLevel(logging.INFO)
+    if logger.level != logging.INFO:  # setting it makes every logger forget what it lets through
+        logger.setLevel(logging.INFO)
     return logger
 
 
