@@ -535,9 +535,10 @@ class Keeper:
             )
             if done:
                 return
+            seconds = expected()
             if self._gate.trouble is None:  # else that is what keeps the link away
-                await self._around.events.queued(self.account.room_id, expected())
-            patience = timing.turn_again
+                await self._around.events.queued(self.account.room_id, seconds)
+            patience = max(timing.turn_again, seconds * timing.turn_share)
 
     async def _dial(self, token: Token) -> Wire:
         around = self._around

@@ -83,7 +83,10 @@ class Timing:
     turn_noticed: float = 5.0
     """A login that waits so long for its turn is worth a word to the customer …"""
     turn_again: float = 15.0
-    """… and again so long after that, while it waits."""
+    """… and again so long after that, while it waits …"""
+    turn_share: float = 0.05
+    """… but no sooner than after this share of what is left. There may be thousands in line, and
+    the longer the line is, the more it costs to work out what is left."""
     session_grace: float = 600.0
     """After so long without a link the customer is told, whether or not they wait for one (row 34).
     """
