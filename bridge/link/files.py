@@ -1,4 +1,4 @@
-"""Files on their way: a customer's to the server, and an agent's from it.
+"""Upload of customers' files, and download of agents' files behind an SSRF guard.
 
 Uploads go in whichever of two ways the server wants (protocol reference 3.4). The guide says that
 the body is the file and nothing else (`raw`); a sibling guide shows a form (`multipart`). No guide
@@ -216,7 +216,7 @@ def _url(verdict: _Verdict) -> str:
 
 
 def _foreign(answer: Answer) -> _Verdict:
-    """Something else than WebChat's JSON: a servlet container's page, or a proxy's."""
+    """The outcome of an answer without WebChat's JSON: a servlet container's or a proxy's page."""
     message = f"upload: HTTP {answer.status} without WebChat's JSON"
     too_big = answer.status == 413
     reason = FailureReason.TOO_BIG if too_big else FailureReason.UPLOAD_FAILED
@@ -408,7 +408,7 @@ def _embedded(address: Address) -> list[Address]:
 
 
 class Fetcher:
-    """Usable while `running` is entered."""
+    """Downloads files; usable while `running` is entered."""
 
     def __init__(self, settings: LinkSettings, endpoints: Endpoints) -> None:
         """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""

@@ -87,11 +87,11 @@ class TokenRefused(Exception):
 
 
 class Unwanted(Exception):
-    """Nobody wants the link any more for which a login stood in line."""
+    """The link for which a login stood in line is not wanted any more."""
 
 
 def no_turn(message: str) -> OpenFailure:
-    """Return what it means for a call that its login has not come to its turn."""
+    """Return the failure of a call whose login has not had its turn yet."""
     return OpenFailure(FailureReason.NO_TURN, message)
 
 
@@ -113,7 +113,7 @@ def describe(error: BaseException) -> str:
 
 
 class Backoff:
-    """Doubling delays with jitter.
+    """Exponential backoff with jitter.
 
     The first delay lies anywhere between 0 and `first`, so that thousands of links that were lost
     together come back spread out; later ones lie between half of their step and all of it.
@@ -156,7 +156,7 @@ LONGEST_COOKIES = 4096
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, cut at the longest that was wanted."""
+    """An HTTP answer, cut at the longest body that was wanted."""
 
     status: int
     body: bytes
@@ -165,7 +165,7 @@ class Answer:
 
 
 class Http:
-    """Usable while `running` is entered."""
+    """Connection pool for POST requests; usable while `running` is entered."""
 
     def __init__(self, timing: Timing, tls: ssl.SSLContext | None) -> None:
         self._timing = timing
@@ -254,7 +254,7 @@ async def _read(content: aiohttp.StreamReader, longest: int) -> bytes:
 
 @dataclass(eq=False)
 class Place:
-    """One of the places, while it is taken."""
+    """A place of the rate limit, while it is taken."""
 
     person: str
     """Empty: an earlier run of ours took it, and nobody knows for whom."""
@@ -275,7 +275,7 @@ async def patiently(turn: asyncio.Future[Place], expected: Callable[[], float]) 
 
 @dataclass(frozen=True)
 class Visitor:
-    """For whom a login is made."""
+    """The person for whom a login is made: the unit of fairness."""
 
     person: str
     """The Matrix user who brought us into the room."""
@@ -296,12 +296,12 @@ class _Waiting:
         return self.visitor.person
 
     def rank(self, held: int) -> tuple[bool, int, int]:
-        """The lower, the sooner; `held`: the places that are taken for the person by then."""
+        """Sort key of the queue, lowest first; `held`: the places taken for the person by then."""
         return not self.visitor.running, held, self.number
 
 
 class WindowLimiter:
-    """The places, and the line of those who wait for one."""
+    """Rate limit over a sliding window, with a fair queue of those who wait."""
 
     def __init__(self, count: int, seconds: float) -> None:
         self._seconds = seconds
@@ -351,7 +351,7 @@ class WindowLimiter:
                     one.number = next(self._numbers)
 
     def _first(self) -> _Waiting | None:
-        """Whose turn it is; None: nobody may take what is free."""
+        """The next in the queue; None: no one may take what is free."""
         if self._free < 1:
             return None
         may = [
@@ -383,7 +383,7 @@ class WindowLimiter:
         self._next()
 
     def _expected(self, waiting: _Waiting) -> float:
-        """In how many seconds at most it is the turn of this one, if nobody else comes.
+        """Upper bound of the wait for a turn in seconds, if no one else comes.
 
         For it goes round: until then each of the others has a turn before each of this person's.
         """
@@ -420,7 +420,7 @@ a row whose sockets are refused with new tokens: a blacklist."""
 
 
 class Health:
-    """Whether the WebChat server can be reached: one fact drawn from what all links see.
+    """Health of the WebChat server, drawn from what all links see.
 
     Failing once any link fails to reach the server; healthy once any link does.
 
@@ -450,7 +450,7 @@ class Health:
 
 
 class Visits:
-    """When we last came to one server's door, also before we were started.
+    """Times of our latest requests to the login address, kept over restarts.
 
     As many visits as its window may hold. A store that is down stops nobody.
     """
@@ -504,7 +504,7 @@ class Visits:
 
 
 class Door:
-    """One server's, for all its links."""
+    """Rate limit and circuit breaker of one server's login address, for all its links."""
 
     def __init__(self, settings: LinkSettings, health: Health, facts: Facts, clock: Clock) -> None:
         self._pause = settings.timing.blacklist

@@ -1,4 +1,4 @@
-"""What we have learnt about one WebChat server, and how we write to it because of that.
+"""Capabilities of one WebChat server as far as they are learnt: dialect, features, frame length.
 
 Theory of operation. Two things are learnt apart, for they are told by different signs:
 
@@ -50,7 +50,7 @@ SAVE_AGAIN = 5.0
 
 
 class Feature(StrEnum):
-    """What a server may not know; asked for again after a restart of ours."""
+    """A feature that a server may lack; tried again after a restart of ours."""
 
     HEARTBEAT = "heartbeat"
     TYPING = "typing"
@@ -59,7 +59,7 @@ class Feature(StrEnum):
 
 
 class Learnt:
-    """One server's habits, shared by all its links."""
+    """Capabilities of one server, shared by all its links."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
         """Know nothing yet; `load` recalls what earlier runs learnt."""
@@ -140,7 +140,7 @@ class Learnt:
         return Dialect.Y2019 if self._later else Dialect.DUAL
 
     def reads(self, keys: Dialect) -> bool:
-        """True if trouble with a text or a rating is surely not about these keys.
+        """True if these keys are known to be read, so that a refusal is about something else.
 
         What a refusal proved in an earlier run does not count: servers are replaced, and whoever
         refused the wrong keys once will not take them in silence.
@@ -268,7 +268,7 @@ def has_keys(command: Command) -> bool:
 
 
 def tells_keys_apart(command: Command) -> bool:
-    """True for what has other names in each dialect (reference 5): texts and ratings.
+    """True for commands whose keys differ in each dialect (reference 5): texts and ratings.
 
     Of anything else the later one only leaves out what is empty: a server that wants it written is
     no word about how it reads texts.
@@ -293,7 +293,7 @@ def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
 
 
 def most_hopeful(refusals: list[Reply]) -> Reply:
-    """What a refusal in all keys comes to: trouble that may pass (-100), else the first one."""
+    """The reply to return after a refusal in all keys: one that may pass (-100), else the first."""
     passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
     return next(passing, refusals[0])
 

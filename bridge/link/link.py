@@ -109,7 +109,7 @@ class _Call:
 
 
 class Link:
-    """The link of one room; nothing of it moves unless `run` does."""
+    """The link of one room, as its callers see it. `run` must be running."""
 
     def __init__(self, account: Account, around: Shared, tasks: asyncio.TaskGroup) -> None:
         """Take what links share; `tasks` outlive the link's own `run`."""
@@ -183,7 +183,7 @@ class Link:
         return True
 
     def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
-        """What came of `call_now`; where the command goes out once more, a task sees to that."""
+        """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
         if isinstance(told, Reply):
             try:
                 answer = self._judge(call, told)
@@ -262,7 +262,7 @@ class Link:
         return self._stranger[0] is wire
 
     async def hint(self, feature: Feature, command: Command) -> None:
-        """Tell the agent something that may as well be lost: what the customer is doing just now.
+        """Send a typing notice or a preview, which may be lost.
 
         Sent only on a link that stands, to a server that knows it, and not too often. Never raises.
         """
@@ -353,11 +353,11 @@ class Link:
 
 
 async def _nothing() -> None:
-    """Has nothing to store before a command is written once more."""
+    """The `before_write` of a command that is written once more: its attempt is stored already."""
 
 
 def _refused_once() -> OpenFailure:
-    """Return what a -15 means to a request that cannot be made again as it is."""
+    """Return the failure of an HTTP request whose token was refused and that cannot be repeated."""
     message = "the token was refused; a new login is under way"
     return OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
 
@@ -470,7 +470,7 @@ class Keeper:
                 await self._lost(loss)
 
     async def _rest(self) -> None:
-        """Wait until another try may be made, and tell meanwhile what is worth telling."""
+        """Wait until the backoff allows another try; tell meanwhile of a long absence."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._absence_due()):
@@ -483,7 +483,7 @@ class Keeper:
         return None if since is None else since + self._around.settings.timing.session_grace
 
     async def _tell_absence(self) -> None:
-        """Row 34: a link that has been away for long is worth a word, once."""
+        """Tell the engine, once, of a link that has been away for long (row 34)."""
         due = self._absence_due()
         if due is not None and asyncio.get_running_loop().time() >= due:
             self._away_since = None
@@ -504,7 +504,7 @@ class Keeper:
             self.state = LinkState.OUT
 
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
-        """Stand in line at the door, for as long as anybody wants the link.
+        """Wait in the login queue, for as long as the link is wanted.
 
         Raises:
             Unwanted: nobody does.
@@ -526,7 +526,7 @@ class Keeper:
         unwanted: asyncio.Task[None],
         expected: Callable[[], float],
     ) -> None:
-        """Tell from time to time how long we still have to wait, until there is no need to."""
+        """Tell the engine from time to time how long the wait still is, until it ends."""
         timing = self._around.settings.timing
         patience = timing.turn_noticed
         while True:
@@ -589,7 +589,7 @@ class Keeper:
             self.state = LinkState.OUT
 
     def _is_news(self, loss: Loss) -> bool:
-        """False for a frame that is pushed again and again: it ends each link soon after it came.
+        """False for an unreadable frame that is pushed again on every new link.
 
         It may have been an agent's word, so it must be told of.
         """
@@ -659,7 +659,7 @@ class Keeper:
 
 
 def refused_again() -> OpenFailure:
-    """Return what a second -15 in a row means."""
+    """Return the failure after a second -15 in a row."""
     return OpenFailure(
         FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
     )
@@ -683,7 +683,7 @@ class _Push:
 
 
 class Deliveries:
-    """The queue of one room. `run` must be running for anything to leave it."""
+    """Queue of one room's pushes to the engine; `run` must be running for anything to leave it."""
 
     def __init__(
         self,
@@ -779,7 +779,7 @@ class Deliveries:
             await self._clock.sleep(self._backoff.next())
 
     def _key(self, received: Received) -> str:
-        """The same for a push and its repeats, and for nothing else.
+        """Deduplication key: the same for a push and its repeats, and for nothing else.
 
         The server's own id does not do alone: one that counts may begin again when it starts.
         """

@@ -1,4 +1,4 @@
-"""One socket, from its opening to its end.
+"""One WebSocket connection: handshake, replies, keepalive, close.
 
 Theory of operation. `dial` opens a socket: each answer to the handshake has its meaning (protocol
 reference 3.3). `Wire.serve` runs it until it ends and says how. Two tasks share the work. The
@@ -65,7 +65,7 @@ class _Waiter:
 
 
 class Replies:
-    """Who waits for which reply on one socket, and what each of them is told in the end.
+    """Pending calls of one socket, and the outcome that each is told.
 
     `Protocol` pairs replies with call ids; here each call id is a caller that waits. What a loss
     means for a command that was written and not answered: it may have arrived. Only the longest of
@@ -144,7 +144,7 @@ class Replies:
         return frame
 
     def forget(self, call_id: CallId, settle: Settle) -> None:
-        """Its caller has stopped waiting; a late reply must not be taken for another's."""
+        """Cancel a pending call; a late reply must not be taken for another's."""
         waiter = self._waiters.get(call_id)
         if waiter is not None and waiter.settle == settle:
             self._remove(call_id)
@@ -217,7 +217,7 @@ class Replies:
 
 
 class Pulse:
-    """Whether the other side of a socket still lives. All times are in seconds.
+    """Keepalive: ping and heartbeat. All times are in seconds.
 
     Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one beside
     it, every so often and however much is heard: it may count them. Whatever is heard after either
@@ -288,7 +288,7 @@ class Pulse:
         return max(0.0, due - asyncio.get_running_loop().time())
 
     async def _lives(self) -> bool:
-        """Do what is due; False if nothing is heard then."""
+        """Send the ping or heartbeat that is due; False if nothing is heard then."""
         now = asyncio.get_running_loop().time()
         if now >= self._heard + self._every and not await self.answers_ping(self._wait):
             return False
@@ -507,7 +507,7 @@ class Wire:
         self._timer = None if when is None else loop.call_at(when, self._time_out)
 
     def _time_out(self) -> None:
-        """Tell those whose replies are overdue; most often there are none any more."""
+        """Timer callback: fail the calls whose replies are overdue; most often there are none."""
         overdue = self._replies.overdue(asyncio.get_running_loop().time())
         if any(waiter.patient for waiter in overdue):
             # Nothing more can be had of this socket: it is ended, so that another is opened.
@@ -643,7 +643,7 @@ class Wire:
 
 
 class _Connect(connect):
-    """Follows no redirect: our token is for one server only."""
+    """A `connect` that follows no redirect: our token is for one server only."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc

@@ -82,7 +82,7 @@ def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received |
 
 
 class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
-    """A 110's reply that says nothing but how it went."""
+    """The reply to a 110 with nothing beside its result."""
 
     result: _Int64
     messageId: _Int64 | None = None  # noqa: N815 -- the wire's names
@@ -407,7 +407,7 @@ def read_content(message: object) -> AgentContent:
 
 
 def _notice(kind: int | None, content: object) -> AgentNotice | AgentText:
-    """A notice that calls itself NORMAL is words of the agent's; the seed's notices have no type
+    """Read a system notice; a NORMAL one is words of the agent's. The seed's notices have no type
     (reference 2.2).
     """
     text = "" if content is None else _fragment(content)
