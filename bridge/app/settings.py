@@ -16,7 +16,7 @@ from bridge.config.webchat import Dialect as ConfigDialect
 from bridge.config.webchat import RobotMode
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import QueueId, RoomId
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.link.settings import (
     FRAME_OVERHEAD,
     AccountRule,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.ids import RoomId
-from bridge.link.ports import Token
+from bridge.link.settings import Token
 from bridge.rooms.store import AccountRow, StorePort
 
 

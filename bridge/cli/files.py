@@ -12,7 +12,7 @@ import click
 
 from bridge.config import Config, Problem, load_config
 from bridge.texts import check_overrides
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 
 CONFIG = Path("config.yaml")
 REGISTRATION = Path("registration.yaml")

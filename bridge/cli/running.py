@@ -63,7 +63,7 @@ def check(files: Files) -> None:
 def _shared_accounts(config: Config) -> list[str]:
     # Imported late, as in `run_bridge`.
     from bridge.app.settings import link_settings_of
-    from bridge.link.accounts import shared
+    from bridge.link.login import shared
 
     return shared(link_settings_of(config).accounts, config.bridge.limits.rooms_per_user)
 

@@ -61,8 +61,7 @@ from bridge.webchat.frames import (
     Video,
     Voice,
 )
-from bridge.webchat.splitting import is_unseen
-from bridge.webchat.wording import escaped, guarded
+from bridge.webchat.words import escaped, guarded, is_unseen
 
 _HOPELESS = frozenset({FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED})
 _UNKNOWN_FATE = frozenset({FailureReason.NO_ANSWER, FailureReason.SILENT})

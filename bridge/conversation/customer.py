@@ -23,9 +23,8 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Turn, all_pieces, count_pieces, unique_events, without
 from bridge.ids import EventId
-from bridge.webchat import emoji
 from bridge.webchat.frames import CancelRequest, RequestChat
-from bridge.webchat.splitting import split_text
+from bridge.webchat.words import encode_emoji, split_text
 
 REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is told again that no agent was asked for."""
@@ -137,7 +136,7 @@ def _parts(
 ) -> tuple[CustomerContent, ...]:
     """Return content as it goes out: files `before` their captions, texts in pieces."""
     policy = turn.policy
-    spelled = emoji.encode(text) if policy.emoji_codes else text
+    spelled = encode_emoji(text) if policy.emoji_codes else text
     pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
     return (*before, *[CustomerText(one) for one in pieces])
 

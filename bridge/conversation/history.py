@@ -59,9 +59,9 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, SessionId
 from bridge.media.plaintext import html_to_text
-from bridge.webchat import emoji
 from bridge.webchat.frames import Agent, AgentContent, AgentText, UnknownContent
 from bridge.webchat.http import HistoryEntry
+from bridge.webchat.words import decode_emoji
 
 SETTLING = 15_000
 """ms after a start of ours that the link gets to stand before the history is asked for."""
@@ -414,7 +414,7 @@ def _words(fragment: str) -> str:
     text = fragment
     # Any element and any face begins with one of these: without them it is the plain text itself.
     if "<" in fragment or "&" in fragment or "/" in fragment or "[" in fragment:
-        text = emoji.decode(fragment)
+        text = decode_emoji(fragment)
         plain = html_to_text(text) if "<" in text or "&" in text else text
         text = text if plain is None else plain
     words = " ".join(text.split())

@@ -46,9 +46,8 @@ from bridge.conversation.model import (
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId, SessionId
-from bridge.webchat.codes import RequestStatus, ResultCode
+from bridge.webchat.codes import Progress, RequestStatus, ResultCode, progress
 from bridge.webchat.frames import QueueStatus, RequestChat
-from bridge.webchat.meanings import Progress, progress
 
 FREQUENT = 10 * 60_000
 """ms of waiting during which the card is brought up to date at `Policy.card_every`."""

@@ -42,7 +42,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
 from bridge.ids import AgentId, CallId, RequestId, SessionId
-from bridge.webchat.codes import NoticeType, RequestStatus, ResultCode
+from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, progress
 from bridge.webchat.frames import (
     Agent,
     AgentContent,
@@ -66,7 +66,6 @@ from bridge.webchat.frames import (
     TransferFromRobot,
     Video,
 )
-from bridge.webchat.meanings import Progress, progress
 
 _NOT_SAID = SessionId(0)
 """The session id of a push that names none: no session to adopt."""

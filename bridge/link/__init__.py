@@ -5,11 +5,20 @@ the small ports `TokenStore`, `Facts` and `LinkMetrics` that the composition roo
 the rings within (`rooms`, `conversation`, `webchat`, `ids`), `websockets` and `aiohttp`.
 """
 
-from bridge.link.door import Health
-from bridge.link.keeper import LinkState
+from bridge.link.http_client import Health
+from bridge.link.link import LinkState
 from bridge.link.links import Links
-from bridge.link.ports import Facts, LinkMetrics, Token, TokenStore
-from bridge.link.settings import AccountRule, LinkSettings, LoginType, Timing, UploadMode
+from bridge.link.settings import (
+    AccountRule,
+    Facts,
+    LinkMetrics,
+    LinkSettings,
+    LoginType,
+    Timing,
+    Token,
+    TokenStore,
+    UploadMode,
+)
 
 __all__ = [
     "AccountRule",

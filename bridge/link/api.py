@@ -3,7 +3,9 @@
 A customer's history: the agents' messages that were missed while the link was down (reference 3.8).
 It is asked for at the address of the logins, so it passes the same `Door`, and only one room's
 request at a time stands in line there: after an outage, thousands of rooms that want their history
-must not keep others from logging in.
+must not keep others from logging in. Once it has its turn the next one stands in line, so that a
+server without a limit answers several at a time. A room whose turn does not come in time is told so
+(NO_TURN), which is no failure of anything: it asks again later.
 
 The knowledge-base robot (guide 4) is asked by HTTP, signed, without a login.
 """
@@ -11,48 +13,36 @@ The knowledge-base robot (guide 4) is asked by HTTP, signed, without a login.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from urllib.parse import urlencode
 
 from bridge.conversation.events import FailureReason
-from bridge.link.door import Door
-from bridge.link.failures import TokenRefused
-from bridge.link.http import Http
+from bridge.link.http_client import Door, Http, TokenRefused, Visitor
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.limiter import Visitor
-from bridge.link.ports import Token
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Unavailable
-from bridge.webchat.codes import ResultCode
-from bridge.webchat.errors import LocalProtocolError
+from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.http import (
+    Endpoints,
     HistoryEntry,
     HistoryReply,
     RobotReply,
     dump_history,
+    login_sign,
     parse_history_reply,
     parse_robot_reply,
     robot_form,
 )
-from bridge.webchat.signing import login_sign
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.write import LocalProtocolError
 
 MOST_ENTRIES = 100
 """Messages that are asked for at once, at most."""
 LONGEST_HISTORY = 8 * 1024 * 1024
 """Bytes of an answer that are read."""
-_UNKNOWN = frozenset(
-    {
-        ResultCode.REQUEST_ERROR,
-        ResultCode.INVALID_MESSAGE_TYPE,
-        ResultCode.INVALID_PARAMETER,
-        ResultCode.INVALID_REQUEST_TYPE,
-    }
-)
-"""What a server without history says to a request that it does not know."""
 LONGEST_QUESTION = 1000
 """Characters."""
 AT_ONCE = 20
-"""Questions under way; more of them wait."""
+"""Requests for a history, and questions, that are under way; more of them wait."""
 
 
 class Histories:
@@ -73,7 +63,8 @@ class Histories:
         self._door = door
         self._learnt = learnt
         self._timing = settings.timing
-        self._turn = asyncio.Semaphore(1)
+        self._turn = asyncio.Lock()
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def fetch(
         self, token: Token, count: int, visitor: Visitor
@@ -82,21 +73,25 @@ class Histories:
 
         Raises:
             TokenRefused: -15.
-            CallFailure: always certain: UNREACHABLE, also if our turn did not come in time, or
-                REFUSED with the server's code.
+            CallFailure: always certain: NO_TURN, it did not come in time; UNREACHABLE; or REFUSED
+                with the server's code.
         """
-        try:
-            async with asyncio.timeout(self._timing.connect), self._turn, self._door.knock(visitor):
-                reply = await self._request(token, min(max(1, count), MOST_ENTRIES))
-        except TimeoutError:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message="history: no turn in time"
-            ) from None
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._timing.connect):
+                    await stack.enter_async_context(self._places)
+                    async with self._turn:
+                        await stack.enter_async_context(self._door.knock(visitor))
+            except TimeoutError:
+                raise CallFailure(
+                    FailureReason.NO_TURN, certain=True, message="history: no turn in time"
+                ) from None
+            reply = await self._request(token, min(max(1, count), MOST_ENTRIES))
         if reply.result == ResultCode.SUCCESS:
             return reply.entries
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("history: -15")
-        if reply.result in _UNKNOWN:
+        if meaning(reply.result).no_history:
             self._learnt.has_not(Feature.HISTORY)
             return None
         raise CallFailure(

@@ -1,4 +1,4 @@
-"""Files on their way: a customer's to the server, and an agent's from it.
+"""Upload of customers' files, and download of agents' files behind an SSRF guard.
 
 Uploads go in whichever of two ways the server wants (protocol reference 3.4). The guide says that
 the body is the file and nothing else (`raw`); a sibling guide shows a form (`multipart`). No guide
@@ -32,16 +32,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.events import FailureReason
-from bridge.link.failures import TokenRefused, describe
-from bridge.link.http import Answer, Http
-from bridge.link.ports import Facts, Token
-from bridge.link.settings import LinkSettings, UploadMode
+from bridge.link.http_client import Answer, Http, TokenRefused, describe
+from bridge.link.settings import Facts, LinkSettings, Token, UploadMode
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.http import UploadReply, parse_upload_reply
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
 BOTH_AGAIN = 60.0
 """Seconds after both kinds of body have failed in which the one that has worked is not doubted."""
@@ -218,7 +215,7 @@ def _url(verdict: _Verdict) -> str:
 
 
 def _foreign(answer: Answer) -> _Verdict:
-    """Something else than WebChat's JSON: a servlet container's page, or a proxy's."""
+    """The outcome of an answer without WebChat's JSON: a servlet container's or a proxy's page."""
     message = f"upload: HTTP {answer.status} without WebChat's JSON"
     too_big = answer.status == 413
     reason = FailureReason.TOO_BIG if too_big else FailureReason.UPLOAD_FAILED
@@ -410,7 +407,7 @@ def _embedded(address: Address) -> list[Address]:
 
 
 class Fetcher:
-    """Usable while `running` is entered."""
+    """Downloads files; usable while `running` is entered."""
 
     def __init__(self, settings: LinkSettings, endpoints: Endpoints) -> None:
         """Raise ValueError for an entry of `allowed_media_hosts` that cannot be read."""

@@ -1,4 +1,4 @@
-"""What callers have of one link: their demand for it, and the gate to its open socket.
+"""Demand for one link (a reference count), and the gate to its socket (a lock with tickets).
 
 `Demand` says whether anybody wants the link: the engine keeps it, or a call is under way. Through
 the `Gate` commands reach the socket: one at a time, in the order of tickets.
@@ -23,14 +23,14 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from bridge.conversation.events import FailureReason
-from bridge.link.failures import OpenFailure
+from bridge.link.http_client import OpenFailure
 
 Way = TypeVar("Way")
 """What the gate leads to: in production a `Wire`."""
 
 
 class Demand:
-    """Counts who wants a link, and says when nobody has for a while."""
+    """Reference count of those who want a link; says when it has been zero for a while."""
 
     def __init__(self) -> None:
         self._kept = False
@@ -49,22 +49,34 @@ class Demand:
 
     def keep(self) -> None:
         self._kept = True
-        self._changed.set()
+        if not self._calls:
+            self._changed.set()
 
     def release(self) -> None:
         self._kept = False
-        self._changed.set()
+        if not self._calls:
+            self._changed.set()
+
+    def begin(self) -> None:
+        """Want the link for one call more, until `end`."""
+        self._calls += 1
+        if self._calls == 1 and not self._kept:
+            self._changed.set()
+
+    def end(self) -> None:
+        """One call less."""
+        self._calls -= 1
+        if not self.present:
+            self._changed.set()
 
     @contextmanager
     def call(self) -> Iterator[None]:
         """Want the link for the time of one call."""
-        self._calls += 1
-        self._changed.set()
+        self.begin()
         try:
             yield
         finally:
-            self._calls -= 1
-            self._changed.set()
+            self.end()
 
     async def gone(self, seconds: float) -> None:
         """Return once nobody has wanted the link for `seconds`."""
@@ -103,7 +115,10 @@ class _Waiting(Generic[Way]):
 
 
 class Gate(Generic[Way]):
-    """Shut at first. Whoever has entered holds the gate until `leave`."""
+    """A lock that is handed over in the order of tickets, and may be shut. Shut at first.
+
+    A task that has entered holds it until `leave`.
+    """
 
     def __init__(self) -> None:
         self._way: Way | None = None
@@ -124,7 +139,7 @@ class Gate(Generic[Way]):
 
     @property
     def trouble(self) -> OpenFailure | None:
-        """What went wrong the last time that it was to be opened; None: nothing."""
+        """The failure of the last try to open it; None: there was none."""
         return self._trouble
 
     def ticket(self) -> int:
@@ -139,9 +154,13 @@ class Gate(Generic[Way]):
             seconds: how long the caller can wait.
             asks: False: nobody's word stands behind it, so it ends no rest.
 
+        Where it is open and free, and nobody waits, that is at once: no task is switched.
+
         Raises:
             OpenFailure: it did not, or will not, open in time.
         """
+        if (way := self.pass_through()) is not None:
+            return way
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         if self._way is None and deadline < (self._not_before if asks else self._rests_until):
@@ -160,19 +179,27 @@ class Gate(Generic[Way]):
             self._withdraw(turn)
             raise
 
+    def pass_through(self) -> Way | None:
+        """Enter without waiting; None where that cannot be."""
+        if self._way is None or self._taken or self._waiting:
+            return None
+        self._taken = True
+        return self._way
+
     def leave(self) -> None:
         """Let the next one in."""
         self._taken = False
-        self._next()
+        if self._waiting:
+            self._next()
 
     def open(self, way: Way) -> None:
-        """Let those who wait go this way."""
+        """Open the gate: waiting calls are let through, one at a time."""
         self._way = way
         self._trouble = None
         self._next()
 
     def shut(self, way: Way) -> None:
-        """This way leads nowhere any more."""
+        """The socket behind the gate is lost: shut it, unless another is open by now."""
         if self._way is way:
             self._way = None
 
@@ -185,11 +212,11 @@ class Gate(Generic[Way]):
         self.refuse(failure, before=self._not_before)
 
     def explain(self, delay: OpenFailure | None) -> None:
-        """Say why it takes so long to open though nothing went wrong; None: nobody knows."""
+        """Set the failure that late callers get while nothing went wrong; None: the usual one."""
         self._delay = delay or _late()
 
     def forgive(self) -> None:
-        """What went wrong is no reason any more why it is not open."""
+        """Clear the last failure: callers that come too late are not told of it any more."""
         self._trouble = None
 
     def pause_left(self) -> float:
@@ -210,12 +237,12 @@ class Gate(Generic[Way]):
                     await self._changed.wait()
 
     def refuse(self, failure: OpenFailure, before: float | None = None) -> None:
-        """Send away everybody whose deadline lies before `before` (loop time); None: everybody."""
+        """Fail the waiting calls with a deadline before `before` (loop time); None: all of them."""
         self._trouble = failure
         self._send_away(failure, lambda waiting: before is None or waiting.deadline < before)
 
     def dismiss(self, failure: OpenFailure) -> None:
-        """Send away everybody who asks: nobody stands behind their word any more."""
+        """Fail every waiting call that was made for somebody: the link is not wanted any more."""
         self._send_away(failure, lambda waiting: waiting.asks)
 
     def _send_away(self, failure: OpenFailure, goes: Callable[[_Waiting[Way]], bool]) -> None:

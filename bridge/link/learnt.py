@@ -1,4 +1,4 @@
-"""What we have learnt about one WebChat server, and how we write to it because of that.
+"""Capabilities of one WebChat server as far as they are learnt: dialect, features, frame length.
 
 Theory of operation. Two things are learnt apart, for they are told by different signs:
 
@@ -6,6 +6,10 @@ Theory of operation. Two things are learnt apart, for they are told by different
   heartbeats and typing notices, and the later keys;
 * the *keys* of 110 and 104: a server that refuses one set and takes the other has said what it
   wants, whatever its pushes look like. That outweighs the revision.
+
+That keys are refused is said by -14. A server that looks for the text under another name may as
+well find it blank (-17), and find it missing (-8) or break over it (-100): these two mean the keys
+as long as this server has not been seen to read them.
 
 While nothing is known, texts and ratings are written with both sets of keys: any server that picks
 the ones it knows reads them.
@@ -26,12 +30,13 @@ from enum import StrEnum
 
 import structlog
 
-from bridge.link.ports import Facts
-from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, LinkSettings
+from bridge.link.settings import FRAME_OVERHEAD, SHORTEST_TEXT, Facts, LinkSettings
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError
-from bridge.webchat.codes import Dialect
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.codes import Dialect, ResultCode
+from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text
+from bridge.webchat.http import Endpoints
+from bridge.webchat.words import is_unseen
 
 TOMCAT_LIMIT = 8000
 """Bytes that fit into the text buffer of the vendor's server as it is delivered (8,192), with room
@@ -45,7 +50,7 @@ SAVE_AGAIN = 5.0
 
 
 class Feature(StrEnum):
-    """What a server may not know; asked for again after a restart of ours."""
+    """A feature that a server may lack; tried again after a restart of ours."""
 
     HEARTBEAT = "heartbeat"
     TYPING = "typing"
@@ -54,7 +59,7 @@ class Feature(StrEnum):
 
 
 class Learnt:
-    """One server's habits, shared by all its links."""
+    """Capabilities of one server, shared by all its links."""
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
         """Know nothing yet; `load` recalls what earlier runs learnt."""
@@ -135,12 +140,24 @@ class Learnt:
         return Dialect.Y2019 if self._later else Dialect.DUAL
 
     def reads(self, keys: Dialect) -> bool:
-        """True if trouble with a text or a rating is surely not about these keys.
+        """True if these keys are known to be read, so that a refusal is about something else.
 
         What a refusal proved in an earlier run does not count: servers are replaced, and whoever
         refused the wrong keys once will not take them in silence.
         """
         return keys in self._read
+
+    def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
+        """True if the server may want this command in other keys."""
+        match reply.result:
+            case ResultCode.INVALID_PARAMETER:
+                return has_keys(command)
+            case ResultCode.EMPTY_MESSAGE:
+                return tells_keys_apart(command) and not _unseen(command)
+            case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR:
+                return tells_keys_apart(command) and not self.reads(keys)
+            case _:
+                return False
 
     def saw_later(self) -> None:
         """A push has come that only later servers send."""
@@ -243,6 +260,42 @@ class Learnt:
         self._longest = longest
         _log().warning("webchat server closed a link over a long frame", size=size, limit=longest)
         self._remember("longest_frame", f"{longest}/{self._most}")
+
+
+def has_keys(command: Command) -> bool:
+    """True for the commands that the dialects spell differently: 110 and 104."""
+    return isinstance(command, SendMessage | RateSession)
+
+
+def tells_keys_apart(command: Command) -> bool:
+    """True for commands whose keys differ in each dialect (reference 5): texts and ratings.
+
+    Of anything else the later one only leaves out what is empty: a server that wants it written is
+    no word about how it reads texts.
+    """
+    if isinstance(command, SendMessage):
+        return isinstance(command.content, Text)
+    return isinstance(command, RateSession)
+
+
+def _unseen(command: Command) -> bool:
+    """True for a text that shows nothing: a server that calls it empty may have read it."""
+    if not isinstance(command, SendMessage) or not isinstance(command.content, Text):
+        return False
+    return is_unseen(command.content.text)
+
+
+def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
+    """The sets of keys that are left for a command which was refused in these, best first."""
+    if keys is Dialect.DUAL and not tells_keys_apart(command):
+        return (Dialect.Y2019,)  # the other two are the same for it
+    return keys.others
+
+
+def most_hopeful(refusals: list[Reply]) -> Reply:
+    """The reply to return after a refusal in all keys: one that may pass (-100), else the first."""
+    passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
+    return next(passing, refusals[0])
 
 
 def _fact(what: str, server: str) -> str:

@@ -13,7 +13,7 @@ import itertools
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
@@ -21,23 +21,20 @@ import structlog
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.api import Histories, Robot
-from bridge.link.door import Door, Health
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http import Http
-from bridge.link.keeper import LinkState, Shared
+from bridge.link.http_client import Door, Health, Http, Visitor
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.limiter import Visitor
-from bridge.link.link import Link
+from bridge.link.link import Link, LinkState, Shared
 from bridge.link.login import Logins, Tokens
-from bridge.link.ports import Facts, LinkMetrics, TokenStore
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import Facts, LinkMetrics, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
 from bridge.webchat.frames import Command, Preview, Reply, Typing
-from bridge.webchat.http import HistoryEntry, RobotReply
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints, HistoryEntry, RobotReply
 
 MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
+MOST_NOTES = 20
+"""Lines a second about single links."""
 
 
 class Roster:
@@ -49,6 +46,11 @@ class Roster:
         self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
         self._running: tuple[asyncio.TaskGroup, Shared] | None = None
 
+    @property
+    def running(self) -> bool:
+        """True between `open` and `close`."""
+        return self._running is not None
+
     def open(self, group: asyncio.TaskGroup, around: Shared) -> None:
         """From now on make links, as tasks of this group."""
         self._running = (group, around)
@@ -57,7 +59,7 @@ class Roster:
         """End every link, without a logout (row 87). Those who still wait for one are told.
 
         What the links have read is stored meanwhile, as far as that goes in `LAST_WORDS` seconds
-        (`deliveries`).
+        (`Deliveries`).
         """
         self._running = None
         self.closed = True
@@ -84,7 +86,7 @@ class Roster:
             known[0].speak_for(account)
             return known[0]
         group, around = self._running
-        link = Link(account, around)
+        link = Link(account, around, group)
         self._links[account.room_id] = (link, group.create_task(self._run(link, around)))
         return link
 
@@ -213,6 +215,33 @@ class Links:
         """Send a command and return its reply; see `LinkPort.call`."""
         return await self._roster.get(account).call(call_id, command, before_write)
 
+    def call_now(
+        self,
+        account: Account,
+        call_id: CallId,
+        command: Command,
+        done: Callable[[Reply | CallFailure], None],
+    ) -> bool:
+        """Write a command before this returns, if nothing is in the way; otherwise as `call`.
+
+        No task, no future and no timer of its own: the cheap way for a busy room. Whoever uses it
+        has already stored that the command is attempted.
+
+        Args:
+            account: whose link it is.
+            call_id: as for `call`.
+            command: what to send.
+            done: told once, later and in the event loop, what `call` would return or raise. It must
+                neither wait nor raise.
+
+        Returns:
+            False if nothing was written: the link does not stand, others are ahead, its server does
+            not read, or it would have to say no for certain. Then `call` it.
+        """
+        if not self._roster.running:
+            return False
+        return self._roster.get(account).call_now(call_id, command, done)
+
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address; see `LinkPort.upload`.
 
@@ -310,6 +339,7 @@ class Links:
             epoch=f"{self._clock.now():x}.{secrets.token_hex(4)}",
             ordinals=itertools.count(1),
             unheard=self._unheard,
+            note=_Notes(),
         )
 
 
@@ -324,6 +354,26 @@ class _Unheard:
             self._kinds.add(kind)
             log: structlog.stdlib.BoundLogger = structlog.get_logger()
             log.warning("webchat frame ignored", kind=kind)
+
+
+class _Notes:
+    """Log lines about links, throttled: what is beyond `MOST_NOTES` a second is for debugging.
+
+    When a server goes away or comes back, thousands of links say the same within seconds, and one
+    line costs what opening a tenth of a link does.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._until = 0.0
+
+    def __call__(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._until:
+            self._left, self._until = MOST_NOTES, now + 1.0
+        self._left -= 1
+        log: structlog.stdlib.BoundLogger = structlog.get_logger()
+        (log.debug if self._left < 0 else log.info)(event, room_id=room_id, **told)
 
 
 def _secure(settings: LinkSettings) -> bool:

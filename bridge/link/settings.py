@@ -1,7 +1,8 @@
-"""What an operator decides about one WebChat server, as the link wants to know it.
+"""What one server's links are given: the operator's settings, and ports to their surroundings.
 
-Plain frozen values: the composition root makes them from the configuration. Passwords and the sign
-key never show in a repr.
+The settings are plain frozen values that the composition root makes from the configuration; storage
+and metrics are adapted to the ports there too. Passwords, tokens and the sign key never show in a
+repr.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from bridge.ids import RoomId
 from bridge.webchat.codes import Dialect
@@ -81,7 +83,10 @@ class Timing:
     turn_noticed: float = 5.0
     """A login that waits so long for its turn is worth a word to the customer …"""
     turn_again: float = 15.0
-    """… and again so long after that, while it waits."""
+    """… and again so long after that, while it waits …"""
+    turn_share: float = 0.05
+    """… but no sooner than after this share of what is left. There may be thousands in line, and
+    the longer the line is, the more it costs to work out what is left."""
     session_grace: float = 600.0
     """After so long without a link the customer is told, whether or not they wait for one (row 34).
     """
@@ -149,3 +154,61 @@ class LinkSettings:
                     f"the template {template!r} may only name {{room_key}}, {{room_id}} "
                     "and {displayname}"
                 ) from error
+
+
+# --- ports --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a login gave. The value is a secret and stays out of every repr."""
+
+    login_name: str
+    value: str = field(repr=False)
+    issued: int
+    """ms since the epoch."""
+    client_id: str = ""
+    """What the server calls the customer in people lists, where it says so."""
+    cookies: str = field(default="", repr=False)
+    """The `Cookie` header that goes wherever the token goes; "" if the login set none."""
+
+
+class TokenStore(Protocol):
+    """Keeps each room's token over a restart: every login brings us nearer to the blacklist.
+
+    Every method raises `bridge.rooms.store.StoreError` when it cannot be done.
+    """
+
+    async def load(self, room_id: RoomId) -> Token | None: ...
+
+    async def save(self, room_id: RoomId, token: Token) -> None: ...
+
+    async def forget(self, room_id: RoomId) -> None: ...
+
+
+class Facts(Protocol):
+    """Things learnt about a server, kept over a restart. Raises StoreError."""
+
+    async def get(self, name: str) -> str | None: ...
+
+    async def put(self, name: str, value: str) -> None: ...
+
+
+class LinkMetrics(Protocol):
+    """Where a link counts what it does."""
+
+    def logged_in(self, result: int | None) -> None:
+        """One login request ended; None: without an answer that could be read."""
+        ...
+
+    def opened(self, *, again: bool) -> None:
+        """A link stands; `again`: it stood before."""
+        ...
+
+    def closed(self) -> None:
+        """An open link ended, for whatever reason."""
+        ...
+
+    def open_failed(self) -> None:
+        """A try to open a link failed (the login included)."""
+        ...

@@ -1,4 +1,4 @@
-"""One socket, from its opening to its end.
+"""One WebSocket connection: handshake, replies, keepalive, close.
 
 Theory of operation. `dial` opens a socket: each answer to the handshake has its meaning (protocol
 reference 3.3). `Wire.serve` runs it until it ends and says how. Two tasks share the work. The
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -25,15 +27,14 @@ from websockets.protocol import State
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId
-from bridge.link.failures import OpenFailure, TokenRefused, describe
+from bridge.link.http_client import OpenFailure, TokenRefused, describe
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.ports import Token
-from bridge.link.settings import LinkSettings
+from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
-from bridge.webchat.codes import Dialect, ResultCode
-from bridge.webchat.errors import LocalProtocolError
+from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning, verdict
 from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply
 from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.write import LocalProtocolError
 
 GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""
@@ -45,21 +46,26 @@ TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
-UNKNOWN_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_REQUEST_TYPE})
-"""What a server answers to a command that its revision does not have."""
-_KNOWS_US_NOT = frozenset({ResultCode.INVALID_TOKEN, ResultCode.INVALID_CLIENT_ID})
 _STRAY_REFUSAL = Reply(type=0, result=ResultCode.INVALID_TOKEN)
 
 
-@dataclass(frozen=True)
+Settle = Callable[[Reply | CallFailure], None]
+"""Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiter:
-    reply: asyncio.Future[Reply]
+    settle: Settle
     size: int
     """Bytes of the frame that was written."""
+    deadline: float
+    """When the reply is late, in loop time."""
+    patient: bool
+    """The deadline is so late that the server must be taken for mute."""
 
 
 class Replies:
-    """Who waits for which reply on one socket, and what each of them is told in the end.
+    """Pending calls of one socket, and the outcome that each is told.
 
     `Protocol` pairs replies with call ids; here each call id is a caller that waits. What a loss
     means for a command that was written and not answered: it may have arrived. Only the longest of
@@ -75,6 +81,7 @@ class Replies:
         self._learnt = learnt
         self._unheard = unheard
         self._waiters: dict[CallId, _Waiter] = {}
+        self._drained = asyncio.Event()
         self._own = FIRST_OWN
 
     @property
@@ -88,43 +95,71 @@ class Replies:
         return CallId(self._own)
 
     def expect(
-        self, call_id: CallId, command: Command, now: int, keys: Dialect
-    ) -> tuple[str, asyncio.Future[Reply]]:
-        """Return the frame to write now, and its reply to come; `now` in ms since the epoch.
+        self,
+        call_id: CallId,
+        command: Command,
+        now: int,
+        keys: Dialect,
+        settle: Settle,
+        *,
+        deadline: float = math.inf,
+        patient: bool = False,
+    ) -> bytes:
+        """Return the frame to write at once; `settle` is told of its reply.
+
+        Args:
+            call_id: what the reply will name.
+            command: what to write.
+            now: ms since the epoch.
+            keys: how to write it.
+            settle: see `Settle`.
+            deadline: when `overdue` names it, in loop time.
+            patient: what `overdue` says of it then.
 
         Raises:
             CallFailure: certain: TOO_BIG, or REFUSED for what must never be sent.
         """
         try:
-            frame = self._protocol.send(command, call_id, now, keys)
+            frame = self._protocol.send(command, call_id, now, keys).encode()
         except LocalProtocolError as error:
             raise CallFailure(FailureReason.REFUSED, certain=True, message=str(error)) from error
-        size, longest = len(frame.encode()), self._learnt.longest_frame
+        size, longest = len(frame), self._learnt.longest_frame
         if size > longest:
             self._protocol.forget(call_id)
             message = f"the frame exceeds {longest} bytes"
             raise CallFailure(FailureReason.TOO_BIG, certain=True, message=message)
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiters[call_id] = _Waiter(reply, size)
-        return frame, reply
+        self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
+        self._drained.clear()
+        return frame
 
-    def receipt(self, rs_id: str, now: int) -> str:
+    def receipt(self, rs_id: str, now: int) -> bytes:
         """Return the frame that acknowledges a push; nothing comes back.
 
         Raises:
             CallFailure: TOO_BIG: the server named its push by something that no frame can hold.
         """
-        frame = self._protocol.send(Receipt(rs_id), self.own_id(), now)
-        if len(frame.encode()) > self._learnt.longest_frame:
+        frame = self._protocol.send(Receipt(rs_id), self.own_id(), now).encode()
+        if len(frame) > self._learnt.longest_frame:
             raise CallFailure(FailureReason.TOO_BIG, certain=True, message="a receipt is too long")
         return frame
 
-    def forget(self, call_id: CallId, reply: asyncio.Future[Reply]) -> None:
-        """Its caller has stopped waiting; a late reply must not be taken for another's."""
+    def forget(self, call_id: CallId, settle: Settle) -> None:
+        """Cancel a pending call; a late reply must not be taken for another's."""
         waiter = self._waiters.get(call_id)
-        if waiter is not None and waiter.reply is reply:
-            del self._waiters[call_id]
+        if waiter is not None and waiter.settle == settle:
+            self._remove(call_id)
             self._protocol.forget(call_id)
+
+    def overdue(self, now: float) -> list[_Waiter]:
+        """Forget those whose deadline has come, in loop time, and return them."""
+        late = [call_id for call_id, one in self._waiters.items() if one.deadline <= now]
+        for call_id in late:
+            self._protocol.forget(call_id)
+        return [self._remove(call_id) for call_id in late]
+
+    def next_deadline(self) -> float | None:
+        """When the first of those who wait is overdue, in loop time; None if nobody waits."""
+        return min((waiter.deadline for waiter in self._waiters.values()), default=None)
 
     def take(self, frame: str | bytes) -> Received | Ignored | None:
         """Read one frame: a reply goes to its caller, a push is returned.
@@ -133,7 +168,7 @@ class Replies:
         """
         match self._protocol.receive(frame):
             case Answered(call_id=call_id, reply=reply):
-                if reply.result not in _KNOWS_US_NOT:
+                if reply.ok or verdict(reply.result) is not Verdict.RELOGIN:
                     self.proven = True
                 self._resolve(call_id, reply)
             case Received() as received:
@@ -148,34 +183,41 @@ class Replies:
                 self._resolve(call_id, _STRAY_REFUSAL)
         return None
 
-    def due(self) -> set[asyncio.Future[Reply]]:
-        """Return the replies that are still to come."""
-        return {waiter.reply for waiter in self._waiters.values()}
+    async def drained(self, seconds: float) -> None:
+        """Return once nobody waits any more, or after so many seconds."""
+        if self._waiters:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._drained.wait()
 
     def lost(self, close_code: int | None) -> None:
         """The socket is gone: tell everybody. `close_code` is the server's own, if it sent one."""
         self._protocol.abandon()
-        waiting = [waiter for waiter in self._waiters.values() if not waiter.reply.done()]
+        waiting = list(self._waiters.values())
         self._waiters.clear()
+        self._drained.set()
         if close_code == TOO_BIG and waiting:
             # Shorter ones cannot be to blame; of equals the server stumbled over the last.
             longest = max(reversed(waiting), key=lambda waiter: waiter.size)
             self._learnt.too_long(longest.size)
-            longest.reply.set_exception(
-                CallFailure(FailureReason.TOO_BIG, certain=True, code=TOO_BIG)
-            )
             waiting.remove(longest)
+            longest.settle(CallFailure(FailureReason.TOO_BIG, certain=True, code=TOO_BIG))
         for waiter in waiting:
-            waiter.reply.set_exception(no_answer("the link was lost"))
+            waiter.settle(no_answer("the link was lost"))
 
     def _resolve(self, call_id: CallId, reply: Reply) -> None:
-        waiter = self._waiters.pop(call_id, None)
-        if waiter is not None and not waiter.reply.done():
-            waiter.reply.set_result(reply)
+        if call_id in self._waiters:
+            self._remove(call_id).settle(reply)
+
+    def _remove(self, call_id: CallId) -> _Waiter:
+        waiter = self._waiters.pop(call_id)
+        if not self._waiters:
+            self._drained.set()
+        return waiter
 
 
 class Pulse:
-    """Whether the other side of a socket still lives. All times are in seconds.
+    """Keepalive: ping and heartbeat. All times are in seconds.
 
     Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one beside
     it, every so often and however much is heard: it may count them. Whatever is heard after either
@@ -246,7 +288,7 @@ class Pulse:
         return max(0.0, due - asyncio.get_running_loop().time())
 
     async def _lives(self) -> bool:
-        """Do what is due; False if nothing is heard then."""
+        """Send the ping or heartbeat that is due; False if nothing is heard then."""
         now = asyncio.get_running_loop().time()
         if now >= self._heard + self._every and not await self.answers_ping(self._wait):
             return False
@@ -266,7 +308,7 @@ class Pulse:
         except CallFailure:
             return False  # the socket is lost already
         self._learnt.beat(answered=True)
-        if reply.result in UNKNOWN_KIND:  # an answer all the same (row 69)
+        if meaning(reply.result).no_command:  # an answer all the same (row 69)
             self._learnt.has_not(Feature.HEARTBEAT)
         elif reply.result == ResultCode.INVALID_TOKEN:
             self._refuse()
@@ -286,6 +328,22 @@ class Loss:
     """The server took at least one command with this token."""
     unread: bool
     """We ended it over a frame that cannot be read; what it said is lost."""
+
+
+class Written:
+    """A command that was written, for one task that waits for its reply."""
+
+    def __init__(self, call_id: CallId, reply: asyncio.Future[Reply]) -> None:
+        self.call_id = call_id
+        self.reply = reply
+
+    def settle(self, told: Reply | CallFailure) -> None:
+        if self.reply.done():  # its task was cancelled in the same moment
+            return
+        if isinstance(told, CallFailure):
+            self.reply.set_exception(told)
+        else:
+            self.reply.set_result(told)
 
 
 class Wire:
@@ -316,6 +374,9 @@ class Wire:
         """The server has pushed something, or never will."""
         self._opened = asyncio.get_running_loop().time()
         self._up_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Goes off no later than the first reply is overdue: one for all that wait."""
+        self._low_water, self._high_water = socket.transport.get_write_buffer_limits()
         self._pulse = Pulse(
             socket,
             learnt,
@@ -331,10 +392,17 @@ class Wire:
         open_ = self._socket.state is State.OPEN and not self._given_up
         return open_ and not self._refused.is_set()
 
+    @property
+    def dialect_wait(self) -> float:
+        """Seconds for which it pays to wait for a word of the server's dialect (reference 5)."""
+        if self._learnt.known or self._told.is_set():
+            return 0.0
+        return self._opened + self._timing.dialect_wait - asyncio.get_running_loop().time()
+
     async def told_dialect(self) -> None:
         """Wait for as long as it pays to know the server's dialect before writing (reference 5)."""
-        left = self._opened + self._timing.dialect_wait - asyncio.get_running_loop().time()
-        if self._learnt.known or left <= 0:
+        left = self.dialect_wait
+        if left <= 0:
             return
         try:
             async with asyncio.timeout(left):
@@ -342,56 +410,119 @@ class Wire:
         except TimeoutError:
             return
 
+    def write_now(
+        self,
+        call_id: CallId,
+        command: Command,
+        keys: Dialect,
+        settle: Settle,
+        seconds: float | None = None,
+    ) -> bool:
+        """Write a command without a task switch, if the socket takes it. Call only while `usable`.
+
+        Args:
+            call_id: what the reply will name.
+            command: what to write.
+            keys: how to write it.
+            settle: told of the reply, or as `answer` raises.
+            seconds: as for `write`.
+
+        Returns:
+            False if nothing was written: the server does not read as fast as we write.
+
+        Raises:
+            CallFailure: nothing was written, see `Replies.expect`.
+        """
+        if not self._takes(self._learnt.longest_frame):  # how long this one is shows too late
+            return False
+        self._put(self._expect(call_id, command, keys, settle, seconds))
+        return True
+
     async def write(
-        self, call_id: CallId, command: Command, keys: Dialect
-    ) -> asyncio.Future[Reply]:
+        self, call_id: CallId, command: Command, keys: Dialect, seconds: float | None = None
+    ) -> Written:
         """Write a command and return the reply to come. Call only while `usable`.
+
+        Where the socket takes it, no task is switched before it is written.
+
+        Args:
+            call_id: what the reply will name.
+            command: what to write.
+            keys: how to write it.
+            seconds: how long a reply is awaited; a server that is mute for so long is left. None:
+                as long as for any command, and the link goes on.
 
         Raises:
             CallFailure: nothing was written for certain (TOO_BIG, or REFUSED for what must never
                 be sent), or the link broke in the midst of it (NO_ANSWER).
         """
-        frame, reply = self._replies.expect(call_id, command, self._clock.now(), keys)
+        written = Written(call_id, asyncio.get_running_loop().create_future())
+        frame = self._expect(call_id, command, keys, written.settle, seconds)
         try:
             await self._send(frame)
         except BaseException:
-            self._replies.forget(call_id, reply)
+            self._replies.forget(call_id, written.settle)
             raise
-        return reply
+        return written
 
-    async def answer(
-        self, call_id: CallId, reply: asyncio.Future[Reply], seconds: float | None = None
-    ) -> Reply:
+    async def answer(self, written: Written) -> Reply:
         """Wait for a reply.
 
-        Args:
-            call_id: what it answers.
-            reply: to come, as `write` returned it.
-            seconds: how long; a server that is mute for so long is left. None: as long as for any
-                command, and the link goes on.
-
         Raises:
-            CallFailure: NO_ANSWER in time, or the link was lost; SILENT, after `seconds`; TOO_BIG.
+            CallFailure: NO_ANSWER in time, or the link was lost; SILENT, after the seconds that
+                `write` was given; TOO_BIG.
         """
         try:
-            async with asyncio.timeout(self._timing.reply if seconds is None else seconds):
-                return await reply
-        except TimeoutError:
-            if seconds is None:
-                raise no_answer("no reply in time") from None
+            return await written.reply
+        finally:
+            self._replies.forget(written.call_id, written.settle)
+
+    def _expect(
+        self,
+        call_id: CallId,
+        command: Command,
+        keys: Dialect,
+        settle: Settle,
+        seconds: float | None,
+    ) -> bytes:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._timing.reply if seconds is None else seconds)
+        frame = self._replies.expect(
+            call_id,
+            command,
+            self._clock.now(),
+            keys,
+            settle,
+            deadline=deadline,
+            patient=seconds is not None,
+        )
+        if self._timer is None or deadline < self._timer.when():
+            self._set_timer(deadline)
+        return frame
+
+    def _set_timer(self, when: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = None if when is None else loop.call_at(when, self._time_out)
+
+    def _time_out(self) -> None:
+        """Timer callback: fail the calls whose replies are overdue; most often there are none."""
+        overdue = self._replies.overdue(asyncio.get_running_loop().time())
+        if any(waiter.patient for waiter in overdue):
             # Nothing more can be had of this socket: it is ended, so that another is opened.
             self._given_up = True
             self._socket.transport.abort()
-            message = "no reply on a link that stood"
-            raise CallFailure(FailureReason.SILENT, certain=False, message=message) from None
-        finally:
-            self._replies.forget(call_id, reply)
+        self._timer = None
+        self._set_timer(self._replies.next_deadline())
+        for waiter in overdue:
+            waiter.settle(_silent() if waiter.patient else no_answer("no reply in time"))
 
     async def ask(self, command: Command) -> Reply:
         """Send a command of the link's own and wait for its reply; raises as `write`, `answer`."""
-        call_id = self._replies.own_id()
-        reply = await self.write(call_id, command, self._learnt.keys)
-        return await self.answer(call_id, reply)
+        return await self.answer(
+            await self.write(self._replies.own_id(), command, self._learnt.keys)
+        )
 
     async def receipt(self, rs_id: str) -> None:
         """Acknowledge a push; where that fails, the server pushes it again."""
@@ -409,11 +540,31 @@ class Wire:
         """End the socket, without a logout (row 87)."""
         await self._socket.close()
 
-    async def _send(self, frame: str) -> None:
+    def _takes(self, size: int) -> bool:
+        """True while the socket takes so many bytes at once.
+
+        From the low-water mark down nobody waits for the peer to read; what goes beyond the high
+        one has to.
+        """
+        transport = self._socket.transport
+        buffered = transport.get_write_buffer_size()
+        room = buffered <= self._low_water and buffered + size <= self._high_water
+        return room and self._socket.state is State.OPEN and not transport.is_closing()
+
+    def _put(self, frame: bytes) -> None:
+        """Hand a frame to a transport that `_takes` it: as `ClientConnection.send`, but at once."""
+        self._socket.protocol.send_text(frame)
+        for data in self._socket.protocol.data_to_send():
+            self._socket.transport.write(data)
+
+    async def _send(self, frame: bytes) -> None:
+        if self._takes(len(frame)):
+            self._put(frame)
+            return
         try:
             # A peer that does not read would hold us for ever once the buffers are full.
             async with asyncio.timeout(self._timing.reply):
-                await self._socket.send(frame)
+                await self._socket.send(frame, text=True)
         except TimeoutError:  # before OSError, of which it is one
             self._socket.transport.abort()
             raise no_answer("the server does not read") from None
@@ -437,6 +588,7 @@ class Wire:
         finally:
             self._told.set()
             await self.close()
+            self._set_timer(None)
             self._replies.lost(_close_code(self._socket))
         return self._loss()
 
@@ -474,9 +626,8 @@ class Wire:
             guarding = tasks.create_task(self._pulse.run())
             await self._refused.wait()
             guarding.cancel()
-        if due := self._replies.due():
-            # The replies to what was written before: each says for certain what became of it.
-            await asyncio.wait(due, timeout=self._timing.settle)
+        # The replies to what was written before: each says for certain what became of it.
+        await self._replies.drained(self._timing.settle)
         await self.close()
 
     def _loss(self) -> Loss:
@@ -492,7 +643,7 @@ class Wire:
 
 
 class _Connect(connect):
-    """Follows no redirect: our token is for one server only."""
+    """A `connect` that follows no redirect: our token is for one server only."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
@@ -505,7 +656,8 @@ def quiet_logger() -> logging.Logger:
     level the operator sets (row 86).
     """
     logger = logging.getLogger("bridge.link.websockets")
-    logger.setLevel(logging.INFO)
+    if logger.level != logging.INFO:  # setting it makes every logger forget what it lets through
+        logger.setLevel(logging.INFO)
     return logger
 
 
@@ -573,6 +725,11 @@ async def dial(
 def no_answer(message: str) -> CallFailure:
     """Return the failure of a command that was written and whose fate is unknown."""
     return CallFailure(FailureReason.NO_ANSWER, certain=False, message=message)
+
+
+def _silent() -> CallFailure:
+    message = "no reply on a link that stood"
+    return CallFailure(FailureReason.SILENT, certain=False, message=message)
 
 
 def _close_code(socket: ClientConnection) -> int | None:

@@ -28,10 +28,9 @@ from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, RelayedText
 from bridge.rooms.record import Thread
-from bridge.webchat import emoji
-from bridge.webchat.content import locate
 from bridge.webchat.frames import AgentLocation, AgentMedia
-from bridge.webchat.splitting import frame_bytes, split_text
+from bridge.webchat.read import locate
+from bridge.webchat.words import decode_emoji, frame_bytes, split_text
 
 Content = dict[str, object]
 
@@ -297,7 +296,7 @@ def clean(fragment: str) -> tuple[str, str]:
 
     A text without any element is plain text: its line breaks are meant, and a `<` in it is one.
     """
-    decoded = emoji.decode(_sane(fragment))
+    decoded = decode_emoji(_sane(fragment))
     # Most of what agents write has no element, which takes no parser to see. What is too big or too
     # dense to convert is still shown, as it was written.
     root = parse(decoded) if "<" in decoded else None
@@ -329,13 +328,13 @@ def clean(fragment: str) -> tuple[str, str]:
 def _replace_image(image: LexborNode) -> None:
     """Put a character, a link or the alternative text in a picture's place.
 
-    An emoji of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
+    An words of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
     """
     attributes = image.attributes
     for name in (attributes.get("class") or "").split():
         index = name.removeprefix("qqemoji")
         if name.startswith("qqemoji") and index.isascii() and index.isdigit() and len(index) < 5:
-            image.replace_with(emoji.qqemoji(int(index)) or attributes.get("alt") or "□")
+            image.replace_with(qqemoji(int(index)) or attributes.get("alt") or "□")
             return
     source = (attributes.get("src") or "").strip()
     alternative = (attributes.get("alt") or attributes.get("title") or "").strip()
@@ -393,8 +392,8 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     """
     if "<" not in fragment:
         return (RelayedText(fragment),)  # nothing to look for: most of what agents write
-    # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
-    root = parse(emoji.decode(fragment), MAX_FRAGMENT)
+    # As a parser would, but before it: eleven codes of the desk's words look like markup.
+    root = parse(decode_emoji(fragment), MAX_FRAGMENT)
     if root is None:
         return (RelayedText(fragment),)
     linked = _link_embedded(root)
@@ -411,7 +410,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
 
 
 def picture_of(image: LexborNode) -> AgentMedia | None:
-    """The picture that an `img` shows; None for an emoji, and for what cannot be fetched."""
+    """The picture that an `img` shows; None for an words, and for what cannot be fetched."""
     attributes = image.attributes
     if any(name.startswith("qqemoji") for name in (attributes.get("class") or "").split()):
         return None

@@ -29,8 +29,8 @@ from bridge.rooms.references import Earlier, wordings
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
-from bridge.webchat import emoji
 from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, AgentText
+from bridge.webchat.words import decode_emoji
 
 
 async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
@@ -129,7 +129,7 @@ def _from_us(body: bytes) -> Earlier | None:
 def _text_of(content: AgentContent) -> str:
     match content:
         case AgentText():
-            return html_to_text(emoji.decode(content.html)) or ""
+            return html_to_text(decode_emoji(content.html)) or ""
         case AgentMedia():
             return content.name
         case AgentLocation():

@@ -76,7 +76,6 @@ from bridge.rooms.store import (
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import can_be_sent_again
 from bridge.texts.durations import clock_time, waiting_range
-from bridge.webchat import emoji
 from bridge.webchat.frames import (
     Agent,
     AgentLocation,
@@ -85,6 +84,7 @@ from bridge.webchat.frames import (
     AgentText,
     UnknownContent,
 )
+from bridge.webchat.words import decode_emoji
 
 HELPED, NOT_HELPED, PERSON, BELL = "👍", "👎", "🙋", "🔔"
 KEYCAP = "\ufe0f\u20e3"
@@ -331,7 +331,7 @@ class Relaying:
         else:
             said = rules.texts.render(language, "outage.late_some_time", {})
         # Decoded before the eye falls on what looks like markup: eleven codes of the desk's do.
-        shown = as_markup(emoji.decode(fragment))
+        shown = as_markup(decode_emoji(fragment))
         return f"{html.escape(said, quote=False)}<br>{shown}"
 
     async def _picture(

@@ -41,8 +41,7 @@ from bridge.rooms.store import (
     StoreError,
 )
 from bridge.rooms.surroundings import Surroundings
-from bridge.webchat.codes import ResultCode
-from bridge.webchat.meanings import Verdict, meaning
+from bridge.webchat.codes import ResultCode, Verdict, meaning
 
 _SAID_NO = frozenset(
     {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}

@@ -23,7 +23,7 @@ from bridge.simulator.http import answer, file_headers
 from bridge.simulator.outgoing import Wire
 from bridge.simulator.pulse import Pulse
 from bridge.simulator.scripts import Simulation
-from bridge.webchat import emoji
+from bridge.webchat.words import emoji_table
 
 _PAGE = resources.files("bridge.simulator") / "page"
 _KINDS = {
@@ -81,7 +81,7 @@ class DeskSide:
         return _page(request.match_info["name"])
 
     async def _faces(self, request: web.Request) -> web.Response:
-        return answer({"faces": [list(face) for face in emoji.catalogue()]})
+        return answer({"faces": [list(face) for face in emoji_table()]})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])

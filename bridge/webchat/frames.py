@@ -14,7 +14,7 @@ from bridge.webchat.codes import ResultCode
 
 
 class Frame(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """What all the values below share."""
+    """Base of all frames: a frozen struct, tagged for the store."""
 
 
 # --- content that we write into 110 (guide 2, "chat message") ---------------------------------

@@ -1,18 +1,26 @@
-"""Bodies of the HTTP endpoints: login and history (tpi), upload (tpiu), robot search (ref. 3).
+"""HTTP endpoints beside the socket: their addresses, their bodies, and the vendor's signatures.
 
-Only the bodies: addresses are in `urls`, signatures in `signing`, sending is the link's. A body
-that is not the server's JSON (the error page of a proxy, a servlet container still deploying) is
-None: the server is unavailable, which is not a refusal, whatever the HTTP status says.
+Login and history (`tpi`), upload (`tpiu`), robot search (protocol reference 3); sending is the
+link's. `Endpoints` makes every address from one setting, the base address (`https://host/webchat`).
+A body that is not the server's JSON (the error page of a proxy, a servlet container that is still
+deploying) is read as None: the server is unavailable, which is not a refusal, whatever the HTTP
+status says.
+
+Signatures are MD5 over text and a key (reference 3.2, 3.5): the vendor's choice, which protects
+little; we only have to match it. Keys are arguments and are kept nowhere here.
 """
 
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from bridge.ids import AgentId
 from bridge.webchat.codes import Dialect, FrameType, ResultCode
-from bridge.webchat.errors import LocalProtocolError
-from bridge.webchat.lenient import (
+from bridge.webchat.read import (
     JsonObject,
     NotJson,
     clean,
@@ -25,8 +33,94 @@ from bridge.webchat.lenient import (
     sequence,
     string,
 )
-from bridge.webchat.signing import robot_sign
-from bridge.webchat.writing import encode
+from bridge.webchat.write import LocalProtocolError, encode
+
+# --- addresses ----------------------------------------------------------------------------------
+
+_ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
+
+
+class Endpoints:
+    """The addresses of one server.
+
+    Args:
+        base_url: `http(s)://host[:port][/context]`, with or without a slash at the end.
+
+    Raises:
+        ValueError: with a sentence for the operator; it does not repeat the address, which may
+            hold a password.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        try:
+            parts = urlsplit(base_url)
+            port = parts.port
+        except ValueError:
+            raise ValueError("base_url is not an address: check brackets and port") from None
+        if parts.scheme not in {"http", "https"}:
+            raise ValueError("base_url must start with http:// or https://")
+        if not parts.hostname:
+            raise ValueError("base_url names no host")
+        if port == 0:
+            raise ValueError("base_url has port 0")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("base_url must not hold a user name or password")
+        if "?" in base_url or "#" in base_url:
+            raise ValueError("base_url must not have a query (?) or a fragment (#)")
+        if any(char.isspace() or not char.isprintable() for char in base_url):
+            raise ValueError("base_url must not have spaces or control characters")
+        self.origin = f"{parts.scheme}://{parts.netloc}"
+        """Scheme, host and port."""
+        self._scheme = parts.scheme
+        self._context = parts.path.rstrip("/")
+        self._base = self.origin + self._context
+
+    @property
+    def login(self) -> str:
+        return f"{self._base}/tpi"
+
+    @property
+    def robot(self) -> str:
+        return f"{self._base}/robotSearch"
+
+    def upload(self, token: str) -> str:
+        """A secret: it holds the token."""
+        return f"{self._base}/tpiu?token={quote(token, safe='')}"
+
+    def socket(self, token: str) -> str:
+        """A secret: it holds the token."""
+        return f"ws{self._base.removeprefix('http')}/cws?token={quote(token, safe='')}"
+
+    def absolute(self, url: str) -> str:
+        """What the server means by `url` (reference 3.4); "" stays "".
+
+        The guide's example already holds the context path, the vendor's sibling guide has it
+        prepended: so a path that begins with it goes to the origin, any other to the base address.
+        """
+        if not url or _ABSOLUTE.match(url):
+            return url
+        if url.startswith("//"):
+            return f"{self._scheme}:{url}"
+        if url.startswith(f"{self._context}/"):
+            return self.origin + url
+        return self._base + (url if url.startswith("/") else f"/{url}")
+
+    def icon(self, icon: str, queue_id: int | None) -> str:
+        """The address of an agent's picture (reference 3.9), or "" if there is none.
+
+        Args:
+            icon: as the server wrote it: absolute, or a path that `ngsIcon.do` understands.
+            queue_id: left out of the address when None.
+        """
+        if not icon.strip() or _ABSOLUTE.match(icon):
+            return icon.strip()
+        # `%` stays: some servers hand out paths that are encoded already.
+        path = quote(icon.strip(), safe="/%", errors="replace")
+        queue = "" if queue_id is None else f"&queue={queue_id}"
+        return f"{self._base}/ngsIcon.do?path={path}{queue}"
+
+
+# --- bodies -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,3 +396,28 @@ def _object(body: bytes) -> JsonObject:
     except NotJson:
         return {}
     return told if isinstance(told, dict) else {}
+
+
+# --- signatures (reference 3.2, 3.5) ------------------------------------------------------------
+
+
+def login_sign(body: bytes, key: str) -> str:
+    """The `sign` header of a login: lower-case hex MD5 of the body's very bytes and the key.
+
+    Sign what is sent: another key order or escape is another signature (result -30).
+    """
+    return _md5(body + key.encode())
+
+
+def robot_sign(params: Mapping[str, str], key: str) -> str:
+    """The `sign` parameter of robotSearch (guide 4).
+
+    Raw values, not form-encoded, in the order of their names, then the key, all UTF-8. An existing
+    `sign` does not count.
+    """
+    values = [value for name, value in sorted(params.items()) if name != "sign"]
+    return _md5("".join([*values, key]).encode("utf-8", "replace"))
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -19,15 +19,13 @@ comes at any moment and has none (guide 3). So all that must be remembered is wh
 Time-outs, retries and a new login are the link's business.
 """
 
-from collections import deque
-
 import msgspec
 
 from bridge.ids import CallId
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect, ResultCode
 from bridge.webchat.frames import UNTYPED, Command, Ignored, Receipt, Received, Reply
-from bridge.webchat.writing import frame_type
+from bridge.webchat.read import parse_frame
+from bridge.webchat.write import dump_command, frame_type
 
 _REMEMBERED_CALLS = 256
 
@@ -57,8 +55,8 @@ class Protocol:
         self._dialect = dialect
         self._client_id = client_id
         self._waiting: dict[CallId, Command] = {}
-        self._settled: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED_CALLS)
-        """Call id and wire type of what needs no reply any more."""
+        self._settled: dict[tuple[int | None, int], None] = {}
+        """Call id and wire type of what needs no reply any more, oldest first."""
         self._token_refused = False
         self._strays = False
         """Something was written that nobody waits for, and that may be answered all the same."""
@@ -95,9 +93,7 @@ class Protocol:
             self._strays = True
         else:
             self._waiting[call_id] = command
-            call = (call_id, frame_type(command))
-            if call in self._settled:
-                self._settled.remove(call)
+            self._settled.pop((call_id, frame_type(command)), None)
         return text
 
     def receive(self, text: str | bytes) -> Answered | Received | Ignored:
@@ -135,12 +131,14 @@ class Protocol:
     def _waiter(self, reply: Reply) -> CallId | None:
         if reply.type == UNTYPED:
             return self._named(reply)
-        kinds = {call_id: frame_type(command) for call_id, command in self._waiting.items()}
-        if reply.call_id is not None and kinds.get(reply.call_id) == reply.type:
-            return reply.call_id
+        if reply.call_id is not None:
+            named = self._waiting.get(reply.call_id)
+            if named is not None and frame_type(named) == reply.type:
+                return reply.call_id
         if self._is_repeated(reply):
             return None
-        return next((call_id for call_id, kind in kinds.items() if kind == reply.type), None)
+        kinds = ((call_id, frame_type(command)) for call_id, command in self._waiting.items())
+        return next((call_id for call_id, kind in kinds if kind == reply.type), None)
 
     def _named(self, reply: Reply) -> CallId | None:
         """What a reply without a type answers."""
@@ -155,5 +153,7 @@ class Protocol:
 
     def _settle(self, call_id: CallId) -> Command:
         command = self._waiting.pop(call_id)
-        self._settled.append((call_id, frame_type(command)))
+        self._settled[call_id, frame_type(command)] = None
+        if len(self._settled) > _REMEMBERED_CALLS:
+            del self._settled[next(iter(self._settled))]
         return command

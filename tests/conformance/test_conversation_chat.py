@@ -10,9 +10,9 @@ import pytest
 from bridge.conversation.events import FailureReason
 from bridge.conversation.model import CustomerText, Queued
 from bridge.conversation.policy import Policy
-from bridge.webchat.codec import parse_frame
 from bridge.webchat.frames import Ignored, UnknownContent
-from bridge.webchat.splitting import frame_bytes
+from bridge.webchat.read import parse_frame
+from bridge.webchat.words import frame_bytes
 from tests.support.scene import ASK, JUN, MEI, REQUEST, SESSION, Scene, message
 
 CUSTOMER = {"id": "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10", "name": "room-42", "icon": ""}

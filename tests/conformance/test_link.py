@@ -19,9 +19,9 @@ from aiohttp import web
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId
 from bridge.link import LoginType, Timing, Token
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.rooms.ports import CallFailure
-from bridge.webchat.signing import login_sign
+from bridge.webchat.http import login_sign
 from tests.unit.link.rig import (
     FAST,
     RealClock,

@@ -14,11 +14,10 @@ import structlog
 from bridge.conversation.events import FailureReason
 from bridge.ids import SessionId
 from bridge.link import LinkSettings, LoginType, UploadMode
-from bridge.link.accounts import Accounts
+from bridge.link.login import Accounts
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.server import Simulator
-from bridge.webchat.http import dump_login, robot_form
-from bridge.webchat.signing import login_sign
+from bridge.webchat.http import dump_login, login_sign, robot_form
 from tests.unit.link.rig import (
     FAST,
     Tokens,

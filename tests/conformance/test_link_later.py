@@ -12,7 +12,7 @@ from bridge.link.learnt import TOMCAT_LIMIT
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import InitConfig
-from bridge.webchat.splitting import split_text
+from bridge.webchat.words import split_text
 from tests.unit.link.rig import Facts, RealClock, Rig, Tokens, rig, settings_for
 from tests.unit.link.simulated import ADA, chat, commands, said, simulated, text
 

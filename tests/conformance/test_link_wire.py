@@ -17,7 +17,7 @@ from aiohttp import web
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.link import Timing
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.frames import Command, RateSession, SendPreMessage
 from tests.unit.link.rig import (

@@ -19,7 +19,7 @@ import pytest
 
 from bridge.ids import RoomId, UserId
 from bridge.link import Links
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.ops.clock import SystemClock
 from bridge.rooms.engine import Engine
 from bridge.simulator.server import Simulator

@@ -9,8 +9,7 @@ import json
 import pytest
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
-from bridge.webchat.codec import dump_command, parse_frame
-from bridge.webchat.errors import LocalProtocolError
+from bridge.webchat.codes import Progress, Verdict, progress, verdict
 from bridge.webchat.frames import (
     Agent,
     CancelRequest,
@@ -29,21 +28,23 @@ from bridge.webchat.frames import (
     Text,
 )
 from bridge.webchat.http import (
+    Endpoints,
     LoginReply,
     PasswordLogin,
     RegisterLogin,
     RobotReply,
     UploadReply,
     dump_login,
+    login_sign,
     parse_login_reply,
     parse_robot_reply,
     parse_upload_reply,
     robot_form,
+    robot_sign,
 )
-from bridge.webchat.meanings import Progress, Verdict, progress, verdict
 from bridge.webchat.protocol import Answered, Protocol
-from bridge.webchat.signing import login_sign, robot_sign
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.read import parse_frame
+from bridge.webchat.write import LocalProtocolError, dump_command
 
 TOKEN = "6CF7BBEB-8D6B-A4DF-D80C-D04FF1016168"
 TIME = 1400913140127

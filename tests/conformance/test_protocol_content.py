@@ -5,10 +5,7 @@ import json
 import pytest
 
 from bridge.ids import CallId, SessionId
-from bridge.webchat import emoji
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     AgentLocation,
     AgentMedia,
@@ -22,8 +19,10 @@ from bridge.webchat.frames import (
     Text,
     UnknownContent,
 )
-from bridge.webchat.splitting import frame_bytes, split_text
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
+from bridge.webchat.read import parse_frame
+from bridge.webchat.words import decode_emoji, frame_bytes, split_text
+from bridge.webchat.write import LocalProtocolError, dump_command
 
 TOKEN = "6CF7BBEB-8D6B-A4DF-D80C-D04FF1016168"
 TIME = 1400913140127
@@ -114,7 +113,7 @@ def test_53_agent_html_passes_untouched() -> None:
 )
 def test_54_emoji(text: str, face: str) -> None:
     """Row 54: five faces and a word that only looks like one."""
-    assert emoji.decode(text) == face
+    assert decode_emoji(text) == face
 
 
 def test_55_jpeg_as_base64() -> None:

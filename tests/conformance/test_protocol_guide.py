@@ -8,7 +8,6 @@ import json
 import pytest
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.frames import (
     Agent,
     AgentsUpdated,
@@ -42,6 +41,8 @@ from bridge.webchat.http import (
     parse_login_reply,
     parse_upload_reply,
 )
+from bridge.webchat.read import parse_frame
+from bridge.webchat.write import dump_command
 
 TOKEN = "6CF7BBEB-8D6B-A4DF-D80C-D04FF1016168"
 TIME = 1400913140127

@@ -6,9 +6,10 @@ from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.simulator.checks import Accepted, check
 from bridge.simulator.server import SimulatorOptions
 from bridge.webchat import frames
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Received
+from bridge.webchat.read import parse_frame
+from bridge.webchat.write import dump_command
 from tests.conformance.simulator_client import site
 
 COMMANDS = (

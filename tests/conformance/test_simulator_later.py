@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from bridge.simulator.server import BadOpError
-from bridge.webchat.codec import parse_frame
 from bridge.webchat.frames import ChatStarted, InitConfig, QueueStatus, Received
+from bridge.webchat.read import parse_frame
 from tests.conformance.simulator_client import Json, Phone, site
 
 

@@ -11,11 +11,12 @@ from bridge.conversation.events import Card, Say
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat import frames
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Command
 from bridge.webchat.protocol import Answered, Protocol
-from bridge.webchat.splitting import frame_bytes
+from bridge.webchat.read import parse_frame
+from bridge.webchat.words import frame_bytes
+from bridge.webchat.write import dump_command
 from tests.support.scene import JUN, MEI, SESSION, Scene, message
 
 S, R = SessionId(5150), RequestId(9001)

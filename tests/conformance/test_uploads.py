@@ -12,7 +12,7 @@ import pytest
 from bridge.conversation.model import Idle
 from bridge.conversation.policy import Policy
 from bridge.link import Links
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.rooms.engine import Engine
 from bridge.simulator.server import Simulator
 from tests.fakes.house import ROOM, World

@@ -14,10 +14,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
-from bridge.webchat import emoji
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.codes import Dialect
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     UNTYPED,
     CancelRequest,
@@ -49,8 +46,9 @@ from bridge.webchat.http import (
     parse_upload_reply,
 )
 from bridge.webchat.protocol import Answered, Protocol
-from bridge.webchat.splitting import frame_bytes, split_text
-from bridge.webchat.writing import encode, frame_type
+from bridge.webchat.read import parse_frame, read_any, read_plain
+from bridge.webchat.words import decode_emoji, frame_bytes, split_text
+from bridge.webchat.write import LocalProtocolError, dump_command, encode, frame_type
 from tests.fuzz.target import Target
 
 Frame = Reply | Received | Ignored
@@ -77,6 +75,7 @@ def _reads_frames(data: bytes, text: str) -> None:
     frame = parse_frame(data, client_id="me")
     if data.decode("utf-8", "ignore").encode() == data:
         assert parse_frame(text, client_id="me") == frame, "text and bytes are read alike"
+        assert read_plain(text) in (None, read_any(text, "me")), "the fast way is no other reading"
     stored = msgspec.json.encode(frame)
     assert _FRAMES.decode(stored) == frame, "what is stored is what was read"
     assert len(stored) <= _GROWTH * len(data) + _FIXED, "no growth"
@@ -151,7 +150,7 @@ def _answers(data: bytes) -> None:
 
 def _splits(text: str) -> None:
     text = text[:4_000]
-    faced = emoji.decode(text)
+    faced = decode_emoji(text)
     assert len(faced) <= len(text) + 2, "a face is no longer than its code"
     for room in (16, 300):
         parts = split_text(text, room)

@@ -15,7 +15,7 @@ from bridge.matrix.render import MAX_BODY, MAX_PICTURES, Content, pieces, text_c
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import RelayedText
 from bridge.webchat.frames import AgentMedia
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 from tests.fuzz.target import Target
 
 SERVER = Endpoints("https://crm.example.org/webchat")

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from bridge.demo.customer import PATIENCE
 from bridge.demo.stage import Stage, StageOptions
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from tests.support.ledger import heard_at_last
 from tests.support.operator import Backup, examined
 from tests.support.staging import UNLIMITED, bridge_section, staged

@@ -14,8 +14,8 @@ _LINK = "conformance/test_link.py::"
 _WIRE = "conformance/test_link_wire.py::"
 _PROTOCOL = "conformance/test_protocol.py::"
 _CONTENT = "conformance/test_protocol_content.py::"
-_READING = "unit/webchat/test_reading.py::"
-_WRITING = "unit/webchat/test_writing.py::"
+_READING = "unit/webchat/test_read.py::"
+_WRITING = "unit/webchat/test_write.py::"
 
 
 def _table(key: str) -> Citation:
@@ -68,7 +68,7 @@ TESTED_BY: Mapping[Citation, tuple[str, ...]] = {
     _table("31"): (f"{_CHAT}test_70_link_lost_in_chat",),
     _table("34"): (
         f"{_WIRE}test_70_link_lost_in_chat",
-        "unit/link/test_backoff.py::test_delays_double_up_to_the_last",
+        "unit/link/test_http_client.py::test_delays_double_up_to_the_last",
         "chaos/test_cuts.py::test_links_cut_under_load",
     ),
     (Section.TESTS, "66"): ("chaos/test_kill.py::test_killed_20_times_under_load",),
@@ -107,7 +107,7 @@ TESTED_BY: Mapping[Citation, tuple[str, ...]] = {
     ),
     _trap("T10"): (
         f"{_PROTOCOL}test_80_ids_as_strings",
-        "unit/webchat/test_lenient.py::test_integer",
+        "unit/webchat/test_read.py::test_integer",
     ),
     _trap("T11"): (
         f"{_WRITING}test_call_id_fits_into_an_int",
@@ -119,7 +119,7 @@ TESTED_BY: Mapping[Citation, tuple[str, ...]] = {
         "unit/webchat/test_frames.py::test_only_one_is_success",
     ),
     _trap("T16"): (f"{_READING}test_the_customer_is_taken_off_users",),
-    _trap("T18"): ("unit/webchat/test_lenient.py::test_flag_true", f"{_READING}test_chat_started"),
+    _trap("T18"): ("unit/webchat/test_read.py::test_flag_true", f"{_READING}test_chat_started"),
     _trap("T26"): (
         "unit/webchat/test_http.py::test_login_body",
         "unit/webchat/test_http.py::test_login_body_of_other_dialects",

@@ -24,7 +24,7 @@ from bridge.matrix.send import playable
 from bridge.rooms.ports import RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 from tests.support.matrix_rig import blob, picture
 from tests.support.sounds import film, tone
 

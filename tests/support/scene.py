@@ -51,9 +51,9 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.policy import Policy
 from bridge.ids import CallId, EventId, QueueId
-from bridge.webchat.codec import dump_command, parse_frame
 from bridge.webchat.frames import Received, Reply
-from bridge.webchat.writing import frame_type
+from bridge.webchat.read import parse_frame
+from bridge.webchat.write import dump_command, frame_type
 
 Json = dict[str, object]
 

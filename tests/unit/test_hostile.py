@@ -37,14 +37,14 @@ from bridge.rooms.inbox import MemberJoined, Spoke
 from bridge.rooms.record import RoomRecord, RoomSettings
 from bridge.rooms.rules import BadSetting, set_by_name
 from bridge.rooms.transcripts import Telling, build_page
-from bridge.webchat.codec import parse_frame
 from bridge.webchat.http import (
+    Endpoints,
     parse_history_reply,
     parse_login_reply,
     parse_robot_reply,
     parse_upload_reply,
 )
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.read import parse_frame
 from tests.fuzz.codec import bodies, frames
 from tests.support.event_examples import examples
 from tests.support.hostile import hostile

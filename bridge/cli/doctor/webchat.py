@@ -21,18 +21,17 @@ from bridge.cli.doctor.tls import tls_fault
 from bridge.config import Config
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, UserId
-from bridge.link.accounts import matching_rule, shared
-from bridge.link.door import VISITS, Visits
 from bridge.link.files import upload_fact
+from bridge.link.http_client import VISITS, Visits
 from bridge.link.links import Links
-from bridge.link.ports import Token
-from bridge.link.settings import LinkSettings, LoginType, Timing
+from bridge.link.login import matching_rule, shared
+from bridge.link.settings import LinkSettings, LoginType, Timing, Token
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError, StorePort
 from bridge.storage.sqlstore import open_store, pending_migrations
 from bridge.webchat.frames import Logout, Received
-from bridge.webchat.urls import Endpoints
+from bridge.webchat.http import Endpoints
 
 PLACES = 2
 """Logins of ours in one window: what the server allows (reference 3.7) beside the bridge's 8."""

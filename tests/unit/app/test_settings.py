@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bridge.app.settings import rules_of, users_of
 from bridge.ids import QueueId, RoomId
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from tests.unit.config.configs import SMALLEST, load
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from bridge.ids import QueueId, SessionId
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.rooms.ports import Account
 from bridge.simulator.server import Simulator, SimulatorOptions
 from bridge.webchat.frames import ChatStarted, RequestChat, SendMessage, Text

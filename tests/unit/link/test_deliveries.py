@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 
 from bridge.ids import AgentId, SessionId
-from bridge.link.backoff import Backoff
-from bridge.link.deliveries import LONGEST_ID, MOST_WAITING, Deliveries
+from bridge.link.http_client import Backoff
+from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries
 from bridge.link.socket import Wire
 from bridge.webchat.frames import RatingPushed, Received
 from tests.unit.link.rig import Events, RealClock, account, eventually

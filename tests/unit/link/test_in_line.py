@@ -13,7 +13,7 @@ from aiohttp import web
 
 from bridge.conversation.events import FailureReason
 from bridge.link import LinkSettings
-from bridge.link.accounts import room_key
+from bridge.link.login import room_key
 from bridge.rooms.ports import Account, CallFailure
 from tests.unit.link.rig import (
     FAST,
@@ -31,7 +31,8 @@ FIRST, SECOND, THIRD = (account(name, name) for name in ("first", "second", "thi
 
 def one_by_one(server: WildServer, window: float = 1000.0, **timing: float) -> LinkSettings:
     """One login in so many seconds."""
-    waits = replace(FAST, turn_noticed=0.03, turn_again=0.05, release=60.0, **timing)
+    often: dict[str, float] = {"turn_noticed": 0.03, "turn_again": 0.05, "turn_share": 0.0}
+    waits = replace(FAST, **{**often, "release": 60.0, **timing})
     return settings_for(server.base_url, login_count=1, login_seconds=window, timing=waits)
 
 
@@ -60,6 +61,19 @@ async def test_a_wait_that_is_noticed_is_told_of_and_how_long_it_is() -> None:
             assert room_id == SECOND.room_id
             assert 999 < seconds <= 1000
         assert len(server.logins) == 1
+
+
+@pytest.mark.asyncio
+async def test_who_waits_long_is_told_less_often() -> None:
+    """Thousands may wait for hours: a twentieth of what is left is soon enough."""
+    async with (
+        WildServer().running() as server,
+        rig(one_by_one(server, connect=0.3, turn_share=0.05)) as rigged,
+    ):
+        assert (await rigged.call(FIRST, 1, ASK)).ok
+        with pytest.raises(CallFailure, match="waits for its turn"):
+            await rigged.call(SECOND, 1, ASK)
+        assert len(rigged.events.waits) == 1
 
 
 @pytest.mark.asyncio

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bridge.webchat.codec import parse_frame
 from bridge.webchat.frames import Received, RobotMessage
+from bridge.webchat.read import parse_frame
 from tests.unit.simulator.centres import Phone, frames, make_centre
 
 

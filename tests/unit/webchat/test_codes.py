@@ -1,17 +1,25 @@
-"""The numbers, compared with the guide's part five as printed."""
+"""The numbers, compared with the guide's part five as printed; every number has a meaning."""
 
 import re
 
 import pytest
 
 from bridge.webchat.codes import (
+    RESULTS,
     Dialect,
     FrameType,
     MessageType,
     NoticeType,
+    Progress,
     RequestStatus,
     ResultCode,
     Source,
+    Verdict,
+    meaning,
+    progress,
+    result_name,
+    status_name,
+    verdict,
 )
 
 GUIDE_FRAME_TYPES = {1, 2, 3, 101, 102, 103, 104, 110, 111, 201, 202, 203, 204, 205, 210}
@@ -44,3 +52,107 @@ def test_the_other_sets_of_keys() -> None:
         (Dialect.Y2016,),
         (Dialect.Y2016, Dialect.Y2019),
     ]
+
+
+GUIDE_NAMES = {
+    1: "SUCCESS",
+    -1: "REQUEST_ALREADY_IN_ROULTING",
+    -2: "ALREADY_IN_CHATTING",
+    -3: "NOT_IN_WORKTIME",
+    -4: "INVAILD_SKILLGROUP",
+    -5: "NO_AGENT_ONLINE",
+    -6: "INVAILD_CLIENT_ID",
+    -7: "INVAILD_QUEUE_ID",
+    -8: "REQUEST_ERROR",
+    -9: "INVAILD_TO_USER_ID",
+    -10: "INVAILD_CHAT_REQUEST_ID",
+    -11: "INVAILD_CHAT_SESSION_ID",
+    -12: "INVAILD_MESSAGE_TYPE",
+    -13: "UPLOAD_FILE_FAILED",
+    -14: "INVAILD_PARAMETER",
+    -15: "INVAILD_TOKEN",
+    -16: "INVAILD_FILE_EXTENSION",
+    -17: "EMPTY_MESSAGE",
+    -20: "INVAILD_LOGINNAME_OR_PASSWORD",
+    -30: "INVAILD_SIGN",
+    -100: "INTERNAL_ERROR",
+}
+
+
+@pytest.mark.parametrize("code", list(ResultCode))
+def test_every_result_is_explained(code: ResultCode) -> None:
+    found = meaning(code)
+    assert not found.name.startswith("undocumented")
+    assert found.says
+    assert (found.verdict is Verdict.OK) == (code == ResultCode.SUCCESS)
+
+
+@pytest.mark.parametrize(("code", "spelling"), GUIDE_NAMES.items())
+def test_names_are_the_vendors(code: int, spelling: str) -> None:
+    assert result_name(code) == spelling
+
+
+@pytest.mark.parametrize("status", list(RequestStatus))
+def test_every_status_is_explained(status: RequestStatus) -> None:
+    assert status_name(status) == status.name
+    assert progress(status) in Progress
+
+
+def test_the_table_has_a_row_for_each_code_and_no_other() -> None:
+    assert set(RESULTS) == set(ResultCode)
+    for row in RESULTS.values():
+        assert row.undelivered.startswith(("undelivered.", "result.-"))
+
+
+@pytest.mark.parametrize(
+    ("column", "codes"),
+    [
+        ("passing", {-15, -100}),
+        ("hopeless", {-4, -6, -7, -8, -9, -14, -18, -19}),
+        ("nobody", {-3, -5}),
+        ("vague", {0, -3, -77}),
+        ("no_command", {-12, -19}),
+        ("no_media", {-12, -14}),
+        ("no_history", {-8, -12, -14, -19}),
+    ],
+)
+def test_columns(column: str, codes: set[int]) -> None:
+    assert {code for code in (*ResultCode, -77) if getattr(meaning(code), column)} == codes
+
+
+def test_what_is_refused_for_good() -> None:
+    assert {code for code in (*ResultCode, -77) if not meaning(code).resend} == {-12, -16, -17, -21}
+
+
+def test_every_verdict_is_used() -> None:
+    assert {verdict(code) for code in ResultCode} == set(Verdict)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (-1, Verdict.STATE),
+        (-7, Verdict.CONFIGURATION),
+        (-11, Verdict.STATE),
+        (-15, Verdict.RELOGIN),
+        (-16, Verdict.REFUSED),
+        (-17, Verdict.REFUSED),
+        (-20, Verdict.CONFIGURATION),
+        (-100, Verdict.RETRY),
+        (-77, Verdict.REFUSED),
+        (2, Verdict.REFUSED),
+    ],
+)
+def test_verdicts(code: int, expected: Verdict) -> None:
+    assert verdict(code) is expected
+
+
+def test_undocumented_numbers_are_named_by_number() -> None:
+    assert result_name(-77) == "undocumented result -77"
+    assert status_name(42) == "undocumented status 42"
+    assert progress(42) is Progress.OVER
+
+
+def test_accepted_on_another_channel_is_accepted() -> None:
+    assert progress(11) is progress(1) is Progress.ACCEPTED
+    assert progress(0) is Progress.WAITING

@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from bridge.ids import CallId, SessionId
-from bridge.webchat.codec import parse_frame
 from bridge.webchat.frames import (
     Command,
     Ignored,
@@ -14,6 +13,7 @@ from bridge.webchat.frames import (
     SendMessage,
     Text,
 )
+from bridge.webchat.read import parse_frame
 from tests.unit.webchat.examples import PUSHES, REPLIES
 
 

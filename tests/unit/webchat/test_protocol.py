@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.webchat.codes import Dialect
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     Agent,
     CancelRequest,
@@ -25,6 +24,7 @@ from bridge.webchat.frames import (
     Text,
 )
 from bridge.webchat.protocol import Answered, Protocol
+from bridge.webchat.write import LocalProtocolError
 
 HELLO = SendMessage(SessionId(5150), Text("hello"))
 ASK = RequestChat(QueueId(7))
@@ -268,3 +268,16 @@ def test_every_reply_settles_at_most_one_waiting_call_of_its_type(
             else:
                 model[call_id] = 110 if action == "send" else 101
         assert set(protocol.waiting) == set(model)
+
+
+def test_so_many_settled_calls_are_remembered() -> None:
+    protocol = Protocol("T")
+    for number in range(1, 259):
+        protocol.send(Heartbeat(), CallId(number), 0)
+        protocol.receive(json.dumps({"type": 10, "messageId": number, "result": 1}))
+    protocol.send(Heartbeat(), CallId(999), 0)
+    repeated = protocol.receive('{"type":10,"messageId":258,"result":1}')
+    assert isinstance(repeated, Ignored)
+    forgotten = protocol.receive('{"type":10,"messageId":1,"result":1}')
+    assert isinstance(forgotten, Answered)
+    assert forgotten.call_id == 999

@@ -19,7 +19,7 @@ from bridge.cli.doctor.findings import Finding, Findings, Verdict
 from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
 from bridge.cli.doctor.tls import tls_fault
 from bridge.cli.doctor.webchat import check_webchat
-from bridge.link.failures import describe
+from bridge.link.http_client import describe
 from tests.support.certificates import Signed, signed, tls_before
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the
 from tests.unit.link.simulated import simulated

@@ -1,10 +1,14 @@
-"""Envelopes: replies and pushes of every revision."""
+"""Reading envelopes, and lenient reading of single values."""
 
 import json
+import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.webchat import read
 from bridge.webchat.frames import (
     Agent,
     AgentsUpdated,
@@ -22,7 +26,7 @@ from bridge.webchat.frames import (
     SessionClosed,
     UnknownContent,
 )
-from bridge.webchat.reading import parse_frame
+from bridge.webchat.read import parse_frame
 
 GUID = "7b0c2c58-6f0e-4d0e-9d51-0d7b3a3f5a10"
 SESSION = SessionId(5150)
@@ -307,3 +311,233 @@ def test_what_proves_a_later_server(frame: str, later: bool) -> None:
     found = parse_frame(frame)
     assert isinstance(found, Received)
     assert found.later is later
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (9001, 9001),
+        (5150.0, 5150),
+        ("9001", 9001),
+        (" 9001 ", 9001),
+        ("5150.0", 5150),
+        ("-11", -11),
+        ("+1", 1),
+        (2**63 - 1, 2**63 - 1),
+        (-(2**63), -(2**63)),
+        (2**63, None),
+        ("9223372036854775808", None),
+        (1e300, None),
+        (5150.5, None),
+        (math.inf, None),
+        (math.nan, None),
+        ("٣", None),
+        ("12a", None),
+        ("", None),
+        (True, None),
+        (None, None),
+        ([1], None),
+        ({}, None),
+    ],
+)
+def test_integer(value: object, expected: int | None) -> None:
+    assert read.integer(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(True, 1), (False, 0), (1, 1), ("1", 1), (-15, -15), ("yes", None)]
+)
+def test_result_code(value: object, expected: int | None) -> None:
+    assert read.result_code(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("121.5", 121.5),
+        (31, 31.0),
+        (31.2, 31.2),
+        ("north", None),
+        ("nan", None),
+        (math.inf, None),
+        (10**400, None),
+        (True, None),
+        (None, None),
+    ],
+)
+def test_number(value: object, expected: float | None) -> None:
+    assert read.number(value) == expected
+
+
+@pytest.mark.parametrize("value", [True, 1, 1.0, "true", "TRUE", " 1 "])
+def test_flag_true(value: object) -> None:
+    assert read.flag(value)
+
+
+@pytest.mark.parametrize("value", [False, 0, 2, "false", "", None, [True], {"a": 1}])
+def test_flag_false(value: object) -> None:
+    assert not read.flag(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("x", "x"),
+        (None, ""),
+        (5, "5"),
+        (True, "true"),
+        ({"a": [1, "小"]}, '{"a":[1,"小"]}'),
+        ("half \ud83d pair", "half \ufffd pair"),
+        ("\ud83d\ude00", "😀"),
+        ("nul\0", "nul\ufffd"),
+    ],
+)
+def test_string(value: object, expected: str) -> None:
+    assert read.string(value) == expected
+
+
+def test_compact_is_bounded_in_length_and_depth() -> None:
+    assert len(read.compact("x" * 10_000)) == 2000
+    deep: list[object] = []
+    for _ in range(200_000):
+        deep = [deep]
+    assert read.compact(deep) == "…"
+
+
+def test_objects_and_arrays_may_come_as_text() -> None:
+    assert read.mapping('{"a":1}') == {"a": 1}
+    assert read.mapping(" {broken") is None
+    assert read.mapping("[1]") is None
+    assert read.sequence("[1,2]") == [1, 2]
+    assert read.sequence("zip,jpg") == []
+    assert read.unwrap("plain") == "plain"
+
+
+def test_first_skips_what_is_empty() -> None:
+    assert read.first({"a": None, "b": "", "c": 0}, "x", "a", "b", "c") == 0
+    assert read.first({}, "a") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, "undefined", "{} x"])
+def test_decode_refuses(text: str) -> None:
+    with pytest.raises(read.NotJson):
+        read.decode(text)
+
+
+def test_decode_forgives() -> None:
+    assert read.decode('\ufeff{"a":NaN,"b":"line\nline","b2":-Infinity,"a2":1}') == {
+        "a": None,
+        "b": "line\nline",
+        "b2": None,
+        "a2": 1,
+    }
+
+
+@given(ANY_JSON)
+def test_nothing_raises(value: object) -> None:
+    read.integer(value)
+    read.result_code(value)
+    read.number(value)
+    read.flag(value)
+    read.mapping(value)
+    read.sequence(value)
+    read.string(value).encode()
+    read.compact(value).encode()
+
+
+# --- the fast way -------------------------------------------------------------------------------
+
+PLAIN = [
+    '{"messageId":9,"type":110,"result":1,"message":""}',
+    '{"type":110,"result":-11,"message":"no such session"}',
+    ' {"messageId":null, "type":110, "result":0, "sessionId":5150}\n',
+    '{"messageId":9,"type":110,"result":1,"message":"a\\u0000b \\ud83d\\ude00"}',
+    '{"type":210,"sessionId":5150,"agentId":"K1","msg":{"type":1,"content":"Hello /::)"}}',
+    '{"type":210,"agentId":" K1 ","msg":{"content":"\'[1]\'","type":1},"rsId":"r-1"}',
+    '{"type":210,"sessionId":null,"msg":{"content":"a\\u0000b","type":1},"rsId":" "}',
+]
+
+
+@pytest.mark.parametrize("frame", PLAIN)
+def test_plain_frames_go_the_fast_way(frame: str) -> None:
+    assert read.read_plain(frame) is not None
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"messageId":"9","type":110,"result":1}',
+        '{"messageId":9,"type":"110","result":1}',
+        '{"messageId":9,"type":110,"result":true}',
+        '{"messageId":9,"type":110,"result":1.0}',
+        '{"messageId":9,"type":110,"result":1,"message":null}',
+        '{"messageId":9,"type":110,"result":1,"agents":[]}',
+        '{"messageId":9,"type":110,"Result":1}',
+        '{"messageId":9223372036854775808,"type":110,"result":1}',
+        '{"messageId":9,"type":101,"result":1}',
+        '{"messageId":9,"type":110}',
+        '{"type":210,"msg":{"content":"a"}}',
+        '{"type":210,"msg":{"type":1,"content":null}}',
+        '{"type":210,"msg":{"type":1,"content":"a","noticeType":0}}',
+        '{"type":210,"msg":"{}"}',
+        '\ufeff{"messageId":9,"type":110,"result":1}',
+        '{"messageId":9,"type":110,"result":1,"message":"\\ud83d"}',
+        '{"messageId":9,"type":110,"result":1,"message":"\ud83d"}',
+        '{"messageId":9,"type":110,"result":1,"message":"a\tb"}',
+        "",
+    ],
+)
+def test_any_other_spelling_goes_the_lenient_way(frame: str) -> None:
+    assert read.read_plain(frame) is None
+
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from([0, 1, -1, 110, 210, 2**63 - 1, 2**63, "1", "110", "", " ", "a\0", "[1]"])
+)
+_KEYS = st.sampled_from(
+    """
+    messageId type result message sessionId requestId agents agentId msg content rsId users Type
+    robotMode perm time
+    """.split()  # noqa: SIM905 -- a column of strings would hide the list
+)
+
+
+@st.composite
+def nearly_plain(draw: st.DrawFn) -> str:
+    """A frame like those of `PLAIN` as text, with keys changed, added, written twice or cut off."""
+    told: list[tuple[str, object]] = list(json.loads(draw(st.sampled_from(PLAIN))).items())
+    for _ in range(draw(st.integers(0, 3))):
+        value = draw(_SCALARS | st.lists(_SCALARS, max_size=2))
+        if draw(st.booleans()):
+            value = {"type": draw(_SCALARS), "content": value}
+        place = draw(st.integers(0, len(told)))
+        told[place : place + draw(st.integers(0, 1))] = [(draw(_KEYS), value)]
+    escaped = draw(st.booleans())
+    parts = (f"{json.dumps(key)}:{json.dumps(value, ensure_ascii=escaped)}" for key, value in told)
+    text = "{" + draw(st.sampled_from([",", ", ", ",,"])).join(parts) + "}"
+    if draw(st.integers(0, 4)) == 0:
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(st.text(max_size=2)) + text[at + draw(st.integers(0, 2)) :]
+    return text
+
+
+@settings(max_examples=400)
+@given(nearly_plain() | st.sampled_from(PLAIN), st.sampled_from(["", "K1"]))
+def test_the_fast_way_reads_what_the_lenient_way_does(text: str, client_id: str) -> None:
+    fast = read.read_plain(text)
+    if fast is not None:
+        slow = read.read_any(text, client_id)
+        assert (fast, repr(fast)) == (slow, repr(slow))
+        assert parse_frame(text, client_id=client_id) == fast

@@ -1,14 +1,29 @@
-"""The 105 WeChat faces that the agent's console knows, as Unicode (protocol reference 3.9).
+"""Text in the customer's and the agent's direction: emoji, limits of length, escapes.
 
-They arrive in three notations with one index: the WeChat code `/::)`, the bracketed name `[微笑]`,
-and the image `<img class="qqemoji qqemoji0">`. Eleven codes hold `<`, `>` or `&`, so all must be
-decoded before anybody parses the text as HTML, in which `/:<W>` is a tag.
+* Emoji: the 105 WeChat faces of the agent's console as Unicode (protocol reference 3.9). They
+  arrive in three notations with one index: the code `/::)`, the bracketed name `[微笑]`, and the
+  image `<img class="qqemoji qqemoji0">`. Eleven codes hold `<`, `>` or `&`, so all must be decoded
+  before a text is parsed as HTML, in which `/:<W>` is a tag.
+* Splitting: the server closes the link over a frame that is too long for it (trap T23), so a text
+  is cut beforehand: at a line end if there is one in reach, else after a sentence or at a space,
+  else anywhere but inside what the eye sees as one character. Nothing is lost or added, and no
+  piece is blank, because the server refuses blank messages (-17).
+* Escapes, both off unless an operator has seen the trouble, for the guide wants the text as it was
+  typed: `escaped` for a desk that takes every text for HTML and swallows `1 < 2` (trap T35);
+  `guarded` for a server with json-lib, which takes `[1]`, `{a}` or `null` for JSON and puts quotes
+  around it (trap T24): behind a zero-width space it is a text again.
 """
 
+from __future__ import annotations
+
 import html
+import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
+
+# --- emoji --------------------------------------------------------------------------------------
 
 _FACES: tuple[tuple[str, str, str], ...] = (
     ("/::)", "微笑", "🙂"),
@@ -160,7 +175,7 @@ _TOKEN = re.compile(
 _IMAGE_CLASS = re.compile(r"\bqqemoji([0-9]{1,3})\b")
 
 
-def catalogue() -> tuple[tuple[str, str, str], ...]:
+def emoji_table() -> tuple[tuple[str, str, str], ...]:
     """Every face by index: its code, its names separated by a slash, its Unicode."""
     return _FACES
 
@@ -170,7 +185,7 @@ def qqemoji(index: int) -> str | None:
     return _FACES[index][2] if 0 <= index < len(_FACES) else None
 
 
-def decode(text: str) -> str:
+def decode_emoji(text: str) -> str:
     """Put Unicode in place of all three notations and leave the rest as it is.
 
     Run it before parsing HTML. Codes may be raw (`/::<`) or escaped (`/::&lt;`).
@@ -188,7 +203,7 @@ _FACE = re.compile(
 )
 
 
-def encode(text: str) -> str:
+def encode_emoji(text: str) -> str:
     """Put codes in place of the faces that have one, for consoles that know nothing else."""
     return _FACE.sub(_code, text)
 
@@ -207,3 +222,139 @@ def _face(found: re.Match[str]) -> str:
     if image := _IMAGE_CLASS.search(found["image"] or ""):
         return qqemoji(int(image[1])) or found[0]
     return found[0]
+
+
+# --- splitting ----------------------------------------------------------------------------------
+
+_SHORT_ESCAPES = frozenset('"\\\b\f\n\r\t')
+_BORDERS = (("\n",), ("。", "！", "？", "；", "…"), (" ", "\t", "\u3000", "，", "、"))
+"""After which characters to cut, best first."""
+
+_ENTITIES: Mapping[str, int] = MappingProxyType({"&": 5, "<": 4, ">": 4})
+"""Bytes of what an HTML escape makes of a character."""
+_DEAREST = 6
+"""Bytes of the character that takes the most: a control character, as `\\u001f`."""
+_JOINER = "\u200d"
+_SKIN_TONES = range(0x1F3FB, 0x1F400)
+_TAGS = range(0xE0020, 0xE0080)
+_FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+"""Categories of characters that show nothing."""
+
+
+def is_unseen(text: str) -> bool:
+    """True if nobody would see anything in it; more than what we call blank ourselves."""
+    return all(unicodedata.category(char) in _UNSEEN for char in text)
+
+
+def frame_bytes(text: str) -> int:
+    """How many bytes `text` takes inside a frame: escaped as JSON, in UTF-8, without its quotes."""
+    # Half a surrogate pair is written as U+FFFD, which has three bytes as well.
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
+
+
+def _cost(char: str) -> int:
+    code = ord(char)
+    if code < 0x80:
+        if char in _SHORT_ESCAPES:
+            return 2
+        return 6 if code < 0x20 else 1
+    if code < 0x800:
+        return 2
+    # Half a surrogate pair is written as U+FFFD, which has three bytes like its neighbours.
+    return 3 if code < 0x10000 else 4
+
+
+def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, ...]:
+    """Cut `text` into pieces of at most `max_bytes` as `frame_bytes` counts.
+
+    With `html` each piece has room for what it becomes by `escaped`.
+
+    Joined they are the text again. A piece is longer than allowed only where blanks make it so,
+    which cannot stand alone, or if not even one character fits. A text that is all blank has no
+    pieces.
+    """
+    last_word = len(text.rstrip()) - 1
+    fits = len(text) * _DEAREST <= max_bytes or _size(text, html=html) <= max_bytes
+    if fits and last_word >= 0:
+        return (text,)
+    parts: list[str] = []  # character by character from here on: 0.1 µs each
+    start = 0
+    while start <= last_word:
+        end = _reach(text, start, max_bytes, _ENTITIES if html else {})
+        first_word = start + len(text[start:]) - len(text[start:].lstrip())
+        if end == len(text) or first_word == last_word:
+            parts.append(text[start:])
+            break
+        # Something to read must be on both sides of the cut.
+        cut = _cut(text, first_word + 1, min(end, last_word))
+        parts.append(text[start:cut])
+        start = cut
+    return tuple(parts)
+
+
+def _size(text: str, *, html: bool) -> int:
+    """Bytes that a text takes inside a frame; with `html` once it is escaped."""
+    size = frame_bytes(text)
+    if html:
+        size += sum(text.count(char) * (dear - 1) for char, dear in _ENTITIES.items())
+    return size
+
+
+def _reach(text: str, start: int, max_bytes: int, dear: Mapping[str, int]) -> int:
+    """How far a piece that begins at `start` may go."""
+    room = max_bytes
+    for index in range(start, len(text)):
+        room -= dear.get(text[index]) or _cost(text[index])
+        if room < 0:
+            return index
+    return len(text)
+
+
+def _cut(text: str, lowest: int, highest: int) -> int:
+    """The best place to cut in `lowest`..`highest`; `lowest` if that is an empty range."""
+    near = max(lowest, (lowest + highest) // 2)
+    for marks in _BORDERS:
+        cut = max(text.rfind(mark, near - 1, highest) for mark in marks) + 1
+        if cut >= near and not _inside_character(text, cut):
+            return cut
+    for cut in range(highest, lowest - 1, -1):
+        if not _inside_character(text, cut):
+            return cut
+    return max(lowest, highest)
+
+
+def _inside_character(text: str, index: int) -> bool:
+    """True if a cut before `index` would divide what is drawn as one character."""
+    before, after = text[index - 1], text[index]
+    code = ord(after)
+    if _JOINER in {before, after} or code in _SKIN_TONES or code in _TAGS:
+        return True
+    if unicodedata.category(after) in {"Mn", "Mc", "Me"} or (before == "\r" and after == "\n"):
+        return True
+    if code not in _FLAG_LETTERS:
+        return False
+    letters = index
+    while letters > 0 and ord(text[letters - 1]) in _FLAG_LETTERS:
+        letters -= 1
+    return (index - letters) % 2 == 1
+
+
+# --- escapes ------------------------------------------------------------------------------------
+
+_GUARD = "\u200b"
+_BRACKETS = (("[", "]"), ("{", "}"))
+
+
+def escaped(text: str) -> str:
+    """The text for a desk that reads HTML; quotes need no escape outside of attributes."""
+    return html.escape(text, quote=False)
+
+
+def guarded(text: str) -> str:
+    """The text for a server that takes what looks like JSON for JSON."""
+    words = text.strip()
+    json_like = words == "null" or any(
+        words.startswith(left) and words.endswith(right) for left, right in _BRACKETS
+    )
+    return f"{_GUARD}{text}" if json_like else text

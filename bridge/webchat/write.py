@@ -1,9 +1,11 @@
-"""Commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
+"""Encoder: commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
 
-In the dialect of 2016 every key that the guide prints is written, `""` where we have nothing to
-say: the guide marks no field as optional. The later guides rename three keys and say which may be
-left out; all of that difference is in `_spelled` and the tables before it. The later commands (10,
-112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
+`dump_command` is strict where the reader is tolerant: it writes one dialect, key for key as its
+guide prints it, as strict JSON, and raises `LocalProtocolError` on what the server would have to
+refuse. In the dialect of 2016 every key that the guide prints is written, `""` where we have
+nothing to say: the guide marks no field as optional. The later guides rename three keys and say
+which may be left out; all of that difference is in `_spelled` and the tables before it. The later
+commands (10, 112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
 """
 
 import json
@@ -12,9 +14,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import assert_never
 
+import msgspec
+
 from bridge.ids import CallId
 from bridge.webchat.codes import Dialect, FrameType, MessageType
-from bridge.webchat.errors import LocalProtocolError
 from bridge.webchat.frames import (
     CancelRequest,
     CloseSession,
@@ -37,6 +40,14 @@ from bridge.webchat.frames import (
     Video,
     Voice,
 )
+
+
+class LocalProtocolError(ValueError):
+    """We were about to send what must never be sent: a bug of the caller, nothing left us.
+
+    The message names the field, never its content, so it may be logged.
+    """
+
 
 _Fields = dict[str, object]
 
@@ -69,6 +80,9 @@ _RENAMED_RATING: Mapping[str, str] = MappingProxyType(
 _SAME_NAMES: Mapping[str, str] = MappingProxyType({})
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_FAST_ENCODER = msgspec.json.Encoder()
+"""Writes the same bytes for everything but halves of surrogate pairs, which it refuses, and numbers
+with a fraction, which only coordinates are."""
 
 
 def frame_type(command: Command) -> FrameType:
@@ -77,7 +91,18 @@ def frame_type(command: Command) -> FrameType:
 
 
 def encode(value: object) -> str:
-    """Compact strict JSON, unescaped; halves of surrogate pairs become U+FFFD."""
+    """Compact strict JSON, unescaped; halves of surrogate pairs become U+FFFD.
+
+    Not for numbers with a fraction.
+    """
+    try:
+        return _FAST_ENCODER.encode(value).decode()
+    except UnicodeEncodeError:
+        return _encode_any(value)
+
+
+def _encode_any(value: object) -> str:
+    """The same for every value; numbers as Python writes them."""
     written = _ENCODER.encode(value)
     if written.isascii():
         return written
@@ -113,12 +138,22 @@ def dump_command(
         frame["token"] = token
         if not isinstance(command, Preview | Typing):
             frame["time"] = _int64("time", time_ms)
-    return encode(frame | _fields(command, dialect))
+    frame |= _fields(command, dialect)
+    if isinstance(command, SendMessage) and isinstance(command.content, Location):
+        return _encode_any(frame)
+    return encode(frame)
 
 
 def _fields(command: Command, dialect: Dialect) -> _Fields:
     """What a command says beyond the envelope (reference 1.2)."""
     match command:
+        case SendMessage(session_id=session_id, content=content):
+            kind, body = _content(content)
+            renamed = _RENAMED_TEXT if kind is MessageType.TEXT else _SAME_NAMES
+            return {
+                "sessionId": _int64("sessionId", session_id),
+                "msg": {"type": int(kind), "content": _spelled(body, renamed, dialect)},
+            }
         case Logout() | Heartbeat():
             return {}
         case RequestChat():
@@ -132,13 +167,6 @@ def _fields(command: Command, dialect: Dialect) -> _Fields:
             return {
                 "sessionId": _int64("sessionId", session_id),
                 "rating": _spelled(told, _RENAMED_RATING, dialect),
-            }
-        case SendMessage(session_id=session_id, content=content):
-            kind, body = _content(content)
-            renamed = _RENAMED_TEXT if kind is MessageType.TEXT else _SAME_NAMES
-            return {
-                "sessionId": _int64("sessionId", session_id),
-                "msg": {"type": int(kind), "content": _spelled(body, renamed, dialect)},
             }
         case SendPreMessage(request_id=request_id, text=text):
             return {

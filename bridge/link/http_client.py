@@ -1,0 +1,598 @@
+"""The way to the server's HTTP addresses: connection pool, rate limit, circuit breaker, backoff.
+
+Theory of operation. `Http` is one pool of connections and knows one kind of request, POST. It has
+no connection limit of its own (long-lived requests must never queue behind each other), follows no
+redirect, and reads only as much as an answer may have. It keeps no cookies itself: those that a
+login sets belong to its token, for a balancer may lead each customer to the server that knows them.
+
+The server blacklists an address that logs in too often, and all our customers share one (protocol
+reference 3.7). So whatever goes to its login address passes the `Door`:
+
+* a rate limit, `WindowLimiter`: at most so many requests in any window of time. A leaky bucket
+  (aiolimiter) would let almost twice the count through in one window, and the server counts
+  windows. A place is taken when a login begins and comes back one whole window after that login has
+  *ended*: whenever within its login the server counted it, no window of the server's ever holds
+  more. The newest moments are kept in the store (`Visits`), for the server knows nothing of our
+  restarts;
+* fair queueing: those whose chat is going on go first, then those for whom the fewest places are
+  taken at the moment, and then it goes round: whoever has had a turn is behind all who wait by
+  then. So a person has one place in the line, however many rooms they make, and a newcomer waits
+  for one of them. Nor does anybody take places down to the last: for whom some are taken gets
+  another only while as many are free (the dynamic thresholds of shared buffers). That is 5 of 8 for
+  one person at most, and leaves some for who comes next;
+* a circuit breaker: answers that look like a blacklist's close the door for everybody for ten
+  minutes.
+
+The exceptions of this package stand here too: `OpenFailure` (the link does not stand),
+`TokenRefused` (log in again) and `Unwanted`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import ssl
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import aiohttp
+import structlog
+
+from bridge.conversation.events import FailureReason
+from bridge.ids import RoomId
+from bridge.link.settings import Facts, LinkSettings, Timing
+from bridge.rooms.ports import CallFailure, Clock, Unavailable
+from bridge.rooms.store import StoreError
+from bridge.webchat.http import Endpoints
+
+# --- failures -----------------------------------------------------------------------------------
+
+
+class OpenFailure(CallFailure):
+    """The link could not be opened; nothing was written, so it is always certain.
+
+    Attributes:
+        pause: seconds for which no other try may be made, whatever the link's own backoff says.
+        rest: seconds for which none may be made that nobody asks for.
+    """
+
+    def __init__(
+        self,
+        reason: FailureReason,
+        message: str,
+        *,
+        code: int | None = None,
+        pause: float = 0.0,
+        rest: float = 0.0,
+    ) -> None:
+        super().__init__(reason, certain=True, code=code, message=message)
+        self.pause = pause
+        self.rest = rest
+
+
+class TokenRefused(Exception):
+    """The server does not know the token that was used (any more): log in again.
+
+    Attributes:
+        status: of the HTTP answer, where it was told by one.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unwanted(Exception):
+    """The link for which a login stood in line is not wanted any more."""
+
+
+def no_turn(message: str) -> OpenFailure:
+    """Return the failure of a call whose login has not had its turn yet."""
+    return OpenFailure(FailureReason.NO_TURN, message)
+
+
+def describe(error: BaseException) -> str:
+    """Say what a foreign network error was, without its text.
+
+    The texts of aiohttp and websockets may quote a URL, and ours carry tokens (row 86).
+    """
+    name = type(error).__name__
+    refused = getattr(error, "certificate_error", error)  # aiohttp's way to wrap it
+    if isinstance(refused, ssl.SSLCertVerificationError):
+        return f"{name}: {refused.verify_message}"  # names the host at most
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror}"
+    return name
+
+
+# --- backoff ------------------------------------------------------------------------------------
+
+
+class Backoff:
+    """Exponential backoff with jitter.
+
+    The first delay lies anywhere between 0 and `first`, so that thousands of links that were lost
+    together come back spread out; later ones lie between half of their step and all of it.
+    """
+
+    def __init__(self, first: float, last: float, rng: random.Random) -> None:
+        """Take the first and the longest step, in seconds."""
+        self._first = first
+        self._last = last
+        self._rng = rng
+        self._failures = 0
+
+    @property
+    def failures(self) -> int:
+        """Delays handed out since the last `reset`."""
+        return self._failures
+
+    def next(self) -> float:
+        """Return the delay to keep now, in seconds, and lengthen the following one."""
+        # 2 ** 30 steps are beyond any `last`; the exponent is capped for its own sake.
+        step = min(self._last, self._first * 2.0 ** min(self._failures, 30))
+        share = self._rng.random()
+        if self._failures:
+            share = 0.5 + share / 2
+        self._failures += 1
+        return step * share
+
+    def reset(self) -> None:
+        """Something worked: start from the first delay again."""
+        self._failures = 0
+
+
+# --- requests -----------------------------------------------------------------------------------
+
+LONGEST_ANSWER = 256 * 1024
+"""Bytes of an HTTP answer that are read, unless told otherwise; most have a few hundred."""
+LONGEST_COOKIES = 4096
+"""Bytes of one login's cookies; a servlet container takes 8 KiB of headers in all."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, cut at the longest body that was wanted."""
+
+    status: int
+    body: bytes
+    cookies: str = field(default="", repr=False)
+    """Those that it set, as a `Cookie` header for the addresses beside its own: a secret."""
+
+
+class Http:
+    """Connection pool for POST requests; usable while `running` is entered."""
+
+    def __init__(self, timing: Timing, tls: ssl.SSLContext | None) -> None:
+        self._timing = timing
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Hold the connections open."""
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+        async with aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
+            self._session = session
+            try:
+                yield
+            finally:
+                self._session = None
+
+    async def post(
+        self,
+        url: str,
+        data: object,
+        headers: Mapping[str, str],
+        *,
+        total: float,
+        longest: int = LONGEST_ANSWER,
+        cookies: str = "",
+    ) -> Answer:
+        """Send one POST and read its answer within `total` seconds.
+
+        `data` is anything that aiohttp takes for a body; `longest` is in bytes; `cookies` are those
+        of the token that the request names.
+
+        Raises:
+            Unavailable: no HTTP answer came. Its text never holds the URL.
+        """
+        if self._session is None:
+            raise Unavailable("the links are not running")
+        if cookies:
+            headers = {**headers, "Cookie": cookies}
+        timeout = aiohttp.ClientTimeout(
+            total=total, sock_connect=self._timing.handshake, sock_read=self._timing.reply
+        )
+        try:
+            async with self._session.post(
+                url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                body = await _read(response.content, longest)
+                return Answer(response.status, body, _cookies(response))
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            # Without its cause: an aiohttp error may quote the URL, which carries the token.
+            raise Unavailable(describe(error)) from None
+
+
+def _cookies(response: aiohttp.ClientResponse) -> str:
+    """Return what an answer's cookies come to at the addresses beside its own.
+
+    A jar of its own judges their domain, path, age and `Secure`. What is no printable ASCII, or
+    would be too much, is left out.
+    """
+    if not response.cookies:
+        return ""
+    jar = aiohttp.CookieJar(unsafe=True)  # "unsafe": also where the server is named by its address
+    jar.update_cookies(response.cookies, response.url)
+    header = ""
+    for name in jar.filter_cookies(response.url.with_name("cws")):
+        # As it was written: the jar would put what it finds unusual into quotation marks.
+        longer = f"{header}; {name}={response.cookies[name].coded_value}".removeprefix("; ")
+        if len(longer) <= LONGEST_COOKIES and longer.isascii() and longer.isprintable():
+            header = longer
+    return header
+
+
+async def _read(content: aiohttp.StreamReader, longest: int) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_chunked(16 * 1024):
+        body += chunk
+        if len(body) >= longest:
+            break
+    return bytes(body[:longest])
+
+
+# --- rate limit ---------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Place:
+    """A place of the rate limit, while it is taken."""
+
+    person: str
+    """Empty: an earlier run of ours took it, and nobody knows for whom."""
+    back: float | None = None
+    """When it comes back, in loop time; None: its login is under way."""
+
+
+Wait = Callable[[asyncio.Future[Place], Callable[[], float]], Awaitable[None]]
+"""Waits until the future is done, which is the turn; the function tells in how many seconds at most
+that will be, as things stand. What it raises ends the wait."""
+
+
+async def patiently(turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
+    """Wait however long it takes."""
+    del expected
+    await turn
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The person for whom a login is made: the unit of fairness."""
+
+    person: str
+    """The Matrix user who brought us into the room."""
+    running: bool = False
+    """They are in a chat already, or in a queue of the call centre's."""
+    wait: Wait = patiently
+
+
+@dataclass(eq=False)
+class _Waiting:
+    visitor: Visitor
+    turn: asyncio.Future[Place]
+    number: int
+    """When it came, or its person last had a turn."""
+
+    @property
+    def person(self) -> str:
+        return self.visitor.person
+
+    def rank(self, held: int) -> tuple[bool, int, int]:
+        """Sort key of the queue, lowest first; `held`: the places taken for the person by then."""
+        return not self.visitor.running, held, self.number
+
+
+class WindowLimiter:
+    """Rate limit over a sliding window, with a fair queue of those who wait."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._free = count
+        self._taken: list[Place] = []
+        self._held: Counter[str] = Counter()
+        """How many of the taken places are each person's."""
+        self._line: list[_Waiting] = []
+        self._numbers = itertools.count()
+
+    def give_away(self, seconds: float) -> None:
+        """Have one place less for so long: an earlier run of ours took it."""
+        self._cool(self._take(""), seconds)
+
+    @asynccontextmanager
+    async def place(self, visitor: Visitor) -> AsyncIterator[None]:
+        """Wait for a place, in which the login is made."""
+        place = await self._turn(visitor)
+        try:
+            yield
+        finally:
+            self._cool(place, self._seconds)
+
+    async def _turn(self, visitor: Visitor) -> Place:
+        turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(visitor, turn, next(self._numbers))
+        self._line.append(waiting)
+        self._next()
+        try:
+            if not turn.done():
+                await visitor.wait(turn, partial(self._expected, waiting))
+            return await turn
+        except BaseException:
+            if waiting in self._line:
+                self._line.remove(waiting)
+            elif not turn.cancelled():
+                self._give_back(turn.result())  # it came in the very moment of giving up
+            raise
+
+    def _next(self) -> None:
+        """Give the free places to those whose turn it is."""
+        while (first := self._first()) is not None:
+            self._line.remove(first)
+            first.turn.set_result(self._take(first.person))
+            for one in self._line:
+                if one.person == first.person:
+                    one.number = next(self._numbers)
+
+    def _first(self) -> _Waiting | None:
+        """The next in the queue; None: no one may take what is free."""
+        if self._free < 1:
+            return None
+        may = [
+            one
+            for one in self._line
+            if self._held[one.person] <= self._free and not one.turn.done()
+        ]
+        return min(may, key=lambda one: one.rank(self._held[one.person]), default=None)
+
+    def _take(self, person: str) -> Place:
+        place = Place(person)
+        self._free -= 1
+        self._taken.append(place)
+        self._held[person] += 1
+        return place
+
+    def _cool(self, place: Place, seconds: float) -> None:
+        """The login has ended; its place comes back after so long."""
+        loop = asyncio.get_running_loop()
+        place.back = loop.time() + seconds
+        loop.call_at(place.back, self._give_back, place)
+
+    def _give_back(self, place: Place) -> None:
+        self._free += 1
+        self._taken.remove(place)
+        self._held[place.person] -= 1
+        if not self._held[place.person]:
+            del self._held[place.person]
+        self._next()
+
+    def _expected(self, waiting: _Waiting) -> float:
+        """Upper bound of the wait for a turn in seconds, if no one else comes.
+
+        For it goes round: until then each of the others has a turn before each of this person's.
+        """
+        running, person = waiting.visitor.running, waiting.person
+        earlier = [one for one in self._line if one.person == person].index(waiting)
+        others = [one for one in self._line if one.person != person]
+        rivals = {
+            one.person
+            for one in others
+            if one.visitor.running == running and (earlier or one.number < waiting.number)
+        }
+        first = sum(one.visitor.running and not running for one in others)
+        before = first + len(rivals) * (earlier + 1) + earlier
+        # Who waits does so because places are taken, so there are some that come back.
+        now = asyncio.get_running_loop().time()
+        backs = sorted(place.back or now + self._seconds for place in self._taken)
+        windows, place = divmod(before, len(backs))
+        until = backs[place] + windows * self._seconds
+        own = [one.back or now + self._seconds for one in self._taken if one.person == person]
+        if own:  # some of the free places may be for others only
+            until = max(until, max(own) + earlier * self._seconds)
+        return max(0.0, until - now)
+
+
+# --- the door -----------------------------------------------------------------------------------
+
+VISITS = "visits"
+"""Begins the name of the fact that holds when we last came to a server's door."""
+STARTING = frozenset({404, 408, 500, 502, 503, 504})
+"""HTTP statuses of a server that is starting, or of the proxy before it (row 38)."""
+SUSPICIONS = 3
+"""So many answers in a row that are neither WebChat's nor a starting server's, or so many rooms in
+a row whose sockets are refused with new tokens: a blacklist."""
+
+
+class Health:
+    """Health of the WebChat server, drawn from what all links see.
+
+    Failing once any link fails to reach the server; healthy once any link does.
+
+    A lost link alone is no failure: only what could not be opened, or not be logged in, is. Any
+    answer of the server, a refusal too, shows that it lives. All times are ms since the epoch.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.failing_since: int | None = None
+        """Since when nothing but failures; None while healthy, or before the first."""
+
+    def reached(self) -> None:
+        """The server answered."""
+        self.failing_since = None
+
+    def missed(self) -> None:
+        """The server could not be reached, or something else answered in its place."""
+        if self.failing_since is None:
+            self.failing_since = self._clock.now()
+
+    def unreachable_for(self) -> float:
+        """Seconds since the server was lost; 0.0 while it is there or nothing is known."""
+        if self.failing_since is None:
+            return 0.0
+        return max(0.0, (self._clock.now() - self.failing_since) / 1000)
+
+
+class Visits:
+    """Times of our latest requests to the login address, kept over restarts.
+
+    As many visits as its window may hold. A store that is down stops nobody.
+    """
+
+    def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
+        self._window = settings.login_seconds
+        self._facts = facts
+        self._clock = clock
+        self._fact = f"{VISITS} {Endpoints(settings.base_url).login}"
+        self._moments: deque[int] = deque(maxlen=settings.login_count)
+        """ms since the epoch, in the order in which they came."""
+        self._storing = asyncio.Lock()
+        self._noted = 0
+        """How many visits there were in this run …"""
+        self._stored = 0
+        """… and how many of them the store was told of."""
+
+    async def load(self) -> list[float]:
+        """Recall what earlier runs noted; return for how many seconds each visit still counts."""
+        try:
+            told = await self._facts.get(self._fact) or ""
+        except StoreError as error:
+            _log().warning("earlier visits of the webchat server not known", error=str(error))
+            return []
+        now = self._clock.now()
+        # Where the clock was set back since, a moment may lie ahead: it must not cost more than one
+        # window.
+        self._moments.extend(min(int(one), now) for one in told.split() if one.isdecimal())
+        left = [self._window - (now - moment) / 1000 for moment in self._moments]
+        return [seconds for seconds in left if seconds > 0]
+
+    async def note(self) -> None:
+        """Remember, for the next run, that we come now.
+
+        Visits that come while the store is being told of others are told of together.
+        """
+        now = self._clock.now()
+        while self._moments and self._moments[0] <= now - self._window * 1000:
+            self._moments.popleft()
+        self._moments.append(now)
+        self._noted += 1
+        number = self._noted
+        async with self._storing:
+            if number <= self._stored:
+                return
+            self._stored = self._noted
+            try:
+                await self._facts.put(self._fact, " ".join(map(str, self._moments)))
+            except StoreError as error:
+                _log().warning("visit of the webchat server not noted", error=str(error))
+
+
+class Door:
+    """Rate limit and circuit breaker of one server's login address, for all its links."""
+
+    def __init__(self, settings: LinkSettings, health: Health, facts: Facts, clock: Clock) -> None:
+        self._pause = settings.timing.blacklist
+        self._health = health
+        self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
+        self._visits = Visits(settings, facts, clock)
+        self._foreign_answers = 0
+        self._shut_out: set[RoomId] = set()
+        """Counted apart: who is shut out of the sockets alone still gets logins answered."""
+        self._closed_until = 0.0
+
+    async def load(self) -> None:
+        """Recall the visits of an earlier run; to be called before the first `knock`."""
+        for seconds in await self._visits.load():
+            self._limiter.give_away(seconds)
+
+    @asynccontextmanager
+    async def knock(self, visitor: Visitor) -> AsyncIterator[None]:
+        """Wait for the visitor's turn; the request is made inside.
+
+        Raises:
+            OpenFailure: UNREACHABLE, the door is closed; `pause` says for how long.
+            Exception: what the visitor's own `wait` raises.
+        """
+        self.check()
+        async with self._limiter.place(visitor):
+            self.check()  # what was learnt while we waited counts
+            await self._visits.note()
+            yield
+
+    @property
+    def closed_for(self) -> float:
+        """Seconds for which the door stays closed; 0.0 while it is open."""
+        return max(0.0, self._closed_until - asyncio.get_running_loop().time())
+
+    def check(self) -> None:
+        """Raise OpenFailure while the door is closed."""
+        left = self.closed_for
+        if left > 0:
+            raise OpenFailure(
+                FailureReason.UNREACHABLE,
+                "the server seems to have blacklisted this address",
+                pause=left,
+            )
+
+    def answered(self) -> None:
+        """WebChat itself has answered, whatever it said."""
+        self._health.reached()
+        self._foreign_answers = 0
+
+    def let_in(self) -> None:
+        """A socket was opened."""
+        self._shut_out.clear()
+
+    def unanswered(self) -> None:
+        """No HTTP answer came."""
+        self._health.missed()
+
+    def foreign(self, answer: Answer, what: str) -> OpenFailure:
+        """Something else than WebChat answered: return what that means for `what` was asked."""
+        self._health.missed()
+        pause = 0.0
+        if answer.status not in STARTING:
+            self._foreign_answers += 1
+            if self._foreign_answers >= SUSPICIONS:
+                pause = self._close(answer.status)
+        return OpenFailure(
+            FailureReason.UNREACHABLE,
+            f"{what}: HTTP {answer.status} without WebChat's JSON",
+            pause=pause,
+        )
+
+    def suspect(self, room_id: RoomId, status: int) -> None:
+        """A room's socket was refused although a login had just given its token.
+
+        In one room that may be a matter of its account, and no reason to shut out the others.
+        """
+        self._shut_out.add(room_id)
+        if len(self._shut_out) >= SUSPICIONS:
+            self._health.missed()
+            self._close(status)
+
+    def _close(self, status: int) -> float:
+        self._closed_until = asyncio.get_running_loop().time() + self._pause
+        _log().error("blacklisted by the webchat server?", status=status, pause=self._pause)
+        return self._pause
+
+
+def _log() -> structlog.stdlib.BoundLogger:
+    log: structlog.stdlib.BoundLogger = structlog.get_logger()
+    return log

@@ -1,0 +1,733 @@
+"""Decoder: wire text as replies and pushes, of every revision at once (protocol reference 1 and 2).
+
+Theory of operation. `parse_frame` takes one frame and never raises: a frame that says nothing to us
+comes back as `Ignored`, with a `kind` that is free of content so that it can be logged once per
+kind; no server, however odd, can close a link. A frame below 200, a 301 or 302 with a `result`, or
+a `result` without any type answers a command; any other is a push.
+
+Every revision and every client of the vendor spells numbers, flags and objects in its own way
+(reference 1.1, traps T6, T10, T18). So each of the small functions at the end takes any JSON value
+and returns a value of ours, or None where there is nothing to be read. None of them raises, except
+`decode`, whose one exception says that there is no JSON at all.
+
+Content of agents (`msg` of a 210) and of the robot (301): the guide says no more than "image and
+voice are base64, location is JSON, a file is JSON about the file"; later revisions and the vendor's
+own clients know eight more spellings, and all are read. What cannot be read becomes
+`UnknownContent`, a placeholder for the customer: an agent's message is never dropped. No revision
+documents a 301; its shape is that of the vendor's phone clients.
+
+`PROTOCOL.md` lists every place where the guide leaves a choice.
+"""
+
+import base64
+import binascii
+import html
+import json
+import math
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
+from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
+from bridge.webchat.frames import (
+    UNTYPED,
+    Agent,
+    AgentContent,
+    AgentLocation,
+    AgentMedia,
+    AgentNotice,
+    AgentsUpdated,
+    AgentText,
+    ChatStarted,
+    Ignored,
+    InitConfig,
+    MessageReceived,
+    Push,
+    QueueStatus,
+    RatingPushed,
+    Received,
+    Reply,
+    RobotMessage,
+    SessionClosed,
+    UnknownContent,
+)
+
+JsonObject = Mapping[str, object]
+
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+_FIRST_PUSH = 200
+_GUID_LENGTH = 32
+_EXTENSION_BORDERS = re.compile(r"[\s,;，；|]+")
+
+
+def parse_frame(text: str | bytes, *, client_id: str = "") -> Reply | Received | Ignored:
+    """Read one frame. Never raises, whatever it is given.
+
+    Args:
+        text: the frame. Bytes are read as UTF-8: a binary frame that holds JSON is understood.
+        client_id: our own id, where the login told it: it takes us off people lists (trap T16).
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError:
+            return Ignored("binary frame")
+    return read_plain(text) or read_any(text, client_id)
+
+
+class _PlainReply(msgspec.Struct, tag_field="type", tag=110, forbid_unknown_fields=True):
+    """The reply to a 110 with nothing beside its result."""
+
+    result: _Int64
+    messageId: _Int64 | None = None  # noqa: N815 -- the wire's names
+    message: str = ""
+    sessionId: _Int64 | None = None  # noqa: N815
+
+
+class _PlainText(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal[1]
+    content: str
+
+
+class _PlainPush(msgspec.Struct, tag_field="type", tag=210, forbid_unknown_fields=True):
+    """A 210 with a text, spelt as the guides do."""
+
+    msg: _PlainText
+    sessionId: _Int64 | None = None  # noqa: N815
+    agentId: str = ""  # noqa: N815
+    rsId: str = ""  # noqa: N815
+
+
+_PLAIN_DECODER: msgspec.json.Decoder[_PlainReply | _PlainPush] = msgspec.json.Decoder(
+    _PlainReply | _PlainPush
+)
+
+
+def read_plain(text: str) -> Reply | Received | None:
+    """Read the two frames of which a busy server sends most; None for any other.
+
+    The types let through nothing but the guides' own spelling, with no other key beside it. Of that
+    `read_any` would make the same (tests/unit/webchat/test_read.py).
+    """
+    try:
+        frame = _PLAIN_DECODER.decode(text)
+    except (msgspec.MsgspecError, UnicodeEncodeError):
+        return None
+    session_id = frame.sessionId
+    if isinstance(frame, _PlainReply):
+        return Reply(
+            type=int(FrameType.SEND_MESSAGE),
+            result=frame.result,
+            message=frame.message.replace("\0", "\ufffd"),
+            call_id=None if frame.messageId is None else CallId(frame.messageId),
+            session_id=None if session_id is None else SessionId(session_id),
+        )
+    words = AgentText(_fragment(frame.msg.content))
+    agent = AgentId(clean(frame.agentId).strip())
+    rs_id = clean(frame.rsId) if frame.rsId.strip() else ""
+    received = MessageReceived(SessionId(session_id or 0), agent, words)
+    return Received(received, rs_id, later=rs_id != "")
+
+
+def read_any(text: str, client_id: str) -> Reply | Received | Ignored:
+    """Read a frame of whatever spelling."""
+    try:
+        frame = decode(text)
+    except NotJson:
+        return Ignored("not JSON")
+    if not isinstance(frame, dict):
+        return Ignored("no JSON object")
+    kind = integer(frame.get("type"))
+    if kind is None:
+        if "result" not in frame:
+            return Ignored("frame without type")
+        kind = UNTYPED
+    if _is_reply(kind, frame):
+        return _reply(kind, frame, client_id)
+    push = _push(kind, frame, client_id)
+    rs_id = _text(frame, "rsId")
+    if not rs_id.strip():  # nothing that a receipt could name
+        rs_id = ""
+    if isinstance(push, Ignored):
+        return Ignored(push.kind, rs_id)
+    later = kind == FrameType.INIT_CONFIG or rs_id != "" or "users" in frame
+    return Received(push, rs_id, later)
+
+
+def _is_reply(kind: int, frame: JsonObject) -> bool:
+    match kind:
+        case FrameType.ROBOT_TRANSFER:
+            return "result" in frame
+        case FrameType.ROBOT_MESSAGE:
+            # We never ask with 301, so only one without content can be somebody's answer.
+            return "result" in frame and "content" not in frame
+        case _:
+            return kind < _FIRST_PUSH
+
+
+def _reply(kind: int, frame: JsonObject, client_id: str) -> Reply | Ignored:
+    if "result" not in frame:
+        # It says neither yes nor no. The command's own time-out decides.
+        return Ignored(f"reply {kind} without result")
+    # Success if and only if it equals 1 (trap T13): what cannot be read is a plain failure.
+    result = result_code(frame.get("result"))
+    request_id, session_id = integer(frame.get("requestId")), integer(frame.get("sessionId"))
+    call_id = integer(frame.get("messageId"))
+    robot_type = integer(frame.get("robotType"))
+    if robot_type is None and flag(frame.get("robotMode")):
+        robot_type = 0  # a robot, its make not said
+    return Reply(
+        type=kind,
+        result=ResultCode.FAILURE if result is None else result,
+        message=_text(frame, "message"),
+        call_id=None if call_id is None else CallId(call_id),
+        request_id=None if request_id is None else RequestId(request_id),
+        queue_length=integer(frame.get("queueLength")),
+        session_id=None if session_id is None else SessionId(session_id),
+        agents=_people(frame, client_id) or _sole_agent(frame),
+        permanent="perm" in frame,
+        robot_type=robot_type,
+        continued=flag(frame.get("continueLastSession")),
+    )
+
+
+def _push(kind: int, frame: JsonObject, client_id: str) -> Push | Ignored:
+    match kind:
+        case FrameType.INIT_CONFIG:
+            return _init_config(frame)
+        case FrameType.REQUEST_STATUS:
+            return _queue_status(frame)
+        case FrameType.ROBOT_MESSAGE:
+            return read_robot_message(frame) or Ignored(f"push {kind} without content")
+        case FrameType.ROBOT_TRANSFER:
+            return _robot_transfer(frame)
+        case FrameType.MESSAGE_RECEIVED:
+            # An agent's words are delivered even if the frame does not say from which session.
+            return MessageReceived(
+                session_id=SessionId(integer(frame.get("sessionId")) or 0),
+                agent_id=_agent_id(frame),
+                content=read_content(frame.get("msg")),
+            )
+        case (
+            FrameType.CHAT_STARTED
+            | FrameType.RATING_PUSHED
+            | FrameType.AGENTS_UPDATED
+            | FrameType.SESSION_CLOSED
+        ):
+            session_id = integer(frame.get("sessionId"))
+            if session_id is None:
+                return Ignored(f"push {kind} without sessionId")
+            return _session_push(kind, SessionId(session_id), frame, client_id)
+        case _:
+            return Ignored(f"unknown type {kind}")
+
+
+def _session_push(kind: int, session_id: SessionId, frame: JsonObject, client_id: str) -> Push:
+    match kind:
+        case FrameType.CHAT_STARTED:
+            return ChatStarted(
+                session_id=session_id,
+                agents=_people(frame, client_id),
+                continued=flag(frame.get("continueLastSession")),
+                robot=flag(frame.get("robotMode")),
+            )
+        case FrameType.AGENTS_UPDATED:
+            queue_id = integer(frame.get("queueId"))
+            return AgentsUpdated(
+                session_id=session_id,
+                agents=_people(frame, client_id),
+                queue_id=None if queue_id is None else QueueId(queue_id),
+                queue_name=_text(frame, "queueName"),
+            )
+        case FrameType.RATING_PUSHED:
+            return RatingPushed(session_id, _agent_id(frame))
+        case _:
+            return SessionClosed(session_id, _agent_id(frame))
+
+
+def _queue_status(frame: JsonObject) -> QueueStatus | Ignored:
+    """201: flat in the guide, inside `data` in the vendor's phone clients (row 16)."""
+    said = {**frame, **(mapping(frame.get("data")) or {})}
+    status = integer(first(said, "requestStatus", "result"))  # trap T32
+    position = integer(said.get("queueLength"))
+    if status is None:
+        if position is None:
+            return Ignored("push 201 without requestStatus")
+        status = RequestStatus.WAITING  # who has a place in the queue waits in it
+    request_id, session_id = integer(said.get("requestId")), integer(said.get("sessionId"))
+    return QueueStatus(
+        request_id=None if request_id is None else RequestId(request_id),
+        status=status,
+        position=position,
+        session_id=None if session_id is None else SessionId(session_id),
+    )
+
+
+def _robot_transfer(frame: JsonObject) -> QueueStatus | RobotMessage | Ignored:
+    """302 unasked: a place in the queue behind the robot, or words about it (reference 1.2)."""
+    position, session_id = integer(frame.get("queueLength")), integer(frame.get("sessionId"))
+    session = None if session_id is None else SessionId(session_id)
+    if position is not None and position > 0:
+        return QueueStatus(None, RequestStatus.WAITING, position, session)
+    words = string(first(frame, "message", "content"))
+    if not words:
+        return Ignored("push 302 without message")
+    return RobotMessage(session, integer(frame.get("robotType")), words, transfer=True)
+
+
+def _init_config(frame: JsonObject) -> InitConfig:
+    listed = frame.get("fileAcceptExtensionsArr")  # a string, despite its name (trap T36)
+    named = sequence(listed) or _EXTENSION_BORDERS.split(string(listed))
+    cleaned = (string(name).strip().strip(".*").strip().lower() for name in named)
+    ratings = []
+    for entry in sequence(frame.get("ratings")):
+        # The guide does not say what an element looks like; these spellings are guesses.
+        rating = mapping(entry) or {}
+        value = integer(first(rating, "id", "ratingId", "value"))
+        label = string(
+            first(rating, "name", "label", "text", "title", "comments", "ratingComments")
+        )
+        if value is not None and label:
+            ratings.append((value, label))
+    return InitConfig(
+        extensions=tuple(dict.fromkeys(filter(None, cleaned))), ratings=tuple(ratings)
+    )
+
+
+def _people(frame: JsonObject, client_id: str) -> tuple[Agent, ...]:
+    """The agents of a people list: `agents` in 2016, `users` with the customer later (trap T16).
+
+    The customer is the entry with our own client id; failing that, one without `comments` whose id
+    is as long as a GUID (reference 5). That guess never empties a list that is called `agents`.
+    """
+    by_name = sequence(frame.get("agents"))
+    sure: dict[str, Agent] = {}
+    guessed: set[str] = set()
+    for entry in by_name or sequence(frame.get("users")):
+        person = mapping(entry)
+        agent = _agent(person) if person else None
+        if person is None or agent is None or agent.id == client_id:
+            continue
+        sure.setdefault(agent.id, agent)
+        uncommented = all(person.get(key) is None for key in ("comments", "commonts"))
+        if uncommented and len(agent.id) >= _GUID_LENGTH:
+            guessed.add(agent.id)
+    if by_name and guessed >= sure.keys():
+        guessed.clear()
+    return tuple(agent for agent in sure.values() if agent.id not in guessed)
+
+
+def _sole_agent(frame: JsonObject) -> tuple[Agent, ...]:
+    """A 101 reply names its agent by keys of its own (reference 1.3)."""
+    agent = _agent({key: value for key, value in frame.items() if key != "id"})
+    return (agent,) if agent else ()
+
+
+def _agent(person: JsonObject) -> Agent | None:
+    agent_id = string(first(person, "id", "agentId")).strip()
+    if not agent_id:
+        return None
+    return Agent(
+        id=AgentId(agent_id),
+        name=string(first(person, "name", "agentName")),
+        icon=string(person.get("icon")),
+        comments=string(first(person, "comments", "commonts")),
+    )
+
+
+def _agent_id(frame: JsonObject) -> AgentId:
+    return AgentId(_text(frame, "agentId").strip())
+
+
+def _text(frame: JsonObject, key: str) -> str:
+    return string(frame.get(key))
+
+
+# --- content of agents (protocol reference 1.5, 2.2) --------------------------------------------
+
+_KINDS: Mapping[int, str] = MappingProxyType(
+    {
+        MessageType.IMAGE: "image",
+        MessageType.FILE: "file",
+        MessageType.VOICE: "voice",
+        MessageType.VIDEO: "video",
+        MessageType.HQ_VOICE: "voice",
+    }
+)
+_ADDRESS_KEYS = ("imgUrl", "imageUri", "url", "fileUrl", "remoteUrl", "sightUrl")
+_DATA_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    # An image's preview is better than no image; that of a file is not the file.
+    {
+        "image": ("thumbData", "data", "content"),
+        "file": ("data",),
+        "voice": ("voiceData", "data"),
+        "video": ("data",),
+    }
+)
+_TEXT_KEYS = ("text", "content")
+_NAME_KEYS = ("imgName", "fileName", "name")
+_LENGTH_KEYS = ("voiceLength", "length", "duration")
+
+_STRICT_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
+_ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:([^,]*),", re.IGNORECASE)
+_ROOTED_PATH = re.compile(r"/[^\n<>]+")
+_PATH = re.compile(r"[^\s<>\"{}\[\]]+\.[^\s<>\"{}\[\]]+")
+_JPEG = "/9j/"
+_SHORTEST_ROOTED_BASE64 = 200
+
+_QUOTED_JSON = re.compile(r"(['\"])(\[.*\]|\{.*\})\1", re.DOTALL)
+
+
+def read_content(message: object) -> AgentContent:
+    """Read `msg`, which should be an object with `type` and `content` but may be anything."""
+    msg = mapping(message)
+    if msg is None:
+        return UnknownContent(None, _raw(message))
+    kind = integer(msg.get("type"))
+    content = msg.get("content")
+    match kind:
+        case MessageType.TEXT if "content" in msg:
+            return AgentText(_fragment(content))
+        case MessageType.LOCATION:
+            return _location(content) or UnknownContent(kind, _raw(content))
+        case MessageType.SYSTEM_NOTICE:
+            return _notice(integer(msg.get("noticeType")), content)
+        case int() if kind in _KINDS:
+            return _media(_KINDS[kind], content) or UnknownContent(kind, _raw(content))
+        case _:
+            return UnknownContent(kind, _raw(content))
+
+
+def _notice(kind: int | None, content: object) -> AgentNotice | AgentText:
+    """Read a system notice; a NORMAL one is words of the agent's. The seed's notices have no type
+    (reference 2.2).
+    """
+    text = "" if content is None else _fragment(content)
+    if kind == NoticeType.NORMAL and text.strip():
+        return AgentText(text)
+    return AgentNotice(NoticeType.NORMAL if kind is None else kind, text)
+
+
+def _raw(content: object) -> str:
+    return "" if content is None else compact(content)
+
+
+def _fragment(content: object) -> str:
+    """Text content as an HTML fragment.
+
+    A json-lib server turns a text that looks like JSON into JSON, or puts quotes around it (trap
+    T24): an agent who types `null` or `[1,2]` is to be read as having typed that.
+    """
+    if isinstance(content, str):
+        quoted = _QUOTED_JSON.fullmatch(content)
+        return clean(quoted[2] if quoted else content)
+    if isinstance(content, dict):
+        worded = [word for key in _TEXT_KEYS if isinstance(word := content.get(key), str)]
+        if worded:
+            return clean(next(filter(None, worded), ""))
+    return html.escape(compact(content), quote=False)
+
+
+def _location(content: object) -> AgentLocation | None:
+    place = mapping(content) or {}
+    latitude, longitude = number(place.get("latitude")), number(place.get("longitude"))
+    if latitude is None or longitude is None:
+        return None
+    return AgentLocation(
+        latitude=latitude,
+        longitude=longitude,
+        poi=string(first(place, "poi", "locationAddress")),
+        map=string(place.get("map")),
+    )
+
+
+def _media(kind: str, content: object) -> AgentMedia | None:
+    """An object (or its JSON text) with an address or base64, or one of these as a bare string."""
+    about = mapping(content)
+    if about is None:
+        about, found = {}, locate(string(content))
+    elif address := string(first(about, *_ADDRESS_KEYS)).strip():
+        found = locate(address) if _DATA_URI.match(address) else ("", address)
+    else:
+        found = locate(string(first(about, *_DATA_KEYS[kind])))
+    if found is None:
+        return None
+    data, url = found
+    size, seconds = integer(about.get("size")), number(first(about, *_LENGTH_KEYS))
+    return AgentMedia(
+        kind=kind,
+        data=data,
+        url=url,
+        name=string(first(about, *_NAME_KEYS)),
+        size=size if size is not None and size >= 0 else None,
+        seconds=seconds if seconds is not None and seconds >= 0 else None,
+    )
+
+
+def locate(source: str) -> tuple[str, str] | None:
+    """Decide whether a bare string is the medium itself or its address (trap T8).
+
+    The base64 of a JPEG begins like a path (`/9j/…`), so base64 is tried before relative addresses;
+    but a short path may be base64 by accident, so what begins with `/` needs length or JPEG's
+    beginning to count as data.
+
+    Returns:
+        (base64, "") for data, ("", address as written) for an address, None for neither.
+    """
+    source = source.strip()
+    if _ABSOLUTE.match(source):
+        return "", source
+    if prefix := _DATA_URI.match(source):
+        payload = unquote_to_bytes(source[prefix.end() :])
+        if not prefix[1].lower().endswith(";base64"):
+            payload = base64.b64encode(payload)
+        data = _base64(payload.decode("ascii", "replace"))
+        return (data, "") if data else None
+    if source.startswith("/"):
+        data = "".join(source.split())
+        strict = len(data) % 4 == 0 and _STRICT_BASE64.fullmatch(data)
+        if strict and (data.startswith(_JPEG) or len(data) >= _SHORTEST_ROOTED_BASE64):
+            return data, ""
+        return ("", source) if _ROOTED_PATH.fullmatch(source) else None
+    if data := _base64(source):
+        return data, ""
+    return ("", source) if _PATH.fullmatch(source) else None
+
+
+def _base64(source: str) -> str:
+    """Base64 in its standard form, or "" if `source` is not base64.
+
+    Line breaks, the URL-safe alphabet and missing padding are put right.
+    """
+    joined = "".join(source.split())
+    if not _BASE64.fullmatch(joined):
+        return ""
+    body = joined.rstrip("=").replace("-", "+").replace("_", "/")
+    padded = body + "=" * (-len(body) % 4)
+    try:
+        binascii.a2b_base64(padded, strict_mode=True)
+    except binascii.Error:
+        return ""
+    return padded
+
+
+# --- content of the robot (later; reference 1.6) ------------------------------------------------
+
+_TRANSFER_CODES = ("CLIENT_ZRG", "ZRG", "AUTO_ZRG")
+
+
+def read_robot_message(frame: JsonObject) -> RobotMessage | None:
+    """Read a 301 push; None if it says nothing. The text is an HTML fragment, as an agent's is."""
+    content = first(frame, "content")
+    if content is None:
+        return None
+    session_id = integer(frame.get("sessionId"))
+    words, suggestions, transfer = _words(content)
+    if not (words or suggestions or transfer):
+        words = html.escape(compact(content), quote=False)
+    return RobotMessage(
+        session_id=None if session_id is None else SessionId(session_id),
+        robot_type=integer(frame.get("robotType")),
+        text=words,
+        suggestions=suggestions,
+        transfer=transfer,
+    )
+
+
+def _words(content: object) -> tuple[str, tuple[str, ...], bool]:
+    """Text, suggested questions, and whether a person is about to take over."""
+    told = mapping(content)
+    if told is None:
+        return string(content), (), False
+    match told.get("type"):
+        case "error":
+            return string(told.get("message")), (), False
+        case "text":
+            return _answer(told)
+        case "command":
+            order = mapping(told.get("content")) or {}
+            words = string(first(order, "extra") or first(told, "extra"))
+            return words, (), order.get("code") in _TRANSFER_CODES
+        case "image" | "image-text" | "news" as kind:
+            return _pictured(told, picture=kind == "image"), (), False
+        case _:
+            shown = first(told, "content", "text")
+            return string(shown) if isinstance(shown, str) else "", (), False
+
+
+def _answer(told: JsonObject) -> tuple[str, tuple[str, ...], bool]:
+    lines = [string(told.get("content"))]
+    suggestions: list[str] = []
+    for entry in sequence(told.get("relatedQuestions")):
+        group = mapping(entry) or {}
+        lines.append(string(group.get("title")))
+        related = (mapping(item) or {} for item in sequence(group.get("relates")))
+        suggestions += [name for item in related if (name := string(item.get("name")))]
+    return "\n".join(filter(None, lines)), tuple(suggestions), False
+
+
+def _pictured(told: JsonObject, *, picture: bool) -> str:
+    """Pictures and articles as a fragment, as far as they are understood.
+
+    Both phone clients know that these kinds exist, and read neither (reference 1.6). The keys are
+    those by which the vendor calls such things elsewhere.
+    """
+    content = first(told, "content", "articles", "news")
+    entries = content if isinstance(content, list) else [content]
+    return "".join(_entry(one, picture=picture) for one in entries)
+
+
+def _entry(entry: object, *, picture: bool) -> str:
+    about = mapping(entry)
+    if about is None:
+        text = string(entry) if isinstance(entry, str) else ""
+        is_address = text.lower().startswith(("http://", "https://"))
+        return _image(text) if picture and is_address else text
+    title = html.escape(string(first(about, "title", "name")))
+    url = string(first(about, "url", "link", "linkUrl"))
+    words = string(first(about, "description", "digest", "content", "text"))
+    source = string(first(about, "picUrl", "picurl", "imgUrl", "imageUri", "image", "pic"))
+    if picture and not source:
+        source, url = url, ""
+    if url:
+        title = f'<a href="{html.escape(url)}">{title or html.escape(url)}</a>'
+    lines = [line for line in (title, words) if line]
+    return "".join(f"<p>{line}</p>" for line in lines) + (_image(source) if source else "")
+
+
+def _image(source: str) -> str:
+    return f'<img src="{html.escape(source)}">'
+
+
+# --- single values ------------------------------------------------------------------------------
+
+_INT64 = range(-(2**63), 2**63)
+_DIGITS = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
+_TRUE_WORDS = ("true", "1")
+_MAX_SHOWN = 2000
+"""Characters of foreign JSON that we are ready to show to people."""
+
+
+class NotJson(ValueError):
+    """The text is no JSON document, or one that no honest server would write."""
+
+
+def decode(text: str) -> object:
+    """Read one JSON document.
+
+    Strict JSON but for three things that servers in the field get wrong and that must not cost us
+    an agent's message: a byte order mark, raw control characters inside strings, and the constants
+    NaN and Infinity (read as null).
+
+    Raises:
+        NotJson: no JSON, nested too deep, or with a number of thousands of digits.
+    """
+    try:
+        value: object = _DECODER.decode(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise NotJson(type(error).__name__) from None
+    return value
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=lambda _name: None)
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def clean(text: str) -> str:
+    """Make a text fit for databases and for Matrix.
+
+    Half surrogate pairs (what is left of an emoji that Java cut in two) and NUL become U+FFFD.
+    """
+    if not text.isascii():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\0", "\ufffd")
+
+
+def compact(value: object) -> str:
+    """Any JSON value as compact JSON of at most 2,000 characters, for people to look at."""
+    try:
+        shown = _COMPACT.encode(value)
+    except (ValueError, RecursionError):  # nesting that could be read but not written
+        return "…"
+    return clean(shown[:_MAX_SHOWN])
+
+
+def integer(value: object) -> int | None:
+    """An integer, an integral float or a digit string, within 64 bits (reference 1.1)."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        found = _DIGITS.fullmatch(value.strip())
+        value = int(value.strip().partition(".")[0]) if found else None
+    elif isinstance(value, float):
+        value = int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and value in _INT64 else None
+
+
+def result_code(value: object) -> int | None:
+    """Wire `result`; true and false are 1 and 0 (trap T13)."""
+    return int(value) if isinstance(value, bool) else integer(value)
+
+
+def number(value: object) -> float | None:
+    """A finite number, also from a string (row 58)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def string(value: object) -> str:
+    """A string as it is, null as "", anything else as compact JSON."""
+    if isinstance(value, str):
+        return clean(value)
+    return "" if value is None else compact(value)
+
+
+def flag(value: object) -> bool:
+    """True for true, 1 and "true" (trap T18)."""
+    if isinstance(value, str):
+        return value.strip().lower() in _TRUE_WORDS
+    return isinstance(value, int | float) and value == 1
+
+
+def unwrap(value: object) -> object:
+    """An object or array that came as JSON text becomes that object or array (trap T6)."""
+    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+        try:
+            return decode(value)
+        except NotJson:
+            return value
+    return value
+
+
+def mapping(value: object) -> JsonObject | None:
+    """An object, also as JSON text."""
+    found = unwrap(value)
+    return found if isinstance(found, dict) else None
+
+
+def sequence(value: object) -> list[object]:
+    """An array, also as JSON text; empty for anything else."""
+    found = unwrap(value)
+    return found if isinstance(found, list) else []
+
+
+def first(source: JsonObject, *keys: str) -> object:
+    """The value of the first of `keys` that is there and neither null nor ""."""
+    for key in keys:
+        value = source.get(key)
+        if value is not None and value != "":
+            return value
+    return None

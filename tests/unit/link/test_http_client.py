@@ -1,0 +1,559 @@
+"""The way to the server's HTTP addresses: backoff, rate limit, the door, health, visits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.link.http_client import (
+    STARTING,
+    SUSPICIONS,
+    Answer,
+    Backoff,
+    Door,
+    Health,
+    OpenFailure,
+    Place,
+    Visitor,
+    Visits,
+    WindowLimiter,
+)
+from bridge.rooms.store import StoreError
+from tests.fakes.clock import leap
+from tests.unit.link.rig import FAST, Facts, RealClock, account, settings_for
+
+ADA = Visitor("@ada:example.org")
+FORBIDDEN = Answer(403, b"<html>no</html>")
+
+
+def door(blacklist: float = 600.0, facts: Facts | None = None) -> tuple[Door, Health]:
+    clock = RealClock()
+    health = Health(clock)
+    timing = replace(FAST, blacklist=blacklist)
+    settings = settings_for("http://crm/webchat", timing=timing, login_count=1, login_seconds=0.05)
+    return Door(settings, health, facts or Facts(), clock), health
+
+
+@pytest.mark.asyncio
+async def test_answers_that_are_not_webchat_s_close_it() -> None:
+    closing, health = door()
+    for number in range(1, SUSPICIONS + 1):
+        failure = closing.foreign(FORBIDDEN, "login")
+        assert failure.pause == (0 if number < SUSPICIONS else 600)
+        assert "login: HTTP 403" in str(failure)
+    assert health.failing_since is not None
+    with pytest.raises(OpenFailure, match="blacklisted") as caught:
+        closing.check()
+    assert 599 < caught.value.pause <= 600
+    with pytest.raises(OpenFailure, match="blacklisted"):
+        async with closing.knock(ADA):
+            pytest.fail("it is closed")
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_starting_is_not_suspected() -> None:
+    patient, _ = door()
+    for status in STARTING:
+        for _ in range(SUSPICIONS):
+            assert patient.foreign(Answer(status, b""), "login").pause == 0
+    patient.check()
+
+
+@pytest.mark.asyncio
+async def test_one_proper_answer_clears_the_suspicion() -> None:
+    cleared, health = door()
+    for _ in range(10 * SUSPICIONS):
+        cleared.foreign(FORBIDDEN, "login")
+        cleared.answered()
+    cleared.check()
+    assert health.failing_since is None
+    cleared.unanswered()
+    assert health.failing_since is not None
+
+
+@pytest.mark.asyncio
+async def test_it_opens_again() -> None:
+    opening, _ = door(blacklist=0.05)
+    for _ in range(SUSPICIONS):
+        opening.foreign(FORBIDDEN, "login")
+    await asyncio.sleep(0.06)
+    async with opening.knock(ADA):
+        opening.check()
+
+
+@pytest.mark.asyncio
+async def test_who_stands_in_line_when_it_closes_is_sent_away() -> None:
+    closing, _ = door()
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with closing.knock(ADA):
+            inside.set()
+            await leave.wait()
+
+    async def late() -> str:
+        try:
+            async with closing.knock(ADA):
+                return "let in"
+        except OpenFailure as failure:
+            return str(failure)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(first())
+        await inside.wait()
+        waiting = tasks.create_task(late())
+        await asyncio.sleep(0)
+        for _ in range(SUSPICIONS):
+            closing.foreign(FORBIDDEN, "login")
+        leave.set()
+    assert "blacklisted" in waiting.result()
+
+
+@pytest.mark.asyncio
+async def test_sockets_that_are_refused_close_it_too() -> None:
+    """Three rooms' do; logins that are answered meanwhile say nothing of the sockets."""
+    closing, health = door()
+    for number in range(1, SUSPICIONS + 1):
+        closing.answered()
+        assert closing.closed_for == 0
+        for _ in range(5):
+            closing.suspect(account(str(number)).room_id, 403)
+        assert (health.failing_since is None) == (number < SUSPICIONS)
+    assert 599 < closing.closed_for <= 600
+    with pytest.raises(OpenFailure, match="blacklisted"):
+        closing.check()
+
+
+@pytest.mark.asyncio
+async def test_a_socket_that_opens_clears_the_suspicion() -> None:
+    cleared, _ = door()
+    for number in range(10 * SUSPICIONS):
+        cleared.suspect(account(str(number)).room_id, 401)
+        cleared.let_in()
+    cleared.check()
+
+
+@pytest.mark.asyncio
+async def test_who_knocked_before_a_restart_has_knocked() -> None:
+    facts = Facts()
+    before, _ = door(facts=facts)
+    await before.load()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with before.knock(ADA):
+        assert len(facts.kept) == 1, "noted before anything is sent"
+    after, _ = door(facts=facts)
+    await after.load()
+    async with after.knock(ADA):
+        assert loop.time() - began >= 0.045
+
+
+COUNT, WINDOW = 8, 60.0
+
+
+class Turnstile:
+    """Logs people in through a limiter, and remembers who came when."""
+
+    def __init__(self, count: int = COUNT, window: float = WINDOW, takes: float = 0.5) -> None:
+        self.limiter = WindowLimiter(count, window)
+        self.takes = takes
+        """Seconds that a login lasts."""
+        self.logins: list[tuple[str, float]] = []
+        self.told: list[tuple[str, float, float]] = []
+        """At what moment each login's turn was expected, and when it came."""
+
+    async def login(
+        self, person: str, at: float = 0.0, *, running: bool = False, tell_at: float | None = None
+    ) -> float:
+        """Come at this moment; returns how long the turn was waited for."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(at - loop.time())
+
+        async def wait(turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
+            if tell_at is not None:
+                await asyncio.sleep(tell_at - loop.time())
+                if not turn.done():
+                    moment = loop.time() + expected()
+                    await turn
+                    self.told.append((person, moment, loop.time()))
+            await turn
+
+        async with self.limiter.place(Visitor(person, running, wait)):
+            self.logins.append((person, loop.time()))
+            waited = loop.time() - at
+            await asyncio.sleep(self.takes)
+        return waited
+
+    @property
+    def order(self) -> list[str]:
+        return [person for person, _ in self.logins]
+
+    @property
+    def moments(self) -> list[float]:
+        return [moment for _, moment in self.logins]
+
+
+def test_no_window_holds_more_than_the_count() -> None:
+    door = Turnstile(3, 10)
+
+    async def all_come() -> None:
+        await asyncio.gather(*(door.login(str(number)) for number in range(10)))
+
+    leap(all_come())
+    times = door.moments
+    assert len(times) == 10
+    assert all(later - earlier >= 10 for earlier, later in zip(times, times[3:], strict=False))
+    assert times[2] == times[0], "the first ones need not wait"
+
+
+def test_a_failure_takes_its_place_too() -> None:
+    limiter = WindowLimiter(1, 10)
+
+    async def one_fails() -> float:
+        with pytest.raises(ValueError, match="x"):
+            async with limiter.place(Visitor("ada")):
+                raise ValueError("x")
+        async with limiter.place(Visitor("bob")):
+            return asyncio.get_running_loop().time()
+
+    assert leap(one_fails()) == 10
+
+
+def test_what_an_earlier_run_took_counts_for_nobody() -> None:
+    door = Turnstile(2)
+
+    async def come() -> list[float]:
+        for _ in range(2):
+            door.limiter.give_away(30)
+        return list(await asyncio.gather(door.login("ada"), door.login("bob")))
+
+    assert leap(come()) == [30, 30]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_person_with_many_rooms_delays_a_newcomer_by_one_login_at_most(seed: int) -> None:
+    """Security M2: 40 rooms of one person, however they come; then people with one room each."""
+    chance = random.Random(seed)  # noqa: S311 - chance that can be repeated
+    door = Turnstile(chance.choice([1, 2, 8]), takes=chance.uniform(0, 5))
+    hers = [chance.uniform(0, 200) for _ in range(40)]
+    comes = chance.uniform(0, 300)
+
+    async def come() -> float:
+        async with asyncio.TaskGroup() as tasks:
+            for at in hers:
+                tasks.create_task(door.login("mallory", at))
+            newcomer = tasks.create_task(door.login("alice", comes))
+        return newcomer.result()
+
+    waited = leap(come())
+    before = door.logins[: door.order.index("alice")]
+    assert sum(moment > comes for _, moment in before) <= 1
+    assert waited <= 2 * (WINDOW + door.takes), "its own turn, and the one before"
+
+
+def test_nobody_takes_the_last_places() -> None:
+    """A person who opens many rooms at once gets 5 of 8; who comes next need not wait at all."""
+    door = Turnstile()
+
+    async def come() -> list[float]:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(14):
+                tasks.create_task(door.login("mallory", number))
+            others = [
+                tasks.create_task(door.login(person, 15.0)) for person in ("alice", "bob", "eve")
+            ]
+        return [one.result() for one in others]
+
+    assert leap(come()) == [0, 0, 0]
+    early = [person for person, moment in door.logins if moment < WINDOW]
+    assert early.count("mallory") == 5
+    assert door.order.count("mallory") == 14, "all of them come to their turn"
+
+
+def test_turns_go_round_and_each_persons_go_in_order() -> None:
+    door = Turnstile(1, 10, takes=0)
+
+    async def come() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for person in ("a", "a", "a", "b", "b", "c"):
+                tasks.create_task(door.login(person))
+
+    leap(come())
+    assert door.order == ["a", "a", "b", "c", "a", "b"]
+
+
+def test_who_is_in_a_chat_goes_before_who_comes_anew() -> None:
+    door = Turnstile(2)
+
+    async def come() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(6):
+                tasks.create_task(door.login(f"new{number}"))
+            tasks.create_task(door.login("chatting", 1.0, running=True))
+
+    leap(come())
+    assert door.order[:3] == ["new0", "new1", "chatting"]
+
+
+def test_who_is_in_chats_does_not_keep_out_everybody_else() -> None:
+    """However often one person's links are lost, some of the logins are for the others."""
+    door = Turnstile()
+
+    async def come() -> float:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(50):
+                tasks.create_task(door.login("mallory", number, running=True))
+            newcomer = tasks.create_task(door.login("alice", 40.0))
+        return newcomer.result()
+
+    assert leap(come()) == 0
+
+
+def test_who_gives_up_leaves_the_line_at_once() -> None:
+    door = Turnstile(1)
+
+    async def come() -> tuple[float, list[str]]:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(door.login("first"))
+            gone = tasks.create_task(door.login("gone", 1.0))
+            last = tasks.create_task(door.login("last", 2.0))
+            await asyncio.sleep(3.0)
+            gone.cancel()
+        return last.result(), door.order
+
+    assert leap(come()) == (58.5, ["first", "last"])
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_who_gives_up_as_the_turn_comes_passes_it_on(turns: int) -> None:
+    """Whatever comes first, the cancellation or the turn: nobody waits another window for it."""
+    limiter = WindowLimiter(1, WINDOW)
+
+    async def come() -> float:
+        loop = asyncio.get_running_loop()
+        limiter.give_away(10)
+
+        async def login(person: str) -> float:
+            async with limiter.place(Visitor(person)):
+                return loop.time()
+
+        async with asyncio.TaskGroup() as tasks:
+            gone = tasks.create_task(login("gone"))
+            last = tasks.create_task(login("last"))
+
+            def give_up(left: int) -> None:
+                if left:
+                    loop.call_soon(give_up, left - 1)
+                else:
+                    gone.cancel()
+
+            await asyncio.sleep(0)
+            loop.call_at(10.0, give_up, turns)
+        return last.result() if gone.cancelled() else -1
+
+    assert leap(come()) in {10, -1}
+
+
+def test_a_wait_that_ends_by_itself_is_out_of_the_line() -> None:
+    limiter = WindowLimiter(1, WINDOW)
+
+    async def unwilling(turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
+        raise ZeroDivisionError
+
+    async def come() -> float:
+        async with limiter.place(Visitor("ada")):
+            pass
+        with pytest.raises(ZeroDivisionError):
+            async with limiter.place(Visitor("bob", wait=unwilling)):
+                pytest.fail("it is not his turn")
+        async with limiter.place(Visitor("eve")):
+            return asyncio.get_running_loop().time()
+
+    assert leap(come()) == WINDOW
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_told_of_the_wait_is_so(seed: int) -> None:
+    """Nobody waits longer than they were told, while nobody else comes."""
+    chance = random.Random(seed)  # noqa: S311 - chance that can be repeated
+    door = Turnstile(chance.choice([1, 2, 3, 8]), takes=0)
+    people = [chance.choice(["ada", "bob", "eve", f"p{n}"]) for n in range(30)]
+
+    async def come() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for person in people:
+                at = chance.uniform(0, 15)
+                tasks.create_task(door.login(person, at, tell_at=15.0))
+
+    leap(come())
+    assert door.told
+    assert all(came <= told + 0.001 for _, told, came in door.told)
+
+
+def test_a_newcomer_behind_many_rooms_of_one_person_is_told_of_one_window_at_most() -> None:
+    door = Turnstile(3)
+
+    async def come() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(door.login("bob", 0.0))
+            for number in range(14):
+                tasks.create_task(door.login("mallory", number))
+            tasks.create_task(door.login("alice", 15.0, tell_at=20.0))
+
+    leap(come())
+    assert door.told == [("alice", 60.5, 60.5)]
+
+
+NOW = 1_733_011_200_000
+SETTINGS = settings_for("http://crm/webchat", login_count=3, login_seconds=60.0)
+
+
+@dataclass
+class Clock:
+    at: int = NOW
+
+    def now(self) -> int:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += round(seconds * 1000)
+
+
+class Down(Facts):
+    async def get(self, name: str) -> str | None:
+        raise StoreError("down")
+
+    async def put(self, name: str, value: str) -> None:
+        raise StoreError("down")
+
+
+@pytest.mark.asyncio
+async def test_the_newest_visits_count_for_one_window() -> None:
+    clock, facts = Clock(), Facts()
+    before = Visits(SETTINGS, facts, clock)
+    assert await before.load() == []
+    for _ in range(5):
+        await before.note()
+        await clock.sleep(10)
+    after = Visits(SETTINGS, facts, clock)
+    assert await after.load() == [30.0, 40.0, 50.0]
+    await clock.sleep(35)
+    assert await Visits(SETTINGS, facts, clock).load() == [5.0, 15.0]
+    await clock.sleep(60)
+    assert await Visits(SETTINGS, facts, clock).load() == []
+
+
+@pytest.mark.asyncio
+async def test_no_more_is_kept_than_counts() -> None:
+    clock, facts = Clock(), Facts()
+    visits = Visits(
+        settings_for("http://crm/webchat", login_count=1000, login_seconds=60.0), facts, clock
+    )
+    for _ in range(100):
+        await visits.note()
+        await clock.sleep(1)
+    (kept,) = facts.kept.values()
+    assert len(kept.split()) <= 60
+
+
+@pytest.mark.asyncio
+async def test_a_clock_that_was_set_back_costs_one_window() -> None:
+    facts = Facts()
+    before = Visits(SETTINGS, facts, Clock(NOW + 86_400_000))
+    await before.note()
+    clock = Clock()
+    after = Visits(SETTINGS, facts, clock)
+    assert await after.load() == [60.0]
+    await clock.sleep(61)
+    for _ in range(3):
+        await after.note()
+    await clock.sleep(61)
+    assert await Visits(SETTINGS, facts, clock).load() == []
+
+
+@pytest.mark.asyncio
+async def test_a_lower_limit_knows_the_newest() -> None:
+    facts = Facts()
+    facts.kept["visits http://crm/webchat/tpi"] = f"{NOW - 20_000} nonsense {NOW - 10_000} -1"
+    fewer = settings_for("http://crm/webchat", login_count=1, login_seconds=60.0)
+    assert await Visits(fewer, facts, Clock()).load() == [50.0]
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_is_down_stops_nobody() -> None:
+    visits = Visits(SETTINGS, Down(), Clock())
+    assert await visits.load() == []
+    await visits.note()
+
+
+class Fixed(random.Random):
+    """Always the same share."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def random(self) -> float:
+        return self.share
+
+
+def test_delays_double_up_to_the_last() -> None:
+    backoff = Backoff(1, 60, Fixed(1.0))
+    assert [backoff.next() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_the_first_delay_spreads_from_zero_and_later_ones_from_half() -> None:
+    backoff = Backoff(1, 60, Fixed(0.0))
+    assert [backoff.next() for _ in range(3)] == [0, 1, 2]
+
+
+def test_reset_starts_anew() -> None:
+    backoff = Backoff(1, 60, Fixed(1.0))
+    for _ in range(5):
+        backoff.next()
+    assert backoff.failures == 5
+    backoff.reset()
+    assert backoff.failures == 0
+    assert backoff.next() == 1
+
+
+@given(st.integers(), st.integers(min_value=1, max_value=2000))
+def test_a_delay_never_leaves_its_bounds(seed: int, tries: int) -> None:
+    backoff = Backoff(1, 60, random.Random(seed))  # noqa: S311 - jitter
+    delays = [backoff.next() for _ in range(tries)]
+    assert all(0 <= delay <= 60 for delay in delays)
+    assert all(delay >= 0.5 for delay in delays[1:])
+
+
+class AwakeClock:
+    def __init__(self) -> None:
+        self.ms = 1000
+
+    def now(self) -> int:
+        return self.ms
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody sleeps here")
+
+
+def test_health_counts_from_the_first_failure_in_a_row() -> None:
+    clock = AwakeClock()
+    health = Health(clock)
+    assert health.unreachable_for() == 0
+    health.missed()
+    clock.ms += 20_000
+    health.missed()
+    clock.ms += 10_000
+    assert health.unreachable_for() == 30.0
+    health.reached()
+    clock.ms += 5_000
+    assert health.unreachable_for() == 0
+    health.missed()
+    clock.ms += 1_000
+    assert health.unreachable_for() == 1.0

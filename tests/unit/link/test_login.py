@@ -1,0 +1,541 @@
+"""Accounts, logins, and keeping what they gave, when server or store are not at their best."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from dataclasses import replace as changed
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from bridge.conversation.events import FailureReason
+from bridge.ids import QueueId, RoomId
+from bridge.link.http_client import Door, Health, Http, OpenFailure
+from bridge.link.learnt import Learnt
+from bridge.link.login import Accounts, Logins, Tokens, matching_rule, room_key, shared, visitor_id
+from bridge.link.settings import AccountRule, LinkSettings, LoginType, Token
+from bridge.rooms.ports import Account, CallFailure
+from bridge.rooms.record import OwnLogin
+from bridge.rooms.store import StoreError
+from bridge.webchat.frames import RequestChat
+from bridge.webchat.http import PasswordLogin, RegisterLogin, VisitorLogin
+from tests.unit.link.rig import (
+    FAST,
+    Facts,
+    LinkCounts,
+    RealClock,
+    WildServer,
+    account,
+    eventually,
+    rig,
+    settings_for,
+)
+from tests.unit.link.rig import Tokens as KeptTokens
+
+ADA = account()
+DAY = 24 * 3_600_000
+
+
+@asynccontextmanager
+async def logging_in(settings: LinkSettings) -> AsyncIterator[tuple[Logins, Health, LinkCounts]]:
+    http, clock, counts = Http(settings.timing, None), RealClock(), LinkCounts()
+    health = Health(clock)
+    async with http.running():
+        logins = Logins(
+            settings,
+            http,
+            door=Door(settings, health, Facts(), clock),
+            learnt=Learnt(settings, Facts(), clock),
+            clock=clock,
+            metrics=counts,
+        )
+        yield logins, health, counts
+
+
+def answering(*bodies: dict[str, object]) -> WildServer:
+    """Give these answers in turn, the last one for ever."""
+    left = list(bodies)
+
+    async def login(_: web.Request) -> web.StreamResponse:
+        return web.json_response(left.pop(0) if len(left) > 1 else left[0])
+
+    return WildServer(login=login)
+
+
+@pytest.mark.asyncio
+async def test_a_token_with_all_that_belongs_to_it() -> None:
+    server = answering({"result": 1, "token": "T", "clientId": "C"})
+    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, health, _):
+        token = await logins.login(ADA)
+        assert (token.value, token.client_id) == ("T", "C")
+        assert token.login_name == logins.login_name(ADA)
+        assert abs(token.issued - RealClock().now()) < 5000
+        assert health.failing_since is None
+    assert "T" not in repr(token).replace("Token", "")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", [0, -100, -1, -15, 42])
+async def test_other_refusals_may_pass(code: int) -> None:
+    server = answering({"result": code, "message": "secret?"})
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url)) as (logins, health, counts),
+    ):
+        for _ in range(2):
+            with pytest.raises(OpenFailure) as caught:
+                await logins.login(ADA)
+            assert caught.value.reason is FailureReason.UNREACHABLE
+            assert (caught.value.code, caught.value.pause) == (code, 0)
+        assert counts.logins_refused == len(server.logins) == 2
+        assert health.failing_since is None, "it did answer"
+
+
+@pytest.mark.asyncio
+async def test_nobody_listens() -> None:
+    async with logging_in(settings_for("http://127.0.0.1:1/webchat")) as (logins, health, counts):
+        with pytest.raises(OpenFailure, match="login: Client") as caught:
+            await logins.login(ADA)
+        assert caught.value.reason is FailureReason.UNREACHABLE
+        assert counts.logins == 1
+        assert health.failing_since is not None
+
+
+@pytest.mark.asyncio
+async def test_a_login_that_hangs_is_given_up() -> None:
+    stuck = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await stuck.wait()
+        return web.Response()
+
+    async with WildServer(login=hang).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, reply=0.1))
+        async with logging_in(settings) as (logins, _, _):
+            with pytest.raises(OpenFailure, match="Timeout"):
+                await logins.login(ADA)
+        stuck.set()
+
+
+@pytest.mark.asyncio
+async def test_each_refusal_is_remembered_longer() -> None:
+    server = answering({"result": -20})
+    timing = replace(FAST, refusal_first=0.1, refusal_last=0.3)
+    pauses: list[float] = []
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url, timing=timing)) as (logins, _, _),
+    ):
+        for number in range(1, 5):
+            with pytest.raises(OpenFailure) as caught:
+                await logins.login(ADA)
+            pauses.append(round(caught.value.pause, 3))
+            assert caught.value.rest == pytest.approx(3600), "by ourselves, not for an hour"
+            with pytest.raises(OpenFailure) as remembered:
+                await logins.login(ADA)
+            assert remembered.value.code == -20
+            assert 0 < remembered.value.pause <= pauses[-1] + 0.001
+            assert len(server.logins) == number
+            await asyncio.sleep(pauses[-1] + 0.01)
+    assert pauses == [0.1, 0.2, 0.3, 0.3]
+
+
+@pytest.mark.asyncio
+async def test_a_success_forgets_the_refusal() -> None:
+    good: dict[str, object] = {"result": 1, "token": "T"}
+    server = answering({"result": -20}, good, {"result": -20})
+    timing = replace(FAST, refusal_first=0.05)
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url, timing=timing)) as (logins, _, _),
+    ):
+        with pytest.raises(OpenFailure):
+            await logins.login(ADA)
+        await asyncio.sleep(0.06)
+        await logins.login(ADA)
+        with pytest.raises(OpenFailure) as caught:
+            await logins.login(ADA)
+        assert caught.value.pause == pytest.approx(0.05)
+
+
+@pytest.mark.asyncio
+async def test_a_refused_sign_is_refused_for_all() -> None:
+    """-30 is no account's own: nobody else knocks, one tries for all, and a success ends it."""
+    no: dict[str, object] = {"result": -30}
+    server = answering(no, no, {"result": 1, "token": "T"})
+    timing = replace(FAST, refusal_first=0.1)
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url, timing=timing)) as (logins, _, _),
+    ):
+        for visits in (1, 2):
+            for together in (range(1), range(5)):
+                outcomes = await asyncio.gather(
+                    *(logins.login(account(str(n))) for n in together), return_exceptions=True
+                )
+                for outcome in outcomes:
+                    assert isinstance(outcome, OpenFailure)
+                    assert outcome.reason is FailureReason.SIGN_REFUSED
+                    assert 0 < outcome.pause < 0.1 * visits + 0.01
+                    assert 3590 < outcome.rest < 3600.01
+                assert len(server.logins) == visits
+            await asyncio.sleep(0.1 * visits + 0.01)
+        await asyncio.gather(*(logins.login(account(str(n))) for n in range(5)))
+        assert len(server.logins) == 7
+
+
+@pytest.mark.asyncio
+async def test_refusals_that_were_on_their_way_together_count_once() -> None:
+    server = answering({"result": -30})
+    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
+        outcomes = await asyncio.gather(
+            *(logins.login(account(str(n))) for n in range(5)), return_exceptions=True
+        )
+        assert len(server.logins) == 5
+        pauses = [outcome.pause for outcome in outcomes if isinstance(outcome, OpenFailure)]
+        assert len(pauses) == 5
+        assert max(pauses) < 60.01
+
+
+@pytest.mark.asyncio
+async def test_who_waits_in_line_learns_of_the_blacklist() -> None:
+    """The fourth never knocks, although it was in line before the door was closed."""
+
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=403, text="<html>")
+
+    async with WildServer(login=page).running() as server:
+        settings = settings_for(server.base_url, login_count=1, login_seconds=0.01)
+        async with logging_in(settings) as (logins, _, _):
+            results = await asyncio.gather(
+                *(logins.login(account(str(n))) for n in range(6)), return_exceptions=True
+            )
+        assert all(isinstance(result, OpenFailure) for result in results)
+        assert len(server.logins) == 3
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_starting_is_no_blacklist() -> None:
+    async def page(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=404, text="<html>")
+
+    async with WildServer(login=page).running() as server:
+        async with logging_in(settings_for(server.base_url)) as (logins, _, _):
+            for _ in range(6):
+                with pytest.raises(OpenFailure) as caught:
+                    await logins.login(ADA)
+                assert caught.value.pause == 0
+        assert len(server.logins) == 6
+
+
+@pytest.mark.asyncio
+async def test_a_blank_name_is_no_login() -> None:
+    server = answering({"result": 1, "token": "T"})
+    async with (
+        server.running(),
+        logging_in(settings_for(server.base_url, name=" ")) as (logins, _, _),
+    ):
+        with pytest.raises(OpenFailure) as caught:
+            await logins.login(ADA)
+        assert caught.value.reason is FailureReason.LOGIN_REFUSED
+        assert server.logins == []
+
+
+@pytest.mark.asyncio
+async def test_which_token_is_used() -> None:
+    server = WildServer()
+    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
+        store, now = KeptTokens(), RealClock().now()
+        tokens = Tokens(logins, store, RealClock(), 23 * 3600)
+        name = logins.login_name(ADA)
+        have, stored = Token(name, "have", now), Token(name, "stored", now)
+        store.kept[ADA.room_id] = stored
+        assert await tokens.obtain(ADA, have) is have
+        assert await tokens.obtain(ADA, None) is stored
+        assert server.logins == []
+        assert (await tokens.obtain(ADA, replace(have, issued=now - DAY))).value == "T1"
+        assert store.kept[ADA.room_id].value == "T1"
+        assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T1"
+        store.kept[ADA.room_id] = Token("other", "y", now)
+        assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T2"
+        await tokens.refuse(ADA.room_id, store.kept[ADA.room_id])
+        assert store.kept == {}
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_fails_in_between() -> None:
+    server = WildServer()
+    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
+        store = KeptTokens()
+        tokens = Tokens(logins, store, RealClock(), 23 * 3600)
+        store.broken = True
+        with pytest.raises(OpenFailure, match="store"):
+            await tokens.obtain(ADA, None)
+        assert server.logins == []
+        old = Token(logins.login_name(ADA), "old", 0)
+        assert (await tokens.obtain(ADA, old)).value == "T1", "good until the next restart"
+        await tokens.refuse(ADA.room_id, old)
+
+
+def settings(**changes: object) -> LinkSettings:
+    return LinkSettings(base_url="http://crm/webchat", enterprise_id="E1", **changes)  # type: ignore[arg-type]  # the names are the caller's affair
+
+
+def test_a_room_key_is_short_stable_and_different() -> None:
+    assert room_key("!a:example.org") == room_key("!a:example.org")
+    assert room_key("!a:example.org") != room_key("!b:example.org")
+    assert len(room_key("!a:example.org")) == 16
+
+
+def test_room_key_with_a_secret() -> None:
+    rooms, secrets = ("!a:example.org", "!b:example.org"), (b"", b"one", b"two")
+    drawn = {room_key(room, secret) for room in rooms for secret in secrets}
+    assert len(drawn) == 6
+    assert {len(key) for key in drawn} == {16}
+    # What versions before have given out, and rooms from then still have.
+    assert room_key("!a:example.org") == "50b1cd92e41df97a"
+
+
+def test_the_key_that_a_room_has_stands_in_its_names() -> None:
+    who = msgspec.structs.replace(account(), key="0123456789abcdef")
+    for kind in LoginType:
+        made = Accounts(settings(login_type=kind)).credentials(who)
+        assert made.login_name == "mx-0123456789abcdef"
+
+
+def test_85_two_rooms_of_one_user_have_two_login_names() -> None:
+    accounts = Accounts(settings())
+    names = {accounts.credentials(account(room)).login_name for room in ("a", "b")}
+    assert len(names) == 2
+
+
+def test_register_names_the_room_and_shows_the_person() -> None:
+    credentials = Accounts(settings()).credentials(account())
+    key = room_key("!a:example.org")
+    assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "", "E1", "")
+
+
+def test_a_display_name_with_braces_is_only_text() -> None:
+    who = account()
+    login = Accounts(settings()).credentials(
+        type(who)(who.room_id, who.customer, "{room_key.__class__}")
+    )
+    assert isinstance(login.login, RegisterLogin)
+    assert login.login.display_name == "{room_key.__class__}"
+
+
+def test_visitor_is_a_stable_guid() -> None:
+    login = Accounts(settings(login_type=LoginType.VISITOR)).credentials(account()).login
+    assert login == VisitorLogin(visitor_id(f"mx-{room_key('!a:example.org')}"), "E1")
+    assert len(visitor_id("x")) == 36
+
+
+def test_password_without_a_list_uses_the_template() -> None:
+    made = Accounts(settings(login_type=LoginType.PASSWORD, password="pw")).credentials(account())
+    assert made.login == PasswordLogin(f"mx-{room_key('!a:example.org')}", "pw", "E1")
+
+
+RULES = {
+    "*": AccountRule("any-{room_key}", "0"),
+    "@*:example.org": AccountRule("org", "1"),
+    "@ada:*": AccountRule("ada-anywhere", "2"),
+    "@ada:example.org": AccountRule("ada", "3"),
+    "!a:example.org": AccountRule("room-a", "4"),
+}
+
+
+def test_the_most_specific_rule_wins() -> None:
+    user, room = "@ada:example.org", "!a:example.org"
+
+    def chosen(*left_out: str) -> str:
+        rules = {key: rule for key, rule in RULES.items() if key not in left_out}
+        rule = matching_rule(rules, room, user)
+        assert rule is not None
+        return rule.name
+
+    assert chosen() == "room-a"
+    assert chosen(room) == "ada"
+    assert chosen(room, user) == "org"
+    assert chosen(room, user, "@*:example.org") == "ada-anywhere"
+    assert chosen(*set(RULES) - {"*"}) == "any-{room_key}"
+    assert matching_rule({}, room, user) is None
+
+
+def test_a_room_without_an_account_is_refused_without_asking() -> None:
+    accounts = Accounts(
+        settings(login_type=LoginType.PASSWORD, accounts={"!other:x": AccountRule("o", "p")})
+    )
+    with pytest.raises(OpenFailure) as caught:
+        accounts.credentials(account())
+    assert caught.value.reason is FailureReason.LOGIN_REFUSED
+    assert caught.value.certain
+
+
+@pytest.mark.parametrize("template", ["{nope}", "{", "{0}", "{room_key.nope}"])
+def test_a_template_with_an_unknown_name_is_an_error(template: str) -> None:
+    with pytest.raises(ValueError, match="may only name"):
+        settings(name=template)
+
+
+def test_no_secret_shows_in_a_repr() -> None:
+    shown = repr(
+        settings(
+            login_type=LoginType.PASSWORD,
+            password="secret-1",
+            sign_key="secret-2",
+            accounts={"*": AccountRule("n", "secret-3")},
+        )
+    )
+    assert "secret" not in shown
+    made = Accounts(settings(login_type=LoginType.PASSWORD, password="secret-1"))
+    assert "secret" not in repr(made.credentials(account()))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "rooms_per_user", "several"),
+    [
+        ("@ada:example.org", "ada", 5, True),
+        ("@ada:example.org", "ada", 1, False),
+        ("@ada:example.org", "ada-{room_key}", 5, False),
+        ("@ada:example.org", "ada-{displayname}", 5, True),
+        ("@*:example.org", "one", 1, True),
+        ("!room:example.org", "one", 5, False),
+        ("!*", "one", 1, True),
+        ("!*", "{room_id}", 5, False),
+    ],
+)
+def test_accounts_that_several_rooms_could_have(
+    pattern: str, name: str, rooms_per_user: int, several: bool
+) -> None:
+    found = shared({pattern: AccountRule(name)}, rooms_per_user)
+    assert found == ([pattern] if several else [])
+
+
+OWN = msgspec.structs.replace(ADA, login=OwnLogin("ada", b"good"))
+TYPO = msgspec.structs.replace(ADA, login=OwnLogin("ada", b"typo"))
+ASK = RequestChat(QueueId(1))
+
+
+def unseal(room_id: RoomId, sealed: bytes) -> str:
+    assert room_id == ADA.room_id
+    if sealed == b"broken":
+        raise StoreError("sealed with another secret")
+    return sealed.decode()
+
+
+class Server(WildServer):
+    """Takes the password "good", and whatever registers; gives each login a token of its own.
+
+    Attributes:
+        bodies: of the logins.
+        open: logins wait while it is not set.
+    """
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, object]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+        async def login(request: web.Request) -> web.StreamResponse:
+            body = await request.json()
+            self.bodies.append(body)
+            await self.open.wait()
+            if body["type"] == 1 and body["password"] != "good":
+                return web.json_response({"result": -20, "message": "no"})
+            return web.json_response({"result": 1, "token": f"T{len(self.bodies)}"})
+
+        super().__init__(login=login)
+
+    @property
+    def names(self) -> list[object]:
+        return [body["loginName"] for body in self.bodies]
+
+
+def own_accounts(server: WildServer) -> LinkSettings:
+    return settings_for(server.base_url, unseal=unseal)
+
+
+def credentials(who: Account, **changes: object) -> object:
+    plain = LinkSettings(base_url="http://crm", enterprise_id="E", unseal=unseal)
+    return Accounts(changed(plain, **changes)).credentials(who).login  # type: ignore[arg-type]  # names
+
+
+def test_which_account_counts() -> None:
+    assert credentials(OWN) == PasswordLogin("ada", "good", "E")
+    assert isinstance(credentials(ADA), RegisterLogin)
+    assert isinstance(credentials(OWN, unseal=None), RegisterLogin)  # switched off since
+    assert "good" not in repr(credentials(OWN))
+
+
+def test_a_password_that_cannot_be_opened_any_more() -> None:
+    broken = msgspec.structs.replace(ADA, login=OwnLogin("ada", b"broken"))
+    with pytest.raises(OpenFailure, match="log in again") as caught:
+        credentials(broken)
+    assert caught.value.reason is FailureReason.LOGIN_REFUSED
+
+
+@pytest.mark.asyncio
+async def test_a_login_is_tried_and_its_token_used() -> None:
+    server = Server()
+    async with server.running(), rig(own_accounts(server)) as rigged:
+        await rigged.links.log_in(OWN)
+        assert rigged.tokens.kept[ADA.room_id].value == "T1"
+        assert (await rigged.call(OWN, 1, ASK)).ok
+        assert server.names == ["ada"]
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_password_does_not_stand_in_the_way_of_the_right_one() -> None:
+    server = Server()
+    async with server.running(), rig(own_accounts(server)) as rigged:
+        with pytest.raises(CallFailure) as caught:
+            await rigged.links.log_in(TYPO)
+        assert (caught.value.reason, caught.value.code) == (FailureReason.LOGIN_REFUSED, -20)
+        with pytest.raises(CallFailure):
+            await rigged.links.log_in(TYPO)  # the very same: not asked again
+        await rigged.links.log_in(OWN)
+        assert len(server.bodies) == 2
+
+
+@pytest.mark.asyncio
+async def test_the_socket_of_the_former_account_is_given_up() -> None:
+    server = Server()
+    async with server.running(), rig(own_accounts(server)) as rigged:
+        rigged.links.keep(ADA)
+        assert (await rigged.call(ADA, 1, ASK)).ok
+        assert (await rigged.call(OWN, 2, ASK)).ok
+        assert server.names[-1] == "ada"
+        assert (await rigged.call(OWN, 3, ASK)).ok
+        assert len(server.bodies) == 2
+        assert (await rigged.call(ADA, 4, ASK)).ok
+        assert server.names[-1] == server.names[0]
+        await eventually(lambda: rigged.counts.open_links == 1)
+
+
+@pytest.mark.asyncio
+async def test_another_account_does_not_wait_out_the_former_one_s_refusal() -> None:
+    server = Server()
+    async with server.running(), rig(own_accounts(server)) as rigged:
+        rigged.links.keep(TYPO)
+        await eventually(lambda: rigged.counts.open_failures == 1)
+        rigged.links.keep(OWN)
+        await eventually(lambda: rigged.counts.open_links == 1)
+        assert server.names == ["ada", "ada"]
+
+
+@pytest.mark.asyncio
+async def test_an_account_that_changes_while_the_former_one_logs_in() -> None:
+    server = Server()
+    async with server.running(), rig(own_accounts(server)) as rigged:
+        server.open.clear()
+        rigged.links.keep(ADA)
+        await eventually(lambda: len(server.bodies) == 1)
+        rigged.links.keep(OWN)
+        server.open.set()
+        assert (await rigged.call(OWN, 1, ASK)).ok
+        assert server.names[-1] == "ada"
+        assert rigged.tokens.kept[ADA.room_id].login_name == "ada"

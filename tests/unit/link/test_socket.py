@@ -1,0 +1,439 @@
+"""One socket: servers that misbehave in the middle of a command, replies, heartbeats and pings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from aiohttp import web
+
+from bridge.conversation.events import FailureReason
+from bridge.ids import AgentId, CallId, SessionId
+from bridge.link.learnt import Feature, Learnt
+from bridge.link.socket import FIRST_OWN, TOO_BIG, Replies, Written
+from bridge.rooms.ports import CallFailure
+from bridge.webchat.codes import Dialect
+from bridge.webchat.frames import (
+    Command,
+    Ignored,
+    MessageReceived,
+    Received,
+    Reply,
+    SendMessage,
+    Text,
+    Typing,
+    UnknownContent,
+)
+from bridge.webchat.protocol import Protocol
+from tests.unit.link.rig import (
+    FAST,
+    Facts,
+    RealClock,
+    Rig,
+    WildServer,
+    answer_everything,
+    eventually,
+    nothing,
+    rig,
+    settings_for,
+)
+from tests.unit.link.simulated import ADA, ASK
+
+
+async def outcome(rigged: Rig, call_id: int) -> tuple[FailureReason, bool] | int:
+    try:
+        return (await rigged.links.call(ADA, CallId(call_id), ASK, nothing)).result
+    except CallFailure as failure:
+        return failure.reason, failure.certain
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_does_not_read_holds_nobody_for_ever() -> None:
+    """Once every buffer is full a write is given up, and the link with it."""
+    stuck = asyncio.Event()
+
+    async def deaf(socket: web.WebSocketResponse) -> None:
+        assert socket._req is not None
+        transport = socket._req.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        await stuck.wait()
+
+    async with WildServer(socket=deaf).running() as server:
+        settings = settings_for(
+            server.base_url,
+            max_frame_bytes=32_000_000,
+            timing=replace(FAST, settle=0.05, reply=0.3, connect=1.0),
+        )
+        async with rig(settings) as rigged:
+            big = SendMessage(SessionId(1), Text("x" * 20_000_000))
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(CallFailure, match="does not read") as caught:
+                await rigged.call(ADA, 1, big)
+            assert (caught.value.reason, caught.value.certain) == (FailureReason.NO_ANSWER, False)
+            assert asyncio.get_running_loop().time() - began < 2
+            await eventually(lambda: rigged.counts.connects == 2 or rigged.counts.open_links == 0)
+        stuck.set()
+
+
+@pytest.mark.asyncio
+async def test_a_stray_refusal_answers_all_that_wait() -> None:
+    """A -15 without messageId and of no waiter's type: all are refused, and all are replayed."""
+    server = WildServer()
+    asked: list[int] = []
+
+    async def refuse_strangely(socket: web.WebSocketResponse) -> None:
+        if len(server.sockets) > 1:
+            await answer_everything(socket)
+            return
+        async for message in socket:
+            asked.append(message.json()["messageId"])
+            if len(asked) == 3:
+                await socket.send_json({"type": 1, "result": -15})
+
+    server.socket = refuse_strangely
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(outcome(rigged, n)) for n in (1, 2, 3)]
+        assert [call.result() for call in calls] == [1, 1, 1]
+        assert rigged.counts.logins == 2
+
+
+@pytest.mark.asyncio
+async def test_after_a_refusal_due_replies_are_still_heard() -> None:
+    """The first command is refused, the second was taken: its reply counts, it is not repeated."""
+    server = WildServer()
+    got: list[int] = []
+
+    async def mixed(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            frame = message.json()
+            got.append(frame["messageId"])
+            if len(server.sockets) == 1 and len(got) < 2:
+                continue
+            if len(server.sockets) == 1:
+                for call_id, result in ((1, -15), (2, 1)):
+                    await socket.send_json({"type": 101, "messageId": call_id, "result": result})
+                continue
+            await socket.send_json({"type": 101, "messageId": frame["messageId"], "result": 1})
+
+    server.socket = mixed
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(outcome(rigged, n)) for n in (1, 2)]
+        assert [call.result() for call in calls] == [1, 1]
+    assert got == [1, 2, 1]
+
+
+@pytest.mark.asyncio
+async def test_what_is_not_answered_after_a_refusal_is_uncertain() -> None:
+    async def half(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            if message.json()["messageId"] == 2:
+                await socket.send_json({"type": 101, "messageId": 1, "result": -15})
+
+    async with WildServer(socket=half).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, settle=0.1, connect=0.5))
+        async with rig(settings) as rigged, asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(outcome(rigged, 1))
+            second = tasks.create_task(outcome(rigged, 2))
+            assert await second == (FailureReason.NO_ANSWER, False)
+            await first
+
+
+@pytest.mark.asyncio
+async def test_1009_blames_the_newest_command_only() -> None:
+    async def too_big(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            if message.json()["messageId"] == 2:
+                await socket.close(code=1009)
+
+    async with WildServer(socket=too_big).running() as server:
+        async with rig(settings_for(server.base_url)) as rigged, asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(outcome(rigged, 1))
+            second = tasks.create_task(outcome(rigged, 2))
+        assert first.result() == (FailureReason.NO_ANSWER, False)
+        assert second.result() == (FailureReason.TOO_BIG, True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", [1001, 1012, 1013])
+async def test_a_server_that_goes_away_at_once_does_not_refuse_the_token(code: int) -> None:
+    server = WildServer()
+
+    async def leave_once(socket: web.WebSocketResponse) -> None:
+        if len(server.sockets) == 1:
+            await socket.close(code=code)
+        else:
+            await answer_everything(socket)
+
+    server.socket = leave_once
+    async with server.running(), rig(settings_for(server.base_url)) as rigged:
+        assert await outcome(rigged, 1) == 1
+        assert rigged.counts.logins == 1
+        assert len(server.sockets) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_redirect_of_the_socket_is_not_followed() -> None:
+    def away(request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": str(request.url)})
+
+    async with WildServer(handshake=away).running() as server:
+        settings = settings_for(server.base_url, timing=replace(FAST, connect=0.3))
+        async with rig(settings) as rigged:
+            assert await outcome(rigged, 1) == (FailureReason.UNREACHABLE, True)
+        assert len(server.logins) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("stable", [60.0, 0.0])
+async def test_a_frame_that_cannot_be_read_is_told_of(stable: float) -> None:
+    """A picture that is too long for us ends the link: the customer must know that there was one.
+
+    A server that pushes it again with each link has it told once.
+    """
+
+    async def flood(socket: web.WebSocketResponse) -> None:
+        async for _ in socket:
+            await socket.send_str("x" * 5000)
+
+    timing = replace(FAST, stable=stable)
+    async with (
+        WildServer(socket=flood).running() as server,
+        rig(settings_for(server.base_url, timing=timing, max_incoming_bytes=1000)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        for number in range(3):
+            with pytest.raises(CallFailure, match="lost"):
+                await rigged.call(ADA, number, ASK)
+        await rigged.events.until(lambda: len(rigged.events.back) == 3)
+        told = [received.push for _, received in rigged.events.pushes]
+    assert told[:1] == [MessageReceived(SessionId(0), AgentId(""), UnknownContent(None))]
+    assert (len(told) == 1) == (stable > 0)
+
+
+SESSION = SessionId(5150)
+
+
+class Socket:
+    """One socket's callers, without the socket."""
+
+    def __init__(self, longest: int = 8000) -> None:
+        settings = settings_for("http://crm/webchat", max_frame_bytes=longest)
+        self.learnt = Learnt(settings, Facts(), RealClock())
+        self.kinds: list[str] = []
+        self.replies = Replies(Protocol("T"), self.learnt, self.kinds.append)
+
+    def say(self, call_id: int, text: str) -> asyncio.Future[Reply]:
+        command = SendMessage(SESSION, Text(text))
+        return self.expect(CallId(call_id), command)
+
+    def expect(self, call_id: CallId, command: Command) -> asyncio.Future[Reply]:
+        written = Written(call_id, asyncio.get_running_loop().create_future())
+        self.replies.expect(call_id, command, 0, Dialect.Y2016, written.settle)
+        return written.reply
+
+    def hear(self, **frame: object) -> Received | Ignored | None:
+        return self.replies.take(json.dumps(frame))
+
+
+def failure(reply: asyncio.Future[Reply]) -> tuple[FailureReason, bool]:
+    error = reply.exception()
+    assert isinstance(error, CallFailure)
+    return error.reason, error.certain
+
+
+UNCERTAIN = (FailureReason.NO_ANSWER, False)
+
+
+@pytest.mark.asyncio
+async def test_1009_blames_the_longest_that_waits() -> None:
+    socket = Socket()
+    short, long, newest = socket.say(1, "a"), socket.say(2, "b" * 5000), socket.say(3, "c" * 4000)
+    answered = socket.say(4, "d" * 6000)
+    socket.hear(type=110, messageId=4, result=1)
+    socket.replies.lost(TOO_BIG)
+    assert answered.result().ok
+    assert failure(long) == (FailureReason.TOO_BIG, True)
+    assert [failure(short), failure(newest)] == [UNCERTAIN, UNCERTAIN]
+    assert 2500 <= socket.learnt.longest_frame < 2600
+
+
+@pytest.mark.asyncio
+async def test_of_equals_the_newest() -> None:
+    socket = Socket()
+    first, second = socket.say(1, "abc"), socket.say(2, "abc")
+    socket.replies.lost(TOO_BIG)
+    assert failure(first) == UNCERTAIN
+    assert failure(second) == (FailureReason.TOO_BIG, True)
+    assert socket.learnt.longest_frame == 8000, "so short a frame shows no limit"
+
+
+@pytest.mark.asyncio
+async def test_1009_without_anything_of_ours_under_way() -> None:
+    socket = Socket()
+    socket.replies.lost(TOO_BIG)
+    assert socket.learnt.longest_frame == 8000
+
+
+@pytest.mark.asyncio
+async def test_other_losses_leave_everything_uncertain() -> None:
+    socket = Socket()
+    waiting = [socket.say(number, "x" * 3000) for number in range(3)]
+    waiting[1].cancel()
+    socket.replies.lost(1006)
+    assert [failure(waiting[0]), failure(waiting[2])] == [UNCERTAIN, UNCERTAIN]
+    assert socket.learnt.longest_frame == 8000
+
+
+@pytest.mark.asyncio
+async def test_a_lowered_limit_counts_at_once() -> None:
+    socket = Socket()
+    long = socket.say(1, "x" * 6000)
+    socket.learnt.too_long(6100)
+    with pytest.raises(CallFailure, match="exceeds 3050 bytes"):
+        await socket.say(2, "x" * 6000)
+    socket.hear(type=110, messageId=1, result=1)
+    assert long.result().ok, "what was written before is still answered"
+
+
+@pytest.mark.asyncio
+async def test_own_ids_are_not_those_of_conversations() -> None:
+    socket = Socket()
+    receipt = json.loads(socket.replies.receipt("r-1", 0))
+    assert (receipt["rsId"], receipt["messageId"]) == ("r-1", FIRST_OWN + 1)
+    call_id = socket.replies.own_id()
+    reply = socket.expect(call_id, Typing(SESSION))
+    socket.hear(type=113, result=-12)
+    assert reply.result().result == -12
+    assert call_id == FIRST_OWN + 2
+
+
+@pytest.mark.asyncio
+async def test_a_receipt_that_no_frame_can_hold() -> None:
+    with pytest.raises(CallFailure):
+        Socket(longest=1024).replies.receipt("r" * 1024, 0)
+
+
+@pytest.mark.asyncio
+async def test_what_is_handed_on() -> None:
+    socket = Socket()
+    assert isinstance(socket.hear(type=203, sessionId=1, agentId="a"), Received)
+    assert socket.hear(type=299, rsId="r-9") == Ignored("unknown type 299", "r-9")
+    assert socket.hear(type=299) is None
+    assert socket.hear(type=110, result=1) is None
+    assert socket.kinds == [
+        "unknown type 299",
+        "unknown type 299",
+        "reply 110 that nobody awaits",
+    ]
+
+
+BEATING = replace(FAST, ping_after=0.1, ping_wait=0.3)
+
+
+@pytest.mark.asyncio
+async def test_heartbeats_come_also_while_much_is_heard() -> None:
+    beats: list[float] = []
+
+    async def chatty(socket: web.WebSocketResponse) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            talking = tasks.create_task(talk(socket))
+            async for message in socket:
+                beats.append(asyncio.get_running_loop().time())
+                frame = message.json()
+                await socket.send_json({"messageId": frame["messageId"], "type": 10, "result": 1})
+            talking.cancel()
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        while True:
+            await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a"})
+            await asyncio.sleep(0.01)
+
+    async with WildServer(socket=chatty).running() as server:
+        settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=BEATING)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: len(beats) == 4)
+    assert all(0.05 < late - early < 1 for early, late in pairwise(beats))
+
+
+@pytest.mark.asyncio
+async def test_a_link_on_which_anything_is_heard_lives() -> None:
+    """The heartbeat itself is not answered, but a push comes meanwhile."""
+
+    async def pushing(socket: web.WebSocketResponse) -> None:
+        async for _ in socket:
+            await socket.send_json({"type": 203, "sessionId": 1, "agentId": "a"})
+
+    async with WildServer(socket=pushing).running() as server:
+        timing = replace(BEATING, ping_wait=0.05)
+        settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=timing)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: not rigged.links.learnt.has(Feature.HEARTBEAT))
+            assert rigged.counts.connects == 1
+
+
+@pytest.mark.asyncio
+async def test_a_heartbeat_may_find_the_dead_token() -> None:
+    async def refusing(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            result = -15 if len(server.sockets) == 1 else 1
+            answer = {"messageId": message.json()["messageId"], "type": 10, "result": result}
+            await socket.send_json(answer)
+
+    server = WildServer(socket=refusing)
+    async with server.running():
+        settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=BEATING)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.connects == 2)
+            assert rigged.counts.logins == 2
+
+
+@pytest.mark.asyncio
+async def test_a_refused_token_does_not_wait_for_a_heartbeat() -> None:
+    """The heartbeat hangs; a command finds the token dead; the new login comes at once."""
+    beaten = asyncio.Event()
+
+    async def half(socket: web.WebSocketResponse) -> None:
+        if len(server.sockets) > 1:
+            await answer_everything(socket)
+            return
+        async for message in socket:
+            frame = message.json()
+            if frame["type"] == 10:
+                beaten.set()
+            else:
+                answer = {"messageId": frame["messageId"], "type": 101, "result": -15}
+                await socket.send_json(answer)
+
+    server = WildServer(socket=half)
+    async with server.running():
+        timing = replace(BEATING, ping_wait=30.0)
+        settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=timing)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await asyncio.wait_for(beaten.wait(), 5)
+            assert (await rigged.call(ADA, 1, ASK)).ok
+            assert rigged.counts.logins == 2
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_goes_away_under_a_heartbeat_has_not_failed_to_answer_it() -> None:
+    async def leaving(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            if message.json()["type"] == 10:
+                await socket.close(code=1001)
+
+    async with WildServer(socket=leaving).running() as server:
+        settings = settings_for(server.base_url, dialect=Dialect.Y2019, timing=BEATING)
+        async with rig(settings) as rigged:
+            rigged.links.keep(ADA)
+            await eventually(lambda: rigged.counts.connects == 6)
+            assert rigged.links.learnt.has(Feature.HEARTBEAT)

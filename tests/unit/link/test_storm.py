@@ -1,0 +1,218 @@
+"""Many links at once: tokens that were lost, a server that was away, histories that all want.
+
+The server is in this process, so a second of these tests is mostly its own work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+import structlog
+from aiohttp import web
+
+from bridge.conversation.events import FailureReason
+from bridge.ids import RoomId
+from bridge.link.login import room_key
+from bridge.link.settings import LinkSettings, Token
+from bridge.rooms.ports import Account, CallFailure
+from bridge.rooms.store import StoreError
+from tests.unit.link.rig import (
+    FAST,
+    Facts,
+    RealClock,
+    Rig,
+    Tokens,
+    WildServer,
+    account,
+    answer_everything,
+    eventually,
+    rig,
+    settings_for,
+)
+
+PATIENT = replace(FAST, connect=30.0, handshake=20.0, reply=20.0, stable=0.1, release=60.0)
+
+
+class Overrun(Tokens):
+    """A store that takes new tokens and has no time to forget old ones."""
+
+    async def forget(self, room_id: RoomId) -> None:
+        raise StoreError("did not answer within 20 s")
+
+
+class CountingFacts(Facts):
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+
+    async def put(self, name: str, value: str) -> None:
+        self.writes += 1
+        await asyncio.sleep(0.01)
+        await super().put(name, value)
+
+
+class Centre(WildServer):
+    """A server that knows no token which it did not give itself, and counts who is connected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = 0
+        self.open: set[web.WebSocketResponse] = set()
+        self.login = self._give
+        self.handshake = self._known
+        self.socket = self._talk
+
+    async def _give(self, _: web.Request) -> web.StreamResponse:
+        self.given += 1
+        return web.json_response({"result": 1, "token": f"new{self.given}"})
+
+    def _known(self, request: web.Request) -> web.Response | None:
+        known = request.query["token"].startswith("new")
+        return None if known else web.Response(status=401)
+
+    async def _talk(self, socket: web.WebSocketResponse) -> None:
+        self.open.add(socket)
+        try:
+            await answer_everything(socket)
+        finally:
+            self.open.discard(socket)
+
+
+def rooms(count: int) -> list[Account]:
+    return [account(f"r{number}", f"p{number}") for number in range(count)]
+
+
+def with_old_tokens(who: Sequence[Account], tokens: Tokens) -> Tokens:
+    now = RealClock().now()
+    for one in who:
+        tokens.kept[one.room_id] = Token(f"mx-{room_key(one.room_id)}", "old", now)
+    return tokens
+
+
+@asynccontextmanager
+async def storm(
+    settings: LinkSettings, who: Sequence[Account], tokens: Tokens, facts: Facts
+) -> AsyncIterator[tuple[Rig, list[structlog.typing.EventDict]]]:
+    """All rooms want their links at the same moment."""
+    with structlog.testing.capture_logs() as logs:
+        async with rig(settings, tokens=tokens, facts=facts) as rigged:
+            for one in who:
+                rigged.links.keep(one)
+            yield rigged, logs
+
+
+@pytest.mark.asyncio
+async def test_lost_tokens_with_the_limiter_lifted_are_no_blacklist() -> None:
+    """One login a room, though the store forgets no token; nobody is taken for shut out."""
+    who, server, facts = rooms(300), Centre(), CountingFacts()
+    tokens = with_old_tokens(who, Overrun())
+    async with server.running():
+        settings = settings_for(server.base_url, login_count=100_000, timing=PATIENT)
+        async with storm(settings, who, tokens, facts) as (rigged, logs):
+            await eventually(lambda: rigged.counts.open_links == len(who), 60)
+        assert len(server.logins) == len(who)
+        assert len(server.sockets) == 2 * len(who), "the old token and the new one, once each"
+        assert not [log for log in logs if "blacklisted" in log["event"]]
+        assert facts.writes < len(who) / 4, "visits are noted together"
+        assert all(token.value.startswith("new") for token in tokens.kept.values())
+
+
+@pytest.mark.asyncio
+async def test_lost_tokens_come_back_at_the_pace_of_the_limit() -> None:
+    who, server = rooms(60), Centre()
+    async with server.running():
+        settings = settings_for(
+            server.base_url, login_count=10, login_seconds=0.3, timing=replace(PATIENT, connect=0.5)
+        )
+        began = asyncio.get_running_loop().time()
+        async with storm(settings, who, with_old_tokens(who, Overrun()), Facts()) as (rigged, logs):
+            await eventually(lambda: rigged.counts.open_links == len(who), 30)
+            took = asyncio.get_running_loop().time() - began
+        assert len(server.logins) == len(who)
+        assert took < 1.5 * 0.3 * len(who) / 10 + 2.0
+        for first, later in zip(server.logins, server.logins[10:], strict=False):
+            assert later - first > 0.29, "no window holds more than ten"
+        loud = [log for log in logs if log["log_level"] in ("warning", "error")]
+        assert not [log for log in loud if log["event"] != "token not forgotten"]
+
+
+@pytest.mark.asyncio
+async def test_a_token_that_cannot_be_forgotten_is_not_tried_again() -> None:
+    """Three rooms that read it again would look shut out, and the door would close for all."""
+    who, server = rooms(5), Centre()
+    async with server.running():
+        settings = settings_for(server.base_url, timing=PATIENT)
+        async with storm(settings, who, with_old_tokens(who, Overrun()), Facts()) as (rigged, logs):
+            await eventually(lambda: rigged.counts.open_links == len(who))
+            for socket in list(server.open):  # once more, before anything was forgotten
+                await socket.close()
+            await eventually(lambda: rigged.counts.reconnects == len(who))
+        assert len(server.logins) == len(who)
+        assert not [log for log in logs if "blacklisted" in log["event"]]
+
+
+@pytest.mark.asyncio
+async def test_all_come_back_after_a_restart_of_the_server() -> None:
+    """With the tokens that they have, one socket each."""
+    who, server = rooms(300), Centre()
+    async with server.running():
+        settings = settings_for(server.base_url, login_count=100_000, timing=PATIENT)
+        async with storm(settings, who, Tokens(), Facts()) as (rigged, logs):
+            await eventually(lambda: rigged.counts.open_links == len(who), 60)
+            before = len(server.sockets)
+            for socket in list(server.open):
+                await socket.close(code=1001)
+            await eventually(lambda: rigged.counts.reconnects == len(who), 60)
+            assert len(server.sockets) - before == len(who)
+        assert len(server.logins) == len(who)
+        assert {log["log_level"] for log in logs} == {"info", "debug"}
+        assert sum(log["log_level"] == "info" for log in logs) < len(who), "20 lines a second"
+
+
+@pytest.mark.asyncio
+async def test_many_histories_without_a_limit_are_had_in_time() -> None:
+    """Several are under way at once; one at a time would take longer than anybody waits."""
+    who, server = rooms(200), WildServer()
+    flying = most = 0
+
+    async def history(_: web.Request) -> web.StreamResponse:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0.05)
+        flying -= 1
+        return web.json_response({"result": 1, "hisMessages": []})
+
+    server.history = history
+    async with server.running():
+        timing = replace(PATIENT, connect=2.5)
+        settings = settings_for(server.base_url, login_count=100_000, timing=timing)
+        async with storm(settings, who, Tokens(), Facts()) as (rigged, _):
+            await eventually(lambda: rigged.counts.open_links == len(who), 60)
+            found = await asyncio.gather(*(rigged.links.history(one, 10) for one in who))
+    assert found == [()] * len(who)
+    assert 1 < most <= 20
+
+
+@pytest.mark.asyncio
+async def test_a_history_that_waits_in_line_has_not_failed() -> None:
+    server = WildServer()
+
+    async def history(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"result": 1, "hisMessages": []})
+
+    server.history = history
+    async with server.running():
+        settings = settings_for(
+            server.base_url, login_count=2, login_seconds=60.0, timing=replace(FAST, connect=0.3)
+        )
+        async with rig(settings) as rigged:
+            assert await rigged.links.history(account(), 10) == ()
+            with pytest.raises(CallFailure) as caught:
+                await rigged.links.history(account(), 10)
+        assert (caught.value.reason, caught.value.certain) == (FailureReason.NO_TURN, True)
+        assert rigged.links.health.failing_since is None

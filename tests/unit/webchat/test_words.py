@@ -1,0 +1,273 @@
+"""Emoji, long texts in pieces, and texts that survive odd servers."""
+
+from __future__ import annotations
+
+import html
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.webchat.words import (
+    _FACES,
+    decode_emoji,
+    emoji_table,
+    encode_emoji,
+    escaped,
+    frame_bytes,
+    guarded,
+    qqemoji,
+    split_text,
+)
+
+CODES = [code for code, _, _ in _FACES]
+
+
+def test_the_table_is_whole() -> None:
+    assert len(_FACES) == 105
+    assert len(set(CODES)) == 105
+    names = [name for _, names, _ in _FACES for name in names.split("/")]
+    assert len(set(names)) == len(names)
+    assert all(code.startswith("/:") for code in CODES)
+
+
+def test_no_code_begins_another() -> None:
+    assert not [(a, b) for a in CODES for b in CODES if a != b and b.startswith(a)]
+
+
+def test_the_codes_that_html_would_swallow_are_those_of_the_reference() -> None:
+    dangerous = {index for index, code in enumerate(CODES) if set(code) & set("<>&")}
+    assert dangerous == {5, 28, 43, 45, 46, 48, 56, 91, 94, 103, 104}
+
+
+@pytest.mark.parametrize("index", range(105))
+def test_every_notation_of_every_face(index: int) -> None:
+    code, names, face = _FACES[index]
+    assert qqemoji(index) == face
+    forms = [code, html.escape(code), html.escape(code, quote=False)]
+    forms += [f"[{name}]" for name in names.split("/")]
+    forms += [f'<img class="qqemoji qqemoji{index}" src="spacer.gif">']
+    for form in forms:
+        assert decode_emoji(f"a {form} b{form}") == f"a {face} b{face}"
+
+
+@pytest.mark.parametrize("index", [-1, 105, 999])
+def test_no_such_face(index: int) -> None:
+    assert qqemoji(index) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/::D/::d", "😁🙄"),  # case counts
+        ("/:–-b/:--b/:&ndash;-b", "😰😰😰"),  # en dash or hyphen
+        ("/::&#60;/::&#x3C;/::&#39;(", "😢😢😭"),  # numeric entities
+        ("/:no", "🙅"),
+        ("/:no!", "🙅!"),
+        ("/:no再见", "🙅再见"),
+        ("/:north", "/:north"),
+        ("/:heartbeat", "/:heartbeat"),
+        ("ok/:ok", "ok👌"),
+        ("[微笑", "[微笑"),
+        ("[unknown]", "[unknown]"),
+        ("https://h/x", "https://h/x"),
+        ('<a href="https://h/:no">/:no</a>', '<a href="https://h/:no">🙅</a>'),
+        ("<a href='/:ok'>x</a>", "<a href='/:ok'>x</a>"),
+        ('<img src="/up/:no.png">', '<img src="/up/:no.png">'),
+        ('<IMG CLASS="qqemoji qqemoji999">', '<IMG CLASS="qqemoji qqemoji999">'),
+        ('<img class="qqemoji qqemoji999">', '<img class="qqemoji qqemoji999">'),
+        ("", ""),
+    ],
+)
+def test_traps(text: str, expected: str) -> None:
+    assert decode_emoji(text) == expected
+
+
+@given(st.text(st.characters()))
+def test_text_without_marks_is_left_alone(text: str) -> None:
+    assert decode_emoji(text) == text or "/:" in text or "[" in text or "<" in text
+
+
+@given(st.lists(st.sampled_from([*CODES, "<img ", 'href="', ">", "[", "&lt;", "a", '"'])))
+def test_decode_never_raises(parts: list[str]) -> None:
+    decode_emoji("".join(parts))
+
+
+def test_long_hostile_text_takes_linear_time() -> None:
+    for piece in ("<img qqemoji1 ", "href='", 'src="x', "/:&amp;", "[", "<img "):
+        assert decode_emoji(piece * 20_000)
+
+
+def test_the_catalogue_is_what_is_decoded() -> None:
+    faces = emoji_table()
+    assert len(faces) == 105
+    for index, (code, names, face) in enumerate(faces):
+        assert {face} == {qqemoji(index), decode_emoji(code), *map(decode_emoji, _bracketed(names))}
+
+
+def _bracketed(names: str) -> list[str]:
+    return [f"[{name}]" for name in names.split("/")]
+
+
+@pytest.mark.parametrize("index", range(105))
+def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
+    face = emoji_table()[index][2]
+    for text in (face, f"a {face} b", f"{face}{face}", f"{face}north", f"é{face}"):
+        written = encode_emoji(text)
+        assert face not in written
+        assert decode_emoji(written).replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("👍🏽 and ❤", "/:strong and /:heart"),
+        ("❤️x", "/:heart x"),
+        ("👨‍❤️‍👨", "👨‍❤️‍👨"),
+        ("🦊 has none", "🦊 has none"),
+        ("no face", "no face"),
+    ],
+)
+def test_what_is_written_for_a_desk_with_codes(text: str, written: str) -> None:
+    assert encode_emoji(text) == written
+
+
+FAMILY = "👨‍👩‍👧‍👦"
+FLAG = "🇨🇳"
+PIECES = st.sampled_from(
+    [*"ab \n\t\r\0。，'\"\\", "你", "é", "e\u0301", FAMILY, FLAG, "👍🏽", "❤️", "\u200d", "\u3000"]
+)
+TEXTS = st.lists(PIECES | st.text(max_size=3), max_size=60).map("".join)
+
+
+def dumped(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2
+
+
+@given(st.text(st.characters(exclude_categories=())), st.integers(0, 200), st.booleans())
+def test_a_text_that_fits_is_one_piece(text: str, room: int, html: bool) -> None:
+    size = (
+        len(
+            json.dumps(escaped(text) if html else text, ensure_ascii=False).encode(
+                "utf-8", "surrogatepass"
+            )
+        )
+        - 2
+    )
+    assert (split_text(text, room, html=html) == (text,)) or size > room or not text.strip()
+    assert split_text(text, 6 * len(text) + 1) == ((text,) if text.strip() else ())
+
+
+@given(st.text())
+def test_frame_bytes_is_what_json_takes(text: str) -> None:
+    assert frame_bytes(text) == dumped(text)
+
+
+def test_half_a_pair_counts_as_its_replacement() -> None:
+    assert frame_bytes("\ud83d") == 3
+
+
+@given(TEXTS, st.integers(-3, 80))
+def test_nothing_is_lost_and_no_piece_is_blank(text: str, max_bytes: int) -> None:
+    parts = split_text(text, max_bytes)
+    assert all(part.strip() for part in parts)
+    assert "".join(parts) == (text if text.strip() else "")
+
+
+def longest_blank(text: str) -> int:
+    longest = run = 0
+    for char in text:
+        run = run + frame_bytes(char) if char.isspace() else 0
+        longest = max(longest, run)
+    return longest
+
+
+@given(TEXTS, st.integers(12, 80))
+def test_pieces_fit_unless_blanks_forbid(text: str, max_bytes: int) -> None:
+    if longest_blank(text) <= (max_bytes - 6) // 2:
+        assert all(frame_bytes(part) <= max_bytes for part in split_text(text, max_bytes))
+
+
+@given(st.lists(st.sampled_from([FAMILY, FLAG, "👍🏽", "❤️", "e\u0301", "a"]), max_size=40))
+def test_what_looks_like_one_character_stays_whole(drawn: list[str]) -> None:
+    text = "".join(drawn)
+    borders, at = {0}, 0
+    for piece in drawn:
+        at += len(piece)
+        borders.add(at)
+    position = 0
+    for part in split_text(text, 40):
+        position += len(part)
+        assert position in borders
+
+
+@pytest.mark.parametrize(
+    ("text", "max_bytes", "parts"),
+    [
+        ("", 10, ()),
+        (" \n ", 10, ()),
+        ("short", 10, ("short",)),
+        ("one line\nand two", 12, ("one line\n", "and two")),
+        ("one two three four", 10, ("one two ", "three four")),
+        ("第一句。第二句，三。", 24, ("第一句。", "第二句，三。")),
+        ("abcdefghij", 4, ("abcd", "efgh", "ij")),
+        ("a" + " " * 15 + "b", 10, ("a" + " " * 9, " " * 6 + "b")),
+        ("a" + " " * 30, 10, ("a" + " " * 30,)),
+        (" " * 30 + "a", 10, (" " * 30 + "a",)),
+        (" " * 30 + "ab", 10, (" " * 30 + "a", "b")),
+        ("ab", 0, ("a", "b")),
+    ],
+)
+def test_examples(text: str, max_bytes: int, parts: tuple[str, ...]) -> None:
+    assert split_text(text, max_bytes) == parts
+
+
+def test_a_character_too_long_for_any_piece_is_cut_all_the_same() -> None:
+    parts = split_text("a" + "\u0301" * 50 + "b", 20)
+    assert "".join(parts) == "a" + "\u0301" * 50 + "b"
+    assert all(frame_bytes(part) <= 20 for part in parts)
+
+
+def test_line_ends_of_two_characters_stay_whole() -> None:
+    for part in split_text("word\r\n" * 30, 15):
+        assert not part.startswith("\n")
+
+
+def test_twenty_thousand_chinese_characters() -> None:
+    parts = split_text("你好，世界。" * 3334, 7000)
+    assert all(frame_bytes(part) <= 7000 for part in parts)
+    assert all(part.endswith("。") for part in parts)
+    assert len(parts) == 9
+
+
+@given(st.text())
+def test_escaped_text_is_read_as_it_was_typed(text: str) -> None:
+    shown = escaped(text)
+    assert html.unescape(shown) == html.unescape(html.escape(text, quote=False))
+    assert "<" not in shown
+    assert ">" not in shown
+
+
+def test_what_escaping_leaves_alone() -> None:
+    assert escaped("""it's "5 > 4" & <b>""") == """it's "5 &gt; 4" &amp; &lt;b&gt;"""
+
+
+@pytest.mark.parametrize("text", ["null", " null ", "[1]", "{a}", "[微笑]", "{}\n", "[", "{"])
+def test_what_looks_like_json_is_guarded(text: str) -> None:
+    looks_so = len(text.strip()) > 1
+    assert guarded(text) == (f"\u200b{text}" if looks_so else text)
+
+
+@pytest.mark.parametrize("text", ["", "nullify", "a [1]", "{1", "[x}", '"q"', "12"])
+def test_what_does_not_is_left_alone(text: str) -> None:
+    assert guarded(text) == text
+
+
+@given(st.text(alphabet="<>&ab文😀", max_size=300), st.integers(min_value=5, max_value=90))
+def test_pieces_have_room_for_their_escapes(text: str, room: int) -> None:
+    """And no entity is divided, for the pieces are cut before they are escaped."""
+    pieces = split_text(text, room, html=True)
+    assert "".join(pieces) == text
+    assert all(frame_bytes(escaped(piece)) <= room for piece in pieces)
+    assert "".join(map(escaped, pieces)) == escaped(text)
