@@ -1,17 +1,18 @@
 """A database of schema 6 as text, and back again into either engine.
 
-A file of JSON lines: first what the peers remember (`life.Memory`), then one line a row:
-`{"table": …, column: value, …}`. Bytes stand as the text that they are; what was numbered by the
-database keeps its number.
+A file of JSON lines: first what the peers remember (`life.Memory`, `peers.Killed`), then one line a
+row: `{"table": …, column: value, …}`. Bytes stand as the text that they are; what was numbered by
+the database keeps its number.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
@@ -19,7 +20,6 @@ import msgspec
 from bridge.storage.migrate import known, migrate
 from bridge.storage.open import engine_for
 from tests.unit.storage.conftest import FixedClock
-from tests.upgrade.life import Memory
 
 STORED = Path(__file__).parent / "stored"
 SCHEMA = 6
@@ -27,10 +27,12 @@ TABLES = ("rooms", "inbox", "outbox", "anchors", "ghosts", "accounts", "facts", 
 NUMBERED = ("inbox", "outbox")
 BYTES = frozenset({"record", "body", "effect", "chat"})
 BOOLEANS = frozenset({"live", "repeat", "device"})
+_DAY = 86_400_000
 Row = dict[str, Any]
+Memory = TypeVar("Memory")
 
 
-def dump(database: Path, memory: Memory) -> str:
+def dump(database: Path, memory: msgspec.Struct) -> str:
     """All rows of a SQLite file, as text."""
     lines = [msgspec.json.encode(memory).decode()]
     with closing(sqlite3.connect(database)) as connection:
@@ -46,10 +48,27 @@ def dump(database: Path, memory: Memory) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read(name: str) -> tuple[Memory, list[Row]]:
-    """A stored database: what the peers remember, and the rows."""
-    first, *rows = (STORED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    return msgspec.json.decode(first, type=Memory), [json.loads(row) for row in rows]
+def read(name: str, kind: type[Memory], now: int | None = None) -> tuple[Memory, list[Row]]:
+    """A stored database: what the peers remember, which is of that kind, and the rows.
+
+    With `now` (ms) everything was stored so much later that this is the moment: for what goes by a
+    clock of its own.
+    """
+    text = (STORED / f"{name}.jsonl").read_text(encoding="utf-8")
+    then = json.loads(text.splitlines()[0])["now"]
+    first, *rows = _moved(text, then, then if now is None else now).splitlines()
+    return msgspec.json.decode(first, type=kind), [json.loads(row) for row in rows]
+
+
+def _moved(text: str, then: int, now: int) -> str:
+    """Move every moment of the day before `then`, in decimal and (transaction ids) in hex."""
+
+    def move(found: re.Match[str], base: int, form: str) -> str:
+        moment = int(found[0], base)
+        return f"{moment + now - then:{form}}" if abs(moment - then) < _DAY else found[0]
+
+    text = re.sub(r"\b[0-9]{13}\b", lambda found: move(found, 10, "d"), text)
+    return re.sub(r"(?<=\.)[0-9a-f]{11}(?=\.)", lambda found: move(found, 16, "x"), text)
 
 
 async def restore(url: str, rows: list[Row]) -> None:

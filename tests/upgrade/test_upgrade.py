@@ -18,7 +18,7 @@ from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import ManualClock
 from tests.fakes.house import ROOM
 from tests.upgrade.database import read, restore
-from tests.upgrade.life import MEI, Life, event, message, place, said, started
+from tests.upgrade.life import MEI, Life, Memory, event, message, place, said, started
 
 pytestmark = pytest.mark.asyncio
 OTHER = RoomId("!other:example.org")
@@ -27,7 +27,7 @@ OTHER = RoomId("!other:example.org")
 @asynccontextmanager
 async def upgraded(url: str, name: str) -> AsyncIterator[Life]:
     """A life over a stored database, which has done all that it can without time."""
-    memory, rows = read(name)
+    memory, rows = read(name, Memory)
     await restore(url, rows)
     async with open_store(url, ManualClock(), sole=True) as store:
         life = Life(store, memory)
@@ -261,7 +261,7 @@ async def test_questions_aside_are_answered_once(url: str) -> None:
 
 
 async def test_a_history_that_was_asked_for_is_told(url: str) -> None:
-    memory, _ = read("recalling")
+    memory, _ = read("recalling", Memory)
     lines = (
         HistoryEntry("8", MEI.id, "Mei", 2, "answer three", memory.now - 60_000),
         HistoryEntry("9", MEI.id, "Mei", 2, "missed", memory.now - 1_000),
