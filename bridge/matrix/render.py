@@ -30,7 +30,7 @@ from bridge.rooms.ports import EditableNotice, NoticeText, Poll, RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia
 from bridge.webchat.read import locate
-from bridge.webchat.words import decode_emoji, frame_bytes, split_text
+from bridge.webchat.words import decode_emoji, frame_bytes, qqemoji, split_text
 
 Content = dict[str, object]
 

@@ -9,7 +9,10 @@ import pytest_asyncio
 
 from bridge.demo.stage import Stage, StageOptions
 from bridge.simulator.server import SimulatorOptions
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.staging import bridge_section, staged
+
+__all__ = ["postgres_server"]
 
 
 @pytest_asyncio.fixture
@@ -19,7 +22,12 @@ async def stage(
     """A call centre that repeats what was not receipted; else nobody could promise anything.
 
     Its frames come late, so that at any moment some calls have been made and not been answered.
+    The bridge's database is SQLite unless the test says otherwise.
     """
+    database = ""
+    if getattr(request, "param", "sqlite") == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        database = server.new_database()
     simulator = SimulatorOptions(
         login_limit=0,
         receipts=True,
@@ -27,6 +35,8 @@ async def stage(
         resend_seconds=2.0,
         reply_delay_ms=120,
     )
-    options = StageOptions(simulator=simulator, config={"bridge": bridge_section()})
+    options = StageOptions(
+        database=database, simulator=simulator, config={"bridge": bridge_section()}
+    )
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage

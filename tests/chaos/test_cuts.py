@@ -14,6 +14,7 @@ from tests.support.ledger import (
     all_taken_in,
     check_towards_the_agent,
     check_towards_the_customer,
+    database_of,
     everything_settled,
     handed_over,
     in_order,
@@ -29,6 +30,7 @@ CODES = (1001, 1006, 1011, 1006, 4000)
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("stage", ["sqlite", "postgres"], indirect=True)
 async def test_links_cut_under_load(stage: Stage) -> None:
     """Each cut may leave one message of that room in doubt; nothing is lost, nothing unmarked."""
     seed = random.SystemRandom().randrange(1 << 32)
@@ -50,11 +52,11 @@ async def test_links_cut_under_load(stage: Stage) -> None:
         stop.set()
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
-    database = stage.folder / "bridge.db"
+    database = database_of(stage)
     await everything_settled(database, PATIENCE)
     assert await stage.bridge.stop() == 0
     for chat in chats:
-        check_towards_the_agent(chat, database, cuts[chat.talk.login])
+        await check_towards_the_agent(chat, database, cuts[chat.talk.login])
         await check_towards_the_customer(chat)
 
 
@@ -76,7 +78,7 @@ async def test_homeserver_killed_under_load(stage: Stage) -> None:
             await stage.synapse.kill()
             await stage.synapse.start()
         stop.set()
-    database = stage.folder / "bridge.db"
+    database = database_of(stage)
     for chat in chats:
         await chat.ask()  # nobody was killed since: this one is handed over
         await chat.everything_arrived(PATIENCE)
@@ -84,8 +86,8 @@ async def test_homeserver_killed_under_load(stage: Stage) -> None:
     await everything_settled(database, PATIENCE)
     assert await stage.bridge.stop() == 0
     for chat in chats:
-        given = handed_over(database, chat)
+        given = await handed_over(database, chat)
         late = len(given) - len(in_order(given, chat.asked))
         print(f"{len(chat.asked)} asked, {late} of them found later")  # noqa: T201 - as above
-        assert check_towards_the_agent(chat, database, 0) == 0
+        assert await check_towards_the_agent(chat, database, 0) == 0
         await check_towards_the_customer(chat)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,7 @@ from tests.support.ledger import (
     all_handed_over,
     check_towards_the_agent,
     check_towards_the_customer,
+    database_of,
     everything_settled,
     repeated_calls,
 )
@@ -27,7 +27,7 @@ KILLS = 20
 ROOMS = 5
 PAUSE = 0.4
 """Seconds between two texts of one person."""
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds for the backlog to arrive once the last kill is over."""
 
 
@@ -51,6 +51,7 @@ async def disturb(stage: Stage, chats: list[Chat], rng: random.Random) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("stage", ["sqlite", "postgres"], indirect=True)
 async def test_killed_20_times_under_load(stage: Stage) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     say(f"seed {seed}")
@@ -66,17 +67,18 @@ async def test_killed_20_times_under_load(stage: Stage) -> None:
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
         await chat.everything_read(PATIENCE)
-    database = stage.folder / "bridge.db"
+    database = database_of(stage)
     await everything_settled(database, PATIENCE)
     assert await stage.bridge.stop() == 0
-    report(chats, [check_towards_the_agent(chat, database, KILLS + 1) for chat in chats], database)
+    doubles = [await check_towards_the_agent(chat, database, KILLS + 1) for chat in chats]
+    await report(chats, doubles, database)
     for chat in chats:
         await check_towards_the_customer(chat)
 
 
-def report(chats: list[Chat], doubles: list[int], database: Path) -> None:
+async def report(chats: list[Chat], doubles: list[int], database: str) -> None:
     asked = sum(len(chat.asked) for chat in chats)
     answered = sum(len(chat.answered) for chat in chats)
-    marked = sum(len(repeated_calls(database, chat.talk.room)) for chat in chats)
+    marked = sum([len(await repeated_calls(database, chat.talk.room)) for chat in chats])
     say(f"{asked} texts to the agents, {answered} back")
     say(f"{marked} sent again and marked, {sum(doubles)} of them came twice")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -16,6 +15,7 @@ from bridge.simulator.server import SimulatorOptions
 from tests.support.ledger import (
     check_towards_the_agent,
     check_towards_the_customer,
+    database_of,
     everything_settled,
 )
 from tests.support.load import GHOSTS, Chat, open_chats
@@ -60,18 +60,15 @@ async def stage(
         yield stage
 
 
-def database(stage: Stage) -> Path:
-    return stage.folder / "bridge.db"
-
-
 async def all_is_well(stage: Stage, chats: list[Chat], in_doubt: dict[str, int]) -> None:
     """Everything arrives in the end; `in_doubt` says how many repeats a room may have had."""
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
-    await everything_settled(database(stage), PATIENCE)
+    database = database_of(stage)
+    await everything_settled(database, PATIENCE)
     for chat in chats:
         allowed = in_doubt.get(chat.talk.room, 0)
-        check_towards_the_agent(chat, database(stage), allowed)
+        await check_towards_the_agent(chat, database, allowed)
         await check_towards_the_customer(chat)
 
 

@@ -20,6 +20,7 @@ from tests.support.ledger import (
     all_handed_over,
     check_towards_the_agent,
     check_towards_the_customer,
+    database_of,
     everything_settled,
 )
 from tests.support.load import converse_until, open_chats
@@ -75,11 +76,11 @@ async def test_sigterm_under_load(stage: Stage) -> None:
     await all_handed_over(stage, chats)
     for chat in chats:
         await chat.everything_arrived(PATIENCE)
-    database = stage.folder / "bridge.db"
+    database = database_of(stage)
     await everything_settled(database, PATIENCE)
     for chat in chats:
         # Calls get ten seconds to be answered, so an orderly stop leaves nothing in doubt.
-        assert check_towards_the_agent(chat, database, 0) == 0
+        assert await check_towards_the_agent(chat, database, 0) == 0
         await check_towards_the_customer(chat)
 
 

@@ -1,4 +1,8 @@
-"""What the bridge's own ledger (SQLite) says afterwards, and whether it covers what was seen."""
+"""What the bridge's own ledger says afterwards, and whether it covers what was seen.
+
+A database is given by its URL (`database_of`); the three statements that know its tables stand
+first, and run on either engine.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
+import asyncpg
+
+from bridge.config import load_config
 from bridge.demo.stage import Stage
 from tests.support.load import Chat, difference
 from tests.support.talk import Talk
@@ -17,27 +23,46 @@ _LOOKS = 60
 """Looks, 0.2 s apart, at a backlog that does not shrink until it is held to be forgotten."""
 
 
-def repeated_calls(database: Path, room: str) -> set[int]:
-    """Call ids of the messages that the ledger marks as sent again, possibly for the second time.
-
-    The database is opened read-only: nothing is changed by looking.
-    """
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(
-            "SELECT call_id FROM journal WHERE room_id = ? AND repeat", (room,)
-        ).fetchall()
-    return {int(row[0]) for row in rows}
+_REPEATED = "SELECT call_id FROM journal WHERE room_id = $1 AND repeat"
+_RECEIVED = "SELECT key FROM journal WHERE room_id = $1 AND key IS NOT NULL ORDER BY seq"
+_UNSETTLED = (
+    "SELECT coalesce(outcome, 'open') FROM journal WHERE outcome IS NULL OR outcome = 'dead'"
+)
 
 
-def handed_over(database: Path, chat: Chat) -> list[str]:
+def database_of(stage: Stage) -> str:
+    """The URL of the bridge's database."""
+    return load_config(stage.config, {}).database.url.get_secret_value()
+
+
+async def _column(database: str, query: str, *values: str) -> list[object]:
+    """The first column of what a database answers; nothing is changed by looking."""
+    if not database.startswith("sqlite"):
+        server = await asyncpg.connect(database)
+        try:
+            return [row[0] for row in await server.fetch(query, *values)]
+        finally:
+            await server.close()
+    path = database.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+        return [row[0] for row in file.execute(query.replace("$1", "?"), values)]
+
+
+async def repeated_calls(database: str, room: str) -> set[int]:
+    """Call ids of the messages that the ledger marks as sent again, possibly a second time."""
+    return {int(str(call_id)) for call_id in await _column(database, _REPEATED, room)}
+
+
+async def handed_over(database: str, chat: Chat) -> list[str]:
     """The customer's texts that the homeserver has given to the bridge, in the order it did."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(
-            "SELECT key FROM journal WHERE room_id = ? AND key IS NOT NULL ORDER BY seq",
-            (chat.talk.room,),
-        ).fetchall()
-    texts = {event_id: text for text, event_id in chat.events.items()}
-    return [texts[key] for (key,) in rows if key in texts]
+    texts: dict[object, str] = {event_id: text for text, event_id in chat.events.items()}
+    keys = await _column(database, _RECEIVED, chat.talk.room)
+    return [texts[key] for key in keys if key in texts]
+
+
+async def _unsettled(database: str) -> Counter[str]:
+    """How many inputs and effects are open or dead, by outcome."""
+    return Counter(str(outcome) for outcome in await _column(database, _UNSETTLED))
 
 
 async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
@@ -51,23 +76,23 @@ async def all_handed_over(stage: Stage, chats: Sequence[Chat]) -> int:
     Returns:
         How many it took; usually none.
     """
-    database = stage.folder / "bridge.db"
+    database = database_of(stage)
 
-    def missing() -> int:
-        return sum(len(set(chat.asked) - set(handed_over(database, chat))) for chat in chats)
+    async def missing() -> int:
+        return sum([len(set(chat.asked) - {*await handed_over(database, chat)}) for chat in chats])
 
     for recoveries in range(6):
-        left, looks = missing(), 0
+        left, looks = await missing(), 0
         while left and looks < _LOOKS:  # a slow backlog is no forgotten one: as long as it shrinks
             await asyncio.sleep(0.2)
-            before, left = left, missing()
+            before, left = left, await missing()
             looks = looks + 1 if left == before else 0
         if not left:
             return recoveries
         await stage.bridge.stop()
         await chats[0].ask()
         await stage.bridge.start()
-    raise AssertionError(f"{missing()} texts were never handed over by the homeserver")
+    raise AssertionError(f"{await missing()} texts were never handed over by the homeserver")
 
 
 async def heard_at_last(stage: Stage, talks: Sequence[Talk], text: str) -> None:
@@ -90,7 +115,7 @@ async def heard_at_last(stage: Stage, talks: Sequence[Talk], text: str) -> None:
         await talk.heard(text)
 
 
-async def all_taken_in(database: Path, chat: Chat, patience: float) -> None:
+async def all_taken_in(database: str, chat: Chat, patience: float) -> None:
     """Wait until the bridge has whatever the customer said, handed over or found.
 
     Raises:
@@ -100,7 +125,7 @@ async def all_taken_in(database: Path, chat: Chat, patience: float) -> None:
     try:
         async with asyncio.timeout(patience):
             while missing:
-                missing = set(chat.asked) - set(handed_over(database, chat))
+                missing = set(chat.asked) - set(await handed_over(database, chat))
                 await asyncio.sleep(0.2)
     except TimeoutError:
         raise AssertionError(f"never taken in: {sorted(missing)}") from None
@@ -115,34 +140,24 @@ def in_order(given: Sequence[str], asked: Sequence[str]) -> list[str]:
     return kept[::-1]
 
 
-async def everything_settled(database: Path, patience: float) -> None:
+async def everything_settled(database: str, patience: float) -> None:
     """Wait until the bridge has nothing left to do; nothing may have been given up.
 
     Raises:
         AssertionError: something is left, or is a dead letter.
     """
-    left = {"": 0}
+    left = Counter({"": 1})
     try:
         async with asyncio.timeout(patience):
             while left:
-                left = _unsettled(database)
+                left = await _unsettled(database)
                 assert "dead" not in left, f"dead letters: {left}"
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"left undone: {left}") from None
 
 
-def _unsettled(database: Path) -> dict[str, int]:
-    """How many inputs and effects are open or dead, by outcome."""
-    count = (
-        "SELECT coalesce(outcome, 'open'), count(*) FROM journal "
-        "WHERE outcome IS NULL OR outcome = 'dead' GROUP BY 1"
-    )
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return {outcome: int(number) for outcome, number in connection.execute(count)}
-
-
-def check_towards_the_agent(chat: Chat, database: Path, disturbances: int) -> int:
+async def check_towards_the_agent(chat: Chat, database: str, disturbances: int) -> int:
     """See that nothing is missing or out of order, and that each double is marked in the ledger.
 
     Args:
@@ -164,10 +179,10 @@ def check_towards_the_agent(chat: Chat, database: Path, disturbances: int) -> in
         if seen[message.text] > 1:
             doubles.append(message)
     room = chat.talk.room
-    sent = handed_over(database, chat)
+    sent = await handed_over(database, chat)
     assert sorted(sent) == sorted(chat.asked), "the homeserver has kept something back"
     assert list(seen) == sent, difference(sent, list(seen), f"to the agent in {room}")
-    marked = repeated_calls(database, room)
+    marked = await repeated_calls(database, room)
     for message in doubles:
         assert message.repeat, f"{message.text!r} came twice under different call ids in {room}"
         assert message.message_id in marked, f"{message.text!r}: a double that nobody marked"

@@ -1,0 +1,124 @@
+"""A database of schema 6 as text, and back again into either engine.
+
+A file of JSON lines: first what the peers remember (`life.Memory`, `peers.Killed`), then one line a
+row: `{"table": …, column: value, …}`. Bytes stand as the text that they are; what was numbered by
+the database keeps its number.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import msgspec
+from bridge.storage.open import engine_for
+
+from bridge.storage.migrate import known, migrate
+from tests.unit.storage.conftest import FixedClock
+
+STORED = Path(__file__).parent / "stored"
+SCHEMA = 6
+TABLES = ("rooms", "inbox", "outbox", "anchors", "ghosts", "accounts", "facts", "chats")
+NUMBERED = ("inbox", "outbox")
+BYTES = frozenset({"record", "body", "effect", "chat"})
+BOOLEANS = frozenset({"live", "repeat", "device"})
+_DAY = 86_400_000
+Row = dict[str, Any]
+Memory = TypeVar("Memory")
+
+
+def dump(database: Path, memory: msgspec.Struct) -> str:
+    """All rows of a SQLite file, as text."""
+    lines = [msgspec.json.encode(memory).decode()]
+    with closing(sqlite3.connect(database)) as connection:
+        connection.row_factory = sqlite3.Row
+        for table in TABLES:
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY rowid"):  # noqa: S608
+                values = {
+                    name: value.decode() if isinstance(value, bytes) else value
+                    for name, value in dict(row).items()
+                    if value is not None
+                }
+                lines.append(json.dumps({"table": table, **values}, ensure_ascii=False))
+    return "\n".join(lines) + "\n"
+
+
+def read(name: str, kind: type[Memory], now: int | None = None) -> tuple[Memory, list[Row]]:
+    """A stored database: what the peers remember, which is of that kind, and the rows.
+
+    With `now` (ms) everything was stored so much later that this is the moment: for what goes by a
+    clock of its own.
+    """
+    text = (STORED / f"{name}.jsonl").read_text(encoding="utf-8")
+    then = json.loads(text.splitlines()[0])["now"]
+    first, *rows = _moved(text, then, then if now is None else now).splitlines()
+    return msgspec.json.decode(first, type=kind), [json.loads(row) for row in rows]
+
+
+def _moved(text: str, then: int, now: int) -> str:
+    """Move every moment of the day before `then`, in decimal and (transaction ids) in hex."""
+
+    def move(found: re.Match[str], base: int, form: str) -> str:
+        moment = int(found[0], base)
+        return f"{moment + now - then:{form}}" if abs(moment - then) < _DAY else found[0]
+
+    text = re.sub(r"\b[0-9]{13}\b", lambda found: move(found, 10, "d"), text)
+    return re.sub(r"(?<=\.)[0-9a-f]{11}(?=\.)", lambda found: move(found, 16, "x"), text)
+
+
+async def restore(url: str, rows: list[Row]) -> None:
+    """Fill a new database: our own migrations up to schema 6, then the rows."""
+    engine = engine_for(url, FixedClock())
+    await engine.open()
+    try:
+        await migrate(engine, 1, known(engine.dialect)[:SCHEMA])
+    finally:
+        await engine.close()
+    if url.startswith("sqlite"):
+        _into_sqlite(url.removeprefix("sqlite:///"), rows)
+    else:
+        await _into_postgres(url, rows)
+
+
+def _into_sqlite(path: str, rows: list[Row]) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for row in rows:
+            statement, values = _insert(row, "?")
+            connection.execute(statement, values)
+
+
+async def _into_postgres(url: str, rows: list[Row]) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for row in rows:
+            statement, values = _insert(row, "$", " OVERRIDING SYSTEM VALUE")
+            typed = [
+                bool(value) if name in BOOLEANS else value
+                for name, value in zip(_columns(row), values, strict=True)
+            ]
+            await connection.execute(statement, *typed)
+        for table in NUMBERED:
+            last = max((row["seq"] for row in rows if row["table"] == table), default=0)
+            await connection.execute(f"ALTER TABLE {table} ALTER seq RESTART WITH {last + 1}")
+    finally:
+        await connection.close()
+
+
+def _columns(row: Row) -> list[str]:
+    return [name for name in row if name != "table"]
+
+
+def _insert(row: Row, mark: str, how: str = "") -> tuple[str, list[object]]:
+    columns = _columns(row)
+    if mark == "?":
+        marks = ", ".join("?" for _ in columns)
+    else:
+        marks = ", ".join(f"${number}" for number, _ in enumerate(columns, 1))
+    values = [row[name].encode() if name in BYTES else row[name] for name in columns]
+    statement = f"INSERT INTO {row['table']} ({', '.join(columns)}){how} VALUES ({marks})"  # noqa: S608
+    return statement, values

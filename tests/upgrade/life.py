@@ -1,0 +1,297 @@
+"""A life of the bridge's engine over a real database, between a homeserver and a call centre.
+
+How an engine is made over an open store stands in `Life.begin`, and how one sees that nothing is
+left to do in `Life.rest`; the tests go through nothing else of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+from bridge.rooms.inputs import Meaning
+
+from bridge.ids import AgentId, EventId, RequestId, RoomId, SessionId
+from bridge.rooms.engine import Engine
+from bridge.rooms.ports import Undecryptable
+from bridge.webchat.frames import (
+    Agent,
+    AgentText,
+    ChatStarted,
+    MessageReceived,
+    Push,
+    QueueStatus,
+    Received,
+    SendMessage,
+    SendPreMessage,
+    Text,
+)
+from bridge.webchat.http import RobotAnswer, RobotReply
+from tests.fakes.clock import quiet
+from tests.fakes.house import ROOM, SESSION
+from tests.fakes.link import FakeLink
+from tests.fakes.matrix import Posted
+from tests.fakes.reading import Json, ReadingMatrix, ReadingWorld
+from tests.unit.rooms.visits import ADA, BOT, RULES
+
+REQUEST = RequestId(9001)
+MEI = Agent(AgentId("K00017"), "Mei")
+RULES_HERE = msgspec.structs.replace(RULES, messages_per_minute=1000, robot=True, language="en")
+PATIENCE = 20.0
+"""Seconds until the engine must have come to rest."""
+
+
+class LockedMatrix(ReadingMatrix):
+    """A homeserver whose encrypted events need a key.
+
+    Attributes:
+        keys: events that can be opened, and what is in them.
+        stuck: what is posted stays without an answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: dict[str, Json] = {}
+        self.stuck = False
+
+    async def open(
+        self, raw: Json, patience: float | None = None, *, ask: bool = True
+    ) -> Json | Undecryptable:
+        if raw["type"] != "m.room.encrypted":
+            return raw
+        found = self.keys.get(str(raw["event_id"]))
+        return found or Undecryptable("unreadable.no_key", later=True)
+
+    def interpret(self, raw: Json) -> Meaning:
+        if raw["event_id"] in self.poison:
+            raise KeyError(raw["event_id"])
+        return super().interpret(raw)
+
+    async def _post(self, *args: Any) -> EventId:
+        posted = await super()._post(*args)
+        if self.stuck:
+            await asyncio.Event().wait()
+        return posted
+
+
+class RobotLink(FakeLink):
+    """A call centre with a knowledge base.
+
+    Attributes:
+        questions: what it was asked.
+        robot: its answers wait for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.questions: list[str] = []
+        self.robot = asyncio.Event()
+        self.robot.set()
+
+    async def ask_robot(self, question: str) -> RobotReply:
+        self.questions.append(question)
+        await self.robot.wait()
+        return RobotReply(1, answers=(RobotAnswer(question, "It is in the box."),))
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What outlives a life, beside the database: the moment, and what the homeserver has."""
+
+    now: int
+    """ms since the epoch."""
+    posted: tuple[tuple[str, Posted], ...] = ()
+    """What stands in the rooms, each with its transaction id."""
+
+
+class Life:
+    """One process: an engine that runs over a store.
+
+    Attributes:
+        world: its surroundings.
+        store: the open store.
+    """
+
+    def __init__(self, store: Any, memory: Memory | None = None) -> None:
+        self.store = store
+        self.matrix = LockedMatrix()
+        self.link = RobotLink()
+        self.world = world = ReadingWorld(RULES_HERE)
+        world.store, world.matrix, world.link = store, self.matrix, self.link
+        world.reading = self.matrix
+        around = world.around
+        around.store, around.matrix, around.link = store, self.matrix, self.link
+        self._engine: Engine | None = None
+        self._known = 0
+        self._rounds = itertools.count()
+        if memory is not None:
+            world.clock._now = memory.now
+            self.matrix._by_transaction = dict(memory.posted)
+            self.matrix.posted = [posted for _, posted in memory.posted]
+            self._known = len(memory.posted)
+
+    @property
+    def new(self) -> list[Posted]:
+        """What we have posted in this life."""
+        return self.matrix.posted[self._known :]
+
+    def memory(self) -> Memory:
+        """For the next life."""
+        return Memory(self.world.clock.now(), tuple(self.matrix._by_transaction.items()))
+
+    @property
+    def engine(self) -> Engine:
+        assert self._engine is not None
+        return self._engine
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Engine]:
+        """Start the engine; it is abandoned, as by a kill, at the end."""
+        self._engine = engine = self.world.engine()
+        undone, ready = await engine.undone(), asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(engine.run(undone, ready))
+            await ready.wait()
+            try:
+                yield engine
+            finally:
+                running.cancel()
+
+    async def rest(self) -> None:
+        """Wait until nothing is left to do, receipts and all."""
+        async with asyncio.timeout(PATIENCE):
+            calm = 0
+            while calm < 3:
+                before = self._seen()
+                waiting = await self._round()
+                calm = calm + 1 if not waiting and before == self._seen() else 0
+
+    async def _round(self) -> int:
+        """Let everything go on, and the database come along; returns how much waits in it.
+
+        What was to be written before this was is written, and what was to be read is read.
+        """
+        await quiet()
+        await self.store.save_fact("test", str(next(self._rounds)))
+        backlog = await self.store.backlog()
+        await quiet()
+        waiting: int = backlog.inbox.count + sum(one.count for one in backlog.outbox.values())
+        return waiting
+
+    async def passes(self, seconds: int) -> None:
+        """So much time, second by second, and all that happens in it."""
+        for _ in range(seconds):
+            await self.world.clock.turn(1)
+            await self._round()
+        await self.rest()
+
+    async def until(self, reached: Callable[[], bool], patience: float = PATIENCE) -> bool:
+        """Wait for something; False if it has not come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while not reached():
+                    await quiet()
+                    await asyncio.sleep(0.002)
+        return reached()
+
+    def _seen(self) -> tuple[int, ...]:
+        matrix = self.matrix
+        return (len(self.link.calls), len(matrix.requests), len(matrix.signs))
+
+    # --- what happens -----------------------------------------------------------------------
+
+    async def take(self, *events: tuple[RoomId, EventId, Json]) -> None:
+        """A transaction of the homeserver's, and all that follows."""
+        await self.engine.accept_events(events)
+        await self.rest()
+
+    async def push(self, key: str, push: Push, room: RoomId = ROOM) -> None:
+        """A push of the call centre's, and all that follows."""
+        await self.engine.pushed(room, key, Received(push, rs_id=key))
+        await self.rest()
+
+    # --- what has come ----------------------------------------------------------------------
+
+    def heard(self, room: RoomId = ROOM) -> list[tuple[int, str]]:
+        """Call id and words of all texts that came to the call centre."""
+        found = []
+        for call in self.link.calls:
+            if call.room_id != room:
+                continue
+            if isinstance(call.command, SendPreMessage):
+                found.append((int(call.call_id), call.command.text))
+            if isinstance(call.command, SendMessage):
+                content = call.command.content
+                words = content.text if isinstance(content, Text) else type(content).__name__
+                found.append((int(call.call_id), words))
+        return found
+
+    def commands(self, room: RoomId = ROOM) -> list[tuple[int, str]]:
+        """Call id and kind of all commands that came to the call centre."""
+        calls = [call for call in self.link.calls if call.room_id == room]
+        return [(int(call.call_id), type(call.command).__name__) for call in calls]
+
+    def shown(self, room: RoomId = ROOM) -> list[str]:
+        """What agents said and the room shows, in order, of this life."""
+        return [
+            one.text
+            for one in self.new
+            if one.room_id == room and one.sender.startswith("@webchat_")
+        ]
+
+    def read_by_mei(self, room: RoomId = ROOM) -> str | float:
+        """The message up to which the agent is shown to have read, at last."""
+        ghost = self.matrix.ghost_of(MEI)
+        return [sign for where, who, sign in self.matrix.signs if (where, who) == (room, ghost)][-1]
+
+    def told(self, room: RoomId = ROOM) -> list[tuple[str, str | None]]:
+        """What we said in the room, in order, of this life, and what it answers or edits."""
+        return [
+            (one.text, one.edits or one.reply_to)
+            for one in self.new
+            if one.room_id == room and one.sender == BOT
+        ]
+
+
+def message(
+    event_id: str, text: str, room: RoomId = ROOM, more: Json | None = None
+) -> tuple[RoomId, EventId, Json]:
+    """A text of the customer's, and what else is in its content."""
+    content: Json = {"msgtype": "m.text", "body": text, **(more or {})}
+    return event("m.room.message", event_id, content, room)
+
+
+def event(
+    kind: str, event_id: str, content: Json, room: RoomId = ROOM, **more: object
+) -> tuple[RoomId, EventId, Json]:
+    """An event of the customer's."""
+    raw: Json = {
+        "type": kind,
+        "event_id": event_id,
+        "room_id": room,
+        "sender": ADA,
+        "origin_server_ts": 1_733_011_200_000,
+        "content": content,
+        **more,
+    }
+    return room, EventId(event_id), raw
+
+
+def invitation(event_id: str, room: RoomId = ROOM) -> tuple[RoomId, EventId, Json]:
+    content: Json = {"membership": "invite", "is_direct": True}
+    return event("m.room.member", event_id, content, room, state_key=BOT)
+
+
+def started(session: int = SESSION) -> ChatStarted:
+    return ChatStarted(SessionId(session), (MEI,))
+
+
+def said(text: str, session: int = SESSION) -> MessageReceived:
+    return MessageReceived(SessionId(session), MEI.id, AgentText(text))
+
+
+def place(position: int) -> QueueStatus:
+    return QueueStatus(REQUEST, 0, position)

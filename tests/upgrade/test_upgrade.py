@@ -1,0 +1,305 @@
+"""A database of schema 6, the last with inbox and outbox, goes on without loss or double.
+
+Each test opens a stored database (see README.md), starts the engine over it, and looks at what the
+homeserver and the call centre get from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from bridge.storage.open import open_store
+
+from bridge.ids import EventId, RoomId, SessionId
+from bridge.webchat.frames import SessionClosed
+from bridge.webchat.http import HistoryEntry
+from tests.fakes.clock import ManualClock
+from tests.fakes.house import ROOM
+from tests.upgrade.database import read, restore
+from tests.upgrade.life import MEI, Life, Memory, event, message, place, said, started
+
+pytestmark = pytest.mark.asyncio
+OTHER = RoomId("!other:example.org")
+
+
+@asynccontextmanager
+async def upgraded(url: str, name: str) -> AsyncIterator[Life]:
+    """A life over a stored database, which has done all that it can without time."""
+    memory, rows = read(name, Memory)
+    await restore(url, rows)
+    async with open_store(url, ManualClock(), sole=True) as store:
+        life = Life(store, memory)
+        async with life.begin():
+            yield life
+
+
+async def traced(life: Life, event_id: str) -> list[str]:
+    return [line.what for line in await life.store.trace(EventId(event_id))]
+
+
+async def test_what_has_arrived_is_not_sent_again(url: str) -> None:
+    async with upgraded(url, "at_rest") as life:
+        await life.passes(40)
+        assert (life.heard(), life.heard(OTHER), life.new) == ([], [], [])
+        assert life.commands() == life.commands(OTHER) == []
+        assert life.link.kept == {ROOM, OTHER}
+
+
+async def test_what_comes_again_is_known(url: str) -> None:
+    """The homeserver and the call centre repeat what they had no answer to."""
+    async with upgraded(url, "at_rest") as life:
+        await life.take(message(f"$two-{ROOM}", "question two"), message("$new", "new"))
+        await life.push(f"a3-{ROOM}", said("answer three"))
+        await life.push("new", said("new"))
+        assert life.heard() == [(5, "new")]
+        assert life.shown() == ["new"]
+        await life.passes(3)
+        assert life.read_by_mei() == "$new"
+
+
+async def test_the_ledger_of_the_former_version(url: str) -> None:
+    async with upgraded(url, "at_rest") as life:
+        wanted = ["received", "handled", "stored", "attempted", "delivered"]
+        assert sorted(await traced(life, f"$two-{OTHER}")) == sorted(wanted)
+        assert await traced(life, "$unknown") == []
+        shown = next(one for one in life.matrix.posted if one.text == "answer two")
+        assert await traced(life, shown.event_id) == ["stored", "delivered"]
+
+
+async def test_what_is_quoted_is_still_known(url: str) -> None:
+    """Words of the customer's and of the agent's that the former version has stored."""
+    async with upgraded(url, "at_rest") as life:
+        shown = next(one for one in life.matrix.posted if one.text == "answer two")
+        for number, target in enumerate((f"$one-{ROOM}", shown.event_id)):
+            relation = {"m.in_reply_to": {"event_id": target}}
+            await life.take(message(f"$r{number}", "about that", more={"m.relates_to": relation}))
+        first, second = [words for _, words in life.heard()]
+        assert "question one" in first
+        assert "answer two" in second
+
+
+async def test_a_correction_and_a_withdrawal_of_what_the_former_version_carried(url: str) -> None:
+    async with upgraded(url, "at_rest") as life:
+        relation = {"rel_type": "m.replace", "event_id": f"$one-{ROOM}"}
+        new = {"msgtype": "m.text", "body": "question uno"}
+        await life.take(
+            message("$c", "* question uno", more={"m.new_content": new, "m.relates_to": relation})
+        )
+        back = event("m.room.redaction", "$b", {}, redacts=f"$two-{ROOM}")
+        await life.take(back)
+        heard = [words for _, words in life.heard()]
+        assert "question uno" in heard[0]
+        assert "took back" in heard[1]
+        assert len(heard) == 2
+
+
+async def test_a_history_tells_only_what_was_not_shown(url: str) -> None:
+    """The marks of what agents said outlive the upgrade, wherever they are kept."""
+    async with upgraded(url, "at_rest") as life:
+        now = life.world.clock.now()
+        words = ["answer one", "answer two", "answer three", "answer four"]
+        lines = tuple(
+            HistoryEntry(str(number), MEI.id, "Mei", 2, text, now)
+            for number, text in enumerate(words)
+        )
+        life.link.histories.append(lines)
+        await life.engine.restored(ROOM)
+        await life.passes(30)
+        assert [text.rpartition("<br>")[2] for text in life.shown()] == ["answer four"]
+
+
+async def test_inputs_that_were_stored_are_handled_once(url: str) -> None:
+    async with upgraded(url, "inputs") as life:
+        await life.rest()
+        await life.take(message("$q4", "question 4"))
+        await life.push("a4", said("answer 4"))
+        assert life.heard() == [(5, "question 3"), (6, "question 4")]
+        assert life.shown() == ["answer 3", "answer 4"]
+
+
+async def test_effects_that_went_to_nobody_go_once(url: str) -> None:
+    async with upgraded(url, "unattempted") as life:
+        await life.rest()
+        assert life.heard() == [(5, "question three"), (6, "question four")]
+        assert life.shown() == ["answer four", "answer five"]
+        repeats = [line.repeat for line in await life.store.trace(EventId("$q3"))]
+        assert not any(repeats)
+
+
+async def test_what_may_have_arrived_goes_again_and_is_marked(url: str) -> None:
+    """To the agent under its old call id; in the room under its old transaction id."""
+    async with upgraded(url, "attempted") as life:
+        await life.passes(10)
+        assert life.heard() == [(5, "question three"), (6, "question four")]
+        assert life.shown() == ["answer five"]
+        assert "answer four" in life.matrix.texts(ROOM)
+        lines = await life.store.trace(EventId("$q3"))
+        assert [line.what for line in lines if line.repeat] == ["stored", "attempted", "delivered"]
+        assert "uncertain" in [line.what for line in lines]
+        assert not any(line.repeat for line in await life.store.trace(EventId("$q4")))
+
+
+async def test_answers_that_were_stored_are_handled(url: str) -> None:
+    async with upgraded(url, "answered") as life:
+        await life.rest()
+        assert life.heard() == [(6, "question four")]
+        await life.passes(3)
+        assert life.read_by_mei() == "$q4"
+        assert (await traced(life, "$q3"))[-1] == "delivered"
+
+
+async def test_a_queue_goes_on(url: str) -> None:
+    """Its one card is edited; what was typed goes to the agent who comes."""
+    async with upgraded(url, "queue") as life:
+        await life.rest()
+        card = next(one for one in life.matrix.posted if one.text == "queue.position")
+        first = card.edits or card.event_id
+        await life.push("q3", place(1))
+        cards = [edits for text, edits in life.told() if text.startswith("queue.position")]
+        assert cards == [first]
+        before = life.heard()
+        await life.push("started", started())
+        assert before == life.heard() == []
+        await life.take(message("$q9", "there you are"))
+        assert life.heard() == [(4, "there you are")]
+        assert [kind for _, kind in life.commands()] == ["SendMessage"]
+
+
+async def test_words_that_are_held_go_in_order(url: str) -> None:
+    async with upgraded(url, "held") as life:
+        await life.passes(10)
+        assert [kind for _, kind in life.commands()].count("RequestChat") == 1
+        await life.push("started", started())
+        assert [words for _, words in life.heard()] == [f"question {n}" for n in (1, 2, 3)]
+
+
+async def test_dead_letters_are_shown_and_put_back(url: str) -> None:
+    async with upgraded(url, "dead") as life:
+        await life.rest()
+        assert (life.heard(), life.new) == ([], [])
+        effect, poison = sorted(await life.store.dead_letters(), key=lambda one: one.why)[::-1]
+        effect, poison = (effect, poison) if effect.why == "M_FORBIDDEN" else (poison, effect)
+        assert (effect.why, effect.room_id) == ("M_FORBIDDEN", ROOM)
+        assert "answer four" in effect.body
+        assert (poison.why, poison.room_id) == ("KeyError", ROOM)
+        assert "$poison" in poison.body
+        for one in (effect, poison):
+            assert await life.store.revive(one.id, life.world.clock.now())
+        await life.passes(31)
+        assert await life.store.dead_letters() == []
+        assert life.heard() == [(6, "poison")]
+        assert life.shown() == ["answer four"]
+        assert "revived" in await traced(life, "$poison")
+
+
+async def test_a_dead_letter_is_discarded(url: str) -> None:
+    async with upgraded(url, "dead") as life:
+        for one in await life.store.dead_letters():
+            assert await life.store.discard(one.id, life.world.clock.now())
+        await life.passes(31)
+        assert await life.store.dead_letters() == []
+        assert (life.heard(), life.shown()) == ([], [])
+
+
+async def test_what_was_refused_is_sent_again_by_a_reaction(url: str) -> None:
+    async with upgraded(url, "undelivered") as life:
+        answer = life.matrix.posted[-1]
+        relation = {"rel_type": "m.annotation", "event_id": answer.event_id, "key": "🔁"}
+        await life.take(event("m.reaction", "$again", {"m.relates_to": relation}))
+        assert life.heard() == [(6, "order 4711")]
+        assert life.told() == [("again.delivered", "$q3")]
+
+
+async def test_a_sealed_event_is_delivered_when_its_key_comes(url: str) -> None:
+    async with upgraded(url, "sealed") as life:
+        await life.rest()
+        assert life.heard() == []
+        _, _, opened = message("$sealed", "secret words")
+        life.matrix.keys["$sealed"] = opened
+        for _ in range(2):
+            await life.engine.key_came(ROOM)
+            await life.rest()
+        assert life.heard() == [(6, "secret words")]
+
+
+async def test_a_room_is_entered_and_what_was_said_meanwhile_goes(url: str) -> None:
+    async with upgraded(url, "entering") as life:
+        await life.rest()
+        assert life.matrix.requests.count(f"enter {ROOM}") == 1
+        await life.push("started", started())
+        assert [words for _, words in life.heard()] == ["hello", "anybody?"]
+        assert [kind for _, kind in life.commands()].count("RequestChat") == 1
+
+
+async def test_what_was_found_in_an_entered_room_goes(url: str) -> None:
+    async with upgraded(url, "arrived") as life:
+        await life.rest()
+        assert life.matrix.requests.count(f"enter {ROOM}") == 0
+        await life.push("started", started())
+        assert [words for _, words in life.heard()] == ["is this the shop?", "hello"]
+
+
+async def test_who_wished_it_is_called_back(url: str) -> None:
+    async with upgraded(url, "callback") as life:
+        await life.rest()
+        assert life.commands() == []
+        await life.passes(301)
+        assert [kind for _, kind in life.commands()] == ["RequestChat", "SendPreMessage"]
+        await life.push("started", started())
+        assert life.told()[-1][0] == "chat.started"
+        assert [words for _, words in life.heard()] == ["hello"]
+
+
+async def test_questions_aside_are_answered_once(url: str) -> None:
+    async with upgraded(url, "aside") as life:
+        await life.rest()
+        assert life.link.questions == ["where is it?"]
+        answers = [target for text, target in life.told() if target in {"$ask", "$history"}]
+        assert sorted(answers) == ["$ask", "$history"]
+
+
+async def test_a_history_that_was_asked_for_is_told(url: str) -> None:
+    memory, _ = read("recalling", Memory)
+    lines = (
+        HistoryEntry("8", MEI.id, "Mei", 2, "answer three", memory.now - 60_000),
+        HistoryEntry("9", MEI.id, "Mei", 2, "missed", memory.now - 1_000),
+    )
+    async with upgraded(url, "recalling") as life:
+        life.link.histories.append(lines)
+        await life.passes(30)
+        assert [text.rpartition("<br>")[2] for text in life.shown()] == ["missed"]
+
+
+async def test_a_chat_that_is_over_is_rated(url: str) -> None:
+    async with upgraded(url, "ended") as life:
+        await life.rest()
+        assert life.new == []
+        card = next(one for one in life.matrix.posted if "5 — Very satisfied" in one.text)
+        relation = {"rel_type": "m.annotation", "event_id": card.event_id, "key": "👍"}
+        await life.take(event("m.reaction", "$rate", {"m.relates_to": relation}))
+        assert [kind for _, kind in life.commands()] == ["RateSession"]
+        await life.push("closed", SessionClosed(SessionId(5150), MEI.id))
+        await life.take(message("$next", "one more thing"))
+        kinds = [kind for _, kind in life.commands()]
+        assert kinds == ["RateSession", "RequestChat", "SendPreMessage"]
+
+
+async def test_a_file_on_its_way_arrives_and_what_waits_behind_it(url: str) -> None:
+    async with upgraded(url, "upload") as life:
+        life.matrix.files["mxc://example.org/a"] = b"abc"
+        await life.passes(10)
+        assert life.link.uploads == 1
+        assert [words for _, words in life.heard()] == ["File", "question three"]
+
+
+async def test_a_database_whose_bodies_are_erased(url: str) -> None:
+    async with upgraded(url, "pruned") as life:
+        assert await traced(life, f"$one-{ROOM}") == []
+        assert "delivered" in await traced(life, f"$one-{OTHER}")
+        await life.take(message(f"$one-{OTHER}", "question one", OTHER))
+        await life.take(message("$new", "new", OTHER))
+        await life.push("new", said("new", 5151), OTHER)
+        assert life.heard(OTHER) == [(5, "new")]
+        assert life.shown(OTHER) == ["new"]
