@@ -46,7 +46,7 @@ def parse_options(
 def simulate(options: SimulatorOptions, host: str, port: int) -> None:
     """Run the simulator until Ctrl-C or SIGTERM."""
     # Imported late: the server pulls in aiohttp, which no other command here needs.
-    from bridge.simulator.server import serve
+    from bridge.simulator.simulator import serve
 
     async def until_stopped() -> None:
         task = asyncio.current_task()

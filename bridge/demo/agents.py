@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from bridge.demo.transcript import StepFailedError, Transcript
-from bridge.simulator.outgoing import Wire
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
+from bridge.simulator.state import Wire
 
 PATIENCE = 20.0
 """Seconds after which something awaited is held not to come."""

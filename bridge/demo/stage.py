@@ -21,7 +21,7 @@ from bridge.demo.ports import free_port
 from bridge.demo.process import BridgeProcess
 from bridge.demo.synapse import SynapseServer
 from bridge.matrix.registration import make_registration, save_registration
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 
 QUEUES = [
     {"id": 1, "name": "Sales", "aliases": ["sales"]},

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bridge.demo.customer import CustomerError
-from bridge.simulator.server import BadOpError
+from bridge.simulator.simulator import BadOpError
 
 LONGEST = 160
 """Characters of a line of the conversation; addresses of maps are longer."""

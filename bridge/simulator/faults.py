@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from bridge.simulator.outgoing import Send
+from bridge.simulator.state import Send
 
 _ON_COMMANDS = frozenset({"answer", "ignore", "cut"})
 _ON_FRAMES = frozenset({"drop", "double", "reorder"})

@@ -14,13 +14,11 @@ from collections.abc import Callable, Iterable
 import msgspec
 from aiohttp import WSMsgType, web
 
-from bridge.simulator import delivery, desk, handlers, pushes
+from bridge.simulator import delivery, desk, handlers
 from bridge.simulator.faults import Fault
-from bridge.simulator.journal import Journal
-from bridge.simulator.outgoing import HangUp, Outgoing, Send, Wire
-from bridge.simulator.pulse import Pulse
-from bridge.simulator.scripts import Simulation
-from bridge.simulator.state import STICKY, Customer
+from bridge.simulator.journal import Journal, Pulse
+from bridge.simulator.operations import Simulation
+from bridge.simulator.state import STICKY, Customer, HangUp, Outgoing, Send, Wire
 from bridge.webchat.codes import ResultCode
 
 CUT = 1006
@@ -160,7 +158,7 @@ class Switchboard:
             elif message.type is WSMsgType.BINARY:
                 self._record("in", line.login, "(a binary frame)")
                 sentence = "a binary frame is not JSON"
-                self.post([Send(line.login, pushes.reply(0, ResultCode.REQUEST_ERROR, sentence))])
+                self.post([Send(line.login, delivery.reply(0, ResultCode.REQUEST_ERROR, sentence))])
         line.finish(line.close_code)
 
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
@@ -242,7 +240,7 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
     socket = web.WebSocketResponse(compress=False, timeout=_GOODBYE_SECONDS)
     await socket.prepare(request)
     if mode == "frame":
-        refusal = pushes.reply(1, ResultCode.INVALID_TOKEN, "the token is not valid")
+        refusal = delivery.reply(1, ResultCode.INVALID_TOKEN, "the token is not valid")
         await socket.send_str(msgspec.json.encode(refusal).decode())
     await socket.close(code=1008)
     return socket

@@ -18,7 +18,7 @@ from bridge.app.settings import login_keys
 from bridge.demo.ports import free_port
 from bridge.demo.process import BridgeProcess
 from bridge.ids import RoomId
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import StubHomeserver, StubWebChat
 
 AS_TOKEN = "as-token"

@@ -13,7 +13,7 @@ import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 
 from bridge.demo.ports import free_port
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 
 Json = dict[str, object]
 

@@ -28,7 +28,7 @@ from bridge.demo.customer import Customer, said
 from bridge.demo.ports import free_port
 from bridge.demo.synapse import SynapseServer
 from bridge.ops.logging import configure_logging
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.postgres import PostgresServer
 
 NAME = "matrix-webchat-try"

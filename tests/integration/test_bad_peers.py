@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from bridge.demo.ports import free_port
 from bridge.demo.stage import Stage, StageOptions
-from bridge.simulator.server import SimulatorOptions
+from bridge.simulator.simulator import SimulatorOptions
 from tests.support.ledger import (
     check_towards_the_agent,
     check_towards_the_customer,

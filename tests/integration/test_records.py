@@ -16,7 +16,7 @@ from bridge.demo.stage import Stage, StageOptions
 from bridge.ids import EventId, RoomId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.transcript import Transcript
-from bridge.simulator.server import SimulatorOptions
+from bridge.simulator.simulator import SimulatorOptions
 from bridge.storage.open import open_store
 from tests.support.encrypted import EncryptedCustomer, Phones
 from tests.support.staging import bridge_section, staged

@@ -16,7 +16,7 @@ import aiohttp
 
 from bridge.demo.customer import CustomerError, Event, content_of
 from bridge.demo.stage import Stage
-from bridge.simulator.server import BadOpError
+from bridge.simulator.simulator import BadOpError
 from tests.support.talk import MEI, Talk, chatting, wording
 
 GHOSTS = "@webchat__"

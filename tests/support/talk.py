@@ -19,7 +19,7 @@ from bridge.config import load_config
 from bridge.demo.customer import PATIENCE, Customer, Event, content_of, membership
 from bridge.demo.stage import Stage
 from bridge.ids import RoomId
-from bridge.simulator.outgoing import Wire
+from bridge.simulator.state import Wire
 
 MEI = "@webchat__a00001:localhost"
 """The ghost of agent A00001."""

@@ -1,6 +1,6 @@
 """What a desk is shown."""
 
-from bridge.simulator.deskview import view
+from bridge.simulator.desk_page import view
 from tests.unit.simulator.centres import Phone, chatting, make_centre, perform
 
 

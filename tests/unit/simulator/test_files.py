@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.simulator.files import Shelf, TooLargeError, extension, media_type, safe_name
+from bridge.simulator.web import Shelf, TooLargeError, extension, media_type, safe_name
 
 
 async def pieces(*parts: bytes) -> AsyncIterator[bytes]:

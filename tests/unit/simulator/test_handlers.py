@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.simulator.handlers import answer
-from bridge.simulator.outgoing import HangUp
+from bridge.simulator.state import HangUp
 from tests.unit.simulator.centres import Phone, chatting, codes, frames, make_centre, perform
 
 

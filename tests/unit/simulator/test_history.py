@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from bridge.simulator.history import HISTORY, tell
-from bridge.simulator.login import log_in
-from bridge.simulator.ops import BadOpError
+from bridge.simulator.operations import BadOpError
 from bridge.simulator.state import CallCentre
+from bridge.simulator.tpi import HISTORY, log_in, tell
 from tests.unit.simulator.centres import WALL_MS, chatting, frames, make_centre, perform
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.simulator.transcript import shown
+from bridge.simulator.state import shown
 from tests.unit.simulator.centres import WALL_MS, Phone, chatting, make_centre
 
 

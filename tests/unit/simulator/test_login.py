@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bridge.simulator.login import Gate, log_in, sign_of
+from bridge.simulator.tpi import Gate, log_in, sign_of
 from tests.unit.simulator.centres import make_centre
 
 # The two vectors of protocol reference 3.2.

@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from bridge.simulator import ops
-from bridge.simulator.ops import BadOpError
+from bridge.simulator import operations
+from bridge.simulator.operations import BadOpError
 
-NAMES = {str(kind.__struct_config__.tag) for kind in get_args(ops.AnyOp)}
+NAMES = {str(kind.__struct_config__.tag) for kind in get_args(operations.AnyOp)}
 
 
 def test_the_contract_of_scripts_is_kept() -> None:
@@ -28,4 +28,4 @@ def test_the_documentation_names_every_operation() -> None:
 
 def test_a_field_that_no_operation_has_is_named() -> None:
     with pytest.raises(BadOpError, match="unknown field `mood`"):
-        ops.read({"op": "close", "mood": "good"})
+        operations.read({"op": "close", "mood": "good"})

@@ -3,16 +3,16 @@
 import pytest
 
 from bridge.simulator.options import SimulatorOptions
-from bridge.simulator.robot import search, sign_of
+from bridge.simulator.tpi import search, search_sign
 
 FORM = {"epid": "E00001", "action": "search", "question": "测试"}
 SIGN = "78f2252ff6452a870574b1a51f85a08f"
 
 
 def test_the_sign_of_the_guide() -> None:
-    assert sign_of(FORM, "123456") == SIGN
+    assert search_sign(FORM, "123456") == SIGN
     second = {"epid": "", "action": "search", "question": "退货 & 换货?"}
-    assert sign_of(second, "K1") == "c870101cf9a138db4c1d97954a9afbfc"
+    assert search_sign(second, "K1") == "c870101cf9a138db4c1d97954a9afbfc"
 
 
 def test_a_known_question_has_one_result_and_an_unknown_none() -> None:

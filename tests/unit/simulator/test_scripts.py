@@ -7,10 +7,9 @@ import json
 import pytest
 
 from bridge.ids import SessionId
-from bridge.simulator import ops, scripts
-from bridge.simulator.ops import BadOpError
-from bridge.simulator.outgoing import HangUp
-from bridge.simulator.scripts import Simulation
+from bridge.simulator import operations
+from bridge.simulator.operations import BadOpError, Simulation
+from bridge.simulator.state import HangUp
 from tests.unit.simulator.centres import (
     Phone,
     chatting,
@@ -208,8 +207,8 @@ def test_a_restart_hangs_up_on_all_and_forgets_what_it_is_told() -> None:
     chatting(centre, "a")
     join(centre, "b")
     simulation = Simulation(centre)
-    op = ops.read({"op": "restart", "seconds": 5, "forget": ["sessions"]})
-    done = scripts.perform(simulation, op, 100, no_files)
+    op = operations.read({"op": "restart", "seconds": 5, "forget": ["sessions"]})
+    done = operations.perform(simulation, op, 100, no_files)
     assert done.outgoing == [HangUp("a", 1001), HangUp("b", 1001)]
     assert (simulation.down_until, centre.sessions) == (105, {})
 
@@ -227,14 +226,14 @@ def test_kick_needs_a_socket() -> None:
 
 def test_set_changes_options_and_faults() -> None:
     simulation = Simulation(make_centre())
-    op = ops.read(
+    op = operations.read(
         {"op": "set", "options": {"script": "echo"}, "faults": [{"fault": "drop", "type": 202}]}
     )
-    scripts.perform(simulation, op, 1, no_files)
+    operations.perform(simulation, op, 1, no_files)
     assert simulation.centre.options.script == "echo"
     assert simulation.faults.describe() == [{"fault": "drop", "type": 202}]
     # Without the key the faults stay.
-    scripts.perform(simulation, ops.read({"op": "set", "options": {}}), 1, no_files)
+    operations.perform(simulation, operations.read({"op": "set", "options": {}}), 1, no_files)
     assert len(simulation.faults.describe()) == 1
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from bridge.simulator import shapes
+from bridge.simulator import checks
 
 
 def required(shape: type[msgspec.Struct]) -> set[str]:
@@ -14,23 +14,23 @@ def required(shape: type[msgspec.Struct]) -> set[str]:
 @pytest.mark.parametrize(
     ("shape", "names"),
     [
-        (shapes.Envelope, {"messageId", "token", "time"}),
-        (shapes.Signal, {"messageId", "token"}),
-        (shapes.Beat, {"messageId"}),
-        (shapes.Queueing, {"queueId", "from"}),
-        (shapes.LaterQueueing, {"queueId"}),
-        (shapes.Stars, {"id", "comments"}),
-        (shapes.LaterStars, {"ratingId"}),
-        (shapes.TextContent, {"content", "extra"}),
-        (shapes.LaterText, {"text"}),
-        (shapes.ImageContent, {"name", "imageUri", "thumbData", "extra"}),
-        (shapes.LaterImage, {"name", "imageUri"}),
-        (shapes.FileContent, {"name", "url", "size", "type", "extra"}),
-        (shapes.LaterFile, {"name", "url"}),
-        (shapes.LocationContent, {"poi", "longitude", "latitude", "map", "thumbData", "extra"}),
-        (shapes.LaterLocation, {"longitude", "latitude"}),
-        (shapes.VoiceContent, {"voiceLength", "voiceData", "extra"}),
-        (shapes.LaterVoice, {"voiceLength", "voiceData"}),
+        (checks.Envelope, {"messageId", "token", "time"}),
+        (checks.Signal, {"messageId", "token"}),
+        (checks.Beat, {"messageId"}),
+        (checks.Queueing, {"queueId", "from"}),
+        (checks.LaterQueueing, {"queueId"}),
+        (checks.Stars, {"id", "comments"}),
+        (checks.LaterStars, {"ratingId"}),
+        (checks.TextContent, {"content", "extra"}),
+        (checks.LaterText, {"text"}),
+        (checks.ImageContent, {"name", "imageUri", "thumbData", "extra"}),
+        (checks.LaterImage, {"name", "imageUri"}),
+        (checks.FileContent, {"name", "url", "size", "type", "extra"}),
+        (checks.LaterFile, {"name", "url"}),
+        (checks.LocationContent, {"poi", "longitude", "latitude", "map", "thumbData", "extra"}),
+        (checks.LaterLocation, {"longitude", "latitude"}),
+        (checks.VoiceContent, {"voiceLength", "voiceData", "extra"}),
+        (checks.LaterVoice, {"voiceLength", "voiceData"}),
     ],
 )
 def test_required(shape: type[msgspec.Struct], names: set[str]) -> None:

@@ -7,7 +7,7 @@ import wave
 
 import pytest
 
-from bridge.simulator import samples, sound
+from bridge.simulator import samples
 
 
 def tone(seconds: float, rate: int = 44_100) -> bytes:
@@ -30,26 +30,28 @@ def length(wav: bytes) -> float:
 
 
 def test_a_recording_becomes_amr_of_the_same_length() -> None:
-    amr, seconds = sound.to_amr(tone(3))
-    assert amr.startswith(sound.AMR)
+    amr, seconds = samples.to_amr(tone(3))
+    assert amr.startswith(samples.AMR)
     assert seconds == 3
-    assert length(sound.to_wav(amr)) == pytest.approx(3, rel=0.05)
+    assert length(samples.to_wav(amr)) == pytest.approx(3, rel=0.05)
 
 
 def test_amr_stays_as_it_is() -> None:
     voice = samples.voice(2)
-    assert sound.to_amr(voice) == (voice, 2)
+    assert samples.to_amr(voice) == (voice, 2)
 
 
 def test_a_short_one_counts_a_second() -> None:
-    assert sound.to_amr(tone(0.2))[1] == 1
+    assert samples.to_amr(tone(0.2))[1] == 1
 
 
 def test_no_more_than_a_minute_is_kept() -> None:
-    assert length(sound.to_wav(tone(61, rate=8000))) == sound.LONGEST
+    assert length(samples.to_wav(tone(61, rate=8000))) == samples.LONGEST
 
 
-@pytest.mark.parametrize("data", [b"", b"no sound " * 50, samples.picture("x"), sound.AMR, tone(0)])
+@pytest.mark.parametrize(
+    "data", [b"", b"no sound " * 50, samples.picture("x"), samples.AMR, tone(0)]
+)
 def test_what_is_no_sound_is_refused(data: bytes) -> None:
-    with pytest.raises(sound.SoundError):
-        sound.to_wav(data)
+    with pytest.raises(samples.SoundError):
+        samples.to_wav(data)

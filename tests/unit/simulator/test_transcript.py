@@ -1,6 +1,6 @@
 """The desk's record of what was said."""
 
-from bridge.simulator.transcript import Transcript, shown
+from bridge.simulator.state import Transcript, shown
 
 
 def test_entries_are_numbered_and_the_oldest_go() -> None:

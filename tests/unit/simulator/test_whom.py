@@ -3,8 +3,8 @@
 import pytest
 
 from bridge.ids import AgentId, RequestId, SessionId
-from bridge.simulator import ops, whom
-from bridge.simulator.ops import BadOpError
+from bridge.simulator import operations
+from bridge.simulator.operations import BadOpError
 from tests.unit.simulator.centres import Phone, chatting, make_centre
 
 
@@ -13,12 +13,16 @@ def test_by_name_by_number_or_the_only_one() -> None:
     chatting(centre, "ada")
     Phone(centre, "bob").queue()
     Phone(centre, "eve").queue()
-    assert whom.customer(centre, "ada").login == "ada"
-    assert whom.agent(centre, AgentId("A00002")).name == "Jun"
-    assert whom.request(centre, ops.Accept()).login == "bob"
-    assert whom.request(centre, ops.Accept(login="eve")).login == "eve"
-    assert whom.request(centre, ops.Accept(request=RequestId(9003))).login == "eve"
-    assert whom.session(centre, ops.Close()).login == "ada"
-    assert whom.session(centre, ops.Close(session=SessionId(5001))).login == "ada"
+    assert operations.customer_named(centre, "ada").login == "ada"
+    assert operations.agent_online(centre, AgentId("A00002")).name == "Jun"
+    assert operations.request_meant(centre, operations.Accept()).login == "bob"
+    assert operations.request_meant(centre, operations.Accept(login="eve")).login == "eve"
+    assert (
+        operations.request_meant(centre, operations.Accept(request=RequestId(9003))).login == "eve"
+    )
+    assert operations.session_meant(centre, operations.Close()).login == "ada"
+    assert (
+        operations.session_meant(centre, operations.Close(session=SessionId(5001))).login == "ada"
+    )
     with pytest.raises(BadOpError, match="bob has no open session"):
-        whom.session(centre, ops.Close(login="bob"))
+        operations.session_meant(centre, operations.Close(login="bob"))

@@ -13,7 +13,7 @@ from bridge.cli.doctor.webchat import check_webchat, throw_away
 from bridge.ids import RoomId, UserId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
 from bridge.storage.open import open_store
 from tests.unit.cli.doctor.installation import configured, serving, the, told
 from tests.unit.link.rig import FAST

@@ -1,7 +1,9 @@
 """The desk in the browser: its page, the files it shows, and one stream of what happens.
 
 A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. The page is a handful
-of files of this package and loads nothing from elsewhere.
+of files of this package and loads nothing from elsewhere. A view says who waits, who talks, and
+what was said since the desk last looked; times are durations, so that no clock but the browser's
+own is needed.
 """
 
 from __future__ import annotations
@@ -16,13 +18,12 @@ import msgspec
 from aiohttp import WSMsgType, hdrs, web
 from aiohttp.typedefs import Handler
 
-from bridge.simulator import sound
-from bridge.simulator.deskview import view
-from bridge.simulator.files import Shelf, media_type
-from bridge.simulator.http import answer, file_headers
-from bridge.simulator.outgoing import Wire
-from bridge.simulator.pulse import Pulse
-from bridge.simulator.scripts import Simulation
+from bridge.simulator import samples
+from bridge.simulator.journal import Pulse
+from bridge.simulator.operations import Simulation
+from bridge.simulator.options import DeskAgent
+from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
+from bridge.simulator.web import Shelf, answer, file_headers, media_type
 from bridge.webchat import emoji
 
 _PAGE = resources.files("bridge.simulator") / "page"
@@ -99,8 +100,8 @@ class DeskSide:
         if entry is None or not entry.audio:
             raise web.HTTPNotFound
         try:
-            wav = await asyncio.to_thread(sound.to_wav, base64.b64decode(entry.audio))
-        except sound.SoundError as error:
+            wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(entry.audio))
+        except samples.SoundError as error:
             raise web.HTTPUnprocessableEntity(text=str(error)) from error
         return web.Response(body=wav, content_type="audio/wav")
 
@@ -159,3 +160,65 @@ def _page(name: str) -> web.Response:
             hdrs.CACHE_CONTROL: "no-cache",
         },
     )
+
+
+# --- the view ------------------------------------------------------------------------------------
+
+
+def view(centre: CallCentre, since: int, now: float) -> Wire:
+    """The whole centre as it is now, and the entries of the transcript after number `since`."""
+    centre.settle(now)
+    options = centre.options
+    sessions = [*centre.closed, *centre.sessions.values()]
+    return {
+        "dialect": options.dialect,
+        "types": options.later,
+        "open_hours": options.open_hours,
+        "agents": [_agent(agent) for agent in options.agents],
+        "queues": dict(options.queue_names),
+        "ratings": {str(choice.id): choice.name for choice in options.ratings},
+        "waiting": [_request(centre, request, now) for request in centre.requests.values()],
+        "sessions": [_session(centre, session, now) for session in sessions],
+        "last": centre.transcript.last,
+        "entries": [shown(entry) for entry in centre.transcript.since(since)],
+    }
+
+
+def _agent(agent: DeskAgent) -> Wire:
+    return {"id": agent.id, "name": agent.name or agent.id, "comments": agent.comments}
+
+
+def _request(centre: CallCentre, request: QueueRequest, now: float) -> Wire:
+    return {
+        "id": request.id,
+        **_who(centre, request.login),
+        "queue": request.queue_id,
+        "queue_name": centre.options.queue_name(request.queue_id),
+        "from": request.source,
+        "place": request.announced,
+        "waited": now - request.since,
+        "wanted": request.wanted,
+        "session": request.session.id if request.session else None,
+    }
+
+
+def _session(centre: CallCentre, session: Session, now: float) -> Wire:
+    customer = centre.customers[session.login]
+    typed = customer.typed_at if customer.session is session else None
+    return {
+        "id": session.id,
+        **_who(centre, session.login),
+        "queue": session.queue_id,
+        "queue_name": centre.options.queue_name(session.queue_id),
+        "agents": [_agent(agent) for agent in session.agents],
+        "robot": session.robot,
+        "open": session.open,
+        "ended_by": session.ended_by,
+        "typed": None if typed is None else now - typed,
+        "preview": customer.preview if typed is not None else "",
+    }
+
+
+def _who(centre: CallCentre, login: str) -> Wire:
+    customer = centre.customers[login]
+    return {"login": login, "name": customer.name or login, "linked": customer.linked}

@@ -2,7 +2,7 @@
 
 It is the other end in the demo, in integration and chaos runs, and for whoever writes a client.
 One aiohttp application serves login, upload, robot, files, sockets, `/_sim` and `/desk`. Everything
-that decides is pure (state, checks, handlers, scripts); this package's shell only carries bytes.
+that decides is pure (state, checks, handlers, operations); this package's shell only carries bytes.
 
 The control API and the desk need no password: bind the simulator to loopback or to a network you
 trust. Pages of other sites are refused (`Origin`).
@@ -25,19 +25,15 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from bridge.simulator import ops, report, scripts, sound
+from bridge.simulator import control, operations, samples
 from bridge.simulator.control import ControlSide
-from bridge.simulator.deskside import DeskSide, only_our_pages
-from bridge.simulator.files import Shelf
-from bridge.simulator.http import HttpSide
-from bridge.simulator.journal import Journal
-from bridge.simulator.ops import BadOpError
+from bridge.simulator.desk_page import DeskSide, only_our_pages
+from bridge.simulator.journal import Journal, Pulse
+from bridge.simulator.operations import BadOpError, Placed, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
-from bridge.simulator.outgoing import Wire
-from bridge.simulator.pulse import Pulse
-from bridge.simulator.scripts import Placed, Simulation
 from bridge.simulator.sockets import Switchboard
-from bridge.simulator.state import CallCentre
+from bridge.simulator.state import CallCentre, Wire
+from bridge.simulator.web import HttpSide, Shelf
 
 __all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
 
@@ -146,7 +142,7 @@ class Simulator:
         """Carry out one control operation, as `POST /_sim/do` does.
 
         Args:
-            op: `{"op": name, …}`; the names and their fields are the classes of `ops`.
+            op: `{"op": name, …}`; the names and their fields are the classes of `operations`.
 
         Returns:
             `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
@@ -165,19 +161,19 @@ class Simulator:
             url = shelf.url(file, self._simulation.centre.options.upload_url)
             return Placed(url, shelf.path(file))
 
-        wanted = await _with_amr(ops.read(op))
+        wanted = await _with_amr(operations.read(op))
         now = asyncio.get_running_loop().time()
-        done = scripts.perform(self._simulation, wanted, now, host)
+        done = operations.perform(self._simulation, wanted, now, host)
         sent = self._board.post(done.outgoing)
         self._log.debug("simulator operation", op=op.get("op"), sent=sent)
         return {"ok": True, "sent": sent, **done.answer}
 
     def state(self) -> Wire:
-        """Everything a script may compare; see `report.describe`."""
+        """Everything a script may compare; see `control.describe`."""
         uploads: list[Wire] = []
         if self._shelf is not None:
             uploads = self._shelf.uploads(self._simulation.centre.options.upload_url)
-        return report.describe(self._simulation, uploads, asyncio.get_running_loop().time())
+        return control.describe(self._simulation, uploads, asyncio.get_running_loop().time())
 
     def frames(self, since: int = 0) -> list[Wire]:
         """Every frame of every socket with a number above `since`, tokens masked."""
@@ -223,16 +219,16 @@ async def serve(options: SimulatorOptions, host: str, port: int) -> None:
         await simulator.stop()
 
 
-async def _with_amr(op: ops.AnyOp) -> ops.AnyOp:
+async def _with_amr(op: operations.AnyOp) -> operations.AnyOp:
     """A voice in any other form than AMR becomes AMR, off the loop."""
-    if not isinstance(op, ops.Voice) or not op.data:
+    if not isinstance(op, operations.Voice) or not op.data:
         return op
     try:
         recording = base64.b64decode(op.data, validate=True)
-        if recording.startswith(sound.AMR):
+        if recording.startswith(samples.AMR):
             return op
-        voice, seconds = await asyncio.to_thread(sound.to_amr, recording)
-    except (ValueError, sound.SoundError) as error:
+        voice, seconds = await asyncio.to_thread(samples.to_amr, recording)
+    except (ValueError, samples.SoundError) as error:
         raise BadOpError(f"data is no voice: {error}") from error
     return msgspec.structs.replace(op, data=base64.b64encode(voice).decode(), seconds=seconds)
 
