@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import click
 import msgspec
 
-from bridge.cli.exits import ExitCode, stop
-from bridge.cli.files import Files
+from bridge.cli.console import ExitCode, Files, stop
 from bridge.config import (
     PICKLE_KEY,
     Config,
@@ -49,7 +48,7 @@ def register(files: Files, environment: Mapping[str, str], *, rotate: bool = Fal
     Raises:
         ConfigUnreadable, ConfigInvalid, RegistrationError: as their modules say.
     """
-    # Imported late, as in `files`.
+    # Imported late, as in `console`.
     from bridge.app.settings import users_of
 
     config = files.load()

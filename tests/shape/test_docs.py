@@ -17,7 +17,7 @@ import click
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.cli.exits import ExitCode
+from bridge.cli.console import ExitCode
 from bridge.cli.program import program
 from bridge.config.keys import known_paths
 from bridge.config.problems import render_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.cli.exits import ExitCode, errors_become_exits
+from bridge.cli.console import ExitCode, errors_become_exits
 from bridge.config import ConfigInvalid, ConfigUnreadable, Problem
 from bridge.matrix.registration import RegistrationError
 from bridge.rooms.store import StoreError

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bridge.cli.files import Files, config_option, no_update_option, registration_option
+from bridge.cli.console import Files, config_option, no_update_option, registration_option
 from bridge.config import ConfigInvalid
 from tests.unit.config.configs import edited
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.cli.ledger import with_store
+from bridge.cli.database import with_store
 from bridge.config import load_config
 from bridge.ids import RoomId
 from bridge.rooms.store import NewInput, Step, StoredRoom, StorePort

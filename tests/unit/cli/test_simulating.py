@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bridge.cli.simulating import parse_options
+from bridge.cli.program import parse_options
 from tests.unit.cli.runs import Folder
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.app.settings import users_of
 from bridge.cli.doctor.findings import Findings, Verdict
-from bridge.cli.doctor.local import (
+from bridge.cli.doctor.installation import (
     check_clock,
     check_database,
     check_registration,

@@ -1,4 +1,4 @@
-"""The WebChat server: login, socket and files, with an account that belongs to no customer.
+"""The checks of the WebChat server: login, socket and files, with an account of no customer.
 
 The links are the bridge's own, so that what passes here is what the bridge will do. No agent is
 asked for: nobody at the call centre notices, but for a customer named like the room "doctor".
@@ -15,9 +15,8 @@ from time import perf_counter
 import aiohttp
 
 from bridge.app.settings import link_settings_of
-from bridge.cli.doctor.findings import Findings
-from bridge.cli.doctor.local import check_clock
-from bridge.cli.doctor.tls import tls_fault
+from bridge.cli.doctor.findings import Findings, tls_fault
+from bridge.cli.doctor.installation import check_clock
 from bridge.config import Config
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, UserId

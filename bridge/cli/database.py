@@ -1,4 +1,8 @@
-"""`trace`, `dead-letters` and `migrate`: the operator's view of the database."""
+"""`trace`, `dead-letters`, `migrate` and `crypto reset`: the operator's commands on the database.
+
+Each opens the configured database, asks it one thing, and closes it. `crypto reset` is for keys in
+the database that are lost, unreadable, or not the homeserver's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bridge.cli.exits import ExitCode, stop
+from bridge.cli.console import ExitCode, stop
 from bridge.config import Config
 from bridge.ids import EventId
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
@@ -142,3 +146,32 @@ def _print(table: Table) -> None:
 def _time(ms: int) -> str:
     moment = datetime.fromtimestamp(ms / 1000, UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d}"
+
+
+# --- crypto reset --------------------------------------------------------------------------------
+
+WARNING = (
+    "Stop the bridge first. At its next start each of its users gets a new device and a new"
+    " cross-signing identity; customers' apps will say that the identity changed. Go on?"
+)
+
+
+def reset_crypto(config: Config) -> None:
+    """Forget all keys, and let the next start replace what the homeserver has of ours.
+
+    Raises:
+        StoreError: the database cannot be opened, or a bridge is at work on it.
+    """
+    # Imported late, as in `console`.
+    from bridge.app.settings import encryption_secret_of
+    from bridge.matrix.crypto.sealing import Sealer
+    from bridge.matrix.crypto.upkeep import reset_rows
+    from bridge.matrix.crypto.vault import Vault
+
+    async def forget(store: StorePort) -> int:
+        dropped = await store.drop_secrets()
+        await store.save_secrets(reset_rows(Vault(store, Sealer(encryption_secret_of(config)))))
+        return dropped
+
+    dropped = with_store(config, forget, sole=True)
+    click.echo(f"Forgot {dropped} sealed rows. The next start of the bridge makes fresh devices.")
