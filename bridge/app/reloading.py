@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from bridge.config import Config, ConfigInvalid, ConfigUnreadable, Problem
+from bridge.config.loading import check_rules
 from bridge.config.reloading import compare, take_over
-from bridge.config.rules import check_rules
 
 Load = Callable[[], Config]
 """Reads the configuration and checks it; raises what `load_config` does."""

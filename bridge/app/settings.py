@@ -11,9 +11,8 @@ from bridge.app.passwords import Passwords
 from bridge.config import Config
 from bridge.config import Permission as ConfigPermission
 from bridge.config.hours import parse_hours
-from bridge.config.permissions import permission_of
-from bridge.config.webchat import Dialect as ConfigDialect
-from bridge.config.webchat import RobotMode
+from bridge.config.model import Dialect as ConfigDialect
+from bridge.config.model import RobotMode, permission_of
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import QueueId, RoomId
 from bridge.link.accounts import room_key

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from bridge.cli.console import ExitCode, Files, stop
 from bridge.cli.registering import register_and_report
 from bridge.config import Config, ConfigUnreadable, KeyPath, example_config
-from bridge.config.webchat import LoginType
+from bridge.config.model import LoginType
 from bridge.texts import CATALOGUE
 
 

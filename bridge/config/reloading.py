@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from bridge.config.document import KeyPath, render_path
 from bridge.config.model import Config
-from bridge.config.problems import KeyPath, render_path
 
 LIVE: frozenset[KeyPath] = frozenset(
     {

@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.cli.console import ExitCode
 from bridge.cli.program import program
-from bridge.config.keys import known_paths
-from bridge.config.problems import render_path
+from bridge.config.document import render_path
+from bridge.config.known_keys import known_paths
 from bridge.ops.metrics import Metrics
 from bridge.rooms.commands import Verb
 from bridge.texts import CATALOGUE

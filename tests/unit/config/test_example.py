@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from bridge.config import example_config, json_schema, load_config
-from bridge.config.document import read_document
-from bridge.config.keys import known_paths, section_at
-from bridge.config.problems import render_path
+from bridge.config.document import read_document, render_path
+from bridge.config.known_keys import known_paths, section_at
 from tests.unit.config.configs import load
 
 ROOT = Path(__file__).parents[3]

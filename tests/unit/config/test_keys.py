@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bridge.config.keys import Shape, advice, keys_of, known_paths, section_at
-from bridge.config.model import Config
-from bridge.config.webchat import AccountEntry, Login
+from bridge.config.known_keys import Shape, advice, keys_of, known_paths, section_at
+from bridge.config.model import AccountEntry, Config, Login
 
 
 def test_keys_have_the_names_of_the_file() -> None:

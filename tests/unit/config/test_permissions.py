@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.config.permissions import (
+from bridge.config.model import (
     Permission,
     is_pattern,
     permission_of,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.config.problems import ConfigInvalid, KeyPath, Problem, render_path
+from bridge.config.document import ConfigInvalid, KeyPath, Problem, render_path
 
 
 @pytest.mark.parametrize(

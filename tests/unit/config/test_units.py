@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config.units import parse_duration, parse_rate, parse_size
+from bridge.config.fields import parse_duration, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(

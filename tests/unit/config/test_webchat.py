@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from bridge.config.webchat import Dialect, RobotMode, Source, WebChat
+from bridge.config.model import Dialect, RobotMode, Source, WebChat
 from bridge.webchat import codes
 
 URL = "https://crm.example.org/webchat"
