@@ -17,15 +17,11 @@ from typing import Literal
 
 from rich.console import Console
 
-from bridge.demo.customer import Account, password_of
-from bridge.demo.first_chat import ANSWER, QUESTION, play_first_chat
-from bridge.demo.phone import Phone
-from bridge.demo.process import BridgeError
-from bridge.demo.scene import Scene
-from bridge.demo.second_chat import play_second_chat
-from bridge.demo.stage import Stage, StageOptions, set_stage
+from bridge.demo.matrix_user import Account, Phone, password_of
+from bridge.demo.scene import Scene, Transcript, expect
+from bridge.demo.script import ANSWER, QUESTION, play_first_chat, play_second_chat
+from bridge.demo.stage import BridgeError, Stage, StageOptions, set_stage
 from bridge.demo.synapse import SynapseError
-from bridge.demo.transcript import Transcript, expect
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import RatingChoice, SimulatorOptions
 

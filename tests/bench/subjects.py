@@ -15,8 +15,8 @@ import aiohttp
 from ruamel.yaml import YAML
 
 from bridge.app.settings import login_keys
-from bridge.demo.ports import free_port
-from bridge.demo.process import BridgeProcess
+from bridge.demo.stage import BridgeProcess
+from bridge.demo.synapse import free_port
 from bridge.ids import RoomId
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import StubHomeserver, StubWebChat

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.demo.customer import Customer, Event, content_of
+from bridge.demo.matrix_user import Customer, Event, content_of
 from bridge.demo.stage import Stage, StageOptions
 from bridge.ids import EventId, RoomId
 from bridge.ops.clock import SystemClock

@@ -24,7 +24,7 @@ import pytest
 
 from bridge.app.serving import Serving
 from bridge.config import load_config
-from bridge.demo.ports import free_port
+from bridge.demo.synapse import free_port
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import StubHomeserver
 from tests.bench.subjects import SimulatedDesk, Subject, open_chats, text, write_config

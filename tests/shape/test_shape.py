@@ -32,8 +32,8 @@ _HOOK = "the library's way to have a method of its own replaced"
 _CLIENT = "the demo's client, which can do all that the plainer one can, and more"
 HEIRS: Mapping[str, str] = {
     "bridge/config/document.py:_Constructor": _HOOK,
-    "bridge/demo/customer.py:Customer": _CLIENT,
-    "bridge/demo/phone.py:Phone": _CLIENT,
+    "bridge/demo/matrix_user.py:Customer": _CLIENT,
+    "bridge/demo/matrix_user.py:Phone": _CLIENT,
     "bridge/link/socket.py:_Connect": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
     "bridge/matrix/client.py:_Silence": _HOOK,

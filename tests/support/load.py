@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from bridge.demo.customer import CustomerError, Event, content_of
+from bridge.demo.matrix_user import CustomerError, Event, content_of
 from bridge.demo.stage import Stage
 from bridge.simulator.simulator import BadOpError
 from tests.support.talk import MEI, Talk, chatting, wording

@@ -12,7 +12,7 @@ import pytest
 from bridge.app import serving
 from bridge.app.serving import DATED, INSTANCE, Serving, noted, why_refused
 from bridge.config import Config
-from bridge.demo.ports import free_port
+from bridge.demo.synapse import free_port
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN
 from bridge.ops.clock import SystemClock
