@@ -1,4 +1,9 @@
-"""From the operator's config to what each ring wants to know."""
+"""The mapping from the operator's config to the settings of each ring, and the secrets in between.
+
+Customers' passwords are sealed: the rooms ring locks them and the link ring opens them. Both see a
+function each, so neither knows how it is done or with what. The box is the one in which encryption
+keeps its keys, under the operator's secret; each password is bound to its room.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ from functools import partial
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from bridge.app.passwords import Passwords
 from bridge.config import Config
 from bridge.config import Permission as ConfigPermission
 from bridge.config.hours import parse_hours
@@ -23,7 +27,7 @@ from bridge.link.settings import (
     LoginType,
     UploadMode,
 )
-from bridge.matrix.crypto.sealing import derive
+from bridge.matrix.crypto.sealing import Sealer, derive
 from bridge.matrix.users import OurUsers
 from bridge.rooms.rules import Permission, QueueRule, RatingRule, Rules
 from bridge.texts import Texts
@@ -201,3 +205,33 @@ def secrets_of(config: Config) -> list[str]:
     found = [value.get_secret_value() for value in values]
     password = urlsplit(config.database.url.get_secret_value()).password
     return [*found, *([unquote(password), password] if password else [])]
+
+
+# --- customers' passwords ------------------------------------------------------------------------
+
+
+class Passwords:
+    """Locks and opens.
+
+    Args:
+        secret: the operator's (`settings.encryption_secret_of`).
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._sealer = Sealer(secret)
+
+    def seal(self, room_id: RoomId, password: str) -> bytes:
+        """The password as it may be stored; differs each time."""
+        return self._sealer.seal(_name(room_id), password.encode("utf-8", "replace"))
+
+    def unseal(self, room_id: RoomId, sealed: bytes) -> str:
+        """The password again.
+
+        Raises:
+            StoreError: it was sealed for another room or with another secret.
+        """
+        return self._sealer.open(_name(room_id), sealed).decode()
+
+
+def _name(room_id: RoomId) -> str:
+    return f"login/{room_id}"

@@ -38,7 +38,7 @@ def run_bridge(files: Files) -> int:
         )
     # Imported late: `check`, `register` and the like need none of it and start at once.
     from bridge.app.process import run
-    from bridge.ops.server import CannotListen
+    from bridge.ops.metrics import CannotListen
 
     try:
         return run(config, files.load)

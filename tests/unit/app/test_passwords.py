@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.app.passwords import Passwords
+from bridge.app.settings import Passwords
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
 

@@ -10,8 +10,8 @@ import structlog
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from bridge.app import reloading
-from bridge.app.reloading import Reloader
+from bridge.app import process
+from bridge.app.process import Reloader
 from bridge.config import Config, ConfigUnreadable, Problem
 from tests.unit.config.configs import SMALLEST, edited, load
 
@@ -120,7 +120,7 @@ async def test_a_mixture_that_breaks_a_rule_is_refused(
 ) -> None:
     """Half of the new file and half of the old one: each was right, the whole need not be."""
     problem = Problem(("retention",), "does not fit")
-    monkeypatch.setattr(reloading, "check_rules", lambda _: [problem])
+    monkeypatch.setattr(process, "check_rules", lambda _: [problem])
     operator = Operator(tmp_path)
     logs = await operator.edits("bridge:\n", "bridge:\n  language: en\n")
     assert logs[0]["why"] == "retention: does not fit"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.app.stores import StoredTokens
+from bridge.app.serving import StoredTokens
 from bridge.ids import RoomId
 from bridge.link import Token
 from tests.fakes.memory import MemoryStore

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge.app.upkeep import MEASURE_EVERY, PRUNE_EVERY, measure, prune
+from bridge.app.serving import MEASURE_EVERY, PRUNE_EVERY, measure, prune
 from bridge.config.model import Retention
 from bridge.ops.metrics import Metrics
 from bridge.rooms.store import Backlog, StoreError

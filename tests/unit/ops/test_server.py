@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import ClientSession
 
-from bridge.ops.metrics import Metrics
-from bridge.ops.server import CannotListen, metrics_server
+from bridge.ops.metrics import CannotListen, Metrics, metrics_server
 
 
 @pytest.mark.asyncio
