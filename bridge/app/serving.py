@@ -381,7 +381,10 @@ def catch_up(
     engine: Engine,
     retention: Callable[[], Retention],
 ) -> CatchUp:
-    """The catch-up over these parts. It stays well away from events whose lines in the ledger may be gone."""
+    """The catch-up over these parts.
+
+    It stays well away from events whose lines in the ledger may be gone.
+    """
     store = around.store
 
     async def known(event_id: EventId) -> bool:

@@ -13,38 +13,17 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from bridge.config import Config
-from bridge.config import Permission as ConfigPermission
 from bridge.config.hours import parse_hours
-from bridge.config.model import Dialect as ConfigDialect
-from bridge.config.model import RobotMode, permission_of
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.config.model import permission_of
+from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.accounts import room_key
-from bridge.link.settings import (
-    FRAME_OVERHEAD,
-    AccountRule,
-    LinkSettings,
-    LoginType,
-    UploadMode,
-)
+from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
 from bridge.matrix.crypto.sealing import Sealer, derive
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import Permission, QueueRule, RatingRule, Rules
+from bridge.rooms.rules import QueueRule, RatingRule, Rules
 from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
-
-_PERMISSIONS = {
-    ConfigPermission.IGNORE: Permission.IGNORED,
-    ConfigPermission.NONE: Permission.NONE,
-    ConfigPermission.CUSTOMER: Permission.CUSTOMER,
-    ConfigPermission.ADMIN: Permission.ADMIN,
-}
-
-
-_ROBOT = {
-    RobotMode.FIRST: RobotUse.FIRST,
-    RobotMode.WHEN_NO_AGENT: RobotUse.WHEN_NO_AGENT,
-}
 
 
 def users_of(config: Config) -> OurUsers:
@@ -84,14 +63,11 @@ def rules_of(
         for queue in config.queues
     )
 
-    def permission(user_id: str) -> Permission:
-        return _PERMISSIONS[permission_of(bridge.permissions, user_id)]
-
     return Rules(
         bot=users.bot,
         queues=queues,
         default_queue=QueueId(config.default_queue),
-        permission=permission,
+        permission=partial(permission_of, bridge.permissions),
         queue_of_user=users.queue_of,
         prefix=bridge.command_prefix,
         language=bridge.language,
@@ -134,7 +110,7 @@ def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
         callback_last=callback.retry_last,
         callback_limit=callback.give_up,
         show_comments=server.show_comments,
-        robot=_ROBOT.get(server.robot.mode, RobotUse.NEVER),
+        robot=server.robot.mode,
         map=server.map,
         emoji_codes=server.emoji_mode == "qq",
         escape_html=server.escape_outgoing,
@@ -169,8 +145,8 @@ def link_settings_of(config: Config) -> LinkSettings:
     return LinkSettings(
         base_url=server.base_url,
         enterprise_id=server.enterprise_id,
-        dialect=None if server.dialect is ConfigDialect.AUTO else Dialect(server.dialect),
-        login_type=LoginType(server.login.type),
+        dialect=None if server.dialect == "auto" else Dialect(server.dialect),
+        login_type=server.login.type,
         name=server.login.name,
         display_name=server.login.display_name,
         password=server.login.password.get_secret_value(),
@@ -181,7 +157,7 @@ def link_settings_of(config: Config) -> LinkSettings:
         unseal=_passwords(config).unseal if server.login.own_accounts else None,
         sign_key=server.sign_key.get_secret_value(),
         robot_key=server.robot.public_key.get_secret_value(),
-        upload_mode=UploadMode(server.upload_mode),
+        upload_mode=server.upload_mode,
         login_count=server.login_rate.count,
         login_seconds=server.login_rate.per_seconds,
         allowed_media_hosts=server.allowed_media_hosts,

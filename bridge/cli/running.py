@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 from bridge.cli.console import ExitCode, Files, stop
 from bridge.cli.registering import register_and_report
 from bridge.config import Config, ConfigUnreadable, KeyPath, example_config
-from bridge.config.model import LoginType
 from bridge.texts import CATALOGUE
+from bridge.webchat.codes import LoginType
 
 
 def lacks_tokens(config: Config) -> bool:

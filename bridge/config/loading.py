@@ -21,13 +21,13 @@ from bridge.config.model import (
     SERVED,
     Config,
     Database,
-    LoginType,
     Permission,
-    RobotMode,
     WebChat,
     is_pattern,
     serves_somebody_of,
 )
+from bridge.conversation.policy import RobotUse
+from bridge.webchat.codes import LoginType
 
 Check = Callable[[Config], Iterable[Problem]]
 """A further check of a valid configuration; it gives paths, `load_config` adds the lines."""
@@ -215,7 +215,7 @@ def _not_yet(config: Config) -> Iterator[Problem]:
         )
     for index, server in enumerate(config.webchat):
         here: KeyPath = ("webchat", index)
-        if server.robot.enabled is not (server.robot.mode is not RobotMode.OFF):
+        if server.robot.enabled is not (server.robot.mode is not RobotUse.OFF):
             yield Problem(
                 (*here, "robot", "mode"),
                 "must be command, first or when_no_agent if robot.enabled is true, else off",

@@ -14,7 +14,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import Enum
+from functools import total_ordering
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -37,11 +38,14 @@ from bridge.config.fields import (
     template,
 )
 from bridge.config.hours import OpeningHours
+from bridge.conversation.policy import RobotUse
+from bridge.webchat.codes import LoginType, Source, UploadMode
 
 # --- permissions ---------------------------------------------------------------------------------
 
 
-class Permission(StrEnum):
+@total_ordering
+class Permission(Enum):
     """What a Matrix user may do."""
 
     NONE = "none"
@@ -49,8 +53,18 @@ class Permission(StrEnum):
     """Be served."""
     ADMIN = "admin"
     """Configure any room, whatever the power level in it."""
-    IGNORE = "ignore"
-    """Not be served, nor told so: for bots."""
+    IGNORED = "ignore"
+    """Not be served, nor told so: for bots. Listed last, for the error that lists them."""
+
+    # Ordered, IGNORED first; each includes the ones before.
+    def __init__(self, written: str) -> None:
+        self._rank = -1 if written == "ignore" else len(type(self).__members__)
+
+    def __lt__(self, other: Permission) -> bool:
+        return self._rank < other._rank
+
+    def __str__(self) -> str:
+        return self.value
 
 
 def is_pattern(rule: str) -> bool:
@@ -112,38 +126,6 @@ def serves_somebody_of(rules: Mapping[str, Permission], domain: str) -> bool:
 
 _KNOWN = frozenset({"room_key", "room_id", "displayname"})
 
-Source = Literal["PC", "MOBILE", "WECHAT", "APP"]
-
-
-class Dialect(StrEnum):
-    """Which revision of the vendor's guide we write; every revision is read."""
-
-    AUTO = "auto"
-    Y2016 = "2016"
-    Y2019 = "2019"
-    DUAL = "dual"
-
-
-class LoginType(StrEnum):
-    """How a room logs in to WebChat."""
-
-    PASSWORD = "password"  # noqa: S105 - the name of a login type (wire type 1), not a secret
-    REGISTER = "register"
-    VISITOR = "visitor"
-
-
-class UploadMode(StrEnum):
-    RAW = "raw"
-    MULTIPART = "multipart"
-    AUTO = "auto"
-
-
-class RobotMode(StrEnum):
-    OFF = "off"
-    COMMAND = "command"
-    FIRST = "first"
-    WHEN_NO_AGENT = "when_no_agent"
-
 
 def _dialect_text(value: object) -> object:
     # YAML reads an unquoted 2016 as a number.
@@ -198,9 +180,9 @@ class Robot(Section):
     """The knowledge base may be asked."""
     public_key: SecretStr = SecretStr("")
     """Signs questions to the robot (guide part four)."""
-    mode: Annotated[
-        RobotMode, BeforeValidator(lambda value: "off" if value is False else value)
-    ] = RobotMode.OFF
+    mode: Annotated[RobotUse, BeforeValidator(lambda value: "off" if value is False else value)] = (
+        RobotUse.OFF
+    )
     """off | command (`ask`) | first (before a person) | when_no_agent (if no agent is there)."""
     km_base_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
     """Where its articles can be read; empty: answers carry no links."""
@@ -222,9 +204,11 @@ class WebChat(Section):
     """The WebChat application; /tpi, /tpiu, /robotSearch and /cws lie below it."""
     enterprise_id: str = ""
     """Wire `epid`; empty if the server has one enterprise."""
-    dialect: Annotated[Dialect, BeforeValidator(_dialect_text)] = Dialect.AUTO
+    dialect: Annotated[Literal["auto", "2016", "2019", "dual"], BeforeValidator(_dialect_text)] = (
+        "auto"
+    )
     """auto (finds out and remembers; till then dual) | 2016 | 2019 | dual (the keys of both)."""
-    source: Annotated[Source, Field(alias="from")] = "APP"
+    source: Annotated[Source, Field(alias="from")] = Source.APP
     """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}

@@ -9,7 +9,8 @@ from bridge.link.door import Health
 from bridge.link.keeper import LinkState
 from bridge.link.links import Links
 from bridge.link.ports import Facts, LinkMetrics, Token, TokenStore
-from bridge.link.settings import AccountRule, LinkSettings, LoginType, Timing, UploadMode
+from bridge.link.settings import AccountRule, LinkSettings, Timing
+from bridge.webchat.codes import LoginType, UploadMode
 
 __all__ = [
     "AccountRule",

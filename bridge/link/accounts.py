@@ -16,10 +16,11 @@ from fnmatch import fnmatchcase
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import RoomId
 from bridge.link.failures import OpenFailure
-from bridge.link.settings import AccountRule, LinkSettings, LoginType
+from bridge.link.settings import AccountRule, LinkSettings
 from bridge.rooms.ports import Account
 from bridge.rooms.record import OwnLogin
 from bridge.rooms.store import StoreError
+from bridge.webchat.codes import LoginType
 from bridge.webchat.http import PasswordLogin, RegisterLogin, VisitorLogin
 
 Login = PasswordLogin | RegisterLogin | VisitorLogin

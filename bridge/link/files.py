@@ -35,12 +35,12 @@ from bridge.conversation.inputs import FailureReason
 from bridge.link.failures import TokenRefused, describe
 from bridge.link.http import Answer, Http
 from bridge.link.ports import Facts, Token
-from bridge.link.settings import LinkSettings, UploadMode
+from bridge.link.settings import LinkSettings
 from bridge.rooms.passing import PIECE, at_most
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.spool import keep
 from bridge.rooms.store import StoreError
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import UploadReply, parse_upload_reply
 from bridge.webchat.urls import Endpoints
 

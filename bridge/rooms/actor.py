@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
+from bridge.config.model import Permission
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import again, cards, erasing, leaving, robot, sealed, signing_in, turns
 from bridge.rooms.inputs import (
@@ -39,7 +40,6 @@ from bridge.rooms.reception import (
 )
 from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier, refers_to
-from bridge.rooms.rules import Permission
 from bridge.rooms.serial import load_input
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.surroundings import Surroundings

@@ -6,12 +6,12 @@ and the rest is told to an agent in words (`references`), as far as the operator
 
 from __future__ import annotations
 
+from bridge.config.model import Permission
 from bridge.rooms import again, cards, people, references
 from bridge.rooms.inputs import PollAnswered, Reacted, Withdrew
 from bridge.rooms.pace import too_fast
 from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
-from bridge.rooms.rules import Permission
 from bridge.rooms.visit import Visit
 
 Gesture = Withdrew | Reacted | PollAnswered

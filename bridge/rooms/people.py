@@ -15,6 +15,7 @@ import re
 
 import msgspec
 
+from bridge.config.model import Permission
 from bridge.conversation.inputs import Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
@@ -25,7 +26,6 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, UserId
 from bridge.rooms.record import Membership, Person, RoomRecord
-from bridge.rooms.rules import Permission
 from bridge.rooms.visit import Visit
 
 KEPT_PEOPLE = 200

@@ -13,6 +13,7 @@ from typing import assert_never
 
 import msgspec
 
+from bridge.config.model import Permission
 from bridge.conversation.effects import Args
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.ids import EventId, UserId
@@ -53,7 +54,6 @@ from bridge.rooms.inputs import (
 )
 from bridge.rooms.pace import too_fast
 from bridge.rooms.record import Membership
-from bridge.rooms.rules import Permission
 from bridge.rooms.settings import BadSetting, settings_of_event
 from bridge.rooms.visit import Visit
 from bridge.texts.durations import duration

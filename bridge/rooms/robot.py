@@ -129,7 +129,7 @@ def wish(visit: Visit, words: str) -> Input | None:
     word = " ".join(words.split()).strip(_ENDINGS).casefold()
     if isinstance(phase, Chatting):
         return Human() if phase.robot and word in _PERSON else None
-    if use is RobotUse.NEVER or not isinstance(phase, Idle | Ended):
+    if use not in {RobotUse.FIRST, RobotUse.WHEN_NO_AGENT} or not isinstance(phase, Idle | Ended):
         return None
     if word in _PERSON and (use is RobotUse.FIRST or conversation.questions):
         return Human()

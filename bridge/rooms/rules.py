@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import tzinfo
-from enum import IntEnum
 
 import msgspec
 
 from bridge.config.hours import Hours
+from bridge.config.model import Permission
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.commands import narrow
@@ -25,16 +25,6 @@ SOURCES = tuple(source.value for source in Source)
 """What a room can choose for `from`."""
 STARTS = ("on_message", "on_command")
 """When a chat is asked for."""
-
-
-class Permission(IntEnum):
-    """What the operator lets a Matrix user do; each includes the one before."""
-
-    IGNORED = -1
-    """As `NONE`, and not even told so: no person."""
-    NONE = 0
-    CUSTOMER = 1
-    ADMIN = 2
 
 
 class QueueRule(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bridge.config.model import Permission
 from bridge.conversation.effects import Args
 from bridge.conversation.model import (
     CustomerContent,
@@ -39,7 +40,6 @@ from bridge.rooms.ports import Refused, Undecryptable
 from bridge.rooms.recalling import recall
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.recorded import OurFile, Recorded
-from bridge.rooms.rules import Permission
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcript import File, Kind, Line, Place, Role, Transcript
 from bridge.rooms.visit import Visit

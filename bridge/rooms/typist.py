@@ -14,13 +14,13 @@ from typing import Any
 
 import structlog
 
+from bridge.config.model import Permission
 from bridge.conversation.model import Chatting
 from bridge.ids import AgentId, SessionId, UserId
 from bridge.rooms.carrying import Stopping
 from bridge.rooms.mirror import Mirror
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
-from bridge.rooms.rules import Permission
 from bridge.rooms.surroundings import Surroundings
 
 SHOWN = 6.0

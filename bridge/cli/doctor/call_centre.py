@@ -25,11 +25,12 @@ from bridge.link.door import VISITS, Visits
 from bridge.link.files import upload_fact
 from bridge.link.links import Links
 from bridge.link.ports import Token
-from bridge.link.settings import LinkSettings, LoginType, Timing
+from bridge.link.settings import LinkSettings, Timing
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError, StorePort
 from bridge.storage.open import open_store, pending_migrations
+from bridge.webchat.codes import LoginType
 from bridge.webchat.frames import Logout, Received
 from bridge.webchat.urls import Endpoints
 

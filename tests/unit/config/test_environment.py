@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config.environment import variable_of
+from bridge.config.model import Permission
 from tests.unit.config.configs import SMALLEST, edited, load, problems
 
 P = "MATRIX_WEBCHAT_"
@@ -57,7 +58,7 @@ def test_lists_and_mappings_are_given_whole(tmp_path: Path) -> None:
         },
     )
     assert [(queue.id, queue.name) for queue in config.queues] == [(7, "A"), (8, "Second")]
-    assert dict(config.bridge.permissions) == {"@a:example.org": "admin"}
+    assert dict(config.bridge.permissions) == {"@a:example.org": Permission.ADMIN}
     assert config.server.allowed_media_hosts == ("cdn.test", "10.0.0.0/8")
 
 

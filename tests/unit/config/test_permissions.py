@@ -13,7 +13,7 @@ from bridge.config.model import (
 )
 
 NONE, CUSTOMER, ADMIN = Permission.NONE, Permission.CUSTOMER, Permission.ADMIN
-IGNORE = Permission.IGNORE
+IGNORE = Permission.IGNORED
 
 
 @pytest.mark.parametrize(

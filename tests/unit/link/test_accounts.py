@@ -4,7 +4,8 @@ import pytest
 from bridge.conversation.inputs import FailureReason
 from bridge.link.accounts import Accounts, matching_rule, room_key, shared, visitor_id
 from bridge.link.failures import OpenFailure
-from bridge.link.settings import AccountRule, LinkSettings, LoginType
+from bridge.link.settings import AccountRule, LinkSettings
+from bridge.webchat.codes import LoginType
 from bridge.webchat.http import PasswordLogin, RegisterLogin, VisitorLogin
 from tests.unit.link.rig import account
 

@@ -14,8 +14,8 @@ from bridge.link.failures import TokenRefused
 from bridge.link.files import Uploads, spooled
 from bridge.link.http import Http
 from bridge.link.ports import Token
-from bridge.link.settings import UploadMode
 from bridge.rooms.ports import Blob, CallFailure, TooBig, Unavailable
+from bridge.webchat.codes import UploadMode
 from bridge.webchat.urls import Endpoints
 from tests.unit.link.rig import Facts, WildServer, blob, settings_for
 
