@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from bridge.cli.doctor.findings import Finding, Findings
+from bridge.cli.findings import Finding, Findings
 from bridge.config import Config, load_config
 from bridge.demo.synapse import free_port
 

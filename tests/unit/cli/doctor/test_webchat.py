@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from bridge.app.settings import link_settings_of
-from bridge.cli.doctor.call_centre import check_webchat, throw_away
-from bridge.cli.doctor.findings import Findings, Verdict
+from bridge.cli.call_centre import check_webchat, throw_away
+from bridge.cli.findings import Findings, Verdict
 from bridge.ids import RoomId, UserId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account

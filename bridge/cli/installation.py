@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 from bridge.app.settings import encryption_secret_of, users_of
-from bridge.cli.doctor.findings import Findings
+from bridge.cli.findings import Findings
 from bridge.config import Config
 from bridge.matrix.client import Transport, new_session
 from bridge.matrix.crypto.inspection import Inspected, KeysOf, inspect

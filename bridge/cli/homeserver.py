@@ -18,8 +18,8 @@ import msgspec
 from aiohttp import web
 
 from bridge.app.settings import users_of
-from bridge.cli.doctor.findings import Findings, tls_fault
-from bridge.cli.doctor.installation import check_clock
+from bridge.cli.findings import Findings, tls_fault
+from bridge.cli.installation import check_clock
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Endpoint, IntakeUnavailable

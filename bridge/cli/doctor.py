@@ -14,11 +14,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files
-from bridge.cli.doctor.call_centre import check_webchat
-from bridge.cli.doctor.findings import Finding, Findings, Verdict
-from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
-from bridge.cli.doctor.installation import (
+from bridge.cli.findings import Finding, Findings, Verdict
+from bridge.cli.homeserver import HomeserverChecks, homeserver_session
+from bridge.cli.installation import (
     READABLE,
     check_database,
     check_encryption,

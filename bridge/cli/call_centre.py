@@ -15,8 +15,8 @@ from time import perf_counter
 import aiohttp
 
 from bridge.app.settings import link_settings_of
-from bridge.cli.doctor.findings import Findings, tls_fault
-from bridge.cli.doctor.installation import check_clock
+from bridge.cli.findings import Findings, tls_fault
+from bridge.cli.installation import check_clock
 from bridge.config import Config
 from bridge.conversation.inputs import FailureReason
 from bridge.ids import CallId, RoomId, UserId
