@@ -28,15 +28,15 @@ def test_the_codes_that_html_would_swallow_are_those_of_the_reference() -> None:
     assert dangerous == {5, 28, 43, 45, 46, 48, 56, 91, 94, 103, 104}
 
 
-@pytest.mark.parametrize("index", range(105))
-def test_every_notation_of_every_face(index: int) -> None:
-    code, names, face = _FACES[index]
-    assert qqemoji(index) == face
-    forms = [code, html.escape(code), html.escape(code, quote=False)]
-    forms += [f"[{name}]" for name in names.split("/")]
-    forms += [f'<img class="qqemoji qqemoji{index}" src="spacer.gif">']
-    for form in forms:
-        assert decode(f"a {form} b{form}") == f"a {face} b{face}"
+def test_every_notation_of_every_face() -> None:
+    wrong = []
+    for index, (code, names, face) in enumerate(_FACES):
+        assert qqemoji(index) == face
+        forms = [code, html.escape(code), html.escape(code, quote=False)]
+        forms += [f"[{name}]" for name in names.split("/")]
+        forms += [f'<img class="qqemoji qqemoji{index}" src="spacer.gif">']
+        wrong += [form for form in forms if decode(f"a {form} b{form}") != f"a {face} b{face}"]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("index", [-1, 105, 999])
@@ -97,13 +97,14 @@ def _bracketed(names: str) -> list[str]:
     return [f"[{name}]" for name in names.split("/")]
 
 
-@pytest.mark.parametrize("index", range(105))
-def test_every_face_has_a_code_that_is_read_as_it(index: int) -> None:
-    face = catalogue()[index][2]
-    for text in (face, f"a {face} b", f"{face}{face}", f"{face}north", f"é{face}"):
-        written = encode(text)
-        assert face not in written
-        assert decode(written).replace(" ", "") == text.replace(" ", "")
+def test_every_face_has_a_code_that_is_read_as_it() -> None:
+    wrong = []
+    for _, _, face in catalogue():
+        for text in (face, f"a {face} b", f"{face}{face}", f"{face}north", f"é{face}"):
+            written = encode(text)
+            if face in written or decode(written).replace(" ", "") != text.replace(" ", ""):
+                wrong.append(text)
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
