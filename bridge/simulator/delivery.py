@@ -9,8 +9,9 @@ Pure: the functions return a frame, or a `Send` that says to whom it goes; the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from urllib.parse import quote
 
 from bridge.ids import AgentId, CallId, RequestId, SessionId
@@ -19,6 +20,20 @@ from bridge.simulator.state import CallCentre, Customer, Pending, QueueRequest, 
 from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
 
 # --- frames --------------------------------------------------------------------------------------
+
+
+KINDS: Mapping[int, str] = MappingProxyType(
+    {
+        MessageType.TEXT: "text",
+        MessageType.IMAGE: "image",
+        MessageType.FILE: "file",
+        MessageType.LOCATION: "location",
+        MessageType.VOICE: "voice",
+        MessageType.VIDEO: "video",
+        MessageType.SYSTEM_NOTICE: "notice",
+    }
+)
+"""Content by its wire number, as scripts and the desk name it."""
 
 
 def identifier(centre: CallCentre, number: RequestId | SessionId) -> int | str:

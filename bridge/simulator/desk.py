@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bridge.ids import AgentId, QueueId, RequestId
@@ -34,19 +33,6 @@ from bridge.webchat import frames
 from bridge.webchat.codes import MessageType, NoticeType, RequestStatus, ResultCode
 
 # --- agents --------------------------------------------------------------------------------------
-
-KINDS: Mapping[int, str] = MappingProxyType(
-    {
-        MessageType.TEXT: "text",
-        MessageType.IMAGE: "image",
-        MessageType.FILE: "file",
-        MessageType.LOCATION: "location",
-        MessageType.VOICE: "voice",
-        MessageType.VIDEO: "video",
-        MessageType.SYSTEM_NOTICE: "notice",
-    }
-)
-"""Content by its wire number, as scripts and the desk name it."""
 
 
 def quietest_agent(centre: CallCentre) -> DeskAgent | None:
@@ -137,7 +123,7 @@ def speak(
         centre.transcript.add(
             session.login,
             side,
-            KINDS[kind],
+            delivery.KINDS[kind],
             session=session.id,
             agent=speaker,
             **({"text": str(content)} if shown is None else shown),

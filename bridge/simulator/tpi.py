@@ -20,8 +20,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from bridge.ids import AgentId
-from bridge.simulator.delivery import icon
-from bridge.simulator.desk import KINDS
+from bridge.simulator.delivery import KINDS, icon
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre, Customer, Wire
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
