@@ -126,7 +126,6 @@ TARGET = Target(
     ),
     modules=(
         "bridge.media.types",
-        "bridge.media.images",
         "bridge.media.voice",
         "bridge.media.places",
     ),
