@@ -42,7 +42,7 @@ def rules_of(
     longest_text: Callable[[], int] | None = None,
     longest_clip: Callable[[], int] | None = None,
 ) -> Rules:
-    """What the rooms ring goes by.
+    """The rules of the rooms ring.
 
     Args:
         config: the operator's.
@@ -101,7 +101,7 @@ def rules_of(
 
 
 def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
-    """What the life cycle goes by, as far as it is the same in all rooms."""
+    """The policy of the life cycle, as far as it is the same in all rooms."""
     server, callback = config.server, config.bridge.callback
     return Policy(
         hours={queue.id: queue.hours for queue in queues if queue.hours is not None},
@@ -121,7 +121,7 @@ def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
 
 
 def encryption_secret_of(config: Config) -> str:
-    """What seals the keys of encryption: a secret of its own, else the as_token.
+    """The secret that seals encryption's keys: `pickle_key`, else the as_token.
 
     The as_token is in the operator's hands in any case; `register --rotate` keeps the old one as
     the secret.
@@ -131,7 +131,7 @@ def encryption_secret_of(config: Config) -> str:
 
 
 def login_keys(secret: str) -> Callable[[RoomId], str]:
-    """What draws the keys of new rooms' login names from the operator's secret."""
+    """A key derivation: room id -> the key in its login name, from the operator's secret."""
     return partial(room_key, secret=derive(secret, b"logins"))
 
 
@@ -140,7 +140,7 @@ def _passwords(config: Config) -> Passwords:
 
 
 def link_settings_of(config: Config) -> LinkSettings:
-    """What the link ring goes by."""
+    """The settings of the link ring."""
     server = config.server
     return LinkSettings(
         base_url=server.base_url,

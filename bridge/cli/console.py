@@ -33,7 +33,7 @@ REGISTRATION = Path("registration.yaml")
 
 
 _UNCHECKED = click.Path(readable=False, path_type=Path)
-"""Who reads it says what is wrong with it, in an exit code of its own."""
+"""A path that click does not check: its reader says what is wrong with it, in an exit code."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Files:
 
 
 def outer_checks(config: Config) -> Iterator[Problem]:
-    """What the rings around the configuration know about its values."""
+    """Problems that only the outer rings can see in the configuration's values."""
     # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
     from bridge.app.settings import link_settings_of, users_of
 
@@ -126,11 +126,11 @@ def _override(name: str) -> Callable[[click.Context, click.Parameter, object], N
 
 
 class ExitCode(IntEnum):
-    """What a shell, systemd or an orchestrator is told."""
+    """Exit codes, for a shell, systemd or an orchestrator."""
 
     OK = 0
     FAILED = 1
-    """What was asked for did not happen (no such dead letter, a check of the demo)."""
+    """The command did not succeed (no such dead letter, a failed check of the demo)."""
     CONFIG_UNREADABLE = 10
     CONFIG_INVALID = 11
     DATABASE = 14
@@ -155,7 +155,7 @@ def sentence_of(error: OSError) -> str:
 
 
 def _give_up_output() -> None:
-    """What could not be written to the standard output is not tried once more at the end."""
+    """Drop unwritten output, so that Python does not try to flush it again at its exit."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         return

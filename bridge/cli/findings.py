@@ -74,7 +74,7 @@ _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UN
 
 @dataclass(frozen=True)
 class TlsFault:
-    """One line each."""
+    """A fault of TLS: the error and its fix, a line each."""
 
     what: str
     """OpenSSL's own words."""

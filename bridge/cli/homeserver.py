@@ -42,7 +42,7 @@ _FILE = b"matrix-webchat doctor\n"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """The response to a request."""
 
     status: int
     body: dict[str, object]

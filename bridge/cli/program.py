@@ -247,7 +247,7 @@ def demo(*, check: bool) -> None:
 @program.command(hidden=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("/data"))
 def container(folder: Path) -> None:
-    """What the container image runs: write config, then registration, then serve."""
+    """The command of the container image: write config, then registration, then serve."""
     paths = Files(config=folder / console.CONFIG, registration=folder / console.REGISTRATION)
     with errors_become_exits():
         sys.exit(running.start_container(paths))

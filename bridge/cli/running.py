@@ -126,7 +126,7 @@ def _is_example(config: Config) -> bool:
 
 
 def container_values(folder: Path) -> dict[KeyPath, object]:
-    """What differs from config.example.yaml inside a container."""
+    """Values of config.yaml inside a container that differ from config.example.yaml."""
     return {
         ("homeserver", "address"): "http://synapse:8008",
         ("appservice", "address"): "http://matrix-webchat:29340",

@@ -73,7 +73,7 @@ _DEEPEST = 20  # far deeper than any key of ours
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says."""
+    """The contents of a file."""
 
     name: str
     """The file's name, as problems show it."""
@@ -126,7 +126,7 @@ def read_document(path: Path) -> Document:
 
 
 def parsed(yaml: YAML, text: str) -> object:
-    """What a YAML text says.
+    """The value of a YAML text.
 
     Raises:
         YAMLError: nothing, and whatever else ruamel let through: a date in a thirteenth month is a

@@ -43,7 +43,7 @@ class Overlay:
 
     data: dict[str, object]
     origins: dict[KeyPath, str] = field(default_factory=dict)
-    """Which variable set the value at a path."""
+    """Path -> the variable that set its value."""
     problems: list[Problem] = field(default_factory=list)
 
 

@@ -236,7 +236,7 @@ def _as_tuple(value: object) -> object:
 
 
 SQLITE = "sqlite:///"
-"""What comes before the path of SQLite's file."""
+"""The prefix of SQLite's URL; the file's path follows."""
 
 ONE_OR_MANY = BeforeValidator(_as_tuple)
 """Marks a list of sections for which a single mapping may stand."""

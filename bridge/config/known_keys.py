@@ -24,7 +24,7 @@ from bridge.config.model import Config
 
 
 class Shape(Enum):
-    """What stands under a key."""
+    """The shape of a key's value."""
 
     SECTION = "section"
     """Keys of a model."""
@@ -109,7 +109,7 @@ def known_paths(model: type[BaseModel] = Config, above: KeyPath = ()) -> Iterato
 
 
 def advice(path: KeyPath) -> str:
-    """What to write instead of an unknown key, as a whole sentence."""
+    """The error for an unknown key with the nearest known one, as a whole sentence."""
     name = str(path[-1])
     section = section_at(path[:-1])
     siblings = list(keys_of(section)) if section is not None else []

@@ -1,4 +1,4 @@
-"""What of a configuration can change while the bridge runs, and what changes between two. Pure.
+"""Live reload: the keys that can change while the bridge runs, and the diff of two configs. Pure.
 
 What a room or a customer meets can: permissions, sentences, languages, limits, queues' names and
 hours, the robot's mode. What the bridge has told others, or has built upon, cannot: addresses,

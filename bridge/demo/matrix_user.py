@@ -156,7 +156,7 @@ class Customer(Account):
         self.receipts: dict[tuple[str, str], str] = {}
         """The newest event that somebody has read: by room and user."""
         self.typing: dict[str, set[str]] = {}
-        """Who types, by room."""
+        """Room -> users who are typing."""
         self._since = ""
         self._seen: dict[str, dict[str, Event]] = {}
         self._counter = 0
@@ -251,7 +251,7 @@ class Customer(Account):
                     self.receipts[room_id, user] = event_id
 
     def events(self, room_id: str) -> list[Event]:
-        """What has been seen of a room so far."""
+        """The events of a room seen so far."""
         return list(self._seen.get(room_id, {}).values())
 
     async def wait_for(
@@ -422,7 +422,7 @@ class Phone(Customer):
                     self.receipts[room_id, receipt.user_id] = receipt.event_id
 
     def unreadable(self, room_id: str) -> list[Event]:
-        """What cannot be decrypted."""
+        """The events that cannot be decrypted."""
         return [e for e in self.events(room_id) if e.get("type") == "m.room.encrypted"]
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:

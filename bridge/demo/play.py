@@ -36,7 +36,7 @@ RATINGS = (
     RatingChoice(id=1, name="Happy"),
     RatingChoice(id=0, name="Unhappy"),
 )
-"""What a server of 2019 asks for; one of 2016 leaves the scale to the bridge."""
+"""The rating table of a server of 2019; one of 2016 leaves the scale to the bridge."""
 
 
 def main(*, check: bool = False) -> int:
@@ -149,7 +149,7 @@ def options(dialect: Dialect) -> StageOptions:
 
 
 def _how_to_visit(stage: Stage) -> str:
-    """What to type where, in the order in which one does it."""
+    """Instructions for a visitor: what to type where, in order."""
     sales, service = (f"@webchat_queue_{number}:{stage.synapse.domain}" for number in (1, 2))
     return f"""
 Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser on this machine):

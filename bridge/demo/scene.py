@@ -54,7 +54,7 @@ class Transcript:
         self._console.print(f"[dim]{escape(text)}[/]")
 
     def starting(self, part: str) -> None:
-        """What takes a few seconds now."""
+        """Say that a step takes a few seconds."""
         self.note(f"starting {part} …")
 
     def end_of(self, log: Path) -> None:
@@ -129,7 +129,7 @@ class AtDesk(msgspec.Struct):
     messages: list[AtDeskMessage]
     ratings: list[AtDeskRating]
     signals: list[dict[str, object]]
-    """What told that she types."""
+    """Typing notices and previews (112, 113)."""
     linked: bool
     pending_pushes: int
     """Pushes that she has not confirmed."""
@@ -162,12 +162,12 @@ class Desk:
 
     @property
     def view(self) -> DeskView:
-        """What the server knows of all."""
+        """The server's state of all customers."""
         return msgspec.convert(self._simulator.state(), DeskView)
 
     @property
     def customer(self) -> AtDesk:
-        """What it knows of her."""
+        """The server's state of this customer."""
         return self._found[1]
 
     @property
@@ -311,7 +311,7 @@ def words(key: str, **args: str | int) -> str:
 
 
 def wording(event: Event) -> str:
-    """What a client shows of an event: an edit shows its new text."""
+    """The text that a client shows for an event; of an edit, the new text."""
     content = content_of(event)
     new = content.get("m.new_content")
     body = new.get("body") if isinstance(new, dict) else content.get("body")

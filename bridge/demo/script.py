@@ -71,7 +71,7 @@ def _tone(start: int, total: int) -> av.AudioFrame:
 
 QUESTION = "When do you open?"
 ANSWER = "We are open from <b>nine to six</b>, Monday to Friday."
-"""What the simulated knowledge base knows."""
+"""An entry of the simulated knowledge base."""
 
 
 async def play_first_chat(scene: Scene, bystander: Scene) -> None:

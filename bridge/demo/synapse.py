@@ -294,7 +294,7 @@ def _log_config(path: Path) -> dict[str, object]:
 
 
 def die_with_parent() -> Callable[[], object] | None:
-    """What the child calls first, on Linux: be killed when the parent ends, even by kill -9."""
+    """Called first in the child, on Linux: be killed when the parent ends, even by kill -9."""
     if sys.platform != "linux":
         return None
     # Looked up here: between fork and exec nothing may be loaded.

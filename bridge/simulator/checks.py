@@ -203,7 +203,7 @@ TYPES_OF_2016 = frozenset(
         FrameType.SEND_PRE_MESSAGE,
     }
 )
-"""What a customer of 2016 may send on the socket."""
+"""The commands of a customer of 2016 on the socket."""
 LATER_TYPES = TYPES_OF_2016 | {
     FrameType.HEARTBEAT,
     FrameType.PREVIEW,

@@ -228,7 +228,7 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
 
 
 def worded(centre: CallCentre, send: Send) -> Send:
-    """What goes over the wire: a reply without its type, where this server leaves it out."""
+    """The frame as it is written: a reply without its type, where this server leaves it out."""
     if send.is_push or not centre.options.omit_types:
         return send
     return replace(send, frame={key: send.frame[key] for key in send.frame if key != "type"})
@@ -246,7 +246,7 @@ def missed(centre: CallCentre, send: Send) -> None:
 
 
 def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
-    """What a fresh socket gets before anything else, the oldest first."""
+    """The frames for a fresh socket before anything else, the oldest first."""
     waiting = dict(customer.pending)
     resumed: list[Send] = []
     if centre.options.greets:

@@ -177,7 +177,7 @@ def recall(centre: CallCentre, session: Session, number: int) -> Send | None:
 
 
 def _said(centre: CallCentre, session: Session) -> list[Wire]:
-    """What agents said in a session, notices aside."""
+    """The agents' messages in a session, without notices."""
     said = centre.customers[session.login].history.said
     return [
         record
@@ -307,7 +307,7 @@ def begin_with_robot(
 
 
 def robot_answer(centre: CallCentre, session: Session, content: frames.Content) -> list[Outgoing]:
-    """What the robot says to a message."""
+    """The robot's reply to a message."""
     question = content.text.strip() if isinstance(content, frames.Text) else ""
     if any(word in question.lower() for word in _PERSON):
         return [_offer(centre, session)]
@@ -357,7 +357,7 @@ def _json(content: Wire) -> str:
 
 
 class Verdict(NamedTuple):
-    """What a request comes to: the reply, and what goes out after it."""
+    """The outcome of a request: the reply, and the frames after it."""
 
     code: ResultCode
     message: str = ""

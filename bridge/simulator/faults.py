@@ -75,20 +75,20 @@ class FaultPlan:
         self._faults = list(faults)
 
     def on_command(self, login: str, text: str) -> Fault | None:
-        """What befalls a command that just arrived; uses up one count."""
+        """The fault for a command that just arrived, if any; uses up one count."""
         if not self._faults:
             return None
         return self._take(_ON_COMMANDS, login, _type_of(text))
 
     def on_http(self, path: str) -> Fault | None:
-        """What befalls a request; uses up one count."""
+        """The fault for an HTTP request, if any; uses up one count."""
         for fault in self._faults:
             if fault.fault in _ON_HTTP and fault.path in (path, "any"):
                 return self._use(fault)
         return None
 
     def on_send(self, send: Send) -> list[Send]:
-        """What really goes out when `send` should; uses up one count if a fault applies."""
+        """The frames that really go out for `send`; uses up one count if a fault applies."""
         fault = None
         if self._faults:
             kind = send.frame.get("type")

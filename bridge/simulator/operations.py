@@ -50,7 +50,7 @@ class Op(
     forbid_unknown_fields=True,
     tag_field="op",
 ):
-    """What all operations share."""
+    """The base of all operations."""
 
 
 class OnRequest(Op, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class OnSession(Op, frozen=True, kw_only=True):
     session: SessionId | None = None
     login: str = ""
     agent: AgentId = AgentId("")
-    """Who acts; empty: the session's first agent."""
+    """The agent who acts; empty: the session's first agent."""
 
 
 class Say(OnSession, frozen=True, kw_only=True, tag="say"):
@@ -260,7 +260,7 @@ def read(body: object) -> AnyOp:
 
 
 def customer_named(centre: CallCentre, login: str) -> Customer:
-    """Who has logged in under that name."""
+    """The customer who has logged in under that name."""
     found = centre.customers.get(login)
     if found is None:
         raise BadOpError(f"nobody has logged in as {login!r}")
@@ -339,7 +339,7 @@ class Simulation:
 
 @dataclass(slots=True)
 class Done:
-    """What an operation led to."""
+    """The result of an operation."""
 
     outgoing: list[Outgoing] = field(default_factory=list)
     answer: Wire = field(default_factory=dict)

@@ -61,7 +61,7 @@ _BIT_RATE = 12_200
 
 
 class SoundError(Exception):
-    """What was given cannot be read as sound; the message is one sentence."""
+    """The recording cannot be read as sound; the message is one sentence."""
 
 
 def samples_of(data: bytes) -> bytes:

@@ -43,7 +43,7 @@ _LARGEST_BODY = 128 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Running:
-    """What exists between start and stop."""
+    """The resources between start and stop."""
 
     runner: web.AppRunner
     directory: tempfile.TemporaryDirectory[str]

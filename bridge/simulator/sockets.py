@@ -24,7 +24,7 @@ from bridge.webchat.codes import ResultCode
 CUT = 1006
 """The close code that is never sent: the connection simply ends."""
 _LARGEST = 16 * 1024 * 1024
-"""What aiohttp may buffer of one frame; the server's own limit, `frame_limit`, lies far below."""
+"""Bytes of a frame that aiohttp may buffer; the server's own `frame_limit` is far lower."""
 _GOODBYE_SECONDS = 1.0
 """How long we wait for the other side's close frame."""
 
@@ -41,7 +41,7 @@ class Line:
         self._transport = request.transport
         self._queue: asyncio.Queue[tuple[Send, float] | None] = asyncio.Queue()
         self._failed: list[Send] = []
-        """What was taken from the queue and could not be written: at most one."""
+        """Frames taken from the queue that could not be written: at most one."""
 
     def put(self, send: Send, due: float) -> None:
         """Write a frame, not before `due` (loop time) and not before those already put."""
@@ -77,7 +77,7 @@ class Line:
             written(send)
 
     def unwritten(self) -> list[Send]:
-        """What was put and never written, in order."""
+        """The frames that were put and never written, in order."""
         left = self._failed
         while not self._queue.empty():
             item = self._queue.get_nowait()
@@ -247,7 +247,7 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
 
 
 def _instead(login: str, fault: Fault, text: str) -> list[Outgoing]:
-    """What goes back for a command that is not carried out."""
+    """The reply to a command that a fault keeps from being carried out."""
     if fault.result is None:
         return []
     frame = _decoded(text)

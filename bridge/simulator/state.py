@@ -86,7 +86,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request: int | None = None
     """The queue request of a pre-message, or of an event in the queue."""
     agent: str = ""
-    """Who spoke or acted, by id."""
+    """The id of the agent who spoke or acted."""
     text: str = ""
     """HTML where an agent or the robot speaks, plain where the customer does."""
     name: str = ""
@@ -181,7 +181,7 @@ class Session:
     queue_id: QueueId
     agents: list[DeskAgent]
     robot: bool = False
-    """It is the robot who answers."""
+    """The robot answers."""
     open: bool = True
     ended_by: str = ""
     """An Ending, or empty while it is open."""
@@ -189,7 +189,7 @@ class Session:
 
 @dataclass(slots=True)
 class History:
-    """What happened to one customer, kept for the scripts that count."""
+    """The history of one customer, kept for the scripts that count."""
 
     sessions: list[Session] = field(default_factory=list)
     messages: list[Wire] = field(default_factory=list)
@@ -210,7 +210,7 @@ class History:
 
 @dataclass(slots=True)
 class Customer:
-    """Whoever logged in under one name."""
+    """A customer: one login name."""
 
     login: str
     client_id: str
@@ -223,7 +223,7 @@ class Customer:
     typed_at: float | None = None
     """When the last 113 or 112 came; seconds, monotonic."""
     preview: str = ""
-    """What the last 112 showed; cleared by a message."""
+    """The text of the last 112 (preview); cleared by a message."""
     request: QueueRequest | None = None
     session: Session | None = None
     last_session: Session | None = None
@@ -243,7 +243,7 @@ STICKY = "SERVERID"
 
 
 def node(token: str) -> str:
-    """What a balancer's cookie says of the login that gave a token; no two are alike here."""
+    """The value of a load balancer's sticky cookie; each login has its own."""
     return "node-" + hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -264,7 +264,7 @@ class CallCentre:
         """Absolute address of the context path; known once the server listens."""
         self.customers: dict[str, Customer] = {}
         self.requests: dict[RequestId, QueueRequest] = {}
-        """Who waits, oldest first, all queues."""
+        """The queue requests of all queues, oldest first."""
         self.sessions: dict[SessionId, Session] = {}
         self.closed: deque[Session] = deque(maxlen=CLOSED_KEPT)
         """The sessions that ended last."""
@@ -296,7 +296,7 @@ class CallCentre:
         return customer, token
 
     def holder(self, token: str, now: float) -> Customer | None:
-        """Whose valid token this is."""
+        """The customer to whom a valid token belongs."""
         customer = self._holders.get(token)
         return customer if customer and now < customer.tokens.get(token, now) else None
 
@@ -313,7 +313,7 @@ class CallCentre:
     # --- queue requests and sessions ----------------------------------------------------------
 
     def waiting(self, queue_id: QueueId) -> list[QueueRequest]:
-        """Who waits in that queue, first place first."""
+        """The requests in that queue, first place first."""
         return [request for request in self.requests.values() if request.queue_id == queue_id]
 
     def enqueue(self, customer: Customer, request: QueueRequest) -> None:

@@ -159,7 +159,7 @@ def sign_of(body: bytes, key: str) -> str:
 
 
 def _who(centre: CallCentre, kind: int, body: bytes) -> _Who | Wire:
-    """Who logs in, or the refusal."""
+    """The login name and display name, or the refusal."""
     accounts = centre.options.accounts
     match kind:
         case FrameType.LOGIN:

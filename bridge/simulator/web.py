@@ -47,7 +47,7 @@ class Hosted:
     """Bytes."""
     sha256: str
     login: str
-    """Whose upload it is; empty for an agent's file."""
+    """The customer who uploaded it; empty for an agent's file."""
     path: Path
 
 
@@ -101,7 +101,7 @@ class Shelf:
         return file if file is not None and file.name == name else None
 
     def path(self, file: Hosted) -> str:
-        """What identifies it at the desk: `number/name`."""
+        """Its identifier at the desk: `number/name`."""
         return f"{file.number}/{file.name}"
 
     def url(self, file: Hosted, style: UrlStyle) -> str:
@@ -118,7 +118,7 @@ class Shelf:
                 return f"{self._base_url}/{path}"
 
     def uploads(self, style: UrlStyle) -> list[Wire]:
-        """What customers uploaded, for scripts."""
+        """The uploads of customers, for scripts."""
         return [
             {
                 "login": file.login,
