@@ -1,4 +1,4 @@
-"""The homeserver: is it there, does it know us, can it reach us, may we have our users and files?
+"""The checks of the homeserver: reachable both ways, our tokens, users and files accepted.
 
 Plain HTTP with no retries and nothing translated: the homeserver's own error codes say which line
 of which file is wrong.
