@@ -5,8 +5,9 @@ core, two at most: tests wait for real servers and have limits of time). No two 
 or a database. Each one's output is shown whole when it ends. A failed stage stops no other: one run
 shows everything that is wrong, and its last lines say what failed and how many tests there were.
 
-Tests by chance have fewer seeds here than they can have: `WALK_STEPS=4000000`, `MISSED_SEEDS=300`,
-`KINDS_SEEDS=300` are whole nights' (the first is at 200,000 in CI).
+Tests by chance are as long as the environment says: `WALK_STEPS` (200,000 in `make test`, a night's
+run: 4,000,000), `MISSED_SEEDS` (60; 300) and `KINDS_SEEDS` (20; 300). `make check` has a tenth, and
+leaves `tests/unit/test_hostile.py` to `make test`.
 """
 
 from __future__ import annotations
@@ -34,16 +35,22 @@ class Stage:
     name: str
     arguments: tuple[str, ...]
     """For this Python."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Defaults; what is set outside counts more."""
 
 
 Round = Sequence[Stage]
 
 
-def parts(name: str, *arguments: str) -> Round:
-    """A set of tests as one stage for each job; see `--part` in conftest.py."""
+def parts(name: str, *arguments: str, environment: tuple[tuple[str, str], ...] = ()) -> Round:
+    """A set of tests as two stages for each job, as none is as long as the other.
+
+    Which files are in which, `--part` in conftest.py says.
+    """
+    many = 1 if JOBS == 1 else 2 * JOBS
     return [
-        Stage(f"{name} {part}/{JOBS}", (*PYTEST, f"--part={part}/{JOBS}", *arguments))
-        for part in range(1, JOBS + 1)
+        Stage(f"{name} {part}/{many}", (*PYTEST, f"--part={part}/{many}", *arguments), environment)
+        for part in range(1, many + 1)
     ]
 
 
@@ -70,9 +77,11 @@ COVERAGE = Stage(
         "--cov-fail-under=100",
     ),
 )
+_LIGHT = ("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py")
+_FEW = (("WALK_STEPS", "20000"), ("MISSED_SEEDS", "6"), ("KINDS_SEEDS", "2"))
 _SEEN = (*(f"--ignore=tests/unit/{ring}" for ring in CORE), "--ignore=tests/chaos")
 SETS: Mapping[str, Sequence[Round]] = {
-    "check": [[*STATIC, *parts("unit", "tests/shape", "tests/unit")]],
+    "check": [[*STATIC, *parts("unit", *_LIGHT, environment=_FEW)]],
     "test": [
         [*STATIC, COVERAGE],
         # All but the core's own tests, which the stage before has run.
@@ -103,6 +112,7 @@ def carried_out(stage: Stage, progress: dict[Stage, str]) -> Done:
     with subprocess.Popen(  # noqa: S603 - our own
         [sys.executable, *stage.arguments],
         cwd=ROOT,
+        env={**dict(stage.environment), **os.environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
