@@ -12,9 +12,12 @@ from functools import partial
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+from pydantic import SecretStr
+
 from bridge.config import Config
 from bridge.config.hours import parse_hours
 from bridge.config.model import permission_of
+from bridge.config.reloading import leaves
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.accounts import room_key
@@ -167,18 +170,9 @@ def link_settings_of(config: Config) -> LinkSettings:
 
 def secrets_of(config: Config) -> list[str]:
     """Every secret of the config, for the log's redactor."""
-    server = config.server
-    values = [
-        config.appservice.as_token,
-        config.appservice.hs_token,
-        config.bridge.encryption.pickle_key,
-        config.database.url,
-        server.login.password,
-        server.sign_key,
-        server.robot.public_key,
-        *(entry.password for entry in server.accounts.values()),
+    found = [
+        value.get_secret_value() for _, value in leaves(config) if isinstance(value, SecretStr)
     ]
-    found = [value.get_secret_value() for value in values]
     password = urlsplit(config.database.url.get_secret_value()).password
     return [*found, *([unquote(password), password] if password else [])]
 

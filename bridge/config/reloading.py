@@ -70,7 +70,7 @@ class Change:
 
 def compare(old: Config, new: Config) -> tuple[Change, ...]:
     """Every key that differs, in the order of the model."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     fixed = _queues_are_others(old, new)
     changes = []
     for path in dict.fromkeys((*before, *after)):
@@ -96,7 +96,7 @@ def _queues_are_others(old: Config, new: Config) -> bool:
     return {queue.id for queue in old.queues} != {queue.id for queue in new.queues}
 
 
-def _leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Every value that holds no others, with its path by the names of attributes."""
     parts: Mapping[Any, object]
     if isinstance(value, BaseModel):
@@ -109,7 +109,7 @@ def _leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object
         yield path, value
         return
     for name, inner in parts.items():
-        yield from _leaves(inner, (*path, name))
+        yield from leaves(inner, (*path, name))
 
 
 def _is_live(path: KeyPath) -> bool:
