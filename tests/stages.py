@@ -79,15 +79,20 @@ COVERAGE = Stage(
 )
 _LIGHT = ("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py")
 _FEW = (("WALK_STEPS", "20000"), ("MISSED_SEEDS", "6"), ("KINDS_SEEDS", "2"))
-_SEEN = (*(f"--ignore=tests/unit/{ring}" for ring in CORE), "--ignore=tests/chaos")
+_ALONE = ("tests/integration/test_load.py", "tests/integration/test_start.py", "tests/chaos")
+_SIDE_BY_SIDE = (
+    "tests",
+    # The core's own tests run in the stage of its coverage.
+    *(f"--ignore=tests/unit/{ring}" for ring in CORE),
+    *(f"--ignore={place}" for place in _ALONE),
+)
 SETS: Mapping[str, Sequence[Round]] = {
     "check": [[*STATIC, *parts("unit", *_LIGHT, environment=_FEW)]],
     "test": [
         [*STATIC, COVERAGE],
-        # All but the core's own tests, which the stage before has run.
-        parts("unit, conformance, integration", "--durations=10", *_SEEN, "tests"),
-        # The kills and cuts under load, alone: two and a half minutes.
-        [Stage("chaos", (*PYTEST, "tests/chaos"))],
+        parts("unit, conformance, integration", "--durations=10", *_SIDE_BY_SIDE),
+        # Kills, cuts and stops under load, with the machine to themselves.
+        [Stage("load, chaos", (*PYTEST, *_ALONE))],
     ],
 }
 
