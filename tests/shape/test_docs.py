@@ -2,7 +2,7 @@
 
 Links and their anchors, commands and their flags, commands in a room, keys of the configuration,
 metrics, exit codes, log messages. That config.example.yaml has every key is seen by
-`tests/unit/config/test_example.py`.
+`tests/unit/config/test_known_keys.py`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,17 @@
-"""Control operations on the model."""
+"""The control operations: their names, who they are about, what each does."""
+
+from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from bridge.ids import SessionId
+from bridge.ids import AgentId, RequestId, SessionId
 from bridge.simulator import operations
 from bridge.simulator.operations import BadOpError, Simulation
 from bridge.simulator.state import HangUp
@@ -20,6 +25,47 @@ from tests.unit.simulator.centres import (
     no_files,
     perform,
 )
+
+NAMES = {str(kind.__struct_config__.tag) for kind in get_args(operations.AnyOp)}
+
+
+def test_the_contract_of_scripts_is_kept() -> None:
+    """These names stay; others may join them."""
+    promised = (
+        "accept refuse say image file typing push_rating agents transfer conference close kick "
+        "expire_token forget restart set"
+    )
+    assert set(promised.split()) <= NAMES
+
+
+def test_the_documentation_names_every_operation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+)`", text)) >= NAMES
+
+
+def test_a_field_that_no_operation_has_is_named() -> None:
+    with pytest.raises(BadOpError, match="unknown field `mood`"):
+        operations.read({"op": "close", "mood": "good"})
+
+
+def test_by_name_by_number_or_the_only_one() -> None:
+    centre = make_centre()
+    chatting(centre, "ada")
+    Phone(centre, "bob").queue()
+    Phone(centre, "eve").queue()
+    assert operations.customer_named(centre, "ada").login == "ada"
+    assert operations.agent_online(centre, AgentId("A00002")).name == "Jun"
+    assert operations.request_meant(centre, operations.Accept()).login == "bob"
+    assert operations.request_meant(centre, operations.Accept(login="eve")).login == "eve"
+    assert (
+        operations.request_meant(centre, operations.Accept(request=RequestId(9003))).login == "eve"
+    )
+    assert operations.session_meant(centre, operations.Close()).login == "ada"
+    assert (
+        operations.session_meant(centre, operations.Close(session=SessionId(5001))).login == "ada"
+    )
+    with pytest.raises(BadOpError, match="bob has no open session"):
+        operations.session_meant(centre, operations.Close(login="bob"))
 
 
 def test_accept_takes_the_oldest_unless_told_whom() -> None:

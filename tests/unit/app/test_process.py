@@ -1,4 +1,4 @@
-"""A reload at a SIGHUP: wrong files, refused keys, and what is applied."""
+"""The reload at SIGHUP."""
 
 from __future__ import annotations
 

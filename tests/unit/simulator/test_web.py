@@ -1,4 +1,6 @@
-"""Hosted files: whole, under safe names, at addresses of every style."""
+"""Files and their addresses."""
+
+from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator

@@ -1,7 +1,8 @@
-"""`trace`, `dead-letters` and `migrate` on a real SQLite file."""
+"""`trace`, `dead-letters`, `migrate`, `crypto reset`."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -9,11 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from bridge.app.settings import encryption_secret_of
 from bridge.cli.database import with_store
 from bridge.config import load_config
 from bridge.ids import RoomId
-from bridge.rooms.store import NewInput, Step, StoredRoom, StorePort
+from bridge.matrix.crypto.sealing import Sealer
+from bridge.matrix.crypto.upkeep import EPOCH, Epoch
+from bridge.matrix.crypto.vault import Vault
+from bridge.ops.clock import SystemClock
+from bridge.rooms.store import NewInput, SecretRow, Step, StoredRoom, StorePort
 from bridge.storage.migrate import SCHEMA_VERSION
+from bridge.storage.open import open_store
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
 
@@ -174,3 +181,35 @@ def test_the_database_is_the_same_from_every_folder(
     monkeypatch.chdir(elsewhere)
     only_letter(folder)
     assert list(elsewhere.iterdir()) == []
+
+
+def test_it_asks_first_and_then_forgets(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write()
+    url = f"sqlite:///{tmp_path}/bridge.db"
+    secret = encryption_secret_of(load_config(folder.config, {}))
+
+    async def fill() -> None:
+        async with open_store(url, SystemClock()) as store:
+            await store.save_secrets([SecretRow(name, b"x") for name in ("a", "b")])
+
+    async def look() -> tuple[bytes | None, Epoch | None]:
+        async with open_store(url, SystemClock()) as store:
+            vault = Vault(store, Sealer(secret))
+            return await store.secret("a"), await vault.load(EPOCH, Epoch)
+
+    asyncio.run(fill())
+    assert folder.run_here("crypto", "reset").exit_code == 1
+    assert asyncio.run(kept_row(url)) == b"x"
+    result = folder.run_here("crypto", "reset", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "Forgot 2 sealed rows" in result.output
+    kept, epoch = asyncio.run(look())
+    assert kept is None
+    assert epoch is not None
+    assert epoch.replace
+
+
+async def kept_row(url: str) -> bytes | None:
+    async with open_store(url, SystemClock()) as store:
+        return await store.secret("a")

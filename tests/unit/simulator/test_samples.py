@@ -1,4 +1,6 @@
-"""Voices between AMR and WAV."""
+"""Voices, from AMR and to it."""
+
+from __future__ import annotations
 
 import io
 import math

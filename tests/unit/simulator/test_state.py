@@ -1,4 +1,6 @@
-"""The desk's record of what was said."""
+"""The transcript."""
+
+from __future__ import annotations
 
 from bridge.simulator.state import Transcript, shown
 

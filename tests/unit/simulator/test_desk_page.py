@@ -1,4 +1,6 @@
-"""What a desk is shown."""
+"""The view of a desk in the browser."""
+
+from __future__ import annotations
 
 from bridge.simulator.desk_page import view
 from tests.unit.simulator.centres import Phone, chatting, make_centre, perform
