@@ -1,5 +1,6 @@
 # Everything a contributor or a build machine runs. Needs make, git and a Python >= 3.11 with venv;
-# each target makes .venv by itself, once per change of pyproject.toml.
+# each target makes .venv by itself, once per change of pyproject.toml. `make check` and `make test` run
+# two stages at a time (JOBS=1: one); tests/stages.py says which, and how long tests by chance are.
 
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
@@ -24,7 +25,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --no-input
 help:
 	@echo 'make demo     play a whole conversation on a real Synapse and a simulated call centre'
 	@echo 'make test     everything that CI runs'
-	@echo 'make check    the fast part of it'
+	@echo 'make check    the fast part of it: a minute and a half'
 	@echo 'make chaos    kill the bridge again and again under load, and count'
 	@echo 'make bench    what a message costs (ROUNDS=1: quickly; BEFORE=path of another checkout)'
 	@echo 'make fuzz     odd inputs for some minutes each (MINUTES=10), and figures'

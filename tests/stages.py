@@ -1,19 +1,31 @@
 """Runs the checks of `make check` and `make test`, each as a stage with a name and a duration.
 
-A failed stage does not stop the next: one run shows everything that is wrong. The tests come last,
-so that the output ends with pytest's own summary.
+Stages of one round run side by side, `JOBS` at a time (from the environment; else one for each
+core, two at most: tests wait for real servers and have limits of time). No two share a port, a file
+or a database. Each one's output is shown whole when it ends. A failed stage stops no other: one run
+shows everything that is wrong, and its last lines say what failed and how many tests there were.
+
+Tests by chance are as long as the environment says: `WALK_STEPS` (200,000 in `make test`, a night's
+run: 4,000,000), `MISSED_SEEDS` (60; 300) and `KINDS_SEEDS` (20; 300). `make check` has a tenth, and
+leaves `tests/unit/test_hostile.py` to `make test`.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+JOBS = int(os.environ.get("JOBS") or min(2, os.cpu_count() or 1))
+PROGRESS_EVERY = 30.0
+"""Seconds; a stage's output comes whole, at its end."""
 PYTEST = ("-m", "pytest", "-q")
 CORE = ("webchat", "conversation")
 
@@ -23,18 +35,35 @@ class Stage:
     name: str
     arguments: tuple[str, ...]
     """For this Python."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Defaults; what is set outside counts more."""
+
+
+Round = Sequence[Stage]
+
+
+def parts(name: str, *arguments: str, environment: tuple[tuple[str, str], ...] = ()) -> Round:
+    """A set of tests as two stages for each job, as none is as long as the other.
+
+    Which files are in which, `--part` in conftest.py says.
+    """
+    many = 1 if JOBS == 1 else 2 * JOBS
+    return [
+        Stage(f"{name} {part}/{many}", (*PYTEST, f"--part={part}/{many}", *arguments), environment)
+        for part in range(1, many + 1)
+    ]
 
 
 # ruff and mypy take their own settings and folders from pyproject.toml.
-STATIC = (
+STATIC: Round = (
     Stage("format", ("-m", "ruff", "format", "--check", ".")),
     Stage("lint", ("-m", "ruff", "check", ".")),
-    Stage("types", ("-m", "mypy")),
     # The function behind the script `lint-imports`, which has no module to be run as.
     Stage(
         "imports",
         ("-c", "from importlinter.cli import lint_imports_command as run; run()"),
     ),
+    Stage("types", ("-m", "mypy")),
 )
 # The protocol and the life cycle, by their own unit tests alone: every branch.
 COVERAGE = Stage(
@@ -48,39 +77,89 @@ COVERAGE = Stage(
         "--cov-fail-under=100",
     ),
 )
-SETS: Mapping[str, tuple[Stage, ...]] = {
-    "check": (*STATIC, Stage("unit", (*PYTEST, "tests/shape", "tests/unit"))),
-    "test": (
-        *STATIC,
-        COVERAGE,
-        # tests/chaos among them: the kills and cuts under load take two and a half minutes.
-        Stage("unit, conformance, integration, chaos", (*PYTEST, "--durations=10", "tests")),
-    ),
+_LIGHT = ("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py")
+_FEW = (("WALK_STEPS", "20000"), ("MISSED_SEEDS", "6"), ("KINDS_SEEDS", "2"))
+_ALONE = ("tests/integration/test_load.py", "tests/integration/test_start.py", "tests/chaos")
+_SIDE_BY_SIDE = (
+    "tests",
+    # The core's own tests run in the stage of its coverage.
+    *(f"--ignore=tests/unit/{ring}" for ring in CORE),
+    *(f"--ignore={place}" for place in _ALONE),
+)
+SETS: Mapping[str, Sequence[Round]] = {
+    "check": [[*STATIC, *parts("unit", *_LIGHT, environment=_FEW)]],
+    "test": [
+        [*STATIC, COVERAGE],
+        parts("unit, conformance, integration", "--durations=10", *_SIDE_BY_SIDE),
+        # Kills, cuts and stops under load, with the machine to themselves.
+        [Stage("load, chaos", (*PYTEST, *_ALONE))],
+    ],
 }
 
 
+@dataclass(frozen=True)
+class Done:
+    stage: Stage
+    failed: bool
+    seconds: float
+    output: str
+
+    def counted(self, word: str) -> int:
+        """So many tests passed, failed, … by pytest's last line."""
+        found = re.search(rf"(\d+) {word}", self.output.rstrip().rpartition("\n")[2])
+        return int(found[1]) if found and "pytest" in self.stage.arguments else 0
+
+
+def carried_out(stage: Stage, progress: dict[Stage, str]) -> Done:
+    """Run a stage to its end; `progress` gets the percentages that pytest writes."""
+    began = time.monotonic()
+    lines: list[str] = []
+    with subprocess.Popen(  # noqa: S603 - our own
+        [sys.executable, *stage.arguments],
+        cwd=ROOT,
+        env={**dict(stage.environment), **os.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if percentage := re.search(r"\[ *(\d+)%\]$", line):
+                progress[stage] = f"{percentage[1]} %"
+    progress.pop(stage, None)
+    return Done(stage, process.returncode != 0, time.monotonic() - began, "".join(lines))
+
+
 def say(line: str) -> None:
-    # Flushed, to stand in the right place among the output of the stages themselves.
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def run(stages: Sequence[Stage]) -> int:
+def run(rounds: Sequence[Round]) -> int:
     """Run all stages; 0 if all passed."""
-    failed: list[str] = []
-    for number, stage in enumerate(stages, start=1):
-        last = number == len(stages)
-        say(f"== {number}/{len(stages)} {stage.name}")
-        started = time.monotonic()
-        command = [sys.executable, *stage.arguments]
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603 - our own
-        if code != 0:
-            failed.append(stage.name)
-        if not last:
-            word = "FAIL" if code else "pass"
-            say(f"== {word}: {stage.name}, {time.monotonic() - started:.1f} s")
+    began = time.monotonic()
+    done: list[Done] = []
+    for stages in rounds:
+        say(f"== {', '.join(stage.name for stage in stages)} ({JOBS} at a time)")
+        progress: dict[Stage, str] = {}
+        with ThreadPoolExecutor(JOBS) as pool:
+            pending = {pool.submit(carried_out, stage, progress) for stage in stages}
+            while pending:
+                ended, pending = wait(pending, PROGRESS_EVERY, FIRST_COMPLETED)
+                for one in (future.result() for future in ended):
+                    done.append(one)
+                    say(one.output.rstrip())
+                    result = "FAIL" if one.failed else "pass"
+                    say(f"== {result}: {one.stage.name}, {one.seconds:.1f} s")
+                if not ended and progress:
+                    say("== " + ", ".join(f"{it.name}: {far}" for it, far in progress.items()))
+    words = ("passed", "failed", "errors?", "skipped")
+    counts = {word.rstrip("s?"): sum(one.counted(word) for one in done) for word in words}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    say(f"== {told} in {time.monotonic() - began:.0f} s")
+    failed = [one.stage.name for one in done if one.failed]
     if failed:
-        # Below the tests' own summary, which may be all green.
         say(f"== FAILED: {', '.join(failed)}")
     return 1 if failed else 0
 

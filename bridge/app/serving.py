@@ -4,6 +4,9 @@ One stack holds what has to be closed, the store at its bottom; one task group h
 the stack unwinds, the port is closed first, so that nothing new comes in; then the work beside
 serving is cancelled and the engine gets `PATIENCE` to end what is under way; then the links go, and
 the store last.
+
+Work beside serving runs for as long as the bridge does: catching up on events that the homeserver
+forgot to hand over, pruning the ledger, measuring the backlog.
 """
 
 from __future__ import annotations
@@ -21,30 +24,29 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from bridge.app.catching_up import catch_up
 from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
-from bridge.app.stores import StoredFacts, StoredTokens
-from bridge.app.upkeep import measure, prune
 from bridge.config import Config
+from bridge.config.model import Retention
 from bridge.conversation.events import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
+from bridge.link.settings import Token
 from bridge.matrix.adapter import Encryption, MatrixAdapter
 from bridge.matrix.appservice import Accept, Endpoint, IntakeUnavailable
+from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, Outages, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
 from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health
-from bridge.ops.metrics import Metrics, watch_loop_lag
-from bridge.ops.server import listen, metrics_server
+from bridge.ops.metrics import Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import Lane, StoreError, StorePort
+from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
@@ -319,7 +321,7 @@ def why_refused(config: Config, error: Refused) -> str:
 
 
 class PresentTexts:
-    """The sentences as the rules of the moment have them. Implements `cards.Sentences`."""
+    """The sentences as the rules of the moment have them. Implements `queuecard.Sentences`."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -364,3 +366,119 @@ async def noted(store: StorePort, name: str, first: str) -> str:
     if found is None:
         await store.save_fact(name, first)
     return first if found is None else found
+
+
+# --- work beside serving -------------------------------------------------------------------------
+
+LONGEST_REACH = 24 * 3_600_000
+"""ms; an older message is answered by a person who asks again."""
+
+
+def catch_up(
+    outages: Outages,
+    around: Surroundings,
+    matrix: MatrixAdapter,
+    engine: Engine,
+    retention: Callable[[], Retention],
+) -> CatchUp:
+    """The catch-up over these parts.
+
+    It stays well away from events whose lines in the ledger may be gone.
+    """
+    store = around.store
+
+    async def known(event_id: EventId) -> bool:
+        return bool(await store.trace(event_id))
+
+    return CatchUp(
+        outages,
+        latest=matrix.homeserver.latest,
+        check=matrix.homeserver.check,
+        is_ours=matrix.is_ours,
+        known=known,
+        accept=engine.accept_events,
+        rooms=engine.lively,
+        clock=around.clock,
+        reach=lambda: min(LONGEST_REACH, retention().rows // 2),
+    )
+
+
+PRUNE_EVERY = 600.0
+"""Seconds between two clean-ups of the ledger."""
+MEASURE_EVERY = 15.0
+"""Seconds between two looks at what waits in the database."""
+
+
+async def prune(store: StorePort, clock: Clock, retention: Callable[[], Retention]) -> None:
+    """Erase what the ledger need not keep, for ever.
+
+    Args:
+        store: where the ledger is.
+        clock: the time.
+        retention: how long what is kept, as the operator has it at the moment.
+    """
+    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
+    while True:
+        now, kept = clock.now(), retention()
+        try:
+            rows = await store.prune(now - kept.bodies, now - kept.rows)
+            log.debug("ledger pruned", rows=rows)
+        except StoreError as error:
+            log.warning("the ledger could not be pruned", why=str(error))
+        await clock.sleep(PRUNE_EVERY)
+
+
+async def measure(store: StorePort, clock: Clock, metrics: Metrics) -> None:
+    """Show in the metrics what waits in the database, for ever."""
+    log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
+    while True:
+        try:
+            metrics.backlog(await store.backlog(), clock.now())
+        except StoreError as error:
+            log.warning("the backlog could not be measured", why=str(error))
+        await clock.sleep(MEASURE_EVERY)
+
+
+# --- the store, as the link ring wants to see it -------------------------------------------------
+
+
+class StoredTokens:
+    """Implements `link.ports.TokenStore`."""
+
+    def __init__(self, store: StorePort) -> None:
+        self._store = store
+
+    async def load(self, room_id: RoomId) -> Token | None:
+        """The room's token, if it has one."""
+        row = await self._store.account(room_id)
+        if row is None or not row.token:
+            return None
+        return Token(row.login_name, row.token, row.issued, row.client_id, row.cookies)
+
+    async def save(self, room_id: RoomId, token: Token) -> None:
+        await self._store.save_account(
+            AccountRow(
+                room_id,
+                token.login_name,
+                token.value,
+                token.issued,
+                token.client_id,
+                token.cookies,
+            )
+        )
+
+    async def forget(self, room_id: RoomId) -> None:
+        await self._store.forget_token(room_id)
+
+
+class StoredFacts:
+    """Implements `link.ports.Facts`."""
+
+    def __init__(self, store: StorePort) -> None:
+        self._store = store
+
+    async def get(self, name: str) -> str | None:
+        return await self._store.fact(name)
+
+    async def put(self, name: str, value: str) -> None:
+        await self._store.save_fact(name, value)

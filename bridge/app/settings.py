@@ -1,4 +1,9 @@
-"""From the operator's config to what each ring wants to know."""
+"""The mapping from the operator's config to the settings of each ring, and the secrets in between.
+
+Customers' passwords are sealed: the rooms ring locks them and the link ring opens them. Both see a
+function each, so neither knows how it is done or with what. The box is the one in which encryption
+keeps its keys, under the operator's secret; each password is bound to its room.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +12,21 @@ from functools import partial
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from bridge.app.passwords import Passwords
+from pydantic import SecretStr
+
 from bridge.config import Config
-from bridge.config import Permission as ConfigPermission
 from bridge.config.hours import parse_hours
-from bridge.config.permissions import permission_of
-from bridge.config.webchat import Dialect as ConfigDialect
-from bridge.config.webchat import RobotMode
-from bridge.conversation.policy import Policy, RobotUse
+from bridge.config.model import permission_of
+from bridge.config.reloading import leaves
+from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.login import room_key
-from bridge.link.settings import (
-    FRAME_OVERHEAD,
-    AccountRule,
-    LinkSettings,
-    LoginType,
-    UploadMode,
-)
-from bridge.matrix.crypto.vault import derive
+from bridge.link.settings import FRAME_OVERHEAD, AccountRule, LinkSettings
+from bridge.matrix.crypto.vault import Sealer, derive
 from bridge.matrix.users import OurUsers
-from bridge.rooms.rules import Permission, QueueRule, RatingRule, Rules
+from bridge.rooms.rules import QueueRule, RatingRule, Rules
 from bridge.texts import Texts
 from bridge.webchat.codes import Dialect
-
-_PERMISSIONS = {
-    ConfigPermission.IGNORE: Permission.IGNORED,
-    ConfigPermission.NONE: Permission.NONE,
-    ConfigPermission.CUSTOMER: Permission.CUSTOMER,
-    ConfigPermission.ADMIN: Permission.ADMIN,
-}
-
-
-_ROBOT = {
-    RobotMode.FIRST: RobotUse.FIRST,
-    RobotMode.WHEN_NO_AGENT: RobotUse.WHEN_NO_AGENT,
-}
 
 
 def users_of(config: Config) -> OurUsers:
@@ -60,7 +45,7 @@ def rules_of(
     longest_text: Callable[[], int] | None = None,
     longest_clip: Callable[[], int] | None = None,
 ) -> Rules:
-    """What the rooms ring goes by.
+    """The rules of the rooms ring.
 
     Args:
         config: the operator's.
@@ -81,14 +66,11 @@ def rules_of(
         for queue in config.queues
     )
 
-    def permission(user_id: str) -> Permission:
-        return _PERMISSIONS[permission_of(bridge.permissions, user_id)]
-
     return Rules(
         bot=users.bot,
         queues=queues,
         default_queue=QueueId(config.default_queue),
-        permission=permission,
+        permission=partial(permission_of, bridge.permissions),
         queue_of_user=users.queue_of,
         prefix=bridge.command_prefix,
         language=bridge.language,
@@ -122,7 +104,7 @@ def rules_of(
 
 
 def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
-    """What the life cycle goes by, as far as it is the same in all rooms."""
+    """The policy of the life cycle, as far as it is the same in all rooms."""
     server, callback = config.server, config.bridge.callback
     return Policy(
         hours={queue.id: queue.hours for queue in queues if queue.hours is not None},
@@ -131,7 +113,7 @@ def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
         callback_last=callback.retry_last,
         callback_limit=callback.give_up,
         show_comments=server.show_comments,
-        robot=_ROBOT.get(server.robot.mode, RobotUse.NEVER),
+        robot=server.robot.mode,
         map=server.map,
         emoji_codes=server.emoji_mode == "qq",
         escape_html=server.escape_outgoing,
@@ -142,7 +124,7 @@ def _policy_of(config: Config, queues: tuple[QueueRule, ...]) -> Policy:
 
 
 def encryption_secret_of(config: Config) -> str:
-    """What seals the keys of encryption: a secret of its own, else the as_token.
+    """The secret that seals encryption's keys: `pickle_key`, else the as_token.
 
     The as_token is in the operator's hands in any case; `register --rotate` keeps the old one as
     the secret.
@@ -152,7 +134,7 @@ def encryption_secret_of(config: Config) -> str:
 
 
 def login_keys(secret: str) -> Callable[[RoomId], str]:
-    """What draws the keys of new rooms' login names from the operator's secret."""
+    """A key derivation: room id -> the key in its login name, from the operator's secret."""
     return partial(room_key, secret=derive(secret, b"logins"))
 
 
@@ -161,13 +143,13 @@ def _passwords(config: Config) -> Passwords:
 
 
 def link_settings_of(config: Config) -> LinkSettings:
-    """What the link ring goes by."""
+    """The settings of the link ring."""
     server = config.server
     return LinkSettings(
         base_url=server.base_url,
         enterprise_id=server.enterprise_id,
-        dialect=None if server.dialect is ConfigDialect.AUTO else Dialect(server.dialect),
-        login_type=LoginType(server.login.type),
+        dialect=None if server.dialect == "auto" else Dialect(server.dialect),
+        login_type=server.login.type,
         name=server.login.name,
         display_name=server.login.display_name,
         password=server.login.password.get_secret_value(),
@@ -178,7 +160,7 @@ def link_settings_of(config: Config) -> LinkSettings:
         unseal=_passwords(config).unseal if server.login.own_accounts else None,
         sign_key=server.sign_key.get_secret_value(),
         robot_key=server.robot.public_key.get_secret_value(),
-        upload_mode=UploadMode(server.upload_mode),
+        upload_mode=server.upload_mode,
         login_count=server.login_rate.count,
         login_seconds=server.login_rate.per_seconds,
         allowed_media_hosts=server.allowed_media_hosts,
@@ -188,17 +170,38 @@ def link_settings_of(config: Config) -> LinkSettings:
 
 def secrets_of(config: Config) -> list[str]:
     """Every secret of the config, for the log's redactor."""
-    server = config.server
-    values = [
-        config.appservice.as_token,
-        config.appservice.hs_token,
-        config.bridge.encryption.pickle_key,
-        config.database.url,
-        server.login.password,
-        server.sign_key,
-        server.robot.public_key,
-        *(entry.password for entry in server.accounts.values()),
+    found = [
+        value.get_secret_value() for _, value in leaves(config) if isinstance(value, SecretStr)
     ]
-    found = [value.get_secret_value() for value in values]
     password = urlsplit(config.database.url.get_secret_value()).password
     return [*found, *([unquote(password), password] if password else [])]
+
+
+# --- customers' passwords ------------------------------------------------------------------------
+
+
+class Passwords:
+    """Locks and opens.
+
+    Args:
+        secret: the operator's (`settings.encryption_secret_of`).
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._sealer = Sealer(secret)
+
+    def seal(self, room_id: RoomId, password: str) -> bytes:
+        """The password as it may be stored; differs each time."""
+        return self._sealer.seal(_name(room_id), password.encode("utf-8", "replace"))
+
+    def unseal(self, room_id: RoomId, sealed: bytes) -> str:
+        """The password again.
+
+        Raises:
+            StoreError: it was sealed for another room or with another secret.
+        """
+        return self._sealer.open(_name(room_id), sealed).decode()
+
+
+def _name(room_id: RoomId) -> str:
+    return f"login/{room_id}"

@@ -6,25 +6,30 @@ type without thinking.
 
 from __future__ import annotations
 
+import asyncio
+import json
+import signal
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
+import msgspec
 
 from bridge import __version__
-from bridge.cli import container as container_steps
-from bridge.cli import encryption, files, ledger, registering, running, simulating
-from bridge.cli.exits import ExitCode, errors_become_exits, stop
-from bridge.cli.files import Files
+from bridge.cli import console, database, registering, running
+from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
 from bridge.config import example_config, json_schema
+from bridge.simulator.options import SimulatorOptions
 
 _FLAGS = {"help_option_names": ["-h", "--help"]}
 
 
 @click.group(invoke_without_command=True, context_settings=_FLAGS)
-@files.config_option
-@files.registration_option
-@files.no_update_option
+@console.config_option
+@console.registration_option
+@console.no_update_option
 @click.option("-g", "--generate-registration", is_flag=True, help="The same as `register`.")
 @click.option("-e", "--generate-example-config", is_flag=True, help="The same as `example-config`.")
 @click.version_option(__version__, "-v", "--version", message="matrix-webchat-bridge %(version)s")
@@ -47,8 +52,8 @@ def program(
 
 
 @program.command()
-@files.config_option
-@files.no_update_option
+@console.config_option
+@console.no_update_option
 @click.pass_obj
 def run(paths: Files) -> None:
     """Run the bridge (the default)."""
@@ -57,7 +62,7 @@ def run(paths: Files) -> None:
 
 
 @program.command()
-@files.config_option
+@console.config_option
 @click.pass_obj
 def check(paths: Files) -> None:
     """Check the configuration; every error names its key and line."""
@@ -66,22 +71,22 @@ def check(paths: Files) -> None:
 
 
 @program.command()
-@files.config_option
-@files.registration_option
+@console.config_option
+@console.registration_option
 @click.pass_obj
 def doctor(paths: Files) -> None:
     """Try the whole installation: database, homeserver, WebChat; says how to mend what fails."""
     # Imported late: it needs the whole bridge, and the other commands need not wait for that.
-    from bridge.cli.doctor.round import doctor as examine
+    from bridge.cli.doctor import doctor as examine
 
     with errors_become_exits():
         sys.exit(examine(paths))
 
 
 @program.command()
-@files.config_option
-@files.registration_option
-@files.no_update_option
+@console.config_option
+@console.registration_option
+@console.no_update_option
 @click.option("--rotate", is_flag=True, help="Draw new tokens even if there are some.")
 @click.pass_obj
 def register(paths: Files, *, rotate: bool = False) -> None:
@@ -103,84 +108,84 @@ def example(*, schema: bool = False, texts: bool = False) -> None:
 
 
 @program.command()
-@files.config_option
+@console.config_option
 @click.argument("event_id")
 @click.pass_obj
 def trace(paths: Files, event_id: str) -> None:
     """Print what happened to a Matrix event: received, attempted, acknowledged, with times."""
     with errors_become_exits():
-        ledger.trace(paths.load(), event_id)
+        database.trace(paths.load(), event_id)
 
 
 @program.command()
-@files.config_option
+@console.config_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.pass_obj
 def migrate(paths: Files, *, dry_run: bool) -> None:
     """Bring the database to the newest schema (the bridge does so too when it starts)."""
     with errors_become_exits():
-        ledger.migrate(paths.load(), dry_run=dry_run)
+        database.migrate(paths.load(), dry_run=dry_run)
 
 
 @program.group()
-@files.config_option
+@console.config_option
 def crypto() -> None:
     """The keys of end-to-end encryption."""
 
 
 @crypto.command("reset")
-@files.config_option
-@click.confirmation_option("--yes", prompt=encryption.WARNING, help="Do not ask.")
+@console.config_option
+@click.confirmation_option("--yes", prompt=database.WARNING, help="Do not ask.")
 @click.pass_obj
 def crypto_reset(paths: Files) -> None:
     """Make fresh devices at the next start, when keys were lost or do not fit the homeserver."""
     with errors_become_exits():
-        encryption.reset(paths.load())
+        database.reset_crypto(paths.load())
 
 
 @program.group("dead-letters")
-@files.config_option
+@console.config_option
 def dead_letters() -> None:
     """Messages that were given up: look at them, try them again, or throw them away."""
 
 
 @dead_letters.command("list")
-@files.config_option
+@console.config_option
 @click.pass_obj
 def dead_letters_list(paths: Files) -> None:
     """List them, newest last."""
     with errors_become_exits():
-        ledger.list_dead_letters(paths.load())
+        database.list_dead_letters(paths.load())
 
 
 @dead_letters.command("show")
-@files.config_option
+@console.config_option
 @click.argument("letter_id")
 @click.pass_obj
 def dead_letters_show(paths: Files, letter_id: str) -> None:
     """Show one with its content."""
     with errors_become_exits():
-        ledger.show_dead_letter(paths.load(), letter_id)
+        database.show_dead_letter(paths.load(), letter_id)
 
 
 @dead_letters.command("retry")
-@files.config_option
+@console.config_option
 @click.argument("letter_id")
 @click.pass_obj
 def dead_letters_retry(paths: Files, letter_id: str) -> None:
     """Put one back to work."""
     with errors_become_exits():
-        ledger.revive_dead_letter(paths.load(), letter_id)
+        database.revive_dead_letter(paths.load(), letter_id)
 
 
 @dead_letters.command("discard")
-@files.config_option
+@console.config_option
 @click.argument("letter_id")
 @click.pass_obj
 def dead_letters_discard(paths: Files, letter_id: str) -> None:
     """Throw one away."""
     with errors_become_exits():
-        ledger.discard_dead_letter(paths.load(), letter_id)
+        database.discard_dead_letter(paths.load(), letter_id)
 
 
 @program.command()
@@ -214,9 +219,9 @@ def simulate(
     settings: tuple[str, ...],
 ) -> None:
     """Run a WebChat server to try the bridge against, with a desk for its agents."""
-    options = simulating.parse_options(dialect, script, queues, settings)
+    options = parse_options(dialect, script, queues, settings)
     with errors_become_exits():
-        simulating.simulate(options, host, port)
+        run_simulator(options, host, port)
 
 
 @program.command()
@@ -242,7 +247,60 @@ def demo(*, check: bool) -> None:
 @program.command(hidden=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("/data"))
 def container(folder: Path) -> None:
-    """What the container image runs: write config, then registration, then serve."""
-    paths = Files(config=folder / files.CONFIG, registration=folder / files.REGISTRATION)
+    """The command of the container image: write config, then registration, then serve."""
+    paths = Files(config=folder / console.CONFIG, registration=folder / console.REGISTRATION)
     with errors_become_exits():
-        sys.exit(container_steps.start(paths))
+        sys.exit(running.start_container(paths))
+
+
+# --- simulate ------------------------------------------------------------------------------------
+
+
+def parse_options(
+    dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
+) -> SimulatorOptions:
+    """Options of a simulator from the command line.
+
+    Args:
+        dialect: `2016` or `2019`.
+        script: `hand`, `accept`, `echo` or `refuse`.
+        queues: known queue ids; empty for "all".
+        settings: `name=value`; a value is JSON, or else a text.
+
+    Raises:
+        click.UsageError: which one is wrong, and why.
+    """
+    values: dict[str, object] = {"dialect": dialect, "script": script, "queues": list(queues)}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {setting}: must be name=value")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    try:
+        return msgspec.convert(values, SimulatorOptions)
+    except msgspec.ValidationError as error:
+        raise click.UsageError(f"--set: {error}") from error
+
+
+def run_simulator(options: SimulatorOptions, host: str, port: int) -> None:
+    """Run the simulator until Ctrl-C or SIGTERM."""
+    # Imported late: the server pulls in aiohttp, which no other command here needs.
+    from bridge.simulator.simulator import serve
+
+    async def until_stopped() -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await serve(options, host, port)
+
+    try:
+        asyncio.run(until_stopped())
+    except KeyboardInterrupt:
+        return
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import click
 import msgspec
 
-from bridge.cli.exits import ExitCode, stop
-from bridge.cli.files import Files
+from bridge.cli.console import ExitCode, Files, stop
 from bridge.config import (
     PICKLE_KEY,
     Config,
@@ -31,7 +30,7 @@ from bridge.matrix.registration import (
 
 @dataclass(frozen=True)
 class Registered:
-    """What was done."""
+    """The result of `register`."""
 
     filled: tuple[str, ...]
     """The secrets that were written into the configuration."""
@@ -49,7 +48,7 @@ def register(files: Files, environment: Mapping[str, str], *, rotate: bool = Fal
     Raises:
         ConfigUnreadable, ConfigInvalid, RegistrationError: as their modules say.
     """
-    # Imported late, as in `files`.
+    # Imported late, as in `console`.
     from bridge.app.settings import users_of
 
     config = files.load()
@@ -92,7 +91,7 @@ def register(files: Files, environment: Mapping[str, str], *, rotate: bool = Fal
 def _pickle_key(
     config: Config, environment: Mapping[str, str], *, rotate: bool
 ) -> dict[KeyPath, str]:
-    """What is to seal the keys of encryption from now on, if that has to be written down.
+    """The secret that seals encryption's keys from now on, if it has to be written down.
 
     Without a secret of its own the as_token serves: what that has sealed must stay readable when
     the token is rotated.

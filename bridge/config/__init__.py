@@ -1,19 +1,18 @@
 """The operator's configuration: config.yaml and the environment, as one frozen `Config`.
 
-`load_config` is the way in. Every error names the key's path and its line; see `problems`.
+`load_config` is the way in. Every error names the key's path and its line; see `document.Problem`.
 """
 
-from bridge.config.example import example_config, json_schema
-from bridge.config.loading import load_config
-from bridge.config.model import Config
-from bridge.config.permissions import Permission
-from bridge.config.problems import ConfigInvalid, ConfigUnreadable, KeyPath, Problem
-from bridge.config.tokens import (
+from bridge.config.document import ConfigInvalid, ConfigUnreadable, KeyPath, Problem
+from bridge.config.environment import (
     PICKLE_KEY,
     fill_secrets,
     pickle_key_from_environment,
     tokens_from_environment,
 )
+from bridge.config.known_keys import example_config, json_schema
+from bridge.config.loading import load_config
+from bridge.config.model import Config, Permission
 
 __all__ = [
     "PICKLE_KEY",

@@ -1,8 +1,9 @@
-"""config.yaml as plain data, with the line of every key."""
+"""config.yaml as plain data with the line of every key, and the problems that name such a place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,66 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import Node
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from bridge.config.problems import ConfigUnreadable, KeyPath
+# --- problems ------------------------------------------------------------------------------------
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list positions from the top of config.yaml to a value."""
+
+_PLAIN_KEY = re.compile(r"[\w-]+")
+
+
+def render_path(path: KeyPath) -> str:
+    """`queues[0].name`; keys that are no words are quoted: `bridge.permissions."@a:b"`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = part if _PLAIN_KEY.fullmatch(part) else f'"{part}"'
+            text += f".{shown}" if text else shown
+    return text
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One error of an operator."""
+
+    path: KeyPath
+    message: str
+    """A sentence without subject ("must be …"); never contains the value of a secret."""
+    origin: str = ""
+    """Where the value came from: `config.yaml line 12`, or the variable's name."""
+    line: int = 0
+
+    def __str__(self) -> str:
+        where = ": ".join(part for part in (self.origin, render_path(self.path)) if part)
+        return f"{where}: {self.message}" if where else self.message
+
+
+class ConfigUnreadable(Exception):
+    """The file cannot be read or is no YAML mapping (exit code 10)."""
+
+
+class ConfigInvalid(Exception):
+    """The file, or a variable of the environment, breaks the rules (exit code 11).
+
+    Attributes:
+        problems: all of them, in the order of the file.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+# --- the file ------------------------------------------------------------------------------------
 
 _DEEPEST = 20  # far deeper than any key of ours
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says."""
+    """The contents of a file."""
 
     name: str
     """The file's name, as problems show it."""
@@ -73,7 +126,7 @@ def read_document(path: Path) -> Document:
 
 
 def parsed(yaml: YAML, text: str) -> object:
-    """What a YAML text says.
+    """The value of a YAML text.
 
     Raises:
         YAMLError: nothing, and whatever else ruamel let through: a date in a thirteenth month is a

@@ -1,27 +1,35 @@
-"""Values from the environment, laid over those of the file. Pure but for `_FILE`.
+"""Values from the environment, laid over those of the file; and secrets written into the file.
 
 `MATRIX_WEBCHAT_` + the key's path joined by `__`, in capitals: the value. The same + `_FILE`: the
 file that holds it (Docker and systemd secrets). List positions are numbers; a whole list or
 mapping is given as YAML or JSON. A variable that names no key is an error, as in the file; an empty
 one counts as unset, since compose files pass on unset variables like that.
+
+`register` draws secrets; those that no variable sets are written into config.yaml, and all else in
+it stays as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
+import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.util import load_yaml_guess_indent
 
-from bridge.config.document import parsed
-from bridge.config.keys import Key, Shape, keys_of, known_paths
+from bridge.config.document import ConfigUnreadable, KeyPath, Problem, parsed, read_document
+from bridge.config.known_keys import Key, Shape, keys_of, known_paths
 from bridge.config.model import Config
-from bridge.config.problems import KeyPath, Problem
 
 PREFIX = "MATRIX_WEBCHAT_"
 _FILE = "_FILE"
@@ -35,7 +43,7 @@ class Overlay:
 
     data: dict[str, object]
     origins: dict[KeyPath, str] = field(default_factory=dict)
-    """Which variable set the value at a path."""
+    """Path -> the variable that set its value."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -165,3 +173,81 @@ def _unknown(variable: str) -> str:
     names = [variable_of(path) for path in known_paths()]
     near = difflib.get_close_matches(variable, names, n=1, cutoff=0.0)
     return f"stands for no key; the nearest is {near[0]}"
+
+
+# --- secrets written into the file ---------------------------------------------------------------
+
+_NAMES = ("as_token", "hs_token")
+PICKLE_KEY = ("bridge", "encryption", "pickle_key")
+
+
+def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
+    """The variables that set tokens; those tokens are never written to a file."""
+    variables = [variable_of(("appservice", name)) for name in _NAMES]
+    return [
+        name
+        for variable in variables
+        for name in (variable, variable + "_FILE")
+        if name in environment
+    ]
+
+
+def pickle_key_from_environment(environment: Mapping[str, str]) -> bool:
+    """True if a variable sets what seals the keys of encryption."""
+    variable = variable_of(PICKLE_KEY)
+    return variable in environment or variable + "_FILE" in environment
+
+
+def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
+    """Set keys in the file; only its owner can read it afterwards.
+
+    Args:
+        path: an existing config.yaml.
+        values: path of a key -> its value.
+
+    Raises:
+        ConfigUnreadable: the file cannot be read, written, or is no mapping.
+    """
+    read_document(path)  # says what is wrong with it, and where
+    text = path.read_text(encoding="utf-8")
+    _, indent, offset = load_yaml_guess_indent(text)
+    yaml = YAML(typ="rt", pure=True)
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
+    tree = yaml.load(text)
+    if not isinstance(tree, CommentedMap):
+        raise ConfigUnreadable(f"{path}: must be a mapping of keys to values")
+    for key, value in values.items():
+        section = tree
+        for number, name in enumerate(key[:-1], start=1):
+            section = section.setdefault(name, CommentedMap())
+            if not isinstance(section, CommentedMap):
+                where = ".".join(map(str, key[:number]))
+                raise ConfigUnreadable(f"{path}: {where} must be a mapping")
+        section[key[-1]] = value
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    try:
+        _replace(path, out.getvalue())
+    except OSError as error:
+        raise ConfigUnreadable(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Swap the file for one of mode 0600 in one move; a crash leaves the old or the new."""
+    target = path.resolve()
+    before = target.stat()
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(PermissionError):
+            os.chown(temporary, before.st_uid, before.st_gid)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

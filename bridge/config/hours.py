@@ -81,7 +81,7 @@ class Hours:
                     )
 
     def _readings(self, day: date, minute: int) -> list[int]:
-        """What a time of the wall's clock can mean (PEP 495); mostly the same twice."""
+        """Both instants that a local time can mean (PEP 495, fold); mostly the same twice."""
         days, minute = divmod(minute, _DAY_END)
         wall = datetime.combine(day + timedelta(days=days), time(minute // 60, minute % 60))
         moments = (wall.replace(fold=fold, tzinfo=self.zone) for fold in (0, 1))

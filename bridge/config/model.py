@@ -1,33 +1,244 @@
 """config.yaml as frozen values: every key, its type, its default and what it is for.
 
 The docstrings under the keys are the comments of config.example.yaml and the descriptions of the
-JSON Schema. Rules that span several keys are in `rules`.
+JSON Schema. Rules that span several keys are in `loading`.
+
+Permissions are rules by user, server or pattern, of which the most specific wins: an exact user id,
+then a pattern over user ids, then an exact server name, then a pattern over servers, then `*`, then
+nobody; of two patterns the one with more literal characters. So a user, or all bots, can be shut
+out of a server that is let in.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Mapping
+from enum import Enum
+from functools import total_ordering
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from bridge.config.fields import (
     ONE_OR_MANY,
+    Bytes,
     CommandPrefix,
     DatabaseUrl,
     Domain,
     GhostTemplate,
     HttpUrl,
     Localpart,
+    Milliseconds,
     MxcUri,
     Port,
     Section,
     TimeZone,
+    parse_rate,
     template,
 )
 from bridge.config.hours import OpeningHours
-from bridge.config.permissions import Permission
-from bridge.config.units import Bytes, Milliseconds
-from bridge.config.webchat import Source, WebChat
+from bridge.conversation.policy import RobotUse
+from bridge.webchat.codes import LoginType, Source, UploadMode
+
+# --- permissions ---------------------------------------------------------------------------------
+
+
+@total_ordering
+class Permission(Enum):
+    """What a Matrix user may do."""
+
+    NONE = "none"
+    CUSTOMER = "customer"
+    """Be served."""
+    ADMIN = "admin"
+    """Configure any room, whatever the power level in it."""
+    IGNORED = "ignore"
+    """Not be served, nor told so: for bots. Listed last, for the error that lists them."""
+
+    # Ordered, IGNORED first; each includes the ones before.
+    def __init__(self, written: str) -> None:
+        self._rank = -1 if written == "ignore" else len(type(self).__members__)
+
+    def __lt__(self, other: Permission) -> bool:
+        return self._rank < other._rank
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def is_pattern(rule: str) -> bool:
+    return "*" in rule or "?" in rule
+
+
+def rule_matches(rule: str, user_id: str) -> bool:
+    """True if `rule` covers `user_id`.
+
+    A rule that begins with `@` speaks of whole user ids, any other of server names.
+    """
+    target = user_id if rule.startswith("@") else user_id.partition(":")[2]
+    if rule == "*":
+        return True
+    if not is_pattern(rule):
+        return rule == target
+    # Not fnmatch: its [] would swallow the brackets of IPv6 server names.
+    regex = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in rule)
+    return re.fullmatch(regex, target, re.DOTALL) is not None
+
+
+def _weight(rule: str) -> tuple[int, int]:
+    if rule == "*":
+        return (0, 0)
+    users = rule.startswith("@")
+    if is_pattern(rule):
+        return (3 if users else 1, sum(char not in "*?" for char in rule))
+    return (4, 0) if users else (2, 0)
+
+
+SERVED = frozenset({Permission.CUSTOMER, Permission.ADMIN})
+_STRANGER = "\ue000"
+"""A letter that no rule names: of Unicode's private use."""
+
+
+def permission_of(rules: Mapping[str, Permission], user_id: str) -> Permission:
+    """The permission of the most specific rule that covers the user, NONE if there is none."""
+    matching = [rule for rule in rules if rule_matches(rule, user_id)]
+    if not matching:
+        return Permission.NONE
+    return rules[max(matching, key=_weight)]
+
+
+def serves_somebody_of(rules: Mapping[str, Permission], domain: str) -> bool:
+    """True if the rules let somebody of this server be served.
+
+    Tried on names made of the rules themselves: what a pattern leaves open is filled with letters
+    that no rule names, so that only other patterns can cover the name as well.
+    """
+    parts = {rule[1:].partition(":")[0] for rule in rules if rule.startswith("@")}
+    return any(
+        permission_of(rules, f"@{name.replace('?', _STRANGER)}:{domain}") in SERVED
+        for part in (*parts, "*")
+        for name in {part.replace("*", _STRANGER * count) for count in (0, 1, 9)}
+    )
+
+
+# --- section webchat: one WebChat server (an enterprise on it) -----------------------------------
+
+_KNOWN = frozenset({"room_key", "room_id", "displayname"})
+
+
+def _dialect_text(value: object) -> object:
+    # YAML reads an unquoted 2016 as a number.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rate_text(value: object) -> object:
+    return parse_rate(value) if isinstance(value, str) else value
+
+
+def _media_host(value: str) -> str:
+    if "/" in value:
+        try:
+            ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValueError("must be host, host:port or a network such as 10.0.0.0/8") from error
+    elif not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", value):
+        raise ValueError("must be host, host:port or a network such as 10.0.0.0/8")
+    return value
+
+
+class Login(Section):
+    """How rooms log in."""
+
+    type: LoginType = LoginType.REGISTER
+    """password (wire type 1) | register (3) | visitor (4)."""
+    name: Annotated[str, AfterValidator(template(known=_KNOWN, needed={"room_key", "room_id"}))] = (
+        "mx-{room_key}"
+    )
+    """Login name, with `register` the password too; {room_key} is each room's own, and secret."""
+    display_name: Annotated[str, AfterValidator(template(known=_KNOWN))] = "{displayname}"
+    """What agents see; {displayname} is the customer's name in Matrix."""
+    password: SecretStr = SecretStr("")
+    """For type password: of every account that `accounts` does not name."""
+    own_accounts: bool = True
+    """Customers may log in with an account of their own (commands `login` and `logout`)."""
+
+
+class AccountEntry(Section):
+    """An account that exists on the server."""
+
+    name: Annotated[str, Field(min_length=1), AfterValidator(template(known=_KNOWN))]
+    """Its login name; the same placeholders as in login.name."""
+    password: SecretStr = SecretStr("")
+    """Its password."""
+
+
+class Robot(Section):
+    """The knowledge-base robot."""
+
+    enabled: bool = False
+    """The knowledge base may be asked."""
+    public_key: SecretStr = SecretStr("")
+    """Signs questions to the robot (guide part four)."""
+    mode: Annotated[RobotUse, BeforeValidator(lambda value: "off" if value is False else value)] = (
+        RobotUse.OFF
+    )
+    """off | command (`ask`) | first (before a person) | when_no_agent (if no agent is there)."""
+    km_base_url: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+    """Where its articles can be read; empty: answers carry no links."""
+
+
+class Rate(Section):
+    """So many in so long."""
+
+    count: Annotated[int, Field(ge=1)] = 8
+    """How many."""
+    per_seconds: Annotated[float, Field(gt=0)] = 60
+    """In how many seconds."""
+
+
+class WebChat(Section):
+    """The call centre's server."""
+
+    base_url: Annotated[HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
+    """The WebChat application; /tpi, /tpiu, /robotSearch and /cws lie below it."""
+    enterprise_id: str = ""
+    """Wire `epid`; empty if the server has one enterprise."""
+    dialect: Annotated[Literal["auto", "2016", "2019", "dual"], BeforeValidator(_dialect_text)] = (
+        "auto"
+    )
+    """auto (finds out and remembers; till then dual) | 2016 | 2019 | dual (the keys of both)."""
+    source: Annotated[Source, Field(alias="from")] = Source.APP
+    """PC | MOBILE | WECHAT | APP: the picture of the customer at the agent's desk."""
+    login: Login = Login()
+    accounts: dict[str, AccountEntry] = {}
+    """For type password: room id, user id or pattern -> {name, password}; most specific wins."""
+    sign_key: SecretStr = SecretStr("")
+    """Key of the `sign` header of logins, when the server wants one."""
+    robot: Robot = Robot()
+    upload_mode: UploadMode = UploadMode.AUTO
+    """raw (the 2016 guide) | multipart | auto (try raw, remember what the server takes)."""
+    max_frame_bytes: Annotated[int, Field(ge=1024, le=1_048_576)] = 8000
+    """Longest frame we write; longer texts are split. Tomcat's default limit is 8192."""
+    map: Literal["baidu", "gaode"] = "baidu"
+    """baidu (BD-09) | gaode (AMap, GCJ-02): whose coordinates agents' desks show."""
+    emoji_mode: Literal["unicode", "qq"] = "unicode"
+    """unicode | qq: faces go as WeChat codes like `/::)`, for desks that draw nothing else."""
+    escape_outgoing: bool = False
+    """Escape customers' texts as HTML, for desks that show `1 < 2` cut off; else as typed."""
+    jsonlib_guard: bool = False
+    """Put an invisible space before texts like `[1]`, for servers that put quotes around them."""
+    videos: bool = False
+    """Send films as messages of type 6, which no guide promises to show; false: as files."""
+    login_rate: Annotated[Rate, BeforeValidator(_rate_text)] = Rate()
+    """Logins of all rooms together; the server blacklists an address above 10 in 60 s."""
+    show_comments: bool = False
+    """Tell customers the call centre's notes on its agents (wire `comments`) as they join."""
+    allowed_media_hosts: tuple[Annotated[str, AfterValidator(_media_host)], ...] = ()
+    """Hosts, host:port or networks beside base_url's own from which agents' files are fetched."""
+
+
+# --- the other sections --------------------------------------------------------------------------
 
 Language = Literal["zh-CN", "zh-TW", "en", "ja"]
 
@@ -248,5 +459,5 @@ class Config(Section):
 
     @property
     def server(self) -> WebChat:
-        """The one WebChat server; `rules` lets no second through yet."""
+        """The one WebChat server; `loading` lets no second through yet."""
         return self.webchat[0]

@@ -1,4 +1,4 @@
-"""What of a configuration can change while the bridge runs, and what changes between two. Pure.
+"""Live reload: the keys that can change while the bridge runs, and the diff of two configs. Pure.
 
 What a room or a customer meets can: permissions, sentences, languages, limits, queues' names and
 hours, the robot's mode. What the bridge has told others, or has built upon, cannot: addresses,
@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from bridge.config.document import KeyPath, render_path
 from bridge.config.model import Config
-from bridge.config.problems import KeyPath, render_path
 
 LIVE: frozenset[KeyPath] = frozenset(
     {
@@ -70,7 +70,7 @@ class Change:
 
 def compare(old: Config, new: Config) -> tuple[Change, ...]:
     """Every key that differs, in the order of the model."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     fixed = _queues_are_others(old, new)
     changes = []
     for path in dict.fromkeys((*before, *after)):
@@ -96,7 +96,7 @@ def _queues_are_others(old: Config, new: Config) -> bool:
     return {queue.id for queue in old.queues} != {queue.id for queue in new.queues}
 
 
-def _leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Every value that holds no others, with its path by the names of attributes."""
     parts: Mapping[Any, object]
     if isinstance(value, BaseModel):
@@ -109,7 +109,7 @@ def _leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object
         yield path, value
         return
     for name, inner in parts.items():
-        yield from _leaves(inner, (*path, name))
+        yield from leaves(inner, (*path, name))
 
 
 def _is_live(path: KeyPath) -> bool:

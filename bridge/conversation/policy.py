@@ -14,7 +14,9 @@ from bridge.ids import QueueId
 class RobotUse(StrEnum):
     """Mode of the knowledge base: when it is asked without a command."""
 
-    NEVER = "never"
+    OFF = "off"
+    COMMAND = "command"
+    """Only by the command `ask`."""
     FIRST = "first"
     """What is written outside a chat goes to it before it goes to a person."""
     WHEN_NO_AGENT = "when_no_agent"
@@ -75,7 +77,7 @@ class Policy(msgspec.Struct, frozen=True):
     """How long a rating can be changed."""
     show_comments: bool = False
     """Customers read the call centre's notes on its agents (trap T39)."""
-    robot: RobotUse = RobotUse.NEVER
+    robot: RobotUse = RobotUse.OFF
     longest_question: int = 1000
     """Characters that the knowledge base is asked at most."""
     robot_wait: int = 60_000

@@ -17,15 +17,11 @@ from typing import Literal
 
 from rich.console import Console
 
-from bridge.demo.customer import Account, password_of
-from bridge.demo.first_chat import ANSWER, QUESTION, play_first_chat
-from bridge.demo.phone import Phone
-from bridge.demo.process import BridgeError
-from bridge.demo.scene import Scene
-from bridge.demo.second_chat import play_second_chat
-from bridge.demo.stage import Stage, StageOptions, set_stage
+from bridge.demo.matrix_user import Account, Phone, password_of
+from bridge.demo.scene import Scene, Transcript, expect
+from bridge.demo.script import ANSWER, QUESTION, play_first_chat, play_second_chat
+from bridge.demo.stage import BridgeError, Stage, StageOptions, set_stage
 from bridge.demo.synapse import SynapseError
-from bridge.demo.transcript import Transcript, expect
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import RatingChoice, SimulatorOptions
 
@@ -40,7 +36,7 @@ RATINGS = (
     RatingChoice(id=1, name="Happy"),
     RatingChoice(id=0, name="Unhappy"),
 )
-"""What a server of 2019 asks for; one of 2016 leaves the scale to the bridge."""
+"""The rating table of a server of 2019; one of 2016 leaves the scale to the bridge."""
 
 
 def main(*, check: bool = False) -> int:
@@ -153,7 +149,7 @@ def options(dialect: Dialect) -> StageOptions:
 
 
 def _how_to_visit(stage: Stage) -> str:
-    """What to type where, in the order in which one does it."""
+    """Instructions for a visitor: what to type where, in order."""
     sales, service = (f"@webchat_queue_{number}:{stage.synapse.domain}" for number in (1, 2))
     return f"""
 Still running; press Ctrl-C to stop. Now you, in Element (the app, or a browser on this machine):

@@ -1,14 +1,214 @@
-"""One customer's room, and what is seen in it; with the desk on its other side."""
+"""One customer's room with the desk on its other side, and the transcript of what happens there.
+
+The transcript prints who said what, and after each step whether it went as it should. The desk is
+the call centre's side: the agents' moves, and what the simulated server knows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 
-from bridge.demo.agents import PATIENCE, Desk
-from bridge.demo.customer import Customer, Event, content_of
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+
+from bridge.demo.matrix_user import Customer, CustomerError, Event, content_of
 from bridge.demo.stage import Stage
-from bridge.demo.transcript import StepFailedError, Transcript
+from bridge.simulator.simulator import BadOpError, Simulator
+from bridge.simulator.state import Wire
 from bridge.texts import Texts
+
+# --- the transcript ------------------------------------------------------------------------------
+
+LONGEST = 160
+"""Characters of a line of the conversation; addresses of maps are longer."""
+LOG_LINES = 15
+SLOW = 2.0
+"""Seconds after which a step says that it still goes on."""
+
+
+class StepFailedError(Exception):
+    """A step of the demo did not go as it should; the message says what was expected."""
+
+
+class Transcript:
+    """Prints steps and counts them.
+
+    Attributes:
+        failed: titles of the steps that failed.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.failed: list[str] = []
+        self.passed = 0
+        self._console = console
+
+    def title(self, text: str) -> None:
+        self._console.print(f"\n[bold]{escape(text)}[/]")
+
+    def note(self, text: str) -> None:
+        self._console.print(f"[dim]{escape(text)}[/]")
+
+    def starting(self, part: str) -> None:
+        """Say that a step takes a few seconds."""
+        self.note(f"starting {part} …")
+
+    def end_of(self, log: Path) -> None:
+        """The last lines of a log, if there are any."""
+        if log.exists():
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            self.note("\n".join([f"The end of {log.name}:", *lines[-LOG_LINES:]]))
+
+    def said(self, who: str, text: str) -> None:
+        """One line of the conversation."""
+        lines = (
+            line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in text.split("\n")
+        )
+        body = ("\n" + " " * 20).join(lines)
+        self._console.print(f"        [cyan]{escape(who):>10}[/]  {escape(body)}")
+
+    @asynccontextmanager
+    async def step(self, title: str) -> AsyncIterator[None]:
+        """One step: PASS if the block ends, FAIL if it raises what a wrong answer raises."""
+        began = time.monotonic()
+        still = asyncio.get_running_loop().call_later(SLOW, self.note, f"  …   {title}")
+        try:
+            yield
+        except (StepFailedError, TimeoutError, CustomerError, BadOpError) as error:
+            self.failed.append(title)
+            why = str(error) or "what was expected did not come in time"
+            self._console.print(f"[bold red]FAIL[/]  {escape(title)} — {escape(why)}")
+            return
+        finally:
+            still.cancel()
+        took = time.monotonic() - began
+        self.passed += 1
+        self._console.print(f"[bold green]PASS[/]  {escape(title)} [dim]({took:.1f} s)[/]")
+
+    def verdict(self) -> None:
+        """The last line."""
+        count = self.passed + len(self.failed)
+        colour = "red" if self.failed else "green"
+        self._console.print(f"\n[bold {colour}]{self.passed} of {count} steps passed[/]")
+
+
+def expect(condition: object, what: str) -> None:
+    """Fail the step unless the condition holds."""
+    if not condition:
+        raise StepFailedError(what)
+
+
+# --- the call centre's side ----------------------------------------------------------------------
+
+PATIENCE = 20.0
+"""Seconds after which something awaited is held not to come."""
+
+
+class AtDeskMessage(msgspec.Struct):
+    """A message as the simulated desk received it."""
+
+    kind: str
+    text: str
+    repeat: bool
+    content: object = None
+
+
+class AtDeskRating(msgspec.Struct):
+    rating: int
+    comments: str
+
+
+class AtDesk(msgspec.Struct):
+    """One customer as the simulated server sees her."""
+
+    name: str
+    messages: list[AtDeskMessage]
+    ratings: list[AtDeskRating]
+    signals: list[dict[str, object]]
+    """Typing notices and previews (112, 113)."""
+    linked: bool
+    pending_pushes: int
+    """Pushes that she has not confirmed."""
+
+
+class AtDeskUpload(msgspec.Struct):
+    sha256: str
+
+
+class DeskView(msgspec.Struct):
+    """The part of the simulator's state that the demo looks at."""
+
+    customers: dict[str, AtDesk]
+    uploads: list[AtDeskUpload]
+
+
+class Desk:
+    """One customer as her agents see her.
+
+    Args:
+        simulator: the call centre.
+        transcript: where it is printed what reaches the desk.
+        name: the customer's, as WebChat was told it.
+    """
+
+    def __init__(self, simulator: Simulator, transcript: Transcript, name: str) -> None:
+        self._simulator = simulator
+        self._transcript = transcript
+        self._name = name
+
+    @property
+    def view(self) -> DeskView:
+        """The server's state of all customers."""
+        return msgspec.convert(self._simulator.state(), DeskView)
+
+    @property
+    def customer(self) -> AtDesk:
+        """The server's state of this customer."""
+        return self._found[1]
+
+    @property
+    def _found(self) -> tuple[str, AtDesk]:
+        for login, customer in self.view.customers.items():
+            if customer.name == self._name:
+                return login, customer
+        raise StepFailedError(f"WebChat does not know {self._name}")
+
+    async def do(self, op: str, **fields: object) -> Wire:
+        """One move of an agent's in her chat."""
+        return await self._simulator.do({"op": op, "login": self._found[0], **fields})
+
+    async def gets(self, what: str, wanted: Callable[[AtDeskMessage], bool]) -> AtDeskMessage:
+        """Wait for a message of hers."""
+        await self.until(what, lambda desk: any(wanted(message) for message in desk.messages))
+        self._transcript.said("desk", f"← {what}")
+        return next(message for message in self.customer.messages if wanted(message))
+
+    async def until(self, what: str, holds: Callable[[AtDesk], bool]) -> None:
+        """Wait until something holds of what the server knows of her."""
+
+        def seen(state: Wire) -> bool:
+            customers = msgspec.convert(state, DeskView).customers.values()
+            return any(one.name == self._name and holds(one) for one in customers)
+
+        try:
+            await self._simulator.wait_for(seen, PATIENCE)
+        except TimeoutError as error:
+            raise StepFailedError(f"{what}: not at the desk within {PATIENCE:.0f} s") from error
+
+
+def text_is(text: str) -> Callable[[AtDeskMessage], bool]:
+    return lambda message: message.text == text
+
+
+def kind_is(kind: str) -> Callable[[AtDeskMessage], bool]:
+    return lambda message: message.kind == kind
+
+
+# --- the customer's side -------------------------------------------------------------------------
 
 POLL = "org.matrix.msc3381.poll.start"
 
@@ -111,7 +311,7 @@ def words(key: str, **args: str | int) -> str:
 
 
 def wording(event: Event) -> str:
-    """What a client shows of an event: an edit shows its new text."""
+    """The text that a client shows for an event; of an edit, the new text."""
     content = content_of(event)
     new = content.get("m.new_content")
     body = new.get("body") if isinstance(new, dict) else content.get("body")

@@ -2,7 +2,8 @@
 
 It runs as a child process and is told everything by a configuration made for it. It dies with us:
 `SynapseServer` is an async context manager, and the kernel is asked to kill the child when its
-parent goes, in whichever way.
+parent goes, in whichever way. Like every server here it is told its port before it starts, and
+comes back on it: `free_port` finds one.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import hashlib
 import hmac
 import importlib.util
 import os
+import random
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,8 +29,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 from ruamel.yaml import YAML
-
-from bridge.demo.ports import free_port
 
 _START_TIMEOUT = 60.0
 """Seconds. Measured: 1.6 to 3; a first start on a busy machine takes longer."""
@@ -293,8 +294,52 @@ def _log_config(path: Path) -> dict[str, object]:
 
 
 def die_with_parent() -> Callable[[], object] | None:
-    """What the child calls first, on Linux: be killed when the parent ends, even by kill -9."""
+    """Called first in the child, on Linux: be killed when the parent ends, even by kill -9."""
     if sys.platform != "linux":
         return None
     # Looked up here: between fork and exec nothing may be loaded.
     return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+# --- ports ---------------------------------------------------------------------------------------
+
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST, _LINUX = 10_000, 32_768
+"""Below the first are the well-known servers of a developer's machine; the second is where Linux
+begins with ports for outgoing connections if nobody says otherwise (others begin higher)."""
+_TRIES = 200
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free, and that no outgoing connection is given.
+
+    The port that the kernel hands out for "any" is one of those that it gives to outgoing
+    connections as well: until the server listens, or while it restarts, any client on this machine
+    may be given it, and then the server cannot have it. (On a machine where all ports are given to
+    connections, this one may be, too.)
+
+    Raises:
+        OSError: no such port is free.
+    """
+    ports = range(_LOWEST, _first_ephemeral())
+    for port in random.sample(ports, min(_TRIES, len(ports))):
+        if _is_free(port):
+            return port
+    raise OSError(f"no port of {ports.start} to {ports.stop - 1} is free on 127.0.0.1")
+
+
+def _first_ephemeral() -> int:
+    try:
+        first = int(_EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return _LINUX
+    return first if first > _LOWEST else _LINUX
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -13,12 +13,11 @@ from bridge.link.settings import (
     Facts,
     LinkMetrics,
     LinkSettings,
-    LoginType,
     Timing,
     Token,
     TokenStore,
-    UploadMode,
 )
+from bridge.webchat.codes import LoginType, UploadMode
 
 __all__ = [
     "AccountRule",

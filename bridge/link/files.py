@@ -33,11 +33,11 @@ from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.events import FailureReason
 from bridge.link.http_client import Answer, Http, TokenRefused, describe
-from bridge.link.settings import Facts, LinkSettings, Token, UploadMode
+from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
 BOTH_AGAIN = 60.0

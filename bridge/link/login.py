@@ -27,18 +27,11 @@ from bridge.conversation.events import FailureReason
 from bridge.ids import RoomId
 from bridge.link.http_client import Door, Http, OpenFailure, Visitor, Wait, patiently
 from bridge.link.learnt import Learnt
-from bridge.link.settings import (
-    AccountRule,
-    LinkMetrics,
-    LinkSettings,
-    LoginType,
-    Token,
-    TokenStore,
-)
+from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.rooms.ports import Account, Clock, Unavailable
 from bridge.rooms.record import OwnLogin
 from bridge.rooms.store import StoreError
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import LoginType, ResultCode
 from bridge.webchat.http import (
     Endpoints,
     Login,

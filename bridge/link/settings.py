@@ -9,32 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from bridge.ids import RoomId
-from bridge.webchat.codes import Dialect
+from bridge.webchat.codes import Dialect, LoginType, UploadMode
 
 FRAME_OVERHEAD = 600
 """Bytes of a 110 or 111 frame beside its text: keys, ids, and a token of generous length."""
 SHORTEST_TEXT = 200
 """Bytes of text for which there is room in every frame."""
-
-
-class LoginType(StrEnum):
-    """How rooms log in (protocol reference 3.1)."""
-
-    PASSWORD = "password"  # noqa: S105 - the name of a kind of login (wire type 1)
-    REGISTER = "register"
-    VISITOR = "visitor"
-
-
-class UploadMode(StrEnum):
-    """How a file is put into the body of an upload (protocol reference 3.4)."""
-
-    RAW = "raw"
-    MULTIPART = "multipart"
-    AUTO = "auto"
 
 
 @dataclass(frozen=True)

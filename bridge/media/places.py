@@ -102,7 +102,7 @@ def to_datum(place: Place, datum: Datum) -> Place:
 
 
 def from_datum(place: Place, datum: Datum) -> Place:
-    """Which place of WGS-84 a map that counts so draws here; good to a millimetre."""
+    """The inverse transformation to WGS-84, by iteration; good to a millimetre."""
     match datum:
         case Datum.WGS84:
             return place

@@ -73,7 +73,7 @@ class Sound(msgspec.Struct, frozen=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """What a video shows, as its header says; 0: unknown."""
+    """Size and length of a video, as its header says; 0: unknown."""
 
     width: int = 0
     height: int = 0
@@ -151,7 +151,7 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
 
 
 def look(stream: IO[bytes]) -> Picture | None:
-    """What the header of a video says; None if it is none that we open."""
+    """Size and length from a video's header; None if it is none that we open."""
     try:
         with _opened(stream) as source:
             if not source.streams.video:
@@ -225,7 +225,7 @@ def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | Non
 
 
 def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
-    """So many samples of it; the frame itself if that is all of them."""
+    """The first samples of a frame; the frame itself if that is all of them."""
     if count == whole.samples:
         part = whole
     else:

@@ -1,4 +1,4 @@
-"""Is the bridge alive, and can it do its work?
+"""Health probes: liveness and readiness of the bridge, for an orchestrator.
 
 `/_matrix/mau/live` says that the process runs and its event loop turns. `/_matrix/mau/ready` says
 that everything it needs has been reached in the last 30 seconds; if not, 503 and a JSON body that

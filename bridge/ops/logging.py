@@ -124,7 +124,7 @@ def configure_logging(
 
 
 def _first() -> list[Processor]:
-    """What makes an event of a line, ours or a library's."""
+    """Processors that make an event of a log line, ours or a library's."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -135,7 +135,7 @@ def _first() -> list[Processor]:
 
 
 def _last(form: str, redactor: Redactor, *, colors: bool) -> list[Processor]:
-    """What makes text of an event. Tracebacks become text before the redactor, so it sees them."""
+    """Processors that render an event; the redactor comes after tracebacks have become text."""
     render: Processor
     if form == "json":
         render = structlog.processors.JSONRenderer(ensure_ascii=False)

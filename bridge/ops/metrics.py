@@ -2,16 +2,20 @@
 
 Names: the `bridge_…` family is that of mautrix bridges, so that existing dashboards work; the rest
 is ours. The attributes are prometheus_client's own objects, written where things happen; for links
-the four methods below are what `link.ports.LinkMetrics` asks for.
+the four methods below are what `link.ports.LinkMetrics` asks for. They are served on a port of
+their own, away from what the homeserver can reach.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
@@ -182,3 +186,48 @@ async def watch_loop_lag(
         metrics.loop_lag.observe(late)
         if late >= STOOD_STILL:
             log.warning("the event loop stood still", seconds=round(late, 1))
+
+
+# --- listening -----------------------------------------------------------------------------------
+
+
+class CannotListen(OSError):
+    """An address of the configuration cannot be had; the text names its keys."""
+
+
+async def listen(runner: web.AppRunner, section: str, hostname: str, port: int) -> int:
+    """Listen where a section of the configuration says; return the port (useful with port 0).
+
+    Raises:
+        CannotListen: the port is taken, or the name stands for no address of this machine.
+    """
+    try:
+        await web.TCPSite(runner, hostname, port).start()
+    except (OSError, UnicodeError) as error:  # the latter from a name that can be none
+        # Its own text repeats the address; the numbers of an unknown name are below zero.
+        number = getattr(error, "errno", None) or 0
+        why = os.strerror(number) if number > 0 else getattr(error, "strerror", str(error))
+        where = f"{section}.hostname {hostname}, {section}.port {port}"
+        raise CannotListen(f"{where}: {why}") from error
+    return int(runner.addresses[0][1])
+
+
+@asynccontextmanager
+async def metrics_server(metrics: Metrics, hostname: str, port: int) -> AsyncIterator[int]:
+    """Serve /metrics while the block runs; yields the port (useful with port 0).
+
+    Raises:
+        CannotListen: the port cannot be had.
+    """
+
+    async def scrape(_request: web.Request) -> web.Response:
+        return web.Response(body=metrics.render(), headers={"Content-Type": Metrics.CONTENT_TYPE})
+
+    application = web.Application()
+    application.add_routes([web.get("/metrics", scrape)])
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        yield await listen(runner, "metrics", hostname, port)
+    finally:
+        await runner.cleanup()

@@ -608,7 +608,7 @@ def robot_wish(visit: Visit, words: str) -> Input | None:
     if isinstance(phase, Chatting):
         if not phase.robot:
             return None
-    elif use is RobotUse.NEVER or not isinstance(phase, Idle | Ended):
+    elif use is RobotUse.OFF or not isinstance(phase, Idle | Ended):
         return None
     word = " ".join(words.split()).strip(_ENDINGS).casefold()
     if isinstance(phase, Chatting):

@@ -15,6 +15,7 @@ import re
 
 import msgspec
 
+from bridge.config.model import Permission
 from bridge.conversation.events import Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
@@ -30,7 +31,6 @@ from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, UserId
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.record import Membership, Person, RoomRecord
-from bridge.rooms.rules import Permission
 from bridge.rooms.visit import Visit
 
 KEPT_PEOPLE = 200

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
+from bridge.config.model import Permission
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, recalling, references, surroundings
 from bridge.rooms.effects import dump_input, load_input
@@ -42,7 +43,6 @@ from bridge.rooms.reception import (
 )
 from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier, refers_to
-from bridge.rooms.rules import Permission
 from bridge.rooms.store import InputRow, NewInput, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Visit

@@ -24,6 +24,7 @@ from typing import assert_never
 
 import msgspec
 
+from bridge.config.model import Permission
 from bridge.conversation.events import Args
 from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.conversation.policy import RobotUse
@@ -54,7 +55,7 @@ from bridge.rooms.inbox import (
 )
 from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
-from bridge.rooms.rules import BadSetting, Permission, settings_of_event
+from bridge.rooms.rules import BadSetting, settings_of_event
 from bridge.rooms.visit import Visit
 from bridge.texts.durations import duration
 

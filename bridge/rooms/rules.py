@@ -13,12 +13,12 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from difflib import get_close_matches
-from enum import IntEnum
 from functools import lru_cache
 
 import msgspec
 
 from bridge.config.hours import Hours
+from bridge.config.model import Permission
 from bridge.conversation.events import Args
 from bridge.conversation.policy import Policy
 from bridge.ids import QueueId, RoomId, UserId
@@ -37,16 +37,6 @@ _PART = 500
 """Characters that are made narrow at a time."""
 KNOWN = 4096
 """Entries of a cache: people's permissions, policies of rooms."""
-
-
-class Permission(IntEnum):
-    """Permission of a Matrix user, as the operator gives it; each includes the one before."""
-
-    IGNORED = -1
-    """As `NONE`, and not even told so: no person."""
-    NONE = 0
-    CUSTOMER = 1
-    ADMIN = 2
 
 
 class QueueRule(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from bridge.config.model import Permission
 from bridge.conversation.events import Args
 from bridge.conversation.model import (
     CustomerContent,
@@ -49,7 +50,7 @@ from bridge.rooms.inbox import LookedUp
 from bridge.rooms.ports import OurFile, Recorded, Refused, Undecryptable
 from bridge.rooms.recalling import recall
 from bridge.rooms.record import Chat, Ending, RoomRecord, load_chat
-from bridge.rooms.rules import Permission, Rules
+from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
 from bridge.texts.durations import clock_time, duration

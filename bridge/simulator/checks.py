@@ -1,10 +1,11 @@
-"""The strict eye: a text frame becomes a command, or a refusal with the guide's code.
+"""The strict validation of a customer's text frame: a command, or a refusal with the guide's code.
 
-Every field that the guide of the spoken dialect requires must be there with its type; extra keys
-are harmless. Keys of the other dialect (`text` and `ratingId` in 2016, `content` and `id` in 2019)
-are refused in place of the right ones, and beside them if so wished, so that a client speaking the
-wrong one is caught at once. Which code a real server
-gives is only partly known; these are the ones of protocol reference section 8.
+The shapes come first: the commands as each guide shows them. The guide of 2016 marks nothing as
+optional, so all of its fields are required; the later guides say which are not. Every required
+field must be there with its type; unknown keys are ignored. Keys of the other dialect (`text` and
+`ratingId` in 2016, `content` and `id` in 2019) are refused in place of the right ones, and beside
+them if so wished, so that a client speaking the wrong one is caught at once. Which code a real
+server gives is only partly known; these are the ones of protocol reference section 8.
 """
 
 from __future__ import annotations
@@ -18,11 +19,178 @@ from types import MappingProxyType
 import msgspec
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
-from bridge.simulator import shapes
 from bridge.simulator.options import SimulatorOptions
-from bridge.simulator.outgoing import Wire
+from bridge.simulator.state import Wire
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+class Envelope(msgspec.Struct):
+    message_id: int = msgspec.field(name="messageId")
+    token: str
+    time: int
+    """Milliseconds."""
+
+
+class Signal(Envelope):
+    """112 and 113: shown without `time`."""
+
+    time: int = 0
+
+
+class Beat(Signal):
+    """Type 10: shown with nothing but `messageId` and `type`."""
+
+    token: str = ""
+
+
+class Received(msgspec.Struct):
+    rs_id: str = msgspec.field(name="rsId")
+
+
+class OfRequest(msgspec.Struct):
+    request_id: int = msgspec.field(name="requestId")
+
+
+class OfSession(msgspec.Struct):
+    session_id: int = msgspec.field(name="sessionId")
+
+
+class Queueing(msgspec.Struct):
+    queue_id: int = msgspec.field(name="queueId")
+    source: str = msgspec.field(name="from")
+    to_agent: str = msgspec.field(name="toUserId", default="")
+
+
+class LaterQueueing(Queueing):
+    source: str = msgspec.field(name="from", default="")
+    tracks: str = ""
+    """JSON text."""
+    brand: str = ""
+
+
+class PreMessage(OfRequest):
+    content: str
+
+
+class Preview(OfSession):
+    content: str
+
+
+class Handover(OfSession):
+    """302. `transferInfo` is JSON text such as `{"queueId":2}`."""
+
+    transfer_info: str = msgspec.field(name="transferInfo", default="")
+
+
+class TransferInfo(msgspec.Struct):
+    queue_id: int | None = msgspec.field(name="queueId", default=None)
+
+
+class Message(msgspec.Struct):
+    type: int
+    content: Wire
+
+
+class Sending(OfSession):
+    msg: Message
+
+
+# --- rating -----------------------------------------------------------------------------------
+
+
+class Stars(msgspec.Struct):
+    id: int
+    comments: str
+
+
+class Rating(OfSession):
+    rating: Stars
+
+
+class LaterStars(msgspec.Struct):
+    id: int = msgspec.field(name="ratingId")
+    comments: str = msgspec.field(name="ratingComments", default="")
+
+
+class LaterRating(OfSession):
+    rating: LaterStars
+
+
+# --- content of 110 -----------------------------------------------------------------------------
+
+
+class TextContent(msgspec.Struct):
+    text: str = msgspec.field(name="content")
+    extra: str
+
+
+class LaterText(msgspec.Struct):
+    text: str
+    extra: str = ""
+
+
+class ImageContent(msgspec.Struct):
+    name: str
+    image_uri: str = msgspec.field(name="imageUri")
+    thumb_data: str = msgspec.field(name="thumbData")
+    extra: str
+
+
+class LaterImage(ImageContent):
+    thumb_data: str = msgspec.field(name="thumbData", default="")
+    extra: str = ""
+
+
+class FileContent(msgspec.Struct):
+    name: str
+    url: str
+    size: int
+    type: str
+    extra: str
+
+
+class LaterFile(FileContent):
+    size: int = 0
+    type: str = ""
+    extra: str = ""
+
+
+class VideoContent(msgspec.Struct):
+    name: str
+    url: str
+    size: int = 0
+
+
+class LocationContent(msgspec.Struct):
+    poi: str
+    longitude: float
+    latitude: float
+    map: str
+    thumb_data: str = msgspec.field(name="thumbData")
+    extra: str
+
+
+class LaterLocation(LocationContent, kw_only=True):
+    poi: str = ""
+    map: str = ""
+    thumb_data: str = msgspec.field(name="thumbData", default="")
+    extra: str = ""
+
+
+class VoiceContent(msgspec.Struct):
+    voice_length: int = msgspec.field(name="voiceLength")
+    voice_data: str = msgspec.field(name="voiceData")
+    extra: str
+
+
+class LaterVoice(VoiceContent):
+    extra: str = ""
+
+
+# --- checks --------------------------------------------------------------------------------------
 
 TYPES_OF_2016 = frozenset(
     {
@@ -35,7 +203,7 @@ TYPES_OF_2016 = frozenset(
         FrameType.SEND_PRE_MESSAGE,
     }
 )
-"""What a customer of 2016 may send on the socket."""
+"""The commands of a customer of 2016 on the socket."""
 LATER_TYPES = TYPES_OF_2016 | {
     FrameType.HEARTBEAT,
     FrameType.PREVIEW,
@@ -45,11 +213,11 @@ LATER_TYPES = TYPES_OF_2016 | {
 }
 """The same of the later guides."""
 
-_HEADINGS: Mapping[int, type[shapes.Envelope]] = MappingProxyType(
+_HEADINGS: Mapping[int, type[Envelope]] = MappingProxyType(
     {
-        FrameType.HEARTBEAT: shapes.Beat,
-        FrameType.PREVIEW: shapes.Signal,
-        FrameType.TYPING: shapes.Signal,
+        FrameType.HEARTBEAT: Beat,
+        FrameType.PREVIEW: Signal,
+        FrameType.TYPING: Signal,
     }
 )
 
@@ -109,7 +277,7 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
         sentence = f"the guide of {options.dialect} has no command of type {kind}"
         return Refusal(ResultCode(options.unknown_type), sentence, known_call, kind)
     try:
-        envelope = msgspec.convert(body, _HEADINGS.get(kind, shapes.Envelope))
+        envelope = msgspec.convert(body, _HEADINGS.get(kind, Envelope))
         command = _command(FrameType(kind), body, options)
     except msgspec.ValidationError as error:
         return Refusal(ResultCode.INVALID_PARAMETER, str(error), known_call, kind)
@@ -140,23 +308,21 @@ def _command(kind: FrameType, body: Wire, options: SimulatorOptions) -> frames.C
         case FrameType.LOGOUT:
             return frames.Logout()
         case FrameType.REQUEST_CHAT:
-            asked = msgspec.convert(
-                body, shapes.LaterQueueing if options.later else shapes.Queueing
-            )
+            asked = msgspec.convert(body, LaterQueueing if options.later else Queueing)
             return frames.RequestChat(QueueId(asked.queue_id), asked.source, asked.to_agent)
         case FrameType.CANCEL_REQUEST:
-            cancelled = msgspec.convert(body, shapes.OfRequest)
+            cancelled = msgspec.convert(body, OfRequest)
             return frames.CancelRequest(RequestId(cancelled.request_id))
         case FrameType.CLOSE_SESSION:
-            closed = msgspec.convert(body, shapes.OfSession)
+            closed = msgspec.convert(body, OfSession)
             return frames.CloseSession(SessionId(closed.session_id))
         case FrameType.RATE_SESSION:
             return _rating(body, options)
         case FrameType.SEND_PRE_MESSAGE:
-            said = msgspec.convert(body, shapes.PreMessage)
+            said = msgspec.convert(body, PreMessage)
             return frames.SendPreMessage(RequestId(said.request_id), _not_blank(said.content))
         case FrameType.SEND_MESSAGE:
-            sent = msgspec.convert(body, shapes.Sending)
+            sent = msgspec.convert(body, Sending)
             return frames.SendMessage(SessionId(sent.session_id), _content(sent.msg, options))
         case _:
             return _later_command(kind, body)
@@ -167,15 +333,15 @@ def _later_command(kind: FrameType, body: Wire) -> frames.Command:
         case FrameType.HEARTBEAT:
             return frames.Heartbeat()
         case FrameType.PREVIEW:
-            shown = msgspec.convert(body, shapes.Preview)
+            shown = msgspec.convert(body, Preview)
             return frames.Preview(SessionId(shown.session_id), shown.content)
         case FrameType.TYPING:
-            typed = msgspec.convert(body, shapes.OfSession)
+            typed = msgspec.convert(body, OfSession)
             return frames.Typing(SessionId(typed.session_id))
         case FrameType.RECEIPT:
-            return frames.Receipt(msgspec.convert(body, shapes.Received).rs_id)
+            return frames.Receipt(msgspec.convert(body, Received).rs_id)
         case FrameType.ROBOT_TRANSFER:
-            asked = msgspec.convert(body, shapes.Handover)
+            asked = msgspec.convert(body, Handover)
             if asked.transfer_info:
                 handover_queue(body)
             return frames.TransferFromRobot(SessionId(asked.session_id))
@@ -189,7 +355,7 @@ def handover_queue(body: Wire) -> QueueId | None:
     if not isinstance(info, str) or not info:
         return None
     try:
-        queue_id = msgspec.json.decode(info, type=shapes.TransferInfo).queue_id
+        queue_id = msgspec.json.decode(info, type=TransferInfo).queue_id
     except msgspec.DecodeError as error:
         sentence = f"transferInfo is not JSON text with a queueId: {error}"
         raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence) from error
@@ -200,43 +366,43 @@ def _rating(body: Wire, options: SimulatorOptions) -> frames.RateSession:
     rating = body.get("rating")
     if options.later:
         _refuse_foreign(rating, options, "ratingId", "id", "comments")
-        later = msgspec.convert(body, shapes.LaterRating)
+        later = msgspec.convert(body, LaterRating)
         return frames.RateSession(
             SessionId(later.session_id), later.rating.id, later.rating.comments
         )
     _refuse_foreign(rating, options, "id", "ratingId", "ratingComments")
-    rated = msgspec.convert(body, shapes.Rating)
+    rated = msgspec.convert(body, Rating)
     return frames.RateSession(SessionId(rated.session_id), rated.rating.id, rated.rating.comments)
 
 
-def _content(msg: shapes.Message, options: SimulatorOptions) -> frames.Content:
+def _content(msg: Message, options: SimulatorOptions) -> frames.Content:
     body, later = msg.content, options.later
     match msg.type:
         case MessageType.TEXT:
             if later:
                 _refuse_foreign(body, options, "text", "content")
-                return frames.Text(_not_blank(msgspec.convert(body, shapes.LaterText).text))
+                return frames.Text(_not_blank(msgspec.convert(body, LaterText).text))
             _refuse_foreign(body, options, "content", "text")
-            return frames.Text(_not_blank(msgspec.convert(body, shapes.TextContent).text))
+            return frames.Text(_not_blank(msgspec.convert(body, TextContent).text))
         case MessageType.IMAGE:
-            image = msgspec.convert(body, shapes.LaterImage if later else shapes.ImageContent)
+            image = msgspec.convert(body, LaterImage if later else ImageContent)
             _base64("thumbData", image.thumb_data)
             return frames.Image(image.name, _absolute("imageUri", image.image_uri))
         case MessageType.FILE:
-            file = msgspec.convert(body, shapes.LaterFile if later else shapes.FileContent)
+            file = msgspec.convert(body, LaterFile if later else FileContent)
             return frames.File(file.name, _absolute("url", file.url), file.size, file.type)
         case MessageType.LOCATION:
-            place = msgspec.convert(body, shapes.LaterLocation if later else shapes.LocationContent)
+            place = msgspec.convert(body, LaterLocation if later else LocationContent)
             _base64("thumbData", place.thumb_data)
             return frames.Location(place.latitude, place.longitude, place.poi, place.map)
         case MessageType.VOICE:
-            voice = msgspec.convert(body, shapes.LaterVoice if later else shapes.VoiceContent)
+            voice = msgspec.convert(body, LaterVoice if later else VoiceContent)
             if not voice.voice_data:
                 raise _RefusedError(ResultCode.INVALID_PARAMETER, "voiceData is empty")
             _base64("voiceData", voice.voice_data)
             return frames.Voice(voice.voice_length, voice.voice_data)
         case MessageType.VIDEO if options.videos:
-            film = msgspec.convert(body, shapes.VideoContent)
+            film = msgspec.convert(body, VideoContent)
             return frames.Video(film.name, _absolute("url", film.url), film.size)
         case _:
             raise _RefusedError(

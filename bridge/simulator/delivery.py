@@ -1,18 +1,210 @@
-"""What becomes of a push: written, lost, kept for the next socket, or repeated until receipted.
+"""The frames that the server sends, and their delivery: written, lost, kept, or repeated.
 
-The guide of 2016 says nothing of pushes that nobody received, so by default they are lost. Later
-revisions number them with `rsId`; the customer answers 120, and until then the server repeats.
-Pure: the shell writes what these functions return.
+Frames are built key by key as the guides show them (guide part three; reference 1.4). The guide of
+2016 says nothing of pushes that nobody received, so by default they are lost. Later revisions
+number them with `rsId`; the customer answers 120, and until then the server repeats.
+
+Pure: the functions return a frame, or a `Send` that says to whom it goes; the shell writes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from urllib.parse import quote
 
-from bridge.simulator import pushes
-from bridge.simulator.outgoing import Pending, Send
-from bridge.simulator.state import CallCentre, Customer
-from bridge.webchat.codes import FrameType
+from bridge.ids import AgentId, CallId, RequestId, SessionId
+from bridge.simulator.options import DeskAgent
+from bridge.simulator.state import CallCentre, Customer, Pending, QueueRequest, Send, Session, Wire
+from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
+
+# --- frames --------------------------------------------------------------------------------------
+
+
+KINDS: Mapping[int, str] = MappingProxyType(
+    {
+        MessageType.TEXT: "text",
+        MessageType.IMAGE: "image",
+        MessageType.FILE: "file",
+        MessageType.LOCATION: "location",
+        MessageType.VOICE: "voice",
+        MessageType.VIDEO: "video",
+        MessageType.SYSTEM_NOTICE: "notice",
+    }
+)
+"""Content by its wire number, as scripts and the desk name it."""
+
+
+def identifier(centre: CallCentre, number: RequestId | SessionId) -> int | str:
+    """A requestId or sessionId as this server writes it."""
+    return str(number) if centre.options.ids_as_strings else int(number)
+
+
+def reply(
+    frame_type: int,
+    code: ResultCode | int,
+    message: str = "",
+    *,
+    call_id: CallId | None = None,
+    extra: Wire | None = None,
+) -> Wire:
+    """The answer to one command; without `messageId` when the command had none to read."""
+    known: Wire = {} if call_id is None else {"messageId": int(call_id)}
+    return {
+        **known,
+        "type": int(frame_type),
+        "result": int(code),
+        "message": message,
+        **(extra or {}),
+    }
+
+
+def status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
+    """201: where the request stands. R4 names the session of a robot's hand-over."""
+    values: Wire = {
+        "requestId": identifier(centre, request.id),
+        "requestStatus": int(state),
+        "queueLength": place,
+    }
+    options = centre.options
+    if request.session is not None and (not options.later or options.revision == "R4"):
+        values["sessionId"] = identifier(centre, request.session.id)
+    body: Wire = {"data": values} if centre.options.nested_status else values
+    return Send(request.login, {"type": int(FrameType.REQUEST_STATUS), **body})
+
+
+def places(centre: CallCentre, waiting: Iterable[QueueRequest]) -> list[Send]:
+    """A 201 for everyone whose place is not the one they were last told."""
+    news: list[Send] = []
+    for place, request in enumerate(waiting, 1):
+        if request.announced != place:
+            request.announced = place
+            news.append(status(centre, request, RequestStatus.WAITING, place))
+    return news
+
+
+def people(centre: CallCentre, agents: Iterable[DeskAgent]) -> list[Wire]:
+    """An `agents` list."""
+    return [
+        {
+            "id": agent.id,
+            "name": agent.name,
+            "icon": icon(centre, agent),
+            "comments": agent.comments,
+        }
+        for agent in agents
+    ]
+
+
+def icon(centre: CallCentre, agent: DeskAgent) -> str:
+    """The address of an agent's picture, as it goes over the wire."""
+    if agent.icon != "auto":
+        return agent.icon
+    return f"{centre.base_url}/icon/{quote(agent.id, safe='')}.png"
+
+
+def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> Send:
+    """202: the session is open. The later guides list `users`, the customer among them."""
+    customer = centre.customers[session.login]
+    agents = people(centre, session.agents)
+    frame: Wire = {
+        "type": int(FrameType.CHAT_STARTED),
+        "sessionId": identifier(centre, session.id),
+    }
+    if centre.options.later:
+        # The customer's entry has no comments, and comes first here (trap T16).
+        own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
+        frame |= {"continueLastSession": resumed, "users": [own, *agents]}
+    else:
+        frame["agents"] = agents
+        if resumed:
+            frame["continueLastSession"] = True
+    if session.robot and centre.options.robot_mode:
+        frame["robotMode"] = True
+    return Send(session.login, frame)
+
+
+def agents_updated(centre: CallCentre, session: Session, queue_name: str = "") -> Send:
+    """204: the whole new list, with the new queue after a transfer between queues."""
+    frame: Wire = {
+        "type": int(FrameType.AGENTS_UPDATED),
+        "sessionId": identifier(centre, session.id),
+        "agents": people(centre, session.agents),
+    }
+    if queue_name:
+        frame |= {"queueId": int(session.queue_id), "queueName": queue_name}
+    return Send(session.login, frame)
+
+
+def init_config(centre: CallCentre, customer: Customer) -> Send:
+    """200: what a fresh socket is told first. No guide shows an element of `ratings`."""
+    options = centre.options
+    return Send(
+        customer.login,
+        {
+            "type": int(FrameType.INIT_CONFIG),
+            "ratings": [{"ratingId": choice.id, "name": choice.name} for choice in options.ratings],
+            "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
+            "hisSessions": [
+                int(session.id) for session in customer.history.sessions if not session.open
+            ],
+        },
+    )
+
+
+def robot_message(centre: CallCentre, session: Session, content: str, record: Wire) -> Send:
+    """301: the robot speaks."""
+    frame: Wire = {
+        "type": int(FrameType.ROBOT_MESSAGE),
+        "sessionId": identifier(centre, session.id),
+        "robotType": centre.options.robot_type,
+        "content": content,
+    }
+    return Send(session.login, frame, record)
+
+
+def rating_pushed(centre: CallCentre, session: Session, agent_id: AgentId) -> Send:
+    """203."""
+    return Send(session.login, _of_agent(centre, FrameType.RATING_PUSHED, session, agent_id))
+
+
+def session_closed(centre: CallCentre, session: Session, agent_id: AgentId) -> Send:
+    """205."""
+    return Send(session.login, _of_agent(centre, FrameType.SESSION_CLOSED, session, agent_id))
+
+
+def message(
+    centre: CallCentre,
+    session: Session,
+    agent_id: AgentId,
+    kind: MessageType,
+    content: object,
+    *,
+    notice_type: int | None = None,
+    record: Wire | None = None,
+) -> Send:
+    """210. A notice of the later guides has a noticeType, 99 if none is given; 2016 knows none."""
+    msg: Wire = {"type": int(kind), "content": content}
+    if notice_type is None and kind == MessageType.SYSTEM_NOTICE and centre.options.later:
+        notice_type = NoticeType.CUSTOM
+    if notice_type is not None:
+        msg["noticeType"] = int(notice_type)
+    frame = _of_agent(centre, FrameType.MESSAGE_RECEIVED, session, agent_id)
+    return Send(session.login, {**frame, "msg": msg}, record)
+
+
+def _of_agent(
+    centre: CallCentre, frame_type: FrameType, session: Session, agent_id: AgentId
+) -> Wire:
+    return {
+        "type": int(frame_type),
+        "sessionId": identifier(centre, session.id),
+        "agentId": agent_id,
+    }
+
+
+# --- delivery ------------------------------------------------------------------------------------
 
 _NUMBERED = range(200, 300)
 """The pushes that R3 and R4 give an rsId; of R2 it is 210 alone."""
@@ -36,7 +228,7 @@ def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
 
 
 def worded(centre: CallCentre, send: Send) -> Send:
-    """What goes over the wire: a reply without its type, where this server leaves it out."""
+    """The frame as it is written: a reply without its type, where this server leaves it out."""
     if send.is_push or not centre.options.omit_types:
         return send
     return replace(send, frame={key: send.frame[key] for key in send.frame if key != "type"})
@@ -54,13 +246,13 @@ def missed(centre: CallCentre, send: Send) -> None:
 
 
 def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
-    """What a fresh socket gets before anything else, the oldest first."""
+    """The frames for a fresh socket before anything else, the oldest first."""
     waiting = dict(customer.pending)
     resumed: list[Send] = []
     if centre.options.greets:
-        resumed.append(pushes.init_config(centre, customer))
+        resumed.append(init_config(centre, customer))
     if centre.options.resume_push and customer.session is not None:
-        resumed.append(pushes.started(centre, customer.session, resumed=True))
+        resumed.append(started(centre, customer.session, resumed=True))
     for key, pending in waiting.items():
         if key.startswith("kept-"):
             del customer.pending[key]

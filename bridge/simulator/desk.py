@@ -1,37 +1,38 @@
-"""What agents do: accept, refuse, speak, come and go, close. Each returns what the customer gets.
+"""The agents, the robot and the queue: who serves a customer, and what each of them does.
 
-Used by the scripted agents, by the control operations and so by the desk in the browser, so that
-all look the same on the wire.
+Agents accept, refuse, speak, come and go, close; each function returns what the customer gets. The
+scripted agents, the control operations and so the desk in the browser all use these, so that all
+look the same on the wire. The robot answers a queue first and offers a person when asked for one
+(reference 1.6); no guide documents it on the socket, and the shapes are those of the vendor's phone
+clients. The last part carries out 101 (ask for an agent) and 302 (from the robot to a person).
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from bridge.ids import AgentId, QueueId
-from bridge.simulator import pushes
+from bridge.ids import AgentId, QueueId, RequestId
+from bridge.simulator import delivery
 from bridge.simulator.journal import masked
 from bridge.simulator.options import DeskAgent
-from bridge.simulator.outgoing import Outgoing, Send, Wire
-from bridge.simulator.state import CallCentre, Ending, QueueRequest, Session
-from bridge.simulator.transcript import Side
-from bridge.webchat import frames
-from bridge.webchat.codes import MessageType, NoticeType, RequestStatus
-
-KINDS: Mapping[int, str] = MappingProxyType(
-    {
-        MessageType.TEXT: "text",
-        MessageType.IMAGE: "image",
-        MessageType.FILE: "file",
-        MessageType.LOCATION: "location",
-        MessageType.VOICE: "voice",
-        MessageType.VIDEO: "video",
-        MessageType.SYSTEM_NOTICE: "notice",
-    }
+from bridge.simulator.state import (
+    CallCentre,
+    Customer,
+    Ending,
+    Outgoing,
+    QueueRequest,
+    Send,
+    Session,
+    Side,
+    Wire,
 )
-"""Content by its wire number, as scripts and the desk name it."""
+from bridge.webchat import frames
+from bridge.webchat.codes import MessageType, NoticeType, RequestStatus, ResultCode
+
+# --- agents --------------------------------------------------------------------------------------
 
 
 def quietest_agent(centre: CallCentre) -> DeskAgent | None:
@@ -49,9 +50,9 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
         news, session = _take_over(centre, request, request.session, agent)
     else:
         session = centre.start(request, [agent])
-        news = [pushes.started(centre, session)]
+        news = [delivery.started(centre, session)]
     _event(centre, session, "accepted", agent=agent.id, request=request.id)
-    news += pushes.places(centre, centre.waiting(request.queue_id))
+    news += delivery.places(centre, centre.waiting(request.queue_id))
     if centre.options.script == "echo":
         for heard in centre.customers[request.login].history.messages:
             if heard["type"] == 111 and heard["requestId"] == request.id:
@@ -65,9 +66,9 @@ def _take_over(
     centre.leave_queue(request)
     session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
     if centre.options.robot_handover == 202:
-        return [pushes.started(centre, session)], session
+        return [delivery.started(centre, session)], session
     name = centre.options.queue_name(request.queue_id)
-    return [pushes.agents_updated(centre, session, name)], session
+    return [delivery.agents_updated(centre, session, name)], session
 
 
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
@@ -77,8 +78,8 @@ def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Ou
         request.login, "event", "turned_away", request=request.id, text=str(int(status))
     )
     return [
-        pushes.status(centre, request, status, 0),
-        *pushes.places(centre, centre.waiting(request.queue_id)),
+        delivery.status(centre, request, status, 0),
+        *delivery.places(centre, centre.waiting(request.queue_id)),
     ]
 
 
@@ -122,12 +123,12 @@ def speak(
         centre.transcript.add(
             session.login,
             side,
-            KINDS[kind],
+            delivery.KINDS[kind],
             session=session.id,
             agent=speaker,
             **({"text": str(content)} if shown is None else shown),
         )
-    return pushes.message(
+    return delivery.message(
         centre, session, speaker, kind, content, notice_type=notice_type, record=record
     )
 
@@ -171,12 +172,12 @@ def recall(centre: CallCentre, session: Session, number: int) -> Send | None:
             _event(centre, session, "recalled", agent=speaker)
             kind, content = MessageType.SYSTEM_NOTICE, {"messageId": number}
             notice = NoticeType.REVOKE_MESSAGE
-            return pushes.message(centre, session, speaker, kind, content, notice_type=notice)
+            return delivery.message(centre, session, speaker, kind, content, notice_type=notice)
     return None
 
 
 def _said(centre: CallCentre, session: Session) -> list[Wire]:
-    """What agents said in a session, notices aside."""
+    """The agents' messages in a session, without notices."""
     said = centre.customers[session.login].history.said
     return [
         record
@@ -221,7 +222,7 @@ def change_agents(
         queue_name = queue_name or centre.options.queue_name(queue_id)
     joined = [one for one in after if one.id not in {other.id for other in before}]
     left = [one for one in before if one.id not in {other.id for other in after}]
-    news: list[Outgoing] = [pushes.agents_updated(centre, session, queue_name)]
+    news: list[Outgoing] = [delivery.agents_updated(centre, session, queue_name)]
     for people, event in ((joined, "joined"), (left, "left")):
         for agent in people:
             _event(centre, session, event, agent=agent.id)
@@ -246,14 +247,14 @@ def _change_notice(
 def push_rating(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
     """An agent asks for a rating: 203."""
     _event(centre, session, "rating_pushed", agent=agent_id)
-    return [pushes.rating_pushed(centre, session, agent_id)]
+    return [delivery.rating_pushed(centre, session, agent_id)]
 
 
 def close(centre: CallCentre, session: Session, agent_id: AgentId | None = None) -> list[Outgoing]:
     """An agent ends the session: 205."""
     closing = agent_id or first_agent(session)
     moved = end(centre, session, "agent", closing)
-    return [pushes.session_closed(centre, session, closing), *moved]
+    return [delivery.session_closed(centre, session, closing), *moved]
 
 
 def end(
@@ -263,7 +264,9 @@ def end(
     request = centre.customers[session.login].request
     centre.end(session, by)
     _event(centre, session, "closed", agent=agent_id or "", text=by)
-    return [] if request is None else list(pushes.places(centre, centre.waiting(request.queue_id)))
+    return (
+        [] if request is None else list(delivery.places(centre, centre.waiting(request.queue_id)))
+    )
 
 
 def first_agent(session: Session) -> AgentId:
@@ -273,3 +276,209 @@ def first_agent(session: Session) -> AgentId:
 
 def _event(centre: CallCentre, session: Session, kind: str, **fields: object) -> None:
     centre.transcript.add(session.login, "event", kind, session=session.id, **fields)
+
+
+# --- the robot -----------------------------------------------------------------------------------
+
+_XIAODUO = 3
+"""The make whose content is JSON text."""
+_PERSON = ("人工", "human", "agent", "person")
+
+
+def begin_with_robot(
+    centre: CallCentre, customer: Customer, asked: frames.RequestChat
+) -> tuple[Wire, Send]:
+    """Open a session with the robot.
+
+    Returns:
+        What the 101 reply carries, and the 202 that may follow it.
+    """
+    options = centre.options
+    session = centre.begin(customer, asked.queue_id, [options.robot], robot=True)
+    centre.transcript.add(customer.login, "event", "robot", session=session.id)
+    told: Wire = {
+        "sessionId": delivery.identifier(centre, session.id),
+        "agentId": options.robot.id,
+        "agentName": options.robot.name,
+        "robotType": options.robot_type,
+        "queueLength": 0,
+    }
+    return told, delivery.started(centre, session)
+
+
+def robot_answer(centre: CallCentre, session: Session, content: frames.Content) -> list[Outgoing]:
+    """The robot's reply to a message."""
+    question = content.text.strip() if isinstance(content, frames.Text) else ""
+    if any(word in question.lower() for word in _PERSON):
+        return [_offer(centre, session)]
+    found = centre.options.robot_answers.get(question)
+    if found is not None:
+        return [_say(centre, session, found, [])]
+    known = list(centre.options.robot_answers)[:5]
+    return [_say(centre, session, "对不起，我没有听懂。", known)]
+
+
+def _say(centre: CallCentre, session: Session, words: str, known: list[str]) -> Send:
+    """An answer (HTML), with questions that the robot does understand."""
+    if centre.options.robot_speaks == 210:
+        return speak(centre, session, MessageType.TEXT, words)
+    if centre.options.robot_type != _XIAODUO:
+        return _push(centre, session, words, words)
+    content: Wire = {"type": "text", "content": words}
+    if known:
+        relates = [{"name": question} for question in known]
+        content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
+    lines = [words, *(html.escape(question, quote=False) for question in known)]
+    return _push(centre, session, _json(content), "<br>".join(lines))
+
+
+def _offer(centre: CallCentre, session: Session) -> Send:
+    words = "请点击转人工。"
+    if centre.options.robot_speaks == 210 or centre.options.robot_type != _XIAODUO:
+        return _say(centre, session, words, [])
+    command: Wire = {"type": "command", "content": {"code": "CLIENT_ZRG"}, "extra": words}
+    return _push(centre, session, _json(command), words)
+
+
+def _push(centre: CallCentre, session: Session, content: str, shown: str) -> Send:
+    robot = centre.options.robot.id
+    record = remember(centre, session, robot, MessageType.TEXT, shown)
+    centre.transcript.add(
+        session.login, "robot", "text", session=session.id, agent=robot, text=shown
+    )
+    return delivery.robot_message(centre, session, content, record)
+
+
+def _json(content: Wire) -> str:
+    return json.dumps(content, ensure_ascii=False)
+
+
+# --- the queue -----------------------------------------------------------------------------------
+
+
+class Verdict(NamedTuple):
+    """The outcome of a request: the reply, and the frames after it."""
+
+    code: ResultCode
+    message: str = ""
+    extra: Wire | None = None
+    news: Sequence[Outgoing] = ()
+
+
+def request_chat(
+    centre: CallCentre, customer: Customer, asked: frames.RequestChat, now: float
+) -> Verdict:
+    """Carry out a 101."""
+    options = centre.options
+    rich = options.request_id_in_reply
+    if customer.request is not None:
+        waiting = customer.request
+        place = _place(centre, waiting, waiting.announced) if rich else None
+        return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)
+    if customer.session is not None:
+        open_one: Wire = {"sessionId": delivery.identifier(centre, customer.session.id)}
+        return Verdict(
+            ResultCode.ALREADY_IN_CHATTING, "a session is open", open_one if rich else None
+        )
+    by_robot = asked.queue_id in options.robot_queues
+    obstacle = _obstacle(centre, asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
+    if obstacle is not None:
+        return obstacle
+    if by_robot:
+        told, started = begin_with_robot(centre, customer, asked)
+        return Verdict(ResultCode.SUCCESS, "", told, [started] if options.robot_started else ())
+    if options.permanent:
+        return _permanent(centre, customer, asked)
+    return _into_queue(centre, customer, asked, now)
+
+
+def _into_queue(
+    centre: CallCentre, customer: Customer, asked: frames.RequestChat, now: float
+) -> Verdict:
+    request = QueueRequest(
+        RequestId(centre.number("request")), customer.login, asked.queue_id, asked.source, since=now
+    )
+    request.wanted = asked.to_agent
+    news, place = _ask(centre, customer, request)
+    told: Wire = _place(centre, request, place) if centre.options.request_id_in_reply else {}
+    if centre.options.session_in_reply and customer.session is not None:
+        told |= _session_told(centre, customer.session)
+    return Verdict(ResultCode.SUCCESS, "", told, news)
+
+
+def ask_for_person(
+    centre: CallCentre, customer: Customer, session: Session, queue_id: QueueId | None, now: float
+) -> Verdict:
+    """Carry out a 302: the session goes on with the robot until somebody accepts."""
+    if not session.robot:
+        return Verdict(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
+    if customer.request is not None:
+        return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")
+    queue_id = session.queue_id if queue_id is None else queue_id
+    obstacle = _obstacle(centre, queue_id, AgentId(""), people=True)
+    if obstacle is not None:
+        return obstacle
+    request = QueueRequest(
+        RequestId(centre.number("request")), customer.login, queue_id, "", since=now
+    )
+    request.session = session
+    news, place = _ask(centre, customer, request)
+    return Verdict(ResultCode.SUCCESS, "", {"queueLength": place}, news)
+
+
+def _ask(
+    centre: CallCentre, customer: Customer, request: QueueRequest
+) -> tuple[list[Outgoing], int]:
+    """Put a request into its queue, and let a scripted agent take it; the news and the place."""
+    centre.enqueue(customer, request)
+    centre.transcript.add(customer.login, "event", "waiting", request=request.id)
+    queue = centre.waiting(request.queue_id)
+    agent = centre.options.agent(AgentId(request.wanted)) or quietest_agent(centre)
+    if centre.options.script == "refuse":
+        return turn_away(centre, request, RequestStatus.REFUSED), len(queue)
+    if centre.options.script == "hand" or agent is None:
+        return list(delivery.places(centre, queue)), len(queue)
+    return accept(centre, request, agent), 0
+
+
+def _permanent(centre: CallCentre, customer: Customer, asked: frames.RequestChat) -> Verdict:
+    """A session that simply is there: the reply says all, and no 202 follows."""
+    agent = centre.options.agent(AgentId(asked.to_agent)) or quietest_agent(centre)
+    session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
+    centre.transcript.add(
+        customer.login, "event", "accepted", session=session.id, agent=first_agent(session)
+    )
+    return Verdict(ResultCode.SUCCESS, "", {**_session_told(centre, session), "perm": 1})
+
+
+def _session_told(centre: CallCentre, session: Session) -> Wire:
+    told: Wire = {"sessionId": delivery.identifier(centre, session.id)}
+    for person in delivery.people(centre, session.agents):
+        told |= {
+            "agentId": person["id"],
+            "agentName": person["name"],
+            "icon": person["icon"],
+            "comments": person["comments"],
+        }
+    return told
+
+
+def _obstacle(
+    centre: CallCentre, queue_id: QueueId, wanted: AgentId, *, people: bool
+) -> Verdict | None:
+    """Why nobody can be asked; a robot works without people and at all hours."""
+    options = centre.options
+    if options.queues and queue_id not in (*options.queues, *options.robot_queues):
+        return Verdict(ResultCode.INVALID_QUEUE_ID, "no such queue")
+    if people and not options.open_hours:
+        return Verdict(ResultCode.NOT_IN_WORKTIME, "outside working hours")
+    if people and not options.agents:
+        return Verdict(ResultCode.NO_AGENT_ONLINE, "no agent is online")
+    # Only later revisions show toUserId; whoever sends it is served by its rule.
+    if wanted and options.agent(wanted) is None:
+        return Verdict(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
+    return None
+
+
+def _place(centre: CallCentre, request: QueueRequest, place: int) -> Wire:
+    return {"requestId": delivery.identifier(centre, request.id), "queueLength": place}

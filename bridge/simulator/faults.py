@@ -1,4 +1,4 @@
-"""Trouble on purpose: which frames are lost, doubled, held back, refused or never answered.
+"""Fault injection: which frames are lost, doubled, held back, refused or never answered.
 
 Each fault names what it hits and how often, and is used up in the order of the list: the same
 script meets the same trouble every time. Pure; the shell asks at each frame and obeys.
@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from bridge.simulator.outgoing import Send
+from bridge.simulator.state import Send
 
 _ON_COMMANDS = frozenset({"answer", "ignore", "cut"})
 _ON_FRAMES = frozenset({"drop", "double", "reorder"})
@@ -75,20 +75,20 @@ class FaultPlan:
         self._faults = list(faults)
 
     def on_command(self, login: str, text: str) -> Fault | None:
-        """What befalls a command that just arrived; uses up one count."""
+        """The fault for a command that just arrived, if any; uses up one count."""
         if not self._faults:
             return None
         return self._take(_ON_COMMANDS, login, _type_of(text))
 
     def on_http(self, path: str) -> Fault | None:
-        """What befalls a request; uses up one count."""
+        """The fault for an HTTP request, if any; uses up one count."""
         for fault in self._faults:
             if fault.fault in _ON_HTTP and fault.path in (path, "any"):
                 return self._use(fault)
         return None
 
     def on_send(self, send: Send) -> list[Send]:
-        """What really goes out when `send` should; uses up one count if a fault applies."""
+        """The frames that really go out for `send`; uses up one count if a fault applies."""
         fault = None
         if self._faults:
             kind = send.frame.get("type")

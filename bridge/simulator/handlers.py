@@ -1,15 +1,29 @@
-"""What each command does to the call centre, and what goes back: first the reply, then pushes."""
+"""The handling of each command: its effect on the call centre, the reply, and the pushes after it.
+
+What customers say is put on record twice: in their own history for scripts, and in the transcript
+for the desk.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote, urlsplit
 
 from bridge.ids import RequestId, SessionId
-from bridge.simulator import desk, pushes, queueing, robotchat
+from bridge.simulator import delivery, desk
 from bridge.simulator.checks import Accepted, Refusal, check, handover_queue
-from bridge.simulator.listening import hear
-from bridge.simulator.outgoing import HangUp, Outgoing, Send, Wire
-from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session
+from bridge.simulator.state import (
+    CallCentre,
+    Customer,
+    HangUp,
+    Outgoing,
+    QueueRequest,
+    Send,
+    Session,
+    Wire,
+)
 from bridge.webchat import frames
 from bridge.webchat.codes import ResultCode
 
@@ -32,7 +46,9 @@ def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> lis
     centre.settle(now)
     checked = check(text, centre.options)
     if isinstance(checked, Refusal):
-        refusal = pushes.reply(checked.type, checked.code, checked.message, call_id=checked.call_id)
+        refusal = delivery.reply(
+            checked.type, checked.code, checked.message, call_id=checked.call_id
+        )
         return [Send(customer.login, refusal)]
     alive = isinstance(checked.command, frames.Heartbeat) and not checked.token
     if not alive and centre.holder(checked.token, now) is not customer:
@@ -45,9 +61,7 @@ def _carry_out(
 ) -> list[Outgoing]:
     match call.command:
         case frames.RequestChat() as asked:
-            return _verdict(
-                centre, customer, call, queueing.request_chat(centre, customer, asked, now)
-            )
+            return _verdict(centre, customer, call, desk.request_chat(centre, customer, asked, now))
         case frames.CancelRequest(request_id):
             request = _request(centre, customer, request_id)
             if request is None:
@@ -94,7 +108,7 @@ def _in_session(
             return _close_session(centre, customer, call, session)
         case frames.TransferFromRobot():
             queue_id = handover_queue(call.body)
-            verdict = queueing.ask_for_person(centre, customer, session, queue_id, now)
+            verdict = desk.ask_for_person(centre, customer, session, queue_id, now)
             return _verdict(centre, customer, call, verdict)
         case frames.Preview(text=text):
             customer.preview = text
@@ -124,7 +138,7 @@ def _reply(
 ) -> Send:
     call_id = None if centre.options.omit_call_ids else call.call_id
     return Send(
-        customer.login, pushes.reply(call.type, code, message, call_id=call_id, extra=extra)
+        customer.login, delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
     )
 
 
@@ -148,7 +162,7 @@ def _no_request(centre: CallCentre, customer: Customer, call: Accepted) -> Send:
 
 
 def _verdict(
-    centre: CallCentre, customer: Customer, call: Accepted, verdict: queueing.Verdict
+    centre: CallCentre, customer: Customer, call: Accepted, verdict: desk.Verdict
 ) -> list[Outgoing]:
     reply = _reply(centre, customer, call, verdict.code, verdict.message, extra=verdict.extra)
     return [reply, *verdict.news]
@@ -173,7 +187,7 @@ def _close_session(
     moved = desk.end(centre, session, "customer")
     news: list[Outgoing] = [_ok(centre, customer, call), *moved]
     if centre.options.close_echoed:
-        news.append(pushes.session_closed(centre, session, desk.first_agent(session)))
+        news.append(delivery.session_closed(centre, session, desk.first_agent(session)))
     return news
 
 
@@ -213,8 +227,8 @@ def _message(
     if session is None and centre.options.session_in_message_reply and customer.session:
         session = customer.session
         told = {
-            "sessionId": pushes.identifier(centre, session.id),
-            "agents": pushes.people(centre, session.agents),
+            "sessionId": delivery.identifier(centre, session.id),
+            "agents": delivery.people(centre, session.agents),
         }
     if session is None:
         code = ResultCode.INVALID_CHAT_SESSION_ID
@@ -225,7 +239,7 @@ def _message(
     news: list[Outgoing] = [_ok(centre, customer, call, told)]
     if session.robot:
         # Once a person has been asked for, the robot leaves the word to them.
-        return news if customer.request else news + robotchat.answer(centre, session, content)
+        return news if customer.request else news + desk.robot_answer(centre, session, content)
     if centre.options.script == "echo":
         news.append(desk.echo(centre, session, content))
     return news
@@ -256,6 +270,98 @@ def _logout(centre: CallCentre, customer: Customer, call: Accepted) -> list[Outg
         # The one who logged out hears nothing more; those behind move up.
         queue_id = customer.request.queue_id
         centre.leave_queue(customer.request)
-        news += pushes.places(centre, centre.waiting(queue_id))
+        news += delivery.places(centre, centre.waiting(queue_id))
     centre.sign_out(customer)
     return [*news, HangUp(customer.login, 1000)]
+
+
+# --- the record of what customers say ------------------------------------------------------------
+
+_HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
+_NAMES: Mapping[type[frames.Content], str] = {
+    frames.Text: "text",
+    frames.Image: "image",
+    frames.File: "file",
+    frames.Location: "location",
+    frames.Voice: "voice",
+    frames.Video: "video",
+}
+
+
+def hear(
+    centre: CallCentre,
+    customer: Customer,
+    call: Accepted,
+    content: frames.Content,
+    *,
+    session: Session | None = None,
+    request: QueueRequest | None = None,
+) -> None:
+    """Record one 110 or 111. Every copy is kept: a script that looks for doubles must see them.
+
+    Args:
+        centre: where it happens.
+        customer: who says it.
+        call: the frame.
+        content: what it says.
+        session: the open session of a 110.
+        request: the queue request of a 111.
+    """
+    history = customer.history
+    repeat = call.call_id in history.call_ids
+    history.call_ids[call.call_id] = None
+    while len(history.call_ids) > centre.options.keep_records:
+        del history.call_ids[next(iter(history.call_ids))]
+    msg = call.body.get("msg")
+    record: Wire = {
+        "n": centre.number("message"),
+        "type": int(call.type),
+        "messageId": call.call_id,
+        "sessionId": session.id if session else None,
+        "requestId": request.id if request else None,
+        "kind": _NAMES[type(content)],
+        "text": content.text if isinstance(content, frames.Text) else "",
+        "content": msg["content"] if isinstance(msg, dict) else call.body.get("content"),
+        "time": centre.wall_ms(),
+        "repeat": repeat,
+    }
+    centre.keep(customer, history.messages, record)
+    customer.typed_at, customer.preview = None, ""
+    centre.transcript.add(
+        customer.login,
+        "customer",
+        _NAMES[type(content)],
+        session=record["sessionId"],
+        request=record["requestId"],
+        repeat=repeat,
+        **_shown(centre, content),
+    )
+
+
+def _shown(centre: CallCentre, content: frames.Content) -> Wire:
+    """The entry's fields for a content."""
+    match content:
+        case frames.Text(text):
+            return {"text": text}
+        case frames.Image(name, uri):
+            return {"name": name, **_place(centre, uri)}
+        case frames.File() | frames.Video():
+            size = {"size": content.size} if content.size else {}
+            return {"name": content.name, **size, **_place(centre, content.url)}
+        case frames.Location():
+            return {
+                "latitude": content.latitude,
+                "longitude": content.longitude,
+                "map": content.map,
+                "text": content.poi,
+            }
+        case frames.Voice(seconds, data):
+            return {"seconds": float(seconds), "audio": data}
+
+
+def _place(centre: CallCentre, address: str) -> Wire:
+    """Where the desk finds a file: with us, if the address says so, else where it says."""
+    found = _HOSTED.search(address)
+    if found and urlsplit(address).netloc == urlsplit(centre.base_url).netloc:
+        return {"file": f"{found[1]}/{unquote(found[2])}", "url": address}
+    return {"url": address}

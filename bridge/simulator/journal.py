@@ -1,11 +1,13 @@
-"""Every frame, both ways, numbered: what a script reads to learn what really went over the wire.
+"""The log of frames, both ways, numbered; and the signal on which others wait for a change.
 
-Tokens are masked and long strings (base64 pictures) shortened when a frame enters, so the log can
-neither leak nor eat the memory; it keeps the last frames only.
+A script reads the log to learn what really went over the wire. Tokens are masked and long strings
+(base64 pictures) shortened when a frame enters, so the log can neither leak nor eat the memory; it
+keeps the last frames only.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Mapping
@@ -75,3 +77,22 @@ def shortened(text: str) -> str:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{text[:64]}… ({len(text)} characters, sha256 {digest})"
+
+
+class Pulse:
+    """Wakes everybody who waits, each time it beats."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+        self.beats = 0
+        """How often it has beaten: for those who do something else between looking and waiting."""
+
+    def beat(self) -> None:
+        """Wake the waiters; those who come later wait for the next beat."""
+        self.beats += 1
+        past, self._next = self._next, asyncio.Event()
+        past.set()
+
+    async def wait(self) -> None:
+        """Return at the next beat. Look at what you wait for before, never after, calling this."""
+        await self._next.wait()

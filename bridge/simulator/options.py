@@ -1,4 +1,4 @@
-"""What a simulator run can be told, all of it changeable while it runs.
+"""The options of a simulator, most of them changeable while it runs.
 
 The defaults are the guide of 2016, read strictly: the reply to 101 says nothing but `result`, the
 body of an upload is the file's bytes, pushes carry no receipt id, and what is pushed while no
@@ -51,26 +51,26 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
         DeskAgent(id=AgentId("A00001"), name="Mei"),
         DeskAgent(id=AgentId("A00002"), name="Jun", comments="team lead"),
     )
-    """Who is online. Nobody: 101 is answered with -5."""
+    """The agents online. Nobody: 101 is answered with -5."""
     queues: tuple[int, ...] = ()
     """Known queue ids; empty: every id is known. Another id is answered with -7."""
     queue_names: dict[str, str] = {}
     """Queue id (in digits) to name: for the desk, and for the 204 of a transfer."""
     queue_timeout: float = 0
-    """Who has waited that long is turned away (requestStatus 3); 0: nobody is."""
+    """Longest wait in a queue, then requestStatus 3; 0: no limit."""
     open_hours: bool = True
     """False: 101 is answered with -3."""
 
     # --- the wire -----------------------------------------------------------------------------
     dialect: Literal["2016", "2019"] = "2016"
     revision: Literal["R2", "R3", "R4"] = "R4"
-    """Which later guide 2019 means: R2 puts rsId on 210 only, R4 names the session in the 201 of a
-    robot's hand-over."""
+    """The later guide that 2019 stands for: R2 puts rsId on 210 only, R4 names the session in the
+    201 of a robot's hand-over."""
     foreign_keys: Literal["refuse", "ignore"] = "ignore"
     """Keys of the other dialect (`text` in 2016, `content` in 2019) beside the right ones: refused,
     or not looked at, which lets in a client that writes both."""
     wrong_keys: Literal[-14, -8, -17, -100] = -14
-    """What a text or a rating in the keys of the other dialect is refused with: what a server says
+    """The result for a text or a rating in the keys of the other dialect: that of a server
     that did not find it under the name it knows."""
     context: str = "/webchat"
     """The path under which everything is served; may be empty."""
@@ -96,7 +96,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     original_in_refusal: bool = False
     """A 110 refused with -11 gets its message back in `originalMessage`."""
     heartbeat: Literal["refuse", "ok", "silent"] | None = None
-    """What type 10 gets. 2016 does not know it: -12."""
+    """The answer to type 10. 2016 does not know it: -12."""
     unknown_type: Literal[-12, -19] = -12
     videos: bool = False
     """Customers may send type 6; no guide says so: -12."""
@@ -117,7 +117,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     # --- pushes that nobody received -----------------------------------------------------------
     missed_pushes: Literal["lost", "kept"] = "lost"
-    """What becomes of a push while its customer has no socket."""
+    """The fate of a push while its customer has no socket."""
     resume_push: bool = False
     """A socket opened during a session gets 202 again, with continueLastSession."""
     receipts: bool | None = None
@@ -143,7 +143,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     login_window: float = 60
     login_ban: float = 3600
     ban_covers: Literal["login", "everything"] = "login"
-    """What an address that is shut out cannot reach."""
+    """The routes that a blacklisted address cannot reach."""
     token_lifetime: float = 86400
     new_login_kills_old: bool = True
     awkward_tokens: bool = False
@@ -166,8 +166,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """5003 does not know the newest so many messages yet."""
     upload_mode: Literal["raw", "multipart", "both"] = "raw"
     wrong_upload: int = -14
-    """What a body of the other kind gets, which no guide says: a result, or, from 200 to 599, an
-    HTTP status with a page."""
+    """The answer to a body of the other kind, which no guide gives: a result, or, from 200 to 599,
+    an HTTP status with a page."""
     upload_url: Literal["context", "root", "bare", "absolute"] = "context"
     """`/webchat/up/…`, `/up/…`, `up/…`, or with scheme and host (reference 3.4)."""
     allowed_extensions: tuple[str, ...] = ()
@@ -186,7 +186,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     robot_mode: bool = True
     """A 202 of the robot's session says robotMode, as the phone clients read it; no guide does."""
     robot_handover: Literal[204, 202] = 204
-    """What tells that a person has taken over."""
+    """The push that tells that a person has taken over."""
     robot_key: str = ""
     """The PUBLIC_KEY of robotSearch; empty: `sign` is not looked at."""
     robot_answers: dict[str, str] = {}
@@ -245,7 +245,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     @property
     def pulse(self) -> Literal["refuse", "ok", "silent"]:
-        """What type 10 gets."""
+        """The answer to type 10."""
         return self.heartbeat or ("ok" if self.later else "refuse")
 
     @property

@@ -14,19 +14,17 @@ from collections.abc import Callable, Iterable
 import msgspec
 from aiohttp import WSMsgType, web
 
-from bridge.simulator import delivery, desk, handlers, pushes
+from bridge.simulator import delivery, desk, handlers
 from bridge.simulator.faults import Fault
-from bridge.simulator.journal import Journal
-from bridge.simulator.outgoing import HangUp, Outgoing, Send, Wire
-from bridge.simulator.pulse import Pulse
-from bridge.simulator.scripts import Simulation
-from bridge.simulator.state import STICKY, Customer
+from bridge.simulator.journal import Journal, Pulse
+from bridge.simulator.operations import Simulation
+from bridge.simulator.state import STICKY, Customer, HangUp, Outgoing, Send, Wire
 from bridge.webchat.codes import ResultCode
 
 CUT = 1006
 """The close code that is never sent: the connection simply ends."""
 _LARGEST = 16 * 1024 * 1024
-"""What aiohttp may buffer of one frame; the server's own limit, `frame_limit`, lies far below."""
+"""Bytes of a frame that aiohttp may buffer; the server's own `frame_limit` is far lower."""
 _GOODBYE_SECONDS = 1.0
 """How long we wait for the other side's close frame."""
 
@@ -43,7 +41,7 @@ class Line:
         self._transport = request.transport
         self._queue: asyncio.Queue[tuple[Send, float] | None] = asyncio.Queue()
         self._failed: list[Send] = []
-        """What was taken from the queue and could not be written: at most one."""
+        """Frames taken from the queue that could not be written: at most one."""
 
     def put(self, send: Send, due: float) -> None:
         """Write a frame, not before `due` (loop time) and not before those already put."""
@@ -79,7 +77,7 @@ class Line:
             written(send)
 
     def unwritten(self) -> list[Send]:
-        """What was put and never written, in order."""
+        """The frames that were put and never written, in order."""
         left = self._failed
         while not self._queue.empty():
             item = self._queue.get_nowait()
@@ -160,7 +158,7 @@ class Switchboard:
             elif message.type is WSMsgType.BINARY:
                 self._record("in", line.login, "(a binary frame)")
                 sentence = "a binary frame is not JSON"
-                self.post([Send(line.login, pushes.reply(0, ResultCode.REQUEST_ERROR, sentence))])
+                self.post([Send(line.login, delivery.reply(0, ResultCode.REQUEST_ERROR, sentence))])
         line.finish(line.close_code)
 
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
@@ -242,14 +240,14 @@ async def _refuse(request: web.Request, mode: str) -> web.StreamResponse:
     socket = web.WebSocketResponse(compress=False, timeout=_GOODBYE_SECONDS)
     await socket.prepare(request)
     if mode == "frame":
-        refusal = pushes.reply(1, ResultCode.INVALID_TOKEN, "the token is not valid")
+        refusal = delivery.reply(1, ResultCode.INVALID_TOKEN, "the token is not valid")
         await socket.send_str(msgspec.json.encode(refusal).decode())
     await socket.close(code=1008)
     return socket
 
 
 def _instead(login: str, fault: Fault, text: str) -> list[Outgoing]:
-    """What goes back for a command that is not carried out."""
+    """The reply to a command that a fault keeps from being carried out."""
     if fault.result is None:
         return []
     frame = _decoded(text)

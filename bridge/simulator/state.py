@@ -1,23 +1,154 @@
-"""The call centre as plain data: customers, their queue requests and their sessions.
+"""The call centre as plain data: customers, their queue requests, their sessions, their transcript.
 
-Pure: the clocks and the token maker are arguments, nothing here sends anything. A customer has at
-most one queue request or one open session (reference 4: codes -1 and -2 mean one of each), except
-that a session with the robot can wait for a person. All of it outlives the socket: only
-`session_grace`, an explicit end, or `forget` removes it.
+Pure: the clocks and the token maker are arguments. Nothing here sends anything; what the shell is
+to do is returned as values (`Send`, `HangUp`). A customer has at most one queue request or one open
+session (reference 4: codes -1 and -2 mean one of each), except that a session with the robot can
+wait for a person. All of it outlives the socket: only `session_grace`, an explicit end, or `forget`
+removes it.
+
+The transcript is one list for all customers, read by people at `/desk`; scripts compare the lists
+in each customer's state. It is bounded: a desk that was away for long sees the end of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, assert_never
 
+import msgspec
+
 from bridge.ids import CallId, QueueId, RequestId, SessionId
 from bridge.simulator.options import DeskAgent, SimulatorOptions
-from bridge.simulator.outgoing import Pending, Wire
-from bridge.simulator.transcript import Transcript
+
+# --- what the shell is asked to do ---------------------------------------------------------------
+
+Wire = dict[str, object]
+"""A decoded frame or a part of one, keys spelled as on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One frame for one customer's socket."""
+
+    login: str
+    frame: Wire
+    record: Wire | None = None
+    """Where to note that a socket took it (`sent`)."""
+
+    @property
+    def is_push(self) -> bool:
+        """Replies die with their socket; a push may be kept for the next."""
+        return "result" not in self.frame
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close a customer's socket once everything before has been written."""
+
+    login: str
+    code: int
+    """A WebSocket close code; 1006 cuts the connection at once and without a word."""
+
+
+Outgoing = Send | HangUp
+
+
+@dataclass(slots=True)
+class Pending:
+    """A push that waits for its receipt, or for a socket."""
+
+    send: Send
+    sent_at: float
+    """Seconds, monotonic."""
+    resends: int = 0
+
+
+# --- the transcript ------------------------------------------------------------------------------
+
+Side = Literal["customer", "agent", "robot", "event"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of a conversation."""
+
+    n: int
+    """Grows by one, all customers together; never used twice."""
+    time: int
+    """Milliseconds since the epoch."""
+    login: str
+    side: Side
+    kind: str
+    """`text`, `image`, `file`, `location`, `voice`, `notice`; of an event, what happened."""
+    session: int | None = None
+    request: int | None = None
+    """The queue request of a pre-message, or of an event in the queue."""
+    agent: str = ""
+    """The id of the agent who spoke or acted."""
+    text: str = ""
+    """HTML where an agent or the robot speaks, plain where the customer does."""
+    name: str = ""
+    file: str = ""
+    """Where the desk fetches it: `number/name` below `/desk/files/`."""
+    url: str = ""
+    """The address that went over the wire, where it is not one of ours."""
+    size: int | None = None
+    """Bytes."""
+    seconds: float | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    map: str = ""
+    rating: int | None = None
+    repeat: bool = False
+    """The customer had sent this messageId before."""
+    audio: str = ""
+    """Base64 of a voice; never sent to a desk as it is, see `shown`."""
+
+
+class Transcript:
+    """The last entries, oldest first.
+
+    Args:
+        keep: how many.
+        wall_ms: the wall clock, milliseconds since the epoch.
+    """
+
+    def __init__(self, keep: int, wall_ms: Callable[[], int]) -> None:
+        self._entries: deque[Entry] = deque(maxlen=keep)
+        self._wall_ms = wall_ms
+        self.last = 0
+        """The number of the newest entry; 0 before the first."""
+
+    def add(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
+        """Add one entry; `fields` are those of Entry."""
+        self.last += 1
+        known = {"n": self.last, "time": self._wall_ms(), "login": login, "side": side}
+        entry = msgspec.convert({**known, "kind": kind, **fields}, Entry)
+        self._entries.append(entry)
+        return entry
+
+    def since(self, number: int) -> Iterator[Entry]:
+        """The kept entries whose number is greater than `number`."""
+        first = self._entries[0].n if self._entries else 0
+        for index in range(max(number + 1 - first, 0), len(self._entries)):
+            yield self._entries[index]
+
+    def find(self, number: int) -> Entry | None:
+        """The entry of that number, if it is still kept."""
+        return next((entry for entry in self.since(number - 1) if entry.n == number), None)
+
+
+def shown(entry: Entry) -> dict[str, object]:
+    """An entry for a desk: a voice is announced, and fetched by the entry's number."""
+    told: dict[str, object] = msgspec.to_builtins(entry)
+    if told.pop("audio", ""):
+        told["voice"] = entry.n
+    return told
+
+
+# --- the call centre -----------------------------------------------------------------------------
 
 CLOSED_KEPT = 50
 """How many ended sessions the desk still shows."""
@@ -50,7 +181,7 @@ class Session:
     queue_id: QueueId
     agents: list[DeskAgent]
     robot: bool = False
-    """It is the robot who answers."""
+    """The robot answers."""
     open: bool = True
     ended_by: str = ""
     """An Ending, or empty while it is open."""
@@ -58,7 +189,7 @@ class Session:
 
 @dataclass(slots=True)
 class History:
-    """What happened to one customer, kept for the scripts that count."""
+    """The history of one customer, kept for the scripts that count."""
 
     sessions: list[Session] = field(default_factory=list)
     messages: list[Wire] = field(default_factory=list)
@@ -79,7 +210,7 @@ class History:
 
 @dataclass(slots=True)
 class Customer:
-    """Whoever logged in under one name."""
+    """A customer: one login name."""
 
     login: str
     client_id: str
@@ -92,7 +223,7 @@ class Customer:
     typed_at: float | None = None
     """When the last 113 or 112 came; seconds, monotonic."""
     preview: str = ""
-    """What the last 112 showed; cleared by a message."""
+    """The text of the last 112 (preview); cleared by a message."""
     request: QueueRequest | None = None
     session: Session | None = None
     last_session: Session | None = None
@@ -112,7 +243,7 @@ STICKY = "SERVERID"
 
 
 def node(token: str) -> str:
-    """What a balancer's cookie says of the login that gave a token; no two are alike here."""
+    """The value of a load balancer's sticky cookie; each login has its own."""
     return "node-" + hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -133,7 +264,7 @@ class CallCentre:
         """Absolute address of the context path; known once the server listens."""
         self.customers: dict[str, Customer] = {}
         self.requests: dict[RequestId, QueueRequest] = {}
-        """Who waits, oldest first, all queues."""
+        """The queue requests of all queues, oldest first."""
         self.sessions: dict[SessionId, Session] = {}
         self.closed: deque[Session] = deque(maxlen=CLOSED_KEPT)
         """The sessions that ended last."""
@@ -165,7 +296,7 @@ class CallCentre:
         return customer, token
 
     def holder(self, token: str, now: float) -> Customer | None:
-        """Whose valid token this is."""
+        """The customer to whom a valid token belongs."""
         customer = self._holders.get(token)
         return customer if customer and now < customer.tokens.get(token, now) else None
 
@@ -182,7 +313,7 @@ class CallCentre:
     # --- queue requests and sessions ----------------------------------------------------------
 
     def waiting(self, queue_id: QueueId) -> list[QueueRequest]:
-        """Who waits in that queue, first place first."""
+        """The requests in that queue, first place first."""
         return [request for request in self.requests.values() if request.queue_id == queue_id]
 
     def enqueue(self, customer: Customer, request: QueueRequest) -> None:

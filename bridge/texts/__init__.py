@@ -22,7 +22,7 @@ CATALOGUE: Catalogue = shipped(LANGUAGES)
 
 Overrides = Mapping[str, Mapping[str, str]]
 Value = str | int | tuple[str, ...]
-"""What stands for a placeholder."""
+"""A value for a placeholder."""
 
 
 class BadOverride(ValueError):

@@ -1,4 +1,4 @@
-"""How long, and when, as it is said inside a sentence in each of our languages. Pure.
+"""Durations and times of day, as they stand inside a sentence in each of our languages. Pure.
 
 A sentence takes what these return as a value: "Expected wait: {wait}." The clock and the zone are
 the caller's. Babel was weighed and left out: it has no ranges of units, which is what a queue

@@ -1,4 +1,4 @@
-"""The languages that we speak, and which of them somebody means. Pure.
+"""The languages of our sentences, and the nearest of them to a language tag (BCP 47). Pure.
 
 Codes are BCP 47 tags. People and clients write them in many ways ("zh_TW", "zh-Hant-HK", "ja-JP",
 "日本語"); `nearest` understands all of these, and nothing that could be a word of a sentence.

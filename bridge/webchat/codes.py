@@ -127,6 +127,22 @@ class Source(StrEnum):
     APP = "APP"
 
 
+class LoginType(StrEnum):
+    """How rooms log in (protocol reference 3.1)."""
+
+    PASSWORD = "password"  # noqa: S105 - the name of a kind of login (wire type 1)
+    REGISTER = "register"
+    VISITOR = "visitor"
+
+
+class UploadMode(StrEnum):
+    """How a file is put into the body of an upload (protocol reference 3.4)."""
+
+    RAW = "raw"
+    MULTIPART = "multipart"
+    AUTO = "auto"
+
+
 class Dialect(StrEnum):
     """How we write (protocol reference 5). Reading is always tolerant of every revision."""
 

@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bridge.demo.customer import Customer, Event
+from bridge.demo.matrix_user import Customer, Event
 from bridge.demo.stage import Stage, StageOptions, set_stage
 
 ENCRYPTED = {

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.demo.stage import Stage, StageOptions
-from bridge.simulator.server import SimulatorOptions
+from bridge.simulator.simulator import SimulatorOptions
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.staging import bridge_section, staged
 

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from bridge.demo.stage import Stage
-from bridge.simulator.server import BadOpError
+from bridge.simulator.simulator import BadOpError
 from tests.support.ledger import (
     all_taken_in,
     check_towards_the_agent,

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 
-from bridge.demo.ports import free_port
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.demo.synapse import free_port
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 
 Json = dict[str, object]
 

@@ -19,7 +19,7 @@ from bridge.conversation.events import Pushed
 from bridge.ids import RoomId, SessionId
 from bridge.rooms.effects import dump_input
 from bridge.rooms.store import InputRow, NewInput, StorePort
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Image, MessageReceived, RateSession, Received, SendMessage

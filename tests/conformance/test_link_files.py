@@ -16,7 +16,7 @@ from bridge.ids import SessionId
 from bridge.link import LinkSettings, LoginType, UploadMode
 from bridge.link.login import Accounts
 from bridge.rooms.ports import CallFailure
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
 from bridge.webchat.http import dump_login, login_sign, robot_form
 from tests.unit.link.rig import (
     FAST,

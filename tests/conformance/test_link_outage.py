@@ -12,8 +12,8 @@ import pytest
 
 from bridge.conversation.events import Pushed, Recalled
 from bridge.link.learnt import Feature
-from bridge.simulator.outgoing import Wire
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
+from bridge.simulator.state import Wire
 from bridge.webchat.frames import Received
 from tests.unit.conversation.centre import Centre
 from tests.unit.link.rig import Rig, rig, settings_for

@@ -22,7 +22,7 @@ from bridge.link import Links
 from bridge.link.login import room_key
 from bridge.ops.clock import SystemClock
 from bridge.rooms.engine import Engine
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
 from tests.fakes.house import World
 from tests.unit.link.rig import FAST, Facts, LinkCounts, Tokens, eventually, settings_for
 from tests.unit.link.simulated import simulated

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from bridge.simulator.server import Simulator, serve
+from bridge.simulator.simulator import Simulator, serve
 from tests.conformance.simulator_client import Site, site
 
 

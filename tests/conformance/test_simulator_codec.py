@@ -4,7 +4,7 @@ import pytest
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
 from bridge.simulator.checks import Accepted, check
-from bridge.simulator.server import SimulatorOptions
+from bridge.simulator.simulator import SimulatorOptions
 from bridge.webchat import frames
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import Received

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from bridge.simulator import ops
+from bridge.simulator import operations
 from bridge.simulator.faults import Fault
 from bridge.simulator.options import SimulatorOptions
 
@@ -24,7 +24,7 @@ SHOWN = {
 
 
 def test_every_operation_is_told() -> None:
-    tags = {str(kind.__struct_config__.tag) for kind in get_args(ops.AnyOp)}
+    tags = {str(kind.__struct_config__.tag) for kind in get_args(operations.AnyOp)}
     assert len(tags) > 20
     assert tags - NAMED == set()
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bridge.simulator.server import BadOpError
+from bridge.simulator.simulator import BadOpError
 from bridge.webchat.frames import ChatStarted, InitConfig, QueueStatus, Received
 from bridge.webchat.read import parse_frame
 from tests.conformance.simulator_client import Json, Phone, site

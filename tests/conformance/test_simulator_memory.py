@@ -7,7 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.conformance.simulator_client import Json, Site, site
 
 KINDS = ("tokens", "requests", "sessions")

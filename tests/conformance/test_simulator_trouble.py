@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bridge.simulator.server import BadOpError
+from bridge.simulator.simulator import BadOpError
 from tests.conformance.simulator_client import Phone, Site, site
 
 

@@ -14,7 +14,7 @@ from bridge.conversation.policy import Policy
 from bridge.link import Links
 from bridge.link.login import room_key
 from bridge.rooms.engine import Engine
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
 from tests.fakes.house import ROOM, World
 from tests.unit.link.rig import Facts, LinkCounts, RealClock, Tokens, eventually, settings_for
 from tests.unit.link.simulated import customer, simulated

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from bridge.simulator import samples, sound
+from bridge.simulator import samples
 from tests.conformance.simulator_client import Json, Phone
 from tests.desk.floor import Floor, floor
 
@@ -231,8 +231,8 @@ def seconds_of(msg: Json) -> float:
     """The length of a voice, half seconds, after checking that it is AMR."""
     assert msg["type"] == 5
     voice = base64.b64decode(str(msg["content"]))
-    assert voice.startswith(sound.AMR)
-    with wave.open(io.BytesIO(sound.to_wav(voice))) as file:
+    assert voice.startswith(samples.AMR)
+    with wave.open(io.BytesIO(samples.to_wav(voice))) as file:
         return float(round(2 * file.getnframes() / file.getframerate())) / 2
 
 

@@ -5,15 +5,16 @@ Whoever changes how a room is kept changes it here, and nowhere else in the test
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
-from bridge.rooms.inputs import Stored
-from bridge.rooms.mirror import Mirror
-from bridge.rooms.serial import StoredEffect, load_effect, load_input
 
 from bridge.ids import RoomId
+from bridge.rooms.effects import StoredEffect, load_effect, load_input
 from bridge.rooms.engine import Engine
-from bridge.rooms.record import RoomRecord
-from bridge.rooms.store import Lane, OutboxRow
+from bridge.rooms.inbox import Stored
+from bridge.rooms.record import RoomRecord, load_record
+from bridge.rooms.store import EffectRow, InputRow, Lane
 from bridge.rooms.surroundings import Surroundings
 
 
@@ -38,31 +39,24 @@ class Work(msgspec.Struct, frozen=True):
 
 async def live(engine: Engine, room_id: RoomId) -> Room | None:
     """The room in memory, once all that it has come to is stored; None if it is not there."""
-    worker = engine._workers.get(room_id)
-    if worker is None or worker._mirror.behind:
+    room = engine._rooms.get(room_id)
+    if room is None or room.behind or room._on_its_way is not None or not room._draft.empty:
         return None
-    return _room(worker._mirror)
+    effects = [row for lane in Lane for row in room.rows(lane)]
+    return _room(room.record, room._inputs.values(), effects)
 
 
 async def loaded(around: Surroundings, room_id: RoomId) -> Room:
     """The room as a process would read it that starts now, in these surroundings."""
-    mirror = Mirror(room_id)
-    await mirror.catch_up(around.store)
-    return _room(mirror)
+    found = await around.store.load(room_id)
+    record = RoomRecord(room_id) if found.room is None else load_record(found.room.record)
+    return _room(record, found.inputs, found.effects)
 
 
-def _room(mirror: Mirror) -> Room:
-    return Room(
-        mirror.record,
-        tuple(load_input(row.body) for row in mirror.inputs(1_000_000)),
-        tuple((lane, tuple(map(_work, _rows(mirror, lane)))) for lane in Lane),
-    )
+def _room(record: RoomRecord, inputs: Iterable[InputRow], effects: Sequence[EffectRow]) -> Room:
+    work = {lane: tuple(_work(row) for row in effects if row.lane is lane) for lane in Lane}
+    return Room(record, tuple(load_input(row.body) for row in inputs), tuple(work.items()))
 
 
-def _rows(mirror: Mirror, lane: Lane) -> list[OutboxRow]:
-    first = mirror.first(lane)
-    return [] if first is None else [first, *mirror.later_rows(first)]
-
-
-def _work(row: OutboxRow) -> Work:
+def _work(row: EffectRow) -> Work:
     return Work(load_effect(row.effect), row.call_id, row.repeat, row.cause)

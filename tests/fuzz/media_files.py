@@ -13,8 +13,8 @@ from PIL import Image
 
 from bridge import media
 from bridge.media import voice
-from bridge.media.images import MAX_PIXELS
 from bridge.media.places import Datum, Place, from_datum, geo_uri, map_link, read_geo_uri, to_datum
+from bridge.media.types import MAX_PIXELS
 from tests.fuzz.target import Target
 from tests.support.sounds import film, tone
 
@@ -126,7 +126,6 @@ TARGET = Target(
     ),
     modules=(
         "bridge.media.types",
-        "bridge.media.images",
         "bridge.media.voice",
         "bridge.media.places",
     ),

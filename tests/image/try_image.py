@@ -24,11 +24,10 @@ from pathlib import Path
 import aiohttp
 
 from bridge.config import load_config
-from bridge.demo.customer import Customer, said
-from bridge.demo.ports import free_port
-from bridge.demo.synapse import SynapseServer
+from bridge.demo.matrix_user import Customer, said
+from bridge.demo.synapse import SynapseServer, free_port
 from bridge.ops.logging import configure_logging
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.postgres import PostgresServer
 
 NAME = "matrix-webchat-try"

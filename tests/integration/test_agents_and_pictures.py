@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bridge.demo.customer import Event, content_of, membership
+from bridge.demo.matrix_user import Event, content_of, membership
 from bridge.demo.stage import Stage
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from tests.support.talk import JUN, MEI, Talk, chatting, wording

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
-from bridge.demo.ports import free_port
 from bridge.demo.stage import Stage, StageOptions
-from bridge.simulator.server import SimulatorOptions
+from bridge.demo.synapse import free_port
+from bridge.simulator.simulator import SimulatorOptions
 from tests.support.ledger import (
     check_towards_the_agent,
     check_towards_the_customer,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from bridge.demo.customer import Customer, Event, content_of, membership
+from bridge.demo.matrix_user import Customer, Event, content_of, membership
 from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones
 from tests.support.talk import JUN, MEI, Talk, chatting, into, wording

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from bridge.demo.customer import Event, content_of
+from bridge.demo.matrix_user import Event, content_of
 from bridge.demo.stage import Stage
 from tests.support.sounds import codec_of, seconds_of, tone
 from tests.support.talk import MEI, DeskMessage, Talk, chatting, info_of, relation

@@ -8,7 +8,7 @@ import io
 import pytest
 from PIL import Image
 
-from bridge.demo.customer import Json, content_of, membership
+from bridge.demo.matrix_user import Json, content_of, membership
 from bridge.demo.stage import Stage
 from tests.support.talk import (
     JUN,

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from rich.console import Console
 
-from bridge.demo.samples import voice
-from bridge.demo.transcript import StepFailedError, Transcript, expect
+from bridge.demo.scene import StepFailedError, Transcript, expect
+from bridge.demo.script import recorded_voice
 from tests.support.sounds import codec_of, seconds_of
 
 PATIENCE = 180.0
@@ -185,5 +185,5 @@ async def test_a_step_that_goes_wrong_is_counted_and_does_not_end_the_demo() -> 
 
 
 def test_the_recording_is_what_element_records() -> None:
-    assert codec_of(voice(2)) == "opus"
-    assert seconds_of(voice(2)) == pytest.approx(2, rel=0.02)
+    assert codec_of(recorded_voice(2)) == "opus"
+    assert seconds_of(recorded_voice(2)) == pytest.approx(2, rel=0.02)

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from bridge.demo.customer import Event, content_of, membership
+from bridge.demo.matrix_user import Event, content_of, membership
 from bridge.demo.stage import Stage
 from tests.support.encrypted import Phones, key_material
 from tests.support.talk import MEI, Talk, announced, chatting, in_html, info_of

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from bridge.demo.customer import Customer, Json, content_of
+from bridge.demo.matrix_user import Customer, Json, content_of
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.encrypted import Phones, both_ways, key_material
 from tests.support.postgres import PostgresServer

@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from bridge.demo.customer import PATIENCE
+from bridge.demo.matrix_user import PATIENCE
 from bridge.demo.stage import Stage
 from tests.support.encrypted import EncryptedCustomer, Phones, both_ways, keys_of
 from tests.support.operator import Backup, crypto_reset, examined, failures, operate

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from bridge.demo.customer import said
+from bridge.demo.matrix_user import said
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, operate

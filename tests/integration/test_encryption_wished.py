@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from bridge.demo.customer import Customer, Event, content_of
+from bridge.demo.matrix_user import Customer, Event, content_of
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.encrypted import Phones, both_ways
 from tests.support.staging import UNLIMITED, bridge_section, staged

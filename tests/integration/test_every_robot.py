@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.demo.customer import membership
+from bridge.demo.matrix_user import membership
 from bridge.demo.stage import Stage
 from tests.support.talk import MEI, Talk, wording
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.demo.customer import membership
+from bridge.demo.matrix_user import membership
 from bridge.demo.stage import Stage
 from bridge.simulator.options import SimulatorOptions
 from tests.support.staging import UNLIMITED

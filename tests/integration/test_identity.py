@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from bridge.demo.customer import PATIENCE
+from bridge.demo.matrix_user import PATIENCE
 from bridge.demo.stage import Stage, StageOptions
 from bridge.link.login import room_key
 from tests.support.ledger import heard_at_last

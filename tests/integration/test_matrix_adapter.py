@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.conversation.model import CustomerText
-from bridge.demo.customer import PATIENCE, CustomerError, content_of
+from bridge.demo.matrix_user import PATIENCE, CustomerError, content_of
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.rooms.inbox import Invited, RoomConfigured, Spoke, Unreadable

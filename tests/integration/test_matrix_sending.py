@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.conversation.model import CustomerMedia
-from bridge.demo.customer import CustomerError, Event, content_of, membership, said
+from bridge.demo.matrix_user import CustomerError, Event, content_of, membership, said
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.ghosts import SERVICE_MEMBERS
 from bridge.rooms.inbox import MemberGone, Spoke

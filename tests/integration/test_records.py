@@ -11,12 +11,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.demo.customer import Customer, Event, content_of
+from bridge.demo.matrix_user import Customer, Event, content_of
 from bridge.demo.stage import Stage, StageOptions
 from bridge.ids import EventId, RoomId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.transcripts import Transcript
-from bridge.simulator.server import SimulatorOptions
+from bridge.simulator.simulator import SimulatorOptions
 from bridge.storage.sqlstore import open_store
 from tests.support.encrypted import EncryptedCustomer, Phones
 from tests.support.staging import bridge_section, staged

@@ -9,7 +9,7 @@ import signal
 import pytest
 from ruamel.yaml import YAML
 
-from bridge.demo.customer import PATIENCE
+from bridge.demo.matrix_user import PATIENCE
 from bridge.demo.stage import Stage
 from tests.support.staging import bridge_section
 from tests.support.talk import Talk

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.demo.customer import Event, content_of, membership
+from bridge.demo.matrix_user import Event, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.encrypted import Phones
 from tests.support.staging import UNLIMITED, bridge_section, staged

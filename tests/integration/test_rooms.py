@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.demo.customer import PATIENCE, content_of, membership
+from bridge.demo.matrix_user import PATIENCE, content_of, membership
 from bridge.demo.stage import Stage, StageOptions
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, chatting, wording

@@ -11,10 +11,9 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
-from bridge.demo.ports import free_port
-from bridge.demo.process import BridgeProcess
-from bridge.demo.stage import Stage, StageOptions
-from bridge.simulator.server import SimulatorOptions
+from bridge.demo.stage import BridgeProcess, Stage, StageOptions
+from bridge.demo.synapse import free_port
+from bridge.simulator.simulator import SimulatorOptions
 from tests.support.filling import fill
 from tests.support.ledger import (
     all_handed_over,

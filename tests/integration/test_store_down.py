@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.demo.stage import Stage, StageOptions
-from bridge.simulator.server import SimulatorOptions
+from bridge.simulator.simulator import SimulatorOptions
 from tests.support.load import check_arrivals, open_chats
 from tests.support.postgres import PostgresServer
 from tests.support.staging import bridge_section, staged

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bridge.demo.customer import Customer
+from bridge.demo.matrix_user import Customer
 from bridge.demo.synapse import SynapseError, SynapseServer
 from tests.support.postgres import PostgresServer
 

@@ -1,15 +1,14 @@
-"""`python -m tests.protocol_coverage`: writes docs/protocol-coverage.md."""
+"""`python -m tests.protocol_coverage`: writes the column of tests in docs/protocol-coverage.md."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.protocol_coverage.document import DOCUMENT, NotCovered, check, found, text
+from tests.protocol_coverage.coverage import DOCUMENT, up_to_date
 
 if __name__ == "__main__":
-    covered = found()
     try:
-        check(covered)
-    except NotCovered as error:
+        text = up_to_date()
+    except ValueError as error:
         sys.exit(str(error))
-    DOCUMENT.write_text(text(covered), encoding="utf-8")
+    DOCUMENT.write_text(text, encoding="utf-8")

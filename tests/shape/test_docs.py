@@ -2,7 +2,7 @@
 
 Links and their anchors, commands and their flags, commands in a room, keys of the configuration,
 metrics, exit codes, log messages. That config.example.yaml has every key is seen by
-`tests/unit/config/test_example.py`.
+`tests/unit/config/test_known_keys.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import click
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.cli.exits import ExitCode
+from bridge.cli.console import ExitCode
 from bridge.cli.program import program
-from bridge.config.keys import known_paths
-from bridge.config.problems import render_path
+from bridge.config.document import render_path
+from bridge.config.known_keys import known_paths
 from bridge.ops.metrics import Metrics
 from bridge.rooms.commands import Verb
 from bridge.texts import CATALOGUE

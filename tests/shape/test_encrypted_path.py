@@ -23,10 +23,10 @@ from ruamel.yaml import YAML
 
 from bridge.app.serving import Serving
 from bridge.config import load_config
-from bridge.demo.ports import free_port
+from bridge.demo.synapse import free_port
 from bridge.ids import UserId
 from bridge.matrix.crypto.wire import MEGOLM, Json
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import StubHomeserver
 from tests.bench.subjects import BOT, SimulatedDesk, Subject, open_chats, write_config
 from tests.shape.test_path import FROM_AGENT, FROM_CUSTOMER, Walk, at_rest, fewest

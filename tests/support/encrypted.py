@@ -1,4 +1,4 @@
-"""Customers whose clients encrypt: `bridge.demo.phone`, and what tests do to such a client.
+"""Customers whose clients encrypt: `bridge.demo.matrix_user`, and what tests do to such a client.
 
 A `Talk` works with either kind of customer.
 """
@@ -16,8 +16,7 @@ import msgspec
 from nio import JoinResponse, Response, ShareGroupSessionResponse
 from vodozemac import InboundGroupSession
 
-from bridge.demo.customer import PATIENCE, Customer
-from bridge.demo.phone import Phone
+from bridge.demo.matrix_user import PATIENCE, Customer, Phone
 from bridge.demo.stage import Stage
 from bridge.matrix.crypto.devices import OwnState
 from bridge.matrix.crypto.keys import RoomKey

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 from PIL import Image
 
-from bridge.demo.customer import PATIENCE, Customer
+from bridge.demo.matrix_user import PATIENCE, Customer
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint, IntakeUnavailable, RawEvent

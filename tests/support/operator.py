@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from itertools import pairwise
 
-from bridge.demo.customer import Json
+from bridge.demo.matrix_user import Json
 from bridge.demo.stage import Stage
 
 

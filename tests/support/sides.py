@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 from PIL import Image
 
-from bridge.demo.customer import PATIENCE, Customer, Event, content_of
+from bridge.demo.matrix_user import PATIENCE, Customer, Event, content_of
 from tests.support.encrypted import EncryptedCustomer
 from tests.support.sounds import tone
 from tests.support.strict import CLEAN, StrictClient

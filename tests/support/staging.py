@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.demo.stage import Stage, StageOptions, set_stage
-from bridge.simulator.server import SimulatorOptions
+from bridge.simulator.simulator import SimulatorOptions
 from tests.support.logs import show_on_failure
 
 PATIENT_LIMITS = {

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.demo.customer import Customer
+from bridge.demo.matrix_user import Customer
 from bridge.demo.stage import Stage
 
 SOURCE = Path(__file__).parents[1] / "integration" / "js"

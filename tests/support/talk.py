@@ -16,10 +16,10 @@ import msgspec
 
 from bridge.app.settings import encryption_secret_of, login_keys
 from bridge.config import load_config
-from bridge.demo.customer import PATIENCE, Customer, Event, content_of, membership
+from bridge.demo.matrix_user import PATIENCE, Customer, Event, content_of, membership
 from bridge.demo.stage import Stage
 from bridge.ids import RoomId
-from bridge.simulator.outgoing import Wire
+from bridge.simulator.state import Wire
 
 MEI = "@webchat__a00001:localhost"
 """The ghost of agent A00001."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-from bridge.config.webchat import WebChat
+from bridge.config.model import WebChat
 from bridge.link.settings import FRAME_OVERHEAD
 from bridge.media.voice import Sound, to_amr, to_opus
 from tests.support.sounds import codec_of, seconds_of, tone

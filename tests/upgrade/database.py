@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
-from bridge.storage.open import engine_for
 
 from bridge.storage.migrate import known, migrate
+from bridge.storage.sqlstore import engine_for
 from tests.unit.storage.conftest import FixedClock
 
 STORED = Path(__file__).parent / "stored"

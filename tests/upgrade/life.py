@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
-from bridge.rooms.inputs import Meaning
 
 from bridge.ids import AgentId, EventId, RequestId, RoomId, SessionId
 from bridge.rooms.engine import Engine
+from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import Undecryptable
 from bridge.webchat.frames import (
     Agent,

@@ -12,9 +12,9 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from bridge.demo.ports import free_port
-from bridge.demo.process import BridgeProcess
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.demo.stage import BridgeProcess
+from bridge.demo.synapse import free_port
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import GHOSTS, StubHomeserver
 from tests.bench.subjects import SimulatedDesk as Desk
 from tests.bench.subjects import Subject, write_config

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from bridge.storage.open import engine_for
-
 from bridge.storage.migrate import SCHEMA_VERSION, Migration, current_version, known, migrate
+from bridge.storage.sqlstore import engine_for
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
 from tests.unit.storage.conftest import FixedClock

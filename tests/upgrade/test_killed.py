@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bridge.ops.clock import SystemClock
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
 from tests.bench.subjects import text
 from tests.unit.cli.runs import Folder
 from tests.upgrade.database import Row, read, restore

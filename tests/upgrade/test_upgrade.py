@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from bridge.storage.open import open_store
 
 from bridge.ids import EventId, RoomId, SessionId
+from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import SessionClosed
 from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import ManualClock

@@ -1,4 +1,4 @@
-"""A start that fails says why, and in words: not as a group of whatever ran by then."""
+"""A bridge that serves, and the work beside it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,34 @@ from typing import Any
 import pytest
 
 from bridge.app import serving
-from bridge.app.serving import DATED, INSTANCE, Serving, noted, why_refused
+from bridge.app.serving import (
+    DATED,
+    INSTANCE,
+    MEASURE_EVERY,
+    PRUNE_EVERY,
+    Serving,
+    StoredTokens,
+    measure,
+    noted,
+    prune,
+    why_refused,
+)
 from bridge.config import Config
-from bridge.demo.ports import free_port
+from bridge.config.model import Retention
+from bridge.demo.synapse import free_port
+from bridge.ids import RoomId
+from bridge.link import Token
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN
 from bridge.ops.clock import SystemClock
+from bridge.ops.metrics import Metrics
 from bridge.rooms.ports import Refused
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Backlog, StoreError
 from bridge.rooms.surroundings import Surroundings
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
+from tests.fakes.clock import START, ManualClock, quiet
+from tests.fakes.memory import MemoryStore
 from tests.unit.config.configs import SMALLEST, load
 
 
@@ -34,9 +51,9 @@ def told(folder: Path) -> Config:
     return load(folder, SMALLEST, environment)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", ["fact", "busy_rooms", "live_rooms", "deadlines"])
 @pytest.mark.parametrize("trouble", [Unreachable("gone"), CorruptDatabaseError("damaged")])
+@pytest.mark.asyncio
 async def test_a_database_lost_while_the_bridge_starts_is_a_store_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, trouble: StoreError
 ) -> None:
@@ -107,3 +124,76 @@ def test_a_start_that_the_homeserver_ends_says_what_to_do(tmp_path: Path) -> Non
     assert "somebody else has registered @webchatbot:example.org" in foreign
     assert "appservice.bot.username" in foreign
     assert "registration.yaml" not in foreign
+
+
+ROOM = RoomId("!a:example.org")
+
+
+@pytest.mark.asyncio
+async def test_a_token_is_kept_with_its_cookies_and_forgotten_with_them() -> None:
+    store = MemoryStore()
+    tokens = StoredTokens(store)
+    token = Token("mx-1", "SECRET", 7, "client", "SERVERID=n1; JSESSIONID=x")
+    await tokens.save(ROOM, token)
+    assert await tokens.load(ROOM) == token
+    assert "SERVERID" not in repr(token)
+    await tokens.forget(ROOM)
+    assert await tokens.load(ROOM) is None
+    row = await store.account(ROOM)
+    assert row is not None
+    assert (row.login_name, row.token, row.cookies) == ("mx-1", "", "")
+
+
+class Ledger(MemoryStore):
+    """Fails at first, then notes what is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = True
+        self.asked: list[tuple[int, int]] = []
+        self.counted = 0
+
+    async def prune(self, bodies_before: int, rows_before: int) -> int:
+        if self.away:
+            self.away = False
+            raise StoreError("away")
+        self.asked.append((bodies_before, rows_before))
+        return 0
+
+    async def backlog(self) -> Backlog:
+        if self.away:
+            self.away = False
+            raise StoreError("away")
+        self.counted += 1
+        return await super().backlog()
+
+
+def retention(bodies: str) -> Retention:
+    return Retention.model_validate({"bodies": bodies, "rows": "1d"})
+
+
+@pytest.mark.asyncio
+async def test_the_ledger_is_pruned_by_what_is_in_force() -> None:
+    ledger, clock = Ledger(), ManualClock()
+    kept = [retention("1h")]
+    async with asyncio.TaskGroup() as tasks:
+        pruning = tasks.create_task(prune(ledger, clock, lambda: kept[-1]))
+        await quiet()
+        assert ledger.asked == []
+        await clock.turn(PRUNE_EVERY)
+        kept.append(retention("2h"))
+        await clock.turn(PRUNE_EVERY)
+        pruning.cancel()
+    hour, day, every = 3_600_000, 86_400_000, round(PRUNE_EVERY * 1000)
+    first, second = START + every, START + 2 * every
+    assert ledger.asked == [(first - hour, first - day), (second - 2 * hour, second - day)]
+
+
+@pytest.mark.asyncio
+async def test_what_waits_is_counted() -> None:
+    ledger, clock = Ledger(), ManualClock()
+    async with asyncio.TaskGroup() as tasks:
+        measuring = tasks.create_task(measure(ledger, clock, Metrics()))
+        await clock.turn(2 * MEASURE_EVERY)
+        measuring.cancel()
+    assert ledger.counted == 2

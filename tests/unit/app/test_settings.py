@@ -1,12 +1,15 @@
-"""From the config to the rules of rooms."""
+"""From the config to the settings of each ring."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.app.settings import rules_of, users_of
+import pytest
+
+from bridge.app.settings import Passwords, rules_of, users_of
 from bridge.ids import QueueId, RoomId
 from bridge.link.login import room_key
+from bridge.rooms.store import StoreError
 from tests.unit.config.configs import SMALLEST, load
 
 HOURS = "Mon-Fri 09:00-18:00 Asia/Shanghai"
@@ -70,3 +73,29 @@ def test_login_names_of_new_rooms_hang_on_the_bridges_secret(tmp_path: Path) -> 
     names = [drawn("a" * 32, one), drawn("a" * 32, other), drawn("a" * 32, none)]
     names += [drawn("b" * 32, none), room_key(room)]
     assert len(set(names)) == len(names)
+
+
+HERE, THERE = RoomId("!here:example.org"), RoomId("!there:example.org")
+
+
+@pytest.mark.parametrize("password", ["s3cret", "пароль 密码 🔑", "x" * 10_000])
+def test_what_was_sealed_can_be_opened(password: str) -> None:
+    box = Passwords("operator's")
+    sealed = box.seal(HERE, password)
+    assert password.encode() not in sealed
+    assert Passwords("operator's").unseal(HERE, sealed) == password
+    assert box.seal(HERE, password) != sealed
+
+
+def test_half_a_character_does_no_harm() -> None:
+    box = Passwords("operator's")
+    assert box.unseal(HERE, box.seal(HERE, "a\ud800")) == "a?"
+
+
+def test_nobody_elses() -> None:
+    sealed = Passwords("operator's").seal(HERE, "s3cret")
+    for box, room in ((Passwords("operator's"), THERE), (Passwords("another's"), HERE)):
+        with pytest.raises(StoreError):
+            box.unseal(room, sealed)
+    with pytest.raises(StoreError):
+        Passwords("operator's").unseal(HERE, b"garbage")

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from click.testing import Result
 
-from bridge.cli.exits import errors_become_exits
-from bridge.demo.ports import free_port
+from bridge.cli.console import errors_become_exits
+from bridge.demo.synapse import free_port
 from tests.unit.cli.runs import Folder
 from tests.unit.cli.without_rights import COMMANDS, CONFIG, WITHOUT_DATABASE
 

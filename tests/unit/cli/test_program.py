@@ -1,16 +1,20 @@
-"""Flags, aliases and defaults of the command line."""
+"""The command line."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 import bridge.app.process
 from bridge import __version__
+from bridge.cli.program import parse_options
 from bridge.config import Config, example_config
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
@@ -36,7 +40,7 @@ def test_the_example(folder: Folder, command: str) -> None:
 
 
 def test_the_demo_without_its_extra(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("bridge.demo.play", "bridge.demo.phone"):
+    for name in ("bridge.demo.play", "bridge.demo.matrix_user"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "nio", None)
     result = folder.run("demo", "--check")
@@ -99,3 +103,68 @@ def test_only_commands_that_work_are_listed(folder: Folder) -> None:
     ):
         assert f"\n  {command} " in listed
     assert "container" not in listed
+
+
+def test_options_are_json_or_text() -> None:
+    options = parse_options(
+        "2016",
+        "echo",
+        [1, 2],
+        ["frame_limit=4096", "receipts=true", "sign_key=K1", 'allowed_extensions=["png"]'],
+    )
+    assert (options.script, options.queues) == ("echo", (1, 2))
+    assert (options.frame_limit, options.receipts, options.sign_key) == (4096, True, "K1")
+    assert options.allowed_extensions == ("png",)
+
+
+@pytest.mark.parametrize(
+    "setting", ["frame_limit", "nonsense=1", "frame_limit=many", "frame_limit=0"]
+)
+def test_a_wrong_option_is_named(setting: str) -> None:
+    with pytest.raises(click.UsageError, match=r"--set"):
+        parse_options("2016", "accept", [], [setting])
+
+
+def test_a_dialect_that_nobody_speaks_is_refused(tmp_path: Path) -> None:
+    assert parse_options("2019", "hand", [], []).later
+    result = Folder(tmp_path).run("simulate", "--dialect", "2020")
+    assert result.exit_code == 2
+    assert "2019" in result.stderr
+
+
+def test_it_runs_until_sigterm_and_ends_with_0() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "simulate", "--port", "0", "--set", "login_limit=0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    with process:
+        # The line comes once it listens; without one the read ends with the process.
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith("WebChat: http://127.0.0.1:") for line in lines)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_taken_port_is_said() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bridge", "simulate", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as first:
+        assert first.stdout is not None
+        lines = iter(first.stdout.readline, "")
+        address = next(line for line in lines if line.startswith("WebChat: "))
+        port = address.split(":")[3].split("/")[0]
+        second = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "bridge", "simulate", "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(timeout=20) == 0
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in second.stderr

@@ -1,4 +1,4 @@
-"""Reading YAML: lines, plain values, and every way in which a file can be unreadable."""
+"""Reading YAML, and naming what is wrong with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from bridge.config import ConfigUnreadable
-from bridge.config.document import Document, read_document
+from bridge.config.document import (
+    ConfigInvalid,
+    Document,
+    KeyPath,
+    Problem,
+    read_document,
+    render_path,
+)
 
 
 def read(folder: Path, text: str | bytes) -> Document:
@@ -63,7 +70,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
         (b"a: \xff\xfe\n", "is not UTF-8"),
         ("a: \x01\n", r"config\.yaml"),
         ("a: " + "[" * 30 + "]" * 30, "nests too deeply"),
-        ("a: " + "[" * 5000 + "]" * 5000, r"config\.yaml: nests too deeply"),
+        ("a: " + "[" * 1500 + "]" * 1500, r"config\.yaml: nests too deeply"),
         # What ruamel's scalars let through, each with its line.
         ("a: 1\ndefault_queue: 2026-13-01\n", r"config\.yaml line 2: .*put it in quotes"),
         ("a: 1\nb: {c: 2020-13-45 99:99:99}\n", r"config\.yaml line 2: "),
@@ -89,3 +96,30 @@ def test_a_value_that_may_be_a_secret_is_not_shown(tmp_path: Path) -> None:
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigUnreadable, match=r"nowhere\.yaml: No such file"):
         read_document(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ((), ""),
+        (("webchat", "login", "name"), "webchat.login.name"),
+        (("queues", 0, "name"), "queues[0].name"),
+        (("bridge", "permissions", "@a:b"), 'bridge.permissions."@a:b"'),
+        (("texts", "result.-3", "zh-CN"), 'texts."result.-3".zh-CN'),
+    ],
+)
+def test_paths(path: KeyPath, text: str) -> None:
+    assert render_path(path) == text
+
+
+def test_a_problem_says_where_what_and_why() -> None:
+    problem = Problem(("a", "b"), "must be given", "config.yaml line 3", 3)
+    assert str(problem) == "config.yaml line 3: a.b: must be given"
+    assert str(Problem((), "must be given")) == "must be given"
+    assert str(Problem(("a",), "must be given")) == "a: must be given"
+
+
+def test_all_problems_are_in_the_text_of_the_error() -> None:
+    error = ConfigInvalid([Problem(("a",), "x"), Problem(("b",), "y")])
+    assert str(error) == "a: x\nb: y"
+    assert len(error.problems) == 2

@@ -21,7 +21,7 @@ from bridge.webchat.http import HistoryEntry
 from tests.support.scene import SESSION
 from tests.unit.conversation.centre import AGENT, Centre, entry
 
-SEEDS = int(os.environ.get("MISSED_SEEDS", "300"))
+SEEDS = int(os.environ.get("MISSED_SEEDS", "60"))
 FILE, PLACEHOLDER = "/up/", "[图片]"
 
 

@@ -92,7 +92,7 @@ class Walk:
             to_agent=self.random.choice(["", "K00017"]),
             max_held=self.random.choice([3, 20, 200]),
             max_text_bytes=self.random.choice([40, 7000]),
-            robot=self.random.choice(list(RobotUse)),
+            robot=self.random.choice([RobotUse.OFF, RobotUse.FIRST, RobotUse.WHEN_NO_AGENT]),
             longest_question=self.random.choice([100, 1000]),
             hours=self.random.choice([{}, {QueueId(1): MORNINGS}]),
             paused=self.random.random() < 0.1,

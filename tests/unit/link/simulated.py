@@ -9,7 +9,7 @@ from typing import cast
 from bridge.ids import QueueId, SessionId
 from bridge.link.login import room_key
 from bridge.rooms.ports import Account
-from bridge.simulator.server import Simulator, SimulatorOptions
+from bridge.simulator.simulator import Simulator, SimulatorOptions
 from bridge.webchat.frames import ChatStarted, RequestChat, SendMessage, Text
 from tests.unit.link.rig import (
     Rig,

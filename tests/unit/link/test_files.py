@@ -23,8 +23,9 @@ from bridge.link.files import (
     spooled,
 )
 from bridge.link.http_client import Http, TokenRefused
-from bridge.link.settings import LinkSettings, Token, UploadMode
+from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.webchat.codes import UploadMode
 from bridge.webchat.http import Endpoints
 from tests.unit.link.rig import Facts, WildServer, blob, settings_for
 

@@ -17,10 +17,11 @@ from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import Door, Health, Http, OpenFailure
 from bridge.link.learnt import Learnt
 from bridge.link.login import Accounts, Logins, Tokens, matching_rule, room_key, shared, visitor_id
-from bridge.link.settings import AccountRule, LinkSettings, LoginType, Token
+from bridge.link.settings import AccountRule, LinkSettings, Token
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import OwnLogin
 from bridge.rooms.store import StoreError
+from bridge.webchat.codes import LoginType
 from bridge.webchat.frames import RequestChat
 from bridge.webchat.http import PasswordLogin, RegisterLogin, VisitorLogin
 from tests.unit.link.rig import (

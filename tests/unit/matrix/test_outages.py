@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge.demo.ports import free_port
+from bridge.demo.synapse import free_port
 from bridge.matrix.client import Outages, is_outage, new_session
 from bridge.rooms.ports import Refused, Unavailable
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.config.model import Permission
 from bridge.conversation.events import Cancel, Said
 from bridge.conversation.model import (
     Chatting,
@@ -20,7 +21,6 @@ from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.inbox import Corrected, Entered, MemberGone, MemberJoined, Renamed, Spoke
 from bridge.rooms.reception import passed
 from bridge.rooms.record import Membership, Person
-from bridge.rooms.rules import Permission
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
 BOB = UserId("@bob:example.org")

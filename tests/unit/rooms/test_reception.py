@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.config.model import Permission
 from bridge.conversation.events import Say
 from bridge.conversation.model import (
     CustomerMedia,
@@ -33,7 +34,7 @@ from bridge.rooms.reception import (
     read_command,
 )
 from bridge.rooms.record import Membership, RoomSettings
-from bridge.rooms.rules import Permission, Rules
+from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Visit
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House

@@ -19,9 +19,8 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from bridge.conversation.inputs import CallFailed, FailureReason, Pushed, Replied
-from bridge.storage.open import open_store
 
+from bridge.conversation.events import CallFailed, FailureReason, Pushed, Replied
 from bridge.conversation.model import Conversation
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import CallId, EventId, QueueId, RoomId
@@ -29,6 +28,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
+from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotAnswer, RobotReply
 from tests.fakes.clock import ManualClock, quiet
@@ -265,7 +265,7 @@ class Strolling:
         async with self.world.running() as engine, asyncio.TaskGroup() as tasks:
             under_way: list[asyncio.Task[object]] = []
             self._do = lambda work: under_way.append(tasks.create_task(work(engine)))
-            self.link.conversations = lambda room: engine._workers[room].record.conversation
+            self.link.conversations = lambda room: engine._rooms[room].record.conversation
             for room in ROOMS:
                 self.invites(room)
             await quiet()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.config.model import Permission
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
-from bridge.rooms.rules import Permission
 from tests.unit.rooms.visits import ADA, BOT, RETURNS, RULES, SALES, SALES_USER
 
 ROOM = RoomRecord(RoomId("!room:example.org"), host=BOT)

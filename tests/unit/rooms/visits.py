@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from bridge.config.model import Permission
 from bridge.conversation.events import Args, Reported, Say
 from bridge.conversation.model import Chatting, CustomerText
 from bridge.conversation.policy import Policy
@@ -13,7 +14,7 @@ from bridge.rooms.effects import Effect
 from bridge.rooms.inbox import Entered, Invited, Meaning, Spoke
 from bridge.rooms.reception import Facts, Standing, entered, read_command, receive
 from bridge.rooms.record import Membership, RoomRecord
-from bridge.rooms.rules import Permission, QueueRule, Rules
+from bridge.rooms.rules import QueueRule, Rules
 from bridge.rooms.visit import Visit
 
 BOT = UserId("@webchatbot:example.org")

@@ -4,11 +4,10 @@ import itertools
 import json
 from collections.abc import Mapping
 
-from bridge.simulator import handlers, ops, scripts
+from bridge.simulator import handlers, operations
+from bridge.simulator.operations import Done, Placed, Simulation
 from bridge.simulator.options import SimulatorOptions
-from bridge.simulator.outgoing import Outgoing, Send, Wire
-from bridge.simulator.scripts import Done, Placed, Simulation
-from bridge.simulator.state import CallCentre, Customer
+from bridge.simulator.state import CallCentre, Customer, Outgoing, Send, Wire
 
 WALL_MS = 1_733_011_200_000
 """What the wall clock says, always."""
@@ -84,7 +83,7 @@ def chatting(centre: CallCentre, login: str = "ada") -> tuple[Phone, int]:
 
 
 def perform(centre: CallCentre, op: Mapping[str, object], now: float = 1) -> Done:
-    return scripts.perform(Simulation(centre), ops.read(op), now, no_files)
+    return operations.perform(Simulation(centre), operations.read(op), now, no_files)
 
 
 def no_files(name: str, body: bytes) -> Placed:

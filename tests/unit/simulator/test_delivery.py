@@ -3,8 +3,7 @@
 import pytest
 
 from bridge.simulator import delivery
-from bridge.simulator.outgoing import Send
-from bridge.simulator.state import CallCentre, Customer
+from bridge.simulator.state import CallCentre, Customer, Send
 from tests.unit.simulator.centres import Phone, chatting, join, make_centre
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from bridge.simulator.faults import Fault, FaultPlan
-from bridge.simulator.outgoing import Send
+from bridge.simulator.state import Send
 
 
 def send(kind: int, login: str = "ada", mark: int = 0) -> Send:

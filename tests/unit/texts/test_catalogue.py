@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +14,7 @@ from bridge.config.model import Language
 from bridge.rooms import cards
 from bridge.rooms.commands import Verb
 from bridge.texts import CATALOGUE, LANGUAGES
-from bridge.texts.catalogue import aligned, placeholders
+from bridge.texts.catalogue import Sentence, aligned, placeholders
 
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
 KANA = re.compile(r"[\u3040-\u30fa\u30fd-\u30ff]")
@@ -29,7 +30,7 @@ TAIWAN_WRITES_OTHERWISE = (
     *("賬號", "設置", "登錄", "質量", "屏蔽", "客戶端", "不支持", "隊列", "命令", "房間", "更改"),
 )
 
-every_key = pytest.mark.parametrize("key", sorted(CATALOGUE))
+Complaints = Iterator[str]
 
 
 def bare(text: str) -> str:
@@ -37,19 +38,15 @@ def bare(text: str) -> str:
     return re.sub(r"\{\w+\}", "", text)
 
 
-@every_key
-def test_a_sentence_is_there_in_every_language(key: str) -> None:
-    sentence = CATALOGUE[key]
-    assert tuple(sentence) == LANGUAGES, "all four, in the usual order"
+def in_every_language(key: str, sentence: Sentence) -> Complaints:
+    if tuple(sentence) != LANGUAGES:
+        yield "not all four, or not in the usual order"
     for language, text in sentence.items():
-        assert text, language
-        assert text == text.strip()
-        assert "  " not in text
-        assert "\t" not in text
+        if not text or text != text.strip() or "  " in text or "\t" in text:
+            yield f"{language}: empty, or with a space too many"
 
 
-@every_key
-def test_a_sentence_says_the_same_in_every_language(key: str) -> None:
+def the_same_in_every_language(key: str, sentence: Sentence) -> Complaints:
     said = {
         language: {
             "placeholders": placeholders(text),
@@ -57,76 +54,91 @@ def test_a_sentence_says_the_same_in_every_language(key: str) -> None:
             "symbols": set(SYMBOL.findall(text)),
             "lines": text.count("\n"),
         }
-        for language, text in CATALOGUE[key].items()
+        for language, text in sentence.items()
     }
     for language in LANGUAGES:
-        assert said[language] == said["en"], language
+        if said[language] != said["en"]:
+            yield f"{language}: {said[language]}, en: {said['en']}"
 
 
-@every_key
-def test_a_sentence_is_translated(key: str) -> None:
-    sentence = CATALOGUE[key]
-    assert not IDEOGRAPH.search(sentence["en"])
+def translated(key: str, sentence: Sentence) -> Complaints:
+    if IDEOGRAPH.search(sentence["en"]):
+        yield "en: an ideograph"
     if key in NOT_TRANSLATED or not WORD.search(bare(sentence["en"])):
         return
     for language in REPERTOIRES:
-        assert sentence[language] != sentence["en"], language
-        assert IDEOGRAPH.search(sentence[language]) or KANA.search(sentence[language]), language
-    ideographs = len(IDEOGRAPH.findall(sentence["ja"]))
-    assert KANA.search(sentence["ja"]) or ideographs <= 4, "Japanese has kana between"
-
-
-@every_key
-def test_characters_are_those_of_the_language(key: str) -> None:
-    for language, repertoire in REPERTOIRES.items():
-        foreign = [
-            character
-            for character in IDEOGRAPH.findall(CATALOGUE[key][language])
-            if not character.encode(repertoire, "ignore")
-        ]
-        assert foreign == [], language
-
-
-@every_key
-def test_taiwan_is_spoken_to_in_its_own_words(key: str) -> None:
-    text = CATALOGUE[key]["zh-TW"]
-    assert [word for word in TAIWAN_WRITES_OTHERWISE if word in text] == []
-
-
-@every_key
-def test_people_are_addressed_politely(key: str) -> None:
-    sentence = CATALOGUE[key]
-    for language in ("zh-CN", "zh-TW"):
-        assert "你" not in sentence[language]
-    japanese = sentence["ja"]
-    assert "あなた" not in japanese
-    for ending in re.findall(r"(\w{1,3})。", japanese):
-        assert re.search(r"(す|せん|した|さい|ょうか|件|にちは)$", ending), (
-            f"…{ending}。 is not polite"
-        )
-
-
-@every_key
-def test_punctuation_is_that_of_the_language(key: str) -> None:
-    sentence = CATALOGUE[key]
-    for language in REPERTOIRES:
         text = sentence[language]
-        assert not re.search(r"[\u3040-\u9fff」）][,;:?!.()]", text), language
-        assert not re.search(r"[,;:?!(][\u3040-\u9fff「（]", text), language
-        assert not re.search("[“”‘’\"']", text), language
-    assert not re.search(r"[\u3000-\u303f\uff01-\uff5e]", sentence["en"])
-    assert '"' not in sentence["en"]
+        if text == sentence["en"] or not (IDEOGRAPH.search(text) or KANA.search(text)):
+            yield f"{language}: not translated"
+    if not KANA.search(sentence["ja"]) and len(IDEOGRAPH.findall(sentence["ja"])) > 4:
+        yield "ja: Japanese has kana between"
 
 
-@every_key
-def test_what_ends_in_one_language_ends_in_all(key: str) -> None:
+def in_the_characters_of_the_language(key: str, sentence: Sentence) -> Complaints:
+    for language, repertoire in REPERTOIRES.items():
+        for character in IDEOGRAPH.findall(sentence[language]):
+            if not character.encode(repertoire, "ignore"):
+                yield f"{language}: {character}"
+
+
+def in_the_words_of_taiwan(key: str, sentence: Sentence) -> Complaints:
+    yield from (word for word in TAIWAN_WRITES_OTHERWISE if word in sentence["zh-TW"])
+
+
+def polite(key: str, sentence: Sentence) -> Complaints:
+    for language in ("zh-CN", "zh-TW"):
+        if "你" in sentence[language]:
+            yield f"{language}: 你"
+    japanese = sentence["ja"]
+    if "あなた" in japanese:
+        yield "ja: あなた"
+    for ending in re.findall(r"(\w{1,3})。", japanese):
+        if not re.search(r"(す|せん|した|さい|ょうか|件|にちは)$", ending):
+            yield f"ja: …{ending}。 is not polite"
+
+
+def with_the_punctuation_of_the_language(key: str, sentence: Sentence) -> Complaints:
+    for language in REPERTOIRES:
+        for wrong in (
+            r"[\u3040-\u9fff」）][,;:?!.()]",
+            r"[,;:?!(][\u3040-\u9fff「（]",
+            "[“”‘’\"']",
+        ):
+            if found := re.search(wrong, sentence[language]):
+                yield f"{language}: {found[0]}"
+    if found := re.search(r"[\u3000-\u303f\uff01-\uff5e\"]", sentence["en"]):
+        yield f"en: {found[0]}"
+
+
+def ended_in_all_languages_or_in_none(key: str, sentence: Sentence) -> Complaints:
     """A Japanese list after a colon, and a command at the very end, stand without a full stop."""
-    sentence = CATALOGUE[key]
     ended = sentence["en"].endswith((".", "!", "?"))
     for language in REPERTOIRES:
         last = sentence[language][-1]
-        assert not ended or last in "。！？）}", language
-        assert ended or last not in "。！", language
+        if last not in "。！？）}" if ended else last in "。！":
+            yield f"{language}: {last}"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        in_every_language,
+        the_same_in_every_language,
+        translated,
+        in_the_characters_of_the_language,
+        in_the_words_of_taiwan,
+        polite,
+        with_the_punctuation_of_the_language,
+        ended_in_all_languages_or_in_none,
+    ],
+)
+def test_every_sentence_is(rule: Callable[[str, Sentence], Complaints]) -> None:
+    wrong = [
+        f"{key}: {complaint}"
+        for key, sentence in CATALOGUE.items()
+        for complaint in rule(key, sentence)
+    ]
+    assert not wrong, "\n  ".join([f"not {rule.__name__.replace('_', ' ')}:", *wrong])
 
 
 def test_help_names_every_command_and_every_language() -> None:

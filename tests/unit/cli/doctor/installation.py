@@ -11,9 +11,9 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from bridge.cli.doctor.findings import Finding, Findings
+from bridge.cli.findings import Finding, Findings
 from bridge.config import Config, load_config
-from bridge.demo.ports import free_port
+from bridge.demo.synapse import free_port
 
 AS_TOKEN = "a" * 20
 HS_TOKEN = "h" * 20

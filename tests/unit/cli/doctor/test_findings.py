@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bridge.cli.doctor.findings import Finding, Findings, Verdict
+from bridge.cli.findings import Finding, Findings, Verdict
 
 
 def test_each_finding_is_told_at_once_and_counted() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from bridge.cli.doctor.findings import Findings, Verdict
-from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
+from bridge.cli.findings import Findings, Verdict
+from bridge.cli.homeserver import HomeserverChecks, homeserver_session
 from bridge.ids import UserId
 from bridge.matrix.ghosts import made_fact
 from bridge.ops.clock import SystemClock

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from bridge.app.settings import users_of
-from bridge.cli.doctor.findings import Findings, Verdict
-from bridge.cli.doctor.local import (
+from bridge.cli.findings import Findings, Verdict
+from bridge.cli.installation import (
     check_clock,
     check_database,
     check_registration,

@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from bridge.cli.doctor.findings import Finding, Findings, Verdict
-from bridge.cli.doctor.homeserver import HomeserverChecks, homeserver_session
-from bridge.cli.doctor.tls import tls_fault
-from bridge.cli.doctor.webchat import check_webchat
+from bridge.cli.call_centre import check_webchat
+from bridge.cli.findings import Finding, Findings, Verdict, tls_fault
+from bridge.cli.homeserver import HomeserverChecks, homeserver_session
 from bridge.link.http_client import describe
 from tests.support.certificates import Signed, signed, tls_before
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the

@@ -8,12 +8,12 @@ import pytest
 from aiohttp import web
 
 from bridge.app.settings import link_settings_of
-from bridge.cli.doctor.findings import Findings, Verdict
-from bridge.cli.doctor.webchat import check_webchat, throw_away
+from bridge.cli.call_centre import check_webchat, throw_away
+from bridge.cli.findings import Findings, Verdict
 from bridge.ids import RoomId, UserId
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account
-from bridge.simulator.server import Simulator
+from bridge.simulator.simulator import Simulator
 from bridge.storage.sqlstore import open_store
 from tests.unit.cli.doctor.installation import configured, serving, the, told
 from tests.unit.link.rig import FAST

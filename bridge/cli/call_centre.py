@@ -1,0 +1,361 @@
+"""The checks of the WebChat server: login, socket and files, with an account of no customer.
+
+The links are the bridge's own, so that what passes here is what the bridge will do. No agent is
+asked for: nobody at the call centre notices, but for a customer named like the room "doctor".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import aiohttp
+
+from bridge.app.settings import link_settings_of
+from bridge.cli.findings import Findings, tls_fault
+from bridge.cli.installation import check_clock
+from bridge.config import Config
+from bridge.conversation.events import FailureReason
+from bridge.ids import CallId, RoomId, UserId
+from bridge.link.files import upload_fact
+from bridge.link.http_client import VISITS, Visits
+from bridge.link.links import Links
+from bridge.link.login import matching_rule, shared
+from bridge.link.settings import LinkSettings, Timing, Token
+from bridge.ops.clock import SystemClock
+from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.store import StoreError, StorePort
+from bridge.storage.sqlstore import open_store, pending_migrations
+from bridge.webchat.codes import LoginType
+from bridge.webchat.frames import Logout, Received
+from bridge.webchat.http import Endpoints
+
+PLACES = 2
+"""Logins of ours in one window: what the server allows (reference 3.7) beside the bridge's 8."""
+KEY = "doctor"
+"""Stands where a room's key stands in the login name: `mx-doctor`."""
+PATIENCE = Timing(connect=15.0, upload=60.0)
+_PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
+"""A picture of one grey dot: no server refuses the extension png."""
+
+
+async def check_webchat(findings: Findings, config: Config, timing: Timing = PATIENCE) -> None:
+    """Log in, open a socket, send a file and fetch it again, ask the robot, log out."""
+    settings = link_settings_of(config)
+    check_accounts(findings, settings, config.bridge.limits.rooms_per_user)
+    if not await _there(findings, settings):
+        return
+    account = Account(
+        RoomId(f"!{KEY}:{config.homeserver.domain}"),
+        UserId(f"@{KEY}:{config.homeserver.domain}"),
+        KEY,
+    )
+    stranger = throw_away(settings, account)
+    if stranger is None:
+        findings.skipped(
+            "WebChat login",
+            "no account is free for a try (no name in webchat.accounts has {room_key}), and"
+            " a second login could end a customer's chat",
+        )
+        return
+    places = min(PLACES, settings.login_count)
+    mine = replace(stranger, timing=timing, login_count=places)
+    async with AsyncExitStack() as stack:
+        memory = _Memory(await _store(stack, config))
+        if full_for := await _full_for(mine, memory):
+            findings.skipped(
+                "WebChat login",
+                f"tried {mine.login_count} times within {mine.login_seconds:g} s, and WebChat shuts"
+                f" out an address that logs in too often; again in {full_for:.0f} s",
+            )
+            return
+        robot = config.server.robot.enabled
+        await _Visit(findings, mine, account, memory, robot=robot).make()
+
+
+async def _store(stack: AsyncExitStack, config: Config) -> StorePort | None:
+    """The bridge's database, open until the stack unwinds; None while it cannot be used."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    try:
+        if await pending_migrations(url, clock):
+            return None
+        return await stack.enter_async_context(open_store(url, clock))
+    except (StoreError, ValueError):  # `check_database` has told it
+        return None
+
+
+async def _full_for(settings: LinkSettings, memory: _Memory) -> float:
+    """Seconds for which the doctor's own window has no place left; 0.0 if it has one."""
+    left = await Visits(settings, memory, SystemClock()).load()
+    return max(1.0, min(left)) if len(left) >= settings.login_count else 0.0
+
+
+def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:
+    """Whether every room has an account of its own; said only where accounts are listed."""
+    what = "WebChat accounts"
+    if settings.login_type is not LoginType.PASSWORD or not settings.accounts:
+        return
+    if several := shared(settings.accounts, rooms_per_user):
+        findings.failed(
+            what,
+            f"several rooms could have the account of {', '.join(several)} at the same time,"
+            " and the server knows one chat per account",
+            "put {room_key} into its name, list rooms (!…) instead of people or patterns, or set"
+            " bridge.limits.rooms_per_user to 1",
+        )
+    else:
+        findings.passed(what, "one room each")
+
+
+def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
+    """The settings under which the doctor logs in as nobody else, or None if there are none."""
+    rules = settings.accounts if settings.login_type is LoginType.PASSWORD else {}
+    rule = matching_rule(rules, account.room_id, account.customer)
+    if rules and rule is None:
+        return None
+    name = settings.name if rule is None else rule.name
+    if "{room_key}" not in name and "{room_id}" not in name:
+        return None
+    mine = name.replace("{room_key}", KEY)
+    password = settings.password if rule is None else rule.password
+    return replace(settings, name=mine, password=password, accounts={})
+
+
+async def _there(findings: Findings, settings: LinkSettings) -> bool:
+    """Something answers at the address; also tells its time."""
+    what, url = "WebChat server", settings.base_url
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
+            session.get(f"{url.rstrip('/')}/", allow_redirects=False) as response,
+        ):
+            date = response.headers.get("Date", "")
+    except (aiohttp.ClientError, OSError) as error:
+        if fault := tls_fault(error, "webchat.base_url"):
+            findings.failed(what, f"{url}: {fault.what}", fault.fix)
+            return False
+        why = getattr(error, "strerror", None) or type(error).__name__
+        findings.failed(
+            what,
+            f"{url}: {why}",
+            "check webchat.base_url, the firewall, and that the server runs",
+        )
+        return False
+    findings.passed(what, f"something answers at {url}")
+    check_clock(findings, date, "WebChat")
+    return True
+
+
+@dataclass
+class _Seen:
+    """`LinkMetrics`: which steps of opening a link were done."""
+
+    results: list[int | None] = field(default_factory=list)
+    stood: bool = False
+
+    def logged_in(self, result: int | None) -> None:
+        self.results.append(result)
+
+    def opened(self, *, again: bool) -> None:
+        self.stood = True
+
+    def closed(self) -> None:
+        """Of no interest."""
+
+    def open_failed(self) -> None:
+        """The call tells."""
+
+
+class _Memory:
+    """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
+
+    Only when we came to the server's door is kept, apart from the bridge's own visits.
+    """
+
+    def __init__(self, store: StorePort | None) -> None:
+        self.facts: dict[str, str] = {}
+        self._store = store
+
+    async def load(self, room_id: RoomId) -> Token | None:
+        return None
+
+    async def save(self, room_id: RoomId, token: Token) -> None:
+        """Nothing is kept."""
+
+    async def forget(self, room_id: RoomId) -> None:
+        """Nothing was kept."""
+
+    async def get(self, name: str) -> str | None:
+        if self._store is not None and name.startswith(VISITS):
+            return await self._store.fact(f"{KEY} {name}")
+        return self.facts.get(name)
+
+    async def put(self, name: str, value: str) -> None:
+        self.facts[name] = value
+        if self._store is not None and name.startswith(VISITS):
+            await self._store.save_fact(f"{KEY} {name}", value)
+
+    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
+        """The doctor asks for no agent, so nobody says anything to it."""
+
+    async def restored(self, room_id: RoomId) -> None:
+        """One socket is enough."""
+
+    async def lost(self, room_id: RoomId) -> None:
+        """The doctor does not wait that long."""
+
+    async def queued(self, room_id: RoomId, seconds: float) -> None:
+        """Nor is anybody there to be told."""
+
+
+class _Visit:
+    def __init__(
+        self,
+        findings: Findings,
+        settings: LinkSettings,
+        account: Account,
+        memory: _Memory,
+        *,
+        robot: bool,
+    ) -> None:
+        self._findings = findings
+        self._robot = robot
+        self._settings = settings
+        self._account = account
+        self._seen = _Seen()
+        self._memory = memory
+
+    async def make(self) -> None:
+        memory = self._memory
+        links = Links(
+            self._settings, tokens=memory, facts=memory, metrics=self._seen, clock=SystemClock()
+        )
+        async with links.running(memory):
+            try:
+                began = perf_counter()
+                url = await links.upload(self._account, _picture())
+            except CallFailure as failure:
+                self._link_opened(failure)
+                if self._seen.stood:
+                    self._not_uploaded(failure)
+            else:
+                self._link_opened(None)
+                took = (perf_counter() - began) * 1000
+                await self._fetch(links, url, took)
+            if self._robot:
+                await self._ask(links)
+            if self._seen.stood:
+                await self._log_out(links)
+
+    def _link_opened(self, failure: CallFailure | None) -> None:
+        """Report login and socket, as far as it came."""
+        name = self._settings.name.replace("{room_id}", self._account.room_id)
+        if 1 not in self._seen.results:
+            self._findings.failed("WebChat login", f"as {name}: {failure}", _login_fix(failure))
+            return
+        self._findings.passed("WebChat login", f"as {name}")
+        if self._seen.stood:
+            self._findings.passed("WebChat socket", "open, and it answers")
+        else:
+            self._findings.failed(
+                "WebChat socket",
+                str(failure),
+                "let proxies and firewalls pass WebSockets to /cws (Upgrade headers, time-outs)",
+            )
+
+    def _not_uploaded(self, failure: CallFailure) -> None:
+        refused = failure.reason is FailureReason.REFUSED and failure.code is not None
+        code = f" (result {failure.code})" if refused else ""
+        self._findings.failed(
+            "WebChat upload",
+            f"{failure}{code}",
+            "ask the call centre whether customers may send png files; try webchat.upload_mode",
+        )
+
+    async def _fetch(self, links: Links, url: str, took: float) -> None:
+        """The address that the server gave leads to the file: agents will be able to open it."""
+        what = "WebChat upload"
+        fact = upload_fact(Endpoints(self._settings.base_url))
+        mode = self._memory.facts.get(fact, self._settings.upload_mode.value)
+        try:
+            async with links.fetch(url, 10 * len(_PIXEL)) as blob:
+                back = b"".join([chunk async for chunk in blob.chunks])
+        except (Refused, TooBig, Unavailable) as error:
+            self._findings.failed(
+                what,
+                f"sent, but not there again at {_masked(url)}: {error}",
+                "check that webchat.base_url is the address that agents' browsers use too",
+            )
+            return
+        if back != _PIXEL:
+            self._findings.failed(
+                what,
+                f"{_masked(url)} gives other bytes than were sent",
+                "set webchat.upload_mode to the other of raw and multipart",
+            )
+            return
+        self._findings.passed(what, f"a file went there and came back ({mode}, {took:.0f} ms)")
+
+    async def _ask(self, links: Links) -> None:
+        """Put a question to the knowledge base, which needs no login but a signature."""
+        try:
+            reply = await links.ask_robot("test")
+        except CallFailure as failure:
+            signed = failure.reason is FailureReason.SIGN_REFUSED
+            self._findings.failed(
+                "WebChat robot",
+                str(failure),
+                "set webchat.robot.public_key to the server's PUBLIC_KEY"
+                if signed
+                else "ask the call centre whether /robotSearch is in use; if not, mode: off",
+            )
+            return
+        self._findings.passed("WebChat robot", f"it answers, and found {len(reply.answers)}")
+
+    async def _log_out(self, links: Links) -> None:
+        """Leave nothing behind; the reply shows that commands are understood."""
+
+        async def nothing() -> None:
+            """There is no ledger to write to."""
+
+        try:
+            reply = await links.call(self._account, CallId(1), Logout(), nothing)
+        except CallFailure as failure:
+            self._findings.failed(
+                "WebChat command", str(failure), "see the WebChat server's log of this minute"
+            )
+            return
+        self._findings.passed("WebChat command", f"logout answered with {reply.result}")
+
+
+def _picture() -> Blob:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield _PIXEL
+
+    return Blob(chunks=chunks(), size=len(_PIXEL), mime="image/png", name=f"{KEY}.png")
+
+
+def _login_fix(failure: CallFailure | None) -> str:
+    reason = None if failure is None else failure.reason
+    if reason is FailureReason.SIGN_REFUSED:
+        return "set webchat.sign_key to the server's PUBLIC_KEY"
+    if reason is FailureReason.LOGIN_REFUSED:
+        return "check webchat.login (type, name, password), accounts and enterprise_id"
+    path = "check the path in webchat.base_url (…/webchat): POST …/tpi must answer with JSON"
+    if failure is not None and any(word in str(failure) for word in ("blacklist", "HTTP 403")):
+        return (
+            "this machine's address seems to be blacklisted: have the call centre whitelist it"
+            f" (parameter IPBPAR); else {path}"
+        )
+    return f"{path}; no answer at all can also mean that this address is blacklisted"
+
+
+def _masked(url: str) -> str:
+    """Without the query, which may hold a token."""
+    return re.sub(r"\?.*", "?…", url)

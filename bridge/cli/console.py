@@ -1,0 +1,187 @@
+"""Parts that all commands share: the flags for files, reading the configuration, exit codes.
+
+`-c`, `-r` and `-n` may stand before or behind a command's name; the one behind wins. Exit codes are
+those of mautrix bridges; errors that an operator can do something about become a message and a
+code.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from bridge.config import Config, ConfigInvalid, ConfigUnreadable, Problem, load_config
+from bridge.matrix.registration import RegistrationError
+from bridge.rooms.store import StoreError
+from bridge.storage.query import database_is_corrupt
+from bridge.texts import check_overrides
+from bridge.webchat.http import Endpoints
+
+# --- files and flags -----------------------------------------------------------------------------
+
+CONFIG = Path("config.yaml")
+REGISTRATION = Path("registration.yaml")
+
+
+_UNCHECKED = click.Path(readable=False, path_type=Path)
+"""A path that click does not check: its reader says what is wrong with it, in an exit code."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The flags that every bridge of this kind has."""
+
+    config: Path = CONFIG
+    registration: Path = REGISTRATION
+    update: bool = True
+    """False: config.yaml is never written (it may be mounted read-only)."""
+
+    def load(self) -> Config:
+        """Read the configuration; see `load_config` for what it raises."""
+        return load_config(self.config, os.environ, [outer_checks])
+
+
+def outer_checks(config: Config) -> Iterator[Problem]:
+    """Problems that only the outer rings can see in the configuration's values."""
+    # Imported late: the whole bridge hangs on it, and `--version` should not wait for that.
+    from bridge.app.settings import link_settings_of, users_of
+
+    for bad in check_overrides(config.texts):
+        path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
+        yield Problem(path, str(bad))
+    try:
+        users_of(config)
+    except ValueError as error:
+        message = str(error).removeprefix("username_template ")
+        yield Problem(("bridge", "username_template"), message)
+    try:
+        link_settings_of(config)
+    except ValueError as error:
+        yield Problem(("webchat", 0), str(error))
+    try:
+        Endpoints(config.server.base_url)
+    except ValueError as error:
+        yield Problem(("webchat", 0, "base_url"), str(error))
+
+
+Command = Callable[..., Any]
+
+
+def config_option(command: Command) -> Command:
+    """`-c` of a command; it wins over the one before the command's name."""
+    return click.option(
+        "-c",
+        "--config",
+        type=_UNCHECKED,
+        expose_value=False,
+        callback=_override("config"),
+        help="The configuration file.  [default: config.yaml]",
+    )(command)
+
+
+def registration_option(command: Command) -> Command:
+    return click.option(
+        "-r",
+        "--registration",
+        type=_UNCHECKED,
+        expose_value=False,
+        callback=_override("registration"),
+        help="The registration file.  [default: registration.yaml]",
+    )(command)
+
+
+def no_update_option(command: Command) -> Command:
+    return click.option(
+        "-n",
+        "--no-update",
+        is_flag=True,
+        expose_value=False,
+        callback=_override("update"),
+        help="Never write the configuration file.",
+    )(command)
+
+
+def _override(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
+    def take(context: click.Context, _parameter: click.Parameter, value: object) -> None:
+        paths: Files = context.ensure_object(Files)
+        if value is None or value is False:
+            return
+        # -n says "do not": the flag's truth is the field's falsehood.
+        given = {name: False if name == "update" else value}
+        context.obj = Files(**{**vars(paths), **given})
+
+    return take
+
+
+# --- exit codes ----------------------------------------------------------------------------------
+
+
+class ExitCode(IntEnum):
+    """Exit codes, for a shell, systemd or an orchestrator."""
+
+    OK = 0
+    FAILED = 1
+    """The command did not succeed (no such dead letter, a failed check of the demo)."""
+    CONFIG_UNREADABLE = 10
+    CONFIG_INVALID = 11
+    DATABASE = 14
+    """Unreachable, or its schema is newer than this program."""
+    HOMESERVER = 16
+    """No tokens yet, or the homeserver refused them, or the bot is somebody else's account."""
+    DATABASE_CORRUPT = 18
+    REGISTRATION = 20
+    """The registration file cannot be read or written."""
+
+
+def stop(code: ExitCode, message: str) -> NoReturn:
+    """End the program with a message on the error output."""
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def sentence_of(error: OSError) -> str:
+    """A fault of a file, a folder or the system in one line."""
+    why = error.strerror or str(error)
+    return f"{error.filename}: {why}" if error.filename is not None else why
+
+
+def _give_up_output() -> None:
+    """Drop unwritten output, so that Python does not try to flush it again at its exit."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def errors_become_exits() -> Iterator[None]:
+    """Turn the errors that an operator can do something about into a message and a code."""
+    try:
+        yield
+    except ConfigUnreadable as error:
+        stop(ExitCode.CONFIG_UNREADABLE, str(error))
+    except ConfigInvalid as error:
+        stop(ExitCode.CONFIG_INVALID, str(error))
+    except RegistrationError as error:
+        stop(ExitCode.REGISTRATION, str(error))
+    except OSError as error:
+        # Without a number it is not the system's: a bug. EPIPE: whoever read our output wants no
+        # more of it, which is no fault, and click's to deal with.
+        if error.errno in {None, errno.EPIPE}:
+            raise
+        # The places that know what a file is for say it better, and end in the codes around this.
+        _give_up_output()
+        stop(ExitCode.FAILED, sentence_of(error))
+    except StoreError as error:
+        corrupt = database_is_corrupt(error)
+        stop(ExitCode.DATABASE_CORRUPT if corrupt else ExitCode.DATABASE, f"database: {error}")

@@ -1,0 +1,176 @@
+"""`trace`, `dead-letters`, `migrate` and `crypto reset`: the operator's commands on the database.
+
+Each opens the configured database, asks it one thing, and closes it. `crypto reset` is for keys in
+the database that are lost, unreadable, or not the homeserver's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bridge.cli.console import ExitCode, stop
+from bridge.config import Config
+from bridge.ids import EventId
+from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
+from bridge.ops.clock import SystemClock
+from bridge.rooms.store import DeadLetter, StorePort, TraceRow
+from bridge.storage.migrate import SCHEMA_VERSION
+from bridge.storage.sqlstore import missing_file, open_store, pending_migrations
+
+Answer = TypeVar("Answer")
+_ALL = 100_000
+"""More dead letters than any operator lets gather."""
+_PIPED_WIDTH = 200
+
+
+def with_store(
+    config: Config, ask: Callable[[StorePort], Awaitable[Answer]], *, sole: bool = False
+) -> Answer:
+    """Open the configured database, ask it one thing, close it; `sole`: no bridge may be at it.
+
+    Where there is none the program ends: what a new, empty one answers would be taken for true.
+    """
+    url = config.database.url.get_secret_value()
+    if missing := missing_file(url):
+        stop(ExitCode.DATABASE, f"there is no database at {missing}")
+
+    async def session() -> Answer:
+        async with open_store(url, SystemClock(), sole=sole) as store:
+            return await ask(store)
+
+    return asyncio.run(session())
+
+
+def trace(config: Config, event_id: str) -> None:
+    """Print what happened to a Matrix event."""
+    rows = with_store(config, lambda store: store.trace(EventId(event_id)))
+    if not rows:
+        stop(
+            ExitCode.FAILED,
+            f"{event_id}: never seen, or older than retention.rows",
+        )
+    _print(_trace_table(rows))
+
+
+def list_dead_letters(config: Config) -> None:
+    letters = with_store(config, lambda store: store.dead_letters(_ALL))
+    if not letters:
+        click.echo("No dead letters.")
+        return
+    _print(_letters_table(letters))
+
+
+def show_dead_letter(config: Config, letter_id: str) -> None:
+    letters = with_store(config, lambda store: store.dead_letters(_ALL))
+    letter = next((letter for letter in letters if letter.id == letter_id), None)
+    if letter is None:
+        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    click.echo(f"id:   {letter.id}\nroom: {letter.room_id}\ntime: {_time(letter.at)}")
+    click.echo(f"why:  {_why(letter)}")
+    if not_loaded(letter.why):
+        click.echo(f"fix:  {LOAD_IT}; then `dead-letters retry {letter.id}`")
+    click.echo(f"body: {letter.body or '(erased)'}")
+
+
+def revive_dead_letter(config: Config, letter_id: str) -> None:
+    now = SystemClock().now()
+    if not with_store(config, lambda store: store.revive(letter_id, now)):
+        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    click.echo(f"{letter_id} is back among the work; the bridge takes it up within half a minute.")
+
+
+def discard_dead_letter(config: Config, letter_id: str) -> None:
+    now = SystemClock().now()
+    if not with_store(config, lambda store: store.discard(letter_id, now)):
+        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+    click.echo(f"{letter_id} is discarded.")
+
+
+def migrate(config: Config, *, dry_run: bool) -> None:
+    """Upgrade the schema, or only say what an upgrade would do."""
+    url = config.database.url.get_secret_value()
+    steps = asyncio.run(pending_migrations(url, SystemClock()))
+    if not steps:
+        click.echo(f"The schema is up to date (version {SCHEMA_VERSION}).")
+        return
+    for step in steps:
+        click.echo(f"{step.number:03d} {step.name}")
+    if dry_run:
+        click.echo("Nothing was changed (--dry-run).")
+        return
+
+    async def upgrade() -> None:
+        async with open_store(url, SystemClock()):
+            pass
+
+    asyncio.run(upgrade())
+    click.echo(f"The schema is at version {SCHEMA_VERSION} now.")
+
+
+def _trace_table(rows: Sequence[TraceRow]) -> Table:
+    table = Table("time (UTC)", "what", "room", "detail", box=None, pad_edge=False)
+    for row in rows:
+        what = f"{row.what} (possible double)" if row.repeat else row.what
+        table.add_row(_time(row.at), what, row.room_id, row.detail)
+    return table
+
+
+def _letters_table(letters: Sequence[DeadLetter]) -> Table:
+    table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
+    for letter in letters:
+        table.add_row(letter.id, _time(letter.at), letter.room_id, _why(letter))
+    return table
+
+
+def _why(letter: DeadLetter) -> str:
+    return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
+
+
+def _print(table: Table) -> None:
+    for column in table.columns:
+        column.overflow = "fold"
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        # Scripts read whole lines.
+        console = Console(markup=False, highlight=False, emoji=False, width=_PIPED_WIDTH)
+    console.print(table)
+
+
+def _time(ms: int) -> str:
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d}"
+
+
+# --- crypto reset --------------------------------------------------------------------------------
+
+WARNING = (
+    "Stop the bridge first. At its next start each of its users gets a new device and a new"
+    " cross-signing identity; customers' apps will say that the identity changed. Go on?"
+)
+
+
+def reset_crypto(config: Config) -> None:
+    """Forget all keys, and let the next start replace what the homeserver has of ours.
+
+    Raises:
+        StoreError: the database cannot be opened, or a bridge is at work on it.
+    """
+    # Imported late, as in `console`.
+    from bridge.app.settings import encryption_secret_of
+    from bridge.matrix.crypto.devices import reset_rows
+    from bridge.matrix.crypto.vault import Sealer, Vault
+
+    async def forget(store: StorePort) -> int:
+        dropped = await store.drop_secrets()
+        await store.save_secrets(reset_rows(Vault(store, Sealer(encryption_secret_of(config)))))
+        return dropped
+
+    dropped = with_store(config, forget, sole=True)
+    click.echo(f"Forgot {dropped} sealed rows. The next start of the bridge makes fresh devices.")

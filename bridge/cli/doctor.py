@@ -1,0 +1,96 @@
+"""`matrix-webchat doctor`: tries every part of an installation and says how to mend what fails.
+
+`findings` is what a check gives; `installation` looks at files, database, keys and clock,
+`homeserver` and `call_centre` talk to the two servers; this file does all of it in order and prints
+each finding as it is made. It may be used while the bridge runs and while it does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from bridge.cli.call_centre import check_webchat
+from bridge.cli.console import ExitCode, Files
+from bridge.cli.findings import Finding, Findings, Verdict
+from bridge.cli.homeserver import HomeserverChecks, homeserver_session
+from bridge.cli.installation import (
+    READABLE,
+    check_database,
+    check_encryption,
+    check_registration,
+)
+from bridge.cli.running import lacks_tokens
+from bridge.config import Config, ConfigInvalid, ConfigUnreadable
+from bridge.ops.logging import configure_logging
+
+_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
+_WIDTH = 28
+"""Of the column that says what was tried."""
+
+
+def doctor(files: Files) -> int:
+    """Try everything and print it; 1 if something failed."""
+    # The table says it all; the parts' own log lines would only stand in between.
+    configure_logging("ERROR", "text", stream=io.StringIO())
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    findings = Findings(told=lambda finding: _print(console, finding))
+    config = _load(findings, files)
+    if config is not None:
+        asyncio.run(_round(findings, files, config))
+    counts = {verdict: findings.count(verdict) for verdict in Verdict}
+    click.echo(
+        f"{counts[Verdict.PASS]} passed, {counts[Verdict.FAIL]} failed,"
+        f" {counts[Verdict.SKIP]} not tried"
+    )
+    return ExitCode.FAILED if counts[Verdict.FAIL] else ExitCode.OK
+
+
+def _load(findings: Findings, files: Files) -> Config | None:
+    try:
+        config = files.load()
+    except ConfigUnreadable as error:
+        fix = "mend that file"
+        if isinstance(error.__cause__, FileNotFoundError):
+            fix = "`matrix-webchat example-config > config.yaml`"
+        elif isinstance(error.__cause__, OSError):
+            fix = READABLE
+        findings.failed("config", str(error), fix)
+        return None
+    except ConfigInvalid as error:
+        for problem in error.problems:
+            findings.failed("config", str(problem), "mend that line")
+        return None
+    findings.passed("config", f"{files.config} is valid")
+    return config
+
+
+async def _round(findings: Findings, files: Files, config: Config) -> None:
+    if lacks_tokens(config):
+        findings.failed(
+            "tokens",
+            "appservice.as_token and hs_token are empty",
+            f"run `matrix-webchat register -c {files.config} -r {files.registration}`",
+        )
+    else:
+        check_registration(findings, config, files.registration)
+    await check_database(findings, config)
+    if not lacks_tokens(config):
+        async with homeserver_session(config) as session:
+            known = await HomeserverChecks(findings, config, session).all()
+        if known:
+            await check_encryption(findings, config)
+    await check_webchat(findings, config)
+
+
+def _print(console: Console, finding: Finding) -> None:
+    line = Text()
+    line.append(f"{finding.verdict:4}", style=_COLOURS[finding.verdict])
+    line.append(f"  {finding.what:{_WIDTH}}  {finding.detail}")
+    console.print(line)
+    if finding.fix:
+        console.print(Text(f"{'':4}  {'':{_WIDTH}}  fix: {finding.fix}"))

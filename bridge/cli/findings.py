@@ -1,0 +1,125 @@
+"""The findings of the doctor: a list of verdicts, each with the way to mend a failure.
+
+TLS has faults of its own, and each its own way to mend it. The numbers are OpenSSL's
+(`X509_V_ERR_…`, x509_vfy.h), its reasons those of `ssl.SSLError`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import aiohttp
+
+
+class Verdict(StrEnum):
+    """`SKIP` is neither good nor bad: it could not be tried, and the detail says why."""
+
+    PASS = "PASS"  # noqa: S105 - no password
+    FAIL = "FAIL"
+    SKIP = "SKIP"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table."""
+
+    verdict: Verdict
+    what: str
+    detail: str
+    fix: str = ""
+    """One line; only where something failed."""
+
+
+@dataclass
+class Findings:
+    """The table so far.
+
+    Attributes:
+        told: called with each finding as it is made, since some take their time.
+    """
+
+    told: Callable[[Finding], None] = field(default=lambda _finding: None)
+    all: list[Finding] = field(default_factory=list)
+
+    def passed(self, what: str, detail: str) -> None:
+        self._add(Finding(Verdict.PASS, what, detail))
+
+    def failed(self, what: str, detail: str, fix: str) -> None:
+        self._add(Finding(Verdict.FAIL, what, detail, fix))
+
+    def skipped(self, what: str, why: str) -> None:
+        self._add(Finding(Verdict.SKIP, what, why))
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(finding.verdict is verdict for finding in self.all)
+
+    def _add(self, finding: Finding) -> None:
+        self.all.append(finding)
+        self.told(finding)
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+_TOO_EARLY, _EXPIRED = 9, 10
+_SELF_SIGNED = 18
+_UNKNOWN_ISSUER = {19, 20, 21}
+"""A root that nobody here knows, or a certificate in between that the server does not send."""
+_OTHER_NAME = {62, 64}
+"""Of a host, of an address."""
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+
+
+@dataclass(frozen=True)
+class TlsFault:
+    """A fault of TLS: the error and its fix, a line each."""
+
+    what: str
+    """OpenSSL's own words."""
+    fix: str
+
+
+def tls_fault(error: BaseException, key: str) -> TlsFault | None:
+    """Say what kept a TLS connection from standing; None if it was something else.
+
+    Args:
+        error: as aiohttp raises it.
+        key: of the configuration that holds the address.
+    """
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        certificate = error.certificate_error
+        if isinstance(certificate, ssl.SSLCertVerificationError):
+            return TlsFault(f"TLS: {certificate.verify_message}", _of_certificate(certificate, key))
+        return TlsFault(f"TLS: {certificate}", _OTHER)
+    if not isinstance(error, aiohttp.ClientConnectorSSLError):
+        return None
+    cause = error.os_error
+    reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or type(cause).__name__
+    if reason in _NO_TLS:
+        fix = f"no TLS is spoken there: write http:// in {key}, or the port where https is served"
+        return TlsFault(f"TLS: {reason}", fix)
+    return TlsFault(f"TLS: {reason}", _OTHER)
+
+
+_OTHER = "ask who runs that server which TLS it speaks, and whether it wants a certificate of us"
+_TRUST = "set the environment variable SSL_CERT_FILE (docs/operators.md, Private certificates)"
+
+
+def _of_certificate(error: ssl.SSLCertVerificationError, key: str) -> str:
+    code = error.verify_code
+    if code == _SELF_SIGNED:
+        return f"if the server's certificate is to be trusted, name that certificate: {_TRUST}"
+    if code in _UNKNOWN_ISSUER:
+        return (
+            f"if it is of an authority of your own, name that authority's certificate: {_TRUST};"
+            " else have the server send its whole chain"
+        )
+    if code == _EXPIRED:
+        return "have the server's certificate renewed, or set this machine's clock if that is ahead"
+    if code == _TOO_EARLY:
+        return "look at this machine's clock: the server's certificate is of a time to come"
+    if code in _OTHER_NAME:
+        return f"write in {key} the name that the certificate is for, or have one made for this one"
+    return "ask who runs that server for a certificate that can be checked"

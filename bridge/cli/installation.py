@@ -1,0 +1,297 @@
+"""The checks of this machine: the registration file, the database, the clock, encryption's keys.
+
+The keys are compared with those on the homeserver: each state that an installation can get into has
+its line and its fix. Whatever else fails, `crypto reset` mends; but it makes a new identity for
+each of our users, and customers are told so. So it is named only where nothing gentler helps.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from time import perf_counter
+
+from bridge.app.settings import encryption_secret_of, users_of
+from bridge.cli.findings import Findings
+from bridge.config import Config
+from bridge.matrix.client import Transport, new_session
+from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, inspect
+from bridge.matrix.crypto.keyserver import KeyServer
+from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
+from bridge.matrix.registration import (
+    Registration,
+    RegistrationError,
+    RegistrationMissing,
+    load_registration,
+    make_registration,
+)
+from bridge.ops.clock import SystemClock
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.store import StoreError
+from bridge.storage.migrate import NewerSchemaError
+from bridge.storage.query import database_is_corrupt
+from bridge.storage.sqlstore import open_store, pending_migrations
+
+MOST_SKEW = 60.0
+"""Seconds. The clock stamps our frames and decides when a token is too old."""
+READABLE = "let the bridge's user enter its folder and read it (`ls -ld` shows whose they are)"
+_FACT = "doctor"
+
+
+def check_registration(findings: Findings, config: Config, path: Path) -> None:
+    """Compare the registration file with what the configuration would make of it today."""
+    what = "registration file"
+    try:
+        written = load_registration(path)
+    except RegistrationMissing:
+        findings.skipped(what, f"there is no {path} here; name it with -r")
+        return
+    except RegistrationError as error:
+        unread = isinstance(error.__cause__, OSError)
+        findings.failed(what, str(error), READABLE if unread else "run `matrix-webchat register`")
+        return
+    wrong = differences(written, config)
+    if wrong:
+        findings.failed(
+            what,
+            f"{path}: {', '.join(wrong)} not as config.yaml has it",
+            "run `matrix-webchat register` and restart the homeserver",
+        )
+    else:
+        findings.passed(what, f"{path} matches the configuration")
+    if written.rate_limited:
+        findings.failed(
+            "rate_limited",
+            "the homeserver would slow us down like one user",
+            f"set `rate_limited: false` in {path} and restart the homeserver",
+        )
+    else:
+        findings.passed("rate_limited", "false: agents of many chats may write at once")
+
+
+def differences(written: Registration, config: Config) -> list[str]:
+    """The keys of a registration that do not fit the configuration; values stay unsaid."""
+    appservice = config.appservice
+    wanted = make_registration(
+        appservice_id=appservice.id,
+        url=appservice.address,
+        users=users_of(config),
+        as_token=appservice.as_token.get_secret_value(),
+        hs_token=appservice.hs_token.get_secret_value(),
+    )
+    wrong = [
+        key
+        for key in ("id", "url", "as_token", "hs_token", "receive_ephemeral", "device_management")
+        if getattr(written, key) != getattr(wanted, key)
+    ]
+    covered = [namespace.regex for namespace in written.namespaces.users]
+    if any(namespace.regex not in covered for namespace in wanted.namespaces.users):
+        wrong.append("namespaces.users")
+    return wrong
+
+
+async def check_database(findings: Findings, config: Config) -> None:
+    """Open the database and write to it, unless its schema is still to be upgraded."""
+    what, clock = "database", SystemClock()
+    url = config.database.url.get_secret_value()
+    kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
+    began = perf_counter()
+    try:
+        pending = await pending_migrations(url, clock)
+        if pending and (folder := _unwritable(url)):
+            findings.failed(
+                what,
+                f"{kind}: no file can be made in {folder}",
+                "let the folder of database.url exist and belong to the bridge's user",
+            )
+            return
+        if pending:
+            findings.passed(
+                what,
+                f"{kind}, reachable; the next start will bring its schema to version "
+                f"{pending[-1].number}",
+            )
+            return
+        async with open_store(url, clock) as store:
+            await store.save_fact(_FACT, str(clock.now()))
+    except (StoreError, ValueError) as error:
+        findings.failed(what, f"{kind}: {_one_line(error)}", _database_fix(error, kind))
+        return
+    took = (perf_counter() - began) * 1000
+    findings.passed(what, f"{kind}, opened and written to in {took:.0f} ms")
+
+
+def _unwritable(url: str) -> Path | None:
+    """The folder in which SQLite's file would be made, if it cannot be."""
+    if not url.startswith("sqlite:"):
+        return None
+    folder = Path(url.removeprefix("sqlite:///")).absolute().parent
+    return None if os.access(folder, os.W_OK | os.X_OK) else folder
+
+
+def _database_fix(error: Exception, kind: str) -> str:
+    if isinstance(error, NewerSchemaError):
+        return "install the version of the bridge that wrote it, or a later one"
+    if isinstance(error, StoreError) and database_is_corrupt(error):
+        return "restore the backup (docs/operators.md, Database)"
+    if "full" in str(error).lower():  # both engines' own word for it
+        return "free space on the disk of database.url"
+    if kind == "SQLite":
+        return "let the folder of database.url exist and belong to the bridge's user"
+    return "start PostgreSQL, and check host, name, user and password in database.url"
+
+
+def check_clock(findings: Findings, date: str, whose: str) -> None:
+    """Compare our clock with a server's `Date` header."""
+    what = f"clock, against {whose}"
+    try:
+        theirs = parsedate_to_datetime(date)
+    except ValueError:
+        findings.skipped(what, "its answers carry no time")
+        return
+    # Their header has whole seconds: half of one is the best guess of what was cut off.
+    skew = datetime.now(theirs.tzinfo).timestamp() - theirs.timestamp() - 0.5
+    detail = f"{abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
+    if abs(skew) > MOST_SKEW:
+        findings.failed(what, f"ours is {detail}", "run an NTP client on both machines")
+    else:
+        findings.passed(what, "the same" if abs(skew) < 2 else f"ours is {detail}")
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+
+
+# --- encryption's keys ---------------------------------------------------------------------------
+
+ENCRYPTION = "encryption"
+_NAMED = 5
+"""Users that a line names."""
+_NONE_YET = "the database has no keys yet: the bridge makes them at its start"
+_NOT_YET = "looked at once the database has its new schema: start the bridge, or `migrate`"
+_RESET = "stop the bridge and run `matrix-webchat crypto reset`"
+_RESTART = "restart the bridge, it publishes them anew; if that does not help, {reset}"
+_RESTORE = (
+    "the database was lost or restored, or another bridge uses the same users: bring back the"
+    " newest database; if there is none, {reset}"
+)
+_STATES = {
+    Fit.NO_DEVICE: ("the device {device} has no keys on the homeserver", _RESTART),
+    Fit.NO_IDENTITY: ("there are no cross-signing keys on the homeserver", _RESTART),
+    Fit.UNSIGNED: (
+        "the device {device} is not cross-signed on the homeserver: strict clients shut it out",
+        _RESTART,
+    ),
+    Fit.FOREIGN_IDENTITY: (
+        "the cross-signing keys on the homeserver are not those of this database",
+        _RESTORE,
+    ),
+    Fit.FOREIGN_DEVICE: (
+        "the device {device} has other keys on the homeserver than in this database",
+        _RESTORE,
+    ),
+}
+
+
+async def check_encryption(findings: Findings, config: Config) -> None:
+    """Compare what lies here with what lies there; the homeserver must know us."""
+    if not config.bridge.encryption.allow:
+        findings.skipped(ENCRYPTION, "bridge.encryption.allow is false")
+        return
+    url = config.database.url.get_secret_value()
+    try:
+        steps = await pending_migrations(url, SystemClock())
+        if steps:
+            new = steps[0].number == 1
+            findings.skipped(ENCRYPTION, _NONE_YET if new else _NOT_YET)
+            return
+        found = await _inspect(config, url)
+    except Unsealable as error:
+        findings.failed(ENCRYPTION, str(error).partition(". ")[0], _unsealable_fix(config))
+    except (StoreError, ValueError):
+        findings.skipped(ENCRYPTION, "the database cannot be read")
+    except (Unavailable, Refused) as error:
+        findings.failed(
+            ENCRYPTION, f"the keys cannot be asked for: {error}", "see the homeserver's log"
+        )
+    else:
+        if found is None:
+            findings.skipped(ENCRYPTION, _NONE_YET)
+        else:
+            judge(findings, found)
+
+
+async def _inspect(config: Config, url: str) -> Inspected | None:
+    users = users_of(config)
+    async with (
+        open_store(url, SystemClock()) as store,
+        new_session(verify_tls=config.homeserver.verify_ssl) as session,
+    ):
+        transport = Transport(
+            session,
+            config.homeserver.address,
+            config.appservice.as_token.get_secret_value(),
+            users,
+        )
+        vault = Vault(store, Sealer(encryption_secret_of(config)))
+        server = KeyServer(transport, transport)
+        return await inspect(server, transport, vault, users.hosts())
+
+
+def judge(findings: Findings, found: Inspected) -> None:
+    """One line for each state that was found."""
+    before = len(findings.all)
+    if not found.newest:
+        findings.failed(
+            f"{ENCRYPTION}, database",
+            "this is an older copy: the homeserver has seen a newer state of it",
+            "restore the newest one, with the bridge stopped; or start the bridge with this one: it"
+            " gives its users new devices, and customers are not warned",
+        )
+    for fit, (detail, fix) in _STATES.items():
+        those = [keys.user for keys in found.users if keys.fit is fit]
+        # An older copy's own line says what becomes of its devices.
+        if those and (found.newest or fit is not Fit.NO_DEVICE):
+            findings.failed(
+                f"{ENCRYPTION}, keys",
+                f"{_named_users(those)}: {detail.format(device=found.device_id)}",
+                fix.format(reset=_RESET),
+            )
+    if not found.users and len(findings.all) == before:
+        findings.passed(f"{ENCRYPTION}, keys", "none yet: the bridge makes them when it starts")
+    elif len(findings.all) == before:
+        users = "1 user" if len(found.users) == 1 else f"{len(found.users)} users"
+        findings.passed(
+            f"{ENCRYPTION}, keys",
+            f"{users} with the device {found.device_id}, cross-signed, as here",
+        )
+    _one_time_keys(findings, [keys for keys in found.users if keys.one_time_keys is not None])
+
+
+def _one_time_keys(findings: Findings, users: Sequence[KeysOf]) -> None:
+    what = f"{ENCRYPTION}, one-time keys"
+    none = [keys.user for keys in users if keys.one_time_keys == 0]
+    if none:
+        findings.failed(
+            what,
+            f"{_named_users(none)}: none left, who writes next gets the spare one",
+            f"start the bridge, it makes new ones; if they stay away, {_RESET}",
+        )
+    elif users:
+        least = min(keys.one_time_keys or 0 for keys in users)
+        findings.passed(what, f"at least {least} left for each user")
+
+
+def _unsealable_fix(config: Config) -> str:
+    own = config.bridge.encryption.pickle_key.get_secret_value()
+    key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
+    return f"put back the {key} of before; if it is lost, {_RESET}"
+
+
+def _named_users(users: Sequence[str]) -> str:
+    more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
+    return ", ".join(users[:_NAMED]) + more

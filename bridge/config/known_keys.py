@@ -1,0 +1,252 @@
+"""The tree of known keys, read off the model: for variables, suggestions, example and JSON Schema.
+
+config.example.yaml and the schema are written from the same tree, so that neither can lack a key.
+Pure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from bridge.config.document import KeyPath, render_path
+from bridge.config.fields import ONE_OR_MANY
+from bridge.config.model import Config
+
+
+class Shape(Enum):
+    """The shape of a key's value."""
+
+    SECTION = "section"
+    """Keys of a model."""
+    SECTIONS = "sections"
+    """A list of those."""
+    MAPPING = "mapping"
+    """Keys that the operator invents."""
+    LIST = "list"
+    VALUE = "value"
+
+
+@dataclass(frozen=True)
+class Key:
+    name: str
+    """As it is written in the file."""
+    info: FieldInfo
+    shape: Shape
+    model: type[BaseModel] | None = None
+    """Of SECTION, SECTIONS and of a MAPPING's values, if those are sections."""
+
+    @property
+    def single(self) -> bool:
+        """True if one mapping may stand for the list."""
+        return ONE_OR_MANY in self.info.metadata
+
+
+@cache
+def keys_of(model: type[BaseModel]) -> dict[str, Key]:
+    """The keys of a section, in the order of the model."""
+    return {
+        info.alias or name: _key(info.alias or name, info)
+        for name, info in model.model_fields.items()
+    }
+
+
+def _key(name: str, info: FieldInfo) -> Key:
+    annotation = info.annotation
+    arguments = get_args(annotation)
+    origin = get_origin(annotation)
+    if origin is dict:
+        return Key(name, info, Shape.MAPPING, _as_model(arguments[1]))
+    if origin is tuple:
+        model = _as_model(arguments[0])
+        return Key(name, info, Shape.SECTIONS if model else Shape.LIST, model)
+    model = _as_model(annotation)
+    return Key(name, info, Shape.SECTION if model else Shape.VALUE, model)
+
+
+def _as_model(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
+
+
+def section_at(path: KeyPath) -> type[BaseModel] | None:
+    """The section whose keys stand at `path` of the file, or None."""
+    model: type[BaseModel] = Config
+    rest = list(path)
+    while rest:
+        part = rest.pop(0)
+        key = keys_of(model).get(str(part))
+        if key is None or key.model is None:
+            return None
+        # The next part names one of several: a key that the operator invented, or a position.
+        if key.shape is Shape.MAPPING:
+            if not rest:
+                return None
+            rest.pop(0)
+        elif key.shape is Shape.SECTIONS and rest and isinstance(rest[0], int):
+            rest.pop(0)
+        model = key.model
+    return model
+
+
+def known_paths(model: type[BaseModel] = Config, above: KeyPath = ()) -> Iterator[KeyPath]:
+    """Every key of the file; lists of sections are written without a position."""
+    for key in keys_of(model).values():
+        path = (*above, key.name)
+        yield path
+        if key.model is not None and key.shape is not Shape.MAPPING:
+            yield from known_paths(key.model, path)
+
+
+def advice(path: KeyPath) -> str:
+    """The error for an unknown key with the nearest known one, as a whole sentence."""
+    name = str(path[-1])
+    section = section_at(path[:-1])
+    siblings = list(keys_of(section)) if section is not None else []
+    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
+    if near:
+        return f'unknown key; did you mean "{near[0]}"?'
+    elsewhere = [render_path(known) for known in known_paths() if known[-1] == name]
+    if elsewhere:
+        return f"unknown key here; it belongs at {elsewhere[0]}"
+    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.0)
+    known_here = ", ".join(siblings)
+    if near:
+        return f'unknown key; the nearest is "{near[0]}" (known here: {known_here})'
+    return f"unknown key (known here: {known_here})" if siblings else "unknown key"
+
+
+# --- config.example.yaml and its JSON Schema -----------------------------------------------------
+
+_WIDTH = 100
+_DURATIONS = {"bodies", "rows", "retry_first", "retry_last", "give_up"}
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_HEAD = """\
+# Configuration of matrix-webchat. Every key may also come from the environment: MATRIX_WEBCHAT_ +
+# the path joined by __ (MATRIX_WEBCHAT_HOMESERVER__ADDRESS), with _FILE at the end from a file.
+# Check it with: matrix-webchat check -c config.yaml
+
+"""
+
+
+def example_config(values: Mapping[KeyPath, object] | None = None) -> str:
+    """The text of config.example.yaml.
+
+    Args:
+        values: what to write instead of the model's own examples and defaults, by path.
+    """
+    lines = list(_section(Config, (), 0, values or {}))
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def json_schema() -> str:
+    """The JSON Schema of config.yaml, for editors."""
+    schema = Config.model_json_schema(mode="validation")
+    # A single mapping is taken as a list of one.
+    server = schema["properties"]["webchat"]
+    schema["properties"]["webchat"] = {
+        "description": server.get("description", ""),
+        "anyOf": [server["items"], {key: server[key] for key in ("type", "items", "minItems")}],
+    }
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "config.yaml of matrix-webchat"
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _section(
+    model: type[BaseModel], above: KeyPath, depth: int, values: Mapping[KeyPath, object]
+) -> Iterator[str]:
+    for key in keys_of(model).values():
+        path = (*above, key.name)
+        indent = "  " * depth
+        if depth == 0 and path != ("homeserver",):
+            yield ""
+        comment = key.info.description or (key.model.__doc__ if key.model else None) or ""
+        if key.shape is Shape.SECTION and key.model is not None:
+            yield from _comment(comment, indent)
+            yield f"{indent}{key.name}:"
+            yield from _section(key.model, path, depth + 1, values)
+        elif key.shape is Shape.SECTIONS and key.model is not None and key.info.is_required():
+            yield from _comment(comment, indent)
+            yield f"{indent}{key.name}:"
+            # One mapping where that is allowed, else a list of one.
+            entry = list(_section(key.model, path, depth + (1 if key.single else 2), values))
+            if not key.single:
+                entry[0] = f"{indent}  - " + entry[0].lstrip()
+            yield from entry
+        else:
+            value = values[path] if path in values else _value(key)
+            yield from _line(key.name, value, comment, indent)
+
+
+def _value(key: Key) -> object:
+    if key.info.examples:
+        return key.info.examples[0]
+    return key.info.get_default()
+
+
+def _line(name: str, value: object, comment: str, indent: str) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        yield from _comment(comment, indent)
+        yield f"{indent}{name}:"
+        for one, meaning in value.items():
+            yield f"{indent}  {json.dumps(one)}: {_scalar(meaning)}"
+        return
+    line = f"{indent}{name}: {_scalar(_readable(name, value))}"
+    beside = f"{line}  # {comment}"
+    if comment and len(beside) > _WIDTH:
+        yield from _comment(comment, indent)
+        yield line
+    else:
+        yield beside if comment else line
+
+
+def _comment(text: str, indent: str) -> Iterator[str]:
+    yield from textwrap.wrap(
+        text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+    )
+
+
+def _readable(name: str, value: object) -> object:
+    """Sizes and durations as people write them."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if name in _DURATIONS:
+        unit = next(unit for unit, ms in _UNITS.items() if value % ms == 0)
+        return f"{value // _UNITS[unit]}{unit}"
+    return f"{value // 1024**2}MiB" if value >= 1024**2 else value
+
+
+def _scalar(value: object) -> str:
+    """A value in YAML's flow style."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_scalar(entry) for entry in value) + "]"
+    if isinstance(value, str):
+        return value if _is_plain(value) else json.dumps(value, ensure_ascii=False)
+    return json.dumps(value)
+
+
+def _is_plain(text: str) -> bool:
+    """True if YAML reads the unquoted text as this very text."""
+    plain = text.replace("-", "").replace("_", "").replace("/", "").replace(":", "")
+    return (
+        plain.replace(".", "").isalnum()
+        and text[:1].isalnum()
+        and not text.endswith(":")
+        and not text.isdecimal()
+        and text.lower() not in {"true", "false", "null", "yes", "no", "on"}
+    )

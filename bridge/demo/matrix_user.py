@@ -1,0 +1,459 @@
+"""A customer's Matrix client, for the demo and for tests: a few calls, and waiting with a bound.
+
+`Customer` is written against the client-server API directly and shares no code with the bridge, so
+that both sides of a conversation cannot be wrong in the same way. `Phone` can do the same and
+encrypts: matrix-nio, with crypto code that is not the bridge's; what it shows of a room is
+decrypted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import aiohttp
+from nio import (
+    AsyncClient,
+    AsyncClientConfig,
+    EphemeralEvent,
+    LoginResponse,
+    MegolmEvent,
+    ReceiptEvent,
+    RoomSendResponse,
+    SyncResponse,
+    TypingNoticeEvent,
+    UploadResponse,
+)
+from nio.crypto import decrypt_attachment
+from nio.exceptions import EncryptionError
+
+from bridge.demo.synapse import SynapseServer
+
+# --- in clear ------------------------------------------------------------------------------------
+
+Event = dict[str, object]
+Json = dict[str, object]
+
+PATIENCE = 30.0
+"""Seconds after which something awaited is held not to come."""
+
+
+def password_of(localpart: str) -> str:
+    """Of everybody on the demo's homeserver, which no other machine can reach."""
+    return f"{localpart}-secret"
+
+
+class CustomerError(Exception):
+    """The homeserver refused a call."""
+
+    def __init__(self, status: int, errcode: str, message: str) -> None:
+        super().__init__(f"{status} {errcode} {message}")
+        self.status = status
+        self.errcode = errcode
+
+
+class Account:
+    """One logged-in user, and calls that need no memory."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
+    ) -> None:
+        self.user_id = user_id
+        self._session = session
+        self._address = address
+        self._token = token
+
+    @classmethod
+    async def sign_up(
+        cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
+    ) -> Self:
+        """Register and log in; the password is `password_of(localpart)`."""
+        await server.register(session, localpart, password_of(localpart))
+        return await cls.sign_in(session, server, localpart)
+
+    @classmethod
+    async def sign_in(
+        cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
+    ) -> Self:
+        """Log in, as a new device, as somebody who is registered."""
+        account = cls(session, server.address, f"@{localpart}:{server.domain}", "")
+        reply = await account.call(
+            "POST",
+            "v3/login",
+            {
+                "type": "m.login.password",
+                "identifier": {"type": "m.id.user", "user": localpart},
+                "password": password_of(localpart),
+            },
+        )
+        account._token = str(reply["access_token"])
+        return account
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        content: Json | None = None,
+        query: dict[str, str] | None = None,
+    ) -> Json:
+        """Make one call below `/_matrix/client/`."""
+        async with self._session.request(
+            method,
+            f"{self._address}/_matrix/client/{path}",
+            json=content if method != "GET" else None,
+            params=query or {},
+            headers=self._headers(),
+        ) as response:
+            reply: Json = await response.json()
+            if response.status != 200:
+                raise CustomerError(
+                    response.status, str(reply.get("errcode")), str(reply.get("error"))
+                )
+            return reply
+
+    async def download(self, mxc: str) -> bytes:
+        """Fetch a file with authentication, as clients do since v1.11 of the specification."""
+        path = f"/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
+        async with self._session.get(f"{self._address}{path}", headers=self._headers()) as got:
+            if got.status != 200:
+                raise CustomerError(got.status, "", await got.text())
+            return await got.read()
+
+    async def types(self, room_id: str, *, typing: bool = True) -> None:
+        """Show the others that this customer types, for half a minute or until it is taken back."""
+        path = f"v3/rooms/{quote(room_id, safe='')}/typing/{quote(self.user_id)}"
+        await self.call("PUT", path, {"typing": typing, "timeout": 30_000})
+
+    async def room_call(self, verb: str, room_id: str, content: Json | None = None) -> Json:
+        """`join`, `leave`, `invite`, `kick` and the like."""
+        return await self.call("POST", f"v3/rooms/{quote(room_id, safe='')}/{verb}", content or {})
+
+    async def set_state(self, room_id: str, kind: str, content: Json, key: str = "") -> str:
+        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
+        return str((await self.call("PUT", path, content))["event_id"])
+
+    async def state(self, room_id: str, kind: str, key: str = "") -> Json:
+        """The content of a state event; CustomerError 404 if there is none."""
+        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
+        return await self.call("GET", path)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+
+class Customer(Account):
+    """A user's client. Everything seen by `sync` is kept per room, in order, once."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
+    ) -> None:
+        super().__init__(session, address, user_id, token)
+        self.invitations: dict[str, list[Event]] = {}
+        self.receipts: dict[tuple[str, str], str] = {}
+        """The newest event that somebody has read: by room and user."""
+        self.typing: dict[str, set[str]] = {}
+        """Room -> users who are typing."""
+        self._since = ""
+        self._seen: dict[str, dict[str, Event]] = {}
+        self._counter = 0
+
+    async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
+        """Make a direct room with somebody, as Element does: the first words come at once."""
+        content: Json = {"preset": "trusted_private_chat", "is_direct": True, "invite": [whom]}
+        reply = await self.call("POST", "v3/createRoom", content | options)
+        room_id = str(reply["room_id"])
+        if first_text:
+            await self.say(room_id, first_text)
+        return room_id
+
+    async def say(self, room_id: str, text: str, **more: object) -> str:
+        return await self.send(room_id, {"msgtype": "m.text", "body": text} | more)
+
+    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
+        """Send an event and return its id."""
+        self._counter += 1
+        path = f"v3/rooms/{quote(room_id, safe='')}/send/{kind}/c{self._counter}"
+        return str((await self.call("PUT", path, content))["event_id"])
+
+    async def send_file(
+        self,
+        room_id: str,
+        data: bytes,
+        name: str,
+        mime: str,
+        msgtype: str = "m.file",
+        **more: object,
+    ) -> str:
+        """Upload a file and send it; `more` goes into the content."""
+        where = await self.upload(data, name, mime)
+        info = {"mimetype": mime, "size": len(data)}
+        content: Json = {"msgtype": msgtype, "body": name, "info": info}
+        return await self.send(room_id, content | where | more)
+
+    async def upload(self, data: bytes, name: str, mime: str) -> Json:
+        """Put a file into the media repository; returns what an event says of where it lies."""
+        async with self._session.post(
+            f"{self._address}/_matrix/media/v3/upload",
+            params={"filename": name},
+            data=io.BytesIO(data),
+            headers={"Content-Type": mime} | self._headers(),
+        ) as response:
+            return {"url": (await response.json())["content_uri"]}
+
+    async def read_file(self, event: Event) -> bytes:
+        """Fetch the file of an event."""
+        return await self.download(str(content_of(event)["url"]))
+
+    async def react(self, room_id: str, event_id: str, sign: str) -> str:
+        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": sign}
+        return await self.send(room_id, {"m.relates_to": relation}, "m.reaction")
+
+    async def vote(self, room_id: str, poll: Event, answer: str) -> str:
+        """Choose an answer of a poll (MSC3381)."""
+        content: Json = {
+            "m.relates_to": {"rel_type": "m.reference", "event_id": poll["event_id"]},
+            "org.matrix.msc3381.poll.response": {"answers": [answer]},
+        }
+        return await self.send(room_id, content, "org.matrix.msc3381.poll.response")
+
+    async def sync(self, timeout_ms: int = 0) -> None:
+        """Take in what is new."""
+        # Ten events a room is the server's default: a burst between two calls would leave a gap.
+        query = {"timeout": str(timeout_ms), "filter": '{"room":{"timeline":{"limit":500}}}'}
+        if self._since:
+            query["since"] = self._since
+        reply = await self.call("GET", "v3/sync", query=query)
+        rooms = _object(reply.get("rooms"))
+        for room_id, room in _object(rooms.get("invite")).items():
+            self.invitations[room_id] = _events(_object(room).get("invite_state"))
+        for room_id, room in (_object(rooms.get("join")) | _object(rooms.get("leave"))).items():
+            for passing in _events(_object(room).get("ephemeral")):
+                self._passes(room_id, passing)
+            seen = self._seen.setdefault(room_id, {})
+            for part in ("state", "timeline"):
+                for event in _events(_object(room).get(part)):
+                    seen.setdefault(str(event["event_id"]), event)
+        self._since = str(reply["next_batch"])
+
+    def _passes(self, room_id: str, event: Event) -> None:
+        """Take in what is no event of the room's: who types, who has read what."""
+        content = content_of(event)
+        if event.get("type") == "m.typing":
+            users = content.get("user_ids")
+            self.typing[room_id] = set(users) if isinstance(users, list) else set()
+        elif event.get("type") == "m.receipt":
+            for event_id, kinds in content.items():
+                for user in _object(_object(kinds).get("m.read")):
+                    self.receipts[room_id, user] = event_id
+
+    def events(self, room_id: str) -> list[Event]:
+        """The events of a room seen so far."""
+        return list(self._seen.get(room_id, {}).values())
+
+    async def wait_for(
+        self, room_id: str, wanted: Callable[[Event], bool], patience: float = PATIENCE
+    ) -> Event:
+        """Return the first event of the room that is wanted, seen already or still to come.
+
+        Raises:
+            TimeoutError: it did not come within `patience` seconds.
+        """
+        async with asyncio.timeout(patience):
+            while True:
+                for event in self.events(room_id):
+                    if wanted(event):
+                        return event
+                await self.sync(timeout_ms=2_000)
+
+    async def wait_until(self, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Sync until something holds of what has been seen.
+
+        Raises:
+            TimeoutError: it did not within `patience` seconds.
+        """
+        async with asyncio.timeout(patience):
+            while not holds():
+                await self.sync(timeout_ms=2_000)
+
+
+def said(text: str, sender: str = "") -> Callable[[Event], bool]:
+    """For `wait_for`: a message with this body."""
+
+    def wanted(event: Event) -> bool:
+        return (
+            event.get("type") == "m.room.message"
+            and content_of(event).get("body") == text
+            and sender in {"", event.get("sender")}
+        )
+
+    return wanted
+
+
+def membership(user_id: str, value: str) -> Callable[[Event], bool]:
+    """For `wait_for`: a member event that says so."""
+
+    def wanted(event: Event) -> bool:
+        return (
+            event.get("type") == "m.room.member"
+            and event.get("state_key") == user_id
+            and content_of(event).get("membership") == value
+        )
+
+    return wanted
+
+
+def content_of(event: Event) -> Json:
+    return _object(event.get("content"))
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _events(value: object) -> list[Event]:
+    events = _object(value).get("events")
+    return events if isinstance(events, list) else []
+
+
+# --- encrypted -----------------------------------------------------------------------------------
+
+ENCRYPTION: Json = {
+    "type": "m.room.encryption",
+    "state_key": "",
+    "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+}
+
+
+class Phone(Customer):
+    """One device of one user.
+
+    Attributes:
+        nio: the client; unverified devices are encrypted for, as in Element by default.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, address: str, nio: AsyncClient) -> None:
+        super().__init__(session, address, nio.user_id, nio.access_token)
+        self.nio = nio
+        self._sealed: dict[str, tuple[str, MegolmEvent]] = {}
+        """Events whose key has not come, by event id, with their room."""
+
+    @classmethod
+    async def log_in(
+        cls,
+        session: aiohttp.ClientSession,
+        server: SynapseServer,
+        localpart: str,
+        folder: Path,
+        *,
+        new: bool = True,
+    ) -> Self:
+        """A new device; with `new` of a new user.
+
+        Args:
+            session: for calls that have nothing to do with encryption.
+            server: the homeserver.
+            localpart: the user's name.
+            folder: where the device keeps its keys; it must be new.
+            new: register the user first.
+
+        Raises:
+            CustomerError: the homeserver refused.
+        """
+        password = password_of(localpart)
+        user_id = f"@{localpart}:{server.domain}"
+        if new:
+            user_id = await server.register(session, localpart, password)
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        config = AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
+        nio = AsyncClient(server.address, user_id, store_path=str(folder), config=config)
+        answer = await nio.login(password)
+        if not isinstance(answer, LoginResponse):
+            raise CustomerError(0, "", str(answer))
+        phone = cls(session, server.address, nio)
+        await phone.sync()
+        return phone
+
+    async def close(self) -> None:
+        """Log nothing out, but let go of connections and of the key store."""
+        await self.nio.close()
+        if self.nio.store is not None:
+            # nio leaves that to the garbage collector, of which Python 3.13 complains.
+            self.nio.store.database.close()
+
+    async def sync(self, timeout_ms: int = 0) -> None:
+        """Take in what is new, decrypt it, and see to our keys."""
+        answer = await self.nio.sync(timeout=timeout_ms, full_state=not self._since)
+        if not isinstance(answer, SyncResponse):
+            raise CustomerError(0, "", str(answer))
+        self._since = answer.next_batch
+        if self.nio.should_upload_keys:
+            await self.nio.keys_upload()
+        if self.nio.should_query_keys:
+            await self.nio.keys_query()
+        if self.nio.should_claim_keys:
+            await self.nio.keys_claim(self.nio.get_users_for_key_claiming())
+        await self.nio.send_to_device_messages()
+        for room_id, room in answer.rooms.join.items():
+            for passing in room.ephemeral:
+                self._has_passed(room_id, passing)
+            seen = self._seen.setdefault(room_id, {})
+            for event in [*room.state, *room.timeline.events]:
+                seen.setdefault(event.event_id, event.source)
+                if isinstance(event, MegolmEvent):
+                    self._sealed[event.event_id] = (room_id, event)
+        for event_id, (room_id, event) in list(self._sealed.items()):
+            try:
+                opened = self.nio.decrypt_event(event)
+            except EncryptionError:
+                continue
+            self._seen[room_id][event_id] = opened.source
+            del self._sealed[event_id]
+
+    def _has_passed(self, room_id: str, event: EphemeralEvent) -> None:
+        if isinstance(event, TypingNoticeEvent):
+            self.typing[room_id] = set(event.users)
+        elif isinstance(event, ReceiptEvent):
+            for receipt in event.receipts:
+                if receipt.receipt_type == "m.read":
+                    self.receipts[room_id, receipt.user_id] = receipt.event_id
+
+    def unreadable(self, room_id: str) -> list[Event]:
+        """The events that cannot be decrypted."""
+        return [e for e in self.events(room_id) if e.get("type") == "m.room.encrypted"]
+
+    async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
+        """As Element: encrypted from the start, and the first words come at once."""
+        encrypted: Json = {"initial_state": [ENCRYPTION]}
+        return await super().create_dm(whom, first_text, **(encrypted | options))
+
+    async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
+        """Send an event, encrypted if the room is."""
+        while room_id not in self.nio.rooms:
+            await self.sync(timeout_ms=1_000)
+        answer = await self.nio.room_send(room_id, kind, content, ignore_unverified_devices=True)
+        if not isinstance(answer, RoomSendResponse):
+            raise CustomerError(0, "", str(answer))
+        return str(answer.event_id)
+
+    async def upload(self, data: bytes, name: str, mime: str) -> Json:
+        """Encrypt and upload a file."""
+        answer, keys = await self.nio.upload(
+            lambda *_: io.BytesIO(data), mime, name, encrypt=True, filesize=len(data)
+        )
+        if not isinstance(answer, UploadResponse) or keys is None:
+            raise CustomerError(0, "", str(answer))
+        return {"file": keys | {"url": answer.content_uri}}
+
+    async def read_file(self, event: Event) -> bytes:
+        """Fetch and decrypt the file of an event."""
+        file = content_of(event)["file"]
+        if not isinstance(file, dict):
+            raise CustomerError(0, "", "the event has no encrypted file")
+        sealed = await self.download(str(file["url"]))
+        return bytes(
+            decrypt_attachment(sealed, file["key"]["k"], file["hashes"]["sha256"], file["iv"])
+        )

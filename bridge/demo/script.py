@@ -1,0 +1,360 @@
+"""The script of the demo: two chats of one customer, step by step.
+
+First: a robot's answer, the queue, an agent, pictures and files, a rating. Second: voices and
+places, more agents, and a connection that breaks. Pictures and voices are made on the spot.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import hashlib
+import io
+import math
+from collections.abc import Callable
+
+import av
+import msgspec
+from PIL import Image
+
+from bridge.demo.matrix_user import Event, Phone, content_of, membership
+from bridge.demo.scene import (
+    Scene,
+    answers_of,
+    expect,
+    is_poll,
+    kind_is,
+    msgtype_is,
+    text_is,
+    wording,
+    words,
+)
+
+# --- pictures and voices -------------------------------------------------------------------------
+
+_RATE = 48_000
+_FRAME = _RATE // 50
+
+
+def picture(colour: tuple[int, int, int]) -> bytes:
+    """A small PNG of one colour."""
+    out = io.BytesIO()
+    Image.new("RGB", (96, 64), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def recorded_voice(seconds: int) -> bytes:
+    """A tone that grows louder, as Ogg/Opus, which is what Element records."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="ogg") as target:
+        encoder = target.add_stream("libopus", rate=_RATE, layout="mono")
+        for number in range(seconds * 50):
+            target.mux(encoder.encode(_tone(number * _FRAME, seconds * _RATE)))
+        target.mux(encoder.encode(None))
+    return out.getvalue()
+
+
+def _tone(start: int, total: int) -> av.AudioFrame:
+    heights = (
+        round(20_000 * at / total * math.sin(2 * math.pi * 440 * at / _RATE))
+        for at in range(start, start + _FRAME)
+    )
+    samples = array.array("h", heights).tobytes()
+    frame = av.AudioFrame(format="s16", layout="mono", samples=_FRAME)
+    frame.planes[0].update(samples.ljust(frame.planes[0].buffer_size, b"\0"))
+    frame.sample_rate = _RATE
+    frame.pts = start
+    return frame
+
+
+# --- the first chat ------------------------------------------------------------------------------
+
+QUESTION = "When do you open?"
+ANSWER = "We are open from <b>nine to six</b>, Monday to Friday."
+"""An entry of the simulated knowledge base."""
+
+
+async def play_first_chat(scene: Scene, bystander: Scene) -> None:
+    """Play it in a new direct room of the customer's.
+
+    Args:
+        scene: the customer; her room is made here.
+        bystander: somebody who is in the queue before her, for a while.
+    """
+    transcript = scene.transcript
+    transcript.title("A customer asks the robot, then for a person")
+    await _robot(scene, bystander)
+    await _queue(scene, bystander)
+    transcript.title("The agent answers")
+    await _talk(scene)
+    if scene.stage.simulator.options.later:
+        await _type(scene)
+    await _exchange_files(scene)
+    transcript.title("The end, and a rating")
+    await _end_first_chat(scene)
+
+
+async def _robot(scene: Scene, bystander: Scene) -> None:
+    transcript = scene.transcript
+    async with transcript.step("somebody else is in the queue already"):
+        await bystander.open_dm("I was here first")
+        await bystander.reads("number 1")
+    async with transcript.step("she opens an encrypted direct chat with the bot; it greets her"):
+        await scene.open_dm(f"ask {QUESTION}")
+        await scene.reads("Hello!")
+        encryption = await scene.customer.state(scene.room, "m.room.encryption")
+        expect("algorithm" in encryption, "the room is not encrypted")
+    async with transcript.step("the call centre's knowledge base answers what she asks"):
+        card = await scene.reads("nine to six", scene.stage.bot)
+    async with transcript.step("it does not help: 👎 asks for a person, who learns what she asked"):
+        await scene.react(card, "👎")
+        await scene.reads("number 2")
+        await scene.desk.gets(f"pre-message: {QUESTION}", lambda said: QUESTION in said.text)
+
+
+async def _queue(scene: Scene, bystander: Scene) -> None:
+    transcript = scene.transcript
+    async with transcript.step("her place in the queue changes in place when the other gives up"):
+        await bystander.say("!wc cancel")
+        await scene.reads("number 1")
+    async with transcript.step("what she writes while waiting is kept for the agent"):
+        await scene.say("It is about order 4711")
+        await scene.desk.gets(
+            "pre-message: It is about order 4711", text_is("It is about order 4711")
+        )
+
+
+async def _talk(scene: Scene) -> None:
+    transcript, ghost = scene.transcript, scene.ghost("A00001")
+    async with transcript.step("an agent accepts and joins the room as herself"):
+        await scene.desk.do("accept", agent="A00001")
+        await scene.sees("the agent's arrival", membership(ghost, "join"))
+        await scene.reads("Mei is here")
+        texts = [message.text for message in scene.desk.customer.messages]
+        expect(
+            len(texts) >= 2 and QUESTION in texts[0] and texts[-1] == "It is about order 4711",
+            f"the agent should have what she asked and what she wrote, in order; she has {texts}",
+        )
+        expect(len(texts) == len(set(texts)), f"the agent has something twice: {texts}")
+    async with transcript.step("the agent's text arrives, formatted and with emoji"):
+        await scene.desk.do(
+            "say", text='Hello /::) see <a href="https://example.org/faq">our FAQ</a>'
+        )
+        event = await scene.reads("Hello 🙂 see our FAQ", ghost)
+        html = str(content_of(event).get("formatted_body"))
+        expect('href="https://example.org/faq"' in html, f"the link is missing in {html}")
+    async with transcript.step("her text reaches the agent; a read receipt tells her so"):
+        sent = await scene.say("Thanks, I read it. 谢谢！")
+        await scene.desk.gets("Thanks, I read it. 谢谢！", text_is("Thanks, I read it. 谢谢！"))
+        read = scene.customer.receipts
+        await scene.notices("the read receipt", lambda: read.get((scene.room, ghost)) == sent)
+        transcript.said("Mei", "✓ has read it")
+
+
+async def _type(scene: Scene) -> None:
+    """Servers of 2016 have no sign for it."""
+    transcript, customer, ghost = scene.transcript, scene.customer, scene.ghost("A00001")
+    async with transcript.step("each sees that the other is typing"):
+        await scene.desk.do("typing")
+        await scene.notices(
+            "the agent's typing", lambda: ghost in customer.typing.get(scene.room, ())
+        )
+        transcript.said("Mei", "… types")
+        await customer.types(scene.room)
+        await scene.desk.until("her typing", lambda desk: bool(desk.signals))
+        transcript.said("desk", "← she types …")
+        await customer.types(scene.room, typing=False)
+
+
+async def _exchange_files(scene: Scene) -> None:
+    transcript, customer = scene.transcript, scene.customer
+    document = b"terms and conditions, \xe7\xac\xac 1 page\n" * 50
+    for kind, data, name, mime in (
+        ("image", picture((30, 120, 200)), "parcel.png", "image/png"),
+        ("file", document, "receipt.txt", "text/plain"),
+    ):
+        async with transcript.step(f"the customer's {kind} reaches the agent, byte for byte"):
+            await scene.send_file(data, name, mime, kind)
+            await scene.desk.gets(f"{kind} {name}", kind_is(kind))
+            digest = hashlib.sha256(data).hexdigest()
+            uploads = scene.desk.view.uploads
+            expect(digest in {one.sha256 for one in uploads}, "the bytes differ")
+    async with transcript.step("the agent's image arrives, byte for byte"):
+        back = picture((200, 90, 30))
+        await scene.desk.do("image", name="label.png", data=base64.b64encode(back).decode())
+        event = await scene.sees("an image", msgtype_is("m.image", "@webchat_"))
+        expect(await customer.read_file(event) == back, "the bytes differ")
+    async with transcript.step("the agent's file arrives, byte for byte"):
+        await scene.desk.do("file", name="terms.txt", data=base64.b64encode(document).decode())
+        event = await scene.sees("a file", msgtype_is("m.file", "@webchat_"))
+        expect(await customer.read_file(event) == document, "the bytes differ")
+
+
+async def _end_first_chat(scene: Scene) -> None:
+    transcript = scene.transcript
+    async with transcript.step("the agent closes the chat and leaves the room"):
+        await scene.desk.do("close")
+        await scene.reads("The agent has ended the chat")
+        await scene.sees("the agent's leaving", membership(scene.ghost("A00001"), "leave"))
+    async with transcript.step("the customer rates with a tap on the poll"):
+        poll = await scene.sees("a poll", is_poll)
+        answer, label = answers_of(poll)[0]
+        await scene.customer.vote(scene.room, poll, answer)
+        transcript.said("alice", f"votes “{label}”")
+        await scene.reads(f"Thank you for your rating: {label}.")
+        given = [rating.rating for rating in scene.desk.customer.ratings]
+        expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
+    async with transcript.step("nothing was sent twice, and nothing was unreadable"):
+        repeats = [message for message in scene.desk.customer.messages if message.repeat]
+        expect(not repeats, f"{len(repeats)} messages were repeated")
+        expect_readable(scene)
+
+
+def expect_readable(scene: Scene) -> None:
+    """Fail the step if the customer's client could not decrypt something."""
+    if isinstance(scene.customer, Phone):
+        unread = scene.customer.unreadable(scene.room)
+        expect(not unread, f"{len(unread)} messages could not be decrypted")
+
+
+# --- the second chat -----------------------------------------------------------------------------
+
+VOICE_SECONDS = 2
+PEOPLES_SQUARE = "geo:31.230370,121.473700"
+"""In Shanghai, as a phone's satellites say (WGS-84)."""
+ON_BAIDU = (31.2344, 121.4847)
+"""The same place on Baidu's map (BD-09), to a hundred metres."""
+ORIENTAL_PEARL = (31.2453, 121.5064)
+"""Another one, in Baidu's coordinates."""
+
+WHILE_CUT = ("I said this while you were cut off.", "Your parcel is in Hamburg.")
+
+
+class PlaceAtDesk(msgspec.Struct):
+    """A location as the simulated desk received it."""
+
+    latitude: float
+    longitude: float
+
+
+async def play_second_chat(scene: Scene) -> None:
+    """Play it in the room of the first chat; the next word asks for a new one."""
+    scene.transcript.title("A second chat: voices and places, more agents")
+    await _begin(scene)
+    await _voices(scene)
+    await _places(scene)
+    await _agents(scene)
+    scene.transcript.title("The connection breaks")
+    await _trouble(scene)
+    await _end_second_chat(scene)
+
+
+async def _begin(scene: Scene) -> None:
+    async with scene.transcript.step("the next word asks for a new chat"):
+        await scene.say("One more thing")
+        await scene.desk.gets("pre-message: One more thing", text_is("One more thing"))
+        await scene.desk.do("accept", agent="A00001")
+        await scene.sees("Mei's return", _since(scene, membership(scene.ghost("A00001"), "join")))
+
+
+def _since(scene: Scene, wanted: Callable[[Event], bool]) -> Callable[[Event], bool]:
+    """Such an event that has not been seen by now."""
+    known = {event["event_id"] for event in scene.customer.events(scene.room)}
+    return lambda event: event["event_id"] not in known and wanted(event)
+
+
+async def _voices(scene: Scene) -> None:
+    async with scene.transcript.step("her voice message reaches the agent as one (AMR)"):
+        recording = recorded_voice(VOICE_SECONDS)
+        voice = {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": {"duration": 2000}}
+        await scene.send_file(recording, "Voice message.ogg", "audio/ogg", "audio", **voice)
+        await scene.desk.gets(f"voice, {VOICE_SECONDS} s", kind_is("voice"))
+        digest = hashlib.sha256(recording).hexdigest()
+        uploads = {one.sha256 for one in scene.desk.view.uploads}
+        expect(digest not in uploads, "it was sent as a file")
+    async with scene.transcript.step("the agent's voice message arrives as one that plays (Opus)"):
+        await scene.desk.do("voice", seconds=VOICE_SECONDS)
+        event = await scene.sees("a voice message", msgtype_is("m.audio", "@webchat_"))
+        expect("org.matrix.msc3245.voice" in content_of(event), "it is not marked as voice")
+        data = await scene.customer.read_file(event)
+        expect(data.startswith(b"OggS"), "it is not Ogg")
+
+
+async def _places(scene: Scene) -> None:
+    async with scene.transcript.step("her place reaches the agent, in the coordinates of its map"):
+        await scene.send(
+            "[location] People's Square",
+            msgtype="m.location",
+            body="People's Square",
+            geo_uri=PEOPLES_SQUARE,
+        )
+        message = await scene.desk.gets("location People's Square", kind_is("location"))
+        place = msgspec.convert(message.content, PlaceAtDesk)
+        off = max(abs(place.latitude - ON_BAIDU[0]), abs(place.longitude - ON_BAIDU[1]))
+        expect(off < 0.001, f"{ON_BAIDU} was expected, not {place}")
+    async with scene.transcript.step("the agent's place arrives as one on any map"):
+        latitude, longitude = ORIENTAL_PEARL
+        await scene.desk.do("location", latitude=latitude, longitude=longitude, poi="东方明珠")
+        event = await scene.sees("a location", msgtype_is("m.location", "@webchat_"))
+        uri = str(content_of(event).get("geo_uri"))
+        expect(uri.startswith("geo:31.24"), f"an address near 31.24 was expected, not {uri}")
+
+
+async def _agents(scene: Scene) -> None:
+    async with scene.transcript.step("conference: a second agent joins, then talks on alone"):
+        await scene.desk.do("conference", to="A00002")
+        await scene.reads(words("chat.agent_joined", names="Jun"))
+        await scene.sees("Jun's joining", membership(scene.ghost("A00002"), "join"))
+        await scene.desk.do("leave", agent="A00001")
+        await scene.reads(words("chat.agent_left", names="Mei"))
+        await scene.sees("Mei's leaving", membership(scene.ghost("A00001"), "leave"))
+    async with scene.transcript.step("transfer: he hands the customer back"):
+        await scene.desk.do("transfer", to="A00001")
+        await scene.reads(words("chat.transferred", old="Jun", new="Mei"))
+
+
+async def _trouble(scene: Scene) -> None:
+    async with scene.transcript.step("the link is cut; what she writes arrives once all the same"):
+        await scene.desk.do("kick", code=1006)
+        await scene.say("Are you still there?")
+        await scene.desk.gets("Are you still there?", text_is("Are you still there?"))
+    async with scene.transcript.step("the login expires; the bridge logs in again, unnoticed"):
+        await scene.desk.do("expire_token")
+        await scene.desk.do("kick", code=1006)
+        await scene.say("And now?")
+        await scene.desk.gets("And now?", text_is("And now?"))
+        await scene.desk.do("say", text="Still here.")
+        await scene.reads("Still here.")
+    if scene.stage.simulator.options.numbers_pushes:
+        await _missed(scene)
+
+
+async def _missed(scene: Scene) -> None:
+    """Servers of 2019 repeat what was not confirmed, or keep a history; one of 2016 forgets."""
+    async with scene.transcript.step("what the agent says while the link is cut comes once, later"):
+        await _say_while_cut(scene, WHILE_CUT[0])
+        await scene.desk.until("all receipts", lambda desk: desk.pending_pushes == 0)
+    async with scene.transcript.step("without receipts, the bridge finds it in the history"):
+        await scene.stage.simulator.do({"op": "set", "options": {"receipts": False}})
+        await _say_while_cut(scene, WHILE_CUT[1])
+
+
+async def _say_while_cut(scene: Scene, text: str) -> None:
+    await scene.desk.do("kick", code=1006)
+    await scene.desk.do("say", text=text)
+    await scene.reads(text)
+
+
+async def _end_second_chat(scene: Scene) -> None:
+    async with scene.transcript.step("the customer ends the chat herself"):
+        await scene.say("!wc close")
+        await scene.reads("You have ended the chat")
+        for text in ("Are you still there?", "And now?"):
+            copies = [
+                one for one in scene.desk.customer.messages if one.text == text and not one.repeat
+            ]
+            expect(len(copies) == 1, f"the agent got “{text}” {len(copies)} times")
+        for text in WHILE_CUT:
+            seen = [one for one in scene.customer.events(scene.room) if text in wording(one)]
+            expect(len(seen) <= 1, f"she got “{text}” {len(seen)} times")
+        expect_readable(scene)

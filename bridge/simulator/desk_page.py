@@ -1,0 +1,224 @@
+"""The desk in the browser: its page, the files it shows, and one stream of what happens.
+
+A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. The page is a handful
+of files of this package and loads nothing from elsewhere. A view says who waits, who talks, and
+what was said since the desk last looked; times are durations, so that no clock but the browser's
+own is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import uuid
+from importlib import resources
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import WSMsgType, hdrs, web
+from aiohttp.typedefs import Handler
+
+from bridge.simulator import samples
+from bridge.simulator.journal import Pulse
+from bridge.simulator.operations import Simulation
+from bridge.simulator.options import DeskAgent
+from bridge.simulator.state import CallCentre, QueueRequest, Session, Wire, shown
+from bridge.simulator.web import Shelf, answer, file_headers, media_type
+from bridge.webchat.words import emoji_table
+
+_PAGE = resources.files("bridge.simulator") / "page"
+_KINDS = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_REST = 0.1
+"""Seconds between two views at least, so that a busy centre does not drown its desks."""
+_OURS = ("/_sim", "/desk")
+
+
+@web.middleware
+async def only_our_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse control by pages of other sites: browsers name the page's origin, scripts none."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin and request.path.startswith(_OURS) and urlsplit(origin).netloc != request.host:
+        return web.Response(status=403, text="Pages of another site cannot control the simulator.")
+    return await handler(request)
+
+
+class DeskSide:
+    """The routes under `/desk`."""
+
+    def __init__(
+        self, simulation: Simulation, shelf: Shelf, pulse: Pulse, stopping: asyncio.Event
+    ) -> None:
+        self._simulation = simulation
+        self._shelf = shelf
+        self._pulse = pulse
+        self._stopping = stopping
+        self._run = uuid.uuid4().hex
+        """Tells a desk that the numbers it knows belong to an earlier run."""
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/desk", self._index),
+            web.get("/desk/stream", self._stream),
+            web.get("/desk/faces", self._faces),
+            web.get("/desk/files/{number:\\d+}/{name}", self._file),
+            web.get("/desk/voices/{number:\\d+}", self._voice),
+            web.get("/desk/{name:[a-z]+\\.[a-z]+}", self._asset),
+        ]
+
+    async def _index(self, request: web.Request) -> web.Response:
+        return _page("index.html")
+
+    async def _asset(self, request: web.Request) -> web.Response:
+        return _page(request.match_info["name"])
+
+    async def _faces(self, request: web.Request) -> web.Response:
+        return answer({"faces": [list(face) for face in emoji_table()]})
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        found = self._shelf.find(int(request.match_info["number"]), request.match_info["name"])
+        if found is None:
+            raise web.HTTPNotFound
+        headers = file_headers(found.name)
+        if not media_type(found.name).startswith("image/"):
+            headers[hdrs.CONTENT_DISPOSITION] = "attachment"
+        return web.FileResponse(found.path, headers=headers)
+
+    async def _voice(self, request: web.Request) -> web.Response:
+        """A voice as WAV; no browser plays AMR."""
+        number = int(request.match_info["number"])
+        entry = self._simulation.centre.transcript.find(number)
+        if entry is None or not entry.audio:
+            raise web.HTTPNotFound
+        try:
+            wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(entry.audio))
+        except samples.SoundError as error:
+            raise web.HTTPUnprocessableEntity(text=str(error)) from error
+        return web.Response(body=wav, content_type="audio/wav")
+
+    async def _stream(self, request: web.Request) -> web.WebSocketResponse:
+        """Views, each time something happened: entries that this desk has seen do not come again.
+
+        A desk that comes back says `run` and `since` from the last view it got.
+        """
+        socket = web.WebSocketResponse(compress=False, heartbeat=20, timeout=1.0)
+        await socket.prepare(request)
+        since = 0
+        if request.query.get("run") == self._run:
+            since = int(request.query.get("since", "0"))
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(self._show(socket, since))
+            stop = group.create_task(self._close_at_stop(socket))
+            async for message in socket:
+                if message.type is not WSMsgType.TEXT:
+                    break
+            showing.cancel()
+            stop.cancel()
+        return socket
+
+    async def _show(self, socket: web.WebSocketResponse, since: int) -> None:
+        loop = asyncio.get_running_loop()
+        while not socket.closed:
+            seen = self._pulse.beats
+            shown: Wire = {"run": self._run, **view(self._simulation.centre, since, loop.time())}
+            since = self._simulation.centre.transcript.last
+            try:
+                await socket.send_str(msgspec.json.encode(shown).decode())
+            except ConnectionError:
+                return
+            await asyncio.sleep(_REST)
+            while self._pulse.beats == seen:
+                await self._pulse.wait()
+
+    async def _close_at_stop(self, socket: web.WebSocketResponse) -> None:
+        await self._stopping.wait()
+        await socket.close(code=1001)
+
+
+def _page(name: str) -> web.Response:
+    file = _PAGE / name
+    kind = _KINDS.get(name.rpartition(".")[2])
+    if kind is None or not file.is_file():
+        raise web.HTTPNotFound
+    return web.Response(
+        body=file.read_bytes(),
+        content_type=kind,
+        charset="utf-8",
+        headers={
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            hdrs.CACHE_CONTROL: "no-cache",
+        },
+    )
+
+
+# --- the view ------------------------------------------------------------------------------------
+
+
+def view(centre: CallCentre, since: int, now: float) -> Wire:
+    """The whole centre as it is now, and the entries of the transcript after number `since`."""
+    centre.settle(now)
+    options = centre.options
+    sessions = [*centre.closed, *centre.sessions.values()]
+    return {
+        "dialect": options.dialect,
+        "types": options.later,
+        "open_hours": options.open_hours,
+        "agents": [_agent(agent) for agent in options.agents],
+        "queues": dict(options.queue_names),
+        "ratings": {str(choice.id): choice.name for choice in options.ratings},
+        "waiting": [_request(centre, request, now) for request in centre.requests.values()],
+        "sessions": [_session(centre, session, now) for session in sessions],
+        "last": centre.transcript.last,
+        "entries": [shown(entry) for entry in centre.transcript.since(since)],
+    }
+
+
+def _agent(agent: DeskAgent) -> Wire:
+    return {"id": agent.id, "name": agent.name or agent.id, "comments": agent.comments}
+
+
+def _request(centre: CallCentre, request: QueueRequest, now: float) -> Wire:
+    return {
+        "id": request.id,
+        **_who(centre, request.login),
+        "queue": request.queue_id,
+        "queue_name": centre.options.queue_name(request.queue_id),
+        "from": request.source,
+        "place": request.announced,
+        "waited": now - request.since,
+        "wanted": request.wanted,
+        "session": request.session.id if request.session else None,
+    }
+
+
+def _session(centre: CallCentre, session: Session, now: float) -> Wire:
+    customer = centre.customers[session.login]
+    typed = customer.typed_at if customer.session is session else None
+    return {
+        "id": session.id,
+        **_who(centre, session.login),
+        "queue": session.queue_id,
+        "queue_name": centre.options.queue_name(session.queue_id),
+        "agents": [_agent(agent) for agent in session.agents],
+        "robot": session.robot,
+        "open": session.open,
+        "ended_by": session.ended_by,
+        "typed": None if typed is None else now - typed,
+        "preview": customer.preview if typed is not None else "",
+    }
+
+
+def _who(centre: CallCentre, login: str) -> Wire:
+    customer = centre.customers[login]
+    return {"login": login, "name": customer.name or login, "linked": customer.linked}

@@ -1,0 +1,243 @@
+"""The WebChat simulator: the server side of the guides on one port, with control API and desk.
+
+It is the other end in the demo, in integration and chaos runs, and for whoever writes a client.
+One aiohttp application serves login, upload, robot, files, sockets, `/_sim` and `/desk`. Everything
+that decides is pure (state, checks, handlers, operations); this package's shell only carries bytes.
+
+The control API and the desk need no password: bind the simulator to loopback or to a network you
+trust. Pages of other sites are refused (`Origin`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from bridge.simulator import control, operations, samples
+from bridge.simulator.control import ControlSide
+from bridge.simulator.desk_page import DeskSide, only_our_pages
+from bridge.simulator.journal import Journal, Pulse
+from bridge.simulator.operations import BadOpError, Placed, Simulation
+from bridge.simulator.options import DeskAgent, SimulatorOptions
+from bridge.simulator.sockets import Switchboard
+from bridge.simulator.state import CallCentre, Wire
+from bridge.simulator.web import HttpSide, Shelf
+
+__all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
+
+_LARGEST_BODY = 128 * 1024 * 1024
+"""Of one control operation: a file travels in it as base64."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """The resources between start and stop."""
+
+    runner: web.AppRunner
+    directory: tempfile.TemporaryDirectory[str]
+    stopping: asyncio.Event
+
+
+class Simulator:
+    """One simulated WebChat server.
+
+    Args:
+        options: the switches; the guide read strictly when left out.
+    """
+
+    def __init__(self, options: SimulatorOptions | None = None) -> None:
+        options = options or SimulatorOptions()
+        self._simulation = Simulation(CallCentre(options, self._new_token, _wall_ms))
+        self._journal = Journal(options.keep_frames)
+        self._pulse = Pulse()
+        self._board = Switchboard(self._simulation, self._journal, self._pulse)
+        self._running: _Running | None = None
+        self._shelf: Shelf | None = None
+        """Its list of uploads outlives the stop, its files do not."""
+        self._log = structlog.get_logger()
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:PORT/webchat`; empty before the start."""
+        return self._simulation.centre.base_url
+
+    @property
+    def control_url(self) -> str:
+        """`http://127.0.0.1:PORT/_sim`; empty before the start."""
+        context = self._simulation.centre.options.context
+        return f"{self.base_url.removesuffix(context)}/_sim" if self.base_url else ""
+
+    @property
+    def desk_url(self) -> str:
+        """`http://127.0.0.1:PORT/desk`, for a browser; empty before the start."""
+        return self.control_url.removesuffix("_sim") + "desk" if self.base_url else ""
+
+    @property
+    def options(self) -> SimulatorOptions:
+        """As they are now; `do` with `set` changes them."""
+        return self._simulation.centre.options
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen; port 0 takes a free one.
+
+        Returns:
+            The port.
+
+        Raises:
+            OSError: the address is taken or not ours.
+            RuntimeError: it runs already.
+        """
+        if self._running is not None:
+            raise RuntimeError("the simulator runs already")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=512)
+        port = listener.getsockname()[1]
+        centre = self._simulation.centre
+        context = centre.options.context
+        origin = centre.options.public_origin or _origin(host, port)
+        centre.base_url = f"{origin}{context}"
+
+        directory = tempfile.TemporaryDirectory(prefix="webchat-simulator-")
+        shelf = self._shelf = Shelf(Path(directory.name), centre.base_url, context)
+        stopping = asyncio.Event()
+        http = HttpSide(self._simulation, shelf, self._pulse, stopping)
+        control = ControlSide(self.state, self.do, self._journal, self._pulse)
+        desk = DeskSide(self._simulation, shelf, self._pulse, stopping)
+        app = web.Application(
+            client_max_size=_LARGEST_BODY, middlewares=[only_our_pages, http.trouble]
+        )
+        app.add_routes([*http.routes(context), *control.routes(), *desk.routes()])
+        app.router.add_get(f"{context}/cws", self._board.serve)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        self._running = _Running(runner, directory, stopping)
+        self._log.info("simulator listens", base_url=self.base_url)
+        return port
+
+    async def stop(self) -> None:
+        """Close every socket with 1001 and the port; state and frames stay readable."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.stopping.set()
+        self._board.hang_up_all(1001)
+        await running.runner.cleanup()
+        running.directory.cleanup()
+        self._log.info("simulator stopped", base_url=self.base_url)
+
+    async def do(self, op: Mapping[str, object]) -> Wire:
+        """Carry out one control operation, as `POST /_sim/do` does.
+
+        Args:
+            op: `{"op": name, …}`; the names and their fields are the classes of `operations`.
+
+        Returns:
+            `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
+            `request`, `n` (the record's number in `said`), `size`, `sha256`.
+
+        Raises:
+            BadOpError: it cannot be done; the message is one sentence.
+            RuntimeError: the simulator does not run.
+        """
+        shelf = self._shelf
+        if self._running is None or shelf is None:
+            raise RuntimeError("the simulator does not run")
+
+        def host(name: str, body: bytes) -> Placed:
+            file = shelf.put(name, body)
+            url = shelf.url(file, self._simulation.centre.options.upload_url)
+            return Placed(url, shelf.path(file))
+
+        wanted = await _with_amr(operations.read(op))
+        now = asyncio.get_running_loop().time()
+        done = operations.perform(self._simulation, wanted, now, host)
+        sent = self._board.post(done.outgoing)
+        self._log.debug("simulator operation", op=op.get("op"), sent=sent)
+        return {"ok": True, "sent": sent, **done.answer}
+
+    def state(self) -> Wire:
+        """Everything a script may compare; see `control.describe`."""
+        uploads: list[Wire] = []
+        if self._shelf is not None:
+            uploads = self._shelf.uploads(self._simulation.centre.options.upload_url)
+        return control.describe(self._simulation, uploads, asyncio.get_running_loop().time())
+
+    def frames(self, since: int = 0) -> list[Wire]:
+        """Every frame of every socket with a number above `since`, tokens masked."""
+        return self._journal.since(since)
+
+    async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 10.0) -> Wire:
+        """Return the first state that satisfies the predicate; the present one counts.
+
+        Args:
+            predicate: gets what `state` returns.
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: no such state came about.
+        """
+        async with asyncio.timeout(timeout):
+            while not predicate(state := self.state()):
+                await self._pulse.wait()
+        return state
+
+    def _new_token(self) -> str:
+        token = str(uuid.uuid4()).upper()
+        return f"{token}+/=" if self.options.awkward_tokens else token
+
+
+async def serve(options: SimulatorOptions, host: str, port: int) -> None:
+    """Run a simulator until cancelled; prints its addresses on standard output.
+
+    Raises:
+        OSError: the address is taken or not ours.
+    """
+    simulator = Simulator(options)
+    await simulator.start(host, port)
+    try:
+        sys.stdout.write(
+            f"WebChat: {simulator.base_url}\n"
+            f"control: {simulator.control_url}\n"
+            f"desk:    {simulator.desk_url}\n"
+        )
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+    finally:
+        await simulator.stop()
+
+
+async def _with_amr(op: operations.AnyOp) -> operations.AnyOp:
+    """A voice in any other form than AMR becomes AMR, off the loop."""
+    if not isinstance(op, operations.Voice) or not op.data:
+        return op
+    try:
+        recording = base64.b64decode(op.data, validate=True)
+        if recording.startswith(samples.AMR):
+            return op
+        voice, seconds = await asyncio.to_thread(samples.to_amr, recording)
+    except (ValueError, samples.SoundError) as error:
+        raise BadOpError(f"data is no voice: {error}") from error
+    return msgspec.structs.replace(op, data=base64.b64encode(voice).decode(), seconds=seconds)
+
+
+def _wall_ms() -> int:
+    return round(datetime.now(tz=UTC).timestamp() * 1000)
+
+
+def _origin(host: str, port: int) -> str:
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

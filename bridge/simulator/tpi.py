@@ -1,0 +1,364 @@
+"""The answers of the HTTP interface: login and history at `/tpi`, the robot at `/robotSearch`.
+
+Login (guide part one) gives out tokens and shuts out addresses that log in too often; type 5003
+(later; reference 3.8) tells the history page by page, newest first; robotSearch (guide part four)
+gives canned answers and is strict about the sign.
+
+Pure: takes the request's bytes and the time, returns the JSON of the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import hmac
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from bridge.ids import AgentId
+from bridge.simulator.delivery import KINDS, icon
+from bridge.simulator.options import SimulatorOptions
+from bridge.simulator.state import CallCentre, Customer, Wire
+from bridge.webchat.codes import FrameType, MessageType, ResultCode
+
+# --- login ---------------------------------------------------------------------------------------
+
+
+class Gate:
+    """The source-address blacklist of reference 3.7: too many logins, and nothing answers."""
+
+    def __init__(self) -> None:
+        self._visits: dict[str, deque[float]] = {}
+        self._banned: dict[str, float] = {}
+        """Address to the time its ban ends."""
+
+    def admits(self, address: str, now: float, *, limit: int, window: float, ban: float) -> bool:
+        """Count a login from an address.
+
+        Args:
+            address: the client's.
+            now: seconds, monotonic.
+            limit: logins allowed in the window; 0: no limit.
+            window: seconds.
+            ban: seconds that an address stays shut out.
+
+        Returns:
+            False while the address is shut out, this visit included.
+        """
+        if not limit:
+            return True
+        if now < self._banned.get(address, now):
+            return False
+        self._banned.pop(address, None)
+        visits = self._visits.setdefault(address, deque())
+        visits.append(now)
+        while visits and visits[0] <= now - window:
+            visits.popleft()
+        if len(visits) <= limit:
+            return True
+        self._banned[address] = now + ban
+        visits.clear()
+        return False
+
+    def shuts_out(self, address: str, now: float) -> bool:
+        """Whether an address is shut out; this does not count as a visit."""
+        return now < self._banned.get(address, now)
+
+    def banned(self) -> list[str]:
+        """The addresses shut out, or not yet seen again since their ban ended."""
+        return sorted(self._banned)
+
+    def forget(self) -> None:
+        """Let everybody in again."""
+        self._visits.clear()
+        self._banned.clear()
+
+
+class _Envelope(msgspec.Struct):
+    type: int
+
+
+class _Password(msgspec.Struct):
+    """Type 1. The guide of 2016 shows `epid` and gives it no meaning when empty."""
+
+    login_name: str = msgspec.field(name="loginName")
+    password: str
+    epid: str
+
+
+class _LaterPassword(_Password):
+    epid: str = ""
+
+
+class _Register(msgspec.Struct):
+    """Type 3: named by the guide, shaped by later revisions (reference 3.1)."""
+
+    login_name: str = msgspec.field(name="loginName")
+    name: str = ""
+    portrait_uri: str = msgspec.field(name="portraitUri", default="")
+    epid: str = ""
+
+
+class _Visitor(msgspec.Struct):
+    """Type 4 (later)."""
+
+    visitor_id: str = msgspec.field(name="visitorId")
+    epid: str = ""
+
+
+class _Who(NamedTuple):
+    login: str
+    name: str = ""
+
+
+def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
+    """Answer one request to `/tpi`: a login, or a page of history.
+
+    Args:
+        centre: gets the customer and the token.
+        body: the request's bytes exactly as they came: the sign covers them.
+        sign: the `sign` header, None when absent.
+        now: seconds, monotonic.
+        cookie: the balancer's.
+
+    Returns:
+        The JSON of the answer: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is
+        missing, -20 wrong password.
+    """
+    key = centre.options.sign_key
+    if key and not hmac.compare_digest(sign_of(body, key).encode(), (sign or "").encode()):
+        return _no(ResultCode.INVALID_SIGN, "wrong sign")
+    try:
+        kind = msgspec.json.decode(body, type=_Envelope).type
+        if kind == HISTORY and centre.options.tells_history:
+            return tell(centre, body, now, cookie)
+    except msgspec.ValidationError as error:
+        return _no(ResultCode.INVALID_PARAMETER, str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _no(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
+    try:
+        who = _who(centre, kind, body)
+    except msgspec.ValidationError as error:
+        return _no(ResultCode.INVALID_PARAMETER, str(error))
+    if isinstance(who, dict):
+        return who
+    if not who.login:
+        return _no(ResultCode.INVALID_PARAMETER, "the login name is empty")
+    customer, token = centre.sign_in(who.login, who.name, now)
+    own: Wire = {"clientId": customer.client_id} if centre.options.tells_client_id else {}
+    return {"result": int(ResultCode.SUCCESS), "message": "", "token": token, "config": {}, **own}
+
+
+def sign_of(body: bytes, key: str) -> str:
+    """The login's `sign`: lower-case hex MD5 of body and key (reference 3.2)."""
+    return hashlib.md5(body + key.encode(), usedforsecurity=False).hexdigest()
+
+
+def _who(centre: CallCentre, kind: int, body: bytes) -> _Who | Wire:
+    """The login name and display name, or the refusal."""
+    accounts = centre.options.accounts
+    match kind:
+        case FrameType.LOGIN:
+            shape = _LaterPassword if centre.options.later else _Password
+            known = msgspec.json.decode(body, type=shape)
+            if accounts and accounts.get(known.login_name) != known.password:
+                return _no(ResultCode.INVALID_LOGIN, "wrong login name or password")
+            return _Who(known.login_name)
+        case FrameType.REGISTER:
+            named = msgspec.json.decode(body, type=_Register)
+            return _Who(named.login_name, named.name)
+        case FrameType.VISITOR_LOGIN:
+            return _Who(msgspec.json.decode(body, type=_Visitor).visitor_id)
+        case _:
+            return _no(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
+
+
+def _no(code: ResultCode, message: str) -> Wire:
+    return {"result": int(code), "message": message}
+
+
+# --- history -------------------------------------------------------------------------------------
+
+HISTORY = 5003
+_CUSTOMER, _AGENT = 1, 2
+_NORMAL, _NOTICE = 0, 1
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Wanted(msgspec.Struct):
+    """The page that is asked for; everything but the token may be left out."""
+
+    token: str
+    from_session: _Natural = msgspec.field(name="fromSessionId", default=0)
+    """Only this session and those before it; 0: all."""
+    from_message: _Natural = msgspec.field(name="fromMessageId", default=0)
+    """Only what was said before this message; 0: all."""
+    count: Annotated[int, msgspec.Meta(ge=1, le=1000)] = msgspec.field(name="maxCount", default=10)
+    permanent: int = msgspec.field(name="permFlag", default=0)
+    running: bool = msgspec.field(name="continueLastSession", default=False)
+    """Also of the session that goes on."""
+
+
+def tell(centre: CallCentre, body: bytes, now: float, cookie: str = "") -> Wire:
+    """Answer one request for history.
+
+    Args:
+        centre: what was said in it.
+        body: the request's JSON, known to be an object of type 5003.
+        now: seconds, monotonic: decides whether the token is valid.
+        cookie: the balancer's.
+
+    Returns:
+        The JSON of the answer: -14 a field is wrong, -15 the token is not valid.
+    """
+    try:
+        wanted = msgspec.json.decode(body, type=_Wanted)
+    except msgspec.ValidationError as error:
+        return {"result": int(ResultCode.INVALID_PARAMETER), "message": str(error)}
+    customer = centre.holder(wanted.token, now)
+    if customer is None or not centre.led(wanted.token, cookie):
+        return {"result": int(ResultCode.INVALID_TOKEN), "message": "the token is not valid"}
+    rows = _newest_first(centre, customer, wanted)
+    if centre.options.history_style == "rows":
+        rows = [_row(message) for message in rows]
+    return {"result": int(ResultCode.SUCCESS), "message": "", "hisMessages": rows}
+
+
+def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
+    before = wanted.from_message or None
+    hidden = _hidden(centre, customer, wanted)
+    heard = _from_customer(customer)
+    said = _from_agents(centre, customer)
+    everything = heapq.merge(heard, said, key=lambda message: -_number(message["id"]))
+    page: list[Wire] = []
+    for message in itertools.islice(everything, centre.options.history_behind, None):
+        session = _number(message.pop("sessionId") or 0)
+        if before is not None and _number(message["id"]) >= before:
+            continue
+        if session in hidden or (wanted.from_session and session > wanted.from_session):
+            continue
+        page.append(message)
+        if len(page) == wanted.count:
+            break
+    return page
+
+
+def _hidden(centre: CallCentre, customer: Customer, wanted: _Wanted) -> set[int]:
+    """The sessions that are left out because they go on."""
+    kind = centre.options.running_history
+    if kind == "told" or (kind == "asked" and wanted.running):
+        return set()
+    return {session.id for session in customer.history.sessions if session.open}
+
+
+def _from_customer(customer: Customer) -> Iterable[Wire]:
+    for record in reversed(customer.history.messages):
+        yield {
+            "id": record["n"],
+            "sessionId": record["sessionId"],
+            "userId": customer.client_id,
+            "userName": customer.name or customer.login,
+            "userType": _CUSTOMER,
+            "text": record["text"] or f"[{record['kind']}]",
+            "messageType": _NORMAL,
+            "postTime": record["time"],
+            "revokeFlag": 0,
+            "icon": "",
+        }
+
+
+def _from_agents(centre: CallCentre, customer: Customer) -> Iterable[Wire]:
+    people = {agent.id: agent for agent in (*centre.options.agents, centre.options.robot)}
+    for session in customer.history.sessions:
+        people |= {agent.id: agent for agent in session.agents}
+    for record in reversed(customer.history.said):
+        kind, content = record["type"], record["content"]
+        if kind == MessageType.SYSTEM_NOTICE and not content:
+            continue  # typing is not history
+        agent = people.get(AgentId(str(record["agentId"])))
+        text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
+        yield {
+            "id": record["n"],
+            "sessionId": record["sessionId"],
+            "userId": record["agentId"],
+            "userName": agent.name if agent else "",
+            "userType": _AGENT,
+            "text": str(content) if text else f"[{KINDS[_number(kind)]}]",
+            "messageType": _NOTICE if kind == MessageType.SYSTEM_NOTICE else _NORMAL,
+            "postTime": record["time"],
+            "revokeFlag": int("revoked" in record),
+            "icon": icon(centre, agent) if agent else "",
+        }
+
+
+def _row(message: Wire) -> Wire:
+    """The older form: raw rows, no names."""
+    kept = ("id", "userId", "userType", "messageType", "postTime")
+    return {**{key: message[key] for key in kept}, "message": message["text"]}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+# --- robotSearch ---------------------------------------------------------------------------------
+
+_SIGNED = ("action", "epid", "question")
+"""In the order of their names, which is the order they are signed in."""
+
+
+def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
+    """Answer one question.
+
+    Args:
+        options: the key and the answers.
+        form: the decoded form fields.
+
+    Returns:
+        The JSON of the answer: -14 a field is missing, -30 wrong sign; an unknown question has an
+        empty `srs`.
+    """
+    missing = [name for name in (*_SIGNED, "sign") if name not in form]
+    if missing:
+        return _no(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")
+    if form["action"] != "search":
+        return _no(ResultCode.INVALID_PARAMETER, "action must be search")
+    key = options.robot_key
+    if key and not hmac.compare_digest(
+        search_sign(form, key).encode(), form["sign"].lower().encode()
+    ):
+        return _no(ResultCode.INVALID_SIGN, "wrong sign")
+    question = form["question"]
+    if not question.strip():
+        return _no(ResultCode.EMPTY_MESSAGE, "the question is blank")
+    preview = options.robot_answers.get(question)
+    results: list[Wire] = [] if preview is None else [_result(question, preview)]
+    return {
+        "searchResult": {"question": question, "srs": results},
+        "result": int(ResultCode.SUCCESS),
+        "message": "",
+    }
+
+
+def search_sign(form: Mapping[str, str], key: str) -> str:
+    """The `sign` of a search: MD5 of the raw values in name order and the key (guide part four)."""
+    text = "".join(form[name] for name in _SIGNED) + key
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _result(question: str, preview: str) -> Wire:
+    article = hashlib.sha256(question.encode()).hexdigest()[:12]
+    return {
+        "preview": preview,
+        "question": "",
+        "ra": {
+            "articleAId": article,
+            "path": f"/km/ArticleStore/{article}.htm",
+            "title": question,
+        },
+        "title": question,
+    }

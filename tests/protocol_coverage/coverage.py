@@ -1,0 +1,351 @@
+"""The rows of the protocol reference and the tests that cover each: docs/protocol-coverage.md.
+
+The document is the table. Its rows and titles are written by hand, and so is the reason of a row
+that has no test (`**none**: why`); the column of tests is written by
+`python -m tests.protocol_coverage`. How a test cites a row:
+
+- `test_24_…` in its name: row 24 of the conformance tests (reference 7), `test_38_39_…` two rows;
+- `test_row_24_…` in its name: row 24 of the table (reference 4);
+- `trap T23`, `traps T8 and T12` in its docstring or a comment: a trap (reference 6);
+- `Row 24:`, `Rows 10 and 26:` in the docstring: more rows of the list that its name speaks of,
+  and `table row 24` a row of the table in any test;
+- a number of the wire (reference 1 and 2): the number or its name in the test's code, see WIRE;
+- its name in ALSO, where the test is named after something else.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from bridge.webchat.codes import NoticeType, RequestStatus, ResultCode
+
+TESTS = Path(__file__).parents[1]
+DOCUMENT = TESTS.parent / "docs" / "protocol-coverage.md"
+SHOWN = 3
+"""So many tests of a row are named; the rest are counted."""
+WIRE_FOLDERS = ("conformance", "unit/webchat", "unit/conversation", "unit/link", "unit/matrix")
+"""Where a number of the wire in the code means that number and not something else."""
+
+
+class Key(NamedTuple):
+    """A row: the section of the reference, and its number or letter there (`24`, `T23`, `-16`)."""
+
+    section: str
+    row: str
+
+
+# --- what stands for a number of the wire in code ------------------------------------------------
+
+
+def _numbered(section: str, pattern: str, names: Mapping[str, str]) -> dict[Key, str]:
+    """Marks of a section: a row's names in our code, or its number as it is written in frames."""
+    return {
+        Key(section, row): "|".join(
+            filter(None, (name and rf"\b(?:{name})\b", pattern.format(row)))
+        )
+        for row, name in names.items()
+    }
+
+
+def _members(kind: type[IntEnum], *unknown: str) -> dict[str, str]:
+    named = {str(one.value): rf"{kind.__name__}\.{one.name}" for one in kind}
+    return named | dict.fromkeys(unknown, "")
+
+
+WIRE: Mapping[Key, str] = {
+    # Small numbers stand for too much else to be looked for as such.
+    Key("1.2", "1"): r"\bPasswordLogin\b",
+    Key("1.2", "3"): r"\bRegisterLogin\b",
+    Key("1.2", "4"): r"\bVisitorLogin\b",
+    Key("1.2", "2"): r"\bLogout\b",
+    Key("1.2", "10"): r"\bHeartbeat\b",
+    **_numbered(
+        "1.2",
+        r'(?:"type": |commands\(\w+, |\.sent\(){}\b',
+        {
+            "101": "RequestChat",
+            "102": "CancelRequest",
+            "103": "CloseSession",
+            "104": "RateSession",
+            "110": "SendMessage",
+            "111": "SendPreMessage",
+            "112": "Preview",
+            "113": "Typing",
+            "120": "Receipt",
+            "302": "TransferFromRobot",
+        },
+    ),
+    **_numbered(
+        "1.4",
+        r'(?:"type": |push\(){}\b',
+        {
+            "200": "InitConfig",
+            "201": "QueueStatus",
+            "202": "ChatStarted",
+            "203": "RatingPushed",
+            "204": "AgentsUpdated",
+            "205": "SessionClosed",
+            "210": "MessageReceived",
+            "301": "RobotMessage",
+            "302": "",
+        },
+    ),
+    **_numbered(
+        "1.5",
+        r'"msg": \{{"type": {}\b',
+        {
+            "1": "Text|AgentText|TEXT",
+            "2": "Image|AgentImage|IMAGE",
+            "3": "File|AgentFile|FILE",
+            "4": "Location|AgentLocation|LOCATION",
+            "5": "Voice|AgentVoice|VOICE",
+            "6": "Video|AgentVideo|VIDEO",
+            "11": "HQ_VOICE",
+            "99": "AgentNotice|SYSTEM_NOTICE",
+        },
+    ),
+    **_numbered(
+        "2.2",
+        r'(?:"noticeType": |notice_type=|NoticeType\(){}\b',
+        _members(NoticeType, "120"),
+    ),
+    Key("2.2", "none"): "no noticeType",
+    **_numbered(
+        "2.3",
+        r'(?:"requestStatus": |requestStatus=|QueueStatus\([^)]*, ){}\b',
+        _members(RequestStatus, "42"),
+    ),
+    **{
+        # A negative number stands for a result wherever it is not the index in `cards[-1]`.
+        Key("2.5", str(code.value)): rf"\bResultCode\.{code.name}\b"
+        + (rf"|(?<![\w.-])(?!(?<=\[){code.value}\]){code.value}\b" if code < 0 else "")
+        for code in ResultCode
+    },
+    Key("2.5", "other"): r"result\.other|-77\b|-99\b",
+}
+
+# --- rows tested under another name --------------------------------------------------------------
+
+ALSO = """\
+1.3 minimal: test_12_queue_minimal test_reply_minimal_and_full
+1.3 queued: test_13_queue_requestid_in_101
+1.3 continued: test_37_continue_last test_37_continued_session
+1.3 session: test_row_12_session_in_the_reply_waits_for_202
+1.3 robot: test_33_robot_queue
+1.3 permanent: test_36_perm_session
+1.3 refused: test_a_refused_reply_may_tell_the_request
+1.4 302: test_302_unasked
+1.5 6 11: test_other_media
+2.3 0 1 2 3 4 5 6 7 11 42: test_every_end_of_a_request_has_its_own_sentence
+2.5 0 -3 -4 -5 -6 -7 -8 -9 -10 -11 -12 -13 -14 -16 -17 -18: test_a_request_for_an_agent_is_refused
+2.5 -19 -20 -21 -22 -23 -30 other: test_a_request_for_an_agent_is_refused
+4 2: test_01_login_body test_08_handshake_refused
+4 4: test_05_login_html_503 test_05b_never_there
+4 5 31: test_70_link_lost_in_chat
+4 7: test_12_queue_minimal test_13_queue_requestid_in_101
+4 8: test_14_201_before_101
+4 9: test_12_queue_minimal test_20_media_in_queue
+4 11: test_36_perm_session
+4 13: test_24_already_routing
+4 14: test_25_already_chatting_known test_26_already_chatting_unknown
+4 15: test_27_off_hours
+4 18: test_18_pre_then_start test_20_media_in_queue
+4 19: test_17_position_dedupe
+4 23: test_49_session_invalid test_72_unanswered_110
+4 23: test_an_answer_to_another_call_changes_nothing
+4 29: test_47_rating_after_205
+4 29b: test_51_close_by_customer test_52_close_minus_11
+4 34: test_70_link_lost_in_chat test_delays_double_up_to_the_last test_links_cut_under_load
+4 37: test_64_receipt_only_after_storing test_65_receipt_for_each_copy
+6 T6: test_text test_57_file_as_json_text
+6 T7: test_43_text_seed test_44_text_2019
+6 T8: test_data_or_address test_55_jpeg_as_base64
+6 T9: test_type test_every_container_becomes_what_either_side_plays
+6 T10: test_80_ids_as_strings test_integer
+6 T11: test_call_id_fits_into_an_int test_call_ids_stay_below_two_to_the_31
+6 T12: test_79_reply_without_id
+6 T13: test_result test_only_one_is_success
+6 T16: test_the_customer_is_taken_off_users
+6 T18: test_flag_true test_chat_started
+6 T26: test_login_body test_login_body_of_other_dialects
+6 T31: test_32_accepted_11
+6 T36: test_extensions
+7 66: test_killed_20_times_under_load
+7 60: test_notice_types test_a_desk_that_says_it_every_second
+7 60: test_it_ends_when_the_message_is_there"""
+"""A line each: section, rows, and the names of tests."""
+
+# --- reading the tests ---------------------------------------------------------------------------
+
+_LIST = r"(\d+b?(?:(?:, | and | to )\d+b?)*)"
+_NUMBERED = re.compile(r"test_((?:\d\d[a-z]?_)+)")
+_TABLE_NAME = re.compile(r"test_row_(\d+b?)_")
+_TABLE_ROWS = re.compile(rf"\btable rows? {_LIST}", re.IGNORECASE)
+_ROWS = re.compile(rf"\brows? {_LIST}", re.IGNORECASE)
+_TRAPS = re.compile(r"\btraps? (T\d+(?:(?:, | and )T\d+)*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test function."""
+
+    name: str
+    """`folder/test_file.py::test_name`, from the folder `tests` on."""
+    source: str
+    """With its decorators, docstring and comments."""
+    docstring: str = ""
+
+
+def all_tests(folder: Path = TESTS) -> list[Case]:
+    """Every test function below a folder, in the order of their names."""
+    found = []
+    for path in sorted(folder.rglob("test_*.py")):
+        if path.parent == Path(__file__).parent:
+            continue  # its examples are no citations
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_"):
+                first = min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
+                name = f"{path.relative_to(folder).as_posix()}::{node.name}"
+                source = "\n".join(lines[first - 1 : node.end_lineno])
+                found.append(Case(name, source, ast.get_docstring(node) or ""))
+    return found
+
+
+def cited(test: Case) -> set[Key]:
+    """The rows of behaviour that a test names."""
+    name = test.name.partition("::")[2]
+    rows: set[Key] = set()
+    own = ""
+    if numbered := _NUMBERED.match(name):
+        own = "7"
+        rows |= {Key(own, str(int(part[:2]))) for part in numbered[1].split("_") if part}
+    elif in_table := _TABLE_NAME.match(name):
+        own = "4"
+        rows.add(Key(own, in_table[1]))
+    for match in _TABLE_ROWS.finditer(test.source):
+        rows |= {Key("4", row) for row in _listed(match[1])}
+    if own:
+        for match in _ROWS.finditer(_TABLE_ROWS.sub("", test.docstring)):
+            rows |= {Key(own, row) for row in _listed(match[1])}
+    for match in _TRAPS.finditer(test.source):
+        rows |= {Key("6", row.upper()) for row in re.findall(r"T\d+", match[1], re.IGNORECASE)}
+    return rows
+
+
+def _listed(text: str) -> Iterator[str]:
+    """`10 and 26` -> 10, 26; `30 to 34` -> 30 … 34."""
+    for part in re.split(r", | and ", text):
+        first, _, last = part.partition(" to ")
+        if last:
+            yield from (str(number) for number in range(int(first), int(last) + 1))
+        else:
+            yield first
+
+
+def coverage(rows: Sequence[Key], tests: Sequence[Case]) -> dict[Key, list[str]]:
+    """For each row the tests that cover it; those of `conformance` first.
+
+    Raises:
+        ValueError: a test cites a row that there is not.
+    """
+    covered: dict[Key, set[str]] = {row: set() for row in rows}
+    marks = [(row, re.compile(WIRE[row])) for row in rows if row in WIRE]
+    for test in tests:
+        for row in cited(test):
+            if row not in covered:
+                raise ValueError(f"{test.name} cites {row.section} row {row.row}: unknown")
+            covered[row].add(test.name)
+        if test.name.startswith(WIRE_FOLDERS):
+            for row, mark in marks:
+                if mark.search(test.source):
+                    covered[row].add(test.name)
+    return {
+        row: sorted(names, key=lambda name: (not name.startswith("conformance"), name))
+        for row, names in covered.items()
+    }
+
+
+def with_also(covered: Mapping[Key, list[str]], tests: Sequence[Case]) -> dict[Key, list[str]]:
+    """The same with the tests that ALSO names.
+
+    Raises:
+        ValueError: ALSO names a row or a test that there is not.
+    """
+    by_name: dict[str, list[str]] = {}
+    for test in tests:
+        by_name.setdefault(test.name.partition("::")[2], []).append(test.name)
+    result = dict(covered)
+    for line in ALSO.splitlines():
+        left, _, names = line.partition(": ")
+        section, *keys = left.split(" ")
+        if unknown := set(names.split()) - set(by_name):
+            raise ValueError(f"ALSO: there is no test {', '.join(sorted(unknown))}")
+        for row in (Key(section, key) for key in keys):
+            if row not in covered:
+                raise ValueError(f"ALSO: there is no row {row.row} in {section}")
+            more = (name for test in names.split() for name in by_name[test])
+            result[row] = [*dict.fromkeys((*result[row], *more))]
+    return result
+
+
+# --- the document --------------------------------------------------------------------------------
+
+_HEADING = re.compile(r"## .* \((\d[\d.]*)\)")
+_ROW = re.compile(r"\| (-?\w+) \| (.+?) \| (.*) \|")
+_NONE = "**none**: "
+
+
+def document() -> list[tuple[str, Key | None]]:
+    """The lines of the document, each with its row if it is one."""
+    section, lines = "", []
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if heading := _HEADING.fullmatch(line):
+            section = heading[1]
+        row = _ROW.fullmatch(line)
+        lines.append((line, Key(section, row[1]) if row and section else None))
+    return lines
+
+
+def rows_of(lines: Sequence[tuple[str, Key | None]]) -> list[Key]:
+    return [row for _, row in lines if row is not None]
+
+
+def updated(lines: Sequence[tuple[str, Key | None]], covered: Mapping[Key, list[str]]) -> str:
+    """The document with its column of tests as it should be.
+
+    Raises:
+        ValueError: rows have neither a test nor a reason; one a line.
+    """
+    done = sum(bool(names) for names in covered.values())
+    written, wrong = [], []
+    for line, row in lines:
+        match = _ROW.fullmatch(line)
+        if match is None or row is None:
+            written.append(re.sub(r"^\d+ of \d+ rows", f"{done} of {len(covered)} rows", line))
+            continue
+        names, shown = covered[row], match[3]
+        if names:
+            shown = "<br>".join(f"`{name}`" for name in names[:SHOWN])
+            shown += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        elif not shown.startswith(_NONE):
+            wrong.append(f"{row.section} row {row.row}: no test cites it, and no reason is given")
+        written.append(f"| {row.row} | {match[2]} | {shown} |")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return "\n".join(written) + "\n"
+
+
+def up_to_date() -> str:
+    """The document as it should be now."""
+    lines, tests = document(), all_tests()
+    return updated(lines, with_also(coverage(rows_of(lines), tests), tests))

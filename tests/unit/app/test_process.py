@@ -1,0 +1,143 @@
+"""The reload at SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from bridge.app import process
+from bridge.app.process import Reloader
+from bridge.config import Config, ConfigUnreadable, Problem
+from tests.unit.config.configs import SMALLEST, edited, load
+
+pytestmark = pytest.mark.asyncio
+
+
+class Operator:
+    """Somebody who edits a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.text = SMALLEST
+        self.applied: list[Config] = []
+        self.reloader = Reloader(self.load(), self.load, self.applied.append)
+
+    def load(self) -> Config:
+        return load(self._folder, self.text)
+
+    async def edits(self, old: str, new: str) -> list[EventDict]:
+        """What is logged."""
+        self.text = edited(old, new)
+        with capture_logs() as logs:
+            await self.reloader.reload()
+        return logs
+
+
+@pytest.fixture(autouse=True)
+def _fresh_loggers() -> None:
+    structlog.reset_defaults()
+
+
+async def test_what_can_change_is_applied(tmp_path: Path) -> None:
+    operator = Operator(tmp_path)
+    logs = await operator.edits("bridge:\n", "bridge:\n  language: en\n")
+    assert [config.bridge.language for config in operator.applied] == ["en"]
+    assert logs[0]["change"] == "bridge.language: zh-CN -> en"
+    assert (logs[-1]["changed"], logs[-1]["need_restart"]) == (1, 0)
+    assert (await operator.edits("bridge:\n", "bridge:\n  language: en\n"))[-1]["changed"] == 0
+
+
+async def test_what_needs_a_restart_is_named_every_time(tmp_path: Path) -> None:
+    operator = Operator(tmp_path)
+    for _ in range(2):
+        logs = await operator.edits("domain: example.org", "domain: example.com")
+        assert logs[0]["log_level"] == "warning"
+        assert logs[0]["change"] == "homeserver.domain: example.org -> example.com"
+        assert operator.applied[-1].homeserver.domain == "example.org"
+
+
+async def test_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
+    operator = Operator(tmp_path)
+    logs = await operator.edits('"*": customer', '"*": nobody')
+    assert logs[0]["why"].startswith('config.yaml line 10: bridge.permissions."*": must be')
+    assert operator.applied == []
+
+
+async def test_a_file_that_cannot_be_read_changes_nothing(tmp_path: Path) -> None:
+    operator = Operator(tmp_path)
+
+    def gone() -> Config:
+        raise ConfigUnreadable("config.yaml: No such file or directory")
+
+    reloader = Reloader(operator.load(), gone, operator.applied.append)
+    with capture_logs() as logs:
+        await reloader.reload()
+    assert [one["log_level"] for one in logs] == ["error", "error"]
+    assert operator.applied == []
+
+
+async def test_an_error_that_nobody_thought_of_changes_nothing(tmp_path: Path) -> None:
+    """It is logged whole, and a later reload takes what this one could not."""
+    operator = Operator(tmp_path)
+    troubles: list[Exception] = [LookupError("in reading"), ZeroDivisionError("in applying")]
+
+    def load_it() -> Config:
+        if len(troubles) == 2:
+            raise troubles.pop(0)
+        return operator.load()
+
+    def apply(config: Config) -> None:
+        if troubles:
+            raise troubles.pop(0)
+        operator.applied.append(config)
+
+    reloader = Reloader(operator.load(), load_it, apply)
+    operator.text = edited("bridge:\n", "bridge:\n  language: en\n")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await reloader.reload()
+    assert [one.get("exc_info") for one in logs if one["log_level"] == "error"] == [True, True]
+    assert [one["changed"] for one in logs if one["event"] == "config reloaded"] == [1]
+    assert [config.bridge.language for config in operator.applied] == ["en"]
+
+
+async def test_a_queue_more_leaves_the_queues_as_they_are(tmp_path: Path) -> None:
+    operator = Operator(tmp_path)
+    logs = await operator.edits(
+        "Sales}\ndefault_queue: 1", "Sales}\n  - {id: 2, name: Two}\ndefault_queue: 2"
+    )
+    assert {one["log_level"] for one in logs[:-1]} == {"warning"}
+    assert operator.applied[-1].default_queue == 1
+
+
+async def test_a_mixture_that_breaks_a_rule_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the new file and half of the old one: each was right, the whole need not be."""
+    problem = Problem(("retention",), "does not fit")
+    monkeypatch.setattr(process, "check_rules", lambda _: [problem])
+    operator = Operator(tmp_path)
+    logs = await operator.edits("bridge:\n", "bridge:\n  language: en\n")
+    assert logs[0]["why"] == "retention: does not fit"
+    assert operator.applied == []
+
+
+async def test_wishes_at_a_time_are_one(tmp_path: Path) -> None:
+    operator, wanted, applied = Operator(tmp_path), asyncio.Event(), asyncio.Event()
+
+    def apply(config: Config) -> None:
+        operator.applied.append(config)
+        applied.set()
+
+    wanted.set()
+    wanted.set()
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(5):
+        running = tasks.create_task(Reloader(operator.load(), operator.load, apply).run(wanted))
+        await applied.wait()
+        running.cancel()
+    assert len(operator.applied) == 1

@@ -1,0 +1,119 @@
+"""Flags for files, and exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bridge.cli.console import (
+    ExitCode,
+    Files,
+    config_option,
+    errors_become_exits,
+    no_update_option,
+    registration_option,
+)
+from bridge.config import ConfigInvalid, ConfigUnreadable, Problem
+from bridge.matrix.registration import RegistrationError
+from bridge.rooms.store import StoreError
+from bridge.storage.migrate import NewerSchemaError
+from bridge.storage.query import CorruptDatabaseError, Unreachable
+from tests.unit.config.configs import edited
+
+
+@click.command()
+@config_option
+@registration_option
+@no_update_option
+@click.pass_obj
+def show(paths: Files) -> None:
+    click.echo(f"{paths.config} {paths.registration} {paths.update}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], "config.yaml registration.yaml True"),
+        (["-c", "a.yaml"], "a.yaml registration.yaml True"),
+        (["--config", "a.yaml", "--registration", "b.yaml"], "a.yaml b.yaml True"),
+        (["-n"], "config.yaml registration.yaml False"),
+        (["-r", "b.yaml", "--no-update", "-c", "a.yaml"], "a.yaml b.yaml False"),
+    ],
+)
+def test_flags(arguments: list[str], shown: str) -> None:
+    assert CliRunner().invoke(show, arguments).output == shown + "\n"
+
+
+def test_a_flag_not_given_keeps_what_an_outer_command_said() -> None:
+    result = CliRunner().invoke(show, ["-r", "b.yaml"], obj=Files(Path("x.yaml"), update=False))
+    assert result.output == "x.yaml b.yaml False\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            edited("bridge:\n", "texts: {nope: {}}\nbridge:\n"),
+            "line 9: texts.nope: no sentence has",
+        ),
+        (
+            edited("bridge:\n", 'bridge:\n  username_template: "web{agent}"\n'),
+            "line 10: bridge.username_template: would give an agent the name",
+        ),
+    ],
+)
+def test_outer_rings_check_their_values_too(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigInvalid) as caught:
+        Files(config=path).load()
+    assert said in str(caught.value)
+
+
+def corrupt_below() -> StoreError:
+    error = StoreError("cannot read")
+    error.__cause__ = CorruptDatabaseError("damaged")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigUnreadable("x"), 10),
+        (ConfigInvalid([Problem(("a",), "x")]), 11),
+        (StoreError("x"), 14),
+        (Unreachable("x"), 14),
+        (NewerSchemaError(3, 2), 14),
+        (CorruptDatabaseError("x"), 18),
+        (corrupt_below(), 18),
+        (RegistrationError("x"), 20),
+    ],
+)
+def test_an_error_ends_the_program_with_a_message(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught, errors_become_exits():
+        raise error
+    assert caught.value.code == code
+    assert str(error) in capsys.readouterr().err
+
+
+def test_a_bug_stays_a_traceback() -> None:
+    with pytest.raises(LookupError), errors_become_exits():
+        raise LookupError("ours")
+
+
+def test_the_codes_of_the_contract() -> None:
+    assert {code.name: code.value for code in ExitCode} == {
+        "OK": 0,
+        "FAILED": 1,
+        "CONFIG_UNREADABLE": 10,
+        "CONFIG_INVALID": 11,
+        "DATABASE": 14,
+        "HOMESERVER": 16,
+        "DATABASE_CORRUPT": 18,
+        "REGISTRATION": 20,
+    }

@@ -1,0 +1,216 @@
+"""`trace`, `dead-letters`, `migrate`, `crypto reset`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bridge.app.settings import encryption_secret_of
+from bridge.cli.database import with_store
+from bridge.config import load_config
+from bridge.ids import RoomId
+from bridge.matrix.crypto.devices import EPOCH, Epoch
+from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.ops.clock import SystemClock
+from bridge.rooms.store import NewInput, SecretRow, StoredRoom, StorePort
+from bridge.storage.migrate import SCHEMA_VERSION
+from bridge.storage.sqlstore import open_store
+from tests.fakes import flow
+from tests.unit.cli.runs import Folder
+from tests.unit.config.configs import SMALLEST
+
+ROOM = RoomId("!room:example.org")
+EVENT = "$a-very-long-event-id-that-must-not-be-cut-or-folded-in-a-pipe:example.org"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    folder = Folder(tmp_path)
+    folder.write()
+    return folder
+
+
+def do(folder: Folder, work: Callable[[StorePort], Awaitable[object]]) -> None:
+    folder.run_here("migrate")
+    with_store(load_config(folder.config, {}), work)
+
+
+async def receive_and_bury(store: StorePort) -> None:
+    new = NewInput(ROOM, b'{"type":"x"}', EVENT)
+    (row,) = await flow.accept(store, [new], now=1_700_000_000_123)
+    room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+    why = [(row.seq, "it cannot be read")]
+    await flow.step(store, room, now=1_700_000_001_000, buried=why)
+
+
+def only_letter(folder: Folder) -> str:
+    listed = folder.run_here("dead-letters", "list").stdout.splitlines()
+    assert len(listed) == 2, listed
+    return listed[1].split()[0]
+
+
+def test_trace_prints_what_happened(folder: Folder) -> None:
+    do(folder, receive_and_bury)
+    result = folder.run_here("trace", EVENT)
+    assert result.exit_code == 0, result.output
+    first = result.stdout.splitlines()[1]
+    assert "2023-11-14 22:13:20.123" in first
+    assert ROOM in first
+
+
+def test_trace_of_an_unknown_event(folder: Folder) -> None:
+    folder.run_here("migrate")
+    result = folder.run_here("trace", "$nothing")
+    assert result.exit_code == 1
+    assert "never seen" in result.stderr
+
+
+def test_dead_letters_are_listed_shown_and_put_back(folder: Folder) -> None:
+    folder.run_here("migrate")
+    assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+    do(folder, receive_and_bury)
+    letter = only_letter(folder)
+    shown = folder.run_here("dead-letters", "show", letter).stdout
+    assert "it cannot be read" in shown
+    assert ROOM in shown
+    result = folder.run_here("dead-letters", "retry", letter)
+    assert result.exit_code == 0
+    assert "within half a minute" in result.stdout
+    assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+
+
+async def refuse_for_the_registration(store: StorePort) -> None:
+    (row,) = await flow.accept(store, [NewInput(ROOM, b'{"type":"x"}', EVENT)], now=1)
+    room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+    await flow.step(store, room, now=2, buried=[(row.seq, "M_EXCLUSIVE")])
+
+
+def test_a_dead_letter_of_a_registration_that_is_not_loaded_says_so(folder: Folder) -> None:
+    do(folder, refuse_for_the_registration)
+    listed = folder.run_here("dead-letters", "list").stdout
+    cause = "M_EXCLUSIVE: the homeserver does not count this user among ours"
+    assert cause in listed
+    letter = listed.splitlines()[1].split()[0]
+    shown = folder.run_here("dead-letters", "show", letter).stdout
+    assert cause in shown
+    assert "fix:  copy registration.yaml to the homeserver" in shown
+    assert f"then `dead-letters retry {letter}`" in shown
+
+
+def test_a_dead_letter_is_discarded(folder: Folder) -> None:
+    do(folder, receive_and_bury)
+    letter = only_letter(folder)
+    assert folder.run_here("dead-letters", "discard", letter).exit_code == 0
+    assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+
+
+@pytest.mark.parametrize("what", ["show", "retry", "discard"])
+def test_a_letter_that_is_not_there(folder: Folder, what: str) -> None:
+    folder.run_here("migrate")
+    result = folder.run_here("dead-letters", what, "i999")
+    assert result.exit_code == 1
+    assert "there is no dead letter i999" in result.stderr
+
+
+def test_migrate(folder: Folder) -> None:
+    database = folder.path / "bridge.db"
+    dry = folder.run_here("migrate", "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert "001 " in dry.stdout
+    assert "Nothing was changed" in dry.stdout
+    assert not database.exists()
+    assert f"at version {SCHEMA_VERSION} now" in folder.run_here("migrate").stdout
+    assert database.exists()
+    assert "up to date" in folder.run_here("migrate").stdout
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("trace", "$x"), ("dead-letters", "list")])
+def test_a_newer_schema_is_14(folder: Folder, command: tuple[str, ...]) -> None:
+    folder.run_here("migrate")
+    with closing(sqlite3.connect(folder.path / "bridge.db")) as database, database:
+        database.execute("INSERT INTO schema_version VALUES (99, 'future', 0)")
+    result = folder.run_here(*command)
+    assert result.exit_code == 14
+    assert "upgrade the program" in result.stderr
+
+
+def test_a_file_that_is_no_database_is_18(folder: Folder) -> None:
+    (folder.path / "bridge.db").write_bytes(b"this is no database, " * 500)
+    result = folder.run_here("trace", "$x")
+    assert result.exit_code == 18
+
+
+def test_a_database_in_a_missing_folder_is_14(folder: Folder) -> None:
+    folder.environment["MATRIX_WEBCHAT_DATABASE__URL"] = "sqlite:////nowhere/at/all.db"
+    assert folder.run_here("trace", "$x").exit_code == 14
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("trace", "$x"),
+        ("dead-letters", "list"),
+        ("dead-letters", "show", "i1"),
+        ("dead-letters", "retry", "i1"),
+        ("dead-letters", "discard", "i1"),
+        ("crypto", "reset", "--yes"),
+    ],
+)
+def test_no_database_is_said_and_none_is_made(folder: Folder, command: tuple[str, ...]) -> None:
+    """“No dead letters.” of a new, empty file would be taken for the bridge's."""
+    result = folder.run_here(*command)
+    assert result.exit_code == 14
+    assert result.stderr == f"there is no database at {folder.path}/bridge.db\n"
+    assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+
+
+def test_the_database_is_the_same_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = Folder(tmp_path / "bridge"), tmp_path / "elsewhere"
+    for path in (folder.path, elsewhere):
+        path.mkdir()
+    folder.config.write_text(SMALLEST, encoding="utf-8")  # database.url as shipped: relative
+    monkeypatch.chdir(folder.path)
+    assert folder.run("migrate").exit_code == 0
+    do(folder, receive_and_bury)
+    monkeypatch.chdir(elsewhere)
+    only_letter(folder)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_it_asks_first_and_then_forgets(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write()
+    url = f"sqlite:///{tmp_path}/bridge.db"
+    secret = encryption_secret_of(load_config(folder.config, {}))
+
+    async def fill() -> None:
+        async with open_store(url, SystemClock()) as store:
+            await store.save_secrets([SecretRow(name, b"x") for name in ("a", "b")])
+
+    async def look() -> tuple[bytes | None, Epoch | None]:
+        async with open_store(url, SystemClock()) as store:
+            vault = Vault(store, Sealer(secret))
+            return await store.secret("a"), await vault.load(EPOCH, Epoch)
+
+    asyncio.run(fill())
+    assert folder.run_here("crypto", "reset").exit_code == 1
+    assert asyncio.run(kept_row(url)) == b"x"
+    result = folder.run_here("crypto", "reset", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "Forgot 2 sealed rows" in result.output
+    kept, epoch = asyncio.run(look())
+    assert kept is None
+    assert epoch is not None
+    assert epoch.replace
+
+
+async def kept_row(url: str) -> bytes | None:
+    async with open_store(url, SystemClock()) as store:
+        return await store.secret("a")

@@ -1,0 +1,33 @@
+"""Two things at once: what the random walk meets only on a long way, met here each time."""
+
+from __future__ import annotations
+
+from bridge.conversation.events import AskRobot, Offer
+from bridge.conversation.policy import Policy, RobotUse
+from bridge.ids import QueueId
+from tests.support.scene import SESSION, Json, Scene
+
+BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
+
+
+def test_a_202_of_the_robot_that_overtakes_the_reply() -> None:
+    """Both say that it is a robot: a person is offered once."""
+    scene = Scene()
+    scene.start()
+    scene.push(202, sessionId=SESSION, agents=[BOT], robotMode=True)
+    scene.reply(sessionId=SESSION, robotType=3, agentId="BOT007")
+    offers = [one.key for one in scene.effects if isinstance(one, Offer)]
+    assert offers == ["robot.person_offered"]
+
+
+def test_nobody_is_called_back_while_the_robot_is_asked() -> None:
+    """The attempt would take the question to a person."""
+    scene = Scene(Policy(queue_id=QueueId(7), robot=RobotUse.FIRST))
+    scene.start()
+    scene.reply(-3)
+    scene.call_back()
+    scene.forget()
+    scene.text("how do I return it?")
+    assert [one.question for one in scene.effects if isinstance(one, AskRobot)] != []
+    scene.later(5)
+    assert scene.sent(101) == []

@@ -1,0 +1,425 @@
+"""The control operations: their names, who they are about, what each does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from bridge.ids import AgentId, RequestId, SessionId
+from bridge.simulator import operations
+from bridge.simulator.operations import BadOpError, Simulation
+from bridge.simulator.state import HangUp
+from tests.unit.simulator.centres import (
+    Phone,
+    chatting,
+    codes,
+    frames,
+    join,
+    make_centre,
+    no_files,
+    perform,
+)
+
+NAMES = {str(kind.__struct_config__.tag) for kind in get_args(operations.AnyOp)}
+
+
+def test_the_contract_of_scripts_is_kept() -> None:
+    """These names stay; others may join them."""
+    promised = (
+        "accept refuse say image file typing push_rating agents transfer conference close kick "
+        "expire_token forget restart set"
+    )
+    assert set(promised.split()) <= NAMES
+
+
+def test_the_documentation_names_every_operation() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(\w+)`", text)) >= NAMES
+
+
+def test_a_field_that_no_operation_has_is_named() -> None:
+    with pytest.raises(BadOpError, match="unknown field `mood`"):
+        operations.read({"op": "close", "mood": "good"})
+
+
+def test_by_name_by_number_or_the_only_one() -> None:
+    centre = make_centre()
+    chatting(centre, "ada")
+    Phone(centre, "bob").queue()
+    Phone(centre, "eve").queue()
+    assert operations.customer_named(centre, "ada").login == "ada"
+    assert operations.agent_online(centre, AgentId("A00002")).name == "Jun"
+    assert operations.request_meant(centre, operations.Accept()).login == "bob"
+    assert operations.request_meant(centre, operations.Accept(login="eve")).login == "eve"
+    assert (
+        operations.request_meant(centre, operations.Accept(request=RequestId(9003))).login == "eve"
+    )
+    assert operations.session_meant(centre, operations.Close()).login == "ada"
+    assert (
+        operations.session_meant(centre, operations.Close(session=SessionId(5001))).login == "ada"
+    )
+    with pytest.raises(BadOpError, match="bob has no open session"):
+        operations.session_meant(centre, operations.Close(login="bob"))
+
+
+def test_accept_takes_the_oldest_unless_told_whom() -> None:
+    centre = make_centre()
+    for name in ("a", "b", "c"):
+        Phone(centre, name).queue()
+    assert perform(centre, {"op": "accept", "login": "b"}).answer == {
+        "request": 9002,
+        "session": 5001,
+    }
+    assert perform(centre, {"op": "accept", "request": 9003}).answer["session"] == 5002
+    done = perform(centre, {"op": "accept", "agent": "A00002"})
+    assert done.answer == {"request": 9001, "session": 5003}
+    assert [agent.id for agent in centre.sessions[SessionId(5003)].agents] == ["A00002"]
+
+
+def test_refuse_ends_a_request_and_moves_the_others() -> None:
+    centre = make_centre()
+    Phone(centre, "a").queue()
+    Phone(centre, "b").queue()
+    done = perform(centre, {"op": "refuse", "status": 3})
+    assert codes(done.outgoing) == [(201, 3), (201, 0)]
+    assert [request.login for request in centre.requests.values()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("op", "msg"),
+    [
+        ({"op": "say", "text": "<b>hi</b>"}, {"type": 1, "content": "<b>hi</b>"}),
+        ({"op": "notice", "text": "moved"}, {"type": 99, "content": "moved"}),
+        (
+            {"op": "notice", "text": "moved", "notice_type": 11},
+            {"type": 99, "content": "moved", "noticeType": 11},
+        ),
+        ({"op": "typing"}, {"type": 99, "content": "", "noticeType": 5}),
+        (
+            {"op": "location", "latitude": 1.5, "longitude": 2.5, "poi": "here"},
+            {
+                "type": 4,
+                "content": {
+                    "poi": "here",
+                    "longitude": 2.5,
+                    "latitude": 1.5,
+                    "map": "baidu",
+                    "thumbData": "",
+                    "extra": "",
+                },
+            },
+        ),
+        (
+            {"op": "file", "name": "Terms.PDF", "text": "abc"},
+            {
+                "type": 3,
+                "content": {
+                    "name": "Terms.PDF",
+                    "url": "/webchat/up/1/Terms.PDF",
+                    "size": 3,
+                    "type": "pdf",
+                },
+            },
+        ),
+        (
+            {"op": "image", "style": "object"},
+            {
+                "type": 2,
+                "content": {"imgUrl": "/webchat/up/1/picture.png", "imgName": "picture.png"},
+            },
+        ),
+    ],
+)
+def test_what_agents_say(op: dict[str, object], msg: dict[str, object]) -> None:
+    centre = make_centre()
+    phone, session = chatting(centre)
+    (frame,) = frames(perform(centre, op).outgoing)
+    assert frame == {"type": 210, "sessionId": session, "agentId": "A00001", "msg": msg}
+    assert phone.customer.history.said[0]["type"] == msg["type"]
+
+
+def test_a_file_can_travel_as_json_text() -> None:
+    centre = make_centre()
+    chatting(centre)
+    op = {"op": "file", "name": "a.bin", "data": "AAEC", "as_text": True}
+    done = perform(centre, op)
+    msg = frames(done.outgoing)[0]["msg"]
+    assert isinstance(msg, dict)
+    assert json.loads(msg["content"])["size"] == 3
+    assert done.answer["sha256"] == hashlib.sha256(b"\x00\x01\x02").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("op", "start"),
+    [
+        ({"op": "image"}, b"\x89PNG\r\n"),
+        ({"op": "image", "data": base64.b64encode(b"GIF89a").decode()}, b"GIF89a"),
+        ({"op": "voice", "seconds": 1}, b"#!AMR\n"),
+        ({"op": "voice", "data": base64.b64encode(b"#!AMR\nx").decode()}, b"#!AMR\nx"),
+    ],
+)
+def test_pictures_and_voices_travel_as_base64(op: dict[str, object], start: bytes) -> None:
+    centre = make_centre()
+    chatting(centre)
+    done = perform(centre, op)
+    msg = frames(done.outgoing)[0]["msg"]
+    assert isinstance(msg, dict)
+    body = base64.b64decode(msg["content"])
+    assert body.startswith(start)
+    assert (done.answer["size"], done.answer["sha256"]) == (
+        len(body),
+        hashlib.sha256(body).hexdigest(),
+    )
+
+
+def test_a_picture_can_travel_as_a_data_uri() -> None:
+    centre = make_centre()
+    chatting(centre)
+    msg = frames(perform(centre, {"op": "image", "style": "data-uri"}).outgoing)[0]["msg"]
+    assert isinstance(msg, dict)
+    assert str(msg["content"]).startswith("data:image/png;base64,")
+
+
+def test_agents_come_and_go() -> None:
+    centre = make_centre()
+    _, session = chatting(centre)
+
+    def people(op: dict[str, object]) -> list[str]:
+        (frame,) = frames(perform(centre, op).outgoing)
+        assert (frame["type"], frame["sessionId"]) == (204, session)
+        agents = frame["agents"]
+        assert isinstance(agents, list)
+        return [agent["id"] for agent in agents]
+
+    assert people({"op": "conference", "to": "A00002"}) == ["A00001", "A00002"]
+    assert people({"op": "transfer", "to": "A00002"}) == ["A00002"]
+    assert people({"op": "agents", "agents": [{"id": "X", "name": "Xia", "icon": ""}]}) == ["X"]
+    done = perform(centre, {"op": "transfer", "to": "A00001", "queue": 8, "queue_name": "Returns"})
+    frame = frames(done.outgoing)[0]
+    assert (frame["queueId"], frame["queueName"]) == (8, "Returns")
+
+
+def test_close_and_rating_name_their_agent() -> None:
+    centre = make_centre()
+    _, session = chatting(centre)
+    named = {"sessionId": session, "agentId": "A00002"}
+    pushed = frames(perform(centre, {"op": "push_rating", "agent": "A00002"}).outgoing)
+    assert pushed == [{"type": 203, **named}]
+    closed = frames(perform(centre, {"op": "close", "agent": "A00002"}).outgoing)
+    assert closed == [{"type": 205, **named}]
+    assert centre.sessions == {}
+
+
+def test_any_frame_can_be_pushed() -> None:
+    centre = make_centre()
+    join(centre)
+    done = perform(centre, {"op": "push", "login": "ada", "frame": {"type": 299}})
+    assert frames(done.outgoing) == [{"type": 299}]
+
+
+def test_memory_can_be_lost_by_kind() -> None:
+    centre = make_centre()
+    phone, session = chatting(centre, "a")
+    waiting = Phone(centre, "b")
+    waiting.queue()
+    perform(centre, {"op": "forget", "what": "sessions"})
+    assert codes(phone.text(session, "x")) == [(110, -11)]
+    assert codes(phone.send(104, sessionId=session, rating={"id": 1, "comments": ""})) == [
+        (104, -11)
+    ]
+    assert phone.customer.history.sessions[0].ended_by == "forgotten"
+    perform(centre, {"op": "forget", "what": "requests"})
+    assert codes(waiting.send(102, requestId=9002)) == [(102, -10)]
+    perform(centre, {"op": "forget", "what": "tokens"})
+    assert codes(waiting.queue()) == [(101, -15)]
+
+
+def test_one_token_can_expire() -> None:
+    centre = make_centre()
+    phone, other = Phone(centre, "a"), Phone(centre, "b")
+    perform(centre, {"op": "expire_token", "login": "a"})
+    assert codes(phone.queue()) == [(101, -15)]
+    assert codes(other.queue())[0] == (101, 1)
+
+
+def test_a_restart_hangs_up_on_all_and_forgets_what_it_is_told() -> None:
+    centre = make_centre()
+    chatting(centre, "a")
+    join(centre, "b")
+    simulation = Simulation(centre)
+    op = operations.read({"op": "restart", "seconds": 5, "forget": ["sessions"]})
+    done = operations.perform(simulation, op, 100, no_files)
+    assert done.outgoing == [HangUp("a", 1001), HangUp("b", 1001)]
+    assert (simulation.down_until, centre.sessions) == (105, {})
+
+
+def test_kick_needs_a_socket() -> None:
+    centre = make_centre()
+    join(centre, "a")
+    assert perform(centre, {"op": "kick", "login": "a", "code": 1006}).outgoing == [
+        HangUp("a", 1006)
+    ]
+    join(centre, "b", linked=False)
+    with pytest.raises(BadOpError, match="b has no open socket"):
+        perform(centre, {"op": "kick", "login": "b"})
+
+
+def test_set_changes_options_and_faults() -> None:
+    simulation = Simulation(make_centre())
+    op = operations.read(
+        {"op": "set", "options": {"script": "echo"}, "faults": [{"fault": "drop", "type": 202}]}
+    )
+    operations.perform(simulation, op, 1, no_files)
+    assert simulation.centre.options.script == "echo"
+    assert simulation.faults.describe() == [{"fault": "drop", "type": 202}]
+    # Without the key the faults stay.
+    operations.perform(simulation, operations.read({"op": "set", "options": {}}), 1, no_files)
+    assert len(simulation.faults.describe()) == 1
+
+
+@pytest.mark.parametrize(
+    ("op", "sentence"),
+    [
+        ({}, "missing required field `op`"),
+        ({"op": "dance"}, "Invalid value 'dance'"),
+        ({"op": "say"}, "missing required field `text`"),
+        ({"op": "say", "text": "x", "mood": 1}, "unknown field `mood`"),
+        ({"op": "say", "text": "x"}, "say which session: 0 are open"),
+        ({"op": "say", "text": "x", "session": 1}, "session 1 is not open"),
+        ({"op": "say", "text": "x", "login": "eve"}, "nobody has logged in as 'eve'"),
+        ({"op": "say", "text": "x", "login": "ada"}, "ada has no open session"),
+        ({"op": "accept"}, "nobody is waiting"),
+        ({"op": "accept", "login": "ada"}, "ada is not waiting"),
+        ({"op": "accept", "request": 1}, "no request 1 is waiting"),
+        ({"op": "set", "options": {"mood": 1}}, "unknown field `mood`"),
+        ({"op": "set", "options": {"script": "sing"}}, "Invalid enum value 'sing'"),
+        ({"op": "set", "options": {"frame_limit": 0}}, "frame_limit must be at least 1"),
+        ({"op": "set", "options": {"context": "/x"}}, "context cannot change"),
+        ({"op": "set", "faults": [{"fault": "answer"}]}, "answer needs a result"),
+        ({"op": "set", "faults": [{"fault": "drop", "count": 0}]}, "count must be at least 1"),
+        ({"op": "forget", "what": "names"}, "names"),
+        ({"op": "kick", "login": "ada", "code": 7}, "1000 to 4999"),
+    ],
+)
+def test_a_bad_operation_is_refused_with_a_sentence(op: dict[str, object], sentence: str) -> None:
+    centre = make_centre()
+    join(centre)
+    with pytest.raises(BadOpError, match=sentence):
+        perform(centre, op)
+
+
+@pytest.mark.parametrize(
+    ("op", "sentence"),
+    [
+        ({"op": "transfer", "to": "nobody"}, "no agent 'nobody' is online"),
+        ({"op": "conference", "to": "A00001"}, "in the session already"),
+        ({"op": "image", "data": "!"}, "not base64"),
+        ({"op": "image", "width": 0}, "width and height"),
+        ({"op": "voice", "seconds": 0}, "seconds must be"),
+        ({"op": "file", "name": ""}, "name must not be empty"),
+    ],
+)
+def test_a_bad_operation_on_a_session(op: dict[str, object], sentence: str) -> None:
+    centre = make_centre()
+    phone, _ = chatting(centre)
+    with pytest.raises(BadOpError, match=sentence):
+        perform(centre, op)
+    assert phone.customer.history.said == []
+
+
+def test_refusing_needs_a_status_that_ends() -> None:
+    centre = make_centre()
+    Phone(centre).queue()
+    with pytest.raises(BadOpError, match="ends the request"):
+        perform(centre, {"op": "refuse", "status": 0})
+
+
+def test_accepting_needs_an_agent() -> None:
+    centre = make_centre()
+    Phone(centre).queue()
+    perform(centre, {"op": "set", "options": {"agents": []}})
+    with pytest.raises(BadOpError, match="no agent is online"):
+        perform(centre, {"op": "accept"})
+    assert len(centre.requests) == 1
+
+
+def test_two_open_sessions_need_a_choice() -> None:
+    centre = make_centre()
+    chatting(centre, "a")
+    chatting(centre, "b")
+    with pytest.raises(BadOpError, match="2 are open"):
+        perform(centre, {"op": "say", "text": "x"})
+    assert perform(centre, {"op": "say", "text": "x", "login": "b"}).answer["session"] == 5002
+
+
+def test_agents_sign_on_and_off() -> None:
+    centre = make_centre()
+    perform(centre, {"op": "sign_on", "agent": {"id": "A00003", "name": "Lin"}})
+    perform(centre, {"op": "sign_on", "agent": {"id": "A00001", "name": "Mei Li"}})
+    perform(centre, {"op": "sign_off", "agent": "A00002"})
+    online = [(agent.id, agent.name) for agent in centre.options.agents]
+    assert online == [("A00003", "Lin"), ("A00001", "Mei Li")]
+    with pytest.raises(BadOpError, match="no agent 'A00002' is online"):
+        perform(centre, {"op": "sign_off", "agent": "A00002"})
+    with pytest.raises(BadOpError, match="must have an id"):
+        perform(centre, {"op": "sign_on", "agent": {"id": ""}})
+
+
+def test_one_of_several_can_leave() -> None:
+    centre = make_centre()
+    chatting(centre)
+    with pytest.raises(BadOpError, match="A00001 is not one of several"):
+        perform(centre, {"op": "leave"})
+    perform(centre, {"op": "conference", "to": "A00002"})
+    with pytest.raises(BadOpError, match="X is not one of several"):
+        perform(centre, {"op": "leave", "agent": "X"})
+    (updated,) = frames(perform(centre, {"op": "leave", "agent": "A00001"}).outgoing)
+    assert isinstance(updated["agents"], list)
+    assert [agent["id"] for agent in updated["agents"]] == ["A00002"]
+
+
+def test_changes_of_people_can_be_told_in_notices_too() -> None:
+    centre = make_centre(dialect="2019", change_notices=True)
+    chatting(centre)
+    told = []
+    operations: tuple[dict[str, object], ...] = (
+        {"op": "conference", "to": "A00002"},
+        {"op": "leave"},
+        {"op": "transfer", "to": "A00001"},
+        {"op": "agents", "agents": [{"id": "A00001", "name": "Mei Li"}]},
+    )
+    for op in operations:
+        notices = [frame["msg"] for frame in frames(perform(centre, op).outgoing)[1:]]
+        told.append([msg["noticeType"] for msg in notices if isinstance(msg, dict)])
+    assert told == [[10], [12], [11], []]
+
+
+def test_a_notice_of_the_later_guides_always_has_a_type() -> None:
+    centre = make_centre(dialect="2019")
+    chatting(centre)
+    (frame,) = frames(perform(centre, {"op": "notice", "text": "moved"}).outgoing)
+    assert frame["msg"] == {"type": 99, "content": "moved", "noticeType": 99}
+
+
+def test_a_voice_can_travel_as_an_object() -> None:
+    centre = make_centre()
+    chatting(centre)
+    (frame,) = frames(perform(centre, {"op": "voice", "style": "object", "seconds": 1}).outgoing)
+    msg = frame["msg"]
+    assert isinstance(msg, dict)
+    assert msg["content"]["voiceLength"] == 1
+    assert base64.b64decode(msg["content"]["voiceData"]).startswith(b"#!AMR\n")
+
+
+def test_a_transfer_names_a_queue_that_has_a_name() -> None:
+    centre = make_centre(queue_names={"8": "Returns"})
+    chatting(centre)
+    op = {"op": "transfer", "to": "A00002", "queue": 8}
+    (frame,) = frames(perform(centre, op).outgoing)
+    assert (frame["queueId"], frame["queueName"]) == (8, "Returns")

@@ -1,0 +1,59 @@
+"""Voices, from AMR and to it."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import wave
+
+import pytest
+
+from bridge.simulator import samples
+
+
+def tone(seconds: float, rate: int = 44_100) -> bytes:
+    """A stereo WAV of 440 Hz, as a browser or a phone might record it."""
+    target = io.BytesIO()
+    with wave.open(target, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        for n in range(int(seconds * rate)):
+            value = int(9000 * math.sin(2 * math.pi * 440 * n / rate))
+            file.writeframesraw(struct.pack("<hh", value, value))
+    return target.getvalue()
+
+
+def length(wav: bytes) -> float:
+    with wave.open(io.BytesIO(wav)) as file:
+        assert (file.getnchannels(), file.getframerate()) == (1, 8000)
+        return float(file.getnframes()) / 8000
+
+
+def test_a_recording_becomes_amr_of_the_same_length() -> None:
+    amr, seconds = samples.to_amr(tone(3))
+    assert amr.startswith(samples.AMR)
+    assert seconds == 3
+    assert length(samples.to_wav(amr)) == pytest.approx(3, rel=0.05)
+
+
+def test_amr_stays_as_it_is() -> None:
+    voice = samples.voice(2)
+    assert samples.to_amr(voice) == (voice, 2)
+
+
+def test_a_short_one_counts_a_second() -> None:
+    assert samples.to_amr(tone(0.2))[1] == 1
+
+
+def test_no_more_than_a_minute_is_kept() -> None:
+    assert length(samples.to_wav(tone(61, rate=8000))) == samples.LONGEST
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"no sound " * 50, samples.picture("x"), samples.AMR, tone(0)]
+)
+def test_what_is_no_sound_is_refused(data: bytes) -> None:
+    with pytest.raises(samples.SoundError):
+        samples.to_wav(data)
