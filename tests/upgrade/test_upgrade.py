@@ -179,8 +179,8 @@ async def test_dead_letters_are_shown_and_put_back(url: str) -> None:
     async with upgraded(url, "dead") as life:
         await life.rest()
         assert (life.heard(), life.new) == ([], [])
-        effect, poison = sorted(await life.store.dead_letters(), key=lambda one: one.why)[::-1]
-        effect, poison = (effect, poison) if effect.why == "M_FORBIDDEN" else (poison, effect)
+        letters = await life.store.dead_letters()
+        effect, poison = sorted(letters, key=lambda one: one.why != "M_FORBIDDEN")
         assert (effect.why, effect.room_id) == ("M_FORBIDDEN", ROOM)
         assert "answer four" in effect.body
         assert (poison.why, poison.room_id) == ("KeyError", ROOM)
