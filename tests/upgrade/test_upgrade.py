@@ -179,8 +179,8 @@ async def test_dead_letters_are_shown_and_put_back(url: str) -> None:
     async with upgraded(url, "dead") as life:
         await life.rest()
         assert (life.heard(), life.new) == ([], [])
-        effect, poison = sorted(await life.store.dead_letters(), key=lambda one: one.why)[::-1]
-        effect, poison = (effect, poison) if effect.why == "M_FORBIDDEN" else (poison, effect)
+        letters = await life.store.dead_letters()
+        effect, poison = sorted(letters, key=lambda one: one.why != "M_FORBIDDEN")
         assert (effect.why, effect.room_id) == ("M_FORBIDDEN", ROOM)
         assert "answer four" in effect.body
         assert (poison.why, poison.room_id) == ("KeyError", ROOM)
@@ -303,3 +303,26 @@ async def test_a_database_whose_bodies_are_erased(url: str) -> None:
         await life.push("new", said("new", 5151), OTHER)
         assert life.heard(OTHER) == [(5, "new")]
         assert life.shown(OTHER) == ["new"]
+
+
+async def test_what_is_taken_back_is_erased_from_the_rows_of_the_former_version(url: str) -> None:
+    async with upgraded(url, "at_rest") as life:
+        taken = EventId(f"$two-{ROOM}")
+        assert b"question two" in (await life.store.body_of(ROOM, taken) or b"")
+        await life.take(event("m.room.redaction", "$b", {}, redacts=taken))
+        await life.passes(70)
+        assert await life.store.body_of(ROOM, taken) is None
+        assert "delivered" in await traced(life, taken)
+
+
+async def test_rows_of_the_former_version_are_pruned(url: str) -> None:
+    async with upgraded(url, "dead") as life:
+        later = life.world.clock.now() + 1
+        assert await life.store.prune(later, 0)
+        assert await life.store.body_of(ROOM, EventId(f"$one-{ROOM}")) is None
+        assert "delivered" in await traced(life, f"$one-{ROOM}")
+        assert await life.store.prune(later, later)
+        assert await traced(life, f"$one-{ROOM}") == []
+        assert len(await life.store.dead_letters()) == 2
+        await life.take(message("$new", "new"))
+        assert life.heard() == [(6, "new")]
