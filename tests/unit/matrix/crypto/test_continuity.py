@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-
 import pytest
 
 from bridge.matrix.crypto.devices import OwnDevice
@@ -54,7 +52,7 @@ async def test_a_copy_of_before_the_last_start_is_an_older_one() -> None:
     house = Witnessed()
     await house.continuity.check()
     await house.continuity.advance()
-    backup = copy.deepcopy(house.store)
+    backup = house.store.copy()
     house.start()
     await house.continuity.check()
     await house.continuity.advance()
@@ -70,7 +68,7 @@ async def test_a_copy_that_was_made_while_the_bridge_ran_is_an_older_one() -> No
     house = Witnessed()
     await house.continuity.check()
     await house.continuity.advance()
-    backup = copy.deepcopy(house.store)
+    backup = house.store.copy()
     house.clock.ms += EVERY
     await house.turn()
     await house.continuity.follow()

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import copy
-
 import pytest
 
 from bridge.ids import UserId
@@ -214,7 +212,7 @@ async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identi
     """No session and no one-time key of before is used again, and nobody is warned."""
     house = House()
     await (await house.start()).ensure(BOT)
-    backup, old, master = copy.deepcopy(house.store), house.device_id, house.world.masters[BOT]
+    backup, old, master = house.store.copy(), house.device_id, house.world.masters[BOT]
     await (await house.start()).ensure(BOT)
 
     house.store = backup
@@ -238,7 +236,7 @@ async def test_an_older_copy_of_the_database_makes_new_devices_of_the_old_identi
 async def test_an_older_copy_whose_mailbox_cannot_be_read() -> None:
     house = House()
     await (await house.start()).ensure(BOT)
-    backup = copy.deepcopy(house.store)
+    backup = house.store.copy()
     await (await house.start()).ensure(BOT)
     house.store, house.mailbox = backup, AWAY
     upkeep = await house.start()
