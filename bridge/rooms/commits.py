@@ -29,7 +29,6 @@ from bridge.rooms.store import (
     Entry,
     InputRow,
     Lane,
-    NewEffect,
     NewInput,
     Outcome,
     Settlement,
@@ -103,28 +102,23 @@ class Ended(msgspec.Struct, frozen=True):
     """A commit with it could not be stored: it goes alone, and leads to no step."""
 
 
-class Draft:
+class Draft(msgspec.Struct):
     """What the next commit of a room writes."""
 
-    __slots__ = (
-        *("buried", "chats", "ended", "entries", "handled", "phases", "record"),
-        *("signals", "tickets", "waiting"),
-    )
-
-    def __init__(self) -> None:
-        self.record: RoomRecord | None = None
-        """The newest; None while no step has been made."""
-        self.entries: list[Entry] = []
-        self.waiting: list[NewInput] = []
-        self.handled: list[InputRow] = []
-        self.buried: list[tuple[InputSeq, str]] = []
-        self.ended: list[Ended] = []
-        self.chats: dict[int, ChatRow] = {}
-        self.signals: list[Signal] = []
-        """Those that happened: to be repeated if the commit fails."""
-        self.phases: list[tuple[RoomRecord, RoomRecord, int]] = []
-        """Before, after, and when, wherever a phase has changed."""
-        self.tickets: list[Ticket] = []
+    record: RoomRecord | None = None
+    """The newest; None while no step has been made."""
+    entries: tuple[Entry, ...] = ()
+    waiting: tuple[NewInput, ...] = ()
+    handled: tuple[InputRow, ...] = ()
+    buried: tuple[tuple[InputSeq, str], ...] = ()
+    ended: tuple[Ended, ...] = ()
+    chats: tuple[ChatRow, ...] = ()
+    """Of each chat, only the newest is written."""
+    signals: tuple[Signal, ...] = ()
+    """Those that happened: to be repeated if the commit fails."""
+    phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
+    """Before, after, and when, wherever a phase has changed."""
+    tickets: tuple[Ticket, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -136,29 +130,33 @@ def bare(settlement: Settlement) -> Settlement:
     return Settlement(settlement.seq, Outcome.DEAD, settlement.now, Unstorable.__name__)
 
 
-def entries_of(effects: Sequence[Effect], came: NewInput | None = None) -> list[Entry]:
+def entries_of(effects: Sequence[Effect], came: NewInput | None = None) -> tuple[Entry, ...]:
     """Rows for what came and its effects: the first effect stands in the row of what came."""
-    wanted: list[NewEffect | None] = [row for row in map(new_effect, effects) if row is not None]
-    if came is None:
-        return [Entry(effect=row) for row in wanted]
-    first, *others = wanted or [None]
-    return [Entry(came, first), *(Entry(effect=row) for row in others)]
+    made: list[Entry] = []
+    for effect in effects:
+        wanted = new_effect(effect)
+        if wanted is not None:
+            made.append(Entry(came, wanted))
+            came = None
+    return (*made, Entry(came)) if came is not None else tuple(made)
 
 
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """When the room wants a Tick, whatever happens until then; ms since the epoch."""
-    moments = (
-        deadline(record.conversation, rules.policy_for(record)),
+    first = deadline(record.conversation, rules.policy_for(record))
+    for moment in (
         references.sealed_due(record),
         people.empty_by(record),
         recalling.erasing_due(record),
-    )
-    return min((moment for moment in moments if moment is not None), default=None)
+    ):
+        if moment is not None and (first is None or moment < first):
+            first = moment
+    return first
 
 
 def stored_room(record: RoomRecord, revision: int, rules: Rules) -> StoredRoom:
     """The room as it is written; `revision`: the one that it was made from."""
-    served = record.membership in {Membership.ENTERING, Membership.JOINED}
+    served = record.membership is Membership.JOINED or record.membership is Membership.ENTERING
     return StoredRoom(
         record.room_id,
         dump_record(record),
@@ -170,31 +168,29 @@ def stored_room(record: RoomRecord, revision: int, rules: Rules) -> StoredRoom:
     )
 
 
-def mark_first_call(entries: list[Entry], *, at_once: bool) -> list[Entry]:
+def mark_first_call(entries: tuple[Entry, ...], *, at_once: bool) -> list[Entry]:
     """Leave a call marked as attempted only if it is the first, and goes out at once.
 
     Should we die before it is written it passes for uncertain, which it is not: so that is done
     only where nothing is ahead of it and the call centre has answered a moment ago.
     """
-    for place, entry in enumerate(entries):
+    marked: list[Entry] = []
+    for entry in entries:
         effect = entry.effect
-        if effect is None or effect.lane is not Lane.WEBCHAT:
-            continue
-        if effect.attempted and not at_once:
-            unmarked = msgspec.structs.replace(effect, attempted=False)
-            entries[place] = Entry(entry.came, unmarked)
-        at_once = False
-    return entries
+        if effect is not None and effect.lane is Lane.WEBCHAT:
+            if effect.attempted and not at_once:
+                unmarked = msgspec.structs.replace(effect, attempted=False)
+                entry = Entry(entry.came, unmarked)  # noqa: PLW2901 - the same one, changed
+            at_once = False
+        marked.append(entry)
+    return marked
 
 
-def same_link(old: RoomRecord, new: RoomRecord) -> bool:
-    """True if both records want a link, or none, and for the same account (`Room.account`)."""
-    if type(old.conversation.phase) is not type(new.conversation.phase):
-        return False
-    if wants_link(old.conversation) != wants_link(new.conversation):
-        return False
-    before = old.customer, old.displayname, old.login, old.key
-    return before == (new.customer, new.displayname, new.login, new.key)
+def link_wanted(record: RoomRecord) -> tuple[object, ...]:
+    """Whether a record wants a link, and what makes its account (`Room.account`)."""
+    state = record.conversation
+    who = record.customer, record.displayname, record.login, record.key
+    return wants_link(state), type(state.phase), *who
 
 
 def note_phase(

@@ -38,7 +38,7 @@ from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 
 KEPT_ROOMS = 2_000
 """Rooms at rest without a chat that stay in memory, so that their next message needs no read."""
-LINGER = 0.02
+LINGER = 0.05
 """Seconds that an outcome waits for other writes with which it may be stored."""
 GROUP = 500
 """Rooms that are committed together."""

@@ -32,8 +32,10 @@ from bridge.rooms.record import Membership
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
 
-PAUSE = 2.0
+PAUSE = 5.0
 """Seconds between two receipts of a room."""
+FIRST_PAUSE = 2.0
+"""Seconds before another attempt; twice as long each time."""
 TRIES = 6
 """Attempts while the homeserver does not answer; after that, the next message's has to do."""
 _LOOKED_AT = 5
@@ -63,7 +65,8 @@ class Receipts:
     def due(self) -> bool:
         """True if `once` has something to do."""
         record = self._room.durable
-        if record.read_up_to in {None, self._done} or record.membership is not Membership.JOINED:
+        newest = record.read_up_to
+        if newest is None or newest == self._done or record.membership is not Membership.JOINED:
             return False
         return not self._agent_is_coming()
 
@@ -84,7 +87,7 @@ class Receipts:
             await self._give(newest)
         except Unavailable as error:
             self._failures += 1
-            pause *= 2**self._failures
+            pause = FIRST_PAUSE * 2**self._failures
             self._log.info("a receipt was not given yet", wait=pause, why=str(error))
             done = self._failures == TRIES
         except Refused as error:
@@ -121,10 +124,10 @@ class Receipts:
 
         The Matrix lane brings it in soon, and whoever runs us asks again when it has.
         """
-        rows = list(islice(self._room.rows(Lane.MATRIX), 1 + _LOOKED_AT))
-        if not rows or self._agent() is None:
-            return False
-        return any(isinstance(load_effect(row.effect), AgentsCame) for row in rows)
+        rows = islice(self._room.rows(Lane.MATRIX), 1 + _LOOKED_AT)
+        return self._agent() is not None and any(
+            isinstance(load_effect(row.effect), AgentsCame) for row in rows
+        )
 
 
 SHOWN = 6.0

@@ -109,6 +109,10 @@ def note_chat(
         event: the Matrix event that brought it, where there is one.
     """
     if isinstance(happened, Said):
+        known = chats[-1] if chats and chats[-1].number == after.number else None
+        standing = before.number == after.number and before.phase is after.phase
+        if known is not None and standing and isinstance(after.phase, Chatting) and known.first:
+            return (*chats[:-1], _replace(known, last=happened.event_id))  # as nearly always
         event = happened.event_id
     chats = _rated(chats, before, happened)
     chat = _current(chats, before)
@@ -141,14 +145,21 @@ def put_chat(chats: tuple[Chat, ...], chat: Chat) -> tuple[Chat, ...]:
 def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
     """Those that may still change: the newest, and the newest with a session."""
     newest = chats[-1:]
+    if not newest or newest[0].session_id is not None:
+        return newest
     with_session = [one for one in chats if one.session_id is not None][-1:]
     return tuple(dict.fromkeys((*with_session, *newest)))
 
 
 def changed_chats(before: tuple[Chat, ...], after: tuple[Chat, ...]) -> list[Chat]:
     """Those that have to be written: `last` alone moves with every message and can wait."""
-    known = {_replace(one, last=None) for one in before}
-    return [one for one in after if _replace(one, last=None) not in known]
+    former = {one.number: one for one in before}
+    return [
+        one
+        for one in after
+        if (old := former.get(one.number)) is not one
+        and (old is None or _replace(old, last=one.last) != one)
+    ]
 
 
 def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:

@@ -40,7 +40,6 @@ import msgspec
 import structlog
 
 from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
-from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Chatting, Queued
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import recalling, reception
@@ -51,10 +50,10 @@ from bridge.rooms.commits import (
     Signal,
     Ticket,
     entries_of,
+    link_wanted,
     mark_first_call,
     next_moment,
     note_phase,
-    same_link,
     settle_alone,
     stored_room,
 )
@@ -185,8 +184,8 @@ class Room:
         """The inputs that waited are being handled: nothing else may change the record."""
         self._deadline: int | None = None
         """Of the newest record that is stored, or on its way: ms since the epoch."""
-        self._linked: RoomRecord | None = None
-        """The record from which the link knows whom it is for."""
+        self._linked: tuple[object, ...] = ()
+        """What the link was told last, as of `link_wanted`."""
         self._failed_commits = 0
         self._singly = False
         """One of the inputs leads to what cannot be stored: find out which."""
@@ -212,11 +211,11 @@ class Room:
     def take(self, came: Sequence[Came], ticket: Ticket) -> None:
         """Let inputs happen, in order, each at once if that is possible; `ticket` waits for it."""
         ticket.expect()
-        self._draft.tickets.append(ticket)
+        self._draft.tickets += (ticket,)
         handled = 0
         if self._free and not (self.stopping or self._waits):
             handled = self._handle_now(came)
-        self._draft.waiting += [one.new_input(self.room_id) for one in came[handled:]]
+        self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
         self._engine.commit_soon(self, urgent=True)
 
     def signal(self, happened: Signal) -> None:
@@ -237,7 +236,7 @@ class Room:
             self._announce(visit.now + AGAIN)
             return
         self._adopt(visit, effects=visit.effects)
-        self._draft.signals.append(happened)
+        self._draft.signals += (happened,)
         self._engine.commit_soon(self, urgent=bool(visit.effects))
 
     def look(self) -> None:
@@ -359,7 +358,7 @@ class Room:
             handled += 1
         if handled:
             self._adopt(visit)
-            self._draft.entries += made
+            self._draft.entries += tuple(made)
         return handled
 
     def _adopt(self, visit: Visit, effects: Sequence[Effect] = ()) -> None:
@@ -367,10 +366,11 @@ class Room:
         old, record, draft = self.record, visit.record, self._draft
         if record.chats is not old.chats:
             for chat in changed_chats(old.chats, record.chats):
-                draft.chats[chat.number] = ChatRow(chat.number, dump_chat(chat))
-            record = msgspec.structs.replace(record, chats=kept_chats(record.chats))
+                draft.chats += (ChatRow(chat.number, dump_chat(chat)),)
+            if len(kept := kept_chats(record.chats)) < len(record.chats):
+                record = msgspec.structs.replace(record, chats=kept)
         if type(old.conversation.phase) is not type(record.conversation.phase):
-            draft.phases.append((old, record, visit.now))
+            draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
         draft.entries += entries_of(effects)
 
@@ -468,14 +468,14 @@ class Room:
             return
         self._adopt(visit, effects=visit.effects)
         buried = {seq for seq, _ in visit.buried}
-        self._draft.handled += [row for row in done if row.seq not in buried]
-        self._draft.buried += visit.buried
-        self._draft.signals += signals
+        self._draft.handled += tuple(row for row in done if row.seq not in buried)
+        self._draft.buried += tuple(visit.buried)
+        self._draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
             self._around.measures.handled(visit.now - row.received)
         ticket.expect()
-        self._draft.tickets.append(ticket)
+        self._draft.tickets += (ticket,)
         self._engine.commit_soon(self, urgent=True)
 
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
@@ -535,9 +535,9 @@ class Room:
     def _end(self, ended: Ended) -> None:
         """Let the outcome of an effect happen."""
         draft = self._draft
-        draft.ended.append(ended)
+        draft.ended += (ended,)
         if ended.came and not (self._free and self._outcome_now(ended)):
-            draft.waiting += [one.new_input(self.room_id) for one in ended.came]
+            draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
     def _outcome_now(self, ended: Ended) -> bool:
@@ -575,7 +575,7 @@ class Room:
             [row.seq for row in draft.handled],
             draft.buried,
             [one.settlement for one in draft.ended],
-            list(draft.chats.values()),
+            list({one.number: one for one in draft.chats}.values()),
         )
 
     def committed(self, answer: Committed) -> None:
@@ -655,7 +655,7 @@ class Room:
         while self._on_its_way is not None or self._draft.record is not None:
             ticket = Ticket()
             ticket.expect()
-            self._draft.tickets.append(ticket)
+            self._draft.tickets += (ticket,)
             self._engine.commit_soon(self, urgent=True)
             await ticket.wait()
         # From here on inputs that come wait, and outcomes are stored without a step.
@@ -728,12 +728,11 @@ class Room:
 
     def _announce_link(self) -> None:
         """Have the link kept up or let go, if that or its account has changed."""
-        old, new = self._linked, self.durable
-        wanted = wants_link(new.conversation)
-        if old is not None and same_link(old, new):
+        wanted = link_wanted(self.durable)
+        if wanted == self._linked:
             return
-        self._linked = new
-        if wanted:
+        self._linked = wanted
+        if wanted[0]:
             self._around.link.keep(self.account)
         else:
             self._around.link.release(self.room_id)
@@ -745,7 +744,7 @@ class Room:
         if not self.stopping:
             if self.behind or self._signals or self._inputs:
                 self._start("inputs", self._handle_waiting)
-            if self._receipts.due:
+            if "receipts" not in self._running and self._receipts.due:
                 self._start("receipts", self._receipts.once)
         for lane, rows in self._rows.items():
             if rows and lane not in self._running:

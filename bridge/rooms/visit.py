@@ -115,6 +115,8 @@ class Visit:
     def _note_whole(self) -> None:
         """Remember the corrections that go as the message, since no agent has another wording."""
         record = self.record
+        if not record.corrections:
+            return
         wordings = {newer for _, newer in record.corrections} - set(record.whole)
         pieces = all_pieces(record.conversation) if wordings else ()
         found = {one.event_id for one in pieces if one.amends is None and one.event_id in wordings}

@@ -8,7 +8,7 @@ import pytest
 from bridge.conversation.events import FailureReason
 from bridge.ids import EventId, UserId
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
-from bridge.rooms.receipts import TRIES, Receipts
+from bridge.rooms.receipts import PAUSE, TRIES, Receipts
 from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.store import Lane
 from bridge.webchat.frames import ChatStarted, Received, Reply
@@ -50,7 +50,7 @@ async def test_only_the_newest_counts() -> None:
             await engine.accept_events([world.event(text=f"word {number}")])
             await quiet()
         assert receipts(world) == [(GHOST, "$e1")]
-        await world.clock.turn(3)
+        await world.clock.turn(PAUSE + 1)
     assert receipts(world) == [(GHOST, "$e1"), (GHOST, "$e5")]
 
 
