@@ -2,4 +2,5 @@
 
 Events come in by `appservice` and are read by `events`; sentences and agents' messages are
 worded by `render` and sent by `adapter`, which implements `bridge.rooms.ports.MatrixPort`.
+`client` alone knows mautrix.
 """

@@ -2,9 +2,14 @@
 
 `Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is. Who
 acts is told by query parameters (application service API, "Identity assertion"; the device by
-MSC3202), which are quoted once per user and kept. Every failure is `Unavailable` (another try may
-better it) or `Refused` (the homeserver's own no); error answers are read in a middleware of the
-HTTP session. There are no retries here: the outbox has its own.
+MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `send` is for what each message
+needs: it hands aiohttp parameters that are quoted once per user and kept, for mautrix's query,
+headers and log records cost a third of such a request.
+
+Every failure is `Unavailable` (another try may better it) or `Refused` (the homeserver's own no).
+Error answers are read in a middleware of the HTTP session, because mautrix drops how long a 429
+asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
+the outbox has its own.
 
 `Homeserver` has the calls of the client-server API that several of us make, each a few lines on
 `Transport`. `Outages` learns from whatever request fails that the homeserver went away. `spool`
@@ -16,8 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -25,6 +31,11 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 from cachetools import LRUCache
+from mautrix.api import Method, PathBuilder
+from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
+from mautrix.errors import MatrixError
+from mautrix.types import DeviceID, UserID
+from mautrix.util.logging import TraceLogger
 from yarl import URL
 
 from bridge import __version__, media
@@ -47,10 +58,25 @@ _MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What aiohttp raises when a file cannot be had, or not to its end."""
+_FAILED = (*_BROKEN, MatrixError, msgspec.DecodeError, ValueError)
+"""Errors of a request: no answer, or (the last two) a success whose body is no JSON."""
 _MAX_USERS = 2_000
 """How many users' query parameters are kept."""
 
 Json = dict[str, object]
+
+
+class _Silence(TraceLogger):
+    """Logger of mautrix's that logs failures alone: at debug it logs whole bodies, passwords too.
+
+    mautrix also asks for a logger per user, and Python keeps loggers for ever: all are this one.
+    """
+
+    def getChild(self, suffix: str) -> TraceLogger:  # noqa: N802  (logging's own name)
+        return self
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (logging's own name)
+        return level >= logging.WARNING
 
 
 class _ErrorBody(msgspec.Struct):
@@ -159,7 +185,8 @@ class Transport:
         self._token = as_token
         self._bot = users.bot
         self.foreign: set[UserId] = set()
-        self._acting: LRUCache[tuple[UserId, bool], _Acting] = LRUCache(_MAX_USERS)
+        self._api = self._api_by(as_token, users.bot)
+        self._acting: LRUCache[UserId, _Acting] = LRUCache(_MAX_USERS)
         self._device = device
         self._tokens: dict[UserId, str] = {}
         """Of our own users alone, and only where `use_token` was needed."""
@@ -172,7 +199,7 @@ class Transport:
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
-        self._acting.pop((user, True), None)
+        self._acting.pop(user, None)
 
     async def request(
         self,
@@ -200,24 +227,35 @@ class Transport:
             Unavailable: no answer, or one that another try may better.
             Refused: the homeserver said no; `code` is its error code. `FOREIGN`: we did.
         """
+        acting = user or self._bot
         if device:
-            self._check(user or self._bot)
-        acting = self._as_user(user or self._bot, device=device)
-        more = f"{_query(query)}&" if query else ""
-        url = URL(f"{self._address}/{path}?{more}{acting.query}", encoded=True)
-        body, headers = None, acting.headers
-        if method != "GET":
-            body, headers = _dump(content or {}), acting.json_headers
-        try:
-            async with asyncio.timeout(timeout):
-                response = await self._session.request(method, url, data=body, headers=headers)
-                reply = await _load(response)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # ValueError: a success whose body is no JSON.
-            raise Unavailable(f"{method} failed: {type(error).__name__}") from error
-        if not isinstance(reply, dict):
-            raise Unavailable(f"{method} answered with no JSON object")
-        return reply
+            self._check(acting)
+        api = self._as_user(acting, device=device)
+        return await _answer(
+            method,
+            timeout,
+            api.request(Method(method), PathBuilder(path), content, query_params=dict(query or {})),
+        )
+
+    async def send(self, method: str, path: str, content: Json, user: UserId) -> Json:
+        """Send a request with a body as the user's device, at the least cost.
+
+        Args, Raises: as `request`.
+        """
+        self._check(user)
+        return await _answer(method, REQUEST_TIMEOUT, self._exchange(method, path, content, user))
+
+    async def _exchange(self, method: str, path: str, content: Json, user: UserId) -> object:
+        acting = self._acting.get(user)
+        if acting is None:
+            acting = self._acting[user] = self._prepare(user)
+        url = URL(f"{self._address}/{path}?{acting.query}", encoded=True)
+        async with self._session.request(
+            method, url, data=_dump(content), headers=acting.headers
+        ) as response:
+            if response.status >= 300:
+                raise ValueError("a redirection")
+            return msgspec.json.decode(await response.read())
 
     async def upload(
         self, chunks: AsyncIterator[bytes], size: int, mime: str, name: str, user: UserId
@@ -288,18 +326,34 @@ class Transport:
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"}
 
-    def _as_user(self, user: UserId, *, device: bool) -> _Acting:
-        acting = self._acting.get((user, device))
-        if acting is None:
-            token = self._tokens.get(user) if device else None
-            query: dict[str, str] = {"user_id": user}
-            if device and token is None:
-                # The first is the name by which homeservers before v1.17 know it.
-                query |= {"org.matrix.msc3202.device_id": self._device, "device_id": self._device}
-            headers = {"Authorization": f"Bearer {token or self._token}"}
-            acting = _Acting(_query(query), headers, headers | {"Content-Type": "application/json"})
-            self._acting[user, device] = acting
-        return acting
+    def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
+        # Not `AppServiceAPI.user()`: that keeps every child for ever.
+        if device and user in self._tokens:
+            return self._api_by(self._tokens[user], user)
+        child = ChildAppServiceAPI(UserID(user), self._api)
+        child.as_device_id = DeviceID(self._device) if device else None
+        return child
+
+    def _api_by(self, token: str, user: UserId) -> AppServiceAPI:
+        return AppServiceAPI(
+            base_url=self._address,
+            bot_mxid=UserID(user),
+            token=token,
+            log=_Silence("bridge.matrix.requests"),
+            client_session=self._session,
+            default_retry_count=0,
+        )
+
+    def _prepare(self, user: UserId) -> _Acting:
+        token = self._tokens.get(user)
+        query: dict[str, str] = {"user_id": user}
+        if token is None:
+            # The first is the name by which homeservers before v1.17 know it.
+            query |= {"org.matrix.msc3202.device_id": self._device, "device_id": self._device}
+        return _Acting(
+            URL.build(query=query).raw_query_string,
+            {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
+        )
 
 
 class _Acting(msgspec.Struct, frozen=True):
@@ -307,44 +361,34 @@ class _Acting(msgspec.Struct, frozen=True):
 
     query: str
     headers: dict[str, str]
-    json_headers: dict[str, str]
-    """The same for a request with a body."""
 
     def __repr__(self) -> str:
         """Without the token."""
         return f"_Acting({self.query!r})"
 
 
-def _query(fields: Mapping[str, str]) -> str:
-    return URL.build(query=fields).raw_query_string
+async def _answer(method: str, timeout: float, exchange: Awaitable[object]) -> Json:
+    """Wait for a request's answer, a JSON object, and name what went wrong with it.
+
+    Raises:
+        Unavailable, Refused: as `Transport.request`.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            reply = await exchange
+    except _FAILED as error:
+        raise Unavailable(f"{method} failed: {type(error).__name__}") from error
+    if not isinstance(reply, dict):
+        raise Unavailable(f"{method} answered with no JSON object")
+    return reply
 
 
 def _dump(content: Json) -> bytes:
     try:
         return msgspec.json.encode(content)
     except (UnicodeError, OverflowError):
-        # Lone surrogates and integers over 64 bits, which only strangers' contents hold.
+        # Lone surrogates and integers over 64 bits, which strangers' contents may hold.
         return json.dumps(content).encode()
-
-
-async def _load(response: aiohttp.ClientResponse) -> object:
-    """Decode the JSON of a successful answer.
-
-    Raises:
-        ValueError, aiohttp.ClientError: it is none.
-    """
-    try:
-        data = await response.read()
-        if response.status < 300 and response.content_type == "application/json":
-            return msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        pass  # lone surrogates in a stranger's event are no reason to lose the whole answer
-    finally:
-        response.release()
-    if response.status >= 300:
-        raise ValueError("a redirection")
-    reply: object = await response.json()
-    return reply
 
 
 class Download(msgspec.Struct, frozen=True):
@@ -474,7 +518,7 @@ class Homeserver:
     ) -> EventId:
         """Send a message event; the same user, room and transaction id give the same event."""
         path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{_quoted(kind)}/{_quoted(txn_id)}"
-        reply = await self._transport.request("PUT", path, content, user=user)
+        reply = await self._transport.send("PUT", path, content, user)
         event_id = reply.get("event_id")
         if not isinstance(event_id, str):
             raise Unavailable("send answered without an event id")
@@ -566,13 +610,13 @@ class Homeserver:
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
-        await self._transport.request("PUT", path, content, user=user)
+        await self._transport.send("PUT", path, content, user)
 
     async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
         """Show that the user has read up to this event (client-server API, "Receipts")."""
         room, event = quote(room_id, safe=""), quote(event_id, safe="")
-        await self._transport.request(
-            "POST", f"{_CLIENT}/rooms/{room}/receipt/m.read/{event}", {}, user=user
+        await self._transport.send(
+            "POST", f"{_CLIENT}/rooms/{room}/receipt/m.read/{event}", {}, user
         )
 
     async def upload_limit(self) -> int | None:

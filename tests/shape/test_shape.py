@@ -43,6 +43,7 @@ HEIRS: Mapping[str, str] = {
     "bridge/demo/matrix_user.py:Phone": _CLIENT,
     "bridge/link/socket.py:_Connect": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
+    "bridge/matrix/client.py:_Silence": _HOOK,
 }
 """Classes that inherit more than the shape of a value, a port or an exception."""
 _MOVES = "moves are under way"

@@ -10,7 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.demo.synapse import free_port
-from bridge.matrix.client import Outages, is_outage, new_session
+from bridge.ids import UserId
+from bridge.matrix.client import Outages, Transport, is_outage, new_session
+from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
 
 
@@ -49,3 +51,19 @@ async def test_requests_are_watched() -> None:
     await asyncio.wait_for(outages.one(), 1)
     outages.begin_anew()
     assert not outages.noted
+
+
+@pytest.mark.asyncio
+async def test_each_way_of_a_request_tells() -> None:
+    """By mautrix or past it."""
+    outages = Outages()
+    users = OurUsers("a", "webchatbot", "webchat_{agent}")
+    async with new_session(verify_tls=True, watch=outages.watch()) as session:
+        transport = Transport(session, f"http://127.0.0.1:{free_port()}", "t", users)
+        with pytest.raises(Unavailable):
+            await transport.request("PUT", "_matrix/x")
+        assert outages.noted
+        outages.begin_anew()
+        with pytest.raises(Unavailable):
+            await transport.send("PUT", "_matrix/x", {}, UserId("@webchat_a1:a"))
+        assert outages.noted

@@ -1,4 +1,8 @@
-"""Whose fault a failure is, against a homeserver that answers whatever the test wants."""
+"""Whose fault a failure is, against a homeserver that answers whatever the test wants.
+
+Also pins the parts of mautrix that we rely on: how it names the acting user and device. What goes
+past mautrix (`Transport.send`) is held to the same.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,25 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import Homeserver, Transport, new_session
+from bridge.matrix.client import FOREIGN, Homeserver, Json, Transport, new_session
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 
 USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
 GHOST = UserId("@webchat_a1:a")
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Call = Callable[[Transport, Json], Awaitable[Json]]
+
+
+def request(transport: Transport, content: Json) -> Awaitable[Json]:
+    return transport.request("PUT", "_matrix/x", content, user=GHOST)
+
+
+def send(transport: Transport, content: Json) -> Awaitable[Json]:
+    return transport.send("PUT", "_matrix/x", content, GHOST)
+
+
+BOTH = pytest.mark.parametrize("call", [request, send])
 
 
 @asynccontextmanager
@@ -64,7 +80,35 @@ async def test_request_names_the_token_the_user_and_the_device() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given() -> None:
+@BOTH
+async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given(call: Call) -> None:
+    seen: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        return web.json_response({})
+
+    async with homeserver(answer) as transport:
+        await call(transport, {})
+        transport.use_device("NEXT")
+        await call(transport, {})
+        transport.use_token(GHOST, "ghost-token")
+        await call(transport, {})
+        await transport.request("POST", "_matrix/x", user=GHOST, device=False)
+        transport.foreign.add(GHOST)
+        with pytest.raises(Refused, match=FOREIGN):
+            await call(transport, {})
+    for name in ("device_id", "org.matrix.msc3202.device_id"):
+        assert [request.query.get(name) for request in seen] == ["WEBCHAT", "NEXT", None, None]
+    assert {request.query["user_id"] for request in seen} == {GHOST}
+    assert [request.headers["Authorization"][7:] for request in seen] == [
+        *("as-token", "as-token", "ghost-token", "as-token"),
+    ]
+    assert {request.headers["Content-Type"] for request in seen} == {"application/json"}
+
+
+@pytest.mark.asyncio
+async def test_a_question_has_a_query_and_no_body() -> None:
     seen: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -73,43 +117,41 @@ async def test_a_user_acts_as_the_device_and_by_the_token_that_it_was_given() ->
 
     async with homeserver(answer) as transport:
         await transport.request("GET", "_matrix/x", user=GHOST, query={"filter": '{"a": "&=+"}'})
-        transport.use_device("NEXT")
-        await transport.request("GET", "_matrix/x", user=GHOST)
-        transport.use_token(GHOST, "ghost-token")
-        await transport.request("GET", "_matrix/x", user=GHOST)
-        await transport.request("POST", "_matrix/x", user=GHOST, device=False)
-    assert [request.query.get("device_id") for request in seen] == ["WEBCHAT", "NEXT", None, None]
-    assert {request.query["user_id"] for request in seen} == {GHOST}
-    assert [request.headers["Authorization"][7:] for request in seen] == [
-        *("as-token", "as-token", "ghost-token", "as-token"),
-    ]
     assert seen[0].query["filter"] == '{"a": "&=+"}'
-    assert ["Content-Type" in request.headers for request in seen] == [False, False, False, True]
+    assert "Content-Type" not in seen[0].headers
 
 
 @pytest.mark.asyncio
-async def test_what_no_strict_json_holds_passes_both_ways() -> None:
+@BOTH
+async def test_what_no_strict_json_holds_passes_both_ways(call: Call) -> None:
     """A stranger's content may be handed on, such as a room's list of members."""
-    strange: dict[str, object] = {"half": "\ud83d", "endless": 10**30, "text": "价"}
+    strange: Json = {"half": "\ud83d", "endless": 10**30, "text": "价"}
+    seen: list[object] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        return web.Response(text=json.dumps(await request.json()), content_type="application/json")
+        seen.append(json.loads(await request.text() or "{}"))
+        text = json.dumps(strange) if request.method == "GET" else "{}"
+        return web.Response(text=text, content_type="application/json")
 
     async with homeserver(answer) as transport:
-        assert await transport.request("PUT", "_matrix/x", strange) == strange
+        await call(transport, strange)
+        assert await transport.request("GET", "_matrix/x") == strange
+    assert seen == [strange, {}]
 
 
 @pytest.mark.asyncio
-async def test_a_homeserver_may_live_under_a_path() -> None:
+@BOTH
+async def test_a_homeserver_may_live_under_a_path(call: Call) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({"path": request.path})
 
     async with homeserver(answer) as transport:
         below = Transport(transport._session, f"{transport._address}/base/", "t", USERS)
-        assert await below.request("GET", "_matrix/x") == {"path": "/base/_matrix/x"}
+        assert await call(below, {}) == {"path": "/base/_matrix/x"}
 
 
 @pytest.mark.asyncio
+@BOTH
 @pytest.mark.parametrize(
     ("status", "body", "headers", "code"),
     [
@@ -122,15 +164,16 @@ async def test_a_homeserver_may_live_under_a_path() -> None:
     ],
 )
 async def test_the_homeservers_no_is_a_refusal(
-    status: int, body: str, headers: dict[str, str], code: str
+    status: int, body: str, headers: dict[str, str], code: str, call: Call
 ) -> None:
     async with homeserver(always(status, body, headers)) as transport:
         with pytest.raises(Refused, match=code) as caught:
-            await transport.request("PUT", "_matrix/x", {})
+            await call(transport, {})
         assert caught.value.code == code
 
 
 @pytest.mark.asyncio
+@BOTH
 @pytest.mark.parametrize(
     ("status", "body", "headers", "retry_after"),
     [
@@ -154,11 +197,11 @@ async def test_the_homeservers_no_is_a_refusal(
     ],
 )
 async def test_what_may_pass_is_unavailable(
-    status: int, body: str, headers: dict[str, str], retry_after: float | None
+    status: int, body: str, headers: dict[str, str], retry_after: float | None, call: Call
 ) -> None:
     async with homeserver(always(status, body, headers)) as transport:
         with pytest.raises(Unavailable) as caught:
-            await transport.request("PUT", "_matrix/x", {})
+            await call(transport, {})
         assert caught.value.retry_after == retry_after
 
 
@@ -182,10 +225,15 @@ async def test_silence_and_broken_lines_are_unavailable() -> None:
     async with homeserver(broken) as transport:
         with pytest.raises(Unavailable):
             await transport.request("POST", "_matrix/x", {})
+        with pytest.raises(Unavailable):
+            await send(transport, {})
     # The server is gone altogether.
     with pytest.raises(Unavailable):
         async with new_session(verify_tls=True) as session:
             await Transport(session, "http://127.0.0.1:9", "t", USERS).request("GET", "x")
+    with pytest.raises(Unavailable):
+        async with new_session(verify_tls=True) as session:
+            await send(Transport(session, "http://127.0.0.1:9", "t", USERS), {})
 
 
 @pytest.mark.asyncio
@@ -267,7 +315,7 @@ async def test_refusals_that_mean_it_is_so_already_are_success() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason":"write to the bot"}')]
+    ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason": "write to the bot"}')]
 )
 async def test_who_leaves_may_say_why(reason: str, body: str) -> None:
     seen: list[str] = []
