@@ -158,6 +158,11 @@ class AsideLane:
         self._filing = Filing(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
 
+    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
+        """Every effect of this lane may take long."""
+        del room, row, done
+        return False
+
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Ask, and bring the answer back as an input."""
         effect = load_effect(row.effect)

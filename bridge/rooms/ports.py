@@ -127,6 +127,20 @@ class LinkPort(Protocol):
         """
         ...
 
+    def call_now(
+        self,
+        account: Account,
+        call_id: CallId,
+        command: Command,
+        done: Callable[[Reply | CallFailure], None],
+    ) -> bool:
+        """Write a command before returning, if nothing is in the way; False: `call` it.
+
+        It must be stored as attempted. `done` is told later what `call` would return or raise; it
+        must not raise.
+        """
+        ...
+
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address.
 

@@ -30,9 +30,8 @@ never hold is traced to its input, which becomes a dead letter.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -83,7 +82,7 @@ from bridge.rooms.store import (
     StoreError,
     Unstorable,
 )
-from bridge.rooms.surroundings import Stopping, Surroundings
+from bridge.rooms.surroundings import STORE_RETRY, Loops, Stopping, Surroundings
 from bridge.rooms.visit import Visit
 
 BATCH = 32
@@ -92,16 +91,19 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
-STORE_RETRY = 1.0
-"""Seconds between attempts while the database does not answer."""
-LONGEST_WAIT = 60.0
-"""Seconds between attempts at what our own code fails at."""
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
 
 class LaneRunner(Protocol):
     """Carries out the effects of one lane."""
+
+    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
+        """Do the first part of an effect at once, if nothing has to be waited for.
+
+        Then `done` is told later what came of it; False: `run` it.
+        """
+        ...
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
@@ -146,7 +148,6 @@ class Room:
         record: as it stands, with what is not durable yet.
         durable: as it is stored.
         behind: the store may hold what is not here.
-        stopping: nothing new is begun; what is under way goes on.
         typist: who is typing in it.
     """
 
@@ -160,7 +161,6 @@ class Room:
         self.room_id = room_id
         self.record = self.durable = RoomRecord(room_id)
         self.behind = True
-        self.stopping = False
         self._around = around
         self._runners = runners
         self._engine = engine
@@ -187,22 +187,20 @@ class Room:
         self._linked: tuple[object, ...] = ()
         """What the link was told last, as of `link_wanted`."""
         self._failed_commits = 0
+        self._unwritten = 0
+        """Commits in a row that the database did not take."""
         self._singly = False
         """One of the inputs leads to what cannot be stored: find out which."""
         self._poisonous: InputSeq | None = None
         """The input that is to be buried."""
         self._answered = 0
         """When the call centre last answered a call, ms since the epoch."""
-        self._running: set[str] = set()
-        self._pausing: set[asyncio.Task[Any] | None] = set()
-        self._failures: Counter[str] = Counter()
-        self._unanswered: set[str] = set()
-        """Loops that the database did not answer the last time."""
         self._failed: tuple[EffectSeq, int] = EffectSeq(0), 0
         """The effect that our own code failed at last, and how often."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
             room=room_id
         )
+        self._loops = Loops(engine.spawn, around.clock.sleep, self._go_on, self._log)
         self._receipts = Receipts(self, around)
         self.typist = Typist(self, around, engine.spawn)
 
@@ -256,12 +254,14 @@ class Room:
         else:
             self.typist.agent_types(session_id, agent_id)
 
+    @property
+    def stopping(self) -> bool:
+        """Nothing new is begun; what is under way goes on."""
+        return self._loops.stopping
+
     def stop(self) -> None:
         """Begin nothing new; what is under way goes on, what only waits for its time ends."""
-        self.stopping = True
-        for task in self._pausing:
-            if task is not None:
-                task.cancel()
+        self._loops.stop()
 
     # --- what the lanes ask of it -------------------------------------------------------------
 
@@ -293,25 +293,14 @@ class Room:
         return await self._around.store.anchor(self.room_id, name)
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something.
-
-        Raises:
-            Stopping: there will be none.
-        """
-        if self.stopping:
-            raise Stopping
-        task = asyncio.current_task()
-        self._pausing.add(task)
-        try:
-            await self._around.clock.sleep(seconds)
-        finally:
-            self._pausing.discard(task)
+        """Wait before the next attempt at something; raises Stopping if there will be none."""
+        await self._loops.pause(seconds)
 
     @property
     def idle(self) -> bool:
         """True if there is nothing to do and nothing being done."""
         return not (
-            self._running
+            self._loops.running
             or self._waits
             or self._signals
             or self._on_its_way
@@ -503,8 +492,33 @@ class Room:
         row = next(iter(self._rows[lane].values()), None)
         if row is None or not self._may_begin(row):
             return False
-        done = await self._outcome(row)
-        now = self._around.clock.now()
+        self._ended_with(row, await self._outcome(row))
+        return True
+
+    def _begun(self, row: EffectRow) -> bool:
+        """Carry out an effect without a task; False if it needs one."""
+        self._loops.running.add(row.lane)
+        try:
+            if self._runners[row.lane].begin(self, row, partial(self._told, row)):
+                return True
+        except Exception:  # noqa: BLE001 - logged whole; `run` finds out whose fault it is
+            self._log.exception("unexpected error, going the longer way", seq=row.seq)
+        self._loops.running.discard(row.lane)
+        return False
+
+    def _told(self, row: EffectRow, done: Done) -> None:
+        """What came of an effect that was begun without a task."""
+        self._loops.running.discard(row.lane)
+        try:
+            self._ended_with(row, done)
+        except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
+            self._log.exception("an outcome could not be handled", seq=row.seq)
+            self.behind = True
+        self._go_on()
+
+    def _ended_with(self, row: EffectRow, done: Done) -> None:
+        """Note what came of an effect, and let it happen."""
+        now, lane = self._around.clock.now(), row.lane
         if lane is Lane.WEBCHAT and done.outcome is Outcome.DELIVERED:
             self._answered = now
         settlement = Settlement(row.seq, done.outcome, now, done.detail, done.event_id, done.anchor)
@@ -512,7 +526,6 @@ class Room:
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not self.behind:
             self._end(ended)
-        return True
 
     def _may_begin(self, row: EffectRow) -> bool:
         """Nothing new while outcomes cannot be stored; what is marked would pass for uncertain."""
@@ -581,7 +594,7 @@ class Room:
     def committed(self, answer: Committed) -> None:
         """The commit is durable: what it holds takes effect."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
-        del self._failures["commit"]
+        self._unwritten = 0
         if draft.record is not None:
             self._revision += 1
             self.durable = draft.record
@@ -617,7 +630,7 @@ class Room:
         self._draft, self._on_its_way = Draft(), None
         self.behind = True
         self._failed_commits += 1
-        self._failures["commit"] += not isinstance(error, Stale)
+        self._unwritten += not isinstance(error, Stale)
         if isinstance(error, Unstorable):
             for ended in (ended for draft in drafts for ended in draft.ended):
                 alone = msgspec.structs.replace(ended, unstorable=True)
@@ -650,7 +663,7 @@ class Room:
             StoreError: the room is still behind.
             ValueError: the record cannot be read; it is still behind.
         """
-        if self._failures["commit"] > 1:  # a disk may be full, and reads well
+        if self._unwritten > 1:  # a disk may be full, and reads well
             await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
             ticket = Ticket()
@@ -691,7 +704,7 @@ class Room:
             if seq not in still_open:
                 del self._outcomes[seq]
             elif outcome.unstorable:
-                self._start(f"outcome {seq}", partial(self._settle_alone, outcome))
+                self._loops.start(f"outcome {seq}", partial(self._settle_alone, outcome))
             else:
                 self._end(outcome)
         for lane in Lane:
@@ -743,58 +756,13 @@ class Room:
         """Start every loop that has work and does not run; rest if there is none."""
         if not self.stopping:
             if self.behind or self._signals or self._inputs:
-                self._start("inputs", self._handle_waiting)
-            if "receipts" not in self._running and self._receipts.due:
-                self._start("receipts", self._receipts.once)
+                self._loops.start("inputs", self._handle_waiting)
+            if "receipts" not in self._loops.running and self._receipts.due:
+                self._loops.start("receipts", self._receipts.once)
         for lane, rows in self._rows.items():
-            if rows and lane not in self._running:
+            if rows and lane not in self._loops.running:
                 row = next(iter(rows.values()))
-                if self._may_begin(row):
-                    self._start(lane, partial(self._carry_out, lane))
-        if not self._running and self.idle:
+                if self._may_begin(row) and not self._begun(row):
+                    self._loops.start(lane, partial(self._carry_out, lane))
+        if not self._loops.running and self.idle:
             self._engine.rested(self)
-
-    def _start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
-        """Have `once` called until it returns False, unless the loop of that name runs already."""
-        if name not in self._running:
-            self._running.add(name)
-            self._engine.spawn(self._loop(name, once))
-
-    async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
-        # It is begun once in any case: an effect that is marked as attempted has to go out.
-        try:
-            while await self._attempt(name, once) and not self.stopping:
-                self._go_on()
-        finally:
-            self._running.discard(name)
-        self._go_on()
-
-    async def _attempt(self, name: str, once: Callable[[], Awaitable[bool]]) -> bool:
-        """Do one thing of a loop; False if the loop is to end.
-
-        No error ends a loop, for its work would be stranded: it is logged, and tried again.
-        """
-        wait = STORE_RETRY
-        try:
-            went_on = await once()
-        except Stopping:
-            return False
-        except Stale as error:
-            self._log.warning("the store knows better, reading the room again", why=str(error))
-            return True
-        except StoreError as error:
-            # Every room says it each second that it lasts.
-            say = self._log.debug if name in self._unanswered else self._log.warning
-            say("the database did not answer, trying again", why=str(error))
-            self._unanswered.add(name)
-        except Exception:  # noqa: BLE001 - logged whole
-            self._log.exception("unexpected error, trying again", loop=name)
-            wait = min(2.0 ** self._failures[name], LONGEST_WAIT)
-            self._failures[name] += 1
-        else:
-            del self._failures[name]
-            self._unanswered.discard(name)
-            return went_on
-        with suppress(Stopping):
-            await self.pause(wait)
-        return True

@@ -10,20 +10,23 @@ there is no network I/O while it is held.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
+from contextlib import suppress
 from hashlib import sha256
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 
 from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import EffectRow, Lane, StorePort
+from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 from bridge.rooms.waiting_times import Waits
 
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
@@ -103,8 +106,117 @@ class InvitationLock:
 # --- dependencies ---------------------------------------------------------------------------------
 
 
+STORE_RETRY = 1.0
+"""Seconds between attempts while the database does not answer."""
+LONGEST_WAIT = 60.0
+"""Seconds between attempts at what our own code fails at."""
+
+
 class Stopping(Exception):
     """The bridge is about to end: nothing new is begun."""
+
+
+class Loops:
+    """The tasks of one room: each repeats one thing for as long as there is something to do.
+
+    No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
+    again.
+
+    Args:
+        spawn: owns a task.
+        sleep: of the clock.
+        after: called whenever something may have changed, and when a loop has ended.
+        log: bound to the room.
+
+    Attributes:
+        running: names of the loops that run, and of what is under way without a task.
+        stopping: nothing new is begun.
+    """
+
+    def __init__(
+        self,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        sleep: Callable[[float], Awaitable[None]],
+        after: Callable[[], None],
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self.running: set[str] = set()
+        self.stopping = False
+        self._spawn = spawn
+        self._sleep = sleep
+        self._after = after
+        self._log = log
+        self._pausing: set[asyncio.Task[Any] | None] = set()
+        self._failures: Counter[str] = Counter()
+        self._unanswered: set[str] = set()
+        """Loops that the database did not answer the last time."""
+
+    def start(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
+        """Have `once` called until it returns False, unless the loop of that name runs already."""
+        if name not in self.running:
+            self.running.add(name)
+            self._spawn(self._loop(name, once))
+
+    def stop(self) -> None:
+        """Begin nothing new; what is under way goes on, what only waits for its time ends."""
+        self.stopping = True
+        for task in self._pausing:
+            if task is not None:
+                task.cancel()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next attempt at something.
+
+        Raises:
+            Stopping: there will be none.
+        """
+        if self.stopping:
+            raise Stopping
+        task = asyncio.current_task()
+        self._pausing.add(task)
+        try:
+            await self._sleep(seconds)
+        finally:
+            self._pausing.discard(task)
+
+    async def _loop(self, name: str, once: Callable[[], Awaitable[bool]]) -> None:
+        # It is begun once in any case: an effect that is marked as attempted has to go out.
+        try:
+            while await self._attempt(name, once) and not self.stopping:
+                self._after()
+        finally:
+            self.running.discard(name)
+        self._after()
+
+    async def _attempt(self, name: str, once: Callable[[], Awaitable[bool]]) -> bool:
+        """Do one thing of a loop; False if the loop is to end.
+
+        No error ends a loop, for its work would be stranded: it is logged, and tried again.
+        """
+        wait = STORE_RETRY
+        try:
+            went_on = await once()
+        except Stopping:
+            return False
+        except Stale as error:
+            self._log.warning("the store knows better, reading the room again", why=str(error))
+            return True
+        except StoreError as error:
+            # Every room says it each second that it lasts.
+            say = self._log.debug if name in self._unanswered else self._log.warning
+            say("the database did not answer, trying again", why=str(error))
+            self._unanswered.add(name)
+        except Exception:  # noqa: BLE001 - logged whole
+            self._log.exception("unexpected error, trying again", loop=name)
+            wait = min(2.0 ** self._failures[name], LONGEST_WAIT)
+            self._failures[name] += 1
+        else:
+            del self._failures[name]
+            self._unanswered.discard(name)
+            return went_on
+        with suppress(Stopping):
+            await self.pause(wait)
+        return True
 
 
 class RoomView(Protocol):

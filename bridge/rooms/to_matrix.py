@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import binascii
 import html
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 
@@ -463,6 +464,11 @@ class MatrixLane:
         self._asking = Asking(around)
         self._doors = Doors(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
+
+    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
+        """Every effect of this lane has to wait for the homeserver."""
+        del room, row, done
+        return False
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row, however often it takes.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import structlog
@@ -42,6 +42,7 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.codes import ResultCode, Verdict, meaning
+from bridge.webchat.frames import Reply
 
 _SAID_NO = frozenset(
     {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
@@ -65,7 +66,26 @@ class WebChatLane:
             reason = FailureReason.NO_ANSWER if attempt.made else FailureReason.UNREACHABLE
             failure = CallFailure(reason, certain=not attempt.made, message=type(error).__name__)
             outcome, happened, detail = _failed(CallId(row.call_id or 0), failure)
+        return self._done(outcome, happened, detail)
+
+    @staticmethod
+    def _done(outcome: Outcome, happened: Input, detail: str) -> Done:
         return Done(came=(Came(happened),), outcome=outcome, detail=detail)
+
+    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
+        """Write a call that is stored as attempted, if nothing is in the way; False: `run` it."""
+        if not row.marked:
+            return False
+        effect = load_effect(row.effect)
+        if not isinstance(effect, CallWebChat) or not wants_link(room.record.conversation):
+            return False
+        if _overtaken(room, effect.call_id):
+            return False
+
+        def told(answer: Reply | CallFailure) -> None:
+            done(self._done(*self._answered(room, effect, answer)))
+
+        return self._around.link.call_now(room.account, effect.call_id, effect.command, told)
 
     async def _carry_out(
         self, room: Room, row: EffectRow, attempt: _Attempt
@@ -87,22 +107,33 @@ class WebChatLane:
         if not wants_link(room.record.conversation):  # given up in the step that asked for it
             return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN, certain=True))
         mark = partial(self._mark_attempted, room, row, effect.call_id, attempt)
+        answer: Reply | CallFailure
         try:
-            reply = await self._around.link.call(room.account, effect.call_id, effect.command, mark)
+            answer = await self._around.link.call(
+                room.account, effect.call_id, effect.command, mark
+            )
         except CallFailure as failure:
+            answer = failure
+        return self._answered(room, effect, answer)
+
+    def _answered(
+        self, room: Room, effect: CallWebChat, answer: Reply | CallFailure
+    ) -> tuple[Outcome, Input, str]:
+        """What an answer of the call centre's is to the ledger and to the conversation."""
+        if isinstance(answer, CallFailure):
             self._log.info(
                 "call failed",
                 room=room.room_id,
                 call=effect.call_id,
                 what=type(effect.command).__name__,
-                why=failure.reason,
-                certain=failure.certain,
+                why=answer.reason,
+                certain=answer.certain,
             )
-            return _failed(effect.call_id, failure)
-        if reply.ok:
-            return Outcome.DELIVERED, Replied(effect.call_id, reply), str(reply.result)
-        self._note_refusal(room, effect, reply.result)
-        return Outcome.REFUSED, Replied(effect.call_id, reply), str(reply.result)
+            return _failed(effect.call_id, answer)
+        if answer.ok:
+            return Outcome.DELIVERED, Replied(effect.call_id, answer), str(answer.result)
+        self._note_refusal(room, effect, answer.result)
+        return Outcome.REFUSED, Replied(effect.call_id, answer), str(answer.result)
 
     def _note_refusal(self, room: Room, effect: CallWebChat, code: int) -> None:
         """Tell the operator, by the vendor's name; loudly if nobody else can do anything."""
@@ -127,13 +158,7 @@ class WebChatLane:
         Raises:
             CallFailure: they do not.
         """
-        asked = room.record.conversation.outstanding
-        if (
-            asked is not None
-            and asked.call_id == call_id
-            and asked.held is not None
-            and (asked.moot or asked.stale)
-        ):
+        if _overtaken(room, call_id):
             raise CallFailure(FailureReason.OVERTAKEN, certain=True)
         if row.marked:
             attempt.made = True
@@ -215,6 +240,14 @@ class WebChatLane:
         counter = _Counter(blob)
         url = await self._around.link.upload(room.account, counter.blob)
         return Uploaded(call_id, url, counter.count)
+
+
+def _overtaken(room: Room, call_id: CallId) -> bool:
+    """True if the customer has thought better of a call while it waited."""
+    asked = room.record.conversation.outstanding
+    if asked is None or asked.call_id != call_id or asked.held is None:
+        return False
+    return asked.moot or asked.stale
 
 
 class _Attempt:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import msgspec
 
 from bridge.ids import CallId, RequestId, RoomId, SessionId
-from bridge.rooms.ports import Account, Blob
+from bridge.rooms.ports import Account, Blob, CallFailure
 from bridge.webchat.frames import Command, Reply, RequestChat, SendMessage, Text
 from bridge.webchat.http import HistoryEntry, RobotReply
 from tests.fakes.matrix import at_once
@@ -34,6 +34,7 @@ class FakeLink:
         answers: replies to the next calls; success when there are no more.
         gate: calls wait for it once they have arrived.
         kept: rooms whose link is to stay up.
+        free: says whether a call can be written without waiting.
         disturb: awaited before and after the writing.
         hints: who was said to be typing, in which session.
         histories: what the next questions for the history bring; None when there are no more.
@@ -43,6 +44,7 @@ class FakeLink:
 
     def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
         self.calls: list[Call] = []
+        self.free: Callable[[], bool] = lambda: True
         self.before: deque[Exception] = deque()
         self.after: deque[Exception] = deque()
         self.answers: deque[Reply] = deque()
@@ -87,6 +89,30 @@ class FakeLink:
         if isinstance(command, RequestChat):
             return Reply(101, 1, call_id=call_id, request_id=RequestId(9001), queue_length=1)
         return Reply(110, 1, call_id=call_id)
+
+    def call_now(
+        self,
+        account: Account,
+        call_id: CallId,
+        command: Command,
+        done: Callable[[Reply | CallFailure], None],
+    ) -> bool:
+        if self.before or not self.gate.is_set() or not self.free():
+            return False
+        self.calls.append(Call(account.room_id, call_id, command))
+        told: Reply | CallFailure
+        if self.after:
+            failure = self.after.popleft()
+            assert isinstance(failure, CallFailure)
+            told = failure
+        elif self.answers:
+            told = msgspec.structs.replace(self.answers.popleft(), call_id=call_id)
+        elif isinstance(command, RequestChat):
+            told = Reply(101, 1, call_id=call_id, request_id=RequestId(9001), queue_length=1)
+        else:
+            told = Reply(110, 1, call_id=call_id)
+        asyncio.get_running_loop().call_soon(done, told)
+        return True
 
     async def upload(self, account: Account, blob: Blob) -> str:
         del account

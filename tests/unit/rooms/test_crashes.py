@@ -75,6 +75,7 @@ class FatefulWorld(World):
         super().__init__(self.flaky, rules)
         self.flaky.turns = fate.dice
         self.matrix.disturb = self.link.disturb = fate.disturb
+        self.link.free = lambda: fate.over or fate.dice.random() < 0.5
 
 
 class Sender:

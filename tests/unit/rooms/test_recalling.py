@@ -120,7 +120,7 @@ async def test_what_was_taken_back_before_it_was_written_is_not_written(lately: 
         if lately:
             await engine.accept_events([word(world, "$0", "my number")])
             await quiet()
-        world.link.disturb = waits
+        world.link.disturb, world.link.free = waits, lambda: False
         await engine.accept_events([word(world, "$1", "my secret")])
         await quiet()
         await engine.accept_events([redaction(world, "$2", "$1")])

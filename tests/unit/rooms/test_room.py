@@ -26,9 +26,8 @@ from bridge.rooms.effects import dump_input
 from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Membership, RoomRecord, dump_record
-from bridge.rooms.room import STORE_RETRY
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
-from bridge.rooms.surroundings import Stopping
+from bridge.rooms.surroundings import STORE_RETRY, Stopping
 from bridge.rooms.visit import Visit
 from bridge.webchat.frames import File, SendMessage
 from tests.fakes import flow
