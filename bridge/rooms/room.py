@@ -61,13 +61,7 @@ from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Came, Reader
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import (
-    RoomRecord,
-    changed_chats,
-    dump_chat,
-    kept_chats,
-    load_record,
-)
+from bridge.rooms.record import RoomRecord, changed_chats, dump_chat, kept_chats, load_record
 from bridge.rooms.store import (
     ChatRow,
     Commit,
