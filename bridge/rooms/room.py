@@ -560,11 +560,12 @@ class Room:
         now = self._around.clock.now()
         lately = now - self._answered <= ANSWERED_LATELY
         at_once = lately and not (self.stopping or self._rows[Lane.WEBCHAT])
+        draft.entries = mark_first_call(draft.entries, at_once=at_once)
         return Commit(
             self.room_id,
             now,
             room,
-            mark_first_call(draft.entries, at_once=at_once),
+            draft.entries,
             draft.waiting,
             [row.seq for row in draft.handled],
             draft.buried,
