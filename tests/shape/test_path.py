@@ -150,13 +150,15 @@ async def serving(
         )
         threading.setprofile(walker)  # of SQLite's thread, which is yet to start
         try:
-            async with Serving(load_config(config, {})):
-                url = f"http://127.0.0.1:{port}"
-                subject = Subject(url, os.getpid(), session, homeserver, webchat.heard, webchat.say)
-                served = Served(subject, walker, database)
-                await open_chats(subject, webchat, range(1))
-                await served.at_rest()
-                yield served
+            # Each message's receipt at once, instead of some seconds after the one before.
+            with patch("bridge.rooms.receipts.PAUSE", 0.0):
+                async with Serving(load_config(config, {})):
+                    url, pid = f"http://127.0.0.1:{port}", os.getpid()
+                    subject = Subject(url, pid, session, homeserver, webchat.heard, webchat.say)
+                    served = Served(subject, walker, database)
+                    await open_chats(subject, webchat, range(1))
+                    await served.at_rest()
+                    yield served
         finally:
             threading.setprofile(None)
 
