@@ -168,7 +168,7 @@ def stored_room(record: RoomRecord, revision: int, rules: Rules) -> StoredRoom:
     )
 
 
-def mark_first_call(entries: tuple[Entry, ...], *, at_once: bool) -> list[Entry]:
+def mark_first_call(entries: tuple[Entry, ...], *, at_once: bool) -> tuple[Entry, ...]:
     """Leave a call marked as attempted only if it is the first, and goes out at once.
 
     Should we die before it is written it passes for uncertain, which it is not: so that is done
@@ -183,7 +183,7 @@ def mark_first_call(entries: tuple[Entry, ...], *, at_once: bool) -> list[Entry]
                 entry = Entry(entry.came, unmarked)  # noqa: PLW2901 - the same one, changed
             at_once = False
         marked.append(entry)
-    return marked
+    return tuple(marked)
 
 
 def link_wanted(record: RoomRecord) -> tuple[object, ...]:

@@ -60,13 +60,7 @@ from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Came, Reader
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import (
-    RoomRecord,
-    changed_chats,
-    dump_chat,
-    kept_chats,
-    load_record,
-)
+from bridge.rooms.record import RoomRecord, changed_chats, dump_chat, kept_chats, load_record
 from bridge.rooms.store import (
     ChatRow,
     Commit,
@@ -579,11 +573,12 @@ class Room:
         now = self._around.clock.now()
         lately = now - self._answered <= ANSWERED_LATELY
         at_once = lately and not (self.stopping or self._rows[Lane.WEBCHAT])
+        draft.entries = mark_first_call(draft.entries, at_once=at_once)
         return Commit(
             self.room_id,
             now,
             room,
-            mark_first_call(draft.entries, at_once=at_once),
+            draft.entries,
             draft.waiting,
             [row.seq for row in draft.handled],
             draft.buried,

@@ -116,8 +116,8 @@ class Counter:
 # --- the homeserver -----------------------------------------------------------------------------
 
 Answer = tuple[int, bytes]
-Handler = Callable[[str, str, bytes], Answer]
-"""Method, path with query, body."""
+Handler = Callable[[str, str, bytes], Answer | asyncio.Future[Answer]]
+"""Method, path with query, body; the answer may come later."""
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -148,12 +148,22 @@ class _Requests(asyncio.Protocol):
                 self._received[whole:],
             )
             method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-            status, answer = self._handler(method, path, body)
-            assert self._transport is not None
-            self._transport.write(
-                b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                % (status, len(answer), answer)
-            )
+            answer = self._handler(method, path, body)
+            if isinstance(answer, tuple):
+                self._write(*answer)
+            else:
+                answer.add_done_callback(self._write_late)
+
+    def _write_late(self, answer: asyncio.Future[Answer]) -> None:
+        if not answer.cancelled():
+            self._write(*answer.result())
+
+    def _write(self, status: int, answer: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(
+            b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (status, len(answer), answer)
+        )
 
 
 class StubHomeserver:

@@ -227,7 +227,15 @@ async def open_chats(subject: Subject, webchat: StubWebChat, rooms: Sequence[int
     assert webchat.seated() >= expected, f"{webchat.seated()} of {expected} rooms are in a chat"
 
 
-def write_config(folder: Path, homeserver: str, webchat: str, port: int, database: str) -> Path:
+def write_config(
+    folder: Path,
+    homeserver: str,
+    webchat: str,
+    port: int,
+    database: str,
+    *,
+    encryption: bool = False,
+) -> Path:
     """The bridge's configuration for two addresses and a database."""
     config = {
         "homeserver": {"address": homeserver, "domain": "localhost"},
@@ -243,7 +251,7 @@ def write_config(folder: Path, homeserver: str, webchat: str, port: int, databas
         "default_queue": 1,
         "bridge": {
             "permissions": {"localhost": "customer"},
-            "encryption": {"allow": False},
+            "encryption": {"allow": encryption},
             "limits": {"messages_per_minute": 1_000_000},
         },
         "metrics": {"port": free_port()},

@@ -18,6 +18,7 @@ from bridge.ids import AgentId, EventId, RequestId, RoomId, SessionId
 from bridge.rooms.engine import Engine
 from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import Undecryptable
+from bridge.rooms.receipts import PAUSE
 from bridge.webchat.frames import (
     Agent,
     AgentText,
@@ -41,6 +42,8 @@ from tests.unit.rooms.visits import ADA, BOT, RULES
 REQUEST = RequestId(9001)
 MEI = Agent(AgentId("K00017"), "Mei")
 RULES_HERE = msgspec.structs.replace(RULES, messages_per_minute=1000, robot=True, language="en")
+RECEIPT = int(PAUSE) + 1
+"""Seconds until the newest receipt is given."""
 PATIENCE = 20.0
 """Seconds until the engine must have come to rest."""
 

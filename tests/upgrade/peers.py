@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import msgspec
-from aiohttp import web
+from yarl import URL
 
+from bridge.app.settings import login_keys
 from bridge.demo.stage import BridgeProcess
 from bridge.demo.synapse import free_port
+from bridge.ids import RoomId
 from bridge.simulator.simulator import Simulator, SimulatorOptions
-from tests.bench.stubs import GHOSTS, StubHomeserver
-from tests.bench.subjects import SimulatedDesk as Desk
-from tests.bench.subjects import Subject, write_config
+from tests.bench.stubs import GHOSTS, Answer, Ledger, StubHomeserver
+from tests.bench.subjects import AS_TOKEN, Subject, client, write_config
 from tests.conformance.simulator_client import Site
 
 ROOMS = 3
@@ -48,36 +48,31 @@ class Killed(msgspec.Struct, frozen=True):
 
 
 class Homeserver(StubHomeserver):
-    """Keeps what is posted, once per sender and transaction id; slowly.
+    """Keeps what is posted, once per sender and transaction id.
 
     Attributes:
         posted: by transaction id and sender.
-        seconds: that it takes for each message.
     """
 
-    def __init__(self, posted: dict[str, Posted] | None = None, seconds: float = 0) -> None:
+    def __init__(self, posted: dict[str, Posted]) -> None:
         super().__init__()
-        self.posted = dict(posted or {})
-        self.seconds = seconds
+        self.posted = dict(posted)
 
-    async def send(self, request: web.Request) -> web.Response:
-        content = await request.json()
-        sender = request.query.get("user_id", "")
-        key = f"{request.match_info['txn']} {sender}"
-        if key not in self.posted:
-            event_id = f"$sent{len(self.posted)}"
-            room = request.match_info["room"]
-            self.posted[key] = Posted(event_id, room, sender, str(content.get("body", "")))
-        await asyncio.sleep(self.seconds)
-        return web.json_response({"event_id": self.posted[key].event_id})
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        url = URL(path, encoded=True)
+        match method, url.parts[4:]:
+            case "PUT", ("rooms", room, "send", _, transaction):
+                sender = url.query.get("user_id", "")
+                content = msgspec.json.decode(body)
+                new = Posted(f"$sent{len(self.posted)}", room, sender, str(content.get("body", "")))
+                posted = self.posted.setdefault(f"{transaction} {sender}", new)
+                return 200, msgspec.json.encode({"event_id": posted.event_id})
+            case _:
+                return super().answer(method, path, body)
 
-    def shown(self, known: Sequence[str] = ()) -> list[str]:
-        """What ghosts have posted, but under these transaction ids; in order."""
-        return [
-            one.body
-            for key, one in self.posted.items()
-            if one.sender.startswith(GHOSTS) and key not in known
-        ]
+    def from_ghosts(self) -> list[str]:
+        """What ghosts have posted, in order."""
+        return [one.body for one in self.posted.values() if one.sender[1:].startswith(GHOSTS)]
 
 
 def heard(simulator: Simulator) -> list[tuple[int, str]]:
@@ -117,17 +112,19 @@ async def sessions_again(
 @asynccontextmanager
 async def bridge(
     folder: Path, homeserver: Homeserver, simulator: Simulator, database: str
-) -> AsyncIterator[tuple[Subject, BridgeProcess, Path]]:
+) -> AsyncIterator[Subject]:
     """The bridge at work on a database."""
-    port = free_port()
-    config = write_config(folder, homeserver, simulator, port, database)
-    async with (
-        aiohttp.ClientSession() as session,
-        BridgeProcess(config, port, folder / "bridge.log") as process,
-    ):
+    port, key = free_port(), login_keys(AS_TOKEN)
+    config = write_config(folder, homeserver.address, simulator.base_url, port, database)
+
+    async def say(room: int, text: str) -> None:
+        login = f"mx-{key(RoomId(f'!{room}:localhost'))}"
+        await simulator.do({"op": "say", "login": login, "text": text})
+
+    async with client() as session, BridgeProcess(config, port, folder / "bridge.log") as process:
         assert process.pid is not None
-        subject = Subject(process.url, process.pid, session, homeserver, Desk(simulator))
-        yield subject, process, config
+        # What the desk hears is the simulator's to tell (`heard`).
+        yield Subject(process.url, process.pid, session, homeserver, Ledger(), say)
 
 
 def options(**changes: object) -> SimulatorOptions:

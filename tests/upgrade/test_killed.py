@@ -64,20 +64,20 @@ async def test_nothing_is_lost_and_nothing_doubled_in_silence(url: str, tmp_path
                 if row["table"] == "accounts":
                     row["token"] = tokens[row["login_name"]]
             await restore(url, rows)
-            async with bridge(tmp_path, homeserver, simulator, url) as (subject, _, _):
+            async with bridge(tmp_path, homeserver, simulator, url) as subject:
                 await subject.put(repeated(before))
                 for room in range(ROOMS):
                     await subject.put([text(room, f"new{room}", f"{room} new")])
-                    await subject.desk.say(room, f"{room} new")
+                    await subject.say(room, f"{room} new")
                 await until(lambda: {*new} <= {said for _, said in asked_of(heard(simulator))})
-                await until(lambda: {*shown} <= {*homeserver.shown()})
+                await until(lambda: {*shown} <= {*homeserver.from_ghosts()})
                 await asyncio.sleep(1.0)  # for what should not come
             after = asked_of(heard(simulator))
         marked = await asyncio.to_thread(looked_up, tmp_path, before.asked)
     finally:
         await simulator.stop()
     for room in range(ROOMS):
-        assert of_room(room, homeserver.shown()) == of_room(room, shown)
+        assert of_room(room, homeserver.from_ghosts()) == of_room(room, shown)
         check_desk(room, asked_of(before.heard), after, [*before.asked, *new], marked)
 
 

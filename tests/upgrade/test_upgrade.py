@@ -18,7 +18,7 @@ from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import ManualClock
 from tests.fakes.house import ROOM
 from tests.upgrade.database import read, restore
-from tests.upgrade.life import MEI, Life, Memory, event, message, place, said, started
+from tests.upgrade.life import MEI, RECEIPT, Life, Memory, event, message, place, said, started
 
 pytestmark = pytest.mark.asyncio
 OTHER = RoomId("!other:example.org")
@@ -55,7 +55,7 @@ async def test_what_comes_again_is_known(url: str) -> None:
         await life.push("new", said("new"))
         assert life.heard() == [(5, "new")]
         assert life.shown() == ["new"]
-        await life.passes(3)
+        await life.passes(RECEIPT)
         assert life.read_by_mei() == "$new"
 
 
@@ -145,7 +145,7 @@ async def test_answers_that_were_stored_are_handled(url: str) -> None:
     async with upgraded(url, "answered") as life:
         await life.rest()
         assert life.heard() == [(6, "question four")]
-        await life.passes(3)
+        await life.passes(RECEIPT)
         assert life.read_by_mei() == "$q4"
         assert (await traced(life, "$q3"))[-1] == "delivered"
 

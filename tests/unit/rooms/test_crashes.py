@@ -19,6 +19,7 @@ from bridge.conversation.events import FailureReason
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Unavailable
+from bridge.rooms.receipts import PAUSE
 from bridge.rooms.record import load_chat
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import StoreError
@@ -152,7 +153,7 @@ async def _until_done(world: World, everybody: list[Sender]) -> None:
         if await world.nothing_left() and all(one.next == WORDS for one in everybody):
             chats = [(await world.stored(room)).conversation for room in ROOMS]
             if not any(chat.held or chat.outstanding for chat in chats):
-                await world.clock.turn(3)  # until the newest receipt may be given
+                await world.clock.turn(PAUSE + 1)  # until the newest receipt may be given
                 return
     pytest.fail("it never comes to rest")
 

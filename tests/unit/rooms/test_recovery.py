@@ -97,7 +97,7 @@ class Strolling:
     """One walk through the whole engine.
 
     Attributes:
-        looks: how often a room is read at most until it equals the live one.
+        looks: how often a room is looked at, at most, until it stands still and both are equal.
         compared: rooms that were, and those of them with open work.
     """
 
@@ -286,19 +286,19 @@ class Strolling:
     async def compare(self, engine: Engine, room: RoomId) -> None:
         """Read the room anew, in other surroundings, at a moment at which it stands still.
 
-        A real database takes a while to answer, so there it may take some looks.
+        A real database takes a while to write and to answer, so there it may take some looks.
         """
         for left in reversed(range(self.looks)):
             before = await live(engine, room)
-            if before is None:
-                return
-            found = await loaded(self.later(), room)
-            if before == await live(engine, room) and (found == before or not left):
-                assert found == before
-                self.compared["rooms"] += 1
-                self.compared["work"] += any(rows for _, rows in found.work)
-                return
-            await asyncio.sleep(0.005)
+            if before is not None:
+                found = await loaded(self.later(), room)
+                if before == await live(engine, room) and (found == before or not left):
+                    assert found == before
+                    self.compared["rooms"] += 1
+                    self.compared["work"] += any(rows for _, rows in found.work)
+                    return
+            if left:
+                await asyncio.sleep(0.005)
 
     def later(self) -> Surroundings:
         """Those of a process that starts now: the same store, another configuration, later."""
