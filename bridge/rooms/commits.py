@@ -144,14 +144,15 @@ def entries_of(effects: Sequence[Effect], came: NewInput | None = None) -> tuple
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """When the room wants a Tick, whatever happens until then; ms since the epoch."""
     first = deadline(record.conversation, rules.policy_for(record))
-    for moment in (
+    if not record.sealed and not record.erasing and record.empty_since is None:
+        return first
+    moments = (
+        first,
         references.sealed_due(record),
         people.empty_by(record),
         recalling.erasing_due(record),
-    ):
-        if moment is not None and (first is None or moment < first):
-            first = moment
-    return first
+    )
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def stored_room(record: RoomRecord, revision: int, rules: Rules) -> StoredRoom:
