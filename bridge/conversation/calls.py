@@ -17,8 +17,6 @@ few times; then what was written since goes on without it. When the service has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import assert_never
 
 import msgspec
@@ -43,7 +41,7 @@ from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting
 from bridge.ids import CallId
 from bridge.media.places import Place, datum_of, to_datum
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.frames import (
     CancelRequest,
     CloseSession,
@@ -71,28 +69,6 @@ _ABOUT_CONTENT = frozenset(
 )
 _PASSING = frozenset({404, 408, 425, 429})
 """HTTP statuses of a server that is not ready, although they are 4xx (row 38)."""
-_TOLD_APART = frozenset(
-    {
-        ResultCode.INVALID_MESSAGE_TYPE,
-        ResultCode.UPLOAD_FILE_FAILED,
-        ResultCode.INVALID_FILE_EXTENSION,
-        ResultCode.INVALID_FILE_SIZE,
-        ResultCode.UPLOAD_IMAGE_FAILED,
-        ResultCode.UPLOAD_VOICE_FAILED,
-    }
-)
-"""Refusals of content that the customer can do something about."""
-_REFUSALS: Mapping[int, str] = MappingProxyType(
-    {
-        ResultCode.FAILURE: "undelivered.server_failed",
-        ResultCode.INTERNAL_ERROR: "undelivered.server_failed",
-        ResultCode.REQUEST_ERROR: "undelivered.not_understood",
-        ResultCode.INVALID_PARAMETER: "undelivered.not_understood",
-        ResultCode.INVALID_REQUEST_TYPE: "undelivered.not_understood",
-        ResultCode.INVALID_CHAT_SESSION_ID: "undelivered.no_chat",
-    }
-)
-"""Refusals that are no fault of the content: what they mean for a message (reference 2.5)."""
 
 # --- the next call --------------------------------------------------------------------------------
 
@@ -376,12 +352,10 @@ def refuse(turn: Turn, asked: Outstanding, piece: Held, code: int) -> None:
         take_back(turn, asked, piece)
     elif code == ResultCode.EMPTY_MESSAGE and blank(piece):
         turn.report((piece,), "undelivered.blank")
-    elif code in _TOLD_APART:
-        turn.report((piece,), f"result.{code}")
-    elif code in _REFUSALS:
-        turn.report((piece,), inviting(_REFUSALS[code], turn.policy))
     else:
-        turn.report((piece,), "undelivered.refused", {"code": code})
+        key = meaning(code).undelivered
+        args: Args = {"code": code} if key == "undelivered.refused" else {}
+        turn.report((piece,), inviting(key, turn.policy), args)
 
 
 def blank(piece: Held) -> bool:

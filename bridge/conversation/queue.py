@@ -46,35 +46,21 @@ from bridge.conversation.model import (
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId, SessionId
-from bridge.webchat.codes import Progress, RequestStatus, ResultCode, progress
+from bridge.webchat.codes import RESULTS, Progress, RequestStatus, ResultCode, progress
 from bridge.webchat.frames import QueueStatus, RequestChat
 
 FREQUENT = 10 * 60_000
 """ms of waiting during which the card is brought up to date at `Policy.card_every`."""
 NOBODY_THERE = frozenset(
-    {
-        f"status.{RequestStatus.NO_AGENT_ONLINE}",
-        f"status.{RequestStatus.OFF_HOUR}",
-        f"result.{ResultCode.NO_AGENT_ONLINE}",
-        f"result.{ResultCode.NOT_IN_WORKTIME}",
-    }
+    {f"status.{RequestStatus.NO_AGENT_ONLINE}", f"status.{RequestStatus.OFF_HOUR}"}
+    | {f"result.{code}" for code, row in RESULTS.items() if row.nobody}
 )
 """Sentences of the ends after which calling back is offered (reference 2.3 and 2.5)."""
 CALLBACK_OFFERS = frozenset({"callback.offer", "callback.offer_hours"})
 """Sentences that ask whether to call back; the others promise it."""
 _HOPELESS = frozenset(
-    {
-        f"result.{ResultCode.INVALID_SKILLGROUP}",
-        f"result.{ResultCode.INVALID_CLIENT_ID}",
-        f"result.{ResultCode.INVALID_QUEUE_ID}",
-        f"result.{ResultCode.REQUEST_ERROR}",
-        f"result.{ResultCode.INVALID_TO_USER_ID}",
-        f"result.{ResultCode.INVALID_PARAMETER}",
-        f"result.{ResultCode.INVALID_SESSION_TYPE}",
-        f"result.{ResultCode.INVALID_REQUEST_TYPE}",
-        "trouble.login_refused",
-        "trouble.sign_refused",
-    }
+    {"trouble.login_refused", "trouble.sign_refused"}
+    | {f"result.{code}" for code, row in RESULTS.items() if row.hopeless}
 )
 """Ends after which asking again changes nothing until an operator acts."""
 

@@ -42,7 +42,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
 from bridge.ids import AgentId, CallId, RequestId, SessionId
-from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, progress
+from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
 from bridge.webchat.frames import (
     Agent,
     AgentContent,
@@ -72,8 +72,6 @@ _NOT_SAID = SessionId(0)
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
 """A picture, for which a notice has no place: the agent's ghost shows it."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
-_NO_SUCH_KIND = frozenset({ResultCode.INVALID_MESSAGE_TYPE, ResultCode.INVALID_PARAMETER})
-_TRANSIENT = frozenset({ResultCode.INTERNAL_ERROR, ResultCode.INVALID_TOKEN})
 
 # --- pushes ---------------------------------------------------------------------------------------
 
@@ -373,7 +371,7 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
     asked = turn.state.outstanding
     if asked is None or asked.call_id != call_id or isinstance(asked.what, Upload):
         return
-    if reply.result in _TRANSIENT and try_again(turn, asked, reply.result):
+    if meaning(reply.result).passing and try_again(turn, asked, reply.result):
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
@@ -567,7 +565,7 @@ def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
     turn.enter(msgspec.structs.replace(phase, human=False, seeking=sought and phase.robot))
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         session_lost(turn, command.session_id)
-    elif reply.result in {ResultCode.NOT_IN_WORKTIME, ResultCode.NO_AGENT_ONLINE}:
+    elif meaning(reply.result).nobody:
         turn.say(f"robot.alone.{reply.result}")
         turn.quote(server_reason(reply))
     elif not sought:
@@ -603,7 +601,7 @@ def _message_sent(
         return
     media = held.content
     if (
-        reply.result in _NO_SUCH_KIND
+        meaning(reply.result).no_media
         and isinstance(command.content, Video)
         and isinstance(media, CustomerMedia)
     ):

@@ -26,12 +26,11 @@ from bridge.conversation.model import Conversation, Held, Phase, Queued
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId
 from bridge.media.plaintext import html_to_text
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import meaning
 from bridge.webchat.frames import Reply
 
 LONGEST_QUOTE = 300
 """Characters of the server's own words that are shown."""
-_SAY_LITTLE = frozenset({ResultCode.FAILURE, ResultCode.NOT_IN_WORKTIME})
 """Codes of which the server may say more than our own sentence does."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -270,5 +269,4 @@ def server_words(reply: Reply) -> str:
 
 def server_reason(reply: Reply) -> str:
     """Return the server's message where it says more of a refusal than our own sentence."""
-    known = reply.result in set(ResultCode) - _SAY_LITTLE
-    return "" if known else server_words(reply)
+    return server_words(reply) if meaning(reply.result).vague else ""

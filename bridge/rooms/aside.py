@@ -183,7 +183,10 @@ class AsideLane:
         try:
             entries = await self._around.link.history(room.account, MOST_RECALLED)
         except CallFailure as failure:
-            self._log.warning("no history", room=room.room_id, why=failure.reason)
+            # Whoever only waits in line asks again later: that is no trouble.
+            in_line = failure.reason is FailureReason.NO_TURN
+            log = self._log.debug if in_line else self._log.warning
+            log("no history", room=room.room_id, why=failure.reason)
             return Recalled(ask.session_id, ask.since, failed=True), Outcome.FAILED
         came = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
         return came, Outcome.DELIVERED

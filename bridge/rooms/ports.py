@@ -204,7 +204,8 @@ class LinkPort(Protocol):
         the limit of logins (reference 3.7). None if the server has no history.
 
         Raises:
-            CallFailure: always certain; UNREACHABLE may be tried again later.
+            CallFailure: always certain; NO_TURN (its turn did not come in time, which is no
+                trouble) and UNREACHABLE may be tried again later.
         """
         ...
 

@@ -24,6 +24,7 @@ from bridge.ids import EventId, InputSeq
 from bridge.rooms.effects import Effect
 from bridge.rooms.record import RoomRecord, Undelivered, note_chat
 from bridge.rooms.rules import Rules
+from bridge.webchat.codes import RESULTS
 
 KEPT_CORRECTIONS = 50
 """Corrections of a room that are remembered: by the newest the next one of its message goes, and
@@ -140,7 +141,7 @@ KEPT_UNDELIVERED = 20
 _HOPELESS = frozenset(
     {"undelivered.blank", "undelivered.too_big", "undelivered.extension", "undelivered.media_gone"}
     | {"undelivered.internal", "undelivered.media_changed", "undelivered.too_big_limit"}
-    | {f"result.-{code}" for code in (12, 16, 17, 21)}
+    | {f"result.{code}" for code, row in RESULTS.items() if not row.resend}
 )
 """What comes to the same the next time, with WebChat or with us."""
 _SEALED = (
