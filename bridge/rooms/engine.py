@@ -215,6 +215,8 @@ class Engine:
         self._stopping = True
         for room in self._rooms.values():
             room.stop()
+            if self._tasks is not None and not room.idle:
+                self.spawn(room.until_ended())
         self._wake.set()
         try:
             async with asyncio.timeout(patience):

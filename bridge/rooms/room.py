@@ -257,6 +257,10 @@ class Room:
         """Begin nothing new; what is under way goes on, what only waits for its time ends."""
         self._loops.stop()
 
+    async def until_ended(self) -> None:
+        """Return when all that was begun without a task has ended."""
+        await self._loops.until_ended()
+
     # --- what the lanes ask of it -------------------------------------------------------------
 
     @property
@@ -491,18 +495,18 @@ class Room:
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
-        self._loops.running.add(row.lane)
+        self._loops.begin(row.lane)
         try:
             if self._runners[row.lane].begin(self, row, partial(self._told, row)):
                 return True
         except Exception:  # noqa: BLE001 - logged whole; `run` finds out whose fault it is
             self._log.exception("unexpected error, going the longer way", seq=row.seq)
-        self._loops.running.discard(row.lane)
+        self._loops.end(row.lane)
         return False
 
     def _told(self, row: EffectRow, done: Done) -> None:
         """What came of an effect that was begun without a task."""
-        self._loops.running.discard(row.lane)
+        self._loops.end(row.lane)
         try:
             self._ended_with(row, done)
         except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
@@ -757,7 +761,8 @@ class Room:
         for lane, rows in self._rows.items():
             if rows and lane not in self._loops.running:
                 row = next(iter(rows.values()))
-                if self._may_begin(row) and not self._begun(row):
+                # A stop waits for tasks, and for what was begun before it.
+                if self._may_begin(row) and (self.stopping or not self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not self._loops.running and self.idle:
             self._engine.rested(self)

@@ -146,6 +146,9 @@ class Loops:
         self._sleep = sleep
         self._after = after
         self._log = log
+        self._begun: set[str] = set()
+        """Names of what is under way without a task."""
+        self._none_begun: asyncio.Event | None = None
         self._pausing: set[asyncio.Task[Any] | None] = set()
         self._failures: Counter[str] = Counter()
         self._unanswered: set[str] = set()
@@ -156,6 +159,24 @@ class Loops:
         if name not in self.running:
             self.running.add(name)
             self._spawn(self._loop(name, once))
+
+    def begin(self, name: str) -> None:
+        """Something is under way without a task, in place of the loop of that name."""
+        self.running.add(name)
+        self._begun.add(name)
+
+    def end(self, name: str) -> None:
+        """What was begun has ended."""
+        self.running.discard(name)
+        self._begun.discard(name)
+        if self._none_begun is not None and not self._begun:
+            self._none_begun.set()
+
+    async def until_ended(self) -> None:
+        """Return when all that was begun has ended; a stop waits for tasks only."""
+        if self._begun:
+            self._none_begun = asyncio.Event()
+            await self._none_begun.wait()
 
     def stop(self) -> None:
         """Begin nothing new; what is under way goes on, what only waits for its time ends."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 import msgspec
 
@@ -35,6 +36,7 @@ class FakeLink:
         gate: calls wait for it once they have arrived.
         kept: rooms whose link is to stay up.
         free: says whether a call can be written without waiting.
+        kept_back: takes what tells the answers to such calls; None: they come at once.
         disturb: awaited before and after the writing.
         hints: who was said to be typing, in which session.
         histories: what the next questions for the history bring; None when there are no more.
@@ -45,6 +47,7 @@ class FakeLink:
     def __init__(self, disturb: Callable[[], Awaitable[None]] = at_once) -> None:
         self.calls: list[Call] = []
         self.free: Callable[[], bool] = lambda: True
+        self.kept_back: list[Callable[[], None]] | None = None
         self.before: deque[Exception] = deque()
         self.after: deque[Exception] = deque()
         self.answers: deque[Reply] = deque()
@@ -111,7 +114,10 @@ class FakeLink:
             told = Reply(101, 1, call_id=call_id, request_id=RequestId(9001), queue_length=1)
         else:
             told = Reply(110, 1, call_id=call_id)
-        asyncio.get_running_loop().call_soon(done, told)
+        if self.kept_back is not None:
+            self.kept_back.append(partial(done, told))
+        else:
+            asyncio.get_running_loop().call_soon(done, told)
         return True
 
     async def upload(self, account: Account, blob: Blob) -> str:

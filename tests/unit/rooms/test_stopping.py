@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -129,6 +129,28 @@ async def test_a_stop_leaves_nothing_in_doubt(moment: str) -> None:
     assert world.link.texts(ROOM) == ["one", "two", "three"]
     assert ("webchat", Outcome.UNCERTAIN) not in world.counts.settled_rows
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_stop_waits_for_the_answer_to_a_call_without_a_task() -> None:
+    """Else each restart under load would leave calls in doubt."""
+    world = World()
+    await world.chatting()
+    async with at_work(world) as (engine, tasks):
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        answers: list[Callable[[], None]] = []
+        world.link.kept_back = answers
+        await engine.accept_events([world.event(text="two")])
+        await quiet()
+        (answer,) = answers
+        stopping = tasks.create_task(engine.stop(10))
+        await quiet()
+        assert not stopping.done()
+        answer()
+        await stopping
+    assert await world.nothing_left()
+    assert ("webchat", Outcome.UNCERTAIN) not in world.counts.settled_rows
 
 
 @pytest.mark.asyncio
