@@ -174,6 +174,8 @@ class Room:
         self._unsent: set[tuple[int | None, bool]] = set()
         """Calls (and whether each is a repeat) of commits that failed: they surely did not go out,
         even if the store has them as attempted."""
+        self._lately: deque[str] = deque(maxlen=8)
+        """Keys of the newest inputs that were handled at once."""
         self._busy = False
         """The inputs that waited are being handled: nothing else may change the record."""
         self._deadline: int | None = None
@@ -336,12 +338,14 @@ class Room:
         visit, made, handled = self._visit(), list[Entry](), 0
         for one in came:
             mark = visit.mark()
-            if not self._reader.now(visit, one):
+            # What comes again soon after is left to the store, which drops it without a fuss.
+            if one.key in self._lately or not self._reader.now(visit, one):
                 visit.undo(mark)
                 break
             effects = visit.effects[mark[1] :]
             made += entries_of(effects, one.new_input(self.room_id))
             self._around.measures.handled(0)
+            self._lately.append(one.key or "")
             handled += 1
         if handled:
             self._adopt(visit)
@@ -471,8 +475,7 @@ class Room:
             self._singly = True
         elif signals:
             self._log.error("a deadline leads to what cannot be stored; it is let pass")
-            for signal in signals:
-                self._signals.remove(signal)
+            self._signals = deque(one for one in self._signals if one not in signals)
         else:
             (row,) = done
             self._log.error("an input leads to what cannot be stored", seq=row.seq)

@@ -60,3 +60,17 @@ async def test_a_call_waits_unmarked_behind_another_and_after_a_silence() -> Non
         await engine.accept_events([world.event(text="two")])
         await quiet()
     assert store.calls.count("mark_attempted") == 1
+
+
+@pytest.mark.asyncio
+async def test_what_comes_again_soon_after_is_dropped_without_a_refused_commit() -> None:
+    """A server repeats what it had no receipt for: its neighbours in the group are not to suffer."""
+    world, store = await flaky_chat()
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", said("one"))
+        await quiet()
+        store.calls.clear()
+        await engine.pushed(ROOM, "p", said("one"))
+        assert [name for name in store.calls if name in WRITES] == ["commit"]
+        await quiet()
+    assert world.matrix.texts(ROOM) == ["one"]
