@@ -371,7 +371,7 @@ def replied(turn: Turn, call_id: CallId, reply: Reply) -> None:
     asked = turn.state.outstanding
     if asked is None or asked.call_id != call_id or isinstance(asked.what, Upload):
         return
-    if meaning(reply.result).passing and try_again(turn, asked, reply.result):
+    if not reply.ok and meaning(reply.result).passing and try_again(turn, asked, reply.result):
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
