@@ -64,7 +64,7 @@ async def test_a_call_waits_unmarked_behind_another_and_after_a_silence() -> Non
 
 @pytest.mark.asyncio
 async def test_what_comes_again_soon_after_is_dropped_without_a_refused_commit() -> None:
-    """A server repeats what it had no receipt for: its neighbours in the group are not to suffer."""
+    """A server repeats what it had no receipt for; its neighbours in the group do not suffer."""
     world, store = await flaky_chat()
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", said("one"))
