@@ -24,7 +24,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import Turn, all_pieces, count_pieces, unique_events, without
 from bridge.ids import EventId
 from bridge.webchat.frames import CancelRequest, RequestChat
-from bridge.webchat.words import encode_emoji, split_text
+from bridge.webchat.words import DEAREST, encode_emoji, split_text
 
 REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is told again that no agent was asked for."""
@@ -32,7 +32,9 @@ REMIND_AFTER = 60_000
 
 def said(turn: Turn, event: Said) -> None:
     """Hold a message; outside a chat it also asks for one (row 6), or the robot first."""
-    event = robot.chosen(turn, event)
+    phase = turn.state.phase
+    if isinstance(phase, Chatting) and phase.robot:
+        event = robot.chosen(phase, event)
     pieces = _pieces(turn, event)
     if not pieces:
         turn.report((Held(event.event_id, event.content, turn.now),), "undelivered.blank")
@@ -137,6 +139,8 @@ def _parts(
     """Return content as it goes out: files `before` their captions, texts in pieces."""
     policy = turn.policy
     spelled = encode_emoji(text) if policy.emoji_codes else text
+    if spelled.strip() and len(spelled) * DEAREST <= policy.max_text_bytes:
+        return (*before, CustomerText(spelled))
     pieces = split_text(spelled, policy.max_text_bytes, html=policy.escape_html)
     return (*before, *[CustomerText(one) for one in pieces])
 

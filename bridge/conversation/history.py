@@ -168,11 +168,9 @@ def resumed(turn: Turn) -> None:
         _want(turn, _heard_until(turn), turn.now + SETTLING)
 
 
-def pursue(turn: Turn) -> None:
-    """Ask for the history if that is wanted, due, and of use: there has to be a session."""
-    recall, phase = turn.state.recall, turn.state.phase
-    if recall is None or recall.asked:
-        return
+def pursue(turn: Turn, recall: Recall) -> None:
+    """Ask for the history that is wanted, if it is due and of use: there has to be a session."""
+    phase = turn.state.phase
     if recall.session_id is None and isinstance(phase, Chatting):
         recall = msgspec.structs.replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)

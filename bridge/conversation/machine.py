@@ -92,9 +92,12 @@ def step(
     """
     turn = Turn(state, now, policy)
     _apply(turn, happened)
-    robot.tidy(turn)
+    if turn.state.questions:
+        robot.tidy(turn)
     calls.next_call(turn)
-    history.pursue(turn)
+    recall = turn.state.recall
+    if recall is not None and not recall.asked:
+        history.pursue(turn, recall)
     return turn.state, tuple(turn.effects)
 
 

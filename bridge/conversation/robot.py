@@ -217,9 +217,8 @@ def settle(turn: Turn, *events: EventId) -> bool:
 
 def tidy(turn: Turn) -> None:
     """Remove the questions whose messages are no longer held."""
-    if turn.state.questions:
-        held = {piece.event_id for piece in turn.state.held}
-        _forget(turn, *(one for one in turn.state.questions if one.event_id not in held))
+    held = {piece.event_id for piece in turn.state.held}
+    _forget(turn, *(one for one in turn.state.questions if one.event_id not in held))
 
 
 def _question_due(question: Question, policy: Policy) -> int | None:
@@ -232,11 +231,8 @@ def _question_due(question: Question, policy: Policy) -> int | None:
 # --- the robot inside a chat ----------------------------------------------------------------------
 
 
-def chosen(turn: Turn, event: Said) -> Said:
+def chosen(phase: Chatting, event: Said) -> Said:
     """Replace a number by the robot's proposal of that number, which it wants in words."""
-    phase = turn.state.phase
-    if not isinstance(phase, Chatting) or not phase.robot:
-        return event
     if not isinstance(event.content, CustomerText):
         return event
     word = (event.words or event.content.text).strip()

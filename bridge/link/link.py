@@ -773,7 +773,8 @@ class Deliveries:
                     "webchat push not stored", room_id=self._room_id, error=type(error).__name__
                 )
             else:
-                self._backoff.reset()
+                if self._backoff.failures:
+                    self._backoff.reset()
                 return
             await interrupt()
             await self._clock.sleep(self._backoff.next())

@@ -375,8 +375,10 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     if visit.record.membership is not Membership.JOINED:
         return False
     permission = visit.rules.permission(sender)
-    if permission < Permission.CUSTOMER:
-        if permission > Permission.IGNORED and people.to_be_told(visit, sender):
+    if permission is Permission.IGNORED:
+        return False
+    if permission is Permission.NONE:
+        if people.to_be_told(visit, sender):
             visit.report(event_id, "refused.permission", {"user": sender})
         return False
     return True
@@ -417,9 +419,11 @@ def _spoke(
 
 def _said(visit: Visit, spoke: Spoke, facts: Facts) -> None:
     """Words for an agent, or what they mean outside a chat."""
-    meant = cards.robot_wish(visit, spoke.plain)
-    if meant is None and cards.about_chat(visit, spoke):
-        return
+    phase, meant = visit.record.conversation.phase, None
+    if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
+        meant = cards.robot_wish(visit, spoke.plain)
+        if meant is None and cards.about_chat(visit, spoke):
+            return
     said = references.spoken(visit, spoke, facts.earlier)
     visit.step(people.signed(visit, spoke.sender, meant or said))
 

@@ -16,7 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
@@ -35,7 +43,6 @@ from bridge.storage.query import (
     Together,
     Unreachable,
     as_one,
-    drive_async,
     for_rows,
 )
 
@@ -522,3 +529,21 @@ def _translated(error: Exception) -> StoreError:
     if not refused(error):
         return Unreachable(text)
     return Unstorable(text) if isinstance(error, _UNSTORABLE) else StoreError(text)
+
+
+async def drive_async(
+    call: Call[T],
+    run: Callable[[Query | Together], Awaitable[Rows]],
+    first: Query | Together | None = None,
+) -> T:
+    """Carry out a call with an asynchronous driver; return its result.
+
+    `first`: the query that it has asked for already, if it has.
+    """
+    try:
+        query = next(call) if first is None else first
+        while True:
+            query = call.send(await run(query))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

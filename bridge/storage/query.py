@@ -1,8 +1,8 @@
 """Database calls, the engines that carry them out, and their errors.
 
 A call is a generator: it yields queries, is sent their rows, and returns its result. It does no
-I/O, so the same call runs in SQLite's worker thread (`drive`) and on asyncpg (`drive_async`); an
-`Engine` is either of them.
+I/O, so the same call runs in SQLite's worker thread (`sqlite.drive`) and on asyncpg
+(`postgres.drive_async`); an `Engine` is either of them.
 
 A query may have many rows of parameters. SQLite runs its statement once for each, which costs
 three to five microseconds, and as much again for a RETURNING: it is given none. PostgreSQL gets
@@ -17,7 +17,7 @@ written), and the program's exit code depends on the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -182,35 +182,6 @@ def _shifted(text: str, first: int) -> tuple[str, int]:
     """A statement whose parameters begin at `first`; and the number after them."""
     used = max(int(one) for one in _PLACEHOLDER.findall(text))
     return _PLACEHOLDER.sub(lambda one: f"${int(one[1]) + first - 1}", text), first + used
-
-
-def drive(call: Call[T], run: Callable[[Query | Together], Rows]) -> T:
-    """Carry out a call with a blocking driver; return its result."""
-    try:
-        query = next(call)
-        while True:
-            query = call.send(run(query))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-
-
-async def drive_async(
-    call: Call[T],
-    run: Callable[[Query | Together], Awaitable[Rows]],
-    first: Query | Together | None = None,
-) -> T:
-    """Carry out a call with an asynchronous driver; return its result.
-
-    `first`: the query that it has asked for already, if it has.
-    """
-    try:
-        query = next(call) if first is None else first
-        while True:
-            query = call.send(await run(query))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
 
 
 # --- engines --------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ from bridge.storage.query import (
     Together,
     Unreachable,
     cannot_open,
-    drive,
 )
 
 T = TypeVar("T")
@@ -174,6 +173,17 @@ class SqliteEngine:
         if self._connection is None:
             raise Unreachable("the store is closed")
         return self._connection
+
+
+def drive(call: Call[T], run: Callable[[Query | Together], Rows]) -> T:
+    """Carry out a call with a blocking driver; return its result."""
+    try:
+        query = next(call)
+        while True:
+            query = call.send(run(query))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
 def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:

@@ -232,7 +232,7 @@ _BORDERS = (("\n",), ("。", "！", "？", "；", "…"), (" ", "\t", "\u3000", 
 
 _ENTITIES: Mapping[str, int] = MappingProxyType({"&": 5, "<": 4, ">": 4})
 """Bytes of what an HTML escape makes of a character."""
-_DEAREST = 6
+DEAREST = 6
 """Bytes of the character that takes the most: a control character, as `\\u001f`."""
 _JOINER = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
@@ -275,7 +275,7 @@ def split_text(text: str, max_bytes: int, *, html: bool = False) -> tuple[str, .
     pieces.
     """
     last_word = len(text.rstrip()) - 1
-    fits = len(text) * _DEAREST <= max_bytes or _size(text, html=html) <= max_bytes
+    fits = len(text) * DEAREST <= max_bytes or _size(text, html=html) <= max_bytes
     if fits and last_word >= 0:
         return (text,)
     parts: list[str] = []  # character by character from here on: 0.1 µs each

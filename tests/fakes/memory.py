@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from bridge.rooms.store import Unstorable
 from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import known
-from bridge.storage.query import Call, Dialect, Query, Rows, Together, Unreachable, drive
+from bridge.storage.query import Call, Dialect, Query, Rows, Together, Unreachable
 from bridge.storage.sql import Write, perform
-from bridge.storage.sqlite import run, translated
+from bridge.storage.sqlite import drive, run, translated
 from bridge.storage.sqlstore import SqlStore
 
 T = TypeVar("T")

@@ -11,13 +11,13 @@ import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
+from bridge.storage.postgres import drive_async
 from bridge.storage.query import (
     Call,
     CorruptDatabaseError,
     Statement,
     Unreachable,
     database_is_corrupt,
-    drive_async,
     once,
     same,
 )
