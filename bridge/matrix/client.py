@@ -9,7 +9,7 @@ headers and log records cost a third of such a request.
 Every failure is `Unavailable` (another try may better it) or `Refused` (the homeserver's own no).
 Error answers are read in a middleware of the HTTP session, because mautrix drops how long a 429
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
-the outbox has its own.
+the lanes have their own.
 
 `Homeserver` has the calls of the client-server API that several of us make, each a few lines on
 `Transport`. `Outages` learns from whatever request fails that the homeserver went away. `spool`

@@ -135,7 +135,7 @@ async def try_login(around: Surroundings, account: Account, order: TryLogin) -> 
 
 
 async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -> LookedUp | None:
-    """Take a password out of the inbox and out of the room; what to say if the room keeps it.
+    """Take a password out of the journal and out of the room; what to say if the room keeps it.
 
     Raises:
         StoreError: the database did not answer.

@@ -15,7 +15,7 @@ nearest that there is, by its letters or by another word for it.
 `login` and `logout`: a customer's own account at the call centre, for one room. The password is
 sealed before anything is stored about the command, so neither the room's record nor an effect ever
 holds it in clear; only the message itself does, and that is taken out of the room and out of our
-inbox (`Conceal`). The call centre is asked at once whether it takes the account, and only an
+journal (`Conceal`). The call centre is asked at once whether it takes the account, and only an
 account that it took becomes the room's. It is used from the next chat on: the server knows one chat
 per account, so the account cannot change in the midst of one.
 """

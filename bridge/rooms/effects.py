@@ -107,7 +107,7 @@ class TryLogin(RoomWish, frozen=True):
 
 
 class Conceal(RoomWish, frozen=True):
-    """Take a message that holds a password out of the room, and out of our inbox."""
+    """Take a message that holds a password out of the room, and out of our journal."""
 
     event_id: EventId
 
@@ -139,7 +139,7 @@ _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 
 
 def dump_input(stored: Stored) -> bytes:
-    """An input as the inbox keeps it."""
+    """An input as the journal keeps it."""
     return _encoder.encode(stored)
 
 

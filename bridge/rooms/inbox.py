@@ -1,7 +1,7 @@
-"""Entries of a room's inbox, and the meanings of Matrix events.
+"""Inputs of a room as the journal keeps them, and the meanings of Matrix events.
 
-`Stored` is an entry as it is kept: Matrix events as they came (they are read only by their room's
-actor, so that order and durability are the same for every kind), and the conversation's inputs.
+`Stored` is an input as it is kept: Matrix events as they came (they are read only by their
+own room, so that order and durability are the same for every kind), and the conversation's inputs.
 `Meaning` is what the matrix ring makes of an event; it is never stored.
 """
 

@@ -1,6 +1,6 @@
 """Earlier events of a room in the ledger: read again (`recall`, `original`), and erased (`erase`).
 
-The inbox keeps what people sent and the outbox what agents did, both for as long as the operator's
+The journal keeps what people sent and what agents did, for as long as the operator's
 `retention` allows, so nothing is stored twice, and what is erased there is forgotten here too.
 
 A message leaves more than one copy in the ledger: the event as it came, its corrections, and the

@@ -2,7 +2,7 @@
 
 `receive` takes a room's record and one event (`Meaning`) and leaves a new record and effects in the
 visit, like the state machine inside it. Facts of the outside world (may this person configure the
-room? which message is replied to?) are asked beforehand by the actor and handed in as `Facts`.
+room? which message is replied to?) are asked beforehand by the reader and handed in as `Facts`.
 Nothing is raised; what cannot be carried is reported to its sender.
 
 Encryption: the bridge makes no rooms, it is invited. With `encryption.default` its host turns
@@ -144,7 +144,7 @@ def receive(
         meaning: what the event is.
         raw: the event itself, to be parked while we are entering.
         received: when it was stored, ms since the epoch.
-        facts: what the actor asked the world.
+        facts: what the reader asked the world.
         command: what `read_command` says of it.
     """
     if visit.record.membership is Membership.ENTERING and isinstance(meaning, Parkable):

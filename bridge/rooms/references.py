@@ -4,18 +4,18 @@ WebChat has none of these, so an agent is told in words. Pure.
 
 - A reply begins with a short quotation. Nothing is told of a message that the agent never saw, be
   it that it did not arrive or that another agent had it, in an earlier chat. What the earlier
-  message said (`Earlier`) is read from the ledger by the actor (`recall`): the inbox keeps what
-  people sent and the outbox what agents did, as long as the operator's `retention` allows. Of a
+  message said (`Earlier`) is read from the ledger by the reader (`recall`): the journal keeps what
+  people sent and what agents did, as long as the operator's `retention` allows. Of a
   message that is no longer there, the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
   wording that an agent may have (`read_as`). What has not gone to the agent yet is sent in its
   newest wording only.
 - Sending again: by 🔁 on a message, or on our answer to it, or by the command `retry`. The room
-  remembers the newest messages that it has reported as undelivered; the actor reads the event from
+  remembers the newest messages that it has reported as undelivered; the reader reads the event from
   the ledger, and it is handled as if it had been sent now: under its own event id, behind whatever
   waits already.
 - Sealed events: encrypted ones whose key has not come. The sender is told, the event is kept for an
-  hour and delivered if its key comes, behind what was handled since. The actor has waited
+  hour and delivered if its key comes, behind what was handled since. The reader has waited
   `KEY_PATIENCE` for the key before any later event of the room is handled.
 """
 

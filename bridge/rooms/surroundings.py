@@ -277,7 +277,7 @@ class Measures(Protocol):
 
 
 class Surroundings(msgspec.Struct):
-    """Handed from the composition root to every worker, actor and lane.
+    """Handed from the composition root to every room, reader and lane.
 
     All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
     read them anew for each thing that is done, and do one thing by one set of rules.

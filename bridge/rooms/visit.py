@@ -41,7 +41,7 @@ class Visit:
         record: the room as it stands.
         effects: what has been asked for, in order.
         buried: inputs that our own code failed at, and why.
-        again: messages that are to be sent again, once the actor has looked them up.
+        again: messages that are to be sent again, once the reader has looked them up.
         rules: the operator's decisions.
         now: ms since the epoch.
     """

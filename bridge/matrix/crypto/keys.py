@@ -2,7 +2,7 @@
 
 A key is stored by room, session and sender: only the user who sent us a key can have written with
 it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
-to the sender (`peers.Owners`). Using a key does not remove it, since an inbox row may be handled
+to the sender (`peers.Owners`). Using a key does not remove it, since an input may be handled
 again after a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
 Sessions that were used lately stay unpickled in a bounded cache, for a customer writes up to a
