@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from html.parser import HTMLParser
@@ -193,8 +194,11 @@ async def test_a_chat_is_listed_and_written_down(
     for message in found.messages:
         assert (await opens(talk, message.link))["event_id"] == message.event_id
     database = f"sqlite:///{stage.folder / 'bridge.db'}"
-    async with open_store(database, SystemClock()) as store:
-        trace = [(one.what, one.detail) for one in await store.trace(EventId(wanted))]
+    async with open_store(database, SystemClock()) as store, asyncio.timeout(10):
+        trace: list[tuple[str, str]] = []
+        while len(trace) < 4:  # an outcome is written with the next commit, a moment later
+            trace = [(one.what, one.detail) for one in await store.trace(EventId(wanted))]
+            await asyncio.sleep(0.02)
     assert [what for what, _ in trace] == ["received", "handled", "stored", "delivered"]
     assert trace[2] == ("stored", "aside")
     refused = await talk.say("!wc transcript 2")
