@@ -6,7 +6,7 @@ from bridge.cli.program import program
 
 
 def main() -> None:
-    """Run the command line; ends with an exit code of `cli.exits`."""
+    """Run the command line; ends with an exit code of `cli.console`."""
     program(prog_name="matrix-webchat")
 
 

@@ -321,7 +321,7 @@ def why_refused(config: Config, error: Refused) -> str:
 
 
 class PresentTexts:
-    """The sentences as the rules of the moment have them. Implements `queuecard.Sentences`."""
+    """The sentences as the rules of the moment have them. Implements `cards.Sentences`."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around

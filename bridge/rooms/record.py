@@ -171,7 +171,7 @@ def _current(chats: tuple[Chat, ...], before: Conversation) -> Chat | None:
 
 
 def _going_on(conversation: Conversation) -> Requesting | Queued | Chatting | None:
-    """What the customer knows of; a request of our own (`conversation.callback`) is not yet one."""
+    """What the customer knows of; a request of our own (`conversation.queue`) is not yet one."""
     phase = conversation.phase
     if isinstance(phase, Requesting | Queued):
         return None if hidden(phase) else phase

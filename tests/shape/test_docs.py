@@ -73,6 +73,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_files_that_are_named_are_there() -> None:
+    """A file that has moved is named by its new place, in the pages as well."""
+    modules = [
+        f"/{path.relative_to(ROOT).as_posix()}"
+        for folder in ("bridge", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    named = {
+        (page.name, name)
+        for page in PAGES
+        for name in re.findall(r"[\w/]+\.py\b", page.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert [one for one in named if not any(m.endswith(f"/{one[1]}") for m in modules)] == []
+
+
 def _unknown(words: list[str]) -> str:
     """What of a command line the program does not have; empty if it has everything."""
     command: click.Command = program

@@ -57,7 +57,7 @@ def told(folder: Path) -> Config:
 async def test_a_database_lost_while_the_bridge_starts_is_a_store_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, trouble: StoreError
 ) -> None:
-    """Exit codes 14 and 18 go by the error's type (`cli.exits`)."""
+    """Exit codes 14 and 18 go by the error's type (`cli.console`)."""
 
     async def lost(*_: object) -> None:
         raise trouble

@@ -52,7 +52,7 @@ class Clock:
 
 
 class Deaf:
-    """`upkeep.Listener` that does nothing."""
+    """`devices.Listener` that does nothing."""
 
     def use_device(self, device_id: str) -> None:
         del device_id
