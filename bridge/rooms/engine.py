@@ -399,10 +399,14 @@ class Engine:
             answers = [error] * len(commits)
         under_way, self._under_way = self._under_way, []
         for room, answer in zip(under_way, answers, strict=True):
-            if isinstance(answer, StoreError):
-                room.failed(answer)
-            else:
-                room.committed(answer)
+            try:
+                if isinstance(answer, StoreError):
+                    room.failed(answer)
+                else:
+                    room.committed(answer)
+            except Exception:  # noqa: BLE001 - logged whole; the others are not to suffer for it
+                self._log.exception("unexpected error after a commit", room=room.room_id)
+                room.look()
 
     # --- rooms --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
 from bridge.rooms.effects import dump_input
 from bridge.rooms.inbox import MatrixEvent
+from bridge.rooms.ports import Account
 from bridge.rooms.store import (
     NewInput,
     Outcome,
@@ -393,3 +394,35 @@ async def test_a_wish_to_be_called_back_outlives_the_process() -> None:
         await quiet()
     assert world.matrix.texts(ROOM)[before:] == ["queue.joined", "chat.started"]
     assert (await world.stored()).conversation.callback is None
+
+
+# --- our own code fails ---------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_a_room_that_our_code_fails_at_after_a_commit_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its commit is durable; it is read anew, and the group's others go on."""
+    world = World()
+    await world.record(ROOM, Idle())
+    await world.chatting(OTHER)
+    keep, failures = world.link.keep, [RuntimeError("a fault of ours")]
+
+    def fails_once(account: Account) -> None:
+        if account.room_id == ROOM and failures:
+            raise failures.pop()
+        keep(account)
+
+    async with world.running() as engine:
+        monkeypatch.setattr(world.link, "keep", fails_once)
+        await engine.accept_events(
+            [world.event(text="one"), world.event(text="two", room_id=OTHER)]
+        )
+        await world.clock.turn(5)
+        assert not failures
+        assert ROOM in world.link.kept
+        await engine.accept_events([world.event(text="three", room_id=OTHER)])
+        await quiet()
+    assert world.link.texts(OTHER) == ["two", "three"]
+    assert await world.nothing_left()
