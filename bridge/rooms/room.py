@@ -93,9 +93,9 @@ class LaneRunner(Protocol):
     """Carries out the effects of one lane."""
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Do the first part of an effect at once, if nothing has to be waited for.
+        """Do the first part of a marked effect at once, if nothing has to be waited for.
 
-        Then `done` is told later what came of it; False: `run` it.
+        Then `done` is told later what came of it, in the event loop; False: `run` it.
         """
         ...
 
@@ -611,8 +611,6 @@ class Room:
                 self._ended.add(row.seq)
             age = settlement.now - row.created
             self._around.measures.settled(row.lane, settlement.outcome, age)
-        for old, new, now in draft.phases:
-            note_phase(self._around, self._log, old, new, now)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.
@@ -620,6 +618,8 @@ class Room:
         for ticket in draft.tickets:
             ticket.known += known
             ticket.ended(self.room_id)
+        for old, new, now in draft.phases:
+            note_phase(self._around, self._log, old, new, now)
         if draft.record is not None:
             self._announce_link()
             if self._deadline is not None:
@@ -746,11 +746,11 @@ class Room:
         wanted = link_wanted(self.durable)
         if wanted == self._linked:
             return
-        self._linked = wanted
         if wanted[0]:
             self._around.link.keep(self.account)
         else:
             self._around.link.release(self.room_id)
+        self._linked = wanted
 
     # --- loops: each repeats one thing while there is something to do ---------------------------
 
@@ -765,7 +765,8 @@ class Room:
             if rows and lane not in self._loops.running:
                 row = next(iter(rows.values()))
                 # A stop waits for tasks, and for what was begun before it.
-                if self._may_begin(row) and (self.stopping or not self._begun(row)):
+                at_once = row.marked and not self.stopping
+                if self._may_begin(row) and not (at_once and self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
         if not self._loops.running and self.idle:
             self._engine.rested(self)

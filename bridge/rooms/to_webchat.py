@@ -60,22 +60,21 @@ class WebChatLane:
         """Carry out one row; whatever goes wrong, even in our own code, is an outcome."""
         attempt = _Attempt(row.attempted is not None)
         try:
-            outcome, happened, detail = await self._carry_out(room, row, attempt)
+            return _done(*await self._carry_out(room, row, attempt))
         except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
-            self._log.exception("a call could not be carried out", room=room.room_id, seq=row.seq)
-            reason = FailureReason.NO_ANSWER if attempt.made else FailureReason.UNREACHABLE
-            failure = CallFailure(reason, certain=not attempt.made, message=type(error).__name__)
-            outcome, happened, detail = _failed(CallId(row.call_id or 0), failure)
-        return self._done(outcome, happened, detail)
+            return self._broken(room, row, error, attempted=attempt.made)
 
-    @staticmethod
-    def _done(outcome: Outcome, happened: Input, detail: str) -> Done:
-        return Done(came=(Came(happened),), outcome=outcome, detail=detail)
+    def _broken(self, room: Room, row: EffectRow, error: Exception, *, attempted: bool) -> Done:
+        """What our own code's failure at a call is to the conversation."""
+        self._log.error(
+            "a call could not be carried out", room=room.room_id, seq=row.seq, exc_info=error
+        )
+        reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
+        failure = CallFailure(reason, certain=not attempted, message=type(error).__name__)
+        return _done(*_failed(CallId(row.call_id or 0), failure))
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Write a call that is stored as attempted, if nothing is in the way; False: `run` it."""
-        if not row.marked:
-            return False
         effect = load_effect(row.effect)
         if not isinstance(effect, CallWebChat) or not wants_link(room.record.conversation):
             return False
@@ -83,7 +82,11 @@ class WebChatLane:
             return False
 
         def told(answer: Reply | CallFailure) -> None:
-            done(self._done(*self._answered(room, effect, answer)))
+            try:
+                came_of_it = _done(*self._answered(room, effect, answer))
+            except Exception as error:  # noqa: BLE001 - as in `run`: the socket's reader goes on
+                came_of_it = self._broken(room, row, error, attempted=True)
+            done(came_of_it)
 
         return self._around.link.call_now(room.account, effect.call_id, effect.command, told)
 
@@ -240,6 +243,10 @@ class WebChatLane:
         counter = _Counter(blob)
         url = await self._around.link.upload(room.account, counter.blob)
         return Uploaded(call_id, url, counter.count)
+
+
+def _done(outcome: Outcome, happened: Input, detail: str) -> Done:
+    return Done(came=(Came(happened),), outcome=outcome, detail=detail)
 
 
 def _overtaken(room: Room, call_id: CallId) -> bool:

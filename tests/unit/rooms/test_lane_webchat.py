@@ -242,3 +242,24 @@ async def test_a_file_that_the_call_centre_does_not_take() -> None:
     assert isinstance(happened, CallFailed)
     assert happened.code == -17
     assert outcome(world) == Outcome.REFUSED
+
+
+@pytest.mark.asyncio
+async def test_an_answer_that_our_code_fails_at_is_an_outcome_where_no_task_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told by the socket's reader, which has to go on: the call goes out again, marked."""
+    world = World(FlakyStore())
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="one")])
+        await quiet()
+        with monkeypatch.context() as patched:
+            patched.setattr("bridge.rooms.to_webchat.Replied", None)
+            await engine.accept_events([world.event(text="two")])
+            await quiet(10)
+        await world.clock.turn(60)
+    assert ("webchat", Outcome.UNCERTAIN) in world.counts.settled_rows
+    assert world.link.texts(ROOM)[:2] == ["one", "two"]
+    assert len({call.call_id for call in world.link.calls}) == 2
+    assert await world.nothing_left()
