@@ -1,6 +1,7 @@
 # Everything a contributor or a build machine runs. Needs make, git and a Python >= 3.11 with venv;
-# each target makes .venv by itself, once per change of pyproject.toml. `make check` and `make test` run
-# two stages at a time (JOBS=1: one); tests/stages.py says which, and how long tests by chance are.
+# each target makes .venv by itself, once per change of pyproject.toml. `make check` and `make test`
+# run some stages side by side (JOBS=1: one by one); tests/stages.py says which, and how long tests
+# by chance are.
 
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \

@@ -1,9 +1,10 @@
 """Runs the checks of `make check` and `make test`, each as a stage with a name and a duration.
 
-Stages of one round run side by side, `JOBS` at a time (from the environment; else one for each
-core, two at most: tests wait for real servers and have limits of time). No two share a port, a file
-or a database. Each one's output is shown whole when it ends. A failed stage stops no other: one run
-shows everything that is wrong, and its last lines say what failed and how many tests there were.
+Stages of one round run side by side, `JOBS` at a time (from the environment; else one more than
+there are cores, three at most: tests of real servers wait for most of their time, but have limits
+of time). No two share a port, a file or a database. Each one's output is shown whole when it ends.
+A failed stage stops no other: one run shows everything that is wrong, and its last lines say what
+failed and how many tests there were.
 
 Tests by chance are as long as the environment says: `WALK_STEPS` (200,000 in `make test`, a night's
 run: 4,000,000), `MISSED_SEEDS` (60; 300) and `KINDS_SEEDS` (20; 300). `make check` has a tenth, and
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-JOBS = int(os.environ.get("JOBS") or min(2, os.cpu_count() or 1))
+JOBS = int(os.environ.get("JOBS") or min(3, (os.cpu_count() or 1) + 1))
 PROGRESS_EVERY = 30.0
 """Seconds; a stage's output comes whole, at its end."""
 PYTEST = ("-m", "pytest", "-q")
@@ -79,20 +80,29 @@ COVERAGE = Stage(
 )
 _LIGHT = ("tests/shape", "tests/unit", "--ignore=tests/unit/test_hostile.py")
 _FEW = (("WALK_STEPS", "20000"), ("MISSED_SEEDS", "6"), ("KINDS_SEEDS", "2"))
-_ALONE = ("tests/integration/test_load.py", "tests/integration/test_start.py", "tests/chaos")
+# They measure time.
+_ALONE = ("tests/integration/test_load.py", "tests/integration/test_start.py")
+_CHAOS = ("tests/chaos/test_kill.py", "tests/chaos/test_cuts.py")
 _SIDE_BY_SIDE = (
     "tests",
     # The core's own tests run in the stage of its coverage.
     *(f"--ignore=tests/unit/{ring}" for ring in CORE),
-    *(f"--ignore={place}" for place in _ALONE),
+    *(f"--ignore={place}" for place in (*_ALONE, "tests/chaos")),
 )
 SETS: Mapping[str, Sequence[Round]] = {
     "check": [[*STATIC, *parts("unit", *_LIGHT, environment=_FEW)]],
     "test": [
-        [*STATIC, COVERAGE],
-        parts("unit, conformance, integration", "--durations=10", *_SIDE_BY_SIDE),
-        # Kills, cuts and stops under load, with the machine to themselves.
-        [Stage("load, chaos", (*PYTEST, *_ALONE))],
+        [
+            *STATIC,
+            # The longest first: each waits for most of its time.
+            *(
+                Stage(Path(test).stem.replace("test_", "chaos: "), (*PYTEST, test))
+                for test in _CHAOS
+            ),
+            *parts("unit, conformance, integration", "--durations=10", *_SIDE_BY_SIDE),
+            COVERAGE,
+        ],
+        [Stage("load, start", (*PYTEST, *_ALONE))],
     ],
 }
 
