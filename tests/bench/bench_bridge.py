@@ -33,7 +33,7 @@ from pathlib import Path
 import uvloop
 
 from bridge.ops.logging import configure_logging
-from tests.bench import heisenbridge, sessions, writes
+from tests.bench import heisenbridge, sessions, storms, writes
 from tests.bench.columns import COLUMNS, QUICK, Column, Figure, measure
 from tests.bench.profile import CACHE, sampling, summary
 from tests.bench.report import Report, Row, tables
@@ -201,7 +201,7 @@ def options() -> argparse.Namespace:
     add("--messages", type=int, help="in a measurement, instead of the column's number")
     add(
         "--only",
-        choices=["columns", "writes", "sessions", "crypto"],
+        choices=["columns", "writes", "sessions", "storms", "crypto"],
         help="leave the other parts out",
     )
     add("--output", type=Path, help="the JSON; a quick run's is not kept otherwise")
@@ -271,7 +271,7 @@ def kept_at(asked: argparse.Namespace, report: Report) -> Path:
 async def other_parts(
     asked: argparse.Namespace, cluster: Cluster, report: Report, suffix: str, checkout: Path
 ) -> None:
-    """What is measured once: writes, live sessions, encryption."""
+    """What is measured once: writes, live sessions, their return, encryption."""
     if asked.only in (None, "writes"):
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             say(f"writes: PostgreSQL{suffix}")
@@ -288,9 +288,27 @@ async def other_parts(
                 say(f"sessions: {name}{suffix}")
                 found = await sessions.grow(Path(folder), url, checkout, steps, say)
                 report.sessions[f"{name}{suffix}"] = found
+    if asked.only in (None, "storms") and not suffix:
+        await storms_of_all(cluster, report, storms.QUICK if asked.rounds == 1 else storms.STEPS)
     if asked.only in (None, "crypto"):
         messages = 200 if asked.rounds == 1 else 2_000
         report.crypto[suffix.strip()] = crypto(checkout, messages)
+
+
+async def storms_of_all(cluster: Cluster, report: Report, steps: tuple[int, ...]) -> None:
+    """The call centre goes away and comes back: a bare client, and the bridge on both databases."""
+    for number in steps:
+        for name in ("bare client", "SQLite", "PostgreSQL"):
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                say(f"storms: {name}")
+                if name == "bare client":
+                    found = await storms.bare_storms(Path(folder), number, say)
+                else:
+                    url = f"sqlite:///{folder}/bridge.db"
+                    if name == "PostgreSQL":
+                        url = cluster.new_database()
+                    found = await storms.bridge_storms(Path(folder), url, ROOT, number, say)
+            report.storms.setdefault(name, []).extend(found)
 
 
 def crypto(checkout: Path, messages: int) -> dict[str, float]:

@@ -14,6 +14,7 @@ import msgspec
 
 from tests.bench.columns import COLUMNS, Figure
 from tests.bench.sessions import Size
+from tests.bench.storms import Storm
 from tests.bench.writes import Written
 
 TABLES = Path(__file__).with_name("results.md")
@@ -41,6 +42,7 @@ class Report(msgspec.Struct):
     writes: dict[str, dict[str, Written]] = {}
     """By subject and column."""
     sessions: dict[str, list[Size]] = {}
+    storms: dict[str, list[Storm]] = {}
     crypto: dict[str, dict[str, float]] = {}
     """By checkout (empty: this one): µs of CPU to open and to seal a message."""
 
@@ -206,6 +208,8 @@ def tables(report: Report, source: str) -> str:
         lines += ["", "## Writes to PostgreSQL, a message", "", *_writes(report)]
     if report.sessions:
         lines += ["", "## Live sessions", "", *_sessions(report)]
+    if report.storms:
+        lines += ["", "## All sessions back after 3 s without WebChat", "", *_storms(report)]
     if report.crypto:
         lines += ["", "## Encryption, CPU µs a message", "", *_crypto(report)]
     return "\n".join(lines) + "\n"
@@ -313,6 +317,21 @@ def _sessions(report: Report) -> Iterator[str]:
                 f"| {name} | {size.rooms:,} | {size.kib:.1f} | {size.opening:.1f} "
                 f"| {size.idle:.1f} | {size.cpu:.0f} |"
             )
+
+
+def _storms(report: Report) -> Iterator[str]:
+    yield "| sessions, tokens | | half back, s | all back, s | ms CPU each | warnings |"
+    yield "|---|---|---|---|---|---|"
+    bare = {(one.sessions, one.lost): one for one in report.storms.get("bare client", ())}
+    for (sessions, lost), base in bare.items():
+        for name, storms in report.storms.items():
+            for one in storms:
+                if (one.sessions, one.lost) == (sessions, lost):
+                    more = "" if one is base else f" ({one.whole / base.whole:.2f} × bare)"
+                    yield (
+                        f"| {sessions:,}, {'lost' if lost else 'kept'} | {name} | {one.half:.1f} "
+                        f"| {one.whole:.1f}{more} | {one.cpu:.1f} | {one.warnings} |"
+                    )
 
 
 def _crypto(report: Report) -> Iterator[str]:

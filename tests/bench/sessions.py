@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tests.bench.columns import COLUMNS, measure
-from tests.bench.stubs import wording
+from tests.bench.stubs import StubWebChat, wording
 from tests.bench.subjects import Subject, open_chats, silent_bridge
 
 STEPS = (1_000, 1_500, 2_600)
@@ -53,12 +53,7 @@ async def grow(
         empty, rooms = subject.memory(), 0
         for number in steps:
             before = subject.cpu()
-            for first in range(rooms, number, GROUP):
-                group = range(first, min(first + GROUP, number))
-                await open_chats(subject, webchat, group)
-                for room in group:
-                    await subject.say(room, wording("hello", room))
-                await subject.homeserver.shown.reach("hello", group.stop)
+            await fill(subject, webchat, range(rooms, number))
             opening = (subject.cpu() - before) / (number - rooms) / 1000
             rooms = number
             await asyncio.sleep(2)
@@ -73,6 +68,16 @@ async def grow(
             )
             sizes.append(size)
     return sizes
+
+
+async def fill(subject: Subject, webchat: StubWebChat, rooms: range) -> None:
+    """Open a chat in each room, with a text each way."""
+    for first in range(rooms.start, rooms.stop, GROUP):
+        group = range(first, min(first + GROUP, rooms.stop))
+        await open_chats(subject, webchat, group)
+        for room in group:
+            await subject.say(room, wording("hello", room))
+        await subject.homeserver.shown.reach("hello", group.stop)
 
 
 async def _idle(subject: Subject) -> float:

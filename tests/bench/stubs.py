@@ -266,8 +266,13 @@ class StubWebChat:
         self.base_url = ""
         self.heard = Ledger()
         self._seats: dict[int, _Seat] = {}
-        self._tokens = itertools.count(1)
-        self._sessions = itertools.count(5001)
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._sockets: set[asyncio.BaseTransport] = set()
+        self._came = asyncio.Event()
+        self._tokens: dict[str, int] = {}
+        """The session of each token."""
+        self._numbers = itertools.count(5001)
 
     async def say(self, room: int, text: str) -> None:
         """The agent of a room says something."""
@@ -278,19 +283,56 @@ class StubWebChat:
         """How many rooms have a socket."""
         return len(self._seats)
 
+    async def connected(self, number: int, patience: float) -> float:
+        """When so many sockets stood; infinite if they did not within so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while len(self._sockets) < number:
+                    self._came.clear()
+                    await self._came.wait()
+                return time.monotonic()
+        return float("inf")
+
+    @asynccontextmanager
+    async def away(self, *, forgetful: bool) -> AsyncIterator[None]:
+        """Cut all sockets and listen no more; when it is back its tokens may be forgotten."""
+        assert self._site is not None
+        await self._site.stop()
+        for transport in list(self._sockets):
+            cast("asyncio.Transport", transport).abort()
+        if forgetful:
+            self._tokens.clear()
+        yield
+        await self._listen(int(self.base_url.rpartition(":")[2].partition("/")[0]))
+
     async def _login(self, request: web.Request) -> web.Response:
         await request.read()
-        token = f"token{next(self._tokens)}"
-        return web.json_response({"result": 1, "message": "", "token": token, "config": {}})
+        number = next(self._numbers)
+        self._tokens[f"token{number}"] = number
+        answer = {"result": 1, "message": "", "token": f"token{number}", "config": {}}
+        return web.json_response(answer)
 
-    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        token = unquote(request.query.get("token", ""))
+        room = int(token) if token.isdecimal() else -1
+        if room < 0 and token not in self._tokens:
+            return web.Response(status=401)
         socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 24, autoping=True)
         await socket.prepare(request)
-        token = unquote(request.query.get("token", ""))
-        seat = _Seat(socket, next(self._sessions))
-        room = int(token) if token.isdecimal() else -1
+        seat = _Seat(socket, self._tokens.get(token, 0) or next(self._numbers))
         if room >= 0:
             self._seats[room] = seat
+        transport = request.transport
+        assert transport is not None
+        self._sockets.add(transport)
+        self._came.set()
+        try:
+            await self._talk(socket, seat, room)
+        finally:
+            self._sockets.discard(transport)
+        return socket
+
+    async def _talk(self, socket: web.WebSocketResponse, seat: _Seat, room: int) -> None:
         async for message in socket:
             frame = msgspec.json.decode(message.data, type=_Frame)
             if frame.type in {110, 111}:
@@ -302,23 +344,27 @@ class StubWebChat:
             await socket.send_str(_REPLY % (frame.messageId, frame.type))
             if frame.type == 101:
                 await socket.send_str(_ACCEPTED % seat.session)
-        return socket
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[StubWebChat]:
         application = web.Application()
         application.router.add_post("/webchat/tpi", self._login)
         application.router.add_get("/webchat/cws", self._serve)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+        runner = self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+            await self._listen(0)
             self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/webchat"
             yield self
         finally:
             for seat in list(self._seats.values()):
                 await seat.socket.close(code=WSCloseCode.GOING_AWAY)
             await runner.cleanup()
+
+    async def _listen(self, port: int) -> None:
+        assert self._runner is not None
+        self._site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
+        await self._site.start()
 
 
 _REPLY = '{"messageId": %d, "type": %d, "result": 1, "message": ""}'

@@ -1,0 +1,166 @@
+"""What it takes until all sessions are back after the call centre was away, beside a bare client.
+
+The bare client (this file as a program) knows no Matrix and stores nothing: a login and a socket
+for each session, at the bridge's own pace, which is its backoff and so many sockets at a time. The
+limit of logins is lifted for both. A session is back when its socket stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import uvloop
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from bridge.link.http_client import Backoff
+from bridge.link.settings import LinkSettings
+from tests.bench.sessions import fill
+from tests.bench.stubs import StubWebChat
+from tests.bench.subjects import ROOT, process_cpu, program, silent_bridge
+
+STEPS = (1_000, 5_000)
+QUICK = (50, 100)
+AWAY = 3.0
+"""Seconds without a call centre."""
+PATIENCE = 300.0
+QUIET = 5.0
+STABLE = LinkSettings(base_url="").timing.stable + QUIET
+"""Seconds after which the loss of a link is no longer the next of a row."""
+Say = Callable[[str], None]
+
+
+class Storm(msgspec.Struct, frozen=True):
+    """One return of all sessions.
+
+    Attributes:
+        lost: the call centre has forgotten its tokens too, so that each session needs a login.
+        half: seconds from when it listens again until half of the sessions are back.
+        whole: until all are; infinite if not within five minutes.
+        cpu: ms a session.
+        warnings: lines of the log at warning or above, meanwhile; a bare client has none.
+    """
+
+    sessions: int
+    lost: bool
+    half: float
+    whole: float
+    cpu: float
+    warnings: int = 0
+
+
+async def bridge_storms(
+    folder: Path, database: str, checkout: Path, sessions: int, say: Say
+) -> list[Storm]:
+    """The storms of a new bridge: tokens kept, and lost."""
+    storms: list[Storm] = []
+    log = folder / "bridge.log"
+    async with silent_bridge(folder, database, checkout) as (subject, webchat):
+        await fill(subject, webchat, range(sessions))
+        for lost in (False, True):
+            await asyncio.sleep(STABLE)
+            before = _warnings(log)
+            storm = await _storm(webchat, sessions, subject.pid, lost=lost)
+            storm = msgspec.structs.replace(storm, warnings=_warnings(log) - before)
+            say(_brief(storm))
+            storms.append(storm)
+    return storms
+
+
+async def bare_storms(folder: Path, sessions: int, say: Say) -> list[Storm]:
+    """The storms of a bare client."""
+    storms: list[Storm] = []
+    async with _bare(folder, sessions) as (webchat, pid):
+        for lost in (False, True):
+            await asyncio.sleep(QUIET)
+            storms.append(await _storm(webchat, sessions, pid, lost=lost))
+            say(_brief(storms[-1]))
+    return storms
+
+
+@asynccontextmanager
+async def _bare(folder: Path, sessions: int) -> AsyncIterator[tuple[StubWebChat, int]]:
+    webchat = StubWebChat()
+    async with webchat.running():
+        command = [sys.executable, "-m", "tests.bench.storms", webchat.base_url, str(sessions)]
+        environment = {"PYTHONPATH": str(ROOT)}
+        async with program(command, folder / "bare.log", environment) as process:
+            await webchat.connected(sessions, PATIENCE)
+            yield webchat, process.pid
+
+
+async def _storm(webchat: StubWebChat, sessions: int, pid: int, *, lost: bool) -> Storm:
+    cpu = process_cpu(pid)
+    async with webchat.away(forgetful=lost):
+        await asyncio.sleep(AWAY)
+    began = time.monotonic()
+    half = await webchat.connected(sessions // 2, PATIENCE)
+    whole = await webchat.connected(sessions, PATIENCE)
+    await asyncio.sleep(2)
+    return Storm(
+        sessions, lost, half - began, whole - began, (process_cpu(pid) - cpu) / sessions / 1000
+    )
+
+
+def _warnings(log: Path) -> int:
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return sum("warning" in line[:80] or "error" in line[:80] for line in text.splitlines())
+
+
+def _brief(storm: Storm) -> str:
+    tokens = "tokens lost" if storm.lost else "tokens kept"
+    return (
+        f"{storm.sessions} sessions, {tokens}: half back after {storm.half:.1f} s, all after "
+        f"{storm.whole:.1f} s, {storm.cpu:.1f} ms each, {storm.warnings} warnings"
+    )
+
+
+# --- the bare client ----------------------------------------------------------------------------
+
+
+async def keep(
+    number: int, session: aiohttp.ClientSession, base_url: str, dialling: asyncio.Semaphore
+) -> None:
+    """One session, for ever."""
+    timing, token = LinkSettings(base_url=base_url).timing, ""
+    backoff = Backoff(timing.backoff_first, timing.backoff_last, random.Random(number))  # noqa: S311
+    socket_url = base_url.replace("http", "ws", 1) + "/cws?token="
+    while True:
+        try:
+            if not token:
+                async with session.post(f"{base_url}/tpi", json={"name": f"n{number}"}) as answer:
+                    token = (await answer.json())["token"]
+            async with dialling:
+                socket = await connect(socket_url + token, compression=None, ping_interval=None)
+        except InvalidStatus:
+            token = ""
+            continue
+        except (OSError, aiohttp.ClientError):
+            await asyncio.sleep(backoff.next())
+            continue
+        backoff.reset()
+        try:
+            async for _ in socket:
+                pass
+        except ConnectionClosed:
+            pass
+        await asyncio.sleep(backoff.next())
+
+
+async def main(base_url: str, sessions: int) -> None:
+    dialling = asyncio.Semaphore(LinkSettings(base_url=base_url).reconnect_limit)
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        for number in range(sessions):
+            group.create_task(keep(number, session, base_url, dialling))
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], int(sys.argv[2])))
