@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.devices import Upkeep
+from bridge.matrix.crypto.crypto import KeyRequests
+from bridge.matrix.crypto.devices import Continuity, Upkeep
 from bridge.matrix.crypto.keys import sealed_of
-from bridge.matrix.crypto.opening import Asking
-from bridge.matrix.crypto.vault import Continuity
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused
 from tests.unit.matrix.crypto.world import (
@@ -15,10 +14,10 @@ from tests.unit.matrix.crypto.world import (
     GHOST,
     ROOM,
     Clock,
-    Deaf,
     FakeServer,
     Phone,
     World,
+    deaf,
     new_vault,
 )
 
@@ -31,16 +30,14 @@ class House:
     def __init__(self) -> None:
         self.world, vault = World(), new_vault()
         self.server = FakeServer(self.world)
-        self.upkeep = Upkeep(
-            vault, self.server, Continuity(vault, self.server, BOT, Clock()), Deaf()
-        )
-        self.asking = Asking(self.server, self.upkeep, [BOT, GHOST])
+        self.upkeep = Upkeep(vault, self.server, Continuity(vault, self.server, BOT, Clock()), deaf)
+        self.requests = KeyRequests(self.server, self.upkeep, [BOT, GHOST])
         self.phone = Phone(self.world)
 
     async def ask(self, raw: Json, now: int = 0) -> None:
         sealed = sealed_of(raw)
         assert sealed is not None
-        await self.asking.ask(raw, sealed, now)
+        await self.requests.send(raw, sealed, now)
 
     def asked(self, device_id: str) -> list[Json]:
         return [event for _, event in self.world.mailboxes.get((ALICE, device_id), [])]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.matrix.crypto.devices import Identity
-from bridge.matrix.crypto.keys import RoomKey
-from bridge.matrix.crypto.peers import Owners, Peers
+from bridge.matrix.crypto.keys import Owners, RoomKey
+from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.wire import Json
 from tests.unit.matrix.crypto.world import ALICE, AWAY, BOT, FakeServer, Phone, World
 
