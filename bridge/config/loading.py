@@ -64,17 +64,17 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     """
     document = read_document(path)
     laid = overlay(document.data, environment)
-    place = _Places(document, laid)
     if laid.problems:
         raise ConfigInvalid(laid.problems)
     try:
         config = Config.model_validate(laid.data)
     except ValidationError as error:
         problems = _problems(error.errors(include_url=False))
-        raise ConfigInvalid(place.sort(problems)) from None  # its text could hold secrets
+        # Its text could hold secrets.
+        raise ConfigInvalid(_placed(problems, document, laid)) from None
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
-        raise ConfigInvalid(place.sort(problems))
+        raise ConfigInvalid(_placed(problems, document, laid))
     return _beside(config, path.absolute().parent)
 
 
@@ -87,35 +87,22 @@ def _beside(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"database": database})
 
 
-class _Places:
-    """Says where a value came from."""
-
-    def __init__(self, document: Document, laid: Overlay) -> None:
-        self._document = document
-        self._origins = laid.origins
-        webchat = laid.data.get("webchat")
-        self._single = isinstance(webchat, dict)
-
-    def sort(self, problems: Iterable[Problem]) -> list[Problem]:
-        """The problems with their places, in the order of the file; the environment's last."""
-        placed = [self._placed(problem) for problem in problems]
-        return sorted(placed, key=lambda problem: (problem.line == 0, problem.line))
-
-    def _placed(self, problem: Problem) -> Problem:
-        path = self._as_written(problem.path)
-        for length in range(len(path), 0, -1):
-            variable = self._origins.get(path[:length])
-            if variable is not None:
-                return Problem(path, problem.message, f"environment {variable}")
-        line = self._document.line_of(path)
-        origin = f"{self._document.name} line {line}" if line else self._document.name
-        return Problem(path, problem.message, origin, line)
-
-    def _as_written(self, path: KeyPath) -> KeyPath:
-        # The model always has a list; the file may have a single mapping.
-        if self._single and path[:2] == ("webchat", 0):
-            return ("webchat", *path[2:])
-        return path
+def _placed(problems: Iterable[Problem], document: Document, laid: Overlay) -> list[Problem]:
+    """The problems with their places, in the order of the file; the environment's last."""
+    single = isinstance(laid.data.get("webchat"), dict)
+    placed = []
+    for problem in problems:
+        path = problem.path
+        if single and path[:2] == ("webchat", 0):  # the model always has a list
+            path = ("webchat", *path[2:])
+        above = (path[:length] for length in range(len(path), 0, -1))
+        variable = next((laid.origins[one] for one in above if one in laid.origins), "")
+        line = 0 if variable else document.line_of(path)
+        origin = f"environment {variable}" if variable else document.name
+        placed.append(
+            Problem(path, problem.message, f"{origin} line {line}" if line else origin, line)
+        )
+    return sorted(placed, key=lambda problem: (problem.line == 0, problem.line))
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
