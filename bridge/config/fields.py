@@ -28,7 +28,7 @@ from bridge.texts.catalogue import placeholders
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)")
-_MILLISECONDS = {
+MILLISECONDS = {
     "ms": 1,
     "s": 1_000,
     "m": 60_000,
@@ -55,7 +55,7 @@ def parse_duration(text: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a duration with its unit, such as 90s, 15m, 12h or 7d")
-    return int(float(match[1]) * _MILLISECONDS[match[2]])
+    return int(float(match[1]) * MILLISECONDS[match[2]])
 
 
 def parse_rate(text: str) -> dict[str, float]:

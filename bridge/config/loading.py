@@ -22,7 +22,6 @@ from bridge.config.model import (
     Config,
     Database,
     Permission,
-    WebChat,
     is_pattern,
     serves_somebody_of,
 )
@@ -141,11 +140,9 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
 
 def check_rules(config: Config) -> Iterator[Problem]:
     """Everything that a valid shape can still get wrong."""
-    yield from _not_yet(config)
+    yield from _servers(config)
     yield from _queues(config)
     yield from _ratings(config)
-    for index, server in enumerate(config.webchat):
-        yield from _accounts(server, ("webchat", index))
     appservice = config.appservice
     tokens = (appservice.as_token.get_secret_value(), appservice.hs_token.get_secret_value())
     if tokens[0] and tokens[0] == tokens[1]:
@@ -194,7 +191,7 @@ def _permissions(config: Config) -> Iterator[Problem]:
         )
 
 
-def _not_yet(config: Config) -> Iterator[Problem]:
+def _servers(config: Config) -> Iterator[Problem]:
     if len(config.webchat) > 1:
         yield Problem(
             ("webchat", 1),
@@ -207,6 +204,8 @@ def _not_yet(config: Config) -> Iterator[Problem]:
                 (*here, "robot", "mode"),
                 "must be command, first or when_no_agent if robot.enabled is true, else off",
             )
+        if server.accounts and server.login.type is not LoginType.PASSWORD:
+            yield Problem((*here, "accounts"), "needs webchat.login.type: password")
 
 
 def _queues(config: Config) -> Iterator[Problem]:
@@ -236,8 +235,3 @@ def _ratings(config: Config) -> Iterator[Problem]:
         if option.id in seen:
             yield Problem(("rating", "options", index, "id"), "is there twice")
         seen.add(option.id)
-
-
-def _accounts(server: WebChat, here: KeyPath) -> Iterator[Problem]:
-    if server.accounts and server.login.type is not LoginType.PASSWORD:
-        yield Problem((*here, "accounts"), "needs webchat.login.type: password")

@@ -70,30 +70,28 @@ class Change:
 
 def compare(old: Config, new: Config) -> tuple[Change, ...]:
     """Every key that differs, in the order of the model."""
-    before, after = dict(leaves(old)), dict(leaves(new))
-    fixed = _queues_are_others(old, new)
+    before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
     changes = []
     for path in dict.fromkeys((*before, *after)):
         was, comes = before.get(path), after.get(path)
         if was != comes:
-            live = _is_live(path) and not (fixed and path[0] in {"queues", "default_queue"})
-            changes.append(Change(_as_written(path), _shown(was), _shown(comes), live))
+            now = any(path[:length] in live for length in range(1, len(path) + 1))
+            changes.append(Change(_as_written(path), _shown(was), _shown(comes), now))
     return tuple(changes)
 
 
 def take_over(old: Config, new: Config) -> Config:
     """The running configuration with whatever of the new one can change now."""
     taken = old
-    fixed = _queues_are_others(old, new)
-    for path in LIVE:
-        if not (fixed and path[0] in {"queues", "default_queue"}):
-            taken = _with(taken, path, _at(new, path))
+    for path in _live(old, new):
+        taken = _with(taken, path, _at(new, path))
     return taken
 
 
-def _queues_are_others(old: Config, new: Config) -> bool:
-    """A queue that comes or goes has a Matrix user of its own: that takes a restart."""
-    return {queue.id for queue in old.queues} != {queue.id for queue in new.queues}
+def _live(old: Config, new: Config) -> frozenset[KeyPath]:
+    """LIVE; without the queues if one comes or goes, for it has a Matrix user of its own."""
+    same = {queue.id for queue in old.queues} == {queue.id for queue in new.queues}
+    return LIVE if same else LIVE - {("queues",), ("default_queue",)}
 
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
@@ -110,10 +108,6 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
         return
     for name, inner in parts.items():
         yield from leaves(inner, (*path, name))
-
-
-def _is_live(path: KeyPath) -> bool:
-    return any(path[:length] in LIVE for length in range(1, len(path) + 1))
 
 
 def _at(value: Any, path: KeyPath) -> Any:
