@@ -11,6 +11,11 @@ Theory of operation
   (`open`). A missing key is waited for there, woken by its arrival, and requested. A room's later
   messages wait meanwhile, so no single person may decide how long: after a key of somebody's was
   waited for in vain, none of theirs in that room is waited for during a minute.
+- A request for a key (specification, "Key requests") makes up for a to-device message that was lost
+  or could not be read: Element's engine gives a key again to a device that it had given it to
+  before, and to no other. The device that wrote the message is asked, where that is known, by each
+  of our hosts: the room does not say which of them the key was shared with, and the others get no
+  answer. Answers come by /sync like every key.
 - What we say in an encrypted room is encrypted by the sender's own device (`seal`, `sharing`).
 - Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
   be slow, and one device serves many rooms.
@@ -19,9 +24,10 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 from cachetools import LRUCache
@@ -79,6 +85,9 @@ class Users(Protocol):
 class Crypto:
     """End-to-end encryption for all of our users.
 
+    Every method raises StoreError, also if the database was sealed with another secret; and
+    `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
+
     Args:
         server: acts as our users' devices.
         rooms: tells who is in a room and how it is encrypted.
@@ -92,6 +101,7 @@ class Crypto:
     ) -> None:
         self._hosts = users.hosts()
         self._clock = clock
+        self._server = server
         self._places = Places(rooms, users, vault)
         self._continuity = Continuity(vault, server, users.bot, clock)
         self._upkeep = Upkeep(vault, server, self._continuity, self._last_look)
@@ -108,29 +118,26 @@ class Crypto:
             home=users.bot.partition(":")[2],
         )
         self._mending = Mending(self._arrivals, clock)
-        self._requests = KeyRequests(server, self._upkeep, self._hosts)
         self._caught_up: set[UserId] = set()
         """Hosts whose mailboxes have been read since our start."""
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-        """Name of a key -> who waits for it."""
+        self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        """Name of a key -> its arrival, or its refusal, while somebody waits for it."""
         self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
         """Room and sender -> when a key of theirs was waited for in vain."""
+        self._requested: LRUCache[str, int] = LRUCache(10_000)
+        """Name of a key -> when it was requested."""
         self._mailboxes: dict[UserId, int] = {}
         """Ghost -> when its mailbox was read."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
-        """Make our users act as this database's devices, before anything else. Raises StoreError.
-
-        It is raised, too, if the database was sealed with another secret.
-        """
+        """Make our users act as this database's devices; to be called before anything else."""
         await self._upkeep.begin()
 
     async def ensure(self, user: UserId) -> None:
         """Make the user's device and keys exist; the user does.
 
         Raises:
-            Unavailable, StoreError: to be tried again.
             Refused: `M_FORBIDDEN`: the homeserver does not know the user.
         """
         try:
@@ -147,11 +154,7 @@ class Crypto:
         return self._upkeep.device_id
 
     async def mend(self, user: UserId) -> None:
-        """Make the user's device again: the homeserver does not know it any more.
-
-        Raises:
-            Unavailable, Refused, StoreError: as its calls.
-        """
+        """Make the user's device again: the homeserver does not know it any more."""
         await self._upkeep.mend(user)
 
     # --- reading ----------------------------------------------------------------------------
@@ -165,9 +168,6 @@ class Crypto:
             raw: the event.
             patience: seconds to wait for a missing key; None: do not wait.
             ask: False: ask no homeserver anything, for others wait.
-
-        Raises:
-            StoreError: the database does not answer.
         """
         self.heard(raw)
         if not is_encrypted(raw):
@@ -177,20 +177,13 @@ class Crypto:
             return Undecryptable(BROKEN, later=False)
         if patience is None:
             return await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
-        arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Listened for before looking, or a key that comes in between would be missed.
-        waiting = self._waiting.setdefault(sealed.key_name, set())
-        waiting.add(arrival)
-        try:
-            found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
-            return await self._wait(raw, sealed, arrival, patience) if _may_come(found) else found
-        finally:
-            waiting.discard(arrival)
-            if not waiting:
-                self._waiting.pop(sealed.key_name, None)
+        arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
+        found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
+        return await self._wait(raw, sealed, arrival, patience) if _may_come(found) else found
 
     async def _wait(
-        self, raw: Json, sealed: Sealed, arrival: asyncio.Future[None], patience: float
+        self, raw: Json, sealed: Sealed, arrival: asyncio.Event, patience: float
     ) -> Json | Undecryptable:
         """Wait for a key, and for the device that sent it to be known."""
         writer = sealed.room_id, sealed.sender
@@ -199,13 +192,13 @@ class Crypto:
             patience = max(patience, CATCHING_UP)
         elif last is not None and 0 <= self._clock.now() - last < _IN_VAIN_MS:
             patience = 0.0
-        await asyncio.wait([arrival], timeout=min(patience, AFTER))
+        await _within(min(patience, AFTER), arrival)
         found = await self._keys.open(raw, sealed, self._clock.now())
         if not _may_come(found):
             return found
         if isinstance(found, Undecryptable) and found.key == NO_KEY:
-            await self._requests.send(raw, sealed, self._clock.now())
-        await asyncio.wait([arrival], timeout=max(0.0, patience - AFTER))
+            await self._request(raw, sealed)
+        await _within(patience - AFTER, arrival)
         found = await self._keys.open(raw, sealed, self._clock.now())
         if patience and _may_come(found):
             self._in_vain[writer] = self._clock.now()
@@ -214,9 +207,27 @@ class Crypto:
     def _wake(self, names: Iterable[str]) -> None:
         """Wake those who wait for these keys: they came, or will not come."""
         for name in names:
-            for arrival in self._waiting.get(name, ()):
-                if not arrival.done():
-                    arrival.set_result(None)
+            if (arrival := self._waited_for.pop(name, None)) is not None:
+                arrival.set()
+
+    async def _request(self, raw: Json, sealed: Sealed) -> None:
+        """Request the key of an event, unless that was done a moment ago.
+
+        It is an attempt: if it fails, the event's sender is told what they would have been told.
+        """
+        now, last = self._clock.now(), self._requested.get(sealed.key_name)
+        if last is not None and 0 <= now - last < _AGAIN_MS:
+            return
+        self._requested[sealed.key_name] = now
+        self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
+        request = _key_request(self._upkeep.device_id, raw, sealed)
+        for host in self._hosts:
+            if not self._upkeep.ready(host).is_set():
+                continue
+            try:
+                await self._server.send_to_devices(host, "m.room_key_request", request)
+            except (Unavailable, Refused) as error:
+                self._log.debug("a key cannot be asked for", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
         """Invalidate what is cached of a room and its members, by an event of the room.
@@ -288,11 +299,7 @@ class Crypto:
     # --- writing ----------------------------------------------------------------------------
 
     async def is_encrypted(self, sender: UserId, room_id: RoomId) -> bool:
-        """True if the user's messages in this room have to be encrypted.
-
-        Raises:
-            Unavailable, Refused: as the homeserver's calls.
-        """
+        """True if the user's messages in this room have to be encrypted."""
         return (await self._places.scheme(sender, room_id)).encrypted
 
     async def seal(
@@ -300,8 +307,7 @@ class Crypto:
     ) -> tuple[str, Json]:
         """Encrypt an event for a room; returns type and content to send, as given in a clear room.
 
-        Raises:
-            Unavailable, Refused, StoreError: nothing may be sent.
+        If it raises, nothing may be sent.
         """
         if kind in _IN_CLEAR:
             return kind, content
@@ -347,43 +353,14 @@ def _may_come(found: Json | Undecryptable) -> bool:
     return isinstance(found, Undecryptable) and found.key in {NO_KEY, UNKNOWN_DEVICE}
 
 
-class KeyRequests:
-    """Requests for missing keys (specification, "Key requests"); answers come by /sync.
-
-    Element's engine gives a key again to a device that it had given it to before, and to no other;
-    so this makes up for a to-device message that was lost or could not be read. The device that
-    wrote the message is asked, where that is known, by each of our hosts: the room does not say
-    which of them the key was shared with, and the others get no answer.
-    """
-
-    def __init__(self, server: KeyServer, upkeep: Upkeep, hosts: Sequence[UserId]) -> None:
-        self._server = server
-        self._upkeep = upkeep
-        self._hosts = hosts
-        self._sent: LRUCache[str, int] = LRUCache(10_000)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
-
-    async def send(self, raw: Json, sealed: Sealed, now: int) -> None:
-        """Request the key of an event, unless that was done a moment ago.
-
-        It is an attempt: if it fails, the event's sender is told what they would have been told.
-        """
-        last = self._sent.get(sealed.key_name)
-        if last is not None and 0 <= now - last < _AGAIN_MS:
-            return
-        self._sent[sealed.key_name] = now
-        self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
-        request = _request(self._upkeep.device_id, raw, sealed)
-        for host in self._hosts:
-            if not self._upkeep.ready(host).is_set():
-                continue
-            try:
-                await self._server.send_to_devices(host, "m.room_key_request", request)
-            except (Unavailable, Refused) as error:
-                self._log.debug("a key cannot be asked for", user=host, why=str(error))
+async def _within(seconds: float, arrival: asyncio.Event) -> None:
+    """Wait for a key, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await arrival.wait()
 
 
-def _request(device_id: str, raw: Json, sealed: Sealed) -> Json:
+def _key_request(device_id: str, raw: Json, sealed: Sealed) -> Json:
     content = mapping(raw, "content")
     body: Json = {
         "algorithm": MEGOLM,

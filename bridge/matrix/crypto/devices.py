@@ -175,9 +175,7 @@ class Upkeep:
 
     async def ensure(self, user: UserId) -> None:
         """Make and publish the user's device, unless that is done."""
-        if not self.ready(user).is_set():
-            async with self.holding(user):
-                pass
+        await self.current(user)
 
     def distrust(self, user: UserId) -> None:
         """Drop the device in memory, which may differ from the stored one: it is loaded again."""
