@@ -57,8 +57,7 @@ class ConfigUnreadable(Exception):
 class ConfigInvalid(Exception):
     """The file, or a variable of the environment, breaks the rules (exit code 11).
 
-    Attributes:
-        problems: all of them, in the order of the file.
+    `problems` has all of them, in the order of the file.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -90,8 +89,7 @@ class Document:
 def read_document(path: Path) -> Document:
     """Read a YAML mapping.
 
-    Raises:
-        ConfigUnreadable: with the file's name and, for bad YAML, the line.
+    Raises ConfigUnreadable with the file's name and, for bad YAML, the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -123,9 +121,8 @@ def read_document(path: Path) -> Document:
 def parsed(yaml: YAML, text: str) -> object:
     """The value of a YAML text.
 
-    Raises:
-        YAMLError: nothing, and whatever else ruamel let through: a date in a thirteenth month is a
-            ValueError of Python's, a wrong tag an AttributeError. What the text says is not shown.
+    Raises nothing but YAMLError, whatever ruamel let through: a date in a thirteenth month is a
+    ValueError of Python's, a wrong tag an AttributeError. What the text says is not shown.
     """
     try:
         return yaml.load(text)

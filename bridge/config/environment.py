@@ -186,14 +186,9 @@ def _setting(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
 
 
 def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
-    """Set keys in the file; only its owner can read it afterwards.
+    """Set keys (path -> value) in an existing file; only its owner can read it afterwards.
 
-    Args:
-        path: an existing config.yaml.
-        values: path of a key -> its value.
-
-    Raises:
-        ConfigUnreadable: the file cannot be read, written, or is no mapping.
+    Raises ConfigUnreadable: the file cannot be read, written, or is no mapping.
     """
     read_document(path)  # says what is wrong with it, and where
     text = path.read_text(encoding="utf-8")

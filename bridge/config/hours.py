@@ -80,11 +80,7 @@ class Hours:
 
 
 def parse_hours(text: str) -> Hours:
-    """Read opening hours.
-
-    Raises:
-        ValueError: a sentence for the operator.
-    """
+    """Read opening hours. Raises ValueError with a sentence for the operator."""
     week, _, zone_name = text.strip().rpartition(" ")
     zone = _zone(zone_name)
     spans = tuple(span for group in week.split(";") for span in _group(group.strip()))

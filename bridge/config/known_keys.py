@@ -133,11 +133,7 @@ _HEAD = """\
 
 
 def example_config(values: Mapping[KeyPath, object] | None = None) -> str:
-    """The text of config.example.yaml.
-
-    Args:
-        values: what to write instead of the model's own examples and defaults, by path.
-    """
+    """The text of config.example.yaml, with these values instead of the model's, by path."""
     lines = list(_section(Config, (), 0, values or {}))
     return _HEAD + "\n".join(lines) + "\n"
 

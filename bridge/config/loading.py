@@ -52,10 +52,7 @@ _SENTENCES = {
 def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Check] = ()) -> Config:
     """Read config.yaml, lay the environment over it, and check it.
 
-    Args:
-        path: the file.
-        environment: variables; those named `MATRIX_WEBCHAT_…` count.
-        checks: what outer rings know about values (override keys of texts, …).
+    `checks` is what outer rings know about values (override keys of texts, …).
 
     Raises:
         ConfigUnreadable: no such file, no YAML, no mapping.

@@ -73,15 +73,6 @@ class News(msgspec.Struct):
 class Arrivals:
     """The /sync reader of our devices, one device at a time.
 
-    Args:
-        vault: where what came is stored.
-        server: where it comes from.
-        upkeep: our devices.
-        peers: told whose devices changed.
-        room_keys: reads keys.
-        sharing: begins new sessions.
-        home: our homeserver's name.
-
     Every method raises `Unavailable`, `Refused` or StoreError.
     """
 
@@ -277,11 +268,7 @@ class _Limit:
 
 
 class Mending:
-    """Background repair of olm sessions, as tasks in a group that the caller owns.
-
-    Attributes:
-        group: where repairs are started; None: none is.
-    """
+    """Background repair of olm sessions, in the task group that the caller sets."""
 
     def __init__(self, arrivals: Arrivals, clock: Clock) -> None:
         self.group: asyncio.TaskGroup | None = None
@@ -292,14 +279,9 @@ class Mending:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def begin(self, user: UserId, broken: Iterable[tuple[str, str]]) -> set[asyncio.Task[None]]:
-        """Start repairs, as many as there is room for.
+        """Start repairs, as many as there is room for; returns the tasks.
 
-        Args:
-            user: one of ours.
-            broken: sender and identity key of devices whose letters it cannot read.
-
-        Returns:
-            The tasks, for whoever wants to wait for them a while.
+        `broken` is sender and identity key of devices whose letters our user cannot read.
         """
         begun = set()
         for sender, curve25519 in broken:
@@ -343,13 +325,9 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Allowance:
-    """Rate limits of a sender: one per user, one for all users of a homeserver.
+    """Rate limits of a sender: per user and hour, and per homeserver and day.
 
-    Args:
-        each: how many an hour for a user.
-        together: how many a day for a homeserver's users; ours has no such limit, for whoever
-            runs it says who may have an account there.
-        home: our homeserver's name.
+    Our own homeserver (`home`) has no limit: whoever runs it says who may have an account there.
     """
 
     def __init__(self, each: int, together: int, home: str) -> None:

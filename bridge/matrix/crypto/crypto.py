@@ -87,13 +87,6 @@ class Crypto:
 
     Every method raises StoreError, also if the database was sealed with another secret; and
     `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
-
-    Args:
-        server: acts as our users' devices.
-        rooms: tells who is in a room and how it is encrypted.
-        users: our users' names.
-        vault: where all of it is kept.
-        clock: the time.
     """
 
     def __init__(
@@ -137,8 +130,7 @@ class Crypto:
     async def ensure(self, user: UserId) -> None:
         """Make the user's device and keys exist; the user does.
 
-        Raises:
-            Refused: `M_FORBIDDEN`: the homeserver does not know the user.
+        Refused is raised as `M_FORBIDDEN` only: the homeserver does not know the user.
         """
         try:
             await self._upkeep.ensure(user)
@@ -244,8 +236,7 @@ class Crypto:
     async def run(self, on_key: OnKey) -> None:
         """Read the hosts' mailboxes until cancelled.
 
-        Args:
-            on_key: told the room for which a key or a refusal came, once it is durable.
+        `on_key` is told the room for which a key or a refusal came, once it is durable.
         """
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -104,13 +104,8 @@ UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
 class Upkeep:
     """Registry of our devices: one `OwnDevice` and one lock per user.
 
-    Every method raises `Unavailable`, `Refused` or StoreError.
-
-    Args:
-        vault: where the devices are kept.
-        server: where they are published, and which is told whose device acts.
-        continuity: tells whether the database is its newest state.
-        last_look: reads a device's mailbox before the device goes; raises the same.
+    Every method raises `Unavailable`, `Refused` or StoreError; so does `last_look`, which reads a
+    device's mailbox before the device goes.
     """
 
     def __init__(
@@ -133,11 +128,7 @@ class Upkeep:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
-        """Read or draw the device id of this database.
-
-        Raises:
-            StoreError: the database does not answer, or its rows are sealed with another secret.
-        """
+        """Read or draw the device id of this database."""
         epoch = await self._vault.load(EPOCH, Epoch)
         if epoch is None:
             await self._draw(Epoch.draw(replace=False))
@@ -329,13 +320,7 @@ def fit_of(own: OwnDevice, reply: Json) -> Fit:
 
 
 def compare(own: OwnDevice, device: Json, master: Json) -> Fit:
-    """Compare what the homeserver has with what we have.
-
-    Args:
-        own: ours.
-        device: the keys of our device there; empty if it has none.
-        master: the user's master key there; empty if there is none.
-    """
+    """Compare what the homeserver has of our device and master key (empty: nothing) with ours."""
     if master and own.state.identity.public_master not in mapping(master, "keys").values():
         return Fit.FOREIGN_IDENTITY
     if not device:
@@ -365,7 +350,10 @@ class Marks(msgspec.Struct, frozen=True):
 
 
 class Continuity:
-    """The mark that detects a restored backup: in the vault, and in the bot's account data."""
+    """The mark that detects a restored backup: in the vault, and in the bot's account data.
+
+    Every method raises StoreError.
+    """
 
     def __init__(self, vault: Vault, server: KeyServer, bot: UserId, clock: Clock) -> None:
         self._vault = vault
@@ -382,20 +370,12 @@ class Continuity:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def check(self) -> bool:
-        """False if the homeserver has seen a newer state of this database.
-
-        Raises:
-            Unavailable, StoreError: to be asked again.
-        """
+        """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
         self._there = await read_mark(self._server, self._bot)
         return is_newest(await self._vault.load(MARKS, Marks), self._there)
 
     async def follow(self, *, at_once: bool = False) -> None:
-        """Set a new mark if a ratchet was turned since, and it is time; or at once.
-
-        Raises:
-            StoreError: the database does not answer.
-        """
+        """Set a new mark if a ratchet was turned since, and it is time; or at once."""
         async with self._lock:
             turns, now = self._vault.turns, self._clock.now()
             due = turns != self._turns and not 0 <= now - self._moved < EVERY
@@ -415,11 +395,7 @@ class Continuity:
 
 
 async def read_mark(server: KeyServer, bot: UserId) -> str:
-    """The homeserver's mark; empty if it has none, or keeps none.
-
-    Raises:
-        Unavailable: it does not answer.
-    """
+    """The homeserver's mark; empty if it has none, or keeps none. Raises Unavailable."""
     try:
         return await server.mark(bot)
     except Refused:

@@ -207,11 +207,7 @@ class RoomKeys:
     ) -> Json | Undecryptable:
         """Decrypt an event; or say why it cannot be decrypted. Raises StoreError.
 
-        Args:
-            raw: the event.
-            sealed: its envelope.
-            now: ms since the epoch.
-            ask: False: ask no homeserver whose the key is, for that may take long.
+        With `ask` False no homeserver is asked whose the key is, for that may take long.
         """
         found = await self._plaintext(sealed, now)
         if isinstance(found, Undecryptable):
@@ -339,16 +335,12 @@ that did not answer is asked for any."""
 
 
 class Owners:
-    """Check that a room key's device belongs to its sender.
+    """Check that a room key's device belongs to its sender; `asker` is one of ours.
 
     Otherwise a homeserver could write messages in anybody's name (specification,
     "m.olm.v1.curve25519-aes-sha2"). The device has to stand in the sender's device list; one that
     is not listed any more, or not yet, may be proven by a signature of its owner's identity
     (MSC4147).
-
-    Args:
-        peers: knows the devices.
-        asker: one of ours, who asks for them.
     """
 
     def __init__(self, peers: Peers, asker: UserId) -> None:
@@ -362,13 +354,8 @@ class Owners:
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
         """True if the device that sent a key is its sender's, as far as is known.
 
-        False may turn into True later: the list may be late, or the homeserver not answer.
-
-        Args:
-            user: the sender.
-            key: names the device.
-            now: ms since the epoch.
-            ask: False: go by what is known; to ask may take long.
+        False may turn into True later: the list may be late, or the homeserver not answer. With
+        `ask` False only what is known counts; to ask may take long.
         """
         known, server = self._peers.remembered(user), user.partition(":")[2]
         if _is_owned(user, key, known):
@@ -441,11 +428,7 @@ class Replays:
     async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
         """True if another event carried this very message before; else it is remembered.
 
-        Args:
-            key_name: of the session's key.
-            index: the message's number in it.
-            event_id: the event that carries it now.
-            keep_until: when the key goes, ms since the epoch.
+        `index` is the message's number in the session, `keep_until` (ms) when its key goes.
         """
         name = f"seen/{index // _IN_A_ROW}/{key_name}"
         seen = self._in_memory(name)

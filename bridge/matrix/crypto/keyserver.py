@@ -55,9 +55,7 @@ class Requests(Protocol):
 class KeyServer:
     """The homeserver's keys, devices and mailboxes.
 
-    Args:
-        transport: for everything.
-        patient: for what stays open long; its session has no limit of connections.
+    `patient` is for what stays open long; its session has no limit of connections.
     """
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
@@ -90,8 +88,7 @@ class KeyServer:
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device (MSC4190).
 
-        Returns:
-            The access token that acts as the device on a homeserver without MSC4190, else "".
+        Returns the access token that acts as the device on a homeserver without MSC4190, else "".
         """
         try:
             await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
@@ -165,12 +162,12 @@ class KeyServer:
         await self._call("PUT", _account_data(user), {"mark": mark}, user=user)
 
     async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
-        """What came for the device after `since`; with `wait`, once something has come.
+        """What came for the device after the token `since` (empty: all that there is).
 
         Args:
             user: one of ours.
-            since: the token of the last reply; empty for all that there is.
-            wait: let the homeserver keep the request for `SYNC_SECONDS`.
+            since: of the last reply.
+            wait: let the homeserver keep the request for `SYNC_SECONDS`, until something comes.
             device: another device of the user than the present one.
         """
         query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}

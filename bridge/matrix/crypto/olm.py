@@ -48,13 +48,10 @@ class _Sessions(msgspec.Struct):
 
 
 class Channel:
-    """The sessions with one device.
+    """The sessions of a device of ours with one of somebody else's.
 
-    Args:
-        own: our side.
-        user: whose device the other side is; anybody may say that somebody else's key is theirs,
-            and that must not touch the other's channel.
-        curve25519: the other side's identity key.
+    It is named by the other side's user, too: anybody may say that somebody else's key is theirs,
+    and that must not touch the other's channel.
     """
 
     def __init__(self, own: OwnDevice, user: str, curve25519: str) -> None:
@@ -99,11 +96,9 @@ class Channel:
         return bool(self._sessions)
 
     def begin(self, device: Device, claimed: Mapping[str, object]) -> bool:
-        """Begin a session with a one-time key; False if the key is none of the device's.
+        """Begin a session with a one-time key; False if none is the device's.
 
-        Args:
-            device: the other side.
-            claimed: what `POST /keys/claim` gave for it: key id -> signed key.
+        `claimed` is what `POST /keys/claim` gave for it: key id -> signed key.
         """
         for key in _one_time_keys(device, claimed):
             try:
@@ -138,8 +133,7 @@ class Channel:
     def decrypt(self, number: int, body: bytes) -> bytes:
         """Decrypt a message; it may begin a session, and then the account has changed too.
 
-        Raises:
-            UndecryptableOlm: none of the sessions can read it.
+        Raises UndecryptableOlm if none of the sessions can read it.
         """
         try:
             message = vodozemac.AnyOlmMessage.from_parts(number, body)

@@ -80,16 +80,10 @@ class Peers:
     async def known(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, Known]:
-        """Devices and signing key of each user.
+        """Devices and signing key of each user; with `fresh` asked for even if they are known.
 
-        Args:
-            asker: one of ours.
-            users: of whom.
-            fresh: ask even for those that are known.
-
-        Raises:
-            Unavailable, Refused: as the homeserver's calls. A user whose own homeserver is away
-                is left out of the answer, and asked for again next time.
+        A user whose own homeserver is away is left out of the answer, and asked for again next
+        time. Raises `Unavailable` and `Refused`, as the homeserver's calls.
         """
         users = list(users)
         found = {} if fresh else {u: d for u in users if (d := self._known.get(u)) is not None}

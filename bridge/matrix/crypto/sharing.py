@@ -224,16 +224,9 @@ class Sharing:
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
     ) -> Json:
-        """Take one-time keys of devices, by which a channel can begin. The lock is not held.
+        """Take one-time keys of devices, by which a channel can begin: user -> device -> keys.
 
-        Args:
-            user: one of ours.
-            devices: whose keys; one that had none is left out for a while.
-            now: ms since the epoch.
-            anew: ask those too.
-
-        Returns:
-            User -> device -> keys.
+        The lock is not held. A device that had no key is left out for a while, unless `anew`.
         """
         wanting = [one for one in devices if anew or not self._is_barren(user, one, now)]
         if not wanting:
@@ -330,8 +323,7 @@ class Places:
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
         """The room's encryption settings.
 
-        Raises:
-            Refused: `M_UNSUPPORTED_ALGORITHM` if it is, in a way that nobody can read.
+        Raises Refused: `M_UNSUPPORTED_ALGORITHM` if it is encrypted in a way that nobody can read.
         """
         known = self._schemes.get(room_id)
         if known is not None:

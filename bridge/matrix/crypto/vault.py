@@ -59,8 +59,7 @@ class Vault:
     async def load(self, name: str, kind: type[T]) -> T | None:
         """Read and unseal the row of that name.
 
-        Raises:
-            Unsealable: it was sealed with another secret, or is of another layout.
+        Raises Unsealable: it was sealed with another secret, or is of another layout.
         """
         sealed = await self._rows.secret(name)
         if sealed is None:
@@ -83,9 +82,7 @@ class Vault:
     ) -> None:
         """Write all rows or none; returns when they are durable.
 
-        Args:
-            rows: what `row` made.
-            known_to: the cache of whoever writes them, who brings it up to date.
+        The cache `known_to` is kept: whoever writes the rows brings it up to date.
         """
         self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
         self._invalidate(rows, known_to)
@@ -114,14 +111,7 @@ class Unsealable(StoreError):
 
 
 class Sealer:
-    """AES-256-GCM over rows.
-
-    Args:
-        secret: the operator's; any length above zero.
-
-    Attributes:
-        pickle_key: 32 bytes for vodozemac's own pickles.
-    """
+    """AES-256-GCM over rows, by the operator's secret; `pickle_key` is for vodozemac's pickles."""
 
     def __init__(self, secret: str) -> None:
         self._cipher = AESGCM(derive(secret, b"rows"))
@@ -135,11 +125,7 @@ class Sealer:
         return _VERSION + nonce + self._cipher.encrypt(nonce, data, name.encode())
 
     def open(self, name: str, sealed: bytes) -> bytes:
-        """Return what was sealed under this name.
-
-        Raises:
-            Unsealable: with this secret it cannot be opened.
-        """
+        """Return what was sealed under this name. Raises Unsealable."""
         start = len(_VERSION) + _NONCE
         try:
             if not sealed.startswith(_VERSION):
@@ -167,9 +153,6 @@ class Recall(Generic[K, V]):
     """LRU cache of answers that may be outdated while they are fetched.
 
     An answer that was on its way when its key was forgotten is used once, but not kept.
-
-    Attributes:
-        get: the answer to a key, or None.
     """
 
     def __init__(self, limit: int) -> None:

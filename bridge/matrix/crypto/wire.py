@@ -39,11 +39,7 @@ def to_base64(data: bytes, *, url: bool = False) -> str:
 
 
 def from_base64(text: str) -> bytes:
-    """Read base64 of either alphabet, padded or not.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Read base64 of either alphabet, padded or not. Raises ValueError."""
     bare = text.rstrip("=")
     if not _BASE64.fullmatch(bare):
         raise ValueError("no base64")
@@ -68,13 +64,9 @@ def with_signature(fields: Json, user: str, key_id: str, signature: str) -> Json
 
 
 def is_signed(fields: Json, user: str, key_id: str, public_key: str) -> bool:
-    """True if the object bears this user's valid signature with this key.
+    """True if a stranger's object bears this user's valid signature with this key.
 
-    Args:
-        fields: the signed object; a stranger's, so anything may be in it.
-        user: whose signature is looked for.
-        key_id: such as `ed25519:DEVICE`.
-        public_key: the key, base64.
+    `key_id` is such as `ed25519:DEVICE`; the public key is base64.
     """
     signature = _signatures(fields).get(user, {}).get(key_id)
     if not isinstance(signature, str):
