@@ -165,7 +165,7 @@ class Arrivals:
             if device.curve25519 == curve25519:
                 claimed = await self._sharing.claim(user, [device], now, anew=True)
                 async with self._upkeep.holding(user) as own:
-                    if await self._sharing.renew(own, device, claimed, now):
+                    if await self._sharing.renew(own, device, claimed.get(device, ""), now):
                         self._renewed[broken] = now
 
     async def _position(self, user: UserId) -> str:

@@ -22,7 +22,7 @@ is not believed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -34,7 +34,7 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import own_key
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.olm import Channel, is_claimed
+from bridge.matrix.crypto.olm import Channel, one_time_key
 from bridge.matrix.crypto.peers import Device, Peers
 from bridge.matrix.crypto.vault import Recall, Vault
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, mapping, text
@@ -82,8 +82,8 @@ class Readers(msgspec.Struct, frozen=True):
     """When it was found out, ms since the epoch."""
     audience: frozenset[str]
     devices: Mapping[str, tuple[Device, ...]]
-    claimed: Json
-    """One-time keys of devices that there is no channel to: user -> device -> keys."""
+    claimed: Mapping[Device, str]
+    """One-time keys of devices that there is no channel to."""
 
 
 class Sharing:
@@ -152,9 +152,8 @@ class Sharing:
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
             self._outbound[_place(own, room_id)] = found
-        missing = _missing(readers.devices, found)
-        if missing:
-            found.readers |= frozenset(await self._share(own, found.session, missing, readers))
+        if missing := _missing(readers.devices, found):
+            await self._share(own, found, missing, readers)
         return found.session
 
     def _current(
@@ -166,25 +165,22 @@ class Sharing:
     # --- to devices -------------------------------------------------------------------------
 
     async def _share(
-        self,
-        own: OwnDevice,
-        session: vodozemac.GroupSession,
-        devices: Collection[Device],
-        readers: Readers,
-    ) -> list[Device]:
-        """Send the session's key to devices; returns those that it was sent to."""
+        self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
+    ) -> None:
+        """Send a session's key to devices, as far as there is or can be a channel to them."""
         content: Json = {
             "algorithm": MEGOLM,
             "room_id": readers.room_id,
-            "session_id": session.session_id,
-            "session_key": session.session_key.to_base64(),
+            "session_id": found.session.session_id,
+            "session_key": found.session.session_key.to_base64(),
         }
-        channels = await self._channels(own, devices)
-        _begin((pair for pair in channels if not pair[1].open), readers.claimed)
-        able = [(device, channel) for device, channel in channels if channel.open]
+        able = []
+        for device, channel in await self._channels(own, devices):
+            if channel.open or channel.begin(device, readers.claimed.get(device, "")):
+                able.append((device, channel))
         await self._tell(own, able, ("m.room_key", content), readers.now)
         self._log.debug("room key shared", room=readers.room_id, devices=len(able))
-        return [device for device, _ in able]
+        found.readers |= {device for device, _ in able}
 
     async def _channels(
         self, own: OwnDevice, devices: Iterable[Device]
@@ -210,21 +206,21 @@ class Sharing:
             await self._vault.save(rows)
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
 
-    async def renew(self, own: OwnDevice, device: Device, claimed: Json, now: int) -> bool:
+    async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:
         """Begin a new session in place of one that is broken, and have the other side use it.
 
         The lock is held; the one-time key was claimed before. False if none was to be had.
         """
         channels = await self._channels(own, [device])
-        if not _begin(channels, claimed):
+        if not channels[0][1].begin(device, one_time):
             return False
         await self._tell(own, channels, ("m.dummy", {}), now)
         return True
 
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
-    ) -> Json:
-        """Take one-time keys of devices, by which a channel can begin: user -> device -> keys.
+    ) -> dict[Device, str]:
+        """Take a one-time key of each device, by which a channel can begin.
 
         The lock is not held. A device that had no key is left out for a while, unless `anew`.
         """
@@ -234,9 +230,12 @@ class Sharing:
         request: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for device in wanting:
             request[device.user][device.device_id] = ONE_TIME
-        claimed = await self._server.claim(user, request)
+        reply, claimed = await self._server.claim(user, request), {}
         for device in wanting:
-            if not is_claimed(device, mapping(mapping(claimed, device.user), device.device_id)):
+            key = one_time_key(device, mapping(mapping(reply, device.user), device.device_id))
+            if key:
+                claimed[device] = key
+            else:
                 self._barren[user, device.curve25519] = now
                 self._log.info("a device has no key for us", user=device.user)
         return claimed
@@ -254,15 +253,6 @@ def _missing(devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None)
     """Devices that do not have the session's key yet."""
     there = frozenset() if found is None else found.readers
     return [one for known in devices.values() for one in known if one not in there]
-
-
-def _begin(channels: Iterable[tuple[Device, Channel]], claimed: Json) -> bool:
-    """Begin sessions with claimed one-time keys; True if any began."""
-    begun = [
-        channel.begin(device, mapping(mapping(claimed, device.user), device.device_id))
-        for device, channel in channels
-    ]
-    return any(begun)
 
 
 # --- rooms: encryption and audience ---------------------------------------------------------------

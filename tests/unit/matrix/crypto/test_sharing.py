@@ -62,7 +62,7 @@ class Desk:
 
     async def renew(self, device: Device) -> None:
         claimed = await self.sharing.claim(BOT, [device], self.now, anew=True)
-        await self.sharing.renew(self.own, device, claimed, self.now)
+        await self.sharing.renew(self.own, device, claimed.get(device, ""), self.now)
 
     def member(self, user: str, membership: str) -> None:
         self.rooms.membership[user] = membership
