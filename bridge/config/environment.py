@@ -110,16 +110,15 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
     segments = name.lower().split("__")
     path: KeyPath = ()
     model: type[BaseModel] = Config
-    key: Key | None = None
     here: object = data
-    while segments:
+    while True:
         key = keys_of(model).get(segments.pop(0))
         if key is None:
             return None
         path = (*path, key.name)
         here = here.get(key.name) if isinstance(here, Mapping) else None
         if not segments:
-            break
+            return path, key
         if key.model is None or key.shape is Shape.MAPPING:
             return None
         if key.shape is Shape.SECTIONS:
@@ -134,7 +133,6 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
                 path = (*path, index)
                 here = here[index] if isinstance(here, list) and index < len(here) else None
         model = key.model
-    return (path, key) if key is not None else None
 
 
 def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The way from a file and an environment to a `Config`, or to every problem with its place.
+"""Loading: from a file and an environment to a `Config`, or to every problem with its place.
 
 After the shape of each value come the rules that span keys, and keys whose meaning comes with a
 later version. A setting that would do nothing is refused: an operator who set it would believe in

@@ -127,7 +127,7 @@ def _with(value: Any, path: KeyPath, inner: object) -> Any:
 
 
 def _as_written(path: KeyPath) -> KeyPath:
-    """`from` is an attribute by another name; one server is mostly written as a single mapping."""
+    """A path as in config.yaml: `from` for `source`, and the one server as a single mapping."""
     renamed = tuple("from" if part == "source" else part for part in path)
     return ("webchat", *renamed[2:]) if renamed[:2] == ("webchat", 0) else renamed
 

@@ -56,7 +56,7 @@ def nearest(word: str) -> str | None:
 
 
 def fallbacks(language: str) -> tuple[str, ...]:
-    """In which languages to look, in this order, where an operator wrote less than all of them.
+    """Languages to look in, in this order, where an operator wrote less than all of them.
 
     Args:
         language: one of LANGUAGES; it comes first.

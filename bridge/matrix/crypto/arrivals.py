@@ -259,7 +259,7 @@ TOGETHER, TOGETHER_OF_SERVER = 1_000, 400
 
 
 class _Limit:
-    """Running and waiting repairs, of one homeserver or of all."""
+    """Count and limits of running and waiting repairs, of one homeserver or of all."""
 
     def __init__(self, at_once: int, together: int) -> None:
         self.count = 0

@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
@@ -47,7 +46,7 @@ from bridge.matrix.crypto.keys import (
 )
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.peers import Peers
-from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing
+from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
 from bridge.matrix.crypto.vault import Vault
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
 from bridge.rooms.ports import Clock, Refused, Unavailable, Undecryptable
@@ -70,16 +69,6 @@ AFTER = 2.0
 """Seconds that a key is waited for before it is requested."""
 _AGAIN_MS = 60_000
 """How often at most one is; the answer may have been unreadable, too, until the session was new."""
-
-
-class Users(Protocol):
-    """Our users' names. `users.OurUsers` is one."""
-
-    bot: UserId
-
-    def hosts(self) -> tuple[UserId, ...]: ...
-
-    def is_ours(self, user_id: str) -> bool: ...
 
 
 class Crypto:

@@ -280,7 +280,7 @@ class RoomKeys:
 
 
 class _Plain(msgspec.Struct):
-    """Plaintext of a message; a stranger's, so whatever lacks a field is none."""
+    """Decrypted payload of a message."""
 
     type: str
     room_id: str
@@ -426,7 +426,7 @@ class Replays:
         self._waiting = 0
 
     async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
-        """True if another event carried this very message before; else it is remembered.
+        """Replay check: True if another event carried this very message before; else it is noted.
 
         `index` is the message's number in the session, `keep_until` (ms) when its key goes.
         """

@@ -60,7 +60,7 @@ class Peers:
         self._known.forget_all()
 
     def remembered(self, user: str) -> Known | None:
-        """What `known` would say without asking; None if it would ask."""
+        """The user's devices and signing key if they are cached."""
         return self._known.get(user)
 
     def still(self, devices: Mapping[str, tuple[Device, ...]]) -> bool:

@@ -281,8 +281,12 @@ class RoomState(Protocol):
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]: ...
 
 
-class Ours(Protocol):
-    """Test for our own users, who get no keys. `users.OurUsers` is one."""
+class Users(Protocol):
+    """Our users, who get no keys. `users.OurUsers` is one."""
+
+    bot: UserId
+
+    def hosts(self) -> tuple[UserId, ...]: ...
 
     def is_ours(self, user_id: str) -> bool: ...
 
@@ -293,9 +297,9 @@ class Places:
     Every method raises `Unavailable`, `Refused` or StoreError.
     """
 
-    def __init__(self, homeserver: RoomState, ours: Ours, vault: Vault) -> None:
+    def __init__(self, homeserver: RoomState, users: Users, vault: Vault) -> None:
         self._homeserver = homeserver
-        self._ours = ours
+        self._users = users
         self._vault = vault
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
@@ -325,7 +329,7 @@ class Places:
         return scheme
 
     async def _for_good(self, room_id: RoomId, event: Json | None) -> Scheme:
-        """The scheme that holds: as told, but once encrypted, always encrypted."""
+        """The settings that hold: as told, but once encrypted, always encrypted."""
         name = f"room/{room_id}"
         before = await self._vault.load(name, Scheme)
         if before is not None and not _is_megolm(event):
@@ -337,7 +341,7 @@ class Places:
         return told
 
     def audience_known(self, room_id: RoomId) -> frozenset[str] | None:
-        """What `audience` would say without asking; None if it would ask."""
+        """The audience if it is cached."""
         return self._audiences.get(room_id)
 
     async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
@@ -356,7 +360,7 @@ class Places:
                 for event in members
                 if text(mapping(event, "content"), "membership") in readers
                 and (user := text(event, "state_key"))
-                and not self._ours.is_ours(user)
+                and not self._users.is_ours(user)
             )
             keep(room_id, audience)
         return audience

@@ -70,7 +70,7 @@ class Vault:
             raise Unsealable(f"the row is no {kind.__name__} of this version") from error
 
     async def names(self, prefix: str) -> list[str]:
-        """The names of the rows that begin so."""
+        """The names of the rows with that prefix."""
         return await self._rows.secret_names(prefix)
 
     def row(self, name: str, value: msgspec.Struct, keep_until: int | None = None) -> SecretRow:
