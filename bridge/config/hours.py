@@ -82,7 +82,15 @@ class Hours:
 def parse_hours(text: str) -> Hours:
     """Read opening hours. Raises ValueError with a sentence for the operator."""
     week, _, zone_name = text.strip().rpartition(" ")
-    zone = _zone(zone_name)
+    if not zone_name[:1].isalpha() or zone_name in DAYS:
+        raise ValueError(
+            'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
+        )
+    zone = read_zone(zone_name)
+    if zone is None:
+        raise ValueError(
+            f'"{zone_name}" is no time zone; write one such as Asia/Shanghai or Europe/Berlin'
+        )
     spans = tuple(span for group in week.split(";") for span in _group(group.strip()))
     return Hours(tuple(dict.fromkeys(spans)), zone)
 
@@ -93,19 +101,6 @@ def read_zone(name: str) -> ZoneInfo | None:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):  # OSError: of a folder, such as "Asia"
         return None
-
-
-def _zone(name: str) -> ZoneInfo:
-    if not name[:1].isalpha() or name in DAYS:
-        raise ValueError(
-            'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
-        )
-    zone = read_zone(name)
-    if zone is None:
-        raise ValueError(
-            f'"{name}" is no time zone; write one such as Asia/Shanghai or Europe/Berlin'
-        )
-    return zone
 
 
 def _group(group: str) -> Iterator[Span]:

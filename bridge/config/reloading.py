@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, SecretStr
 
@@ -82,10 +82,21 @@ def compare(old: Config, new: Config) -> tuple[Change, ...]:
 
 def take_over(old: Config, new: Config) -> Config:
     """The running configuration with whatever of the new one can change now."""
-    taken = old
-    for path in _live(old, new):
-        taken = _with(taken, path, _at(new, path))
-    return taken
+    return cast(Config, _taken(old, new, (), _live(old, new)))
+
+
+def _taken(old: object, new: object, path: KeyPath, live: frozenset[KeyPath]) -> object:
+    """A section, or what is in it, with whatever of the new one is live."""
+    if path in live:
+        return new
+    if isinstance(old, BaseModel):
+        fields = {
+            name: _taken(value, getattr(new, name), (*path, name), live) for name, value in old
+        }
+        return old.model_copy(update=fields)
+    if path == ("webchat",) and isinstance(old, tuple) and isinstance(new, tuple):
+        return (_taken(old[0], new[0], (*path, 0), live), *old[1:])
+    return old
 
 
 def _live(old: Config, new: Config) -> frozenset[KeyPath]:
@@ -98,7 +109,7 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
     """Every value that holds no others, with its path by the names of attributes."""
     parts: Mapping[Any, object]
     if isinstance(value, BaseModel):
-        parts = {name: getattr(value, name) for name in type(value).model_fields}
+        parts = dict(value)
     elif isinstance(value, Mapping):
         parts = value
     elif isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
@@ -108,22 +119,6 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
         return
     for name, inner in parts.items():
         yield from leaves(inner, (*path, name))
-
-
-def _at(value: Any, path: KeyPath) -> Any:
-    for part in path:
-        value = value[part] if isinstance(part, int) else getattr(value, part)
-    return value
-
-
-def _with(value: Any, path: KeyPath, inner: object) -> Any:
-    """The same section with another value at that path."""
-    if not path:
-        return inner
-    head, rest = path[0], path[1:]
-    if isinstance(head, int):
-        return (*value[:head], _with(value[head], rest, inner), *value[head + 1 :])
-    return value.model_copy(update={head: _with(getattr(value, head), rest, inner)})
 
 
 def _as_written(path: KeyPath) -> KeyPath:

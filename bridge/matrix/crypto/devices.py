@@ -455,6 +455,7 @@ class OwnDevice:
         self.user = user
         self.state = state
         self.account = account
+        self._fallback = cast(_Fallback, account)
         self.offered = False
 
     @classmethod
@@ -539,8 +540,8 @@ class OwnDevice:
         if made:
             self.account.generate_one_time_keys(short)
         if isinstance(unused_fallback, list) and ONE_TIME not in unused_fallback:
-            if not _fallback(self.account).fallback_key:
-                _fallback(self.account).generate_fallback_key()
+            if not self._fallback.fallback_key:
+                self._fallback.generate_fallback_key()
             made = True
         return made or waiting > 0
 
@@ -548,7 +549,7 @@ class OwnDevice:
         """One-time and fallback keys for `POST /keys/upload`; empty if there are none."""
         kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], Json]] = [
             ("one_time_keys", self.account.one_time_keys, {}),
-            ("fallback_keys", _fallback(self.account).fallback_key, {"fallback": True}),
+            ("fallback_keys", self._fallback.fallback_key, {"fallback": True}),
         ]
         return {
             name: {
@@ -567,10 +568,6 @@ class OwnDevice:
 def own_name(user: UserId) -> str:
     """Name of the row of a user's device."""
     return f"own/{user}"
-
-
-def _fallback(account: vodozemac.Account) -> _Fallback:
-    return cast(_Fallback, account)
 
 
 # --- a cross-signing identity ---------------------------------------------------------------------
