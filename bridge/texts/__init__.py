@@ -89,9 +89,6 @@ class Texts:
             key: {**sentence, **overrides.get(key, {})} for key, sentence in catalogue.items()
         }
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._sentences
-
     def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
         """A sentence with its placeholders filled in.
 

@@ -116,7 +116,7 @@ class Arrivals:
                 raise
             self._log.warning("the homeserver forgot where we were, reading anew", user=user)
             # What changed in between is not told any more.
-            self._peers.all_outdated()
+            self._peers.cache.forget_all()
             return await self._server.sync(user, "", wait=False)
 
     async def absorb(self, own: OwnDevice, reply: Json, now: int) -> News:
@@ -179,7 +179,7 @@ class Arrivals:
             users = lists.get(part)
             for user in users if isinstance(users, list) else ():
                 if isinstance(user, str):
-                    self._peers.outdated(user)
+                    self._peers.cache.forget(user)
 
     async def _take(
         self,

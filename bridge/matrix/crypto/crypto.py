@@ -220,7 +220,7 @@ class Crypto:
         self._places.changed(raw)
         if raw.get("type") == "m.room.member" and (user := text(raw, "state_key")):
             # Of those with whom we share no room, nobody tells us what changes.
-            self._peers.outdated(user)
+            self._peers.cache.forget(user)
 
     async def run(self, on_key: OnKey) -> None:
         """Read the hosts' mailboxes until cancelled.

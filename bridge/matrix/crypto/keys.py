@@ -357,7 +357,7 @@ class Owners:
         False may turn into True later: the list may be late, or the homeserver not answer. With
         `ask` False only what is known counts; to ask may take long.
         """
-        known, server = self._peers.remembered(user), user.partition(":")[2]
+        known, server = self._peers.cache.get(user), user.partition(":")[2]
         if _is_owned(user, key, known):
             return True
         last = self._away.get(server) if known is None else self._asked.get(user)

@@ -43,30 +43,23 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Peers:
-    """Cache of other users' device lists."""
+    """Device lists of other users.
+
+    Attributes:
+        cache: what is known; a user is forgotten if it changed, or we no longer hear of changes.
+    """
 
     def __init__(self, server: KeyServer) -> None:
         self._server = server
-        self._known: Recall[str, Known] = Recall(_KEPT)
+        self.cache: Recall[str, Known] = Recall(_KEPT)
         self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_KEPT)
         """User -> device -> its keys."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    def outdated(self, user: str) -> None:
-        """Forget the user's devices: they changed, or we no longer hear of changes."""
-        self._known.forget(user)
-
-    def all_outdated(self) -> None:
-        self._known.forget_all()
-
-    def remembered(self, user: str) -> Known | None:
-        """The user's devices and signing key if they are cached."""
-        return self._known.get(user)
-
     def still(self, devices: Mapping[str, tuple[Device, ...]]) -> bool:
         """True if these are the devices of these users, as far as we have heard."""
         return all(
-            (known := self._known.get(user)) is not None and known.devices == found
+            (known := self.cache.get(user)) is not None and known.devices == found
             for user, found in devices.items()
         )
 
@@ -86,11 +79,11 @@ class Peers:
         time. Raises `Unavailable` and `Refused`, as the homeserver's calls.
         """
         users = list(users)
-        found = {} if fresh else {u: d for u in users if (d := self._known.get(u)) is not None}
+        found = {} if fresh else {u: d for u in users if (d := self.cache.get(u)) is not None}
         missing = [user for user in users if user not in found]
         if not missing:
             return found
-        with self._known.fetching() as keep:
+        with self.cache.fetching() as keep:
             reply = await self._server.query(asker, missing)
             away = mapping(reply, "failures")
             listed = mapping(reply, "device_keys")

@@ -62,7 +62,7 @@ async def test_a_device_that_is_listed_late() -> None:
     assert not await house.owners.is_owner(ALICE, house.claim(third), house.now + 1)
     assert len(house.world.calls) == asked  # not for each message
     house.world.devices[ALICE]["WATCH"] = third.device_keys()
-    house.peers.outdated(ALICE)
+    house.peers.cache.forget(ALICE)
     assert await house.owners.is_owner(ALICE, house.claim(third), house.now + 1)
 
 
