@@ -239,7 +239,7 @@ async def _inspect(config: Config, url: str) -> Inspected | None:
         )
         vault = Vault(store, Sealer(encryption_secret_of(config)))
         server = KeyServer(transport, transport)
-        return await inspect(server, transport, vault, users.hosts())
+        return await inspect(server, vault, users.hosts())
 
 
 def judge(findings: Findings, found: Inspected) -> None:

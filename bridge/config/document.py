@@ -57,8 +57,7 @@ class ConfigUnreadable(Exception):
 class ConfigInvalid(Exception):
     """The file, or a variable of the environment, breaks the rules (exit code 11).
 
-    Attributes:
-        problems: all of them, in the order of the file.
+    `problems` has all of them, in the order of the file.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -83,18 +82,14 @@ class Document:
 
     def line_of(self, path: KeyPath) -> int:
         """The line of a key, or of the innermost part of the file that would hold it; 0: none."""
-        for length in range(len(path), 0, -1):
-            line = self.lines.get(path[:length])
-            if line is not None:
-                return line
-        return 0
+        above = (path[:length] for length in range(len(path), 0, -1))
+        return next((self.lines[one] for one in above if one in self.lines), 0)
 
 
 def read_document(path: Path) -> Document:
     """Read a YAML mapping.
 
-    Raises:
-        ConfigUnreadable: with the file's name and, for bad YAML, the line.
+    Raises ConfigUnreadable with the file's name and, for bad YAML, the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -116,21 +111,18 @@ def read_document(path: Path) -> Document:
         raise ConfigUnreadable(f"{path.name}{where}: {reason}") from error
     except YAMLError as error:
         raise ConfigUnreadable(f"{path.name}: {str(error).splitlines()[0]}") from error
-    if tree is None:
-        tree = CommentedMap()
-    if not isinstance(tree, CommentedMap):
-        raise ConfigUnreadable(f"{path.name}: must be a mapping of keys to values")
     lines: dict[KeyPath, int] = {}
-    data = _plain_mapping(tree, (), lines, path.name)
+    data = {} if tree is None else _plain(tree, (), lines, path.name)
+    if not isinstance(data, dict):
+        raise ConfigUnreadable(f"{path.name}: must be a mapping of keys to values")
     return Document(path.name, data, lines)
 
 
 def parsed(yaml: YAML, text: str) -> object:
     """The value of a YAML text.
 
-    Raises:
-        YAMLError: nothing, and whatever else ruamel let through: a date in a thirteenth month is a
-            ValueError of Python's, a wrong tag an AttributeError. What the text says is not shown.
+    Raises nothing but YAMLError, whatever ruamel let through: a date in a thirteenth month is a
+    ValueError of Python's, a wrong tag an AttributeError. What the text says is not shown.
     """
     try:
         return yaml.load(text)
@@ -155,33 +147,22 @@ class _Constructor(RoundTripConstructor):
             raise ConstructorError(None, None, problem, node.start_mark) from error
 
 
-def _plain_mapping(
-    node: CommentedMap, path: KeyPath, lines: dict[KeyPath, int], name: str
-) -> dict[str, object]:
-    plain: dict[str, object] = {}
-    for key, value in node.items():
-        # A key that is no text (1:, true:) is unknown or a pattern anyway: let the model say so.
-        text = str(key)
-        position = node.lc.data.get(key) if node.lc.data else None
-        if position is not None:  # None: the key came through a merge (<<)
-            lines[(*path, text)] = position[0] + 1
-        plain[text] = _plain(value, (*path, text), lines, name)
-    return plain
-
-
 def _plain(value: object, path: KeyPath, lines: dict[KeyPath, int], name: str) -> object:
+    """A value of ruamel's as one of Python's; notes the lines of all that is in it."""
     if len(path) > _DEEPEST:
         raise ConfigUnreadable(f"{name} line {lines.get(path[:1], 1)}: nests too deeply")
-    if isinstance(value, CommentedMap):
-        return _plain_mapping(value, path, lines, name)
-    if isinstance(value, CommentedSeq):
-        entries = []
-        for index, entry in enumerate(value):
-            position = value.lc.data.get(index) if value.lc.data else None
-            if position is not None:
-                lines[(*path, index)] = position[0] + 1
-            entries.append(_plain(entry, (*path, index), lines, name))
-        return entries
+    if isinstance(value, CommentedMap | CommentedSeq):
+        plain: dict[str | int, object] = {}
+        is_list = isinstance(value, CommentedSeq)
+        pairs = enumerate(value) if isinstance(value, CommentedSeq) else value.items()
+        for key, inner in pairs:
+            # A key that is no text (1:, true:) is unknown or a pattern anyway: the model says so.
+            part = key if is_list else str(key)
+            position = value.lc.data.get(key) if value.lc.data else None
+            if position is not None:  # None: the key came through a merge (<<)
+                lines[(*path, part)] = position[0] + 1
+            plain[part] = _plain(inner, (*path, part), lines, name)
+        return list(plain.values()) if is_list else plain
     if isinstance(value, ScalarBoolean):
         return bool(value)
     for kind in (str, int, float):

@@ -12,6 +12,7 @@ it stays as it is.
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import io
 import os
@@ -54,7 +55,7 @@ def variable_of(path: KeyPath) -> str:
 
 def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
     """Lay the environment over a file's data, which is not changed."""
-    result = Overlay(_copy(data))
+    result = Overlay(copy.deepcopy(data))
     seen: dict[KeyPath, str] = {}
     # Shorter paths first: a whole list, then entries of it.
     for variable in sorted(environment, key=lambda name: (name.count("__"), name)):
@@ -72,39 +73,36 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> Overlay:
         if not environment[variable]:
             continue
         if path in seen:
-            result.problems.append(
-                Problem(path, f"is set by {seen[path]} too; unset one of them", variable)
-            )
-            continue
-        seen[path] = variable
-        _set(result, path, key, environment[variable], variable, from_file=from_file)
+            wrong = f"is set by {seen[path]} too; unset one of them"
+        else:
+            seen[path] = variable
+            wrong = _set(result.data, path, key, environment[variable], from_file=from_file)
+        if wrong:
+            result.problems.append(Problem(path, wrong, variable))
+        else:
+            result.origins[path] = variable
     return result
 
 
-def _set(
-    result: Overlay, path: KeyPath, key: Key, value: str, variable: str, *, from_file: bool
-) -> None:
+def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_file: bool) -> str:
+    """Put a variable's value in its place; returns what is wrong with it, or ""."""
     text = value
     if from_file:
         try:
             text = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-            result.problems.append(Problem(path, f"cannot read {value}: {reason}", variable))
-            return
+        except OSError as error:
+            return f"cannot read {value}: {error.strerror}"
+        except UnicodeDecodeError:
+            return f"cannot read {value}: is not UTF-8 text"
     given: object = text
     if key.shape is not Shape.VALUE:
         try:
             given = parsed(YAML(typ="safe", pure=True), text)
         except YAMLError:
-            result.problems.append(Problem(path, "must be YAML or JSON", variable))
-            return
-    if not _insert(result.data, path, given):
-        result.problems.append(
-            Problem(path, "has nowhere to go: list positions start at 0 without gaps", variable)
-        )
-        return
-    result.origins[path] = variable
+            return "must be YAML or JSON"
+    if _insert(data, path, given):
+        return ""
+    return "has nowhere to go: list positions start at 0 without gaps"
 
 
 def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
@@ -112,16 +110,15 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
     segments = name.lower().split("__")
     path: KeyPath = ()
     model: type[BaseModel] = Config
-    key: Key | None = None
     here: object = data
-    while segments:
+    while True:
         key = keys_of(model).get(segments.pop(0))
         if key is None:
             return None
         path = (*path, key.name)
         here = here.get(key.name) if isinstance(here, Mapping) else None
         if not segments:
-            break
+            return path, key
         if key.model is None or key.shape is Shape.MAPPING:
             return None
         if key.shape is Shape.SECTIONS:
@@ -136,7 +133,6 @@ def _find(name: str, data: Mapping[str, object]) -> tuple[KeyPath, Key] | None:
                 path = (*path, index)
                 here = here[index] if isinstance(here, list) and index < len(here) else None
         model = key.model
-    return (path, key) if key is not None else None
 
 
 def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:
@@ -160,15 +156,6 @@ def _insert(data: dict[str, object], path: KeyPath, value: object) -> bool:
     return True
 
 
-def _copy(data: Mapping[str, object]) -> dict[str, object]:
-    def copied(value: object) -> object:
-        if isinstance(value, dict):
-            return _copy(value)
-        return [copied(entry) for entry in value] if isinstance(value, list) else value
-
-    return {key: copied(value) for key, value in data.items()}
-
-
 def _unknown(variable: str) -> str:
     names = [variable_of(path) for path in known_paths()]
     near = difflib.get_close_matches(variable, names, n=1, cutoff=0.0)
@@ -177,36 +164,29 @@ def _unknown(variable: str) -> str:
 
 # --- secrets written into the file ---------------------------------------------------------------
 
-_NAMES = ("as_token", "hs_token")
+_TOKENS = (("appservice", "as_token"), ("appservice", "hs_token"))
 PICKLE_KEY = ("bridge", "encryption", "pickle_key")
 
 
 def tokens_from_environment(environment: Mapping[str, str]) -> list[str]:
     """The variables that set tokens; those tokens are never written to a file."""
-    variables = [variable_of(("appservice", name)) for name in _NAMES]
-    return [
-        name
-        for variable in variables
-        for name in (variable, variable + "_FILE")
-        if name in environment
-    ]
+    return [name for path in _TOKENS for name in _setting(path, environment)]
 
 
 def pickle_key_from_environment(environment: Mapping[str, str]) -> bool:
     """True if a variable sets what seals the keys of encryption."""
-    variable = variable_of(PICKLE_KEY)
-    return variable in environment or variable + "_FILE" in environment
+    return bool(_setting(PICKLE_KEY, environment))
+
+
+def _setting(path: KeyPath, environment: Mapping[str, str]) -> list[str]:
+    names = variable_of(path), variable_of(path) + _FILE
+    return [name for name in names if name in environment]
 
 
 def fill_secrets(path: Path, values: Mapping[KeyPath, str]) -> None:
-    """Set keys in the file; only its owner can read it afterwards.
+    """Set keys (path -> value) in an existing file; only its owner can read it afterwards.
 
-    Args:
-        path: an existing config.yaml.
-        values: path of a key -> its value.
-
-    Raises:
-        ConfigUnreadable: the file cannot be read, written, or is no mapping.
+    Raises ConfigUnreadable: the file cannot be read, written, or is no mapping.
     """
     read_document(path)  # says what is wrong with it, and where
     text = path.read_text(encoding="utf-8")

@@ -1,17 +1,15 @@
 """Types of values that several sections share: sizes, durations, names, addresses, templates.
 
 Quantities are as people write them (`64MiB`, `1d`, `8/60s`) and become bytes, milliseconds and
-numbers. A validator raises ValueError with a sentence without subject ("must be …"). Pure.
+numbers. Every function raises ValueError with a sentence without subject ("must be …"). Pure.
 """
 
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Callable, Set
 from typing import Annotated
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -23,12 +21,14 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from bridge.config.hours import read_zone
+from bridge.texts.catalogue import placeholders
+
 # --- quantities ----------------------------------------------------------------------------------
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)")
-_PREFIXES = "kmgt"
-_MILLISECONDS = {
+MILLISECONDS = {
     "ms": 1,
     "s": 1_000,
     "m": 60_000,
@@ -40,39 +40,26 @@ _MILLISECONDS = {
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `50MiB`, `50M` (1024), `50MB` (1000), `512`.
-
-    Raises:
-        ValueError: a sentence for the operator.
-    """
+    """Bytes of `50MiB`, `50M` (1024), `50MB` (1000), `512`."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a size such as 50MiB, 800KiB or 1048576")
-    number, unit = match[1], match[2].lower()
-    prefix = unit[:1] if unit[:1] in _PREFIXES else ""
+    prefix, binary, letter = match[2].lower(), match[3], match[4]
     # "50M" means 1024 as in Synapse's configuration; only "MB" is decimal.
-    base = 1000 if prefix and unit == prefix + "b" else 1024
-    return int(float(number) * base ** (_PREFIXES.index(prefix) + 1 if prefix else 0))
+    base = 1000 if letter and not binary else 1024
+    return int(float(match[1]) * base ** ("kmgt".index(prefix) + 1 if prefix else 0))
 
 
 def parse_duration(text: str) -> int:
-    """Milliseconds of `1d`, `90s`, `1.5h`, `250ms`.
-
-    Raises:
-        ValueError: a sentence for the operator.
-    """
+    """Milliseconds of `1d`, `90s`, `1.5h`, `250ms`."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a duration with its unit, such as 90s, 15m, 12h or 7d")
-    return int(float(match[1]) * _MILLISECONDS[match[2]])
+    return int(float(match[1]) * MILLISECONDS[match[2]])
 
 
 def parse_rate(text: str) -> dict[str, float]:
-    """`8/60s` as the keys of a `Rate`.
-
-    Raises:
-        ValueError: a sentence for the operator.
-    """
+    """`8/60s` as the keys of a `Rate`."""
     count, slash, per = text.partition("/")
     if not slash or not count.strip().isdecimal():
         raise ValueError("must be a rate such as 8/60s, or {count: 8, per_seconds: 60}")
@@ -84,10 +71,8 @@ def _size(value: object) -> object:
 
 
 def _duration(value: object) -> object:
-    if isinstance(value, str):
-        return parse_duration(value)
     # A bare number has no unit: parse_duration refuses it with the right sentence.
-    return parse_duration(str(value)) if isinstance(value, int | float) else value
+    return parse_duration(str(value)) if isinstance(value, str | int | float) else value
 
 
 Bytes = Annotated[
@@ -106,9 +91,6 @@ Milliseconds = Annotated[
 
 # --- names, addresses, templates -----------------------------------------------------------------
 
-_LOCALPART = re.compile(r"[a-z0-9._=/+-]+")
-_DOMAIN = re.compile(r"(\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
-
 
 class Section(BaseModel):
     """A part of config.yaml: frozen, refuses unknown keys, documents its keys by docstrings."""
@@ -121,45 +103,44 @@ class Section(BaseModel):
     )
 
 
-def placeholders(template: str) -> list[str]:
-    """The names in the braces of a template.
-
-    Raises:
-        ValueError: the braces do not match, or hold more than a name.
-    """
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise ValueError(f"has unbalanced braces: {error}") from error
-    for _, name, spec, conversion in parts:
-        if name is not None and (spec or conversion or not name.isidentifier()):
-            raise ValueError("may hold only plain placeholders such as {name}")
-    return [name for _, name, _, _ in parts if name is not None]
-
-
 def template(*, known: Set[str], needed: Set[str] = frozenset()) -> Callable[[str], str]:
-    """A validator of a template that may use `known` and must use at least one of `needed`."""
+    """A check of a template that may use `known` and must use at least one of `needed`."""
 
     def check(value: str) -> str:
-        used = set(placeholders(value))
+        used = placeholders(value)
         for name in sorted(used - known):
-            raise ValueError(
-                f"does not know {{{name}}}; it may use "
-                + ", ".join(f"{{{one}}}" for one in sorted(known))
-            )
+            allowed = ", ".join(f"{{{one}}}" for one in sorted(known))
+            raise ValueError(f"does not know {{{name}}}; it may use {allowed}")
         if needed and not needed & used:
-            raise ValueError(
-                "must contain " + " or ".join(f"{{{name}}}" for name in sorted(needed))
-            )
+            wanted = " or ".join(f"{{{name}}}" for name in sorted(needed))
+            raise ValueError(f"must contain {wanted}")
         return value
 
     return check
 
 
-def _localpart(value: str) -> str:
-    if not _LOCALPART.fullmatch(value):
-        raise ValueError("must be the part of a user id before the colon: a-z 0-9 . _ = / + -")
-    return value
+def matching(pattern: str, otherwise: str) -> Callable[[str], str]:
+    """A check of a text that matches a pattern as a whole; else it raises that sentence."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(otherwise)
+        return value
+
+    return check
+
+
+_localpart = matching(
+    r"[a-z0-9._=/+-]+", "must be the part of a user id before the colon: a-z 0-9 . _ = / + -"
+)
+_domain = matching(
+    r"(\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?",
+    "must be a server name such as example.org, without https://",
+)
+_prefix = matching(r"\S+", "must be a word without spaces, such as !wc")
+_mxc = matching(
+    r"(mxc://[^/]+/[^/]+)?", "must be an address such as mxc://example.org/abc, or empty"
+)
 
 
 def _ghosts(value: str) -> str:
@@ -172,21 +153,13 @@ def _ghosts(value: str) -> str:
     return value
 
 
-def _domain(value: str) -> str:
-    if not _DOMAIN.fullmatch(value):
-        raise ValueError("must be a server name such as example.org, without https://")
-    return value
-
-
 def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port
+        _ = parts.port  # raises for one that is no number
     except ValueError:
-        valid = False
         parts = urlsplit("")
-    if not valid:
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be a URL such as https://host/path")
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError("must be a URL without user, query or fragment")
@@ -210,24 +183,9 @@ def _database_url(value: SecretStr) -> SecretStr:
     )
 
 
-def _prefix(value: str) -> str:
-    if not value or any(char.isspace() for char in value):
-        raise ValueError("must be a word without spaces, such as !wc")
-    return value
-
-
-def _mxc(value: str) -> str:
-    if value and not re.fullmatch(r"mxc://[^/]+/[^/]+", value):
-        raise ValueError("must be an address such as mxc://example.org/abc, or empty")
-    return value
-
-
 def _zone(value: str) -> str:
-    if value:
-        try:
-            ZoneInfo(value)
-        except (ValueError, OSError, LookupError) as error:  # OSError: of a folder, such as "Asia"
-            raise ValueError("must be a time zone such as Asia/Shanghai, or empty") from error
+    if value and read_zone(value) is None:
+        raise ValueError("must be a time zone such as Asia/Shanghai, or empty")
     return value
 
 

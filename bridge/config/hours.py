@@ -24,7 +24,6 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_DAILY = "daily"
 _SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*[-–]\s*(\d{1,2}):(\d{2})")
 _WEEK = 7
 _DAY_END = 24 * 60
@@ -32,27 +31,19 @@ _DAY_END = 24 * 60
 
 @dataclass(frozen=True)
 class Span:
-    """One opening of one day of the week; minutes after midnight by the clock on the wall.
-
-    Attributes:
-        day: 0 is Monday.
-        begins: 0 to 1439.
-        ends: 1 to 1440; not after `begins`: on the next day.
-    """
+    """One opening of one day of the week; minutes after midnight by the clock on the wall."""
 
     day: int
+    """0 is Monday."""
     begins: int
+    """0 to 1439."""
     ends: int
+    """1 to 1440; not after `begins`: on the next day."""
 
 
 @dataclass(frozen=True)
 class Hours:
-    """A week of opening hours.
-
-    Attributes:
-        spans: at least one.
-        zone: whose clock they go by.
-    """
+    """A week of opening hours: at least one span, by the clock of a zone."""
 
     spans: tuple[Span, ...]
     zone: ZoneInfo
@@ -89,28 +80,27 @@ class Hours:
 
 
 def parse_hours(text: str) -> Hours:
-    """Read opening hours.
-
-    Raises:
-        ValueError: a sentence for the operator.
-    """
+    """Read opening hours. Raises ValueError with a sentence for the operator."""
     week, _, zone_name = text.strip().rpartition(" ")
-    zone = _zone(zone_name)
+    if not zone_name[:1].isalpha() or zone_name in DAYS:
+        raise ValueError(
+            'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
+        )
+    zone = read_zone(zone_name)
+    if zone is None:
+        raise ValueError(
+            f'"{zone_name}" is no time zone; write one such as Asia/Shanghai or Europe/Berlin'
+        )
     spans = tuple(span for group in week.split(";") for span in _group(group.strip()))
     return Hours(tuple(dict.fromkeys(spans)), zone)
 
 
-def _zone(name: str) -> ZoneInfo:
-    if not name[:1].isalpha() or name in DAYS:
-        raise ValueError(
-            'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
-        )
+def read_zone(name: str) -> ZoneInfo | None:
+    """The time zone of an IANA name; None if there is none."""
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError, LookupError) as error:  # OSError: of a folder, such as "Asia"
-        raise ValueError(
-            f'"{name}" is no time zone; write one such as Asia/Shanghai or Europe/Berlin'
-        ) from error
+    except (ValueError, OSError, LookupError):  # OSError: of a folder, such as "Asia"
+        return None
 
 
 def _group(group: str) -> Iterator[Span]:
@@ -125,7 +115,7 @@ def _group(group: str) -> Iterator[Span]:
 
 
 def _days(text: str) -> list[int]:
-    if text.casefold() == _DAILY:
+    if text.casefold() == "daily":
         return list(range(_WEEK))
     days: list[int] = []
     for part in text.split(","):
@@ -137,10 +127,10 @@ def _days(text: str) -> list[int]:
 
 
 def _day(word: str) -> int:
-    for number, name in enumerate(DAYS):
-        if word.casefold() == name.casefold():
-            return number
-    raise ValueError(f'"{word}" is no day; the days are {", ".join(DAYS)}, and daily')
+    names = [name.casefold() for name in DAYS]
+    if word.casefold() not in names:
+        raise ValueError(f'"{word}" is no day; the days are {", ".join(DAYS)}, and daily')
+    return names.index(word.casefold())
 
 
 def _times(text: str) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from bridge.config.document import KeyPath, render_path
-from bridge.config.fields import ONE_OR_MANY
+from bridge.config.fields import MILLISECONDS, ONE_OR_MANY
 from bridge.config.model import Config
 
 
@@ -61,22 +61,16 @@ def keys_of(model: type[BaseModel]) -> dict[str, Key]:
 
 
 def _key(name: str, info: FieldInfo) -> Key:
-    annotation = info.annotation
-    arguments = get_args(annotation)
-    origin = get_origin(annotation)
+    origin, arguments = get_origin(info.annotation), get_args(info.annotation)
+    inner = (
+        arguments[-1] if origin is dict else arguments[0] if origin is tuple else info.annotation
+    )
+    model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
     if origin is dict:
-        return Key(name, info, Shape.MAPPING, _as_model(arguments[1]))
+        return Key(name, info, Shape.MAPPING, model)
     if origin is tuple:
-        model = _as_model(arguments[0])
         return Key(name, info, Shape.SECTIONS if model else Shape.LIST, model)
-    model = _as_model(annotation)
     return Key(name, info, Shape.SECTION if model else Shape.VALUE, model)
-
-
-def _as_model(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return None
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:
@@ -119,18 +113,17 @@ def advice(path: KeyPath) -> str:
     elsewhere = [render_path(known) for known in known_paths() if known[-1] == name]
     if elsewhere:
         return f"unknown key here; it belongs at {elsewhere[0]}"
-    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.0)
-    known_here = ", ".join(siblings)
-    if near:
-        return f'unknown key; the nearest is "{near[0]}" (known here: {known_here})'
-    return f"unknown key (known here: {known_here})" if siblings else "unknown key"
+    if not siblings:
+        return "unknown key"
+    (nearest,) = difflib.get_close_matches(name, siblings, n=1, cutoff=0.0)
+    return f'unknown key; the nearest is "{nearest}" (known here: {", ".join(siblings)})'
 
 
 # --- config.example.yaml and its JSON Schema -----------------------------------------------------
 
 _WIDTH = 100
 _DURATIONS = {"bodies", "rows", "retry_first", "retry_last", "give_up"}
-_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_MARKS = str.maketrans("", "", "-_/:.")
 _HEAD = """\
 # Configuration of matrix-webchat. Every key may also come from the environment: MATRIX_WEBCHAT_ +
 # the path joined by __ (MATRIX_WEBCHAT_HOMESERVER__ADDRESS), with _FILE at the end from a file.
@@ -140,11 +133,7 @@ _HEAD = """\
 
 
 def example_config(values: Mapping[KeyPath, object] | None = None) -> str:
-    """The text of config.example.yaml.
-
-    Args:
-        values: what to write instead of the model's own examples and defaults, by path.
-    """
+    """The text of config.example.yaml, with these values instead of the model's, by path."""
     lines = list(_section(Config, (), 0, values or {}))
     return _HEAD + "\n".join(lines) + "\n"
 
@@ -172,27 +161,19 @@ def _section(
         if depth == 0 and path != ("homeserver",):
             yield ""
         comment = key.info.description or (key.model.__doc__ if key.model else None) or ""
-        if key.shape is Shape.SECTION and key.model is not None:
-            yield from _comment(comment, indent)
-            yield f"{indent}{key.name}:"
-            yield from _section(key.model, path, depth + 1, values)
-        elif key.shape is Shape.SECTIONS and key.model is not None and key.info.is_required():
+        several = key.shape is Shape.SECTIONS and key.info.is_required()
+        if key.model is not None and (several or key.shape is Shape.SECTION):
             yield from _comment(comment, indent)
             yield f"{indent}{key.name}:"
             # One mapping where that is allowed, else a list of one.
-            entry = list(_section(key.model, path, depth + (1 if key.single else 2), values))
-            if not key.single:
+            listed = several and not key.single
+            entry = list(_section(key.model, path, depth + (2 if listed else 1), values))
+            if listed:
                 entry[0] = f"{indent}  - " + entry[0].lstrip()
             yield from entry
         else:
-            value = values[path] if path in values else _value(key)
-            yield from _line(key.name, value, comment, indent)
-
-
-def _value(key: Key) -> object:
-    if key.info.examples:
-        return key.info.examples[0]
-    return key.info.get_default()
+            default = key.info.examples[0] if key.info.examples else key.info.get_default()
+            yield from _line(key.name, values.get(path, default), comment, indent)
 
 
 def _line(name: str, value: object, comment: str, indent: str) -> Iterator[str]:
@@ -222,8 +203,8 @@ def _readable(name: str, value: object) -> object:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     if name in _DURATIONS:
-        unit = next(unit for unit, ms in _UNITS.items() if value % ms == 0)
-        return f"{value // _UNITS[unit]}{unit}"
+        unit = next(unit for unit in ("d", "h", "m", "s", "ms") if value % MILLISECONDS[unit] == 0)
+        return f"{value // MILLISECONDS[unit]}{unit}"
     return f"{value // 1024**2}MiB" if value >= 1024**2 else value
 
 
@@ -242,9 +223,8 @@ def _scalar(value: object) -> str:
 
 def _is_plain(text: str) -> bool:
     """True if YAML reads the unquoted text as this very text."""
-    plain = text.replace("-", "").replace("_", "").replace("/", "").replace(":", "")
     return (
-        plain.replace(".", "").isalnum()
+        text.translate(_MARKS).isalnum()
         and text[:1].isalnum()
         and not text.endswith(":")
         and not text.isdecimal()

@@ -1,4 +1,4 @@
-"""The way from a file and an environment to a `Config`, or to every problem with its place.
+"""Loading: from a file and an environment to a `Config`, or to every problem with its place.
 
 After the shape of each value come the rules that span keys, and keys whose meaning comes with a
 later version. A setting that would do nothing is refused: an operator who set it would believe in
@@ -22,7 +22,6 @@ from bridge.config.model import (
     Config,
     Database,
     Permission,
-    WebChat,
     is_pattern,
     serves_somebody_of,
 )
@@ -53,10 +52,7 @@ _SENTENCES = {
 def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Check] = ()) -> Config:
     """Read config.yaml, lay the environment over it, and check it.
 
-    Args:
-        path: the file.
-        environment: variables; those named `MATRIX_WEBCHAT_…` count.
-        checks: what outer rings know about values (override keys of texts, …).
+    `checks` is what outer rings know about values (override keys of texts, …).
 
     Raises:
         ConfigUnreadable: no such file, no YAML, no mapping.
@@ -64,17 +60,17 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     """
     document = read_document(path)
     laid = overlay(document.data, environment)
-    place = _Places(document, laid)
     if laid.problems:
         raise ConfigInvalid(laid.problems)
     try:
         config = Config.model_validate(laid.data)
     except ValidationError as error:
         problems = _problems(error.errors(include_url=False))
-        raise ConfigInvalid(place.sort(problems)) from None  # its text could hold secrets
+        # Its text could hold secrets.
+        raise ConfigInvalid(_placed(problems, document, laid)) from None
     problems = [problem for check in (check_rules, *checks) for problem in check(config)]
     if problems:
-        raise ConfigInvalid(place.sort(problems))
+        raise ConfigInvalid(_placed(problems, document, laid))
     return _beside(config, path.absolute().parent)
 
 
@@ -87,35 +83,22 @@ def _beside(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"database": database})
 
 
-class _Places:
-    """Says where a value came from."""
-
-    def __init__(self, document: Document, laid: Overlay) -> None:
-        self._document = document
-        self._origins = laid.origins
-        webchat = laid.data.get("webchat")
-        self._single = isinstance(webchat, dict)
-
-    def sort(self, problems: Iterable[Problem]) -> list[Problem]:
-        """The problems with their places, in the order of the file; the environment's last."""
-        placed = [self._placed(problem) for problem in problems]
-        return sorted(placed, key=lambda problem: (problem.line == 0, problem.line))
-
-    def _placed(self, problem: Problem) -> Problem:
-        path = self._as_written(problem.path)
-        for length in range(len(path), 0, -1):
-            variable = self._origins.get(path[:length])
-            if variable is not None:
-                return Problem(path, problem.message, f"environment {variable}")
-        line = self._document.line_of(path)
-        origin = f"{self._document.name} line {line}" if line else self._document.name
-        return Problem(path, problem.message, origin, line)
-
-    def _as_written(self, path: KeyPath) -> KeyPath:
-        # The model always has a list; the file may have a single mapping.
-        if self._single and path[:2] == ("webchat", 0):
-            return ("webchat", *path[2:])
-        return path
+def _placed(problems: Iterable[Problem], document: Document, laid: Overlay) -> list[Problem]:
+    """The problems with their places, in the order of the file; the environment's last."""
+    single = isinstance(laid.data.get("webchat"), dict)
+    placed = []
+    for problem in problems:
+        path = problem.path
+        if single and path[:2] == ("webchat", 0):  # the model always has a list
+            path = ("webchat", *path[2:])
+        above = (path[:length] for length in range(len(path), 0, -1))
+        variable = next((laid.origins[one] for one in above if one in laid.origins), "")
+        line = 0 if variable else document.line_of(path)
+        origin = f"environment {variable}" if variable else document.name
+        placed.append(
+            Problem(path, problem.message, f"{origin} line {line}" if line else origin, line)
+        )
+    return sorted(placed, key=lambda problem: (problem.line == 0, problem.line))
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
@@ -154,11 +137,9 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
 
 def check_rules(config: Config) -> Iterator[Problem]:
     """Everything that a valid shape can still get wrong."""
-    yield from _not_yet(config)
+    yield from _servers(config)
     yield from _queues(config)
     yield from _ratings(config)
-    for index, server in enumerate(config.webchat):
-        yield from _accounts(server, ("webchat", index))
     appservice = config.appservice
     tokens = (appservice.as_token.get_secret_value(), appservice.hs_token.get_secret_value())
     if tokens[0] and tokens[0] == tokens[1]:
@@ -207,7 +188,7 @@ def _permissions(config: Config) -> Iterator[Problem]:
         )
 
 
-def _not_yet(config: Config) -> Iterator[Problem]:
+def _servers(config: Config) -> Iterator[Problem]:
     if len(config.webchat) > 1:
         yield Problem(
             ("webchat", 1),
@@ -220,6 +201,8 @@ def _not_yet(config: Config) -> Iterator[Problem]:
                 (*here, "robot", "mode"),
                 "must be command, first or when_no_agent if robot.enabled is true, else off",
             )
+        if server.accounts and server.login.type is not LoginType.PASSWORD:
+            yield Problem((*here, "accounts"), "needs webchat.login.type: password")
 
 
 def _queues(config: Config) -> Iterator[Problem]:
@@ -249,8 +232,3 @@ def _ratings(config: Config) -> Iterator[Problem]:
         if option.id in seen:
             yield Problem(("rating", "options", index, "id"), "is there twice")
         seen.add(option.id)
-
-
-def _accounts(server: WebChat, here: KeyPath) -> Iterator[Problem]:
-    if server.accounts and server.login.type is not LoginType.PASSWORD:
-        yield Problem((*here, "accounts"), "needs webchat.login.type: password")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, SecretStr
 
@@ -70,37 +70,46 @@ class Change:
 
 def compare(old: Config, new: Config) -> tuple[Change, ...]:
     """Every key that differs, in the order of the model."""
-    before, after = dict(leaves(old)), dict(leaves(new))
-    fixed = _queues_are_others(old, new)
+    before, after, live = dict(leaves(old)), dict(leaves(new)), _live(old, new)
     changes = []
     for path in dict.fromkeys((*before, *after)):
         was, comes = before.get(path), after.get(path)
         if was != comes:
-            live = _is_live(path) and not (fixed and path[0] in {"queues", "default_queue"})
-            changes.append(Change(_as_written(path), _shown(was), _shown(comes), live))
+            now = any(path[:length] in live for length in range(1, len(path) + 1))
+            changes.append(Change(_as_written(path), _shown(was), _shown(comes), now))
     return tuple(changes)
 
 
 def take_over(old: Config, new: Config) -> Config:
     """The running configuration with whatever of the new one can change now."""
-    taken = old
-    fixed = _queues_are_others(old, new)
-    for path in LIVE:
-        if not (fixed and path[0] in {"queues", "default_queue"}):
-            taken = _with(taken, path, _at(new, path))
-    return taken
+    return cast(Config, _taken(old, new, (), _live(old, new)))
 
 
-def _queues_are_others(old: Config, new: Config) -> bool:
-    """A queue that comes or goes has a Matrix user of its own: that takes a restart."""
-    return {queue.id for queue in old.queues} != {queue.id for queue in new.queues}
+def _taken(old: object, new: object, path: KeyPath, live: frozenset[KeyPath]) -> object:
+    """A section, or what is in it, with whatever of the new one is live."""
+    if path in live:
+        return new
+    if isinstance(old, BaseModel):
+        fields = {
+            name: _taken(value, getattr(new, name), (*path, name), live) for name, value in old
+        }
+        return old.model_copy(update=fields)
+    if path == ("webchat",) and isinstance(old, tuple) and isinstance(new, tuple):
+        return (_taken(old[0], new[0], (*path, 0), live), *old[1:])
+    return old
+
+
+def _live(old: Config, new: Config) -> frozenset[KeyPath]:
+    """LIVE; without the queues if one comes or goes, for it has a Matrix user of its own."""
+    same = {queue.id for queue in old.queues} == {queue.id for queue in new.queues}
+    return LIVE if same else LIVE - {("queues",), ("default_queue",)}
 
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Every value that holds no others, with its path by the names of attributes."""
     parts: Mapping[Any, object]
     if isinstance(value, BaseModel):
-        parts = {name: getattr(value, name) for name in type(value).model_fields}
+        parts = dict(value)
     elif isinstance(value, Mapping):
         parts = value
     elif isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
@@ -112,28 +121,8 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
         yield from leaves(inner, (*path, name))
 
 
-def _is_live(path: KeyPath) -> bool:
-    return any(path[:length] in LIVE for length in range(1, len(path) + 1))
-
-
-def _at(value: Any, path: KeyPath) -> Any:
-    for part in path:
-        value = value[part] if isinstance(part, int) else getattr(value, part)
-    return value
-
-
-def _with(value: Any, path: KeyPath, inner: object) -> Any:
-    """The same section with another value at that path."""
-    if not path:
-        return inner
-    head, rest = path[0], path[1:]
-    if isinstance(head, int):
-        return (*value[:head], _with(value[head], rest, inner), *value[head + 1 :])
-    return value.model_copy(update={head: _with(getattr(value, head), rest, inner)})
-
-
 def _as_written(path: KeyPath) -> KeyPath:
-    """`from` is an attribute by another name; one server is mostly written as a single mapping."""
+    """A path as in config.yaml: `from` for `source`, and the one server as a single mapping."""
     renamed = tuple("from" if part == "source" else part for part in path)
     return ("webchat", *renamed[2:]) if renamed[:2] == ("webchat", 0) else renamed
 

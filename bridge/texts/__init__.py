@@ -51,22 +51,24 @@ def check_overrides(
         original = catalogue[key]
         allowed = frozenset().union(*(placeholders(text) for text in original.values()))
         for language, text in sentences.items():
-            if language not in LANGUAGES:
-                yield BadOverride(key, language, f"must be one of {', '.join(LANGUAGES)}")
-                continue
-            if not text.strip():
-                yield BadOverride(key, language, "must not be empty")
-                continue
-            try:
-                unknown = placeholders(text) - allowed
-            except ValueError:
-                yield BadOverride(key, language, "has braces that are no placeholder")
-                continue
-            if unknown:
-                names = ", ".join(f"{{{name}}}" for name in sorted(allowed)) or "none"
-                yield BadOverride(
-                    key, language, f"does not know {{{min(unknown)}}}; it may use: {names}"
-                )
+            if wrong := _wrong(language, text, allowed):
+                yield BadOverride(key, language, wrong)
+
+
+def _wrong(language: str, text: str, allowed: frozenset[str]) -> str:
+    """Why a replacement cannot be used; empty if it can."""
+    if language not in LANGUAGES:
+        return f"must be one of {', '.join(LANGUAGES)}"
+    if not text.strip():
+        return "must not be empty"
+    try:
+        unknown = placeholders(text) - allowed
+    except ValueError:
+        return "has braces that are no placeholder"
+    if not unknown:
+        return ""
+    names = ", ".join(f"{{{name}}}" for name in sorted(allowed)) or "none"
+    return f"does not know {{{min(unknown)}}}; it may use: {names}"
 
 
 class Texts:
@@ -75,11 +77,7 @@ class Texts:
     def __init__(
         self, overrides: Overrides | None = None, catalogue: Catalogue = CATALOGUE
     ) -> None:
-        """Take the operator's replacements.
-
-        Args:
-            overrides: key -> language -> sentence.
-            catalogue: all sentences; for tests.
+        """Take the operator's replacements: key -> language -> sentence.
 
         Raises:
             BadOverride: the first that cannot be used.
@@ -90,9 +88,6 @@ class Texts:
         self._sentences = {
             key: {**sentence, **overrides.get(key, {})} for key, sentence in catalogue.items()
         }
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._sentences
 
     def render(self, language: str, key: str, args: Mapping[str, Value]) -> str:
         """A sentence with its placeholders filled in.

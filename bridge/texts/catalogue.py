@@ -17,16 +17,16 @@ def placeholders(sentence: str) -> frozenset[str]:
     """The names in braces.
 
     Raises:
-        ValueError: the braces do not match, or hold more than a name.
+        ValueError: the braces do not match, or hold more than a name; it says so.
     """
-    names = set()
-    for _, name, spec, conversion in string.Formatter().parse(sentence):
-        if name is None:
-            continue
-        if spec or conversion or not name.isidentifier():
-            raise ValueError(f"not a plain placeholder: {{{name}}}")
-        names.add(name)
-    return frozenset(names)
+    try:
+        parts = list(string.Formatter().parse(sentence))
+    except ValueError as error:
+        raise ValueError(f"has unbalanced braces: {error}") from error
+    for _, name, spec, conversion in parts:
+        if name is not None and (spec or conversion or not name.isidentifier()):
+            raise ValueError("may hold only plain placeholders such as {name}")
+    return frozenset(name for _, name, _, _ in parts if name is not None)
 
 
 def shipped(languages: Sequence[str]) -> Catalogue:

@@ -7,47 +7,23 @@ Codes are BCP 47 tags. People and clients write them in many ways ("zh_TW", "zh-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 LANGUAGES = ("zh-CN", "zh-TW", "en", "ja")
 DEFAULT_LANGUAGE = "zh-CN"
 
-_FALLBACKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "zh-CN": ("zh-TW", "en"),
-        "zh-TW": ("zh-CN", "en"),
-        "en": ("zh-CN",),
-        "ja": ("en", "zh-CN"),
-    }
-)
-_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "cn": "zh-CN",
-        "chinese": "zh-CN",
-        "中文": "zh-CN",
-        "简体": "zh-CN",
-        "简体中文": "zh-CN",
-        "簡體": "zh-CN",
-        "簡體中文": "zh-CN",
-        "tw": "zh-TW",
-        "繁體": "zh-TW",
-        "繁體中文": "zh-TW",
-        "繁体": "zh-TW",
-        "繁体中文": "zh-TW",
-        "正體": "zh-TW",
-        "正體中文": "zh-TW",
-        "english": "en",
-        "英文": "en",
-        "英语": "en",
-        "英語": "en",
-        "jp": "ja",
-        "japanese": "ja",
-        "日本語": "ja",
-        "日语": "ja",
-        "日語": "ja",
-        "日文": "ja",
-    }
-)
+_FALLBACKS: Mapping[str, tuple[str, ...]] = {
+    "zh-CN": ("zh-TW", "en"),
+    "zh-TW": ("zh-CN", "en"),
+    "en": ("zh-CN",),
+    "ja": ("en", "zh-CN"),
+}
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "zh-CN": ("cn", "chinese", "中文", "简体", "简体中文", "簡體", "簡體中文"),
+    "zh-TW": ("tw", "繁體", "繁體中文", "繁体", "繁体中文", "正體", "正體中文"),
+    "en": ("english", "英文", "英语", "英語"),
+    "ja": ("jp", "japanese", "日本語", "日语", "日語", "日文"),
+}
+"""What people call a language."""
 _TRADITIONAL = frozenset({"hant", "tw", "hk", "mo"})
 """Subtags of Chinese that say its script, or a place where that script is written."""
 
@@ -68,22 +44,19 @@ def nearest(word: str) -> str | None:
         One of LANGUAGES; None if it is none of them.
     """
     wanted = word.strip().casefold().replace("_", "-")
-    if wanted in _NAMES:
-        return _NAMES[wanted]
+    for language, names in _NAMES.items():
+        if wanted in names:
+            return language
     primary, *rest = wanted.split("-")
     if not all(part.isascii() and part.isalnum() for part in rest):
         return None
-    match primary:
-        case "zh":
-            return "zh-TW" if _TRADITIONAL.intersection(rest) else "zh-CN"
-        case "en" | "ja":
-            return primary
-        case _:
-            return None
+    if primary == "zh":
+        return "zh-TW" if _TRADITIONAL.intersection(rest) else "zh-CN"
+    return primary if primary in {"en", "ja"} else None
 
 
 def fallbacks(language: str) -> tuple[str, ...]:
-    """In which languages to look, in this order, where an operator wrote less than all of them.
+    """Languages to look in, in this order, where an operator wrote less than all of them.
 
     Args:
         language: one of LANGUAGES; it comes first.

@@ -9,7 +9,7 @@ homeserver is asked twice, and may be slow on purpose, so nothing waits for it a
 has a few tasks at a time. What exceeds the waiting list is dropped; the next message that cannot be
 decrypted brings it up again.
 
-`Budget` and `Allowance` are the rate limits on what strangers may make us store. Anybody on any
+`Allowance` is the rate limit on what strangers may make us store. Anybody on any
 homeserver may send our devices as much as they like, so new keys and new devices are counted by
 sender and hour, and by homeserver and day: honest users come all at once after a weekend without
 the bridge, or when our devices are new.
@@ -28,7 +28,7 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import KEY_KINDS, RoomKeys
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.olm import Channel, Payload, UndecryptableOlm, letter_of, read_payload
+from bridge.matrix.crypto.olm import Channel, UndecryptableOlm, letter_of, read_payload
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Sharing
 from bridge.matrix.crypto.vault import Vault
@@ -73,15 +73,6 @@ class News(msgspec.Struct):
 class Arrivals:
     """The /sync reader of our devices, one device at a time.
 
-    Args:
-        vault: where what came is stored.
-        server: where it comes from.
-        upkeep: our devices.
-        peers: told whose devices changed.
-        room_keys: reads keys.
-        sharing: begins new sessions.
-        home: our homeserver's name.
-
     Every method raises `Unavailable`, `Refused` or StoreError.
     """
 
@@ -107,21 +98,17 @@ class Arrivals:
         self._new_channels = Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
-    async def position(self, user: UserId) -> str:
-        """The device's /sync token; empty if it never read."""
-        found = await self._vault.load(_name(user), Position)
-        return found.token if found is not None else ""
-
     async def last_look(self, own: OwnDevice, now: int) -> News:
         """Read what lies in the mailbox of a device that is about to go."""
-        since = await self.position(own.user)
+        since = await self._position(own.user)
         # A homeserver that gave the device a token knows it by that alone.
         device = "" if own.state.token else own.device_id
         reply = await self._server.sync(own.user, since, wait=False, device=device)
         return await self.absorb(own, reply, now)
 
-    async def fetch(self, user: UserId, since: str, *, wait: bool) -> Json:
+    async def fetch(self, user: UserId, *, wait: bool) -> Json:
         """Call /sync; a token that the homeserver does not know is dropped."""
+        since = await self._position(user)
         try:
             return await self._server.sync(user, since, wait=wait)
         except Refused as refusal:
@@ -129,15 +116,11 @@ class Arrivals:
                 raise
             self._log.warning("the homeserver forgot where we were, reading anew", user=user)
             # What changed in between is not told any more.
-            self._peers.all_outdated()
+            self._peers.cache.forget_all()
             return await self._server.sync(user, "", wait=False)
 
     async def absorb(self, own: OwnDevice, reply: Json, now: int) -> News:
-        """Store the events of a /sync, with the token for the next one. The lock is held.
-
-        Returns:
-            What is new; it is durable.
-        """
+        """Store the events of a /sync, with the token for the next one. The lock is held."""
         self._hear_of_devices(reply)
         try:
             news = await self._read(own, reply, now)
@@ -149,7 +132,7 @@ class Arrivals:
         return news
 
     async def _read(self, own: OwnDevice, reply: Json, now: int) -> News:
-        news = News({}, {}, set())
+        news = News()
         channels: dict[tuple[str, str], Channel] = {}
         for event in _events(mapping(reply, "to_device")):
             try:
@@ -162,14 +145,9 @@ class Arrivals:
             news.add(*channel.rows(self._vault, now))
         if channels:
             news.add(own.row(self._vault))
-        token = text(reply, "next_batch")
-        if token:
+        if token := text(reply, "next_batch"):
             news.add(self._vault.row(_name(own.user), Position(token)))
         return news
-
-    async def follow_up(self, own: OwnDevice, reply: Json) -> None:
-        """Publish new one-time keys; nothing is lost if that fails. The lock is held."""
-        await self._upkeep.publishing.replenish(own, reply)
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
         """Begin a new olm session with a device whose messages one of ours cannot decrypt.
@@ -187,8 +165,13 @@ class Arrivals:
             if device.curve25519 == curve25519:
                 claimed = await self._sharing.claim(user, [device], now, anew=True)
                 async with self._upkeep.holding(user) as own:
-                    if await self._sharing.renew(own, device, claimed, now):
+                    if await self._sharing.renew(own, device, claimed.get(device, ""), now):
                         self._renewed[broken] = now
+
+    async def _position(self, user: UserId) -> str:
+        """The device's /sync token; empty if it never read."""
+        found = await self._vault.load(_name(user), Position)
+        return found.token if found is not None else ""
 
     def _hear_of_devices(self, reply: Json) -> None:
         lists = mapping(reply, "device_lists")
@@ -196,7 +179,7 @@ class Arrivals:
             users = lists.get(part)
             for user in users if isinstance(users, list) else ():
                 if isinstance(user, str):
-                    self._peers.outdated(user)
+                    self._peers.cache.forget(user)
 
     async def _take(
         self,
@@ -209,15 +192,11 @@ class Arrivals:
         kind = text(event, "type")
         if kind in _WITHHELD:
             self._refused(event, news, now)
-        if kind != "m.room.encrypted":
-            return
-        letter = letter_of(own, event)
+        letter = letter_of(own, event) if kind == "m.room.encrypted" else None
         if letter is None:
             return
         device = letter.sender, letter.sender_key
-        channel = channels.get(device)
-        if channel is None:
-            channel = await Channel.load(self._vault, own, *device)
+        channel = channels.get(device) or await Channel.load(self._vault, own, *device)
         if not channel.open and not self._new_channels.spend(letter.sender, now):
             self._log.warning(
                 "too many new devices of a user, a letter is dropped", user=letter.sender
@@ -234,19 +213,15 @@ class Arrivals:
         if payload is None:
             self._log.warning("a letter that is not for us", user=letter.sender)
         elif payload.kind in KEY_KINDS:
-            self._keep(await self._room_keys.take(payload, now), payload, news, now)
-
-    def _keep(
-        self, taken: tuple[str, list[SecretRow]] | None, payload: Payload, news: News, now: int
-    ) -> None:
-        if taken is None:
-            return
-        name, rows = taken
-        if rows and not self._new_keys.spend(payload.sender, now):
-            self._log.warning("too many new keys of a user, one is dropped", user=payload.sender)
-            return
-        news.add(*rows)
-        news.keys[name] = RoomId(text(payload.content, "room_id"))
+            taken = await self._room_keys.take(payload, now)
+            if taken is None:
+                return
+            name, rows = taken
+            if rows and not self._new_keys.spend(letter.sender, now):
+                self._log.warning("too many new keys of a user, one is dropped", user=letter.sender)
+                return
+            news.add(*rows)
+            news.keys[name] = RoomId(text(payload.content, "room_id"))
 
     def _refused(self, event: Json, news: News, now: int) -> None:
         content, sender = mapping(event, "content"), id_text(event, "sender")
@@ -266,9 +241,8 @@ class Arrivals:
 
 def _events(part: Json) -> list[Json]:
     events = part.get("events")
-    return (
-        [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
-    )
+    listed = events if isinstance(events, list) else []
+    return [event for event in listed if isinstance(event, dict)]
 
 
 def _name(user: UserId) -> str:
@@ -284,77 +258,63 @@ TOGETHER, TOGETHER_OF_SERVER = 1_000, 400
 """The same with those that wait."""
 
 
-class _Turns:
-    """Running and waiting repairs with one homeserver."""
+class _Limit:
+    """Count and limits of running and waiting repairs, of one homeserver or of all."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int, together: int) -> None:
         self.count = 0
-        self.places = asyncio.Semaphore(OF_SERVER)
+        self.together = together
+        self.places = asyncio.Semaphore(at_once)
 
 
 class Mending:
-    """Background repair of olm sessions, as tasks in a group that the caller owns.
-
-    Args:
-        arrivals: begins the sessions.
-        clock: the time.
-    """
+    """Background repair of olm sessions, in the task group that the caller sets."""
 
     def __init__(self, arrivals: Arrivals, clock: Clock) -> None:
+        self.group: asyncio.TaskGroup | None = None
         self._arrivals = arrivals
         self._clock = clock
-        self._group: asyncio.TaskGroup | None = None
-        self._count = 0
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._servers: dict[str, _Turns] = {}
+        self._all = _Limit(AT_ONCE, TOGETHER)
+        self._servers: dict[str, _Limit] = {}
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     def begin(self, user: UserId, broken: Iterable[tuple[str, str]]) -> set[asyncio.Task[None]]:
-        """Start repairs, as many as there is room for.
+        """Start repairs, as many as there is room for; returns the tasks.
 
-        Args:
-            user: one of ours.
-            broken: sender and identity key of devices whose letters it cannot read.
-
-        Returns:
-            The tasks, for whoever wants to wait for them a while.
+        `broken` is sender and identity key of devices whose letters our user cannot read.
         """
         begun = set()
         for sender, curve25519 in broken:
             server = sender.partition(":")[2]
-            turns = self._servers.get(server) or _Turns()
-            full = self._count >= TOGETHER or turns.count >= TOGETHER_OF_SERVER
-            if self._group is None or full:
+            limit = self._servers.get(server) or _Limit(OF_SERVER, TOGETHER_OF_SERVER)
+            full = any(one.count >= one.together for one in (self._all, limit))
+            if self.group is None or full:
                 self._log.info("a broken session is left as it is for now", user=sender)
                 continue
             work = self._mend(user, sender, curve25519, server)
             try:
-                begun.add(self._group.create_task(work))
+                begun.add(self.group.create_task(work))
             except RuntimeError:
                 work.close()  # we are about to end
                 break
-            self._count += 1
-            turns.count += 1
-            self._servers[server] = turns
+            self._all.count += 1
+            limit.count += 1
+            self._servers[server] = limit
         return begun
 
-    def work_in(self, group: asyncio.TaskGroup | None) -> None:
-        """Set the group in which repairs are started; None: start no more."""
-        self._group = group
-
     async def _mend(self, user: UserId, sender: str, curve25519: str, server: str) -> None:
-        turns = self._servers[server]
+        limit = self._servers[server]
         try:
-            async with turns.places, self._places:
+            async with limit.places, self._all.places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
             self._log.info("a broken session cannot be replaced yet", user=sender, why=str(error))
         except Exception:  # noqa: BLE001 - logged whole; one device must not end all others' mending
             self._log.exception("a broken session could not be replaced", user=sender)
         finally:
-            self._count -= 1
-            turns.count -= 1
-            if not turns.count:
+            self._all.count -= 1
+            limit.count -= 1
+            if not limit.count:
                 del self._servers[server]
 
 
@@ -362,46 +322,16 @@ class Mending:
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-_KEPT = 20_000
-"""Senders whose spending is remembered."""
-
-
-class Budget:
-    """Rate limit: a number of things in a period, for each name.
-
-    Args:
-        each: how many.
-        while_ms: how long it is.
-    """
-
-    def __init__(self, each: int, while_ms: int = HOUR_MS) -> None:
-        self._each = each
-        self._while_ms = while_ms
-        self._spent: LRUCache[str, tuple[int, int]] = LRUCache(_KEPT)
-
-    def spend(self, name: str, now: int) -> bool:
-        """Take one; False if all of this while are spent."""
-        began, count = self._spent.get(name) or (now, 0)
-        if not 0 <= now - began < self._while_ms:
-            began, count = now, 0
-        if count >= self._each:
-            return False
-        self._spent[name] = (began, count + 1)
-        return True
 
 
 class Allowance:
-    """Rate limits of a sender: one per user, one for all users of a homeserver.
+    """Rate limits of a sender: per user and hour, and per homeserver and day.
 
-    Args:
-        each: how many an hour for a user.
-        together: how many a day for a homeserver's users; ours has no such limit, for whoever
-            runs it says who may have an account there.
-        home: our homeserver's name.
+    Our own homeserver (`home`) has no limit: whoever runs it says who may have an account there.
     """
 
     def __init__(self, each: int, together: int, home: str) -> None:
-        self._users = Budget(each)
+        self._users = Budget(each, HOUR_MS)
         self._servers = Budget(together, DAY_MS)
         self._home = home
 
@@ -411,3 +341,23 @@ class Allowance:
         return self._users.spend(user, now) and (
             server == self._home or self._servers.spend(server, now)
         )
+
+
+class Budget:
+    """Rate limit: so many things in a period, for each name."""
+
+    def __init__(self, each: int, period: int) -> None:
+        self._each = each
+        self._period = period
+        self._spent: LRUCache[str, tuple[int, int]] = LRUCache(20_000)
+        """Name -> when its period began, and how many were taken since."""
+
+    def spend(self, name: str, now: int) -> bool:
+        """Take one; False if all of this period are spent."""
+        began, count = self._spent.get(name) or (now, 0)
+        if not 0 <= now - began < self._period:
+            began, count = now, 0
+        if count >= self._each:
+            return False
+        self._spent[name] = (began, count + 1)
+        return True

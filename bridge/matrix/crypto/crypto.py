@@ -8,7 +8,14 @@ Theory of operation
   messages by /sync (`arrivals`), from the start to the end of the process. Ghosts read nothing;
   they only look into their mailbox before they begin a session.
 - People's messages come by transactions like everything else and are opened by their room's actor
-  (`open`). A missing key is waited for there, woken by its arrival (`opening`).
+  (`open`). A missing key is waited for there, woken by its arrival, and requested. A room's later
+  messages wait meanwhile, so no single person may decide how long: after a key of somebody's was
+  waited for in vain, none of theirs in that room is waited for during a minute.
+- A request for a key (specification, "Key requests") makes up for a to-device message that was lost
+  or could not be read: Element's engine gives a key again to a device that it had given it to
+  before, and to no other. The device that wrote the message is asked, where that is known, by each
+  of our hosts: the room does not say which of them the key was shared with, and the others get no
+  answer. Answers come by /sync like every key.
 - What we say in an encrypted room is encrypted by the sender's own device (`seal`, `sharing`).
 - Whatever other homeservers have to be asked is asked while no device of ours is held, for they may
   be slow, and one device serves many rooms.
@@ -17,22 +24,31 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
+from cachetools import LRUCache
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.arrivals import Arrivals, Mending
-from bridge.matrix.crypto.devices import OwnDevice, Upkeep
-from bridge.matrix.crypto.keys import RoomKeys, is_encrypted
+from bridge.matrix.crypto.devices import Continuity, OwnDevice, Upkeep
+from bridge.matrix.crypto.keys import (
+    BROKEN,
+    NO_KEY,
+    UNKNOWN_DEVICE,
+    Owners,
+    RoomKeys,
+    Sealed,
+    is_encrypted,
+    sealed_of,
+)
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.opening import Asking, Opening
-from bridge.matrix.crypto.peers import Owners, Peers
-from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing
-from bridge.matrix.crypto.vault import Continuity, Vault
-from bridge.matrix.crypto.wire import Json, text
+from bridge.matrix.crypto.peers import Peers
+from bridge.matrix.crypto.sharing import Places, RoomState, Scheme, Sharing, Users
+from bridge.matrix.crypto.vault import Vault
+from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
 from bridge.rooms.ports import Clock, Refused, Unavailable, Undecryptable
 from bridge.rooms.store import StoreError
 
@@ -46,43 +62,31 @@ _MENDING = 3.0
 """Seconds that a ghost waits at most for new sessions in place of broken ones, before it writes."""
 _ROUNDS = 3
 """How often it is found out anew who reads a message, because it changed meanwhile."""
-
-
-class Users(Protocol):
-    """Our users' names. `users.OurUsers` is one."""
-
-    bot: UserId
-
-    def hosts(self) -> tuple[UserId, ...]: ...
-
-    def is_ours(self, user_id: str) -> bool: ...
+CATCHING_UP = 10.0
+"""Seconds that a missing key is waited for at least while a host has not read its mailbox yet."""
+_IN_VAIN_MS = 60_000
+AFTER = 2.0
+"""Seconds that a key is waited for before it is requested."""
+_AGAIN_MS = 60_000
+"""How often at most one is; the answer may have been unreadable, too, until the session was new."""
 
 
 class Crypto:
     """End-to-end encryption for all of our users.
 
-    Args:
-        server: acts as our users' devices.
-        rooms: tells who is in a room and how it is encrypted.
-        users: our users' names.
-        vault: where all of it is kept.
-        clock: the time.
+    Every method raises StoreError, also if the database was sealed with another secret; and
+    `Unavailable` or `Refused` where it calls the homeserver. `open` and `run` raise neither.
     """
 
     def __init__(
-        self,
-        server: KeyServer,
-        rooms: RoomState,
-        users: Users,
-        vault: Vault,
-        clock: Clock,
+        self, server: KeyServer, rooms: RoomState, users: Users, vault: Vault, clock: Clock
     ) -> None:
         self._hosts = users.hosts()
         self._clock = clock
         self._server = server
         self._places = Places(rooms, users, vault)
         self._continuity = Continuity(vault, server, users.bot, clock)
-        self._upkeep = Upkeep(vault, server, self._continuity, self)
+        self._upkeep = Upkeep(vault, server, self._continuity, self._last_look)
         self._peers = peers = Peers(server)
         self._keys = RoomKeys(vault, Owners(peers, users.bot))
         self._sharing = Sharing(vault, server, peers, self._places)
@@ -96,28 +100,26 @@ class Crypto:
             home=users.bot.partition(":")[2],
         )
         self._mending = Mending(self._arrivals, clock)
-        asks = Asking(server, self._upkeep, self._hosts)
         self._caught_up: set[UserId] = set()
-        self._opening = Opening(
-            self._keys, asks, clock, lambda: self._caught_up.issuperset(self._hosts)
-        )
+        """Hosts whose mailboxes have been read since our start."""
+        self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        """Name of a key -> its arrival, or its refusal, while somebody waits for it."""
+        self._in_vain: LRUCache[tuple[str, str], int] = LRUCache(10_000)
+        """Room and sender -> when a key of theirs was waited for in vain."""
+        self._requested: LRUCache[str, int] = LRUCache(10_000)
+        """Name of a key -> when it was requested."""
         self._mailboxes: dict[UserId, int] = {}
+        """Ghost -> when its mailbox was read."""
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
-        """Make our users act as this database's devices; to be called before anything else.
-
-        Raises:
-            StoreError: the database does not answer, or was sealed with another secret.
-        """
+        """Make our users act as this database's devices; to be called before anything else."""
         await self._upkeep.begin()
 
     async def ensure(self, user: UserId) -> None:
         """Make the user's device and keys exist; the user does.
 
-        Raises:
-            Unavailable, StoreError: to be tried again.
-            Refused: `M_FORBIDDEN`: the homeserver does not know the user.
+        Refused is raised as `M_FORBIDDEN` only: the homeserver does not know the user.
         """
         try:
             await self._upkeep.ensure(user)
@@ -133,11 +135,7 @@ class Crypto:
         return self._upkeep.device_id
 
     async def mend(self, user: UserId) -> None:
-        """Make the user's device again: the homeserver does not know it any more.
-
-        Raises:
-            Unavailable, Refused, StoreError: as its calls.
-        """
+        """Make the user's device again: the homeserver does not know it any more."""
         await self._upkeep.mend(user)
 
     # --- reading ----------------------------------------------------------------------------
@@ -151,36 +149,91 @@ class Crypto:
             raw: the event.
             patience: seconds to wait for a missing key; None: do not wait.
             ask: False: ask no homeserver anything, for others wait.
-
-        Raises:
-            StoreError: the database does not answer.
         """
         self.heard(raw)
-        return await self._opening.open(raw, patience, ask=ask) if is_encrypted(raw) else raw
+        if not is_encrypted(raw):
+            return raw
+        sealed = sealed_of(raw)
+        if sealed is None:
+            return Undecryptable(BROKEN, later=False)
+        if patience is None:
+            return await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
+        # Listened for before looking, or a key that comes in between would be missed.
+        arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
+        found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
+        return await self._wait(raw, sealed, arrival, patience) if _may_come(found) else found
+
+    async def _wait(
+        self, raw: Json, sealed: Sealed, arrival: asyncio.Event, patience: float
+    ) -> Json | Undecryptable:
+        """Wait for a key, and for the device that sent it to be known."""
+        writer = sealed.room_id, sealed.sender
+        last = self._in_vain.get(writer)
+        if not self._caught_up.issuperset(self._hosts):
+            patience = max(patience, CATCHING_UP)
+        elif last is not None and 0 <= self._clock.now() - last < _IN_VAIN_MS:
+            patience = 0.0
+        await _within(min(patience, AFTER), arrival)
+        found = await self._keys.open(raw, sealed, self._clock.now())
+        if not _may_come(found):
+            return found
+        if isinstance(found, Undecryptable) and found.key == NO_KEY:
+            await self._request(raw, sealed)
+        await _within(patience - AFTER, arrival)
+        found = await self._keys.open(raw, sealed, self._clock.now())
+        if patience and _may_come(found):
+            self._in_vain[writer] = self._clock.now()
+        return found
+
+    def _wake(self, names: Iterable[str]) -> None:
+        """Wake those who wait for these keys: they came, or will not come."""
+        for name in names:
+            if (arrival := self._waited_for.pop(name, None)) is not None:
+                arrival.set()
+
+    async def _request(self, raw: Json, sealed: Sealed) -> None:
+        """Request the key of an event, unless that was done a moment ago.
+
+        It is an attempt: if it fails, the event's sender is told what they would have been told.
+        """
+        now, last = self._clock.now(), self._requested.get(sealed.key_name)
+        if last is not None and 0 <= now - last < _AGAIN_MS:
+            return
+        self._requested[sealed.key_name] = now
+        self._log.info("a key is asked for", user=sealed.sender, room=sealed.room_id)
+        request = _key_request(self._upkeep.device_id, raw, sealed)
+        for host in self._hosts:
+            if not self._upkeep.ready(host).is_set():
+                continue
+            try:
+                await self._server.send_to_devices(host, "m.room_key_request", request)
+            except (Unavailable, Refused) as error:
+                self._log.debug("a key cannot be asked for", user=host, why=str(error))
 
     def heard(self, raw: Json) -> None:
         """Invalidate what is cached of a room and its members, by an event of the room.
 
         To be called as soon as it comes: what we say next must not wait to know who has left.
         """
+        if "state_key" not in raw:
+            return
         self._places.changed(raw)
         if raw.get("type") == "m.room.member" and (user := text(raw, "state_key")):
             # Of those with whom we share no room, nobody tells us what changes.
-            self._peers.outdated(user)
+            self._peers.cache.forget(user)
 
     async def run(self, on_key: OnKey) -> None:
         """Read the hosts' mailboxes until cancelled.
 
-        Args:
-            on_key: told the room for which a key or a refusal came, once it is durable.
+        `on_key` is told the room for which a key or a refusal came, once it is durable.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._mending.work_in(tasks)
+                self._mending.group = tasks
                 for host in self._hosts:
                     tasks.create_task(self._follow(host, on_key))
         finally:
-            self._mending.work_in(None)
+            self._mending.group = None
             with suppress(StoreError):
                 await self._keys.save()
 
@@ -192,13 +245,11 @@ class Crypto:
                 await self._read_mailbox(host, on_key)
                 pause = _FIRST_PAUSE
                 continue
-            except Unavailable as error:
-                why, wait = str(error), error.retry_after or pause
-            except Refused as refusal:
-                why, wait = str(refusal), pause
-                await self._try_to_mend(host, refusal)
-            except StoreError as error:
-                why, wait = str(error), pause
+            except (Unavailable, Refused, StoreError) as error:
+                later = error.retry_after if isinstance(error, Unavailable) else None
+                why, wait = str(error), later or pause
+                if isinstance(error, Refused) and error.code == "M_UNKNOWN_DEVICE":
+                    await self._try_to_mend(host)
             except Exception as error:  # noqa: BLE001 - logged whole; keys must go on coming
                 self._log.exception("unexpected error, reading on", user=host)
                 why, wait = type(error).__name__, pause
@@ -206,25 +257,21 @@ class Crypto:
             await self._clock.sleep(min(wait, _LAST_PAUSE))
             pause = min(pause * 2, _LAST_PAUSE)
 
-    async def _try_to_mend(self, host: UserId, refusal: Refused) -> None:
-        if refusal.code != "M_UNKNOWN_DEVICE":
-            return
+    async def _try_to_mend(self, host: UserId) -> None:
         try:
             await self._upkeep.mend(host)
         except (Unavailable, Refused, StoreError) as error:
             self._log.warning("a device cannot be made again yet", user=host, why=str(error))
 
     async def _read_mailbox(self, host: UserId, on_key: OnKey) -> None:
-        since = await self._arrivals.position(host)
-        first = host not in self._caught_up
-        reply = await self._arrivals.fetch(host, since, wait=not first)
+        reply = await self._arrivals.fetch(host, wait=host in self._caught_up)
         async with self._upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, reply, self._clock.now())
             self._caught_up.add(host)
-            self._opening.wake(news.keys)
+            self._wake(news.keys)
             for room_id in set(news.keys.values()):
                 await on_key(room_id)
-            await self._arrivals.follow_up(own, reply)
+            await self._upkeep.replenish(own, reply)
         self._mending.begin(host, news.broken)
         await self._keys.save()
         await self._continuity.follow()
@@ -232,11 +279,7 @@ class Crypto:
     # --- writing ----------------------------------------------------------------------------
 
     async def is_encrypted(self, sender: UserId, room_id: RoomId) -> bool:
-        """True if the user's messages in this room have to be encrypted.
-
-        Raises:
-            Unavailable, Refused: as the homeserver's calls.
-        """
+        """True if the user's messages in this room have to be encrypted."""
         return (await self._places.scheme(sender, room_id)).encrypted
 
     async def seal(
@@ -244,8 +287,7 @@ class Crypto:
     ) -> tuple[str, Json]:
         """Encrypt an event for a room; returns type and content to send, as given in a clear room.
 
-        Raises:
-            Unavailable, Refused, StoreError: nothing may be sent.
+        If it raises, nothing may be sent.
         """
         if kind in _IN_CLEAR:
             return kind, content
@@ -273,23 +315,44 @@ class Crypto:
             if not self._sharing.needs_session(own, room_id, scheme, now):
                 return
             self._mailboxes[user] = now
-            since = await self._arrivals.position(user)
-            reply = await self._arrivals.fetch(user, since, wait=False)
+            reply = await self._arrivals.fetch(user, wait=False)
             news = await self._arrivals.absorb(own, reply, now)
-            await self._arrivals.follow_up(own, reply)
+            await self._upkeep.replenish(own, reply)
         begun = self._mending.begin(user, news.broken)
         if begun:
             await asyncio.wait(begun, timeout=_MENDING)
 
-    # --- `devices.Listener` -----------------------------------------------------------------
-
-    async def last_look(self, own: OwnDevice) -> None:
+    async def _last_look(self, own: OwnDevice) -> None:
         """Read a device's mailbox before the device goes."""
         news = await self._arrivals.last_look(own, self._clock.now())
-        self._opening.wake(news.keys)
+        self._wake(news.keys)
 
-    def use_device(self, device_id: str) -> None:
-        self._server.use_device(device_id)
 
-    def use_token(self, user: UserId, token: str) -> None:
-        self._server.use_token(user, token)
+def _may_come(found: Json | Undecryptable) -> bool:
+    """True if it cannot be decrypted now, but perhaps in a moment."""
+    return isinstance(found, Undecryptable) and found.key in {NO_KEY, UNKNOWN_DEVICE}
+
+
+async def _within(seconds: float, arrival: asyncio.Event) -> None:
+    """Wait for a key, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await arrival.wait()
+
+
+def _key_request(device_id: str, raw: Json, sealed: Sealed) -> Json:
+    content = mapping(raw, "content")
+    body: Json = {
+        "algorithm": MEGOLM,
+        "room_id": sealed.room_id,
+        "session_id": sealed.session_id,
+    }
+    if sender_key := text(content, "sender_key"):
+        body["sender_key"] = sender_key
+    request: Json = {
+        "action": "request",
+        "requesting_device_id": device_id,
+        "request_id": f"{device_id}.{sealed.session_id}",
+        "body": body,
+    }
+    return {sealed.sender: {text(content, "device_id") or "*": request}}

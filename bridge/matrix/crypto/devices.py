@@ -8,13 +8,21 @@ identity on the homeserver is replaced only after an operator's `matrix-webchat 
 
 `Upkeep` keeps them, one lock per user: whoever changes a device or its olm sessions holds the lock.
 A device is made, published and compared with the homeserver when it is first asked for after a
-start (`Publishing`). The private halves of one-time keys are stored before the public halves are
+start. The private halves of one-time keys are stored before the public halves are
 published, or a message to a published key could not be read; a crash in between publishes the same
 keys again, which a homeserver takes.
 
-A database that is an older copy of itself (`vault.Continuity`) draws another device id. Each user
-then gets a new device under the same identity, which clients do not warn of, and the old device
-goes with all its sessions. Its mailbox is read a last time before.
+`Continuity` detects a database that was restored from a backup. Its olm ratchets stand where they
+stood then, and to use them again would encrypt two texts with one key; and the private halves of
+one-time keys that were published since are lost. So a random mark that changes with the ratchets,
+at most once in `EVERY`, is kept both here and in the bot's account data. A database that does not
+know the homeserver's mark is an older copy of itself. (It is taken for one, too, if the homeserver
+was restored or if a second bridge works with the same users; nothing is lost by that.) The row
+names every mark that the homeserver may have, for a crash may come between the two writes.
+
+An older copy of itself draws another device id. Each user then gets a new device under the same
+identity, which clients do not warn of, and the old device goes with all its sessions. Its mailbox
+is read a last time before.
 
 `inspect` is the read-only report of all this for `matrix-webchat doctor`.
 """
@@ -25,7 +33,8 @@ import asyncio
 import os
 import secrets
 import string
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Protocol, Self, cast
@@ -37,7 +46,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bridge.ids import UserId
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.vault import MARKS, Continuity, Marks, Vault, is_newest, read_mark
+from bridge.matrix.crypto.vault import Vault
 from bridge.matrix.crypto.wire import (
     MEGOLM,
     OLM,
@@ -50,10 +59,13 @@ from bridge.matrix.crypto.wire import (
     to_base64,
     with_signature,
 )
-from bridge.rooms.ports import Refused
+from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
 EPOCH = "epoch"
+PREFIX = "WEBCHAT"
+"""How the ids of our devices begin."""
+HINT = "stop the bridge and run `matrix-webchat crypto reset`"
 
 
 class Epoch(msgspec.Struct, frozen=True):
@@ -69,68 +81,60 @@ class Epoch(msgspec.Struct, frozen=True):
         return cls(f"{PREFIX}_{letters}", replace)
 
 
-class Listener(Protocol):
-    """Receiver of changes to our devices. `crypto.Crypto` is one."""
+class Fit(StrEnum):
+    """How a user's keys on the homeserver compare with ours."""
 
-    def use_device(self, device_id: str) -> None:
-        """From now on our users act as their devices of this id."""
-        ...
+    GOOD = "good"
+    NO_DEVICE = "no device"
+    """The device is not there, or has no keys there."""
+    NO_IDENTITY = "no identity"
+    """The user has no cross-signing keys there."""
+    UNSIGNED = "unsigned"
+    """The device is not signed by the identity there."""
+    FOREIGN_IDENTITY = "foreign identity"
+    """The user's cross-signing keys are not ours: a database was lost or restored."""
+    FOREIGN_DEVICE = "foreign device"
+    """Our device has other keys there."""
 
-    def use_token(self, user: UserId, token: str) -> None:
-        """The user acts as its device by this token, on a homeserver without MSC4190."""
-        ...
 
-    async def last_look(self, own: OwnDevice) -> None:
-        """Read a device's mailbox before it goes.
-
-        Raises:
-            Unavailable, Refused, StoreError: as its calls.
-        """
-        ...
+UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
+"""Something of ours is missing there, and nothing is in its place: publishing mends it."""
 
 
 class Upkeep:
     """Registry of our devices: one `OwnDevice` and one lock per user.
 
-    Every method raises `Unavailable`, `Refused` or StoreError.
-
-    Args:
-        vault: where the devices are kept.
-        server: where they are published.
-        continuity: tells whether the database is its newest state.
-        listener: told what changes.
-
-    Attributes:
-        publishing: the part that talks to the homeserver.
+    Every method raises `Unavailable`, `Refused` or StoreError; so does `last_look`, which reads a
+    device's mailbox before the device goes.
     """
 
     def __init__(
-        self, vault: Vault, server: KeyServer, continuity: Continuity, listener: Listener
+        self,
+        vault: Vault,
+        server: KeyServer,
+        continuity: Continuity,
+        last_look: Callable[[OwnDevice], Awaitable[None]],
     ) -> None:
         self._vault = vault
-        self.publishing = Publishing(vault, server)
+        self._server = server
         self._continuity = continuity
-        self._listener = listener
+        self._last_look = last_look
         self._epoch = Epoch("")
         self._settled = False
         self._settling = asyncio.Lock()
         self._devices: dict[UserId, OwnDevice] = {}
-        self._locks: dict[UserId, asyncio.Lock] = {}
-        self._ready: dict[UserId, asyncio.Event] = {}
+        self._locks: defaultdict[UserId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ready: defaultdict[UserId, asyncio.Event] = defaultdict(asyncio.Event)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
 
     async def begin(self) -> None:
-        """Read or draw the device id of this database.
-
-        Raises:
-            StoreError: the database does not answer, or its rows are sealed with another secret.
-        """
+        """Read or draw the device id of this database."""
         epoch = await self._vault.load(EPOCH, Epoch)
         if epoch is None:
             await self._draw(Epoch.draw(replace=False))
         else:
             self._epoch = epoch
-            self._listener.use_device(epoch.device_id)
+            self._server.use_device(epoch.device_id)
 
     @property
     def device_id(self) -> str:
@@ -143,10 +147,7 @@ class Upkeep:
 
         It is made, published and checked when it is first asked for after a start of ours.
         """
-        lock = self._locks.get(user)
-        if lock is None:
-            lock = self._locks[user] = asyncio.Lock()
-        async with lock:
+        async with self._locks[user]:
             if not self.ready(user).is_set():
                 await self._bring_up(user)
                 self.ready(user).set()
@@ -161,16 +162,11 @@ class Upkeep:
 
     def ready(self, user: UserId) -> asyncio.Event:
         """Event that is set once the user's device is published."""
-        ready = self._ready.get(user)
-        if ready is None:
-            ready = self._ready[user] = asyncio.Event()
-        return ready
+        return self._ready[user]
 
     async def ensure(self, user: UserId) -> None:
         """Make and publish the user's device, unless that is done."""
-        if not self.ready(user).is_set():
-            async with self.holding(user):
-                pass
+        await self.current(user)
 
     def distrust(self, user: UserId) -> None:
         """Drop the device in memory, which may differ from the stored one: it is loaded again."""
@@ -198,29 +194,32 @@ class Upkeep:
                     "nothing is encrypted with the old ones any more"
                 )
                 await self._draw(Epoch.draw(replace=self._epoch.replace))
-            await self._continuity.advance()
+            await self._continuity.follow(at_once=True)
             self._settled = True
 
     async def _draw(self, epoch: Epoch) -> None:
         await self._vault.save([self._vault.row(EPOCH, epoch)])
         self._epoch = epoch
-        self._listener.use_device(epoch.device_id)
+        self._server.use_device(epoch.device_id)
 
     async def _bring_up(self, user: UserId) -> None:
         await self._settle()
         own = self._devices.get(user) or await OwnDevice.load(self._vault, user)
         if own is not None and own.state.token:
-            self._listener.use_token(user, own.state.token)
+            self._server.use_token(user, own.state.token)
         if own is None or own.device_id != self._epoch.device_id:
             own = await self._next(user, own)
         self._devices[user] = own
         if not own.state.published:
             await self._make_device(own)
-        fit = await self.publishing.fit(own)
+        fit = fit_of(own, await self._server.query(user, [user]))
         if fit in UNPUBLISHED and own.state.published:
             self._log.warning("keys are missing at the homeserver, publishing them", user=user)
             await self._make_device(own)
-        if fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE} and not self._may_replace(own):
+        foreign = fit in {Fit.FOREIGN_IDENTITY, Fit.FOREIGN_DEVICE}
+        # Only a device that was made after the operator's reset may replace others.
+        kept_out = foreign and (own.state.published or not self._epoch.replace)
+        if kept_out:
             self._log.error(
                 "the keys at the homeserver are not those of this database; customers may be "
                 "unable to read or to be read in encrypted rooms",
@@ -228,108 +227,40 @@ class Upkeep:
                 found=fit.value,
                 mend=HINT,
             )
-            if own.state.published or fit is Fit.FOREIGN_DEVICE:
-                return
-            await self.publishing.device(own)
+        if fit is Fit.GOOD or (kept_out and (own.state.published or fit is Fit.FOREIGN_DEVICE)):
             return
-        if fit is not Fit.GOOD:
-            await self.publishing.device(own)
-            replace = self._epoch.replace or own.state.successor
-            await self.publishing.identity(own, replace=replace)
+        if not own.offered:
+            own.replenish({}, [])  # once: a homeserver does not take any number of them
+        await self._upload(own, {"device_keys": own.keys()})
+        own.offered = True
+        if not kept_out:
+            await self._publish_identity(own)
 
     async def _next(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
         """Draw a device for a user that has none, or one of a restored backup."""
         if former is not None:
             try:
-                await self._listener.last_look(former)
+                await self._last_look(former)
             except Refused as refusal:
                 self._log.info("no mailbox of the old device", user=user, code=refusal.code)
         own = OwnDevice.draw(user, self._epoch.device_id, former)
-        await self._vault.save([own.row(self._vault)])
+        await self._save(own)
         return own
 
+    async def _save(self, own: OwnDevice) -> None:
+        await self._vault.save([own.row(self._vault)])
+
+    # --- publishing -------------------------------------------------------------------------
+
     async def _make_device(self, own: OwnDevice) -> None:
-        token = await self.publishing.make_device(own)
-        if token:
-            self._listener.use_token(own.user, token)
-
-    def _may_replace(self, own: OwnDevice) -> bool:
-        """True if the device was made after the operator's reset: it may replace others."""
-        return self._epoch.replace and not own.state.published
-
-
-def reset_rows(vault: Vault) -> list[SecretRow]:
-    """Rows of an emptied table whose new devices may replace the published ones."""
-    return [vault.row(EPOCH, Epoch.draw(replace=True))]
-
-
-# --- publishing -----------------------------------------------------------------------------------
-
-PREFIX = "WEBCHAT"
-"""How the ids of our devices begin."""
-HINT = "stop the bridge and run `matrix-webchat crypto reset`"
-
-
-class Fit(StrEnum):
-    """How a user's keys on the homeserver compare with ours."""
-
-    GOOD = "good"
-    NO_DEVICE = "no device"
-    """The device is not there, or has no keys there."""
-    NO_IDENTITY = "no identity"
-    """The user has no cross-signing keys there."""
-    UNSIGNED = "unsigned"
-    """The device is not signed by the identity there."""
-    FOREIGN_IDENTITY = "foreign identity"
-    """The user's cross-signing keys are not ours: a database was lost or restored."""
-    FOREIGN_DEVICE = "foreign device"
-    """Our device has other keys there."""
-
-
-UNPUBLISHED = frozenset({Fit.NO_DEVICE, Fit.NO_IDENTITY, Fit.UNSIGNED})
-"""Something of ours is missing there, and nothing is in its place: publishing mends it."""
-
-
-class Publishing:
-    """Uploads of a device's keys; the caller holds the device's lock.
-
-    Every method raises `Unavailable`, `Refused` or StoreError.
-    """
-
-    def __init__(self, vault: Vault, server: KeyServer) -> None:
-        self._vault = vault
-        self._server = server
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
-
-    async def make_device(self, own: OwnDevice) -> str:
-        """Make the device; returns its access token where it needs one."""
         token = await self._server.make_device(own.user, own.device_id)
         if token:
-            own.change(token=token)
-            await self._vault.save([own.row(self._vault)])
-        return token
+            own.state.token = token
+            await self._save(own)
+            self._server.use_token(own.user, token)
 
-    async def fit(self, own: OwnDevice) -> Fit:
-        """Ask what the homeserver has of the device."""
-        reply = await self._server.query(own.user, [own.user])
-        device = mapping(mapping(mapping(reply, "device_keys"), own.user), own.device_id)
-        master = mapping(mapping(reply, "master_keys"), own.user)
-        return compare(own, device, master)
-
-    async def device(self, own: OwnDevice) -> None:
-        """Publish the device's keys with one-time and fallback keys."""
-        if not own.offered:
-            own.replenish({}, [])  # once: a homeserver does not take any number of them
-        await self._upload(own, {"device_keys": own.keys()})
-        own.offered = True
-
-    async def identity(self, own: OwnDevice, *, replace: bool) -> None:
-        """Publish the identity, and have it and the device sign each other.
-
-        Args:
-            own: the device, published already.
-            replace: drop the devices of a lost or older database.
-        """
+    async def _publish_identity(self, own: OwnDevice) -> None:
+        """Publish the identity, and have it and the device sign each other."""
         try:
             await self._server.upload_identity(own.user, own.state.identity.upload(own.user))
             await self._server.upload_signatures(own.user, own.signatures())
@@ -340,10 +271,10 @@ class Publishing:
                 user=own.user,
                 code=refusal.code,
             )
-        if replace:
+        if self._epoch.replace or own.state.successor:
             await self._drop_older(own)
-        own.change(published=True)
-        await self._vault.save([own.row(self._vault)])
+        own.state.published = True
+        await self._save(own)
 
     async def _drop_older(self, own: OwnDevice) -> None:
         """Delete the devices of a lost database: clients would go on encrypting for them."""
@@ -354,10 +285,8 @@ class Publishing:
         except Refused as refusal:
             self._log.warning("older devices remain", user=own.user, code=refusal.code)
 
-    # --- one-time keys ----------------------------------------------------------------------
-
     async def replenish(self, own: OwnDevice, reply: Json) -> None:
-        """Publish the one-time keys that are missing according to a /sync."""
+        """Publish the one-time keys that are missing according to a /sync. The lock is held."""
         counts = reply.get("device_one_time_keys_count")
         if not isinstance(counts, dict):
             return
@@ -366,7 +295,7 @@ class Publishing:
 
     async def _upload(self, own: OwnDevice, content: Json) -> None:
         # Stored first: the private half of a key must never be younger than its public half.
-        await self._vault.save([own.row(self._vault)])
+        await self._save(own)
         try:
             await self._server.upload_keys(own.user, content | own.unpublished())
         except Refused as refusal:
@@ -376,31 +305,109 @@ class Publishing:
             )
             return
         own.account.mark_keys_as_published()
-        await self._vault.save([own.row(self._vault)])
+        await self._save(own)
+
+
+def reset_rows(vault: Vault) -> list[SecretRow]:
+    """Rows of an emptied table whose new devices may replace the published ones."""
+    return [vault.row(EPOCH, Epoch.draw(replace=True))]
+
+
+def fit_of(own: OwnDevice, reply: Json) -> Fit:
+    """Compare a device with what `POST /keys/query` says of it."""
+    device = mapping(mapping(mapping(reply, "device_keys"), own.user), own.device_id)
+    return compare(own, device, mapping(mapping(reply, "master_keys"), own.user))
 
 
 def compare(own: OwnDevice, device: Json, master: Json) -> Fit:
-    """Compare what the homeserver has with what we have.
-
-    Args:
-        own: ours.
-        device: the keys of our device there; empty if it has none.
-        master: the user's master key there; empty if there is none.
-    """
+    """Compare what the homeserver has of our device and master key (empty: nothing) with ours."""
     if master and own.state.identity.public_master not in mapping(master, "keys").values():
         return Fit.FOREIGN_IDENTITY
     if not device:
         return Fit.NO_DEVICE
     keys = mapping(device, "keys")
-    if text(keys, f"ed25519:{own.device_id}") != own.ed25519:
-        return Fit.FOREIGN_DEVICE
-    if text(keys, f"curve25519:{own.device_id}") != own.curve25519:
+    there = (text(keys, f"{kind}:{own.device_id}") for kind in ("curve25519", "ed25519"))
+    if tuple(there) != (own.curve25519, own.ed25519):
         return Fit.FOREIGN_DEVICE
     if not master:
         return Fit.NO_IDENTITY
     signer = own.state.identity.public_self_signing
     signed = is_signed(device, own.user, f"ed25519:{signer}", signer)
     return Fit.GOOD if signed else Fit.UNSIGNED
+
+
+# --- detection of a restored backup ---------------------------------------------------------------
+
+EVERY = 60_000
+"""ms. A copy that is younger than this may not be told from the newest state."""
+MARKS = "marks"
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """Row: all marks that may stand on the homeserver."""
+
+    possible: tuple[str, ...]
+
+
+class Continuity:
+    """The mark that detects a restored backup: in the vault, and in the bot's account data.
+
+    Every method raises StoreError.
+    """
+
+    def __init__(self, vault: Vault, server: KeyServer, bot: UserId, clock: Clock) -> None:
+        self._vault = vault
+        self._server = server
+        self._bot = bot
+        self._clock = clock
+        self._there = ""
+        """The last mark that is known to stand on the homeserver."""
+        self._next = ""
+        """One that may have got there."""
+        self._lock = asyncio.Lock()
+        self._moved = 0
+        self._turns = 0
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
+
+    async def check(self) -> bool:
+        """False if the homeserver has seen a newer state of this database. Raises Unavailable."""
+        self._there = await read_mark(self._server, self._bot)
+        return is_newest(await self._vault.load(MARKS, Marks), self._there)
+
+    async def follow(self, *, at_once: bool = False) -> None:
+        """Set a new mark if a ratchet was turned since, and it is time; or at once."""
+        async with self._lock:
+            turns, now = self._vault.turns, self._clock.now()
+            due = turns != self._turns and not 0 <= now - self._moved < EVERY
+            if not due and not at_once:
+                return
+            self._moved = now
+            if not self._next:
+                self._next = secrets.token_hex(8)
+                row = self._vault.row(MARKS, Marks((self._there, self._next)))
+                await self._vault.save([row])
+            try:
+                await self._server.set_mark(self._bot, self._next)
+            except (Unavailable, Refused) as error:
+                self._log.info("the mark cannot be set yet", why=str(error))
+            else:
+                self._there, self._next, self._turns = self._next, "", turns
+
+
+async def read_mark(server: KeyServer, bot: UserId) -> str:
+    """The homeserver's mark; empty if it has none, or keeps none. Raises Unavailable."""
+    try:
+        return await server.mark(bot)
+    except Refused:
+        return ""
+
+
+def is_newest(marks: Marks | None, there: str) -> bool:
+    """Compare the row with the homeserver's mark.
+
+    A row without a mark is that of a new database, or of a version that had no marks.
+    """
+    return not there or marks is None or there in marks.possible
 
 
 # --- a device -------------------------------------------------------------------------------------
@@ -415,7 +422,7 @@ class _Fallback(Protocol):
     def generate_fallback_key(self) -> object: ...
 
 
-class OwnState(msgspec.Struct, frozen=True):
+class OwnState(msgspec.Struct):
     """Row: a device of ours."""
 
     device_id: str
@@ -430,8 +437,7 @@ class OwnState(msgspec.Struct, frozen=True):
     successor: bool = False
     """It took the place of a device whose ratchets had gone back."""
 
-    def __repr__(self) -> str:
-        """Without the keys."""
+    def __repr__(self) -> str:  # without the keys
         return f"OwnState({self.device_id!r})"
 
 
@@ -449,31 +455,19 @@ class OwnDevice:
         self.user = user
         self.state = state
         self.account = account
+        self._fallback = cast(_Fallback, account)
         self.offered = False
 
     @classmethod
     def draw(cls, user: UserId, device_id: str, former: OwnDevice | None = None) -> OwnDevice:
-        """A new device; not stored yet.
-
-        Args:
-            user: whose.
-            device_id: its name.
-            former: the device whose place it takes, and whose identity it keeps; else it has a new
-                identity.
-        """
-        if former is None:
-            state = OwnState(device_id, "", Identity.draw())
-        else:
-            state = OwnState(device_id, "", former.state.identity, successor=True)
+        """A new device, not stored yet; it keeps the identity of the one whose place it takes."""
+        identity = Identity.draw() if former is None else former.state.identity
+        state = OwnState(device_id, "", identity, successor=former is not None)
         return cls(user, state, vodozemac.Account())
 
     @classmethod
     async def load(cls, vault: Vault, user: UserId) -> OwnDevice | None:
-        """The device as stored.
-
-        Raises:
-            StoreError: the database does not answer, or the row is sealed with another secret.
-        """
+        """The device as stored. Raises StoreError."""
         state = await vault.load(own_name(user), OwnState)
         if state is None:
             return None
@@ -489,16 +483,8 @@ class OwnDevice:
 
     def row(self, vault: Vault) -> SecretRow:
         """The device as it is now, to be stored."""
-        pickle = self.account.pickle(vault.pickle_key)
-        self.state = msgspec.structs.replace(self.state, account=pickle)
+        self.state.account = self.account.pickle(vault.pickle_key)
         return vault.row(own_name(self.user), self.state)
-
-    def change(self, *, published: bool | None = None, token: str | None = None) -> None:
-        """Set fields of the state; store it with `row`."""
-        if published is not None:
-            self.state = msgspec.structs.replace(self.state, published=published)
-        if token is not None:
-            self.state = msgspec.structs.replace(self.state, token=token)
 
     @property
     def device_id(self) -> str:
@@ -554,27 +540,25 @@ class OwnDevice:
         if made:
             self.account.generate_one_time_keys(short)
         if isinstance(unused_fallback, list) and ONE_TIME not in unused_fallback:
-            if not _fallback(self.account).fallback_key:
-                _fallback(self.account).generate_fallback_key()
+            if not self._fallback.fallback_key:
+                self._fallback.generate_fallback_key()
             made = True
         return made or waiting > 0
 
     def unpublished(self) -> Json:
         """One-time and fallback keys for `POST /keys/upload`; empty if there are none."""
-        content: Json = {}
-        one_time = {
-            f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()})
-            for key_id, key in self.account.one_time_keys.items()
+        kinds: list[tuple[str, dict[str, vodozemac.Curve25519PublicKey], Json]] = [
+            ("one_time_keys", self.account.one_time_keys, {}),
+            ("fallback_keys", self._fallback.fallback_key, {"fallback": True}),
+        ]
+        return {
+            name: {
+                f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64()} | mark)
+                for key_id, key in keys.items()
+            }
+            for name, keys, mark in kinds
+            if keys
         }
-        fallback = {
-            f"{ONE_TIME}:{key_id}": self._signed({"key": key.to_base64(), "fallback": True})
-            for key_id, key in _fallback(self.account).fallback_key.items()
-        }
-        if one_time:
-            content["one_time_keys"] = one_time
-        if fallback:
-            content["fallback_keys"] = fallback
-        return content
 
     def _signed(self, fields: Json) -> Json:
         signature = self.account.sign(canonical(fields)).to_base64()
@@ -584,10 +568,6 @@ class OwnDevice:
 def own_name(user: UserId) -> str:
     """Name of the row of a user's device."""
     return f"own/{user}"
-
-
-def _fallback(account: vodozemac.Account) -> _Fallback:
-    return cast(_Fallback, account)
 
 
 # --- a cross-signing identity ---------------------------------------------------------------------
@@ -602,8 +582,7 @@ class Identity(msgspec.Struct, frozen=True):
     self_signing: bytes
     user_signing: bytes
 
-    def __repr__(self) -> str:
-        """Without the keys."""
+    def __repr__(self) -> str:  # without the keys
         return "Identity()"
 
     @classmethod
@@ -623,18 +602,16 @@ class Identity(msgspec.Struct, frozen=True):
 
     def upload(self, user: str) -> Json:
         """The content of `POST /keys/device_signing/upload`."""
-        return {
-            "master_key": self.master_key(user),
-            "self_signing_key": self._subordinate(user, "self_signing", self.self_signing),
-            "user_signing_key": self._subordinate(user, "user_signing", self.user_signing),
+        others = ("self_signing", self.self_signing), ("user_signing", self.user_signing)
+        signed = {
+            f"{usage}_key": _sign(_key(user, usage, seed), user, self.master)
+            for usage, seed in others
         }
+        return {"master_key": self.master_key(user), **signed}
 
     def sign_device(self, user: str, device_keys: Json) -> Json:
         """The device's keys with the self-signing key's signature."""
         return _sign(device_keys, user, self.self_signing)
-
-    def _subordinate(self, user: str, usage: str, seed: bytes) -> Json:
-        return _sign(_key(user, usage, seed), user, self.master)
 
 
 def _key(user: str, usage: str, seed: bytes) -> Json:
@@ -658,14 +635,6 @@ _AT_ONCE = 200
 """Users per request."""
 
 
-class Acting(Protocol):
-    """Has requests act as devices of ours. `client.Transport` is one."""
-
-    def use_device(self, device: str) -> None: ...
-
-    def use_token(self, user: UserId, token: str) -> None: ...
-
-
 class KeysOf(msgspec.Struct, frozen=True):
     """Keys of one of our users, in the report."""
 
@@ -686,14 +655,11 @@ class Inspected(msgspec.Struct, frozen=True):
     """Those who have keys in this database."""
 
 
-async def inspect(
-    server: KeyServer, acting: Acting, vault: Vault, hosts: Sequence[UserId]
-) -> Inspected | None:
+async def inspect(server: KeyServer, vault: Vault, hosts: Sequence[UserId]) -> Inspected | None:
     """Compare the keys of all of our users with the homeserver's. Nothing is changed.
 
     Args:
-        server: the keys there.
-        acting: told as which devices the server's requests are made.
+        server: the keys there; told as which devices it is asked.
         vault: the keys here.
         hosts: those who read; the first of them must exist on the homeserver.
 
@@ -707,7 +673,7 @@ async def inspect(
     epoch = await vault.load(EPOCH, Epoch)
     if epoch is None:
         return None
-    acting.use_device(epoch.device_id)
+    server.use_device(epoch.device_id)
     there = await read_mark(server, hosts[0])
     newest = is_newest(await vault.load(MARKS, Marks), there)
     prefix = own_name(UserId(""))
@@ -723,15 +689,10 @@ async def inspect(
             left = None
             if user in hosts and own.device_id == epoch.device_id:
                 if own.state.token:
-                    acting.use_token(user, own.state.token)
+                    server.use_token(user, own.state.token)
                 left = await _one_time_keys(server, user)
-            found.append(KeysOf(user, _fit(own, reply), left))
+            found.append(KeysOf(user, fit_of(own, reply), left))
     return Inspected(epoch.device_id, newest, tuple(found))
-
-
-def _fit(own: OwnDevice, reply: Json) -> Fit:
-    device = mapping(mapping(mapping(reply, "device_keys"), own.user), own.device_id)
-    return compare(own, device, mapping(mapping(reply, "master_keys"), own.user))
 
 
 async def _one_time_keys(server: KeyServer, user: UserId) -> int | None:

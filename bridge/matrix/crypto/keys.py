@@ -2,8 +2,8 @@
 
 A key is stored by room, session and sender: only the user who sent us a key can have written with
 it, so nobody can pass off another's words as theirs. It counts once its device is known to belong
-to the sender (`peers.Owners`). Using a key does not remove it, since an input may be handled
-again after a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
+to the sender (`Owners`). Using a key does not remove it, since an input may be handled again after
+a crash; a key goes `KEPT` ms after its last use, or `UNUSED` ms after it came.
 
 Sessions that were used lately stay unpickled in a bounded cache, for a customer writes up to a
 hundred messages with one. The cache forgets a key when another copy of it is written, does not
@@ -21,19 +21,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
 import msgspec
+import structlog
 import vodozemac
 from cachetools import LRUCache
 from msgspec.structs import replace
 
+from bridge.ids import UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.peers import Claim
-from bridge.matrix.crypto.vault import Recall, RowCache, Vault
-from bridge.matrix.crypto.wire import MEGOLM, Json, id_text, key_text, mapping, text
-from bridge.rooms.ports import Undecryptable
+from bridge.matrix.crypto.peers import Known, Peers, read_device
+from bridge.matrix.crypto.vault import Recall, Vault
+from bridge.matrix.crypto.wire import (
+    MEGOLM,
+    Json,
+    id_text,
+    is_signed,
+    key_text,
+    mapping,
+    text,
+)
+from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.store import SecretRow
 
 KEPT = 90 * 86_400_000
@@ -42,8 +52,8 @@ UNUSED = 14 * 86_400_000
 """ms that a key is kept which nothing was opened with; whoever sends one writes with it soon."""
 _MAX_DEVICE_KEYS = 8_192
 """Bytes of a device's keys that came with a letter; honest ones have about 1,000."""
-_NEVER_ENCRYPTED = frozenset({"m.room.redaction", "m.room.encrypted"})
-"""What homeservers have to judge, and what would be sealed twice: within a message it is none."""
+_NEVER_ENCRYPTED = frozenset({"", "m.room.redaction", "m.room.encrypted"})
+"""Event types that must not appear inside an encrypted payload."""
 
 FORWARDED = "m.forwarded_room_key"
 KEY_KINDS = frozenset({"m.room_key", FORWARDED})
@@ -89,12 +99,6 @@ class _Opened(msgspec.Struct, frozen=True):
     session: vodozemac.InboundGroupSession
 
 
-class Ownership(Protocol):
-    """Check of a device's owner. `peers.Owners` is one."""
-
-    async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool: ...
-
-
 class Sealed(msgspec.Struct, frozen=True):
     """Envelope of an encrypted event: its ciphertext, and what names its key."""
 
@@ -119,7 +123,7 @@ def own_key(
 
 
 def withheld_name(name: str) -> str:
-    """Name of the row that says why there is no key of this name."""
+    """The name of the row that says why there is no key of this name."""
     return f"no/{name}"
 
 
@@ -140,19 +144,14 @@ def sealed_of(raw: Json) -> Sealed | None:
 
 
 class RoomKeys:
-    """Inbound sessions: stored in the vault, the newest used ones cached.
+    """Inbound sessions: stored in the vault, the newest used ones cached."""
 
-    Args:
-        vault: where they are.
-        owners: tells whether a key's device is its sender's.
-    """
-
-    def __init__(self, vault: Vault, owners: Ownership) -> None:
+    def __init__(self, vault: Vault, owners: Owners) -> None:
         self._vault = vault
         self._owners = owners
         self._replays = Replays(vault)
         self._cache: Recall[str, _Opened] = Recall(MOST_CACHED)
-        vault.invalidates(self._cache)
+        vault.caches.append(self._cache)
 
     async def save(self) -> None:
         """Store the replay notes that are not stored yet."""
@@ -173,20 +172,22 @@ class RoomKeys:
             return None
         name = key_name(room_id, session_id, payload.sender)
         known = await self._vault.load(name, RoomKey)
-        made = payload.sender_key, payload.ed25519
-        if known is not None and not known.unproven and (known.sender_key, known.ed25519) != made:
-            return None  # one device makes a session, and we know which
         if known is not None:
-            older = vodozemac.InboundGroupSession.from_pickle(known.pickle, self._vault.pickle_key)
-            if older.first_known_index <= session.first_known_index:
+            made = payload.sender_key, payload.ed25519
+            if not known.unproven and (known.sender_key, known.ed25519) != made:
+                return None  # one device makes a session, and we know which
+            if self._unpickled(known).first_known_index <= session.first_known_index:
                 return name, []  # the same key again, or one that reads less
+        proof = payload.device_keys
+        if len(msgspec.json.encode(proof)) > _MAX_DEVICE_KEYS:
+            proof = {}  # too long to be any
         row = RoomKey(
             session.pickle(self._vault.pickle_key),
             payload.sender_key,
             payload.ed25519,
             now + UNUSED,
             unproven=True,
-            device_keys=_short(payload.device_keys),
+            device_keys=proof or None,
         )
         return name, [self._vault.row(name, row, row.keep_until)]
 
@@ -204,16 +205,9 @@ class RoomKeys:
     async def open(
         self, raw: Json, sealed: Sealed, now: int, *, ask: bool = True
     ) -> Json | Undecryptable:
-        """Decrypt an event; or say why it cannot be decrypted.
+        """Decrypt an event; or say why it cannot be decrypted. Raises StoreError.
 
-        Args:
-            raw: the event.
-            sealed: its envelope.
-            now: ms since the epoch.
-            ask: False: ask no homeserver whose the key is, for that may take long.
-
-        Raises:
-            StoreError: the database does not answer.
+        With `ask` False no homeserver is asked whose the key is, for that may take long.
         """
         found = await self._plaintext(sealed, now)
         if isinstance(found, Undecryptable):
@@ -247,16 +241,17 @@ class RoomKeys:
 
     async def _load(self, name: str) -> _Opened | None:
         """The key as stored; it is cached."""
-        with self._cache.fetching() as fetch:
+        with self._cache.fetching() as keep:
             key = await self._vault.load(name, RoomKey)
             if key is None:
                 self._cache.forget(name)
                 return None
-            pickle_key = self._vault.pickle_key
-            session = vodozemac.InboundGroupSession.from_pickle(key.pickle, pickle_key)
-            opened = _Opened(key, session)
-            fetch.keep(name, opened)
+            opened = _Opened(key, self._unpickled(key))
+            keep(name, opened)
         return opened
+
+    def _unpickled(self, key: RoomKey) -> vodozemac.InboundGroupSession:
+        return vodozemac.InboundGroupSession.from_pickle(key.pickle, self._vault.pickle_key)
 
     async def _missing(self, sealed: Sealed) -> Undecryptable:
         refused = await self._vault.load(withheld_name(sealed.key_name), Withheld)
@@ -284,6 +279,14 @@ class RoomKeys:
             self._cache.put(name, _Opened(key, opened.session))
 
 
+class _Plain(msgspec.Struct):
+    """Decrypted payload of a message."""
+
+    type: str
+    room_id: str
+    content: dict[str, object]
+
+
 def _decrypt(
     session: vodozemac.InboundGroupSession, sealed: Sealed
 ) -> vodozemac.DecryptedMessage | Undecryptable:
@@ -295,11 +298,6 @@ def _decrypt(
         return session.decrypt(message)
     except ValueError:
         return Undecryptable(BROKEN, later=False)
-
-
-def _short(fields: Json) -> Json | None:
-    """A device's keys, unless they are too long to be any."""
-    return fields if fields and len(msgspec.json.encode(fields)) <= _MAX_DEVICE_KEYS else None
 
 
 def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
@@ -316,19 +314,86 @@ def _session_of(payload: Payload) -> vodozemac.InboundGroupSession | None:
 
 def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
     try:
-        payload = msgspec.json.decode(plain, type=dict[str, object])
+        payload = msgspec.json.decode(plain, type=_Plain)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Undecryptable(BROKEN, later=False)
-    content, kind = payload.get("content"), text(payload, "type")
-    if kind in _NEVER_ENCRYPTED or not kind:
+    if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
         return Undecryptable(BROKEN, later=False)
-    if text(payload, "room_id") != sealed.room_id or not isinstance(content, dict):
-        return Undecryptable(BROKEN, later=False)
+    content = payload.content
     relation = mapping(raw, "content").get("m.relates_to")
     if relation is not None:
         # The relation stands outside, in clear; what may stand inside is a copy.
         content = content | {"m.relates_to": relation}
-    return raw | {"type": kind, "content": content}
+    return raw | {"type": payload.type, "content": content}
+
+
+# --- whose device sent a key ----------------------------------------------------------------------
+
+_AGAIN_MS = 30_000
+"""How often at most a user's devices are asked for because one is not among them, and a homeserver
+that did not answer is asked for any."""
+
+
+class Owners:
+    """Check that a room key's device belongs to its sender; `asker` is one of ours.
+
+    Otherwise a homeserver could write messages in anybody's name (specification,
+    "m.olm.v1.curve25519-aes-sha2"). The device has to stand in the sender's device list; one that
+    is not listed any more, or not yet, may be proven by a signature of its owner's identity
+    (MSC4147).
+    """
+
+    def __init__(self, peers: Peers, asker: UserId) -> None:
+        self._peers = peers
+        self._asker = asker
+        self._asked: LRUCache[str, int] = LRUCache(10_000)
+        self._away: LRUCache[str, int] = LRUCache(10_000)
+        """Homeservers that did not answer -> when they were asked."""
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
+
+    async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
+        """True if the device that sent a key is its sender's, as far as is known.
+
+        False may turn into True later: the list may be late, or the homeserver not answer. With
+        `ask` False only what is known counts; to ask may take long.
+        """
+        known, server = self._peers.cache.get(user), user.partition(":")[2]
+        if _is_owned(user, key, known):
+            return True
+        last = self._away.get(server) if known is None else self._asked.get(user)
+        if not ask or (last is not None and 0 <= now - last < _AGAIN_MS):
+            return False
+        self._asked[user] = now
+        try:
+            known = (await self._peers.known(self._asker, [user], fresh=True)).get(user)
+        except (Unavailable, Refused) as error:
+            self._log.info("the devices of a user cannot be asked for", user=user, why=str(error))
+            known = None
+        else:
+            if known is None:
+                # Each of its users' messages would wait for it anew.
+                self._away[server] = now
+        if _is_owned(user, key, known):
+            return True
+        self._log.warning("a key from a device that its sender is not known to have", user=user)
+        return False
+
+
+def _is_owned(user: str, key: RoomKey, known: Known | None) -> bool:
+    if known is None:
+        return False
+    for device in known.devices:
+        if device.curve25519 == key.sender_key:
+            return device.ed25519 == key.ed25519
+    proof, signer = key.device_keys, known.self_signing
+    if not proof or not signer:
+        return False
+    proven = read_device(user, text(proof, "device_id"), proof)
+    return (
+        proven is not None
+        and (proven.curve25519, proven.ed25519) == (key.sender_key, key.ed25519)
+        and is_signed(proof, user, f"ed25519:{signer}", signer)
+    )
 
 
 # --- replay detection -----------------------------------------------------------------------------
@@ -361,13 +426,9 @@ class Replays:
         self._waiting = 0
 
     async def is_one(self, key_name: str, index: int, event_id: str, keep_until: int) -> bool:
-        """True if another event carried this very message before; else it is remembered.
+        """Replay check: True if another event carried this very message before; else it is noted.
 
-        Args:
-            key_name: the session's key.
-            index: the message's number in it.
-            event_id: the event that carries it now.
-            keep_until: when the key goes, ms since the epoch.
+        `index` is the message's number in the session, `keep_until` (ms) when its key goes.
         """
         name = f"seen/{index // _IN_A_ROW}/{key_name}"
         seen = self._in_memory(name)
@@ -387,7 +448,7 @@ class Replays:
         return first != digest
 
     async def save(
-        self, others: Sequence[SecretRow] = (), *, known_to: RowCache | None = None
+        self, others: Sequence[SecretRow] = (), *, known_to: Recall[str, Any] | None = None
     ) -> None:
         """Store the notes that are not stored yet, together with other rows (`Vault.save`)."""
         unsaved, self._unsaved, self._waiting = self._unsaved, {}, 0

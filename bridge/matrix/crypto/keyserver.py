@@ -1,4 +1,4 @@
-"""Calls of the client-server API about keys and devices, each a few lines on `Requests`.
+"""Calls of the client-server API about keys and devices, each one request of `Requests`.
 
 Every method acts as the user named first, and raises `Unavailable` or `Refused` and nothing else.
 """
@@ -29,6 +29,8 @@ NOTHING_BUT_KEYS = json.dumps(
     }
 )
 """Filter for /sync: messages come by transactions, here only to-device events are wanted."""
+_NAME = "WebChat"
+"""What our devices are called."""
 
 
 class Requests(Protocol):
@@ -51,16 +53,27 @@ class Requests(Protocol):
 
 
 class KeyServer:
-    """The calls, each one request.
+    """The homeserver's keys, devices and mailboxes.
 
-    Args:
-        transport: for everything.
-        patient: for what stays open long; its session has no limit of connections.
+    `patient` is for what stays open long; its session has no limit of connections.
     """
 
     def __init__(self, transport: Requests, patient: Requests) -> None:
         self._transport = transport
         self._patient = patient
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        content: Json | None = None,
+        *,
+        user: UserId,
+        device: bool = False,
+    ) -> Json:
+        """One request; as the user's device where the homeserver has to know which it is."""
+        path = f"{_CLIENT}/{path}"
+        return await self._transport.request(method, path, content, user=user, device=device)
 
     def use_device(self, device_id: str) -> None:
         """From now on our users act as their devices of this id."""
@@ -68,113 +81,93 @@ class KeyServer:
         self._patient.use_device(device_id)
 
     def use_token(self, user: UserId, token: str) -> None:
-        """From now on the user acts as its device by this access token."""
+        """The user acts as its device by this token, on a homeserver without MSC4190."""
         self._transport.use_token(user, token)
         self._patient.use_token(user, token)
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Give the user a device (MSC4190).
 
-        Returns:
-            The access token that acts as the device on a homeserver without MSC4190, else "".
+        Returns the access token that acts as the device on a homeserver without MSC4190, else "".
         """
-        path = f"{_CLIENT}/devices/{quote(device_id, safe='')}"
-        name = {"display_name": "WebChat"}
         try:
-            await self._transport.request("PUT", path, dict(name), user=user, device=False)
+            await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
         except Refused as refusal:
             if refusal.code not in {"M_UNRECOGNIZED", "M_NOT_FOUND"}:
                 raise
-            return await self._login(user, device_id)
-        return ""
-
-    async def _login(self, user: UserId, device_id: str) -> str:
+        else:
+            return ""
         content: Json = {
             "type": "m.login.application_service",
             "identifier": {"type": "m.id.user", "user": user},
             "device_id": device_id,
-            "initial_device_display_name": "WebChat",
+            "initial_device_display_name": _NAME,
         }
-        reply = await self._transport.request(
-            "POST", f"{_CLIENT}/login", content, user=user, device=False
-        )
-        token = reply.get("access_token")
+        token = (await self._call("POST", "login", content, user=user)).get("access_token")
         if not isinstance(token, str):
             raise Refused("M_UNRECOGNIZED", "login without a token")
         return token
 
     async def devices(self, user: UserId) -> list[str]:
         """The ids of the user's devices."""
-        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
-        listed = reply.get("devices")
+        listed = (await self._call("GET", "devices", user=user)).get("devices")
         devices = listed if isinstance(listed, list) else []
-        return [
-            device_id
-            for device in devices
-            if isinstance(device, dict) and (device_id := text(device, "device_id"))
-        ]
+        found = [text(device, "device_id") for device in devices if isinstance(device, dict)]
+        return [device_id for device_id in found if device_id]
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
-        path = f"{_CLIENT}/devices/{quote(device_id, safe='')}"
-        await self._transport.request("DELETE", path, {}, user=user, device=False)
+        await self._call("DELETE", _device(device_id), {}, user=user)
 
     async def query(self, asker: UserId, users: Sequence[str]) -> Json:
         content: Json = {"device_keys": {user: [] for user in users}, "timeout": _QUERY_MS}
         # Not as the device: this is how we learn that it is gone.
-        path = f"{_CLIENT}/keys/query"
-        return await self._transport.request("POST", path, content, user=asker, device=False)
+        return await self._call("POST", "keys/query", content, user=asker)
 
     async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
         """Take a one-time key of each device: user -> device -> algorithm."""
         content: Json = {"one_time_keys": wanted, "timeout": _QUERY_MS}
-        reply = await self._transport.request("POST", f"{_CLIENT}/keys/claim", content, user=user)
+        reply = await self._call("POST", "keys/claim", content, user=user, device=True)
         return mapping(reply, "one_time_keys")
 
     async def upload_keys(self, user: UserId, content: Json) -> Json:
         """Publish keys of the device; returns how many one-time keys are there now."""
-        reply = await self._transport.request("POST", f"{_CLIENT}/keys/upload", content, user=user)
+        reply = await self._call("POST", "keys/upload", content, user=user, device=True)
         return mapping(reply, "one_time_key_counts")
 
     async def upload_identity(self, user: UserId, content: Json) -> None:
-        path = f"{_CLIENT}/keys/device_signing/upload"
         # Not as the device: of an application service no password is asked.
-        await self._transport.request("POST", path, content, user=user, device=False)
+        await self._call("POST", "keys/device_signing/upload", content, user=user)
 
     async def upload_signatures(self, user: UserId, content: Json) -> None:
-        path = f"{_CLIENT}/keys/signatures/upload"
-        reply = await self._transport.request("POST", path, content, user=user)
+        reply = await self._call("POST", "keys/signatures/upload", content, user=user, device=True)
         if mapping(reply, "failures"):
             raise Refused("M_INVALID_SIGNATURE", "the homeserver does not take our signatures")
 
     async def send_to_devices(self, user: UserId, kind: str, messages: Json) -> None:
         """Send events to devices: user -> device -> content."""
-        txn = secrets.token_hex(12)
-        path = f"{_CLIENT}/sendToDevice/{quote(kind, safe='')}/{txn}"
-        await self._transport.request("PUT", path, {"messages": messages}, user=user)
+        path = f"sendToDevice/{quote(kind, safe='')}/{secrets.token_hex(12)}"
+        await self._call("PUT", path, {"messages": messages}, user=user, device=True)
 
     async def mark(self, user: UserId) -> str:
         """What `set_mark` wrote last; empty if nothing was."""
         try:
-            path = _account_data(user)
-            reply = await self._transport.request("GET", path, user=user, device=False)
+            return text(await self._call("GET", _account_data(user), user=user), "mark")
         except Refused as refusal:
             if refusal.code != "M_NOT_FOUND":
                 raise
             return ""
-        return text(reply, "mark")
 
     async def set_mark(self, user: UserId, mark: str) -> None:
         """Write a word into the user's account data, which nobody else sees."""
-        path = _account_data(user)
-        await self._transport.request("PUT", path, {"mark": mark}, user=user, device=False)
+        await self._call("PUT", _account_data(user), {"mark": mark}, user=user)
 
     async def sync(self, user: UserId, since: str, *, wait: bool, device: str = "") -> Json:
-        """What came for the device after `since`; with `wait`, once something has come.
+        """What came for the device after the token `since` (empty: all that there is).
 
         Args:
             user: one of ours.
-            since: the token of the last reply; empty for all that there is.
-            wait: let the homeserver keep the request for `SYNC_SECONDS`.
+            since: of the last reply.
+            wait: let the homeserver keep the request for `SYNC_SECONDS`, until something comes.
             device: another device of the user than the present one.
         """
         query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
@@ -188,5 +181,9 @@ class KeyServer:
         )
 
 
+def _device(device_id: str) -> str:
+    return f"devices/{quote(device_id, safe='')}"
+
+
 def _account_data(user: UserId) -> str:
-    return f"{_CLIENT}/user/{quote(user, safe='')}/account_data/{MARK}"
+    return f"user/{quote(user, safe='')}/account_data/{MARK}"

@@ -7,7 +7,7 @@ went backwards would use a key twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import msgspec
 import vodozemac
@@ -48,13 +48,10 @@ class _Sessions(msgspec.Struct):
 
 
 class Channel:
-    """The sessions with one device.
+    """The sessions of a device of ours with one of somebody else's.
 
-    Args:
-        own: our side.
-        user: whose device the other side is; anybody may say that somebody else's key is theirs,
-            and that must not touch the other's channel.
-        curve25519: the other side's identity key.
+    It is named by the other side's user, too: anybody may say that somebody else's key is theirs,
+    and that must not touch the other's channel.
     """
 
     def __init__(self, own: OwnDevice, user: str, curve25519: str) -> None:
@@ -98,23 +95,16 @@ class Channel:
         """True if there is a session to encrypt with."""
         return bool(self._sessions)
 
-    def begin(self, device: Device, claimed: Mapping[str, object]) -> bool:
-        """Begin a session with a one-time key; False if the key is none of the device's.
-
-        Args:
-            device: the other side.
-            claimed: what `POST /keys/claim` gave for it: key id -> signed key.
-        """
-        for key in _one_time_keys(device, claimed):
-            try:
-                theirs = vodozemac.Curve25519PublicKey.from_base64(device.curve25519)
-                one_time = vodozemac.Curve25519PublicKey.from_base64(key)
-                session = self.own.account.create_outbound_session(theirs, one_time)
-            except ValueError:
-                continue
-            self._sessions.insert(0, session)
-            return True
-        return False
+    def begin(self, device: Device, one_time: str) -> bool:
+        """Begin a session with a one-time key; False if the key is none."""
+        try:
+            theirs = vodozemac.Curve25519PublicKey.from_base64(device.curve25519)
+            key = vodozemac.Curve25519PublicKey.from_base64(one_time)
+            session = self.own.account.create_outbound_session(theirs, key)
+        except ValueError:
+            return False
+        self._sessions.insert(0, session)
+        return True
 
     def encrypt(self, device: Device, kind: str, content: Json) -> Json:
         """The content of an m.room.encrypted to-device event; the channel must be open."""
@@ -138,8 +128,7 @@ class Channel:
     def decrypt(self, number: int, body: bytes) -> bytes:
         """Decrypt a message; it may begin a session, and then the account has changed too.
 
-        Raises:
-            UndecryptableOlm: none of the sessions can read it.
+        Raises UndecryptableOlm if none of the sessions can read it.
         """
         try:
             message = vodozemac.AnyOlmMessage.from_parts(number, body)
@@ -167,18 +156,16 @@ class Channel:
         return bytes(plain)
 
 
-def is_claimed(device: Device, claimed: Mapping[str, object]) -> bool:
-    """True if a one-time key of the device is among what was claimed."""
-    return any(True for _ in _one_time_keys(device, claimed))
-
-
-def _one_time_keys(device: Device, claimed: Mapping[str, object]) -> Iterator[str]:
-    """The keys of a claim that the device signed."""
-    for key_id, fields in claimed.items():
-        if not key_id.startswith(f"{ONE_TIME}:") or not isinstance(fields, dict):
-            continue
-        if is_signed(fields, device.user, f"ed25519:{device.device_id}", device.ed25519):
-            yield text(fields, "key")
+def one_time_key(device: Device, claimed: Mapping[str, object]) -> str:
+    """The key that the device signed, of what `POST /keys/claim` gave for it; "" if none."""
+    signer = f"ed25519:{device.device_id}"
+    for key_id in claimed:
+        fields = mapping(claimed, key_id)
+        if key_id.startswith(f"{ONE_TIME}:") and is_signed(
+            fields, device.user, signer, device.ed25519
+        ):
+            return text(fields, "key")
+    return ""
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ is not believed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -33,7 +34,7 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import own_key
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.olm import Channel, is_claimed
+from bridge.matrix.crypto.olm import Channel, one_time_key
 from bridge.matrix.crypto.peers import Device, Peers
 from bridge.matrix.crypto.vault import Recall, Vault
 from bridge.matrix.crypto.wire import MARKER, MEGOLM, ONE_TIME, Json, mapping, text
@@ -45,17 +46,7 @@ _BARREN_MS = 300_000
 """How long a device that had no one-time key is not asked for one again."""
 _MOST_SESSIONS = 20_000
 """Sessions in memory; one that was dropped begins anew."""
-
-
 _IN_CLEAR = ("m.relates_to", MARKER)
-
-
-class _Reader(msgspec.Struct, frozen=True):
-    """A device that has the key."""
-
-    user: str
-    device_id: str
-    curve25519: str
 
 
 class _Outbound(msgspec.Struct, eq=False):
@@ -63,11 +54,23 @@ class _Outbound(msgspec.Struct, eq=False):
 
     session: vodozemac.GroupSession
     created: int
-    readers: frozenset[_Reader] = frozenset()
+    readers: frozenset[Device] = frozenset()
 
     def is_spent(self, scheme: Scheme, now: int) -> bool:
         old = not 0 <= now - self.created < scheme.rotate_ms
         return old or self.session.message_index >= scheme.rotate_messages
+
+    def is_revoked(
+        self, audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]]
+    ) -> bool:
+        """True if somebody who has its key may not read any more.
+
+        One whose homeserver cannot be asked just now, and so has no devices here, still may.
+        """
+        present = {device for known in devices.values() for device in known}
+        return any(
+            one.user in devices or one.user not in audience for one in self.readers - present
+        )
 
 
 class Readers(msgspec.Struct, frozen=True):
@@ -79,8 +82,8 @@ class Readers(msgspec.Struct, frozen=True):
     """When it was found out, ms since the epoch."""
     audience: frozenset[str]
     devices: Mapping[str, tuple[Device, ...]]
-    claimed: Json
-    """One-time keys of devices that there is no channel to: user -> device -> keys."""
+    claimed: Mapping[Device, str]
+    """One-time keys of devices that there is no channel to."""
 
 
 class Sharing:
@@ -107,13 +110,10 @@ class Sharing:
         audience = await self._places.audience(own.user, room_id)
         found = self._current(own, room_id, scheme, now)
         devices = await self._peers.devices(own.user, audience, fresh=found is None)
-        if found is not None and found.readers - _wanted(audience, devices, found).keys():
+        if found is not None and found.is_revoked(audience, devices):
             found = None
             devices = await self._peers.devices(own.user, audience, fresh=True)
-        missing = _missing(_wanted(audience, devices, found), found)
-        channels = [
-            (one, await Channel.load(self._vault, own, one.user, one.curve25519)) for one in missing
-        ]
+        channels = await self._channels(own, _missing(devices, found))
         claimed = await self.claim(own.user, [one for one, at in channels if not at.open], now)
         return Readers(room_id, scheme, now, audience, devices, claimed)
 
@@ -130,11 +130,9 @@ class Sharing:
         kind, content = event
         session = await self._ready_session(own, readers)
         fields = {"type": kind, "content": content, "room_id": readers.room_id}
-        payload = msgspec.json.encode(fields)
-        ciphertext = session.encrypt(payload).to_base64()
         sealed: Json = {
             "algorithm": MEGOLM,
-            "ciphertext": ciphertext,
+            "ciphertext": session.encrypt(msgspec.json.encode(fields)).to_base64(),
             "session_id": session.session_id,
             "sender_key": own.curve25519,
             "device_id": own.device_id,
@@ -147,19 +145,15 @@ class Sharing:
         """The session to write with, its key shared with every reader."""
         room_id, now = readers.room_id, readers.now
         found = self._current(own, room_id, readers.scheme, now)
-        wanted = _wanted(readers.audience, readers.devices, found)
-        if found is not None and found.readers - wanted.keys():
+        if found is not None and found.is_revoked(readers.audience, readers.devices):
             found = None
-            wanted = _wanted(readers.audience, readers.devices, None)
         if found is None:
             found = _Outbound(vodozemac.GroupSession(), now)
             # We read our own words too, for transcripts; before anybody else has the key.
             await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
             self._outbound[_place(own, room_id)] = found
-        missing = _missing(wanted, found)
-        if missing:
-            reached = await self._share(own, found.session, missing, readers)
-            found.readers |= {_reader(device) for device in reached}
+        if missing := _missing(readers.devices, found):
+            await self._share(own, found, missing, readers)
         return found.session
 
     def _current(
@@ -171,34 +165,29 @@ class Sharing:
     # --- to devices -------------------------------------------------------------------------
 
     async def _share(
-        self,
-        own: OwnDevice,
-        session: vodozemac.GroupSession,
-        devices: Collection[Device],
-        readers: Readers,
-    ) -> list[Device]:
-        """Send the session's key to devices; returns those that it was sent to."""
+        self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
+    ) -> None:
+        """Send a session's key to devices, as far as there is or can be a channel to them."""
         content: Json = {
             "algorithm": MEGOLM,
             "room_id": readers.room_id,
-            "session_id": session.session_id,
-            "session_key": session.session_key.to_base64(),
+            "session_id": found.session.session_id,
+            "session_key": found.session.session_key.to_base64(),
         }
-        channels = await self._channels(own, devices, readers.claimed)
-        reached = await self._tell(own, channels, ("m.room_key", content), readers.now)
-        self._log.debug("room key shared", room=readers.room_id, devices=len(reached))
-        return reached
+        able = []
+        for device, channel in await self._channels(own, devices):
+            if channel.open or channel.begin(device, readers.claimed.get(device, "")):
+                able.append((device, channel))
+        await self._tell(own, able, ("m.room_key", content), readers.now)
+        self._log.debug("room key shared", room=readers.room_id, devices=len(able))
+        found.readers |= {device for device, _ in able}
 
     async def _channels(
-        self, own: OwnDevice, devices: Collection[Device], claimed: Json
+        self, own: OwnDevice, devices: Iterable[Device]
     ) -> list[tuple[Device, Channel]]:
-        """The devices to which there is a channel now."""
-        channels = [
-            (device, await Channel.load(self._vault, own, device.user, device.curve25519))
-            for device in devices
+        return [
+            (one, await Channel.load(self._vault, own, one.user, one.curve25519)) for one in devices
         ]
-        _begin((pair for pair in channels if not pair[1].open), claimed)
-        return [(device, channel) for device, channel in channels if channel.open]
 
     async def _tell(
         self,
@@ -206,55 +195,47 @@ class Sharing:
         able: Sequence[tuple[Device, Channel]],
         event: tuple[str, Json],
         now: int,
-    ) -> list[Device]:
-        """Send an event to devices over olm; returns them."""
-        kind, content = event
+    ) -> None:
+        """Send an event to devices over olm."""
         for start in range(0, len(able), _AT_ONCE):
             part = able[start : start + _AT_ONCE]
-            messages: dict[str, object] = {}
+            messages: dict[str, dict[str, Json]] = defaultdict(dict)
             for device, channel in part:
-                for_user = mapping(messages, device.user)
-                for_user[device.device_id] = channel.encrypt(device, kind, content)
-                messages[device.user] = for_user
+                messages[device.user][device.device_id] = channel.encrypt(device, *event)
             rows = [row for _, channel in part for row in channel.rows(self._vault, now)]
             await self._vault.save(rows)
-            await self._server.send_to_devices(own.user, "m.room.encrypted", messages)
-        return [device for device, _ in able]
+            await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})
 
-    async def renew(self, own: OwnDevice, device: Device, claimed: Json, now: int) -> bool:
+    async def renew(self, own: OwnDevice, device: Device, one_time: str, now: int) -> bool:
         """Begin a new session in place of one that is broken, and have the other side use it.
 
         The lock is held; the one-time key was claimed before. False if none was to be had.
         """
-        channel = await Channel.load(self._vault, own, device.user, device.curve25519)
-        if not _begin([(device, channel)], claimed):
+        channels = await self._channels(own, [device])
+        if not channels[0][1].begin(device, one_time):
             return False
-        await self._tell(own, [(device, channel)], ("m.dummy", {}), now)
+        await self._tell(own, channels, ("m.dummy", {}), now)
         return True
 
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
-    ) -> Json:
-        """Take one-time keys of devices, by which a channel can begin. The lock is not held.
+    ) -> dict[Device, str]:
+        """Take a one-time key of each device, by which a channel can begin.
 
-        Args:
-            user: one of ours.
-            devices: whose keys; one that had none is left out for a while.
-            now: ms since the epoch.
-            anew: ask those too.
-
-        Returns:
-            User -> device -> keys.
+        The lock is not held. A device that had no key is left out for a while, unless `anew`.
         """
         wanting = [one for one in devices if anew or not self._is_barren(user, one, now)]
         if not wanting:
             return {}
-        request: dict[str, dict[str, str]] = {}
+        request: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for device in wanting:
-            request.setdefault(device.user, {})[device.device_id] = ONE_TIME
-        claimed = await self._server.claim(user, request)
+            request[device.user][device.device_id] = ONE_TIME
+        reply, claimed = await self._server.claim(user, request), {}
         for device in wanting:
-            if not is_claimed(device, mapping(mapping(claimed, device.user), device.device_id)):
+            key = one_time_key(device, mapping(mapping(reply, device.user), device.device_id))
+            if key:
+                claimed[device] = key
+            else:
                 self._barren[user, device.curve25519] = now
                 self._log.info("a device has no key for us", user=device.user)
         return claimed
@@ -268,36 +249,10 @@ def _place(own: OwnDevice, room_id: RoomId) -> tuple[str, str, RoomId]:
     return own.user, own.device_id, room_id
 
 
-def _reader(device: Device) -> _Reader:
-    return _Reader(device.user, device.device_id, device.curve25519)
-
-
-def _wanted(
-    audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None
-) -> dict[_Reader, Device | None]:
-    """Devices that are to have the key; None for one whose homeserver cannot be asked just now."""
-    wanted: dict[_Reader, Device | None] = {
-        _reader(device): device for known in devices.values() for device in known
-    }
-    for reader in found.readers if found is not None else ():
-        if reader.user in audience and reader.user not in devices:
-            wanted[reader] = None
-    return wanted
-
-
-def _missing(wanted: Mapping[_Reader, Device | None], found: _Outbound | None) -> list[Device]:
-    """Devices that do not have the key yet."""
+def _missing(devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None) -> list[Device]:
+    """Devices that do not have the session's key yet."""
     there = frozenset() if found is None else found.readers
-    return [one for reader, one in wanted.items() if one is not None and reader not in there]
-
-
-def _begin(channels: Iterable[tuple[Device, Channel]], claimed: Json) -> bool:
-    """Begin sessions with claimed one-time keys; True if any began."""
-    begun = [
-        channel.begin(device, mapping(mapping(claimed, device.user), device.device_id))
-        for device, channel in channels
-    ]
-    return any(begun)
+    return [one for known in devices.values() for one in known if one not in there]
 
 
 # --- rooms: encryption and audience ---------------------------------------------------------------
@@ -306,8 +261,6 @@ _MOST_ROOMS = 20_000
 ROTATE_MESSAGES = 100
 ROTATE_MS = 7 * 86_400_000
 _LONGEST_MS = 365 * 86_400_000
-_HIDDEN_FROM_INVITED = "joined"
-_TELLING = frozenset({"m.room.encryption", "m.room.member", "m.room.history_visibility"})
 
 
 class Scheme(msgspec.Struct, frozen=True):
@@ -328,8 +281,12 @@ class RoomState(Protocol):
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]: ...
 
 
-class Ours(Protocol):
-    """Test for our own users, who get no keys. `users.OurUsers` is one."""
+class Users(Protocol):
+    """Our users, who get no keys. `users.OurUsers` is one."""
+
+    bot: UserId
+
+    def hosts(self) -> tuple[UserId, ...]: ...
 
     def is_ours(self, user_id: str) -> bool: ...
 
@@ -338,16 +295,11 @@ class Places:
     """Encryption settings and audience of rooms.
 
     Every method raises `Unavailable`, `Refused` or StoreError.
-
-    Args:
-        homeserver: tells.
-        ours: who needs no key.
-        vault: remembers which rooms are encrypted.
     """
 
-    def __init__(self, homeserver: RoomState, ours: Ours, vault: Vault) -> None:
+    def __init__(self, homeserver: RoomState, users: Users, vault: Vault) -> None:
         self._homeserver = homeserver
-        self._ours = ours
+        self._users = users
         self._vault = vault
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
@@ -355,32 +307,29 @@ class Places:
 
     def changed(self, raw: Json) -> None:
         """Invalidate what an event of the room may have changed."""
-        kind = raw.get("type")
-        if kind not in _TELLING or "state_key" not in raw:
-            return
+        kind = text(raw, "type") if "state_key" in raw else ""
         room_id = RoomId(text(raw, "room_id"))
         if kind == "m.room.encryption":
             self._schemes.forget(room_id)
-        else:
+        elif kind in {"m.room.member", "m.room.history_visibility"}:
             self._audiences.forget(room_id)
 
     async def scheme(self, asker: UserId, room_id: RoomId) -> Scheme:
         """The room's encryption settings.
 
-        Raises:
-            Refused: `M_UNSUPPORTED_ALGORITHM` if it is, in a way that nobody can read.
+        Raises Refused: `M_UNSUPPORTED_ALGORITHM` if it is encrypted in a way that nobody can read.
         """
         known = self._schemes.get(room_id)
         if known is not None:
             return known
-        with self._schemes.fetching() as fetch:
+        with self._schemes.fetching() as keep:
             event = await self._homeserver.state(asker, room_id, "m.room.encryption")
             scheme = await self._for_good(room_id, event)
-            fetch.keep(room_id, scheme)
+            keep(room_id, scheme)
         return scheme
 
     async def _for_good(self, room_id: RoomId, event: Json | None) -> Scheme:
-        """The scheme that holds: as told, but once encrypted, always encrypted."""
+        """The settings that hold: as told, but once encrypted, always encrypted."""
         name = f"room/{room_id}"
         before = await self._vault.load(name, Scheme)
         if before is not None and not _is_megolm(event):
@@ -392,7 +341,7 @@ class Places:
         return told
 
     def audience_known(self, room_id: RoomId) -> frozenset[str] | None:
-        """What `audience` would say without asking; None if it would ask."""
+        """The audience if it is cached."""
         return self._audiences.get(room_id)
 
     async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
@@ -400,19 +349,20 @@ class Places:
         known = self._audiences.get(room_id)
         if known is not None:
             return known
-        with self._audiences.fetching() as fetch:
+        with self._audiences.fetching() as keep:
             visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
             members = await self._homeserver.members(asker, room_id)
-            hidden = _setting(visibility, "history_visibility") == _HIDDEN_FROM_INVITED
-            readers = {"join"} if hidden else {"join", "invite"}
+            # What is "joined" is hidden from those who are only invited.
+            setting = text(mapping(visibility or {}, "content"), "history_visibility")
+            readers = {"join"} if setting == "joined" else {"join", "invite"}
             audience = frozenset(
                 user
                 for event in members
                 if text(mapping(event, "content"), "membership") in readers
                 and (user := text(event, "state_key"))
-                and not self._ours.is_ours(user)
+                and not self._users.is_ours(user)
             )
-            fetch.keep(room_id, audience)
+            keep(room_id, audience)
         return audience
 
 
@@ -437,7 +387,3 @@ def _within(value: object, otherwise: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         return otherwise
     return min(value, most)
-
-
-def _setting(event: Json | None, key: str) -> str:
-    return text(mapping(event or {}, "content"), key)

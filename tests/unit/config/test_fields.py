@@ -21,7 +21,6 @@ from bridge.config.fields import (
     parse_duration,
     parse_rate,
     parse_size,
-    placeholders,
     template,
 )
 
@@ -116,13 +115,6 @@ def test_hostile_texts_are_refused_with_a_sentence(text: str) -> None:
         except ValidationError as error:
             (details,) = error.errors()
             assert details["type"] == "value_error"
-
-
-def test_placeholders() -> None:
-    assert placeholders("a{b}c{d}{b}{{e}}") == ["b", "d", "b"]
-    for text in ("{", "}", "{}", "{a.b}", "{a!r}", "{a:3}"):
-        with pytest.raises(ValueError, match=r"braces|placeholders"):
-            placeholders(text)
 
 
 def test_a_template_uses_what_it_may_and_one_of_what_it_must() -> None:

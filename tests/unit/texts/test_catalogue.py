@@ -175,8 +175,8 @@ def test_the_configuration_knows_the_same_languages() -> None:
 
 def test_placeholders() -> None:
     assert placeholders("a {b} {{c}} {d}{b}") == {"b", "d"}
-    for text in ("{", "{}", "{0}", "{a.b}", "{a[0]}", "{a:>3}", "{a!r}"):
-        with pytest.raises(ValueError, match=r"encountered|placeholder"):
+    for text in ("{", "}", "{}", "{0}", "{a.b}", "{a[0]}", "{a:>3}", "{a!r}"):
+        with pytest.raises(ValueError, match=r"braces|placeholders"):
             placeholders(text)
 
 

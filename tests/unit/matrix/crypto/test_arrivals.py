@@ -11,11 +11,10 @@ from vodozemac import GroupSession
 
 from bridge.matrix.crypto import arrivals
 from bridge.matrix.crypto.arrivals import Arrivals, News
-from bridge.matrix.crypto.devices import Upkeep
+from bridge.matrix.crypto.devices import Continuity, Upkeep
 from bridge.matrix.crypto.keys import RoomKeys, sealed_of
 from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Sharing
-from bridge.matrix.crypto.vault import Continuity
 from bridge.matrix.crypto.wire import OLM, Json, to_base64
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError
@@ -27,10 +26,10 @@ from tests.unit.matrix.crypto.world import (
     ROOM,
     Believing,
     Clock,
-    Deaf,
     FakeServer,
     Phone,
     World,
+    deaf,
     new_vault,
 )
 
@@ -46,7 +45,7 @@ class Post:
     async def start(self) -> None:
         vault, self.server, rooms = new_vault(self.store), FakeServer(self.world), Rooms()
         continuity = Continuity(vault, self.server, BOT, Clock())
-        self.upkeep = Upkeep(vault, self.server, continuity, Deaf())
+        self.upkeep = Upkeep(vault, self.server, continuity, deaf)
         self.peers, self.keys = Peers(self.server), RoomKeys(vault, Believing())
         sharing = Sharing(vault, self.server, self.peers, Places(rooms, rooms, vault))
         self.arrivals = Arrivals(
@@ -62,11 +61,10 @@ class Post:
         await self.upkeep.ensure(BOT)
 
     async def read(self) -> News:
-        since = await self.arrivals.position(BOT)
-        reply = await self.arrivals.fetch(BOT, since, wait=False)
+        reply = await self.arrivals.fetch(BOT, wait=False)
         async with self.upkeep.holding(BOT) as own:
             news = await self.arrivals.absorb(own, reply, self.now)
-            await self.arrivals.follow_up(own, reply)
+            await self.upkeep.replenish(own, reply)
         for sender, curve25519 in news.broken:
             await self.arrivals.renew(BOT, sender, curve25519, self.now)
         return news
@@ -109,8 +107,7 @@ async def test_a_key_is_not_lost_when_the_database_is_away(
     phone = Phone(post.world)
     phone.send_key(BOT)
     raw = phone.say("hello")
-    since = await post.arrivals.position(BOT)
-    reply = await post.arrivals.fetch(BOT, since, wait=False)
+    reply = await post.arrivals.fetch(BOT, wait=False)
 
     async def away(_: object) -> None:
         raise StoreError("away")
@@ -129,7 +126,7 @@ async def test_a_key_is_not_lost_when_the_process_dies_in_between(post: Post) ->
     phone = Phone(post.world)
     phone.send_key(BOT)
     raw = phone.say("hello")
-    await post.arrivals.fetch(BOT, await post.arrivals.position(BOT), wait=False)
+    await post.arrivals.fetch(BOT, wait=False)
     await post.start()  # what was fetched was not stored
     await post.read()
     assert isinstance(await post.opened(raw), dict)
@@ -314,7 +311,7 @@ async def test_a_token_that_the_homeserver_forgot_is_dropped(post: Post) -> None
     assert len((await post.peers.devices(BOT, [ALICE]))[ALICE]) == 1
     post.world.fails["sync"] = Refused("M_UNKNOWN_TOKEN")
     with pytest.raises(Refused):
-        await post.arrivals.fetch(BOT, "", wait=False)
+        await post.arrivals.fetch(BOT, wait=False)
 
 
 _WORDS = st.text(st.characters(), max_size=300) | st.sampled_from(
@@ -380,5 +377,5 @@ async def test_a_reply_without_sense_is_survived(post: Post) -> None:
             {"to_device": {"events": 5}, "device_lists": {"changed": 5, "left": [5]}},
         ):
             news = await post.arrivals.absorb(own, reply, 0)
-            await post.arrivals.follow_up(own, reply)
+            await post.upkeep.replenish(own, reply)
             assert news.keys == {}

@@ -2,20 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.devices import Upkeep
-from bridge.matrix.crypto.keys import sealed_of
-from bridge.matrix.crypto.opening import Asking
-from bridge.matrix.crypto.vault import Continuity
+from bridge.matrix.crypto import crypto
+from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.ports import Refused
+from bridge.rooms.ports import Refused, Undecryptable
+from tests.unit.matrix.crypto.rig import BOT, QUEUE, USERS
+from tests.unit.matrix.crypto.test_places import Rooms
 from tests.unit.matrix.crypto.world import (
     ALICE,
     AWAY,
-    BOT,
-    GHOST,
     ROOM,
     Clock,
-    Deaf,
     FakeServer,
     Phone,
     World,
@@ -25,22 +22,25 @@ from tests.unit.matrix.crypto.world import (
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "AFTER", 0.0)
+    monkeypatch.setattr(crypto, "CATCHING_UP", 0.0)
+
+
 class House:
     """Two hosts, one of which has its device already."""
 
     def __init__(self) -> None:
-        self.world, vault = World(), new_vault()
-        self.server = FakeServer(self.world)
-        self.upkeep = Upkeep(
-            vault, self.server, Continuity(vault, self.server, BOT, Clock()), Deaf()
-        )
-        self.asking = Asking(self.server, self.upkeep, [BOT, GHOST])
+        self.world, self.rooms, self.clock = World(), Rooms(), Clock()
+        server = FakeServer(self.world)
+        self.crypto = Crypto(server, self.rooms, USERS, new_vault(), self.clock)
         self.phone = Phone(self.world)
 
     async def ask(self, raw: Json, now: int = 0) -> None:
-        sealed = sealed_of(raw)
-        assert sealed is not None
-        await self.asking.ask(raw, sealed, now)
+        self.clock.ms = now
+        found = await self.crypto.open(raw, 0.0)
+        assert found == Undecryptable("unreadable.no_key", later=True)
 
     def asked(self, device_id: str) -> list[Json]:
         return [event for _, event in self.world.mailboxes.get((ALICE, device_id), [])]
@@ -48,14 +48,14 @@ class House:
 
 async def test_the_device_that_wrote_is_asked_once_by_each_host_that_is_there() -> None:
     house = House()
-    await house.upkeep.begin()
-    await house.upkeep.ensure(BOT)
+    await house.crypto.begin()
+    await house.crypto.ensure(BOT)
     keys: Json = {"device_id": "PHONE", "sender_key": "curve"}
     raw = house.phone.say("x", outside=keys)
     await house.ask(raw)
     await house.ask(house.phone.say("y", "$2", outside=keys))  # of the same session
     (event,) = house.asked("PHONE")
-    device = house.upkeep.device_id
+    device = house.crypto.device_id
     session = house.phone.group.session_id
     assert event == {
         "type": "m.room_key_request",
@@ -77,8 +77,8 @@ async def test_the_device_that_wrote_is_asked_once_by_each_host_that_is_there() 
 async def test_a_key_whose_answer_was_lost_is_asked_for_again() -> None:
     """What came could not be read, say; whoever writes again must not wait for ever."""
     house = House()
-    await house.upkeep.begin()
-    await house.upkeep.ensure(BOT)
+    await house.crypto.begin()
+    await house.crypto.ensure(BOT)
     for now, count in ((0, 1), (59_999, 1), (60_000, 2), (1, 3)):  # at last the clock goes back
         await house.ask(house.phone.say("x"), now)
         assert len(house.asked("*")) == count
@@ -86,18 +86,18 @@ async def test_a_key_whose_answer_was_lost_is_asked_for_again() -> None:
 
 async def test_all_devices_are_asked_where_the_event_names_none() -> None:
     house = House()
-    await house.upkeep.begin()
-    for host in (BOT, GHOST):
-        await house.upkeep.ensure(host)
+    await house.crypto.begin()
+    for host in (BOT, QUEUE):
+        await house.crypto.ensure(host)
     await house.ask(house.phone.say("x"))
-    assert [event["sender"] for event in house.asked("*")] == [BOT, GHOST]
+    assert [event["sender"] for event in house.asked("*")] == [BOT, QUEUE]
 
 
 @pytest.mark.parametrize("failure", [AWAY, Refused("M_UNKNOWN")])
 async def test_a_failure_is_no_failure(failure: Exception) -> None:
     house = House()
-    await house.upkeep.begin()
-    await house.upkeep.ensure(BOT)
+    await house.crypto.begin()
+    await house.crypto.ensure(BOT)
     house.world.fails["send_to_devices"] = failure
     await house.ask(house.phone.say("x"))
     assert house.asked("*") == []

@@ -5,7 +5,7 @@ from bridge.matrix.crypto.arrivals import DAY_MS, HOUR_MS, Allowance, Budget
 
 
 def test_so_many_an_hour() -> None:
-    budget = Budget(2)
+    budget = Budget(2, HOUR_MS)
     assert [budget.spend("a", 5) for _ in range(3)] == [True, True, False]
     assert budget.spend("b", 5)
     assert not budget.spend("a", 5 + HOUR_MS - 1)

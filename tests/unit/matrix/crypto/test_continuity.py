@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.devices import OwnDevice
-from bridge.matrix.crypto.vault import EVERY, Continuity, Marks, Vault, is_newest
+from bridge.matrix.crypto.devices import EVERY, Continuity, Marks, OwnDevice, is_newest
+from bridge.matrix.crypto.vault import Vault
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     AWAY,
@@ -43,7 +43,7 @@ async def test_a_database_that_goes_on_is_its_newest_state() -> None:
     house = Witnessed()
     for _ in range(3):
         assert await house.continuity.check()
-        await house.continuity.advance()
+        await house.continuity.follow(at_once=True)
         house.start()
 
 
@@ -51,14 +51,14 @@ async def test_a_database_that_goes_on_is_its_newest_state() -> None:
 async def test_a_copy_of_before_the_last_start_is_an_older_one() -> None:
     house = Witnessed()
     await house.continuity.check()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
     backup = house.store.copy()
     house.start()
     await house.continuity.check()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
     house.start(backup)
     assert not await house.continuity.check()
-    await house.continuity.advance()  # told: it is the newest again
+    await house.continuity.follow(at_once=True)  # told: it is the newest again
     house.start()
     assert await house.continuity.check()
 
@@ -67,7 +67,7 @@ async def test_a_copy_of_before_the_last_start_is_an_older_one() -> None:
 async def test_a_copy_that_was_made_while_the_bridge_ran_is_an_older_one() -> None:
     house = Witnessed()
     await house.continuity.check()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
     backup = house.store.copy()
     house.clock.ms += EVERY
     await house.turn()
@@ -79,7 +79,7 @@ async def test_a_copy_that_was_made_while_the_bridge_ran_is_an_older_one() -> No
 @asynchronous
 async def test_the_mark_moves_with_the_ratchets_and_not_too_often() -> None:
     house = Witnessed()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
     first = house.mark
     house.clock.ms += EVERY
     await house.continuity.follow()
@@ -107,13 +107,13 @@ async def test_whichever_of_the_two_writes_was_the_last(failure: Exception) -> N
     """The homeserver may or may not have the mark whose answer did not come."""
     house = Witnessed()
     await house.continuity.check()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
     before = house.mark
     house.start()
     await house.continuity.check()
     house.world.fails["set_mark"] = failure
-    await house.continuity.advance()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
+    await house.continuity.follow(at_once=True)
     (mine,) = {mark for mark in await possible(house) if mark != before}
     del house.world.fails["set_mark"]
     for there in (before, mine):
@@ -122,7 +122,7 @@ async def test_whichever_of_the_two_writes_was_the_last(failure: Exception) -> N
         assert await house.continuity.check()
     house.start()
     await house.continuity.check()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
     assert await possible(house) == (mine, house.mark)
 
 
@@ -135,7 +135,7 @@ async def possible(house: Witnessed) -> tuple[str, ...]:
 @asynchronous
 async def test_a_homeserver_that_keeps_no_marks_is_believed() -> None:
     house = Witnessed()
-    await house.continuity.advance()
+    await house.continuity.follow(at_once=True)
     house.start()
     house.world.fails["mark"] = REFUSED
     assert await house.continuity.check()

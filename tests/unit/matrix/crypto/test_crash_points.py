@@ -14,11 +14,10 @@ import pytest
 from vodozemac import GroupSession, MegolmMessage
 
 from bridge.matrix.crypto.arrivals import Arrivals
-from bridge.matrix.crypto.devices import Upkeep
-from bridge.matrix.crypto.keys import RoomKeys, sealed_of
-from bridge.matrix.crypto.peers import Owners, Peers
+from bridge.matrix.crypto.devices import Continuity, Upkeep
+from bridge.matrix.crypto.keys import Owners, RoomKeys, sealed_of
+from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
-from bridge.matrix.crypto.vault import Continuity
 from bridge.matrix.crypto.wire import Json, from_base64
 from bridge.rooms.store import SecretRow
 from tests.fakes.memory import MemoryStore
@@ -28,10 +27,10 @@ from tests.unit.matrix.crypto.world import (
     BOT,
     ROOM,
     Clock,
-    Deaf,
     FakeServer,
     Phone,
     World,
+    deaf,
     new_vault,
 )
 
@@ -115,7 +114,7 @@ class Life:
 
     async def start(self) -> None:
         vault, server = new_vault(self.store), MortalServer(self.world, self.fate)
-        self.upkeep = Upkeep(vault, server, Continuity(vault, server, BOT, Clock()), Deaf())
+        self.upkeep = Upkeep(vault, server, Continuity(vault, server, BOT, Clock()), deaf)
         peers = Peers(server)
         self.keys = RoomKeys(vault, Owners(peers, BOT))
         self.sharing = Sharing(vault, server, peers, Places(self.rooms, self.rooms, vault))
@@ -163,11 +162,10 @@ class Life:
         self.said.append(self.phone.say(f"word {number}", f"${number}"))
 
     async def read(self) -> None:
-        since = await self.arrivals.position(BOT)
-        reply = await self.arrivals.fetch(BOT, since, wait=False)
+        reply = await self.arrivals.fetch(BOT, wait=False)
         async with self.upkeep.holding(BOT) as own:
             news = await self.arrivals.absorb(own, reply, 1_000)
-            await self.arrivals.follow_up(own, reply)
+            await self.upkeep.replenish(own, reply)
         assert not news.broken
 
     async def opened(self, raw: Json) -> object:
@@ -202,8 +200,7 @@ class Life:
             self.phone.group = GroupSession()
             self.phone.send_key(BOT)
             raw = self.phone.say("with this key", f"$key{self.phone.group.session_id}")
-            since = await self.arrivals.position(BOT)
-            reply = await self.arrivals.fetch(BOT, since, wait=False)
+            reply = await self.arrivals.fetch(BOT, wait=False)
             async with self.upkeep.holding(BOT) as own:
                 await self.arrivals.absorb(own, reply, 1_000)
             assert await self.opened(raw) == "with this key"

@@ -6,7 +6,7 @@ import pytest
 from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto import opening
+from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.wire import MEGOLM, Json
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.store import StoreError
@@ -59,7 +59,7 @@ async def test_the_right_key_opens(bridge: Bridge) -> None:
 
 
 async def test_a_key_that_does_not_come(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "CATCHING_UP", 0.02)
+    monkeypatch.setattr(crypto, "CATCHING_UP", 0.02)
     found = await bridge.crypto.open(bridge.phone.say("x"), 0.0)
     assert found == Undecryptable("unreadable.no_key", later=True)
 
@@ -68,7 +68,7 @@ async def test_a_key_that_does_not_come_is_asked_for_once(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The letter with the key was lost; the phone gives it again because it is asked."""
-    monkeypatch.setattr(opening, "AFTER", 0.01)
+    monkeypatch.setattr(crypto, "AFTER", 0.01)
     phone = bridge.phone
     raw = phone.say("hello", "$1", outside={"device_id": phone.device_id})
     first = phone.again()
@@ -91,8 +91,8 @@ async def test_a_key_that_does_not_come_is_asked_for_once(
 async def test_asking_that_fails_changes_nothing(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "AFTER", 0.01)
-    monkeypatch.setattr(opening, "CATCHING_UP", 0.03)
+    monkeypatch.setattr(crypto, "AFTER", 0.01)
+    monkeypatch.setattr(crypto, "CATCHING_UP", 0.03)
     bridge.world.fails["send_to_devices"] = AWAY
     found = await bridge.crypto.open(bridge.phone.say("x"), 0.03)
     assert found == Undecryptable("unreadable.no_key", later=True)

@@ -2,17 +2,25 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, OwnDevice, Upkeep, inspect
-from bridge.matrix.crypto.vault import Continuity, Unsealable
+from bridge.matrix.crypto.devices import (
+    Continuity,
+    Fit,
+    Inspected,
+    KeysOf,
+    OwnDevice,
+    Upkeep,
+    inspect,
+)
+from bridge.matrix.crypto.vault import Unsealable
 from bridge.rooms.ports import Refused
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     BOT,
     GHOST,
     Clock,
-    Deaf,
     FakeServer,
     World,
+    deaf,
     new_vault,
 )
 
@@ -23,12 +31,12 @@ class House:
     """A bridge that was at work for a while."""
 
     def __init__(self) -> None:
-        self.world, self.store, self.acting = World(), MemoryStore(), Acting()
+        self.world, self.store = World(), MemoryStore()
         self.server = FakeServer(self.world)
 
     async def run(self) -> Upkeep:
         vault = new_vault(self.store)
-        upkeep = Upkeep(vault, self.server, Continuity(vault, self.server, BOT, Clock()), Deaf())
+        upkeep = Upkeep(vault, self.server, Continuity(vault, self.server, BOT, Clock()), deaf)
         await upkeep.begin()
         for user in (GHOST, BOT):
             await upkeep.ensure(user)
@@ -36,7 +44,7 @@ class House:
 
     async def look(self, secret: str = "") -> Inspected:
         vault = new_vault(self.store, secret)
-        found = await inspect(self.server, self.acting, vault, [BOT])
+        found = await inspect(self.server, vault, [BOT])
         assert found is not None
         return found
 
@@ -44,22 +52,10 @@ class House:
         return next(keys.fit for keys in (await self.look()).users if keys.user == BOT)
 
 
-class Acting:
-    def __init__(self) -> None:
-        self.device = ""
-        self.tokens: dict[str, str] = {}
-
-    def use_device(self, device: str) -> None:
-        self.device = device
-
-    def use_token(self, user: str, token: str) -> None:
-        self.tokens[user] = token
-
-
 async def test_a_database_without_keys() -> None:
     house = House()
     vault = new_vault(house.store)
-    assert await inspect(house.server, house.acting, vault, [BOT]) is None
+    assert await inspect(house.server, vault, [BOT]) is None
 
 
 async def test_all_well() -> None:
@@ -67,7 +63,7 @@ async def test_all_well() -> None:
     upkeep = await house.run()
     found = await house.look()
     assert found.newest
-    assert found.device_id == upkeep.device_id == house.acting.device
+    assert found.device_id == upkeep.device_id == house.server.device_id
     assert found.users == (KeysOf(BOT, Fit.GOOD, 50), KeysOf(GHOST, Fit.GOOD, None))
 
 
@@ -118,8 +114,8 @@ async def test_the_token_of_an_older_homeserver() -> None:
     house = House()
     upkeep = await house.run()
     async with upkeep.holding(BOT) as own:
-        own.change(token="t")
+        own.state.token = "t"
         vault = new_vault(house.store)
         await vault.save([own.row(vault)])
     await house.look()
-    assert house.acting.tokens == {BOT: "t"}
+    assert house.server.tokens == {BOT: "t"}

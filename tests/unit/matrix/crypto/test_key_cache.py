@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from bridge.matrix.crypto import keys
-from bridge.matrix.crypto.keys import NO_KEY, UNUSED, RoomKeys
-from bridge.matrix.crypto.peers import Claim
+from bridge.matrix.crypto.keys import NO_KEY, UNUSED, RoomKey, RoomKeys
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
 from tests.unit.matrix.crypto.test_keys import Keys
@@ -81,8 +80,8 @@ async def test_an_earlier_copy_that_comes_while_a_device_is_asked_for_stays() ->
     one = Reads()
     asked, answered = asyncio.Event(), asyncio.Event()
 
-    class Slow:
-        async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool:
+    class Slow(Believing):
+        async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
             asked.set()
             await answered.wait()
             return True

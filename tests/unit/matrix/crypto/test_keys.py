@@ -12,12 +12,13 @@ from bridge.matrix.crypto.keys import (
     REPEATED,
     UNKNOWN_DEVICE,
     UNUSED,
+    Owners,
+    RoomKey,
     RoomKeys,
     is_encrypted,
     sealed_of,
 )
 from bridge.matrix.crypto.olm import Payload
-from bridge.matrix.crypto.peers import Claim
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
 from tests.fakes.memory import MemoryStore
@@ -175,16 +176,16 @@ async def test_what_a_homeserver_has_to_judge_is_not_hidden_from_it(kind: str) -
     assert await one.open(one.phone.seal(plain)) == Undecryptable(BROKEN, later=False)
 
 
-class Doubting:
-    """`keys.Ownership` that knows nobody's devices until told."""
+class Doubting(Owners):
+    """Knows nobody's devices until told."""
 
     def __init__(self) -> None:
         self.believes = False
         self.asked: list[tuple[str, str, str, Json | None]] = []
 
-    async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool:
+    async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
         assert ask
-        self.asked.append((user, claim.sender_key, claim.ed25519, claim.device_keys))
+        self.asked.append((user, key.sender_key, key.ed25519, key.device_keys))
         return self.believes
 
 

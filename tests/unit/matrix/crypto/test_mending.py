@@ -35,7 +35,7 @@ async def test_one_homeserver_takes_only_a_few_places(monkeypatch: pytest.Monkey
     work = Mending(cast(Arrivals, slow), Clock())
     assert work.begin(BOT, [("@a:evil", "k")]) == set()  # it has no place to work
     async with asyncio.TaskGroup() as tasks:
-        work.work_in(tasks)
+        work.group = tasks
         work.begin(BOT, [(f"@{n}:evil", "k") for n in range(5)])
         work.begin(BOT, [(f"@{n}:there", "k") for n in range(5)])
         await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def test_all_customers_of_one_homeserver_have_their_turn(
     slow = Slow()
     work = Mending(cast(Arrivals, slow), Clock())
     async with asyncio.TaskGroup() as tasks:
-        work.work_in(tasks)
+        work.group = tasks
         assert len(work.begin(BOT, [(f"@{n}:there", "k") for n in range(101)])) == 100
         assert len(work.begin(BOT, [(f"@{n}:here", "k") for n in range(30)])) == 20
         slow.go.set()
@@ -69,7 +69,7 @@ async def test_one_that_fails_ends_no_other(error: Exception) -> None:
     slow.go.set()
     work = Mending(cast(Arrivals, slow), Clock())
     async with asyncio.TaskGroup() as tasks:
-        work.work_in(tasks)
+        work.group = tasks
         await asyncio.wait(work.begin(BOT, [("@a:there", "k"), ("@b:there", "k")]))
         assert len(slow.begun) == 2
 
@@ -77,5 +77,5 @@ async def test_one_that_fails_ends_no_other(error: Exception) -> None:
 async def test_nothing_is_begun_once_we_are_about_to_end() -> None:
     work = Mending(cast(Arrivals, Slow()), Clock())
     async with asyncio.TaskGroup() as tasks:
-        work.work_in(tasks)
+        work.group = tasks
     assert work.begin(BOT, [("@a:there", "k")]) == set()

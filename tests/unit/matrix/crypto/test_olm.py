@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import pytest
 import pytest_asyncio
@@ -10,6 +12,7 @@ from bridge.matrix.crypto.olm import (
     UndecryptableOlm,
     _Sessions,
     letter_of,
+    one_time_key,
     read_payload,
 )
 from bridge.matrix.crypto.peers import Device, read_devices
@@ -52,6 +55,10 @@ class Two:
         return {key_id: keys.pop(key_id)}
 
 
+def begin(channel: Channel, device: Device, claimed: Mapping[str, object]) -> bool:
+    return channel.begin(device, one_time_key(device, claimed))
+
+
 @pytest_asyncio.fixture
 async def two() -> Two:
     made = Two()
@@ -62,7 +69,7 @@ async def two() -> Two:
 async def test_letters_go_both_ways_and_across_a_restart(two: Two) -> None:
     channel = await two.channel()
     assert not channel.open
-    assert channel.begin(two.device, two.claimed())
+    assert begin(channel, two.device, two.claimed())
     two.world.post(BOT, ALICE, "PHONE", "m", channel.encrypt(two.device, "m.dummy", {"a": 1}))
     await two.vault.save(channel.rows(two.vault, 0))
     (payload,) = two.phone.fetch()
@@ -122,8 +129,8 @@ async def test_a_session_needs_a_key_that_the_device_signed(two: Two) -> None:
         {"signed_curve25519:A": key | {"key": "other"}},
         {"signed_curve25519:A": two.phone.sign({"key": "no key"})},
     ):
-        assert not channel.begin(two.device, claimed)
-    assert channel.begin(two.device, {"signed_curve25519:A": key})
+        assert not begin(channel, two.device, claimed)
+    assert begin(channel, two.device, {"signed_curve25519:A": key})
 
 
 async def test_only_letters_for_us_are_taken(two: Two) -> None:
@@ -175,7 +182,7 @@ async def test_a_payload_must_name_its_sender_and_us(two: Two) -> None:
 async def test_sessions_belong_to_one_device_of_ours(two: Two) -> None:
     """Those of a device that went are never used again, whatever version stored them."""
     channel = await two.channel()
-    assert channel.begin(two.device, two.claimed())
+    assert begin(channel, two.device, two.claimed())
     name = f"olm/{BOT}/{ALICE}/{two.phone.keys['curve25519']}"
     pickles = [one.pickle(two.vault.pickle_key) for one in channel._sessions]
     successor = OwnDevice.draw(BOT, "BOT_2", two.own)
@@ -198,14 +205,14 @@ async def test_whoever_says_that_anothers_key_is_theirs_has_a_channel_of_their_o
     assert device.curve25519 == curve25519
     theirs = await Channel.load(two.vault, two.own, "@eve:here", curve25519)
     keys = two.world.one_time["@eve:here", "PHONE"]
-    assert theirs.begin(device, keys)
+    assert begin(theirs, device, keys)
     await two.vault.save(theirs.rows(two.vault, 0))
     assert not (await two.channel()).open
 
 
 async def test_a_channel_of_a_version_that_did_not_name_the_user_goes_on(two: Two) -> None:
     channel = await two.channel()
-    assert channel.begin(two.device, two.claimed())
+    assert begin(channel, two.device, two.claimed())
     former = f"olm/{BOT}/{two.phone.keys['curve25519']}"
     pickles = [one.pickle(two.vault.pickle_key) for one in channel._sessions]
     await two.vault.save([two.vault.row(former, _Sessions(pickles, "BOT"))])

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from vodozemac import GroupSession
 
-from bridge.matrix.crypto import opening
+from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
 from tests.unit.matrix.crypto.rig import BOT, Bridge
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.asyncio
 async def test_who_writes_what_nobody_can_read_keeps_the_others_waiting_once(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "AFTER", 0.01)
-    monkeypatch.setattr(opening, "CATCHING_UP", 0.02)
+    monkeypatch.setattr(crypto, "AFTER", 0.01)
+    monkeypatch.setattr(crypto, "CATCHING_UP", 0.02)
     missing = Undecryptable("unreadable.no_key", later=True)
     async with bridge.running(), asyncio.timeout(5):
         await bridge.send_key()
@@ -34,7 +34,7 @@ async def test_who_writes_what_nobody_can_read_keeps_the_others_waiting_once(
 async def test_a_device_that_is_listed_late_is_waited_for(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "AFTER", 0.01)
+    monkeypatch.setattr(crypto, "AFTER", 0.01)
     unknown = Undecryptable("unreadable.unknown_device", later=True)
     listed = bridge.world.devices.pop(bridge.phone.user)
     async with bridge.running(), asyncio.timeout(5):
@@ -57,7 +57,7 @@ async def test_a_minute_after_it_was_waited_for_in_vain_it_is_waited_for_again(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much is written meanwhile."""
-    monkeypatch.setattr(opening, "AFTER", 0.01)
+    monkeypatch.setattr(crypto, "AFTER", 0.01)
     missing = Undecryptable("unreadable.no_key", later=True)
     outside: Json = {"device_id": bridge.phone.device_id}
     async with bridge.running(), asyncio.timeout(5):

@@ -59,7 +59,7 @@ async def test_it_comes_back_from_the_vault_with_its_keys(own: OwnDevice) -> Non
     vault = new_vault(store)
     assert await OwnDevice.load(vault, BOT) is None
     own.replenish({}, [])
-    own.change(published=True, token="t")
+    own.state.published, own.state.token = True, "t"
     await vault.save([own.row(vault)])
     again = await OwnDevice.load(new_vault(store), BOT)
     assert again is not None

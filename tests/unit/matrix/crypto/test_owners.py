@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from bridge.matrix.crypto.devices import Identity
-from bridge.matrix.crypto.keys import RoomKey
-from bridge.matrix.crypto.peers import Owners, Peers
+from bridge.matrix.crypto.keys import Owners, RoomKey
+from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.wire import Json
 from tests.unit.matrix.crypto.world import ALICE, AWAY, BOT, FakeServer, Phone, World
 
@@ -62,7 +62,7 @@ async def test_a_device_that_is_listed_late() -> None:
     assert not await house.owners.is_owner(ALICE, house.claim(third), house.now + 1)
     assert len(house.world.calls) == asked  # not for each message
     house.world.devices[ALICE]["WATCH"] = third.device_keys()
-    house.peers.outdated(ALICE)
+    house.peers.cache.forget(ALICE)
     assert await house.owners.is_owner(ALICE, house.claim(third), house.now + 1)
 
 

@@ -38,14 +38,14 @@ async def test_devices_are_asked_for_once_until_they_change() -> None:
     assert await peers.devices(BOT, [ALICE]) == {ALICE: ()}
     Phone(world)
     assert await peers.devices(BOT, [ALICE]) == {ALICE: ()}
-    peers.outdated(ALICE)
+    peers.cache.forget(ALICE)
     assert len((await peers.devices(BOT, [ALICE]))[ALICE]) == 1
     Phone(world, device_id="SECOND")
     assert len((await peers.devices(BOT, [ALICE], fresh=True))[ALICE]) == 2
     asked = len(world.calls)
     await peers.devices(BOT, [ALICE])
     assert len(world.calls) == asked
-    peers.all_outdated()
+    peers.cache.forget_all()
     await peers.devices(BOT, [ALICE])
     assert len(world.calls) == asked + 1
 
@@ -128,7 +128,7 @@ async def test_what_changed_meanwhile_is_not_kept() -> None:
     class Slow(FakeServer):
         async def query(self, asker: UserId, users: Sequence[str]) -> Json:
             found = await super().query(asker, users)
-            peers.outdated(ALICE)
+            peers.cache.forget(ALICE)
             return found
 
     peers = Peers(Slow(world))

@@ -20,6 +20,7 @@ class Rooms(Homeserver):
     def __init__(self) -> None:
         self.states: dict[str, Json] = {}
         self.membership: dict[str, str] = {BOT: "join", ALICE: "join"}
+        self.bot = BOT
         self.calls = 0
 
     async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
@@ -32,6 +33,9 @@ class Rooms(Homeserver):
             {"state_key": who, "content": {"membership": membership}}
             for who, membership in self.membership.items()
         ]
+
+    def hosts(self) -> tuple[UserId, ...]:
+        return (BOT,)
 
     def is_ours(self, user_id: str) -> bool:
         return user_id == BOT

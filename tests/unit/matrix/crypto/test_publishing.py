@@ -2,26 +2,27 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.matrix.crypto.devices import Fit, OwnDevice, Publishing, compare
+from bridge.matrix.crypto.devices import Continuity, Fit, OwnDevice, Upkeep, compare
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused
-from tests.unit.matrix.crypto.world import BOT, FakeServer, World, new_vault
+from tests.unit.matrix.crypto.world import BOT, Clock, FakeServer, World, deaf, new_vault
 
 
 @pytest.mark.asyncio
 async def test_keys_that_are_not_taken_are_offered_again() -> None:
     world = World()
-    publishing = Publishing(new_vault(), FakeServer(world))
+    server, vault = FakeServer(world), new_vault()
+    upkeep = Upkeep(vault, server, Continuity(vault, server, BOT, Clock()), deaf)
     own = OwnDevice.draw(BOT, "D")
-    await publishing.make_device(own)
+    await server.make_device(BOT, "D")
     world.fails = {"upload_keys": Refused("M_UNKNOWN")}
-    await publishing.replenish(own, {"device_one_time_keys_count": {}})
-    await publishing.replenish(own, {})
+    await upkeep.replenish(own, {"device_one_time_keys_count": {}})
+    await upkeep.replenish(own, {})
     assert world.calls == ["make_device", "upload_keys"]
     world.fails = {}
-    await publishing.replenish(own, {"device_one_time_keys_count": {}})
+    await upkeep.replenish(own, {"device_one_time_keys_count": {}})
     assert len(world.one_time[BOT, "D"]) == 50
-    await publishing.replenish(own, {"device_one_time_keys_count": {"signed_curve25519": 50}})
+    await upkeep.replenish(own, {"device_one_time_keys_count": {"signed_curve25519": 50}})
     assert len(world.calls) == 3
 
 

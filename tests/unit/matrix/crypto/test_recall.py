@@ -14,13 +14,13 @@ def test_the_longest_unused_goes_first() -> None:
 
 def test_what_changed_while_it_was_asked_for_is_not_kept() -> None:
     recall: Recall[str, int] = Recall(9)
-    with recall.fetching() as fetch:
+    with recall.fetching() as keep:
         recall.forget("a")
-        fetch.keep("a", 1)
-        fetch.keep("b", 2)
+        keep("a", 1)
+        keep("b", 2)
     assert (recall.get("a"), recall.get("b")) == (None, 2)
-    with recall.fetching() as fetch:
+    with recall.fetching() as keep:
         recall.forget_all()
-        fetch.keep("c", 3)
+        keep("c", 3)
     assert (recall.get("b"), recall.get("c")) == (None, None)
     recall.forget("never there")

@@ -62,7 +62,7 @@ class Desk:
 
     async def renew(self, device: Device) -> None:
         claimed = await self.sharing.claim(BOT, [device], self.now, anew=True)
-        await self.sharing.renew(self.own, device, claimed, self.now)
+        await self.sharing.renew(self.own, device, claimed.get(device, ""), self.now)
 
     def member(self, user: str, membership: str) -> None:
         self.rooms.membership[user] = membership
@@ -185,7 +185,7 @@ async def test_a_removed_device_reads_nothing_more(desk: Desk) -> None:
     second = Phone(desk.world, device_id="TABLET")
     assert desk.can_read(second, await desk.say("before"))
     del desk.world.devices[ALICE]["TABLET"]
-    desk.peers.outdated(ALICE)
+    desk.peers.cache.forget(ALICE)
     content = await desk.say("after")
     assert not desk.can_read(second, content)
     assert desk.text(desk.phone, content) == "after"
@@ -194,7 +194,7 @@ async def test_a_removed_device_reads_nothing_more(desk: Desk) -> None:
 async def test_a_new_device_gets_the_key(desk: Desk) -> None:
     await desk.say("before")
     second = Phone(desk.world, device_id="TABLET")
-    desk.peers.outdated(ALICE)
+    desk.peers.cache.forget(ALICE)
     assert desk.text(second, await desk.say("after")) == "after"
 
 
@@ -203,7 +203,7 @@ async def test_a_homeserver_that_is_away_does_not_end_the_session(desk: Desk) ->
     phone = Phone(desk.world, far)
     desk.member(far, "join")
     first = await desk.say("one")
-    desk.peers.outdated(far)
+    desk.peers.cache.forget(far)
     desk.world.away = {"there"}
     second = await desk.say("two")
     assert first["session_id"] == second["session_id"]

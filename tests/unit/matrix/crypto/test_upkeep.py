@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.ids import UserId
-from bridge.matrix.crypto.devices import Epoch, Fit, OwnDevice, Upkeep, compare, reset_rows
-from bridge.matrix.crypto.vault import Continuity
+from bridge.matrix.crypto.devices import (
+    Continuity,
+    Epoch,
+    Fit,
+    OwnDevice,
+    Upkeep,
+    compare,
+    reset_rows,
+)
 from bridge.matrix.crypto.wire import ONE_TIME
 from bridge.rooms.ports import Unavailable
 from tests.fakes.memory import MemoryStore
@@ -26,18 +32,11 @@ class House:
 
     def __init__(self) -> None:
         self.world = World()
-        self.tokens: dict[str, str] = {}
-        self.acting = ""
         self.looked: list[str] = []
         """Devices whose mailbox was read a last time."""
         self.mailbox: Exception | None = None
         self.lose_database()
-
-    def use_device(self, device_id: str) -> None:
-        self.acting = device_id
-
-    def use_token(self, user: UserId, token: str) -> None:
-        self.tokens[user] = token
+        self.server = FakeServer(self.world)
 
     async def last_look(self, own: OwnDevice) -> None:
         self.looked.append(own.device_id)
@@ -48,15 +47,17 @@ class House:
         self.store = MemoryStore()
 
     async def start(self, server: FakeServer | None = None) -> Upkeep:
-        server, vault = server or FakeServer(self.world), new_vault(self.store)
-        upkeep = Upkeep(vault, server, Continuity(vault, server, BOT, Clock()), self)
+        self.server = server = server or FakeServer(self.world)
+        vault = new_vault(self.store)
+        continuity = Continuity(vault, server, BOT, Clock())
+        upkeep = Upkeep(vault, server, continuity, self.last_look)
         await upkeep.begin()
         self.world.calls.clear()
         return upkeep
 
     @property
     def device_id(self) -> str:
-        return self.acting
+        return self.server.device_id
 
     async def reset(self) -> None:
         await self.store.drop_secrets()
@@ -192,10 +193,9 @@ async def test_the_token_of_an_older_homeserver_is_kept() -> None:
 
     house = House()
     await (await house.start(Older(house.world))).ensure(BOT)
-    assert house.tokens == {BOT: "token"}
-    house.tokens.clear()
+    assert house.server.tokens == {BOT: "token"}
     await (await house.start()).ensure(BOT)
-    assert house.tokens == {BOT: "token"}
+    assert house.server.tokens == {BOT: "token"}
 
 
 async def test_memory_that_is_distrusted_is_read_anew() -> None:

@@ -16,8 +16,8 @@ import vodozemac
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
+from bridge.matrix.crypto.keys import Owners, RoomKey
 from bridge.matrix.crypto.keyserver import KeyServer
-from bridge.matrix.crypto.peers import Claim
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import (
     MEGOLM,
@@ -51,23 +51,17 @@ class Clock:
         self.ms += int(seconds * 1000)
 
 
-class Deaf:
-    """`devices.Listener` that does nothing."""
-
-    def use_device(self, device_id: str) -> None:
-        del device_id
-
-    def use_token(self, user: UserId, token: str) -> None:
-        del user, token
-
-    async def last_look(self, own: OwnDevice) -> None:
-        del own
+async def deaf(own: OwnDevice) -> None:
+    """Reads no mailbox a last time."""
+    del own
 
 
-class Believing:
-    """`keys.Ownership` that takes every device for its sender's."""
+class Believing(Owners):
+    """Takes every device for its sender's."""
 
-    async def is_owner(self, user: str, claim: Claim, now: int, *, ask: bool = True) -> bool:
+    def __init__(self) -> None: ...
+
+    async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
         return True
 
 
@@ -103,6 +97,7 @@ class FakeServer(KeyServer):
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.device_id = ""
         self.tokens: dict[UserId, str] = {}
 
     def _called(self, name: str) -> None:
@@ -114,7 +109,8 @@ class FakeServer(KeyServer):
         return next(device for who, device in reversed(self.world.made) if who == user)
 
     def use_device(self, device_id: str) -> None:
-        """Each user acts as the device that it made last."""
+        """Each user acts as the device that it made last, whatever it is told."""
+        self.device_id = device_id
 
     def use_token(self, user: UserId, token: str) -> None:
         self.tokens[user] = token
