@@ -1,8 +1,7 @@
 """The agents, the robot and the queue: who serves a customer, and what each of them does.
 
-Agents accept, refuse, speak, come and go, close; each function returns what the customer gets. The
-scripted agents, the control operations and so the desk in the browser all use these, so that all
-look the same on the wire. The robot answers a queue first and offers a person when asked for one
+Each function returns what the customer gets; scripted agents, control operations and the desk in
+the browser all use these. The robot answers a queue first and offers a person when asked for one
 (reference 1.6); no guide documents it on the socket, and the shapes are those of the vendor's phone
 clients. The last part carries out 101 (ask for an agent) and 302 (from the robot to a person).
 """
@@ -30,7 +29,7 @@ from bridge.simulator.state import (
     Wire,
 )
 from bridge.webchat import frames
-from bridge.webchat.codes import MessageType, NoticeType, RequestStatus, ResultCode
+from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
 
 # --- agents --------------------------------------------------------------------------------------
 
@@ -47,11 +46,18 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
     A session of the robot goes on under the same id, and 204 tells who has taken over.
     """
     if request.session is not None:
-        news, session = _take_over(centre, request, request.session, agent)
+        session = request.session
+        centre.leave_queue(request)
+        session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
     else:
-        session = centre.start(request, [agent])
-        news = [delivery.started(centre, session)]
-    _event(centre, session, "accepted", agent=agent.id, request=request.id)
+        session = centre.start(request, agent)
+    news: list[Outgoing] = []
+    if request.session is None or centre.options.robot_handover == 202:
+        news.append(delivery.started(centre, session))
+    else:
+        name = centre.options.queue_name(request.queue_id)
+        news.append(delivery.agents_updated(centre, session, name))
+    centre.event(session, "accepted", agent=agent.id, request=request.id)
     news += delivery.places(centre, centre.waiting(request.queue_id))
     if centre.options.script == "echo":
         for heard in centre.customers[request.login].history.messages:
@@ -60,23 +66,11 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
     return news
 
 
-def _take_over(
-    centre: CallCentre, request: QueueRequest, session: Session, agent: DeskAgent
-) -> tuple[list[Outgoing], Session]:
-    centre.leave_queue(request)
-    session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
-    if centre.options.robot_handover == 202:
-        return [delivery.started(centre, session)], session
-    name = centre.options.queue_name(request.queue_id)
-    return [delivery.agents_updated(centre, session, name)], session
-
-
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
     """End a request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
-    centre.transcript.add(
-        request.login, "event", "turned_away", request=request.id, text=str(int(status))
-    )
+    words = str(int(status))
+    centre.transcript.add(request.login, "event", "turned_away", request=request.id, text=words)
     return [
         delivery.status(centre, request, status, 0),
         *delivery.places(centre, centre.waiting(request.queue_id)),
@@ -88,11 +82,6 @@ def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
     longest = centre.options.queue_timeout
     late = [one for one in centre.requests.values() if longest and now - one.since >= longest]
     return [send for one in late for send in turn_away(centre, one, RequestStatus.TIMEOUT)]
-
-
-def cancelled(centre: CallCentre, request: QueueRequest) -> list[Outgoing]:
-    """The customer gives up waiting: status 7 confirms it."""
-    return turn_away(centre, request, RequestStatus.CANCELED_BY_CLIENT)
 
 
 def speak(
@@ -112,31 +101,28 @@ def speak(
         session: an open session.
         kind: wire `msg.type`.
         content: wire `msg.content`.
-        agent_id: who speaks; the session's first agent when left out.
+        agent_id: the speaker; the session's first agent when left out.
         notice_type: wire `noticeType`, for system notices of later revisions.
         shown: fields of the transcript's entry; the text when left out.
     """
     speaker = agent_id or first_agent(session)
-    record = remember(centre, session, speaker, kind, content)
+    record = _remember(centre, session, speaker, kind, content)
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
+        fields = {"text": str(content)} if shown is None else shown
+        name = delivery.KINDS[kind]
         centre.transcript.add(
-            session.login,
-            side,
-            delivery.KINDS[kind],
-            session=session.id,
-            agent=speaker,
-            **({"text": str(content)} if shown is None else shown),
+            session.login, side, name, session=session.id, agent=speaker, **fields
         )
     return delivery.message(
         centre, session, speaker, kind, content, notice_type=notice_type, record=record
     )
 
 
-def remember(
+def _remember(
     centre: CallCentre, session: Session, speaker: AgentId, kind: MessageType, content: object
 ) -> Wire:
-    """Put what an agent or the robot says into the customer's history; the record."""
+    """Put what an agent or the robot says into the customer's history; returns the record."""
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
         "n": centre.number("message"),
@@ -169,7 +155,7 @@ def recall(centre: CallCentre, session: Session, number: int) -> Send | None:
         if record["n"] == number:
             record["revoked"] = True
             speaker = AgentId(str(record["agentId"]))
-            _event(centre, session, "recalled", agent=speaker)
+            centre.event(session, "recalled", agent=speaker)
             kind, content = MessageType.SYSTEM_NOTICE, {"messageId": number}
             notice = NoticeType.REVOKE_MESSAGE
             return delivery.message(centre, session, speaker, kind, content, notice_type=notice)
@@ -190,17 +176,14 @@ def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
     """Answer a customer's message with the same words, or with what it was."""
     match content:
         case frames.Text(text):
-            return speak_text(centre, session, text)
-        case frames.Image(name):
-            return speak_text(centre, session, f"[image] {name}")
-        case frames.File(name):
-            return speak_text(centre, session, f"[file] {name}")
+            words = text
+        case frames.Image(name) | frames.File(name) | frames.Video(name):
+            words = f"[{type(content).__name__.lower()}] {name}"
         case frames.Location(latitude, longitude):
-            return speak_text(centre, session, f"[location] {latitude},{longitude}")
+            words = f"[location] {latitude},{longitude}"
         case frames.Voice(seconds):
-            return speak_text(centre, session, f"[voice] {seconds} s")
-        case frames.Video(name):
-            return speak_text(centre, session, f"[video] {name}")
+            words = f"[voice] {seconds} s"
+    return speak_text(centre, session, words)
 
 
 def change_agents(
@@ -215,7 +198,7 @@ def change_agents(
 
     With `change_notices`, a system notice tells it too.
     """
-    before, after = list(session.agents), list(agents)
+    before, after = session.agents, list(agents)
     session.agents, session.robot = after, False
     if queue_id is not None:
         session.queue_id = queue_id
@@ -225,57 +208,47 @@ def change_agents(
     news: list[Outgoing] = [delivery.agents_updated(centre, session, queue_name)]
     for people, event in ((joined, "joined"), (left, "left")):
         for agent in people:
-            _event(centre, session, event, agent=agent.id)
+            centre.event(session, event, agent=agent.id)
     if centre.options.change_notices and (joined or left):
-        news.append(_change_notice(centre, session, joined, left))
+        names = "、".join(agent.name or agent.id for agent in joined or left)
+        if joined and left:
+            kind, words = NoticeType.TRANSFER, f"会话已转接给 {names}"
+        elif joined:
+            kind, words = NoticeType.INVITE, f"{names} 加入了会话"
+        else:
+            kind, words = NoticeType.USER_LEFT, f"{names} 离开了会话"
+        system = MessageType.SYSTEM_NOTICE
+        news.append(speak(centre, session, system, words, notice_type=kind))
     return news
-
-
-def _change_notice(
-    centre: CallCentre, session: Session, joined: list[DeskAgent], left: list[DeskAgent]
-) -> Send:
-    names = "、".join(agent.name or agent.id for agent in joined or left)
-    if joined and left:
-        kind, words = NoticeType.TRANSFER, f"会话已转接给 {names}"
-    elif joined:
-        kind, words = NoticeType.INVITE, f"{names} 加入了会话"
-    else:
-        kind, words = NoticeType.USER_LEFT, f"{names} 离开了会话"
-    return speak(centre, session, MessageType.SYSTEM_NOTICE, words, notice_type=kind)
 
 
 def push_rating(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
     """An agent asks for a rating: 203."""
-    _event(centre, session, "rating_pushed", agent=agent_id)
-    return [delivery.rating_pushed(centre, session, agent_id)]
+    centre.event(session, "rating_pushed", agent=agent_id)
+    return [delivery.of_agent(centre, FrameType.RATING_PUSHED, session, agent_id)]
 
 
-def close(centre: CallCentre, session: Session, agent_id: AgentId | None = None) -> list[Outgoing]:
+def close(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
     """An agent ends the session: 205."""
-    closing = agent_id or first_agent(session)
-    moved = end(centre, session, "agent", closing)
-    return [delivery.session_closed(centre, session, closing), *moved]
+    moved = end(centre, session, "agent", agent_id)
+    return [delivery.of_agent(centre, FrameType.SESSION_CLOSED, session, agent_id), *moved]
 
 
 def end(
     centre: CallCentre, session: Session, by: Ending, agent_id: AgentId | None = None
-) -> list[Outgoing]:
+) -> Sequence[Outgoing]:
     """Close a session without telling its customer; the new places of those who waited behind."""
     request = centre.customers[session.login].request
     centre.end(session, by)
-    _event(centre, session, "closed", agent=agent_id or "", text=by)
-    return (
-        [] if request is None else list(delivery.places(centre, centre.waiting(request.queue_id)))
-    )
+    centre.event(session, "closed", agent=agent_id or "", text=by)
+    if request is None:
+        return []
+    return delivery.places(centre, centre.waiting(request.queue_id))
 
 
 def first_agent(session: Session) -> AgentId:
     """The agent who speaks when nobody is named; a session may have been left without any."""
     return session.agents[0].id if session.agents else AgentId("")
-
-
-def _event(centre: CallCentre, session: Session, kind: str, **fields: object) -> None:
-    centre.transcript.add(session.login, "event", kind, session=session.id, **fields)
 
 
 # --- the robot -----------------------------------------------------------------------------------
@@ -285,72 +258,34 @@ _XIAODUO = 3
 _PERSON = ("人工", "human", "agent", "person")
 
 
-def begin_with_robot(
-    centre: CallCentre, customer: Customer, asked: frames.RequestChat
-) -> tuple[Wire, Send]:
-    """Open a session with the robot.
-
-    Returns:
-        What the 101 reply carries, and the 202 that may follow it.
-    """
-    options = centre.options
-    session = centre.begin(customer, asked.queue_id, [options.robot], robot=True)
-    centre.transcript.add(customer.login, "event", "robot", session=session.id)
-    told: Wire = {
-        "sessionId": delivery.identifier(centre, session.id),
-        "agentId": options.robot.id,
-        "agentName": options.robot.name,
-        "robotType": options.robot_type,
-        "queueLength": 0,
-    }
-    return told, delivery.started(centre, session)
-
-
 def robot_answer(centre: CallCentre, session: Session, content: frames.Content) -> list[Outgoing]:
-    """The robot's reply to a message."""
+    """The robot's reply (HTML) to a message."""
     question = content.text.strip() if isinstance(content, frames.Text) else ""
+    options = centre.options
+    known: list[str] = []
     if any(word in question.lower() for word in _PERSON):
-        return [_offer(centre, session)]
-    found = centre.options.robot_answers.get(question)
-    if found is not None:
-        return [_say(centre, session, found, [])]
-    known = list(centre.options.robot_answers)[:5]
-    return [_say(centre, session, "对不起，我没有听懂。", known)]
-
-
-def _say(centre: CallCentre, session: Session, words: str, known: list[str]) -> Send:
-    """An answer (HTML), with questions that the robot does understand."""
-    if centre.options.robot_speaks == 210:
-        return speak(centre, session, MessageType.TEXT, words)
-    if centre.options.robot_type != _XIAODUO:
-        return _push(centre, session, words, words)
-    content: Wire = {"type": "text", "content": words}
-    if known:
-        relates = [{"name": question} for question in known]
-        content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
-    lines = [words, *(html.escape(question, quote=False) for question in known)]
-    return _push(centre, session, _json(content), "<br>".join(lines))
-
-
-def _offer(centre: CallCentre, session: Session) -> Send:
-    words = "请点击转人工。"
-    if centre.options.robot_speaks == 210 or centre.options.robot_type != _XIAODUO:
-        return _say(centre, session, words, [])
-    command: Wire = {"type": "command", "content": {"code": "CLIENT_ZRG"}, "extra": words}
-    return _push(centre, session, _json(command), words)
-
-
-def _push(centre: CallCentre, session: Session, content: str, shown: str) -> Send:
-    robot = centre.options.robot.id
-    record = remember(centre, session, robot, MessageType.TEXT, shown)
+        words = "请点击转人工。"
+        content: Wire = {"type": "command", "content": {"code": "CLIENT_ZRG"}, "extra": words}
+    else:
+        words = options.robot_answers.get(question, "对不起，我没有听懂。")
+        content = {"type": "text", "content": words}
+        if question not in options.robot_answers and options.robot_answers:
+            # Questions that the robot does understand.
+            known = list(options.robot_answers)[:5]
+            relates = [{"name": question} for question in known]
+            content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
+    if options.robot_speaks == 210:
+        return [speak(centre, session, MessageType.TEXT, words)]
+    wire, shown = words, words
+    if options.robot_type == _XIAODUO:
+        wire = json.dumps(content, ensure_ascii=False)
+        shown = "<br>".join([words, *(html.escape(question, quote=False) for question in known)])
+    robot = options.robot.id
+    record = _remember(centre, session, robot, MessageType.TEXT, shown)
     centre.transcript.add(
         session.login, "robot", "text", session=session.id, agent=robot, text=shown
     )
-    return delivery.robot_message(centre, session, content, record)
-
-
-def _json(content: Wire) -> str:
-    return json.dumps(content, ensure_ascii=False)
+    return [delivery.robot_message(centre, session, wire, record)]
 
 
 # --- the queue -----------------------------------------------------------------------------------
@@ -377,33 +312,39 @@ def request_chat(
         return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)
     if customer.session is not None:
         open_one: Wire = {"sessionId": delivery.identifier(centre, customer.session.id)}
-        return Verdict(
-            ResultCode.ALREADY_IN_CHATTING, "a session is open", open_one if rich else None
-        )
+        told = open_one if rich else None
+        return Verdict(ResultCode.ALREADY_IN_CHATTING, "a session is open", told)
     by_robot = asked.queue_id in options.robot_queues
     obstacle = _obstacle(centre, asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
     if obstacle is not None:
         return obstacle
     if by_robot:
-        told, started = begin_with_robot(centre, customer, asked)
-        return Verdict(ResultCode.SUCCESS, "", told, [started] if options.robot_started else ())
+        return _with_robot(centre, customer, asked)
     if options.permanent:
         return _permanent(centre, customer, asked)
-    return _into_queue(centre, customer, asked, now)
-
-
-def _into_queue(
-    centre: CallCentre, customer: Customer, asked: frames.RequestChat, now: float
-) -> Verdict:
-    request = QueueRequest(
-        RequestId(centre.number("request")), customer.login, asked.queue_id, asked.source, since=now
-    )
+    number = RequestId(centre.number("request"))
+    request = QueueRequest(number, customer.login, asked.queue_id, asked.source, since=now)
     request.wanted = asked.to_agent
-    news, place = _ask(centre, customer, request)
-    told: Wire = _place(centre, request, place) if centre.options.request_id_in_reply else {}
-    if centre.options.session_in_reply and customer.session is not None:
+    news, standing = _ask(centre, customer, request)
+    told = _place(centre, request, standing) if rich else {}
+    if options.session_in_reply and customer.session is not None:
         told |= _session_told(centre, customer.session)
     return Verdict(ResultCode.SUCCESS, "", told, news)
+
+
+def _with_robot(centre: CallCentre, customer: Customer, asked: frames.RequestChat) -> Verdict:
+    options = centre.options
+    session = centre.begin(customer, asked.queue_id, [options.robot], robot=True)
+    centre.event(session, "robot")
+    told: Wire = {
+        "sessionId": delivery.identifier(centre, session.id),
+        "agentId": options.robot.id,
+        "agentName": options.robot.name,
+        "robotType": options.robot_type,
+        "queueLength": 0,
+    }
+    started = [delivery.started(centre, session)] if options.robot_started else []
+    return Verdict(ResultCode.SUCCESS, "", told, started)
 
 
 def ask_for_person(
@@ -418,10 +359,8 @@ def ask_for_person(
     obstacle = _obstacle(centre, queue_id, AgentId(""), people=True)
     if obstacle is not None:
         return obstacle
-    request = QueueRequest(
-        RequestId(centre.number("request")), customer.login, queue_id, "", since=now
-    )
-    request.session = session
+    number = RequestId(centre.number("request"))
+    request = QueueRequest(number, customer.login, queue_id, "", since=now, session=session)
     news, place = _ask(centre, customer, request)
     return Verdict(ResultCode.SUCCESS, "", {"queueLength": place}, news)
 
@@ -430,7 +369,7 @@ def _ask(
     centre: CallCentre, customer: Customer, request: QueueRequest
 ) -> tuple[list[Outgoing], int]:
     """Put a request into its queue, and let a scripted agent take it; the news and the place."""
-    centre.enqueue(customer, request)
+    centre.requests[request.id] = customer.request = request
     centre.transcript.add(customer.login, "event", "waiting", request=request.id)
     queue = centre.waiting(request.queue_id)
     agent = centre.options.agent(AgentId(request.wanted)) or quietest_agent(centre)
@@ -445,9 +384,7 @@ def _permanent(centre: CallCentre, customer: Customer, asked: frames.RequestChat
     """A session that simply is there: the reply says all, and no 202 follows."""
     agent = centre.options.agent(AgentId(asked.to_agent)) or quietest_agent(centre)
     session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
-    centre.transcript.add(
-        customer.login, "event", "accepted", session=session.id, agent=first_agent(session)
-    )
+    centre.event(session, "accepted", agent=first_agent(session))
     return Verdict(ResultCode.SUCCESS, "", {**_session_told(centre, session), "perm": 1})
 
 

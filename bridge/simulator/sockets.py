@@ -124,8 +124,8 @@ class Switchboard:
         now = _now()
         centre.settle(now)
         token = request.query.get("token", "")
-        customer = centre.holder(token, now)
-        if customer is None or not centre.led(token, request.cookies.get(STICKY, "")):
+        customer = centre.holder(token, now, request.cookies.get(STICKY, ""))
+        if customer is None:
             return await _refuse(request, centre.options.handshake_refusal)
         line = Line(request, customer.login)
         await line.socket.prepare(request)

@@ -214,14 +214,7 @@ class HttpSide:
     async def _login(self, request: web.Request) -> web.Response:
         options = self._simulation.centre.options
         now = asyncio.get_running_loop().time()
-        admitted = self._simulation.gate.admits(
-            request.remote or "",
-            now,
-            limit=options.login_limit,
-            window=options.login_window,
-            ban=options.login_ban,
-        )
-        if not admitted:
+        if not self._simulation.gate.admits(request.remote or "", now, options):
             return page(403)
         body = await request.read()
         cookie = request.cookies.get(STICKY, "")
@@ -245,8 +238,9 @@ class HttpSide:
     async def _upload(self, request: web.Request) -> web.Response:
         centre = self._simulation.centre
         token = request.query.get("token", "")
-        customer = centre.holder(token, asyncio.get_running_loop().time())
-        if customer is None or not centre.led(token, request.cookies.get(STICKY, "")):
+        now, cookie = asyncio.get_running_loop().time(), request.cookies.get(STICKY, "")
+        customer = centre.holder(token, now, cookie)
+        if customer is None:
             return await self._no(request, ResultCode.INVALID_TOKEN, "the token is not valid")
         multipart = request.content_type.startswith("multipart/")
         mode = centre.options.upload_mode
