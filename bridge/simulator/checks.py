@@ -322,7 +322,8 @@ def _rating(body: Wire, options: SimulatorOptions) -> frames.RateSession:
     keys = ("ratingId", "id", "comments") if options.later else ("id", "ratingId", "ratingComments")
     _refuse_foreign(body.get("rating"), options, *keys)
     rated = msgspec.convert(body, Rated)
-    stars = msgspec.convert(rated.rating, LaterStars if options.later else Stars)
+    shape: type[Stars | LaterStars] = LaterStars if options.later else Stars
+    stars = msgspec.convert(rated.rating, shape)
     return frames.RateSession(rated.session_id, stars.id, stars.comments)
 
 
@@ -332,8 +333,8 @@ def _content(msg: Message, options: SimulatorOptions) -> frames.Content:
         case MessageType.TEXT:
             keys = ("text", "content") if options.later else ("content", "text")
             _refuse_foreign(body, options, *keys)
-            text = msgspec.convert(body, LaterText if options.later else TextContent)
-            return frames.Text(_not_blank(text.text))
+            shape: type[TextContent | LaterText] = LaterText if options.later else TextContent
+            return frames.Text(_not_blank(msgspec.convert(body, shape).text))
         case MessageType.IMAGE:
             image = _whole(body, ImageContent, options)
             _base64("thumbData", image.thumb_data)

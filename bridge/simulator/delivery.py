@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from urllib.parse import quote
 
 import msgspec
@@ -24,9 +23,10 @@ from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStat
 # --- frames --------------------------------------------------------------------------------------
 
 
-KINDS: Mapping[int, str] = MappingProxyType(
-    {kind: kind.name.lower() for kind in MessageType} | {MessageType.SYSTEM_NOTICE: "notice"}
-)
+KINDS: Mapping[int, str] = {
+    **{int(kind): kind.name.lower() for kind in MessageType},
+    MessageType.SYSTEM_NOTICE: "notice",
+}
 """Content by its wire number, as scripts and the desk name it."""
 
 

@@ -177,12 +177,12 @@ def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
     match content:
         case frames.Text(text):
             words = text
-        case frames.Image(name) | frames.File(name) | frames.Video(name):
-            words = f"[{type(content).__name__.lower()}] {name}"
         case frames.Location(latitude, longitude):
             words = f"[location] {latitude},{longitude}"
         case frames.Voice(seconds):
             words = f"[voice] {seconds} s"
+        case _:
+            words = f"[{type(content).__name__.lower()}] {content.name}"
     return speak_text(centre, session, words)
 
 
@@ -258,9 +258,9 @@ _XIAODUO = 3
 _PERSON = ("人工", "human", "agent", "person")
 
 
-def robot_answer(centre: CallCentre, session: Session, content: frames.Content) -> list[Outgoing]:
+def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) -> list[Outgoing]:
     """The robot's reply (HTML) to a message."""
-    question = content.text.strip() if isinstance(content, frames.Text) else ""
+    question = heard.text.strip() if isinstance(heard, frames.Text) else ""
     options = centre.options
     known: list[str] = []
     if any(word in question.lower() for word in _PERSON):
@@ -310,8 +310,9 @@ def request_chat(
         waiting = customer.request
         place = _place(centre, waiting, waiting.announced) if rich else None
         return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)
-    if customer.session is not None:
-        open_one: Wire = {"sessionId": delivery.identifier(centre, customer.session.id)}
+    running = customer.session
+    if running is not None:
+        open_one: Wire = {"sessionId": delivery.identifier(centre, running.id)}
         told = open_one if rich else None
         return Verdict(ResultCode.ALREADY_IN_CHATTING, "a session is open", told)
     by_robot = asked.queue_id in options.robot_queues
@@ -326,10 +327,10 @@ def request_chat(
     request = QueueRequest(number, customer.login, asked.queue_id, asked.source, since=now)
     request.wanted = asked.to_agent
     news, standing = _ask(centre, customer, request)
-    told = _place(centre, request, standing) if rich else {}
+    reply: Wire = _place(centre, request, standing) if rich else {}
     if options.session_in_reply and customer.session is not None:
-        told |= _session_told(centre, customer.session)
-    return Verdict(ResultCode.SUCCESS, "", told, news)
+        reply |= _session_told(centre, customer.session)
+    return Verdict(ResultCode.SUCCESS, "", reply, news)
 
 
 def _with_robot(centre: CallCentre, customer: Customer, asked: frames.RequestChat) -> Verdict:

@@ -145,8 +145,8 @@ class _Exchange:
             case frames.Typing():
                 pass
         customer.typed_at = self.now
-        kind, time = int(self.call.type), centre.wall_ms()
-        signal: Wire = {"type": kind, "time": time, "text": customer.preview}
+        signal: Wire = {"type": int(self.call.type), "time": centre.wall_ms()}
+        signal["text"] = customer.preview
         centre.keep(customer, customer.history.signals, signal)
         return [self.reply()]
 
