@@ -1,8 +1,7 @@
 """The log of frames, both ways, numbered; and the signal on which others wait for a change.
 
-A script reads the log to learn what really went over the wire. Tokens are masked and long strings
-(base64 pictures) shortened when a frame enters, so the log can neither leak nor eat the memory; it
-keeps the last frames only.
+Tokens are masked and long strings (base64 pictures) shortened when a frame enters, so the log can
+neither leak nor eat the memory.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Literal
 
+Direction = Literal["in", "out"]
+"""From the customer, or to the customer."""
 MASK = "<token>"
 LONGEST = 2000
 """Characters of one string that the log keeps whole."""
@@ -26,27 +27,11 @@ class Journal:
         self.last = 0
         """The number of the newest frame; 0 before the first."""
 
-    def record(
-        self, direction: Literal["in", "out"], login: str, frame: object, time_ms: int
-    ) -> None:
-        """Add one frame.
-
-        Args:
-            direction: `in` from the customer, `out` to the customer.
-            login: whose socket it is.
-            frame: the decoded body, or the text itself where it is not JSON.
-            time_ms: wall clock, milliseconds.
-        """
+    def record(self, direction: Direction, login: str, frame: object, time_ms: int) -> None:
+        """Add one frame: its decoded body, or the text itself where it is not JSON."""
         self.last += 1
-        self._entries.append(
-            {
-                "number": self.last,
-                "time": time_ms,
-                "direction": direction,
-                "login": login,
-                "frame": masked(frame),
-            }
-        )
+        entry: dict[str, object] = {"number": self.last, "time": time_ms, "direction": direction}
+        self._entries.append({**entry, "login": login, "frame": masked(frame)})
 
     def since(self, number: int) -> list[dict[str, object]]:
         """The kept frames whose number is greater than `number`."""
