@@ -1,15 +1,12 @@
-"""The findings of the doctor: a list of verdicts, each with the way to mend a failure.
-
-TLS has faults of its own, and each its own way to mend it. The numbers are OpenSSL's
-(`X509_V_ERR_…`, x509_vfy.h), its reasons those of `ssl.SSLError`.
-"""
+"""The findings of the doctor: a list of verdicts, each with the way to mend a failure."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import aiohttp
 
@@ -33,16 +30,36 @@ class Finding:
     """One line; only where something failed."""
 
 
+class Failed(Exception):
+    """A check has failed: the message is the finding's detail."""
+
+    def __init__(self, detail: str, fix: str) -> None:
+        super().__init__(detail)
+        self.fix = fix
+
+
 @dataclass
 class Findings:
-    """The table so far.
-
-    Attributes:
-        told: called with each finding as it is made, since some take their time.
-    """
+    """The table so far."""
 
     told: Callable[[Finding], None] = field(default=lambda _finding: None)
+    """Called with each finding as it is made, since some take their time."""
     all: list[Finding] = field(default_factory=list)
+
+    async def of(self, what: str, check: Awaitable[str | None]) -> bool:
+        """Make a check, and of its answer a line: the detail, `Failed`, or None for no line.
+
+        Returns:
+            False if it has failed.
+        """
+        try:
+            detail = await check
+        except Failed as failure:
+            self.failed(what, str(failure), failure.fix)
+            return False
+        if detail is not None:
+            self.passed(what, detail)
+        return True
 
     def passed(self, what: str, detail: str) -> None:
         self._add(Finding(Verdict.PASS, what, detail))
@@ -62,6 +79,7 @@ class Findings:
 
 
 # --- TLS -----------------------------------------------------------------------------------------
+# The numbers are OpenSSL's (`X509_V_ERR_…`, x509_vfy.h), the reasons those of `ssl.SSLError`.
 
 _TOO_EARLY, _EXPIRED = 9, 10
 _SELF_SIGNED = 18
@@ -72,21 +90,17 @@ _OTHER_NAME = {62, 64}
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 
 
-@dataclass(frozen=True)
-class TlsFault:
-    """A fault of TLS: the error and its fix, a line each."""
+class TlsFault(NamedTuple):
+    """A fault of TLS: the error in OpenSSL's own words, and its fix, a line each."""
 
     what: str
-    """OpenSSL's own words."""
     fix: str
 
 
 def tls_fault(error: BaseException, key: str) -> TlsFault | None:
-    """Say what kept a TLS connection from standing; None if it was something else.
+    """The fault of TLS behind an error of aiohttp's; None if it was something else.
 
-    Args:
-        error: as aiohttp raises it.
-        key: of the configuration that holds the address.
+    `key` is that of the configuration that holds the address.
     """
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         certificate = error.certificate_error
