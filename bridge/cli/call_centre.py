@@ -151,17 +151,14 @@ class _Seen:
     def opened(self, *, again: bool) -> None:
         self.stood = True
 
-    def closed(self) -> None:
-        """Of no interest."""
-
-    def open_failed(self) -> None:
-        """The call tells."""
+    def closed(self) -> None: ...
+    def open_failed(self) -> None: ...
 
 
 class _Memory:
     """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
 
-    Only when we came to the server's door is kept, apart from the bridge's own visits.
+    Only the times of logins are kept, apart from the bridge's own.
     """
 
     def __init__(self, store: StorePort | None) -> None:
@@ -171,11 +168,8 @@ class _Memory:
     async def load(self, room_id: RoomId) -> Token | None:
         return None
 
-    async def save(self, room_id: RoomId, token: Token) -> None:
-        """Nothing is kept."""
-
-    async def forget(self, room_id: RoomId) -> None:
-        """Nothing was kept."""
+    async def save(self, room_id: RoomId, token: Token) -> None: ...
+    async def forget(self, room_id: RoomId) -> None: ...
 
     async def get(self, name: str) -> str | None:
         if self._store is not None and name.startswith(VISITS):
@@ -187,17 +181,10 @@ class _Memory:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
-    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """The doctor asks for no agent, so nobody says anything to it."""
-
-    async def restored(self, room_id: RoomId) -> None:
-        """One socket is enough."""
-
-    async def lost(self, room_id: RoomId) -> None:
-        """The doctor does not wait that long."""
-
-    async def queued(self, room_id: RoomId, seconds: float) -> None:
-        """Nor is anybody there to be told."""
+    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None: ...
+    async def restored(self, room_id: RoomId) -> None: ...
+    async def lost(self, room_id: RoomId) -> None: ...
+    async def queued(self, room_id: RoomId, seconds: float) -> None: ...
 
 
 @dataclass

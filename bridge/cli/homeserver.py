@@ -154,8 +154,8 @@ class HomeserverChecks:
                 detail = f"homeserver.domain is not this server's name ({detail})"
             raise Failed(
                 f"{bot}: {detail}",
-                "check homeserver.domain (the homeserver's server_name) and appservice.bot.username,"
-                f" `register` again, and {_RELOAD}",
+                "check homeserver.domain (the homeserver's server_name) and"
+                f" appservice.bot.username, `register` again, and {_RELOAD}",
             )
         if sessions := await self._sessions_of_others(bot):
             raise Failed(

@@ -229,11 +229,11 @@ def judge(findings: Findings, found: Inspected) -> None:
             "restore the newest one, with the bridge stopped; or start the bridge with this one: it"
             " gives its users new devices, and customers are not warned",
         )
-    for fit, (detail, fix) in _STATES.items():
+    for fit, (state, fix) in _STATES.items():
         those = [keys.user for keys in found.users if keys.fit is fit]
         # An older copy's own line says what becomes of its devices.
         if those and (found.newest or fit is not Fit.NO_DEVICE):
-            detail = f"{_named_users(those)}: {detail.format(device=found.device_id)}"
+            detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
             findings.failed(what, detail, fix.format(reset=_RESET))
     if not found.users and len(findings.all) == before:
         findings.passed(what, "none yet: the bridge makes them when it starts")
