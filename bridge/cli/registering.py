@@ -72,18 +72,18 @@ def register(files: Files, *, rotate: bool = False) -> None:
         for name in known
         if (token := getattr(registration, name)) != known[name]
     }
-    click.echo(f"Wrote {files.registration}.")
-    if not files.update:
-        if values:
-            click.echo(
-                f"{files.config} was not changed (-n): copy as_token and hs_token from"
-                f" {files.registration} into its section appservice."
-            )
-    elif values := values | _pickle_key(config, rotate=rotate):
+    if files.update and (values := values | _pickle_key(config, rotate=rotate)):
         fill_secrets(files.config, values)
+    click.echo(f"Wrote {files.registration}.")
+    if values and files.update:
         *first, last = (str(path[-1]) for path in values)
         names = f"{', '.join(first)} and {last}" if first else last
         click.echo(f"Filled {names} into {files.config}.")
+    elif values:
+        click.echo(
+            f"{files.config} was not changed (-n): copy as_token and hs_token from"
+            f" {files.registration} into its section appservice."
+        )
     click.echo(
         f"Next: name {files.registration} in the homeserver's app_service_config_files and"
         " restart the homeserver."

@@ -66,7 +66,6 @@ class Stage:
 
     @property
     def bot(self) -> str:
-        """The bot's user id."""
         return f"@webchatbot:{self.synapse.domain}"
 
     async def customer(self, name: str) -> Customer:
@@ -81,12 +80,9 @@ async def set_stage(
     *,
     tell: Callable[[str], None] = lambda part: None,
 ) -> AsyncIterator[Stage]:
-    """Start everything in order; stop everything at the end.
+    """Start everything in order, in a folder that exists; stop everything at the end.
 
-    Args:
-        folder: holds everything; it must exist.
-        options: how the stage is set.
-        tell: hears of each part before it starts, since that takes seconds.
+    `tell` hears of each part before it starts, since that takes seconds.
 
     Raises:
         SynapseError, BridgeError: a part did not start.
@@ -169,14 +165,7 @@ class BridgeError(Exception):
 
 
 class BridgeProcess:
-    """One `matrix-webchat run`.
-
-    Args:
-        config: its configuration file.
-        port: where it listens, on the loopback interface.
-        log_file: gets everything it prints.
-        environment: beside our own.
-    """
+    """One `matrix-webchat run`, listening on a loopback port; `environment` is beside our own."""
 
     def __init__(
         self,
