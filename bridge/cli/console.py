@@ -1,4 +1,4 @@
-"""Parts that all commands share: the flags for files, reading the configuration, exit codes.
+"""Flags for files, reading of the configuration, and exit codes: what all commands share.
 
 `-c`, `-r` and `-n` may stand before or behind a command's name; the one behind wins. Exit codes are
 those of mautrix bridges.

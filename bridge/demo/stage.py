@@ -1,4 +1,4 @@
-"""Everything that a conversation needs, on this machine: Synapse, the simulator, the bridge.
+"""The stage of a conversation: Synapse, the simulator and the bridge, all on this machine.
 
 The demo plays on it; integration and chaos tests share it. Only the loopback interface is used;
 everything lies in one folder. The bridge is a child process, started as an operator starts it.

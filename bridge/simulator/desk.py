@@ -1,4 +1,4 @@
-"""The agents, the robot and the queue: who serves a customer, and what each of them does.
+"""Agents, robot and queue: how a customer is accepted, answered, transferred and let go.
 
 Each function returns what the customer gets; scripted agents, control operations and the desk in
 the browser all use these. The robot answers a queue first and offers a person when asked for one
@@ -70,7 +70,7 @@ def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Ou
     """End a request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
     words = str(int(status))
-    centre.transcript.add(request.login, "event", "turned_away", request=request.id, text=words)
+    centre.note(request.login, "event", "turned_away", request=request.id, text=words)
     return [
         delivery.status(centre, request, status, 0),
         *delivery.places(centre, centre.waiting(request.queue_id)),
@@ -111,9 +111,7 @@ def speak(
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
         fields = {"text": str(content)} if shown is None else shown
         name = delivery.KINDS[kind]
-        centre.transcript.add(
-            session.login, side, name, session=session.id, agent=speaker, **fields
-        )
+        centre.note(session.login, side, name, session=session.id, agent=speaker, **fields)
     return delivery.message(
         centre, session, speaker, kind, content, notice_type=notice_type, record=record
     )
@@ -282,9 +280,7 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
         shown = "<br>".join([words, *(html.escape(question, quote=False) for question in known)])
     robot = options.robot.id
     record = _remember(centre, session, robot, MessageType.TEXT, shown)
-    centre.transcript.add(
-        session.login, "robot", "text", session=session.id, agent=robot, text=shown
-    )
+    centre.note(session.login, "robot", "text", session=session.id, agent=robot, text=shown)
     return [delivery.robot_message(centre, session, wire, record)]
 
 
@@ -371,7 +367,7 @@ def _ask(
 ) -> tuple[list[Outgoing], int]:
     """Put a request into its queue, and let a scripted agent take it; the news and the place."""
     centre.requests[request.id] = customer.request = request
-    centre.transcript.add(customer.login, "event", "waiting", request=request.id)
+    centre.note(customer.login, "event", "waiting", request=request.id)
     queue = centre.waiting(request.queue_id)
     agent = centre.options.agent(AgentId(request.wanted)) or quietest_agent(centre)
     if centre.options.script == "refuse":

@@ -98,8 +98,8 @@ class DeskSide:
     async def _voice(self, request: web.Request) -> web.Response:
         """A voice as WAV; no browser plays AMR."""
         number = int(request.match_info["number"])
-        entry = self._simulation.centre.transcript.find(number)
-        if entry is None or not entry.audio:
+        entry = next(iter(self._simulation.centre.transcript.since(number - 1)), None)
+        if entry is None or entry.n != number or not entry.audio:
             raise web.HTTPNotFound
         try:
             wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(entry.audio))

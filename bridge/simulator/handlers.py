@@ -237,7 +237,7 @@ class _Exchange:
         }
         centre.keep(customer, history.messages, record)
         customer.typed_at, customer.preview = None, ""
-        centre.transcript.add(
+        centre.note(
             customer.login,
             "customer",
             kind,

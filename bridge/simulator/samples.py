@@ -1,8 +1,7 @@
-"""Media: a picture and a silent voice made from nothing, and voices converted between AMR and WAV.
+"""Media: generated pictures and silent voices, and the conversion of voices between AMR and WAV.
 
-The generated ones are for scripts, which then need no files. A browser records Opus or AAC and
-cannot play AMR; the protocol wants AMR narrow-band of 8 kHz (reference 1.5). PyAV, which brings its
-own codecs, stands between them.
+The protocol wants AMR narrow-band of 8 kHz (reference 1.5); a browser records Opus or AAC and
+cannot play AMR. PyAV, which brings its own codecs, stands between them.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from aiohttp import web
 
 from bridge.simulator import operations, samples
 from bridge.simulator.desk_page import DeskSide, only_our_pages
-from bridge.simulator.journal import Journal, Pulse
+from bridge.simulator.journal import Log, Pulse
 from bridge.simulator.operations import BadOpError, Placed, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.sockets import Switchboard
@@ -44,29 +43,17 @@ _LONGEST_WAIT = 300.0
 """Seconds of a long poll for frames."""
 
 
-@dataclass(slots=True)
-class _Running:
-    """The resources between start and stop."""
-
-    runner: web.AppRunner
-    directory: tempfile.TemporaryDirectory[str]
-    stopping: asyncio.Event
-
-
 class Simulator:
-    """One simulated WebChat server.
-
-    Args:
-        options: the switches; the guide read strictly when left out.
-    """
+    """One simulated WebChat server; without options the guide of 2016, read strictly."""
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
         self._simulation = Simulation(CallCentre(options, self._new_token, _wall_ms))
-        self._journal = Journal(options.keep_frames)
+        self._journal: Log[Wire] = Log(options.keep_frames)
         self._pulse = Pulse()
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
-        self._running: _Running | None = None
+        self._running: AsyncExitStack | None = None
+        """What is to be undone at the stop."""
         self._shelf: Shelf | None = None
         """Its list of uploads outlives the stop, its files do not."""
         self._log = structlog.get_logger()
@@ -93,10 +80,7 @@ class Simulator:
         return self._simulation.centre.options
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; port 0 takes a free one.
-
-        Returns:
-            The port.
+        """Listen; port 0 takes a free one. Returns the port.
 
         Raises:
             OSError: the address is taken or not ours.
@@ -112,8 +96,9 @@ class Simulator:
         origin = centre.options.public_origin or _origin(host, port)
         centre.base_url = f"{origin}{context}"
 
-        directory = tempfile.TemporaryDirectory(prefix="webchat-simulator-")
-        shelf = self._shelf = Shelf(Path(directory.name), centre.base_url, context)
+        running = AsyncExitStack()
+        directory = running.enter_context(tempfile.TemporaryDirectory(prefix="webchat-simulator-"))
+        shelf = self._shelf = Shelf(Path(directory), centre.base_url, context)
         stopping = asyncio.Event()
         http = HttpSide(self._simulation, shelf, self._pulse, stopping)
         desk = DeskSide(self._simulation, shelf, self._pulse, stopping)
@@ -127,8 +112,11 @@ class Simulator:
         app.router.add_post("/_sim/do", self._post_do)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
+        running.push_async_callback(runner.cleanup)
+        running.callback(self._board.hang_up_all, 1001)
+        running.callback(stopping.set)
         await web.SockSite(runner, listener).start()
-        self._running = _Running(runner, directory, stopping)
+        self._running = running
         self._log.info("simulator listens", base_url=self.base_url)
         return port
 
@@ -137,10 +125,7 @@ class Simulator:
         running, self._running = self._running, None
         if running is None:
             return
-        running.stopping.set()
-        self._board.hang_up_all(1001)
-        await running.runner.cleanup()
-        running.directory.cleanup()
+        await running.aclose()
         self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from bridge.simulator import delivery, desk, handlers
 from bridge.simulator.faults import Fault
-from bridge.simulator.journal import Direction, Journal, Pulse
+from bridge.simulator.journal import Log, Pulse, masked
 from bridge.simulator.operations import Simulation
 from bridge.simulator.state import STICKY, Customer, HangUp, Outgoing, Send, Wire
 from bridge.webchat.codes import ResultCode
@@ -83,7 +84,7 @@ class Line:
 class Switchboard:
     """All open sockets."""
 
-    def __init__(self, simulation: Simulation, journal: Journal, pulse: Pulse) -> None:
+    def __init__(self, simulation: Simulation, journal: Log[Wire], pulse: Pulse) -> None:
         self._simulation = simulation
         self._journal = journal
         self._pulse = pulse
@@ -213,8 +214,11 @@ class Switchboard:
             send.record["sent"] = True
         self._record("out", send.login, send.frame)
 
-    def _record(self, direction: Direction, login: str, frame: object) -> None:
-        self._journal.record(direction, login, frame, self._simulation.centre.wall_ms())
+    def _record(self, direction: Literal["in", "out"], login: str, frame: object) -> None:
+        """Log a frame from or to a customer; the text itself where it is not JSON."""
+        entry: Wire = {"time": self._simulation.centre.wall_ms(), "direction": direction}
+        entry |= {"login": login, "frame": masked(frame)}
+        self._journal.add(lambda number: {"number": number, **entry})
         self._pulse.beat()
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, assert_never
 
 import msgspec
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.simulator.journal import Log
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 
 # --- what is to be sent ---------------------------------------------------------------
@@ -101,34 +102,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The customer had sent this messageId before."""
     audio: str = ""
     """Base64 of a voice; never sent to a desk as it is, see `shown`."""
-
-
-class Transcript:
-    """The last `keep` entries of all customers, oldest first, for people at `/desk`."""
-
-    def __init__(self, keep: int, wall_ms: Callable[[], int]) -> None:
-        self._entries: deque[Entry] = deque(maxlen=keep)
-        self._wall_ms = wall_ms
-        self.last = 0
-        """The number of the newest entry; 0 before the first."""
-
-    def add(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
-        """Add one entry; `fields` are those of Entry."""
-        self.last += 1
-        known = {"n": self.last, "time": self._wall_ms(), "login": login, "side": side}
-        entry = msgspec.convert({**known, "kind": kind, **fields}, Entry)
-        self._entries.append(entry)
-        return entry
-
-    def since(self, number: int) -> Iterator[Entry]:
-        """The kept entries whose number is greater than `number`."""
-        first = self._entries[0].n if self._entries else 0
-        for index in range(max(number + 1 - first, 0), len(self._entries)):
-            yield self._entries[index]
-
-    def find(self, number: int) -> Entry | None:
-        """The entry of that number, if it is still kept."""
-        return next((entry for entry in self.since(number - 1) if entry.n == number), None)
 
 
 def shown(entry: Entry) -> dict[str, object]:
@@ -245,7 +218,8 @@ class CallCentre:
         self.options = options
         self.wall_ms = wall_ms
         """Milliseconds since the epoch."""
-        self.transcript = Transcript(options.keep_entries, wall_ms)
+        self.transcript: Log[Entry] = Log(options.keep_entries)
+        """What all customers said and did, for people at `/desk`."""
         self.base_url = ""
         """Absolute address of the context path; known once the server listens."""
         self.customers: dict[str, Customer] = {}
@@ -343,7 +317,12 @@ class CallCentre:
 
     def event(self, session: Session, kind: str, **fields: object) -> None:
         """Put what happened in a session into the transcript."""
-        self.transcript.add(session.login, "event", kind, session=session.id, **fields)
+        self.note(session.login, "event", kind, session=session.id, **fields)
+
+    def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
+        """Add an entry to the transcript; `fields` are those of Entry."""
+        known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}
+        return self.transcript.add(lambda n: msgspec.convert({"n": n, **known}, Entry))
 
     def keep(self, customer: Customer, log: list[_T], entry: _T) -> None:
         """Add to one of a customer's lists; the oldest entries go when there are too many."""

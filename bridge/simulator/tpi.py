@@ -15,7 +15,7 @@ import hmac
 import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 
@@ -99,11 +99,6 @@ class _Visitor(msgspec.Struct):
     epid: str = ""
 
 
-class _Who(NamedTuple):
-    login: str
-    name: str = ""
-
-
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
     """Answer one request to `/tpi`: a login, or a page of history.
 
@@ -132,9 +127,10 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
         return _no(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
     if isinstance(who, dict):
         return who
-    if not who.login:
+    login, name = who
+    if not login:
         return _no(ResultCode.INVALID_PARAMETER, "the login name is empty")
-    customer, token = centre.sign_in(who.login, who.name, now)
+    customer, token = centre.sign_in(login, name, now)
     own: Wire = {"clientId": customer.client_id} if centre.options.tells_client_id else {}
     return {"result": int(ResultCode.SUCCESS), "message": "", "token": token, "config": {}, **own}
 
@@ -144,7 +140,7 @@ def sign_of(body: bytes, key: str) -> str:
     return hashlib.md5(body + key.encode(), usedforsecurity=False).hexdigest()
 
 
-def _who(centre: CallCentre, kind: int, body: bytes) -> _Who | Wire:
+def _who(centre: CallCentre, kind: int, body: bytes) -> tuple[str, str] | Wire:
     """The login name and display name, or the refusal."""
     accounts = centre.options.accounts
     match kind:
@@ -153,12 +149,12 @@ def _who(centre: CallCentre, kind: int, body: bytes) -> _Who | Wire:
             known = msgspec.json.decode(body, type=shape)
             if accounts and accounts.get(known.login_name) != known.password:
                 return _no(ResultCode.INVALID_LOGIN, "wrong login name or password")
-            return _Who(known.login_name)
+            return known.login_name, ""
         case FrameType.REGISTER:
             named = msgspec.json.decode(body, type=_Register)
-            return _Who(named.login_name, named.name)
+            return named.login_name, named.name
         case FrameType.VISITOR_LOGIN:
-            return _Who(msgspec.json.decode(body, type=_Visitor).visitor_id)
+            return msgspec.json.decode(body, type=_Visitor).visitor_id, ""
         case _:
             return _no(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
 
