@@ -1,9 +1,9 @@
-"""Agents, robot and queue: how a customer is accepted, answered, transferred and let go.
+"""Agents and robot: how a customer is accepted, answered, transferred and let go.
 
 Each function returns what the customer gets; scripted agents, control operations and the desk in
 the browser all use these. The robot answers a queue first and offers a person when asked for one
 (reference 1.6); no guide documents it on the socket, and the shapes are those of the vendor's phone
-clients. The last part carries out 101 (ask for an agent) and 302 (from the robot to a person).
+clients.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-from bridge.ids import AgentId, QueueId, RequestId
+from bridge.ids import AgentId, QueueId
 from bridge.simulator import delivery
 from bridge.simulator.journal import masked
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
     CallCentre,
-    Customer,
     Ending,
     Outgoing,
     QueueRequest,
@@ -29,7 +27,7 @@ from bridge.simulator.state import (
     Wire,
 )
 from bridge.webchat import frames
-from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus, ResultCode
+from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus
 
 # --- agents --------------------------------------------------------------------------------------
 
@@ -282,137 +280,3 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
     record = _remember(centre, session, robot, MessageType.TEXT, shown)
     centre.note(session.login, "robot", "text", session=session.id, agent=robot, text=shown)
     return [delivery.robot_message(centre, session, wire, record)]
-
-
-# --- the queue -----------------------------------------------------------------------------------
-
-
-class Verdict(NamedTuple):
-    """The outcome of a request: the reply, and the frames after it."""
-
-    code: ResultCode
-    message: str = ""
-    extra: Wire | None = None
-    news: Sequence[Outgoing] = ()
-
-
-def request_chat(
-    centre: CallCentre, customer: Customer, asked: frames.RequestChat, now: float
-) -> Verdict:
-    """Carry out a 101."""
-    options = centre.options
-    rich = options.request_id_in_reply
-    if customer.request is not None:
-        waiting = customer.request
-        place = _place(centre, waiting, waiting.announced) if rich else None
-        return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)
-    running = customer.session
-    if running is not None:
-        open_one: Wire = {"sessionId": delivery.identifier(centre, running.id)}
-        told = open_one if rich else None
-        return Verdict(ResultCode.ALREADY_IN_CHATTING, "a session is open", told)
-    by_robot = asked.queue_id in options.robot_queues
-    obstacle = _obstacle(centre, asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
-    if obstacle is not None:
-        return obstacle
-    if by_robot:
-        return _with_robot(centre, customer, asked)
-    if options.permanent:
-        return _permanent(centre, customer, asked)
-    number = RequestId(centre.number("request"))
-    request = QueueRequest(number, customer.login, asked.queue_id, asked.source, since=now)
-    request.wanted = asked.to_agent
-    news, standing = _ask(centre, customer, request)
-    reply: Wire = _place(centre, request, standing) if rich else {}
-    if options.session_in_reply and customer.session is not None:
-        reply |= _session_told(centre, customer.session)
-    return Verdict(ResultCode.SUCCESS, "", reply, news)
-
-
-def _with_robot(centre: CallCentre, customer: Customer, asked: frames.RequestChat) -> Verdict:
-    options = centre.options
-    session = centre.begin(customer, asked.queue_id, [options.robot], robot=True)
-    centre.event(session, "robot")
-    told: Wire = {
-        "sessionId": delivery.identifier(centre, session.id),
-        "agentId": options.robot.id,
-        "agentName": options.robot.name,
-        "robotType": options.robot_type,
-        "queueLength": 0,
-    }
-    started = [delivery.started(centre, session)] if options.robot_started else []
-    return Verdict(ResultCode.SUCCESS, "", told, started)
-
-
-def ask_for_person(
-    centre: CallCentre, customer: Customer, session: Session, queue_id: QueueId | None, now: float
-) -> Verdict:
-    """Carry out a 302: the session goes on with the robot until somebody accepts."""
-    if not session.robot:
-        return Verdict(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
-    if customer.request is not None:
-        return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")
-    queue_id = session.queue_id if queue_id is None else queue_id
-    obstacle = _obstacle(centre, queue_id, AgentId(""), people=True)
-    if obstacle is not None:
-        return obstacle
-    number = RequestId(centre.number("request"))
-    request = QueueRequest(number, customer.login, queue_id, "", since=now, session=session)
-    news, place = _ask(centre, customer, request)
-    return Verdict(ResultCode.SUCCESS, "", {"queueLength": place}, news)
-
-
-def _ask(
-    centre: CallCentre, customer: Customer, request: QueueRequest
-) -> tuple[list[Outgoing], int]:
-    """Put a request into its queue, and let a scripted agent take it; the news and the place."""
-    centre.requests[request.id] = customer.request = request
-    centre.note(customer.login, "event", "waiting", request=request.id)
-    queue = centre.waiting(request.queue_id)
-    agent = centre.options.agent(AgentId(request.wanted)) or quietest_agent(centre)
-    if centre.options.script == "refuse":
-        return turn_away(centre, request, RequestStatus.REFUSED), len(queue)
-    if centre.options.script == "hand" or agent is None:
-        return list(delivery.places(centre, queue)), len(queue)
-    return accept(centre, request, agent), 0
-
-
-def _permanent(centre: CallCentre, customer: Customer, asked: frames.RequestChat) -> Verdict:
-    """A session that simply is there: the reply says all, and no 202 follows."""
-    agent = centre.options.agent(AgentId(asked.to_agent)) or quietest_agent(centre)
-    session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
-    centre.event(session, "accepted", agent=first_agent(session))
-    return Verdict(ResultCode.SUCCESS, "", {**_session_told(centre, session), "perm": 1})
-
-
-def _session_told(centre: CallCentre, session: Session) -> Wire:
-    told: Wire = {"sessionId": delivery.identifier(centre, session.id)}
-    for person in delivery.people(centre, session.agents):
-        told |= {
-            "agentId": person["id"],
-            "agentName": person["name"],
-            "icon": person["icon"],
-            "comments": person["comments"],
-        }
-    return told
-
-
-def _obstacle(
-    centre: CallCentre, queue_id: QueueId, wanted: AgentId, *, people: bool
-) -> Verdict | None:
-    """Why nobody can be asked; a robot works without people and at all hours."""
-    options = centre.options
-    if options.queues and queue_id not in (*options.queues, *options.robot_queues):
-        return Verdict(ResultCode.INVALID_QUEUE_ID, "no such queue")
-    if people and not options.open_hours:
-        return Verdict(ResultCode.NOT_IN_WORKTIME, "outside working hours")
-    if people and not options.agents:
-        return Verdict(ResultCode.NO_AGENT_ONLINE, "no agent is online")
-    # Only later revisions show toUserId; whoever sends it is served by its rule.
-    if wanted and options.agent(wanted) is None:
-        return Verdict(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
-    return None
-
-
-def _place(centre: CallCentre, request: QueueRequest, place: int) -> Wire:
-    return {"requestId": delivery.identifier(centre, request.id), "queueLength": place}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+from bridge.ids import AgentId, QueueId, RequestId
 from bridge.simulator import delivery, desk
 from bridge.simulator.checks import Accepted, Refusal, check, handover_queue
 from bridge.simulator.state import (
@@ -70,7 +71,7 @@ class _Exchange:
         centre, customer = self.centre, self.customer
         match self.call.command:
             case frames.RequestChat() as asked:
-                return self._verdict(desk.request_chat(centre, customer, asked, self.now))
+                return self._request_chat(asked)
             case frames.CancelRequest() | frames.SendPreMessage() as command:
                 request = customer.request
                 if request is None or request.id != command.request_id:
@@ -111,11 +112,118 @@ class _Exchange:
         frame = delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
         return Send(self.customer.login, frame)
 
-    def _verdict(self, verdict: desk.Verdict) -> list[Outgoing]:
-        return [self.reply(verdict.code, verdict.message, verdict.extra), *verdict.news]
-
     def _no_session(self, extra: Wire | None = None) -> Send:
         return self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", extra)
+
+    # --- asking for an agent ----------------------------------------------------------------------
+
+    def _request_chat(self, asked: frames.RequestChat) -> list[Outgoing]:
+        centre, customer, options = self.centre, self.customer, self.centre.options
+        rich = options.request_id_in_reply
+        if (waiting := customer.request) is not None:
+            place = self._place(waiting, waiting.announced) if rich else None
+            return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)]
+        if (running := customer.session) is not None:
+            code, number = ResultCode.ALREADY_IN_CHATTING, delivery.identifier(centre, running.id)
+            return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
+        by_robot = asked.queue_id in options.robot_queues
+        refusal = self._obstacle(asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
+        if refusal is not None:
+            return [refusal]
+        if by_robot:
+            return self._begin_with_robot(asked.queue_id)
+        if options.permanent:
+            # The reply says all, and no 202 follows.
+            agent = options.agent(AgentId(asked.to_agent)) or desk.quietest_agent(centre)
+            session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
+            centre.event(session, "accepted", agent=desk.first_agent(session))
+            return [self.reply(extra={**self._told(session), "perm": 1})]
+        request = self._request(asked.queue_id, source=asked.source, wanted=asked.to_agent)
+        news, standing = self._into_queue(request)
+        told: Wire = self._place(request, standing) if rich else {}
+        begun = customer.session
+        if options.session_in_reply and begun is not None:
+            told |= self._told(begun)
+        return [self.reply(extra=told), *news]
+
+    def _begin_with_robot(self, queue_id: QueueId) -> list[Outgoing]:
+        centre, robot = self.centre, self.centre.options.robot
+        session = centre.begin(self.customer, queue_id, [robot], robot=True)
+        centre.event(session, "robot")
+        told: Wire = {
+            "sessionId": delivery.identifier(centre, session.id),
+            "agentId": robot.id,
+            "agentName": robot.name,
+            "robotType": centre.options.robot_type,
+            "queueLength": 0,
+        }
+        started = [delivery.started(centre, session)] if centre.options.robot_started else []
+        return [self.reply(extra=told), *started]
+
+    def _leave_robot(self, session: Session) -> list[Outgoing]:
+        """302: the session goes on with the robot until somebody accepts."""
+        if not session.robot:
+            code = ResultCode.INVALID_SESSION_TYPE
+            return [self.reply(code, "the session is not with a robot")]
+        if self.customer.request is not None:
+            return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")]
+        queue_id = handover_queue(self.call.body)
+        queue_id = session.queue_id if queue_id is None else queue_id
+        refusal = self._obstacle(queue_id, AgentId(""), people=True)
+        if refusal is not None:
+            return [refusal]
+        news, place = self._into_queue(self._request(queue_id, session=session))
+        return [self.reply(extra={"queueLength": place}), *news]
+
+    def _obstacle(self, queue_id: QueueId, wanted: AgentId, *, people: bool) -> Send | None:
+        """Why nobody can be asked; a robot works without people and at all hours."""
+        options = self.centre.options
+        if options.queues and queue_id not in (*options.queues, *options.robot_queues):
+            return self.reply(ResultCode.INVALID_QUEUE_ID, "no such queue")
+        if people and not options.open_hours:
+            return self.reply(ResultCode.NOT_IN_WORKTIME, "outside working hours")
+        if people and not options.agents:
+            return self.reply(ResultCode.NO_AGENT_ONLINE, "no agent is online")
+        # Only later revisions show toUserId; whoever sends it is served by its rule.
+        if wanted and options.agent(wanted) is None:
+            return self.reply(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
+        return None
+
+    def _request(
+        self,
+        queue_id: QueueId,
+        *,
+        source: str = "",
+        wanted: str = "",
+        session: Session | None = None,
+    ) -> QueueRequest:
+        number = RequestId(self.centre.number("request"))
+        login = self.customer.login
+        return QueueRequest(number, login, queue_id, source, self.now, wanted, session)
+
+    def _into_queue(self, request: QueueRequest) -> tuple[list[Outgoing], int]:
+        """Let the request wait, or a scripted agent take it; the news and the place."""
+        centre, script = self.centre, self.centre.options.script
+        centre.requests[request.id] = self.customer.request = request
+        centre.note(request.login, "event", "waiting", request=request.id)
+        queue = centre.waiting(request.queue_id)
+        agent = centre.options.agent(AgentId(request.wanted)) or desk.quietest_agent(centre)
+        if script == "refuse":
+            return desk.turn_away(centre, request, RequestStatus.REFUSED), len(queue)
+        if script == "hand" or agent is None:
+            return list(delivery.places(centre, queue)), len(queue)
+        return desk.accept(centre, request, agent), 0
+
+    def _place(self, request: QueueRequest, place: int) -> Wire:
+        return {"requestId": delivery.identifier(self.centre, request.id), "queueLength": place}
+
+    def _told(self, session: Session) -> Wire:
+        """The session and its agent, as replies tell them."""
+        told: Wire = {"sessionId": delivery.identifier(self.centre, session.id)}
+        for person in delivery.people(self.centre, session.agents):
+            known = {"agentId": person["id"], "agentName": person["name"]}
+            told |= {**known, "icon": person["icon"], "comments": person["comments"]}
+        return told
 
     # --- commands that name a session -------------------------------------------------------------
 
@@ -136,10 +244,7 @@ class _Exchange:
                     news.append(delivery.of_agent(centre, kind, session, agent))
                 return news
             case frames.TransferFromRobot():
-                queue_id = handover_queue(self.call.body)
-                return self._verdict(
-                    desk.ask_for_person(centre, customer, session, queue_id, self.now)
-                )
+                return self._leave_robot(session)
             case frames.Preview(text=text):
                 customer.preview = text
             case frames.Typing():

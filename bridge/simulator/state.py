@@ -129,7 +129,7 @@ class QueueRequest:
     since: float = 0
     """Seconds, monotonic."""
     wanted: str = ""
-    """The agent asked for by `toUserId`."""
+    """The id of the agent asked for by `toUserId`."""
     session: Session | None = None
     """The robot's session that waits for a person."""
     announced: int = 0
