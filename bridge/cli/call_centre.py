@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -16,7 +15,7 @@ import aiohttp
 
 from bridge.app.settings import link_settings_of
 from bridge.cli.findings import Failed, Findings, tls_fault
-from bridge.cli.installation import check_clock
+from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, UserId
@@ -27,8 +26,7 @@ from bridge.link.login import matching_rule, shared
 from bridge.link.settings import LinkSettings, Timing, Token
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
-from bridge.rooms.store import StoreError, StorePort
-from bridge.storage.sqlstore import open_store, pending_migrations
+from bridge.rooms.store import StorePort
 from bridge.webchat.codes import LoginType
 from bridge.webchat.frames import Logout, Received
 from bridge.webchat.http import Endpoints
@@ -63,8 +61,8 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
         return
     places = min(PLACES, settings.login_count)
     mine = replace(stranger, timing=timing, login_count=places)
-    async with AsyncExitStack() as stack:
-        memory = _Memory(await _store(stack, config))
+    async with migrated_store(config) as store:
+        memory = _Memory(store)
         # The doctor's own window of logins.
         taken = await Visits(mine, memory, SystemClock()).load()
         if len(taken) >= places:
@@ -75,17 +73,6 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
             )
             return
         await _Visit(findings, mine, account, memory).make(robot=config.server.robot.enabled)
-
-
-async def _store(stack: AsyncExitStack, config: Config) -> StorePort | None:
-    """The bridge's database, open until the stack unwinds; None while it cannot be used."""
-    url, clock = config.database.url.get_secret_value(), SystemClock()
-    try:
-        if await pending_migrations(url, clock):
-            return None
-        return await stack.enter_async_context(open_store(url, clock))
-    except (StoreError, ValueError):  # `check_database` has told it
-        return None
 
 
 def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:

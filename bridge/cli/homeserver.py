@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import quote
@@ -18,17 +18,15 @@ from aiohttp import web
 
 from bridge.app.settings import users_of
 from bridge.cli.findings import Failed, Findings, tls_fault
-from bridge.cli.installation import check_clock
+from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Endpoint, IntakeUnavailable
 from bridge.matrix.client import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
-from bridge.ops.clock import SystemClock
 from bridge.ops.health import LIVE
 from bridge.rooms.store import StoreError
-from bridge.storage.sqlstore import open_store, pending_migrations
 
 TIMEOUT = 20.0
 """Seconds for one request."""
@@ -169,8 +167,10 @@ class HomeserverChecks:
 
         Empty: it is ours, or nobody uses it at the moment.
         """
-        if await _made_by_us(self._config, user):
-            return ""
+        async with migrated_store(self._config) as store:
+            with suppress(StoreError):
+                if store is not None and await store.fact(made_fact(user)) is not None:
+                    return ""  # the bridge has registered it
         answer = await self._ask("GET", f"{_CLIENT}/devices?user_id={quote(user)}")
         found = foreign_devices(device_ids(answer.body))
         return f"{len(found)} of its sessions are not ours: {', '.join(found)}" if found else ""
@@ -370,18 +370,6 @@ class HomeserverChecks:
         if not isinstance(reply, dict):
             raise NoAnswer("the answer is no JSON object")
         return Answer(response.status, reply, response.headers.get("Date", ""))
-
-
-async def _made_by_us(config: Config, user: UserId) -> bool:
-    """True if the bridge's database says that the bridge registered the user."""
-    url, clock = config.database.url.get_secret_value(), SystemClock()
-    try:
-        if await pending_migrations(url, clock):
-            return False
-        async with open_store(url, clock) as store:
-            return await store.fact(made_fact(user)) is not None
-    except (StoreError, ValueError):
-        return False  # its own check says what is wrong with it
 
 
 @asynccontextmanager

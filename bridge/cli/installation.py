@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ from bridge.matrix.registration import (
 )
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, StorePort
 from bridge.storage.migrate import NewerSchemaError
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import open_store, pending_migrations
@@ -109,6 +110,18 @@ async def _try_database(url: str) -> str:
         line = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
         raise Failed(f"{kind}: {line}", _database_fix(error, kind)) from error
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
+
+
+@asynccontextmanager
+async def migrated_store(config: Config) -> AsyncIterator[StorePort | None]:
+    """The bridge's database; None while it cannot be used, which `check_database` has told."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    async with AsyncExitStack() as stack:
+        store = None
+        with suppress(StoreError, ValueError):
+            if not await pending_migrations(url, clock):
+                store = await stack.enter_async_context(open_store(url, clock))
+        yield store
 
 
 def _unwritable(url: str) -> Path | None:
