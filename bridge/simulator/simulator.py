@@ -129,7 +129,7 @@ class Simulator:
         self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:
-        """Carry out one control operation, as `POST /_sim/do` does: a class of `operations`.
+        """Carry out one control operation, a class of `operations`, as `POST /_sim/do` does.
 
         Returns:
             `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,

@@ -115,24 +115,24 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
     """
     key = centre.options.sign_key
     if key and not hmac.compare_digest(sign_of(body, key).encode(), (sign or "").encode()):
-        return _no(ResultCode.INVALID_SIGN, "wrong sign")
+        return result(ResultCode.INVALID_SIGN, "wrong sign")
     try:
         kind = msgspec.json.decode(body, type=_Envelope).type
         if kind == HISTORY and centre.options.tells_history:
             return _history(centre, msgspec.json.decode(body, type=_Wanted), now, cookie)
         who = _who(centre, kind, body)
     except msgspec.ValidationError as error:
-        return _no(ResultCode.INVALID_PARAMETER, str(error))
+        return result(ResultCode.INVALID_PARAMETER, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _no(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
+        return result(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
     if isinstance(who, dict):
         return who
     login, name = who
     if not login:
-        return _no(ResultCode.INVALID_PARAMETER, "the login name is empty")
+        return result(ResultCode.INVALID_PARAMETER, "the login name is empty")
     customer, token = centre.sign_in(login, name, now)
-    own: Wire = {"clientId": customer.client_id} if centre.options.tells_client_id else {}
-    return {"result": int(ResultCode.SUCCESS), "message": "", "token": token, "config": {}, **own}
+    told = result(ResultCode.SUCCESS, token=token, config={})
+    return told | {"clientId": customer.client_id} if centre.options.tells_client_id else told
 
 
 def sign_of(body: bytes, key: str) -> str:
@@ -148,7 +148,7 @@ def _who(centre: CallCentre, kind: int, body: bytes) -> tuple[str, str] | Wire:
             shape = _LaterPassword if centre.options.later else _Password
             known = msgspec.json.decode(body, type=shape)
             if accounts and accounts.get(known.login_name) != known.password:
-                return _no(ResultCode.INVALID_LOGIN, "wrong login name or password")
+                return result(ResultCode.INVALID_LOGIN, "wrong login name or password")
             return known.login_name, ""
         case FrameType.REGISTER:
             named = msgspec.json.decode(body, type=_Register)
@@ -156,11 +156,12 @@ def _who(centre: CallCentre, kind: int, body: bytes) -> tuple[str, str] | Wire:
         case FrameType.VISITOR_LOGIN:
             return msgspec.json.decode(body, type=_Visitor).visitor_id, ""
         case _:
-            return _no(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
+            return result(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
 
 
-def _no(code: ResultCode, message: str) -> Wire:
-    return {"result": int(code), "message": message}
+def result(code: int, message: str = "", **more: object) -> Wire:
+    """The JSON of an answer."""
+    return {"result": int(code), "message": message, **more}
 
 
 # --- history -------------------------------------------------------------------------------------
@@ -188,12 +189,12 @@ class _Wanted(msgspec.Struct):
 def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wire:
     customer = centre.holder(wanted.token, now, cookie)
     if customer is None:
-        return _no(ResultCode.INVALID_TOKEN, "the token is not valid")
+        return result(ResultCode.INVALID_TOKEN, "the token is not valid")
     rows = _newest_first(centre, customer, wanted)
     if centre.options.history_style == "rows":
         kept = ("id", "userId", "userType", "messageType", "postTime")
         rows = [{key: row[key] for key in kept} | {"message": row["text"]} for row in rows]
-    return {"result": int(ResultCode.SUCCESS), "message": "", "hisMessages": rows}
+    return result(ResultCode.SUCCESS, hisMessages=rows)
 
 
 def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
@@ -276,16 +277,16 @@ def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
     """
     missing = [name for name in (*_SIGNED, "sign") if name not in form]
     if missing:
-        return _no(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")
+        return result(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")
     if form["action"] != "search":
-        return _no(ResultCode.INVALID_PARAMETER, "action must be search")
+        return result(ResultCode.INVALID_PARAMETER, "action must be search")
     given = form["sign"].lower().encode()
     key = options.robot_key
     if key and not hmac.compare_digest(search_sign(form, key).encode(), given):
-        return _no(ResultCode.INVALID_SIGN, "wrong sign")
+        return result(ResultCode.INVALID_SIGN, "wrong sign")
     question = form["question"]
     if not question.strip():
-        return _no(ResultCode.EMPTY_MESSAGE, "the question is blank")
+        return result(ResultCode.EMPTY_MESSAGE, "the question is blank")
     results: list[Wire] = []
     if question in options.robot_answers:
         article = hashlib.sha256(question.encode()).hexdigest()[:12]
@@ -298,11 +299,7 @@ def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
                 "title": question,
             }
         )
-    return {
-        "searchResult": {"question": question, "srs": results},
-        "result": int(ResultCode.SUCCESS),
-        "message": "",
-    }
+    return result(ResultCode.SUCCESS, searchResult={"question": question, "srs": results})
 
 
 def search_sign(form: Mapping[str, str], key: str) -> str:

@@ -25,7 +25,7 @@ from bridge.simulator import samples, tpi
 from bridge.simulator.journal import Pulse
 from bridge.simulator.operations import Simulation
 from bridge.simulator.state import STICKY, Wire, node
-from bridge.simulator.tpi import log_in
+from bridge.simulator.tpi import log_in, result
 from bridge.webchat.codes import ResultCode
 
 # --- files ---------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class HttpSide:
             await self._stopping.wait()
             return page(503)
         if fault.result is not None:
-            return answer({"result": fault.result, "message": "as the script says"})
+            return answer(result(fault.result, "as the script says"))
         return page(fault.status)
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -220,8 +220,7 @@ class HttpSide:
 
     async def _robot(self, request: web.Request) -> web.Response:
         if request.content_type != "application/x-www-form-urlencoded":
-            sentence = "the question must come as a form"
-            return answer({"result": int(ResultCode.REQUEST_ERROR), "message": sentence})
+            return answer(result(ResultCode.REQUEST_ERROR, "the question must come as a form"))
         fields = await request.post()
         form = {key: value for key, value in fields.items() if isinstance(value, str)}
         return answer(tpi.search(self._simulation.centre.options, form))
@@ -247,8 +246,7 @@ class HttpSide:
             if isinstance(part, BodyPartReader) and part.name == "fileToUpload":
                 name = safe_name(part.filename or "")
                 return await self._keep(request, name, _pieces(part), customer.login)
-        missing: Wire = {"result": int(ResultCode.INVALID_PARAMETER)}
-        return answer({**missing, "message": "no part fileToUpload"})
+        return answer(result(ResultCode.INVALID_PARAMETER, "no part fileToUpload"))
 
     async def _keep(
         self, request: web.Request, name: str, chunks: AsyncIterator[bytes], login: str
@@ -263,21 +261,17 @@ class HttpSide:
         except TooLargeError as error:
             # -21 came with later revisions; the guide of 2016 has only the general code.
             late, early = ResultCode.INVALID_FILE_SIZE, ResultCode.UPLOAD_FILE_FAILED
-            code = late if options.later else early
-            return await self._no(request, code, str(error))
+            return await self._no(request, late if options.later else early, str(error))
         self._pulse.beat()
         url = self._shelf.url(file, options.upload_url)
-        known: Wire = {"result": int(ResultCode.SUCCESS), "message": ""}
-        return answer({**known, "url": url, "fileName": file.name})
+        return answer(result(ResultCode.SUCCESS, url=url, fileName=file.name))
 
     async def _no(self, request: web.Request, code: int, message: str) -> web.Response:
         """Refuse a body with a result, or with an HTTP status and its page."""
         # Read to the end, or the client meets a broken pipe instead of the answer.
         async for _ in request.content.iter_chunked(_PIECE):
             pass
-        if code >= 200:
-            return page(code)
-        return answer({"result": int(code), "message": message})
+        return page(code) if code >= 200 else answer(result(code, message))
 
     # --- what can be fetched ----------------------------------------------------------------------
 
