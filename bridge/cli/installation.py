@@ -18,6 +18,7 @@ from time import perf_counter
 
 from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.findings import Failed, Findings
+from bridge.cli.registering import registration_of, tokens_of
 from bridge.config import Config
 from bridge.matrix.client import Transport, new_session
 from bridge.matrix.crypto.devices import Fit, Inspected, inspect
@@ -28,7 +29,6 @@ from bridge.matrix.registration import (
     RegistrationError,
     RegistrationMissing,
     load_registration,
-    make_registration,
 )
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
@@ -70,14 +70,7 @@ def check_registration(findings: Findings, config: Config, path: Path) -> None:
 
 def differences(written: Registration, config: Config) -> list[str]:
     """The keys of a registration that do not fit the configuration; values stay unsaid."""
-    appservice = config.appservice
-    wanted = make_registration(
-        appservice_id=appservice.id,
-        url=appservice.address,
-        users=users_of(config),
-        as_token=appservice.as_token.get_secret_value(),
-        hs_token=appservice.hs_token.get_secret_value(),
-    )
+    wanted = registration_of(config, tokens_of(config))
     wrong = [
         key
         for key in ("id", "url", "as_token", "hs_token", "receive_ephemeral", "device_management")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 
 import click
 import msgspec
@@ -18,11 +19,33 @@ from bridge.config import (
     tokens_from_environment,
 )
 from bridge.matrix.registration import (
+    Registration,
     RegistrationMissing,
     load_registration,
     make_registration,
     save_registration,
 )
+
+
+def tokens_of(config: Config) -> dict[str, str]:
+    """The tokens of the configuration, empty where it has none."""
+    return {
+        "as_token": config.appservice.as_token.get_secret_value(),
+        "hs_token": config.appservice.hs_token.get_secret_value(),
+    }
+
+
+def registration_of(config: Config, tokens: Mapping[str, str]) -> Registration:
+    """The registration that the configuration asks for."""
+    # Imported late, as in `console`.
+    from bridge.app.settings import users_of
+
+    return make_registration(
+        appservice_id=config.appservice.id,
+        url=config.appservice.address,
+        users=users_of(config),
+        **tokens,
+    )
 
 
 def register(files: Files, *, rotate: bool = False) -> None:
@@ -35,9 +58,6 @@ def register(files: Files, *, rotate: bool = False) -> None:
     Raises:
         ConfigUnreadable, ConfigInvalid, RegistrationError: as their modules say.
     """
-    # Imported late, as in `console`.
-    from bridge.app.settings import users_of
-
     config = files.load()
     if rotate and (given := tokens_from_environment(os.environ)):
         stop(ExitCode.CONFIG_INVALID, f"{given[0]} sets the token: rotate it there")
@@ -47,20 +67,12 @@ def register(files: Files, *, rotate: bool = False) -> None:
         earlier = load_registration(files.registration)
     except RegistrationMissing:
         earlier = None
-    known = {
-        "as_token": config.appservice.as_token.get_secret_value(),
-        "hs_token": config.appservice.hs_token.get_secret_value(),
-    }
+    known = tokens_of(config)
     if rotate:
         tokens = {name: secrets.token_hex(32) for name in known}
     else:
         tokens = {name: known[name] or getattr(earlier, name, "") for name in known}
-    registration = make_registration(
-        appservice_id=config.appservice.id,
-        url=config.appservice.address,
-        users=users_of(config),
-        **tokens,
-    )
+    registration = registration_of(config, tokens)
     if earlier is not None:
         # The homeserver made this user; a new name would leave the old one behind.
         registration = msgspec.structs.replace(

@@ -15,15 +15,14 @@ import click
 from ruamel.yaml import YAML
 
 from bridge.cli.console import ExitCode, Files, stop
-from bridge.cli.registering import register
+from bridge.cli.registering import register, tokens_of
 from bridge.config import Config, ConfigUnreadable, KeyPath, example_config
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
 
 
 def lacks_tokens(config: Config) -> bool:
-    appservice = config.appservice
-    return not (appservice.as_token.get_secret_value() and appservice.hs_token.get_secret_value())
+    return not all(tokens_of(config).values())
 
 
 def run_bridge(files: Files) -> int:

@@ -85,37 +85,38 @@ def icon(centre: CallCentre, agent: DeskAgent) -> str:
     return f"{centre.base_url}/icon/{quote(agent.id, safe='')}.png"
 
 
+def push(
+    centre: CallCentre, kind: FrameType, session: Session, fields: Wire, record: Wire | None = None
+) -> Send:
+    """A push about a session."""
+    frame: Wire = {"type": int(kind), "sessionId": identifier(centre, session.id), **fields}
+    return Send(session.login, frame, record)
+
+
 def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> Send:
     """202: the session is open. The later guides list `users`, the customer among them."""
     customer = centre.customers[session.login]
     agents = people(centre, session.agents)
-    frame: Wire = {
-        "type": int(FrameType.CHAT_STARTED),
-        "sessionId": identifier(centre, session.id),
-    }
+    fields: Wire = {}
     if centre.options.later:
         # The customer's entry has no comments, and comes first here (trap T16).
         own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
-        frame |= {"continueLastSession": resumed, "users": [own, *agents]}
+        fields = {"continueLastSession": resumed, "users": [own, *agents]}
     else:
-        frame["agents"] = agents
+        fields["agents"] = agents
         if resumed:
-            frame["continueLastSession"] = True
+            fields["continueLastSession"] = True
     if session.robot and centre.options.robot_mode:
-        frame["robotMode"] = True
-    return Send(session.login, frame)
+        fields["robotMode"] = True
+    return push(centre, FrameType.CHAT_STARTED, session, fields)
 
 
 def agents_updated(centre: CallCentre, session: Session, queue_name: str = "") -> Send:
     """204: the whole new list, with the new queue after a transfer between queues."""
-    frame: Wire = {
-        "type": int(FrameType.AGENTS_UPDATED),
-        "sessionId": identifier(centre, session.id),
-        "agents": people(centre, session.agents),
-    }
+    fields: Wire = {"agents": people(centre, session.agents)}
     if queue_name:
-        frame |= {"queueId": int(session.queue_id), "queueName": queue_name}
-    return Send(session.login, frame)
+        fields |= {"queueId": int(session.queue_id), "queueName": queue_name}
+    return push(centre, FrameType.AGENTS_UPDATED, session, fields)
 
 
 def init_config(centre: CallCentre, customer: Customer) -> Send:
@@ -128,24 +129,6 @@ def init_config(centre: CallCentre, customer: Customer) -> Send:
         "hisSessions": [int(one.id) for one in customer.history.sessions if not one.open],
     }
     return Send(customer.login, frame)
-
-
-def robot_message(centre: CallCentre, session: Session, content: str, record: Wire) -> Send:
-    """301: the robot speaks."""
-    frame: Wire = {
-        "type": int(FrameType.ROBOT_MESSAGE),
-        "sessionId": identifier(centre, session.id),
-        "robotType": centre.options.robot_type,
-        "content": content,
-    }
-    return Send(session.login, frame, record)
-
-
-def of_agent(centre: CallCentre, kind: FrameType, session: Session, agent_id: AgentId) -> Send:
-    """203 or 205: what an agent does to a session."""
-    session_id = identifier(centre, session.id)
-    frame: Wire = {"type": int(kind), "sessionId": session_id, "agentId": agent_id}
-    return Send(session.login, frame)
 
 
 def message(
@@ -164,8 +147,8 @@ def message(
         notice_type = NoticeType.CUSTOM
     if notice_type is not None:
         msg["noticeType"] = int(notice_type)
-    send = of_agent(centre, FrameType.MESSAGE_RECEIVED, session, agent_id)
-    return Send(session.login, {**send.frame, "msg": msg}, record)
+    fields: Wire = {"agentId": agent_id, "msg": msg}
+    return push(centre, FrameType.MESSAGE_RECEIVED, session, fields, record)
 
 
 # --- delivery ------------------------------------------------------------------------------------

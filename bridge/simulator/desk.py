@@ -221,13 +221,14 @@ def change_agents(
 def push_rating(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
     """An agent asks for a rating: 203."""
     centre.event(session, "rating_pushed", agent=agent_id)
-    return [delivery.of_agent(centre, FrameType.RATING_PUSHED, session, agent_id)]
+    return [delivery.push(centre, FrameType.RATING_PUSHED, session, {"agentId": agent_id})]
 
 
 def close(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
     """An agent ends the session: 205."""
     moved = end(centre, session, "agent", agent_id)
-    return [delivery.of_agent(centre, FrameType.SESSION_CLOSED, session, agent_id), *moved]
+    closed = delivery.push(centre, FrameType.SESSION_CLOSED, session, {"agentId": agent_id})
+    return [closed, *moved]
 
 
 def end(
@@ -279,4 +280,5 @@ def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) ->
     robot = options.robot.id
     record = _remember(centre, session, robot, MessageType.TEXT, shown)
     centre.note(session.login, "robot", "text", session=session.id, agent=robot, text=shown)
-    return [delivery.robot_message(centre, session, wire, record)]
+    fields: Wire = {"robotType": options.robot_type, "content": wire}
+    return [delivery.push(centre, FrameType.ROBOT_MESSAGE, session, fields, record)]

@@ -241,7 +241,7 @@ class _Exchange:
                 news = [self.reply(), *desk.end(centre, session, "customer")]
                 if centre.options.close_echoed:
                     kind, agent = FrameType.SESSION_CLOSED, desk.first_agent(session)
-                    news.append(delivery.of_agent(centre, kind, session, agent))
+                    news.append(delivery.push(centre, kind, session, {"agentId": agent}))
                 return news
             case frames.TransferFromRobot():
                 return self._leave_robot(session)
