@@ -32,8 +32,8 @@ from bridge.webchat.codes import FrameType, MessageType, ResultCode
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
 
 
-class Envelope(msgspec.Struct):
-    message_id: int = msgspec.field(name="messageId")
+class Envelope(msgspec.Struct, rename="camel"):
+    message_id: int
     token: str
     time: int
     """Milliseconds."""
@@ -51,20 +51,20 @@ class Beat(Signal):
     token: str = ""
 
 
-class Received(msgspec.Struct):
-    rs_id: str = msgspec.field(name="rsId")
+class Received(msgspec.Struct, rename="camel"):
+    rs_id: str
 
 
-class OfRequest(msgspec.Struct):
-    request_id: RequestId = msgspec.field(name="requestId")
+class OfRequest(msgspec.Struct, rename="camel"):
+    request_id: RequestId
 
 
-class OfSession(msgspec.Struct):
-    session_id: SessionId = msgspec.field(name="sessionId")
+class OfSession(msgspec.Struct, rename="camel"):
+    session_id: SessionId
 
 
-class Queueing(msgspec.Struct):
-    queue_id: QueueId = msgspec.field(name="queueId")
+class Queueing(msgspec.Struct, rename="camel"):
+    queue_id: QueueId
     source: str = msgspec.field(name="from")
     to_agent: str = msgspec.field(name="toUserId", default="")
 
@@ -101,11 +101,11 @@ class LaterStars(msgspec.Struct):
 class Handover(OfSession):
     """302. `transferInfo` is JSON text such as `{"queueId":2}`."""
 
-    transfer_info: str = msgspec.field(name="transferInfo", default="")
+    transfer_info: str = ""
 
 
-class TransferInfo(msgspec.Struct):
-    queue_id: QueueId | None = msgspec.field(name="queueId", default=None)
+class TransferInfo(msgspec.Struct, rename="camel"):
+    queue_id: QueueId | None = None
 
 
 class Message(msgspec.Struct):
@@ -127,10 +127,10 @@ class LaterText(msgspec.Struct):
     extra: str = ""
 
 
-class ImageContent(msgspec.Struct):
+class ImageContent(msgspec.Struct, rename="camel"):
     name: str
-    image_uri: str = msgspec.field(name="imageUri")
-    thumb_data: str = msgspec.field(name="thumbData", default="")
+    image_uri: str
+    thumb_data: str = ""
     extra: str = ""
 
 
@@ -148,18 +148,18 @@ class VideoContent(msgspec.Struct):
     size: int = 0
 
 
-class LocationContent(msgspec.Struct):
+class LocationContent(msgspec.Struct, rename="camel"):
     longitude: float
     latitude: float
     poi: str = ""
     map: str = ""
-    thumb_data: str = msgspec.field(name="thumbData", default="")
+    thumb_data: str = ""
     extra: str = ""
 
 
-class VoiceContent(msgspec.Struct):
-    voice_length: int = msgspec.field(name="voiceLength")
-    voice_data: str = msgspec.field(name="voiceData")
+class VoiceContent(msgspec.Struct, rename="camel"):
+    voice_length: int
+    voice_data: str
     extra: str = ""
 
 

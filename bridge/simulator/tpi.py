@@ -71,10 +71,10 @@ class _Envelope(msgspec.Struct):
     type: int
 
 
-class _Password(msgspec.Struct):
+class _Password(msgspec.Struct, rename="camel"):
     """Type 1. The guide of 2016 shows `epid` and gives it no meaning when empty."""
 
-    login_name: str = msgspec.field(name="loginName")
+    login_name: str
     password: str
     epid: str
 
@@ -83,19 +83,19 @@ class _LaterPassword(_Password):
     epid: str = ""
 
 
-class _Register(msgspec.Struct):
+class _Register(msgspec.Struct, rename="camel"):
     """Type 3: named by the guide, shaped by later revisions (reference 3.1)."""
 
-    login_name: str = msgspec.field(name="loginName")
+    login_name: str
     name: str = ""
-    portrait_uri: str = msgspec.field(name="portraitUri", default="")
+    portrait_uri: str = ""
     epid: str = ""
 
 
-class _Visitor(msgspec.Struct):
+class _Visitor(msgspec.Struct, rename="camel"):
     """Type 4 (later)."""
 
-    visitor_id: str = msgspec.field(name="visitorId")
+    visitor_id: str
     epid: str = ""
 
 
