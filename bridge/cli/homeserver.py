@@ -83,16 +83,7 @@ class HomeserverChecks:
         """
         if not await self._findings.of("homeserver", self._there()):
             return False
-        what = "as_token"
-        try:
-            made, whoami = await self._make_bot()
-            if not await self._findings.of(what, self._token(made)):
-                return False
-            what = "bot"
-            if not await self._findings.of(what, self._bot(made, whoami)):
-                return False
-        except NoAnswer as error:
-            self._findings.failed(what, str(error), _SEE_LOG)
+        if not await self._knows_us():
             return False
         for what, check in (
             ("homeserver to bridge", self._ping),
@@ -127,23 +118,26 @@ class HomeserverChecks:
             self._findings.failed(what, detail, "upgrade the homeserver")
         check_clock(self._findings, answer.date, "the homeserver")
 
-    async def _make_bot(self) -> tuple[Answer, Answer]:
-        """The answers to making the bot, and to acting as it.
-
-        The first looks at the name only: whose server the user is on, the second tells.
-        """
-        bot = self._users.bot
-        made = await self._make(bot)
-        return made, await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
-
-    async def _token(self, made: Answer) -> str:
-        """Our token is the one of a loaded registration."""
-        if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
-            raise Failed(f"the homeserver does not know it ({made.code})", _RELOAD)
-        return "the homeserver knows it"
+    async def _knows_us(self) -> bool:
+        """Our token is the one of a loaded registration, and that registration has our bot."""
+        what, bot = "as_token", self._users.bot
+        try:
+            made = await self._make(bot)
+            # It looks at the name only: whose server the user is on, another call tells.
+            whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
+            if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
+                detail = f"the homeserver does not know it ({made.code})"
+                self._findings.failed(what, detail, _RELOAD)
+                return False
+            self._findings.passed(what, "the homeserver knows it")
+            what = "bot"
+            self._findings.passed(what, await self._bot(made, whoami))
+        except (Failed, NoAnswer) as error:
+            self._findings.failed(what, str(error), error.fix or _SEE_LOG)
+            return False
+        return True
 
     async def _bot(self, made: Answer, whoami: Answer) -> str:
-        """The loaded registration has our bot, and nobody else uses it."""
         bot = self._users.bot
         exists = made.status == 200 or made.code == "M_USER_IN_USE"
         if not exists or whoami.status != 200:
