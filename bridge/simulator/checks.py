@@ -24,12 +24,11 @@ from bridge.simulator.state import Wire
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
-# --- shapes --------------------------------------------------------------------------------------
-# The defaults are the fields that the later guides mark as optional. The guide of 2016 marks none,
-# so a content of its time must be whole (`_whole`); other commands have a shape for each.
-
-
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
+
+# --- shapes --------------------------------------------------------------------------------------
+# Fields with defaults are those that the later guides mark as optional. The guide of 2016 marks
+# none: a content of 110 must then be whole (`_whole`), and 101 and 104 have a shape for each.
 
 
 class Envelope(msgspec.Struct, rename="camel"):

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from bridge.ids import AgentId, QueueId, RequestId
@@ -267,7 +265,7 @@ class _Exchange:
         if session is None:
             if centre.options.original_in_refusal:
                 # In the wrapper of the phone clients' transport (reference 1.3).
-                text = json.dumps(self._msg()["content"], ensure_ascii=False)
+                text = json.dumps(self._as_it_came()[1], ensure_ascii=False)
                 told = {"originalMessage": {"objectName": "RC:TxtMsg", "content": text}}
             return [self._no_session(told)]
         self._hear(content, session=session)
@@ -326,8 +324,8 @@ class _Exchange:
         history.call_ids[call.call_id] = None
         while len(history.call_ids) > centre.options.keep_records:
             del history.call_ids[next(iter(history.call_ids))]
-        msg = self._msg()
-        kind = delivery.KINDS[msg["type"]]
+        number, raw = self._as_it_came()
+        kind = delivery.KINDS[number]
         record: Wire = {
             "n": centre.number("message"),
             "type": int(call.type),
@@ -336,7 +334,7 @@ class _Exchange:
             "requestId": request.id if request else None,
             "kind": kind,
             "text": content.text if isinstance(content, frames.Text) else "",
-            "content": msg["content"],
+            "content": raw,
             "time": centre.wall_ms(),
             "repeat": repeat,
         }
@@ -352,12 +350,12 @@ class _Exchange:
             **_shown(centre, content),
         )
 
-    def _msg(self) -> dict[str, Any]:
-        """`msg` of a 110 as it came, and the like made of a 111."""
-        call = self.call
-        if call.type is FrameType.SEND_MESSAGE:
-            return dict(cast("Mapping[str, Any]", call.body["msg"]))
-        return {"type": MessageType.TEXT, "content": call.body["content"]}
+    def _as_it_came(self) -> tuple[int, object]:
+        """The type and content of a 110; a 111 is text."""
+        msg = self.call.body.get("msg")
+        if self.call.type is FrameType.SEND_MESSAGE and isinstance(msg, dict):
+            return msg["type"], msg["content"]
+        return MessageType.TEXT, self.call.body["content"]
 
 
 def _shown(centre: CallCentre, content: frames.Content) -> Wire:
