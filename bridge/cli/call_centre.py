@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import aiohttp
 
 from bridge.app.settings import link_settings_of
-from bridge.cli.findings import Findings, tls_fault
-from bridge.cli.installation import check_clock
+from bridge.cli.findings import Failed, Findings, tls_fault
+from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, UserId
@@ -27,8 +26,7 @@ from bridge.link.login import matching_rule, shared
 from bridge.link.settings import LinkSettings, Timing, Token
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account, Blob, CallFailure, Refused, TooBig, Unavailable
-from bridge.rooms.store import StoreError, StorePort
-from bridge.storage.sqlstore import open_store, pending_migrations
+from bridge.rooms.store import StorePort
 from bridge.webchat.codes import LoginType
 from bridge.webchat.frames import Logout, Received
 from bridge.webchat.http import Endpoints
@@ -49,13 +47,10 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
     """Log in, open a socket, send a file and fetch it again, ask the robot, log out."""
     settings = link_settings_of(config)
     check_accounts(findings, settings, config.bridge.limits.rooms_per_user)
-    if not await _there(findings, settings):
+    if not await findings.of("WebChat server", _there(findings, settings)):
         return
-    account = Account(
-        RoomId(f"!{KEY}:{config.homeserver.domain}"),
-        UserId(f"@{KEY}:{config.homeserver.domain}"),
-        KEY,
-    )
+    domain = config.homeserver.domain
+    account = Account(RoomId(f"!{KEY}:{domain}"), UserId(f"@{KEY}:{domain}"), KEY)
     stranger = throw_away(settings, account)
     if stranger is None:
         findings.skipped(
@@ -66,34 +61,18 @@ async def check_webchat(findings: Findings, config: Config, timing: Timing = PAT
         return
     places = min(PLACES, settings.login_count)
     mine = replace(stranger, timing=timing, login_count=places)
-    async with AsyncExitStack() as stack:
-        memory = _Memory(await _store(stack, config))
-        if full_for := await _full_for(mine, memory):
+    async with migrated_store(config) as store:
+        memory = _Memory(store)
+        # The doctor's own window of logins.
+        taken = await Visits(mine, memory, SystemClock()).load()
+        if len(taken) >= places:
             findings.skipped(
                 "WebChat login",
-                f"tried {mine.login_count} times within {mine.login_seconds:g} s, and WebChat shuts"
-                f" out an address that logs in too often; again in {full_for:.0f} s",
+                f"tried {places} times within {mine.login_seconds:g} s, and WebChat shuts out an"
+                f" address that logs in too often; again in {max(1.0, min(taken)):.0f} s",
             )
             return
-        robot = config.server.robot.enabled
-        await _Visit(findings, mine, account, memory, robot=robot).make()
-
-
-async def _store(stack: AsyncExitStack, config: Config) -> StorePort | None:
-    """The bridge's database, open until the stack unwinds; None while it cannot be used."""
-    url, clock = config.database.url.get_secret_value(), SystemClock()
-    try:
-        if await pending_migrations(url, clock):
-            return None
-        return await stack.enter_async_context(open_store(url, clock))
-    except (StoreError, ValueError):  # `check_database` has told it
-        return None
-
-
-async def _full_for(settings: LinkSettings, memory: _Memory) -> float:
-    """Seconds for which the doctor's own window has no place left; 0.0 if it has one."""
-    left = await Visits(settings, memory, SystemClock()).load()
-    return max(1.0, min(left)) if len(left) >= settings.login_count else 0.0
+        await _Visit(findings, mine, account, memory).make(robot=config.server.robot.enabled)
 
 
 def check_accounts(findings: Findings, settings: LinkSettings, rooms_per_user: int) -> None:
@@ -127,9 +106,9 @@ def throw_away(settings: LinkSettings, account: Account) -> LinkSettings | None:
     return replace(settings, name=mine, password=password, accounts={})
 
 
-async def _there(findings: Findings, settings: LinkSettings) -> bool:
+async def _there(findings: Findings, settings: LinkSettings) -> None:
     """Something answers at the address; also tells its time."""
-    what, url = "WebChat server", settings.base_url
+    url = settings.base_url
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
@@ -138,18 +117,12 @@ async def _there(findings: Findings, settings: LinkSettings) -> bool:
             date = response.headers.get("Date", "")
     except (aiohttp.ClientError, OSError) as error:
         if fault := tls_fault(error, "webchat.base_url"):
-            findings.failed(what, f"{url}: {fault.what}", fault.fix)
-            return False
+            raise Failed(f"{url}: {fault.what}", fault.fix) from error
         why = getattr(error, "strerror", None) or type(error).__name__
-        findings.failed(
-            what,
-            f"{url}: {why}",
-            "check webchat.base_url, the firewall, and that the server runs",
-        )
-        return False
-    findings.passed(what, f"something answers at {url}")
+        fix = "check webchat.base_url, the firewall, and that the server runs"
+        raise Failed(f"{url}: {why}", fix) from error
+    findings.passed("WebChat server", f"something answers at {url}")
     check_clock(findings, date, "WebChat")
-    return True
 
 
 @dataclass
@@ -165,17 +138,14 @@ class _Seen:
     def opened(self, *, again: bool) -> None:
         self.stood = True
 
-    def closed(self) -> None:
-        """Of no interest."""
-
-    def open_failed(self) -> None:
-        """The call tells."""
+    def closed(self) -> None: ...
+    def open_failed(self) -> None: ...
 
 
 class _Memory:
     """`TokenStore` and `Facts` that end with the visit, and `LinkEvents` that nobody hears.
 
-    Only when we came to the server's door is kept, apart from the bridge's own visits.
+    Only the times of logins are kept, apart from the bridge's own.
     """
 
     def __init__(self, store: StorePort | None) -> None:
@@ -185,11 +155,8 @@ class _Memory:
     async def load(self, room_id: RoomId) -> Token | None:
         return None
 
-    async def save(self, room_id: RoomId, token: Token) -> None:
-        """Nothing is kept."""
-
-    async def forget(self, room_id: RoomId) -> None:
-        """Nothing was kept."""
+    async def save(self, room_id: RoomId, token: Token) -> None: ...
+    async def forget(self, room_id: RoomId) -> None: ...
 
     async def get(self, name: str) -> str | None:
         if self._store is not None and name.startswith(VISITS):
@@ -201,57 +168,42 @@ class _Memory:
         if self._store is not None and name.startswith(VISITS):
             await self._store.save_fact(f"{KEY} {name}", value)
 
-    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """The doctor asks for no agent, so nobody says anything to it."""
-
-    async def restored(self, room_id: RoomId) -> None:
-        """One socket is enough."""
-
-    async def lost(self, room_id: RoomId) -> None:
-        """The doctor does not wait that long."""
-
-    async def queued(self, room_id: RoomId, seconds: float) -> None:
-        """Nor is anybody there to be told."""
+    async def pushed(self, room_id: RoomId, key: str, received: Received) -> None: ...
+    async def restored(self, room_id: RoomId) -> None: ...
+    async def lost(self, room_id: RoomId) -> None: ...
+    async def queued(self, room_id: RoomId, seconds: float) -> None: ...
 
 
+@dataclass
 class _Visit:
-    def __init__(
-        self,
-        findings: Findings,
-        settings: LinkSettings,
-        account: Account,
-        memory: _Memory,
-        *,
-        robot: bool,
-    ) -> None:
-        self._findings = findings
-        self._robot = robot
-        self._settings = settings
-        self._account = account
-        self._seen = _Seen()
-        self._memory = memory
+    """One login, and all that is tried with it."""
 
-    async def make(self) -> None:
-        memory = self._memory
+    _findings: Findings
+    _settings: LinkSettings
+    _account: Account
+    _memory: _Memory
+    _seen: _Seen = field(default_factory=_Seen)
+
+    async def make(self, *, robot: bool) -> None:
+        memory, seen = self._memory, self._seen
         links = Links(
-            self._settings, tokens=memory, facts=memory, metrics=self._seen, clock=SystemClock()
+            self._settings, tokens=memory, facts=memory, metrics=seen, clock=SystemClock()
         )
         async with links.running(memory):
+            failure, url, began = None, "", perf_counter()
             try:
-                began = perf_counter()
                 url = await links.upload(self._account, _picture())
-            except CallFailure as failure:
-                self._link_opened(failure)
-                if self._seen.stood:
-                    self._not_uploaded(failure)
-            else:
-                self._link_opened(None)
-                took = (perf_counter() - began) * 1000
-                await self._fetch(links, url, took)
-            if self._robot:
-                await self._ask(links)
-            if self._seen.stood:
-                await self._log_out(links)
+            except CallFailure as error:
+                failure = error
+            took = (perf_counter() - began) * 1000
+            self._link_opened(failure)
+            if seen.stood or failure is None:
+                fetched = self._fetch(links, url, took, failure)
+                await self._findings.of("WebChat upload", fetched)
+            if robot:
+                await self._findings.of("WebChat robot", self._ask(links))
+            if seen.stood:
+                await self._findings.of("WebChat command", self._log_out(links))
 
     def _link_opened(self, failure: CallFailure | None) -> None:
         """Report login and socket, as far as it came."""
@@ -263,62 +215,47 @@ class _Visit:
         if self._seen.stood:
             self._findings.passed("WebChat socket", "open, and it answers")
         else:
-            self._findings.failed(
-                "WebChat socket",
-                str(failure),
-                "let proxies and firewalls pass WebSockets to /cws (Upgrade headers, time-outs)",
-            )
+            fix = "let proxies and firewalls pass WebSockets to /cws (Upgrade headers, time-outs)"
+            self._findings.failed("WebChat socket", str(failure), fix)
 
-    def _not_uploaded(self, failure: CallFailure) -> None:
-        refused = failure.reason is FailureReason.REFUSED and failure.code is not None
-        code = f" (result {failure.code})" if refused else ""
-        self._findings.failed(
-            "WebChat upload",
-            f"{failure}{code}",
-            "ask the call centre whether customers may send png files; try webchat.upload_mode",
-        )
-
-    async def _fetch(self, links: Links, url: str, took: float) -> None:
+    async def _fetch(self, links: Links, url: str, took: float, failure: CallFailure | None) -> str:
         """The address that the server gave leads to the file: agents will be able to open it."""
-        what = "WebChat upload"
+        if failure is not None:
+            refused = failure.reason is FailureReason.REFUSED and failure.code is not None
+            code = f" (result {failure.code})" if refused else ""
+            raise Failed(
+                f"{failure}{code}",
+                "ask the call centre whether customers may send png files; try webchat.upload_mode",
+            )
         fact = upload_fact(Endpoints(self._settings.base_url))
         mode = self._memory.facts.get(fact, self._settings.upload_mode.value)
         try:
             async with links.fetch(url, 10 * len(_PIXEL)) as blob:
                 back = b"".join([chunk async for chunk in blob.chunks])
         except (Refused, TooBig, Unavailable) as error:
-            self._findings.failed(
-                what,
+            raise Failed(
                 f"sent, but not there again at {_masked(url)}: {error}",
                 "check that webchat.base_url is the address that agents' browsers use too",
-            )
-            return
+            ) from error
         if back != _PIXEL:
-            self._findings.failed(
-                what,
+            raise Failed(
                 f"{_masked(url)} gives other bytes than were sent",
                 "set webchat.upload_mode to the other of raw and multipart",
             )
-            return
-        self._findings.passed(what, f"a file went there and came back ({mode}, {took:.0f} ms)")
+        return f"a file went there and came back ({mode}, {took:.0f} ms)"
 
-    async def _ask(self, links: Links) -> None:
+    async def _ask(self, links: Links) -> str:
         """Put a question to the knowledge base, which needs no login but a signature."""
         try:
             reply = await links.ask_robot("test")
         except CallFailure as failure:
-            signed = failure.reason is FailureReason.SIGN_REFUSED
-            self._findings.failed(
-                "WebChat robot",
-                str(failure),
-                "set webchat.robot.public_key to the server's PUBLIC_KEY"
-                if signed
-                else "ask the call centre whether /robotSearch is in use; if not, mode: off",
-            )
-            return
-        self._findings.passed("WebChat robot", f"it answers, and found {len(reply.answers)}")
+            fix = "ask the call centre whether /robotSearch is in use; if not, mode: off"
+            if failure.reason is FailureReason.SIGN_REFUSED:
+                fix = "set webchat.robot.public_key to the server's PUBLIC_KEY"
+            raise Failed(str(failure), fix) from failure
+        return f"it answers, and found {len(reply.answers)}"
 
-    async def _log_out(self, links: Links) -> None:
+    async def _log_out(self, links: Links) -> str:
         """Leave nothing behind; the reply shows that commands are understood."""
 
         async def nothing() -> None:
@@ -327,11 +264,9 @@ class _Visit:
         try:
             reply = await links.call(self._account, CallId(1), Logout(), nothing)
         except CallFailure as failure:
-            self._findings.failed(
-                "WebChat command", str(failure), "see the WebChat server's log of this minute"
-            )
-            return
-        self._findings.passed("WebChat command", f"logout answered with {reply.result}")
+            fix = "see the WebChat server's log of this minute"
+            raise Failed(str(failure), fix) from failure
+        return f"logout answered with {reply.result}"
 
 
 def _picture() -> Blob:

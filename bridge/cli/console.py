@@ -1,13 +1,13 @@
-"""Parts that all commands share: the flags for files, reading the configuration, exit codes.
+"""Flags for files, reading of the configuration, and exit codes: what all commands share.
 
 `-c`, `-r` and `-n` may stand before or behind a command's name; the one behind wins. Exit codes are
-those of mautrix bridges; errors that an operator can do something about become a message and a
-code.
+those of mautrix bridges.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Concatenate, NoReturn, ParamSpec
 
 import click
 
-from bridge.config import Config, ConfigInvalid, ConfigUnreadable, Problem, load_config
+from bridge.config import Config, ConfigInvalid, ConfigUnreadable, KeyPath, Problem, load_config
 from bridge.matrix.registration import RegistrationError
 from bridge.rooms.store import StoreError
 from bridge.storage.query import database_is_corrupt
@@ -58,68 +58,63 @@ def outer_checks(config: Config) -> Iterator[Problem]:
     for bad in check_overrides(config.texts):
         path = ("texts", bad.key, bad.language) if bad.language else ("texts", bad.key)
         yield Problem(path, str(bad))
-    try:
-        users_of(config)
-    except ValueError as error:
-        message = str(error).removeprefix("username_template ")
-        yield Problem(("bridge", "username_template"), message)
-    try:
-        link_settings_of(config)
-    except ValueError as error:
-        yield Problem(("webchat", 0), str(error))
-    try:
-        Endpoints(config.server.base_url)
-    except ValueError as error:
-        yield Problem(("webchat", 0, "base_url"), str(error))
+    checks: tuple[tuple[KeyPath, Callable[[], object]], ...] = (
+        (("bridge", "username_template"), lambda: users_of(config)),
+        (("webchat", 0), lambda: link_settings_of(config)),
+        (("webchat", 0, "base_url"), lambda: Endpoints(config.server.base_url)),
+    )
+    for key, check in checks:
+        try:
+            check()
+        except ValueError as error:
+            yield Problem(key, str(error).removeprefix("username_template "))
 
 
-Command = Callable[..., Any]
-
-
-def config_option(command: Command) -> Command:
-    """`-c` of a command; it wins over the one before the command's name."""
-    return click.option(
-        "-c",
-        "--config",
-        type=_UNCHECKED,
-        expose_value=False,
-        callback=_override("config"),
-        help="The configuration file.  [default: config.yaml]",
-    )(command)
-
-
-def registration_option(command: Command) -> Command:
-    return click.option(
-        "-r",
-        "--registration",
-        type=_UNCHECKED,
-        expose_value=False,
-        callback=_override("registration"),
-        help="The registration file.  [default: registration.yaml]",
-    )(command)
-
-
-def no_update_option(command: Command) -> Command:
-    return click.option(
-        "-n",
-        "--no-update",
-        is_flag=True,
-        expose_value=False,
-        callback=_override("update"),
-        help="Never write the configuration file.",
-    )(command)
-
-
-def _override(name: str) -> Callable[[click.Context, click.Parameter, object], None]:
-    def take(context: click.Context, _parameter: click.Parameter, value: object) -> None:
-        paths: Files = context.ensure_object(Files)
-        if value is None or value is False:
-            return
+def _override(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    files: Files = context.ensure_object(Files)
+    if value is not None and value is not False:
         # -n says "do not": the flag's truth is the field's falsehood.
-        given = {name: False if name == "update" else value}
-        context.obj = Files(**{**vars(paths), **given})
+        given = {"update": False} if parameter.name == "no_update" else {parameter.name: value}
+        context.obj = Files(**{**vars(files), **given})
 
-    return take
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=_UNCHECKED,
+    expose_value=False,
+    callback=_override,
+    help="The configuration file.  [default: config.yaml]",
+)
+registration_option = click.option(
+    "-r",
+    "--registration",
+    type=_UNCHECKED,
+    expose_value=False,
+    callback=_override,
+    help="The registration file.  [default: registration.yaml]",
+)
+no_update_option = click.option(
+    "-n",
+    "--no-update",
+    is_flag=True,
+    expose_value=False,
+    callback=_override,
+    help="Never write the configuration file.",
+)
+Given = ParamSpec("Given")
+
+
+def on_config(work: Callable[Concatenate[Config, Given], None]) -> Callable[Given, None]:
+    """A command on the loaded configuration: `-c`, and its errors as exit codes."""
+
+    @config_option
+    @functools.wraps(work)
+    def command(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        with errors_become_exits():
+            work(click.get_current_context().ensure_object(Files).load(), *args, **kwargs)
+
+    return command
 
 
 # --- exit codes ----------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """`trace`, `dead-letters`, `migrate` and `crypto reset`: the operator's commands on the database.
 
-Each opens the configured database, asks it one thing, and closes it. `crypto reset` is for keys in
-the database that are lost, unreadable, or not the homeserver's.
+Each opens the configured database, asks it one thing, and closes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,12 +14,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bridge.cli.console import ExitCode, stop
+from bridge.cli.console import ExitCode, config_option, on_config, stop
 from bridge.config import Config
 from bridge.ids import EventId
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.ops.clock import SystemClock
-from bridge.rooms.store import DeadLetter, StorePort, TraceRow
+from bridge.rooms.store import DeadLetter, StorePort
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import missing_file, open_store, pending_migrations
 
@@ -48,26 +47,46 @@ def with_store(
     return asyncio.run(session())
 
 
+@click.command()
+@on_config
+@click.argument("event_id")
 def trace(config: Config, event_id: str) -> None:
-    """Print what happened to a Matrix event."""
+    """Print what happened to a Matrix event: received, attempted, acknowledged, with times."""
     rows = with_store(config, lambda store: store.trace(EventId(event_id)))
     if not rows:
-        stop(
-            ExitCode.FAILED,
-            f"{event_id}: never seen, or older than retention.rows",
-        )
-    _print(_trace_table(rows))
+        stop(ExitCode.FAILED, f"{event_id}: never seen, or older than retention.rows")
+    table = Table("time (UTC)", "what", "room", "detail", box=None, pad_edge=False)
+    for row in rows:
+        what = f"{row.what} (possible double)" if row.repeat else row.what
+        table.add_row(_time(row.at), what, row.room_id, row.detail)
+    _print(table)
 
 
+@click.group("dead-letters")
+@config_option
+def dead_letters() -> None:
+    """Messages that were given up: look at them, try them again, or throw them away."""
+
+
+@dead_letters.command("list")
+@on_config
 def list_dead_letters(config: Config) -> None:
+    """List them, newest last."""
     letters = with_store(config, lambda store: store.dead_letters(_ALL))
     if not letters:
         click.echo("No dead letters.")
         return
-    _print(_letters_table(letters))
+    table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
+    for letter in letters:
+        table.add_row(letter.id, _time(letter.at), letter.room_id, _why(letter))
+    _print(table)
 
 
+@dead_letters.command("show")
+@on_config
+@click.argument("letter_id")
 def show_dead_letter(config: Config, letter_id: str) -> None:
+    """Show one with its content."""
     letters = with_store(config, lambda store: store.dead_letters(_ALL))
     letter = next((letter for letter in letters if letter.id == letter_id), None)
     if letter is None:
@@ -79,22 +98,33 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
     click.echo(f"body: {letter.body or '(erased)'}")
 
 
+@dead_letters.command("retry")
+@on_config
+@click.argument("letter_id")
 def revive_dead_letter(config: Config, letter_id: str) -> None:
+    """Put one back to work."""
     now = SystemClock().now()
     if not with_store(config, lambda store: store.revive(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
     click.echo(f"{letter_id} is back among the work; the bridge takes it up within half a minute.")
 
 
+@dead_letters.command("discard")
+@on_config
+@click.argument("letter_id")
 def discard_dead_letter(config: Config, letter_id: str) -> None:
+    """Throw one away."""
     now = SystemClock().now()
     if not with_store(config, lambda store: store.discard(letter_id, now)):
         stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
     click.echo(f"{letter_id} is discarded.")
 
 
+@click.command()
+@on_config
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 def migrate(config: Config, *, dry_run: bool) -> None:
-    """Upgrade the schema, or only say what an upgrade would do."""
+    """Bring the database to the newest schema (the bridge does so too when it starts)."""
     url = config.database.url.get_secret_value()
     steps = asyncio.run(pending_migrations(url, SystemClock()))
     if not steps:
@@ -114,21 +144,6 @@ def migrate(config: Config, *, dry_run: bool) -> None:
     click.echo(f"The schema is at version {SCHEMA_VERSION} now.")
 
 
-def _trace_table(rows: Sequence[TraceRow]) -> Table:
-    table = Table("time (UTC)", "what", "room", "detail", box=None, pad_edge=False)
-    for row in rows:
-        what = f"{row.what} (possible double)" if row.repeat else row.what
-        table.add_row(_time(row.at), what, row.room_id, row.detail)
-    return table
-
-
-def _letters_table(letters: Sequence[DeadLetter]) -> Table:
-    table = Table("id", "time (UTC)", "room", "why", box=None, pad_edge=False)
-    for letter in letters:
-        table.add_row(letter.id, _time(letter.at), letter.room_id, _why(letter))
-    return table
-
-
 def _why(letter: DeadLetter) -> str:
     return f"{letter.why}: {NOT_LOADED}" if not_loaded(letter.why) else letter.why
 
@@ -138,8 +153,7 @@ def _print(table: Table) -> None:
         column.overflow = "fold"
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        # Scripts read whole lines.
-        console = Console(markup=False, highlight=False, emoji=False, width=_PIPED_WIDTH)
+        console.width = _PIPED_WIDTH  # scripts read whole lines
     console.print(table)
 
 
@@ -150,18 +164,23 @@ def _time(ms: int) -> str:
 
 # --- crypto reset --------------------------------------------------------------------------------
 
-WARNING = (
+_WARNING = (
     "Stop the bridge first. At its next start each of its users gets a new device and a new"
     " cross-signing identity; customers' apps will say that the identity changed. Go on?"
 )
 
 
-def reset_crypto(config: Config) -> None:
-    """Forget all keys, and let the next start replace what the homeserver has of ours.
+@click.group()
+@config_option
+def crypto() -> None:
+    """The keys of end-to-end encryption."""
 
-    Raises:
-        StoreError: the database cannot be opened, or a bridge is at work on it.
-    """
+
+@crypto.command("reset")
+@on_config
+@click.confirmation_option("--yes", prompt=_WARNING, help="Do not ask.")
+def reset_crypto(config: Config) -> None:
+    """Make fresh devices at the next start, when keys were lost or do not fit the homeserver."""
     # Imported late, as in `console`.
     from bridge.app.settings import encryption_secret_of
     from bridge.matrix.crypto.devices import reset_rows

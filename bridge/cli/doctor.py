@@ -1,8 +1,6 @@
 """`matrix-webchat doctor`: tries every part of an installation and says how to mend what fails.
 
-`findings` is what a check gives; `installation` looks at files, database, keys and clock,
-`homeserver` and `call_centre` talk to the two servers; this file does all of it in order and prints
-each finding as it is made. It may be used while the bridge runs and while it does not.
+It may be used while the bridge runs and while it does not.
 """
 
 from __future__ import annotations
@@ -42,12 +40,9 @@ def doctor(files: Files) -> int:
     config = _load(findings, files)
     if config is not None:
         asyncio.run(_round(findings, files, config))
-    counts = {verdict: findings.count(verdict) for verdict in Verdict}
-    click.echo(
-        f"{counts[Verdict.PASS]} passed, {counts[Verdict.FAIL]} failed,"
-        f" {counts[Verdict.SKIP]} not tried"
-    )
-    return ExitCode.FAILED if counts[Verdict.FAIL] else ExitCode.OK
+    passed, failed, skipped = (findings.count(verdict) for verdict in Verdict)
+    click.echo(f"{passed} passed, {failed} failed, {skipped} not tried")
+    return ExitCode.FAILED if failed else ExitCode.OK
 
 
 def _load(findings: Findings, files: Files) -> Config | None:
@@ -88,9 +83,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
 
 
 def _print(console: Console, finding: Finding) -> None:
-    line = Text()
-    line.append(f"{finding.verdict:4}", style=_COLOURS[finding.verdict])
-    line.append(f"  {finding.what:{_WIDTH}}  {finding.detail}")
-    console.print(line)
+    line = Text(f"{finding.verdict:4}", style=_COLOURS[finding.verdict])
+    console.print(line, f" {finding.what:{_WIDTH}}  {finding.detail}")
     if finding.fix:
         console.print(Text(f"{'':4}  {'':{_WIDTH}}  fix: {finding.fix}"))

@@ -1,15 +1,12 @@
-"""The findings of the doctor: a list of verdicts, each with the way to mend a failure.
-
-TLS has faults of its own, and each its own way to mend it. The numbers are OpenSSL's
-(`X509_V_ERR_…`, x509_vfy.h), its reasons those of `ssl.SSLError`.
-"""
+"""The findings of the doctor: a list of verdicts, each with the way to mend a failure."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import aiohttp
 
@@ -33,16 +30,36 @@ class Finding:
     """One line; only where something failed."""
 
 
+class Failed(Exception):
+    """A check has failed: the message is the finding's detail."""
+
+    def __init__(self, detail: str, fix: str) -> None:
+        super().__init__(detail)
+        self.fix = fix
+
+
 @dataclass
 class Findings:
-    """The table so far.
-
-    Attributes:
-        told: called with each finding as it is made, since some take their time.
-    """
+    """The table so far."""
 
     told: Callable[[Finding], None] = field(default=lambda _finding: None)
+    """Called with each finding as it is made, since some take their time."""
     all: list[Finding] = field(default_factory=list)
+
+    async def of(self, what: str, check: Awaitable[str | None]) -> bool:
+        """Make a check, and of its answer a line: the detail, `Failed`, or None for no line.
+
+        Returns:
+            False if it has failed.
+        """
+        try:
+            detail = await check
+        except Failed as failure:
+            self.failed(what, str(failure), failure.fix)
+            return False
+        if detail is not None:
+            self.passed(what, detail)
+        return True
 
     def passed(self, what: str, detail: str) -> None:
         self._add(Finding(Verdict.PASS, what, detail))
@@ -62,36 +79,28 @@ class Findings:
 
 
 # --- TLS -----------------------------------------------------------------------------------------
+# The numbers are OpenSSL's (`X509_V_ERR_…`, x509_vfy.h), the reasons those of `ssl.SSLError`.
 
-_TOO_EARLY, _EXPIRED = 9, 10
-_SELF_SIGNED = 18
-_UNKNOWN_ISSUER = {19, 20, 21}
-"""A root that nobody here knows, or a certificate in between that the server does not send."""
-_OTHER_NAME = {62, 64}
-"""Of a host, of an address."""
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 
 
-@dataclass(frozen=True)
-class TlsFault:
-    """A fault of TLS: the error and its fix, a line each."""
+class TlsFault(NamedTuple):
+    """A fault of TLS: the error in OpenSSL's own words, and its fix, a line each."""
 
     what: str
-    """OpenSSL's own words."""
     fix: str
 
 
 def tls_fault(error: BaseException, key: str) -> TlsFault | None:
-    """Say what kept a TLS connection from standing; None if it was something else.
+    """The fault of TLS behind an error of aiohttp's; None if it was something else.
 
-    Args:
-        error: as aiohttp raises it.
-        key: of the configuration that holds the address.
+    `key` is that of the configuration that holds the address.
     """
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         certificate = error.certificate_error
         if isinstance(certificate, ssl.SSLCertVerificationError):
-            return TlsFault(f"TLS: {certificate.verify_message}", _of_certificate(certificate, key))
+            fix = _CERTIFICATE_FIXES.get(certificate.verify_code, _OTHER_CERTIFICATE)
+            return TlsFault(f"TLS: {certificate.verify_message}", fix.format(key=key))
         return TlsFault(f"TLS: {certificate}", _OTHER)
     if not isinstance(error, aiohttp.ClientConnectorSSLError):
         return None
@@ -105,21 +114,18 @@ def tls_fault(error: BaseException, key: str) -> TlsFault | None:
 
 _OTHER = "ask who runs that server which TLS it speaks, and whether it wants a certificate of us"
 _TRUST = "set the environment variable SSL_CERT_FILE (docs/operators.md, Private certificates)"
-
-
-def _of_certificate(error: ssl.SSLCertVerificationError, key: str) -> str:
-    code = error.verify_code
-    if code == _SELF_SIGNED:
-        return f"if the server's certificate is to be trusted, name that certificate: {_TRUST}"
-    if code in _UNKNOWN_ISSUER:
-        return (
-            f"if it is of an authority of your own, name that authority's certificate: {_TRUST};"
-            " else have the server send its whole chain"
-        )
-    if code == _EXPIRED:
-        return "have the server's certificate renewed, or set this machine's clock if that is ahead"
-    if code == _TOO_EARLY:
-        return "look at this machine's clock: the server's certificate is of a time to come"
-    if code in _OTHER_NAME:
-        return f"write in {key} the name that the certificate is for, or have one made for this one"
-    return "ask who runs that server for a certificate that can be checked"
+_UNKNOWN_ISSUER = (
+    f"if it is of an authority of your own, name that authority's certificate: {_TRUST};"
+    " else have the server send its whole chain"
+)
+_OTHER_NAME = "write in {key} the name that the certificate is for, or have one made for this one"
+_OTHER_CERTIFICATE = "ask who runs that server for a certificate that can be checked"
+_CERTIFICATE_FIXES = {
+    9: "look at this machine's clock: the server's certificate is of a time to come",
+    10: "have the server's certificate renewed, or set this machine's clock if that is ahead",
+    18: f"if the server's certificate is to be trusted, name that certificate: {_TRUST}",
+    # A root that nobody here knows, or a certificate in between that the server does not send.
+    **dict.fromkeys((19, 20, 21), _UNKNOWN_ISSUER),
+    # Of a host, of an address.
+    **dict.fromkeys((62, 64), _OTHER_NAME),
+}

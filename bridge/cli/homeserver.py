@@ -1,14 +1,13 @@
 """The checks of the homeserver: reachable both ways, our tokens, users and files accepted.
 
-Plain HTTP with no retries and nothing translated: the homeserver's own error codes say which line
-of which file is wrong.
+Plain HTTP with no retries: the homeserver's own error codes say which line of which file is wrong.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import quote
@@ -18,18 +17,16 @@ import msgspec
 from aiohttp import web
 
 from bridge.app.settings import users_of
-from bridge.cli.findings import Findings, tls_fault
-from bridge.cli.installation import check_clock
+from bridge.cli.findings import Failed, Findings, tls_fault
+from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Endpoint, IntakeUnavailable
 from bridge.matrix.client import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
-from bridge.ops.clock import SystemClock
 from bridge.ops.health import LIVE
 from bridge.rooms.store import StoreError
-from bridge.storage.sqlstore import open_store, pending_migrations
 
 TIMEOUT = 20.0
 """Seconds for one request."""
@@ -37,6 +34,7 @@ _CLIENT = "/_matrix/client/v3"
 _PING_SINCE = "v1.7"
 """Version of the specification that brought the ping of application services."""
 _RELOAD = "name registration.yaml in app_service_config_files and restart the homeserver"
+_SEE_LOG = "see the homeserver's log"
 _FILE = b"matrix-webchat doctor\n"
 
 
@@ -60,15 +58,12 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """Nothing came back, or nothing that a Matrix homeserver says.
-
-    Attributes:
-        fix: how to mend it, where that is known.
-    """
+    """Nothing came back, or nothing that a Matrix homeserver says."""
 
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
         self.fix = fix
+        """How to mend it, where that is known."""
 
 
 class HomeserverChecks:
@@ -86,102 +81,90 @@ class HomeserverChecks:
         """Make them all; False if the homeserver does not know all of us: nothing that lies there
         of our users could be judged.
         """
-        if not await self._there():
+        if not await self._findings.of("homeserver", self._there()):
             return False
         if not await self._knows_us():
             return False
-        for check in (self._ping, self._queue_users, self._ghosts, self._upload):
+        for what, check in (
+            ("homeserver to bridge", self._ping),
+            ("queue users", self._queue_users),
+            ("agents' users", self._ghosts),
+            ("media on the homeserver", self._upload),
+        ):
             try:
-                await check()
+                await self._findings.of(what, check())
             except NoAnswer as error:
-                fix = error.fix or "see the homeserver's log"
-                self._findings.failed("homeserver", str(error), fix)
+                self._findings.failed("homeserver", str(error), error.fix or _SEE_LOG)
         return self._all_ours
 
-    async def _there(self) -> bool:
+    async def _there(self) -> None:
         what = "homeserver"
         try:
             answer = await self._ask("GET", "/_matrix/client/versions", token=False)
         except NoAnswer as error:
-            self._findings.failed(
-                what,
-                f"{self._address}: {error}",
-                error.fix or "check homeserver.address, and that the homeserver runs",
-            )
-            return False
+            fix = error.fix or "check homeserver.address, and that the homeserver runs"
+            raise Failed(f"{self._address}: {error}", fix) from error
         versions = answer.body.get("versions")
         if answer.status != 200 or not isinstance(versions, list):
-            self._findings.failed(
-                what,
+            raise Failed(
                 f"{self._address}: {answer.text}, no Matrix homeserver",
                 "check homeserver.address: host and port of the client API",
             )
-            return False
         detail = f"{self._address} speaks Matrix up to {versions[-1] if versions else '?'}"
-        if _PING_SINCE not in versions:
-            self._findings.failed(
-                what, f"{detail}, {_PING_SINCE} is needed", "upgrade the homeserver"
-            )
-        else:
+        if _PING_SINCE in versions:
             self._findings.passed(what, detail)
+        else:
+            detail += f", {_PING_SINCE} is needed"
+            self._findings.failed(what, detail, "upgrade the homeserver")
         check_clock(self._findings, answer.date, "the homeserver")
-        return True
 
     async def _knows_us(self) -> bool:
         """Our token is the one of a loaded registration, and that registration has our bot."""
         what, bot = "as_token", self._users.bot
         try:
-            answer = await self._make(bot)
+            made = await self._make(bot)
             # It looks at the name only: whose server the user is on, another call tells.
             whoami = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(bot)}")
-        except NoAnswer as error:
-            self._findings.failed(what, str(error), "see the homeserver's log")
+            if made.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
+                detail = f"the homeserver does not know it ({made.code})"
+                self._findings.failed(what, detail, _RELOAD)
+                return False
+            self._findings.passed(what, "the homeserver knows it")
+            what = "bot"
+            self._findings.passed(what, await self._bot(made, whoami))
+        except (Failed, NoAnswer) as error:
+            self._findings.failed(what, str(error), error.fix or _SEE_LOG)
             return False
-        if answer.code in {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"}:
-            self._findings.failed(what, f"the homeserver does not know it ({answer.code})", _RELOAD)
-            return False
-        self._findings.passed(what, "the homeserver knows it")
-        made = answer.status == 200 or answer.code == "M_USER_IN_USE"
-        if made and whoami.status == 200:
-            return await self._bot_is_ours()
-        detail = (whoami if made else answer).text
-        if made and whoami.code == "M_FORBIDDEN":
-            detail = f"homeserver.domain is not this server's name ({detail})"
-        self._findings.failed(
-            "bot",
-            f"{bot}: {detail}",
-            "check homeserver.domain (the homeserver's server_name) and appservice.bot.username,"
-            f" `register` again, and {_RELOAD}",
-        )
-        return False
+        return True
 
-    async def _bot_is_ours(self) -> bool:
-        what, bot = "bot", self._users.bot
-        try:
-            sessions = await self._sessions_of_others(bot)
-        except NoAnswer as error:
-            self._findings.failed(what, str(error), "see the homeserver's log")
-            return False
-        if sessions:
-            self._findings.failed(
-                what,
+    async def _bot(self, made: Answer, whoami: Answer) -> str:
+        bot = self._users.bot
+        exists = made.status == 200 or made.code == "M_USER_IN_USE"
+        if not exists or whoami.status != 200:
+            detail = (whoami if exists else made).text
+            if exists and whoami.code == "M_FORBIDDEN":
+                detail = f"homeserver.domain is not this server's name ({detail})"
+            raise Failed(
+                f"{bot}: {detail}",
+                "check homeserver.domain (the homeserver's server_name) and"
+                f" appservice.bot.username, `register` again, and {_RELOAD}",
+            )
+        if sessions := await self._sessions_of_others(bot):
+            raise Failed(
                 f"{bot} is registered by somebody else ({sessions})",
                 f"{FOREIGN_FIX}: choose another appservice.bot.username, and `register` again",
             )
-        else:
-            self._findings.passed(what, f"{bot} is ours")
-        return not sessions
+        return f"{bot} is ours"
 
     async def _sessions_of_others(self, user: UserId) -> str:
         """The devices of whoever else uses one of our users, as the bridge looks at them.
 
         Empty: it is ours, or nobody uses it at the moment.
-
-        Raises:
-            NoAnswer: the homeserver gave none.
         """
-        if await _made_by_us(self._config, user):
-            return ""
+        async with migrated_store(self._config) as store:
+            with suppress(StoreError):
+                if store is not None and await store.fact(made_fact(user)) is not None:
+                    return ""  # the bridge has registered it
         answer = await self._ask("GET", f"{_CLIENT}/devices?user_id={quote(user)}")
         found = foreign_devices(device_ids(answer.body))
         return f"{len(found)} of its sessions are not ours: {', '.join(found)}" if found else ""
@@ -195,52 +178,45 @@ class HomeserverChecks:
         }
         return await self._ask("POST", f"{_CLIENT}/register?kind=user", content)
 
-    async def _ping(self) -> None:
+    async def _ping(self) -> str:
         """The homeserver calls us: the running bridge, or an endpoint of our own meanwhile."""
-        what, appservice = "homeserver to bridge", self._config.appservice
+        appservice = self._config.appservice
         try:
             async with self._listening() as who:
                 path = f"/_matrix/client/v1/appservice/{quote(appservice.id, safe='')}/ping"
                 answer = await self._ask("POST", path, {})
         except OSError as error:
-            self._findings.failed(
-                what,
-                f"{appservice.hostname}:{appservice.port} cannot be listened on: {error.strerror}",
+            where = f"{appservice.hostname}:{appservice.port}"
+            raise Failed(
+                f"{where} cannot be listened on: {error.strerror}",
                 "check appservice.hostname and port",
-            )
-            return
-        except _Squatter:
-            self._findings.failed(
-                what,
-                f"another program listens on port {appservice.port}",
-                "stop it, or change appservice.port and address and `register` again",
-            )
-            return
+            ) from error
         if answer.status == 200:
             took = answer.body.get("duration_ms", "?")
-            self._findings.passed(what, f"it called {who} and was answered in {took} ms")
-        else:
-            self._findings.failed(what, answer.text, self._ping_fix(answer))
-
-    def _ping_fix(self, answer: Answer) -> str:
-        address = self._config.appservice.address
-        if answer.code == "M_BAD_STATUS":
-            return (
+            return f"it called {who} and was answered in {took} ms"
+        address = appservice.address
+        unreachable = f"let the homeserver's machine reach {address} (appservice.address; firewall)"
+        fixes = {
+            "M_BAD_STATUS": (
                 "the hs_token that the homeserver has loaded is not config.yaml's, or something"
                 f" else answers at {address}: `register`, and restart the homeserver"
-            )
-        if answer.code in {"M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT"}:
-            return f"let the homeserver's machine reach {address} (appservice.address; firewall)"
-        if answer.code == "M_URL_NOT_SET":
-            return "give the registration a url: set appservice.address and `register` again"
-        return f"check appservice.id, `register` again, and {_RELOAD}"
+            ),
+            "M_CONNECTION_FAILED": unreachable,
+            "M_CONNECTION_TIMEOUT": unreachable,
+            "M_URL_NOT_SET": (
+                "give the registration a url: set appservice.address and `register` again"
+            ),
+        }
+        other = f"check appservice.id, `register` again, and {_RELOAD}"
+        raise Failed(answer.text, fixes.get(answer.code, other))
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[str]:
         """Somebody answers at our port: yields who.
 
         Raises:
-            OSError: we cannot listen there. _Squatter: somebody listens who is not the bridge.
+            OSError: we cannot listen there.
+            Failed: somebody listens who is not the bridge.
         """
         appservice = self._config.appservice
         application = web.Application()
@@ -255,7 +231,10 @@ class HomeserverChecks:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 if not await self._bridge_lives():
-                    raise _Squatter from error
+                    raise Failed(
+                        f"another program listens on port {appservice.port}",
+                        "stop it, or change appservice.port and address and `register` again",
+                    ) from error
                 yield "the running bridge"
             else:
                 yield "the doctor in the bridge's place"
@@ -290,7 +269,7 @@ class HomeserverChecks:
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return False
 
-    async def _queue_users(self) -> None:
+    async def _queue_users(self) -> str | None:
         """The loaded registration's namespaces cover the queues that customers can invite.
 
         And nobody else has registered their users.
@@ -304,28 +283,25 @@ class HomeserverChecks:
             elif sessions := await self._sessions_of_others(user):
                 foreign.append(f"{user} is registered by somebody else ({sessions})")
         if foreign:
-            self._findings.failed(
-                "queue users", "; ".join(foreign), f"it is not served: {FOREIGN_FIX}"
-            )
+            fix = f"it is not served: {FOREIGN_FIX}"
+            self._findings.failed("queue users", "; ".join(foreign), fix)
         if refused:
-            self._findings.failed(
-                "queue users", ", ".join(refused), f"run `matrix-webchat register`, and {_RELOAD}"
-            )
-        elif not foreign:
-            count = len(self._config.queues)
-            self._findings.passed("queue users", f"{count} of {count} ours")
+            raise Failed(", ".join(refused), f"run `matrix-webchat register`, and {_RELOAD}")
+        count = len(self._config.queues)
+        return None if foreign else f"{count} of {count} ours"
 
-    async def _ghosts(self) -> None:
+    async def _ghosts(self) -> str | None:
         """The loaded registration's namespaces cover the agents' users; none is made.
 
         The homeserver refuses to let us act as a user who does not exist, and by what it says one
         sees whether it would be ours.
         """
-        what, ghost = "agents' users", self._users.ghost(AgentId("doctor"))
+        ghost = self._users.ghost(AgentId("doctor"))
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
         if answer.status == 200 or "has not registered" in answer.text:
-            self._findings.passed(what, f"such as {ghost} would be ours")
-        elif not_loaded(f"{answer.code} {answer.text}"):
+            return f"such as {ghost} would be ours"
+        what = "agents' users"
+        if not_loaded(f"{answer.code} {answer.text}"):
             self._findings.failed(
                 what,
                 f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex()},"
@@ -336,26 +312,23 @@ class HomeserverChecks:
             self._all_ours = False
         else:
             self._findings.skipped(what, f"this homeserver does not tell ({answer.text})")
+        return None
 
-    async def _upload(self) -> None:
-        what, bot = "media on the homeserver", quote(self._users.bot, safe="")
+    async def _upload(self) -> str:
+        bot = quote(self._users.bot, safe="")
         query = f"user_id={bot}&filename=doctor.txt"
         answer = await self._ask("POST", f"/_matrix/media/v3/upload?{query}", data=_FILE)
         if answer.status != 200:
-            fix = "see the homeserver's log (media_store_path, disk)"
-            self._findings.failed(what, answer.text, fix)
-            return
+            raise Failed(answer.text, "see the homeserver's log (media_store_path, disk)")
         limits = await self._ask("GET", f"/_matrix/client/v1/media/config?user_id={bot}")
         allowed = limits.body.get("m.upload.size")
         ours = self._config.bridge.limits.file
         if isinstance(allowed, int) and allowed < ours:
-            self._findings.failed(
-                what,
+            raise Failed(
                 f"it takes {allowed} bytes, bridge.limits.file allows {ours}",
                 "raise max_upload_size on the homeserver or lower bridge.limits.file",
             )
-        else:
-            self._findings.passed(what, f"a file was uploaded; up to {ours} bytes are allowed")
+        return f"a file was uploaded; up to {ours} bytes are allowed"
 
     async def _ask(
         self,
@@ -391,22 +364,6 @@ class HomeserverChecks:
         if not isinstance(reply, dict):
             raise NoAnswer("the answer is no JSON object")
         return Answer(response.status, reply, response.headers.get("Date", ""))
-
-
-async def _made_by_us(config: Config, user: UserId) -> bool:
-    """True if the bridge's database says that the bridge registered the user."""
-    url, clock = config.database.url.get_secret_value(), SystemClock()
-    try:
-        if await pending_migrations(url, clock):
-            return False
-        async with open_store(url, clock) as store:
-            return await store.fact(made_fact(user)) is not None
-    except (StoreError, ValueError):
-        return False  # its own check says what is wrong with it
-
-
-class _Squatter(Exception):
-    """Our port is taken by a stranger."""
 
 
 @asynccontextmanager

@@ -1,25 +1,27 @@
 """The checks of this machine: the registration file, the database, the clock, encryption's keys.
 
-The keys are compared with those on the homeserver: each state that an installation can get into has
-its line and its fix. Whatever else fails, `crypto reset` mends; but it makes a new identity for
-each of our users, and customers are told so. So it is named only where nothing gentler helps.
+The keys are compared with those on the homeserver. `crypto reset` mends every state of theirs, but
+makes a new identity for each of our users, and customers are told so: it is named only where
+nothing gentler helps.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import perf_counter
 
 from bridge.app.settings import encryption_secret_of, users_of
-from bridge.cli.findings import Findings
+from bridge.cli.findings import Failed, Findings
+from bridge.cli.registering import registration_of, tokens_of
 from bridge.config import Config
 from bridge.matrix.client import Transport, new_session
-from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, inspect
+from bridge.matrix.crypto.devices import Fit, Inspected, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
 from bridge.matrix.registration import (
@@ -27,11 +29,10 @@ from bridge.matrix.registration import (
     RegistrationError,
     RegistrationMissing,
     load_registration,
-    make_registration,
 )
 from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import StoreError, StorePort
 from bridge.storage.migrate import NewerSchemaError
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import open_store, pending_migrations
@@ -39,6 +40,7 @@ from bridge.storage.sqlstore import open_store, pending_migrations
 MOST_SKEW = 60.0
 """Seconds. The clock stamps our frames and decides when a token is too old."""
 READABLE = "let the bridge's user enter its folder and read it (`ls -ld` shows whose they are)"
+_OUR_FOLDER = "let the folder of database.url exist and belong to the bridge's user"
 _FACT = "doctor"
 
 
@@ -54,35 +56,21 @@ def check_registration(findings: Findings, config: Config, path: Path) -> None:
         unread = isinstance(error.__cause__, OSError)
         findings.failed(what, str(error), READABLE if unread else "run `matrix-webchat register`")
         return
-    wrong = differences(written, config)
-    if wrong:
-        findings.failed(
-            what,
-            f"{path}: {', '.join(wrong)} not as config.yaml has it",
-            "run `matrix-webchat register` and restart the homeserver",
-        )
+    if wrong := differences(written, config):
+        fix = "run `matrix-webchat register` and restart the homeserver"
+        findings.failed(what, f"{path}: {', '.join(wrong)} not as config.yaml has it", fix)
     else:
         findings.passed(what, f"{path} matches the configuration")
     if written.rate_limited:
-        findings.failed(
-            "rate_limited",
-            "the homeserver would slow us down like one user",
-            f"set `rate_limited: false` in {path} and restart the homeserver",
-        )
+        fix = f"set `rate_limited: false` in {path} and restart the homeserver"
+        findings.failed("rate_limited", "the homeserver would slow us down like one user", fix)
     else:
         findings.passed("rate_limited", "false: agents of many chats may write at once")
 
 
 def differences(written: Registration, config: Config) -> list[str]:
     """The keys of a registration that do not fit the configuration; values stay unsaid."""
-    appservice = config.appservice
-    wanted = make_registration(
-        appservice_id=appservice.id,
-        url=appservice.address,
-        users=users_of(config),
-        as_token=appservice.as_token.get_secret_value(),
-        hs_token=appservice.hs_token.get_secret_value(),
-    )
+    wanted = registration_of(config, tokens_of(config))
     wrong = [
         key
         for key in ("id", "url", "as_token", "hs_token", "receive_ephemeral", "device_management")
@@ -96,33 +84,37 @@ def differences(written: Registration, config: Config) -> list[str]:
 
 async def check_database(findings: Findings, config: Config) -> None:
     """Open the database and write to it, unless its schema is still to be upgraded."""
-    what, clock = "database", SystemClock()
-    url = config.database.url.get_secret_value()
+    await findings.of("database", _try_database(config.database.url.get_secret_value()))
+
+
+async def _try_database(url: str) -> str:
+    clock = SystemClock()
     kind = "SQLite" if url.startswith("sqlite") else "PostgreSQL"
     began = perf_counter()
     try:
-        pending = await pending_migrations(url, clock)
-        if pending and (folder := _unwritable(url)):
-            findings.failed(
-                what,
-                f"{kind}: no file can be made in {folder}",
-                "let the folder of database.url exist and belong to the bridge's user",
-            )
-            return
-        if pending:
-            findings.passed(
-                what,
-                f"{kind}, reachable; the next start will bring its schema to version "
-                f"{pending[-1].number}",
-            )
-            return
+        if pending := await pending_migrations(url, clock):
+            if folder := _unwritable(url):
+                raise Failed(f"{kind}: no file can be made in {folder}", _OUR_FOLDER)
+            version = pending[-1].number
+            return f"{kind}, reachable; the next start will bring its schema to version {version}"
         async with open_store(url, clock) as store:
             await store.save_fact(_FACT, str(clock.now()))
     except (StoreError, ValueError) as error:
-        findings.failed(what, f"{kind}: {_one_line(error)}", _database_fix(error, kind))
-        return
-    took = (perf_counter() - began) * 1000
-    findings.passed(what, f"{kind}, opened and written to in {took:.0f} ms")
+        line = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+        raise Failed(f"{kind}: {line}", _database_fix(error, kind)) from error
+    return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
+
+
+@asynccontextmanager
+async def migrated_store(config: Config) -> AsyncIterator[StorePort | None]:
+    """The bridge's database; None while it cannot be used, which `check_database` has told."""
+    url, clock = config.database.url.get_secret_value(), SystemClock()
+    async with AsyncExitStack() as stack:
+        store = None
+        with suppress(StoreError, ValueError):
+            if not await pending_migrations(url, clock):
+                store = await stack.enter_async_context(open_store(url, clock))
+        yield store
 
 
 def _unwritable(url: str) -> Path | None:
@@ -141,7 +133,7 @@ def _database_fix(error: Exception, kind: str) -> str:
     if "full" in str(error).lower():  # both engines' own word for it
         return "free space on the disk of database.url"
     if kind == "SQLite":
-        return "let the folder of database.url exist and belong to the bridge's user"
+        return _OUR_FOLDER
     return "start PostgreSQL, and check host, name, user and password in database.url"
 
 
@@ -160,10 +152,6 @@ def check_clock(findings: Findings, date: str, whose: str) -> None:
         findings.failed(what, f"ours is {detail}", "run an NTP client on both machines")
     else:
         findings.passed(what, "the same" if abs(skew) < 2 else f"ours is {detail}")
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
 
 
 # --- encryption's keys ---------------------------------------------------------------------------
@@ -204,20 +192,20 @@ async def check_encryption(findings: Findings, config: Config) -> None:
         return
     url = config.database.url.get_secret_value()
     try:
-        steps = await pending_migrations(url, SystemClock())
-        if steps:
-            new = steps[0].number == 1
-            findings.skipped(ENCRYPTION, _NONE_YET if new else _NOT_YET)
+        if steps := await pending_migrations(url, SystemClock()):
+            findings.skipped(ENCRYPTION, _NONE_YET if steps[0].number == 1 else _NOT_YET)
             return
         found = await _inspect(config, url)
     except Unsealable as error:
-        findings.failed(ENCRYPTION, str(error).partition(". ")[0], _unsealable_fix(config))
+        own = config.bridge.encryption.pickle_key.get_secret_value()
+        key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
+        fix = f"put back the {key} of before; if it is lost, {_RESET}"
+        findings.failed(ENCRYPTION, str(error).partition(". ")[0], fix)
     except (StoreError, ValueError):
         findings.skipped(ENCRYPTION, "the database cannot be read")
     except (Unavailable, Refused) as error:
-        findings.failed(
-            ENCRYPTION, f"the keys cannot be asked for: {error}", "see the homeserver's log"
-        )
+        why = f"the keys cannot be asked for: {error}"
+        findings.failed(ENCRYPTION, why, "see the homeserver's log")
     else:
         if found is None:
             findings.skipped(ENCRYPTION, _NONE_YET)
@@ -231,20 +219,15 @@ async def _inspect(config: Config, url: str) -> Inspected | None:
         open_store(url, SystemClock()) as store,
         new_session(verify_tls=config.homeserver.verify_ssl) as session,
     ):
-        transport = Transport(
-            session,
-            config.homeserver.address,
-            config.appservice.as_token.get_secret_value(),
-            users,
-        )
+        token = config.appservice.as_token.get_secret_value()
+        transport = Transport(session, config.homeserver.address, token, users)
         vault = Vault(store, Sealer(encryption_secret_of(config)))
-        server = KeyServer(transport, transport)
-        return await inspect(server, vault, users.hosts())
+        return await inspect(KeyServer(transport, transport), vault, users.hosts())
 
 
 def judge(findings: Findings, found: Inspected) -> None:
     """One line for each state that was found."""
-    before = len(findings.all)
+    what, before = f"{ENCRYPTION}, keys", len(findings.all)
     if not found.newest:
         findings.failed(
             f"{ENCRYPTION}, database",
@@ -252,44 +235,28 @@ def judge(findings: Findings, found: Inspected) -> None:
             "restore the newest one, with the bridge stopped; or start the bridge with this one: it"
             " gives its users new devices, and customers are not warned",
         )
-    for fit, (detail, fix) in _STATES.items():
+    for fit, (state, fix) in _STATES.items():
         those = [keys.user for keys in found.users if keys.fit is fit]
         # An older copy's own line says what becomes of its devices.
         if those and (found.newest or fit is not Fit.NO_DEVICE):
-            findings.failed(
-                f"{ENCRYPTION}, keys",
-                f"{_named_users(those)}: {detail.format(device=found.device_id)}",
-                fix.format(reset=_RESET),
-            )
+            detail = f"{_named_users(those)}: {state.format(device=found.device_id)}"
+            findings.failed(what, detail, fix.format(reset=_RESET))
     if not found.users and len(findings.all) == before:
-        findings.passed(f"{ENCRYPTION}, keys", "none yet: the bridge makes them when it starts")
+        findings.passed(what, "none yet: the bridge makes them when it starts")
     elif len(findings.all) == before:
         users = "1 user" if len(found.users) == 1 else f"{len(found.users)} users"
-        findings.passed(
-            f"{ENCRYPTION}, keys",
-            f"{users} with the device {found.device_id}, cross-signed, as here",
-        )
-    _one_time_keys(findings, [keys for keys in found.users if keys.one_time_keys is not None])
-
-
-def _one_time_keys(findings: Findings, users: Sequence[KeysOf]) -> None:
+        detail = f"{users} with the device {found.device_id}, cross-signed, as here"
+        findings.passed(what, detail)
     what = f"{ENCRYPTION}, one-time keys"
-    none = [keys.user for keys in users if keys.one_time_keys == 0]
-    if none:
+    left = {one.user: one.one_time_keys for one in found.users if one.one_time_keys is not None}
+    if none := [user for user, count in left.items() if count == 0]:
         findings.failed(
             what,
             f"{_named_users(none)}: none left, who writes next gets the spare one",
             f"start the bridge, it makes new ones; if they stay away, {_RESET}",
         )
-    elif users:
-        least = min(keys.one_time_keys or 0 for keys in users)
-        findings.passed(what, f"at least {least} left for each user")
-
-
-def _unsealable_fix(config: Config) -> str:
-    own = config.bridge.encryption.pickle_key.get_secret_value()
-    key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"
-    return f"put back the {key} of before; if it is lost, {_RESET}"
+    elif left:
+        findings.passed(what, f"at least {min(left.values())} left for each user")
 
 
 def _named_users(users: Sequence[str]) -> str:

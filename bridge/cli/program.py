@@ -1,4 +1,4 @@
-"""The command line: `matrix-webchat [run]` and its sisters. Only parsing; the work is elsewhere.
+"""The command line: `matrix-webchat [run]` and its sisters. The work is done elsewhere.
 
 The short flags before a command (`-g`, `-e`) are the aliases that operators of other Matrix bridges
 type without thinking.
@@ -92,7 +92,7 @@ def doctor(paths: Files) -> None:
 def register(paths: Files, *, rotate: bool = False) -> None:
     """Write the registration file and fill its tokens into the configuration."""
     with errors_become_exits():
-        registering.register_and_report(paths, rotate=rotate)
+        registering.register(paths, rotate=rotate)
 
 
 @program.command("example-config")
@@ -107,85 +107,8 @@ def example(*, schema: bool = False, texts: bool = False) -> None:
             click.echo(json_schema() if schema else example_config(), nl=False)
 
 
-@program.command()
-@console.config_option
-@click.argument("event_id")
-@click.pass_obj
-def trace(paths: Files, event_id: str) -> None:
-    """Print what happened to a Matrix event: received, attempted, acknowledged, with times."""
-    with errors_become_exits():
-        database.trace(paths.load(), event_id)
-
-
-@program.command()
-@console.config_option
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.pass_obj
-def migrate(paths: Files, *, dry_run: bool) -> None:
-    """Bring the database to the newest schema (the bridge does so too when it starts)."""
-    with errors_become_exits():
-        database.migrate(paths.load(), dry_run=dry_run)
-
-
-@program.group()
-@console.config_option
-def crypto() -> None:
-    """The keys of end-to-end encryption."""
-
-
-@crypto.command("reset")
-@console.config_option
-@click.confirmation_option("--yes", prompt=database.WARNING, help="Do not ask.")
-@click.pass_obj
-def crypto_reset(paths: Files) -> None:
-    """Make fresh devices at the next start, when keys were lost or do not fit the homeserver."""
-    with errors_become_exits():
-        database.reset_crypto(paths.load())
-
-
-@program.group("dead-letters")
-@console.config_option
-def dead_letters() -> None:
-    """Messages that were given up: look at them, try them again, or throw them away."""
-
-
-@dead_letters.command("list")
-@console.config_option
-@click.pass_obj
-def dead_letters_list(paths: Files) -> None:
-    """List them, newest last."""
-    with errors_become_exits():
-        database.list_dead_letters(paths.load())
-
-
-@dead_letters.command("show")
-@console.config_option
-@click.argument("letter_id")
-@click.pass_obj
-def dead_letters_show(paths: Files, letter_id: str) -> None:
-    """Show one with its content."""
-    with errors_become_exits():
-        database.show_dead_letter(paths.load(), letter_id)
-
-
-@dead_letters.command("retry")
-@console.config_option
-@click.argument("letter_id")
-@click.pass_obj
-def dead_letters_retry(paths: Files, letter_id: str) -> None:
-    """Put one back to work."""
-    with errors_become_exits():
-        database.revive_dead_letter(paths.load(), letter_id)
-
-
-@dead_letters.command("discard")
-@console.config_option
-@click.argument("letter_id")
-@click.pass_obj
-def dead_letters_discard(paths: Files, letter_id: str) -> None:
-    """Throw one away."""
-    with errors_become_exits():
-        database.discard_dead_letter(paths.load(), letter_id)
+for command in (database.trace, database.migrate, database.crypto, database.dead_letters):
+    program.add_command(command)
 
 
 @program.command()
@@ -259,13 +182,7 @@ def container(folder: Path) -> None:
 def parse_options(
     dialect: str, script: str, queues: Sequence[int], settings: Sequence[str]
 ) -> SimulatorOptions:
-    """Options of a simulator from the command line.
-
-    Args:
-        dialect: `2016` or `2019`.
-        script: `hand`, `accept`, `echo` or `refuse`.
-        queues: known queue ids; empty for "all".
-        settings: `name=value`; a value is JSON, or else a text.
+    """Options of a simulator from the command line: a setting's value is JSON, or else a text.
 
     Raises:
         click.UsageError: which one is wrong, and why.
@@ -291,8 +208,7 @@ def run_simulator(options: SimulatorOptions, host: str, port: int) -> None:
     from bridge.simulator.simulator import serve
 
     async def until_stopped() -> None:
-        task = asyncio.current_task()
-        if task is not None:
+        if (task := asyncio.current_task()) is not None:
             # Ctrl-C already ends in a cancellation; SIGTERM (make, containers) shall as well.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with suppress(asyncio.CancelledError):

@@ -9,22 +9,20 @@ patterns would be those of example.org.
 from __future__ import annotations
 
 import io
-from enum import Enum
 from pathlib import Path
 
 import click
 from ruamel.yaml import YAML
 
 from bridge.cli.console import ExitCode, Files, stop
-from bridge.cli.registering import register_and_report
+from bridge.cli.registering import register, tokens_of
 from bridge.config import Config, ConfigUnreadable, KeyPath, example_config
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import LoginType
 
 
 def lacks_tokens(config: Config) -> bool:
-    appservice = config.appservice
-    return not (appservice.as_token.get_secret_value() and appservice.hs_token.get_secret_value())
+    return not all(tokens_of(config).values())
 
 
 def run_bridge(files: Files) -> int:
@@ -60,20 +58,17 @@ def check(files: Files) -> None:
             f"{files.config}: webchat.login.type is password, and there is none: set"
             " webchat.login.password, or list accounts in webchat.accounts"
         )
-    for pattern in _shared_accounts(config):
+    # Imported late, as in `run_bridge`.
+    from bridge.app.settings import link_settings_of
+    from bridge.link.login import shared
+
+    accounts = link_settings_of(config).accounts
+    for pattern in shared(accounts, config.bridge.limits.rooms_per_user):
         click.echo(
             f'{files.config}: webchat.accounts."{pattern}": several rooms could have this account'
             " at the same time, and the server knows one chat per account;"
             " put {room_key} into its name, or see docs/operators.md"
         )
-
-
-def _shared_accounts(config: Config) -> list[str]:
-    # Imported late, as in `run_bridge`.
-    from bridge.app.settings import link_settings_of
-    from bridge.link.login import shared
-
-    return shared(link_settings_of(config).accounts, config.bridge.limits.rooms_per_user)
 
 
 def every_sentence() -> str:
@@ -94,37 +89,6 @@ EXAMPLE_DOMAIN = "example.org"
 EXAMPLE_WEBCHAT = "crm.example.org"
 
 
-class Step(Enum):
-    """The next step of a container's start."""
-
-    WRITE_CONFIG = "write config"
-    EDIT_CONFIG = "edit config"
-    REGISTER = "register"
-    SERVE = "serve"
-
-
-def next_step(files: Files) -> Step:
-    """Look at the volume.
-
-    Raises:
-        ConfigUnreadable, ConfigInvalid: there is a configuration, but it cannot be used.
-    """
-    try:
-        config = files.load()
-    except ConfigUnreadable as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return Step.WRITE_CONFIG
-        raise
-    if not lacks_tokens(config):
-        # Tokens may come from the environment, with the registration kept elsewhere.
-        return Step.SERVE
-    return Step.EDIT_CONFIG if _is_example(config) else Step.REGISTER
-
-
-def _is_example(config: Config) -> bool:
-    return config.homeserver.domain == EXAMPLE_DOMAIN or EXAMPLE_WEBCHAT in config.server.base_url
-
-
 def container_values(folder: Path) -> dict[KeyPath, object]:
     """Values of config.yaml inside a container that differ from config.example.yaml."""
     return {
@@ -137,29 +101,41 @@ def container_values(folder: Path) -> dict[KeyPath, object]:
 
 
 def start_container(files: Files) -> int:
-    """Do the next step; returns the exit code."""
-    step = next_step(files)
-    if step is Step.WRITE_CONFIG:
-        text = example_config(container_values(files.config.parent.resolve()))
-        try:
-            files.config.touch(mode=0o600)
-            files.config.write_text(text, encoding="utf-8")
-        except OSError as error:
-            stop(
-                ExitCode.CONFIG_UNREADABLE,
-                f"{files.config}: cannot be written: {error.strerror}. The folder must belong to"
-                " the user that the container runs as (1337 unless told otherwise).",
-            )
-        click.echo(f"Wrote {files.config}. Edit it, then start the container again.")
+    """Do the next step; returns the exit code.
+
+    Raises:
+        ConfigUnreadable, ConfigInvalid: there is a configuration, but it cannot be used.
+    """
+    try:
+        config = files.load()
+    except ConfigUnreadable as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        _write_config(files.config)
         return ExitCode.OK
-    if step is Step.EDIT_CONFIG:
+    if not lacks_tokens(config):
+        # Tokens may come from the environment, with the registration kept elsewhere.
+        return run_bridge(files)
+    if config.homeserver.domain == EXAMPLE_DOMAIN or EXAMPLE_WEBCHAT in config.server.base_url:
         stop(
             ExitCode.CONFIG_INVALID,
             f"{files.config} still names the example's servers: set homeserver.domain,"
             " webchat.base_url and bridge.permissions, then start the container again.",
         )
-    if step is Step.REGISTER:
-        register_and_report(files)
-        click.echo("Then start the container again.")
-        return ExitCode.OK
-    return run_bridge(files)
+    register(files)
+    click.echo("Then start the container again.")
+    return ExitCode.OK
+
+
+def _write_config(path: Path) -> None:
+    text = example_config(container_values(path.parent.resolve()))
+    try:
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        stop(
+            ExitCode.CONFIG_UNREADABLE,
+            f"{path}: cannot be written: {error.strerror}. The folder must belong to"
+            " the user that the container runs as (1337 unless told otherwise).",
+        )
+    click.echo(f"Wrote {path}. Edit it, then start the container again.")

@@ -1,9 +1,8 @@
 """A customer's Matrix client, for the demo and for tests: a few calls, and waiting with a bound.
 
 `Customer` is written against the client-server API directly and shares no code with the bridge, so
-that both sides of a conversation cannot be wrong in the same way. `Phone` can do the same and
-encrypts: matrix-nio, with crypto code that is not the bridge's; what it shows of a room is
-decrypted.
+that both sides of a conversation cannot be wrong in the same way. `Phone` is one that encrypts, by
+matrix-nio, with crypto code that is not the bridge's.
 """
 
 from __future__ import annotations
@@ -16,16 +15,14 @@ from typing import Self
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from nio import (
     AsyncClient,
     AsyncClientConfig,
-    EphemeralEvent,
     LoginResponse,
     MegolmEvent,
-    ReceiptEvent,
     RoomSendResponse,
     SyncResponse,
-    TypingNoticeEvent,
     UploadResponse,
 )
 from nio.crypto import decrypt_attachment
@@ -56,16 +53,48 @@ class CustomerError(Exception):
         self.errcode = errcode
 
 
-class Account:
-    """One logged-in user, and calls that need no memory."""
+class _Events(msgspec.Struct):
+    events: list[Event] = []
+
+
+class _Room(msgspec.Struct):
+    """A room in the answer to /sync."""
+
+    state: _Events = msgspec.field(default_factory=_Events)
+    timeline: _Events = msgspec.field(default_factory=_Events)
+    ephemeral: _Events = msgspec.field(default_factory=_Events)
+    invite_state: _Events = msgspec.field(default_factory=_Events)
+
+
+class _Rooms(msgspec.Struct):
+    invite: dict[str, _Room] = {}
+    join: dict[str, _Room] = {}
+    leave: dict[str, _Room] = {}
+
+
+class _Sync(msgspec.Struct):
+    next_batch: str
+    rooms: _Rooms = msgspec.field(default_factory=_Rooms)
+
+
+class Customer:
+    """A logged-in user's client. Everything seen by `sync` is kept per room, in order, once."""
 
     def __init__(
         self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
     ) -> None:
         self.user_id = user_id
+        self.invitations: dict[str, list[Event]] = {}
+        self.receipts: dict[tuple[str, str], str] = {}
+        """The newest event that somebody has read: by room and user."""
+        self.typing: dict[str, set[str]] = {}
+        """Room -> users who are typing."""
         self._session = session
         self._address = address
         self._token = token
+        self._since = ""
+        self._seen: dict[str, dict[str, Event]] = {}
+        self._counter = 0
 
     @classmethod
     async def sign_up(
@@ -80,18 +109,14 @@ class Account:
         cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
     ) -> Self:
         """Log in, as a new device, as somebody who is registered."""
-        account = cls(session, server.address, f"@{localpart}:{server.domain}", "")
-        reply = await account.call(
-            "POST",
-            "v3/login",
-            {
-                "type": "m.login.password",
-                "identifier": {"type": "m.id.user", "user": localpart},
-                "password": password_of(localpart),
-            },
+        customer = cls(session, server.address, f"@{localpart}:{server.domain}", "")
+        who = {"type": "m.id.user", "user": localpart}
+        login: Json = {"type": "m.login.password", "identifier": who}
+        reply = await customer.call(
+            "POST", "v3/login", login | {"password": password_of(localpart)}
         )
-        account._token = str(reply["access_token"])
-        return account
+        customer._token = str(reply["access_token"])
+        return customer
 
     async def call(
         self,
@@ -109,11 +134,9 @@ class Account:
             headers=self._headers(),
         ) as response:
             reply: Json = await response.json()
-            if response.status != 200:
-                raise CustomerError(
-                    response.status, str(reply.get("errcode")), str(reply.get("error"))
-                )
-            return reply
+        if response.status != 200:
+            raise CustomerError(response.status, str(reply.get("errcode")), str(reply.get("error")))
+        return reply
 
     async def download(self, mxc: str) -> bytes:
         """Fetch a file with authentication, as clients do since v1.11 of the specification."""
@@ -123,43 +146,27 @@ class Account:
                 raise CustomerError(got.status, "", await got.text())
             return await got.read()
 
-    async def types(self, room_id: str, *, typing: bool = True) -> None:
-        """Show the others that this customer types, for half a minute or until it is taken back."""
-        path = f"v3/rooms/{quote(room_id, safe='')}/typing/{quote(self.user_id)}"
-        await self.call("PUT", path, {"typing": typing, "timeout": 30_000})
-
-    async def room_call(self, verb: str, room_id: str, content: Json | None = None) -> Json:
-        """`join`, `leave`, `invite`, `kick` and the like."""
-        return await self.call("POST", f"v3/rooms/{quote(room_id, safe='')}/{verb}", content or {})
-
-    async def set_state(self, room_id: str, kind: str, content: Json, key: str = "") -> str:
-        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
-        return str((await self.call("PUT", path, content))["event_id"])
-
-    async def state(self, room_id: str, kind: str, key: str = "") -> Json:
-        """The content of a state event; CustomerError 404 if there is none."""
-        path = f"v3/rooms/{quote(room_id, safe='')}/state/{kind}/{quote(key, safe='')}"
-        return await self.call("GET", path)
-
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
+    # --- rooms ------------------------------------------------------------------------------------
 
-class Customer(Account):
-    """A user's client. Everything seen by `sync` is kept per room, in order, once."""
+    async def room_call(self, verb: str, room_id: str, content: Json | None = None) -> Json:
+        """`join`, `leave`, `invite`, `kick` and the like."""
+        return await self.call("POST", _in_room(room_id, verb), content or {})
 
-    def __init__(
-        self, session: aiohttp.ClientSession, address: str, user_id: str, token: str
-    ) -> None:
-        super().__init__(session, address, user_id, token)
-        self.invitations: dict[str, list[Event]] = {}
-        self.receipts: dict[tuple[str, str], str] = {}
-        """The newest event that somebody has read: by room and user."""
-        self.typing: dict[str, set[str]] = {}
-        """Room -> users who are typing."""
-        self._since = ""
-        self._seen: dict[str, dict[str, Event]] = {}
-        self._counter = 0
+    async def types(self, room_id: str, *, typing: bool = True) -> None:
+        """Show the others that this customer types, for half a minute or until it is taken back."""
+        path = _in_room(room_id, "typing", self.user_id)
+        await self.call("PUT", path, {"typing": typing, "timeout": 30_000})
+
+    async def set_state(self, room_id: str, kind: str, content: Json, key: str = "") -> str:
+        reply = await self.call("PUT", _in_room(room_id, "state", kind, key), content)
+        return str(reply["event_id"])
+
+    async def state(self, room_id: str, kind: str, key: str = "") -> Json:
+        """The content of a state event; CustomerError 404 if there is none."""
+        return await self.call("GET", _in_room(room_id, "state", kind, key))
 
     async def create_dm(self, whom: str, first_text: str = "", **options: object) -> str:
         """Make a direct room with somebody, as Element does: the first words come at once."""
@@ -176,7 +183,7 @@ class Customer(Account):
     async def send(self, room_id: str, content: Json, kind: str = "m.room.message") -> str:
         """Send an event and return its id."""
         self._counter += 1
-        path = f"v3/rooms/{quote(room_id, safe='')}/send/{kind}/c{self._counter}"
+        path = _in_room(room_id, "send", kind, f"c{self._counter}")
         return str((await self.call("PUT", path, content))["event_id"])
 
     async def send_file(
@@ -226,29 +233,26 @@ class Customer(Account):
         query = {"timeout": str(timeout_ms), "filter": '{"room":{"timeline":{"limit":500}}}'}
         if self._since:
             query["since"] = self._since
-        reply = await self.call("GET", "v3/sync", query=query)
-        rooms = _object(reply.get("rooms"))
-        for room_id, room in _object(rooms.get("invite")).items():
-            self.invitations[room_id] = _events(_object(room).get("invite_state"))
-        for room_id, room in (_object(rooms.get("join")) | _object(rooms.get("leave"))).items():
-            for passing in _events(_object(room).get("ephemeral")):
-                self._passes(room_id, passing)
-            seen = self._seen.setdefault(room_id, {})
-            for part in ("state", "timeline"):
-                for event in _events(_object(room).get(part)):
-                    seen.setdefault(str(event["event_id"]), event)
-        self._since = str(reply["next_batch"])
+        self._take_in(await self.call("GET", "v3/sync", query=query))
 
-    def _passes(self, room_id: str, event: Event) -> None:
-        """Take in what is no event of the room's: who types, who has read what."""
-        content = content_of(event)
-        if event.get("type") == "m.typing":
-            users = content.get("user_ids")
-            self.typing[room_id] = set(users) if isinstance(users, list) else set()
-        elif event.get("type") == "m.receipt":
-            for event_id, kinds in content.items():
-                for user in _object(_object(kinds).get("m.read")):
-                    self.receipts[room_id, user] = event_id
+    def _take_in(self, answer: Json) -> None:
+        """Keep what an answer to /sync tells."""
+        sync = msgspec.convert(answer, _Sync)
+        for room_id, room in sync.rooms.invite.items():
+            self.invitations[room_id] = room.invite_state.events
+        for room_id, room in (sync.rooms.join | sync.rooms.leave).items():
+            for passing in room.ephemeral.events:
+                if passing["type"] == "m.typing":
+                    users = msgspec.convert(content_of(passing).get("user_ids"), set[str])
+                    self.typing[room_id] = users
+                elif passing["type"] == "m.receipt":
+                    for event_id, kinds in content_of(passing).items():
+                        for user in _object(_object(kinds).get("m.read")):
+                            self.receipts[room_id, user] = event_id
+            seen = self._seen.setdefault(room_id, {})
+            for event in (*room.state.events, *room.timeline.events):
+                seen.setdefault(str(event["event_id"]), event)
+        self._since = sync.next_batch
 
     def events(self, room_id: str) -> list[Event]:
         """The events of a room seen so far."""
@@ -280,30 +284,27 @@ class Customer(Account):
                 await self.sync(timeout_ms=2_000)
 
 
+def _in_room(room_id: str, *parts: str) -> str:
+    """The path of a call about a room."""
+    return "/".join(("v3/rooms", *(quote(part, safe="") for part in (room_id, *parts))))
+
+
 def said(text: str, sender: str = "") -> Callable[[Event], bool]:
     """For `wait_for`: a message with this body."""
-
-    def wanted(event: Event) -> bool:
-        return (
-            event.get("type") == "m.room.message"
-            and content_of(event).get("body") == text
-            and sender in {"", event.get("sender")}
-        )
-
-    return wanted
+    return lambda event: (
+        event.get("type") == "m.room.message"
+        and content_of(event).get("body") == text
+        and sender in {"", event.get("sender")}
+    )
 
 
 def membership(user_id: str, value: str) -> Callable[[Event], bool]:
     """For `wait_for`: a member event that says so."""
-
-    def wanted(event: Event) -> bool:
-        return (
-            event.get("type") == "m.room.member"
-            and event.get("state_key") == user_id
-            and content_of(event).get("membership") == value
-        )
-
-    return wanted
+    return lambda event: (
+        event.get("type") == "m.room.member"
+        and event.get("state_key") == user_id
+        and content_of(event).get("membership") == value
+    )
 
 
 def content_of(event: Event) -> Json:
@@ -312,11 +313,6 @@ def content_of(event: Event) -> Json:
 
 def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
-
-
-def _events(value: object) -> list[Event]:
-    events = _object(value).get("events")
-    return events if isinstance(events, list) else []
 
 
 # --- encrypted -----------------------------------------------------------------------------------
@@ -329,15 +325,12 @@ ENCRYPTION: Json = {
 
 
 class Phone(Customer):
-    """One device of one user.
-
-    Attributes:
-        nio: the client; unverified devices are encrypted for, as in Element by default.
-    """
+    """One device of one user; what it shows of a room is decrypted."""
 
     def __init__(self, session: aiohttp.ClientSession, address: str, nio: AsyncClient) -> None:
         super().__init__(session, address, nio.user_id, nio.access_token)
         self.nio = nio
+        """The client; unverified devices are encrypted for, as in Element by default."""
         self._sealed: dict[str, tuple[str, MegolmEvent]] = {}
         """Events whose key has not come, by event id, with their room."""
 
@@ -351,14 +344,7 @@ class Phone(Customer):
         *,
         new: bool = True,
     ) -> Self:
-        """A new device; with `new` of a new user.
-
-        Args:
-            session: for calls that have nothing to do with encryption.
-            server: the homeserver.
-            localpart: the user's name.
-            folder: where the device keeps its keys; it must be new.
-            new: register the user first.
+        """A new device, with its keys in a new folder; with `new` of a new user.
 
         Raises:
             CustomerError: the homeserver refused.
@@ -389,7 +375,7 @@ class Phone(Customer):
         answer = await self.nio.sync(timeout=timeout_ms, full_state=not self._since)
         if not isinstance(answer, SyncResponse):
             raise CustomerError(0, "", str(answer))
-        self._since = answer.next_batch
+        self._take_in(await answer.transport_response.json())
         if self.nio.should_upload_keys:
             await self.nio.keys_upload()
         if self.nio.should_query_keys:
@@ -398,13 +384,11 @@ class Phone(Customer):
             await self.nio.keys_claim(self.nio.get_users_for_key_claiming())
         await self.nio.send_to_device_messages()
         for room_id, room in answer.rooms.join.items():
-            for passing in room.ephemeral:
-                self._has_passed(room_id, passing)
-            seen = self._seen.setdefault(room_id, {})
-            for event in [*room.state, *room.timeline.events]:
-                seen.setdefault(event.event_id, event.source)
+            for event in room.timeline.events:
                 if isinstance(event, MegolmEvent):
                     self._sealed[event.event_id] = (room_id, event)
+                else:  # opened by nio, or in clear
+                    self._seen[room_id][event.event_id] = event.source
         for event_id, (room_id, event) in list(self._sealed.items()):
             try:
                 opened = self.nio.decrypt_event(event)
@@ -412,14 +396,6 @@ class Phone(Customer):
                 continue
             self._seen[room_id][event_id] = opened.source
             del self._sealed[event_id]
-
-    def _has_passed(self, room_id: str, event: EphemeralEvent) -> None:
-        if isinstance(event, TypingNoticeEvent):
-            self.typing[room_id] = set(event.users)
-        elif isinstance(event, ReceiptEvent):
-            for receipt in event.receipts:
-                if receipt.receipt_type == "m.read":
-                    self.receipts[room_id, receipt.user_id] = receipt.event_id
 
     def unreadable(self, room_id: str) -> list[Event]:
         """The events that cannot be decrypted."""

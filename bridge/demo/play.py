@@ -17,7 +17,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from bridge.demo.matrix_user import Account, Phone, password_of
+from bridge.demo.matrix_user import Customer, Phone, password_of
 from bridge.demo.scene import Scene, Transcript, expect
 from bridge.demo.script import ANSWER, QUESTION, play_first_chat, play_second_chat
 from bridge.demo.stage import BridgeError, Stage, StageOptions, set_stage
@@ -114,7 +114,7 @@ async def _invite_visitor(stage: Stage) -> None:
     cannot verify. So this one has none: the one that tries its password is logged out again.
     """
     await stage.synapse.register(stage.session, VISITOR, password_of(VISITOR))
-    visitor = await Account.sign_in(stage.session, stage.synapse, VISITOR)
+    visitor = await Customer.sign_in(stage.session, stage.synapse, VISITOR)
     devices = (await visitor.call("GET", "v3/devices"))["devices"]
     rooms = (await visitor.call("GET", "v3/joined_rooms"))["joined_rooms"]
     found = await _finds_bot(visitor, stage.bot)
@@ -124,7 +124,7 @@ async def _invite_visitor(stage: Stage) -> None:
     expect(found, f"{stage.bot} is found by searching for webchat")
 
 
-async def _finds_bot(visitor: Account, bot: str) -> bool:
+async def _finds_bot(visitor: Customer, bot: str) -> bool:
     """Search as Element does; Synapse takes its time to put users into its directory."""
     for _ in range(DIRECTORY_SECONDS):
         found = await visitor.call("POST", "v3/user_directory/search", {"search_term": "webchat"})

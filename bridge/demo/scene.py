@@ -1,16 +1,13 @@
-"""One customer's room with the desk on its other side, and the transcript of what happens there.
-
-The transcript prints who said what, and after each step whether it went as it should. The desk is
-the call centre's side: the agents' moves, and what the simulated server knows.
-"""
+"""One customer's room with the desk on its other side, and the transcript of what happens there."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from rich.console import Console
@@ -36,14 +33,11 @@ class StepFailedError(Exception):
 
 
 class Transcript:
-    """Prints steps and counts them.
-
-    Attributes:
-        failed: titles of the steps that failed.
-    """
+    """Prints who said what, and after each step whether it went as it should; counts the steps."""
 
     def __init__(self, console: Console) -> None:
         self.failed: list[str] = []
+        """Titles."""
         self.passed = 0
         self._console = console
 
@@ -117,43 +111,28 @@ class AtDeskMessage(msgspec.Struct):
     content: object = None
 
 
-class AtDeskRating(msgspec.Struct):
-    rating: int
-    comments: str
-
-
 class AtDesk(msgspec.Struct):
     """One customer as the simulated server sees her."""
 
     name: str
     messages: list[AtDeskMessage]
-    ratings: list[AtDeskRating]
-    signals: list[dict[str, object]]
+    ratings: list[Wire]
+    signals: list[Wire]
     """Typing notices and previews (112, 113)."""
     linked: bool
     pending_pushes: int
     """Pushes that she has not confirmed."""
 
 
-class AtDeskUpload(msgspec.Struct):
-    sha256: str
-
-
 class DeskView(msgspec.Struct):
     """The part of the simulator's state that the demo looks at."""
 
     customers: dict[str, AtDesk]
-    uploads: list[AtDeskUpload]
+    uploads: list[Wire]
 
 
 class Desk:
-    """One customer as her agents see her.
-
-    Args:
-        simulator: the call centre.
-        transcript: where it is printed what reaches the desk.
-        name: the customer's, as WebChat was told it.
-    """
+    """One customer as her agents see her; `name` is hers as WebChat was told it."""
 
     def __init__(self, simulator: Simulator, transcript: Transcript, name: str) -> None:
         self._simulator = simulator
@@ -161,9 +140,10 @@ class Desk:
         self._name = name
 
     @property
-    def view(self) -> DeskView:
-        """The server's state of all customers."""
-        return msgspec.convert(self._simulator.state(), DeskView)
+    def uploads(self) -> set[object]:
+        """The sha256 of every file that any customer has uploaded."""
+        view = msgspec.convert(self._simulator.state(), DeskView)
+        return {upload["sha256"] for upload in view.uploads}
 
     @property
     def customer(self) -> AtDesk:
@@ -172,7 +152,8 @@ class Desk:
 
     @property
     def _found(self) -> tuple[str, AtDesk]:
-        for login, customer in self.view.customers.items():
+        view = msgspec.convert(self._simulator.state(), DeskView)
+        for login, customer in view.customers.items():
             if customer.name == self._name:
                 return login, customer
         raise StepFailedError(f"WebChat does not know {self._name}")
@@ -211,6 +192,7 @@ def kind_is(kind: str) -> Callable[[AtDeskMessage], bool]:
 # --- the customer's side -------------------------------------------------------------------------
 
 POLL = "org.matrix.msc3381.poll.start"
+_T = TypeVar("_T")
 
 
 class Scene:
@@ -254,22 +236,19 @@ class Scene:
 
     async def sees(self, what: str, wanted: Callable[[Event], bool]) -> Event:
         """Wait for an event of the room; print what comes meanwhile."""
-        try:
-            event = await self.customer.wait_for(self.room, wanted, PATIENCE)
-        except TimeoutError as error:
-            raise StepFailedError(f"{what} was not seen within {PATIENCE:.0f} s") from error
-        finally:
-            self.print_new()
-        return event
+        return await self._in_time(what, self.customer.wait_for(self.room, wanted, PATIENCE))
 
     async def notices(self, what: str, holds: Callable[[], bool]) -> None:
         """Wait until something holds of what the customer's client has been told."""
+        await self._in_time(what, self.customer.wait_until(holds, PATIENCE))
+
+    async def _in_time(self, what: str, waiting: Awaitable[_T]) -> _T:
         try:
-            await self.customer.wait_until(holds, PATIENCE)
+            return await waiting
         except TimeoutError as error:
             raise StepFailedError(f"{what} was not seen within {PATIENCE:.0f} s") from error
         finally:
-            self.print_new()
+            self._print_new()
 
     async def reads(self, part: str, sender: str = "") -> Event:
         """Wait for a message that contains this text (the newest wording, if it was edited)."""
@@ -278,7 +257,7 @@ class Scene:
             lambda event: sender in {"", event.get("sender")} and part in wording(event),
         )
 
-    def print_new(self) -> None:
+    def _print_new(self) -> None:
         """Print the messages of the room that have not been printed."""
         for event in self.customer.events(self.room):
             event_id = str(event.get("event_id"))

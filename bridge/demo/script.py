@@ -11,13 +11,11 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Callable
 
 import av
 import msgspec
-from PIL import Image
 
-from bridge.demo.matrix_user import Event, Phone, content_of, membership
+from bridge.demo.matrix_user import Phone, content_of, membership
 from bridge.demo.scene import (
     Scene,
     answers_of,
@@ -29,18 +27,10 @@ from bridge.demo.scene import (
     wording,
     words,
 )
-
-# --- pictures and voices -------------------------------------------------------------------------
+from bridge.simulator.samples import picture
 
 _RATE = 48_000
 _FRAME = _RATE // 50
-
-
-def picture(colour: tuple[int, int, int]) -> bytes:
-    """A small PNG of one colour."""
-    out = io.BytesIO()
-    Image.new("RGB", (96, 64), colour).save(out, "PNG")
-    return out.getvalue()
 
 
 def recorded_voice(seconds: int) -> bytes:
@@ -75,16 +65,10 @@ ANSWER = "We are open from <b>nine to six</b>, Monday to Friday."
 
 
 async def play_first_chat(scene: Scene, bystander: Scene) -> None:
-    """Play it in a new direct room of the customer's.
-
-    Args:
-        scene: the customer; her room is made here.
-        bystander: somebody who is in the queue before her, for a while.
-    """
+    """Play it in a new direct room of the customer's; a bystander is before her in the queue."""
     transcript = scene.transcript
     transcript.title("A customer asks the robot, then for a person")
-    await _robot(scene, bystander)
-    await _queue(scene, bystander)
+    await _wait(scene, bystander)
     transcript.title("The agent answers")
     await _talk(scene)
     if scene.stage.simulator.options.later:
@@ -94,7 +78,7 @@ async def play_first_chat(scene: Scene, bystander: Scene) -> None:
     await _end_first_chat(scene)
 
 
-async def _robot(scene: Scene, bystander: Scene) -> None:
+async def _wait(scene: Scene, bystander: Scene) -> None:
     transcript = scene.transcript
     async with transcript.step("somebody else is in the queue already"):
         await bystander.open_dm("I was here first")
@@ -110,10 +94,6 @@ async def _robot(scene: Scene, bystander: Scene) -> None:
         await scene.react(card, "👎")
         await scene.reads("number 2")
         await scene.desk.gets(f"pre-message: {QUESTION}", lambda said: QUESTION in said.text)
-
-
-async def _queue(scene: Scene, bystander: Scene) -> None:
-    transcript = scene.transcript
     async with transcript.step("her place in the queue changes in place when the other gives up"):
         await bystander.say("!wc cancel")
         await scene.reads("number 1")
@@ -170,17 +150,15 @@ async def _exchange_files(scene: Scene) -> None:
     transcript, customer = scene.transcript, scene.customer
     document = b"terms and conditions, \xe7\xac\xac 1 page\n" * 50
     for kind, data, name, mime in (
-        ("image", picture((30, 120, 200)), "parcel.png", "image/png"),
+        ("image", picture("parcel", 96, 64), "parcel.png", "image/png"),
         ("file", document, "receipt.txt", "text/plain"),
     ):
         async with transcript.step(f"the customer's {kind} reaches the agent, byte for byte"):
             await scene.send_file(data, name, mime, kind)
             await scene.desk.gets(f"{kind} {name}", kind_is(kind))
-            digest = hashlib.sha256(data).hexdigest()
-            uploads = scene.desk.view.uploads
-            expect(digest in {one.sha256 for one in uploads}, "the bytes differ")
+            expect(hashlib.sha256(data).hexdigest() in scene.desk.uploads, "the bytes differ")
     async with transcript.step("the agent's image arrives, byte for byte"):
-        back = picture((200, 90, 30))
+        back = picture("label", 96, 64)
         await scene.desk.do("image", name="label.png", data=base64.b64encode(back).decode())
         event = await scene.sees("an image", msgtype_is("m.image", "@webchat_"))
         expect(await customer.read_file(event) == back, "the bytes differ")
@@ -202,7 +180,7 @@ async def _end_first_chat(scene: Scene) -> None:
         await scene.customer.vote(scene.room, poll, answer)
         transcript.said("alice", f"votes “{label}”")
         await scene.reads(f"Thank you for your rating: {label}.")
-        given = [rating.rating for rating in scene.desk.customer.ratings]
+        given = [rating["rating"] for rating in scene.desk.customer.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
     async with transcript.step("nothing was sent twice, and nothing was unreadable"):
         repeats = [message for message in scene.desk.customer.messages if message.repeat]
@@ -240,58 +218,41 @@ class PlaceAtDesk(msgspec.Struct):
 async def play_second_chat(scene: Scene) -> None:
     """Play it in the room of the first chat; the next word asks for a new one."""
     scene.transcript.title("A second chat: voices and places, more agents")
-    await _begin(scene)
-    await _voices(scene)
-    await _places(scene)
+    async with scene.transcript.step("the next word asks for a new chat"):
+        await scene.say("One more thing")
+        await scene.desk.gets("pre-message: One more thing", text_is("One more thing"))
+        known = {event["event_id"] for event in scene.customer.events(scene.room)}
+        joined = membership(scene.ghost("A00001"), "join")
+        await scene.desk.do("accept", agent="A00001")
+        await scene.sees("Mei's return", lambda it: it["event_id"] not in known and joined(it))
+    await _voices_and_places(scene)
     await _agents(scene)
     scene.transcript.title("The connection breaks")
     await _trouble(scene)
     await _end_second_chat(scene)
 
 
-async def _begin(scene: Scene) -> None:
-    async with scene.transcript.step("the next word asks for a new chat"):
-        await scene.say("One more thing")
-        await scene.desk.gets("pre-message: One more thing", text_is("One more thing"))
-        await scene.desk.do("accept", agent="A00001")
-        await scene.sees("Mei's return", _since(scene, membership(scene.ghost("A00001"), "join")))
-
-
-def _since(scene: Scene, wanted: Callable[[Event], bool]) -> Callable[[Event], bool]:
-    """Such an event that has not been seen by now."""
-    known = {event["event_id"] for event in scene.customer.events(scene.room)}
-    return lambda event: event["event_id"] not in known and wanted(event)
-
-
-async def _voices(scene: Scene) -> None:
+async def _voices_and_places(scene: Scene) -> None:
     async with scene.transcript.step("her voice message reaches the agent as one (AMR)"):
         recording = recorded_voice(VOICE_SECONDS)
         voice = {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": {"duration": 2000}}
         await scene.send_file(recording, "Voice message.ogg", "audio/ogg", "audio", **voice)
         await scene.desk.gets(f"voice, {VOICE_SECONDS} s", kind_is("voice"))
         digest = hashlib.sha256(recording).hexdigest()
-        uploads = {one.sha256 for one in scene.desk.view.uploads}
-        expect(digest not in uploads, "it was sent as a file")
+        expect(digest not in scene.desk.uploads, "it was sent as a file")
     async with scene.transcript.step("the agent's voice message arrives as one that plays (Opus)"):
         await scene.desk.do("voice", seconds=VOICE_SECONDS)
         event = await scene.sees("a voice message", msgtype_is("m.audio", "@webchat_"))
         expect("org.matrix.msc3245.voice" in content_of(event), "it is not marked as voice")
         data = await scene.customer.read_file(event)
         expect(data.startswith(b"OggS"), "it is not Ogg")
-
-
-async def _places(scene: Scene) -> None:
     async with scene.transcript.step("her place reaches the agent, in the coordinates of its map"):
-        await scene.send(
-            "[location] People's Square",
-            msgtype="m.location",
-            body="People's Square",
-            geo_uri=PEOPLES_SQUARE,
-        )
+        place = {"body": "People's Square", "geo_uri": PEOPLES_SQUARE}
+        await scene.send("[location] People's Square", msgtype="m.location", **place)
         message = await scene.desk.gets("location People's Square", kind_is("location"))
-        place = msgspec.convert(message.content, PlaceAtDesk)
-        off = max(abs(place.latitude - ON_BAIDU[0]), abs(place.longitude - ON_BAIDU[1]))
-        expect(off < 0.001, f"{ON_BAIDU} was expected, not {place}")
+        got = msgspec.convert(message.content, PlaceAtDesk)
+        off = max(abs(got.latitude - ON_BAIDU[0]), abs(got.longitude - ON_BAIDU[1]))
+        expect(off < 0.001, f"{ON_BAIDU} was expected, not {got}")
     async with scene.transcript.step("the agent's place arrives as one on any map"):
         latitude, longitude = ORIENTAL_PEARL
         await scene.desk.do("location", latitude=latitude, longitude=longitude, poi="东方明珠")
@@ -325,12 +286,9 @@ async def _trouble(scene: Scene) -> None:
         await scene.desk.gets("And now?", text_is("And now?"))
         await scene.desk.do("say", text="Still here.")
         await scene.reads("Still here.")
-    if scene.stage.simulator.options.numbers_pushes:
-        await _missed(scene)
-
-
-async def _missed(scene: Scene) -> None:
-    """Servers of 2019 repeat what was not confirmed, or keep a history; one of 2016 forgets."""
+    if not scene.stage.simulator.options.numbers_pushes:
+        return
+    # Servers of 2019 repeat what was not confirmed, or keep a history; one of 2016 forgets.
     async with scene.transcript.step("what the agent says while the link is cut comes once, later"):
         await _say_while_cut(scene, WHILE_CUT[0])
         await scene.desk.until("all receipts", lambda desk: desk.pending_pushes == 0)
@@ -349,11 +307,10 @@ async def _end_second_chat(scene: Scene) -> None:
     async with scene.transcript.step("the customer ends the chat herself"):
         await scene.say("!wc close")
         await scene.reads("You have ended the chat")
+        texts = [one.text for one in scene.desk.customer.messages if not one.repeat]
         for text in ("Are you still there?", "And now?"):
-            copies = [
-                one for one in scene.desk.customer.messages if one.text == text and not one.repeat
-            ]
-            expect(len(copies) == 1, f"the agent got “{text}” {len(copies)} times")
+            copies = texts.count(text)
+            expect(copies == 1, f"the agent got “{text}” {copies} times")
         for text in WHILE_CUT:
             seen = [one for one in scene.customer.events(scene.room) if text in wording(one)]
             expect(len(seen) <= 1, f"she got “{text}” {len(seen)} times")

@@ -1,22 +1,16 @@
-"""Everything that a conversation needs, on this machine: Synapse, the simulator, the bridge.
+"""The stage of a conversation: Synapse, the simulator and the bridge, all on this machine.
 
-The stage is what the demo plays on, and what integration and chaos tests share. Only the loopback
-interface is used; everything lies in one folder. The bridge is a child process, started as an
-operator starts it, and killed as fate does.
+The demo plays on it; integration and chaos tests share it. Only the loopback interface is used;
+everything lies in one folder. The bridge is a child process, started as an operator starts it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -24,8 +18,9 @@ from ruamel.yaml import YAML
 
 from bridge.app.settings import users_of
 from bridge.config import load_config
+from bridge.demo.child_process import ChildProcess, free_port
 from bridge.demo.matrix_user import Customer
-from bridge.demo.synapse import SynapseServer, die_with_parent, free_port
+from bridge.demo.synapse import SynapseServer
 from bridge.matrix.registration import make_registration, save_registration
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 
@@ -71,7 +66,6 @@ class Stage:
 
     @property
     def bot(self) -> str:
-        """The bot's user id."""
         return f"@webchatbot:{self.synapse.domain}"
 
     async def customer(self, name: str) -> Customer:
@@ -86,12 +80,9 @@ async def set_stage(
     *,
     tell: Callable[[str], None] = lambda part: None,
 ) -> AsyncIterator[Stage]:
-    """Start everything in order; stop everything at the end.
+    """Start everything in order, in a folder that exists; stop everything at the end.
 
-    Args:
-        folder: holds everything; it must exist.
-        options: how the stage is set.
-        tell: hears of each part before it starts, since that takes seconds.
+    `tell` hears of each part before it starts, since that takes seconds.
 
     Raises:
         SynapseError, BridgeError: a part did not start.
@@ -174,14 +165,7 @@ class BridgeError(Exception):
 
 
 class BridgeProcess:
-    """One `matrix-webchat run`.
-
-    Args:
-        config: its configuration file.
-        port: where it listens, on the loopback interface.
-        log_file: gets everything it prints.
-        environment: beside our own.
-    """
+    """One `matrix-webchat run`, listening on a loopback port; `environment` is beside our own."""
 
     def __init__(
         self,
@@ -194,24 +178,18 @@ class BridgeProcess:
         self.url = f"http://127.0.0.1:{port}"
         self._config = config
         self._environment = dict(environment or {})
-        self._process: asyncio.subprocess.Process | None = None
+        self._child = ChildProcess(log_file, STOP_TIMEOUT)
 
     async def __aenter__(self) -> Self:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
-        return None if self._process is None else self._process.pid
+        return self._child.pid
 
     async def start(self, *, ready: bool = True) -> None:
         """Start it; with `ready`, return once it answers that it can serve.
@@ -219,40 +197,20 @@ class BridgeProcess:
         Raises:
             BridgeError: it ended, or was not ready within a minute.
         """
-        with self.log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "bridge",
-                "run",
-                "-c",
-                str(self._config),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=os.environ | self._environment,
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
-            )
+        environment = os.environ | self._environment
+        await self._child.start("bridge", "run", "-c", str(self._config), environment=environment)
         if ready:
             await self.wait_until("ready")
 
     async def wait_until(self, state: str) -> None:
         """Wait for `live` or `ready`."""
-        process = self._process
-        if process is None:
-            raise BridgeError("the bridge does not run")
+        url = f"{self.url}/_matrix/mau/{state}"
         try:
-            async with asyncio.timeout(START_TIMEOUT), aiohttp.ClientSession() as session:
-                while process.returncode is None:
-                    with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(f"{self.url}/_matrix/mau/{state}") as response:
-                            if response.status == 200:
-                                return
-                    await asyncio.sleep(0.05)
+            code = await self._child.answers(url, START_TIMEOUT, pause=0.05)
         except TimeoutError as error:
             raise BridgeError(f"the bridge is not {state} yet: see {self.log_file}") from error
-        raise BridgeError(f"the bridge ended with {process.returncode}: see {self.log_file}")
+        if code is not None:
+            raise BridgeError(f"the bridge ended with {code}: see {self.log_file}")
 
     async def ended(self) -> int:
         """Wait until it ends by itself; returns the exit code.
@@ -260,34 +218,12 @@ class BridgeProcess:
         Raises:
             TimeoutError: it still runs after a minute.
         """
-        process = self._process
-        if process is None:
-            raise BridgeError("the bridge does not run")
-        async with asyncio.timeout(START_TIMEOUT):
-            code = await process.wait()
-        self._process = None
-        return code
+        return await self._child.ended(START_TIMEOUT)
 
     async def stop(self) -> int:
         """SIGTERM, and the exit code; by force after 20 seconds."""
-        process, self._process = self._process, None
-        if process is None:
-            return 0
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(STOP_TIMEOUT):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0
+        return await self._child.stop()
 
     async def kill(self) -> None:
         """SIGKILL: as a power cut would end it."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
+        await self._child.kill()

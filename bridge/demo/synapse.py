@@ -1,40 +1,44 @@
 """A real Synapse on this machine, for the demo and for tests: no TLS, no federation, no telemetry.
 
-It runs as a child process and is told everything by a configuration made for it. It dies with us:
-`SynapseServer` is an async context manager, and the kernel is asked to kill the child when its
-parent goes, in whichever way. Like every server here it is told its port before it starts, and
-comes back on it: `free_port` finds one.
+It runs as a child process, dies with us, and is told everything by a configuration made for it.
+Like every server here it is told its port before it starts, and comes back on it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import functools
 import hashlib
 import hmac
 import importlib.util
 import os
-import random
 import secrets
-import signal
-import socket
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 from ruamel.yaml import YAML
 
+from bridge.demo.child_process import ChildProcess, free_port
+
 _START_TIMEOUT = 60.0
 """Seconds. Measured: 1.6 to 3; a first start on a busy machine takes longer."""
 _STOP_TIMEOUT = 15.0
-_PR_SET_PDEATHSIG = 1
 _UNLIMITED = {"per_second": 100_000, "burst_count": 100_000}
+_LIMITS: dict[str, object] = {
+    "rc_message": _UNLIMITED,
+    "rc_registration": _UNLIMITED,
+    "rc_admin_redaction": _UNLIMITED,
+    "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), _UNLIMITED),
+    "rc_joins": dict.fromkeys(("local", "remote"), _UNLIMITED),
+    "rc_joins_per_room": _UNLIMITED,
+    "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _UNLIMITED),
+    "rc_media_create": _UNLIMITED,
+    "rc_room_creation": _UNLIMITED,
+    "rc_presence": {"per_user": _UNLIMITED},
+}
+"""Rate limits, lifted: one machine plays everybody."""
 
 
 class SynapseError(Exception):
@@ -42,11 +46,10 @@ class SynapseError(Exception):
 
 
 class SynapseServer:
-    """One homeserver and its folder.
+    """One homeserver and its folder; an async context manager.
 
     Args:
-        folder: holds configuration, database, media and log; may exist from an earlier run, which
-            is then continued.
+        folder: holds configuration, database, media and log; an earlier run in it is continued.
         domain: the server name.
         registrations: registration files of application services.
         postgres: a `postgresql://` address instead of SQLite (needs psycopg2).
@@ -72,22 +75,14 @@ class SynapseServer:
         self._postgres = postgres
         self._extra = dict(extra or {})
         self._secret = secrets.token_hex(32)
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def log_file(self) -> Path:
-        return self.folder / "homeserver.log"
+        self.log_file = folder / "homeserver.log"
+        self._child = ChildProcess(self.log_file, _STOP_TIMEOUT)
 
     async def __aenter__(self) -> Self:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def start(self) -> None:
@@ -101,47 +96,25 @@ class SynapseServer:
                 'Synapse is not installed here: pip install "matrix-webchat-bridge[demo]"'
             )
         config = await asyncio.to_thread(self._write_config)
-        # Its start-up chatter goes where its log goes; the handle may be closed once it has it.
-        with self.log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "synapse.app.homeserver",
-                "-c",
-                str(config),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"},
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
-            )
-        await self._wait_until_ready(self._process)
+        # Its start-up chatter goes where its log goes.
+        quiet = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+        await self._child.start("synapse.app.homeserver", "-c", str(config), environment=quiet)
+        url = f"{self.address}/_matrix/client/versions"
+        try:
+            code = await self._child.answers(url, _START_TIMEOUT, pause=0.1)
+        except TimeoutError as error:
+            await self.kill()
+            raise SynapseError(f"Synapse did not answer in time: see {self.log_file}") from error
+        if code is not None:
+            raise SynapseError(f"Synapse ended with {code}: see {self.log_file}")
 
     async def stop(self) -> None:
         """End it in good order, and by force when that takes longer than 15 seconds."""
-        process = self._process
-        if process is None:
-            return
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(_STOP_TIMEOUT):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        self._process = None
+        await self._child.stop()
 
     async def kill(self) -> None:
         """End it as a power cut would."""
-        process = self._process
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
-        self._process = None
+        await self._child.kill()
 
     async def restart(self) -> None:
         """Stop and start again, with everything kept."""
@@ -177,22 +150,6 @@ class SynapseServer:
                 raise SynapseError(f"{localpart} not registered: {reply.get('error')}")
             return str(reply["user_id"])
 
-    async def _wait_until_ready(self, process: asyncio.subprocess.Process) -> None:
-        url = f"{self.address}/_matrix/client/versions"
-        try:
-            async with asyncio.timeout(_START_TIMEOUT), aiohttp.ClientSession() as session:
-                while process.returncode is None:
-                    with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(url) as response:
-                            if response.status == 200:
-                                return
-                    await asyncio.sleep(0.1)
-        except TimeoutError as error:
-            await self.kill()
-            raise SynapseError(f"Synapse did not answer in time: see {self.log_file}") from error
-        self._process = None
-        raise SynapseError(f"Synapse ended with {process.returncode}: see {self.log_file}")
-
     def _write_config(self) -> Path:
         """Write what Synapse reads. Secrets of an earlier run are kept, so that logins stay."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -207,24 +164,27 @@ class SynapseServer:
         yaml = YAML(typ="safe", pure=True)
         with path.open("w", encoding="utf-8") as stream:
             yaml.dump(self._config() | self._extra, stream)
+        plain = "%(asctime)s %(levelname)s %(name)s %(message)s"
+        file = {"class": "logging.FileHandler", "filename": str(self.log_file)}
+        log_config = {
+            "version": 1,
+            "formatters": {"plain": {"format": plain}},
+            "handlers": {"file": file | {"formatter": "plain"}},
+            "root": {"level": "WARNING", "handlers": ["file"]},
+            "disable_existing_loggers": False,
+        }
         with (self.folder / "log.yaml").open("w", encoding="utf-8") as stream:
-            yaml.dump(_log_config(self.log_file), stream)
+            yaml.dump(log_config, stream)
         return path
 
     def _config(self) -> dict[str, object]:
         folder = self.folder
+        listener = {"port": self.port, "type": "http", "bind_addresses": ["127.0.0.1"]}
         return {
             "server_name": self.domain,
             "public_baseurl": f"{self.address}/",
             "pid_file": str(folder / "homeserver.pid"),
-            "listeners": [
-                {
-                    "port": self.port,
-                    "type": "http",
-                    "bind_addresses": ["127.0.0.1"],
-                    "resources": [{"names": ["client"]}],
-                }
-            ],
+            "listeners": [{**listener, "resources": [{"names": ["client"]}]}],
             "database": self._database(),
             "log_config": str(folder / "log.yaml"),
             "media_store_path": str(folder / "media"),
@@ -243,7 +203,7 @@ class SynapseServer:
             "presence": {"enabled": False},
             "password_config": {"enabled": True},
             "bcrypt_rounds": 4,
-        } | _limits()
+        } | _LIMITS
 
     def _database(self) -> dict[str, object]:
         if self._postgres is None:
@@ -263,83 +223,3 @@ class SynapseServer:
         given = {key: value for key, value in args.items() if value}
         # Without this Synapse insists on a database made with the C locale.
         return {"name": "psycopg2", "allow_unsafe_locale": True, "args": given}
-
-
-def _limits() -> dict[str, object]:
-    """Rate limits, lifted: one machine plays everybody."""
-    return {
-        "rc_message": _UNLIMITED,
-        "rc_registration": _UNLIMITED,
-        "rc_admin_redaction": _UNLIMITED,
-        "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), _UNLIMITED),
-        "rc_joins": dict.fromkeys(("local", "remote"), _UNLIMITED),
-        "rc_joins_per_room": _UNLIMITED,
-        "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _UNLIMITED),
-        "rc_media_create": _UNLIMITED,
-        "rc_room_creation": _UNLIMITED,
-        "rc_presence": {"per_user": _UNLIMITED},
-    }
-
-
-def _log_config(path: Path) -> dict[str, object]:
-    return {
-        "version": 1,
-        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-        "handlers": {
-            "file": {"class": "logging.FileHandler", "filename": str(path), "formatter": "plain"}
-        },
-        "root": {"level": "WARNING", "handlers": ["file"]},
-        "disable_existing_loggers": False,
-    }
-
-
-def die_with_parent() -> Callable[[], object] | None:
-    """Called first in the child, on Linux: be killed when the parent ends, even by kill -9."""
-    if sys.platform != "linux":
-        return None
-    # Looked up here: between fork and exec nothing may be loaded.
-    return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-# --- ports ---------------------------------------------------------------------------------------
-
-_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_LOWEST, _LINUX = 10_000, 32_768
-"""Below the first are the well-known servers of a developer's machine; the second is where Linux
-begins with ports for outgoing connections if nobody says otherwise (others begin higher)."""
-_TRIES = 200
-
-
-def free_port() -> int:
-    """A port of the loopback interface that is free, and that no outgoing connection is given.
-
-    The port that the kernel hands out for "any" is one of those that it gives to outgoing
-    connections as well: until the server listens, or while it restarts, any client on this machine
-    may be given it, and then the server cannot have it. (On a machine where all ports are given to
-    connections, this one may be, too.)
-
-    Raises:
-        OSError: no such port is free.
-    """
-    ports = range(_LOWEST, _first_ephemeral())
-    for port in random.sample(ports, min(_TRIES, len(ports))):
-        if _is_free(port):
-            return port
-    raise OSError(f"no port of {ports.start} to {ports.stop - 1} is free on 127.0.0.1")
-
-
-def _first_ephemeral() -> int:
-    try:
-        first = int(_EPHEMERAL.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return _LINUX
-    return first if first > _LOWEST else _LINUX
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -1,11 +1,10 @@
 """The strict validation of a customer's text frame: a command, or a refusal with the guide's code.
 
-The shapes come first: the commands as each guide shows them. The guide of 2016 marks nothing as
-optional, so all of its fields are required; the later guides say which are not. Every required
-field must be there with its type; unknown keys are ignored. Keys of the other dialect (`text` and
-`ratingId` in 2016, `content` and `id` in 2019) are refused in place of the right ones, and beside
-them if so wished, so that a client speaking the wrong one is caught at once. Which code a real
-server gives is only partly known; these are the ones of protocol reference section 8.
+Every required field must be there with its type; unknown keys are ignored. Keys of the other
+dialect (`text` and `ratingId` in 2016, `content` and `id` in 2019) are refused in place of the
+right ones, and beside them if so wished, so that a client speaking the wrong one is caught at once.
+Which code a real server gives is only partly known; these are the ones of protocol reference
+section 8.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
@@ -24,11 +24,15 @@ from bridge.simulator.state import Wire
 from bridge.webchat import frames
 from bridge.webchat.codes import FrameType, MessageType, ResultCode
 
+_Shape = TypeVar("_Shape", bound=msgspec.Struct)
+
 # --- shapes --------------------------------------------------------------------------------------
+# Fields with defaults are those that the later guides mark as optional. The guide of 2016 marks
+# none: a content of 110 must then be whole (`_whole`), and 101 and 104 have a shape for each.
 
 
-class Envelope(msgspec.Struct):
-    message_id: int = msgspec.field(name="messageId")
+class Envelope(msgspec.Struct, rename="camel"):
+    message_id: int
     token: str
     time: int
     """Milliseconds."""
@@ -46,20 +50,20 @@ class Beat(Signal):
     token: str = ""
 
 
-class Received(msgspec.Struct):
-    rs_id: str = msgspec.field(name="rsId")
+class Received(msgspec.Struct, rename="camel"):
+    rs_id: str
 
 
-class OfRequest(msgspec.Struct):
-    request_id: int = msgspec.field(name="requestId")
+class OfRequest(msgspec.Struct, rename="camel"):
+    request_id: RequestId
 
 
-class OfSession(msgspec.Struct):
-    session_id: int = msgspec.field(name="sessionId")
+class OfSession(msgspec.Struct, rename="camel"):
+    session_id: SessionId
 
 
-class Queueing(msgspec.Struct):
-    queue_id: int = msgspec.field(name="queueId")
+class Queueing(msgspec.Struct, rename="camel"):
+    queue_id: QueueId
     source: str = msgspec.field(name="from")
     to_agent: str = msgspec.field(name="toUserId", default="")
 
@@ -79,14 +83,28 @@ class Preview(OfSession):
     content: str
 
 
+class Rated(OfSession):
+    rating: Wire
+
+
+class Stars(msgspec.Struct):
+    id: int
+    comments: str
+
+
+class LaterStars(msgspec.Struct):
+    id: int = msgspec.field(name="ratingId")
+    comments: str = msgspec.field(name="ratingComments", default="")
+
+
 class Handover(OfSession):
     """302. `transferInfo` is JSON text such as `{"queueId":2}`."""
 
-    transfer_info: str = msgspec.field(name="transferInfo", default="")
+    transfer_info: str = ""
 
 
-class TransferInfo(msgspec.Struct):
-    queue_id: int | None = msgspec.field(name="queueId", default=None)
+class TransferInfo(msgspec.Struct, rename="camel"):
+    queue_id: QueueId | None = None
 
 
 class Message(msgspec.Struct):
@@ -96,30 +114,6 @@ class Message(msgspec.Struct):
 
 class Sending(OfSession):
     msg: Message
-
-
-# --- rating -----------------------------------------------------------------------------------
-
-
-class Stars(msgspec.Struct):
-    id: int
-    comments: str
-
-
-class Rating(OfSession):
-    rating: Stars
-
-
-class LaterStars(msgspec.Struct):
-    id: int = msgspec.field(name="ratingId")
-    comments: str = msgspec.field(name="ratingComments", default="")
-
-
-class LaterRating(OfSession):
-    rating: LaterStars
-
-
-# --- content of 110 -----------------------------------------------------------------------------
 
 
 class TextContent(msgspec.Struct):
@@ -132,27 +126,16 @@ class LaterText(msgspec.Struct):
     extra: str = ""
 
 
-class ImageContent(msgspec.Struct):
+class ImageContent(msgspec.Struct, rename="camel"):
     name: str
-    image_uri: str = msgspec.field(name="imageUri")
-    thumb_data: str = msgspec.field(name="thumbData")
-    extra: str
-
-
-class LaterImage(ImageContent):
-    thumb_data: str = msgspec.field(name="thumbData", default="")
+    image_uri: str
+    thumb_data: str = ""
     extra: str = ""
 
 
 class FileContent(msgspec.Struct):
     name: str
     url: str
-    size: int
-    type: str
-    extra: str
-
-
-class LaterFile(FileContent):
     size: int = 0
     type: str = ""
     extra: str = ""
@@ -164,29 +147,18 @@ class VideoContent(msgspec.Struct):
     size: int = 0
 
 
-class LocationContent(msgspec.Struct):
-    poi: str
+class LocationContent(msgspec.Struct, rename="camel"):
     longitude: float
     latitude: float
-    map: str
-    thumb_data: str = msgspec.field(name="thumbData")
-    extra: str
-
-
-class LaterLocation(LocationContent, kw_only=True):
     poi: str = ""
     map: str = ""
-    thumb_data: str = msgspec.field(name="thumbData", default="")
+    thumb_data: str = ""
     extra: str = ""
 
 
-class VoiceContent(msgspec.Struct):
-    voice_length: int = msgspec.field(name="voiceLength")
-    voice_data: str = msgspec.field(name="voiceData")
-    extra: str
-
-
-class LaterVoice(VoiceContent):
+class VoiceContent(msgspec.Struct, rename="camel"):
+    voice_length: int
+    voice_data: str
     extra: str = ""
 
 
@@ -214,11 +186,7 @@ LATER_TYPES = TYPES_OF_2016 | {
 """The same of the later guides."""
 
 _HEADINGS: Mapping[int, type[Envelope]] = MappingProxyType(
-    {
-        FrameType.HEARTBEAT: Beat,
-        FrameType.PREVIEW: Signal,
-        FrameType.TYPING: Signal,
-    }
+    {FrameType.HEARTBEAT: Beat, FrameType.PREVIEW: Signal, FrameType.TYPING: Signal}
 )
 
 
@@ -258,10 +226,6 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
 
     Not JSON, or not an object: -8. A type that the dialect does not know: -12. A field that is
     missing or of the wrong type: -14. Keys of the other dialect: `wrong_keys`. Blank text: -17.
-
-    Args:
-        text: the frame.
-        options: the dialect, and which later commands a server of 2016 knows all the same.
     """
     try:
         body = msgspec.json.decode(text)
@@ -287,6 +251,7 @@ def check(text: str, options: SimulatorOptions) -> Accepted | Refusal:
 
 
 def _known_types(options: SimulatorOptions) -> set[FrameType]:
+    """Those of the dialect, and what a server of 2016 is made to know all the same."""
     known = set(LATER_TYPES if options.later else TYPES_OF_2016)
     if options.pulse == "refuse":
         known.discard(FrameType.HEARTBEAT)
@@ -309,42 +274,33 @@ def _command(kind: FrameType, body: Wire, options: SimulatorOptions) -> frames.C
             return frames.Logout()
         case FrameType.REQUEST_CHAT:
             asked = msgspec.convert(body, LaterQueueing if options.later else Queueing)
-            return frames.RequestChat(QueueId(asked.queue_id), asked.source, asked.to_agent)
+            return frames.RequestChat(asked.queue_id, asked.source, asked.to_agent)
         case FrameType.CANCEL_REQUEST:
-            cancelled = msgspec.convert(body, OfRequest)
-            return frames.CancelRequest(RequestId(cancelled.request_id))
+            return frames.CancelRequest(msgspec.convert(body, OfRequest).request_id)
         case FrameType.CLOSE_SESSION:
-            closed = msgspec.convert(body, OfSession)
-            return frames.CloseSession(SessionId(closed.session_id))
+            return frames.CloseSession(msgspec.convert(body, OfSession).session_id)
         case FrameType.RATE_SESSION:
             return _rating(body, options)
         case FrameType.SEND_PRE_MESSAGE:
             said = msgspec.convert(body, PreMessage)
-            return frames.SendPreMessage(RequestId(said.request_id), _not_blank(said.content))
+            return frames.SendPreMessage(said.request_id, _not_blank(said.content))
         case FrameType.SEND_MESSAGE:
             sent = msgspec.convert(body, Sending)
-            return frames.SendMessage(SessionId(sent.session_id), _content(sent.msg, options))
-        case _:
-            return _later_command(kind, body)
-
-
-def _later_command(kind: FrameType, body: Wire) -> frames.Command:
-    match kind:
+            return frames.SendMessage(sent.session_id, _content(sent.msg, options))
         case FrameType.HEARTBEAT:
             return frames.Heartbeat()
         case FrameType.PREVIEW:
             shown = msgspec.convert(body, Preview)
-            return frames.Preview(SessionId(shown.session_id), shown.content)
+            return frames.Preview(shown.session_id, shown.content)
         case FrameType.TYPING:
-            typed = msgspec.convert(body, OfSession)
-            return frames.Typing(SessionId(typed.session_id))
+            return frames.Typing(msgspec.convert(body, OfSession).session_id)
         case FrameType.RECEIPT:
             return frames.Receipt(msgspec.convert(body, Received).rs_id)
         case FrameType.ROBOT_TRANSFER:
-            asked = msgspec.convert(body, Handover)
-            if asked.transfer_info:
+            handed = msgspec.convert(body, Handover)
+            if handed.transfer_info:
                 handover_queue(body)
-            return frames.TransferFromRobot(SessionId(asked.session_id))
+            return frames.TransferFromRobot(handed.session_id)
         case _:
             raise AssertionError(f"type {kind} is known and not read")
 
@@ -355,48 +311,42 @@ def handover_queue(body: Wire) -> QueueId | None:
     if not isinstance(info, str) or not info:
         return None
     try:
-        queue_id = msgspec.json.decode(info, type=TransferInfo).queue_id
+        return msgspec.json.decode(info, type=TransferInfo).queue_id
     except msgspec.DecodeError as error:
         sentence = f"transferInfo is not JSON text with a queueId: {error}"
         raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence) from error
-    return None if queue_id is None else QueueId(queue_id)
 
 
 def _rating(body: Wire, options: SimulatorOptions) -> frames.RateSession:
-    rating = body.get("rating")
-    if options.later:
-        _refuse_foreign(rating, options, "ratingId", "id", "comments")
-        later = msgspec.convert(body, LaterRating)
-        return frames.RateSession(
-            SessionId(later.session_id), later.rating.id, later.rating.comments
-        )
-    _refuse_foreign(rating, options, "id", "ratingId", "ratingComments")
-    rated = msgspec.convert(body, Rating)
-    return frames.RateSession(SessionId(rated.session_id), rated.rating.id, rated.rating.comments)
+    keys = ("ratingId", "id", "comments") if options.later else ("id", "ratingId", "ratingComments")
+    _refuse_foreign(body.get("rating"), options, *keys)
+    rated = msgspec.convert(body, Rated)
+    shape: type[Stars | LaterStars] = LaterStars if options.later else Stars
+    stars = msgspec.convert(rated.rating, shape)
+    return frames.RateSession(rated.session_id, stars.id, stars.comments)
 
 
 def _content(msg: Message, options: SimulatorOptions) -> frames.Content:
-    body, later = msg.content, options.later
+    body = msg.content
     match msg.type:
         case MessageType.TEXT:
-            if later:
-                _refuse_foreign(body, options, "text", "content")
-                return frames.Text(_not_blank(msgspec.convert(body, LaterText).text))
-            _refuse_foreign(body, options, "content", "text")
-            return frames.Text(_not_blank(msgspec.convert(body, TextContent).text))
+            keys = ("text", "content") if options.later else ("content", "text")
+            _refuse_foreign(body, options, *keys)
+            shape: type[TextContent | LaterText] = LaterText if options.later else TextContent
+            return frames.Text(_not_blank(msgspec.convert(body, shape).text))
         case MessageType.IMAGE:
-            image = msgspec.convert(body, LaterImage if later else ImageContent)
+            image = _whole(body, ImageContent, options)
             _base64("thumbData", image.thumb_data)
             return frames.Image(image.name, _absolute("imageUri", image.image_uri))
         case MessageType.FILE:
-            file = msgspec.convert(body, LaterFile if later else FileContent)
+            file = _whole(body, FileContent, options)
             return frames.File(file.name, _absolute("url", file.url), file.size, file.type)
         case MessageType.LOCATION:
-            place = msgspec.convert(body, LaterLocation if later else LocationContent)
+            place = _whole(body, LocationContent, options)
             _base64("thumbData", place.thumb_data)
             return frames.Location(place.latitude, place.longitude, place.poi, place.map)
         case MessageType.VOICE:
-            voice = msgspec.convert(body, LaterVoice if later else VoiceContent)
+            voice = _whole(body, VoiceContent, options)
             if not voice.voice_data:
                 raise _RefusedError(ResultCode.INVALID_PARAMETER, "voiceData is empty")
             _base64("voiceData", voice.voice_data)
@@ -405,9 +355,18 @@ def _content(msg: Message, options: SimulatorOptions) -> frames.Content:
             film = msgspec.convert(body, VideoContent)
             return frames.Video(film.name, _absolute("url", film.url), film.size)
         case _:
-            raise _RefusedError(
-                ResultCode.INVALID_MESSAGE_TYPE, f"customers cannot send msg.type {msg.type}"
-            )
+            sentence = f"customers cannot send msg.type {msg.type}"
+            raise _RefusedError(ResultCode.INVALID_MESSAGE_TYPE, sentence)
+
+
+def _whole(content: Wire, shape: type[_Shape], options: SimulatorOptions) -> _Shape:
+    """Read a content, of which nothing may be left out in 2016."""
+    if not options.later:
+        for field in msgspec.structs.fields(shape):
+            if field.encode_name not in content:
+                sentence = f"Object missing required field `{field.encode_name}`"
+                raise _RefusedError(ResultCode.INVALID_PARAMETER, sentence)
+    return msgspec.convert(content, shape)
 
 
 def _refuse_foreign(part: object, options: SimulatorOptions, own: str, *foreign: str) -> None:

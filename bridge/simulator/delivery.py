@@ -1,8 +1,8 @@
 """The frames that the server sends, and their delivery: written, lost, kept, or repeated.
 
-Frames are built key by key as the guides show them (guide part three; reference 1.4). The guide of
-2016 says nothing of pushes that nobody received, so by default they are lost. Later revisions
-number them with `rsId`; the customer answers 120, and until then the server repeats.
+The guide of 2016 (part three; reference 1.4) says nothing of pushes that nobody received, so by
+default they are lost. Later revisions number them with `rsId`; the customer answers 120, and until
+then the server repeats.
 
 Pure: the functions return a frame, or a `Send` that says to whom it goes; the shell writes it.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from urllib.parse import quote
+
+import msgspec
 
 from bridge.ids import AgentId, CallId, RequestId, SessionId
 from bridge.simulator.options import DeskAgent
@@ -22,17 +23,10 @@ from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStat
 # --- frames --------------------------------------------------------------------------------------
 
 
-KINDS: Mapping[int, str] = MappingProxyType(
-    {
-        MessageType.TEXT: "text",
-        MessageType.IMAGE: "image",
-        MessageType.FILE: "file",
-        MessageType.LOCATION: "location",
-        MessageType.VOICE: "voice",
-        MessageType.VIDEO: "video",
-        MessageType.SYSTEM_NOTICE: "notice",
-    }
-)
+KINDS: Mapping[int, str] = {
+    **{int(kind): kind.name.lower() for kind in MessageType},
+    MessageType.SYSTEM_NOTICE: "notice",
+}
 """Content by its wire number, as scripts and the desk name it."""
 
 
@@ -51,13 +45,8 @@ def reply(
 ) -> Wire:
     """The answer to one command; without `messageId` when the command had none to read."""
     known: Wire = {} if call_id is None else {"messageId": int(call_id)}
-    return {
-        **known,
-        "type": int(frame_type),
-        "result": int(code),
-        "message": message,
-        **(extra or {}),
-    }
+    told: Wire = {"type": int(frame_type), "result": int(code), "message": message}
+    return known | told | (extra or {})
 
 
 def status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> Send:
@@ -70,7 +59,7 @@ def status(centre: CallCentre, request: QueueRequest, state: int, place: int) ->
     options = centre.options
     if request.session is not None and (not options.later or options.revision == "R4"):
         values["sessionId"] = identifier(centre, request.session.id)
-    body: Wire = {"data": values} if centre.options.nested_status else values
+    body: Wire = {"data": values} if options.nested_status else values
     return Send(request.login, {"type": int(FrameType.REQUEST_STATUS), **body})
 
 
@@ -86,15 +75,7 @@ def places(centre: CallCentre, waiting: Iterable[QueueRequest]) -> list[Send]:
 
 def people(centre: CallCentre, agents: Iterable[DeskAgent]) -> list[Wire]:
     """An `agents` list."""
-    return [
-        {
-            "id": agent.id,
-            "name": agent.name,
-            "icon": icon(centre, agent),
-            "comments": agent.comments,
-        }
-        for agent in agents
-    ]
+    return [msgspec.to_builtins(agent) | {"icon": icon(centre, agent)} for agent in agents]
 
 
 def icon(centre: CallCentre, agent: DeskAgent) -> str:
@@ -104,74 +85,50 @@ def icon(centre: CallCentre, agent: DeskAgent) -> str:
     return f"{centre.base_url}/icon/{quote(agent.id, safe='')}.png"
 
 
+def push(
+    centre: CallCentre, kind: FrameType, session: Session, fields: Wire, record: Wire | None = None
+) -> Send:
+    """A push about a session."""
+    frame: Wire = {"type": int(kind), "sessionId": identifier(centre, session.id), **fields}
+    return Send(session.login, frame, record)
+
+
 def started(centre: CallCentre, session: Session, *, resumed: bool = False) -> Send:
     """202: the session is open. The later guides list `users`, the customer among them."""
     customer = centre.customers[session.login]
     agents = people(centre, session.agents)
-    frame: Wire = {
-        "type": int(FrameType.CHAT_STARTED),
-        "sessionId": identifier(centre, session.id),
-    }
+    fields: Wire = {}
     if centre.options.later:
         # The customer's entry has no comments, and comes first here (trap T16).
         own: Wire = {"id": customer.client_id, "name": customer.name or customer.login, "icon": ""}
-        frame |= {"continueLastSession": resumed, "users": [own, *agents]}
+        fields = {"continueLastSession": resumed, "users": [own, *agents]}
     else:
-        frame["agents"] = agents
+        fields["agents"] = agents
         if resumed:
-            frame["continueLastSession"] = True
+            fields["continueLastSession"] = True
     if session.robot and centre.options.robot_mode:
-        frame["robotMode"] = True
-    return Send(session.login, frame)
+        fields["robotMode"] = True
+    return push(centre, FrameType.CHAT_STARTED, session, fields)
 
 
 def agents_updated(centre: CallCentre, session: Session, queue_name: str = "") -> Send:
     """204: the whole new list, with the new queue after a transfer between queues."""
-    frame: Wire = {
-        "type": int(FrameType.AGENTS_UPDATED),
-        "sessionId": identifier(centre, session.id),
-        "agents": people(centre, session.agents),
-    }
+    fields: Wire = {"agents": people(centre, session.agents)}
     if queue_name:
-        frame |= {"queueId": int(session.queue_id), "queueName": queue_name}
-    return Send(session.login, frame)
+        fields |= {"queueId": int(session.queue_id), "queueName": queue_name}
+    return push(centre, FrameType.AGENTS_UPDATED, session, fields)
 
 
 def init_config(centre: CallCentre, customer: Customer) -> Send:
     """200: what a fresh socket is told first. No guide shows an element of `ratings`."""
     options = centre.options
-    return Send(
-        customer.login,
-        {
-            "type": int(FrameType.INIT_CONFIG),
-            "ratings": [{"ratingId": choice.id, "name": choice.name} for choice in options.ratings],
-            "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
-            "hisSessions": [
-                int(session.id) for session in customer.history.sessions if not session.open
-            ],
-        },
-    )
-
-
-def robot_message(centre: CallCentre, session: Session, content: str, record: Wire) -> Send:
-    """301: the robot speaks."""
     frame: Wire = {
-        "type": int(FrameType.ROBOT_MESSAGE),
-        "sessionId": identifier(centre, session.id),
-        "robotType": centre.options.robot_type,
-        "content": content,
+        "type": int(FrameType.INIT_CONFIG),
+        "ratings": [{"ratingId": choice.id, "name": choice.name} for choice in options.ratings],
+        "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
+        "hisSessions": [int(one.id) for one in customer.history.sessions if not one.open],
     }
-    return Send(session.login, frame, record)
-
-
-def rating_pushed(centre: CallCentre, session: Session, agent_id: AgentId) -> Send:
-    """203."""
-    return Send(session.login, _of_agent(centre, FrameType.RATING_PUSHED, session, agent_id))
-
-
-def session_closed(centre: CallCentre, session: Session, agent_id: AgentId) -> Send:
-    """205."""
-    return Send(session.login, _of_agent(centre, FrameType.SESSION_CLOSED, session, agent_id))
+    return Send(customer.login, frame)
 
 
 def message(
@@ -190,18 +147,8 @@ def message(
         notice_type = NoticeType.CUSTOM
     if notice_type is not None:
         msg["noticeType"] = int(notice_type)
-    frame = _of_agent(centre, FrameType.MESSAGE_RECEIVED, session, agent_id)
-    return Send(session.login, {**frame, "msg": msg}, record)
-
-
-def _of_agent(
-    centre: CallCentre, frame_type: FrameType, session: Session, agent_id: AgentId
-) -> Wire:
-    return {
-        "type": int(frame_type),
-        "sessionId": identifier(centre, session.id),
-        "agentId": agent_id,
-    }
+    fields: Wire = {"agentId": agent_id, "msg": msg}
+    return push(centre, FrameType.MESSAGE_RECEIVED, session, fields, record)
 
 
 # --- delivery ------------------------------------------------------------------------------------
@@ -211,20 +158,17 @@ _NUMBERED = range(200, 300)
 
 
 def outbound(centre: CallCentre, send: Send, now: float) -> Send | None:
-    """The frame to write for `send` at once, or None when its customer has no socket.
+    """The frame to write for a reply or a push at once, or None when its customer has no socket.
 
-    Args:
-        centre: numbers the push, and remembers it where that is asked for.
-        send: a reply or a push.
-        now: seconds, monotonic.
+    A push is numbered, and remembered where that is asked for.
     """
     customer = centre.customers[send.login]
-    if not send.is_push:
-        return send if customer.linked else None
-    numbered = _number(centre, customer, send, now)
-    if numbered is send and not customer.linked:
+    numbered = _number(centre, customer, send, now) if send.is_push else send
+    if customer.linked:
+        return numbered
+    if numbered is send:
         missed(centre, send)
-    return numbered if customer.linked else None
+    return None
 
 
 def worded(centre: CallCentre, send: Send) -> Send:
@@ -248,7 +192,7 @@ def missed(centre: CallCentre, send: Send) -> None:
 def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
     """The frames for a fresh socket before anything else, the oldest first."""
     waiting = dict(customer.pending)
-    resumed: list[Send] = []
+    resumed: list[Send] = []  # what comes anew, before what waited
     if centre.options.greets:
         resumed.append(init_config(centre, customer))
     if centre.options.resume_push and customer.session is not None:
@@ -264,11 +208,10 @@ def on_open(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
 
 def due_again(centre: CallCentre, customer: Customer, now: float) -> list[Send]:
     """The pushes whose receipt has been missing for `resend_seconds`."""
-    options = centre.options
     repeats: list[Send] = []
     for pending in customer.pending.values():
-        late = now - pending.sent_at >= options.resend_seconds
-        if late and pending.resends < options.max_resends:
+        late = now - pending.sent_at >= centre.options.resend_seconds
+        if late and pending.resends < centre.options.max_resends:
             pending.sent_at = now
             pending.resends += 1
             repeats.append(pending.send)

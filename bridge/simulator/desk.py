@@ -1,10 +1,9 @@
-"""The agents, the robot and the queue: who serves a customer, and what each of them does.
+"""Agents and robot: how a customer is accepted, answered, transferred and let go.
 
-Agents accept, refuse, speak, come and go, close; each function returns what the customer gets. The
-scripted agents, the control operations and so the desk in the browser all use these, so that all
-look the same on the wire. The robot answers a queue first and offers a person when asked for one
+Each function returns what the customer gets; scripted agents, control operations and the desk in
+the browser all use these. The robot answers a queue first and offers a person when asked for one
 (reference 1.6); no guide documents it on the socket, and the shapes are those of the vendor's phone
-clients. The last part carries out 101 (ask for an agent) and 302 (from the robot to a person).
+clients.
 """
 
 from __future__ import annotations
@@ -12,15 +11,13 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
-from bridge.ids import AgentId, QueueId, RequestId
+from bridge.ids import AgentId, QueueId
 from bridge.simulator import delivery
 from bridge.simulator.journal import masked
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
     CallCentre,
-    Customer,
     Ending,
     Outgoing,
     QueueRequest,
@@ -30,7 +27,7 @@ from bridge.simulator.state import (
     Wire,
 )
 from bridge.webchat import frames
-from bridge.webchat.codes import MessageType, NoticeType, RequestStatus, ResultCode
+from bridge.webchat.codes import FrameType, MessageType, NoticeType, RequestStatus
 
 # --- agents --------------------------------------------------------------------------------------
 
@@ -47,11 +44,18 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
     A session of the robot goes on under the same id, and 204 tells who has taken over.
     """
     if request.session is not None:
-        news, session = _take_over(centre, request, request.session, agent)
+        session = request.session
+        centre.leave_queue(request)
+        session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
     else:
-        session = centre.start(request, [agent])
-        news = [delivery.started(centre, session)]
-    _event(centre, session, "accepted", agent=agent.id, request=request.id)
+        session = centre.start(request, agent)
+    news: list[Outgoing] = []
+    if request.session is None or centre.options.robot_handover == 202:
+        news.append(delivery.started(centre, session))
+    else:
+        name = centre.options.queue_name(request.queue_id)
+        news.append(delivery.agents_updated(centre, session, name))
+    centre.event(session, "accepted", agent=agent.id, request=request.id)
     news += delivery.places(centre, centre.waiting(request.queue_id))
     if centre.options.script == "echo":
         for heard in centre.customers[request.login].history.messages:
@@ -60,23 +64,11 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> list[
     return news
 
 
-def _take_over(
-    centre: CallCentre, request: QueueRequest, session: Session, agent: DeskAgent
-) -> tuple[list[Outgoing], Session]:
-    centre.leave_queue(request)
-    session.agents, session.robot, session.queue_id = [agent], False, request.queue_id
-    if centre.options.robot_handover == 202:
-        return [delivery.started(centre, session)], session
-    name = centre.options.queue_name(request.queue_id)
-    return [delivery.agents_updated(centre, session, name)], session
-
-
 def turn_away(centre: CallCentre, request: QueueRequest, status: int) -> list[Outgoing]:
     """End a request with a requestStatus other than waiting or accepted."""
     centre.leave_queue(request)
-    centre.transcript.add(
-        request.login, "event", "turned_away", request=request.id, text=str(int(status))
-    )
+    words = str(int(status))
+    centre.note(request.login, "event", "turned_away", request=request.id, text=words)
     return [
         delivery.status(centre, request, status, 0),
         *delivery.places(centre, centre.waiting(request.queue_id)),
@@ -88,11 +80,6 @@ def timed_out(centre: CallCentre, now: float) -> list[Outgoing]:
     longest = centre.options.queue_timeout
     late = [one for one in centre.requests.values() if longest and now - one.since >= longest]
     return [send for one in late for send in turn_away(centre, one, RequestStatus.TIMEOUT)]
-
-
-def cancelled(centre: CallCentre, request: QueueRequest) -> list[Outgoing]:
-    """The customer gives up waiting: status 7 confirms it."""
-    return turn_away(centre, request, RequestStatus.CANCELED_BY_CLIENT)
 
 
 def speak(
@@ -112,31 +99,26 @@ def speak(
         session: an open session.
         kind: wire `msg.type`.
         content: wire `msg.content`.
-        agent_id: who speaks; the session's first agent when left out.
+        agent_id: the speaker; the session's first agent when left out.
         notice_type: wire `noticeType`, for system notices of later revisions.
         shown: fields of the transcript's entry; the text when left out.
     """
     speaker = agent_id or first_agent(session)
-    record = remember(centre, session, speaker, kind, content)
+    record = _remember(centre, session, speaker, kind, content)
     if notice_type != NoticeType.TYPING:
         side: Side = "robot" if session.robot and speaker == centre.options.robot.id else "agent"
-        centre.transcript.add(
-            session.login,
-            side,
-            delivery.KINDS[kind],
-            session=session.id,
-            agent=speaker,
-            **({"text": str(content)} if shown is None else shown),
-        )
+        fields = {"text": str(content)} if shown is None else shown
+        name = delivery.KINDS[kind]
+        centre.note(session.login, side, name, session=session.id, agent=speaker, **fields)
     return delivery.message(
         centre, session, speaker, kind, content, notice_type=notice_type, record=record
     )
 
 
-def remember(
+def _remember(
     centre: CallCentre, session: Session, speaker: AgentId, kind: MessageType, content: object
 ) -> Wire:
-    """Put what an agent or the robot says into the customer's history; the record."""
+    """Put what an agent or the robot says into the customer's history; returns the record."""
     is_text = kind is MessageType.TEXT and isinstance(content, str)
     record: Wire = {
         "n": centre.number("message"),
@@ -169,7 +151,7 @@ def recall(centre: CallCentre, session: Session, number: int) -> Send | None:
         if record["n"] == number:
             record["revoked"] = True
             speaker = AgentId(str(record["agentId"]))
-            _event(centre, session, "recalled", agent=speaker)
+            centre.event(session, "recalled", agent=speaker)
             kind, content = MessageType.SYSTEM_NOTICE, {"messageId": number}
             notice = NoticeType.REVOKE_MESSAGE
             return delivery.message(centre, session, speaker, kind, content, notice_type=notice)
@@ -190,17 +172,14 @@ def echo(centre: CallCentre, session: Session, content: frames.Content) -> Send:
     """Answer a customer's message with the same words, or with what it was."""
     match content:
         case frames.Text(text):
-            return speak_text(centre, session, text)
-        case frames.Image(name):
-            return speak_text(centre, session, f"[image] {name}")
-        case frames.File(name):
-            return speak_text(centre, session, f"[file] {name}")
+            words = text
         case frames.Location(latitude, longitude):
-            return speak_text(centre, session, f"[location] {latitude},{longitude}")
+            words = f"[location] {latitude},{longitude}"
         case frames.Voice(seconds):
-            return speak_text(centre, session, f"[voice] {seconds} s")
-        case frames.Video(name):
-            return speak_text(centre, session, f"[video] {name}")
+            words = f"[voice] {seconds} s"
+        case _:
+            words = f"[{type(content).__name__.lower()}] {content.name}"
+    return speak_text(centre, session, words)
 
 
 def change_agents(
@@ -215,7 +194,7 @@ def change_agents(
 
     With `change_notices`, a system notice tells it too.
     """
-    before, after = list(session.agents), list(agents)
+    before, after = session.agents, list(agents)
     session.agents, session.robot = after, False
     if queue_id is not None:
         session.queue_id = queue_id
@@ -225,57 +204,48 @@ def change_agents(
     news: list[Outgoing] = [delivery.agents_updated(centre, session, queue_name)]
     for people, event in ((joined, "joined"), (left, "left")):
         for agent in people:
-            _event(centre, session, event, agent=agent.id)
+            centre.event(session, event, agent=agent.id)
     if centre.options.change_notices and (joined or left):
-        news.append(_change_notice(centre, session, joined, left))
+        names = "、".join(agent.name or agent.id for agent in joined or left)
+        if joined and left:
+            kind, words = NoticeType.TRANSFER, f"会话已转接给 {names}"
+        elif joined:
+            kind, words = NoticeType.INVITE, f"{names} 加入了会话"
+        else:
+            kind, words = NoticeType.USER_LEFT, f"{names} 离开了会话"
+        system = MessageType.SYSTEM_NOTICE
+        news.append(speak(centre, session, system, words, notice_type=kind))
     return news
-
-
-def _change_notice(
-    centre: CallCentre, session: Session, joined: list[DeskAgent], left: list[DeskAgent]
-) -> Send:
-    names = "、".join(agent.name or agent.id for agent in joined or left)
-    if joined and left:
-        kind, words = NoticeType.TRANSFER, f"会话已转接给 {names}"
-    elif joined:
-        kind, words = NoticeType.INVITE, f"{names} 加入了会话"
-    else:
-        kind, words = NoticeType.USER_LEFT, f"{names} 离开了会话"
-    return speak(centre, session, MessageType.SYSTEM_NOTICE, words, notice_type=kind)
 
 
 def push_rating(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
     """An agent asks for a rating: 203."""
-    _event(centre, session, "rating_pushed", agent=agent_id)
-    return [delivery.rating_pushed(centre, session, agent_id)]
+    centre.event(session, "rating_pushed", agent=agent_id)
+    return [delivery.push(centre, FrameType.RATING_PUSHED, session, {"agentId": agent_id})]
 
 
-def close(centre: CallCentre, session: Session, agent_id: AgentId | None = None) -> list[Outgoing]:
+def close(centre: CallCentre, session: Session, agent_id: AgentId) -> list[Outgoing]:
     """An agent ends the session: 205."""
-    closing = agent_id or first_agent(session)
-    moved = end(centre, session, "agent", closing)
-    return [delivery.session_closed(centre, session, closing), *moved]
+    moved = end(centre, session, "agent", agent_id)
+    closed = delivery.push(centre, FrameType.SESSION_CLOSED, session, {"agentId": agent_id})
+    return [closed, *moved]
 
 
 def end(
     centre: CallCentre, session: Session, by: Ending, agent_id: AgentId | None = None
-) -> list[Outgoing]:
+) -> Sequence[Outgoing]:
     """Close a session without telling its customer; the new places of those who waited behind."""
     request = centre.customers[session.login].request
     centre.end(session, by)
-    _event(centre, session, "closed", agent=agent_id or "", text=by)
-    return (
-        [] if request is None else list(delivery.places(centre, centre.waiting(request.queue_id)))
-    )
+    centre.event(session, "closed", agent=agent_id or "", text=by)
+    if request is None:
+        return []
+    return delivery.places(centre, centre.waiting(request.queue_id))
 
 
 def first_agent(session: Session) -> AgentId:
     """The agent who speaks when nobody is named; a session may have been left without any."""
     return session.agents[0].id if session.agents else AgentId("")
-
-
-def _event(centre: CallCentre, session: Session, kind: str, **fields: object) -> None:
-    centre.transcript.add(session.login, "event", kind, session=session.id, **fields)
 
 
 # --- the robot -----------------------------------------------------------------------------------
@@ -285,200 +255,30 @@ _XIAODUO = 3
 _PERSON = ("人工", "human", "agent", "person")
 
 
-def begin_with_robot(
-    centre: CallCentre, customer: Customer, asked: frames.RequestChat
-) -> tuple[Wire, Send]:
-    """Open a session with the robot.
-
-    Returns:
-        What the 101 reply carries, and the 202 that may follow it.
-    """
+def robot_answer(centre: CallCentre, session: Session, heard: frames.Content) -> list[Outgoing]:
+    """The robot's reply (HTML) to a message."""
+    question = heard.text.strip() if isinstance(heard, frames.Text) else ""
     options = centre.options
-    session = centre.begin(customer, asked.queue_id, [options.robot], robot=True)
-    centre.transcript.add(customer.login, "event", "robot", session=session.id)
-    told: Wire = {
-        "sessionId": delivery.identifier(centre, session.id),
-        "agentId": options.robot.id,
-        "agentName": options.robot.name,
-        "robotType": options.robot_type,
-        "queueLength": 0,
-    }
-    return told, delivery.started(centre, session)
-
-
-def robot_answer(centre: CallCentre, session: Session, content: frames.Content) -> list[Outgoing]:
-    """The robot's reply to a message."""
-    question = content.text.strip() if isinstance(content, frames.Text) else ""
+    known: list[str] = []
     if any(word in question.lower() for word in _PERSON):
-        return [_offer(centre, session)]
-    found = centre.options.robot_answers.get(question)
-    if found is not None:
-        return [_say(centre, session, found, [])]
-    known = list(centre.options.robot_answers)[:5]
-    return [_say(centre, session, "对不起，我没有听懂。", known)]
-
-
-def _say(centre: CallCentre, session: Session, words: str, known: list[str]) -> Send:
-    """An answer (HTML), with questions that the robot does understand."""
-    if centre.options.robot_speaks == 210:
-        return speak(centre, session, MessageType.TEXT, words)
-    if centre.options.robot_type != _XIAODUO:
-        return _push(centre, session, words, words)
-    content: Wire = {"type": "text", "content": words}
-    if known:
-        relates = [{"name": question} for question in known]
-        content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
-    lines = [words, *(html.escape(question, quote=False) for question in known)]
-    return _push(centre, session, _json(content), "<br>".join(lines))
-
-
-def _offer(centre: CallCentre, session: Session) -> Send:
-    words = "请点击转人工。"
-    if centre.options.robot_speaks == 210 or centre.options.robot_type != _XIAODUO:
-        return _say(centre, session, words, [])
-    command: Wire = {"type": "command", "content": {"code": "CLIENT_ZRG"}, "extra": words}
-    return _push(centre, session, _json(command), words)
-
-
-def _push(centre: CallCentre, session: Session, content: str, shown: str) -> Send:
-    robot = centre.options.robot.id
-    record = remember(centre, session, robot, MessageType.TEXT, shown)
-    centre.transcript.add(
-        session.login, "robot", "text", session=session.id, agent=robot, text=shown
-    )
-    return delivery.robot_message(centre, session, content, record)
-
-
-def _json(content: Wire) -> str:
-    return json.dumps(content, ensure_ascii=False)
-
-
-# --- the queue -----------------------------------------------------------------------------------
-
-
-class Verdict(NamedTuple):
-    """The outcome of a request: the reply, and the frames after it."""
-
-    code: ResultCode
-    message: str = ""
-    extra: Wire | None = None
-    news: Sequence[Outgoing] = ()
-
-
-def request_chat(
-    centre: CallCentre, customer: Customer, asked: frames.RequestChat, now: float
-) -> Verdict:
-    """Carry out a 101."""
-    options = centre.options
-    rich = options.request_id_in_reply
-    if customer.request is not None:
-        waiting = customer.request
-        place = _place(centre, waiting, waiting.announced) if rich else None
-        return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)
-    if customer.session is not None:
-        open_one: Wire = {"sessionId": delivery.identifier(centre, customer.session.id)}
-        return Verdict(
-            ResultCode.ALREADY_IN_CHATTING, "a session is open", open_one if rich else None
-        )
-    by_robot = asked.queue_id in options.robot_queues
-    obstacle = _obstacle(centre, asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
-    if obstacle is not None:
-        return obstacle
-    if by_robot:
-        told, started = begin_with_robot(centre, customer, asked)
-        return Verdict(ResultCode.SUCCESS, "", told, [started] if options.robot_started else ())
-    if options.permanent:
-        return _permanent(centre, customer, asked)
-    return _into_queue(centre, customer, asked, now)
-
-
-def _into_queue(
-    centre: CallCentre, customer: Customer, asked: frames.RequestChat, now: float
-) -> Verdict:
-    request = QueueRequest(
-        RequestId(centre.number("request")), customer.login, asked.queue_id, asked.source, since=now
-    )
-    request.wanted = asked.to_agent
-    news, place = _ask(centre, customer, request)
-    told: Wire = _place(centre, request, place) if centre.options.request_id_in_reply else {}
-    if centre.options.session_in_reply and customer.session is not None:
-        told |= _session_told(centre, customer.session)
-    return Verdict(ResultCode.SUCCESS, "", told, news)
-
-
-def ask_for_person(
-    centre: CallCentre, customer: Customer, session: Session, queue_id: QueueId | None, now: float
-) -> Verdict:
-    """Carry out a 302: the session goes on with the robot until somebody accepts."""
-    if not session.robot:
-        return Verdict(ResultCode.INVALID_SESSION_TYPE, "the session is not with a robot")
-    if customer.request is not None:
-        return Verdict(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")
-    queue_id = session.queue_id if queue_id is None else queue_id
-    obstacle = _obstacle(centre, queue_id, AgentId(""), people=True)
-    if obstacle is not None:
-        return obstacle
-    request = QueueRequest(
-        RequestId(centre.number("request")), customer.login, queue_id, "", since=now
-    )
-    request.session = session
-    news, place = _ask(centre, customer, request)
-    return Verdict(ResultCode.SUCCESS, "", {"queueLength": place}, news)
-
-
-def _ask(
-    centre: CallCentre, customer: Customer, request: QueueRequest
-) -> tuple[list[Outgoing], int]:
-    """Put a request into its queue, and let a scripted agent take it; the news and the place."""
-    centre.enqueue(customer, request)
-    centre.transcript.add(customer.login, "event", "waiting", request=request.id)
-    queue = centre.waiting(request.queue_id)
-    agent = centre.options.agent(AgentId(request.wanted)) or quietest_agent(centre)
-    if centre.options.script == "refuse":
-        return turn_away(centre, request, RequestStatus.REFUSED), len(queue)
-    if centre.options.script == "hand" or agent is None:
-        return list(delivery.places(centre, queue)), len(queue)
-    return accept(centre, request, agent), 0
-
-
-def _permanent(centre: CallCentre, customer: Customer, asked: frames.RequestChat) -> Verdict:
-    """A session that simply is there: the reply says all, and no 202 follows."""
-    agent = centre.options.agent(AgentId(asked.to_agent)) or quietest_agent(centre)
-    session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
-    centre.transcript.add(
-        customer.login, "event", "accepted", session=session.id, agent=first_agent(session)
-    )
-    return Verdict(ResultCode.SUCCESS, "", {**_session_told(centre, session), "perm": 1})
-
-
-def _session_told(centre: CallCentre, session: Session) -> Wire:
-    told: Wire = {"sessionId": delivery.identifier(centre, session.id)}
-    for person in delivery.people(centre, session.agents):
-        told |= {
-            "agentId": person["id"],
-            "agentName": person["name"],
-            "icon": person["icon"],
-            "comments": person["comments"],
-        }
-    return told
-
-
-def _obstacle(
-    centre: CallCentre, queue_id: QueueId, wanted: AgentId, *, people: bool
-) -> Verdict | None:
-    """Why nobody can be asked; a robot works without people and at all hours."""
-    options = centre.options
-    if options.queues and queue_id not in (*options.queues, *options.robot_queues):
-        return Verdict(ResultCode.INVALID_QUEUE_ID, "no such queue")
-    if people and not options.open_hours:
-        return Verdict(ResultCode.NOT_IN_WORKTIME, "outside working hours")
-    if people and not options.agents:
-        return Verdict(ResultCode.NO_AGENT_ONLINE, "no agent is online")
-    # Only later revisions show toUserId; whoever sends it is served by its rule.
-    if wanted and options.agent(wanted) is None:
-        return Verdict(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
-    return None
-
-
-def _place(centre: CallCentre, request: QueueRequest, place: int) -> Wire:
-    return {"requestId": delivery.identifier(centre, request.id), "queueLength": place}
+        words = "请点击转人工。"
+        content: Wire = {"type": "command", "content": {"code": "CLIENT_ZRG"}, "extra": words}
+    else:
+        words = options.robot_answers.get(question, "对不起，我没有听懂。")
+        content = {"type": "text", "content": words}
+        if question not in options.robot_answers and options.robot_answers:
+            # Questions that the robot does understand.
+            known = list(options.robot_answers)[:5]
+            relates = [{"name": question} for question in known]
+            content["relatedQuestions"] = [{"title": "您可以这样问：", "relates": relates}]
+    if options.robot_speaks == 210:
+        return [speak(centre, session, MessageType.TEXT, words)]
+    wire, shown = words, words
+    if options.robot_type == _XIAODUO:
+        wire = json.dumps(content, ensure_ascii=False)
+        shown = "<br>".join([words, *(html.escape(question, quote=False) for question in known)])
+    robot = options.robot.id
+    record = _remember(centre, session, robot, MessageType.TEXT, shown)
+    centre.note(session.login, "robot", "text", session=session.id, agent=robot, text=shown)
+    fields: Wire = {"robotType": options.robot_type, "content": wire}
+    return [delivery.push(centre, FrameType.ROBOT_MESSAGE, session, fields, record)]

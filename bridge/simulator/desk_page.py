@@ -1,9 +1,8 @@
 """The desk in the browser: its page, the files it shows, and one stream of what happens.
 
-A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. The page is a handful
-of files of this package and loads nothing from elsewhere. A view says who waits, who talks, and
-what was said since the desk last looked; times are durations, so that no clock but the browser's
-own is needed.
+A desk reads `/desk/stream` and acts through `/_sim/do`, as every script does. The page loads
+nothing from elsewhere. A view says who waits, who talks, and what was said since the desk last
+looked; times are durations, so that no clock but the browser's own is needed.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import uuid
+from dataclasses import dataclass, field
 from importlib import resources
 from urllib.parse import urlsplit
 
@@ -27,17 +27,17 @@ from bridge.simulator.web import Shelf, answer, file_headers, media_type
 from bridge.webchat.words import emoji_table
 
 _PAGE = resources.files("bridge.simulator") / "page"
-_KINDS = {
-    "html": "text/html",
-    "css": "text/css",
-    "js": "text/javascript",
-    "svg": "image/svg+xml",
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    hdrs.CACHE_CONTROL: "no-cache",
 }
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
 _REST = 0.1
 """Seconds between two views at least, so that a busy centre does not drown its desks."""
 _OURS = ("/_sim", "/desk")
@@ -52,22 +52,20 @@ async def only_our_pages(request: web.Request, handler: Handler) -> web.StreamRe
     return await handler(request)
 
 
+@dataclass(frozen=True, eq=False)
 class DeskSide:
     """The routes under `/desk`."""
 
-    def __init__(
-        self, simulation: Simulation, shelf: Shelf, pulse: Pulse, stopping: asyncio.Event
-    ) -> None:
-        self._simulation = simulation
-        self._shelf = shelf
-        self._pulse = pulse
-        self._stopping = stopping
-        self._run = uuid.uuid4().hex
-        """Tells a desk that the numbers it knows belong to an earlier run."""
+    _simulation: Simulation
+    _shelf: Shelf
+    _pulse: Pulse
+    _stopping: asyncio.Event
+    _run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Tells a desk that the numbers it knows belong to an earlier run."""
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/desk", self._index),
+            web.get("/desk", self._asset),
             web.get("/desk/stream", self._stream),
             web.get("/desk/faces", self._faces),
             web.get("/desk/files/{number:\\d+}/{name}", self._file),
@@ -75,11 +73,15 @@ class DeskSide:
             web.get("/desk/{name:[a-z]+\\.[a-z]+}", self._asset),
         ]
 
-    async def _index(self, request: web.Request) -> web.Response:
-        return _page("index.html")
-
     async def _asset(self, request: web.Request) -> web.Response:
-        return _page(request.match_info["name"])
+        """The page itself, or one of its files."""
+        file = _PAGE / request.match_info.get("name", "index.html")
+        kind = _KINDS.get(file.name.rpartition(".")[2])
+        if kind is None or not file.is_file():
+            raise web.HTTPNotFound
+        return web.Response(
+            body=file.read_bytes(), content_type=kind, charset="utf-8", headers=_HEADERS
+        )
 
     async def _faces(self, request: web.Request) -> web.Response:
         return answer({"faces": [list(face) for face in emoji_table()]})
@@ -96,8 +98,8 @@ class DeskSide:
     async def _voice(self, request: web.Request) -> web.Response:
         """A voice as WAV; no browser plays AMR."""
         number = int(request.match_info["number"])
-        entry = self._simulation.centre.transcript.find(number)
-        if entry is None or not entry.audio:
+        entry = next(iter(self._simulation.centre.transcript.since(number - 1)), None)
+        if entry is None or entry.n != number or not entry.audio:
             raise web.HTTPNotFound
         try:
             wav = await asyncio.to_thread(samples.to_wav, base64.b64decode(entry.audio))
@@ -142,24 +144,6 @@ class DeskSide:
     async def _close_at_stop(self, socket: web.WebSocketResponse) -> None:
         await self._stopping.wait()
         await socket.close(code=1001)
-
-
-def _page(name: str) -> web.Response:
-    file = _PAGE / name
-    kind = _KINDS.get(name.rpartition(".")[2])
-    if kind is None or not file.is_file():
-        raise web.HTTPNotFound
-    return web.Response(
-        body=file.read_bytes(),
-        content_type=kind,
-        charset="utf-8",
-        headers={
-            "Content-Security-Policy": _POLICY,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            hdrs.CACHE_CONTROL: "no-cache",
-        },
-    )
 
 
 # --- the view ------------------------------------------------------------------------------------

@@ -13,10 +13,8 @@ import msgspec
 
 from bridge.simulator.state import Send
 
-_ON_COMMANDS = frozenset({"answer", "ignore", "cut"})
-_ON_FRAMES = frozenset({"drop", "double", "reorder"})
-_DELAYS = frozenset({"delay"})
-_ON_HTTP = frozenset({"http", "hang"})
+_ON_COMMANDS = ("answer", "ignore", "cut")
+_ON_FRAMES = ("drop", "double", "reorder")
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -78,34 +76,33 @@ class FaultPlan:
         """The fault for a command that just arrived, if any; uses up one count."""
         if not self._faults:
             return None
-        return self._take(_ON_COMMANDS, login, _type_of(text))
+        try:
+            frame_type = msgspec.json.decode(text, type=_Typed).type
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            frame_type = None
+        return self._take(_ON_COMMANDS, login, frame_type)
 
     def on_http(self, path: str) -> Fault | None:
         """The fault for an HTTP request, if any; uses up one count."""
         for fault in self._faults:
-            if fault.fault in _ON_HTTP and fault.path in (path, "any"):
+            if fault.fault in ("http", "hang") and fault.path in (path, "any"):
                 return self._use(fault)
         return None
 
     def on_send(self, send: Send) -> list[Send]:
         """The frames that really go out for `send`; uses up one count if a fault applies."""
-        fault = None
-        if self._faults:
-            kind = send.frame.get("type")
-            fault = self._take(_ON_FRAMES, send.login, kind if isinstance(kind, int) else None)
-        if fault is not None and fault.fault == "reorder":
+        fault = self._take(_ON_FRAMES, send.login, send.frame.get("type"))
+        kind = fault.fault if fault is not None else ""
+        if kind == "reorder":
             self._held.setdefault(send.login, []).append(send)
+        if kind in ("reorder", "drop"):
             return []
-        if fault is not None and fault.fault == "drop":
-            return []
-        copies = 2 if fault is not None else 1
+        copies = 2 if kind == "double" else 1
         return [send] * copies + self._held.pop(send.login, [])
 
     def delay(self, send: Send) -> float:
         """How much later than usual a frame leaves, in seconds; uses up one count if it does."""
-        kind = send.frame.get("type")
-        wire_type = kind if isinstance(kind, int) else None
-        fault = self._take(_DELAYS, send.login, wire_type) if self._faults else None
+        fault = self._take(("delay",), send.login, send.frame.get("type"))
         return 0 if fault is None else fault.delay_ms / 1000
 
     def link_lost(self, login: str) -> None:
@@ -116,13 +113,10 @@ class FaultPlan:
         """The faults still to come, as they can be given to `set`."""
         return [msgspec.to_builtins(fault) for fault in self._faults]
 
-    def _take(self, kinds: frozenset[str], login: str, frame_type: int | None) -> Fault | None:
+    def _take(self, kinds: tuple[str, ...], login: str, frame_type: object) -> Fault | None:
         for fault in self._faults:
-            if (
-                fault.fault in kinds
-                and fault.login in ("", login)
-                and fault.type in (None, frame_type)
-            ):
+            whose = fault.login in ("", login) and fault.type in (None, frame_type)
+            if whose and fault.fault in kinds:
                 return self._use(fault)
         return None
 
@@ -135,10 +129,3 @@ class FaultPlan:
 
 class _Typed(msgspec.Struct):
     type: int
-
-
-def _type_of(text: str) -> int | None:
-    try:
-        return msgspec.json.decode(text, type=_Typed).type
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from bridge.ids import RequestId, SessionId
+from bridge.ids import AgentId, QueueId, RequestId
 from bridge.simulator import delivery, desk
 from bridge.simulator.checks import Accepted, Refusal, check, handover_queue
 from bridge.simulator.state import (
@@ -25,317 +25,337 @@ from bridge.simulator.state import (
     Wire,
 )
 from bridge.webchat import frames
-from bridge.webchat.codes import ResultCode
+from bridge.webchat.codes import FrameType, MessageType, RequestStatus, ResultCode
 
-_NO_REQUEST = "no such queue request"
-_NO_SESSION = "no such session"
+_InSession = (
+    frames.SendMessage
+    | frames.CloseSession
+    | frames.Preview
+    | frames.Typing
+    | frames.TransferFromRobot
+)
+"""The commands that name an open session."""
+_HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
 
 
 def answer(centre: CallCentre, customer: Customer, text: str, now: float) -> list[Outgoing]:
-    """Carry out one text frame from a customer's socket.
-
-    Args:
-        centre: changed in place.
-        customer: whose socket it came from.
-        text: the frame.
-        now: seconds, monotonic.
+    """Carry out one text frame from a customer's socket at `now` (seconds, monotonic).
 
     Returns:
         The reply first, where there is one, then whatever follows from it for anybody.
     """
     centre.settle(now)
-    checked = check(text, centre.options)
-    if isinstance(checked, Refusal):
-        refusal = delivery.reply(
-            checked.type, checked.code, checked.message, call_id=checked.call_id
-        )
+    call = check(text, centre.options)
+    if isinstance(call, Refusal):
+        refusal = delivery.reply(call.type, call.code, call.message, call_id=call.call_id)
         return [Send(customer.login, refusal)]
-    alive = isinstance(checked.command, frames.Heartbeat) and not checked.token
-    if not alive and centre.holder(checked.token, now) is not customer:
-        return [_refuse(centre, customer, checked, ResultCode.INVALID_TOKEN, "bad token")]
-    return _carry_out(centre, customer, checked, now)
+    exchange = _Exchange(centre, customer, call, now)
+    alive = isinstance(call.command, frames.Heartbeat) and not call.token
+    if not alive and centre.holder(call.token, now) is not customer:
+        return [exchange.reply(ResultCode.INVALID_TOKEN, "bad token")]
+    return exchange.carry_out()
 
 
-def _carry_out(
-    centre: CallCentre, customer: Customer, call: Accepted, now: float
-) -> list[Outgoing]:
-    match call.command:
-        case frames.RequestChat() as asked:
-            return _verdict(centre, customer, call, desk.request_chat(centre, customer, asked, now))
-        case frames.CancelRequest(request_id):
-            request = _request(centre, customer, request_id)
-            if request is None:
-                return [_no_request(centre, customer, call)]
-            return [_ok(centre, customer, call), *desk.cancelled(centre, request)]
-        case frames.SendPreMessage() as sent_early:
-            return _pre_message(centre, customer, call, sent_early)
-        case frames.RateSession() as rated:
-            return _rate(centre, customer, call, rated)
-        case frames.Logout():
-            return _logout(centre, customer, call)
-        case frames.Heartbeat():
-            silent = centre.options.pulse == "silent"
-            return [] if silent else [_ok(centre, customer, call)]
-        case frames.Receipt(rs_id):
-            customer.pending.pop(rs_id, None)
-            return [_ok(centre, customer, call)] if centre.options.receipt_reply else []
-        case _:
-            return _in_session(centre, customer, call, now)
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """One command of a customer's, and everything that it may touch."""
 
+    centre: CallCentre
+    customer: Customer
+    call: Accepted
+    now: float
 
-def _in_session(
-    centre: CallCentre, customer: Customer, call: Accepted, now: float
-) -> list[Outgoing]:
-    """The commands that name an open session."""
-    match call.command:
-        case (
-            frames.SendMessage(session_id)
-            | frames.CloseSession(session_id)
-            | frames.Preview(session_id)
-            | frames.Typing(session_id)
-            | frames.TransferFromRobot(session_id)
-        ):
-            session = _session(centre, customer, session_id)
-        case _:
-            raise AssertionError(f"type {call.type} passed the checks")
-    if isinstance(call.command, frames.SendMessage):
-        return _message(centre, customer, call, session, call.command.content)
-    if session is None:
-        code = ResultCode.INVALID_CHAT_SESSION_ID
-        return [_refuse(centre, customer, call, code, _NO_SESSION)]
-    match call.command:
-        case frames.CloseSession():
-            return _close_session(centre, customer, call, session)
-        case frames.TransferFromRobot():
-            queue_id = handover_queue(call.body)
-            verdict = desk.ask_for_person(centre, customer, session, queue_id, now)
-            return _verdict(centre, customer, call, verdict)
-        case frames.Preview(text=text):
-            customer.preview = text
-        case _:
-            pass
-    customer.typed_at = now
-    signal: Wire = {"type": int(call.type), "time": centre.wall_ms(), "text": customer.preview}
-    centre.keep(customer, customer.history.signals, signal)
-    return [_ok(centre, customer, call)]
+    def carry_out(self) -> list[Outgoing]:
+        centre, customer = self.centre, self.customer
+        match self.call.command:
+            case frames.RequestChat() as asked:
+                return self._request_chat(asked)
+            case frames.CancelRequest() | frames.SendPreMessage() as command:
+                request = customer.request
+                if request is None or request.id != command.request_id:
+                    code = ResultCode.INVALID_CHAT_REQUEST_ID
+                    return [self.reply(code, "no such queue request")]
+                if isinstance(command, frames.CancelRequest):
+                    return [
+                        self.reply(),
+                        *desk.turn_away(centre, request, RequestStatus.CANCELED_BY_CLIENT),
+                    ]
+                self._hear(frames.Text(command.text), request=request)
+                return [self.reply()]
+            case frames.RateSession() as rated:
+                return [self._rate(rated)]
+            case frames.Logout():
+                return self._log_out()
+            case frames.Heartbeat():
+                return [] if centre.options.pulse == "silent" else [self.reply()]
+            case frames.Receipt(rs_id):
+                customer.pending.pop(rs_id, None)
+                return [self.reply()] if centre.options.receipt_reply else []
+            case command:
+                return self._in_session(command)
 
+    def reply(
+        self,
+        code: ResultCode = ResultCode.SUCCESS,
+        message: str = "",
+        extra: Wire | None = None,
+    ) -> Send:
+        """The reply; what a customer said is put on record where it is refused."""
+        centre, call = self.centre, self.call
+        said = isinstance(call.command, frames.SendMessage | frames.SendPreMessage)
+        if said and code is not ResultCode.SUCCESS:
+            refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
+            centre.keep(self.customer, self.customer.history.refused, refused)
+        call_id = None if centre.options.omit_call_ids else call.call_id
+        frame = delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
+        return Send(self.customer.login, frame)
 
-# --- replies -------------------------------------------------------------------------------------
+    def _no_session(self, extra: Wire | None = None) -> Send:
+        return self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", extra)
 
+    # --- asking for an agent ----------------------------------------------------------------------
 
-def _ok(centre: CallCentre, customer: Customer, call: Accepted, extra: Wire | None = None) -> Send:
-    return _reply(centre, customer, call, ResultCode.SUCCESS, "", extra=extra)
+    def _request_chat(self, asked: frames.RequestChat) -> list[Outgoing]:
+        centre, customer, options = self.centre, self.customer, self.centre.options
+        rich = options.request_id_in_reply
+        if (waiting := customer.request) is not None:
+            place = self._place(waiting, waiting.announced) if rich else None
+            return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting in a queue", place)]
+        if (running := customer.session) is not None:
+            code, number = ResultCode.ALREADY_IN_CHATTING, delivery.identifier(centre, running.id)
+            return [self.reply(code, "a session is open", {"sessionId": number} if rich else None)]
+        by_robot = asked.queue_id in options.robot_queues
+        refusal = self._obstacle(asked.queue_id, AgentId(asked.to_agent), people=not by_robot)
+        if refusal is not None:
+            return [refusal]
+        if by_robot:
+            return self._begin_with_robot(asked.queue_id)
+        if options.permanent:
+            # The reply says all, and no 202 follows.
+            agent = options.agent(AgentId(asked.to_agent)) or desk.quietest_agent(centre)
+            session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
+            centre.event(session, "accepted", agent=desk.first_agent(session))
+            return [self.reply(extra={**self._told(session), "perm": 1})]
+        request = self._request(asked.queue_id, source=asked.source, wanted=asked.to_agent)
+        news, standing = self._into_queue(request)
+        told: Wire = self._place(request, standing) if rich else {}
+        begun = customer.session
+        if options.session_in_reply and begun is not None:
+            told |= self._told(begun)
+        return [self.reply(extra=told), *news]
 
-
-def _reply(
-    centre: CallCentre,
-    customer: Customer,
-    call: Accepted,
-    code: ResultCode,
-    message: str,
-    *,
-    extra: Wire | None = None,
-) -> Send:
-    call_id = None if centre.options.omit_call_ids else call.call_id
-    return Send(
-        customer.login, delivery.reply(call.type, code, message, call_id=call_id, extra=extra)
-    )
-
-
-def _refuse(
-    centre: CallCentre,
-    customer: Customer,
-    call: Accepted,
-    code: ResultCode,
-    message: str,
-    *,
-    extra: Wire | None = None,
-) -> Send:
-    if isinstance(call.command, frames.SendMessage | frames.SendPreMessage):
-        refused: Wire = {"messageId": call.call_id, "type": int(call.type), "result": int(code)}
-        centre.keep(customer, customer.history.refused, refused)
-    return _reply(centre, customer, call, code, message, extra=extra)
-
-
-def _no_request(centre: CallCentre, customer: Customer, call: Accepted) -> Send:
-    return _refuse(centre, customer, call, ResultCode.INVALID_CHAT_REQUEST_ID, _NO_REQUEST)
-
-
-def _verdict(
-    centre: CallCentre, customer: Customer, call: Accepted, verdict: desk.Verdict
-) -> list[Outgoing]:
-    reply = _reply(centre, customer, call, verdict.code, verdict.message, extra=verdict.extra)
-    return [reply, *verdict.news]
-
-
-def _request(centre: CallCentre, customer: Customer, request_id: RequestId) -> QueueRequest | None:
-    request = centre.requests.get(request_id)
-    return request if request is not None and request.login == customer.login else None
-
-
-def _session(centre: CallCentre, customer: Customer, session_id: SessionId) -> Session | None:
-    session = centre.sessions.get(session_id)
-    return session if session is not None and session.login == customer.login else None
-
-
-# --- commands ------------------------------------------------------------------------------------
-
-
-def _close_session(
-    centre: CallCentre, customer: Customer, call: Accepted, session: Session
-) -> list[Outgoing]:
-    moved = desk.end(centre, session, "customer")
-    news: list[Outgoing] = [_ok(centre, customer, call), *moved]
-    if centre.options.close_echoed:
-        news.append(delivery.session_closed(centre, session, desk.first_agent(session)))
-    return news
-
-
-def _rate(
-    centre: CallCentre, customer: Customer, call: Accepted, rated: frames.RateSession
-) -> list[Outgoing]:
-    newest = customer.last_session
-    if newest is None or newest.id != rated.session_id:
-        code = ResultCode.INVALID_CHAT_SESSION_ID
-        return [_refuse(centre, customer, call, code, _NO_SESSION)]
-    given: Wire = {
-        "sessionId": rated.session_id,
-        "rating": rated.rating,
-        "comments": rated.comments,
-        "messageId": call.call_id,
-    }
-    centre.keep(customer, customer.history.ratings, given)
-    centre.transcript.add(
-        customer.login,
-        "event",
-        "rated",
-        session=newest.id,
-        rating=rated.rating,
-        text=rated.comments,
-    )
-    return [_ok(centre, customer, call)]
-
-
-def _message(
-    centre: CallCentre,
-    customer: Customer,
-    call: Accepted,
-    session: Session | None,
-    content: frames.Content,
-) -> list[Outgoing]:
-    told: Wire = {}
-    if session is None and centre.options.session_in_message_reply and customer.session:
-        session = customer.session
-        told = {
+    def _begin_with_robot(self, queue_id: QueueId) -> list[Outgoing]:
+        centre, robot = self.centre, self.centre.options.robot
+        session = centre.begin(self.customer, queue_id, [robot], robot=True)
+        centre.event(session, "robot")
+        told: Wire = {
             "sessionId": delivery.identifier(centre, session.id),
-            "agents": delivery.people(centre, session.agents),
+            "agentId": robot.id,
+            "agentName": robot.name,
+            "robotType": centre.options.robot_type,
+            "queueLength": 0,
         }
-    if session is None:
-        code = ResultCode.INVALID_CHAT_SESSION_ID
-        if centre.options.original_in_refusal:
-            told = {"originalMessage": _original(call)}
-        return [_refuse(centre, customer, call, code, _NO_SESSION, extra=told)]
-    hear(centre, customer, call, content, session=session)
-    news: list[Outgoing] = [_ok(centre, customer, call, told)]
-    if session.robot:
-        # Once a person has been asked for, the robot leaves the word to them.
-        return news if customer.request else news + desk.robot_answer(centre, session, content)
-    if centre.options.script == "echo":
-        news.append(desk.echo(centre, session, content))
-    return news
+        started = [delivery.started(centre, session)] if centre.options.robot_started else []
+        return [self.reply(extra=told), *started]
 
+    def _leave_robot(self, session: Session) -> list[Outgoing]:
+        """302: the session goes on with the robot until somebody accepts."""
+        if not session.robot:
+            code = ResultCode.INVALID_SESSION_TYPE
+            return [self.reply(code, "the session is not with a robot")]
+        if self.customer.request is not None:
+            return [self.reply(ResultCode.ALREADY_IN_ROUTING, "already waiting for a person")]
+        queue_id = handover_queue(self.call.body)
+        queue_id = session.queue_id if queue_id is None else queue_id
+        refusal = self._obstacle(queue_id, AgentId(""), people=True)
+        if refusal is not None:
+            return [refusal]
+        news, place = self._into_queue(self._request(queue_id, session=session))
+        return [self.reply(extra={"queueLength": place}), *news]
 
-def _original(call: Accepted) -> Wire:
-    """The refused message in the wrapper of the phone clients' transport (reference 1.3)."""
-    msg = call.body["msg"]
-    content = msg["content"] if isinstance(msg, dict) else {}
-    return {"objectName": "RC:TxtMsg", "content": json.dumps(content, ensure_ascii=False)}
+    def _obstacle(self, queue_id: QueueId, wanted: AgentId, *, people: bool) -> Send | None:
+        """Why nobody can be asked; a robot works without people and at all hours."""
+        options = self.centre.options
+        if options.queues and queue_id not in (*options.queues, *options.robot_queues):
+            return self.reply(ResultCode.INVALID_QUEUE_ID, "no such queue")
+        if people and not options.open_hours:
+            return self.reply(ResultCode.NOT_IN_WORKTIME, "outside working hours")
+        if people and not options.agents:
+            return self.reply(ResultCode.NO_AGENT_ONLINE, "no agent is online")
+        # Only later revisions show toUserId; whoever sends it is served by its rule.
+        if wanted and options.agent(wanted) is None:
+            return self.reply(ResultCode.INVALID_TO_USER_ID, "that agent is not online")
+        return None
 
+    def _request(
+        self,
+        queue_id: QueueId,
+        *,
+        source: str = "",
+        wanted: str = "",
+        session: Session | None = None,
+    ) -> QueueRequest:
+        number = RequestId(self.centre.number("request"))
+        login = self.customer.login
+        return QueueRequest(number, login, queue_id, source, self.now, wanted, session)
 
-def _pre_message(
-    centre: CallCentre, customer: Customer, call: Accepted, sent: frames.SendPreMessage
-) -> list[Outgoing]:
-    request = _request(centre, customer, sent.request_id)
-    if request is None:
-        return [_no_request(centre, customer, call)]
-    hear(centre, customer, call, frames.Text(sent.text), request=request)
-    return [_ok(centre, customer, call)]
+    def _into_queue(self, request: QueueRequest) -> tuple[list[Outgoing], int]:
+        """Let the request wait, or a scripted agent take it; the news and the place."""
+        centre, script = self.centre, self.centre.options.script
+        centre.requests[request.id] = self.customer.request = request
+        centre.note(request.login, "event", "waiting", request=request.id)
+        queue = centre.waiting(request.queue_id)
+        agent = centre.options.agent(AgentId(request.wanted)) or desk.quietest_agent(centre)
+        if script == "refuse":
+            return desk.turn_away(centre, request, RequestStatus.REFUSED), len(queue)
+        if script == "hand" or agent is None:
+            return list(delivery.places(centre, queue)), len(queue)
+        return desk.accept(centre, request, agent), 0
 
+    def _place(self, request: QueueRequest, place: int) -> Wire:
+        return {"requestId": delivery.identifier(self.centre, request.id), "queueLength": place}
 
-def _logout(centre: CallCentre, customer: Customer, call: Accepted) -> list[Outgoing]:
-    news: list[Outgoing] = [_ok(centre, customer, call)]
-    if customer.session is not None:
-        news += desk.end(centre, customer.session, "customer")
-    if customer.request is not None:
-        # The one who logged out hears nothing more; those behind move up.
-        queue_id = customer.request.queue_id
-        centre.leave_queue(customer.request)
-        news += delivery.places(centre, centre.waiting(queue_id))
-    centre.sign_out(customer)
-    return [*news, HangUp(customer.login, 1000)]
+    def _told(self, session: Session) -> Wire:
+        """The session and its agent, as replies tell them."""
+        told: Wire = {"sessionId": delivery.identifier(self.centre, session.id)}
+        for person in delivery.people(self.centre, session.agents):
+            known = {"agentId": person["id"], "agentName": person["name"]}
+            told |= {**known, "icon": person["icon"], "comments": person["comments"]}
+        return told
 
+    # --- commands that name a session -------------------------------------------------------------
 
-# --- the record of what customers say ------------------------------------------------------------
+    def _in_session(self, command: _InSession) -> list[Outgoing]:
+        centre, customer = self.centre, self.customer
+        session = customer.session
+        if session is not None and session.id != command.session_id:
+            session = None
+        if isinstance(command, frames.SendMessage):
+            return self._message(session, command.content)
+        if session is None:
+            return [self._no_session()]
+        match command:
+            case frames.CloseSession():
+                news = [self.reply(), *desk.end(centre, session, "customer")]
+                if centre.options.close_echoed:
+                    kind, agent = FrameType.SESSION_CLOSED, desk.first_agent(session)
+                    news.append(delivery.push(centre, kind, session, {"agentId": agent}))
+                return news
+            case frames.TransferFromRobot():
+                return self._leave_robot(session)
+            case frames.Preview(text=text):
+                customer.preview = text
+            case frames.Typing():
+                pass
+        customer.typed_at = self.now
+        signal: Wire = {"type": int(self.call.type), "time": centre.wall_ms()}
+        signal["text"] = customer.preview
+        centre.keep(customer, customer.history.signals, signal)
+        return [self.reply()]
 
-_HOSTED = re.compile(r"/up/(\d+)/([^/?#]+)$")
-_NAMES: Mapping[type[frames.Content], str] = {
-    frames.Text: "text",
-    frames.Image: "image",
-    frames.File: "file",
-    frames.Location: "location",
-    frames.Voice: "voice",
-    frames.Video: "video",
-}
+    def _message(self, session: Session | None, content: frames.Content) -> list[Outgoing]:
+        centre, customer = self.centre, self.customer
+        told: Wire = {}
+        if session is None and centre.options.session_in_message_reply and customer.session:
+            session = customer.session
+            told = {
+                "sessionId": delivery.identifier(centre, session.id),
+                "agents": delivery.people(centre, session.agents),
+            }
+        if session is None:
+            if centre.options.original_in_refusal:
+                # In the wrapper of the phone clients' transport (reference 1.3).
+                text = json.dumps(self._as_it_came()[1], ensure_ascii=False)
+                told = {"originalMessage": {"objectName": "RC:TxtMsg", "content": text}}
+            return [self._no_session(told)]
+        self._hear(content, session=session)
+        news: list[Outgoing] = [self.reply(extra=told)]
+        if session.robot:
+            # Once a person has been asked for, the robot leaves the word to them.
+            return news if customer.request else news + desk.robot_answer(centre, session, content)
+        if centre.options.script == "echo":
+            news.append(desk.echo(centre, session, content))
+        return news
 
+    def _rate(self, rated: frames.RateSession) -> Send:
+        centre, customer = self.centre, self.customer
+        newest = customer.last_session
+        if newest is None or newest.id != rated.session_id:
+            return self._no_session()
+        given: Wire = {
+            "sessionId": rated.session_id,
+            "rating": rated.rating,
+            "comments": rated.comments,
+            "messageId": self.call.call_id,
+        }
+        centre.keep(customer, customer.history.ratings, given)
+        centre.event(newest, "rated", rating=rated.rating, text=rated.comments)
+        return self.reply()
 
-def hear(
-    centre: CallCentre,
-    customer: Customer,
-    call: Accepted,
-    content: frames.Content,
-    *,
-    session: Session | None = None,
-    request: QueueRequest | None = None,
-) -> None:
-    """Record one 110 or 111. Every copy is kept: a script that looks for doubles must see them.
+    def _log_out(self) -> list[Outgoing]:
+        centre, customer = self.centre, self.customer
+        news: list[Outgoing] = [self.reply()]
+        if customer.session is not None:
+            news += desk.end(centre, customer.session, "customer")
+        if customer.request is not None:
+            # The one who logged out hears nothing more; those behind move up.
+            queue_id = customer.request.queue_id
+            centre.leave_queue(customer.request)
+            news += delivery.places(centre, centre.waiting(queue_id))
+        centre.sign_out(customer)
+        return [*news, HangUp(customer.login, 1000)]
 
-    Args:
-        centre: where it happens.
-        customer: who says it.
-        call: the frame.
-        content: what it says.
-        session: the open session of a 110.
-        request: the queue request of a 111.
-    """
-    history = customer.history
-    repeat = call.call_id in history.call_ids
-    history.call_ids[call.call_id] = None
-    while len(history.call_ids) > centre.options.keep_records:
-        del history.call_ids[next(iter(history.call_ids))]
-    msg = call.body.get("msg")
-    record: Wire = {
-        "n": centre.number("message"),
-        "type": int(call.type),
-        "messageId": call.call_id,
-        "sessionId": session.id if session else None,
-        "requestId": request.id if request else None,
-        "kind": _NAMES[type(content)],
-        "text": content.text if isinstance(content, frames.Text) else "",
-        "content": msg["content"] if isinstance(msg, dict) else call.body.get("content"),
-        "time": centre.wall_ms(),
-        "repeat": repeat,
-    }
-    centre.keep(customer, history.messages, record)
-    customer.typed_at, customer.preview = None, ""
-    centre.transcript.add(
-        customer.login,
-        "customer",
-        _NAMES[type(content)],
-        session=record["sessionId"],
-        request=record["requestId"],
-        repeat=repeat,
-        **_shown(centre, content),
-    )
+    # --- the record of what customers say ---------------------------------------------------------
+
+    def _hear(
+        self,
+        content: frames.Content,
+        *,
+        session: Session | None = None,
+        request: QueueRequest | None = None,
+    ) -> None:
+        """Record a 110 of a session, or a 111 of a queue request.
+
+        Every copy is kept: a script that looks for doubles must see them.
+        """
+        centre, customer, call = self.centre, self.customer, self.call
+        history = customer.history
+        repeat = call.call_id in history.call_ids
+        history.call_ids[call.call_id] = None
+        while len(history.call_ids) > centre.options.keep_records:
+            del history.call_ids[next(iter(history.call_ids))]
+        number, raw = self._as_it_came()
+        kind = delivery.KINDS[number]
+        record: Wire = {
+            "n": centre.number("message"),
+            "type": int(call.type),
+            "messageId": call.call_id,
+            "sessionId": session.id if session else None,
+            "requestId": request.id if request else None,
+            "kind": kind,
+            "text": content.text if isinstance(content, frames.Text) else "",
+            "content": raw,
+            "time": centre.wall_ms(),
+            "repeat": repeat,
+        }
+        centre.keep(customer, history.messages, record)
+        customer.typed_at, customer.preview = None, ""
+        centre.note(
+            customer.login,
+            "customer",
+            kind,
+            session=record["sessionId"],
+            request=record["requestId"],
+            repeat=repeat,
+            **_shown(centre, content),
+        )
+
+    def _as_it_came(self) -> tuple[int, object]:
+        """The type and content of a 110; a 111 is text."""
+        msg = self.call.body.get("msg")
+        if self.call.type is FrameType.SEND_MESSAGE and isinstance(msg, dict):
+            return msg["type"], msg["content"]
+        return MessageType.TEXT, self.call.body["content"]
 
 
 def _shown(centre: CallCentre, content: frames.Content) -> Wire:
@@ -348,13 +368,8 @@ def _shown(centre: CallCentre, content: frames.Content) -> Wire:
         case frames.File() | frames.Video():
             size = {"size": content.size} if content.size else {}
             return {"name": content.name, **size, **_place(centre, content.url)}
-        case frames.Location():
-            return {
-                "latitude": content.latitude,
-                "longitude": content.longitude,
-                "map": content.map,
-                "text": content.poi,
-            }
+        case frames.Location(latitude, longitude, poi, map_name):
+            return {"latitude": latitude, "longitude": longitude, "map": map_name, "text": poi}
         case frames.Voice(seconds, data):
             return {"seconds": float(seconds), "audio": data}
 

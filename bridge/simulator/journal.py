@@ -1,59 +1,43 @@
-"""The log of frames, both ways, numbered; and the signal on which others wait for a change.
+"""A bounded log, the masking of what enters it, and the signal on which others wait for a change.
 
-A script reads the log to learn what really went over the wire. Tokens are masked and long strings
-(base64 pictures) shortened when a frame enters, so the log can neither leak nor eat the memory; it
-keeps the last frames only.
+Tokens are masked and long strings (base64 pictures) shortened, so that the log of frames can
+neither leak nor eat the memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections import deque
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
 
+Entry = TypeVar("Entry")
 MASK = "<token>"
 LONGEST = 2000
 """Characters of one string that the log keeps whole."""
 
 
-class Journal:
-    """The last frames, oldest first; numbers grow by one and are never used twice."""
+class Log(Generic[Entry]):
+    """The last `keep` entries, oldest first; numbers grow by one and are never used twice."""
 
     def __init__(self, keep: int) -> None:
-        self._entries: deque[dict[str, object]] = deque(maxlen=keep)
+        self._entries: deque[Entry] = deque(maxlen=keep)
         self.last = 0
-        """The number of the newest frame; 0 before the first."""
+        """The number of the newest entry; 0 before the first."""
 
-    def record(
-        self, direction: Literal["in", "out"], login: str, frame: object, time_ms: int
-    ) -> None:
-        """Add one frame.
-
-        Args:
-            direction: `in` from the customer, `out` to the customer.
-            login: whose socket it is.
-            frame: the decoded body, or the text itself where it is not JSON.
-            time_ms: wall clock, milliseconds.
-        """
+    def add(self, make: Callable[[int], Entry]) -> Entry:
+        """Add what is made of the next number."""
         self.last += 1
-        self._entries.append(
-            {
-                "number": self.last,
-                "time": time_ms,
-                "direction": direction,
-                "login": login,
-                "frame": masked(frame),
-            }
-        )
+        entry = make(self.last)
+        self._entries.append(entry)
+        return entry
 
-    def since(self, number: int) -> list[dict[str, object]]:
-        """The kept frames whose number is greater than `number`."""
-        wanted = min(max(self.last - number, 0), len(self._entries))
-        start = len(self._entries) - wanted
+    def since(self, number: int) -> list[Entry]:
+        """The kept entries whose number is greater than `number`."""
         # Walking from the right keeps a long poll cheap when the log is full.
-        newest = (self._entries[index] for index in range(len(self._entries) - 1, start - 1, -1))
+        newest = itertools.islice(reversed(self._entries), max(self.last - number, 0))
         return list(newest)[::-1]
 
 

@@ -1,8 +1,7 @@
 """The control operations, as `POST /_sim/do` takes them: `{"op": "say", "text": "…"}`.
 
-First their shapes, then who each of them is about, then their execution. Who it is about may be
-left out when it can only be one: the only open session, the request that has waited longest. Pure
-on the model: what goes over the wire is returned.
+Who an operation is about may be left out when it can only be one: the only open session, the
+request that has waited longest. Pure: what goes over the wire is returned.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import msgspec
 
@@ -43,13 +42,7 @@ class BadOpError(Exception):
     """An operation that cannot be done; the message is one sentence saying why."""
 
 
-class Op(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-):
+class Op(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"):
     """The base of all operations."""
 
 
@@ -215,32 +208,11 @@ class Set(Op, frozen=True, kw_only=True, tag="set"):
     faults: list[Fault] | None = None
 
 
-AnyOp = (
-    Accept
-    | Refuse
-    | Say
-    | Image
-    | File
-    | Voice
-    | Location
-    | Notice
-    | Typing
-    | Recall
-    | PushRating
-    | Agents
-    | Transfer
-    | Conference
-    | Leave
-    | Close
-    | SignOn
-    | SignOff
-    | Push
-    | Kick
-    | ExpireToken
-    | Forget
-    | Restart
-    | Set
-)
+FileOp = Image | Voice | File
+SessionOp = FileOp | Say | Location | Notice | Typing | Recall | PushRating | Close
+PeopleOp = Agents | Transfer | Conference | Leave
+ServerOp = SignOn | SignOff | Push | Kick | ExpireToken | Forget | Restart | Set
+AnyOp = Accept | Refuse | SessionOp | PeopleOp | ServerOp
 
 
 def read(body: object) -> AnyOp:
@@ -250,10 +222,9 @@ def read(body: object) -> AnyOp:
         BadOpError: with the field and what is wrong with it.
     """
     try:
-        op: AnyOp = msgspec.convert(body, AnyOp)
+        return cast("AnyOp", msgspec.convert(body, AnyOp))
     except msgspec.ValidationError as error:
         raise BadOpError(str(error)) from error
-    return op
 
 
 # --- who an operation is about -------------------------------------------------------------------
@@ -268,7 +239,6 @@ def customer_named(centre: CallCentre, login: str) -> Customer:
 
 
 def agent_online(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
-    """The agent online under that id."""
     found = centre.options.agent(agent_id)
     if found is None:
         raise BadOpError(f"no agent {agent_id!r} is online")
@@ -278,36 +248,30 @@ def agent_online(centre: CallCentre, agent_id: AgentId) -> DeskAgent:
 def request_meant(centre: CallCentre, op: OnRequest) -> QueueRequest:
     """The request that is named, or the one that has waited longest."""
     if op.request is not None:
-        found = centre.requests.get(op.request)
-        if found is None:
-            raise BadOpError(f"no request {op.request} is waiting")
-        return found
-    if op.login:
-        own = customer_named(centre, op.login).request
-        if own is None:
-            raise BadOpError(f"{op.login} is not waiting in a queue")
-        return own
-    oldest = next(iter(centre.requests.values()), None)
-    if oldest is None:
-        raise BadOpError("nobody is waiting in a queue")
-    return oldest
+        found, problem = centre.requests.get(op.request), f"no request {op.request} is waiting"
+    elif op.login:
+        found = customer_named(centre, op.login).request
+        problem = f"{op.login} is not waiting in a queue"
+    else:
+        found, problem = next(iter(centre.requests.values()), None), "nobody is waiting in a queue"
+    if found is None:
+        raise BadOpError(problem)
+    return found
 
 
 def session_meant(centre: CallCentre, op: OnSession) -> Session:
     """The open session that is named, or the only one."""
     if op.session is not None:
-        found = centre.sessions.get(op.session)
-        if found is None:
-            raise BadOpError(f"session {op.session} is not open")
-        return found
-    if op.login:
-        own = customer_named(centre, op.login).session
-        if own is None:
-            raise BadOpError(f"{op.login} has no open session")
-        return own
-    if len(centre.sessions) != 1:
-        raise BadOpError(f"say which session: {len(centre.sessions)} are open")
-    return next(iter(centre.sessions.values()))
+        found, problem = centre.sessions.get(op.session), f"session {op.session} is not open"
+    elif op.login:
+        found = customer_named(centre, op.login).session
+        problem = f"{op.login} has no open session"
+    else:
+        found = next(iter(centre.sessions.values())) if len(centre.sessions) == 1 else None
+        problem = f"say which session: {len(centre.sessions)} are open"
+    if found is None:
+        raise BadOpError(problem)
+    return found
 
 
 # --- execution -----------------------------------------------------------------------------------
@@ -347,13 +311,7 @@ class Done:
 
 
 def perform(simulation: Simulation, op: AnyOp, now: float, host: Host) -> Done:
-    """Carry out one operation.
-
-    Args:
-        simulation: changed in place.
-        op: what to do.
-        now: seconds, monotonic.
-        host: where files that an agent sends are kept.
+    """Carry out one operation at `now` (seconds, monotonic); `host` keeps what an agent sends.
 
     Raises:
         BadOpError: it cannot be done; nothing was changed.
@@ -363,6 +321,17 @@ def perform(simulation: Simulation, op: AnyOp, now: float, host: Host) -> Done:
     match op:
         case Accept() | Refuse():
             return _on_request(centre, op)
+        case Agents() | Transfer() | Conference() | Leave():
+            return _on_people(centre, op)
+        case OnSession():
+            return _on_session(centre, op, host)
+        case _:
+            return _on_server(simulation, op, now)
+
+
+def _on_server(simulation: Simulation, op: ServerOp, now: float) -> Done:
+    centre = simulation.centre
+    match op:
         case Push(login=login, frame=frame):
             return Done([Send(customer_named(centre, login).login, frame)])
         case Kick(login=login, code=code):
@@ -373,43 +342,35 @@ def perform(simulation: Simulation, op: AnyOp, now: float, host: Host) -> Done:
             return Done([HangUp(login, code)])
         case ExpireToken(login=login):
             centre.sign_out(customer_named(centre, login))
-            return Done()
-        case SignOn(agent=newcomer):
-            others = [one for one in centre.options.agents if one.id != newcomer.id]
-            return _set(simulation, Set(options={"agents": _plain([*others, newcomer])}))
+        case SignOn(agent=agent):
+            others = [one for one in centre.options.agents if one.id != agent.id]
+            _set(simulation, {"agents": msgspec.to_builtins([*others, agent])})
         case SignOff(agent=agent_id):
             leaving = agent_online(centre, agent_id)
             others = [one for one in centre.options.agents if one != leaving]
-            return _set(simulation, Set(options={"agents": _plain(others)}))
+            _set(simulation, {"agents": msgspec.to_builtins(others)})
         case Forget(what=what):
             if what == "blacklist":
                 simulation.gate.forget()
             else:
                 centre.forget(what)
-            return Done()
         case Restart(seconds=seconds, forget=memories):
             for memory in memories:
                 centre.forget(memory)
             simulation.down_until = now + seconds
             return Done([HangUp(who.login, 1001) for who in centre.customers.values()])
-        case Set():
-            return _set(simulation, op)
-        case _:
-            return _on_session(centre, op, host)
+        case Set(options=options, faults=faults):
+            _set(simulation, options)
+            if faults is not None:
+                simulation.faults.replace(faults)
+    return Done()
 
 
-def _plain(agents: list[DeskAgent]) -> list[object]:
-    return [msgspec.to_builtins(agent) for agent in agents]
-
-
-def _set(simulation: Simulation, op: Set) -> Done:
+def _set(simulation: Simulation, options: dict[str, object]) -> None:
     try:
-        simulation.centre.options = simulation.centre.options.changed(op.options)
+        simulation.centre.options = simulation.centre.options.changed(options)
     except ValueError as error:
         raise BadOpError(str(error)) from error
-    if op.faults is not None:
-        simulation.faults.replace(op.faults)
-    return Done()
 
 
 def _on_request(centre: CallCentre, op: Accept | Refuse) -> Done:
@@ -426,22 +387,26 @@ def _on_request(centre: CallCentre, op: Accept | Refuse) -> Done:
     return Done(outgoing, {"request": request.id, "session": session.id if session else None})
 
 
-SessionOp = (
-    Say
-    | Image
-    | File
-    | Voice
-    | Location
-    | Notice
-    | Typing
-    | Recall
-    | PushRating
-    | Agents
-    | Transfer
-    | Conference
-    | Leave
-    | Close
-)
+def _on_people(centre: CallCentre, op: PeopleOp) -> Done:
+    session = session_meant(centre, op)
+    queue, queue_name = (op.queue, op.queue_name) if isinstance(op, Transfer) else (None, "")
+    match op:
+        case Agents(agents=agents):
+            people = list(agents)
+        case Transfer(to=to):
+            people = [agent_online(centre, to)]
+        case Conference(to=to):
+            newcomer = agent_online(centre, to)
+            if newcomer.id in {agent.id for agent in session.agents}:
+                raise BadOpError(f"{to} is in the session already")
+            people = [*session.agents, newcomer]
+        case _:
+            agent_id = op.agent or desk.first_agent(session)
+            people = [agent for agent in session.agents if agent.id != agent_id]
+            if not people or len(people) == len(session.agents):
+                raise BadOpError(f"{agent_id} is not one of several in the session")
+    news = desk.change_agents(centre, session, people, queue_id=queue, queue_name=queue_name)
+    return Done(news, {"session": session.id})
 
 
 def _on_session(centre: CallCentre, op: SessionOp, host: Host) -> Done:
@@ -453,136 +418,90 @@ def _on_session(centre: CallCentre, op: SessionOp, host: Host) -> Done:
             return Done(desk.push_rating(centre, session, agent_id), answer)
         case Close():
             return Done(desk.close(centre, session, agent_id), answer)
-        case Agents(agents=agents):
-            return Done(desk.change_agents(centre, session, agents), answer)
-        case Transfer(to=to, queue=queue, queue_name=queue_name):
-            people = [agent_online(centre, to)]
-            outgoing = desk.change_agents(
-                centre, session, people, queue_id=queue, queue_name=queue_name
-            )
-            return Done(outgoing, answer)
-        case Conference(to=to):
-            newcomer = agent_online(centre, to)
-            if newcomer.id in {agent.id for agent in session.agents}:
-                raise BadOpError(f"{to} is in the session already")
-            return Done(desk.change_agents(centre, session, [*session.agents, newcomer]), answer)
-        case Leave():
-            staying = [agent for agent in session.agents if agent.id != agent_id]
-            if not staying or len(staying) == len(session.agents):
-                raise BadOpError(f"{agent_id} is not one of several in the session")
-            return Done(desk.change_agents(centre, session, staying), answer)
-        case Notice(text=text, notice_type=notice_type):
-            kind = MessageType.SYSTEM_NOTICE
-            return _spoken(centre, session, op, kind, text, notice_type=notice_type)
         case Recall(message=message):
             number = desk.last_said(centre, session) if message is None else message
             if number is None or (recalled := desk.recall(centre, session, number)) is None:
                 raise BadOpError("no such message was said in this session")
             return Done([recalled], answer | {"n": number})
-        case Typing():
-            kind = MessageType.SYSTEM_NOTICE
-            return _spoken(centre, session, op, kind, "", notice_type=NoticeType.TYPING)
+        case Image() | Voice() | File():
+            said = _file(op, host)
         case _:
-            return _media(centre, session, op, host)
-
-
-MediaOp = Say | Image | File | Voice | Location
-
-
-def _media(centre: CallCentre, session: Session, op: MediaOp, host: Host) -> Done:
-    match op:
-        case Say(text=text):
-            return _spoken(centre, session, op, MessageType.TEXT, text)
-        case Image(data=data, name=name, width=width, height=height):
-            if not (0 < width <= 4000 and 0 < height <= 4000):
-                raise BadOpError("width and height must be 1 to 4000")
-            body = _bytes(data) if data else samples.picture(name, width, height)
-            placed = host(name, body)
-            shown: Wire = {"name": name, "file": placed.path, "size": len(body)}
-            content = _image(op, body, placed)
-            return _with_digest(
-                _spoken(centre, session, op, MessageType.IMAGE, content, shown=shown), body
-            )
-        case Voice(data=data, seconds=seconds):
-            if not 0 < seconds <= 60:
-                raise BadOpError("seconds must be 1 to 60")
-            body = _bytes(data) if data else samples.voice(seconds)
-            text = base64.b64encode(body).decode()
-            shown = {"seconds": float(seconds), "audio": text}
-            voice: object = text
-            if op.style == "object":
-                voice = {"voiceData": text, "voiceLength": seconds}
-            return _with_digest(
-                _spoken(centre, session, op, MessageType.VOICE, voice, shown=shown), body
-            )
-        case File():
-            if not op.name:
-                raise BadOpError("name must not be empty")
-            body = _bytes(op.data) if op.data else op.text.encode()
-            placed = host(op.name, body)
-            shown = {"name": op.name, "file": placed.path, "size": len(body)}
-            content = _file(op, body, placed)
-            return _with_digest(
-                _spoken(centre, session, op, MessageType.FILE, content, shown=shown), body
-            )
-        case Location(latitude=latitude, longitude=longitude, poi=poi, map=map_name):
-            place: Wire = {"longitude": longitude, "latitude": latitude, "map": map_name}
-            shown = {**place, "text": poi}
-            whole: Wire = {"poi": poi, **place, "thumbData": "", "extra": ""}
-            return _spoken(centre, session, op, MessageType.LOCATION, whole, shown=shown)
-
-
-def _image(op: Image, body: bytes, placed: Placed) -> object:
-    text = base64.b64encode(body).decode()
-    match op.style:
-        case "base64":
-            return text
-        case "data-uri":
-            return f"data:image/png;base64,{text}"
-        case "object":
-            return {"imgUrl": placed.url, "imgName": op.name}
-
-
-def _file(op: File, body: bytes, placed: Placed) -> object:
-    about: Wire = {
-        "name": op.name,
-        "url": placed.url,
-        "size": len(body),
-        "type": PurePosixPath(op.name).suffix.lstrip(".").lower(),
-    }
-    return json.dumps(about, ensure_ascii=False) if op.as_text else about
-
-
-def _spoken(
-    centre: CallCentre,
-    session: Session,
-    op: SessionOp,
-    kind: MessageType,
-    content: object,
-    *,
-    notice_type: int | None = None,
-    shown: Wire | None = None,
-) -> Done:
+            said = _words(op)
     send = desk.speak(
         centre,
         session,
-        kind,
-        content,
-        agent_id=op.agent or None,
-        notice_type=notice_type,
-        shown=shown,
+        said.kind,
+        said.content,
+        agent_id=agent_id,
+        notice_type=said.notice_type,
+        shown=said.shown,
     )
-    number = send.record["n"] if send.record is not None else None
-    return Done([send], {"session": session.id, "n": number})
+    if send.record is not None:
+        answer["n"] = send.record["n"]
+    if said.body is not None:
+        answer |= {"size": len(said.body), "sha256": hashlib.sha256(said.body).hexdigest()}
+    return Done([send], answer)
 
 
-def _with_digest(done: Done, body: bytes) -> Done:
-    done.answer |= {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-    return done
+@dataclass(slots=True)
+class _Said:
+    """What an agent says: see `desk.speak`."""
+
+    kind: MessageType
+    content: object
+    shown: Wire | None = None
+    notice_type: int | None = None
+    body: bytes | None = None
+    """The file that it brings."""
 
 
-def _bytes(data: str) -> bytes:
+def _words(op: Say | Notice | Typing | Location) -> _Said:
+    match op:
+        case Say(text=text):
+            return _Said(MessageType.TEXT, text)
+        case Notice(text=text, notice_type=notice_type):
+            return _Said(MessageType.SYSTEM_NOTICE, text, notice_type=notice_type)
+        case Typing():
+            return _Said(MessageType.SYSTEM_NOTICE, "", notice_type=NoticeType.TYPING)
+        case Location(latitude=latitude, longitude=longitude, poi=poi, map=map_name):
+            place: Wire = {"longitude": longitude, "latitude": latitude, "map": map_name}
+            content = {"poi": poi, **place, "thumbData": "", "extra": ""}
+            return _Said(MessageType.LOCATION, content, {**place, "text": poi})
+
+
+def _file(op: FileOp, host: Host) -> _Said:
     try:
-        return base64.b64decode(data, validate=True)
+        body = base64.b64decode(op.data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadOpError("data is not base64") from error
+    content: object
+    if isinstance(op, Voice):
+        if not 0 < op.seconds <= 60:
+            raise BadOpError("seconds must be 1 to 60")
+        body = body or samples.voice(op.seconds)
+        content = text = base64.b64encode(body).decode()
+        if op.style == "object":
+            content = {"voiceData": text, "voiceLength": op.seconds}
+        told: Wire = {"seconds": float(op.seconds), "audio": text}
+        return _Said(MessageType.VOICE, content, told, body=body)
+    if isinstance(op, Image):
+        if not (0 < op.width <= 4000 and 0 < op.height <= 4000):
+            raise BadOpError("width and height must be 1 to 4000")
+        body = body or samples.picture(op.name, op.width, op.height)
+    elif not op.name:
+        raise BadOpError("name must not be empty")
+    else:
+        body = body or op.text.encode()
+    placed = host(op.name, body)
+    shown: Wire = {"name": op.name, "file": placed.path, "size": len(body)}
+    if isinstance(op, File):
+        suffix = PurePosixPath(op.name).suffix.lstrip(".").lower()
+        about = {"name": op.name, "url": placed.url, "size": len(body), "type": suffix}
+        content = json.dumps(about, ensure_ascii=False) if op.as_text else about
+        return _Said(MessageType.FILE, content, shown, body=body)
+    if op.style == "object":
+        content = {"imgUrl": placed.url, "imgName": op.name}
+    else:
+        prefix = "data:image/png;base64," if op.style == "data-uri" else ""
+        content = prefix + base64.b64encode(body).decode()
+    return _Said(MessageType.IMAGE, content, shown, body=body)

@@ -1,8 +1,7 @@
-"""Media: a picture and a silent voice made from nothing, and voices converted between AMR and WAV.
+"""Media: generated pictures and silent voices, and the conversion of voices between AMR and WAV.
 
-The generated ones are for scripts, which then need no files. A browser records Opus or AAC and
-cannot play AMR; the protocol wants AMR narrow-band of 8 kHz (reference 1.5). PyAV, which brings its
-own codecs, stands between them.
+The protocol wants AMR narrow-band of 8 kHz (reference 1.5); a browser records Opus or AAC and
+cannot play AMR. PyAV, which brings its own codecs, stands between them.
 """
 
 from __future__ import annotations
@@ -27,24 +26,15 @@ _FRAMES_PER_SECOND = 50
 
 
 def picture(seed: str, width: int = 64, height: int = 64) -> bytes:
-    """A PNG of one colour; the same seed gives the same bytes.
-
-    Args:
-        seed: chooses the colour.
-        width: pixels.
-        height: pixels.
-    """
+    """A PNG of one colour, which the seed chooses; the same seed gives the same bytes."""
     colour = hashlib.sha256(seed.encode()).digest()[:3]
     rows = (b"\x00" + colour * width) * height
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (_chunk(b"IHDR", head), _chunk(b"IDAT", zlib.compress(rows)), _chunk(b"IEND", b""))
-    )
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(kind + body)
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        checksum = zlib.crc32(kind + body)
+        file += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+    return file
 
 
 def voice(seconds: int) -> bytes:
@@ -61,15 +51,11 @@ _BIT_RATE = 12_200
 
 
 class SoundError(Exception):
-    """The recording cannot be read as sound; the message is one sentence."""
+    """The recording cannot be read as sound, or has none; the message is one sentence."""
 
 
 def samples_of(data: bytes) -> bytes:
-    """Any recording as signed 16-bit mono samples of 8 kHz, a minute of it at most.
-
-    Raises:
-        SoundError: it is no sound that can be read, or there is none in it.
-    """
+    """Any recording as signed 16-bit mono samples of 8 kHz, a minute of it at most."""
     pieces = bytearray()
     try:
         with av.open(io.BytesIO(data), "r") as source:
@@ -89,11 +75,7 @@ def samples_of(data: bytes) -> bytes:
 
 
 def to_amr(data: bytes) -> tuple[bytes, int]:
-    """A recording as an AMR file, and its length in seconds, at least 1.
-
-    Raises:
-        SoundError: it is no sound that can be read.
-    """
+    """A recording as an AMR file, and its length in seconds, at least 1."""
     samples = samples_of(data)
     seconds = max(1, round(len(samples) / 2 / _RATE))
     if data.startswith(AMR):
@@ -112,11 +94,7 @@ def to_amr(data: bytes) -> tuple[bytes, int]:
 
 
 def to_wav(data: bytes) -> bytes:
-    """A recording as a WAV file, which every browser plays.
-
-    Raises:
-        SoundError: it is no sound that can be read.
-    """
+    """A recording as a WAV file, which every browser plays."""
     return _wav(samples_of(data))
 
 

@@ -1,8 +1,9 @@
 """The WebChat simulator: the server side of the guides on one port, with control API and desk.
 
 It is the other end in the demo, in integration and chaos runs, and for whoever writes a client.
-One aiohttp application serves login, upload, robot, files, sockets, `/_sim` and `/desk`. Everything
-that decides is pure (state, checks, handlers, operations); this package's shell only carries bytes.
+One aiohttp application serves login, upload, robot, files, sockets, `/desk`, and `/_sim`, the
+control API for scripts in another process. Everything that decides is pure (state, checks,
+handlers, operations); the rest of this package only carries bytes.
 
 The control API and the desk need no password: bind the simulator to loopback or to a network you
 trust. Pages of other sites are refused (`Origin`).
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,45 +26,34 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from bridge.simulator import control, operations, samples
-from bridge.simulator.control import ControlSide
+from bridge.simulator import operations, samples
 from bridge.simulator.desk_page import DeskSide, only_our_pages
-from bridge.simulator.journal import Journal, Pulse
+from bridge.simulator.journal import Log, Pulse
 from bridge.simulator.operations import BadOpError, Placed, Simulation
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 from bridge.simulator.sockets import Switchboard
-from bridge.simulator.state import CallCentre, Wire
-from bridge.simulator.web import HttpSide, Shelf
+from bridge.simulator.state import CallCentre, Customer, QueueRequest, Session, Wire
+from bridge.simulator.web import HttpSide, Shelf, answer
 
 __all__ = ["BadOpError", "DeskAgent", "Simulator", "SimulatorOptions", "serve"]
 
 _LARGEST_BODY = 128 * 1024 * 1024
 """Of one control operation: a file travels in it as base64."""
-
-
-@dataclass(slots=True)
-class _Running:
-    """The resources between start and stop."""
-
-    runner: web.AppRunner
-    directory: tempfile.TemporaryDirectory[str]
-    stopping: asyncio.Event
+_LONGEST_WAIT = 300.0
+"""Seconds of a long poll for frames."""
 
 
 class Simulator:
-    """One simulated WebChat server.
-
-    Args:
-        options: the switches; the guide read strictly when left out.
-    """
+    """One simulated WebChat server; without options the guide of 2016, read strictly."""
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
         self._simulation = Simulation(CallCentre(options, self._new_token, _wall_ms))
-        self._journal = Journal(options.keep_frames)
+        self._journal: Log[Wire] = Log(options.keep_frames)
         self._pulse = Pulse()
         self._board = Switchboard(self._simulation, self._journal, self._pulse)
-        self._running: _Running | None = None
+        self._running: AsyncExitStack | None = None
+        """What is to be undone at the stop."""
         self._shelf: Shelf | None = None
         """Its list of uploads outlives the stop, its files do not."""
         self._log = structlog.get_logger()
@@ -76,7 +66,7 @@ class Simulator:
     @property
     def control_url(self) -> str:
         """`http://127.0.0.1:PORT/_sim`; empty before the start."""
-        context = self._simulation.centre.options.context
+        context = self.options.context
         return f"{self.base_url.removesuffix(context)}/_sim" if self.base_url else ""
 
     @property
@@ -90,10 +80,7 @@ class Simulator:
         return self._simulation.centre.options
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; port 0 takes a free one.
-
-        Returns:
-            The port.
+        """Listen; port 0 takes a free one. Returns the port.
 
         Raises:
             OSError: the address is taken or not ours.
@@ -109,21 +96,27 @@ class Simulator:
         origin = centre.options.public_origin or _origin(host, port)
         centre.base_url = f"{origin}{context}"
 
-        directory = tempfile.TemporaryDirectory(prefix="webchat-simulator-")
-        shelf = self._shelf = Shelf(Path(directory.name), centre.base_url, context)
+        running = AsyncExitStack()
+        directory = running.enter_context(tempfile.TemporaryDirectory(prefix="webchat-simulator-"))
+        shelf = self._shelf = Shelf(Path(directory), centre.base_url, context)
         stopping = asyncio.Event()
         http = HttpSide(self._simulation, shelf, self._pulse, stopping)
-        control = ControlSide(self.state, self.do, self._journal, self._pulse)
         desk = DeskSide(self._simulation, shelf, self._pulse, stopping)
         app = web.Application(
             client_max_size=_LARGEST_BODY, middlewares=[only_our_pages, http.trouble]
         )
-        app.add_routes([*http.routes(context), *control.routes(), *desk.routes()])
+        app.add_routes([*http.routes(context), *desk.routes()])
         app.router.add_get(f"{context}/cws", self._board.serve)
+        app.router.add_get("/_sim/state", self._get_state)
+        app.router.add_get("/_sim/frames", self._get_frames)
+        app.router.add_post("/_sim/do", self._post_do)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
+        running.push_async_callback(runner.cleanup)
+        running.callback(self._board.hang_up_all, 1001)
+        running.callback(stopping.set)
         await web.SockSite(runner, listener).start()
-        self._running = _Running(runner, directory, stopping)
+        self._running = running
         self._log.info("simulator listens", base_url=self.base_url)
         return port
 
@@ -132,17 +125,11 @@ class Simulator:
         running, self._running = self._running, None
         if running is None:
             return
-        running.stopping.set()
-        self._board.hang_up_all(1001)
-        await running.runner.cleanup()
-        running.directory.cleanup()
+        await running.aclose()
         self._log.info("simulator stopped", base_url=self.base_url)
 
     async def do(self, op: Mapping[str, object]) -> Wire:
-        """Carry out one control operation, as `POST /_sim/do` does.
-
-        Args:
-            op: `{"op": name, …}`; the names and their fields are the classes of `operations`.
+        """Carry out one control operation, a class of `operations`, as `POST /_sim/do` does.
 
         Returns:
             `ok`, `sent` (false when a push met no socket), and what the operation tells: `session`,
@@ -158,8 +145,7 @@ class Simulator:
 
         def host(name: str, body: bytes) -> Placed:
             file = shelf.put(name, body)
-            url = shelf.url(file, self._simulation.centre.options.upload_url)
-            return Placed(url, shelf.path(file))
+            return Placed(shelf.url(file, self.options.upload_url), file.key)
 
         wanted = await _with_amr(operations.read(op))
         now = asyncio.get_running_loop().time()
@@ -169,11 +155,11 @@ class Simulator:
         return {"ok": True, "sent": sent, **done.answer}
 
     def state(self) -> Wire:
-        """Everything a script may compare; see `control.describe`."""
+        """Everything a script may compare."""
         uploads: list[Wire] = []
         if self._shelf is not None:
-            uploads = self._shelf.uploads(self._simulation.centre.options.upload_url)
-        return control.describe(self._simulation, uploads, asyncio.get_running_loop().time())
+            uploads = self._shelf.uploads(self.options.upload_url)
+        return _describe(self._simulation, uploads, asyncio.get_running_loop().time())
 
     def frames(self, since: int = 0) -> list[Wire]:
         """Every frame of every socket with a number above `since`, tokens masked."""
@@ -182,17 +168,38 @@ class Simulator:
     async def wait_for(self, predicate: Callable[[Wire], bool], timeout: float = 10.0) -> Wire:
         """Return the first state that satisfies the predicate; the present one counts.
 
-        Args:
-            predicate: gets what `state` returns.
-            timeout: seconds.
-
         Raises:
-            TimeoutError: no such state came about.
+            TimeoutError: no such state came about within `timeout` seconds.
         """
         async with asyncio.timeout(timeout):
             while not predicate(state := self.state()):
                 await self._pulse.wait()
         return state
+
+    async def _get_state(self, request: web.Request) -> web.Response:
+        return answer(self.state())
+
+    async def _get_frames(self, request: web.Request) -> web.Response:
+        """The frames after number `since`; with `wait`, up to so many seconds for the first."""
+        try:
+            since = int(request.query.get("since", "0"))
+            wait = min(float(request.query.get("wait", "0")), _LONGEST_WAIT)
+        except ValueError:
+            return _bad("since must be an integer and wait a number of seconds")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while wait > 0 and self._journal.last <= since:
+                    await self._pulse.wait()
+        return answer({"last": self._journal.last, "frames": self._journal.since(since)})
+
+    async def _post_do(self, request: web.Request) -> web.Response:
+        try:
+            body = msgspec.json.decode(await request.read(), type=dict[str, object])
+            return answer(await self.do(body))
+        except msgspec.MsgspecError as error:
+            return _bad(f"the body must be a JSON object: {error}")
+        except BadOpError as error:
+            return _bad(str(error))
 
     def _new_token(self) -> str:
         token = str(uuid.uuid4()).upper()
@@ -219,6 +226,10 @@ async def serve(options: SimulatorOptions, host: str, port: int) -> None:
         await simulator.stop()
 
 
+def _bad(sentence: str) -> web.Response:
+    return answer({"ok": False, "error": sentence}, status=400)
+
+
 async def _with_amr(op: operations.AnyOp) -> operations.AnyOp:
     """A voice in any other form than AMR becomes AMR, off the loop."""
     if not isinstance(op, operations.Voice) or not op.data:
@@ -241,3 +252,69 @@ def _origin(host: str, port: int) -> str:
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+# --- the state as JSON ---------------------------------------------------------------------------
+
+
+def _describe(simulation: Simulation, uploads: list[Wire], now: float) -> Wire:
+    """Everything scripts may ask about; lists are copies, their entries are not."""
+    centre = simulation.centre
+    centre.settle(now)
+    customers = centre.customers.values()
+    return {
+        "customers": {who.login: _customer(who, now) for who in customers},
+        "waiting": [_request(request) for request in centre.requests.values()],
+        "sessions": [_session(session) for session in centre.sessions.values()],
+        "uploads": uploads,
+        "logins": sum(who.logins for who in customers),
+        "open_sockets": sum(who.linked for who in customers),
+        "blacklist": simulation.gate.banned(),
+        "faults": simulation.faults.describe(),
+        "down": now < simulation.down_until,
+    }
+
+
+def _customer(who: Customer, now: float) -> Wire:
+    history = who.history
+    return {
+        "name": who.name,
+        "client_id": who.client_id,
+        "logins": who.logins,
+        "token": any(now < expires for expires in who.tokens.values()),
+        "linked": who.linked,
+        "request": _request(who.request) if who.request else None,
+        "session": _session(who.session) if who.session else None,
+        "sessions": [_session(session) for session in history.sessions],
+        "messages": list(history.messages),
+        "refused": list(history.refused),
+        "said": list(history.said),
+        "ratings": list(history.ratings),
+        "signals": list(history.signals),
+        "dropped": history.dropped,
+        "lost_pushes": history.lost_pushes,
+        "pending_pushes": len(who.pending),
+    }
+
+
+def _request(request: QueueRequest) -> Wire:
+    return {
+        "id": request.id,
+        "login": request.login,
+        "queueId": request.queue_id,
+        "from": request.source,
+        "sessionId": request.session.id if request.session else None,
+        "place": request.announced,
+    }
+
+
+def _session(session: Session) -> Wire:
+    return {
+        "id": session.id,
+        "login": session.login,
+        "queueId": session.queue_id,
+        "agents": [agent.id for agent in session.agents],
+        "robot": session.robot,
+        "open": session.open,
+        "ended_by": session.ended_by,
+    }

@@ -1,22 +1,23 @@
 """The sockets at `/cws`: one per customer, frames out in order, every frame in the journal.
 
-Theory of operation. The pure part returns what is to be sent; `Switchboard.post` puts it on the
-lines; each line is written by one task, so frames leave in the order they were put. From the
-moment a socket is to be closed it no longer counts as its customer's: what is pushed afterwards is
-missed, exactly as with a server whose socket is gone.
+The pure part returns what is to be sent; `Switchboard.post` puts it on the lines; each line is
+written by one task, so frames leave in the order they were put. From the moment a socket is to be
+closed it no longer counts as its customer's: what is pushed afterwards is missed, exactly as with a
+server whose socket is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from bridge.simulator import delivery, desk, handlers
 from bridge.simulator.faults import Fault
-from bridge.simulator.journal import Journal, Pulse
+from bridge.simulator.journal import Log, Pulse, masked
 from bridge.simulator.operations import Simulation
 from bridge.simulator.state import STICKY, Customer, HangUp, Outgoing, Send, Wire
 from bridge.webchat.codes import ResultCode
@@ -47,20 +48,15 @@ class Line:
         """Write a frame, not before `due` (loop time) and not before those already put."""
         self._queue.put_nowait((send, due))
 
-    def finish(self, code: int) -> None:
-        """Close once everything put so far has been written."""
+    def end(self, code: int) -> None:
+        """Close once everything put so far has been written; at once where the code is 1006."""
         self.close_code = code
-        self._queue.put_nowait(None)
-
-    def cut(self) -> None:
-        """End the connection at once."""
-        self.close_code = CUT
-        if self._transport is not None:
+        if code == CUT and self._transport is not None:
             self._transport.abort()
         self._queue.put_nowait(None)
 
     async def write(self, written: Callable[[Send], None]) -> None:
-        """Write what is put until `finish` or `cut`, or until the peer is gone."""
+        """Write what is put until the end, or until the peer is gone."""
         loop = asyncio.get_running_loop()
         while (item := await self._queue.get()) is not None:
             send, due = item
@@ -80,8 +76,7 @@ class Line:
         """The frames that were put and never written, in order."""
         left = self._failed
         while not self._queue.empty():
-            item = self._queue.get_nowait()
-            if item is not None:
+            if (item := self._queue.get_nowait()) is not None:
                 left.append(item[0])
         return left
 
@@ -89,18 +84,14 @@ class Line:
 class Switchboard:
     """All open sockets."""
 
-    def __init__(self, simulation: Simulation, journal: Journal, pulse: Pulse) -> None:
+    def __init__(self, simulation: Simulation, journal: Log[Wire], pulse: Pulse) -> None:
         self._simulation = simulation
         self._journal = journal
         self._pulse = pulse
         self._lines: dict[str, Line] = {}
 
     def post(self, outgoing: Iterable[Outgoing]) -> bool:
-        """Put frames on their lines and hang up where asked.
-
-        Returns:
-            True if every push had an open socket to go to.
-        """
+        """Put frames on their lines and hang up where asked; False if a push had no open socket."""
         complete = True
         for item in outgoing:
             if isinstance(item, HangUp):
@@ -124,8 +115,8 @@ class Switchboard:
         now = _now()
         centre.settle(now)
         token = request.query.get("token", "")
-        customer = centre.holder(token, now)
-        if customer is None or not centre.led(token, request.cookies.get(STICKY, "")):
+        customer = centre.holder(token, now, request.cookies.get(STICKY, ""))
+        if customer is None:
             return await _refuse(request, centre.options.handshake_refusal)
         line = Line(request, customer.login)
         await line.socket.prepare(request)
@@ -159,7 +150,7 @@ class Switchboard:
                 self._record("in", line.login, "(a binary frame)")
                 sentence = "a binary frame is not JSON"
                 self.post([Send(line.login, delivery.reply(0, ResultCode.REQUEST_ERROR, sentence))])
-        line.finish(line.close_code)
+        line.end(line.close_code)
 
     def _receive(self, line: Line, customer: Customer, text: str) -> None:
         self._record("in", line.login, _decoded(text))
@@ -172,8 +163,7 @@ class Switchboard:
             self.post(_instead(line.login, fault, text))
             return
         if fault is None or fault.carried_out:
-            centre = self._simulation.centre
-            self.post(handlers.answer(centre, customer, text, _now()))
+            self.post(handlers.answer(self._simulation.centre, customer, text, _now()))
 
     async def _repeat(self, line: Line, customer: Customer) -> None:
         while True:
@@ -210,10 +200,7 @@ class Switchboard:
 
     def _end(self, line: Line, code: int) -> None:
         self._detach(line)
-        if code == CUT:
-            line.cut()
-        else:
-            line.finish(code)
+        line.end(code)
 
     def _put(self, send: Send) -> None:
         faults = self._simulation.faults
@@ -227,9 +214,11 @@ class Switchboard:
             send.record["sent"] = True
         self._record("out", send.login, send.frame)
 
-    def _record(self, direction: str, login: str, frame: object) -> None:
-        moment = self._simulation.centre.wall_ms()
-        self._journal.record("in" if direction == "in" else "out", login, frame, moment)
+    def _record(self, direction: Literal["in", "out"], login: str, frame: object) -> None:
+        """Log a frame from or to a customer; the text itself where it is not JSON."""
+        entry: Wire = {"time": self._simulation.centre.wall_ms(), "direction": direction}
+        entry |= {"login": login, "frame": masked(frame)}
+        self._journal.add(lambda number: {"number": number, **entry})
         self._pulse.beat()
 
 
@@ -265,5 +254,5 @@ def _decoded(text: str) -> object:
 
 
 def _now() -> float:
-    """Seconds, monotonic: the loop's own time."""
+    """Seconds, monotonic."""
     return asyncio.get_running_loop().time()

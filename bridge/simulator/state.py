@@ -1,29 +1,26 @@
 """The call centre as plain data: customers, their queue requests, their sessions, their transcript.
 
-Pure: the clocks and the token maker are arguments. Nothing here sends anything; what the shell is
-to do is returned as values (`Send`, `HangUp`). A customer has at most one queue request or one open
-session (reference 4: codes -1 and -2 mean one of each), except that a session with the robot can
-wait for a person. All of it outlives the socket: only `session_grace`, an explicit end, or `forget`
-removes it.
-
-The transcript is one list for all customers, read by people at `/desk`; scripts compare the lists
-in each customer's state. It is bounded: a desk that was away for long sees the end of it.
+Pure: the clocks and the token maker are arguments, and what is to be sent is returned as values
+(`Send`, `HangUp`). A customer has at most one queue request or one open session (reference 4: codes
+-1 and -2 mean one of each), except that a session with the robot can wait for a person. All of it
+outlives the socket: only `session_grace`, an explicit end, or `forget` removes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, assert_never
 
 import msgspec
 
 from bridge.ids import CallId, QueueId, RequestId, SessionId
+from bridge.simulator.journal import Log
 from bridge.simulator.options import DeskAgent, SimulatorOptions
 
-# --- what the shell is asked to do ---------------------------------------------------------------
+# --- what is to be sent ---------------------------------------------------------------
 
 Wire = dict[str, object]
 """A decoded frame or a part of one, keys spelled as on the wire."""
@@ -107,39 +104,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base64 of a voice; never sent to a desk as it is, see `shown`."""
 
 
-class Transcript:
-    """The last entries, oldest first.
-
-    Args:
-        keep: how many.
-        wall_ms: the wall clock, milliseconds since the epoch.
-    """
-
-    def __init__(self, keep: int, wall_ms: Callable[[], int]) -> None:
-        self._entries: deque[Entry] = deque(maxlen=keep)
-        self._wall_ms = wall_ms
-        self.last = 0
-        """The number of the newest entry; 0 before the first."""
-
-    def add(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
-        """Add one entry; `fields` are those of Entry."""
-        self.last += 1
-        known = {"n": self.last, "time": self._wall_ms(), "login": login, "side": side}
-        entry = msgspec.convert({**known, "kind": kind, **fields}, Entry)
-        self._entries.append(entry)
-        return entry
-
-    def since(self, number: int) -> Iterator[Entry]:
-        """The kept entries whose number is greater than `number`."""
-        first = self._entries[0].n if self._entries else 0
-        for index in range(max(number + 1 - first, 0), len(self._entries)):
-            yield self._entries[index]
-
-    def find(self, number: int) -> Entry | None:
-        """The entry of that number, if it is still kept."""
-        return next((entry for entry in self.since(number - 1) if entry.n == number), None)
-
-
 def shown(entry: Entry) -> dict[str, object]:
     """An entry for a desk: a voice is announced, and fetched by the entry's number."""
     told: dict[str, object] = msgspec.to_builtins(entry)
@@ -165,7 +129,7 @@ class QueueRequest:
     since: float = 0
     """Seconds, monotonic."""
     wanted: str = ""
-    """The agent asked for by `toUserId`."""
+    """The id of the agent asked for by `toUserId`."""
     session: Session | None = None
     """The robot's session that waits for a person."""
     announced: int = 0
@@ -189,7 +153,7 @@ class Session:
 
 @dataclass(slots=True)
 class History:
-    """The history of one customer, kept for the scripts that count."""
+    """What was said and done, for the scripts that compare and count."""
 
     sessions: list[Session] = field(default_factory=list)
     messages: list[Wire] = field(default_factory=list)
@@ -223,7 +187,7 @@ class Customer:
     typed_at: float | None = None
     """When the last 113 or 112 came; seconds, monotonic."""
     preview: str = ""
-    """The text of the last 112 (preview); cleared by a message."""
+    """The text of the last 112; cleared by a message."""
     request: QueueRequest | None = None
     session: Session | None = None
     last_session: Session | None = None
@@ -236,14 +200,12 @@ class Customer:
 _T = TypeVar("_T")
 Ending = Literal["agent", "customer", "grace", "forgotten"]
 Memory = Literal["tokens", "requests", "sessions"]
-
-
 STICKY = "SERVERID"
-"""Name of a balancer's cookie."""
+"""Name of a load balancer's sticky cookie."""
 
 
 def node(token: str) -> str:
-    """The value of a load balancer's sticky cookie; each login has its own."""
+    """The value of the sticky cookie; each login has its own."""
     return "node-" + hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -251,15 +213,13 @@ class CallCentre:
     """All customers, requests and sessions of one simulated server."""
 
     def __init__(
-        self,
-        options: SimulatorOptions,
-        new_token: Callable[[], str],
-        wall_ms: Callable[[], int],
+        self, options: SimulatorOptions, new_token: Callable[[], str], wall_ms: Callable[[], int]
     ) -> None:
         self.options = options
         self.wall_ms = wall_ms
         """Milliseconds since the epoch."""
-        self.transcript = Transcript(options.keep_entries, wall_ms)
+        self.transcript: Log[Entry] = Log(options.keep_entries)
+        """What all customers said and did, for people at `/desk`."""
         self.base_url = ""
         """Absolute address of the context path; known once the server listens."""
         self.customers: dict[str, Customer] = {}
@@ -295,14 +255,17 @@ class CallCentre:
         customer.tokens[token] = now + self.options.token_lifetime
         return customer, token
 
-    def holder(self, token: str, now: float) -> Customer | None:
-        """The customer to whom a valid token belongs."""
-        customer = self._holders.get(token)
-        return customer if customer and now < customer.tokens.get(token, now) else None
+    def holder(self, token: str, now: float, cookie: str | None = None) -> Customer | None:
+        """The customer to whom a valid token belongs.
 
-    def led(self, token: str, cookie: str) -> bool:
-        """Whether a balancer leads a request to the server that knows the token."""
-        return not self.options.sticky_cookie or cookie == node(token)
+        Where a request has come through a balancer, its `cookie` must lead to the server that knows
+        the token (`sticky_cookie`); None: it came by a socket that stands.
+        """
+        customer = self._holders.get(token)
+        if customer is None or now >= customer.tokens.get(token, now):
+            return None
+        led = cookie is None or not self.options.sticky_cookie or cookie == node(token)
+        return customer if led else None
 
     def sign_out(self, customer: Customer) -> None:
         """Make all tokens of a customer invalid; nothing else changes."""
@@ -316,37 +279,27 @@ class CallCentre:
         """The requests in that queue, first place first."""
         return [request for request in self.requests.values() if request.queue_id == queue_id]
 
-    def enqueue(self, customer: Customer, request: QueueRequest) -> None:
-        """Put a customer's request at the end of its queue."""
-        self.requests[request.id] = customer.request = request
-
     def leave_queue(self, request: QueueRequest) -> None:
         """End a request: a later 102 or 111 that names it finds nothing."""
         del self.requests[request.id]
         self.customers[request.login].request = None
 
-    def start(self, request: QueueRequest, agents: Iterable[DeskAgent]) -> Session:
+    def start(self, request: QueueRequest, agent: DeskAgent) -> Session:
         """Turn a request into an open session; its pre-messages now belong to the session."""
         self.leave_queue(request)
         customer = self.customers[request.login]
-        session = self.begin(customer, request.queue_id, agents)
+        session = self.begin(customer, request.queue_id, [agent])
         for message in customer.history.messages:
             if message["requestId"] == request.id:
                 message["sessionId"] = session.id
         return session
 
     def begin(
-        self,
-        customer: Customer,
-        queue_id: QueueId,
-        agents: Iterable[DeskAgent],
-        *,
-        robot: bool = False,
+        self, customer: Customer, queue_id: QueueId, agents: list[DeskAgent], *, robot: bool = False
     ) -> Session:
         """Open a session without a request before it."""
-        session = Session(
-            SessionId(self.number("session")), customer.login, queue_id, list(agents), robot=robot
-        )
+        number = SessionId(self.number("session"))
+        session = Session(number, customer.login, queue_id, agents, robot=robot)
         self.sessions[session.id] = customer.session = customer.last_session = session
         self.keep(customer, customer.history.sessions, session)
         return session
@@ -361,6 +314,15 @@ class CallCentre:
         customer.session = None
         if customer.request is not None:
             self.leave_queue(customer.request)
+
+    def event(self, session: Session, kind: str, **fields: object) -> None:
+        """Put what happened in a session into the transcript."""
+        self.note(session.login, "event", kind, session=session.id, **fields)
+
+    def note(self, login: str, side: Side, kind: str, **fields: object) -> Entry:
+        """Add an entry to the transcript; `fields` are those of Entry."""
+        known = {"time": self.wall_ms(), "login": login, "side": side, "kind": kind, **fields}
+        return self.transcript.add(lambda n: msgspec.convert({"n": n, **known}, Entry))
 
     def keep(self, customer: Customer, log: list[_T], entry: _T) -> None:
         """Add to one of a customer's lists; the oldest entries go when there are too many."""

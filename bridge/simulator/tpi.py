@@ -15,7 +15,7 @@ import hmac
 import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
 
@@ -36,31 +36,20 @@ class Gate:
         self._banned: dict[str, float] = {}
         """Address to the time its ban ends."""
 
-    def admits(self, address: str, now: float, *, limit: int, window: float, ban: float) -> bool:
-        """Count a login from an address.
-
-        Args:
-            address: the client's.
-            now: seconds, monotonic.
-            limit: logins allowed in the window; 0: no limit.
-            window: seconds.
-            ban: seconds that an address stays shut out.
-
-        Returns:
-            False while the address is shut out, this visit included.
-        """
-        if not limit:
+    def admits(self, address: str, now: float, options: SimulatorOptions) -> bool:
+        """Count a login; False while its address is shut out, this visit included."""
+        if not options.login_limit:
             return True
-        if now < self._banned.get(address, now):
+        if self.shuts_out(address, now):
             return False
         self._banned.pop(address, None)
         visits = self._visits.setdefault(address, deque())
         visits.append(now)
-        while visits and visits[0] <= now - window:
+        while visits and visits[0] <= now - options.login_window:
             visits.popleft()
-        if len(visits) <= limit:
+        if len(visits) <= options.login_limit:
             return True
-        self._banned[address] = now + ban
+        self._banned[address] = now + options.login_ban
         visits.clear()
         return False
 
@@ -82,10 +71,10 @@ class _Envelope(msgspec.Struct):
     type: int
 
 
-class _Password(msgspec.Struct):
+class _Password(msgspec.Struct, rename="camel"):
     """Type 1. The guide of 2016 shows `epid` and gives it no meaning when empty."""
 
-    login_name: str = msgspec.field(name="loginName")
+    login_name: str
     password: str
     epid: str
 
@@ -94,25 +83,20 @@ class _LaterPassword(_Password):
     epid: str = ""
 
 
-class _Register(msgspec.Struct):
+class _Register(msgspec.Struct, rename="camel"):
     """Type 3: named by the guide, shaped by later revisions (reference 3.1)."""
 
-    login_name: str = msgspec.field(name="loginName")
+    login_name: str
     name: str = ""
-    portrait_uri: str = msgspec.field(name="portraitUri", default="")
+    portrait_uri: str = ""
     epid: str = ""
 
 
-class _Visitor(msgspec.Struct):
+class _Visitor(msgspec.Struct, rename="camel"):
     """Type 4 (later)."""
 
-    visitor_id: str = msgspec.field(name="visitorId")
+    visitor_id: str
     epid: str = ""
-
-
-class _Who(NamedTuple):
-    login: str
-    name: str = ""
 
 
 def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie: str = "") -> Wire:
@@ -127,30 +111,28 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
 
     Returns:
         The JSON of the answer: -30 wrong sign, -8 not JSON, -12 another type, -14 a field is
-        missing, -20 wrong password.
+        missing or wrong, -20 wrong password; of the history, -15 the token is not valid.
     """
     key = centre.options.sign_key
     if key and not hmac.compare_digest(sign_of(body, key).encode(), (sign or "").encode()):
-        return _no(ResultCode.INVALID_SIGN, "wrong sign")
+        return result(ResultCode.INVALID_SIGN, "wrong sign")
     try:
         kind = msgspec.json.decode(body, type=_Envelope).type
         if kind == HISTORY and centre.options.tells_history:
-            return tell(centre, body, now, cookie)
-    except msgspec.ValidationError as error:
-        return _no(ResultCode.INVALID_PARAMETER, str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _no(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
-    try:
+            return _history(centre, msgspec.json.decode(body, type=_Wanted), now, cookie)
         who = _who(centre, kind, body)
     except msgspec.ValidationError as error:
-        return _no(ResultCode.INVALID_PARAMETER, str(error))
+        return result(ResultCode.INVALID_PARAMETER, str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return result(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
     if isinstance(who, dict):
         return who
-    if not who.login:
-        return _no(ResultCode.INVALID_PARAMETER, "the login name is empty")
-    customer, token = centre.sign_in(who.login, who.name, now)
-    own: Wire = {"clientId": customer.client_id} if centre.options.tells_client_id else {}
-    return {"result": int(ResultCode.SUCCESS), "message": "", "token": token, "config": {}, **own}
+    login, name = who
+    if not login:
+        return result(ResultCode.INVALID_PARAMETER, "the login name is empty")
+    customer, token = centre.sign_in(login, name, now)
+    told = result(ResultCode.SUCCESS, token=token, config={})
+    return told | {"clientId": customer.client_id} if centre.options.tells_client_id else told
 
 
 def sign_of(body: bytes, key: str) -> str:
@@ -158,7 +140,7 @@ def sign_of(body: bytes, key: str) -> str:
     return hashlib.md5(body + key.encode(), usedforsecurity=False).hexdigest()
 
 
-def _who(centre: CallCentre, kind: int, body: bytes) -> _Who | Wire:
+def _who(centre: CallCentre, kind: int, body: bytes) -> tuple[str, str] | Wire:
     """The login name and display name, or the refusal."""
     accounts = centre.options.accounts
     match kind:
@@ -166,19 +148,20 @@ def _who(centre: CallCentre, kind: int, body: bytes) -> _Who | Wire:
             shape = _LaterPassword if centre.options.later else _Password
             known = msgspec.json.decode(body, type=shape)
             if accounts and accounts.get(known.login_name) != known.password:
-                return _no(ResultCode.INVALID_LOGIN, "wrong login name or password")
-            return _Who(known.login_name)
+                return result(ResultCode.INVALID_LOGIN, "wrong login name or password")
+            return known.login_name, ""
         case FrameType.REGISTER:
             named = msgspec.json.decode(body, type=_Register)
-            return _Who(named.login_name, named.name)
+            return named.login_name, named.name
         case FrameType.VISITOR_LOGIN:
-            return _Who(msgspec.json.decode(body, type=_Visitor).visitor_id)
+            return msgspec.json.decode(body, type=_Visitor).visitor_id, ""
         case _:
-            return _no(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
+            return result(ResultCode.INVALID_MESSAGE_TYPE, f"type {kind} is no login")
 
 
-def _no(code: ResultCode, message: str) -> Wire:
-    return {"result": int(code), "message": message}
+def result(code: int, message: str = "", **more: object) -> Wire:
+    """The JSON of an answer."""
+    return {"result": int(code), "message": message, **more}
 
 
 # --- history -------------------------------------------------------------------------------------
@@ -203,37 +186,25 @@ class _Wanted(msgspec.Struct):
     """Also of the session that goes on."""
 
 
-def tell(centre: CallCentre, body: bytes, now: float, cookie: str = "") -> Wire:
-    """Answer one request for history.
-
-    Args:
-        centre: what was said in it.
-        body: the request's JSON, known to be an object of type 5003.
-        now: seconds, monotonic: decides whether the token is valid.
-        cookie: the balancer's.
-
-    Returns:
-        The JSON of the answer: -14 a field is wrong, -15 the token is not valid.
-    """
-    try:
-        wanted = msgspec.json.decode(body, type=_Wanted)
-    except msgspec.ValidationError as error:
-        return {"result": int(ResultCode.INVALID_PARAMETER), "message": str(error)}
-    customer = centre.holder(wanted.token, now)
-    if customer is None or not centre.led(wanted.token, cookie):
-        return {"result": int(ResultCode.INVALID_TOKEN), "message": "the token is not valid"}
+def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wire:
+    customer = centre.holder(wanted.token, now, cookie)
+    if customer is None:
+        return result(ResultCode.INVALID_TOKEN, "the token is not valid")
     rows = _newest_first(centre, customer, wanted)
     if centre.options.history_style == "rows":
-        rows = [_row(message) for message in rows]
-    return {"result": int(ResultCode.SUCCESS), "message": "", "hisMessages": rows}
+        kept = ("id", "userId", "userType", "messageType", "postTime")
+        rows = [{key: row[key] for key in kept} | {"message": row["text"]} for row in rows]
+    return result(ResultCode.SUCCESS, hisMessages=rows)
 
 
 def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
     before = wanted.from_message or None
-    hidden = _hidden(centre, customer, wanted)
-    heard = _from_customer(customer)
-    said = _from_agents(centre, customer)
-    everything = heapq.merge(heard, said, key=lambda message: -_number(message["id"]))
+    mode = centre.options.running_history
+    hidden = {one.id for one in customer.history.sessions if one.open}
+    if mode == "told" or (mode == "asked" and wanted.running):
+        hidden.clear()
+    both = _from_customer(customer), _from_agents(centre, customer)
+    everything = heapq.merge(*both, key=lambda message: -_number(message["id"]))
     page: list[Wire] = []
     for message in itertools.islice(everything, centre.options.history_behind, None):
         session = _number(message.pop("sessionId") or 0)
@@ -247,28 +218,11 @@ def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> li
     return page
 
 
-def _hidden(centre: CallCentre, customer: Customer, wanted: _Wanted) -> set[int]:
-    """The sessions that are left out because they go on."""
-    kind = centre.options.running_history
-    if kind == "told" or (kind == "asked" and wanted.running):
-        return set()
-    return {session.id for session in customer.history.sessions if session.open}
-
-
 def _from_customer(customer: Customer) -> Iterable[Wire]:
+    own = {"userId": customer.client_id, "userName": customer.name or customer.login, "icon": ""}
     for record in reversed(customer.history.messages):
-        yield {
-            "id": record["n"],
-            "sessionId": record["sessionId"],
-            "userId": customer.client_id,
-            "userName": customer.name or customer.login,
-            "userType": _CUSTOMER,
-            "text": record["text"] or f"[{record['kind']}]",
-            "messageType": _NORMAL,
-            "postTime": record["time"],
-            "revokeFlag": 0,
-            "icon": "",
-        }
+        text = record["text"] or f"[{record['kind']}]"
+        yield _message(record, text, own, _CUSTOMER)
 
 
 def _from_agents(centre: CallCentre, customer: Customer) -> Iterable[Wire]:
@@ -280,25 +234,28 @@ def _from_agents(centre: CallCentre, customer: Customer) -> Iterable[Wire]:
         if kind == MessageType.SYSTEM_NOTICE and not content:
             continue  # typing is not history
         agent = people.get(AgentId(str(record["agentId"])))
-        text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
-        yield {
-            "id": record["n"],
-            "sessionId": record["sessionId"],
+        is_text = kind in (MessageType.TEXT, MessageType.SYSTEM_NOTICE)
+        text = content if is_text else f"[{KINDS[_number(kind)]}]"
+        who: Wire = {
             "userId": record["agentId"],
             "userName": agent.name if agent else "",
-            "userType": _AGENT,
-            "text": str(content) if text else f"[{KINDS[_number(kind)]}]",
-            "messageType": _NOTICE if kind == MessageType.SYSTEM_NOTICE else _NORMAL,
-            "postTime": record["time"],
-            "revokeFlag": int("revoked" in record),
             "icon": icon(centre, agent) if agent else "",
         }
+        yield _message(record, text, who, _AGENT)
 
 
-def _row(message: Wire) -> Wire:
-    """The older form: raw rows, no names."""
-    kept = ("id", "userId", "userType", "messageType", "postTime")
-    return {**{key: message[key] for key in kept}, "message": message["text"]}
+def _message(record: Wire, text: object, who: Mapping[str, object], user_type: int) -> Wire:
+    notice = user_type == _AGENT and record["type"] == MessageType.SYSTEM_NOTICE
+    return {
+        "id": record["n"],
+        "sessionId": record["sessionId"],
+        **who,
+        "userType": user_type,
+        "text": str(text),
+        "messageType": _NOTICE if notice else _NORMAL,
+        "postTime": record["time"],
+        "revokeFlag": int("revoked" in record),
+    }
 
 
 def _number(value: object) -> int:
@@ -312,11 +269,7 @@ _SIGNED = ("action", "epid", "question")
 
 
 def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
-    """Answer one question.
-
-    Args:
-        options: the key and the answers.
-        form: the decoded form fields.
+    """Answer one question, given as decoded form fields.
 
     Returns:
         The JSON of the answer: -14 a field is missing, -30 wrong sign; an unknown question has an
@@ -324,41 +277,32 @@ def search(options: SimulatorOptions, form: Mapping[str, str]) -> Wire:
     """
     missing = [name for name in (*_SIGNED, "sign") if name not in form]
     if missing:
-        return _no(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")
+        return result(ResultCode.INVALID_PARAMETER, f"{missing[0]} is missing")
     if form["action"] != "search":
-        return _no(ResultCode.INVALID_PARAMETER, "action must be search")
+        return result(ResultCode.INVALID_PARAMETER, "action must be search")
+    given = form["sign"].lower().encode()
     key = options.robot_key
-    if key and not hmac.compare_digest(
-        search_sign(form, key).encode(), form["sign"].lower().encode()
-    ):
-        return _no(ResultCode.INVALID_SIGN, "wrong sign")
+    if key and not hmac.compare_digest(search_sign(form, key).encode(), given):
+        return result(ResultCode.INVALID_SIGN, "wrong sign")
     question = form["question"]
     if not question.strip():
-        return _no(ResultCode.EMPTY_MESSAGE, "the question is blank")
-    preview = options.robot_answers.get(question)
-    results: list[Wire] = [] if preview is None else [_result(question, preview)]
-    return {
-        "searchResult": {"question": question, "srs": results},
-        "result": int(ResultCode.SUCCESS),
-        "message": "",
-    }
+        return result(ResultCode.EMPTY_MESSAGE, "the question is blank")
+    results: list[Wire] = []
+    if question in options.robot_answers:
+        article = hashlib.sha256(question.encode()).hexdigest()[:12]
+        path = f"/km/ArticleStore/{article}.htm"
+        results.append(
+            {
+                "preview": options.robot_answers[question],
+                "question": "",
+                "ra": {"articleAId": article, "path": path, "title": question},
+                "title": question,
+            }
+        )
+    return result(ResultCode.SUCCESS, searchResult={"question": question, "srs": results})
 
 
 def search_sign(form: Mapping[str, str], key: str) -> str:
     """The `sign` of a search: MD5 of the raw values in name order and the key (guide part four)."""
     text = "".join(form[name] for name in _SIGNED) + key
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _result(question: str, preview: str) -> Wire:
-    article = hashlib.sha256(question.encode()).hexdigest()[:12]
-    return {
-        "preview": preview,
-        "question": "",
-        "ra": {
-            "articleAId": article,
-            "path": f"/km/ArticleStore/{article}.htm",
-            "title": question,
-        },
-        "title": question,
-    }

@@ -25,7 +25,7 @@ from bridge.simulator import samples, tpi
 from bridge.simulator.journal import Pulse
 from bridge.simulator.operations import Simulation
 from bridge.simulator.state import STICKY, Wire, node
-from bridge.simulator.tpi import log_in
+from bridge.simulator.tpi import log_in, result
 from bridge.webchat.codes import ResultCode
 
 # --- files ---------------------------------------------------------------------------------------
@@ -50,6 +50,11 @@ class Hosted:
     """The customer who uploaded it; empty for an agent's file."""
     path: Path
 
+    @property
+    def key(self) -> str:
+        """`number/name`, as the desk fetches it."""
+        return f"{self.number}/{self.name}"
+
 
 class Shelf:
     """Keeps files in a directory and makes their addresses.
@@ -73,8 +78,7 @@ class Shelf:
         Raises:
             TooLargeError: it has more than `limit` bytes; all of it was read all the same.
         """
-        number = self._number()
-        path = self._directory / str(number)
+        number, path = self._place()
         digest, size = hashlib.sha256(), 0
         with await asyncio.to_thread(path.open, "wb") as file:
             async for chunk in chunks:
@@ -85,37 +89,31 @@ class Shelf:
         if size > limit:
             path.unlink()
             raise TooLargeError(f"the file is longer than {limit} bytes")
-        return self._shelve(Hosted(number, name, size, digest.hexdigest(), login, path))
+        self._files[number] = Hosted(number, name, size, digest.hexdigest(), login, path)
+        return self._files[number]
 
     def put(self, name: str, body: bytes) -> Hosted:
         """Store an agent's file, which a script handed over whole."""
-        number = self._number()
-        path = self._directory / str(number)
+        number, path = self._place()
         path.write_bytes(body)
         digest = hashlib.sha256(body).hexdigest()
-        return self._shelve(Hosted(number, safe_name(name), len(body), digest, "", path))
+        self._files[number] = Hosted(number, safe_name(name), len(body), digest, "", path)
+        return self._files[number]
 
     def find(self, number: int, name: str) -> Hosted | None:
         """The file behind an address."""
         file = self._files.get(number)
         return file if file is not None and file.name == name else None
 
-    def path(self, file: Hosted) -> str:
-        """Its identifier at the desk: `number/name`."""
-        return f"{file.number}/{file.name}"
-
     def url(self, file: Hosted, style: UrlStyle) -> str:
         """Its address as the server writes it (reference 3.4)."""
-        path = f"up/{file.number}/{quote(file.name, safe='')}"
-        match style:
-            case "context":
-                return f"{self._context}/{path}"
-            case "root":
-                return f"/{path}"
-            case "bare":
-                return path
-            case "absolute":
-                return f"{self._base_url}/{path}"
+        start = {
+            "context": f"{self._context}/",
+            "root": "/",
+            "bare": "",
+            "absolute": f"{self._base_url}/",
+        }[style]
+        return f"{start}up/{file.number}/{quote(file.name, safe='')}"
 
     def uploads(self, style: UrlStyle) -> list[Wire]:
         """The uploads of customers, for scripts."""
@@ -132,13 +130,10 @@ class Shelf:
             if file.login
         ]
 
-    def _number(self) -> int:
+    def _place(self) -> tuple[int, Path]:
+        """The number and the path of a new file."""
         self._last += 1
-        return self._last
-
-    def _shelve(self, file: Hosted) -> Hosted:
-        self._files[file.number] = file
-        return file
+        return self._last, self._directory / str(self._last)
 
 
 def safe_name(name: str) -> str:
@@ -166,16 +161,14 @@ _OURS = ("/_sim", "/desk")
 """Not WebChat's: served in every trouble, also when the context path is empty."""
 
 
+@dataclass(frozen=True, eq=False)
 class HttpSide:
     """The routes under the context path, except the sockets."""
 
-    def __init__(
-        self, simulation: Simulation, shelf: Shelf, pulse: Pulse, stopping: asyncio.Event
-    ) -> None:
-        self._simulation = simulation
-        self._shelf = shelf
-        self._pulse = pulse
-        self._stopping = stopping
+    _simulation: Simulation
+    _shelf: Shelf
+    _pulse: Pulse
+    _stopping: asyncio.Event
 
     def routes(self, context: str) -> list[web.RouteDef]:
         return [
@@ -208,20 +201,13 @@ class HttpSide:
             await self._stopping.wait()
             return page(503)
         if fault.result is not None:
-            return answer({"result": fault.result, "message": "as the script says"})
+            return answer(result(fault.result, "as the script says"))
         return page(fault.status)
 
     async def _login(self, request: web.Request) -> web.Response:
         options = self._simulation.centre.options
         now = asyncio.get_running_loop().time()
-        admitted = self._simulation.gate.admits(
-            request.remote or "",
-            now,
-            limit=options.login_limit,
-            window=options.login_window,
-            ban=options.login_ban,
-        )
-        if not admitted:
+        if not self._simulation.gate.admits(request.remote or "", now, options):
             return page(403)
         body = await request.read()
         cookie = request.cookies.get(STICKY, "")
@@ -234,8 +220,7 @@ class HttpSide:
 
     async def _robot(self, request: web.Request) -> web.Response:
         if request.content_type != "application/x-www-form-urlencoded":
-            sentence = "the question must come as a form"
-            return answer({"result": int(ResultCode.REQUEST_ERROR), "message": sentence})
+            return answer(result(ResultCode.REQUEST_ERROR, "the question must come as a form"))
         fields = await request.post()
         form = {key: value for key, value in fields.items() if isinstance(value, str)}
         return answer(tpi.search(self._simulation.centre.options, form))
@@ -245,15 +230,15 @@ class HttpSide:
     async def _upload(self, request: web.Request) -> web.Response:
         centre = self._simulation.centre
         token = request.query.get("token", "")
-        customer = centre.holder(token, asyncio.get_running_loop().time())
-        if customer is None or not centre.led(token, request.cookies.get(STICKY, "")):
+        now, cookie = asyncio.get_running_loop().time(), request.cookies.get(STICKY, "")
+        customer = centre.holder(token, now, cookie)
+        if customer is None:
             return await self._no(request, ResultCode.INVALID_TOKEN, "the token is not valid")
         multipart = request.content_type.startswith("multipart/")
         mode = centre.options.upload_mode
         if mode != "both" and multipart != (mode == "multipart"):
-            return await self._no(
-                request, centre.options.wrong_upload, f"this server takes {mode} uploads"
-            )
+            sentence = f"this server takes {mode} uploads"
+            return await self._no(request, centre.options.wrong_upload, sentence)
         if not multipart:
             pieces = request.content.iter_chunked(_PIECE)
             return await self._keep(request, _raw_name(request), pieces, customer.login)
@@ -261,9 +246,7 @@ class HttpSide:
             if isinstance(part, BodyPartReader) and part.name == "fileToUpload":
                 name = safe_name(part.filename or "")
                 return await self._keep(request, name, _pieces(part), customer.login)
-        return answer(
-            {"result": int(ResultCode.INVALID_PARAMETER), "message": "no part fileToUpload"}
-        )
+        return answer(result(ResultCode.INVALID_PARAMETER, "no part fileToUpload"))
 
     async def _keep(
         self, request: web.Request, name: str, chunks: AsyncIterator[bytes], login: str
@@ -277,24 +260,18 @@ class HttpSide:
             file = await self._shelf.keep(name, chunks, login, options.max_upload)
         except TooLargeError as error:
             # -21 came with later revisions; the guide of 2016 has only the general code.
-            late = options.later
-            code = ResultCode.INVALID_FILE_SIZE if late else ResultCode.UPLOAD_FILE_FAILED
-            return await self._no(request, code, str(error))
+            late, early = ResultCode.INVALID_FILE_SIZE, ResultCode.UPLOAD_FILE_FAILED
+            return await self._no(request, late if options.later else early, str(error))
         self._pulse.beat()
-        return answer(self._uploaded(file))
-
-    def _uploaded(self, file: Hosted) -> Wire:
-        url = self._shelf.url(file, self._simulation.centre.options.upload_url)
-        return {"result": int(ResultCode.SUCCESS), "message": "", "url": url, "fileName": file.name}
+        url = self._shelf.url(file, options.upload_url)
+        return answer(result(ResultCode.SUCCESS, url=url, fileName=file.name))
 
     async def _no(self, request: web.Request, code: int, message: str) -> web.Response:
         """Refuse a body with a result, or with an HTTP status and its page."""
         # Read to the end, or the client meets a broken pipe instead of the answer.
         async for _ in request.content.iter_chunked(_PIECE):
             pass
-        if code >= 200:
-            return page(code)
-        return answer({"result": int(code), "message": message})
+        return page(code) if code >= 200 else answer(result(code, message))
 
     # --- what can be fetched ----------------------------------------------------------------------
 
@@ -318,11 +295,10 @@ def file_headers(name: str) -> dict[str, str]:
     }
 
 
-def answer(body: Wire) -> web.Response:
+def answer(body: Wire, status: int = 200) -> web.Response:
     """JSON, labelled as the server labels it."""
-    return web.Response(
-        body=msgspec.json.encode(body), content_type="application/json", charset="UTF-8"
-    )
+    encoded, kind = msgspec.json.encode(body), "application/json"
+    return web.Response(status=status, body=encoded, content_type=kind, charset="UTF-8")
 
 
 def page(status: int) -> web.Response:

@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from bridge.demo.synapse import free_port
+from bridge.demo.child_process import free_port
 from tests.bench.profile import installed
 from tests.bench.stubs import Answer, Ledger, StubHomeserver, member
 from tests.bench.subjects import AS_TOKEN, TOKEN, Subject, answering, client, program

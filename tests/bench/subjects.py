@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 from ruamel.yaml import YAML
 
-from bridge.demo.synapse import die_with_parent, free_port
+from bridge.demo.child_process import die_with_parent, free_port
 from tests.bench.stubs import Ledger, StubHomeserver, StubWebChat, wording
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 
-from bridge.demo.synapse import free_port
+from bridge.demo.child_process import free_port
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 
 Json = dict[str, object]

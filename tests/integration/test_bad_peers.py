@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from bridge.demo.child_process import free_port
 from bridge.demo.stage import Stage, StageOptions
-from bridge.demo.synapse import free_port
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.ledger import (
     check_towards_the_agent,

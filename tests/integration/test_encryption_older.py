@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from bridge.demo.child_process import free_port
 from bridge.demo.stage import Stage, StageOptions
-from bridge.demo.synapse import free_port
 from bridge.matrix.registration import load_registration
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, failures

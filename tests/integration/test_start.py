@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from ruamel.yaml import YAML
 
+from bridge.demo.child_process import free_port
 from bridge.demo.stage import BridgeProcess, Stage, StageOptions
-from bridge.demo.synapse import free_port
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.filling import fill
 from tests.support.ledger import (

@@ -30,7 +30,7 @@ import pytest
 
 from bridge.app.serving import Serving
 from bridge.config import load_config
-from bridge.demo.synapse import free_port
+from bridge.demo.child_process import free_port
 from bridge.ops.logging import configure_logging
 from tests.bench.stubs import Handler, StubHomeserver, StubWebChat
 from tests.bench.subjects import Subject, client, open_chats, write_config

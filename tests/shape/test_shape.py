@@ -39,7 +39,6 @@ _HOOK = "the library's way to have a method of its own replaced"
 _CLIENT = "the demo's client, which can do all that the plainer one can, and more"
 HEIRS: Mapping[str, str] = {
     "bridge/config/document.py:_Constructor": _HOOK,
-    "bridge/demo/matrix_user.py:Customer": _CLIENT,
     "bridge/demo/matrix_user.py:Phone": _CLIENT,
     "bridge/link/socket.py:_Connect": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.demo.synapse import SynapseServer, free_port
+from bridge.demo.child_process import free_port
+from bridge.demo.synapse import SynapseServer
 from bridge.ids import QueueId
 from bridge.matrix.registration import Registration, make_registration, save_registration
 from bridge.matrix.users import OurUsers

@@ -12,8 +12,8 @@ import msgspec
 from yarl import URL
 
 from bridge.app.settings import login_keys
+from bridge.demo.child_process import free_port
 from bridge.demo.stage import BridgeProcess
-from bridge.demo.synapse import free_port
 from bridge.ids import RoomId
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import GHOSTS, Answer, Ledger, StubHomeserver

@@ -24,7 +24,7 @@ from bridge.app.serving import (
 )
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.demo.synapse import free_port
+from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
 from bridge.link import Token
 from bridge.matrix.adapter import MatrixAdapter

@@ -11,7 +11,7 @@ import pytest
 
 import bridge.storage.sqlstore
 from bridge.config import load_config
-from bridge.demo.synapse import free_port
+from bridge.demo.child_process import free_port
 from bridge.storage.sqlite import SqliteEngine
 from bridge.texts import CATALOGUE
 from tests.unit.cli.runs import Folder

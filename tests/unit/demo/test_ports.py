@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.demo import synapse
-from bridge.demo.synapse import free_port
+from bridge.demo import child_process
+from bridge.demo.child_process import free_port
 
 
 def test_no_outgoing_connection_is_given_that_port() -> None:
@@ -31,11 +31,11 @@ def test_a_server_can_listen_on_it() -> None:
 def test_on_any_machine(limits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "range"
     file.write_text(limits)
-    monkeypatch.setattr(synapse, "_EPHEMERAL", file)
+    monkeypatch.setattr(child_process, "_EPHEMERAL", file)
     assert 10_000 <= free_port() < 32_768
 
 
 def test_none_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synapse, "_is_free", lambda port: False)
+    monkeypatch.setattr(child_process, "_is_free", lambda port: False)
     with pytest.raises(OSError, match="no port of 10000 to "):
         free_port()

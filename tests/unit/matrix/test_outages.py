@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge.demo.synapse import free_port
+from bridge.demo.child_process import free_port
 from bridge.ids import UserId
 from bridge.matrix.client import Outages, Transport, is_outage, new_session
 from bridge.matrix.users import OurUsers

@@ -1,23 +1,16 @@
-"""The frames log: numbered, masked, bounded."""
+"""Logs: numbered, masked, bounded."""
 
-from bridge.simulator.journal import Journal, masked, shortened
+from bridge.simulator.journal import Log, masked, shortened
 
 
 def test_numbers_grow_and_the_oldest_go_first() -> None:
-    journal = Journal(3)
+    journal: Log[tuple[int, int]] = Log(3)
     for mark in range(5):
-        journal.record("in", "ada", {"mark": mark}, 1000 + mark)
+        assert journal.add(lambda number, mark=mark: (number, mark)) == (mark + 1, mark)  # type: ignore[misc]
     assert journal.last == 5
-    assert [entry["number"] for entry in journal.since(0)] == [3, 4, 5]
-    assert [entry["number"] for entry in journal.since(4)] == [5]
+    assert journal.since(0) == [(3, 2), (4, 3), (5, 4)]
+    assert journal.since(4) == [(5, 4)]
     assert journal.since(5) == journal.since(99) == []
-    assert journal.since(4)[0] == {
-        "number": 5,
-        "time": 1004,
-        "direction": "in",
-        "login": "ada",
-        "frame": {"mark": 4},
-    }
 
 
 def test_tokens_are_masked_wherever_they_stand() -> None:

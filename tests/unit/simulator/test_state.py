@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from bridge.simulator.state import Transcript, shown
+from bridge.simulator.options import SimulatorOptions
+from bridge.simulator.state import CallCentre, shown
+
+
+def three_kept() -> CallCentre:
+    return CallCentre(SimulatorOptions(keep_entries=3), lambda: "T", lambda: 7)
 
 
 def test_entries_are_numbered_and_the_oldest_go() -> None:
-    transcript = Transcript(keep=3, wall_ms=lambda: 7)
+    centre = three_kept()
+    transcript = centre.transcript
     for text in "abcd":
-        transcript.add("ada", "customer", "text", text=text)
+        centre.note("ada", "customer", "text", text=text)
     assert [(entry.n, entry.text, entry.time) for entry in transcript.since(0)] == [
         (2, "b", 7),
         (3, "c", 7),
@@ -18,15 +24,11 @@ def test_entries_are_numbered_and_the_oldest_go() -> None:
     assert list(transcript.since(4)) == []
     assert list(transcript.since(99)) == []
     assert transcript.last == 4
-    assert transcript.find(1) is None
-    third = transcript.find(3)
-    assert third is not None
-    assert third.text == "c"
 
 
 def test_a_voice_is_announced_and_not_sent_along() -> None:
-    transcript = Transcript(keep=3, wall_ms=lambda: 7)
-    entry = transcript.add("ada", "customer", "voice", seconds=2.0, audio="IyFBTVI=")
+    centre = three_kept()
+    entry = centre.note("ada", "customer", "voice", seconds=2.0, audio="IyFBTVI=")
     assert shown(entry) == {
         "n": 1,
         "time": 7,
@@ -36,4 +38,4 @@ def test_a_voice_is_announced_and_not_sent_along() -> None:
         "seconds": 2.0,
         "voice": 1,
     }
-    assert "voice" not in shown(transcript.add("ada", "customer", "text", text="x"))
+    assert "voice" not in shown(centre.note("ada", "customer", "text", text="x"))

@@ -9,7 +9,7 @@ import pytest
 from bridge.simulator.operations import BadOpError
 from bridge.simulator.options import SimulatorOptions
 from bridge.simulator.state import CallCentre
-from bridge.simulator.tpi import HISTORY, Gate, log_in, search, search_sign, sign_of, tell
+from bridge.simulator.tpi import HISTORY, Gate, log_in, search, search_sign, sign_of
 from tests.unit.simulator.centres import WALL_MS, chatting, frames, make_centre, perform
 
 # The two vectors of protocol reference 3.2.
@@ -91,10 +91,10 @@ def test_a_new_login_kills_the_old_token_unless_told_otherwise() -> None:
 
 
 def test_the_gate_shuts_out_whoever_comes_too_often() -> None:
-    gate = Gate()
+    gate, options = Gate(), SimulatorOptions(login_limit=3, login_window=60, login_ban=3600)
 
     def visit(now: float, address: str = "one") -> bool:
-        return gate.admits(address, now, limit=3, window=60, ban=3600)
+        return gate.admits(address, now, options)
 
     assert [visit(0), visit(1), visit(2), visit(3)] == [True, True, True, False]
     assert visit(3, "two")
@@ -105,23 +105,22 @@ def test_the_gate_shuts_out_whoever_comes_too_often() -> None:
 
 
 def test_the_window_slides() -> None:
-    gate = Gate()
-    times = (0, 30, 61, 91, 122)
-    assert all(gate.admits("one", now, limit=2, window=60, ban=1) for now in times)
+    gate, options = Gate(), SimulatorOptions(login_limit=2, login_window=60, login_ban=1)
+    assert all(gate.admits("one", now, options) for now in (0, 30, 61, 91, 122))
 
 
 def test_the_gate_can_forget_and_can_be_open() -> None:
-    gate = Gate()
+    gate, once = Gate(), SimulatorOptions(login_limit=1, login_window=60, login_ban=60)
     for _ in range(3):
-        gate.admits("one", 0, limit=1, window=60, ban=60)
+        gate.admits("one", 0, once)
     gate.forget()
-    assert gate.admits("one", 0, limit=1, window=60, ban=60)
-    assert all(gate.admits("one", 0, limit=0, window=60, ban=60) for _ in range(50))
+    assert gate.admits("one", 0, once)
+    assert all(gate.admits("one", 0, SimulatorOptions(login_limit=0)) for _ in range(50))
 
 
 def asked(centre: CallCentre, **fields: object) -> list[dict[str, object]]:
     body = json.dumps({"type": HISTORY, "token": "T1", **fields}).encode()
-    answer = tell(centre, body, 1)
+    answer = log_in(centre, body, None, 1)
     assert (answer["result"], answer["message"]) == (1, "")
     page = answer["hisMessages"]
     assert isinstance(page, list)
@@ -212,7 +211,8 @@ def test_the_older_form_has_rows_without_names() -> None:
     ],
 )
 def test_refusals(fields: dict[str, object], code: int) -> None:
-    assert tell(talked(), json.dumps({"type": HISTORY, **fields}).encode(), 1)["result"] == code
+    asks = json.dumps({"type": HISTORY, **fields}).encode()
+    assert log_in(talked(), asks, None, 1)["result"] == code
 
 
 @pytest.mark.parametrize(("options", "code"), [({}, -12), ({"dialect": "2019"}, 1)])

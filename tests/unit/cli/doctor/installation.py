@@ -13,7 +13,7 @@ from aiohttp import web
 
 from bridge.cli.findings import Finding, Findings
 from bridge.config import Config, load_config
-from bridge.demo.synapse import free_port
+from bridge.demo.child_process import free_port
 
 AS_TOKEN = "a" * 20
 HS_TOKEN = "h" * 20

@@ -1,0 +1,155 @@
+"""Child processes that die with us, and loopback ports that are free for servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import aiohttp
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildProcess:
+    """A Python module that runs as a child process and serves HTTP.
+
+    Args:
+        log_file: gets everything it prints.
+        patience: seconds that a good end may take.
+    """
+
+    def __init__(self, log_file: Path, patience: float) -> None:
+        self._log_file = log_file
+        self._patience = patience
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self, *arguments: str, environment: Mapping[str, str]) -> None:
+        """Run `python -m` with these arguments."""
+        # The handle may be closed once the child has it.
+        with self._log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+
+    async def answers(self, url: str, seconds: float, pause: float) -> int | None:
+        """Ask until it answers with 200; the exit code, if it ends instead.
+
+        Raises:
+            TimeoutError: neither has happened in time.
+        """
+        process = self._process
+        async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
+            while process is not None and process.returncode is None:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(url) as response:
+                        if response.status == 200:
+                            return None
+                await asyncio.sleep(pause)
+        return 0 if process is None else process.returncode or 0
+
+    async def ended(self, seconds: float) -> int:
+        """Wait until it ends by itself; returns the exit code.
+
+        Raises:
+            TimeoutError: it still runs.
+        """
+        if self._process is not None:
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        return await self.stop()
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit code; by force when that takes too long."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(self._patience):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        return process.returncode or 0
+
+    async def kill(self) -> None:
+        """SIGKILL: as a power cut would end it."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def die_with_parent() -> Callable[[], object] | None:
+    """Called first in the child, on Linux: be killed when the parent ends, even by kill -9."""
+    if sys.platform != "linux":
+        return None
+    # Looked up here: between fork and exec nothing may be loaded.
+    return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+# --- ports ---------------------------------------------------------------------------------------
+
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST, _LINUX = 10_000, 32_768
+"""Below the first are the well-known servers of a developer's machine; the second is where Linux
+begins with ports for outgoing connections if nobody says otherwise (others begin higher)."""
+_TRIES = 200
+
+
+def free_port() -> int:
+    """A port of the loopback interface that is free, and that no outgoing connection is given.
+
+    The port that the kernel hands out for "any" is one of those that it gives to outgoing
+    connections as well: until the server listens, or while it restarts, any client on this machine
+    may be given it, and then the server cannot have it. (On a machine where all ports are given to
+    connections, this one may be, too.)
+
+    Raises:
+        OSError: no such port is free.
+    """
+    ports = range(_LOWEST, _first_ephemeral())
+    for port in random.sample(ports, min(_TRIES, len(ports))):
+        if _is_free(port):
+            return port
+    raise OSError(f"no port of {ports.start} to {ports.stop - 1} is free on 127.0.0.1")
+
+
+def _first_ephemeral() -> int:
+    try:
+        first = int(_EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return _LINUX
+    return first if first > _LOWEST else _LINUX
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
