@@ -1,9 +1,14 @@
 """All links of one WebChat server: the `LinkPort` that the engine is given.
 
-`Links` builds what all links of a server share and owns the task group in which everything lives;
-the links themselves are kept by its `Roster`: made for a room when it first needs one, forgotten
-when it has rested. An idle room costs nothing here. Every link has a task of its own in the group,
-so that one link's trouble never delays another's.
+`Links` builds what the links of a server share and owns the task group in which everything lives. A
+link is made for a room when it first needs one, and forgotten when it has rested: an idle room
+costs nothing here. Each has a task of its own, so that one link's trouble never delays another's.
+
+Commands wait at their link's `Gate` until it stands, are written one after the other, and wait for
+their replies side by side. A command that the server refused over its token goes out once more on
+the next wire, with its old call id and in its old place. So does one whose keys the server refused,
+once in each other set of keys (protocol reference 5). What the server says nothing at all to is for
+the caller to send again or not.
 """
 
 from __future__ import annotations
@@ -13,8 +18,11 @@ import itertools
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -22,12 +30,21 @@ from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.api import Histories, Robot
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import Door, Health, Http, Visitor
-from bridge.link.learnt import Feature, Learnt
-from bridge.link.link import Link, LinkState, Shared
+from bridge.link.http_client import Door, Health, Http, OpenFailure, TokenRefused, Visitor
+from bridge.link.learnt import (
+    Feature,
+    Learnt,
+    has_keys,
+    most_hopeful,
+    other_keys,
+    tells_keys_apart,
+)
+from bridge.link.link import Link, LinkState, Shared, refused_again
 from bridge.link.login import Logins, Tokens
-from bridge.link.settings import Facts, LinkMetrics, LinkSettings, TokenStore
+from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.socket import Wire, Written
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
+from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Preview, Reply, Typing
 from bridge.webchat.http import Endpoints, HistoryEntry, RobotReply
 
@@ -35,95 +52,31 @@ MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
 MOST_NOTES = 20
 """Lines a second about single links."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Told = TypeVar("Told")
 
 
-class Roster:
-    """All links of one server. Holds none before `open` and after `close`."""
+@dataclass(slots=True)
+class _Call:
+    """A command on its way, and what the server has said of it so far."""
 
-    def __init__(self) -> None:
-        self.closed = False
-        """It was open and will not be again."""
-        self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
-        self._running: tuple[asyncio.TaskGroup, Shared] | None = None
-
-    @property
-    def running(self) -> bool:
-        """True between `open` and `close`."""
-        return self._running is not None
-
-    def open(self, group: asyncio.TaskGroup, around: Shared) -> None:
-        """From now on make links, as tasks of this group."""
-        self._running = (group, around)
-
-    async def close(self) -> None:
-        """End every link, without a logout (row 87). Those who still wait for one are told.
-
-        What the links have read is stored meanwhile, as far as that goes in `LAST_WORDS` seconds
-        (`Deliveries`).
-        """
-        self._running = None
-        self.closed = True
-        links = list(self._links.values())
-        self._links.clear()
-        for link, task in links:
-            link.abandon()
-            task.cancel()
-        if links:
-            await asyncio.wait([task for _, task in links])
-
-    def get(self, account: Account) -> Link:
-        """Return the room's link, made if there is none.
-
-        Raises:
-            CallFailure: the roster is not open.
-        """
-        if self._running is None:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message="the links are not running"
-            )
-        known = self._links.get(account.room_id)
-        if known is not None:
-            known[0].speak_for(account)
-            return known[0]
-        group, around = self._running
-        link = Link(account, around, group)
-        self._links[account.room_id] = (link, group.create_task(self._run(link, around)))
-        return link
-
-    def known(self, room_id: RoomId) -> Link | None:
-        """Return the room's link if there is one."""
-        link, _ = self._links.get(room_id, (None, None))
-        return link
-
-    def hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
-        """Send a hint over the room's link, if it has one, without waiting for it."""
-        link = self.known(room_id)
-        if link is not None and self._running is not None:
-            group, _ = self._running
-            group.create_task(link.hint(feature, command))
-
-    def states(self) -> dict[RoomId, LinkState]:
-        """Return where each link stands."""
-        return {room_id: link.keeper.state for room_id, (link, _) in self._links.items()}
-
-    async def _run(self, link: Link, around: Shared) -> None:
-        """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
-        account = link.keeper.account
-        while True:
-            try:
-                await link.run()
-                if await link.rested():
-                    break
-            except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.error(
-                    "webchat link crashed",
-                    room_id=account.room_id,
-                    errors=[type(inner).__name__ for inner in _leaves(error)],
-                )
-                await around.clock.sleep(around.settings.timing.backoff_last)
-        # No await between the last look at the demand and this: nobody can have come in between.
-        self._links.pop(account.room_id, None)
+    link: Link
+    ticket: int
+    call_id: CallId
+    command: Command
+    wire: Wire | None = None
+    """Where it was written last."""
+    keys: Dialect | None = None
+    """In which keys to write it; None: as the server is thought to want it."""
+    written: Dialect = Dialect.DUAL
+    """In which keys it was written last."""
+    others: Iterator[Dialect] | None = None
+    """The sets of keys that are left to be tried, once it was refused over them."""
+    refused: list[Reply] = field(default_factory=list)
+    """The refusals over its keys."""
+    relogged: bool = False
+    """A token was refused, and a new one got."""
 
 
 class Links:
@@ -147,30 +100,29 @@ class Links:
         self.health = Health(clock)
         self.learnt = Learnt(settings, facts, clock)
         self._settings = settings
-        self._endpoints = Endpoints(settings.base_url)
-        self._tls = ssl.create_default_context() if _secure(settings) else None
-        self._http = Http(settings.timing, self._tls)
-        self._fetcher = Fetcher(settings, self._endpoints)
-        self._uploads = Uploads(settings, self._endpoints, self._http, facts)
+        self._timing = settings.timing
+        self._endpoints = endpoints = Endpoints(settings.base_url)
+        secure = settings.base_url.startswith("https:")
+        self._tls = ssl.create_default_context() if secure else None
+        self._http = http = Http(settings.timing, self._tls)
+        self._fetcher = Fetcher(settings, endpoints)
+        self._uploads = Uploads(settings, endpoints, http, facts)
         self._metrics = metrics
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._door = door = Door(settings, self.health, facts, clock)
-        self._robot = Robot(settings, self._endpoints, self._http, door)
-        self._histories = Histories(
-            settings, self._endpoints, self._http, door=door, learnt=self.learnt
-        )
-        logins = Logins(
-            settings,
-            self._http,
-            door=door,
-            learnt=self.learnt,
-            clock=clock,
-            metrics=metrics,
-        )
+        self._robot = Robot(settings, endpoints, http, door)
+        self._histories = Histories(settings, endpoints, http, door=door, learnt=self.learnt)
+        logins = Logins(settings, http, door=door, learnt=self.learnt, clock=clock, metrics=metrics)
         self._tokens = Tokens(logins, tokens, clock, settings.timing.token_age)
-        self._roster = Roster()
-        self._unheard = _Unheard()
+        self._kinds: set[str] = set()
+        """Kinds of frames that were reported as ignored."""
+        self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
+        self._tasks: asyncio.TaskGroup
+        self._around: Shared | None = None
+        """None while the links do not run."""
+        self._closed = False
+        """It was running and will not be again."""
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
@@ -178,13 +130,12 @@ class Links:
 
         What the block raises comes out as it is, not wrapped in a group.
         """
-        around = self._shared(events)
         failure: BaseException | None = None
         await self.learnt.load()
         await self._door.load()
-        async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as group:
-            learning = group.create_task(self.learnt.run())
-            self._roster.open(group, around)
+        async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as tasks:
+            learning = tasks.create_task(self.learnt.run())
+            self._tasks, self._around = tasks, self._shared(events)
             try:
                 yield
             except BaseException as error:  # noqa: BLE001 - raised again below
@@ -199,9 +150,17 @@ class Links:
     async def aclose(self) -> None:
         """Close every socket without a logout (row 87); the chats go on and are resumed later.
 
-        Calls that still wait fail. Takes no longer than two closing handshakes.
+        Calls that still wait fail. What the links have read is stored meanwhile, as far as that
+        goes in `LAST_WORDS` seconds (`Deliveries`). Takes no longer than two closing handshakes.
         """
-        await self._roster.close()
+        self._around, self._closed = None, True
+        links = list(self._links.values())
+        self._links.clear()
+        for link, task in links:
+            link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the links are closing"))
+            task.cancel()
+        if links:
+            await asyncio.wait([task for _, task in links])
 
     # --- LinkPort ----------------------------------------------------------------------------
 
@@ -212,8 +171,18 @@ class Links:
         command: Command,
         before_write: Callable[[], Awaitable[None]],
     ) -> Reply:
-        """Send a command and return its reply; see `LinkPort.call`."""
-        return await self._roster.get(account).call(call_id, command, before_write)
+        """Send a command and return its reply; see `LinkPort.call`.
+
+        Where the link stands and nothing is ahead, the command is written without a task switch,
+        but for those of `before_write`.
+        """
+        link = self._link(account)
+        call = _Call(link, next(link.gate.tickets), call_id, command)
+        link.demand.begin()
+        try:
+            return await self._until_answered(call, before_write)
+        finally:
+            link.demand.end()
 
     def call_now(
         self,
@@ -238,9 +207,23 @@ class Links:
             False if nothing was written: the link does not stand, others are ahead, its server does
             not read, or it would have to say no for certain. Then `call` it.
         """
-        if not self._roster.running:
+        known = self._links.get(account.room_id)
+        if known is None or known[0].account.login != account.login:
             return False
-        return self._roster.get(account).call_now(call_id, command, done)
+        link = known[0]
+        link.account = account
+        wire = link.gate.free
+        if wire is None or not wire.usable or (wire.dialect_wait > 0 and has_keys(command)):
+            return False
+        keys = self.learnt.keys
+        call = _Call(link, next(link.gate.tickets), call_id, command, wire, written=keys)
+        try:
+            if not wire.write_now(call_id, command, keys, partial(self._settle, call, done)):
+                return False
+        except CallFailure:  # it is too long, or must not be sent: `call` says so
+            return False
+        link.demand.begin()
+        return True
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address; see `LinkPort.upload`.
@@ -248,8 +231,8 @@ class Links:
         A -15 starts a new login, but the blob cannot be read twice: the caller tries again with a
         fresh one. What the blob's own source raises (TooBig, Unavailable) comes out as it is.
         """
-        return await self._roster.get(account).with_token(
-            lambda token: self._uploads.upload(token, blob), tries=1
+        return await self._with_token(
+            account, lambda token: self._uploads.upload(token, blob), tries=1
         )
 
     def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
@@ -270,17 +253,17 @@ class Links:
         Raises:
             CallFailure: the links do not run yet; after `aclose` it only does nothing.
         """
-        if not self._roster.closed:
-            self._roster.get(account).demand.keep()
+        if not self._closed:
+            self._link(account).demand.keep()
 
     def release(self, room_id: RoomId) -> None:
         """The link is no longer wanted; see `LinkPort.release`."""
-        if (link := self._roster.known(room_id)) is not None:
-            link.release()
+        if room_id in self._links:
+            self._links[room_id][0].release()
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """Show the agent that the customer is typing; see `LinkPort.typing`."""
-        self._roster.hint(room_id, Feature.TYPING, Typing(session_id))
+        self._hint(room_id, Feature.TYPING, Typing(session_id))
 
     def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
         """Show the agent what the customer is typing (112); otherwise as `typing`.
@@ -288,12 +271,12 @@ class Links:
         No port asks for it: Matrix clients tell that somebody types, and never what, for there are
         no drafts. So the bridge itself never sends it; it is here for other users of the links.
         """
-        self._roster.hint(room_id, Feature.PREVIEW, Preview(session_id, text))
+        self._hint(room_id, Feature.PREVIEW, Preview(session_id, text))
 
     async def log_in(self, account: Account) -> None:
         """Try an account; the token is kept, so that the room's next link costs no login.
 
-        Whatever link the room has goes on until an account is named with a call (`Roster.get`).
+        Whatever link the room has goes on until an account is named with a call (`_link`).
 
         Raises:
             CallFailure: see `LinkPort.log_in`.
@@ -306,21 +289,52 @@ class Links:
             return None
         # Though the chat goes on: what was said before can wait for who has no chat yet.
         visitor = Visitor(account.customer)
-        return await self._roster.get(account).with_token(
-            lambda token: self._histories.fetch(token, count, visitor), asks=False
+        return await self._with_token(
+            account, lambda token: self._histories.fetch(token, count, visitor), asks=False
         )
 
     async def ask_robot(self, question: str) -> RobotReply:
         """Ask the knowledge base; see `LinkPort.ask_robot`."""
         return await self._robot.ask(question)
 
-    # --- for operators -----------------------------------------------------------------------
-
     def states(self) -> dict[RoomId, LinkState]:
-        """Return where each link stands."""
-        return self._roster.states()
+        """Return where each link stands, for operators."""
+        return {room_id: link.state for room_id, (link, _) in self._links.items()}
 
-    # --- within ------------------------------------------------------------------------------
+    # --- links -------------------------------------------------------------------------------
+
+    def _link(self, account: Account) -> Link:
+        """Return the room's link, made if there is none.
+
+        Raises:
+            CallFailure: the links do not run.
+        """
+        if self._around is None:
+            raise CallFailure(
+                FailureReason.UNREACHABLE, certain=True, message="the links are not running"
+            )
+        if account.room_id in self._links:
+            link, _ = self._links[account.room_id]
+            link.speak_for(account)
+            return link
+        link = Link(account, self._around)
+        self._links[account.room_id] = (link, self._tasks.create_task(self._run(link)))
+        return link
+
+    async def _run(self, link: Link) -> None:
+        """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
+        room_id = link.account.room_id
+        while True:
+            try:
+                await link.run()
+                if await link.rested():
+                    break
+            except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
+                names = [type(inner).__name__ for inner in _leaves(error)]
+                _LOG.error("webchat link crashed", room_id=room_id, errors=names)
+                await self._clock.sleep(self._timing.backoff_last)
+        # No await between the last look at the demand and this: nobody can have come in between.
+        self._links.pop(room_id, None)
 
     def _shared(self, events: LinkEvents) -> Shared:
         return Shared(
@@ -342,18 +356,194 @@ class Links:
             note=_Notes(),
         )
 
-
-class _Unheard:
-    """Logs each kind of frame that says nothing to us once (protocol reference 1.1)."""
-
-    def __init__(self) -> None:
-        self._kinds: set[str] = set()
-
-    def __call__(self, kind: str) -> None:
+    def _unheard(self, kind: str) -> None:
+        """Log each kind of frame that says nothing to us once (protocol reference 1.1)."""
         if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
             self._kinds.add(kind)
-            log: structlog.stdlib.BoundLogger = structlog.get_logger()
-            log.warning("webchat frame ignored", kind=kind)
+            _LOG.warning("webchat frame ignored", kind=kind)
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def _settle(
+        self,
+        call: _Call,
+        done: Callable[[Reply | CallFailure], None],
+        told: Reply | CallFailure,
+    ) -> None:
+        """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
+        if isinstance(told, Reply):
+            try:
+                answer = self._judge(call, told)
+            except OpenFailure as failure:
+                told = failure
+            else:
+                if answer is None:
+                    self._tasks.create_task(self._once_more(call, done))
+                    return
+                told = answer
+        call.link.demand.end()
+        done(told)
+
+    async def _once_more(self, call: _Call, done: Callable[[Reply | CallFailure], None]) -> None:
+        told: Reply | CallFailure
+        try:
+            told = await self._until_answered(call, _nothing)
+        except CallFailure as failure:
+            told = failure
+        finally:
+            call.link.demand.end()
+        done(told)
+
+    async def _until_answered(
+        self, call: _Call, before_write: Callable[[], Awaitable[None]]
+    ) -> Reply:
+        while True:
+            wire, written = await self._write(call, before_write)
+            answer = self._judge(call, await wire.answer(written))
+            if answer is not None:
+                return answer
+
+    def _judge(self, call: _Call, reply: Reply) -> Reply | None:
+        """Return the reply that the caller gets; None: the command goes out once more.
+
+        Raises:
+            OpenFailure: a fresh token was refused too.
+        """
+        link, wire, command = call.link, call.wire, call.command
+        assert wire is not None  # noqa: S101 - there is no reply to what was not written
+        if reply.ok:
+            link.stranger = None
+            if (call.refused or call.written not in self.learnt.read) and tells_keys_apart(command):
+                self.learnt.took(call.written, after_refusal=bool(call.refused))
+            return reply
+        if reply.result == ResultCode.INVALID_TOKEN:
+            link.refuse(wire)
+            if call.relogged:
+                raise refused_again()
+            call.relogged = True
+            return None
+        if reply.result == ResultCode.INVALID_CLIENT_ID and self._disowned(link, wire):
+            link.refuse(wire)
+            return None
+        if self.learnt.refuses(call.written, command, reply):
+            call.refused.append(reply)
+            call.others = call.others or iter(other_keys(command, call.written))
+            call.keys = next(call.others, None)
+            return most_hopeful(call.refused) if call.keys is None else None
+        return reply
+
+    def _disowned(self, link: Link, wire: Wire) -> bool:
+        """True if a new login may help, where the server knows nobody of our token's (-6).
+
+        One login, whatever is under way meanwhile; if it does not help, this is for an operator,
+        and the next is `Timing.disowned` away. The caller is told in the server's own words.
+        """
+        now = asyncio.get_running_loop().time()
+        if link.stranger is None or now >= link.stranger[1]:
+            link.stranger = wire, now + self._timing.disowned
+        return link.stranger[0] is wire
+
+    async def _write(
+        self, call: _Call, before_write: Callable[[], Awaitable[None]]
+    ) -> tuple[Wire, Written]:
+        """Write a command, in its keys or in those that the server is thought to want."""
+        gate, loop = call.link.gate, asyncio.get_running_loop()
+        deadline = loop.time() + self._timing.connect
+        while True:
+            wire = await gate.enter(call.ticket, deadline - loop.time())
+            try:
+                if has_keys(call.command):
+                    await wire.told_dialect()
+                if wire.usable:
+                    await before_write()
+                # It may have ended while that was stored; then nothing was written, for certain.
+                if wire.usable:
+                    call.wire, call.written = wire, call.keys or self.learnt.keys
+                    return wire, await self._spell(wire, call)
+                gate.shut(wire)
+            finally:
+                gate.leave()
+
+    async def _spell(self, wire: Wire, call: _Call) -> Written:
+        """Write a command; where both sets of keys are too long for a frame, in one of them.
+
+        A text may have been divided when the server was known to want one set.
+        """
+        try:
+            return await wire.write(call.call_id, call.command, call.written)
+        except CallFailure as failure:
+            if failure.reason is not FailureReason.TOO_BIG or call.written is not Dialect.DUAL:
+                raise
+        call.written = call.written.others[0]
+        return await wire.write(call.call_id, call.command, call.written)
+
+    def _hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
+        """Send a typing notice or a preview, which may be lost, without waiting for it.
+
+        Sent only on a link that stands, to a server that knows it, and not too often. Never raises.
+        """
+        if room_id not in self._links:
+            return
+        link, _ = self._links[room_id]
+        wire, now = link.gate.wire, asyncio.get_running_loop().time()
+        if wire is None or not wire.usable or not self.learnt.has(feature):
+            return
+        if now >= link.hint_not_before.get(feature, now):
+            link.hint_not_before[feature] = now + self._timing.hint_gap
+            self._tasks.create_task(self._send_hint(link, wire, feature, command))
+
+    async def _send_hint(self, link: Link, wire: Wire, feature: Feature, command: Command) -> None:
+        try:
+            reply = await wire.ask(command)
+        except CallFailure:
+            return
+        if meaning(reply.result).no_command:
+            self.learnt.has_not(feature)
+        elif reply.result == ResultCode.INVALID_TOKEN:
+            link.refuse(wire)
+
+    async def _with_token(
+        self,
+        account: Account,
+        request: Callable[[Token], Awaitable[Told]],
+        *,
+        tries: int = 2,
+        asks: bool = True,
+    ) -> Told:
+        """Make an HTTP request that needs the link's token; log in anew if it is refused.
+
+        Args:
+            account: whose link it is.
+            request: is given the token.
+            tries: how often it may be made.
+            asks: False: it is our own wish, and no reason to try a refused login again.
+
+        Raises:
+            OpenFailure: the link does not stand, or the token was refused `tries` times. After one
+                try no fresh one has been seen yet: the caller's next finds it.
+            Exception: what `request` raises, TokenRefused aside.
+        """
+        link = self._link(account)
+        gate = link.gate
+        link.demand.begin()
+        try:
+            for _ in range(tries):
+                wire = await gate.enter(next(gate.tickets), self._timing.connect, asks=asks)
+                gate.leave()
+                try:
+                    return await request(wire.token)
+                except TokenRefused:
+                    link.refuse(wire)
+        finally:
+            link.demand.end()
+        if tries > 1:
+            raise refused_again()
+        message = "the token was refused; a new login is under way"
+        raise OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
+
+
+async def _nothing() -> None:
+    """The `before_write` of a command that is written once more: its attempt is stored already."""
 
 
 class _Notes:
@@ -372,12 +562,7 @@ class _Notes:
         if now >= self._until:
             self._left, self._until = MOST_NOTES, now + 1.0
         self._left -= 1
-        log: structlog.stdlib.BoundLogger = structlog.get_logger()
-        (log.debug if self._left < 0 else log.info)(event, room_id=room_id, **told)
-
-
-def _secure(settings: LinkSettings) -> bool:
-    return settings.base_url.startswith("https:")
+        (_LOG.debug if self._left < 0 else _LOG.info)(event, room_id=room_id, **told)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -13,7 +13,6 @@ from bridge.ids import CallId, SessionId
 from bridge.link import Links, LinkState, Token
 from bridge.link.http_client import OpenFailure
 from bridge.link.link import LONG_MISSING
-from bridge.link.links import Roster
 from bridge.link.login import room_key
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import StoreError
@@ -436,16 +435,22 @@ async def test_many_links_open_and_come_back() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_roster_that_is_not_open_holds_nothing() -> None:
-    roster = Roster()
-    assert roster.states() == {}
-    assert roster.known(ADA.room_id) is None
+async def test_links_that_do_not_run_hold_nothing() -> None:
+    links = Links(
+        settings_for("http://crm/webchat"),
+        tokens=Tokens(),
+        facts=Facts(),
+        metrics=LinkCounts(),
+        clock=RealClock(),
+    )
+    assert links.states() == {}
+    links.release(ADA.room_id)
     with pytest.raises(CallFailure, match="not running"):
-        roster.get(ADA)
-    await roster.close()
-    assert roster.closed
+        links.keep(ADA)
+    await links.aclose()
+    links.keep(ADA)
     with pytest.raises(CallFailure, match="not running"):
-        roster.get(ADA)
+        await links.call(ADA, CallId(1), ASK, nothing)
 
 
 @pytest.mark.asyncio
