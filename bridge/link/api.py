@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from urllib.parse import urlencode
 
 from bridge.conversation.events import FailureReason
-from bridge.link.http_client import Door, Http, TokenRefused, Visitor
+from bridge.link.http_client import Door, Http, TokenRefused, Visitor, no_turn
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Unavailable
@@ -25,10 +25,8 @@ from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.http import (
     Endpoints,
     HistoryEntry,
-    HistoryReply,
     RobotReply,
     dump_history,
-    login_sign,
     parse_history_reply,
     parse_robot_reply,
     robot_form,
@@ -48,21 +46,10 @@ AT_ONCE = 20
 class Histories:
     """Asks one server for history."""
 
-    def __init__(
-        self,
-        settings: LinkSettings,
-        endpoints: Endpoints,
-        http: Http,
-        *,
-        door: Door,
-        learnt: Learnt,
-    ) -> None:
-        self._sign_key = settings.sign_key
-        self._url = endpoints.login
-        self._http = http
+    def __init__(self, settings: LinkSettings, door: Door, learnt: Learnt) -> None:
         self._door = door
         self._learnt = learnt
-        self._timing = settings.timing
+        self._patience = settings.timing.connect
         self._turn = asyncio.Lock()
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -76,17 +63,22 @@ class Histories:
             CallFailure: always certain: NO_TURN, it did not come in time; UNREACHABLE; or REFUSED
                 with the server's code.
         """
+        body = dump_history(token.value, min(max(1, count), MOST_ENTRIES))
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(self._timing.connect):
+                async with asyncio.timeout(self._patience):
                     await stack.enter_async_context(self._places)
                     async with self._turn:
                         await stack.enter_async_context(self._door.knock(visitor))
             except TimeoutError:
-                raise CallFailure(
-                    FailureReason.NO_TURN, certain=True, message="history: no turn in time"
-                ) from None
-            reply = await self._request(token, min(max(1, count), MOST_ENTRIES))
+                raise no_turn("history: no turn in time") from None
+            reply, _ = await self._door.post(
+                "history",
+                body,
+                parse_history_reply,
+                longest=LONGEST_HISTORY,
+                cookies=token.cookies,
+            )
         if reply.result == ResultCode.SUCCESS:
             return reply.entries
         if reply.result == ResultCode.INVALID_TOKEN:
@@ -97,31 +89,6 @@ class Histories:
         raise CallFailure(
             FailureReason.REFUSED, certain=True, code=reply.result, message="history refused"
         )
-
-    async def _request(self, token: Token, count: int) -> HistoryReply:
-        body = dump_history(token.value, count)
-        headers = {"Content-Type": "application/json; charset=UTF-8"}
-        if self._sign_key:  # a server that wants it on logins looks at this address, not at types
-            headers["sign"] = login_sign(body, self._sign_key)
-        try:
-            answer = await self._http.post(
-                self._url,
-                body,
-                headers,
-                total=self._timing.reply,
-                longest=LONGEST_HISTORY,
-                cookies=token.cookies,
-            )
-        except Unavailable as error:
-            self._door.unanswered()
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message=f"history: {error}"
-            ) from error
-        reply = parse_history_reply(answer.body)
-        if reply is None:
-            raise self._door.foreign(answer, "history")
-        self._door.answered()
-        return reply
 
 
 class Robot:

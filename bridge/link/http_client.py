@@ -23,8 +23,7 @@ reference 3.7). So whatever goes to its login address passes the `Door`:
 * a circuit breaker: answers that look like a blacklist's close the door for everybody for ten
   minutes.
 
-The exceptions of this package stand here too: `OpenFailure` (the link does not stand),
-`TokenRefused` (log in again) and `Unwanted`.
+The exceptions of this package stand here too.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import aiohttp
 import structlog
@@ -47,7 +47,11 @@ from bridge.ids import RoomId
 from bridge.link.settings import Facts, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable
 from bridge.rooms.store import StoreError
-from bridge.webchat.http import Endpoints
+from bridge.webchat.http import Endpoints, login_sign
+
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Told = TypeVar("Told")
 
 # --- failures -----------------------------------------------------------------------------------
 
@@ -173,9 +177,9 @@ class Http:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Hold the connections open."""
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
         async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
+            cookie_jar=aiohttp.DummyCookieJar(),
         ) as session:
             self._session = session
             try:
@@ -205,18 +209,28 @@ class Http:
             raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
-        timeout = aiohttp.ClientTimeout(
-            total=total, sock_connect=self._timing.handshake, sock_read=self._timing.reply
-        )
         try:
             async with self._session.post(
-                url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+                url,
+                data=data,
+                headers=headers,
+                timeout=timeout_of(self._timing, total),
+                allow_redirects=False,
             ) as response:
-                body = await _read(response.content, longest)
-                return Answer(response.status, body, _cookies(response))
+                body = bytearray()
+                async for chunk in response.content.iter_chunked(16 * 1024):
+                    body += chunk
+                    if len(body) >= longest:
+                        break
+                return Answer(response.status, bytes(body[:longest]), _cookies(response))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
+
+
+def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
+    """Return the waits of one request."""
+    return aiohttp.ClientTimeout(total=total, sock_connect=timing.handshake, sock_read=timing.reply)
 
 
 def _cookies(response: aiohttp.ClientResponse) -> str:
@@ -236,15 +250,6 @@ def _cookies(response: aiohttp.ClientResponse) -> str:
         if len(longer) <= LONGEST_COOKIES and longer.isascii() and longer.isprintable():
             header = longer
     return header
-
-
-async def _read(content: aiohttp.StreamReader, longest: int) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_chunked(16 * 1024):
-        body += chunk
-        if len(body) >= longest:
-            break
-    return bytes(body[:longest])
 
 
 # --- rate limit ---------------------------------------------------------------------------------
@@ -341,23 +346,20 @@ class WindowLimiter:
 
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
-        while (first := self._first()) is not None:
+        while self._free > 0:
+            may = [
+                one
+                for one in self._line
+                if self._held[one.person] <= self._free and not one.turn.done()
+            ]
+            first = min(may, key=lambda one: one.rank(self._held[one.person]), default=None)
+            if first is None:
+                return
             self._line.remove(first)
             first.turn.set_result(self._take(first.person))
             for one in self._line:
                 if one.person == first.person:
                     one.number = next(self._numbers)
-
-    def _first(self) -> _Waiting | None:
-        """The next in the queue; None: no one may take what is free."""
-        if self._free < 1:
-            return None
-        may = [
-            one
-            for one in self._line
-            if self._held[one.person] <= self._free and not one.turn.done()
-        ]
-        return min(may, key=lambda one: one.rank(self._held[one.person]), default=None)
 
     def _take(self, person: str) -> Place:
         place = Place(person)
@@ -461,17 +463,14 @@ class Visits:
         self._moments: deque[int] = deque(maxlen=settings.login_count)
         """ms since the epoch, in the order in which they came."""
         self._storing = asyncio.Lock()
-        self._noted = 0
-        """How many visits there were in this run …"""
-        self._stored = 0
-        """… and how many of them the store was told of."""
+        self._unstored = False
 
     async def load(self) -> list[float]:
         """Recall what earlier runs noted; return for how many seconds each visit still counts."""
         try:
             told = await self._facts.get(self._fact) or ""
         except StoreError as error:
-            _log().warning("earlier visits of the webchat server not known", error=str(error))
+            _LOG.warning("earlier visits of the webchat server not known", error=str(error))
             return []
         now = self._clock.now()
         # Where the clock was set back since, a moment may lie ahead: it must not cost more than one
@@ -489,23 +488,27 @@ class Visits:
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
         self._moments.append(now)
-        self._noted += 1
-        number = self._noted
+        self._unstored = True
         async with self._storing:
-            if number <= self._stored:
+            if not self._unstored:  # whoever was here before has told of ours too
                 return
-            self._stored = self._noted
+            self._unstored = False
             try:
                 await self._facts.put(self._fact, " ".join(map(str, self._moments)))
             except StoreError as error:
-                _log().warning("visit of the webchat server not noted", error=str(error))
+                _LOG.warning("visit of the webchat server not noted", error=str(error))
 
 
 class Door:
     """Rate limit and circuit breaker of one server's login address, for all its links."""
 
-    def __init__(self, settings: LinkSettings, health: Health, facts: Facts, clock: Clock) -> None:
-        self._pause = settings.timing.blacklist
+    def __init__(
+        self, settings: LinkSettings, http: Http, health: Health, facts: Facts, clock: Clock
+    ) -> None:
+        self._url = Endpoints(settings.base_url).login
+        self._sign_key = settings.sign_key
+        self._timing = settings.timing
+        self._http = http
         self._health = health
         self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
         self._visits = Visits(settings, facts, clock)
@@ -533,6 +536,44 @@ class Door:
             await self._visits.note()
             yield
 
+    async def post(
+        self,
+        what: str,
+        body: bytes,
+        parse: Callable[[bytes], Told | None],
+        *,
+        longest: int = LONGEST_ANSWER,
+        cookies: str = "",
+    ) -> tuple[Told, str]:
+        """Make a request of the login address; return its answer, and the cookies with it.
+
+        Raises:
+            OpenFailure: UNREACHABLE: WebChat itself did not answer.
+        """
+        headers = {"Content-Type": "application/json; charset=UTF-8"}
+        if self._sign_key:
+            # The sign covers exactly these bytes (protocol reference 3.2). A server that wants it
+            # on logins looks at this address, not at types.
+            headers["sign"] = login_sign(body, self._sign_key)
+        try:
+            answer = await self._http.post(
+                self._url,
+                body,
+                headers,
+                total=self._timing.reply,
+                longest=longest,
+                cookies=cookies,
+            )
+        except Unavailable as error:
+            self._health.missed()
+            raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
+        # The vendor's clients parse the body whatever the HTTP status is.
+        told = parse(answer.body)
+        if told is None:
+            raise self.foreign(answer.status, what)
+        self.answered()
+        return told, answer.cookies
+
     @property
     def closed_for(self) -> float:
         """Seconds for which the door stays closed; 0.0 while it is open."""
@@ -540,13 +581,9 @@ class Door:
 
     def check(self) -> None:
         """Raise OpenFailure while the door is closed."""
-        left = self.closed_for
-        if left > 0:
-            raise OpenFailure(
-                FailureReason.UNREACHABLE,
-                "the server seems to have blacklisted this address",
-                pause=left,
-            )
+        if (left := self.closed_for) > 0:
+            message = "the server seems to have blacklisted this address"
+            raise OpenFailure(FailureReason.UNREACHABLE, message, pause=left)
 
     def answered(self) -> None:
         """WebChat itself has answered, whatever it said."""
@@ -557,23 +594,16 @@ class Door:
         """A socket was opened."""
         self._shut_out.clear()
 
-    def unanswered(self) -> None:
-        """No HTTP answer came."""
-        self._health.missed()
-
-    def foreign(self, answer: Answer, what: str) -> OpenFailure:
+    def foreign(self, status: int, what: str) -> OpenFailure:
         """Something else than WebChat answered: return what that means for `what` was asked."""
         self._health.missed()
         pause = 0.0
-        if answer.status not in STARTING:
+        if status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
-                pause = self._close(answer.status)
-        return OpenFailure(
-            FailureReason.UNREACHABLE,
-            f"{what}: HTTP {answer.status} without WebChat's JSON",
-            pause=pause,
-        )
+                pause = self._close(status)
+        message = f"{what}: HTTP {status} without WebChat's JSON"
+        return OpenFailure(FailureReason.UNREACHABLE, message, pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
         """A room's socket was refused although a login had just given its token.
@@ -586,11 +616,7 @@ class Door:
             self._close(status)
 
     def _close(self, status: int) -> float:
-        self._closed_until = asyncio.get_running_loop().time() + self._pause
-        _log().error("blacklisted by the webchat server?", status=status, pause=self._pause)
-        return self._pause
-
-
-def _log() -> structlog.stdlib.BoundLogger:
-    log: structlog.stdlib.BoundLogger = structlog.get_logger()
-    return log
+        pause = self._timing.blacklist
+        self._closed_until = asyncio.get_running_loop().time() + pause
+        _LOG.error("blacklisted by the webchat server?", status=status, pause=pause)
+        return pause

@@ -52,7 +52,7 @@ from bridge.link.http_client import (
     no_turn,
 )
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.login import Tokens
+from bridge.link.login import Logins
 from bridge.link.settings import LinkMetrics, LinkSettings, Token
 from bridge.link.socket import LATE, Connection, Demand, Gate, Loss, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents
@@ -84,7 +84,7 @@ class Shared:
 
     settings: LinkSettings
     endpoints: Endpoints
-    tokens: Tokens
+    logins: Logins
     events: LinkEvents
     health: Health
     door: Door
@@ -220,7 +220,7 @@ class Link:
         try:
             self.state = LinkState.LOGIN
             account = self.account
-            self._token = await self._around.tokens.obtain(account, self._token, self._await_turn)
+            self._token = await self._around.logins.obtain(account, self._token, self._await_turn)
             self.state = LinkState.LINKING
             wire = await self._dial(self._token)
             if self.account.login != account.login:
@@ -354,7 +354,7 @@ class Link:
         token, self._token = self._token, None
         self._note("webchat token refused", why=why, strikes=self._strikes)
         if token is not None:
-            await self._around.tokens.refuse(self.account.room_id, token)
+            await self._around.logins.refuse(self.account.room_id, token)
         if self._strikes > 1:
             failure = refused_again()
             pause = max(self._backoff.next(), self._around.door.closed_for)

@@ -40,7 +40,7 @@ from bridge.link.learnt import (
     tells_keys_apart,
 )
 from bridge.link.link import Link, LinkState, Shared, refused_again
-from bridge.link.login import Logins, Tokens
+from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.link.socket import Wire, Written
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
@@ -110,11 +110,12 @@ class Links:
         self._metrics = metrics
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._door = door = Door(settings, self.health, facts, clock)
+        self._door = door = Door(settings, http, self.health, facts, clock)
         self._robot = Robot(settings, endpoints, http, door)
-        self._histories = Histories(settings, endpoints, http, door=door, learnt=self.learnt)
-        logins = Logins(settings, http, door=door, learnt=self.learnt, clock=clock, metrics=metrics)
-        self._tokens = Tokens(logins, tokens, clock, settings.timing.token_age)
+        self._histories = Histories(settings, door, self.learnt)
+        self._logins = Logins(
+            settings, tokens, door=door, learnt=self.learnt, clock=clock, metrics=metrics
+        )
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
         self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
@@ -281,7 +282,7 @@ class Links:
         Raises:
             CallFailure: see `LinkPort.log_in`.
         """
-        await self._tokens.renew(account)
+        await self._logins.renew(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
         """Return the customer's last messages, newest last; see `LinkPort.history`."""
@@ -340,7 +341,7 @@ class Links:
         return Shared(
             settings=self._settings,
             endpoints=self._endpoints,
-            tokens=self._tokens,
+            logins=self._logins,
             events=events,
             health=self.health,
             door=self._door,

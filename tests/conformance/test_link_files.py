@@ -14,7 +14,7 @@ import structlog
 from bridge.conversation.events import FailureReason
 from bridge.ids import SessionId
 from bridge.link import LinkSettings, LoginType, UploadMode
-from bridge.link.login import Accounts
+from bridge.link.login import credentials_of
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.simulator import Simulator
 from bridge.webchat.http import dump_login, login_sign, robot_form
@@ -216,7 +216,7 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def _sign_of(settings: LinkSettings) -> str:
-    body = dump_login(Accounts(settings).credentials(ADA).login)
+    body = dump_login(credentials_of(settings, ADA).login)
     return login_sign(body, settings.sign_key)
 
 
