@@ -27,7 +27,7 @@ import random
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from hashlib import blake2b
@@ -78,14 +78,15 @@ class LinkState(StrEnum):
     UP = "up"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Shared:
     """What all links of one server share."""
 
     settings: LinkSettings
     endpoints: Endpoints
     logins: Logins
-    events: LinkEvents
+    events: LinkEvents = field(init=False)
+    """Set before there is a link."""
     health: Health
     door: Door
     learnt: Learnt

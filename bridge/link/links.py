@@ -97,31 +97,43 @@ class Links:
         Raises:
             ValueError: the base address or an allowed host cannot be read.
         """
-        self.health = Health(clock)
-        self.learnt = Learnt(settings, facts, clock)
-        self._settings = settings
+        self.health = health = Health(clock)
+        self.learnt = learnt = Learnt(settings, facts, clock)
         self._timing = settings.timing
         self._endpoints = endpoints = Endpoints(settings.base_url)
         secure = settings.base_url.startswith("https:")
-        self._tls = ssl.create_default_context() if secure else None
-        self._http = http = Http(settings.timing, self._tls)
+        tls = ssl.create_default_context() if secure else None
+        self._http = http = Http(settings.timing, tls)
         self._fetcher = Fetcher(settings, endpoints)
         self._uploads = Uploads(settings, endpoints, http, facts)
-        self._metrics = metrics
-        self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._door = door = Door(settings, http, self.health, facts, clock)
+        self._door = door = Door(settings, http, health, facts, clock)
         self._robot = Robot(settings, endpoints, http, door)
-        self._histories = Histories(settings, door, self.learnt)
-        self._logins = Logins(
-            settings, tokens, door=door, learnt=self.learnt, clock=clock, metrics=metrics
+        self._histories = Histories(settings, door, learnt)
+        self._logins = logins = Logins(
+            settings, tokens, door=door, learnt=learnt, clock=clock, metrics=metrics
+        )
+        self._shared = Shared(
+            settings=settings,
+            endpoints=endpoints,
+            logins=logins,
+            health=health,
+            door=door,
+            learnt=learnt,
+            metrics=metrics,
+            clock=clock,
+            rng=rng or random.Random(),  # noqa: S311 - jitter, no secret
+            tls=tls,
+            dialling=asyncio.Semaphore(settings.reconnect_limit),
+            epoch=f"{clock.now():x}.{secrets.token_hex(4)}",
+            ordinals=itertools.count(1),
+            unheard=self._unheard,
+            note=_Notes(),
         )
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
         self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
         self._tasks: asyncio.TaskGroup
-        self._around: Shared | None = None
-        """None while the links do not run."""
+        self._runs = False
         self._closed = False
         """It was running and will not be again."""
 
@@ -136,7 +148,7 @@ class Links:
         await self._door.load()
         async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as tasks:
             learning = tasks.create_task(self.learnt.run())
-            self._tasks, self._around = tasks, self._shared(events)
+            self._tasks, self._shared.events, self._runs = tasks, events, True
             try:
                 yield
             except BaseException as error:  # noqa: BLE001 - raised again below
@@ -154,7 +166,7 @@ class Links:
         Calls that still wait fail. What the links have read is stored meanwhile, as far as that
         goes in `LAST_WORDS` seconds (`Deliveries`). Takes no longer than two closing handshakes.
         """
-        self._around, self._closed = None, True
+        self._runs, self._closed = False, True
         links = list(self._links.values())
         self._links.clear()
         for link, task in links:
@@ -310,7 +322,7 @@ class Links:
         Raises:
             CallFailure: the links do not run.
         """
-        if self._around is None:
+        if not self._runs:
             raise CallFailure(
                 FailureReason.UNREACHABLE, certain=True, message="the links are not running"
             )
@@ -318,7 +330,7 @@ class Links:
             link, _ = self._links[account.room_id]
             link.speak_for(account)
             return link
-        link = Link(account, self._around)
+        link = Link(account, self._shared)
         self._links[account.room_id] = (link, self._tasks.create_task(self._run(link)))
         return link
 
@@ -333,29 +345,9 @@ class Links:
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
                 names = [type(inner).__name__ for inner in _leaves(error)]
                 _LOG.error("webchat link crashed", room_id=room_id, errors=names)
-                await self._clock.sleep(self._timing.backoff_last)
+                await self._shared.clock.sleep(self._timing.backoff_last)
         # No await between the last look at the demand and this: nobody can have come in between.
         self._links.pop(room_id, None)
-
-    def _shared(self, events: LinkEvents) -> Shared:
-        return Shared(
-            settings=self._settings,
-            endpoints=self._endpoints,
-            logins=self._logins,
-            events=events,
-            health=self.health,
-            door=self._door,
-            learnt=self.learnt,
-            metrics=self._metrics,
-            clock=self._clock,
-            rng=self._rng,
-            tls=self._tls,
-            dialling=asyncio.Semaphore(self._settings.reconnect_limit),
-            epoch=f"{self._clock.now():x}.{secrets.token_hex(4)}",
-            ordinals=itertools.count(1),
-            unheard=self._unheard,
-            note=_Notes(),
-        )
 
     def _unheard(self, kind: str) -> None:
         """Log each kind of frame that says nothing to us once (protocol reference 1.1)."""
@@ -555,6 +547,7 @@ class _Notes:
     """
 
     def __init__(self) -> None:
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind()
         self._left = 0
         self._until = 0.0
 
@@ -563,7 +556,7 @@ class _Notes:
         if now >= self._until:
             self._left, self._until = MOST_NOTES, now + 1.0
         self._left -= 1
-        (_LOG.debug if self._left < 0 else _LOG.info)(event, room_id=room_id, **told)
+        (self._log.debug if self._left < 0 else self._log.info)(event, room_id=room_id, **told)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

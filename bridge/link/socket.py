@@ -461,10 +461,11 @@ class Wire:
                 self._socket.hand_over(self.read, self._ended)
                 await self._over.wait()
                 guarding.cancel()
-            # The replies to what was written before: each says for certain what became of it.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._timing.settle):
-                    await self._drained.wait()
+            if not self._drained.is_set():
+                # The replies to what was written before: each says for certain what became of it.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._timing.settle):
+                        await self._drained.wait()
         finally:
             self._told.set()
             await self.close()

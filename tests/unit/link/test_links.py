@@ -10,10 +10,11 @@ from aiohttp import web
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, SessionId
-from bridge.link import Links, LinkState, Token
 from bridge.link.http_client import OpenFailure
-from bridge.link.link import LONG_MISSING
+from bridge.link.link import LONG_MISSING, LinkState
+from bridge.link.links import Links
 from bridge.link.login import room_key
+from bridge.link.settings import Token
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import StoreError
 from bridge.webchat.frames import (
