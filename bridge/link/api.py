@@ -17,10 +17,10 @@ from contextlib import AsyncExitStack
 from urllib.parse import urlencode
 
 from bridge.conversation.events import FailureReason
-from bridge.link.http_client import Door, Http, TokenRefused, Visitor, no_turn
+from bridge.link.http_client import Door, Http, TokenRefused, Visitor, no_turn, surely
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
-from bridge.rooms.ports import CallFailure, Unavailable
+from bridge.rooms.ports import Unavailable
 from bridge.webchat.codes import ResultCode, meaning
 from bridge.webchat.http import (
     Endpoints,
@@ -43,17 +43,29 @@ AT_ONCE = 20
 """Requests for a history, and questions, that are under way; more of them wait."""
 
 
-class Histories:
-    """Asks one server for history."""
+class Requests:
+    """Requests to one server."""
 
-    def __init__(self, settings: LinkSettings, door: Door, learnt: Learnt) -> None:
+    def __init__(
+        self,
+        settings: LinkSettings,
+        endpoints: Endpoints,
+        http: Http,
+        *,
+        door: Door,
+        learnt: Learnt,
+    ) -> None:
+        self._settings = settings
+        self._timing = settings.timing
+        self._robot = endpoints.robot
+        self._http = http
         self._door = door
         self._learnt = learnt
-        self._patience = settings.timing.connect
         self._turn = asyncio.Lock()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._histories = asyncio.Semaphore(AT_ONCE)
+        self._questions = asyncio.Semaphore(AT_ONCE)
 
-    async def fetch(
+    async def history(
         self, token: Token, count: int, visitor: Visitor
     ) -> tuple[HistoryEntry, ...] | None:
         """Return the last messages, newest last; None if the server has no history.
@@ -66,8 +78,8 @@ class Histories:
         body = dump_history(token.value, min(max(1, count), MOST_ENTRIES))
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(self._patience):
-                    await stack.enter_async_context(self._places)
+                async with asyncio.timeout(self._timing.connect):
+                    await stack.enter_async_context(self._histories)
                     async with self._turn:
                         await stack.enter_async_context(self._door.knock(visitor))
             except TimeoutError:
@@ -86,26 +98,9 @@ class Histories:
         if meaning(reply.result).no_history:
             self._learnt.has_not(Feature.HISTORY)
             return None
-        raise CallFailure(
-            FailureReason.REFUSED, certain=True, code=reply.result, message="history refused"
-        )
+        raise surely(FailureReason.REFUSED, "history refused", reply.result)
 
-
-class Robot:
-    """Asks one server's robot."""
-
-    def __init__(
-        self, settings: LinkSettings, endpoints: Endpoints, http: Http, door: Door
-    ) -> None:
-        self._url = endpoints.robot
-        self._enterprise_id = settings.enterprise_id
-        self._key = settings.robot_key
-        self._total = settings.timing.reply
-        self._http = http
-        self._door = door
-        self._places = asyncio.Semaphore(AT_ONCE)
-
-    async def ask(self, question: str) -> RobotReply:
+    async def ask_robot(self, question: str) -> RobotReply:
         """Return what the robot found, which may be nothing.
 
         Raises:
@@ -114,39 +109,29 @@ class Robot:
         """
         if len(question) > LONGEST_QUESTION:
             message = f"a question has at most {LONGEST_QUESTION} characters"
-            raise CallFailure(FailureReason.TOO_BIG, certain=True, message=message)
+            raise surely(FailureReason.TOO_BIG, message)
+        settings, total = self._settings, self._timing.reply
         try:
-            form = robot_form(self._enterprise_id, question, self._key)
+            form = robot_form(settings.enterprise_id, question, settings.robot_key)
         except LocalProtocolError as error:
-            raise CallFailure(FailureReason.REFUSED, certain=True, message=str(error)) from error
-        try:
-            async with asyncio.timeout(self._total), self._places:
-                reply = await self._request(urlencode(form).encode())
-        except TimeoutError:
-            raise _unreachable("no answer in time") from None
-        if reply.result == ResultCode.SUCCESS:
-            return reply
-        sign = reply.result == ResultCode.INVALID_SIGN
-        raise CallFailure(
-            FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED,
-            certain=True,
-            code=reply.result,
-            message="the robot refused the question",
-        )
-
-    async def _request(self, body: bytes) -> RobotReply:
-        self._door.check()
+            raise surely(FailureReason.REFUSED, str(error)) from error
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
         try:
-            answer = await self._http.post(self._url, body, headers, total=self._total)
-        except Unavailable as error:
-            raise _unreachable(str(error)) from error
+            async with asyncio.timeout(total), self._questions:
+                self._door.check()
+                answer = await self._http.post(
+                    self._robot, urlencode(form).encode(), headers, total=total
+                )
+        except (TimeoutError, Unavailable) as error:
+            why = str(error) or "no answer in time"
+            raise surely(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
         if reply is None:
             # Many servers have no robot: that says nothing about their health.
-            raise _unreachable(f"HTTP {answer.status} without WebChat's JSON")
-        return reply
-
-
-def _unreachable(message: str) -> CallFailure:
-    return CallFailure(FailureReason.UNREACHABLE, certain=True, message=f"robot: {message}")
+            message = f"robot: HTTP {answer.status} without WebChat's JSON"
+            raise surely(FailureReason.UNREACHABLE, message)
+        if reply.result == ResultCode.SUCCESS:
+            return reply
+        sign = reply.result == ResultCode.INVALID_SIGN
+        reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
+        raise surely(reason, "the robot refused the question", reply.result)

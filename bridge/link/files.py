@@ -32,7 +32,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.events import FailureReason
-from bridge.link.http_client import Http, TokenRefused, describe, timeout_of
+from bridge.link.http_client import Http, TokenRefused, describe, surely, timeout_of
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
@@ -140,7 +140,11 @@ class Uploads:
             # The server may have changed. What was streamed cannot be read again here, so the
             # caller has to come again, and then both kinds are tried.
             self._doubted = True
-            raise _again(verdict.failure)
+            failure, code = verdict.failure, None
+            if failure is not None and failure.reason is FailureReason.UPLOAD_FAILED:
+                code = failure.code
+            message = "the server did not take the kind of upload that it took before"
+            raise surely(FailureReason.UPLOAD_FAILED, message, code)
         return verdict.address()
 
     async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
@@ -190,8 +194,7 @@ class Uploads:
         except Unavailable as error:
             if source.failure is not None:
                 raise source.failure from error
-            message = f"upload: {error}"
-            raise CallFailure(FailureReason.UNREACHABLE, certain=True, message=message) from error
+            raise surely(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
         if reply is None:
             return _foreign(answer.status)
@@ -199,9 +202,7 @@ class Uploads:
             return _Verdict(url=self._endpoints.absolute(reply.url))
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("upload: -15")
-        failure = CallFailure(
-            FailureReason.REFUSED, certain=True, code=reply.result, message="upload refused"
-        )
+        failure = surely(FailureReason.REFUSED, "upload refused", reply.result)
         too_big = reply.result == ResultCode.INVALID_FILE_SIZE
         # -16 may also be said of a raw body, which has no name and so no extension.
         about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
@@ -211,22 +212,10 @@ class Uploads:
 def _foreign(status: int) -> _Verdict:
     """The outcome of an answer without WebChat's JSON: a servlet container's or a proxy's page."""
     message = f"upload: HTTP {status} without WebChat's JSON"
-    too_big = status == 413
-    reason = FailureReason.TOO_BIG if too_big else FailureReason.UPLOAD_FAILED
-    code = None if too_big else status
-    failure = CallFailure(reason, certain=True, code=code, message=message)
-    return _Verdict(failure=failure, other_kind=not too_big, about_file=too_big)
-
-
-def _again(failure: CallFailure | None) -> CallFailure:
-    """Return the failure of a try after which another one may do better, whatever was answered."""
-    foreign = failure is not None and failure.reason is FailureReason.UPLOAD_FAILED
-    return CallFailure(
-        FailureReason.UPLOAD_FAILED,
-        certain=True,
-        code=failure.code if failure is not None and foreign else None,
-        message="the server did not take the kind of upload that it took before",
-    )
+    if status == 413:
+        return _Verdict(failure=surely(FailureReason.TOO_BIG, message), about_file=True)
+    failure = surely(FailureReason.UPLOAD_FAILED, message, status)
+    return _Verdict(failure=failure, other_kind=True)
 
 
 @asynccontextmanager

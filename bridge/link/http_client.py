@@ -99,6 +99,11 @@ def no_turn(message: str) -> OpenFailure:
     return OpenFailure(FailureReason.NO_TURN, message)
 
 
+def surely(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
+    """Return the failure of what certainly came to nothing."""
+    return CallFailure(reason, certain=True, code=code, message=message)
+
+
 def describe(error: BaseException) -> str:
     """Say what a foreign network error was, without its text.
 
@@ -270,12 +275,6 @@ Wait = Callable[[asyncio.Future[Place], Callable[[], float]], Awaitable[None]]
 that will be, as things stand. What it raises ends the wait."""
 
 
-async def patiently(turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
-    """Wait however long it takes."""
-    del expected
-    await turn
-
-
 @dataclass(frozen=True)
 class Visitor:
     """The person for whom a login is made: the unit of fairness."""
@@ -284,23 +283,17 @@ class Visitor:
     """The Matrix user who brought us into the room."""
     running: bool = False
     """They are in a chat already, or in a queue of the call centre's."""
-    wait: Wait = patiently
+    wait: Wait | None = None
+    """None: however long it takes."""
 
 
 @dataclass(eq=False)
 class _Waiting:
-    visitor: Visitor
+    person: str
+    running: bool
     turn: asyncio.Future[Place]
     number: int
     """When it came, or its person last had a turn."""
-
-    @property
-    def person(self) -> str:
-        return self.visitor.person
-
-    def rank(self, held: int) -> tuple[bool, int, int]:
-        """Sort key of the queue, lowest first; `held`: the places taken for the person by then."""
-        return not self.visitor.running, held, self.number
 
 
 class WindowLimiter:
@@ -322,39 +315,36 @@ class WindowLimiter:
     @asynccontextmanager
     async def place(self, visitor: Visitor) -> AsyncIterator[None]:
         """Wait for a place, in which the login is made."""
-        place = await self._turn(visitor)
-        try:
-            yield
-        finally:
-            self._cool(place, self._seconds)
-
-    async def _turn(self, visitor: Visitor) -> Place:
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(visitor, turn, next(self._numbers))
+        waiting = _Waiting(visitor.person, visitor.running, turn, next(self._numbers))
         self._line.append(waiting)
         self._next()
         try:
-            if not turn.done():
+            if visitor.wait is not None and not turn.done():
                 await visitor.wait(turn, partial(self._expected, waiting))
-            return await turn
+            place = await turn
         except BaseException:
             if waiting in self._line:
                 self._line.remove(waiting)
             elif not turn.cancelled():
                 self._give_back(turn.result())  # it came in the very moment of giving up
             raise
+        try:
+            yield
+        finally:
+            self._cool(place, self._seconds)
 
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
         while self._free > 0:
             may = [
-                one
+                (not one.running, held, one.number, one)
                 for one in self._line
-                if self._held[one.person] <= self._free and not one.turn.done()
+                if (held := self._held[one.person]) <= self._free and not one.turn.done()
             ]
-            first = min(may, key=lambda one: one.rank(self._held[one.person]), default=None)
-            if first is None:
+            if not may:
                 return
+            *_, first = min(may)  # no two have the same number
             self._line.remove(first)
             first.turn.set_result(self._take(first.person))
             for one in self._line:
@@ -387,15 +377,15 @@ class WindowLimiter:
 
         For it goes round: until then each of the others has a turn before each of this person's.
         """
-        running, person = waiting.visitor.running, waiting.person
+        running, person = waiting.running, waiting.person
         earlier = [one for one in self._line if one.person == person].index(waiting)
         others = [one for one in self._line if one.person != person]
         rivals = {
             one.person
             for one in others
-            if one.visitor.running == running and (earlier or one.number < waiting.number)
+            if one.running == running and (earlier or one.number < waiting.number)
         }
-        first = sum(one.visitor.running and not running for one in others)
+        first = sum(one.running and not running for one in others)
         before = first + len(rivals) * (earlier + 1) + earlier
         # Who waits does so because places are taken, so there are some that come back.
         now = asyncio.get_running_loop().time()

@@ -28,9 +28,9 @@ import structlog
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
-from bridge.link.api import Histories, Robot
+from bridge.link.api import Requests
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import Door, Health, Http, OpenFailure, TokenRefused, Visitor
+from bridge.link.http_client import Door, Health, Http, OpenFailure, TokenRefused, Visitor, surely
 from bridge.link.learnt import (
     Feature,
     Learnt,
@@ -107,8 +107,7 @@ class Links:
         self._fetcher = Fetcher(settings, endpoints)
         self._uploads = Uploads(settings, endpoints, http, facts)
         self._door = door = Door(settings, http, health, facts, clock)
-        self._robot = Robot(settings, endpoints, http, door)
-        self._histories = Histories(settings, door, learnt)
+        self._requests = Requests(settings, endpoints, http, door=door, learnt=learnt)
         self._logins = logins = Logins(
             settings, tokens, door=door, learnt=learnt, clock=clock, metrics=metrics
         )
@@ -303,12 +302,12 @@ class Links:
         # Though the chat goes on: what was said before can wait for who has no chat yet.
         visitor = Visitor(account.customer)
         return await self._with_token(
-            account, lambda token: self._histories.fetch(token, count, visitor), asks=False
+            account, lambda token: self._requests.history(token, count, visitor), asks=False
         )
 
     async def ask_robot(self, question: str) -> RobotReply:
         """Ask the knowledge base; see `LinkPort.ask_robot`."""
-        return await self._robot.ask(question)
+        return await self._requests.ask_robot(question)
 
     def states(self) -> dict[RoomId, LinkState]:
         """Return where each link stands, for operators."""
@@ -323,9 +322,7 @@ class Links:
             CallFailure: the links do not run.
         """
         if not self._runs:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message="the links are not running"
-            )
+            raise surely(FailureReason.UNREACHABLE, "the links are not running")
         if account.room_id in self._links:
             link, _ = self._links[account.room_id]
             link.speak_for(account)

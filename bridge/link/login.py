@@ -25,7 +25,7 @@ import structlog
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import RoomId
-from bridge.link.http_client import Door, OpenFailure, Visitor, Wait, patiently
+from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
 from bridge.link.learnt import Learnt
 from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.rooms.ports import Account, Clock
@@ -97,7 +97,7 @@ class Logins:
         self._refused: dict[RoomId, str] = {}
         """Tokens that the server has refused and that the store may still hold."""
 
-    async def obtain(self, account: Account, have: Token | None, wait: Wait = patiently) -> Token:
+    async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
         """Return a token to connect with.
 
         Args:
@@ -117,7 +117,7 @@ class Logins:
             return token
         return await self.renew(account, wait)
 
-    async def renew(self, account: Account, wait: Wait = patiently) -> Token:
+    async def renew(self, account: Account, wait: Wait | None = None) -> Token:
         """Log in, whatever token there is, and keep the new one.
 
         Raises:
@@ -157,7 +157,7 @@ class Logins:
             raise OpenFailure(FailureReason.UNREACHABLE, message) from error
         return None if token is None or token.value == self._refused.get(room_id) else token
 
-    async def login(self, account: Account, wait: Wait = patiently) -> Token:
+    async def login(self, account: Account, wait: Wait | None = None) -> Token:
         """Log a room in; `wait` is how it stands in line for its turn.
 
         Raises:

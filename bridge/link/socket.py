@@ -37,7 +37,7 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId
-from bridge.link.http_client import OpenFailure
+from bridge.link.http_client import OpenFailure, surely
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
@@ -313,12 +313,11 @@ class Wire:
         try:
             frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
         except LocalProtocolError as error:
-            raise CallFailure(FailureReason.REFUSED, certain=True, message=str(error)) from error
+            raise surely(FailureReason.REFUSED, str(error)) from error
         size, longest = len(frame), self._learnt.longest_frame
         if size > longest:
             self._protocol.forget(call_id)
-            message = f"the frame exceeds {longest} bytes"
-            raise CallFailure(FailureReason.TOO_BIG, certain=True, message=message)
+            raise surely(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
         patient = isinstance(command, _CONTENT)
         deadline = self._loop.time() + (self._timing.mute if patient else self._timing.reply)
         self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
