@@ -65,7 +65,7 @@ NOT_THERE = frozenset({404, 408, 429})
 LONG_MISSING = 10
 """After so many failures in a row a 404 at the handshake is taken for a dead token after all."""
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
-"""Stands for a frame that cannot be read."""
+"""Stands for a frame that cannot be read: it may have been an agent's word."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -139,9 +139,8 @@ class Link:
         self._strikes = 0
         self._been_up = False
         self._told_unread = False
-        self._away_since: float | None = None
-        """Since when the link is wanted and does not stand, in loop time; None once that was told.
-        """
+        self._absence_due: float | None = None
+        """When to tell that the link is wanted and does not stand, in loop time; None once told."""
 
     def speak_for(self, account: Account) -> None:
         """From now on be this account's link; the socket of another account is given up."""
@@ -169,7 +168,7 @@ class Link:
 
     async def run(self) -> None:
         """Keep the link up until nobody has wanted it for a while."""
-        self._away_since = asyncio.get_running_loop().time()
+        self._away()
         async with asyncio.TaskGroup() as tasks:
             delivering = tasks.create_task(self._deliveries.run(self._interrupt))
             keeping = tasks.create_task(self._keep_up())
@@ -201,20 +200,20 @@ class Link:
         """Wait until the backoff allows another try; tell meanwhile of a long absence."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._absence_due()):
+                async with asyncio.timeout_at(self._absence_due):
                     await self.gate.held()
                     return
             await self._tell_absence()
 
-    def _absence_due(self) -> float | None:
-        since = self._away_since
-        return None if since is None else since + self._timing.session_grace
+    def _away(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._absence_due = now + self._timing.session_grace
 
     async def _tell_absence(self) -> None:
         """Tell the engine, once, of a link that has been away for long (row 34)."""
-        due = self._absence_due()
+        due = self._absence_due
         if due is not None and asyncio.get_running_loop().time() >= due:
-            self._away_since = None
+            self._absence_due = None
             await self._around.events.lost(self.account.room_id)
 
     async def _open(self) -> Wire:
@@ -234,39 +233,31 @@ class Link:
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
         """Wait in the login queue, for as long as the link is wanted.
 
+        The engine is told from time to time how long the wait still is.
+
         Raises:
             Unwanted: nobody does.
         """
+        timing, patience = self._timing, self._timing.turn_noticed
         self.gate.delay = no_turn("the login waits for its turn")
         try:
             async with asyncio.TaskGroup() as tasks:
                 unwanted = tasks.create_task(self.demand.gone(0.0))
-                await self._tell_line(turn, unwanted, expected)
+                while True:
+                    done, _ = await asyncio.wait(
+                        (turn, unwanted), timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if done:
+                        break
+                    seconds = expected()
+                    if self.gate.trouble is None:  # else that is what keeps the link away
+                        await self._around.events.queued(self.account.room_id, seconds)
+                    patience = max(timing.turn_again, seconds * timing.turn_share)
                 unwanted.cancel()
         finally:
             self.gate.delay = LATE
         if not turn.done():
             raise Unwanted
-
-    async def _tell_line(
-        self,
-        turn: asyncio.Future[Place],
-        unwanted: asyncio.Task[None],
-        expected: Callable[[], float],
-    ) -> None:
-        """Tell the engine from time to time how long the wait still is, until it ends."""
-        timing = self._timing
-        patience = timing.turn_noticed
-        while True:
-            done, _ = await asyncio.wait(
-                (turn, unwanted), timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            if done:
-                return
-            seconds = expected()
-            if self.gate.trouble is None:  # else that is what keeps the link away
-                await self._around.events.queued(self.account.room_id, seconds)
-            patience = max(timing.turn_again, seconds * timing.turn_share)
 
     async def _dial(self, token: Token) -> Wire:
         """Open a socket; each answer to the handshake has its meaning (protocol reference 3.3)."""
@@ -302,27 +293,21 @@ class Link:
         self._wire = wire
         try:
             loss = await wire.serve(self._up, push)
-            if loss.unread and self._is_news(loss):
+            again = self._told_unread and loss.stood < self._timing.stable
+            if loss.unread and not again:  # such a frame may be pushed again on every new link
+                self._told_unread = True
                 push(_UNREAD)
             return loss
         finally:
             self._wire = None
             self.gate.shut(wire)
             if self.state is LinkState.UP:
-                self._away_since = asyncio.get_running_loop().time()
+                self._away()
                 self._around.metrics.closed()
             self.state = LinkState.OUT
 
-    def _is_news(self, loss: Loss) -> bool:
-        """False for an unreadable frame that is pushed again on every new link.
-
-        It may have been an agent's word, so it must be told of.
-        """
-        told, self._told_unread = self._told_unread, True
-        return not told or loss.stood >= self._timing.stable
-
     def _up(self, wire: Wire) -> None:
-        self._away_since = None
+        self._absence_due = None
         again = self._been_up
         self._been_up = True
         self.state = LinkState.UP
@@ -467,7 +452,6 @@ class Deliveries:
     """Queue of one room's pushes to the engine; `run` must be running for anything to leave it."""
 
     def __init__(self, room_id: RoomId, around: Shared, last_words: float = LAST_WORDS) -> None:
-        """Take the seconds that storing may go on for once `run` is cancelled."""
         self._room_id = room_id
         self._around = around
         self._backoff = around.backoff()

@@ -19,7 +19,7 @@ import random
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -46,7 +46,7 @@ from bridge.link.socket import Wire, Written
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Preview, Reply, Typing
-from bridge.webchat.http import Endpoints, HistoryEntry, RobotReply
+from bridge.webchat.http import Endpoints, HistoryEntry
 
 MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
@@ -92,11 +92,7 @@ class Links:
         clock: Clock,
         rng: random.Random | None = None,
     ) -> None:
-        """Take what one server's links need.
-
-        Raises:
-            ValueError: the base address or an allowed host cannot be read.
-        """
+        """Raise ValueError for a base address or an allowed host that cannot be read."""
         self.health = health = Health(clock)
         self.learnt = learnt = Learnt(settings, facts, clock)
         self._timing = settings.timing
@@ -108,6 +104,11 @@ class Links:
         self._uploads = Uploads(settings, endpoints, http, facts)
         self._door = door = Door(settings, http, health, facts, clock)
         self._requests = Requests(settings, endpoints, http, door=door, learnt=learnt)
+        # What `LinkPort` asks of no link in particular.
+        self.fetch = self._fetcher.fetch
+        self.absolute = endpoints.absolute
+        self.icon_url = endpoints.icon
+        self.ask_robot = self._requests.ask_robot
         self._logins = logins = Logins(
             settings, tokens, door=door, learnt=learnt, clock=clock, metrics=metrics
         )
@@ -185,8 +186,7 @@ class Links:
     ) -> Reply:
         """Send a command and return its reply; see `LinkPort.call`.
 
-        Where the link stands and nothing is ahead, the command is written without a task switch,
-        but for those of `before_write`.
+        Where nothing is ahead, no task is switched before it is written, but by `before_write`.
         """
         link = self._link(account)
         call = _Call(link, next(link.gate.tickets), call_id, command)
@@ -203,21 +203,11 @@ class Links:
         command: Command,
         done: Callable[[Reply | CallFailure], None],
     ) -> bool:
-        """Write a command before this returns, if nothing is in the way; otherwise as `call`.
+        """Write a command before this returns, if nothing is in the way; see `LinkPort.call_now`.
 
-        No task, no future and no timer of its own: the cheap way for a busy room. Whoever uses it
-        has already stored that the command is attempted.
-
-        Args:
-            account: whose link it is.
-            call_id: as for `call`.
-            command: what to send.
-            done: told once, later and in the event loop, what `call` would return or raise. It must
-                neither wait nor raise.
-
-        Returns:
-            False if nothing was written: the link does not stand, others are ahead, its server does
-            not read, or it would have to say no for certain. Then `call` it.
+        No task, no future and no timer of its own: the cheap way for a busy room. False if nothing
+        was written: the link does not stand, others are ahead, its server does not read, or it
+        would have to say no for certain.
         """
         known = self._links.get(account.room_id)
         if known is None or known[0].account.login != account.login:
@@ -246,18 +236,6 @@ class Links:
         return await self._with_token(
             account, lambda token: self._uploads.upload(token, blob), tries=1
         )
-
-    def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
-        """Open a file that an agent sent; see `LinkPort.fetch`."""
-        return self._fetcher.fetch(url, limit)
-
-    def absolute(self, address: str) -> str:
-        """Return what the server means by an address (reference 3.4)."""
-        return self._endpoints.absolute(address)
-
-    def icon_url(self, icon: str, queue_id: int | None) -> str:
-        """Return the absolute address of an agent's picture, or ""."""
-        return self._endpoints.icon(icon, queue_id)
 
     def keep(self, account: Account) -> None:
         """From now on keep this room's link up, through every loss.
@@ -304,10 +282,6 @@ class Links:
         return await self._with_token(
             account, lambda token: self._requests.history(token, count, visitor), asks=False
         )
-
-    async def ask_robot(self, question: str) -> RobotReply:
-        """Ask the knowledge base; see `LinkPort.ask_robot`."""
-        return await self._requests.ask_robot(question)
 
     def states(self) -> dict[RoomId, LinkState]:
         """Return where each link stands, for operators."""
@@ -500,17 +474,13 @@ class Links:
         tries: int = 2,
         asks: bool = True,
     ) -> Told:
-        """Make an HTTP request that needs the link's token; log in anew if it is refused.
+        """Make an HTTP request with the link's token, `tries` times while the token is refused.
 
-        Args:
-            account: whose link it is.
-            request: is given the token.
-            tries: how often it may be made.
-            asks: False: it is our own wish, and no reason to try a refused login again.
+        `asks` is False for a wish of our own, which is no reason to try a refused login again.
 
         Raises:
-            OpenFailure: the link does not stand, or the token was refused `tries` times. After one
-                try no fresh one has been seen yet: the caller's next finds it.
+            OpenFailure: the link does not stand, or the token was refused each time. After one try
+                no fresh one has been seen yet: the caller's next finds it.
             Exception: what `request` raises, TokenRefused aside.
         """
         link = self._link(account)

@@ -182,16 +182,12 @@ class LinkMetrics(Protocol):
 
     def logged_in(self, result: int | None) -> None:
         """One login request ended; None: without an answer that could be read."""
-        ...
 
     def opened(self, *, again: bool) -> None:
         """A link stands; `again`: it stood before."""
-        ...
 
     def closed(self) -> None:
         """An open link ended, for whatever reason."""
-        ...
 
     def open_failed(self) -> None:
         """A try to open a link failed (the login included)."""
-        ...
