@@ -21,7 +21,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
@@ -103,6 +103,17 @@ class _Source:
             raise
 
 
+async def _measured(blob: Blob) -> AsyncIterator[bytes]:
+    sent = 0
+    async for chunk in blob.chunks:
+        sent += len(chunk)
+        if blob.size is not None and sent > blob.size:
+            raise Unavailable("the file is longer than its source said")
+        yield chunk
+    if blob.size is not None and sent < blob.size:
+        raise Unavailable("the file broke off at its source")
+
+
 class Uploads:
     """Uploads to one server."""
 
@@ -152,10 +163,16 @@ class Uploads:
         kind, other = UploadMode.RAW, UploadMode.MULTIPART
         if known is UploadMode.MULTIPART:
             kind, other = other, kind
-        async with spooled(blob) as anew:
-            verdict = await self._try(kind, token, _Source(anew()))
+        # It can be read only once, and the answer decides whether it is sent a second time.
+        measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
+        async with keep(measured) as kept:
+
+            def anew() -> _Source:
+                return _Source(Blob(kept.chunks(), kept.size, blob.mime, blob.name))
+
+            verdict = await self._try(kind, token, anew())
             if verdict.other_kind:
-                again = await self._try(other, token, _Source(anew()))
+                again = await self._try(other, token, anew())
                 if again.failure is None:
                     verdict, kind = again, other
                 elif again.about_file:
@@ -216,31 +233,6 @@ def _foreign(status: int) -> _Verdict:
         return _Verdict(failure=surely(FailureReason.TOO_BIG, message), about_file=True)
     failure = surely(FailureReason.UPLOAD_FAILED, message, status)
     return _Verdict(failure=failure, other_kind=True)
-
-
-@asynccontextmanager
-async def spooled(blob: Blob) -> AsyncIterator[Callable[[], Blob]]:
-    """Read a blob, which can be read only once, to its end; yield a function that gives it anew.
-
-    One reader at a time. For where the server's answer decides whether it is sent a second time.
-
-    Raises:
-        Unavailable: there is no room for it on our disk; or whatever the blob raises.
-    """
-    measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
-    async with keep(measured) as kept:
-        yield lambda: Blob(kept.chunks(), kept.size, blob.mime, blob.name)
-
-
-async def _measured(blob: Blob) -> AsyncIterator[bytes]:
-    sent = 0
-    async for chunk in blob.chunks:
-        sent += len(chunk)
-        if blob.size is not None and sent > blob.size:
-            raise Unavailable("the file is longer than its source said")
-        yield chunk
-    if blob.size is not None and sent < blob.size:
-        raise Unavailable("the file broke off at its source")
 
 
 def _raw_headers(blob: Blob) -> dict[str, str]:

@@ -410,18 +410,16 @@ a row whose sockets are refused with new tokens: a blacklist."""
 
 
 class Health:
-    """Health of the WebChat server, drawn from what all links see.
-
-    Failing once any link fails to reach the server; healthy once any link does.
+    """Health of the WebChat server: failing once any link fails to reach it, healthy once one does.
 
     A lost link alone is no failure: only what could not be opened, or not be logged in, is. Any
-    answer of the server, a refusal too, shows that it lives. All times are ms since the epoch.
+    answer of the server, a refusal too, shows that it lives.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.failing_since: int | None = None
-        """Since when nothing but failures; None while healthy, or before the first."""
+        """Since when nothing but failures, ms since the epoch; None while healthy."""
 
     def reached(self) -> None:
         """The server answered."""
@@ -440,9 +438,9 @@ class Health:
 
 
 class Visits:
-    """Times of our latest requests to the login address, kept over restarts.
+    """Times of our latest requests to the login address, as many as its window may hold.
 
-    As many visits as its window may hold. A store that is down stops nobody.
+    Kept over restarts. A store that is down stops nobody.
     """
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
@@ -514,12 +512,7 @@ class Door:
 
     @asynccontextmanager
     async def knock(self, visitor: Visitor) -> AsyncIterator[None]:
-        """Wait for the visitor's turn; the request is made inside.
-
-        Raises:
-            OpenFailure: UNREACHABLE, the door is closed; `pause` says for how long.
-            Exception: what the visitor's own `wait` raises.
-        """
+        """Wait for the visitor's turn; the request is made inside. Raises as `check` and `wait`."""
         self.check()
         async with self._limiter.place(visitor):
             self.check()  # what was learnt while we waited counts
@@ -570,7 +563,7 @@ class Door:
         return max(0.0, self._closed_until - asyncio.get_running_loop().time())
 
     def check(self) -> None:
-        """Raise OpenFailure while the door is closed."""
+        """Raise OpenFailure while the door is closed; its `pause` says for how long."""
         if (left := self.closed_for) > 0:
             message = "the server seems to have blacklisted this address"
             raise OpenFailure(FailureReason.UNREACHABLE, message, pause=left)

@@ -272,7 +272,7 @@ def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
     return keys.others
 
 
-def most_hopeful(refusals: list[Reply]) -> Reply:
+def most_hopeful(refusals: tuple[Reply, ...]) -> Reply:
     """The reply to return after a refusal in all keys: one that may pass (-100), else the first."""
     passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
     return next(passing, refusals[0])

@@ -20,7 +20,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -42,7 +42,7 @@ from bridge.link.learnt import (
 from bridge.link.link import Link, LinkState, Shared, refused_again
 from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
-from bridge.link.socket import Wire, Written
+from bridge.link.socket import Wire
 from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Preview, Reply, Typing
@@ -73,7 +73,7 @@ class _Call:
     """In which keys it was written last."""
     others: Iterator[Dialect] | None = None
     """The sets of keys that are left to be tried, once it was refused over them."""
-    refused: list[Reply] = field(default_factory=list)
+    refused: tuple[Reply, ...] = ()
     """The refusals over its keys."""
     relogged: bool = False
     """A token was refused, and a new one got."""
@@ -362,8 +362,8 @@ class Links:
         self, call: _Call, before_write: Callable[[], Awaitable[None]]
     ) -> Reply:
         while True:
-            wire, written = await self._write(call, before_write)
-            answer = self._judge(call, await wire.answer(written))
+            reply = await self._write(call, before_write)
+            answer = self._judge(call, await reply)
             if answer is not None:
                 return answer
 
@@ -390,7 +390,7 @@ class Links:
             link.refuse(wire)
             return None
         if self.learnt.refuses(call.written, command, reply):
-            call.refused.append(reply)
+            call.refused += (reply,)
             call.others = call.others or iter(other_keys(command, call.written))
             call.keys = next(call.others, None)
             return most_hopeful(call.refused) if call.keys is None else None
@@ -409,7 +409,7 @@ class Links:
 
     async def _write(
         self, call: _Call, before_write: Callable[[], Awaitable[None]]
-    ) -> tuple[Wire, Written]:
+    ) -> asyncio.Future[Reply]:
         """Write a command, in its keys or in those that the server is thought to want."""
         gate, loop = call.link.gate, asyncio.get_running_loop()
         deadline = loop.time() + self._timing.connect
@@ -423,12 +423,12 @@ class Links:
                 # It may have ended while that was stored; then nothing was written, for certain.
                 if wire.usable:
                     call.wire, call.written = wire, call.keys or self.learnt.keys
-                    return wire, await self._spell(wire, call)
+                    return await self._spell(wire, call)
                 gate.shut(wire)
             finally:
                 gate.leave()
 
-    async def _spell(self, wire: Wire, call: _Call) -> Written:
+    async def _spell(self, wire: Wire, call: _Call) -> asyncio.Future[Reply]:
         """Write a command; where both sets of keys are too long for a frame, in one of them.
 
         A text may have been divided when the server was known to want one set.

@@ -45,6 +45,12 @@ from bridge.webchat.write import LocalProtocolError
 _Key = tuple[str, str]
 _ALL: _Key = ("", "")
 """The key of what holds for every account of the server. No login name is empty."""
+_REASONS: Mapping[int, FailureReason] = {
+    ResultCode.INVALID_LOGIN: FailureReason.LOGIN_REFUSED,
+    ResultCode.INVALID_CLIENT_ID: FailureReason.LOGIN_REFUSED,
+    ResultCode.INVALID_SIGN: FailureReason.SIGN_REFUSED,
+}
+"""Results of a login that only a person can mend."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
@@ -70,10 +76,7 @@ class _Refusal:
 
 
 class Logins:
-    """Tokens of accounts: stored ones for as long as the server takes them, or new ones.
-
-    (Protocol reference 3.6.)
-    """
+    """Tokens of accounts: stored ones while the server takes them (reference 3.6), or new ones."""
 
     def __init__(
         self,
@@ -98,12 +101,7 @@ class Logins:
         """Tokens that the server has refused and that the store may still hold."""
 
     async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
-        """Return a token to connect with.
-
-        Args:
-            account: who logs in.
-            have: the link's last token.
-            wait: how a login, should one be needed, stands in line for its turn.
+        """Return a token to connect with: the link's last one, the stored one, or that of a login.
 
         Raises:
             OpenFailure: the login failed, or the store cannot be asked for the old token.
@@ -173,7 +171,10 @@ class Logins:
                 # What was learnt while we waited for our turn counts.
                 self._recall(credentials)
                 reply, cookies = await self._request(credentials)
-            self._judge(credentials, reply)
+            if reply.result != ResultCode.SUCCESS:
+                raise self._refusal(credentials, reply.result)
+            for key in (_ALL, credentials.key):
+                self._refusals.pop(key, None)
         now = self._clock.now()
         return Token(credentials.login_name, reply.token, now, reply.client_id, cookies)
 
@@ -197,22 +198,11 @@ class Logins:
         self._metrics.logged_in(reply.result)
         return reply, cookies
 
-    def _judge(self, credentials: Credentials, reply: LoginReply) -> None:
-        code = reply.result
-        if code == ResultCode.SUCCESS:
-            self._refusals.pop(credentials.key, None)
-            self._refusals.pop(_ALL, None)
-            return
-        if code in (ResultCode.INVALID_LOGIN, ResultCode.INVALID_CLIENT_ID):
-            raise self._refuse(credentials, FailureReason.LOGIN_REFUSED, code)
-        if code == ResultCode.INVALID_SIGN:
-            raise self._refuse(credentials, FailureReason.SIGN_REFUSED, code)
-        raise OpenFailure(
-            FailureReason.UNREACHABLE, f"login answered {code} without a token", code=code
-        )
-
-    def _refuse(self, credentials: Credentials, reason: FailureReason, code: int) -> OpenFailure:
-        timing = self._timing
+    def _refusal(self, credentials: Credentials, code: int) -> OpenFailure:
+        timing, reason = self._timing, _REASONS.get(code)
+        if reason is None:
+            message = f"login answered {code} without a token"
+            return OpenFailure(FailureReason.UNREACHABLE, message, code=code)
         key = _ALL if reason is FailureReason.SIGN_REFUSED else credentials.key
         now = asyncio.get_running_loop().time()
         earlier = self._refusals.get(key)
@@ -261,12 +251,8 @@ def room_key(room_id: str, secret: bytes = b"") -> str:
     """Return 16 hex digits that stand for the room.
 
     Who registers under a name (wire type 3) needs no password, so a name that anybody could work
-    out would be anybody's.
-
-    Args:
-        room_id: the room's.
-        secret: keys the hash (BLAKE2b as a MAC, RFC 7693), up to 64 bytes. Empty for rooms from
-            before names were secret: they keep theirs.
+    out would be anybody's. So `secret`, up to 64 bytes, keys the hash (BLAKE2b as a MAC, RFC 7693);
+    it is empty for rooms from before names were secret: they keep theirs.
     """
     return hashlib.blake2b(room_id.encode(), key=secret, digest_size=8).hexdigest()
 
@@ -302,24 +288,19 @@ def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str
     """Return the keys of `accounts` whose login several rooms could have at the same time.
 
     The server knows one chat per login: of two such rooms one would get the other's.
-
-    Args:
-        accounts: the operator's.
-        rooms_per_user: how many rooms one Matrix user may have.
     """
+
+    def is_one_room(pattern: str) -> bool:
+        exact = _literals(pattern) == len(pattern)
+        return exact and (pattern.startswith("!") or rooms_per_user == 1)
+
     return [
         pattern
         for pattern, rule in accounts.items()
         if "{room_key}" not in rule.name
         and "{room_id}" not in rule.name
-        and not _is_one_room(pattern, rooms_per_user)
+        and not is_one_room(pattern)
     ]
-
-
-def _is_one_room(pattern: str, rooms_per_user: int) -> bool:
-    if _literals(pattern) < len(pattern):
-        return False
-    return pattern.startswith("!") or rooms_per_user == 1
 
 
 def _literals(pattern: str) -> int:

@@ -28,6 +28,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from websockets.asyncio.client import ClientConnection
@@ -97,22 +98,6 @@ class Loss:
     """The server took at least one command with this token."""
     unread: bool
     """We ended it over a frame that cannot be read; what it said is lost."""
-
-
-class Written:
-    """A command that was written, for one task that waits for its reply."""
-
-    def __init__(self, call_id: CallId) -> None:
-        self.call_id = call_id
-        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-    def settle(self, told: Reply | CallFailure) -> None:
-        if self.reply.done():  # its task was cancelled in the same moment
-            return
-        if isinstance(told, CallFailure):
-            self.reply.set_exception(told)
-        else:
-            self.reply.set_result(told)
 
 
 class Connection(ClientConnection):
@@ -247,7 +232,7 @@ class Wire:
     def write_now(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bool:
         """Write a command in these keys, without a task switch, if the socket takes it.
 
-        `settle` is told of the reply, or what `answer` raises.
+        `settle` is told of the reply, or how it failed (see `write`).
 
         Returns:
             False if nothing was written: the server does not read as fast as we write.
@@ -260,38 +245,33 @@ class Wire:
         self._put(self._expect(call_id, command, keys, settle))
         return True
 
-    async def write(self, call_id: CallId, command: Command, keys: Dialect) -> Written:
+    async def write(
+        self, call_id: CallId, command: Command, keys: Dialect
+    ) -> asyncio.Future[Reply]:
         """Write a command, without a task switch if the socket takes it. Call only while `usable`.
+
+        Returns:
+            The reply to come. It may fail with CallFailure: NO_ANSWER in time, or the link was
+            lost; SILENT, the server was mute for so long that the link is given up; TOO_BIG.
 
         Raises:
             CallFailure: nothing was written for certain (as `_expect`), or the link broke in the
                 midst of it (NO_ANSWER).
         """
-        written = Written(call_id)
-        frame = self._expect(call_id, command, keys, written.settle)
+        reply: asyncio.Future[Reply] = self._loop.create_future()
+        settle = partial(_fulfil, reply)
+        frame = self._expect(call_id, command, keys, settle)
+        reply.add_done_callback(partial(self._forget, call_id, settle))
         try:
             await self._send(frame)
         except BaseException:
-            self._forget(written)
+            reply.cancel()
             raise
-        return written
-
-    async def answer(self, written: Written) -> Reply:
-        """Wait for a reply.
-
-        Raises:
-            CallFailure: NO_ANSWER in time, or the link was lost; SILENT, the server was mute for so
-                long that the link is given up; TOO_BIG.
-        """
-        try:
-            return await written.reply
-        finally:
-            self._forget(written)
+        return reply
 
     async def ask(self, command: Command) -> Reply:
-        """Send a command of the link's own and wait for its reply; raises as `write`, `answer`."""
-        written = await self.write(CallId(next(self._own)), command, self._learnt.keys)
-        return await self.answer(written)
+        """Send a command of the link's own and wait for its reply; fails as `write`."""
+        return await (await self.write(CallId(next(self._own)), command, self._learnt.keys))
 
     async def receipt(self, rs_id: str) -> None:
         """Acknowledge a push; where that fails, the server pushes it again.
@@ -325,12 +305,12 @@ class Wire:
             self._set_timer(deadline)
         return frame
 
-    def _forget(self, written: Written) -> None:
-        """Cancel a pending call; a late reply must not be taken for another's."""
-        waiter = self._waiters.get(written.call_id)
-        if waiter is not None and waiter.settle == written.settle:
-            self._remove(written.call_id)
-            self._protocol.forget(written.call_id)
+    def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[Reply]) -> None:
+        """Callback of a reply: where its task was cancelled, a late one is taken for nobody's."""
+        waiter = self._waiters.get(call_id)
+        if waiter is not None and waiter.settle is settle:
+            self._remove(call_id)
+            self._protocol.forget(call_id)
 
     def _takes(self, size: int) -> bool:
         """True while the socket takes so many bytes at once.
@@ -558,6 +538,15 @@ class Wire:
         elif reply.result == ResultCode.INVALID_TOKEN:
             self.refuse()
         return True
+
+
+def _fulfil(reply: asyncio.Future[Reply], told: Reply | CallFailure) -> None:
+    if reply.done():  # its task was cancelled in the same moment
+        return
+    if isinstance(told, CallFailure):
+        reply.set_exception(told)
+    else:
+        reply.set_result(told)
 
 
 def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) -> CallFailure:

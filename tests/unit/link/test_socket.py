@@ -269,7 +269,7 @@ class Socket:
         return await self.expect(CallId(call_id), SendMessage(SESSION, Text(text)))
 
     async def expect(self, call_id: CallId, command: Command) -> asyncio.Future[Reply]:
-        return (await self.wire.write(call_id, command, Dialect.Y2016)).reply
+        return await self.wire.write(call_id, command, Dialect.Y2016)
 
     def hear(self, **frame: object) -> list[Received | Ignored]:
         """What is handed on."""
