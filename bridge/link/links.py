@@ -1,4 +1,4 @@
-"""All links of one WebChat server: the `LinkPort` that the engine is given.
+"""All links of one WebChat server, and its requests beside them: the engine's `LinkPort`.
 
 `Links` builds what the links of a server share and owns the task group in which everything lives. A
 link is made for a room when it first needs one, and forgotten when it has rested: an idle room
@@ -19,18 +19,27 @@ import random
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import structlog
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
-from bridge.link.api import Requests
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import Door, Health, Http, OpenFailure, TokenRefused, Visitor, surely
+from bridge.link.http_client import (
+    Door,
+    Health,
+    Http,
+    OpenFailure,
+    TokenRefused,
+    Visitor,
+    no_turn,
+    surely,
+)
 from bridge.link.learnt import (
     Feature,
     Learnt,
@@ -43,11 +52,28 @@ from bridge.link.link import Link, LinkState, Shared, refused_again
 from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.link.socket import Wire
-from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
+from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents, Unavailable
 from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Preview, Reply, Typing
-from bridge.webchat.http import Endpoints, HistoryEntry
+from bridge.webchat.http import (
+    Endpoints,
+    HistoryEntry,
+    RobotReply,
+    dump_history,
+    parse_history_reply,
+    parse_robot_reply,
+    robot_form,
+)
+from bridge.webchat.write import LocalProtocolError
 
+MOST_ENTRIES = 100
+"""Messages of a history that are asked for at once, at most."""
+LONGEST_HISTORY = 8 * 1024 * 1024
+"""Bytes of a history that are read."""
+LONGEST_QUESTION = 1000
+"""Characters of a question to the robot."""
+AT_ONCE = 20
+"""Requests for a history, and questions, that are under way; more of them wait."""
 MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
 MOST_NOTES = 20
@@ -103,12 +129,13 @@ class Links:
         self._fetcher = Fetcher(settings, endpoints)
         self._uploads = Uploads(settings, endpoints, http, facts)
         self._door = door = Door(settings, http, health, facts, clock)
-        self._requests = Requests(settings, endpoints, http, door=door, learnt=learnt)
+        self._history_turn = asyncio.Lock()
+        self._history_places = asyncio.Semaphore(AT_ONCE)
+        self._robot_places = asyncio.Semaphore(AT_ONCE)
         # What `LinkPort` asks of no link in particular.
         self.fetch = self._fetcher.fetch
         self.absolute = endpoints.absolute
         self.icon_url = endpoints.icon
-        self.ask_robot = self._requests.ask_robot
         self._logins = logins = Logins(
             settings, tokens, door=door, learnt=learnt, clock=clock, metrics=metrics
         )
@@ -274,14 +301,80 @@ class Links:
         await self._logins.renew(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """Return the customer's last messages, newest last; see `LinkPort.history`."""
+        """Return the customer's last messages, newest last; see `LinkPort.history`.
+
+        It is asked for at the address of the logins, so it passes the same `Door`, and only one
+        room's request at a time stands in line there: after an outage, thousands of rooms that want
+        their history must not keep others from logging in. Once it has its turn the next one stands
+        in line, so that a server without a limit answers several at a time. A room whose turn does
+        not come in time is told so (NO_TURN), which is no failure of anything: it asks again later.
+        """
         if not self.learnt.has(Feature.HISTORY):
             return None
         # Though the chat goes on: what was said before can wait for who has no chat yet.
         visitor = Visitor(account.customer)
         return await self._with_token(
-            account, lambda token: self._requests.history(token, count, visitor), asks=False
+            account, lambda token: self._history(token, count, visitor), asks=False
         )
+
+    async def _history(
+        self, token: Token, count: int, visitor: Visitor
+    ) -> tuple[HistoryEntry, ...] | None:
+        """Make the request; TokenRefused: -15."""
+        body = dump_history(token.value, min(max(1, count), MOST_ENTRIES))
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._timing.connect):
+                    await stack.enter_async_context(self._history_places)
+                    async with self._history_turn:
+                        await stack.enter_async_context(self._door.knock(visitor))
+            except TimeoutError:
+                raise no_turn("history: no turn in time") from None
+            reply, _ = await self._door.post(
+                "history",
+                body,
+                parse_history_reply,
+                longest=LONGEST_HISTORY,
+                cookies=token.cookies,
+            )
+        if reply.result == ResultCode.SUCCESS:
+            return reply.entries
+        if reply.result == ResultCode.INVALID_TOKEN:
+            raise TokenRefused("history: -15")
+        if meaning(reply.result).no_history:
+            self.learnt.has_not(Feature.HISTORY)
+            return None
+        raise surely(FailureReason.REFUSED, "history refused", reply.result)
+
+    async def ask_robot(self, question: str) -> RobotReply:
+        """Ask the knowledge-base robot (guide 4), by HTTP and signed; see `LinkPort.ask_robot`."""
+        if len(question) > LONGEST_QUESTION:
+            message = f"a question has at most {LONGEST_QUESTION} characters"
+            raise surely(FailureReason.TOO_BIG, message)
+        settings, total = self._shared.settings, self._timing.reply
+        try:
+            form = robot_form(settings.enterprise_id, question, settings.robot_key)
+        except LocalProtocolError as error:
+            raise surely(FailureReason.REFUSED, str(error)) from error
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
+        try:
+            async with asyncio.timeout(total), self._robot_places:
+                self._door.check()
+                body = urlencode(form).encode()
+                answer = await self._http.post(self._endpoints.robot, body, headers, total=total)
+        except (TimeoutError, Unavailable) as error:
+            why = str(error) or "no answer in time"
+            raise surely(FailureReason.UNREACHABLE, f"robot: {why}") from error
+        reply = parse_robot_reply(answer.body)
+        if reply is None:
+            # Many servers have no robot: that says nothing about their health.
+            message = f"robot: HTTP {answer.status} without WebChat's JSON"
+            raise surely(FailureReason.UNREACHABLE, message)
+        if reply.result == ResultCode.SUCCESS:
+            return reply
+        sign = reply.result == ResultCode.INVALID_SIGN
+        reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
+        raise surely(reason, "the robot refused the question", reply.result)
 
     def states(self) -> dict[RoomId, LinkState]:
         """Return where each link stands, for operators."""
