@@ -276,11 +276,7 @@ class AllowedHosts:
     """The operator's list, read once."""
 
     def __init__(self, own: SplitResult, entries: Iterable[str]) -> None:
-        """Take the server's own address and `host`, `host:port` or CIDR entries.
-
-        Raises:
-            ValueError: an entry is none of these.
-        """
+        """Raise ValueError for an entry that is no `host`, `host:port` or CIDR."""
         self._own_scheme = own.scheme
         self.own = (own.hostname or "", _port_of(own))
         self._named: set[tuple[str, int | None]] = set()

@@ -79,11 +79,7 @@ class OpenFailure(CallFailure):
 
 
 class TokenRefused(Exception):
-    """The server does not know the token that was used (any more): log in again.
-
-    Attributes:
-        status: of the HTTP answer, where it was told by one.
-    """
+    """The server does not know the token (any more): log in again; `status` is that of HTTP."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -126,9 +122,6 @@ class Backoff:
 
     The first delay lies anywhere between 0 and `first`, so that thousands of links that were lost
     together come back spread out; later ones lie between half of their step and all of it.
-
-    Attributes:
-        failures: delays handed out since the last `reset`.
     """
 
     def __init__(self, first: float, last: float, rng: random.Random) -> None:
@@ -137,6 +130,7 @@ class Backoff:
         self._last = last
         self._rng = rng
         self.failures = 0
+        """Delays handed out since the last `reset`."""
 
     def next(self) -> float:
         """Return the delay to keep now, in seconds, and lengthen the following one."""
@@ -530,8 +524,7 @@ class Door:
     ) -> tuple[Told, str]:
         """Make a request of the login address; return its answer, and the cookies with it.
 
-        Raises:
-            OpenFailure: UNREACHABLE: WebChat itself did not answer.
+        OpenFailure, UNREACHABLE: WebChat itself did not answer.
         """
         headers = {"Content-Type": "application/json; charset=UTF-8"}
         if self._sign_key:

@@ -173,10 +173,7 @@ class Learnt:
             self._remember("dialect", Dialect.Y2019)
 
     def took(self, keys: Dialect, *, after_refusal: bool) -> None:
-        """The server took a text or a rating with these keys.
-
-        `after_refusal`: it had refused it with other ones, so these are what it wants.
-        """
+        """The server took a text or a rating with these keys, perhaps after it refused others."""
         self.read.add(keys)
         if not after_refusal or self._keys is keys:
             return

@@ -25,11 +25,10 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from hashlib import blake2b
 
 import msgspec
@@ -119,6 +118,7 @@ class Link:
         state: where it stands.
         demand: who wants it.
         gate: the way to its wire.
+        task: runs it.
         hint_not_before: when each kind of hint may be sent again, in loop time.
         stranger: where the server said last that it does not know us, and until when we believe it.
     """
@@ -128,6 +128,7 @@ class Link:
         self.state = LinkState.OUT
         self.demand = Demand()
         self.gate = Gate()
+        self.task: asyncio.Task[None]
         self.hint_not_before: dict[Feature, float] = {}
         self.stranger: tuple[Wire, float] | None = None
         self._around = around
@@ -135,7 +136,6 @@ class Link:
         self._backoff = around.backoff()
         self._deliveries = Deliveries(account.room_id, around)
         self._token: Token | None = None
-        self._wire: Wire | None = None
         self._strikes = 0
         self._been_up = False
         self._told_unread = False
@@ -157,20 +157,11 @@ class Link:
         wire.refuse()
         self.gate.shut(wire)
 
-    def release(self) -> None:
-        """The link is no longer wanted; see `LinkPort.release`."""
-        self.demand.release()
-        self.gate.dismiss(no_turn("nobody wants it any more"))
-
-    async def rested(self) -> bool:
-        """Wait out the backoff; False if the link is wanted again before that."""
-        return not await self.demand.back_within(self.gate.pause_left())
-
     async def run(self) -> None:
         """Keep the link up until nobody has wanted it for a while."""
         self._away()
         async with asyncio.TaskGroup() as tasks:
-            delivering = tasks.create_task(self._deliveries.run(self._interrupt))
+            delivering = tasks.create_task(self._deliveries.run())
             keeping = tasks.create_task(self._keep_up())
             await self.demand.gone(self._timing.release)
             keeping.cancel()
@@ -231,12 +222,9 @@ class Link:
             self.state = LinkState.OUT
 
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
-        """Wait in the login queue, for as long as the link is wanted.
+        """Wait in the login queue; raise Unwanted once nobody wants the link.
 
         The engine is told from time to time how long the wait still is.
-
-        Raises:
-            Unwanted: nobody does.
         """
         timing, patience = self._timing, self._timing.turn_noticed
         self.gate.delay = no_turn("the login waits for its turn")
@@ -289,17 +277,17 @@ class Link:
         )
 
     async def _serve(self, wire: Wire) -> Loss:
-        push = partial(self._deliveries.push, wire)
-        self._wire = wire
+        deliveries = self._deliveries
+        deliveries.wire = wire
         try:
-            loss = await wire.serve(self._up, push)
+            loss = await wire.serve(self._up, deliveries.push)
             again = self._told_unread and loss.stood < self._timing.stable
             if loss.unread and not again:  # such a frame may be pushed again on every new link
                 self._told_unread = True
-                push(_UNREAD)
+                deliveries.push(_UNREAD)
             return loss
         finally:
-            self._wire = None
+            deliveries.wire = None
             self.gate.shut(wire)
             if self.state is LinkState.UP:
                 self._away()
@@ -317,10 +305,6 @@ class Link:
         if again or not self.demand.calling:
             self._deliveries.restored()
         self.gate.open(wire)
-
-    async def _interrupt(self) -> None:
-        if self._wire is not None:
-            await self._wire.close()
 
     # --- what goes wrong ---------------------------------------------------------------------
 
@@ -445,7 +429,7 @@ LONGEST_ID = 200
 class _Push:
     key: str
     received: Received | Ignored
-    wire: Wire
+    wire: Wire | None
 
 
 class Deliveries:
@@ -459,17 +443,17 @@ class Deliveries:
         self._queue: asyncio.Queue[_Push | None] = asyncio.Queue()
         """None: the word that the link stands again."""
         self._in_hand: list[_Push | None] = []
-        self._paused: Wire | None = None
+        self.wire: Wire | None = None
+        """The socket that is read."""
 
-    def push(self, wire: Wire, received: Received | Ignored) -> None:
-        """Queue a push; no more are read from its socket while the queue is full.
+    def push(self, received: Received | Ignored) -> None:
+        """Queue a push; no more are read from the socket while the queue is full.
 
         What is ignored only wants a receipt, in its turn.
         """
-        self._queue.put_nowait(_Push(self._key(received), received, wire))
-        if self._queue.qsize() > MOST_WAITING:
-            self._paused = wire
-            wire.pause()
+        self._queue.put_nowait(_Push(self._key(received), received, self.wire))
+        if self.wire is not None and self._queue.qsize() > MOST_WAITING:
+            self.wire.pause()
 
     def restored(self) -> None:
         """Queue the word that the link stands again."""
@@ -479,36 +463,35 @@ class Deliveries:
         """Return once everything queued is stored."""
         await self._queue.join()
 
-    async def run(self, interrupt: Callable[[], Awaitable[None]]) -> None:
-        """Deliver for ever; `interrupt` is awaited whenever the engine could not store.
+    async def run(self) -> None:
+        """Deliver for ever; the socket is closed whenever the engine could not store.
 
         Cancelled, it first stores what is queued, as far as that goes in `last_words` seconds.
         """
         try:
             while True:
-                await self._deliver(interrupt)
+                await self._deliver()
         except asyncio.CancelledError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._last_words):
                     while self._in_hand or not self._queue.empty():
-                        await self._deliver(interrupt)
+                        await self._deliver()
             raise
 
-    async def _deliver(self, interrupt: Callable[[], Awaitable[None]]) -> None:
+    async def _deliver(self) -> None:
         if not self._in_hand:
             self._in_hand.append(await self._queue.get())
         # Left in hand when this is cancelled, so that whoever goes on begins with it.
         push = self._in_hand[0]
-        await self._store(push, interrupt)
+        await self._store(push)
         self._in_hand.clear()
         self._queue.task_done()
-        if self._paused is not None and self._queue.qsize() <= MOST_WAITING:
-            self._paused.resume()
-            self._paused = None
-        if push is not None and push.received.rs_id and push.wire.usable:
+        if self.wire is not None and self._queue.qsize() == MOST_WAITING:
+            self.wire.resume()
+        if push is not None and push.received.rs_id and push.wire is not None and push.wire.usable:
             await push.wire.receipt(push.received.rs_id)
 
-    async def _store(self, push: _Push | None, interrupt: Callable[[], Awaitable[None]]) -> None:
+    async def _store(self, push: _Push | None) -> None:
         events, room_id = self._around.events, self._room_id
         while True:
             try:
@@ -522,7 +505,8 @@ class Deliveries:
                 if self._backoff.failures:
                     self._backoff.reset()
                 return
-            await interrupt()
+            if self.wire is not None:
+                await self.wire.close()
             await self._around.clock.sleep(self._backoff.next())
 
     def _key(self, received: Received | Ignored) -> str:

@@ -154,11 +154,13 @@ class Links:
             epoch=f"{clock.now():x}.{secrets.token_hex(4)}",
             ordinals=itertools.count(1),
             unheard=self._unheard,
-            note=_Notes(),
+            note=self._note,
         )
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind()
+        self._notes_left, self._notes_until = 0, 0.0
         self._kinds: set[str] = set()
         """Kinds of frames that were reported as ignored."""
-        self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
+        self._links: dict[RoomId, Link] = {}
         self._tasks: asyncio.TaskGroup
         self._runs = False
         self._closed = False
@@ -196,11 +198,11 @@ class Links:
         self._runs, self._closed = False, True
         links = list(self._links.values())
         self._links.clear()
-        for link, task in links:
+        for link in links:
             link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the links are closing"))
-            task.cancel()
+            link.task.cancel()
         if links:
-            await asyncio.wait([task for _, task in links])
+            await asyncio.wait([link.task for link in links])
 
     # --- LinkPort ----------------------------------------------------------------------------
 
@@ -236,10 +238,9 @@ class Links:
         was written: the link does not stand, others are ahead, its server does not read, or it
         would have to say no for certain.
         """
-        known = self._links.get(account.room_id)
-        if known is None or known[0].account.login != account.login:
+        link = self._links.get(account.room_id)
+        if link is None or link.account.login != account.login:
             return False
-        link = known[0]
         link.account = account
         wire = link.gate.free
         if wire is None or not wire.usable or (wire.dialect_wait > 0 and has_keys(command)):
@@ -265,18 +266,15 @@ class Links:
         )
 
     def keep(self, account: Account) -> None:
-        """From now on keep this room's link up, through every loss.
-
-        Raises:
-            CallFailure: the links do not run yet; after `aclose` it only does nothing.
-        """
+        """From now on keep this room's link up, through every loss; after `aclose` do nothing."""
         if not self._closed:
             self._link(account).demand.keep()
 
     def release(self, room_id: RoomId) -> None:
         """The link is no longer wanted; see `LinkPort.release`."""
-        if room_id in self._links:
-            self._links[room_id][0].release()
+        if (link := self._links.get(room_id)) is not None:
+            link.demand.release()
+            link.gate.dismiss(no_turn("nobody wants it any more"))
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """Show the agent that the customer is typing; see `LinkPort.typing`."""
@@ -294,9 +292,6 @@ class Links:
         """Try an account; the token is kept, so that the room's next link costs no login.
 
         Whatever link the room has goes on until an account is named with a call (`_link`).
-
-        Raises:
-            CallFailure: see `LinkPort.log_in`.
         """
         await self._logins.renew(account)
 
@@ -378,24 +373,20 @@ class Links:
 
     def states(self) -> dict[RoomId, LinkState]:
         """Return where each link stands, for operators."""
-        return {room_id: link.state for room_id, (link, _) in self._links.items()}
+        return {room_id: link.state for room_id, link in self._links.items()}
 
     # --- links -------------------------------------------------------------------------------
 
     def _link(self, account: Account) -> Link:
-        """Return the room's link, made if there is none.
-
-        Raises:
-            CallFailure: the links do not run.
-        """
+        """Return the room's link, made if there is none; CallFailure if the links do not run."""
         if not self._runs:
             raise surely(FailureReason.UNREACHABLE, "the links are not running")
-        if account.room_id in self._links:
-            link, _ = self._links[account.room_id]
+        link = self._links.get(account.room_id)
+        if link is not None:
             link.speak_for(account)
             return link
-        link = Link(account, self._shared)
-        self._links[account.room_id] = (link, self._tasks.create_task(self._run(link)))
+        link = self._links[account.room_id] = Link(account, self._shared)
+        link.task = self._tasks.create_task(self._run(link))
         return link
 
     async def _run(self, link: Link) -> None:
@@ -404,7 +395,7 @@ class Links:
         while True:
             try:
                 await link.run()
-                if await link.rested():
+                if not await link.demand.back_within(link.gate.pause_left()):
                     break
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
                 names = [type(inner).__name__ for inner in _leaves(error)]
@@ -418,6 +409,20 @@ class Links:
         if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
             self._kinds.add(kind)
             _LOG.warning("webchat frame ignored", kind=kind)
+
+    def _note(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
+        """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only.
+
+        When a server goes away or comes back, thousands of links say the same within seconds, and
+        one line costs what opening a tenth of a link does.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= self._notes_until:
+            self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
+        self._notes_left -= 1
+        (self._log.debug if self._notes_left < 0 else self._log.info)(
+            event, room_id=room_id, **told
+        )
 
     # --- commands ----------------------------------------------------------------------------
 
@@ -463,8 +468,7 @@ class Links:
     def _judge(self, call: _Call, reply: Reply) -> Reply | None:
         """Return the reply that the caller gets; None: the command goes out once more.
 
-        Raises:
-            OpenFailure: a fresh token was refused too.
+        OpenFailure: a fresh token was refused too.
         """
         link, wire, command = call.link, call.wire, call.command
         assert wire is not None  # noqa: S101 - there is no reply to what was not written
@@ -539,11 +543,9 @@ class Links:
 
         Sent only on a link that stands, to a server that knows it, and not too often. Never raises.
         """
-        if room_id not in self._links:
-            return
-        link, _ = self._links[room_id]
-        wire, now = link.gate.wire, asyncio.get_running_loop().time()
-        if wire is None or not wire.usable or not self.learnt.has(feature):
+        link, now = self._links.get(room_id), asyncio.get_running_loop().time()
+        wire = None if link is None else link.gate.wire
+        if link is None or wire is None or not wire.usable or not self.learnt.has(feature):
             return
         if now >= link.hint_not_before.get(feature, now):
             link.hint_not_before[feature] = now + self._timing.hint_gap
@@ -597,26 +599,6 @@ class Links:
 
 async def _nothing() -> None:
     """The `before_write` of a command that is written once more: its attempt is stored already."""
-
-
-class _Notes:
-    """Log lines about links, throttled: what is beyond `MOST_NOTES` a second is for debugging.
-
-    When a server goes away or comes back, thousands of links say the same within seconds, and one
-    line costs what opening a tenth of a link does.
-    """
-
-    def __init__(self) -> None:
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind()
-        self._left = 0
-        self._until = 0.0
-
-    def __call__(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= self._until:
-            self._left, self._until = MOST_NOTES, now + 1.0
-        self._left -= 1
-        (self._log.debug if self._left < 0 else self._log.info)(event, room_id=room_id, **told)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

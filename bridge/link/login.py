@@ -116,11 +116,7 @@ class Logins:
         return await self.renew(account, wait)
 
     async def renew(self, account: Account, wait: Wait | None = None) -> Token:
-        """Log in, whatever token there is, and keep the new one.
-
-        Raises:
-            OpenFailure: the login failed.
-        """
+        """Log in, whatever token there is, and keep the new one; raises as `login`."""
         token = await self.login(account, wait)
         try:
             await self._store.save(account.room_id, token)

@@ -26,6 +26,7 @@ class FakeWire:
     def __init__(self) -> None:
         self.usable = True
         self.flow: list[str] = []
+        self.closed = 0
         self.receipts: list[str] = []
 
     def pause(self) -> None:
@@ -33,6 +34,9 @@ class FakeWire:
 
     def resume(self) -> None:
         self.flow.append("resume")
+
+    async def close(self) -> None:
+        self.closed += 1
 
     async def receipt(self, rs_id: str) -> None:
         self.receipts.append(rs_id)
@@ -46,7 +50,6 @@ class Stage:
     def __init__(self, last_words: float = 0.01) -> None:
         self.events = Events()
         self.wire = FakeWire()
-        self.interruptions = 0
         around = SimpleNamespace(
             events=self.events,
             clock=RealClock(),
@@ -55,17 +58,15 @@ class Stage:
             ordinals=itertools.count(1),
         )
         self.deliveries = Deliveries(ROOM, cast("Shared", around), last_words)
-
-    async def interrupt(self) -> None:
-        self.interruptions += 1
+        self.deliveries.wire = cast("Wire", self.wire)
 
     def push(self, received: Received | Ignored) -> None:
-        self.deliveries.push(cast("Wire", self.wire), received)
+        self.deliveries.push(received)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(self.deliveries.run(self.interrupt))
+            task = tasks.create_task(self.deliveries.run())
             yield
             task.cancel()
 
@@ -133,7 +134,7 @@ async def test_what_is_refused_is_tried_again_in_its_place() -> None:
         stage.deliveries.restored()
         await stage.deliveries.settled()
     assert stage.numbers == list(range(10))
-    assert stage.interruptions == 3
+    assert stage.wire.closed == 3
     assert stage.events.back == [ROOM]
 
 
@@ -200,7 +201,7 @@ async def test_a_run_that_ends_stores_what_was_read() -> None:
         stage.events.refusals = 3
         asyncio.get_running_loop().call_soon(stage.events.gate.set)
     assert stage.numbers == list(range(MOST_WAITING + 1))
-    assert stage.interruptions == 3
+    assert stage.wire.closed == 3
 
 
 @pytest.mark.asyncio
