@@ -117,6 +117,7 @@ def describe(error: BaseException) -> str:
 # --- backoff ------------------------------------------------------------------------------------
 
 
+@dataclass
 class Backoff:
     """Exponential backoff with jitter.
 
@@ -124,19 +125,17 @@ class Backoff:
     together come back spread out; later ones lie between half of their step and all of it.
     """
 
-    def __init__(self, first: float, last: float, rng: random.Random) -> None:
-        """Take the first and the longest step, in seconds."""
-        self._first = first
-        self._last = last
-        self._rng = rng
-        self.failures = 0
-        """Delays handed out since the last `reset`."""
+    first: float
+    last: float
+    rng: random.Random
+    failures: int = 0
+    """Delays handed out since the last `reset`."""
 
     def next(self) -> float:
         """Return the delay to keep now, in seconds, and lengthen the following one."""
         # 2 ** 30 steps are beyond any `last`; the exponent is capped for its own sake.
-        step = min(self._last, self._first * 2.0 ** min(self.failures, 30))
-        share = self._rng.random()
+        step = min(self.last, self.first * 2.0 ** min(self.failures, 30))
+        share = self.rng.random()
         if self.failures:
             share = 0.5 + share / 2
         self.failures += 1

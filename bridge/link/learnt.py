@@ -267,9 +267,3 @@ def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
     if keys is Dialect.DUAL and not tells_keys_apart(command):
         return (Dialect.Y2019,)  # the other two are the same for it
     return keys.others
-
-
-def most_hopeful(refusals: tuple[Reply, ...]) -> Reply:
-    """The reply to return after a refusal in all keys: one that may pass (-100), else the first."""
-    passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
-    return next(passing, refusals[0])

@@ -1,6 +1,6 @@
 """One room's link: how it is kept up, and how its pushes reach the engine.
 
-Theory of operation. `Link` goes the round OUT -> LOGIN -> LINKING -> UP, and back after every loss.
+Theory of operation. `Link` goes the round out, login, linking, up, and back after every loss.
 While somebody wants the link (`Demand`), `Link.run` keeps two tasks: one goes round the states, one
 step after the other, so a room never has two logins or two sockets at a time (reference 4, rows 1-5
 and 34-38); the other delivers pushes. It opens the `Gate` for calls when the wire stands and shuts
@@ -28,7 +28,6 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import blake2b
 
 import msgspec
@@ -66,15 +65,6 @@ LONG_MISSING = 10
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
 """Stands for a frame that cannot be read: it may have been an agent's word."""
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
-
-
-class LinkState(StrEnum):
-    """Where a link stands (protocol reference 4)."""
-
-    OUT = "out"
-    LOGIN = "login"
-    LINKING = "linking"
-    UP = "up"
 
 
 @dataclass(kw_only=True)
@@ -115,7 +105,7 @@ class Link:
 
     Attributes:
         account: may be replaced by a newer one at any time (`speak_for`).
-        state: where it stands.
+        up: its wire stands.
         demand: who wants it.
         gate: the way to its wire.
         task: runs it.
@@ -125,7 +115,7 @@ class Link:
 
     def __init__(self, account: Account, around: Shared) -> None:
         self.account = account
-        self.state = LinkState.OUT
+        self.up = False
         self.demand = Demand()
         self.gate = Gate()
         self.task: asyncio.Task[None]
@@ -208,18 +198,13 @@ class Link:
             await self._around.events.lost(self.account.room_id)
 
     async def _open(self) -> Wire:
-        try:
-            self.state = LinkState.LOGIN
-            account = self.account
-            self._token = await self._around.logins.obtain(account, self._token, self._await_turn)
-            self.state = LinkState.LINKING
-            wire = await self._dial(self._token)
-            if self.account.login != account.login:
-                await wire.close()
-                raise OpenFailure(FailureReason.UNREACHABLE, "the account has changed meanwhile")
-            return wire
-        finally:
-            self.state = LinkState.OUT
+        account = self.account
+        self._token = await self._around.logins.obtain(account, self._token, self._await_turn)
+        wire = await self._dial(self._token)
+        if self.account.login != account.login:
+            await wire.close()
+            raise OpenFailure(FailureReason.UNREACHABLE, "the account has changed meanwhile")
+        return wire
 
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
         """Wait in the login queue; raise Unwanted once nobody wants the link.
@@ -289,16 +274,16 @@ class Link:
         finally:
             deliveries.wire = None
             self.gate.shut(wire)
-            if self.state is LinkState.UP:
+            if self.up:
+                self.up = False
                 self._away()
                 self._around.metrics.closed()
-            self.state = LinkState.OUT
 
     def _up(self, wire: Wire) -> None:
         self._absence_due = None
         again = self._been_up
         self._been_up = True
-        self.state = LinkState.UP
+        self.up = True
         self._around.health.reached()
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)

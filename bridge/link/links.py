@@ -44,11 +44,10 @@ from bridge.link.learnt import (
     Feature,
     Learnt,
     has_keys,
-    most_hopeful,
     other_keys,
     tells_keys_apart,
 )
-from bridge.link.link import Link, LinkState, Shared, refused_again
+from bridge.link.link import Link, Shared, refused_again
 from bridge.link.login import Logins
 from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
 from bridge.link.socket import Wire
@@ -243,7 +242,7 @@ class Links:
             return False
         link.account = account
         wire = link.gate.free
-        if wire is None or not wire.usable or (wire.dialect_wait > 0 and has_keys(command)):
+        if wire is None or (wire.dialect_wait > 0 and has_keys(command)):
             return False
         keys = self.learnt.keys
         call = _Call(link, next(link.gate.tickets), call_id, command, wire, written=keys)
@@ -371,10 +370,6 @@ class Links:
         reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
         raise surely(reason, "the robot refused the question", reply.result)
 
-    def states(self) -> dict[RoomId, LinkState]:
-        """Return where each link stands, for operators."""
-        return {room_id: link.state for room_id, link in self._links.items()}
-
     # --- links -------------------------------------------------------------------------------
 
     def _link(self, account: Account) -> Link:
@@ -490,7 +485,11 @@ class Links:
             call.refused += (reply,)
             call.others = call.others or iter(other_keys(command, call.written))
             call.keys = next(call.others, None)
-            return most_hopeful(call.refused) if call.keys is None else None
+            if call.keys is not None:
+                return None
+            # The first refusal, or rather one that may pass (-100).
+            passing = (one for one in call.refused if one.result == ResultCode.INTERNAL_ERROR)
+            return next(passing, call.refused[0])
         return reply
 
     def _disowned(self, link: Link, wire: Wire) -> bool:

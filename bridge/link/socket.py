@@ -225,9 +225,7 @@ class Wire:
     async def told_dialect(self) -> None:
         """Wait for as long as it pays to know the server's dialect before writing (reference 5)."""
         if (left := self.dialect_wait) > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._told.wait()
+            await _happens(self._told, left)
 
     def write_now(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bool:
         """Write a command in these keys, without a task switch, if the socket takes it.
@@ -235,12 +233,13 @@ class Wire:
         `settle` is told of the reply, or how it failed (see `write`).
 
         Returns:
-            False if nothing was written: the server does not read as fast as we write.
+            False if nothing was written: it may not be, or the server does not read.
 
         Raises:
             CallFailure: nothing was written, see `_expect`.
         """
-        if not self._takes(self._learnt.longest_frame):  # how long this one is shows too late
+        # How long this one is shows too late.
+        if self._shut or not self._takes(self._learnt.longest_frame):
             return False
         self._put(self._expect(call_id, command, keys, settle))
         return True
@@ -353,8 +352,8 @@ class Wire:
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
         if isinstance(told, Answered):
-            if told.reply.ok or verdict(told.reply.result) is not Verdict.RELOGIN:
-                self._proven = True
+            if not self._proven:
+                self._proven = verdict(told.reply.result) is not Verdict.RELOGIN
             if told.call_id in self._waiters:
                 self._remove(told.call_id).settle(told.reply)
             return
@@ -440,11 +439,8 @@ class Wire:
                 self._socket.hand_over(self.read, self._ended)
                 await self._over.wait()
                 guarding.cancel()
-            if not self._drained.is_set():
-                # The replies to what was written before: each says for certain what became of it.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._timing.settle):
-                        await self._drained.wait()
+            # The replies to what was written before: each says for certain what became of it.
+            await _happens(self._drained, self._timing.settle)
         finally:
             self._told.set()
             await self.close()
@@ -554,6 +550,18 @@ def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) ->
     return CallFailure(reason, certain=False, message=message)
 
 
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; False if it has not come in so many seconds."""
+    if event.is_set():
+        return True
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 def _close_code(socket: Connection) -> int | None:
     """Return the code with which the server of its own accord closed the link."""
     protocol = socket.protocol
@@ -613,7 +621,7 @@ class Demand:
             self._changed.clear()
             if self.present:
                 await self._changed.wait()
-            elif not await self._changed_within(seconds):
+            elif not await _happens(self._changed, seconds):
                 return
 
     async def back_within(self, seconds: float) -> bool:
@@ -622,16 +630,8 @@ class Demand:
         end = loop.time() + seconds
         while not self.present:
             self._changed.clear()
-            if not await self._changed_within(end - loop.time()):
+            if not await _happens(self._changed, end - loop.time()):
                 return self.present
-        return True
-
-    async def _changed_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
         return True
 
 
@@ -746,9 +746,7 @@ class Gate:
                 self._rests_until = self._not_before
                 return
             self._changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
-                    await self._changed.wait()
+            await _happens(self._changed, until - asyncio.get_running_loop().time())
 
     def refuse(self, failure: OpenFailure, before: float = math.inf) -> None:
         """Fail the waiting calls with a deadline before `before` (loop time)."""
