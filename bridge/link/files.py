@@ -32,7 +32,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.events import FailureReason
-from bridge.link.http_client import Http, TokenRefused, describe, surely, timeout_of
+from bridge.link.http_client import Http, TokenRefused, certain_failure, describe, timeout_of
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
@@ -66,7 +66,7 @@ def upload_fact(endpoints: Endpoints) -> str:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """How one try ended."""
+    """Outcome of one upload request."""
 
     url: str = ""
     failure: CallFailure | None = None
@@ -155,7 +155,7 @@ class Uploads:
             if failure is not None and failure.reason is FailureReason.UPLOAD_FAILED:
                 code = failure.code
             message = "the server did not take the kind of upload that it took before"
-            raise surely(FailureReason.UPLOAD_FAILED, message, code)
+            raise certain_failure(FailureReason.UPLOAD_FAILED, message, code)
         return verdict.address()
 
     async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
@@ -211,28 +211,25 @@ class Uploads:
         except Unavailable as error:
             if source.failure is not None:
                 raise source.failure from error
-            raise surely(FailureReason.UNREACHABLE, f"upload: {error}") from error
+            raise certain_failure(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
-        if reply is None:
-            return _foreign(answer.status)
+        if reply is None:  # a servlet container's or a proxy's page
+            message = f"upload: HTTP {answer.status} without WebChat's JSON"
+            if answer.status == 413:
+                return _Verdict(
+                    failure=certain_failure(FailureReason.TOO_BIG, message), about_file=True
+                )
+            failure = certain_failure(FailureReason.UPLOAD_FAILED, message, answer.status)
+            return _Verdict(failure=failure, other_kind=True)
         if reply.result == ResultCode.SUCCESS:
             return _Verdict(url=self._endpoints.absolute(reply.url))
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("upload: -15")
-        failure = surely(FailureReason.REFUSED, "upload refused", reply.result)
+        failure = certain_failure(FailureReason.REFUSED, "upload refused", reply.result)
         too_big = reply.result == ResultCode.INVALID_FILE_SIZE
         # -16 may also be said of a raw body, which has no name and so no extension.
         about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
         return _Verdict(failure=failure, other_kind=not too_big, about_file=about_file)
-
-
-def _foreign(status: int) -> _Verdict:
-    """The outcome of an answer without WebChat's JSON: a servlet container's or a proxy's page."""
-    message = f"upload: HTTP {status} without WebChat's JSON"
-    if status == 413:
-        return _Verdict(failure=surely(FailureReason.TOO_BIG, message), about_file=True)
-    failure = surely(FailureReason.UPLOAD_FAILED, message, status)
-    return _Verdict(failure=failure, other_kind=True)
 
 
 def _raw_headers(blob: Blob) -> dict[str, str]:
@@ -273,7 +270,7 @@ class AddressRefused(OSError):
 
 
 class AllowedHosts:
-    """The operator's list, read once."""
+    """Allow-list of the hosts and networks from which files may be fetched."""
 
     def __init__(self, own: SplitResult, entries: Iterable[str]) -> None:
         """Raise ValueError for an entry that is no `host`, `host:port` or CIDR."""

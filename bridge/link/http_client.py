@@ -22,8 +22,6 @@ reference 3.7). So whatever goes to its login address passes the `Door`:
   one person at most, and leaves some for who comes next;
 * a circuit breaker: answers that look like a blacklist's close the door for everybody for ten
   minutes.
-
-The exceptions of this package stand here too.
 """
 
 from __future__ import annotations
@@ -95,8 +93,8 @@ def no_turn(message: str) -> OpenFailure:
     return OpenFailure(FailureReason.NO_TURN, message)
 
 
-def surely(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
-    """Return the failure of what certainly came to nothing."""
+def certain_failure(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
+    """Return a failure after which it is certain that nothing arrived."""
     return CallFailure(reason, certain=True, code=code, message=message)
 
 

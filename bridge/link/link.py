@@ -101,7 +101,7 @@ class Shared:
 
 
 class Link:
-    """Opens, guards and reopens the link of one room, while `run` is running.
+    """The link of one room: opened, guarded and reopened while `run` is running.
 
     Attributes:
         account: may be replaced by a newer one at any time (`speak_for`).

@@ -37,8 +37,8 @@ from bridge.link.http_client import (
     OpenFailure,
     TokenRefused,
     Visitor,
+    certain_failure,
     no_turn,
-    surely,
 )
 from bridge.link.learnt import (
     Feature,
@@ -338,18 +338,18 @@ class Links:
         if meaning(reply.result).no_history:
             self.learnt.has_not(Feature.HISTORY)
             return None
-        raise surely(FailureReason.REFUSED, "history refused", reply.result)
+        raise certain_failure(FailureReason.REFUSED, "history refused", reply.result)
 
     async def ask_robot(self, question: str) -> RobotReply:
         """Ask the knowledge-base robot (guide 4), by HTTP and signed; see `LinkPort.ask_robot`."""
         if len(question) > LONGEST_QUESTION:
             message = f"a question has at most {LONGEST_QUESTION} characters"
-            raise surely(FailureReason.TOO_BIG, message)
+            raise certain_failure(FailureReason.TOO_BIG, message)
         settings, total = self._shared.settings, self._timing.reply
         try:
             form = robot_form(settings.enterprise_id, question, settings.robot_key)
         except LocalProtocolError as error:
-            raise surely(FailureReason.REFUSED, str(error)) from error
+            raise certain_failure(FailureReason.REFUSED, str(error)) from error
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
         try:
             async with asyncio.timeout(total), self._robot_places:
@@ -358,24 +358,24 @@ class Links:
                 answer = await self._http.post(self._endpoints.robot, body, headers, total=total)
         except (TimeoutError, Unavailable) as error:
             why = str(error) or "no answer in time"
-            raise surely(FailureReason.UNREACHABLE, f"robot: {why}") from error
+            raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
         reply = parse_robot_reply(answer.body)
         if reply is None:
             # Many servers have no robot: that says nothing about their health.
             message = f"robot: HTTP {answer.status} without WebChat's JSON"
-            raise surely(FailureReason.UNREACHABLE, message)
+            raise certain_failure(FailureReason.UNREACHABLE, message)
         if reply.result == ResultCode.SUCCESS:
             return reply
         sign = reply.result == ResultCode.INVALID_SIGN
         reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
-        raise surely(reason, "the robot refused the question", reply.result)
+        raise certain_failure(reason, "the robot refused the question", reply.result)
 
     # --- links -------------------------------------------------------------------------------
 
     def _link(self, account: Account) -> Link:
         """Return the room's link, made if there is none; CallFailure if the links do not run."""
         if not self._runs:
-            raise surely(FailureReason.UNREACHABLE, "the links are not running")
+            raise certain_failure(FailureReason.UNREACHABLE, "the links are not running")
         link = self._links.get(account.room_id)
         if link is not None:
             link.speak_for(account)

@@ -38,7 +38,7 @@ from websockets.protocol import Event, State
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId
-from bridge.link.http_client import OpenFailure, surely
+from bridge.link.http_client import OpenFailure, certain_failure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
@@ -153,8 +153,7 @@ class Connection(ClientConnection):
 class Wire:
     """One open socket and those who wait for its replies.
 
-    `Protocol` pairs replies with call ids; here each call id is a caller that waits. What a loss
-    means for a command that was written and not answered: it may have arrived. Only the longest of
+    After a loss, a command that was written and not answered may have arrived. Only the longest of
     them, if the server closed with 1009, surely did not: it was too big, and `Learnt` remembers its
     length.
     """
@@ -228,15 +227,9 @@ class Wire:
             await _happens(self._told, left)
 
     def write_now(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bool:
-        """Write a command in these keys, without a task switch, if the socket takes it.
+        """Write a command at once; False if it may not be written, or the server does not read.
 
-        `settle` is told of the reply, or how it failed (see `write`).
-
-        Returns:
-            False if nothing was written: it may not be, or the server does not read.
-
-        Raises:
-            CallFailure: nothing was written, see `_expect`.
+        `settle` is told of the reply, or how it failed (see `write`). Raises as `_expect`.
         """
         # How long this one is shows too late.
         if self._shut or not self._takes(self._learnt.longest_frame):
@@ -249,13 +242,11 @@ class Wire:
     ) -> asyncio.Future[Reply]:
         """Write a command, without a task switch if the socket takes it. Call only while `usable`.
 
-        Returns:
-            The reply to come. It may fail with CallFailure: NO_ANSWER in time, or the link was
-            lost; SILENT, the server was mute for so long that the link is given up; TOO_BIG.
+        The reply to come may fail with CallFailure: NO_ANSWER in time, or the link was lost;
+        SILENT, the server was mute for so long that the link is given up; TOO_BIG.
 
         Raises:
-            CallFailure: nothing was written for certain (as `_expect`), or the link broke in the
-                midst of it (NO_ANSWER).
+            CallFailure: as `_expect`, or the link broke in the midst of it (NO_ANSWER).
         """
         reply: asyncio.Future[Reply] = self._loop.create_future()
         settle = partial(_fulfil, reply)
@@ -292,11 +283,11 @@ class Wire:
         try:
             frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
         except LocalProtocolError as error:
-            raise surely(FailureReason.REFUSED, str(error)) from error
+            raise certain_failure(FailureReason.REFUSED, str(error)) from error
         size, longest = len(frame), self._learnt.longest_frame
         if size > longest:
             self._protocol.forget(call_id)
-            raise surely(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
+            raise certain_failure(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
         patient = isinstance(command, _CONTENT)
         deadline = self._loop.time() + (self._timing.mute if patient else self._timing.reply)
         self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
@@ -345,10 +336,7 @@ class Wire:
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, message: str | bytes) -> None:
-        """Deal with a message: a reply goes to its caller, a push to the queue of the link.
-
-        Also one that says nothing to us, if it wants a receipt.
-        """
+        """Deal with a message: replies go to their callers, pushes and receipts due to the link."""
         self._heard = self._loop.time()
         told = self._protocol.receive(message)
         if isinstance(told, Answered):
@@ -610,7 +598,7 @@ class Demand:
             self._changed.set()
 
     def end(self) -> None:
-        """One call less."""
+        """Want the link for one call less."""
         self._count -= 1
         if not self._count:
             self._changed.set()
@@ -678,15 +666,11 @@ class Gate:
     async def enter(self, ticket: int, seconds: float, *, asks: bool = True) -> Wire:
         """Wait for the gate to be open and everybody with a lower ticket to be through.
 
-        Where it is open and free, and nobody waits, that is at once: no task is switched.
-
-        Args:
-            ticket: the caller's place in the order.
-            seconds: how long the caller can wait.
-            asks: False: nobody's word stands behind it, so it ends no rest.
+        Where it is `free`, no task is switched. `asks` is False for whom nobody's word stands
+        behind: that ends no rest.
 
         Raises:
-            OpenFailure: it did not, or will not, open in time.
+            OpenFailure: it did not, or will not, open within so many seconds.
         """
         if (wire := self.free) is not None:
             self._taken = True
@@ -710,7 +694,7 @@ class Gate:
             raise
 
     def leave(self) -> None:
-        """Let the next one in."""
+        """Release the lock to the next one."""
         self._taken = False
         self._next()
 
