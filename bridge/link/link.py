@@ -165,8 +165,7 @@ class Link:
             await self._deliveries.settled()
             await self._tell_absence()
             try:
-                wire = await self._open()
-                loss = await self._serve(wire)
+                loss = await self._serve(await self._open())
             except Unwanted:
                 # If nobody comes back in that time, `run` ends this.
                 await self.demand.back_within(self._timing.release)
