@@ -21,7 +21,7 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
@@ -32,13 +32,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from bridge.conversation.events import FailureReason
-from bridge.link.http_client import Answer, Http, TokenRefused, describe
+from bridge.link.http_client import Http, TokenRefused, certain_failure, describe, timeout_of
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep
 from bridge.rooms.ports import Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import ResultCode, UploadMode
-from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
+from bridge.webchat.http import Endpoints, parse_upload_reply
 
 BOTH_AGAIN = 60.0
 """Seconds after both kinds of body have failed in which the one that has worked is not doubted."""
@@ -53,6 +53,7 @@ _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """What aiohttp raises while a body is read; unlike those of a request, they quote no URL."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -65,7 +66,7 @@ def upload_fact(endpoints: Endpoints) -> str:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """How one try ended."""
+    """Outcome of one upload request."""
 
     url: str = ""
     failure: CallFailure | None = None
@@ -73,6 +74,12 @@ class _Verdict:
     """The other kind of body may do better."""
     about_file: bool = False
     """The file itself was refused, so the kind of body was understood, as far as one can tell."""
+
+    def address(self) -> str:
+        """Return the address of the file, or raise the failure."""
+        if self.failure is not None:
+            raise self.failure
+        return self.url
 
 
 class _Source:
@@ -94,6 +101,17 @@ class _Source:
         except Exception as error:
             self.failure = error
             raise
+
+
+async def _measured(blob: Blob) -> AsyncIterator[bytes]:
+    sent = 0
+    async for chunk in blob.chunks:
+        sent += len(chunk)
+        if blob.size is not None and sent > blob.size:
+            raise Unavailable("the file is longer than its source said")
+        yield chunk
+    if blob.size is not None and sent < blob.size:
+        raise Unavailable("the file broke off at its source")
 
 
 class Uploads:
@@ -123,7 +141,7 @@ class Uploads:
             Exception: whatever the blob's own source raised, such as TooBig or Unavailable.
         """
         if self._mode is not UploadMode.AUTO:
-            return _url(await self._try(self._mode, token, _Source(blob)))
+            return (await self._try(self._mode, token, _Source(blob))).address()
         known = await self._known_mode()
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
@@ -133,18 +151,28 @@ class Uploads:
             # The server may have changed. What was streamed cannot be read again here, so the
             # caller has to come again, and then both kinds are tried.
             self._doubted = True
-            raise _again(verdict.failure)
-        return _url(verdict)
+            failure, code = verdict.failure, None
+            if failure is not None and failure.reason is FailureReason.UPLOAD_FAILED:
+                code = failure.code
+            message = "the server did not take the kind of upload that it took before"
+            raise certain_failure(FailureReason.UPLOAD_FAILED, message, code)
+        return verdict.address()
 
     async def _in_both(self, known: UploadMode, token: Token, blob: Blob) -> str:
         """Upload a file in one kind of body, and if that is not taken in the other."""
         kind, other = UploadMode.RAW, UploadMode.MULTIPART
         if known is UploadMode.MULTIPART:
             kind, other = other, kind
-        async with spooled(blob) as anew:
-            verdict = await self._try(kind, token, _Source(anew()))
+        # It can be read only once, and the answer decides whether it is sent a second time.
+        measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
+        async with keep(measured) as kept:
+
+            def anew() -> _Source:
+                return _Source(Blob(kept.chunks(), kept.size, blob.mime, blob.name))
+
+            verdict = await self._try(kind, token, anew())
             if verdict.other_kind:
-                again = await self._try(other, token, _Source(anew()))
+                again = await self._try(other, token, anew())
                 if again.failure is None:
                     verdict, kind = again, other
                 elif again.about_file:
@@ -154,7 +182,7 @@ class Uploads:
         self._doubted = False
         if verdict.failure is None and kind is not known:
             await self._remember(kind)
-        return _url(verdict)
+        return verdict.address()
 
     async def _known_mode(self) -> UploadMode:
         """Return the kind that has worked; AUTO: none has yet, as far as anybody knows."""
@@ -164,100 +192,44 @@ class Uploads:
             return UploadMode.AUTO
 
     async def _remember(self, mode: UploadMode) -> None:
-        log: structlog.stdlib.BoundLogger = structlog.get_logger()
-        log.info("webchat upload mode found", mode=mode)
+        _LOG.info("webchat upload mode found", mode=mode)
         try:
             await self._facts.put(self._fact, mode)
         except StoreError as error:
-            log.warning("upload mode not remembered", error=str(error))
+            _LOG.warning("upload mode not remembered", error=str(error))
 
     async def _try(self, mode: UploadMode, token: Token, source: _Source) -> _Verdict:
-        data: object
-        headers: dict[str, str] = {}
-        if mode is UploadMode.MULTIPART:
-            data = _form(token.value, source)
-        else:
-            data = source.body()
-            headers = _raw_headers(source.blob)
+        raw = mode is not UploadMode.MULTIPART
         try:
-            answer = await self._post(token, data, headers)
+            answer = await self._http.post(
+                self._endpoints.upload(token.value),
+                source.body() if raw else _form(token.value, source),
+                _raw_headers(source.blob) if raw else {},
+                total=self._total,
+                cookies=token.cookies,
+            )
         except Unavailable as error:
             if source.failure is not None:
                 raise source.failure from error
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message=f"upload: {error}"
-            ) from error
+            raise certain_failure(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
-        return _foreign(answer) if reply is None else self._judge(reply)
-
-    async def _post(self, token: Token, data: object, headers: Mapping[str, str]) -> Answer:
-        url = self._endpoints.upload(token.value)
-        return await self._http.post(url, data, headers, total=self._total, cookies=token.cookies)
-
-    def _judge(self, reply: UploadReply) -> _Verdict:
+        if reply is None:  # a servlet container's or a proxy's page
+            message = f"upload: HTTP {answer.status} without WebChat's JSON"
+            if answer.status == 413:
+                return _Verdict(
+                    failure=certain_failure(FailureReason.TOO_BIG, message), about_file=True
+                )
+            failure = certain_failure(FailureReason.UPLOAD_FAILED, message, answer.status)
+            return _Verdict(failure=failure, other_kind=True)
         if reply.result == ResultCode.SUCCESS:
             return _Verdict(url=self._endpoints.absolute(reply.url))
         if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("upload: -15")
-        failure = CallFailure(
-            FailureReason.REFUSED, certain=True, code=reply.result, message="upload refused"
-        )
+        failure = certain_failure(FailureReason.REFUSED, "upload refused", reply.result)
         too_big = reply.result == ResultCode.INVALID_FILE_SIZE
         # -16 may also be said of a raw body, which has no name and so no extension.
         about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
         return _Verdict(failure=failure, other_kind=not too_big, about_file=about_file)
-
-
-def _url(verdict: _Verdict) -> str:
-    if verdict.failure is not None:
-        raise verdict.failure
-    return verdict.url
-
-
-def _foreign(answer: Answer) -> _Verdict:
-    """The outcome of an answer without WebChat's JSON: a servlet container's or a proxy's page."""
-    message = f"upload: HTTP {answer.status} without WebChat's JSON"
-    too_big = answer.status == 413
-    reason = FailureReason.TOO_BIG if too_big else FailureReason.UPLOAD_FAILED
-    code = None if too_big else answer.status
-    failure = CallFailure(reason, certain=True, code=code, message=message)
-    return _Verdict(failure=failure, other_kind=not too_big, about_file=too_big)
-
-
-def _again(failure: CallFailure | None) -> CallFailure:
-    """Return the failure of a try after which another one may do better, whatever was answered."""
-    foreign = failure is not None and failure.reason is FailureReason.UPLOAD_FAILED
-    return CallFailure(
-        FailureReason.UPLOAD_FAILED,
-        certain=True,
-        code=failure.code if failure is not None and foreign else None,
-        message="the server did not take the kind of upload that it took before",
-    )
-
-
-@asynccontextmanager
-async def spooled(blob: Blob) -> AsyncIterator[Callable[[], Blob]]:
-    """Read a blob, which can be read only once, to its end; yield a function that gives it anew.
-
-    One reader at a time. For where the server's answer decides whether it is sent a second time.
-
-    Raises:
-        Unavailable: there is no room for it on our disk; or whatever the blob raises.
-    """
-    measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
-    async with keep(measured) as kept:
-        yield lambda: Blob(kept.chunks(), kept.size, blob.mime, blob.name)
-
-
-async def _measured(blob: Blob) -> AsyncIterator[bytes]:
-    sent = 0
-    async for chunk in blob.chunks:
-        sent += len(chunk)
-        if blob.size is not None and sent > blob.size:
-            raise Unavailable("the file is longer than its source said")
-        yield chunk
-    if blob.size is not None and sent < blob.size:
-        raise Unavailable("the file broke off at its source")
 
 
 def _raw_headers(blob: Blob) -> dict[str, str]:
@@ -298,35 +270,28 @@ class AddressRefused(OSError):
 
 
 class AllowedHosts:
-    """The operator's list, read once."""
+    """Allow-list of the hosts and networks from which files may be fetched."""
 
     def __init__(self, own: SplitResult, entries: Iterable[str]) -> None:
-        """Take the server's own address and `host`, `host:port` or CIDR entries.
-
-        Raises:
-            ValueError: an entry is none of these.
-        """
+        """Raise ValueError for an entry that is no `host`, `host:port` or CIDR."""
         self._own_scheme = own.scheme
-        self.own = (own.hostname or "", port_of(own))
+        self.own = (own.hostname or "", _port_of(own))
         self._named: set[tuple[str, int | None]] = set()
         self._networks: list[Network] = []
-        for entry in entries:
-            self._add(entry.strip())
-
-    def _add(self, entry: str) -> None:
-        try:
-            self._networks.append(ipaddress.ip_network(entry))
-        except ValueError:
-            parts = SplitResult("", entry, "", "", "")
-            if "/" in entry or not parts.hostname or parts.username is not None:
-                raise ValueError(f"{entry!r} is no host, host:port or CIDR") from None
-            self._named.add((parts.hostname, parts.port))
+        for entry in map(str.strip, entries):
+            try:
+                self._networks.append(ipaddress.ip_network(entry))
+            except ValueError:
+                parts = SplitResult("", entry, "", "", "")
+                if "/" in entry or not parts.hostname or parts.username is not None:
+                    raise ValueError(f"{entry!r} is no host, host:port or CIDR") from None
+                self._named.add((parts.hostname, parts.port))
 
     def allows(self, url: SplitResult) -> bool:
         """Say whether this address may be asked at all, before its name is resolved."""
         if url.scheme not in _DEFAULT_PORTS or url.username is not None:
             return False
-        host, port = url.hostname or "", port_of(url)
+        host, port = url.hostname or "", _port_of(url)
         if url.scheme == self._own_scheme and (host, port) == self.own:
             return True
         literal = _literal(host)
@@ -379,8 +344,8 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
-def port_of(url: SplitResult) -> int:
-    """Return the port of an address, the usual one of its scheme where it names none."""
+def _port_of(url: SplitResult) -> int:
+    """The port of an address, the usual one of its scheme where it names none."""
     return url.port or _DEFAULT_PORTS.get(url.scheme, 0)
 
 
@@ -392,17 +357,16 @@ def _literal(host: str) -> Address | None:
 
 
 def _embedded(address: Address) -> list[Address]:
-    """Return the address and every IPv4 address that it may be a wrapping of."""
-    found: list[Address] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return [address.ipv4_mapped]
-        if address.sixtofour is not None:
-            found.append(address.sixtofour)
-        if address.teredo is not None:
-            found.extend(address.teredo)
-        if address in _NAT64:
-            found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    """The address, and every IPv4 address that it may be a wrapping of."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    found: list[Address] = [address, *(address.teredo or ())]
+    if address.sixtofour is not None:
+        found.append(address.sixtofour)
+    if address in _NAT64:
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return found
 
 
@@ -437,15 +401,19 @@ class Fetcher:
         """Open a file; see `LinkPort.fetch`. `url` is as the server wrote it."""
         response = await self._follow(self._endpoints.absolute(url))
         try:
-            _check(response)
-            size = _size(response)
+            if response.status >= 500 or response.status in _BUSY:
+                raise Unavailable(f"HTTP {response.status}")
+            if response.status != 200:
+                raise Refused(str(response.status), "the server does not give the file")
+            size = None if "Content-Encoding" in response.headers else response.content_length
             if size is not None and size > limit:
                 raise TooBig(f"the file has {size} bytes")
+            named = response.content_disposition and response.content_disposition.filename
             yield Blob(
                 chunks=at_most(limit, response.content.iter_chunked(PIECE), _BROKEN),
                 size=size,
                 mime=response.content_type,
-                name=_received_name(response),
+                name=named or unquote(response.url.raw_path.rpartition("/")[2]),
             )
         finally:
             response.close()
@@ -457,66 +425,31 @@ class Fetcher:
                 return response
             response.close()
             # Every hop passes the same checks as the first address.
-            url = _next_hop(url, response.headers.get("Location", ""))
+            try:
+                url = urljoin(url, response.headers.get("Location", ""))
+            except ValueError:
+                raise _unreadable() from None
         raise Refused("redirects", f"more than {MOST_REDIRECTS} redirects")
 
     async def _get(self, url: str) -> aiohttp.ClientResponse:
-        parts = _split(url)
+        try:
+            parts = urlsplit(url)
+            parts.port  # noqa: B018 - raises for a port that is no number
+        except ValueError:
+            raise _unreadable() from None
         if not self._hosts.allows(parts):
             raise Refused("host", f"{parts.hostname} is not in allowed_media_hosts")
         if self._session is None:
             raise Unavailable("the links are not running")
-        timeout = aiohttp.ClientTimeout(
-            total=self._timing.upload,
-            sock_connect=self._timing.handshake,
-            sock_read=self._timing.reply,
-        )
+        timeout = timeout_of(self._timing, self._timing.upload)
         try:
             return await self._session.get(url, allow_redirects=False, timeout=timeout)
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                raise Refused("address", str(error.os_error)) from None
-            raise Unavailable(describe(error)) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else None
+            if isinstance(cause, AddressRefused):
+                raise Refused("address", str(cause)) from None
             raise Unavailable(describe(error)) from None
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises for a port that is no number
-    except ValueError:
-        raise _unreadable() from None
-    return parts
-
-
-def _next_hop(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise _unreadable() from None
 
 
 def _unreadable() -> Refused:
     return Refused("address", "the file's address cannot be read")
-
-
-def _check(response: aiohttp.ClientResponse) -> None:
-    status = response.status
-    if status >= 500 or status in _BUSY:
-        raise Unavailable(f"HTTP {status}")
-    if status != 200:
-        raise Refused(str(status), "the server does not give the file")
-
-
-def _size(response: aiohttp.ClientResponse) -> int | None:
-    if "Content-Encoding" in response.headers:
-        return None
-    return response.content_length
-
-
-def _received_name(response: aiohttp.ClientResponse) -> str:
-    disposition = response.content_disposition
-    if disposition is not None and disposition.filename:
-        return disposition.filename
-    return unquote(response.url.raw_path.rpartition("/")[2])

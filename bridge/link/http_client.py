@@ -22,9 +22,6 @@ reference 3.7). So whatever goes to its login address passes the `Door`:
   one person at most, and leaves some for who comes next;
 * a circuit breaker: answers that look like a blacklist's close the door for everybody for ten
   minutes.
-
-The exceptions of this package stand here too: `OpenFailure` (the link does not stand),
-`TokenRefused` (log in again) and `Unwanted`.
 """
 
 from __future__ import annotations
@@ -38,6 +35,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import aiohttp
 import structlog
@@ -47,7 +45,11 @@ from bridge.ids import RoomId
 from bridge.link.settings import Facts, LinkSettings, Timing
 from bridge.rooms.ports import CallFailure, Clock, Unavailable
 from bridge.rooms.store import StoreError
-from bridge.webchat.http import Endpoints
+from bridge.webchat.http import Endpoints, login_sign
+
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Told = TypeVar("Told")
 
 # --- failures -----------------------------------------------------------------------------------
 
@@ -75,11 +77,7 @@ class OpenFailure(CallFailure):
 
 
 class TokenRefused(Exception):
-    """The server does not know the token that was used (any more): log in again.
-
-    Attributes:
-        status: of the HTTP answer, where it was told by one.
-    """
+    """The server does not know the token (any more): log in again; `status` is that of HTTP."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -93,6 +91,11 @@ class Unwanted(Exception):
 def no_turn(message: str) -> OpenFailure:
     """Return the failure of a call whose login has not had its turn yet."""
     return OpenFailure(FailureReason.NO_TURN, message)
+
+
+def certain_failure(reason: FailureReason, message: str, code: int | None = None) -> CallFailure:
+    """Return a failure after which it is certain that nothing arrived."""
+    return CallFailure(reason, certain=True, code=code, message=message)
 
 
 def describe(error: BaseException) -> str:
@@ -112,28 +115,25 @@ def describe(error: BaseException) -> str:
 # --- backoff ------------------------------------------------------------------------------------
 
 
+@dataclass
 class Backoff:
     """Exponential backoff with jitter.
 
     The first delay lies anywhere between 0 and `first`, so that thousands of links that were lost
     together come back spread out; later ones lie between half of their step and all of it.
-
-    Attributes:
-        failures: delays handed out since the last `reset`.
     """
 
-    def __init__(self, first: float, last: float, rng: random.Random) -> None:
-        """Take the first and the longest step, in seconds."""
-        self._first = first
-        self._last = last
-        self._rng = rng
-        self.failures = 0
+    first: float
+    last: float
+    rng: random.Random
+    failures: int = 0
+    """Delays handed out since the last `reset`."""
 
     def next(self) -> float:
         """Return the delay to keep now, in seconds, and lengthen the following one."""
         # 2 ** 30 steps are beyond any `last`; the exponent is capped for its own sake.
-        step = min(self._last, self._first * 2.0 ** min(self.failures, 30))
-        share = self._rng.random()
+        step = min(self.last, self.first * 2.0 ** min(self.failures, 30))
+        share = self.rng.random()
         if self.failures:
             share = 0.5 + share / 2
         self.failures += 1
@@ -173,9 +173,9 @@ class Http:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Hold the connections open."""
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
         async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
+            cookie_jar=aiohttp.DummyCookieJar(),
         ) as session:
             self._session = session
             try:
@@ -205,18 +205,28 @@ class Http:
             raise Unavailable("the links are not running")
         if cookies:
             headers = {**headers, "Cookie": cookies}
-        timeout = aiohttp.ClientTimeout(
-            total=total, sock_connect=self._timing.handshake, sock_read=self._timing.reply
-        )
         try:
             async with self._session.post(
-                url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+                url,
+                data=data,
+                headers=headers,
+                timeout=timeout_of(self._timing, total),
+                allow_redirects=False,
             ) as response:
-                body = await _read(response.content, longest)
-                return Answer(response.status, body, _cookies(response))
+                body = bytearray()
+                async for chunk in response.content.iter_chunked(16 * 1024):
+                    body += chunk
+                    if len(body) >= longest:
+                        break
+                return Answer(response.status, bytes(body[:longest]), _cookies(response))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # Without its cause: an aiohttp error may quote the URL, which carries the token.
             raise Unavailable(describe(error)) from None
+
+
+def timeout_of(timing: Timing, total: float) -> aiohttp.ClientTimeout:
+    """Return the waits of one request."""
+    return aiohttp.ClientTimeout(total=total, sock_connect=timing.handshake, sock_read=timing.reply)
 
 
 def _cookies(response: aiohttp.ClientResponse) -> str:
@@ -238,15 +248,6 @@ def _cookies(response: aiohttp.ClientResponse) -> str:
     return header
 
 
-async def _read(content: aiohttp.StreamReader, longest: int) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_chunked(16 * 1024):
-        body += chunk
-        if len(body) >= longest:
-            break
-    return bytes(body[:longest])
-
-
 # --- rate limit ---------------------------------------------------------------------------------
 
 
@@ -265,12 +266,6 @@ Wait = Callable[[asyncio.Future[Place], Callable[[], float]], Awaitable[None]]
 that will be, as things stand. What it raises ends the wait."""
 
 
-async def patiently(turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
-    """Wait however long it takes."""
-    del expected
-    await turn
-
-
 @dataclass(frozen=True)
 class Visitor:
     """The person for whom a login is made: the unit of fairness."""
@@ -279,23 +274,17 @@ class Visitor:
     """The Matrix user who brought us into the room."""
     running: bool = False
     """They are in a chat already, or in a queue of the call centre's."""
-    wait: Wait = patiently
+    wait: Wait | None = None
+    """None: however long it takes."""
 
 
 @dataclass(eq=False)
 class _Waiting:
-    visitor: Visitor
+    person: str
+    running: bool
     turn: asyncio.Future[Place]
     number: int
     """When it came, or its person last had a turn."""
-
-    @property
-    def person(self) -> str:
-        return self.visitor.person
-
-    def rank(self, held: int) -> tuple[bool, int, int]:
-        """Sort key of the queue, lowest first; `held`: the places taken for the person by then."""
-        return not self.visitor.running, held, self.number
 
 
 class WindowLimiter:
@@ -317,47 +306,41 @@ class WindowLimiter:
     @asynccontextmanager
     async def place(self, visitor: Visitor) -> AsyncIterator[None]:
         """Wait for a place, in which the login is made."""
-        place = await self._turn(visitor)
-        try:
-            yield
-        finally:
-            self._cool(place, self._seconds)
-
-    async def _turn(self, visitor: Visitor) -> Place:
         turn: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(visitor, turn, next(self._numbers))
+        waiting = _Waiting(visitor.person, visitor.running, turn, next(self._numbers))
         self._line.append(waiting)
         self._next()
         try:
-            if not turn.done():
+            if visitor.wait is not None and not turn.done():
                 await visitor.wait(turn, partial(self._expected, waiting))
-            return await turn
+            place = await turn
         except BaseException:
             if waiting in self._line:
                 self._line.remove(waiting)
             elif not turn.cancelled():
                 self._give_back(turn.result())  # it came in the very moment of giving up
             raise
+        try:
+            yield
+        finally:
+            self._cool(place, self._seconds)
 
     def _next(self) -> None:
         """Give the free places to those whose turn it is."""
-        while (first := self._first()) is not None:
+        while self._free > 0:
+            may = [
+                (not one.running, held, one.number, one)
+                for one in self._line
+                if (held := self._held[one.person]) <= self._free and not one.turn.done()
+            ]
+            if not may:
+                return
+            *_, first = min(may)  # no two have the same number
             self._line.remove(first)
             first.turn.set_result(self._take(first.person))
             for one in self._line:
                 if one.person == first.person:
                     one.number = next(self._numbers)
-
-    def _first(self) -> _Waiting | None:
-        """The next in the queue; None: no one may take what is free."""
-        if self._free < 1:
-            return None
-        may = [
-            one
-            for one in self._line
-            if self._held[one.person] <= self._free and not one.turn.done()
-        ]
-        return min(may, key=lambda one: one.rank(self._held[one.person]), default=None)
 
     def _take(self, person: str) -> Place:
         place = Place(person)
@@ -385,15 +368,15 @@ class WindowLimiter:
 
         For it goes round: until then each of the others has a turn before each of this person's.
         """
-        running, person = waiting.visitor.running, waiting.person
+        running, person = waiting.running, waiting.person
         earlier = [one for one in self._line if one.person == person].index(waiting)
         others = [one for one in self._line if one.person != person]
         rivals = {
             one.person
             for one in others
-            if one.visitor.running == running and (earlier or one.number < waiting.number)
+            if one.running == running and (earlier or one.number < waiting.number)
         }
-        first = sum(one.visitor.running and not running for one in others)
+        first = sum(one.running and not running for one in others)
         before = first + len(rivals) * (earlier + 1) + earlier
         # Who waits does so because places are taken, so there are some that come back.
         now = asyncio.get_running_loop().time()
@@ -418,18 +401,16 @@ a row whose sockets are refused with new tokens: a blacklist."""
 
 
 class Health:
-    """Health of the WebChat server, drawn from what all links see.
-
-    Failing once any link fails to reach the server; healthy once any link does.
+    """Health of the WebChat server: failing once any link fails to reach it, healthy once one does.
 
     A lost link alone is no failure: only what could not be opened, or not be logged in, is. Any
-    answer of the server, a refusal too, shows that it lives. All times are ms since the epoch.
+    answer of the server, a refusal too, shows that it lives.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.failing_since: int | None = None
-        """Since when nothing but failures; None while healthy, or before the first."""
+        """Since when nothing but failures, ms since the epoch; None while healthy."""
 
     def reached(self) -> None:
         """The server answered."""
@@ -448,9 +429,9 @@ class Health:
 
 
 class Visits:
-    """Times of our latest requests to the login address, kept over restarts.
+    """Times of our latest requests to the login address, as many as its window may hold.
 
-    As many visits as its window may hold. A store that is down stops nobody.
+    Kept over restarts. A store that is down stops nobody.
     """
 
     def __init__(self, settings: LinkSettings, facts: Facts, clock: Clock) -> None:
@@ -461,17 +442,14 @@ class Visits:
         self._moments: deque[int] = deque(maxlen=settings.login_count)
         """ms since the epoch, in the order in which they came."""
         self._storing = asyncio.Lock()
-        self._noted = 0
-        """How many visits there were in this run …"""
-        self._stored = 0
-        """… and how many of them the store was told of."""
+        self._unstored = False
 
     async def load(self) -> list[float]:
         """Recall what earlier runs noted; return for how many seconds each visit still counts."""
         try:
             told = await self._facts.get(self._fact) or ""
         except StoreError as error:
-            _log().warning("earlier visits of the webchat server not known", error=str(error))
+            _LOG.warning("earlier visits of the webchat server not known", error=str(error))
             return []
         now = self._clock.now()
         # Where the clock was set back since, a moment may lie ahead: it must not cost more than one
@@ -489,23 +467,27 @@ class Visits:
         while self._moments and self._moments[0] <= now - self._window * 1000:
             self._moments.popleft()
         self._moments.append(now)
-        self._noted += 1
-        number = self._noted
+        self._unstored = True
         async with self._storing:
-            if number <= self._stored:
+            if not self._unstored:  # whoever was here before has told of ours too
                 return
-            self._stored = self._noted
+            self._unstored = False
             try:
                 await self._facts.put(self._fact, " ".join(map(str, self._moments)))
             except StoreError as error:
-                _log().warning("visit of the webchat server not noted", error=str(error))
+                _LOG.warning("visit of the webchat server not noted", error=str(error))
 
 
 class Door:
     """Rate limit and circuit breaker of one server's login address, for all its links."""
 
-    def __init__(self, settings: LinkSettings, health: Health, facts: Facts, clock: Clock) -> None:
-        self._pause = settings.timing.blacklist
+    def __init__(
+        self, settings: LinkSettings, http: Http, health: Health, facts: Facts, clock: Clock
+    ) -> None:
+        self._url = Endpoints(settings.base_url).login
+        self._sign_key = settings.sign_key
+        self._timing = settings.timing
+        self._http = http
         self._health = health
         self._limiter = WindowLimiter(settings.login_count, settings.login_seconds)
         self._visits = Visits(settings, facts, clock)
@@ -521,17 +503,49 @@ class Door:
 
     @asynccontextmanager
     async def knock(self, visitor: Visitor) -> AsyncIterator[None]:
-        """Wait for the visitor's turn; the request is made inside.
-
-        Raises:
-            OpenFailure: UNREACHABLE, the door is closed; `pause` says for how long.
-            Exception: what the visitor's own `wait` raises.
-        """
+        """Wait for the visitor's turn; the request is made inside. Raises as `check` and `wait`."""
         self.check()
         async with self._limiter.place(visitor):
             self.check()  # what was learnt while we waited counts
             await self._visits.note()
             yield
+
+    async def post(
+        self,
+        what: str,
+        body: bytes,
+        parse: Callable[[bytes], Told | None],
+        *,
+        longest: int = LONGEST_ANSWER,
+        cookies: str = "",
+    ) -> tuple[Told, str]:
+        """Make a request of the login address; return its answer, and the cookies with it.
+
+        OpenFailure, UNREACHABLE: WebChat itself did not answer.
+        """
+        headers = {"Content-Type": "application/json; charset=UTF-8"}
+        if self._sign_key:
+            # The sign covers exactly these bytes (protocol reference 3.2). A server that wants it
+            # on logins looks at this address, not at types.
+            headers["sign"] = login_sign(body, self._sign_key)
+        try:
+            answer = await self._http.post(
+                self._url,
+                body,
+                headers,
+                total=self._timing.reply,
+                longest=longest,
+                cookies=cookies,
+            )
+        except Unavailable as error:
+            self._health.missed()
+            raise OpenFailure(FailureReason.UNREACHABLE, f"{what}: {error}") from error
+        # The vendor's clients parse the body whatever the HTTP status is.
+        told = parse(answer.body)
+        if told is None:
+            raise self.foreign(answer.status, what)
+        self.answered()
+        return told, answer.cookies
 
     @property
     def closed_for(self) -> float:
@@ -539,14 +553,10 @@ class Door:
         return max(0.0, self._closed_until - asyncio.get_running_loop().time())
 
     def check(self) -> None:
-        """Raise OpenFailure while the door is closed."""
-        left = self.closed_for
-        if left > 0:
-            raise OpenFailure(
-                FailureReason.UNREACHABLE,
-                "the server seems to have blacklisted this address",
-                pause=left,
-            )
+        """Raise OpenFailure while the door is closed; its `pause` says for how long."""
+        if (left := self.closed_for) > 0:
+            message = "the server seems to have blacklisted this address"
+            raise OpenFailure(FailureReason.UNREACHABLE, message, pause=left)
 
     def answered(self) -> None:
         """WebChat itself has answered, whatever it said."""
@@ -557,23 +567,16 @@ class Door:
         """A socket was opened."""
         self._shut_out.clear()
 
-    def unanswered(self) -> None:
-        """No HTTP answer came."""
-        self._health.missed()
-
-    def foreign(self, answer: Answer, what: str) -> OpenFailure:
+    def foreign(self, status: int, what: str) -> OpenFailure:
         """Something else than WebChat answered: return what that means for `what` was asked."""
         self._health.missed()
         pause = 0.0
-        if answer.status not in STARTING:
+        if status not in STARTING:
             self._foreign_answers += 1
             if self._foreign_answers >= SUSPICIONS:
-                pause = self._close(answer.status)
-        return OpenFailure(
-            FailureReason.UNREACHABLE,
-            f"{what}: HTTP {answer.status} without WebChat's JSON",
-            pause=pause,
-        )
+                pause = self._close(status)
+        message = f"{what}: HTTP {status} without WebChat's JSON"
+        return OpenFailure(FailureReason.UNREACHABLE, message, pause=pause)
 
     def suspect(self, room_id: RoomId, status: int) -> None:
         """A room's socket was refused although a login had just given its token.
@@ -586,11 +589,7 @@ class Door:
             self._close(status)
 
     def _close(self, status: int) -> float:
-        self._closed_until = asyncio.get_running_loop().time() + self._pause
-        _log().error("blacklisted by the webchat server?", status=status, pause=self._pause)
-        return self._pause
-
-
-def _log() -> structlog.stdlib.BoundLogger:
-    log: structlog.stdlib.BoundLogger = structlog.get_logger()
-    return log
+        pause = self._timing.blacklist
+        self._closed_until = asyncio.get_running_loop().time() + pause
+        _LOG.error("blacklisted by the webchat server?", status=status, pause=pause)
+        return pause

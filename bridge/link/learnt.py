@@ -47,6 +47,7 @@ UNANSWERED_BEATS = 3
 """A server that has not answered one of so many heartbeats does not know them."""
 SAVE_AGAIN = 5.0
 """Seconds between two tries to store a fact."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Feature(StrEnum):
@@ -70,34 +71,53 @@ class Learnt:
         self._server = Endpoints(settings.base_url).login
         self._later = self._wanted is Dialect.Y2019
         self._keys: Dialect | None = None
-        self._read: set[Dialect] = set()
-        """Keys that this server has taken in this run, or must know by its pushes."""
-        self._longest = self._most
         self._missing: set[Feature] = set()
         self._beats_missed: int | None = 0
         """Heartbeats without an answer in a row; None once one was answered."""
         self._unsaved: dict[str, str] = {}
         self._changed = asyncio.Event()
+        self.read: set[Dialect] = set()
+        """Keys that this server has taken in this run, or must know by its pushes: a refusal of
+        them is about something else. What a refusal proved in an earlier run does not count:
+        servers are replaced, and whoever refused the wrong keys once will not take them in silence.
+        """
+        self.longest_frame = self._most
+        """Bytes that a frame of ours may have."""
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """Derive how to write. These are plain attributes: each message asks for them."""
+        self.known = self._wanted is not None or self._later or self._keys is not None
+        """There is nothing left to find out about the dialect."""
+        self.keys = self._keys or self._wanted or (Dialect.Y2019 if self._later else Dialect.DUAL)
+        """How to write the next command."""
+        room = self.longest_frame - FRAME_OVERHEAD
+        self.longest_clip = max(SHORTEST_TEXT, room)
+        """Bytes that a voice may have in one frame; it is there once in every dialect."""
+        once = room // 2 if self.keys is Dialect.DUAL else room
+        self.longest_text = max(SHORTEST_TEXT, once)
+        """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
+        May shrink while the bridge runs."""
 
     # --- the store -----------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Recall the facts of this server. Without a store they are simply learnt anew."""
+        names = ("dialect", "keys", "longest_frame")
         try:
-            dialect = await self._facts.get(_fact("dialect", self._server))
-            keys = await self._facts.get(_fact("keys", self._server))
-            frame = await self._facts.get(_fact("longest_frame", self._server))
+            dialect, keys, frame = [await self._facts.get(self._fact(name)) for name in names]
         except StoreError as error:
-            _log().warning("facts of the webchat server not loaded", error=str(error))
+            _LOG.warning("facts of the webchat server not loaded", error=str(error))
             return
         if self._wanted is None:
             self._keys = Dialect(keys) if keys in (Dialect.Y2016, Dialect.Y2019) else None
             self._later = Dialect.Y2019 in (dialect, keys)
-            self._read = {Dialect.Y2019} if dialect == Dialect.Y2019 else set()
+            self.read = {Dialect.Y2019} if dialect == Dialect.Y2019 else set()
         longest, _, most = (frame or "").partition("/")
         # Learnt under another setting, it is void: how else could an operator raise the limit?
         if longest.isdecimal() and most == str(self._most):
-            self._longest = int(longest)
+            self.longest_frame = int(longest)
+        self._conclude()
 
     async def run(self) -> None:
         """Store what is learnt, for ever."""
@@ -113,39 +133,20 @@ class Learnt:
             try:
                 await self._facts.put(name, value)
             except StoreError as error:
-                _log().warning("fact of the webchat server not stored", error=str(error))
+                _LOG.warning("fact of the webchat server not stored", error=str(error))
                 return False
             if self._unsaved.get(name) == value:
                 del self._unsaved[name]
         return True
 
     def _remember(self, what: str, value: str) -> None:
-        self._unsaved[_fact(what, self._server)] = value
+        self._unsaved[self._fact(what)] = value
         self._changed.set()
 
+    def _fact(self, what: str) -> str:
+        return f"{what} {self._server}"
+
     # --- dialect -------------------------------------------------------------------------------
-
-    @property
-    def known(self) -> bool:
-        """True if there is nothing left to find out about the dialect."""
-        return self._wanted is not None or self._later or self._keys is not None
-
-    @property
-    def keys(self) -> Dialect:
-        """How to write the next command."""
-        if self._keys is not None:
-            return self._keys
-        if self._wanted is not None:
-            return self._wanted
-        return Dialect.Y2019 if self._later else Dialect.DUAL
-
-    def reads(self, keys: Dialect) -> bool:
-        """True if these keys are known to be read, so that a refusal is about something else.
-
-        What a refusal proved in an earlier run does not count: servers are replaced, and whoever
-        refused the wrong keys once will not take them in silence.
-        """
-        return keys in self._read
 
     def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
         """True if the server may want this command in other keys."""
@@ -155,38 +156,35 @@ class Learnt:
             case ResultCode.EMPTY_MESSAGE:
                 return tells_keys_apart(command) and not _unseen(command)
             case ResultCode.REQUEST_ERROR | ResultCode.INTERNAL_ERROR:
-                return tells_keys_apart(command) and not self.reads(keys)
+                return tells_keys_apart(command) and keys not in self.read
             case _:
                 return False
 
     def saw_later(self) -> None:
         """A push has come that only later servers send."""
         if self._later:
-            self._read.add(Dialect.Y2019)
+            self.read.add(Dialect.Y2019)
             return
         self._later = True
-        self._read = {Dialect.Y2019}  # it may have been replaced by this one just now
+        self.read = {Dialect.Y2019}  # it may have been replaced by this one just now
+        self._conclude()
         if self._wanted is None:
-            _log().info("webchat server is of a later revision", dialect=self.keys)
+            _LOG.info("webchat server is of a later revision", dialect=self.keys)
             self._remember("dialect", Dialect.Y2019)
 
     def took(self, keys: Dialect, *, after_refusal: bool) -> None:
-        """The server took a text or a rating with these keys.
-
-        Args:
-            keys: as it was written.
-            after_refusal: it had refused it with other ones: these are what it wants.
-        """
-        self._read.add(keys)
+        """The server took a text or a rating with these keys, perhaps after it refused others."""
+        self.read.add(keys)
         if not after_refusal or self._keys is keys:
             return
         self._keys = keys
         self._later = self._later or keys is Dialect.Y2019
+        self._conclude()
         if self._wanted is None:
-            _log().info("webchat server takes the other keys", keys=keys)
+            _LOG.info("webchat server takes the other keys", keys=keys)
             self._remember("keys", keys)
         else:
-            _log().warning(
+            _LOG.warning(
                 "webchat server refuses the configured dialect; set webchat.dialect",
                 configured=self._wanted,
                 takes=keys,
@@ -215,7 +213,7 @@ class Learnt:
         """The server has said that it does not know this."""
         if feature not in self._missing:
             self._missing.add(feature)
-            _log().info("webchat server lacks a feature", feature=feature)
+            _LOG.info("webchat server lacks a feature", feature=feature)
 
     def beat(self, *, answered: bool) -> None:
         """A heartbeat was answered, or was not in time.
@@ -229,36 +227,16 @@ class Learnt:
             if self._beats_missed >= UNANSWERED_BEATS:
                 self.has_not(Feature.HEARTBEAT)
 
-    # --- the longest frame -----------------------------------------------------------------------
-
-    @property
-    def longest_frame(self) -> int:
-        """Bytes that a frame of ours may have."""
-        return self._longest
-
-    @property
-    def longest_text(self) -> int:
-        """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
-
-        The answer may shrink while the bridge runs.
-        """
-        room = self._longest - FRAME_OVERHEAD
-        return max(SHORTEST_TEXT, room // 2 if self.keys is Dialect.DUAL else room)
-
-    @property
-    def longest_clip(self) -> int:
-        """Bytes that a voice may have in one frame; it is there once in every dialect."""
-        return max(SHORTEST_TEXT, self._longest - FRAME_OVERHEAD)
-
     def too_long(self, size: int) -> None:
         """The server has closed a link over a frame of `size` bytes: write none like it again."""
         if size <= LEAST_FRAME:
             return
         longest = TOMCAT_LIMIT if size > TOMCAT_LIMIT else max(LEAST_FRAME, size // 2)
-        if longest >= self._longest:
+        if longest >= self.longest_frame:
             return
-        self._longest = longest
-        _log().warning("webchat server closed a link over a long frame", size=size, limit=longest)
+        self.longest_frame = longest
+        self._conclude()
+        _LOG.warning("webchat server closed a link over a long frame", size=size, limit=longest)
         self._remember("longest_frame", f"{longest}/{self._most}")
 
 
@@ -280,9 +258,8 @@ def tells_keys_apart(command: Command) -> bool:
 
 def _unseen(command: Command) -> bool:
     """True for a text that shows nothing: a server that calls it empty may have read it."""
-    if not isinstance(command, SendMessage) or not isinstance(command.content, Text):
-        return False
-    return is_unseen(command.content.text)
+    text = command.content if isinstance(command, SendMessage) else None
+    return isinstance(text, Text) and is_unseen(text.text)
 
 
 def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
@@ -290,18 +267,3 @@ def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
     if keys is Dialect.DUAL and not tells_keys_apart(command):
         return (Dialect.Y2019,)  # the other two are the same for it
     return keys.others
-
-
-def most_hopeful(refusals: list[Reply]) -> Reply:
-    """The reply to return after a refusal in all keys: one that may pass (-100), else the first."""
-    passing = (reply for reply in refusals if reply.result == ResultCode.INTERNAL_ERROR)
-    return next(passing, refusals[0])
-
-
-def _fact(what: str, server: str) -> str:
-    return f"{what} {server}"
-
-
-def _log() -> structlog.stdlib.BoundLogger:
-    log: structlog.stdlib.BoundLogger = structlog.get_logger()
-    return log

@@ -1,24 +1,16 @@
-"""One room's link: what its callers see, how it is kept up, and how its pushes reach the engine.
+"""One room's link: how it is kept up, and how its pushes reach the engine.
 
-Theory of operation. Three parts live and die together:
-
-`Link` is the face. Calls wait at the `Gate` until the link stands, write one after the other, and
-wait for their replies side by side. A command that the server refused over its token goes out once
-more on the next wire, with its old call id and in its old place. So does one whose keys the server
-refused, once in each other set of keys (protocol reference 5). What the server says nothing at all
-to is for the caller to send again or not.
-
-`Keeper` keeps the link up: the round OUT -> LOGIN -> LINKING -> UP, and back after every loss.
-While somebody wants the link (`Demand`), `Keeper.run` keeps two tasks: one goes round the states,
-one step after the other, so a room never has two logins or two sockets at a time (reference 4, rows
-1-5 and 34-38); the other delivers pushes. It opens the `Gate` for calls when the wire stands and
-shuts it when the wire is lost. A token that the server refuses (-15, 4xx, thrown out at once) costs
-one login at once. A fresh token that is refused as well is a failure like any other: callers are
-told, and the keeper waits before it tries again. If it was refused at the handshake, the `Door`
-hears of it, for the whole bridge may be shut out; and a room to which that happens again and again
-is left alone for as long as a blacklist. A login may have to wait for its turn (`WindowLimiter`):
-the engine is told so meanwhile, and so is a call that can wait no longer; once nobody wants the
-link it is out of the line.
+Theory of operation. `Link` goes the round out, login, linking, up, and back after every loss.
+While somebody wants the link (`Demand`), `Link.run` keeps two tasks: one goes round the states, one
+step after the other, so a room never has two logins or two sockets at a time (reference 4, rows 1-5
+and 34-38); the other delivers pushes. It opens the `Gate` for calls when the wire stands and shuts
+it when the wire is lost. A token that the server refuses (-15, 4xx, thrown out at once) costs one
+login at once. A fresh token that is refused as well is a failure like any other: callers are told,
+and the link waits before it tries again. If it was refused at the handshake, the `Door` hears of
+it, for the whole bridge may be shut out; and a room to which that happens again and again is left
+alone for as long as a blacklist. A login may have to wait for its turn (`WindowLimiter`): the
+engine is told so meanwhile, and so is a call that can wait no longer; once nobody wants the link it
+is out of the line.
 
 `Deliveries` is the queue of pushes on their way to the engine: strictly in order, nothing skipped.
 The push in hand is tried again until the engine has stored it; only then does its receipt go out.
@@ -30,22 +22,21 @@ server of 2016 pushes nothing twice.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import partial
 from hashlib import blake2b
-from typing import TypeVar
 
 import msgspec
 import structlog
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from bridge.conversation.events import FailureReason
-from bridge.ids import AgentId, CallId, RoomId, SessionId
-from bridge.link.gate import Demand, Gate
+from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
@@ -55,338 +46,36 @@ from bridge.link.http_client import (
     Place,
     TokenRefused,
     Unwanted,
+    describe,
     no_turn,
 )
-from bridge.link.learnt import (
-    Feature,
-    Learnt,
-    has_keys,
-    most_hopeful,
-    other_keys,
-    tells_keys_apart,
-)
-from bridge.link.login import Tokens
+from bridge.link.learnt import Feature, Learnt
+from bridge.link.login import Logins
 from bridge.link.settings import LinkMetrics, LinkSettings, Token
-from bridge.link.socket import Loss, Settle, Wire, Written, dial
-from bridge.rooms.ports import Account, CallFailure, Clock, LinkEvents
-from bridge.webchat.codes import Dialect, ResultCode, meaning
-from bridge.webchat.frames import (
-    Command,
-    MessageReceived,
-    RateSession,
-    Received,
-    Reply,
-    SendMessage,
-    SendPreMessage,
-    UnknownContent,
-)
+from bridge.link.socket import LATE, Connection, Demand, Gate, Loss, Wire
+from bridge.rooms.ports import Account, Clock, LinkEvents
+from bridge.webchat.codes import ResultCode
+from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
 
-Told = TypeVar("Told")
-_CONTENT = (SendMessage, SendPreMessage, RateSession)
-"""110, 111 and 104: sent again they may arrive twice, so their replies are awaited for longer."""
-
-
-@dataclass
-class _Call:
-    """A command on its way, and what the server has said of it so far."""
-
-    ticket: int
-    call_id: CallId
-    command: Command
-    wire: Wire | None = None
-    """Where it was written last."""
-    keys: Dialect | None = None
-    """In which keys to write it; None: as the server is thought to want it."""
-    written: Dialect = Dialect.DUAL
-    """In which keys it was written last."""
-    others: Iterator[Dialect] | None = None
-    """The sets of keys that are left to be tried, once it was refused over them."""
-    refused: list[Reply] = field(default_factory=list)
-    """The refusals over its keys."""
-    relogged: bool = False
-    """A token was refused, and a new one got."""
-
-
-class Link:
-    """The link of one room, as its callers see it. `run` must be running."""
-
-    def __init__(self, account: Account, around: Shared, tasks: asyncio.TaskGroup) -> None:
-        """Take what links share; `tasks` outlive the link's own `run`."""
-        self.demand = Demand()
-        self._tasks = tasks
-        self._gate: Gate[Wire] = Gate()
-        self._timing = around.settings.timing
-        self._learnt = around.learnt
-        self._hint_not_before: dict[Feature, float] = {}
-        """When each kind of hint may be sent again, in loop time."""
-        self._stranger: tuple[Wire, float] | None = None
-        """Where the server said last that it does not know us, and until when we believe it."""
-        self.keeper = Keeper(account, around, self.demand, self._gate)
-
-    def speak_for(self, account: Account) -> None:
-        """From now on be this account's link; the socket of another account is given up."""
-        former, self.keeper.account = self.keeper.account, account
-        if former.login == account.login:
-            return
-        if (wire := self._gate.way) is not None:
-            self.refuse(wire)
-        # Nor does it wait because the other one was refused.
-        self._gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
-
-    def release(self) -> None:
-        """The link is no longer wanted; see `LinkPort.release`."""
-        self.demand.release()
-        self._gate.dismiss(no_turn("nobody wants it any more"))
-
-    async def run(self) -> None:
-        """Keep the link up until nobody has wanted it for a while."""
-        await self.keeper.run()
-
-    async def rested(self) -> bool:
-        """Wait out the backoff; False if the link is wanted again before that."""
-        return not await self.demand.back_within(self._gate.pause_left())
-
-    def abandon(self) -> None:
-        """The bridge stops: whoever still waits for the link will not get it."""
-        self._gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the links are closing"))
-
-    async def call(
-        self, call_id: CallId, command: Command, before_write: Callable[[], Awaitable[None]]
-    ) -> Reply:
-        """Send a command and return its reply; see `LinkPort.call`.
-
-        Where the link stands and nothing is ahead, the command is written without a task switch,
-        but for those of `before_write`.
-        """
-        call = _Call(self._gate.ticket(), call_id, command)
-        with self.demand.call():
-            return await self._until_answered(call, before_write)
-
-    def call_now(self, call_id: CallId, command: Command, done: Settle) -> bool:
-        """Write a command before returning, if nothing is in the way; see `Links.call_now`."""
-        wire = self._gate.pass_through()
-        if wire is None:
-            return False
-        call = _Call(self._gate.ticket(), call_id, command, wire, written=self._learnt.keys)
-        settle = partial(self._settle, call, done)
-        try:
-            if not wire.usable or (has_keys(command) and wire.dialect_wait > 0):
-                return False
-            if not wire.write_now(call_id, command, call.written, settle, self._patience(command)):
-                return False
-        except CallFailure:  # it is too long, or must not be sent: `call` says so
-            return False
-        finally:
-            self._gate.leave()
-        self.demand.begin()
-        return True
-
-    def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
-        """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
-        if isinstance(told, Reply):
-            try:
-                answer = self._judge(call, told)
-            except OpenFailure as failure:
-                told = failure
-            else:
-                if answer is None:
-                    self._tasks.create_task(self._once_more(call, done))
-                    return
-                told = answer
-        self.demand.end()
-        done(told)
-
-    async def _once_more(self, call: _Call, done: Settle) -> None:
-        told: Reply | CallFailure
-        try:
-            told = await self._until_answered(call, _nothing)
-        except CallFailure as failure:
-            told = failure
-        finally:
-            self.demand.end()
-        done(told)
-
-    async def _until_answered(
-        self, call: _Call, before_write: Callable[[], Awaitable[None]]
-    ) -> Reply:
-        while True:
-            wire, written = await self._write(call, before_write)
-            answer = self._judge(call, await wire.answer(written))
-            if answer is not None:
-                return answer
-
-    def _judge(self, call: _Call, reply: Reply) -> Reply | None:
-        """Return the reply that the caller gets; None: the command goes out once more.
-
-        Raises:
-            OpenFailure: a fresh token was refused too.
-        """
-        wire, command = call.wire, call.command
-        assert wire is not None  # noqa: S101 - there is no reply to what was not written
-        if reply.result == ResultCode.INVALID_TOKEN:
-            self.refuse(wire)
-            if call.relogged:
-                raise refused_again()
-            call.relogged = True
-            return None
-        if self._disowned(wire, reply):
-            self.refuse(wire)
-            return None
-        if self._learnt.refuses(call.written, command, reply):
-            call.refused.append(reply)
-            call.others = call.others or iter(other_keys(command, call.written))
-            call.keys = next(call.others, None)
-            return most_hopeful(call.refused) if call.keys is None else None
-        if reply.ok and tells_keys_apart(command):
-            self._learnt.took(call.written, after_refusal=bool(call.refused))
-        return reply
-
-    def _patience(self, command: Command) -> float | None:
-        """Seconds to wait for a reply before the link is given up; None: as for any command."""
-        return self._timing.mute if isinstance(command, _CONTENT) else None
-
-    def _disowned(self, wire: Wire, reply: Reply) -> bool:
-        """True if the server knows nobody of our token's (-6), and a new login may still help.
-
-        One login, whatever is under way meanwhile; if it does not help, this is for an operator,
-        and the next is `LinkTiming.disowned` away. The caller is told in the server's own words.
-        """
-        now = asyncio.get_running_loop().time()
-        if reply.ok:
-            self._stranger = None
-        if reply.result != ResultCode.INVALID_CLIENT_ID:
-            return False
-        if self._stranger is None or now >= self._stranger[1]:
-            self._stranger = wire, now + self._timing.disowned
-        return self._stranger[0] is wire
-
-    async def hint(self, feature: Feature, command: Command) -> None:
-        """Send a typing notice or a preview, which may be lost.
-
-        Sent only on a link that stands, to a server that knows it, and not too often. Never raises.
-        """
-        wire, now = self._gate.way, asyncio.get_running_loop().time()
-        if wire is None or not wire.usable or not self._learnt.has(feature):
-            return
-        if now < self._hint_not_before.get(feature, now):
-            return
-        self._hint_not_before[feature] = now + self._timing.hint_gap
-        try:
-            reply = await wire.ask(command)
-        except CallFailure:
-            return
-        if meaning(reply.result).no_command:
-            self._learnt.has_not(feature)
-        elif reply.result == ResultCode.INVALID_TOKEN:
-            self.refuse(wire)
-
-    async def with_token(
-        self, request: Callable[[Token], Awaitable[Told]], *, tries: int = 2, asks: bool = True
-    ) -> Told:
-        """Make an HTTP request that needs the link's token; log in anew if it is refused.
-
-        Args:
-            request: is given the token.
-            tries: how often it may be made.
-            asks: False: it is our own wish, and no reason to try a refused login again.
-
-        Raises:
-            OpenFailure: the link does not stand, or the token was refused `tries` times. After one
-                try no fresh one has been seen yet: the caller's next finds it.
-            Exception: what `request` raises, TokenRefused aside.
-        """
-        with self.demand.call():
-            for _ in range(tries):
-                wire = await self._standing(asks=asks)
-                try:
-                    return await request(wire.token)
-                except TokenRefused:
-                    self.refuse(wire)
-        raise refused_again() if tries > 1 else _refused_once()
-
-    async def _standing(self, *, asks: bool) -> Wire:
-        """Return the open wire, waiting for it as a call would."""
-        wire = await self._gate.enter(self._gate.ticket(), self._timing.connect, asks=asks)
-        self._gate.leave()
-        return wire
-
-    def refuse(self, wire: Wire) -> None:
-        """The server has refused the token of this wire: log in again and open another."""
-        wire.refuse()
-        self._gate.shut(wire)
-
-    async def _write(
-        self, call: _Call, before_write: Callable[[], Awaitable[None]]
-    ) -> tuple[Wire, Written]:
-        """Write a command, in its keys or in those that the server is thought to want."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timing.connect
-        while True:
-            wire = await self._gate.enter(call.ticket, deadline - loop.time())
-            try:
-                if has_keys(call.command):
-                    await wire.told_dialect()
-                if wire.usable:
-                    await before_write()
-                # It may have ended while that was stored; then nothing was written, for certain.
-                if wire.usable:
-                    call.wire, call.written = wire, call.keys or self._learnt.keys
-                    return wire, await self._spell(wire, call)
-                self._gate.shut(wire)
-            finally:
-                self._gate.leave()
-
-    async def _spell(self, wire: Wire, call: _Call) -> Written:
-        """Write a command; where both sets of keys are too long for a frame, in one of them.
-
-        A text may have been divided when the server was known to want one set.
-        """
-        seconds = self._patience(call.command)
-        try:
-            return await wire.write(call.call_id, call.command, call.written, seconds)
-        except CallFailure as failure:
-            if failure.reason is not FailureReason.TOO_BIG or call.written is not Dialect.DUAL:
-                raise
-        call.written = call.written.others[0]
-        return await wire.write(call.call_id, call.command, call.written, seconds)
-
-
-async def _nothing() -> None:
-    """The `before_write` of a command that is written once more: its attempt is stored already."""
-
-
-def _refused_once() -> OpenFailure:
-    """Return the failure of an HTTP request whose token was refused and that cannot be repeated."""
-    message = "the token was refused; a new login is under way"
-    return OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
-
-
-# --- keeping it up ------------------------------------------------------------------------------
-
+NOT_THERE = frozenset({404, 408, 429})
+"""Handshake statuses of a server (or proxy) that is not ready, although they are 4xx (row 38)."""
 LONG_MISSING = 10
 """After so many failures in a row a 404 at the handshake is taken for a dead token after all."""
 _UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
-"""Stands for a frame that cannot be read."""
+"""Stands for a frame that cannot be read: it may have been an agent's word."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class LinkState(StrEnum):
-    """Where a link stands (protocol reference 4)."""
-
-    OUT = "out"
-    LOGIN = "login"
-    LINKING = "linking"
-    UP = "up"
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Shared:
     """What all links of one server share."""
 
     settings: LinkSettings
     endpoints: Endpoints
-    tokens: Tokens
-    events: LinkEvents
+    logins: Logins
+    events: LinkEvents = field(init=False)
+    """Set before there is a link."""
     health: Health
     door: Door
     learnt: Learnt
@@ -411,41 +100,60 @@ class Shared:
         return Backoff(timing.backoff_first, timing.backoff_last, self.rng)
 
 
-class Keeper:
-    """Opens, guards and reopens the link of one room."""
+class Link:
+    """The link of one room: opened, guarded and reopened while `run` is running.
 
-    def __init__(self, account: Account, around: Shared, demand: Demand, gate: Gate[Wire]) -> None:
+    Attributes:
+        account: may be replaced by a newer one at any time (`speak_for`).
+        up: its wire stands.
+        demand: who wants it.
+        gate: the way to its wire.
+        task: runs it.
+        hint_not_before: when each kind of hint may be sent again, in loop time.
+        stranger: where the server said last that it does not know us, and until when we believe it.
+    """
+
+    def __init__(self, account: Account, around: Shared) -> None:
         self.account = account
-        """May be replaced by a newer one at any time."""
-        self.state = LinkState.OUT
+        self.up = False
+        self.demand = Demand()
+        self.gate = Gate()
+        self.task: asyncio.Task[None]
+        self.hint_not_before: dict[Feature, float] = {}
+        self.stranger: tuple[Wire, float] | None = None
         self._around = around
-        self._demand = demand
-        self._gate = gate
+        self._timing = around.settings.timing
         self._backoff = around.backoff()
-        self._deliveries = Deliveries(
-            account.room_id,
-            around.epoch,
-            around.ordinals,
-            around.events,
-            clock=around.clock,
-            backoff=around.backoff(),
-        )
+        self._deliveries = Deliveries(account.room_id, around)
         self._token: Token | None = None
-        self._wire: Wire | None = None
         self._strikes = 0
         self._been_up = False
         self._told_unread = False
-        self._away_since: float | None = None
-        """Since when the link is wanted and does not stand, in loop time; None once that was told.
-        """
+        self._absence_due: float | None = None
+        """When to tell that the link is wanted and does not stand, in loop time; None once told."""
+
+    def speak_for(self, account: Account) -> None:
+        """From now on be this account's link; the socket of another account is given up."""
+        former, self.account = self.account, account
+        if former.login == account.login:
+            return
+        if (wire := self.gate.wire) is not None:
+            self.refuse(wire)
+        # Nor does it wait because the other one was refused.
+        self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
+
+    def refuse(self, wire: Wire) -> None:
+        """The server has refused the token of this wire: log in again and open another."""
+        wire.refuse()
+        self.gate.shut(wire)
 
     async def run(self) -> None:
         """Keep the link up until nobody has wanted it for a while."""
-        self._away_since = asyncio.get_running_loop().time()
+        self._away()
         async with asyncio.TaskGroup() as tasks:
-            delivering = tasks.create_task(self._deliveries.run(self._interrupt))
+            delivering = tasks.create_task(self._deliveries.run())
             keeping = tasks.create_task(self._keep_up())
-            await self._demand.gone(self._around.settings.timing.release)
+            await self.demand.gone(self._timing.release)
             keeping.cancel()
             await asyncio.wait([keeping])
             await self._deliveries.settled()
@@ -457,11 +165,10 @@ class Keeper:
             await self._deliveries.settled()
             await self._tell_absence()
             try:
-                wire = await self._open()
-                loss = await self._serve(wire)
+                loss = await self._serve(await self._open())
             except Unwanted:
                 # If nobody comes back in that time, `run` ends this.
-                await self._demand.back_within(self._around.settings.timing.release)
+                await self.demand.back_within(self._timing.release)
             except OpenFailure as failure:
                 self._failed(failure)
             except TokenRefused as refusal:
@@ -473,89 +180,63 @@ class Keeper:
         """Wait until the backoff allows another try; tell meanwhile of a long absence."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._absence_due()):
-                    await self._gate.held()
+                async with asyncio.timeout_at(self._absence_due):
+                    await self.gate.held()
                     return
             await self._tell_absence()
 
-    def _absence_due(self) -> float | None:
-        since = self._away_since
-        return None if since is None else since + self._around.settings.timing.session_grace
+    def _away(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._absence_due = now + self._timing.session_grace
 
     async def _tell_absence(self) -> None:
         """Tell the engine, once, of a link that has been away for long (row 34)."""
-        due = self._absence_due()
+        due = self._absence_due
         if due is not None and asyncio.get_running_loop().time() >= due:
-            self._away_since = None
+            self._absence_due = None
             await self._around.events.lost(self.account.room_id)
 
     async def _open(self) -> Wire:
-        try:
-            self.state = LinkState.LOGIN
-            account = self.account
-            self._token = await self._around.tokens.obtain(account, self._token, self._await_turn)
-            self.state = LinkState.LINKING
-            wire = await self._dial(self._token)
-            if self.account.login != account.login:
-                await wire.close()
-                raise OpenFailure(FailureReason.UNREACHABLE, "the account has changed meanwhile")
-            return wire
-        finally:
-            self.state = LinkState.OUT
+        account = self.account
+        self._token = await self._around.logins.obtain(account, self._token, self._await_turn)
+        wire = await self._dial(self._token)
+        if self.account.login != account.login:
+            await wire.close()
+            raise OpenFailure(FailureReason.UNREACHABLE, "the account has changed meanwhile")
+        return wire
 
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
-        """Wait in the login queue, for as long as the link is wanted.
+        """Wait in the login queue; raise Unwanted once nobody wants the link.
 
-        Raises:
-            Unwanted: nobody does.
+        The engine is told from time to time how long the wait still is.
         """
-        self._gate.explain(no_turn("the login waits for its turn"))
+        timing, patience = self._timing, self._timing.turn_noticed
+        self.gate.delay = no_turn("the login waits for its turn")
         try:
             async with asyncio.TaskGroup() as tasks:
-                unwanted = tasks.create_task(self._demand.gone(0.0))
-                await self._tell_line(turn, unwanted, expected)
+                unwanted = tasks.create_task(self.demand.gone(0.0))
+                while True:
+                    done, _ = await asyncio.wait(
+                        (turn, unwanted), timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if done:
+                        break
+                    seconds = expected()
+                    if self.gate.trouble is None:  # else that is what keeps the link away
+                        await self._around.events.queued(self.account.room_id, seconds)
+                    patience = max(timing.turn_again, seconds * timing.turn_share)
                 unwanted.cancel()
         finally:
-            self._gate.explain(None)
+            self.gate.delay = LATE
         if not turn.done():
             raise Unwanted
 
-    async def _tell_line(
-        self,
-        turn: asyncio.Future[Place],
-        unwanted: asyncio.Task[None],
-        expected: Callable[[], float],
-    ) -> None:
-        """Tell the engine from time to time how long the wait still is, until it ends."""
-        timing = self._around.settings.timing
-        patience = timing.turn_noticed
-        while True:
-            done, _ = await asyncio.wait(
-                (turn, unwanted), timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            if done:
-                return
-            seconds = expected()
-            if self._gate.trouble is None:  # else that is what keeps the link away
-                await self._around.events.queued(self.account.room_id, seconds)
-            patience = max(timing.turn_again, seconds * timing.turn_share)
-
     async def _dial(self, token: Token) -> Wire:
-        around = self._around
-        # Spread, so that links which came up together do not all ping in one wave.
-        ping_after = around.settings.timing.ping_after * (1 - 0.2 * around.rng.random())
+        """Open a socket; each answer to the handshake has its meaning (protocol reference 3.3)."""
+        around, timing = self._around, self._timing
         try:
             async with around.dialling:
-                wire = await dial(
-                    around.endpoints.socket(token.value),
-                    token,
-                    settings=around.settings,
-                    learnt=around.learnt,
-                    clock=around.clock,
-                    tls=around.tls,
-                    ping_after=ping_after,
-                    unheard=around.unheard,
-                )
+                socket = await _connect(around, token)
         except TokenRefused as refusal:
             # Whoever is shut out hears "no" to everything: that is no reason to drop a good token.
             around.door.check()
@@ -568,49 +249,46 @@ class Keeper:
                 raise TokenRefused("handshake: HTTP 404 for a long time", 404) from failure
             raise
         around.door.let_in()
-        return wire
+        return Wire(
+            socket,
+            token,
+            settings=around.settings,
+            learnt=around.learnt,
+            clock=around.clock,
+            # Spread, so that links which came up together do not all ping in one wave.
+            ping_after=timing.ping_after * (1 - 0.2 * around.rng.random()),
+            unheard=around.unheard,
+        )
 
     async def _serve(self, wire: Wire) -> Loss:
-        async def push(received: Received) -> None:
-            await self._deliveries.push(received, wire)
-
-        self._wire = wire
+        deliveries = self._deliveries
+        deliveries.wire = wire
         try:
-            loss = await wire.serve(self._up, push)
-            if loss.unread and self._is_news(loss):
-                await push(_UNREAD)
+            loss = await wire.serve(self._up, deliveries.push)
+            again = self._told_unread and loss.stood < self._timing.stable
+            if loss.unread and not again:  # such a frame may be pushed again on every new link
+                self._told_unread = True
+                deliveries.push(_UNREAD)
             return loss
         finally:
-            self._wire = None
-            self._gate.shut(wire)
-            if self.state is LinkState.UP:
-                self._away_since = asyncio.get_running_loop().time()
+            deliveries.wire = None
+            self.gate.shut(wire)
+            if self.up:
+                self.up = False
+                self._away()
                 self._around.metrics.closed()
-            self.state = LinkState.OUT
-
-    def _is_news(self, loss: Loss) -> bool:
-        """False for an unreadable frame that is pushed again on every new link.
-
-        It may have been an agent's word, so it must be told of.
-        """
-        told, self._told_unread = self._told_unread, True
-        return not told or loss.stood >= self._around.settings.timing.stable
 
     def _up(self, wire: Wire) -> None:
-        self._away_since = None
+        self._absence_due = None
         again = self._been_up
         self._been_up = True
-        self.state = LinkState.UP
+        self.up = True
         self._around.health.reached()
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
-        if again or not self._demand.calling:
+        if again or not self.demand.calling:
             self._deliveries.restored()
-        self._gate.open(wire)
-
-    async def _interrupt(self) -> None:
-        if self._wire is not None:
-            await self._wire.close()
+        self.gate.open(wire)
 
     # --- what goes wrong ---------------------------------------------------------------------
 
@@ -619,10 +297,10 @@ class Keeper:
         pause = max(self._backoff.next(), failure.pause)
         retry_in = round(max(pause, failure.rest), 1)
         self._note("webchat link not opened", why=str(failure), retry_in=retry_in)
-        self._gate.hold(failure, pause, rest=failure.rest)
+        self.gate.hold(failure, pause, rest=failure.rest)
         if failure.reason is not FailureReason.UNREACHABLE:
             # An operator must act first: no caller's patience helps.
-            self._gate.refuse(failure)
+            self.gate.refuse(failure)
 
     async def _token_refused(self, why: str, *, at_door: bool = False) -> None:
         """Rows 35, 8, 9 and 11: one new login at once; patience when that token fails too."""
@@ -630,19 +308,19 @@ class Keeper:
         token, self._token = self._token, None
         self._note("webchat token refused", why=why, strikes=self._strikes)
         if token is not None:
-            await self._around.tokens.refuse(self.account.room_id, token)
+            await self._around.logins.refuse(self.account.room_id, token)
         if self._strikes > 1:
             failure = refused_again()
             pause = max(self._backoff.next(), self._around.door.closed_for)
             if at_door and self._strikes > SUSPICIONS:
-                pause = max(pause, self._around.settings.timing.blacklist)
-            self._gate.hold(failure, pause)
-            self._gate.refuse(failure)
+                pause = max(pause, self._timing.blacklist)
+            self.gate.hold(failure, pause)
+            self.gate.refuse(failure)
         else:
-            self._gate.forgive()  # the server is there: what is needed is a login
+            self.gate.trouble = None  # the server is there: what is needed is a login
 
     async def _lost(self, loss: Loss) -> None:
-        stable = loss.stood >= self._around.settings.timing.stable
+        stable = loss.stood >= self._timing.stable
         if stable:
             self._backoff.reset()
         if stable or loss.proven:
@@ -652,7 +330,7 @@ class Keeper:
             return
         pause = self._backoff.next()
         self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))
-        self._gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
+        self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
 
     def _note(self, event: str, **told: object) -> None:
         self._around.note(self.account.room_id, event, told)
@@ -665,6 +343,62 @@ def refused_again() -> OpenFailure:
     )
 
 
+# --- the handshake --------------------------------------------------------------------------------
+
+
+class _Connect(connect):
+    """A `connect` that follows no redirect: our token is for one server only."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+async def _connect(around: Shared, token: Token) -> Connection:
+    """Open a socket.
+
+    Raises:
+        TokenRefused: the handshake was answered by a 4xx (protocol reference 3.3).
+        OpenFailure: UNREACHABLE; `code` is the HTTP status where there was one.
+    """
+    settings = around.settings
+    try:
+        socket = await _Connect(
+            around.endpoints.socket(token.value),
+            compression=None,  # 16 instead of 56 KiB for each link
+            max_size=settings.max_incoming_bytes,
+            ping_interval=None,  # the wire pings only into silence
+            open_timeout=settings.timing.handshake,
+            close_timeout=settings.timing.close,
+            logger=quiet_logger(),
+            additional_headers={"Cookie": token.cookies} if token.cookies else None,
+            proxy=None,
+            ssl=around.tls,
+            create_connection=Connection,
+        )
+    except InvalidStatus as error:
+        status = error.response.status_code
+        message = f"handshake: HTTP {status}"
+        if 400 <= status < 500 and status not in NOT_THERE:
+            raise TokenRefused(message, status) from None
+        raise OpenFailure(FailureReason.UNREACHABLE, message, code=status) from None
+    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
+        raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
+    assert isinstance(socket, Connection)  # noqa: S101 - `create_connection` says so
+    return socket
+
+
+def quiet_logger() -> logging.Logger:
+    """Return the logger for the websockets library.
+
+    Its debug lines hold URLs with tokens and whole frames, so they are never let through, whatever
+    level the operator sets (row 86).
+    """
+    logger = logging.getLogger("bridge.link.websockets")
+    if logger.level != logging.INFO:  # setting it makes every logger forget what it lets through
+        logger.setLevel(logging.INFO)
+    return logger
+
+
 # --- pushes on their way ------------------------------------------------------------------------
 
 MOST_WAITING = 64
@@ -675,54 +409,35 @@ LONGEST_ID = 200
 """Characters of a receipt id that go into a key."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Push:
     key: str
-    received: Received
-    wire: Wire
+    received: Received | Ignored
+    wire: Wire | None
 
 
 class Deliveries:
     """Queue of one room's pushes to the engine; `run` must be running for anything to leave it."""
 
-    def __init__(
-        self,
-        room_id: RoomId,
-        epoch: str,
-        ordinals: Iterator[int],
-        events: LinkEvents,
-        *,
-        clock: Clock,
-        backoff: Backoff,
-        last_words: float = LAST_WORDS,
-    ) -> None:
-        """Take what makes the keys of pushes.
-
-        Args:
-            room_id: whose pushes they are.
-            epoch: differs for every start of the process.
-            ordinals: never gives a number twice within an epoch, whoever else draws from it.
-            events: the engine.
-            clock: for the pauses.
-            backoff: how long they are.
-            last_words: seconds that storing may go on for once `run` is cancelled.
-        """
+    def __init__(self, room_id: RoomId, around: Shared, last_words: float = LAST_WORDS) -> None:
         self._room_id = room_id
-        self._epoch = epoch
-        self._events = events
-        self._clock = clock
-        self._backoff = backoff
+        self._around = around
+        self._backoff = around.backoff()
         self._last_words = last_words
-        self._ordinals = ordinals
-        self._room_left = asyncio.Semaphore(MOST_WAITING)
         self._queue: asyncio.Queue[_Push | None] = asyncio.Queue()
+        """None: the word that the link stands again."""
         self._in_hand: list[_Push | None] = []
+        self.wire: Wire | None = None
+        """The socket that is read."""
 
-    async def push(self, received: Received, wire: Wire) -> None:
-        """Queue a push, and wait while the queue is full."""
-        # Queued first: whoever waits may be cancelled, and what was read must not be lost with it.
-        self._queue.put_nowait(_Push(self._key(received), received, wire))
-        await self._room_left.acquire()
+    def push(self, received: Received | Ignored) -> None:
+        """Queue a push; no more are read from the socket while the queue is full.
+
+        What is ignored only wants a receipt, in its turn.
+        """
+        self._queue.put_nowait(_Push(self._key(received), received, self.wire))
+        if self.wire is not None and self._queue.qsize() > MOST_WAITING:
+            self.wire.pause()
 
     def restored(self) -> None:
         """Queue the word that the link stands again."""
@@ -732,60 +447,61 @@ class Deliveries:
         """Return once everything queued is stored."""
         await self._queue.join()
 
-    async def run(self, interrupt: Callable[[], Awaitable[None]]) -> None:
-        """Deliver for ever; `interrupt` is awaited whenever the engine could not store.
+    async def run(self) -> None:
+        """Deliver for ever; the socket is closed whenever the engine could not store.
 
         Cancelled, it first stores what is queued, as far as that goes in `last_words` seconds.
         """
         try:
             while True:
-                await self._deliver(interrupt)
+                await self._deliver()
         except asyncio.CancelledError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._last_words):
                     while self._in_hand or not self._queue.empty():
-                        await self._deliver(interrupt)
+                        await self._deliver()
             raise
 
-    async def _deliver(self, interrupt: Callable[[], Awaitable[None]]) -> None:
+    async def _deliver(self) -> None:
         if not self._in_hand:
             self._in_hand.append(await self._queue.get())
         # Left in hand when this is cancelled, so that whoever goes on begins with it.
         push = self._in_hand[0]
-        await self._store(push, interrupt)
+        await self._store(push)
         self._in_hand.clear()
         self._queue.task_done()
-        if push is not None:
-            self._room_left.release()
-            if push.received.rs_id and push.wire.usable:
-                await push.wire.receipt(push.received.rs_id)
+        if self.wire is not None and self._queue.qsize() == MOST_WAITING:
+            self.wire.resume()
+        if push is not None and push.received.rs_id and push.wire is not None and push.wire.usable:
+            await push.wire.receipt(push.received.rs_id)
 
-    async def _store(self, push: _Push | None, interrupt: Callable[[], Awaitable[None]]) -> None:
+    async def _store(self, push: _Push | None) -> None:
+        events, room_id = self._around.events, self._room_id
         while True:
             try:
                 if push is None:
-                    await self._events.restored(self._room_id)
-                else:
-                    await self._events.pushed(self._room_id, push.key, push.received)
+                    await events.restored(room_id)
+                elif isinstance(push.received, Received):
+                    await events.pushed(room_id, push.key, push.received)
             except Exception as error:  # noqa: BLE001 - whatever it is, the push must not be lost
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.warning(
-                    "webchat push not stored", room_id=self._room_id, error=type(error).__name__
-                )
+                _LOG.warning("webchat push not stored", room_id=room_id, error=type(error).__name__)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()
                 return
-            await interrupt()
-            await self._clock.sleep(self._backoff.next())
+            if self.wire is not None:
+                await self.wire.close()
+            await self._around.clock.sleep(self._backoff.next())
 
-    def _key(self, received: Received) -> str:
+    def _key(self, received: Received | Ignored) -> str:
         """Deduplication key: the same for a push and its repeats, and for nothing else.
 
         The server's own id does not do alone: one that counts may begin again when it starts.
         """
+        if isinstance(received, Ignored):
+            return ""
         if rs_id := received.rs_id:
             said = f"{rs_id}\n".encode("utf-8", "replace") + msgspec.json.encode(received.push)
             digest = blake2b(said, digest_size=8).hexdigest()
             return f"wc:{self._room_id}:{rs_id[:LONGEST_ID]}:{digest}"
-        return f"wc:{self._room_id}:{self._epoch}:{next(self._ordinals)}"
+        return f"wc:{self._room_id}:{self._around.epoch}:{next(self._around.ordinals)}"

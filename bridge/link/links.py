@@ -1,9 +1,14 @@
-"""All links of one WebChat server: the `LinkPort` that the engine is given.
+"""All links of one WebChat server, and its requests beside them: the engine's `LinkPort`.
 
-`Links` builds what all links of a server share and owns the task group in which everything lives;
-the links themselves are kept by its `Roster`: made for a room when it first needs one, forgotten
-when it has rested. An idle room costs nothing here. Every link has a task of its own in the group,
-so that one link's trouble never delays another's.
+`Links` builds what the links of a server share and owns the task group in which everything lives. A
+link is made for a room when it first needs one, and forgotten when it has rested: an idle room
+costs nothing here. Each has a task of its own, so that one link's trouble never delays another's.
+
+Commands wait at their link's `Gate` until it stands, are written one after the other, and wait for
+their replies side by side. A command that the server refused over its token goes out once more on
+the next wire, with its old call id and in its old place. So does one whose keys the server refused,
+once in each other set of keys (protocol reference 5). What the server says nothing at all to is for
+the caller to send again or not.
 """
 
 from __future__ import annotations
@@ -13,117 +18,90 @@ import itertools
 import random
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+from urllib.parse import urlencode
 
 import structlog
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
-from bridge.link.api import Histories, Robot
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import Door, Health, Http, Visitor
-from bridge.link.learnt import Feature, Learnt
-from bridge.link.link import Link, LinkState, Shared
-from bridge.link.login import Logins, Tokens
-from bridge.link.settings import Facts, LinkMetrics, LinkSettings, TokenStore
-from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents
+from bridge.link.http_client import (
+    Door,
+    Health,
+    Http,
+    OpenFailure,
+    TokenRefused,
+    Visitor,
+    certain_failure,
+    no_turn,
+)
+from bridge.link.learnt import (
+    Feature,
+    Learnt,
+    has_keys,
+    other_keys,
+    tells_keys_apart,
+)
+from bridge.link.link import Link, Shared, refused_again
+from bridge.link.login import Logins
+from bridge.link.settings import Facts, LinkMetrics, LinkSettings, Token, TokenStore
+from bridge.link.socket import Wire
+from bridge.rooms.ports import Account, Blob, CallFailure, Clock, LinkEvents, Unavailable
+from bridge.webchat.codes import Dialect, ResultCode, meaning
 from bridge.webchat.frames import Command, Preview, Reply, Typing
-from bridge.webchat.http import Endpoints, HistoryEntry, RobotReply
+from bridge.webchat.http import (
+    Endpoints,
+    HistoryEntry,
+    RobotReply,
+    dump_history,
+    parse_history_reply,
+    parse_robot_reply,
+    robot_form,
+)
+from bridge.webchat.write import LocalProtocolError
 
+MOST_ENTRIES = 100
+"""Messages of a history that are asked for at once, at most."""
+LONGEST_HISTORY = 8 * 1024 * 1024
+"""Bytes of a history that are read."""
+LONGEST_QUESTION = 1000
+"""Characters of a question to the robot."""
+AT_ONCE = 20
+"""Requests for a history, and questions, that are under way; more of them wait."""
 MOST_KINDS = 200
 """Kinds of frames that were reported as ignored; beyond them the server is only making noise."""
 MOST_NOTES = 20
 """Lines a second about single links."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+Told = TypeVar("Told")
 
 
-class Roster:
-    """All links of one server. Holds none before `open` and after `close`."""
+@dataclass(slots=True)
+class _Call:
+    """A command on its way, and what the server has said of it so far."""
 
-    def __init__(self) -> None:
-        self.closed = False
-        """It was open and will not be again."""
-        self._links: dict[RoomId, tuple[Link, asyncio.Task[None]]] = {}
-        self._running: tuple[asyncio.TaskGroup, Shared] | None = None
-
-    @property
-    def running(self) -> bool:
-        """True between `open` and `close`."""
-        return self._running is not None
-
-    def open(self, group: asyncio.TaskGroup, around: Shared) -> None:
-        """From now on make links, as tasks of this group."""
-        self._running = (group, around)
-
-    async def close(self) -> None:
-        """End every link, without a logout (row 87). Those who still wait for one are told.
-
-        What the links have read is stored meanwhile, as far as that goes in `LAST_WORDS` seconds
-        (`Deliveries`).
-        """
-        self._running = None
-        self.closed = True
-        links = list(self._links.values())
-        self._links.clear()
-        for link, task in links:
-            link.abandon()
-            task.cancel()
-        if links:
-            await asyncio.wait([task for _, task in links])
-
-    def get(self, account: Account) -> Link:
-        """Return the room's link, made if there is none.
-
-        Raises:
-            CallFailure: the roster is not open.
-        """
-        if self._running is None:
-            raise CallFailure(
-                FailureReason.UNREACHABLE, certain=True, message="the links are not running"
-            )
-        known = self._links.get(account.room_id)
-        if known is not None:
-            known[0].speak_for(account)
-            return known[0]
-        group, around = self._running
-        link = Link(account, around, group)
-        self._links[account.room_id] = (link, group.create_task(self._run(link, around)))
-        return link
-
-    def known(self, room_id: RoomId) -> Link | None:
-        """Return the room's link if there is one."""
-        link, _ = self._links.get(room_id, (None, None))
-        return link
-
-    def hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
-        """Send a hint over the room's link, if it has one, without waiting for it."""
-        link = self.known(room_id)
-        if link is not None and self._running is not None:
-            group, _ = self._running
-            group.create_task(link.hint(feature, command))
-
-    def states(self) -> dict[RoomId, LinkState]:
-        """Return where each link stands."""
-        return {room_id: link.keeper.state for room_id, (link, _) in self._links.items()}
-
-    async def _run(self, link: Link, around: Shared) -> None:
-        """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
-        account = link.keeper.account
-        while True:
-            try:
-                await link.run()
-                if await link.rested():
-                    break
-            except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.error(
-                    "webchat link crashed",
-                    room_id=account.room_id,
-                    errors=[type(inner).__name__ for inner in _leaves(error)],
-                )
-                await around.clock.sleep(around.settings.timing.backoff_last)
-        # No await between the last look at the demand and this: nobody can have come in between.
-        self._links.pop(account.room_id, None)
+    link: Link
+    ticket: int
+    call_id: CallId
+    command: Command
+    wire: Wire | None = None
+    """Where it was written last."""
+    keys: Dialect | None = None
+    """In which keys to write it; None: as the server is thought to want it."""
+    written: Dialect = Dialect.DUAL
+    """In which keys it was written last."""
+    others: Iterator[Dialect] | None = None
+    """The sets of keys that are left to be tried, once it was refused over them."""
+    refused: tuple[Reply, ...] = ()
+    """The refusals over its keys."""
+    relogged: bool = False
+    """A token was refused, and a new one got."""
 
 
 class Links:
@@ -139,38 +117,53 @@ class Links:
         clock: Clock,
         rng: random.Random | None = None,
     ) -> None:
-        """Take what one server's links need.
-
-        Raises:
-            ValueError: the base address or an allowed host cannot be read.
-        """
-        self.health = Health(clock)
-        self.learnt = Learnt(settings, facts, clock)
-        self._settings = settings
-        self._endpoints = Endpoints(settings.base_url)
-        self._tls = ssl.create_default_context() if _secure(settings) else None
-        self._http = Http(settings.timing, self._tls)
-        self._fetcher = Fetcher(settings, self._endpoints)
-        self._uploads = Uploads(settings, self._endpoints, self._http, facts)
-        self._metrics = metrics
-        self._clock = clock
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
-        self._door = door = Door(settings, self.health, facts, clock)
-        self._robot = Robot(settings, self._endpoints, self._http, door)
-        self._histories = Histories(
-            settings, self._endpoints, self._http, door=door, learnt=self.learnt
+        """Raise ValueError for a base address or an allowed host that cannot be read."""
+        self.health = health = Health(clock)
+        self.learnt = learnt = Learnt(settings, facts, clock)
+        self._timing = settings.timing
+        self._endpoints = endpoints = Endpoints(settings.base_url)
+        secure = settings.base_url.startswith("https:")
+        tls = ssl.create_default_context() if secure else None
+        self._http = http = Http(settings.timing, tls)
+        self._fetcher = Fetcher(settings, endpoints)
+        self._uploads = Uploads(settings, endpoints, http, facts)
+        self._door = door = Door(settings, http, health, facts, clock)
+        self._history_turn = asyncio.Lock()
+        self._history_places = asyncio.Semaphore(AT_ONCE)
+        self._robot_places = asyncio.Semaphore(AT_ONCE)
+        # What `LinkPort` asks of no link in particular.
+        self.fetch = self._fetcher.fetch
+        self.absolute = endpoints.absolute
+        self.icon_url = endpoints.icon
+        self._logins = logins = Logins(
+            settings, tokens, door=door, learnt=learnt, clock=clock, metrics=metrics
         )
-        logins = Logins(
-            settings,
-            self._http,
+        self._shared = Shared(
+            settings=settings,
+            endpoints=endpoints,
+            logins=logins,
+            health=health,
             door=door,
-            learnt=self.learnt,
-            clock=clock,
+            learnt=learnt,
             metrics=metrics,
+            clock=clock,
+            rng=rng or random.Random(),  # noqa: S311 - jitter, no secret
+            tls=tls,
+            dialling=asyncio.Semaphore(settings.reconnect_limit),
+            epoch=f"{clock.now():x}.{secrets.token_hex(4)}",
+            ordinals=itertools.count(1),
+            unheard=self._unheard,
+            note=self._note,
         )
-        self._tokens = Tokens(logins, tokens, clock, settings.timing.token_age)
-        self._roster = Roster()
-        self._unheard = _Unheard()
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind()
+        self._notes_left, self._notes_until = 0, 0.0
+        self._kinds: set[str] = set()
+        """Kinds of frames that were reported as ignored."""
+        self._links: dict[RoomId, Link] = {}
+        self._tasks: asyncio.TaskGroup
+        self._runs = False
+        self._closed = False
+        """It was running and will not be again."""
 
     @asynccontextmanager
     async def running(self, events: LinkEvents) -> AsyncIterator[None]:
@@ -178,13 +171,12 @@ class Links:
 
         What the block raises comes out as it is, not wrapped in a group.
         """
-        around = self._shared(events)
         failure: BaseException | None = None
         await self.learnt.load()
         await self._door.load()
-        async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as group:
-            learning = group.create_task(self.learnt.run())
-            self._roster.open(group, around)
+        async with self._http.running(), self._fetcher.running(), asyncio.TaskGroup() as tasks:
+            learning = tasks.create_task(self.learnt.run())
+            self._tasks, self._shared.events, self._runs = tasks, events, True
             try:
                 yield
             except BaseException as error:  # noqa: BLE001 - raised again below
@@ -199,9 +191,17 @@ class Links:
     async def aclose(self) -> None:
         """Close every socket without a logout (row 87); the chats go on and are resumed later.
 
-        Calls that still wait fail. Takes no longer than two closing handshakes.
+        Calls that still wait fail. What the links have read is stored meanwhile, as far as that
+        goes in `LAST_WORDS` seconds (`Deliveries`). Takes no longer than two closing handshakes.
         """
-        await self._roster.close()
+        self._runs, self._closed = False, True
+        links = list(self._links.values())
+        self._links.clear()
+        for link in links:
+            link.gate.refuse(OpenFailure(FailureReason.UNREACHABLE, "the links are closing"))
+            link.task.cancel()
+        if links:
+            await asyncio.wait([link.task for link in links])
 
     # --- LinkPort ----------------------------------------------------------------------------
 
@@ -212,8 +212,17 @@ class Links:
         command: Command,
         before_write: Callable[[], Awaitable[None]],
     ) -> Reply:
-        """Send a command and return its reply; see `LinkPort.call`."""
-        return await self._roster.get(account).call(call_id, command, before_write)
+        """Send a command and return its reply; see `LinkPort.call`.
+
+        Where nothing is ahead, no task is switched before it is written, but by `before_write`.
+        """
+        link = self._link(account)
+        call = _Call(link, next(link.gate.tickets), call_id, command)
+        link.demand.begin()
+        try:
+            return await self._until_answered(call, before_write)
+        finally:
+            link.demand.end()
 
     def call_now(
         self,
@@ -222,25 +231,28 @@ class Links:
         command: Command,
         done: Callable[[Reply | CallFailure], None],
     ) -> bool:
-        """Write a command before this returns, if nothing is in the way; otherwise as `call`.
+        """Write a command before this returns, if nothing is in the way; see `LinkPort.call_now`.
 
-        No task, no future and no timer of its own: the cheap way for a busy room. Whoever uses it
-        has already stored that the command is attempted.
-
-        Args:
-            account: whose link it is.
-            call_id: as for `call`.
-            command: what to send.
-            done: told once, later and in the event loop, what `call` would return or raise. It must
-                neither wait nor raise.
-
-        Returns:
-            False if nothing was written: the link does not stand, others are ahead, its server does
-            not read, or it would have to say no for certain. Then `call` it.
+        No task, no future and no timer of its own: the cheap way for a busy room. False if nothing
+        was written: the link does not stand, others are ahead, its server does not read, or it
+        would have to say no for certain.
         """
-        if not self._roster.running:
+        link = self._links.get(account.room_id)
+        if link is None or link.account.login != account.login:
             return False
-        return self._roster.get(account).call_now(call_id, command, done)
+        link.account = account
+        wire = link.gate.free
+        if wire is None or (wire.dialect_wait > 0 and has_keys(command)):
+            return False
+        keys = self.learnt.keys
+        call = _Call(link, next(link.gate.tickets), call_id, command, wire, written=keys)
+        try:
+            if not wire.write_now(call_id, command, keys, partial(self._settle, call, done)):
+                return False
+        except CallFailure:  # it is too long, or must not be sent: `call` says so
+            return False
+        link.demand.begin()
+        return True
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address; see `LinkPort.upload`.
@@ -248,39 +260,24 @@ class Links:
         A -15 starts a new login, but the blob cannot be read twice: the caller tries again with a
         fresh one. What the blob's own source raises (TooBig, Unavailable) comes out as it is.
         """
-        return await self._roster.get(account).with_token(
-            lambda token: self._uploads.upload(token, blob), tries=1
+        return await self._with_token(
+            account, lambda token: self._uploads.upload(token, blob), tries=1
         )
 
-    def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
-        """Open a file that an agent sent; see `LinkPort.fetch`."""
-        return self._fetcher.fetch(url, limit)
-
-    def absolute(self, address: str) -> str:
-        """Return what the server means by an address (reference 3.4)."""
-        return self._endpoints.absolute(address)
-
-    def icon_url(self, icon: str, queue_id: int | None) -> str:
-        """Return the absolute address of an agent's picture, or ""."""
-        return self._endpoints.icon(icon, queue_id)
-
     def keep(self, account: Account) -> None:
-        """From now on keep this room's link up, through every loss.
-
-        Raises:
-            CallFailure: the links do not run yet; after `aclose` it only does nothing.
-        """
-        if not self._roster.closed:
-            self._roster.get(account).demand.keep()
+        """From now on keep this room's link up, through every loss; after `aclose` do nothing."""
+        if not self._closed:
+            self._link(account).demand.keep()
 
     def release(self, room_id: RoomId) -> None:
         """The link is no longer wanted; see `LinkPort.release`."""
-        if (link := self._roster.known(room_id)) is not None:
-            link.release()
+        if (link := self._links.get(room_id)) is not None:
+            link.demand.release()
+            link.gate.dismiss(no_turn("nobody wants it any more"))
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
         """Show the agent that the customer is typing; see `LinkPort.typing`."""
-        self._roster.hint(room_id, Feature.TYPING, Typing(session_id))
+        self._hint(room_id, Feature.TYPING, Typing(session_id))
 
     def preview(self, room_id: RoomId, session_id: SessionId, text: str) -> None:
         """Show the agent what the customer is typing (112); otherwise as `typing`.
@@ -288,96 +285,319 @@ class Links:
         No port asks for it: Matrix clients tell that somebody types, and never what, for there are
         no drafts. So the bridge itself never sends it; it is here for other users of the links.
         """
-        self._roster.hint(room_id, Feature.PREVIEW, Preview(session_id, text))
+        self._hint(room_id, Feature.PREVIEW, Preview(session_id, text))
 
     async def log_in(self, account: Account) -> None:
         """Try an account; the token is kept, so that the room's next link costs no login.
 
-        Whatever link the room has goes on until an account is named with a call (`Roster.get`).
-
-        Raises:
-            CallFailure: see `LinkPort.log_in`.
+        Whatever link the room has goes on until an account is named with a call (`_link`).
         """
-        await self._tokens.renew(account)
+        await self._logins.renew(account)
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """Return the customer's last messages, newest last; see `LinkPort.history`."""
+        """Return the customer's last messages, newest last; see `LinkPort.history`.
+
+        It is asked for at the address of the logins, so it passes the same `Door`, and only one
+        room's request at a time stands in line there: after an outage, thousands of rooms that want
+        their history must not keep others from logging in. Once it has its turn the next one stands
+        in line, so that a server without a limit answers several at a time. A room whose turn does
+        not come in time is told so (NO_TURN), which is no failure of anything: it asks again later.
+        """
         if not self.learnt.has(Feature.HISTORY):
             return None
         # Though the chat goes on: what was said before can wait for who has no chat yet.
         visitor = Visitor(account.customer)
-        return await self._roster.get(account).with_token(
-            lambda token: self._histories.fetch(token, count, visitor), asks=False
+        return await self._with_token(
+            account, lambda token: self._history(token, count, visitor), asks=False
         )
+
+    async def _history(
+        self, token: Token, count: int, visitor: Visitor
+    ) -> tuple[HistoryEntry, ...] | None:
+        """Make the request; TokenRefused: -15."""
+        body = dump_history(token.value, min(max(1, count), MOST_ENTRIES))
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._timing.connect):
+                    await stack.enter_async_context(self._history_places)
+                    async with self._history_turn:
+                        await stack.enter_async_context(self._door.knock(visitor))
+            except TimeoutError:
+                raise no_turn("history: no turn in time") from None
+            reply, _ = await self._door.post(
+                "history",
+                body,
+                parse_history_reply,
+                longest=LONGEST_HISTORY,
+                cookies=token.cookies,
+            )
+        if reply.result == ResultCode.SUCCESS:
+            return reply.entries
+        if reply.result == ResultCode.INVALID_TOKEN:
+            raise TokenRefused("history: -15")
+        if meaning(reply.result).no_history:
+            self.learnt.has_not(Feature.HISTORY)
+            return None
+        raise certain_failure(FailureReason.REFUSED, "history refused", reply.result)
 
     async def ask_robot(self, question: str) -> RobotReply:
-        """Ask the knowledge base; see `LinkPort.ask_robot`."""
-        return await self._robot.ask(question)
+        """Ask the knowledge-base robot (guide 4), by HTTP and signed; see `LinkPort.ask_robot`."""
+        if len(question) > LONGEST_QUESTION:
+            message = f"a question has at most {LONGEST_QUESTION} characters"
+            raise certain_failure(FailureReason.TOO_BIG, message)
+        settings, total = self._shared.settings, self._timing.reply
+        try:
+            form = robot_form(settings.enterprise_id, question, settings.robot_key)
+        except LocalProtocolError as error:
+            raise certain_failure(FailureReason.REFUSED, str(error)) from error
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
+        try:
+            async with asyncio.timeout(total), self._robot_places:
+                self._door.check()
+                body = urlencode(form).encode()
+                answer = await self._http.post(self._endpoints.robot, body, headers, total=total)
+        except (TimeoutError, Unavailable) as error:
+            why = str(error) or "no answer in time"
+            raise certain_failure(FailureReason.UNREACHABLE, f"robot: {why}") from error
+        reply = parse_robot_reply(answer.body)
+        if reply is None:
+            # Many servers have no robot: that says nothing about their health.
+            message = f"robot: HTTP {answer.status} without WebChat's JSON"
+            raise certain_failure(FailureReason.UNREACHABLE, message)
+        if reply.result == ResultCode.SUCCESS:
+            return reply
+        sign = reply.result == ResultCode.INVALID_SIGN
+        reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
+        raise certain_failure(reason, "the robot refused the question", reply.result)
 
-    # --- for operators -----------------------------------------------------------------------
+    # --- links -------------------------------------------------------------------------------
 
-    def states(self) -> dict[RoomId, LinkState]:
-        """Return where each link stands."""
-        return self._roster.states()
+    def _link(self, account: Account) -> Link:
+        """Return the room's link, made if there is none; CallFailure if the links do not run."""
+        if not self._runs:
+            raise certain_failure(FailureReason.UNREACHABLE, "the links are not running")
+        link = self._links.get(account.room_id)
+        if link is not None:
+            link.speak_for(account)
+            return link
+        link = self._links[account.room_id] = Link(account, self._shared)
+        link.task = self._tasks.create_task(self._run(link))
+        return link
 
-    # --- within ------------------------------------------------------------------------------
+    async def _run(self, link: Link) -> None:
+        """Run one link until it is forgotten. Nothing that happens in it may reach the others."""
+        room_id = link.account.room_id
+        while True:
+            try:
+                await link.run()
+                if not await link.demand.back_within(link.gate.pause_left()):
+                    break
+            except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
+                names = [type(inner).__name__ for inner in _leaves(error)]
+                _LOG.error("webchat link crashed", room_id=room_id, errors=names)
+                await self._shared.clock.sleep(self._timing.backoff_last)
+        # No await between the last look at the demand and this: nobody can have come in between.
+        self._links.pop(room_id, None)
 
-    def _shared(self, events: LinkEvents) -> Shared:
-        return Shared(
-            settings=self._settings,
-            endpoints=self._endpoints,
-            tokens=self._tokens,
-            events=events,
-            health=self.health,
-            door=self._door,
-            learnt=self.learnt,
-            metrics=self._metrics,
-            clock=self._clock,
-            rng=self._rng,
-            tls=self._tls,
-            dialling=asyncio.Semaphore(self._settings.reconnect_limit),
-            epoch=f"{self._clock.now():x}.{secrets.token_hex(4)}",
-            ordinals=itertools.count(1),
-            unheard=self._unheard,
-            note=_Notes(),
-        )
-
-
-class _Unheard:
-    """Logs each kind of frame that says nothing to us once (protocol reference 1.1)."""
-
-    def __init__(self) -> None:
-        self._kinds: set[str] = set()
-
-    def __call__(self, kind: str) -> None:
+    def _unheard(self, kind: str) -> None:
+        """Log each kind of frame that says nothing to us once (protocol reference 1.1)."""
         if kind not in self._kinds and len(self._kinds) < MOST_KINDS:
             self._kinds.add(kind)
-            log: structlog.stdlib.BoundLogger = structlog.get_logger()
-            log.warning("webchat frame ignored", kind=kind)
+            _LOG.warning("webchat frame ignored", kind=kind)
 
+    def _note(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
+        """Log what happens to a link: `MOST_NOTES` a second, the others for debugging only.
 
-class _Notes:
-    """Log lines about links, throttled: what is beyond `MOST_NOTES` a second is for debugging.
-
-    When a server goes away or comes back, thousands of links say the same within seconds, and one
-    line costs what opening a tenth of a link does.
-    """
-
-    def __init__(self) -> None:
-        self._left = 0
-        self._until = 0.0
-
-    def __call__(self, room_id: RoomId, event: str, told: Mapping[str, object]) -> None:
+        When a server goes away or comes back, thousands of links say the same within seconds, and
+        one line costs what opening a tenth of a link does.
+        """
         now = asyncio.get_running_loop().time()
-        if now >= self._until:
-            self._left, self._until = MOST_NOTES, now + 1.0
-        self._left -= 1
-        log: structlog.stdlib.BoundLogger = structlog.get_logger()
-        (log.debug if self._left < 0 else log.info)(event, room_id=room_id, **told)
+        if now >= self._notes_until:
+            self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
+        self._notes_left -= 1
+        (self._log.debug if self._notes_left < 0 else self._log.info)(
+            event, room_id=room_id, **told
+        )
+
+    # --- commands ----------------------------------------------------------------------------
+
+    def _settle(
+        self,
+        call: _Call,
+        done: Callable[[Reply | CallFailure], None],
+        told: Reply | CallFailure,
+    ) -> None:
+        """Callback of `call_now`'s reply; a command that goes out once more gets a task."""
+        if isinstance(told, Reply):
+            try:
+                answer = self._judge(call, told)
+            except OpenFailure as failure:
+                told = failure
+            else:
+                if answer is None:
+                    self._tasks.create_task(self._once_more(call, done))
+                    return
+                told = answer
+        call.link.demand.end()
+        done(told)
+
+    async def _once_more(self, call: _Call, done: Callable[[Reply | CallFailure], None]) -> None:
+        told: Reply | CallFailure
+        try:
+            told = await self._until_answered(call, _nothing)
+        except CallFailure as failure:
+            told = failure
+        finally:
+            call.link.demand.end()
+        done(told)
+
+    async def _until_answered(
+        self, call: _Call, before_write: Callable[[], Awaitable[None]]
+    ) -> Reply:
+        while True:
+            reply = await self._write(call, before_write)
+            answer = self._judge(call, await reply)
+            if answer is not None:
+                return answer
+
+    def _judge(self, call: _Call, reply: Reply) -> Reply | None:
+        """Return the reply that the caller gets; None: the command goes out once more.
+
+        OpenFailure: a fresh token was refused too.
+        """
+        link, wire, command = call.link, call.wire, call.command
+        assert wire is not None  # noqa: S101 - there is no reply to what was not written
+        if reply.ok:
+            link.stranger = None
+            if (call.refused or call.written not in self.learnt.read) and tells_keys_apart(command):
+                self.learnt.took(call.written, after_refusal=bool(call.refused))
+            return reply
+        if reply.result == ResultCode.INVALID_TOKEN:
+            link.refuse(wire)
+            if call.relogged:
+                raise refused_again()
+            call.relogged = True
+            return None
+        if reply.result == ResultCode.INVALID_CLIENT_ID and self._disowned(link, wire):
+            link.refuse(wire)
+            return None
+        if self.learnt.refuses(call.written, command, reply):
+            call.refused += (reply,)
+            call.others = call.others or iter(other_keys(command, call.written))
+            call.keys = next(call.others, None)
+            if call.keys is not None:
+                return None
+            # The first refusal, or rather one that may pass (-100).
+            passing = (one for one in call.refused if one.result == ResultCode.INTERNAL_ERROR)
+            return next(passing, call.refused[0])
+        return reply
+
+    def _disowned(self, link: Link, wire: Wire) -> bool:
+        """True if a new login may help, where the server knows nobody of our token's (-6).
+
+        One login, whatever is under way meanwhile; if it does not help, this is for an operator,
+        and the next is `Timing.disowned` away. The caller is told in the server's own words.
+        """
+        now = asyncio.get_running_loop().time()
+        if link.stranger is None or now >= link.stranger[1]:
+            link.stranger = wire, now + self._timing.disowned
+        return link.stranger[0] is wire
+
+    async def _write(
+        self, call: _Call, before_write: Callable[[], Awaitable[None]]
+    ) -> asyncio.Future[Reply]:
+        """Write a command, in its keys or in those that the server is thought to want."""
+        gate, loop = call.link.gate, asyncio.get_running_loop()
+        deadline = loop.time() + self._timing.connect
+        while True:
+            wire = await gate.enter(call.ticket, deadline - loop.time())
+            try:
+                if has_keys(call.command):
+                    await wire.told_dialect()
+                if wire.usable:
+                    await before_write()
+                # It may have ended while that was stored; then nothing was written, for certain.
+                if wire.usable:
+                    call.wire, call.written = wire, call.keys or self.learnt.keys
+                    return await self._spell(wire, call)
+                gate.shut(wire)
+            finally:
+                gate.leave()
+
+    async def _spell(self, wire: Wire, call: _Call) -> asyncio.Future[Reply]:
+        """Write a command; where both sets of keys are too long for a frame, in one of them.
+
+        A text may have been divided when the server was known to want one set.
+        """
+        try:
+            return await wire.write(call.call_id, call.command, call.written)
+        except CallFailure as failure:
+            if failure.reason is not FailureReason.TOO_BIG or call.written is not Dialect.DUAL:
+                raise
+        call.written = call.written.others[0]
+        return await wire.write(call.call_id, call.command, call.written)
+
+    def _hint(self, room_id: RoomId, feature: Feature, command: Command) -> None:
+        """Send a typing notice or a preview, which may be lost, without waiting for it.
+
+        Sent only on a link that stands, to a server that knows it, and not too often. Never raises.
+        """
+        link, now = self._links.get(room_id), asyncio.get_running_loop().time()
+        wire = None if link is None else link.gate.wire
+        if link is None or wire is None or not wire.usable or not self.learnt.has(feature):
+            return
+        if now >= link.hint_not_before.get(feature, now):
+            link.hint_not_before[feature] = now + self._timing.hint_gap
+            self._tasks.create_task(self._send_hint(link, wire, feature, command))
+
+    async def _send_hint(self, link: Link, wire: Wire, feature: Feature, command: Command) -> None:
+        try:
+            reply = await wire.ask(command)
+        except CallFailure:
+            return
+        if meaning(reply.result).no_command:
+            self.learnt.has_not(feature)
+        elif reply.result == ResultCode.INVALID_TOKEN:
+            link.refuse(wire)
+
+    async def _with_token(
+        self,
+        account: Account,
+        request: Callable[[Token], Awaitable[Told]],
+        *,
+        tries: int = 2,
+        asks: bool = True,
+    ) -> Told:
+        """Make an HTTP request with the link's token, `tries` times while the token is refused.
+
+        `asks` is False for a wish of our own, which is no reason to try a refused login again.
+
+        Raises:
+            OpenFailure: the link does not stand, or the token was refused each time. After one try
+                no fresh one has been seen yet: the caller's next finds it.
+            Exception: what `request` raises, TokenRefused aside.
+        """
+        link = self._link(account)
+        gate = link.gate
+        link.demand.begin()
+        try:
+            for _ in range(tries):
+                wire = await gate.enter(next(gate.tickets), self._timing.connect, asks=asks)
+                gate.leave()
+                try:
+                    return await request(wire.token)
+                except TokenRefused:
+                    link.refuse(wire)
+        finally:
+            link.demand.end()
+        if tries > 1:
+            raise refused_again()
+        message = "the token was refused; a new login is under way"
+        raise OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
 
 
-def _secure(settings: LinkSettings) -> bool:
-    return settings.base_url.startswith("https:")
+async def _nothing() -> None:
+    """The `before_write` of a command that is written once more: its attempt is stored already."""
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

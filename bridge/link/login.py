@@ -1,10 +1,10 @@
 """Tokens and logins: which WebChat account speaks for a room, and where its token comes from.
 
-A token is the one that the link has, the stored one, or that of a new login. `Tokens` reuses them
-for as long as the server takes them; `Logins` logs in without being thrown out; `Accounts` makes a
-room's credentials from the operator's settings. The server knows one chat per customer, so the
-login name must be unique per *room*, not per Matrix user (protocol reference 4): the templates are
-built on a short hash of the room id, which the room's record keeps (`RoomRecord.key`).
+A token is the one that the link has, the stored one, or that of a new login (`Logins`);
+`credentials_of` makes a room's credentials from the operator's settings. The server knows one chat
+per customer, so the login name must be unique per *room*, not per Matrix user (protocol reference
+4): the templates are built on a short hash of the room id, which the room's record keeps
+(`RoomRecord.key`).
 
 All logins of a server pass its `Door`. A refused account is left alone until a person acts: by us
 for an hour, and whatever its customer does, for a minute and then ever longer; a retry loop gets
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -25,22 +25,19 @@ import structlog
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import RoomId
-from bridge.link.http_client import Door, Http, OpenFailure, Visitor, Wait, patiently
+from bridge.link.http_client import Door, OpenFailure, Visitor, Wait
 from bridge.link.learnt import Learnt
 from bridge.link.settings import AccountRule, LinkMetrics, LinkSettings, Token, TokenStore
-from bridge.rooms.ports import Account, Clock, Unavailable
-from bridge.rooms.record import OwnLogin
+from bridge.rooms.ports import Account, Clock
 from bridge.rooms.store import StoreError
 from bridge.webchat.codes import LoginType, ResultCode
 from bridge.webchat.http import (
-    Endpoints,
     Login,
     LoginReply,
     PasswordLogin,
     RegisterLogin,
     VisitorLogin,
     dump_login,
-    login_sign,
     parse_login_reply,
 )
 from bridge.webchat.write import LocalProtocolError
@@ -48,6 +45,13 @@ from bridge.webchat.write import LocalProtocolError
 _Key = tuple[str, str]
 _ALL: _Key = ("", "")
 """The key of what holds for every account of the server. No login name is empty."""
+_REASONS: Mapping[int, FailureReason] = {
+    ResultCode.INVALID_LOGIN: FailureReason.LOGIN_REFUSED,
+    ResultCode.INVALID_CLIENT_ID: FailureReason.LOGIN_REFUSED,
+    ResultCode.INVALID_SIGN: FailureReason.SIGN_REFUSED,
+}
+"""Results of a login that only a person can mend."""
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,12 @@ class _Refusal:
 
 
 class Logins:
-    """Gives tokens for accounts, one HTTP request each."""
+    """Tokens of accounts: stored ones while the server takes them (reference 3.6), or new ones."""
 
     def __init__(
         self,
         settings: LinkSettings,
-        http: Http,
+        store: TokenStore,
         *,
         door: Door,
         learnt: Learnt,
@@ -85,24 +89,69 @@ class Logins:
         metrics: LinkMetrics,
     ) -> None:
         self._settings = settings
-        self._http = http
+        self._timing = settings.timing
+        self._store = store
         self._door = door
         self._learnt = learnt
         self._clock = clock
         self._metrics = metrics
-        self._accounts = Accounts(settings)
         self._refusals: dict[_Key, _Refusal] = {}
         self._alone = asyncio.Lock()
+        self._refused: dict[RoomId, str] = {}
+        """Tokens that the server has refused and that the store may still hold."""
 
-    def login_name(self, account: Account) -> str:
-        """Return the name under which the room logs in.
+    async def obtain(self, account: Account, have: Token | None, wait: Wait | None = None) -> Token:
+        """Return a token to connect with: the link's last one, the stored one, or that of a login.
 
         Raises:
-            OpenFailure: there is no account for this room.
+            OpenFailure: the login failed, or the store cannot be asked for the old token.
         """
-        return self._accounts.credentials(account).login_name
+        name = credentials_of(self._settings, account).login_name
+        # A token of another name is from before the room's account changed.
+        token = have if have is not None and have.login_name == name else None
+        token = token or await self._stored(account.room_id)
+        oldest = self._clock.now() - self._timing.token_age * 1000
+        if token is not None and token.login_name == name and token.issued > oldest:
+            return token
+        return await self.renew(account, wait)
 
-    async def login(self, account: Account, wait: Wait = patiently) -> Token:
+    async def renew(self, account: Account, wait: Wait | None = None) -> Token:
+        """Log in, whatever token there is, and keep the new one; raises as `login`."""
+        token = await self.login(account, wait)
+        try:
+            await self._store.save(account.room_id, token)
+        except StoreError as error:
+            # It works until the next restart, which costs one login: no reason not to serve.
+            _LOG.warning("token not stored", room_id=account.room_id, error=str(error))
+        else:
+            self._refused.pop(account.room_id, None)
+        return token
+
+    async def refuse(self, room_id: RoomId, token: Token) -> None:
+        """The server does not take this token any more: it is not used again, whatever is stored.
+
+        A store that is slow to forget must not have it tried a second time: for the `Door` that
+        would be a sign of a blacklist.
+        """
+        self._refused[room_id] = token.value
+        try:
+            await self._store.forget(room_id)
+        except StoreError as error:
+            # The stored token will be refused once more after a restart, and replaced then.
+            _LOG.warning("token not forgotten", room_id=room_id, error=str(error))
+        else:
+            self._refused.pop(room_id, None)
+
+    async def _stored(self, room_id: RoomId) -> Token | None:
+        try:
+            token = await self._store.load(room_id)
+        except StoreError as error:
+            # Not a reason to log in anew: without a store nothing can be carried anyway.
+            message = "the token store does not answer"
+            raise OpenFailure(FailureReason.UNREACHABLE, message) from error
+        return None if token is None or token.value == self._refused.get(room_id) else token
+
+    async def login(self, account: Account, wait: Wait | None = None) -> Token:
         """Log a room in; `wait` is how it stands in line for its turn.
 
         Raises:
@@ -110,7 +159,7 @@ class Logins:
                 `pause` says how long to leave it, `rest` how long unless somebody asks.
             Exception: what `wait` raises.
         """
-        credentials = self._accounts.credentials(account)
+        credentials = credentials_of(self._settings, account)
         self._recall(credentials)
         # Where all were refused together, one tries for all.
         async with self._alone if _ALL in self._refusals else nullcontext():
@@ -118,59 +167,39 @@ class Logins:
                 # What was learnt while we waited for our turn counts.
                 self._recall(credentials)
                 reply, cookies = await self._request(credentials)
-            self._judge(credentials, reply)
+            if reply.result != ResultCode.SUCCESS:
+                raise self._refusal(credentials, reply.result)
+            for key in (_ALL, credentials.key):
+                self._refusals.pop(key, None)
         now = self._clock.now()
         return Token(credentials.login_name, reply.token, now, reply.client_id, cookies)
 
     def _recall(self, credentials: Credentials) -> None:
         now = asyncio.get_running_loop().time()
-        for key in (_ALL, _key(credentials)):
+        for key in (_ALL, credentials.key):
             refusal = self._refusals.get(key)
             if refusal is not None and now < refusal.until:
                 raise refusal.failure(now)
 
     async def _request(self, credentials: Credentials) -> tuple[LoginReply, str]:
-        """Return the answer, and the cookies that came with it."""
         try:
             body = dump_login(credentials.login, self._learnt.keys)
         except LocalProtocolError as error:
             raise OpenFailure(FailureReason.LOGIN_REFUSED, str(error)) from error
-        headers = {"Content-Type": "application/json; charset=UTF-8"}
-        if self._settings.sign_key:
-            # The sign covers exactly these bytes (protocol reference 3.2).
-            headers["sign"] = login_sign(body, self._settings.sign_key)
-        url = Endpoints(self._settings.base_url).login
         try:
-            answer = await self._http.post(url, body, headers, total=self._settings.timing.reply)
-        except Unavailable as error:
+            reply, cookies = await self._door.post("login", body, parse_login_reply)
+        except OpenFailure:
             self._metrics.logged_in(None)
-            self._door.unanswered()
-            raise OpenFailure(FailureReason.UNREACHABLE, f"login: {error}") from error
-        # The vendor's clients parse the body whatever the HTTP status is.
-        reply = parse_login_reply(answer.body)
-        self._metrics.logged_in(None if reply is None else reply.result)
-        if reply is None:
-            raise self._door.foreign(answer, "login")
-        self._door.answered()
-        return reply, answer.cookies
+            raise
+        self._metrics.logged_in(reply.result)
+        return reply, cookies
 
-    def _judge(self, credentials: Credentials, reply: LoginReply) -> None:
-        code = reply.result
-        if code == ResultCode.SUCCESS:
-            self._refusals.pop(_key(credentials), None)
-            self._refusals.pop(_ALL, None)
-            return
-        if code in (ResultCode.INVALID_LOGIN, ResultCode.INVALID_CLIENT_ID):
-            raise self._refuse(credentials, FailureReason.LOGIN_REFUSED, code)
-        if code == ResultCode.INVALID_SIGN:
-            raise self._refuse(credentials, FailureReason.SIGN_REFUSED, code)
-        raise OpenFailure(
-            FailureReason.UNREACHABLE, f"login answered {code} without a token", code=code
-        )
-
-    def _refuse(self, credentials: Credentials, reason: FailureReason, code: int) -> OpenFailure:
-        timing = self._settings.timing
-        key = _ALL if reason is FailureReason.SIGN_REFUSED else _key(credentials)
+    def _refusal(self, credentials: Credentials, code: int) -> OpenFailure:
+        timing, reason = self._timing, _REASONS.get(code)
+        if reason is None:
+            message = f"login answered {code} without a token"
+            return OpenFailure(FailureReason.UNREACHABLE, message, code=code)
+        key = _ALL if reason is FailureReason.SIGN_REFUSED else credentials.key
         now = asyncio.get_running_loop().time()
         earlier = self._refusals.get(key)
         if earlier is not None and now < earlier.until:
@@ -187,101 +216,13 @@ class Logins:
             if now < old.rests_until + timing.refusal_last
         }
         self._refusals[key] = refusal
-        log = _log()
         told = {"code": code, "retry_in": rest, "if_asked_in": pause}
         if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
             # A customer has mistyped: nothing for an operator, and no name that was meant for us.
-            log.info("webchat login of a customer's own refused", **told)
+            _LOG.info("webchat login of a customer's own refused", **told)
         else:
-            log.error("webchat login refused", login_name=credentials.login_name, **told)
+            _LOG.error("webchat login refused", login_name=credentials.login_name, **told)
         return refusal.failure(now)
-
-
-class Tokens:
-    """Reuses tokens for as long as the server takes them (protocol reference 3.6)."""
-
-    def __init__(self, logins: Logins, store: TokenStore, clock: Clock, max_age: float) -> None:
-        """Take `max_age` in seconds: an older token is replaced before the server refuses it."""
-        self._logins = logins
-        self._store = store
-        self._clock = clock
-        self._max_age = max_age * 1000
-        self._refused: dict[RoomId, str] = {}
-        """Tokens that the server has refused and that the store may still hold."""
-
-    async def obtain(self, account: Account, have: Token | None, wait: Wait = patiently) -> Token:
-        """Return a token to connect with.
-
-        Args:
-            account: who logs in.
-            have: the link's last token.
-            wait: how a login, should one be needed, stands in line for its turn.
-
-        Raises:
-            OpenFailure: the login failed, or the store cannot be asked for the old token.
-        """
-        name = self._logins.login_name(account)
-        # A token of another name is from before the room's account changed.
-        token = have if have is not None and have.login_name == name else None
-        token = token or await self._stored(account.room_id)
-        if (
-            token is not None
-            and token.login_name == name
-            and self._clock.now() - token.issued < self._max_age
-        ):
-            return token
-        return await self.renew(account, wait)
-
-    async def renew(self, account: Account, wait: Wait = patiently) -> Token:
-        """Log in, whatever token there is, and keep the new one.
-
-        Raises:
-            OpenFailure: the login failed.
-        """
-        token = await self._logins.login(account, wait)
-        try:
-            await self._store.save(account.room_id, token)
-        except StoreError as error:
-            # It works until the next restart, which costs one login: no reason not to serve.
-            _log().warning("token not stored", room_id=account.room_id, error=str(error))
-        else:
-            self._refused.pop(account.room_id, None)
-        return token
-
-    async def refuse(self, room_id: RoomId, token: Token) -> None:
-        """The server does not take this token any more: it is not used again, whatever is stored.
-
-        A store that is slow to forget must not have it tried a second time: for the `Door` that
-        would be a sign of a blacklist.
-        """
-        self._refused[room_id] = token.value
-        try:
-            await self._store.forget(room_id)
-        except StoreError as error:
-            # The stored token will be refused once more after a restart, and replaced then.
-            _log().warning("token not forgotten", room_id=room_id, error=str(error))
-        else:
-            self._refused.pop(room_id, None)
-
-    async def _stored(self, room_id: RoomId) -> Token | None:
-        try:
-            token = await self._store.load(room_id)
-        except StoreError as error:
-            # Not a reason to log in anew: without a store nothing can be carried anyway.
-            raise OpenFailure(
-                FailureReason.UNREACHABLE, "the token store does not answer"
-            ) from error
-        return None if token is None or token.value == self._refused.get(room_id) else token
-
-
-def _key(credentials: Credentials) -> _Key:
-    """A refusal holds for a name; for one that was typed, only with the password typed with it."""
-    return credentials.login_name, credentials.attempt
-
-
-def _log() -> structlog.stdlib.BoundLogger:
-    log: structlog.stdlib.BoundLogger = structlog.get_logger()
-    return log
 
 
 # --- accounts -----------------------------------------------------------------------------------
@@ -296,17 +237,18 @@ class Credentials:
     attempt: str = ""
     """Tells this login from another under the same name: a password that was typed anew."""
 
+    @property
+    def key(self) -> _Key:
+        """What a refusal holds for: a name; one that was typed, with the password typed with it."""
+        return self.login_name, self.attempt
+
 
 def room_key(room_id: str, secret: bytes = b"") -> str:
     """Return 16 hex digits that stand for the room.
 
     Who registers under a name (wire type 3) needs no password, so a name that anybody could work
-    out would be anybody's.
-
-    Args:
-        room_id: the room's.
-        secret: keys the hash (BLAKE2b as a MAC, RFC 7693), up to 64 bytes. Empty for rooms from
-            before names were secret: they keep theirs.
+    out would be anybody's. So `secret`, up to 64 bytes, keys the hash (BLAKE2b as a MAC, RFC 7693);
+    it is empty for rooms from before names were secret: they keep theirs.
     """
     return hashlib.blake2b(room_id.encode(), key=secret, digest_size=8).hexdigest()
 
@@ -342,85 +284,63 @@ def shared(accounts: Mapping[str, AccountRule], rooms_per_user: int) -> list[str
     """Return the keys of `accounts` whose login several rooms could have at the same time.
 
     The server knows one chat per login: of two such rooms one would get the other's.
-
-    Args:
-        accounts: the operator's.
-        rooms_per_user: how many rooms one Matrix user may have.
     """
+
+    def is_one_room(pattern: str) -> bool:
+        exact = _literals(pattern) == len(pattern)
+        return exact and (pattern.startswith("!") or rooms_per_user == 1)
+
     return [
         pattern
         for pattern, rule in accounts.items()
         if "{room_key}" not in rule.name
         and "{room_id}" not in rule.name
-        and not _is_one_room(pattern, rooms_per_user)
+        and not is_one_room(pattern)
     ]
-
-
-def _is_one_room(pattern: str, rooms_per_user: int) -> bool:
-    if _literals(pattern) < len(pattern):
-        return False
-    return pattern.startswith("!") or rooms_per_user == 1
 
 
 def _literals(pattern: str) -> int:
     return sum(char not in "*?[]" for char in pattern)
 
 
-class Accounts:
-    """Makes a room's credentials from the operator's settings."""
+def credentials_of(settings: LinkSettings, account: Account) -> Credentials:
+    """Return how a room logs in, by the operator's settings.
 
-    def __init__(self, settings: LinkSettings) -> None:
-        self._settings = settings
-
-    def credentials(self, account: Account) -> Credentials:
-        """Return how the room logs in.
-
-        Raises:
-            OpenFailure: LOGIN_REFUSED, when accounts are listed and none is for this room, or when
-                the customer's own password cannot be opened any more.
-        """
-        settings = self._settings
-        epid = settings.enterprise_id
-        if account.login is not None and settings.unseal is not None:
-            return self._own(account.room_id, account.login, settings.unseal)
-        match settings.login_type:
-            case LoginType.PASSWORD:
-                rule = self._rule(account)
-                name = self._fill(rule.name, account)
-                return Credentials(name, PasswordLogin(name, rule.password, epid))
-            case LoginType.REGISTER:
-                name = self._fill(settings.name, account)
-                shown = self._fill(settings.display_name, account)
-                return Credentials(name, RegisterLogin(name, shown, "", epid, ""))
-            case LoginType.VISITOR:
-                name = self._fill(settings.name, account)
-                return Credentials(name, VisitorLogin(visitor_id(name), epid))
-
-    def _own(
-        self, room_id: RoomId, login: OwnLogin, unseal: Callable[[RoomId, bytes], str]
-    ) -> Credentials:
+    Raises:
+        OpenFailure: LOGIN_REFUSED, when accounts are listed and none is for this room, or when the
+            customer's own password cannot be opened any more.
+    """
+    if account.login is not None and settings.unseal is not None:
         try:
-            password = unseal(room_id, login.password)
+            password = settings.unseal(account.room_id, account.login.password)
         except StoreError as error:
-            raise OpenFailure(
-                FailureReason.LOGIN_REFUSED, "the customer has to log in again"
-            ) from error
-        own = PasswordLogin(login.name, password, self._settings.enterprise_id)
+            message = "the customer has to log in again"
+            raise OpenFailure(FailureReason.LOGIN_REFUSED, message) from error
+        own = PasswordLogin(account.login.name, password, settings.enterprise_id)
         # A password is sealed differently each time, so these bytes tell the attempts apart.
-        return Credentials(login.name, own, hashlib.sha256(login.password).hexdigest())
+        attempt = hashlib.sha256(account.login.password).hexdigest()
+        return Credentials(account.login.name, own, attempt)
 
-    def _rule(self, account: Account) -> AccountRule:
-        settings = self._settings
-        if not settings.accounts:
-            return AccountRule(settings.name, settings.password)
-        rule = matching_rule(settings.accounts, account.room_id, account.customer)
-        if rule is None:
-            raise OpenFailure(FailureReason.LOGIN_REFUSED, "no account for this room")
-        return rule
-
-    def _fill(self, template: str, account: Account) -> str:
+    def fill(template: str) -> str:
         return template.format(
             room_key=account.key or room_key(account.room_id),
             room_id=account.room_id,
             displayname=account.displayname,
         )
+
+    login: Login
+    name, password = fill(settings.name), settings.password
+    match settings.login_type:
+        case LoginType.PASSWORD:
+            if settings.accounts:
+                rule = matching_rule(settings.accounts, account.room_id, account.customer)
+                if rule is None:
+                    raise OpenFailure(FailureReason.LOGIN_REFUSED, "no account for this room")
+                name, password = fill(rule.name), rule.password
+            login = PasswordLogin(name, password, settings.enterprise_id)
+        case LoginType.REGISTER:
+            shown = fill(settings.display_name)
+            login = RegisterLogin(name, shown, "", settings.enterprise_id, "")
+        case LoginType.VISITOR:
+            login = VisitorLogin(visitor_id(name), settings.enterprise_id)
+    return Credentials(name, login)

@@ -1,8 +1,6 @@
-"""What one server's links are given: the operator's settings, and ports to their surroundings.
+"""Settings of one WebChat server's links, and the ports to storage and metrics.
 
-The settings are plain frozen values that the composition root makes from the configuration; storage
-and metrics are adapted to the ports there too. Passwords, tokens and the sign key never show in a
-repr.
+The composition root makes both. Passwords, tokens and the sign key never show in a repr.
 """
 
 from __future__ import annotations
@@ -182,16 +180,12 @@ class LinkMetrics(Protocol):
 
     def logged_in(self, result: int | None) -> None:
         """One login request ended; None: without an answer that could be read."""
-        ...
 
     def opened(self, *, again: bool) -> None:
         """A link stands; `again`: it stood before."""
-        ...
 
     def closed(self) -> None:
         """An open link ended, for whatever reason."""
-        ...
 
     def open_failed(self) -> None:
         """A try to open a link failed (the login included)."""
-        ...

@@ -1,38 +1,59 @@
-"""One WebSocket connection: handshake, replies, keepalive, close.
+"""One WebSocket connection: replies, keepalive, close; the demand for it, and the gate to it.
 
-Theory of operation. `dial` opens a socket: each answer to the handshake has its meaning (protocol
-reference 3.3). `Wire.serve` runs it until it ends and says how. Two tasks share the work. The
-*reader* takes frames in their order: a reply goes straight to the call that waits for it
-(`Replies`), a push is handed on to a bounded queue of the caller's, so that a slow store holds up
-pushes (and, once the queue is full, reading), but never a reply that was read before. The *watch*
-first proves the link by a ping: a server that accepts a socket only to close it over a bad token
-has done so before its pong could arrive, so no command is ever written to such a socket. Then a
-`Pulse` guards it against silence (row 36), and the watch ends it once the token is refused.
+Theory of operation. A `Wire` is an open socket. What comes is dealt with where it is read, without
+a task switch: a reply goes to the call that waits for it, a push to the queue of the link. So a
+slow store holds up pushes (and, once their queue is full, reading), but never a reply that was read
+before. `Wire.serve` runs it until it ends and says how. It first proves the link by a ping: a
+server that accepts a socket only to close it over a bad token has done so before its pong could
+arrive, so no command is ever written to such a socket. Then a keepalive guards it against silence
+(protocol reference 4, row 36). It ends once its token is refused.
+
+`Demand` says whether anybody wants the link: the engine keeps it, or a call is under way. Through
+the `Gate` commands reach the socket: one at a time, in the order of tickets.
+
+Order is what the gate is for. A command that the server refused over a dead token goes out again
+on the new link *before* everything that was asked later, although by then it stands behind it in
+line; so whoever waits is let through by ticket, not by time of arrival.
+
+While the gate is shut it knows when it may open again at the earliest. Whoever cannot wait so long
+is told at once, with the reason, instead of after half a minute of hope. Where only a person can
+mend what keeps it shut, it stays so for a long *rest*, unless somebody asks for it in person.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import itertools
 import math
-import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.protocol import State
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
+from websockets.protocol import Event, State
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId
-from bridge.link.http_client import OpenFailure, TokenRefused, describe
+from bridge.link.http_client import OpenFailure, certain_failure
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning, verdict
-from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply
+from bridge.webchat.frames import (
+    Command,
+    Heartbeat,
+    Ignored,
+    RateSession,
+    Receipt,
+    Received,
+    Reply,
+    SendMessage,
+    SendPreMessage,
+)
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.write import LocalProtocolError
 
@@ -40,20 +61,20 @@ GOING_AWAY = frozenset({1001, 1012, 1013})
 """Close codes of a server that stops or restarts: they say nothing about a token."""
 UNREADABLE = frozenset({1007, 1009})
 """Close codes of ours for a frame that is no UTF-8, or longer than we read."""
-NOT_THERE = frozenset({404, 408, 429})
-"""Handshake statuses of a server (or proxy) that is not ready, although they are 4xx (row 38)."""
 TOO_BIG = 1009
 """Close code for a frame beyond the receiver's buffer (RFC 6455 7.4.1, trap T23)."""
 FIRST_OWN = 2**30
 """Call ids of the link's own frames: far above those that conversations count up from 1."""
+_CONTENT = (SendMessage, SendPreMessage, RateSession)
+"""110, 111 and 104: sent again they may arrive twice, so their replies are awaited for longer."""
 _STRAY_REFUSAL = Reply(type=0, result=ResultCode.INVALID_TOKEN)
-
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 Settle = Callable[[Reply | CallFailure], None]
 """Is told once what came of a command, where the socket is read: it must neither wait nor raise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiter:
     settle: Settle
     size: int
@@ -62,257 +83,6 @@ class _Waiter:
     """When the reply is late, in loop time."""
     patient: bool
     """The deadline is so late that the server must be taken for mute."""
-
-
-class Replies:
-    """Pending calls of one socket, and the outcome that each is told.
-
-    `Protocol` pairs replies with call ids; here each call id is a caller that waits. What a loss
-    means for a command that was written and not answered: it may have arrived. Only the longest of
-    them, if the server closed with 1009, surely did not: it was too big, and `Learnt` remembers its
-    length.
-    """
-
-    def __init__(self, protocol: Protocol, learnt: Learnt, unheard: Callable[[str], None]) -> None:
-        """Take what is known of the server; `unheard` is told the kind of frames without sense."""
-        self.proven = False
-        """The server took at least one command with this token."""
-        self._protocol = protocol
-        self._learnt = learnt
-        self._unheard = unheard
-        self._waiters: dict[CallId, _Waiter] = {}
-        self._drained = asyncio.Event()
-        self._own = FIRST_OWN
-
-    @property
-    def token_refused(self) -> bool:
-        """The server said -15 without answering anything in particular."""
-        return self._protocol.token_refused
-
-    def own_id(self) -> CallId:
-        """Return a call id for a command of the link's own."""
-        self._own += 1
-        return CallId(self._own)
-
-    def expect(
-        self,
-        call_id: CallId,
-        command: Command,
-        now: int,
-        keys: Dialect,
-        settle: Settle,
-        *,
-        deadline: float = math.inf,
-        patient: bool = False,
-    ) -> bytes:
-        """Return the frame to write at once; `settle` is told of its reply.
-
-        Args:
-            call_id: what the reply will name.
-            command: what to write.
-            now: ms since the epoch.
-            keys: how to write it.
-            settle: see `Settle`.
-            deadline: when `overdue` names it, in loop time.
-            patient: what `overdue` says of it then.
-
-        Raises:
-            CallFailure: certain: TOO_BIG, or REFUSED for what must never be sent.
-        """
-        try:
-            frame = self._protocol.send(command, call_id, now, keys).encode()
-        except LocalProtocolError as error:
-            raise CallFailure(FailureReason.REFUSED, certain=True, message=str(error)) from error
-        size, longest = len(frame), self._learnt.longest_frame
-        if size > longest:
-            self._protocol.forget(call_id)
-            message = f"the frame exceeds {longest} bytes"
-            raise CallFailure(FailureReason.TOO_BIG, certain=True, message=message)
-        self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
-        self._drained.clear()
-        return frame
-
-    def receipt(self, rs_id: str, now: int) -> bytes:
-        """Return the frame that acknowledges a push; nothing comes back.
-
-        Raises:
-            CallFailure: TOO_BIG: the server named its push by something that no frame can hold.
-        """
-        frame = self._protocol.send(Receipt(rs_id), self.own_id(), now).encode()
-        if len(frame) > self._learnt.longest_frame:
-            raise CallFailure(FailureReason.TOO_BIG, certain=True, message="a receipt is too long")
-        return frame
-
-    def forget(self, call_id: CallId, settle: Settle) -> None:
-        """Cancel a pending call; a late reply must not be taken for another's."""
-        waiter = self._waiters.get(call_id)
-        if waiter is not None and waiter.settle == settle:
-            self._remove(call_id)
-            self._protocol.forget(call_id)
-
-    def overdue(self, now: float) -> list[_Waiter]:
-        """Forget those whose deadline has come, in loop time, and return them."""
-        late = [call_id for call_id, one in self._waiters.items() if one.deadline <= now]
-        for call_id in late:
-            self._protocol.forget(call_id)
-        return [self._remove(call_id) for call_id in late]
-
-    def next_deadline(self) -> float | None:
-        """When the first of those who wait is overdue, in loop time; None if nobody waits."""
-        return min((waiter.deadline for waiter in self._waiters.values()), default=None)
-
-    def take(self, frame: str | bytes) -> Received | Ignored | None:
-        """Read one frame: a reply goes to its caller, a push is returned.
-
-        Also one that says nothing to us, if it wants a receipt.
-        """
-        match self._protocol.receive(frame):
-            case Answered(call_id=call_id, reply=reply):
-                if reply.ok or verdict(reply.result) is not Verdict.RELOGIN:
-                    self.proven = True
-                self._resolve(call_id, reply)
-            case Received() as received:
-                return received
-            case Ignored() as ignored:
-                self._unheard(ignored.kind)
-                if ignored.rs_id:
-                    return ignored
-        if self.token_refused:
-            # A -15 that answers nothing in particular refuses all that is under way.
-            for call_id in tuple(self._waiters):
-                self._resolve(call_id, _STRAY_REFUSAL)
-        return None
-
-    async def drained(self, seconds: float) -> None:
-        """Return once nobody waits any more, or after so many seconds."""
-        if self._waiters:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._drained.wait()
-
-    def lost(self, close_code: int | None) -> None:
-        """The socket is gone: tell everybody. `close_code` is the server's own, if it sent one."""
-        self._protocol.abandon()
-        waiting = list(self._waiters.values())
-        self._waiters.clear()
-        self._drained.set()
-        if close_code == TOO_BIG and waiting:
-            # Shorter ones cannot be to blame; of equals the server stumbled over the last.
-            longest = max(reversed(waiting), key=lambda waiter: waiter.size)
-            self._learnt.too_long(longest.size)
-            waiting.remove(longest)
-            longest.settle(CallFailure(FailureReason.TOO_BIG, certain=True, code=TOO_BIG))
-        for waiter in waiting:
-            waiter.settle(no_answer("the link was lost"))
-
-    def _resolve(self, call_id: CallId, reply: Reply) -> None:
-        if call_id in self._waiters:
-            self._remove(call_id).settle(reply)
-
-    def _remove(self, call_id: CallId) -> _Waiter:
-        waiter = self._waiters.pop(call_id)
-        if not self._waiters:
-            self._drained.set()
-        return waiter
-
-
-class Pulse:
-    """Keepalive: ping and heartbeat. All times are in seconds.
-
-    Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one beside
-    it, every so often and however much is heard: it may count them. Whatever is heard after either
-    proves life; nothing at all ends the socket.
-    """
-
-    def __init__(
-        self,
-        socket: ClientConnection,
-        learnt: Learnt,
-        *,
-        every: float,
-        wait: float,
-        ask: Callable[[Command], Awaitable[Reply]],
-        refuse: Callable[[], None],
-    ) -> None:
-        """Start to count.
-
-        Args:
-            socket: what to ping, and to end.
-            learnt: whether the server knows heartbeats.
-            every: silence after which to ping, and time between two heartbeats.
-            wait: silence after a ping or a heartbeat that ends the socket; less than `ask` waits.
-            ask: sends a command and returns its reply.
-            refuse: called when the server refuses the token of a heartbeat.
-        """
-        self._socket = socket
-        self._learnt = learnt
-        self._every = every
-        self._wait = wait
-        self._ask = ask
-        self._refuse = refuse
-        self._heard = asyncio.get_running_loop().time()
-        self._beat_due = self._heard + every
-
-    def heard(self) -> None:
-        """A frame has come."""
-        self._heard = asyncio.get_running_loop().time()
-
-    async def run(self) -> None:
-        """Guard the socket; returns once it is silent, and cut."""
-        while True:
-            await asyncio.sleep(self._quiet_for())
-            if not await self._lives():
-                log: structlog.stdlib.BoundLogger = structlog.get_logger()
-                log.info("webchat link is silent: closing it")
-                # A peer that does not answer a ping would not answer a close either.
-                self._socket.transport.abort()
-                return
-
-    async def answers_ping(self, seconds: float) -> bool:
-        """Ping, and say whether anything at all was heard within `seconds`."""
-        before = self._heard
-        try:
-            async with asyncio.timeout(seconds):
-                await (await self._socket.ping())
-        except TimeoutError:
-            return self._heard > before
-        except ConnectionClosed:
-            return False
-        self.heard()
-        return True
-
-    def _quiet_for(self) -> float:
-        due = self._heard + self._every
-        if self._learnt.has(Feature.HEARTBEAT):
-            due = min(due, self._beat_due)
-        return max(0.0, due - asyncio.get_running_loop().time())
-
-    async def _lives(self) -> bool:
-        """Send the ping or heartbeat that is due; False if nothing is heard then."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._heard + self._every and not await self.answers_ping(self._wait):
-            return False
-        if now < self._beat_due or not self._learnt.has(Feature.HEARTBEAT):
-            return True
-        self._beat_due = now + self._every
-        return await self._answers_heartbeat()
-
-    async def _answers_heartbeat(self) -> bool:
-        before = self._heard
-        try:
-            async with asyncio.timeout(self._wait):
-                reply = await self._ask(Heartbeat())
-        except TimeoutError:
-            self._learnt.beat(answered=False)
-            return self._heard > before
-        except CallFailure:
-            return False  # the socket is lost already
-        self._learnt.beat(answered=True)
-        if meaning(reply.result).no_command:  # an answer all the same (row 69)
-            self._learnt.has_not(Feature.HEARTBEAT)
-        elif reply.result == ResultCode.INVALID_TOKEN:
-            self._refuse()
-        return True
 
 
 @dataclass(frozen=True)
@@ -330,28 +100,67 @@ class Loss:
     """We ended it over a frame that cannot be read; what it said is lost."""
 
 
-class Written:
-    """A command that was written, for one task that waits for its reply."""
+class Connection(ClientConnection):
+    """A connection that hands on each message where it is read, not to a task that waits for it."""
 
-    def __init__(self, call_id: CallId, reply: asyncio.Future[Reply]) -> None:
-        self.call_id = call_id
-        self.reply = reply
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._early: list[str | bytes] = []
+        """What came before `hand_over`."""
+        self._fragments = bytearray()
+        self._is_text = True
+        self.on_message: Callable[[str | bytes], None] = self._early.append
+        self.on_end: Callable[[], None] = lambda: None
+        super().connection_made(transport)
 
-    def settle(self, told: Reply | CallFailure) -> None:
-        if self.reply.done():  # its task was cancelled in the same moment
+    def hand_over(
+        self, on_message: Callable[[str | bytes], None], on_end: Callable[[], None]
+    ) -> None:
+        """From now on call these with each message, and when the connection is lost or failing."""
+        for message in self._early:
+            on_message(message)
+        self.on_message, self.on_end = on_message, on_end
+        if self.protocol.state is not State.OPEN:
+            on_end()
+
+    def process_event(self, event: Event) -> None:
+        """Take a message, or a fragment of one; control frames go the library's way."""
+        if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
+            super().process_event(event)
             return
-        if isinstance(told, CallFailure):
-            self.reply.set_exception(told)
+        data = event.data
+        if event.opcode is not Opcode.CONT:
+            self._is_text = event.opcode is Opcode.TEXT
+        if self._fragments or not event.fin:
+            self._fragments += data
+            if not event.fin:
+                return
+            data, self._fragments = self._fragments, bytearray()
+        try:
+            message = str(data, "utf-8") if self._is_text else bytes(data)
+        except UnicodeDecodeError:
+            self.protocol.fail(CloseCode.INVALID_DATA)
+            self.send_data()
+            self.on_message = lambda _: None
+            self.on_end()
         else:
-            self.reply.set_result(told)
+            self.on_message(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.on_end()
 
 
 class Wire:
-    """One open socket and those who wait for its replies."""
+    """One open socket and those who wait for its replies.
+
+    After a loss, a command that was written and not answered may have arrived. Only the longest of
+    them, if the server closed with 1009, surely did not: it was too big, and `Learnt` remembers its
+    length.
+    """
 
     def __init__(
         self,
-        socket: ClientConnection,
+        socket: Connection,
         token: Token,
         *,
         settings: LinkSettings,
@@ -360,185 +169,138 @@ class Wire:
         ping_after: float,
         unheard: Callable[[str], None],
     ) -> None:
-        """Take an open socket; the rest as `dial`."""
+        """Take an open socket, and the token for its frames.
+
+        `ping_after` is the silence after which to ping, and the time between two heartbeats, in
+        seconds; `unheard` is told the kind of each frame that says nothing to us.
+        """
         self.token = token
         self._socket = socket
         self._timing = settings.timing
         self._learnt = learnt
         self._clock = clock
-        protocol = Protocol(token.value, client_id=token.client_id)
-        self._replies = Replies(protocol, learnt, unheard)
-        self._refused = asyncio.Event()
-        self._given_up = False
+        self._unheard = unheard
+        self._loop = asyncio.get_running_loop()
+        self._protocol = Protocol(token.value, client_id=token.client_id)
+        self._waiters: dict[CallId, _Waiter] = {}
+        self._own = itertools.count(FIRST_OWN)
+        self._push: Callable[[Received | Ignored], None]
+        self._shut = False
+        """No command may be written any more."""
+        self._refused = False
+        """The server has refused the token."""
+        self._proven = False
+        self._over = asyncio.Event()
+        """The token is refused, or the socket gone."""
+        self._drained = asyncio.Event()
+        """Nobody waits any more on a socket whose token is refused, or it is gone."""
         self._told = asyncio.Event()
         """The server has pushed something, or never will."""
-        self._opened = asyncio.get_running_loop().time()
+        self._opened = self._heard = self._loop.time()
         self._up_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        """Goes off no later than the first reply is overdue: one for all that wait."""
+        """Goes off at `_due`, no later than the first reply is overdue: one for all that wait."""
+        self._due = math.inf
+        self._every = ping_after
+        self._silence = min(self._timing.ping_wait, self._timing.reply)
+        """Silence after a ping or a heartbeat that ends the socket."""
+        self._beat_due = self._heard + ping_after
         self._low_water, self._high_water = socket.transport.get_write_buffer_limits()
-        self._pulse = Pulse(
-            socket,
-            learnt,
-            every=ping_after,
-            wait=min(self._timing.ping_wait, self._timing.reply),
-            ask=self.ask,
-            refuse=self.refuse,
-        )
 
     @property
     def usable(self) -> bool:
         """True while a command may be written."""
-        open_ = self._socket.state is State.OPEN and not self._given_up
-        return open_ and not self._refused.is_set()
+        return not self._shut and self._socket.protocol.state is State.OPEN
+
+    # --- writing -------------------------------------------------------------------------------
 
     @property
     def dialect_wait(self) -> float:
         """Seconds for which it pays to wait for a word of the server's dialect (reference 5)."""
         if self._learnt.known or self._told.is_set():
             return 0.0
-        return self._opened + self._timing.dialect_wait - asyncio.get_running_loop().time()
+        return self._opened + self._timing.dialect_wait - self._loop.time()
 
     async def told_dialect(self) -> None:
         """Wait for as long as it pays to know the server's dialect before writing (reference 5)."""
-        left = self.dialect_wait
-        if left <= 0:
-            return
-        try:
-            async with asyncio.timeout(left):
-                await self._told.wait()
-        except TimeoutError:
-            return
+        if (left := self.dialect_wait) > 0:
+            await _happens(self._told, left)
 
-    def write_now(
-        self,
-        call_id: CallId,
-        command: Command,
-        keys: Dialect,
-        settle: Settle,
-        seconds: float | None = None,
-    ) -> bool:
-        """Write a command without a task switch, if the socket takes it. Call only while `usable`.
+    def write_now(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bool:
+        """Write a command at once; False if it may not be written, or the server does not read.
 
-        Args:
-            call_id: what the reply will name.
-            command: what to write.
-            keys: how to write it.
-            settle: told of the reply, or as `answer` raises.
-            seconds: as for `write`.
-
-        Returns:
-            False if nothing was written: the server does not read as fast as we write.
-
-        Raises:
-            CallFailure: nothing was written, see `Replies.expect`.
+        `settle` is told of the reply, or how it failed (see `write`). Raises as `_expect`.
         """
-        if not self._takes(self._learnt.longest_frame):  # how long this one is shows too late
+        # How long this one is shows too late.
+        if self._shut or not self._takes(self._learnt.longest_frame):
             return False
-        self._put(self._expect(call_id, command, keys, settle, seconds))
+        self._put(self._expect(call_id, command, keys, settle))
         return True
 
     async def write(
-        self, call_id: CallId, command: Command, keys: Dialect, seconds: float | None = None
-    ) -> Written:
-        """Write a command and return the reply to come. Call only while `usable`.
+        self, call_id: CallId, command: Command, keys: Dialect
+    ) -> asyncio.Future[Reply]:
+        """Write a command, without a task switch if the socket takes it. Call only while `usable`.
 
-        Where the socket takes it, no task is switched before it is written.
-
-        Args:
-            call_id: what the reply will name.
-            command: what to write.
-            keys: how to write it.
-            seconds: how long a reply is awaited; a server that is mute for so long is left. None:
-                as long as for any command, and the link goes on.
+        The reply to come may fail with CallFailure: NO_ANSWER in time, or the link was lost;
+        SILENT, the server was mute for so long that the link is given up; TOO_BIG.
 
         Raises:
-            CallFailure: nothing was written for certain (TOO_BIG, or REFUSED for what must never
-                be sent), or the link broke in the midst of it (NO_ANSWER).
+            CallFailure: as `_expect`, or the link broke in the midst of it (NO_ANSWER).
         """
-        written = Written(call_id, asyncio.get_running_loop().create_future())
-        frame = self._expect(call_id, command, keys, written.settle, seconds)
+        reply: asyncio.Future[Reply] = self._loop.create_future()
+        settle = partial(_fulfil, reply)
+        frame = self._expect(call_id, command, keys, settle)
+        reply.add_done_callback(partial(self._forget, call_id, settle))
         try:
             await self._send(frame)
         except BaseException:
-            self._replies.forget(call_id, written.settle)
+            reply.cancel()
             raise
-        return written
+        return reply
 
-    async def answer(self, written: Written) -> Reply:
-        """Wait for a reply.
+    async def ask(self, command: Command) -> Reply:
+        """Send a command of the link's own and wait for its reply; fails as `write`."""
+        return await (await self.write(CallId(next(self._own)), command, self._learnt.keys))
+
+    async def receipt(self, rs_id: str) -> None:
+        """Acknowledge a push; where that fails, the server pushes it again.
+
+        Nor is it sent where the server named its push by something that no frame can hold.
+        """
+        own, now = CallId(next(self._own)), self._clock.now()
+        frame = self._protocol.send(Receipt(rs_id), own, now).encode()
+        if len(frame) <= self._learnt.longest_frame:
+            with suppress(CallFailure):
+                await self._send(frame)
+
+    def _expect(self, call_id: CallId, command: Command, keys: Dialect, settle: Settle) -> bytes:
+        """Return the frame to write at once; `settle` is told of its reply.
 
         Raises:
-            CallFailure: NO_ANSWER in time, or the link was lost; SILENT, after the seconds that
-                `write` was given; TOO_BIG.
+            CallFailure: certain: TOO_BIG, or REFUSED for what must never be sent.
         """
         try:
-            return await written.reply
-        finally:
-            self._replies.forget(written.call_id, written.settle)
-
-    def _expect(
-        self,
-        call_id: CallId,
-        command: Command,
-        keys: Dialect,
-        settle: Settle,
-        seconds: float | None,
-    ) -> bytes:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + (self._timing.reply if seconds is None else seconds)
-        frame = self._replies.expect(
-            call_id,
-            command,
-            self._clock.now(),
-            keys,
-            settle,
-            deadline=deadline,
-            patient=seconds is not None,
-        )
-        if self._timer is None or deadline < self._timer.when():
+            frame = self._protocol.send(command, call_id, self._clock.now(), keys).encode()
+        except LocalProtocolError as error:
+            raise certain_failure(FailureReason.REFUSED, str(error)) from error
+        size, longest = len(frame), self._learnt.longest_frame
+        if size > longest:
+            self._protocol.forget(call_id)
+            raise certain_failure(FailureReason.TOO_BIG, f"the frame exceeds {longest} bytes")
+        patient = isinstance(command, _CONTENT)
+        deadline = self._loop.time() + (self._timing.mute if patient else self._timing.reply)
+        self._waiters[call_id] = _Waiter(settle, size, deadline, patient)
+        if deadline < self._due:
             self._set_timer(deadline)
         return frame
 
-    def _set_timer(self, when: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = None if when is None else loop.call_at(when, self._time_out)
-
-    def _time_out(self) -> None:
-        """Timer callback: fail the calls whose replies are overdue; most often there are none."""
-        overdue = self._replies.overdue(asyncio.get_running_loop().time())
-        if any(waiter.patient for waiter in overdue):
-            # Nothing more can be had of this socket: it is ended, so that another is opened.
-            self._given_up = True
-            self._socket.transport.abort()
-        self._timer = None
-        self._set_timer(self._replies.next_deadline())
-        for waiter in overdue:
-            waiter.settle(_silent() if waiter.patient else no_answer("no reply in time"))
-
-    async def ask(self, command: Command) -> Reply:
-        """Send a command of the link's own and wait for its reply; raises as `write`, `answer`."""
-        return await self.answer(
-            await self.write(self._replies.own_id(), command, self._learnt.keys)
-        )
-
-    async def receipt(self, rs_id: str) -> None:
-        """Acknowledge a push; where that fails, the server pushes it again."""
-        try:
-            await self._send(self._replies.receipt(rs_id, self._clock.now()))
-        except CallFailure:
-            return
-
-    def refuse(self) -> None:
-        """The server has refused the token: write no more, hear what is still due, and end."""
-        self._refused.set()
-        self._told.set()
-
-    async def close(self) -> None:
-        """End the socket, without a logout (row 87)."""
-        await self._socket.close()
+    def _forget(self, call_id: CallId, settle: Settle, _: asyncio.Future[Reply]) -> None:
+        """Callback of a reply: where its task was cancelled, a late one is taken for nobody's."""
+        waiter = self._waiters.get(call_id)
+        if waiter is not None and waiter.settle is settle:
+            self._remove(call_id)
+            self._protocol.forget(call_id)
 
     def _takes(self, size: int) -> bool:
         """True while the socket takes so many bytes at once.
@@ -549,7 +311,7 @@ class Wire:
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
-        return room and self._socket.state is State.OPEN and not transport.is_closing()
+        return room and self._socket.protocol.state is State.OPEN and not transport.is_closing()
 
     def _put(self, frame: bytes) -> None:
         """Hand a frame to a transport that `_takes` it: as `ClientConnection.send`, but at once."""
@@ -567,174 +329,439 @@ class Wire:
                 await self._socket.send(frame, text=True)
         except TimeoutError:  # before OSError, of which it is one
             self._socket.transport.abort()
-            raise no_answer("the server does not read") from None
+            raise _no_answer("the server does not read") from None
         except (ConnectionClosed, OSError):
-            raise no_answer("the link broke while it was written to") from None
+            raise _no_answer("the link broke while it was written to") from None
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def read(self, message: str | bytes) -> None:
+        """Deal with a message: replies go to their callers, pushes and receipts due to the link."""
+        self._heard = self._loop.time()
+        told = self._protocol.receive(message)
+        if isinstance(told, Answered):
+            if not self._proven:
+                self._proven = verdict(told.reply.result) is not Verdict.RELOGIN
+            if told.call_id in self._waiters:
+                self._remove(told.call_id).settle(told.reply)
+            return
+        if isinstance(told, Ignored):
+            self._unheard(told.kind)
+            if self._protocol.token_refused:
+                # A -15 that answers nothing in particular refuses all that is under way.
+                for call_id in tuple(self._waiters):
+                    self._remove(call_id).settle(_STRAY_REFUSAL)
+                self.refuse()
+            if not told.rs_id:
+                return
+        if isinstance(told, Ignored) or told.later:
+            self._learnt.saw_later()
+        self._told.set()
+        self._push(told)
+
+    def _remove(self, call_id: CallId) -> _Waiter:
+        waiter = self._waiters.pop(call_id)
+        if self._refused and not self._waiters:
+            self._drained.set()
+        return waiter
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = when
+        self._timer = None if when == math.inf else self._loop.call_at(when, self._time_out)
+
+    def _time_out(self) -> None:
+        """Timer callback: fail the calls whose replies are overdue; most often there are none."""
+        now = self._loop.time()
+        late = [call_id for call_id, one in self._waiters.items() if one.deadline <= now]
+        for call_id in late:
+            self._protocol.forget(call_id)
+        overdue = [self._remove(call_id) for call_id in late]
+        if any(waiter.patient for waiter in overdue):
+            # Nothing more can be had of this socket: it is ended, so that another is opened.
+            self._shut = True
+            self._socket.transport.abort()
+        self._set_timer(min((one.deadline for one in self._waiters.values()), default=math.inf))
+        for waiter in overdue:
+            if waiter.patient:
+                told = _no_answer("no reply on a link that stood", FailureReason.SILENT)
+            else:
+                told = _no_answer("no reply in time")
+            waiter.settle(told)
+
+    # --- its life ------------------------------------------------------------------------------
+
+    def refuse(self) -> None:
+        """The server has refused the token: write no more, hear what is still due, and end."""
+        self._shut = self._refused = True
+        self._over.set()
+        self._told.set()
+        if not self._waiters:
+            self._drained.set()
+
+    def pause(self) -> None:
+        """Read no more, until `resume`: the pushes that were read are not stored yet."""
+        self._socket.transport.pause_reading()
+
+    def resume(self) -> None:
+        self._socket.transport.resume_reading()
+
+    async def close(self) -> None:
+        """End the socket, without a logout (row 87)."""
+        self.resume()  # or the server's part of the closing handshake would not be read
+        await self._socket.close()
 
     async def serve(
-        self, up: Callable[[Wire], None], push: Callable[[Received], Awaitable[None]]
+        self, up: Callable[[Wire], None], push: Callable[[Received | Ignored], None]
     ) -> Loss:
         """Run the socket to its end.
 
-        Args:
-            up: called once, when commands may be written.
-            push: awaited for each push, in order; nothing is read meanwhile.
+        `up` is called once, when commands may be written; `push` for each push, in order, and for
+        what is ignored but wants a receipt.
         """
+        self._push = push
         try:
             async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watch(up))
-                await self._read(push)
-                watch.cancel()
+                guarding = tasks.create_task(self._guard(up))
+                self._socket.hand_over(self.read, self._ended)
+                await self._over.wait()
+                guarding.cancel()
+            # The replies to what was written before: each says for certain what became of it.
+            await _happens(self._drained, self._timing.settle)
         finally:
             self._told.set()
             await self.close()
-            self._set_timer(None)
-            self._replies.lost(_close_code(self._socket))
+            self._set_timer(math.inf)
+            self.lost(_close_code(self._socket))
         return self._loss()
 
-    async def _read(self, push: Callable[[Received], Awaitable[None]]) -> None:
-        try:
-            while True:
-                frame = await self._socket.recv()
-                self._pulse.heard()
-                received = self._replies.take(frame)
-                if self._replies.token_refused:
-                    self.refuse()
-                if received is not None:
-                    await self._take_push(received, push)
-        except ConnectionClosed:
-            return
+    def _ended(self) -> None:
+        self._over.set()
+        self._drained.set()
 
-    async def _take_push(
-        self, received: Received | Ignored, push: Callable[[Received], Awaitable[None]]
-    ) -> None:
-        if isinstance(received, Ignored) or received.later:
-            self._learnt.saw_later()
-        self._told.set()
-        if isinstance(received, Ignored):
-            await self.receipt(received.rs_id)  # there is nothing that could be stored first
-        else:
-            await push(received)
-
-    async def _watch(self, up: Callable[[Wire], None]) -> None:
-        """Prove the link, guard it against silence, and end it once its token is refused."""
-        await self._pulse.answers_ping(self._timing.settle)
-        if self.usable:
-            self._up_since = asyncio.get_running_loop().time()
-            up(self)
-        async with asyncio.TaskGroup() as tasks:
-            guarding = tasks.create_task(self._pulse.run())
-            await self._refused.wait()
-            guarding.cancel()
-        # The replies to what was written before: each says for certain what became of it.
-        await self._replies.drained(self._timing.settle)
-        await self.close()
+    def lost(self, close_code: int | None) -> None:
+        """The socket is gone: tell everybody. `close_code` is the server's own, if it sent one."""
+        self._protocol.abandon()
+        waiting = list(self._waiters.values())
+        self._waiters.clear()
+        if close_code == TOO_BIG and waiting:
+            # Shorter ones cannot be to blame; of equals the server stumbled over the last.
+            longest = max(reversed(waiting), key=lambda waiter: waiter.size)
+            self._learnt.too_long(longest.size)
+            waiting.remove(longest)
+            longest.settle(CallFailure(FailureReason.TOO_BIG, certain=True, code=TOO_BIG))
+        for waiter in waiting:
+            waiter.settle(_no_answer("the link was lost"))
 
     def _loss(self) -> Loss:
         code = _close_code(self._socket)
-        now = asyncio.get_running_loop().time()
-        stood = 0.0 if self._up_since is None else now - self._up_since
+        stood = 0.0 if self._up_since is None else self._loop.time() - self._up_since
         # Accepted and then closed at once, before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
-        token_refused = self._refused.is_set() or thrown_out
         sent = self._socket.protocol.close_sent
         unread = code is None and sent is not None and sent.code in UNREADABLE
-        return Loss(code, token_refused, stood, self._replies.proven, unread)
+        return Loss(code, self._refused or thrown_out, stood, self._proven, unread)
+
+    # --- keepalive -----------------------------------------------------------------------------
+
+    # Into a silence goes a WebSocket ping. A server that knows heartbeats (type 10) gets one beside
+    # it, every so often and however much is heard: it may count them. Whatever is heard after
+    # either proves life; nothing at all ends the socket.
+
+    async def _guard(self, up: Callable[[Wire], None]) -> None:
+        """Prove the link, then guard it against silence until it is silent, and cut."""
+        await self._answers_ping(self._timing.settle)
+        if self.usable:
+            self._up_since = self._loop.time()
+            up(self)
+        while True:
+            due = self._heard + self._every
+            if self._learnt.has(Feature.HEARTBEAT):
+                due = min(due, self._beat_due)
+            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            if not await self._lives():
+                _LOG.info("webchat link is silent: closing it")
+                # A peer that does not answer a ping would not answer a close either.
+                self._socket.transport.abort()
+                return
+
+    async def _answers_ping(self, seconds: float) -> bool:
+        """Ping, and say whether anything at all was heard within `seconds`."""
+        before = self._heard
+        try:
+            async with asyncio.timeout(seconds):
+                await (await self._socket.ping())
+                self._heard = self._loop.time()
+                return True
+        except TimeoutError:
+            return self._heard > before
+        except ConnectionClosed:
+            return False
+
+    async def _lives(self) -> bool:
+        """Send the ping or heartbeat that is due; False if nothing is heard then."""
+        now = self._loop.time()
+        if now >= self._heard + self._every and not await self._answers_ping(self._silence):
+            return False
+        if now < self._beat_due or not self._learnt.has(Feature.HEARTBEAT):
+            return True
+        self._beat_due = now + self._every
+        before = self._heard
+        try:
+            async with asyncio.timeout(self._silence):
+                reply = await self.ask(Heartbeat())
+        except TimeoutError:
+            self._learnt.beat(answered=False)
+            return self._heard > before
+        except CallFailure:
+            return False  # the socket is lost already
+        self._learnt.beat(answered=True)
+        if meaning(reply.result).no_command:  # an answer all the same (row 69)
+            self._learnt.has_not(Feature.HEARTBEAT)
+        elif reply.result == ResultCode.INVALID_TOKEN:
+            self.refuse()
+        return True
 
 
-class _Connect(connect):
-    """A `connect` that follows no redirect: our token is for one server only."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-def quiet_logger() -> logging.Logger:
-    """Return the logger for the websockets library.
-
-    Its debug lines hold URLs with tokens and whole frames, so they are never let through, whatever
-    level the operator sets (row 86).
-    """
-    logger = logging.getLogger("bridge.link.websockets")
-    if logger.level != logging.INFO:  # setting it makes every logger forget what it lets through
-        logger.setLevel(logging.INFO)
-    return logger
+def _fulfil(reply: asyncio.Future[Reply], told: Reply | CallFailure) -> None:
+    if reply.done():  # its task was cancelled in the same moment
+        return
+    if isinstance(told, CallFailure):
+        reply.set_exception(told)
+    else:
+        reply.set_result(told)
 
 
-async def dial(
-    url: str,
-    token: Token,
-    *,
-    settings: LinkSettings,
-    learnt: Learnt,
-    clock: Clock,
-    tls: ssl.SSLContext | None,
-    ping_after: float,
-    unheard: Callable[[str], None],
-) -> Wire:
-    """Open a socket.
-
-    Args:
-        url: the `cws` address, with its token.
-        token: the same token, for the frames.
-        settings: limits and times.
-        learnt: what is known of the server.
-        clock: for the frames' `time`.
-        tls: one context for all links, None for a plain `ws` address.
-        ping_after: seconds of silence before this socket is pinged.
-        unheard: told the kind of each frame that says nothing to us.
-
-    Raises:
-        TokenRefused: the handshake was answered by a 4xx (protocol reference 3.3).
-        OpenFailure: UNREACHABLE; `code` is the HTTP status where there was one.
-    """
-    timing = settings.timing
-    try:
-        socket = await _Connect(
-            url,
-            compression=None,  # 16 instead of 56 KiB for each link
-            max_size=settings.max_incoming_bytes,
-            ping_interval=None,  # the watch pings only into silence
-            open_timeout=timing.handshake,
-            close_timeout=timing.close,
-            logger=quiet_logger(),
-            additional_headers={"Cookie": token.cookies} if token.cookies else None,
-            proxy=None,
-            ssl=tls,
-        )
-    except InvalidStatus as error:
-        status = error.response.status_code
-        if 400 <= status < 500 and status not in NOT_THERE:
-            raise TokenRefused(f"handshake: HTTP {status}", status) from None
-        raise OpenFailure(
-            FailureReason.UNREACHABLE, f"handshake: HTTP {status}", code=status
-        ) from None
-    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-        raise OpenFailure(FailureReason.UNREACHABLE, f"handshake: {describe(error)}") from None
-    return Wire(
-        socket,
-        token,
-        settings=settings,
-        learnt=learnt,
-        clock=clock,
-        ping_after=ping_after,
-        unheard=unheard,
-    )
-
-
-def no_answer(message: str) -> CallFailure:
+def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) -> CallFailure:
     """Return the failure of a command that was written and whose fate is unknown."""
-    return CallFailure(FailureReason.NO_ANSWER, certain=False, message=message)
+    return CallFailure(reason, certain=False, message=message)
 
 
-def _silent() -> CallFailure:
-    message = "no reply on a link that stood"
-    return CallFailure(FailureReason.SILENT, certain=False, message=message)
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; False if it has not come in so many seconds."""
+    if event.is_set():
+        return True
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
-def _close_code(socket: ClientConnection) -> int | None:
+def _close_code(socket: Connection) -> int | None:
     """Return the code with which the server of its own accord closed the link."""
     protocol = socket.protocol
     if protocol.close_rcvd is None or protocol.close_rcvd_then_sent is False:
         return None
     return protocol.close_rcvd.code
+
+
+# --- the way to it --------------------------------------------------------------------------------
+
+
+class Demand:
+    """Reference count of those who want a link; says when it has been zero for a while."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._kept = False
+        self._changed = asyncio.Event()
+        """Set when the count leaves zero or comes back to it."""
+
+    @property
+    def present(self) -> bool:
+        """True while the link is kept or a call is under way."""
+        return self._count > 0
+
+    @property
+    def calling(self) -> bool:
+        """True while a call is under way."""
+        return self._count > self._kept
+
+    def keep(self) -> None:
+        """Want the link, until `release`."""
+        if not self._kept:
+            self._kept = True
+            self.begin()
+
+    def release(self) -> None:
+        if self._kept:
+            self._kept = False
+            self.end()
+
+    def begin(self) -> None:
+        """Want the link for one call more, until `end`."""
+        self._count += 1
+        if self._count == 1:
+            self._changed.set()
+
+    def end(self) -> None:
+        """Want the link for one call less."""
+        self._count -= 1
+        if not self._count:
+            self._changed.set()
+
+    async def gone(self, seconds: float) -> None:
+        """Return once nobody has wanted the link for `seconds`."""
+        while True:
+            self._changed.clear()
+            if self.present:
+                await self._changed.wait()
+            elif not await _happens(self._changed, seconds):
+                return
+
+    async def back_within(self, seconds: float) -> bool:
+        """Return True as soon as somebody wants the link, False after `seconds` without."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while not self.present:
+            self._changed.clear()
+            if not await _happens(self._changed, end - loop.time()):
+                return self.present
+        return True
+
+
+LATE = OpenFailure(FailureReason.UNREACHABLE, "the link did not open in time")
+
+
+@dataclass(eq=False)
+class _Waiting:
+    ticket: int
+    deadline: float
+    asks: bool
+    turn: asyncio.Future[Wire]
+
+
+class Gate:
+    """A lock that is handed over in the order of tickets, and may be shut. Shut at first.
+
+    A task that has entered holds it until `leave`.
+
+    Attributes:
+        wire: where it leads to now; None while it is shut.
+        tickets: each `next` is a place in the order, good for any number of entries.
+        trouble: the failure of the last try to open it; None: there was none.
+        delay: the failure that late callers get while nothing went wrong.
+    """
+
+    def __init__(self) -> None:
+        self.wire: Wire | None = None
+        self.tickets = itertools.count(1)
+        self.trouble: OpenFailure | None = None
+        self.delay = LATE
+        self._taken = False
+        self._waiting: list[_Waiting] = []
+        self._not_before = 0.0
+        self._rests_until = 0.0
+        """No sooner than `_not_before`: when it may open although nobody asks."""
+        self._changed = asyncio.Event()
+
+    @property
+    def free(self) -> Wire | None:
+        """The wire, where it is open and nobody is in or waits; otherwise None."""
+        return None if self._taken or self._waiting else self.wire
+
+    async def enter(self, ticket: int, seconds: float, *, asks: bool = True) -> Wire:
+        """Wait for the gate to be open and everybody with a lower ticket to be through.
+
+        Where it is `free`, no task is switched. `asks` is False for whom nobody's word stands
+        behind: that ends no rest.
+
+        Raises:
+            OpenFailure: it did not, or will not, open within so many seconds.
+        """
+        if (wire := self.free) is not None:
+            self._taken = True
+            return wire
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        if self.wire is None and deadline < (self._not_before if asks else self._rests_until):
+            raise _copy(self.trouble or self.delay)
+        waiting = _Waiting(ticket, deadline, asks, loop.create_future())
+        self._waiting.append(waiting)
+        self._changed.set()
+        self._next()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await waiting.turn
+        except TimeoutError:
+            self._withdraw(waiting)
+            raise _copy(self.trouble or self.delay) from None
+        except asyncio.CancelledError:
+            self._withdraw(waiting)
+            raise
+
+    def leave(self) -> None:
+        """Release the lock to the next one."""
+        self._taken = False
+        self._next()
+
+    def open(self, wire: Wire) -> None:
+        """Open the gate: waiting calls are let through, one at a time."""
+        self.wire = wire
+        self.trouble = None
+        self._next()
+
+    def shut(self, wire: Wire) -> None:
+        """The socket behind the gate is lost: shut it, unless another is open by now."""
+        if self.wire is wire:
+            self.wire = None
+
+    def hold(self, failure: OpenFailure, seconds: float, *, rest: float = 0.0) -> None:
+        """Say that the gate will not open for `seconds`, and why; for `rest` if nobody asks."""
+        now = asyncio.get_running_loop().time()
+        self._not_before = now + seconds
+        self._rests_until = now + max(seconds, rest)
+        self._changed.set()
+        self.refuse(failure, before=self._not_before)
+
+    def pause_left(self) -> float:
+        """Return the seconds that `hold` still has to run if nobody asks."""
+        return max(0.0, self._rests_until - asyncio.get_running_loop().time())
+
+    async def held(self) -> None:
+        """Return once the hold is over."""
+        while True:
+            asked = any(waiting.asks for waiting in self._waiting)
+            until = self._not_before if asked else self._rests_until
+            if asyncio.get_running_loop().time() >= until:
+                self._rests_until = self._not_before
+                return
+            self._changed.clear()
+            await _happens(self._changed, until - asyncio.get_running_loop().time())
+
+    def refuse(self, failure: OpenFailure, before: float = math.inf) -> None:
+        """Fail the waiting calls with a deadline before `before` (loop time)."""
+        self.trouble = failure
+        self._send_away(failure, lambda waiting: waiting.deadline < before)
+
+    def dismiss(self, failure: OpenFailure) -> None:
+        """Fail every waiting call that was made for somebody: the link is not wanted any more."""
+        self._send_away(failure, lambda waiting: waiting.asks)
+
+    def _send_away(self, failure: OpenFailure, goes: Callable[[_Waiting], bool]) -> None:
+        for waiting in [one for one in self._waiting if goes(one)]:
+            self._waiting.remove(waiting)
+            if not waiting.turn.done():
+                waiting.turn.set_exception(_copy(failure))
+
+    def _withdraw(self, waiting: _Waiting) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+        elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
+            self.leave()  # the turn came in the very moment of giving up: pass it on
+
+    def _next(self) -> None:
+        while self.wire is not None and not self._taken and self._waiting:
+            first = min(self._waiting, key=lambda waiting: waiting.ticket)
+            self._waiting.remove(first)
+            if not first.turn.done():
+                self._taken = True
+                first.turn.set_result(self.wire)
+
+
+def _copy(failure: OpenFailure) -> OpenFailure:
+    # A new one each time: an exception that several tasks raise mixes up their tracebacks.
+    return OpenFailure(failure.reason, str(failure), code=failure.code, pause=failure.pause)

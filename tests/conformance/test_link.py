@@ -18,9 +18,10 @@ from aiohttp import web
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId
-from bridge.link import LoginType, Timing, Token
 from bridge.link.login import room_key
+from bridge.link.settings import Timing, Token
 from bridge.rooms.ports import CallFailure
+from bridge.webchat.codes import LoginType
 from bridge.webchat.http import login_sign
 from tests.unit.link.rig import (
     FAST,

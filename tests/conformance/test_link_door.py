@@ -57,7 +57,7 @@ async def test_05d_a_blacklist_costs_no_token() -> None:
         tokens = Tokens()
         async with rig(settings_for(server.base_url, timing=timing), tokens=tokens) as rigged:
             assert (await rigged.call(ADA, 1, ASK)).ok
-            await eventually(lambda: rigged.links.states() == {})
+            await eventually(lambda: not rigged.links._links)
             banned.set()
             for name in "bcd":
                 with pytest.raises(CallFailure):

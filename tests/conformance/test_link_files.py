@@ -13,10 +13,11 @@ import structlog
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import SessionId
-from bridge.link import LinkSettings, LoginType, UploadMode
-from bridge.link.login import Accounts
+from bridge.link.login import credentials_of
+from bridge.link.settings import LinkSettings
 from bridge.rooms.ports import CallFailure
 from bridge.simulator.simulator import Simulator
+from bridge.webchat.codes import LoginType, UploadMode
 from bridge.webchat.http import dump_login, login_sign, robot_form
 from tests.unit.link.rig import (
     FAST,
@@ -216,7 +217,7 @@ async def test_86_secrets(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def _sign_of(settings: LinkSettings) -> str:
-    body = dump_login(Accounts(settings).credentials(ADA).login)
+    body = dump_login(credentials_of(settings, ADA).login)
     return login_sign(body, settings.sign_key)
 
 

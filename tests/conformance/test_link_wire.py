@@ -16,8 +16,8 @@ from aiohttp import web
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import CallId, RequestId, SessionId
-from bridge.link import Timing
 from bridge.link.login import room_key
+from bridge.link.settings import Timing
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.frames import Command, RateSession, SendPreMessage
 from tests.unit.link.rig import (

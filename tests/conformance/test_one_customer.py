@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from bridge.ids import RoomId, UserId
-from bridge.link import Links
+from bridge.link.links import Links
 from bridge.link.login import room_key
 from bridge.ops.clock import SystemClock
 from bridge.rooms.engine import Engine

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.conversation.model import Idle
 from bridge.conversation.policy import Policy
-from bridge.link import Links
+from bridge.link.links import Links
 from bridge.link.login import room_key
 from bridge.rooms.engine import Engine
 from bridge.simulator.simulator import Simulator

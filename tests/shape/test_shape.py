@@ -40,7 +40,8 @@ _CLIENT = "the demo's client, which can do all that the plainer one can, and mor
 HEIRS: Mapping[str, str] = {
     "bridge/config/document.py:_Constructor": _HOOK,
     "bridge/demo/matrix_user.py:Phone": _CLIENT,
-    "bridge/link/socket.py:_Connect": _HOOK,
+    "bridge/link/link.py:_Connect": _HOOK,
+    "bridge/link/socket.py:Connection": _HOOK,
     "bridge/link/files.py:GuardedResolver": "aiohttp takes no other resolver",
     "bridge/matrix/client.py:_Silence": _HOOK,
 }

@@ -26,7 +26,7 @@ from bridge.config import Config
 from bridge.config.model import Retention
 from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
-from bridge.link import Token
+from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN
 from bridge.ops.clock import SystemClock

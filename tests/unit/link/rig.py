@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 
 from bridge.ids import CallId, RoomId, UserId
-from bridge.link import Links, LinkSettings, Timing, Token
+from bridge.link.links import Links
+from bridge.link.settings import LinkSettings, Timing, Token
 from bridge.rooms.ports import Account, Blob
 from bridge.rooms.store import StoreError
 from bridge.webchat.frames import Command, Received, Reply

@@ -7,15 +7,16 @@ import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from bridge.ids import AgentId, SessionId
 from bridge.link.http_client import Backoff
-from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries
+from bridge.link.link import LONGEST_ID, MOST_WAITING, Deliveries, Shared
 from bridge.link.socket import Wire
-from bridge.webchat.frames import RatingPushed, Received
+from bridge.webchat.frames import Ignored, RatingPushed, Received
 from tests.unit.link.rig import Events, RealClock, account, eventually
 
 ROOM = account().room_id
@@ -24,7 +25,18 @@ ROOM = account().room_id
 class FakeWire:
     def __init__(self) -> None:
         self.usable = True
+        self.flow: list[str] = []
+        self.closed = 0
         self.receipts: list[str] = []
+
+    def pause(self) -> None:
+        self.flow.append("pause")
+
+    def resume(self) -> None:
+        self.flow.append("resume")
+
+    async def close(self) -> None:
+        self.closed += 1
 
     async def receipt(self, rs_id: str) -> None:
         self.receipts.append(rs_id)
@@ -38,28 +50,23 @@ class Stage:
     def __init__(self, last_words: float = 0.01) -> None:
         self.events = Events()
         self.wire = FakeWire()
-        self.interruptions = 0
-        backoff = Backoff(0.001, 0.002, random.Random(1))  # noqa: S311 - jitter
-        self.deliveries = Deliveries(
-            ROOM,
-            "epoch",
-            itertools.count(1),
-            self.events,
+        around = SimpleNamespace(
+            events=self.events,
             clock=RealClock(),
-            backoff=backoff,
-            last_words=last_words,
+            backoff=lambda: Backoff(0.001, 0.002, random.Random(1)),  # noqa: S311 - jitter
+            epoch="epoch",
+            ordinals=itertools.count(1),
         )
+        self.deliveries = Deliveries(ROOM, cast("Shared", around), last_words)
+        self.deliveries.wire = cast("Wire", self.wire)
 
-    async def interrupt(self) -> None:
-        self.interruptions += 1
-
-    async def push(self, received: Received) -> None:
-        await self.deliveries.push(received, cast("Wire", self.wire))
+    def push(self, received: Received | Ignored) -> None:
+        self.deliveries.push(received)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(self.deliveries.run(self.interrupt))
+            task = tasks.create_task(self.deliveries.run())
             yield
             task.cancel()
 
@@ -72,10 +79,10 @@ class Stage:
 async def test_keys_and_receipts() -> None:
     stage = Stage()
     async with stage.running():
-        await stage.push(push(1))
-        await stage.push(push(2, "r-1"))
-        await stage.push(push(3))
-        await stage.push(push(4, "x" * 1000))
+        stage.push(push(1))
+        stage.push(push(2, "r-1"))
+        stage.push(push(3))
+        stage.push(push(4, "x" * 1000))
         await stage.deliveries.settled()
         await eventually(lambda: len(stage.wire.receipts) == 2)
     first, named, second, long = (key for key, _ in stage.events.pushes)
@@ -94,7 +101,7 @@ async def test_only_a_repeat_has_the_key_of_another_push() -> None:
     pushes = [push(1, "1"), push(1, "1"), push(2, "1"), push(1, f"{long}1"), push(1, f"{long}2")]
     async with stage.running():
         for one in pushes:
-            await stage.push(one)
+            stage.push(one)
         await stage.deliveries.settled()
     first, repeat, *others = (key for key, _ in stage.events.pushes)
     assert first == repeat
@@ -106,7 +113,7 @@ async def test_no_receipt_before_or_without_storing() -> None:
     stage = Stage()
     stage.events.gate.clear()
     async with stage.running():
-        await stage.push(push(1, "r-1"))
+        stage.push(push(1, "r-1"))
         await asyncio.sleep(0.02)
         assert stage.wire.receipts == []
         stage.wire.usable = False
@@ -123,29 +130,48 @@ async def test_what_is_refused_is_tried_again_in_its_place() -> None:
     stage.events.refusals = 3
     async with stage.running():
         for number in range(10):
-            await stage.push(push(number))
+            stage.push(push(number))
         stage.deliveries.restored()
         await stage.deliveries.settled()
     assert stage.numbers == list(range(10))
-    assert stage.interruptions == 3
+    assert stage.wire.closed == 3
     assert stage.events.back == [ROOM]
 
 
 @pytest.mark.asyncio
 async def test_the_queue_is_bounded() -> None:
+    """Beyond its bound nothing more is read; what was read at once is all kept."""
     stage = Stage()
     stage.events.gate.clear()
     async with stage.running(), asyncio.timeout(5):
         for number in range(MOST_WAITING):
-            await stage.push(push(number))
-        async with asyncio.TaskGroup() as tasks:
-            one_more = tasks.create_task(stage.push(push(MOST_WAITING)))
-            await asyncio.sleep(0.02)
-            assert not one_more.done()
-            stage.deliveries.restored()
-            stage.events.gate.set()
+            stage.push(push(number))
+        assert stage.wire.flow == []
+        stage.push(push(MOST_WAITING))
+        await asyncio.sleep(0.02)
+        assert stage.wire.flow == ["pause"]
+        stage.deliveries.restored()
+        stage.events.gate.set()
         await stage.deliveries.settled()
+        assert stage.wire.flow == ["pause", "resume"]
     assert stage.numbers == list(range(MOST_WAITING + 1))
+
+
+@pytest.mark.asyncio
+async def test_what_is_ignored_gets_its_receipt_in_its_turn() -> None:
+    """There is nothing that could be stored first."""
+    stage = Stage()
+    stage.events.gate.clear()
+    async with stage.running():
+        stage.push(push(1, "r-1"))
+        stage.push(Ignored("unknown type 299", "r-2"))
+        await asyncio.sleep(0.02)
+        assert stage.wire.receipts == []
+        stage.events.gate.set()
+        await stage.deliveries.settled()
+        await eventually(lambda: len(stage.wire.receipts) == 2)
+    assert stage.wire.receipts == ["r-1", "r-2"]
+    assert stage.numbers == [1]
 
 
 @pytest.mark.asyncio
@@ -153,8 +179,8 @@ async def test_a_later_run_begins_with_what_was_in_hand() -> None:
     stage = Stage()
     stage.events.gate.clear()
     async with stage.running():
-        await stage.push(push(1))
-        await stage.push(push(2))
+        stage.push(push(1))
+        stage.push(push(2))
         await asyncio.sleep(0)
     assert stage.numbers == []
     stage.events.gate.set()
@@ -165,20 +191,17 @@ async def test_a_later_run_begins_with_what_was_in_hand() -> None:
 
 @pytest.mark.asyncio
 async def test_a_run_that_ends_stores_what_was_read() -> None:
-    """Also the push for which there was no room: its reader, too, ends while it waits."""
+    """Also the push for which there was no room."""
     stage = Stage(last_words=5.0)
     stage.events.gate.clear()
     async with asyncio.timeout(5), stage.running():
-        for number in range(MOST_WAITING):
-            await stage.push(push(number))
-        async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(stage.push(push(MOST_WAITING)))
-            await asyncio.sleep(0)
-            reader.cancel()
+        for number in range(MOST_WAITING + 1):
+            stage.push(push(number))
+        await asyncio.sleep(0)
         stage.events.refusals = 3
         asyncio.get_running_loop().call_soon(stage.events.gate.set)
     assert stage.numbers == list(range(MOST_WAITING + 1))
-    assert stage.interruptions == 3
+    assert stage.wire.closed == 3
 
 
 @pytest.mark.asyncio
@@ -186,5 +209,5 @@ async def test_a_store_that_is_away_does_not_hold_up_the_end() -> None:
     stage = Stage()
     stage.events.gate.clear()
     async with asyncio.timeout(5), stage.running():
-        await stage.push(push(1))
+        stage.push(push(1))
     assert stage.numbers == []

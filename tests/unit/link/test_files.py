@@ -20,7 +20,6 @@ from bridge.link.files import (
     Fetcher,
     GuardedResolver,
     Uploads,
-    spooled,
 )
 from bridge.link.http_client import Http, TokenRefused
 from bridge.link.settings import LinkSettings, Token
@@ -559,13 +558,19 @@ async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_spool_can_be_read_again() -> None:
+async def test_a_file_that_is_sent_in_both_kinds_is_whole_and_named_both_times() -> None:
     data = bytes(range(256)) * 10_000
-    async with spooled(blob(data, "n", size=None)) as anew:
-        for _ in range(2):
-            copy = anew()
-            assert (copy.size, copy.name) == (len(data), "n")
-            assert b"".join([chunk async for chunk in copy.chunks]) == data
+
+    async def forms_only(request: web.Request) -> web.StreamResponse:
+        form = request.content_type == "multipart/form-data"
+        return web.json_response(GOOD) if form else web.Response(status=400)
+
+    async with uploading(forms_only) as (uploads, server, _):
+        assert await uploads.upload(TOKEN, blob(data, "n.bin", size=None))
+    raw, form = server.uploads
+    assert raw == data
+    assert data in form
+    assert b'filename="n.bin"' in form
 
 
 OWN = urlsplit("https://crm.example.org/webchat")

@@ -1,24 +1,27 @@
 """Demand for a link, and the gate to its socket."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from bridge.conversation.events import FailureReason
-from bridge.link.gate import Demand, Gate
 from bridge.link.http_client import OpenFailure
+from bridge.link.socket import Demand, Gate, Wire
 
 FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
+WAY = cast("Wire", "way")
+OLD, NEW = cast("Wire", "old"), cast("Wire", "new")
 
 
 @pytest.mark.asyncio
 async def test_lower_tickets_go_first_whenever_they_came() -> None:
-    gate: Gate[str] = Gate()
-    tickets = [gate.ticket() for _ in range(5)]
+    gate = Gate()
+    tickets = [next(gate.tickets) for _ in range(5)]
     order: list[int] = []
 
     async def go(ticket: int) -> None:
-        assert await gate.enter(ticket, 5) == "way"
+        assert await gate.enter(ticket, 5) == WAY
         order.append(ticket)
         await asyncio.sleep(0)
         gate.leave()
@@ -28,41 +31,41 @@ async def test_lower_tickets_go_first_whenever_they_came() -> None:
             tasks.create_task(go(ticket))
         await asyncio.sleep(0)
         assert order == []
-        gate.open("way")
+        gate.open(WAY)
     assert order == tickets
 
 
 @pytest.mark.asyncio
 async def test_only_one_holds_it() -> None:
-    gate: Gate[str] = Gate()
-    gate.open("way")
+    gate = Gate()
+    gate.open(WAY)
     await gate.enter(1, 5)
     async with asyncio.TaskGroup() as tasks:
         second = tasks.create_task(gate.enter(2, 5))
         await asyncio.sleep(0)
         assert not second.done()
         gate.leave()
-    assert second.result() == "way"
+    assert second.result() == WAY
 
 
 @pytest.mark.asyncio
 async def test_too_late_is_told_with_the_last_reason() -> None:
-    gate: Gate[str] = Gate()
+    gate = Gate()
     with pytest.raises(OpenFailure, match="in time"):
         await gate.enter(1, 0.01)
     gate.hold(FAILURE, 0.001)
     with pytest.raises(OpenFailure, match="down") as caught:
         await gate.enter(2, 0.01)
     assert caught.value.code == 7
-    gate.open("way")
-    gate.shut("way")
+    gate.open(WAY)
+    gate.shut(WAY)
     with pytest.raises(OpenFailure, match="in time"):
         await gate.enter(3, 0.01)
 
 
 @pytest.mark.asyncio
 async def test_who_cannot_wait_so_long_is_sent_away_at_once() -> None:
-    gate: Gate[str] = Gate()
+    gate = Gate()
     async with asyncio.TaskGroup() as tasks:
         short = tasks.create_task(_outcome(gate, 1, 10))
         long = tasks.create_task(_outcome(gate, 2, 1000))
@@ -73,14 +76,14 @@ async def test_who_cannot_wait_so_long_is_sent_away_at_once() -> None:
         assert await short == "down"
         assert not long.done()
         assert await _outcome(gate, 3, 10) == "down"
-        gate.open("way")
-    assert long.result() == "way"
+        gate.open(WAY)
+    assert long.result() == WAY
 
 
 @pytest.mark.asyncio
 async def test_a_long_rest_ends_once_somebody_asks() -> None:
     """Not before the shorter hold is over, and only for who can wait so long."""
-    gate: Gate[str] = Gate()
+    gate = Gate()
     loop = asyncio.get_running_loop()
     began = loop.time()
     gate.hold(FAILURE, 0.2, rest=100)
@@ -96,14 +99,14 @@ async def test_a_long_rest_ends_once_somebody_asks() -> None:
         await held
         assert 0.19 < loop.time() - began < 1
         assert not waiting.done()
-        gate.open("way")
-    assert waiting.result() == "way"
+        gate.open(WAY)
+    assert waiting.result() == WAY
     assert gate.pause_left() == 0, "the rest is over for all"
 
 
 @pytest.mark.asyncio
 async def test_a_rest_that_nobody_disturbs_ends_by_itself() -> None:
-    gate: Gate[str] = Gate()
+    gate = Gate()
     loop = asyncio.get_running_loop()
     began = loop.time()
     await gate.held()
@@ -117,7 +120,7 @@ async def test_a_rest_that_nobody_disturbs_ends_by_itself() -> None:
 
 @pytest.mark.asyncio
 async def test_who_has_asked_and_gone_disturbs_no_rest() -> None:
-    gate: Gate[str] = Gate()
+    gate = Gate()
     gate.hold(FAILURE, 0.05, rest=100)
     async with asyncio.TaskGroup() as tasks:
         held = tasks.create_task(gate.held())
@@ -131,7 +134,7 @@ async def test_who_has_asked_and_gone_disturbs_no_rest() -> None:
 
 @pytest.mark.asyncio
 async def test_refuse_sends_everybody_away() -> None:
-    gate: Gate[str] = Gate()
+    gate = Gate()
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(_outcome(gate, number, 1000)) for number in range(3)]
         await asyncio.sleep(0)
@@ -141,38 +144,38 @@ async def test_refuse_sends_everybody_away() -> None:
 
 @pytest.mark.asyncio
 async def test_a_turn_that_came_at_the_moment_of_cancellation_is_passed_on() -> None:
-    gate: Gate[str] = Gate()
+    gate = Gate()
     async with asyncio.TaskGroup() as tasks:
         first = tasks.create_task(gate.enter(1, 5))
         second = tasks.create_task(gate.enter(2, 5))
         await asyncio.sleep(0)
-        gate.open("way")
+        gate.open(WAY)
         first.cancel()
-        assert await second == "way"
+        assert await second == WAY
     assert first.cancelled()
 
 
 @pytest.mark.asyncio
 async def test_the_cancelled_leave_nothing_behind() -> None:
-    gate: Gate[str] = Gate()
+    gate = Gate()
     async with asyncio.TaskGroup() as tasks:
         gone = tasks.create_task(gate.enter(1, 5))
         await asyncio.sleep(0)
         gone.cancel()
     assert gate._waiting == []
-    gate.open("way")
-    assert await gate.enter(2, 1) == "way"
+    gate.open(WAY)
+    assert await gate.enter(2, 1) == WAY
 
 
 @pytest.mark.asyncio
 async def test_shutting_another_way_changes_nothing() -> None:
-    gate: Gate[str] = Gate()
-    gate.open("new")
-    gate.shut("old")
-    assert await gate.enter(1, 1) == "new"
+    gate = Gate()
+    gate.open(NEW)
+    gate.shut(OLD)
+    assert await gate.enter(1, 1) == NEW
 
 
-async def _outcome(gate: Gate[str], ticket: int, seconds: float, *, asks: bool = True) -> str:
+async def _outcome(gate: Gate, ticket: int, seconds: float, *, asks: bool = True) -> Wire | str:
     try:
         return await gate.enter(ticket, seconds, asks=asks)
     except OpenFailure as failure:
@@ -185,12 +188,13 @@ async def test_gone_waits_for_the_last_wish_to_end() -> None:
     demand.keep()
     async with asyncio.TaskGroup() as tasks:
         gone = tasks.create_task(demand.gone(0.01))
-        with demand.call():
-            demand.release()
-            await asyncio.sleep(0.05)
-            assert demand.present
-            assert demand.calling
-            assert not gone.done()
+        demand.begin()
+        demand.release()
+        await asyncio.sleep(0.05)
+        assert demand.present
+        assert demand.calling
+        assert not gone.done()
+        demand.end()
     assert not demand.present
 
 

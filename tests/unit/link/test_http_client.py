@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from bridge.link.http_client import (
     STARTING,
     SUSPICIONS,
-    Answer,
     Backoff,
     Door,
     Health,
+    Http,
     OpenFailure,
     Place,
     Visitor,
@@ -29,7 +29,7 @@ from tests.fakes.clock import leap
 from tests.unit.link.rig import FAST, Facts, RealClock, account, settings_for
 
 ADA = Visitor("@ada:example.org")
-FORBIDDEN = Answer(403, b"<html>no</html>")
+FORBIDDEN = 403
 
 
 def door(blacklist: float = 600.0, facts: Facts | None = None) -> tuple[Door, Health]:
@@ -37,7 +37,8 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> tuple[Door, He
     health = Health(clock)
     timing = replace(FAST, blacklist=blacklist)
     settings = settings_for("http://crm/webchat", timing=timing, login_count=1, login_seconds=0.05)
-    return Door(settings, health, facts or Facts(), clock), health
+    http = Http(timing, None)
+    return Door(settings, http, health, facts or Facts(), clock), health
 
 
 @pytest.mark.asyncio
@@ -61,7 +62,7 @@ async def test_a_server_that_is_starting_is_not_suspected() -> None:
     patient, _ = door()
     for status in STARTING:
         for _ in range(SUSPICIONS):
-            assert patient.foreign(Answer(status, b""), "login").pause == 0
+            assert patient.foreign(status, "login").pause == 0
     patient.check()
 
 
@@ -73,8 +74,9 @@ async def test_one_proper_answer_clears_the_suspicion() -> None:
         cleared.answered()
     cleared.check()
     assert health.failing_since is None
-    cleared.unanswered()
-    assert health.failing_since is not None
+    with pytest.raises(OpenFailure, match="login: the links are not running"):
+        await cleared.post("login", b"", bytes)
+    assert health.failing_since is not None, "no answer came"
 
 
 @pytest.mark.asyncio

@@ -9,12 +9,12 @@ import pytest
 from aiohttp import web
 
 from bridge.conversation.events import FailureReason
-from bridge.ids import CallId, SessionId
-from bridge.link import Links, LinkState, Token
+from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.http_client import OpenFailure
 from bridge.link.link import LONG_MISSING
-from bridge.link.links import Roster
+from bridge.link.links import Links
 from bridge.link.login import room_key
+from bridge.link.settings import Token
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import StoreError
 from bridge.webchat.frames import (
@@ -30,6 +30,7 @@ from tests.unit.link.rig import (
     Facts,
     LinkCounts,
     RealClock,
+    Rig,
     Tokens,
     WildServer,
     account,
@@ -41,6 +42,11 @@ from tests.unit.link.rig import (
     settings_for,
 )
 from tests.unit.link.simulated import ADA, ASK, LOGIN, chat, simulated, text
+
+
+def up(rigged: Rig) -> dict[RoomId, bool]:
+    """Which links there are, and whether they stand."""
+    return {room_id: link.up for room_id, link in rigged.links._links.items()}
 
 
 @pytest.mark.asyncio
@@ -77,8 +83,8 @@ async def test_which_cookies_of_a_login_are_kept(told: list[str], kept: str) -> 
 async def test_an_unwanted_link_closes_after_a_while_and_is_forgotten() -> None:
     async with WildServer().running() as server, rig(settings_for(server.base_url)) as rigged:
         assert (await rigged.call(ADA, 1, ASK)).ok
-        assert rigged.links.states() == {ADA.room_id: LinkState.UP}
-        await eventually(lambda: rigged.links.states() == {})
+        assert up(rigged) == {ADA.room_id: True}
+        await eventually(lambda: up(rigged) == {})
         assert rigged.counts.open_links == 0
         assert rigged.events.back == [], "opened by a call, never lost"
         assert (await rigged.call(ADA, 2, ASK)).ok
@@ -95,7 +101,7 @@ async def test_a_kept_link_stays_until_it_is_released() -> None:
         assert rigged.counts.open_links == 1
         rigged.links.release(ADA.room_id)
         rigged.links.release(account("unknown").room_id)
-        await eventually(lambda: rigged.links.states() == {})
+        await eventually(lambda: up(rigged) == {})
         assert rigged.counts.connects == 1
 
 
@@ -166,7 +172,7 @@ async def test_a_stop_fails_those_who_wait() -> None:
             assert await call == (FailureReason.UNREACHABLE, True)
             assert await _reason(rigged.links, 2) == (FailureReason.UNREACHABLE, True)
             rigged.links.keep(ADA)
-            assert rigged.links.states() == {}
+            assert up(rigged) == {}
         hung.set()
 
 
@@ -436,16 +442,22 @@ async def test_many_links_open_and_come_back() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_roster_that_is_not_open_holds_nothing() -> None:
-    roster = Roster()
-    assert roster.states() == {}
-    assert roster.known(ADA.room_id) is None
+async def test_links_that_do_not_run_hold_nothing() -> None:
+    links = Links(
+        settings_for("http://crm/webchat"),
+        tokens=Tokens(),
+        facts=Facts(),
+        metrics=LinkCounts(),
+        clock=RealClock(),
+    )
+    assert links._links == {}
+    links.release(ADA.room_id)
     with pytest.raises(CallFailure, match="not running"):
-        roster.get(ADA)
-    await roster.close()
-    assert roster.closed
+        links.keep(ADA)
+    await links.aclose()
+    links.keep(ADA)
     with pytest.raises(CallFailure, match="not running"):
-        roster.get(ADA)
+        await links.call(ADA, CallId(1), ASK, nothing)
 
 
 @pytest.mark.asyncio
@@ -455,9 +467,7 @@ async def test_one_link_for_a_room_however_many_ask() -> None:
             for number in range(10):
                 tasks.create_task(rigged.call(ADA, number, ASK))
             tasks.create_task(rigged.call(account("b"), 1, ASK))
-        assert rigged.links.states() == dict.fromkeys(
-            (ADA.room_id, account("b").room_id), LinkState.UP
-        )
+        assert up(rigged) == {ADA.room_id: True, account("b").room_id: True}
         assert len(server.logins) == 2
 
 
@@ -491,7 +501,7 @@ async def test_a_link_that_is_made_anew_does_not_count_its_pushes_again() -> Non
         for number in (1, 3):
             session = await chat(rigged, call_id=number)
             assert (await rigged.call(ADA, number + 1, CloseSession(SessionId(session)))).ok
-            await eventually(lambda: rigged.links.states() == {})
+            await eventually(lambda: up(rigged) == {})
         keys = [key for key, _ in rigged.events.pushes]
         assert len(set(keys)) == len(keys) >= 2
 
@@ -512,7 +522,7 @@ async def test_a_stop_stores_what_was_read() -> None:
         assert (await rigged.call(ADA, 2, text("and?", session))).ok
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(rigged.links.aclose())
-            await eventually(lambda: rigged.links.states() == {})
+            await eventually(lambda: up(rigged) == {})
             rigged.events.gate.set()
     pushes = [received.push for _, received in rigged.events.pushes]
     contents = [push.content for push in pushes if isinstance(push, MessageReceived)]

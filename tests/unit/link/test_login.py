@@ -16,7 +16,7 @@ from bridge.conversation.events import FailureReason
 from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import Door, Health, Http, OpenFailure
 from bridge.link.learnt import Learnt
-from bridge.link.login import Accounts, Logins, Tokens, matching_rule, room_key, shared, visitor_id
+from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
 from bridge.link.settings import AccountRule, LinkSettings, Token
 from bridge.rooms.ports import Account, CallFailure
 from bridge.rooms.record import OwnLogin
@@ -42,14 +42,16 @@ DAY = 24 * 3_600_000
 
 
 @asynccontextmanager
-async def logging_in(settings: LinkSettings) -> AsyncIterator[tuple[Logins, Health, LinkCounts]]:
+async def logging_in(
+    settings: LinkSettings, store: KeptTokens | None = None
+) -> AsyncIterator[tuple[Logins, Health, LinkCounts]]:
     http, clock, counts = Http(settings.timing, None), RealClock(), LinkCounts()
     health = Health(clock)
     async with http.running():
         logins = Logins(
             settings,
-            http,
-            door=Door(settings, health, Facts(), clock),
+            store or KeptTokens(),
+            door=Door(settings, http, health, Facts(), clock),
             learnt=Learnt(settings, Facts(), clock),
             clock=clock,
             metrics=counts,
@@ -73,7 +75,7 @@ async def test_a_token_with_all_that_belongs_to_it() -> None:
     async with server.running(), logging_in(settings_for(server.base_url)) as (logins, health, _):
         token = await logins.login(ADA)
         assert (token.value, token.client_id) == ("T", "C")
-        assert token.login_name == logins.login_name(ADA)
+        assert token.login_name == f"mx-{room_key(ADA.room_id)}"
         assert abs(token.issued - RealClock().now()) < 5000
         assert health.failing_since is None
     assert "T" not in repr(token).replace("Token", "")
@@ -248,38 +250,34 @@ async def test_a_blank_name_is_no_login() -> None:
 
 @pytest.mark.asyncio
 async def test_which_token_is_used() -> None:
-    server = WildServer()
-    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
-        store, now = KeptTokens(), RealClock().now()
-        tokens = Tokens(logins, store, RealClock(), 23 * 3600)
-        name = logins.login_name(ADA)
+    server, store, now = WildServer(), KeptTokens(), RealClock().now()
+    async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
+        name = f"mx-{room_key(ADA.room_id)}"
         have, stored = Token(name, "have", now), Token(name, "stored", now)
         store.kept[ADA.room_id] = stored
-        assert await tokens.obtain(ADA, have) is have
-        assert await tokens.obtain(ADA, None) is stored
+        assert await logins.obtain(ADA, have) is have
+        assert await logins.obtain(ADA, None) is stored
         assert server.logins == []
-        assert (await tokens.obtain(ADA, replace(have, issued=now - DAY))).value == "T1"
+        assert (await logins.obtain(ADA, replace(have, issued=now - DAY))).value == "T1"
         assert store.kept[ADA.room_id].value == "T1"
-        assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T1"
+        assert (await logins.obtain(ADA, Token("other", "x", now))).value == "T1"
         store.kept[ADA.room_id] = Token("other", "y", now)
-        assert (await tokens.obtain(ADA, Token("other", "x", now))).value == "T2"
-        await tokens.refuse(ADA.room_id, store.kept[ADA.room_id])
+        assert (await logins.obtain(ADA, Token("other", "x", now))).value == "T2"
+        await logins.refuse(ADA.room_id, store.kept[ADA.room_id])
         assert store.kept == {}
 
 
 @pytest.mark.asyncio
 async def test_a_store_that_fails_in_between() -> None:
-    server = WildServer()
-    async with server.running(), logging_in(settings_for(server.base_url)) as (logins, _, _):
-        store = KeptTokens()
-        tokens = Tokens(logins, store, RealClock(), 23 * 3600)
+    server, store = WildServer(), KeptTokens()
+    async with server.running(), logging_in(settings_for(server.base_url), store) as (logins, _, _):
         store.broken = True
         with pytest.raises(OpenFailure, match="store"):
-            await tokens.obtain(ADA, None)
+            await logins.obtain(ADA, None)
         assert server.logins == []
-        old = Token(logins.login_name(ADA), "old", 0)
-        assert (await tokens.obtain(ADA, old)).value == "T1", "good until the next restart"
-        await tokens.refuse(ADA.room_id, old)
+        old = Token(f"mx-{room_key(ADA.room_id)}", "old", 0)
+        assert (await logins.obtain(ADA, old)).value == "T1", "good until the next restart"
+        await logins.refuse(ADA.room_id, old)
 
 
 def settings(**changes: object) -> LinkSettings:
@@ -304,39 +302,36 @@ def test_room_key_with_a_secret() -> None:
 def test_the_key_that_a_room_has_stands_in_its_names() -> None:
     who = msgspec.structs.replace(account(), key="0123456789abcdef")
     for kind in LoginType:
-        made = Accounts(settings(login_type=kind)).credentials(who)
+        made = credentials_of(settings(login_type=kind), who)
         assert made.login_name == "mx-0123456789abcdef"
 
 
 def test_85_two_rooms_of_one_user_have_two_login_names() -> None:
-    accounts = Accounts(settings())
-    names = {accounts.credentials(account(room)).login_name for room in ("a", "b")}
+    names = {credentials_of(settings(), account(room)).login_name for room in ("a", "b")}
     assert len(names) == 2
 
 
 def test_register_names_the_room_and_shows_the_person() -> None:
-    credentials = Accounts(settings()).credentials(account())
+    credentials = credentials_of(settings(), account())
     key = room_key("!a:example.org")
     assert credentials.login == RegisterLogin(f"mx-{key}", "Ada", "", "E1", "")
 
 
 def test_a_display_name_with_braces_is_only_text() -> None:
     who = account()
-    login = Accounts(settings()).credentials(
-        type(who)(who.room_id, who.customer, "{room_key.__class__}")
-    )
+    login = credentials_of(settings(), type(who)(who.room_id, who.customer, "{room_key.__class__}"))
     assert isinstance(login.login, RegisterLogin)
     assert login.login.display_name == "{room_key.__class__}"
 
 
 def test_visitor_is_a_stable_guid() -> None:
-    login = Accounts(settings(login_type=LoginType.VISITOR)).credentials(account()).login
+    login = credentials_of(settings(login_type=LoginType.VISITOR), account()).login
     assert login == VisitorLogin(visitor_id(f"mx-{room_key('!a:example.org')}"), "E1")
     assert len(visitor_id("x")) == 36
 
 
 def test_password_without_a_list_uses_the_template() -> None:
-    made = Accounts(settings(login_type=LoginType.PASSWORD, password="pw")).credentials(account())
+    made = credentials_of(settings(login_type=LoginType.PASSWORD, password="pw"), account())
     assert made.login == PasswordLogin(f"mx-{room_key('!a:example.org')}", "pw", "E1")
 
 
@@ -367,11 +362,9 @@ def test_the_most_specific_rule_wins() -> None:
 
 
 def test_a_room_without_an_account_is_refused_without_asking() -> None:
-    accounts = Accounts(
-        settings(login_type=LoginType.PASSWORD, accounts={"!other:x": AccountRule("o", "p")})
-    )
+    others = settings(login_type=LoginType.PASSWORD, accounts={"!other:x": AccountRule("o", "p")})
     with pytest.raises(OpenFailure) as caught:
-        accounts.credentials(account())
+        credentials_of(others, account())
     assert caught.value.reason is FailureReason.LOGIN_REFUSED
     assert caught.value.certain
 
@@ -392,8 +385,8 @@ def test_no_secret_shows_in_a_repr() -> None:
         )
     )
     assert "secret" not in shown
-    made = Accounts(settings(login_type=LoginType.PASSWORD, password="secret-1"))
-    assert "secret" not in repr(made.credentials(account()))
+    made = credentials_of(settings(login_type=LoginType.PASSWORD, password="secret-1"), account())
+    assert "secret" not in repr(made)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +455,7 @@ def own_accounts(server: WildServer) -> LinkSettings:
 
 def credentials(who: Account, **changes: object) -> object:
     plain = LinkSettings(base_url="http://crm", enterprise_id="E", unseal=unseal)
-    return Accounts(changed(plain, **changes)).credentials(who).login  # type: ignore[arg-type]  # names
+    return credentials_of(changed(plain, **changes), who).login  # type: ignore[arg-type]  # names
 
 
 def test_which_account_counts() -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from aiohttp import web
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import Close
+from websockets.protocol import State
 
 from bridge.conversation.events import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.learnt import Feature, Learnt
-from bridge.link.socket import FIRST_OWN, TOO_BIG, Replies, Written
+from bridge.link.settings import Token
+from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import Dialect
 from bridge.webchat.frames import (
@@ -27,7 +36,6 @@ from bridge.webchat.frames import (
     Typing,
     UnknownContent,
 )
-from bridge.webchat.protocol import Protocol
 from tests.unit.link.rig import (
     FAST,
     Facts,
@@ -226,19 +234,48 @@ class Socket:
         settings = settings_for("http://crm/webchat", max_frame_bytes=longest)
         self.learnt = Learnt(settings, Facts(), RealClock())
         self.kinds: list[str] = []
-        self.replies = Replies(Protocol("T"), self.learnt, self.kinds.append)
+        self.handed: list[Received | Ignored] = []
+        self.sent: list[bytes] = []
+        self.limits = (1 << 20, 1 << 20)
+        self.wire = Wire(
+            cast("Connection", SimpleNamespace(transport=self, protocol=self)),
+            Token("ada", "T", 0),
+            settings=settings,
+            learnt=self.learnt,
+            clock=RealClock(),
+            ping_after=30.0,
+            unheard=self.kinds.append,
+        )
+        self.wire._push = self.handed.append
 
-    def say(self, call_id: int, text: str) -> asyncio.Future[Reply]:
-        command = SendMessage(SESSION, Text(text))
-        return self.expect(CallId(call_id), command)
+    state = State.OPEN
 
-    def expect(self, call_id: CallId, command: Command) -> asyncio.Future[Reply]:
-        written = Written(call_id, asyncio.get_running_loop().create_future())
-        self.replies.expect(call_id, command, 0, Dialect.Y2016, written.settle)
-        return written.reply
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self.limits
 
-    def hear(self, **frame: object) -> Received | Ignored | None:
-        return self.replies.take(json.dumps(frame))
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
+    def send_text(self, frame: bytes) -> None:
+        self.sent.append(frame)
+
+    def data_to_send(self) -> list[bytes]:
+        return []
+
+    async def say(self, call_id: int, text: str) -> asyncio.Future[Reply]:
+        return await self.expect(CallId(call_id), SendMessage(SESSION, Text(text)))
+
+    async def expect(self, call_id: CallId, command: Command) -> asyncio.Future[Reply]:
+        return await self.wire.write(call_id, command, Dialect.Y2016)
+
+    def hear(self, **frame: object) -> list[Received | Ignored]:
+        """What is handed on."""
+        before = len(self.handed)
+        self.wire.read(json.dumps(frame))
+        return self.handed[before:]
 
 
 def failure(reply: asyncio.Future[Reply]) -> tuple[FailureReason, bool]:
@@ -253,10 +290,14 @@ UNCERTAIN = (FailureReason.NO_ANSWER, False)
 @pytest.mark.asyncio
 async def test_1009_blames_the_longest_that_waits() -> None:
     socket = Socket()
-    short, long, newest = socket.say(1, "a"), socket.say(2, "b" * 5000), socket.say(3, "c" * 4000)
-    answered = socket.say(4, "d" * 6000)
+    short, long, newest = (
+        await socket.say(1, "a"),
+        await socket.say(2, "b" * 5000),
+        await socket.say(3, "c" * 4000),
+    )
+    answered = await socket.say(4, "d" * 6000)
     socket.hear(type=110, messageId=4, result=1)
-    socket.replies.lost(TOO_BIG)
+    socket.wire.lost(TOO_BIG)
     assert answered.result().ok
     assert failure(long) == (FailureReason.TOO_BIG, True)
     assert [failure(short), failure(newest)] == [UNCERTAIN, UNCERTAIN]
@@ -266,8 +307,8 @@ async def test_1009_blames_the_longest_that_waits() -> None:
 @pytest.mark.asyncio
 async def test_of_equals_the_newest() -> None:
     socket = Socket()
-    first, second = socket.say(1, "abc"), socket.say(2, "abc")
-    socket.replies.lost(TOO_BIG)
+    first, second = await socket.say(1, "abc"), await socket.say(2, "abc")
+    socket.wire.lost(TOO_BIG)
     assert failure(first) == UNCERTAIN
     assert failure(second) == (FailureReason.TOO_BIG, True)
     assert socket.learnt.longest_frame == 8000, "so short a frame shows no limit"
@@ -276,16 +317,16 @@ async def test_of_equals_the_newest() -> None:
 @pytest.mark.asyncio
 async def test_1009_without_anything_of_ours_under_way() -> None:
     socket = Socket()
-    socket.replies.lost(TOO_BIG)
+    socket.wire.lost(TOO_BIG)
     assert socket.learnt.longest_frame == 8000
 
 
 @pytest.mark.asyncio
 async def test_other_losses_leave_everything_uncertain() -> None:
     socket = Socket()
-    waiting = [socket.say(number, "x" * 3000) for number in range(3)]
+    waiting = [await socket.say(number, "x" * 3000) for number in range(3)]
     waiting[1].cancel()
-    socket.replies.lost(1006)
+    socket.wire.lost(1006)
     assert [failure(waiting[0]), failure(waiting[2])] == [UNCERTAIN, UNCERTAIN]
     assert socket.learnt.longest_frame == 8000
 
@@ -293,10 +334,10 @@ async def test_other_losses_leave_everything_uncertain() -> None:
 @pytest.mark.asyncio
 async def test_a_lowered_limit_counts_at_once() -> None:
     socket = Socket()
-    long = socket.say(1, "x" * 6000)
+    long = await socket.say(1, "x" * 6000)
     socket.learnt.too_long(6100)
     with pytest.raises(CallFailure, match="exceeds 3050 bytes"):
-        await socket.say(2, "x" * 6000)
+        await (await socket.say(2, "x" * 6000))
     socket.hear(type=110, messageId=1, result=1)
     assert long.result().ok, "what was written before is still answered"
 
@@ -304,33 +345,77 @@ async def test_a_lowered_limit_counts_at_once() -> None:
 @pytest.mark.asyncio
 async def test_own_ids_are_not_those_of_conversations() -> None:
     socket = Socket()
-    receipt = json.loads(socket.replies.receipt("r-1", 0))
-    assert (receipt["rsId"], receipt["messageId"]) == ("r-1", FIRST_OWN + 1)
-    call_id = socket.replies.own_id()
-    reply = socket.expect(call_id, Typing(SESSION))
+    await socket.wire.receipt("r-1")
+    receipt = json.loads(socket.sent[0])
+    assert (receipt["rsId"], receipt["messageId"]) == ("r-1", FIRST_OWN)
+    asked = asyncio.get_running_loop().create_task(socket.wire.ask(Typing(SESSION)))
+    await asyncio.sleep(0)
     socket.hear(type=113, result=-12)
-    assert reply.result().result == -12
-    assert call_id == FIRST_OWN + 2
+    assert (await asked).result == -12
+    assert json.loads(socket.sent[1])["messageId"] == FIRST_OWN + 1
 
 
 @pytest.mark.asyncio
 async def test_a_receipt_that_no_frame_can_hold() -> None:
-    with pytest.raises(CallFailure):
-        Socket(longest=1024).replies.receipt("r" * 1024, 0)
+    socket = Socket(longest=1024)
+    await socket.wire.receipt("r" * 1024)
+    assert socket.sent == []
 
 
 @pytest.mark.asyncio
 async def test_what_is_handed_on() -> None:
     socket = Socket()
-    assert isinstance(socket.hear(type=203, sessionId=1, agentId="a"), Received)
-    assert socket.hear(type=299, rsId="r-9") == Ignored("unknown type 299", "r-9")
-    assert socket.hear(type=299) is None
-    assert socket.hear(type=110, result=1) is None
+    [pushed] = socket.hear(type=203, sessionId=1, agentId="a")
+    assert isinstance(pushed, Received)
+    assert socket.hear(type=299, rsId="r-9") == [Ignored("unknown type 299", "r-9")]
+    assert socket.hear(type=299) == []
+    assert socket.hear(type=110, result=1) == []
     assert socket.kinds == [
         "unknown type 299",
         "unknown type 299",
         "reply 110 that nobody awaits",
     ]
+
+
+@asynccontextmanager
+async def connected_to(*messages: bytes | list[bytes]) -> AsyncIterator[Connection]:
+    """A connection to a server that sends these texts, a list of fragments each, or bytes."""
+
+    async def say(server: ServerConnection) -> None:
+        for message in messages:
+            await server.send(message, text=isinstance(message, list))
+        await server.wait_closed()
+
+    async with serve(say, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        connecting = connect(
+            f"ws://127.0.0.1:{port}", compression=None, proxy=None, create_connection=Connection
+        )
+        async with connecting as connection:
+            assert isinstance(connection, Connection)
+            yield connection
+
+
+@pytest.mark.asyncio
+async def test_fragments_are_put_together_also_of_what_came_before_anybody_listened() -> None:
+    whole, parts = [b"caf\xc3\xa9"], [b"caf\xc3", b"", b"\xa9 cr", b"\xc3\xa8me"]
+    async with connected_to(whole, parts, b"\xff", [b"{}"]) as connection:
+        heard: list[str | bytes] = []
+        await eventually(lambda: len(connection._early) == 4)
+        connection.hand_over(heard.append, lambda: None)
+    assert heard == ["caf\u00e9", "caf\u00e9 cr\u00e8me", b"\xff", "{}"]
+
+
+@pytest.mark.asyncio
+async def test_a_text_that_is_no_utf_8_ends_the_connection() -> None:
+    ends: list[str] = []
+    async with connected_to([b"ok"], [b"\xff\xfe"], [b"never read"]) as connection:
+        heard: list[str | bytes] = []
+        connection.hand_over(heard.append, lambda: ends.append("end"))
+        await eventually(lambda: bool(ends))
+        await connection.wait_closed()
+        assert connection.protocol.close_sent == Close(1007, "")
+    assert heard == ["ok"]
 
 
 BEATING = replace(FAST, ping_after=0.1, ping_wait=0.3)
