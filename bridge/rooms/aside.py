@@ -19,7 +19,14 @@ from bridge.conversation.history import MOST_RECALLED
 from bridge.ids import EventId, RoomId
 from bridge.rooms import cards, transcripts
 from bridge.rooms.commits import Done
-from bridge.rooms.effects import (
+from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
+from bridge.rooms.reader import Came
+from bridge.rooms.record import LoginTried, LookedUp, RoomRecord, Stored
+from bridge.rooms.room import Room
+from bridge.rooms.store import EffectRow, Outcome
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.transcripts import Transcripts
+from bridge.rooms.visit import (
     Conceal,
     Decline,
     Filed,
@@ -28,14 +35,6 @@ from bridge.rooms.effects import (
     TryLogin,
     load_effect,
 )
-from bridge.rooms.inbox import LoginTried, LookedUp, Stored
-from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
-from bridge.rooms.reader import Came
-from bridge.rooms.record import RoomRecord
-from bridge.rooms.room import Room
-from bridge.rooms.store import EffectRow, Outcome
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.transcripts import Transcripts
 from bridge.webchat.codes import ResultCode
 
 SOON = (2.0, 5.0)

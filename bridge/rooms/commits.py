@@ -17,7 +17,6 @@ from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms import people, recalling, references
-from bridge.rooms.effects import Effect, new_effect
 from bridge.rooms.reader import Came
 from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.rules import Rules
@@ -38,6 +37,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Effect, new_effect
 
 Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
 """What need not be stored: it would be noticed again after a restart."""

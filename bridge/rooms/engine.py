@@ -26,10 +26,9 @@ from bridge.conversation.events import LinkLost, LinkRestored, Pushed, Resumed, 
 from bridge.conversation.machine import wants_link
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.commits import Ticket
-from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Clock, Undecryptable
 from bridge.rooms.reader import Came
-from bridge.rooms.record import Membership
+from bridge.rooms.record import MatrixEvent, Membership
 from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.store import Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings

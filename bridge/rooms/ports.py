@@ -15,8 +15,7 @@ import msgspec
 from bridge.conversation.events import FailureReason
 from bridge.conversation.model import CustomerContent, CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.inbox import Meaning
-from bridge.rooms.record import OwnLogin, Person, Thread
+from bridge.rooms.record import Meaning, OwnLogin, Person, Thread
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 

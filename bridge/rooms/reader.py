@@ -13,22 +13,6 @@ import structlog
 from bridge.config.model import Permission
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, recalling, references, surroundings
-from bridge.rooms.effects import dump_input, load_input
-from bridge.rooms.inbox import (
-    CardPosted,
-    Entered,
-    EntryFailed,
-    Invited,
-    LoginTried,
-    LookedUp,
-    MatrixEvent,
-    Meaning,
-    PartPosted,
-    RobotAnswered,
-    Stored,
-    Unreadable,
-    Withdrew,
-)
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.recalling import original, recall
 from bridge.rooms.reception import (
@@ -41,7 +25,24 @@ from bridge.rooms.reception import (
     read_command,
     receive,
 )
-from bridge.rooms.record import Membership
+from bridge.rooms.record import (
+    CardPosted,
+    Entered,
+    EntryFailed,
+    Invited,
+    LoginTried,
+    LookedUp,
+    MatrixEvent,
+    Meaning,
+    Membership,
+    PartPosted,
+    RobotAnswered,
+    Stored,
+    Unreadable,
+    Withdrew,
+    dump_input,
+    load_input,
+)
 from bridge.rooms.references import Earlier, refers_to
 from bridge.rooms.store import InputRow, NewInput, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings

@@ -26,11 +26,11 @@ from bridge.config.model import Permission
 from bridge.conversation.events import AgentsCame
 from bridge.conversation.model import Chatting
 from bridge.ids import AgentId, EventId, SessionId, UserId
-from bridge.rooms.effects import load_effect
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
+from bridge.rooms.visit import load_effect
 
 PAUSE = 5.0
 """Seconds between two receipts of a room."""

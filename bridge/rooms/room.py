@@ -56,7 +56,6 @@ from bridge.rooms.commits import (
     settle_alone,
     stored_room,
 )
-from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Came, Reader
 from bridge.rooms.receipts import Receipts, Typist
@@ -77,7 +76,7 @@ from bridge.rooms.store import (
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Loops, Stopping, Surroundings
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Effect, Visit
 
 BATCH = 32
 """Inputs that waited which one step may handle."""

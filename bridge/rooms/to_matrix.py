@@ -44,15 +44,6 @@ from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms.cards import Sentences, choices, name_of, second_line, shown
 from bridge.rooms.commits import Done
-from bridge.rooms.effects import (
-    EnterRoom,
-    LeaveRoom,
-    PutSigns,
-    ShowAnswer,
-    StoredEffect,
-    load_effect,
-)
-from bridge.rooms.inbox import CardPosted, Entered, EntryFailed, MatrixEvent, PartPosted
 from bridge.rooms.ports import (
     Blob,
     EditableNotice,
@@ -67,7 +58,18 @@ from bridge.rooms.ports import (
     Unavailable,
 )
 from bridge.rooms.reader import Came
-from bridge.rooms.record import CardKind, Membership, OurCard, RoomRecord, thread_in_use
+from bridge.rooms.record import (
+    CardKind,
+    CardPosted,
+    Entered,
+    EntryFailed,
+    MatrixEvent,
+    Membership,
+    OurCard,
+    PartPosted,
+    RoomRecord,
+    thread_in_use,
+)
 from bridge.rooms.room import Room
 from bridge.rooms.rules import hides
 from bridge.rooms.store import (
@@ -75,7 +77,15 @@ from bridge.rooms.store import (
     Outcome,
 )
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import can_be_sent_again
+from bridge.rooms.visit import (
+    EnterRoom,
+    LeaveRoom,
+    PutSigns,
+    ShowAnswer,
+    StoredEffect,
+    can_be_sent_again,
+    load_effect,
+)
 from bridge.texts.durations import clock_time, waiting_range
 from bridge.webchat.frames import (
     Agent,

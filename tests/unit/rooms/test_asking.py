@@ -8,12 +8,11 @@ import pytest
 
 from bridge.conversation.events import AskRating, Offer, Relay
 from bridge.ids import AgentId, EventId, SessionId
-from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inbox import CardPosted
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import CardKind, OurCard, RoomRecord, RoomSettings
+from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
 from bridge.rooms.to_matrix import Asking, choices_of, offered
+from bridge.rooms.visit import PutSigns, ShowAnswer
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import BOT

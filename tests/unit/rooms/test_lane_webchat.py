@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from bridge.conversation.events import CallFailed, FailureReason, Replied, Uploaded
 from bridge.conversation.model import Idle
-from bridge.rooms.effects import load_input
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
 from bridge.webchat.frames import Reply, SendMessage, Voice
 from tests.fakes import flow

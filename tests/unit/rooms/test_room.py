@@ -22,10 +22,8 @@ from bridge.ids import QueueId, RequestId, RoomId
 from bridge.rooms import commits
 from bridge.rooms import room as rooms
 from bridge.rooms.commits import Ticket
-from bridge.rooms.effects import dump_input
-from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Unavailable
-from bridge.rooms.record import Membership, RoomRecord, dump_record
+from bridge.rooms.record import MatrixEvent, Membership, RoomRecord, dump_input, dump_record
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
 from bridge.rooms.surroundings import STORE_RETRY, Stopping
 from bridge.rooms.visit import Visit
