@@ -38,9 +38,8 @@ from bridge.rooms.ports import (
     Relayed,
     RelayedMedia,
     RelayedText,
-    Undecryptable,
 )
-from bridge.rooms.record import Meaning, Thread
+from bridge.rooms.record import Meaning, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentMedia
 
 _REDACTED = "It holds a password."

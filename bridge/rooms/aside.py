@@ -18,17 +18,17 @@ from bridge.conversation.events import AskRobot, FailureReason, FetchHistory, Re
 from bridge.conversation.history import MOST_RECALLED
 from bridge.ids import EventId, RoomId
 from bridge.rooms import cards, transcripts
-from bridge.rooms.commits import Done
 from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
-from bridge.rooms.reader import Came
 from bridge.rooms.record import LoginTried, LookedUp, RoomRecord, Stored
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Transcripts
 from bridge.rooms.visit import (
+    Came,
     Conceal,
     Decline,
+    Done,
     Filed,
     SendTranscript,
     TellHistory,

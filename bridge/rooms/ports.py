@@ -15,7 +15,7 @@ import msgspec
 from bridge.conversation.events import FailureReason
 from bridge.conversation.model import CustomerContent, CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.record import Meaning, OwnLogin, Person, Thread
+from bridge.rooms.record import Meaning, OwnLogin, Person, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -316,15 +316,6 @@ class Entry(msgspec.Struct, frozen=True):
     """The host turned encryption on, now or when it was here before."""
     configured_by: UserId = UserId("")
     """Who set `config`."""
-
-
-class Undecryptable(msgspec.Struct, frozen=True):
-    """An encrypted event that cannot be read (now)."""
-
-    key: str
-    """Why, as a key of the texts."""
-    later: bool
-    """What is missing may still come."""
 
 
 class Poll(msgspec.Struct, frozen=True):

@@ -21,7 +21,6 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, RoomId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms import references
-from bridge.rooms.ports import Undecryptable
 from bridge.rooms.record import (
     Corrected,
     MatrixEvent,
@@ -30,6 +29,7 @@ from bridge.rooms.record import (
     RoomRecord,
     Spoke,
     Stored,
+    Undecryptable,
     load_input,
 )
 from bridge.rooms.references import Earlier, wordings

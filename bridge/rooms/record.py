@@ -583,6 +583,15 @@ def load_input(body: bytes) -> Stored:
 # --- meanings -------------------------------------------------------------------------------------
 
 
+class Undecryptable(msgspec.Struct, frozen=True):
+    """An encrypted event that cannot be read (now)."""
+
+    key: str
+    """Why, as a key of the texts."""
+    later: bool
+    """What is missing may still come."""
+
+
 class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
     """Base of the meanings."""
 

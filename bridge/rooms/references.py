@@ -44,7 +44,6 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands, people
 from bridge.rooms.commands import Parsed, parse
-from bridge.rooms.ports import Undecryptable
 from bridge.rooms.record import (
     Corrected,
     Meaning,
@@ -54,6 +53,7 @@ from bridge.rooms.record import (
     SealedEvent,
     Spoke,
     Thread,
+    Undecryptable,
     Withdrew,
 )
 from bridge.rooms.visit import KEPT_CORRECTIONS, Visit, forgotten, sent_again, undelivered

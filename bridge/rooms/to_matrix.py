@@ -43,7 +43,6 @@ from bridge.conversation.queue import CALLBACK_OFFERS
 from bridge.ids import EventId, QueueId, UserId
 from bridge.media.plaintext import as_markup
 from bridge.rooms.cards import Sentences, choices, name_of, second_line, shown
-from bridge.rooms.commits import Done
 from bridge.rooms.ports import (
     Blob,
     EditableNotice,
@@ -57,7 +56,6 @@ from bridge.rooms.ports import (
     TooBig,
     Unavailable,
 )
-from bridge.rooms.reader import Came
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -78,6 +76,8 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import (
+    Came,
+    Done,
     EnterRoom,
     LeaveRoom,
     PutSigns,

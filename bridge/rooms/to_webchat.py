@@ -30,9 +30,7 @@ from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
 from bridge.rooms.blobs import keep
-from bridge.rooms.commits import Done
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
-from bridge.rooms.reader import Came
 from bridge.rooms.room import Room
 from bridge.rooms.store import (
     EffectRow,
@@ -40,7 +38,7 @@ from bridge.rooms.store import (
     StoreError,
 )
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import load_effect
+from bridge.rooms.visit import Came, Done, load_effect
 from bridge.webchat.codes import ResultCode, Verdict, meaning
 from bridge.webchat.frames import Reply
 

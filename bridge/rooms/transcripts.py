@@ -45,9 +45,9 @@ from bridge.conversation.model import (
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.commands import Parsed, makes_sense, parse
-from bridge.rooms.ports import OurFile, Recorded, Refused, Undecryptable
+from bridge.rooms.ports import OurFile, Recorded, Refused
 from bridge.rooms.recalling import recall
-from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, load_chat
+from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import SendTranscript, TellHistory, Visit

@@ -13,6 +13,8 @@ reported to its sender as undelivered may lie before it: that person has been to
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import Any, assert_never
 
 import msgspec
@@ -31,22 +33,46 @@ from bridge.conversation.events import (
     EndPoll,
     FetchHistory,
     Input,
+    LinkLost,
+    LinkRestored,
     Offer,
     Relay,
     Reported,
+    Resumed,
     Say,
+    Tick,
     ToAside,
     ToMatrix,
     ToWebChat,
+    TurnAwaited,
     UploadMedia,
 )
 from bridge.conversation.events import Effect as ConversationEffect
 from bridge.conversation.machine import step
 from bridge.conversation.turn import all_pieces
-from bridge.ids import EventId, InputSeq, UserId
-from bridge.rooms.record import OwnLogin, RoomRecord, Undelivered, note_chat
+from bridge.ids import EventId, InputSeq, RoomId, UserId
+from bridge.rooms.record import (
+    OwnLogin,
+    RoomRecord,
+    Stored,
+    Undecryptable,
+    Undelivered,
+    dump_input,
+    note_chat,
+)
 from bridge.rooms.rules import Rules
-from bridge.rooms.store import Lane, NewEffect
+from bridge.rooms.store import (
+    ChatRow,
+    EffectRow,
+    Entry,
+    InputRow,
+    Lane,
+    NewEffect,
+    NewInput,
+    Outcome,
+    Settlement,
+    StoreError,
+)
 from bridge.webchat.codes import RESULTS
 
 
@@ -394,3 +420,133 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 def _with_undelivered(record: RoomRecord, kept: tuple[Undelivered, ...]) -> RoomRecord:
     return msgspec.structs.replace(record, undelivered=kept)
+
+
+# --- draft ----------------------------------------------------------------------------------------
+
+
+class Came(msgspec.Struct, frozen=True):
+    """Something that happened, on its way to its room."""
+
+    happened: Stored
+    key: str | None = None
+    """As of `NewInput`."""
+    opened: dict[str, object] | Undecryptable | None = None
+    """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
+
+    def new_input(self, room_id: RoomId) -> NewInput:
+        """The same for the store."""
+        return NewInput(room_id, dump_input(self.happened), self.key)
+
+
+Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
+"""Inputs that need not be stored: they would be noticed again after a restart."""
+
+
+class Done(msgspec.Struct):
+    """Result of carrying out an effect."""
+
+    event_id: EventId | None = None
+    """The Matrix event that it became."""
+    anchor: str | None = None
+    """A name to remember that event by."""
+    came: tuple[Came, ...] = ()
+    """What has to be told to the room."""
+    outcome: Outcome = Outcome.DELIVERED
+    detail: str = ""
+    """For the ledger: code or reason, never content."""
+
+
+class Ticket:
+    """Wait for the commits of several rooms; made for whoever has to acknowledge something.
+
+    Attributes:
+        failed: rooms whose commit failed, and why.
+        known: inputs that were not new.
+    """
+
+    __slots__ = ("_done", "_left", "failed", "known")
+
+    def __init__(self) -> None:
+        self.failed: dict[RoomId, StoreError] = {}
+        self.known = 0
+        self._left = 0
+        self._done: asyncio.Future[None] | None = None
+
+    def expect(self) -> None:
+        """One more commit is waited for."""
+        self._left += 1
+
+    def ended(self, room_id: RoomId, error: StoreError | None = None) -> None:
+        """A commit is durable, or has failed."""
+        self._left -= 1
+        if error is not None:
+            self.failed[room_id] = error
+        if not self._left and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def wait(self) -> None:
+        """Return once all commits have ended; see `failed`."""
+        if self._left:
+            self._done = asyncio.get_running_loop().create_future()
+            await self._done
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """An outcome that the store may not have yet."""
+
+    row: EffectRow
+    settlement: Settlement
+    came: tuple[Came, ...]
+    unstorable: bool = False
+    """A commit with it could not be stored: it goes alone, and leads to no step."""
+
+
+class Draft(msgspec.Struct):
+    """The next commit of a room: all that has happened since the last one."""
+
+    record: RoomRecord | None = None
+    """The newest; None while no step has been made."""
+    entries: list[Entry] = []
+    waiting: list[NewInput] = []
+    handled: list[InputRow] = []
+    buried: list[tuple[InputSeq, str]] = []
+    ended: list[Ended] = []
+    chats: dict[int, ChatRow] = {}
+    signals: list[Signal] = []
+    """Those that happened: to be repeated if the commit fails."""
+    phases: list[tuple[RoomRecord, RoomRecord, int]] = []
+    """Before, after, and when, wherever a phase has changed."""
+    tickets: list[Ticket] = []
+
+    @property
+    def empty(self) -> bool:
+        return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:
+    """Rows for what came and its effects: the first effect stands in the row of what came."""
+    made: list[Entry] = []
+    for effect in effects:
+        wanted = new_effect(effect)
+        if wanted is not None:
+            made.append(Entry(came, wanted))
+            came = None
+    if came is not None:
+        made.append(Entry(came))
+    return made
+
+
+def unmark_calls(entries: list[Entry], *, at_once: bool) -> None:
+    """Leave a call marked as attempted only if it is the first, and goes out at once.
+
+    Should we die before it is written it passes for uncertain, which it is not: so that is done
+    only where nothing is ahead of it and the call centre has answered a moment ago.
+    """
+    for index, entry in enumerate(entries):
+        effect = entry.effect
+        if effect is not None and effect.lane is Lane.WEBCHAT:
+            if effect.attempted and not at_once:
+                unmarked = msgspec.structs.replace(effect, attempted=False)
+                entries[index] = Entry(entry.came, unmarked)
+            at_once = False

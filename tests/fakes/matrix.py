@@ -23,7 +23,6 @@ from bridge.rooms.ports import (
     Refused,
     Relayed,
     RelayedText,
-    Undecryptable,
 )
 from bridge.rooms.record import (
     AgentInvited,
@@ -33,6 +32,7 @@ from bridge.rooms.record import (
     Nothing,
     Spoke,
     Thread,
+    Undecryptable,
     Unreadable,
 )
 from bridge.webchat.frames import Agent, AgentMedia

@@ -23,7 +23,8 @@ from bridge.matrix.crypto.devices import Upkeep
 from bridge.matrix.crypto.keys import BROKEN, NO_KEY, UNKNOWN_DEVICE, RoomKeys, Sealed, sealed_of
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping, text
-from bridge.rooms.ports import Clock, Refused, Unavailable, Undecryptable
+from bridge.rooms.ports import Clock, Refused, Unavailable
+from bridge.rooms.record import Undecryptable
 
 CATCHING_UP = 10.0
 """Seconds that a missing key is waited for at least while a host has not read its mailbox yet."""

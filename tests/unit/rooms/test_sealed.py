@@ -11,13 +11,14 @@ from bridge.conversation.events import Reported
 from bridge.conversation.model import CustomerText
 from bridge.ids import EventId, InputSeq, UserId
 from bridge.rooms import references
-from bridge.rooms.ports import MatrixPort, Undecryptable
+from bridge.rooms.ports import MatrixPort
 from bridge.rooms.reader import Reader
 from bridge.rooms.record import (
     MatrixEvent,
     Meaning,
     SealedEvent,
     Spoke,
+    Undecryptable,
     Unreadable,
     dump_input,
     dump_record,

@@ -19,7 +19,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, EventId, QueueId, SessionId, UserId
 from bridge.rooms import transcripts
-from bridge.rooms.ports import Recorded, Refused, Unavailable, Undecryptable
+from bridge.rooms.ports import Recorded, Refused, Unavailable
 from bridge.rooms.record import (
     Chat,
     ChatAgent,
@@ -29,6 +29,7 @@ from bridge.rooms.record import (
     Membership,
     Person,
     RoomRecord,
+    Undecryptable,
     dump_chat,
     dump_input,
     dump_record,
