@@ -4,7 +4,7 @@ A receipt shows what the call centre has taken, and nothing else. How far that i
 room's record (`RoomRecord.read_up_to`), stored with the outcome of the message. So no receipt is
 ahead of what is known for certain, none costs a row, and after a crash it is given anew: repeating
 one does no harm, and a homeserver lets none go back. Only the newest counts. The first goes out at
-once; while people write fast, one every `PAUSE` seconds.
+once, the next one `PAUSE` seconds later, and while people go on writing, one every two pauses.
 
 Who is typing is told as system notice 5 and 113 (reference 2.2, 1.2). Nothing of it is stored,
 nothing waits for it and nothing is lost if it fails: a failure is a line in the debug log. An
@@ -33,22 +33,17 @@ from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
 from bridge.rooms.visit import load_effect
 
 PAUSE = 5.0
-"""Seconds between two receipts of a room."""
+"""Seconds between two receipts of a room; twice as long while people go on writing."""
 FIRST_PAUSE = 2.0
 """Seconds before another attempt; twice as long each time."""
 TRIES = 6
 """Attempts while the homeserver does not answer; after that, the next message's has to do."""
-_LOOKED_AT = 5
+_LOOKED_AT = 6
 """Rows of the Matrix lane among which an agent may be about to come in."""
 
 
 class Receipts:
-    """Gives the receipts of one room; `once` must not run twice at a time.
-
-    Args:
-        room: whose they are.
-        around: the homeserver and the clock.
-    """
+    """Read receipts of one room; `once` must not run twice at a time."""
 
     def __init__(self, room: RoomView, around: Surroundings) -> None:
         self._room = room
@@ -63,26 +58,30 @@ class Receipts:
 
     @property
     def due(self) -> bool:
-        """True if `once` has something to do."""
+        """True if `once` has something to do: the agent who reads is in the room."""
         record = self._room.durable
         newest = record.read_up_to
         if newest is None or newest == self._done or record.membership is not Membership.JOINED:
             return False
-        return not self._agent_is_coming()
+        if self._agent() is None:
+            return True
+        # The Matrix lane may bring the ghost in soon; whoever runs us asks again when it has.
+        rows = islice(self._room.rows(Lane.MATRIX), _LOOKED_AT)
+        return not any(isinstance(load_effect(row.effect), AgentsCame) for row in rows)
 
     async def once(self) -> bool:
-        """Give one receipt, or wait until one may be given; False if there is none to give.
+        """Give a receipt as soon as one may be given; False if there is no other to give.
 
         Raises:
             Stopping: it is given after the next start.
         """
-        wait = self._not_before - self._around.clock.now()
+        wait, pause = self._not_before - self._around.clock.now(), PAUSE
         if self.due and wait > 0:
             await self._room.pause(wait / 1000)
+            pause = 2 * PAUSE
         newest = self._room.durable.read_up_to
         if newest is None or not self.due:
             return False
-        pause = PAUSE
         try:
             await self._give(newest)
         except Unavailable as error:
@@ -98,7 +97,7 @@ class Receipts:
         if done:
             self._done, self._failures = newest, 0
         self._not_before = self._around.clock.now() + round(pause * 1000)
-        return True
+        return self.due
 
     async def _give(self, event_id: EventId) -> None:
         """As the first agent of the chat, or, where none can be seen to read, as our host."""
@@ -118,16 +117,6 @@ class Receipts:
         if not isinstance(phase, Chatting) or not phase.agents:
             return None
         return self._around.matrix.ghost_of(phase.agents[0])
-
-    def _agent_is_coming(self) -> bool:
-        """True while the ghost that should read may not be in the room yet.
-
-        The Matrix lane brings it in soon, and whoever runs us asks again when it has.
-        """
-        rows = islice(self._room.rows(Lane.MATRIX), 1 + _LOOKED_AT)
-        return self._agent() is not None and any(
-            isinstance(load_effect(row.effect), AgentsCame) for row in rows
-        )
 
 
 SHOWN = 6.0

@@ -115,18 +115,21 @@ def note_chat(
         queue: the room's.
         event: the Matrix event that brought it, where there is one.
     """
-    if isinstance(happened, Said):
+    same = before.phase is after.phase and before.number == after.number
+    if not isinstance(happened, Said):
+        chats = _rated(chats, before, happened)
+        if same:
+            return chats  # most of what happens: nothing of it is the chat's
+    else:
         known = chats[-1] if chats and chats[-1].number == after.number else None
-        standing = before.number == after.number and before.phase is after.phase
-        if known is not None and standing and isinstance(after.phase, Chatting) and known.first:
+        if known is not None and same and isinstance(after.phase, Chatting) and known.first:
             return (*chats[:-1], _replace(known, last=happened.event_id))  # as nearly always
         event = happened.event_id
-    chats = _rated(chats, before, happened)
+    phase = _going_on(after)
     chat = _current(chats, before)
-    if chat is not None and _is_over(before, after):
+    if chat is not None and (phase is None or after.number != before.number):
         ending = _ending(before, happened)
         chats = put_chat(chats, _replace(chat, ended=now, ending=ending))
-    phase = _going_on(after)
     over = after.number if phase is None else after.number - 1
     for number in range(before.number + 1, over + 1):
         # Asked for and given up in one step: the customer has seen it all the same.
@@ -135,11 +138,10 @@ def note_chat(
         )
     if phase is None:
         return chats
-    same = phase is before.phase and after.number == before.number
-    if same and not isinstance(happened, Said):
-        return chats  # most of what happens: nothing of it is the chat's
     known = _find(chats, after.number)
-    chat = _heard(known or _begun(after, phase, now, event), happened)
+    chat = known or _begun(after, phase, now, event)
+    if isinstance(happened, Said):
+        chat = _replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
     return put_chat(chats, chat if same and known else _gone_on(chat, phase, now))
 
 
@@ -197,13 +199,6 @@ def _begun(
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
-def _heard(chat: Chat, happened: Input) -> Chat:
-    """With what the customer has said, if that is what happened."""
-    if not isinstance(happened, Said):
-        return chat
-    return _replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
-
-
 def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Chat:
     """As it goes on; a request that was refused may be taken up by an agent after all."""
     chat = _replace(chat, ended=None, ending=None)
@@ -226,10 +221,6 @@ def _joined(known: tuple[ChatAgent, ...], present: Iterable[Agent]) -> tuple[Cha
         if former is None or agent.name.strip():
             by_id[agent.id] = ChatAgent(agent.id, agent.name.strip())
     return tuple(by_id.values())[:MOST_AGENTS]
-
-
-def _is_over(before: Conversation, after: Conversation) -> bool:
-    return _going_on(after) is None or after.number != before.number
 
 
 def _ending(before: Conversation, happened: Input) -> Ending:

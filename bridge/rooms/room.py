@@ -227,12 +227,12 @@ class Room:
     def take(self, came: Sequence[Came], ticket: Ticket) -> None:
         """Let inputs happen, in order, each at once if that is possible; `ticket` waits for it."""
         ticket.expect()
-        self._draft.tickets.append(ticket)
+        self._draft.tickets += (ticket,)
         handled = 0
         if self._free and not (self._loops.stopping or self._waits):
             handled = self._handle_now(came)
         if handled < len(came):
-            self._draft.waiting += [one.new_input(self.room_id) for one in came[handled:]]
+            self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
         self._engine.commit_soon(self, urgent=True)
 
     def signal(self, happened: Signal) -> None:
@@ -244,7 +244,7 @@ class Room:
                 reception.passed(visit)
                 if visit.effects or visit.record != self.record:
                     self._adopt(visit, entries_of(visit.effects))
-                    self._draft.signals.append(happened)
+                    self._draft.signals += (happened,)
                     self._engine.commit_soon(self, urgent=bool(visit.effects))
                 else:
                     self._announce(visit.now + AGAIN)
@@ -337,7 +337,8 @@ class Room:
     @property
     def _waits(self) -> bool:
         """Inputs wait: what comes now waits behind them."""
-        return bool(self._inputs) or any(draft.waiting for draft in self._drafts)
+        coming = self._on_its_way
+        return bool(self._inputs or self._draft.waiting or (coming and coming.waiting))
 
     @property
     def _has_to_ask(self) -> bool:
@@ -371,13 +372,13 @@ class Room:
         old, record, draft = self.record, visit.record, self._draft
         if record.chats is not old.chats:
             for chat in changed_chats(old.chats, record.chats):
-                draft.chats[chat.number] = ChatRow(chat.number, dump_chat(chat))
+                draft.chats += (ChatRow(chat.number, dump_chat(chat)),)
             if len(kept := kept_chats(record.chats)) < len(record.chats):
                 record = msgspec.structs.replace(record, chats=kept)
         if type(old.conversation.phase) is not type(record.conversation.phase):
-            draft.phases.append((old, record, visit.now))
+            draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
-        draft.entries += entries
+        draft.entries += tuple(entries)
 
     # --- inputs that waited -------------------------------------------------------------------
 
@@ -462,14 +463,14 @@ class Room:
             return
         self._adopt(visit, entries_of(visit.effects))
         draft, buried = self._draft, {seq for seq, _ in visit.buried}
-        draft.handled += [row for row in done if row.seq not in buried]
-        draft.buried += visit.buried
-        draft.signals += signals
+        draft.handled += tuple(row.seq for row in done if row.seq not in buried)
+        draft.buried += tuple(visit.buried)
+        draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
             self._around.measures.handled(visit.now - row.received)
         ticket.expect()
-        draft.tickets.append(ticket)
+        draft.tickets += (ticket,)
         self._engine.commit_soon(self, urgent=True)
 
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
@@ -487,7 +488,7 @@ class Room:
     # --- effects ----------------------------------------------------------------------------
 
     async def _carry_out(self, lane: Lane) -> bool:
-        """Carry out the lane's first effect; False if there is none.
+        """Carry out the lane's first effect; False if there is no other.
 
         One that our own code keeps failing at must not hold up the rest.
 
@@ -510,7 +511,7 @@ class Room:
             self._log.exception("an effect is a dead letter now", seq=row.seq)
             done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
         self._ended_with(row, done)
-        return True
+        return bool(self._rows[lane])
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
@@ -547,7 +548,7 @@ class Room:
     def _end(self, ended: Ended) -> None:
         """Let the outcome of an effect happen, or store what it brings as inputs."""
         draft = self._draft
-        draft.ended.append(ended)
+        draft.ended += (ended,)
         if ended.came:
             visit = self._visit()
             # Of an input with a key, the store knows whether it is new.
@@ -556,7 +557,7 @@ class Room:
             ):
                 self._adopt(visit, entries_of(visit.effects))
             else:
-                draft.waiting += [one.new_input(self.room_id) for one in ended.came]
+                draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
     def _may_begin(self, row: EffectRow) -> bool:
@@ -586,17 +587,18 @@ class Room:
         now = self._around.clock.now()
         lately = now - self._answered <= ANSWERED_LATELY
         free = not (self._loops.stopping or self._rows[Lane.WEBCHAT])
-        unmark_calls(draft.entries, at_once=lately and free)
+        if draft.entries:
+            draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
         return Commit(
             self.room_id,
             now,
             room,
             draft.entries,
             draft.waiting,
-            [row.seq for row in draft.handled],
+            draft.handled,
             draft.buried,
             [one.settlement for one in draft.ended],
-            list(draft.chats.values()),
+            list({one.number: one for one in draft.chats}.values()) if draft.chats else (),
         )
 
     def committed(self, answer: Committed) -> None:
@@ -681,7 +683,7 @@ class Room:
         while self._on_its_way is not None or self._draft.record is not None:
             ticket = Ticket()
             ticket.expect()
-            self._draft.tickets.append(ticket)
+            self._draft.tickets += (ticket,)
             self._engine.commit_soon(self, urgent=True)
             await ticket.wait()
         # From here on inputs that come wait, and outcomes are stored without a step.

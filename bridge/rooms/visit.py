@@ -14,7 +14,7 @@ reported to its sender as undelivered may lie before it: that person has been to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, assert_never
 
 import msgspec
@@ -65,7 +65,6 @@ from bridge.rooms.store import (
     ChatRow,
     EffectRow,
     Entry,
-    InputRow,
     Lane,
     NewEffect,
     NewInput,
@@ -181,44 +180,31 @@ def load_effect(body: bytes) -> StoredEffect:
 def new_effect(effect: Effect) -> NewEffect | None:
     """An effect for the journal; None for a fact about which nothing has to be done."""
     match effect:
-        case CallWebChat():
-            return NewEffect(
-                Lane.WEBCHAT,
-                _encoder.encode(effect),
-                cause=effect.event_id,
-                call_id=effect.call_id,
-                repeat=effect.repeat,
-                attempted=True,
-            )
-        case UploadMedia():
-            return NewEffect(
-                Lane.WEBCHAT,
-                _encoder.encode(effect),
-                cause=effect.event_id,
-                call_id=effect.call_id,
-            )
-        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
-            return NewEffect(Lane.ASIDE, _encoder.encode(effect), cause=effect.event_id)
-        case FetchHistory():
-            return NewEffect(Lane.ASIDE, _encoder.encode(effect))
-        case Reported() | ShowAnswer():
-            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause=effect.event_id)
-        case Say():
-            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause=effect.reply_to)
+        case CallWebChat(event_id=cause, call_id=call_id, repeat=repeat):
+            body = _encoder.encode(effect)
+            return NewEffect(Lane.WEBCHAT, body, cause, call_id, repeat, attempted=True)
+        case UploadMedia(event_id=cause, call_id=call_id):
+            return NewEffect(Lane.WEBCHAT, _encoder.encode(effect), cause, call_id)
         case (
-            Card()
+            Relay()
+            | Card()
             | CallbackCard()
             | AskRating()
             | EndPoll()
             | Offer()
             | PutSigns()
-            | Relay()
             | AgentsCame()
             | AgentsLeft()
             | EnterRoom()
             | LeaveRoom()
         ):
             return NewEffect(Lane.MATRIX, _encoder.encode(effect))
+        case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause)
+        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect), effect.event_id)
+        case FetchHistory():
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect))
         case Delivered() | Answered():
             return None
         case _:
@@ -235,25 +221,21 @@ Mark = tuple[RoomRecord, int]
 """The record, and how many effects had been asked for."""
 
 
-class Visit:
-    """The mutable side of `reception.receive`.
+class Visit(msgspec.Struct, eq=False):
+    """The mutable side of `reception.receive`."""
 
-    Attributes:
-        record: the room as it stands.
-        effects: what has been asked for, in order.
-        buried: inputs that our own code failed at, and why.
-        again: messages that are to be sent again, once the reader has looked them up.
-        rules: the operator's decisions.
-        now: ms since the epoch.
-    """
-
-    def __init__(self, record: RoomRecord, rules: Rules, now: int) -> None:
-        self.record = record
-        self.effects: list[Effect] = []
-        self.buried: list[tuple[InputSeq, str]] = []
-        self.again: list[EventId] = []
-        self.rules = rules
-        self.now = now
+    record: RoomRecord
+    """The room as it stands."""
+    rules: Rules
+    """The operator's decisions."""
+    now: int
+    """ms since the epoch."""
+    effects: list[Effect] = []
+    """Those asked for, in order."""
+    buried: list[tuple[InputSeq, str]] = []
+    """Inputs that our own code failed at, and why."""
+    again: list[EventId] = []
+    """Messages that are to be sent again, once the reader has looked them up."""
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the record."""
@@ -283,7 +265,7 @@ class Visit:
 
     def report(self, event_id: EventId, key: str, args: Args | None = None) -> None:
         """Tell the customer that this event goes nowhere."""
-        self._take(Reported(event_id, key, args or {}))
+        self.take(Reported(event_id, key, args or {}))
 
     def word(self, key: str, args: Args) -> str:
         """A sentence for agents, in their language if the operator names one, else the room's."""
@@ -297,10 +279,9 @@ class Visit:
 
     def step(self, happened: Input, event: EventId | None = None) -> None:
         """Let something happen to the conversation; `event` is what brought it, if any did."""
-        before = self.record
-        policy = self.rules.policy_for(self.record)
-        conversation, effects = step(self.record.conversation, happened, self.now, policy)
-        noted = note_chat(
+        before, policy = self.record, self.rules.policy_for(self.record)
+        conversation, effects = step(before.conversation, happened, self.now, policy)
+        chats = note_chat(
             before.chats,
             before.conversation,
             conversation,
@@ -309,31 +290,34 @@ class Visit:
             queue=policy.queue_id,
             event=event,
         )
-        self.set(conversation=conversation, chats=noted)
-        self._note_whole()
+        self.record = msgspec.structs.replace(before, conversation=conversation, chats=chats)
+        if before.corrections:
+            self._note_whole()
         for effect in effects:
-            self._take(effect)
+            self.take(effect)
 
     def _note_whole(self) -> None:
         """Remember the corrections that go as the message, since no agent has another wording."""
         record = self.record
-        if not record.corrections:
-            return
         wordings = {newer for _, newer in record.corrections} - set(record.whole)
         pieces = all_pieces(record.conversation) if wordings else ()
         found = {one.event_id for one in pieces if one.amends is None and one.event_id in wordings}
         if found:
             self.set(whole=(*record.whole, *sorted(found))[-KEPT_CORRECTIONS:])
 
-    def _take(self, effect: Effect) -> None:
-        """Note what an effect says of a message; one that is no more than a fact ends here."""
-        if isinstance(effect, Delivered):
-            known = undelivered(self.record, effect.event_id)
-            if known is not None:
-                self.say("again.delivered", reply_to=effect.event_id)
-        else:
-            self.ask(effect)
-        self.record = note_outcome(self.record, effect)
+    def take(self, effect: Effect) -> None:
+        """Note what an effect says of a message; `Delivered` says no more, and ends here."""
+        match effect:
+            case Delivered(event_id=event_id):
+                if undelivered(self.record, event_id) is not None:
+                    self.say("again.delivered", reply_to=event_id)
+                self.record = _delivered(self.record, event_id)
+            case Reported(event_id=event_id, key=key):
+                self.ask(effect)
+                note = _reported if can_be_sent_again(key) else forgotten
+                self.record = note(self.record, event_id)
+            case _:
+                self.ask(effect)
 
 
 KEPT_UNDELIVERED = 20
@@ -359,66 +343,43 @@ def can_be_sent_again(key: str) -> bool:
     return key.startswith(("undelivered.", "result.")) and key not in _HOPELESS
 
 
-def note_outcome(record: RoomRecord, effect: Effect) -> RoomRecord:
-    """The record, once it is known what this effect says of a message."""
-    match effect:
-        case Delivered(event_id=event_id):
-            return _delivered(record, event_id)
-        case Reported(event_id=event_id, key=key) if can_be_sent_again(key):
-            return _reported(record, event_id)
-        case Reported(event_id=event_id):
-            return forgotten(record, event_id)
-        case _:
-            return record
-
-
 def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | None:
-    """What is remembered of a message that did not arrive; None if it did, or nothing is."""
+    """The note of a message that did not arrive; None if it did, or nothing is known of it."""
     return next((one for one in record.undelivered if one.event_id == event_id), None)
 
 
 def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """That message is under way once more."""
-    return _with_undelivered(
-        record,
-        tuple(
-            msgspec.structs.replace(one, again=True) if one.event_id == event_id else one
-            for one in record.undelivered
-        ),
+    """The record, once that message is under way once more."""
+    kept = tuple(
+        msgspec.structs.replace(one, again=True) if one.event_id == event_id else one
+        for one in record.undelivered
     )
+    return msgspec.structs.replace(record, undelivered=kept)
 
 
 def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """That message cannot be sent again any more."""
+    """The record, once that message cannot be sent again any more."""
     if undelivered(record, event_id) is None:
         return record
-    return _with_undelivered(
-        record, tuple(one for one in record.undelivered if one.event_id != event_id)
-    )
+    kept = tuple(one for one in record.undelivered if one.event_id != event_id)
+    return msgspec.structs.replace(record, undelivered=kept)
 
 
 def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    known = undelivered(record, event_id)
-    record = forgotten(record, event_id)
+    if not record.undelivered:  # as nearly always
+        return msgspec.structs.replace(record, read_up_to=event_id)
+    known, record = undelivered(record, event_id), forgotten(record, event_id)
     if known is not None and known.passed:
         return record
-    record = msgspec.structs.replace(record, read_up_to=event_id)
-    if all(one.passed for one in record.undelivered):
-        return record
-    return _with_undelivered(
-        record, tuple(msgspec.structs.replace(one, passed=True) for one in record.undelivered)
-    )
+    passed = tuple(msgspec.structs.replace(one, passed=True) for one in record.undelivered)
+    return msgspec.structs.replace(record, read_up_to=event_id, undelivered=passed)
 
 
 def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
     known = undelivered(record, event_id)
-    passed = known is not None and known.passed
     others = [one for one in record.undelivered if one.event_id != event_id]
-    kept = (*others, Undelivered(event_id, passed))[-KEPT_UNDELIVERED:]
-    return _with_undelivered(record, kept)
-
-
-def _with_undelivered(record: RoomRecord, kept: tuple[Undelivered, ...]) -> RoomRecord:
+    note = Undelivered(event_id, passed=known is not None and known.passed)
+    kept = (*others, note)[-KEPT_UNDELIVERED:]
     return msgspec.structs.replace(record, undelivered=kept)
 
 
@@ -507,17 +468,18 @@ class Draft(msgspec.Struct):
 
     record: RoomRecord | None = None
     """The newest; None while no step has been made."""
-    entries: list[Entry] = []
-    waiting: list[NewInput] = []
-    handled: list[InputRow] = []
-    buried: list[tuple[InputSeq, str]] = []
-    ended: list[Ended] = []
-    chats: dict[int, ChatRow] = {}
-    signals: list[Signal] = []
+    entries: tuple[Entry, ...] = ()
+    waiting: tuple[NewInput, ...] = ()
+    handled: tuple[InputSeq, ...] = ()
+    buried: tuple[tuple[InputSeq, str], ...] = ()
+    ended: tuple[Ended, ...] = ()
+    chats: tuple[ChatRow, ...] = ()
+    """Of each chat, only the newest is written."""
+    signals: tuple[Signal, ...] = ()
     """Those that happened: to be repeated if the commit fails."""
-    phases: list[tuple[RoomRecord, RoomRecord, int]] = []
+    phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
     """Before, after, and when, wherever a phase has changed."""
-    tickets: list[Ticket] = []
+    tickets: tuple[Ticket, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -537,16 +499,18 @@ def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[
     return made
 
 
-def unmark_calls(entries: list[Entry], *, at_once: bool) -> None:
+def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
     """Leave a call marked as attempted only if it is the first, and goes out at once.
 
     Should we die before it is written it passes for uncertain, which it is not: so that is done
     only where nothing is ahead of it and the call centre has answered a moment ago.
     """
-    for index, entry in enumerate(entries):
+    for entry in entries:
         effect = entry.effect
-        if effect is not None and effect.lane is Lane.WEBCHAT:
-            if effect.attempted and not at_once:
-                unmarked = msgspec.structs.replace(effect, attempted=False)
-                entries[index] = Entry(entry.came, unmarked)
-            at_once = False
+        if effect is None or effect.lane is not Lane.WEBCHAT:
+            yield entry
+            continue
+        if effect.attempted and not at_once:
+            effect = msgspec.structs.replace(effect, attempted=False)
+        at_once = False
+        yield Entry(entry.came, effect)
