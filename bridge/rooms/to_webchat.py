@@ -32,11 +32,7 @@ from bridge.media import voice
 from bridge.rooms.blobs import keep
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
 from bridge.rooms.room import Room
-from bridge.rooms.store import (
-    EffectRow,
-    Outcome,
-    StoreError,
-)
+from bridge.rooms.store import EffectRow, Outcome, StoreError
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Done, load_effect
 from bridge.webchat.codes import ResultCode, Verdict, meaning
