@@ -119,7 +119,6 @@ class LaneRunner(Protocol):
 
         Then `done` is told later what came of it, in the event loop; False: `run` it.
         """
-        ...
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
@@ -128,7 +127,6 @@ class LaneRunner(Protocol):
             StoreError: something that it needs could not be read; it is tried again.
             Stopping: it waits for the next start.
         """
-        ...
 
 
 class EnginePort(Protocol):
@@ -137,23 +135,18 @@ class EnginePort(Protocol):
     @property
     def reading(self) -> asyncio.Semaphore:
         """Held while a room is read: a start must not read thousands at once."""
-        ...
 
     def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
         """Own a task."""
-        ...
 
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
         """Call `draft_commit` soon; if nothing urgent comes, some milliseconds later."""
-        ...
 
     def rested(self, room: Room) -> None:
         """A room has nothing left to do."""
-        ...
 
     def due(self, room_id: RoomId, moment: int) -> None:
         """Signal a Tick to the room at that moment, ms since the epoch."""
-        ...
 
 
 class Room:

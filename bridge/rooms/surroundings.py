@@ -421,15 +421,12 @@ class RoomView(Protocol):
     @property
     def durable(self) -> RoomRecord:
         """The room as it is stored."""
-        ...
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
         """The effects of a lane that are to be carried out, oldest first."""
-        ...
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt at something; raises Stopping if there will be none."""
-        ...
 
 
 class Measures(Protocol):
@@ -437,15 +434,12 @@ class Measures(Protocol):
 
     def handled(self, age: int) -> None:
         """An input was handled so long after it was stored."""
-        ...
 
     def settled(self, lane: str, outcome: str, age: int) -> None:
         """An effect came to its outcome so long after it was stored."""
-        ...
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
         """A conversation changed its phase; `waited`: time in the queue, if an agent came."""
-        ...
 
 
 class Surroundings(msgspec.Struct):
