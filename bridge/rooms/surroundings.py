@@ -1,10 +1,18 @@
-"""Dependencies shared by all rooms: store, homeserver, link, clock, rules, and the inviters' locks.
+"""Dependencies shared by all rooms: the ports, the rules, inviters' locks, waiting-time estimates.
 
 An invitation is decided under a lock, one for each inviter (`InvitationLock`): of two rooms to
 which one person invites us at the same moment, the second has to count the first
 (`limits.rooms_per_user`, `limits.new_rooms_per_hour`). The lock is held from the count until the
 step is committed. Lock order: it is taken after everything else, a step holds one at most, and
 there is no network I/O while it is held.
+
+Waiting times (`Waits`) are learned per queue from those who have waited. Waits are skewed: most are
+short, some very long. So the mean and variance of their logarithms are kept, exponentially
+weighted, and the range of one standard deviation to either side is told, which holds about two
+waits in three, and rounded outwards more; only once enough waits are known, not too old ones. The
+wait per place in the queue is learned, and the whole wait, for queues that name no places. Who
+gives up, or is sent away, has waited at least so long (a censored observation): such a wait counts
+where it is longer than the mean, else the impatient would make the queue look short.
 """
 
 from __future__ import annotations
@@ -16,7 +24,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from hashlib import sha256
-from types import TracebackType
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -82,12 +89,7 @@ class InvitationLock:
     async def __aenter__(self) -> None:
         pass
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._taken is not None:
             self._taken.release()
             self._taken = None
@@ -100,9 +102,9 @@ class InvitationLock:
     async def take(self, person: UserId) -> None:
         """Wait until no other room decides on an invitation by that person."""
         if self._taken is None:
-            turn = self._inviting.setdefault(person, asyncio.Lock())
-            await turn.acquire()
-            self._taken = turn
+            lock = self._inviting.setdefault(person, asyncio.Lock())
+            await lock.acquire()
+            self._taken = lock
 
 
 # --- waiting times --------------------------------------------------------------------------------
@@ -157,14 +159,6 @@ class Expected(msgspec.Struct, frozen=True):
 
     low: float
     high: float
-
-
-class FactStore(Protocol):
-    """Store of the statistics; `StorePort` has these methods."""
-
-    async def fact(self, name: str) -> str | None: ...
-
-    async def save_fact(self, name: str, value: str) -> None: ...
 
 
 class Waits:
@@ -222,7 +216,7 @@ class Waits:
 
     # --- keeping ----------------------------------------------------------------------------
 
-    async def load(self, facts: FactStore, queues: Iterable[QueueId]) -> None:
+    async def load(self, facts: StorePort, queues: Iterable[QueueId]) -> None:
         """Read what an earlier process learned; what cannot be read is learned anew.
 
         Raises:
@@ -237,7 +231,7 @@ class Waits:
             except msgspec.MsgspecError as error:
                 self._log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
-    async def save(self, facts: FactStore) -> None:
+    async def save(self, facts: StorePort) -> None:
         """Store what is new.
 
         Raises:
@@ -249,7 +243,7 @@ class Waits:
             if self._learnt[queue_id] is learnt:
                 self._unsaved.discard(queue_id)
 
-    async def keep(self, facts: FactStore, clock: Clock) -> None:
+    async def keep(self, facts: StorePort, clock: Clock) -> None:
         """Save every half minute, for ever, and once more when cancelled."""
         try:
             while True:
@@ -258,7 +252,7 @@ class Waits:
         finally:
             await self._save_or_say(facts)
 
-    async def _save_or_say(self, facts: FactStore) -> None:
+    async def _save_or_say(self, facts: StorePort) -> None:
         try:
             await self.save(facts)
         except StoreError as error:
@@ -292,13 +286,7 @@ class Loops:
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 
     No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
-    again.
-
-    Args:
-        spawn: owns a task.
-        sleep: of the clock.
-        after: called whenever something may have changed, and when a loop has ended.
-        log: bound to the room.
+    again. `after` is called whenever something may have changed, and when a loop has ended.
 
     Attributes:
         running: names of the loops that run, and of what is under way without a task.
@@ -382,10 +370,7 @@ class Loops:
         self._after()
 
     async def _attempt(self, name: str, once: Callable[[], Awaitable[bool]]) -> bool:
-        """Do one thing of a loop; False if the loop is to end.
-
-        No error ends a loop, for its work would be stranded: it is logged, and tried again.
-        """
+        """Do one thing of a loop; False if the loop is to end."""
         wait = STORE_RETRY
         try:
             went_on = await once()
@@ -413,7 +398,7 @@ class Loops:
 
 
 class RoomView(Protocol):
-    """What the smaller parts of a room see of it."""
+    """A room, as its smaller parts see it."""
 
     @property
     def room_id(self) -> RoomId: ...

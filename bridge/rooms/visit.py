@@ -1,8 +1,9 @@
-"""One step in a room, in the making: the record so far and the effects so far.
+"""Visit: one step of a room in the making, with its effects, and the draft of the next commit.
 
 The pure modules of this ring (`reception`, `commands`, `references`, …) each change a `Visit` a
 little, as those of `conversation` do with a `Turn`. Whoever made it commits what it came to, all or
-nothing.
+nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
+(`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
 
 A visit also notes what became of the messages that people sent. Two things follow from that: how
 far the room shows our users as having read (`receipts`), and which messages can be sent again
