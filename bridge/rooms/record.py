@@ -88,13 +88,13 @@ class Chat(Value, frozen=True):
     """The customer's newest event that belongs to it."""
 
 
-_chat_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder()
 _chat_decoder = msgspec.json.Decoder(Chat)
 
 
 def dump_chat(chat: Chat) -> bytes:
     """A chat as the store keeps it."""
-    return _chat_encoder.encode(chat)
+    return _encoder.encode(chat)
 
 
 def load_chat(data: bytes) -> Chat:
@@ -112,10 +112,10 @@ def note_chat(
     queue: QueueId,
     event: EventId | None = None,
 ) -> tuple[Chat, ...]:
-    """The chats after a step.
+    """The chats after a step from `before` to `after`, the newest last.
 
     Args:
-        chats: those known, the newest last.
+        chats: those known.
         before: the conversation as it was.
         after: the conversation as the step has left it.
         happened: what the step was about.
@@ -429,7 +429,6 @@ RECORD_VERSION = 1
 THREAD_USED_FOR = 3 * 60_000
 """ms after the customer's last words in a thread during which they are answered there."""
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(RoomRecord)
 
 
@@ -595,6 +594,19 @@ class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
     """Base of the meanings."""
 
 
+class FromPerson(Meant, frozen=True):
+    """Base of what a person sent."""
+
+    event_id: EventId
+    sender: UserId
+
+
+class AboutEvent(FromPerson, frozen=True):
+    """Base of what a person sent about an earlier event, `target`."""
+
+    target: EventId
+
+
 class Invited(Meant, frozen=True):
     """A person invited one of our own users (bot or queue user) into a room."""
 
@@ -633,11 +645,9 @@ class MemberGone(Meant, frozen=True):
     event_id: EventId = EventId("")
 
 
-class Spoke(Meant, frozen=True):
+class Spoke(FromPerson, frozen=True):
     """A person's message that can be carried, or read as a command."""
 
-    event_id: EventId
-    sender: UserId
     content: CustomerContent
     plain: str = ""
     """The text to read as a command; a file's caption."""
@@ -653,12 +663,9 @@ class Spoke(Meant, frozen=True):
     """It says of itself that a program wrote it (specification, `m.notice`)."""
 
 
-class Corrected(Meant, frozen=True):
+class Corrected(AboutEvent, frozen=True):
     """A person corrected an earlier message of theirs; `content` and `plain` are the new ones."""
 
-    event_id: EventId
-    sender: UserId
-    target: EventId
     content: CustomerContent
     plain: str = ""
     answers: tuple[tuple[str, str], ...] = ()
@@ -666,48 +673,34 @@ class Corrected(Meant, frozen=True):
     notice: bool = False
 
 
-class Withdrew(Meant, frozen=True):
+class Withdrew(AboutEvent, frozen=True):
     """A person took back a message, a reaction, or whatever else `target` is."""
 
-    event_id: EventId
-    sender: UserId
-    target: EventId
 
-
-class Reacted(Meant, frozen=True):
+class Reacted(AboutEvent, frozen=True):
     """A person put a reaction, mostly an emoji, to a message."""
 
-    event_id: EventId
-    sender: UserId
-    target: EventId
     key: str
 
 
-class PollAnswered(Meant, frozen=True):
+class PollAnswered(AboutEvent, frozen=True):
     """A person voted in a poll."""
 
-    event_id: EventId
-    sender: UserId
-    target: EventId
     answer: str
     """Id of the answer, as the poll's start names it."""
     more: tuple[str, ...] = ()
     """Ids of the others, where several may be chosen."""
 
 
-class Unreadable(Meant, frozen=True):
+class Unreadable(FromPerson, frozen=True):
     """A person's message that we cannot carry; the person is told, by `key` of the texts."""
 
-    event_id: EventId
-    sender: UserId
     key: str
 
 
-class RoomConfigured(Meant, frozen=True):
+class RoomConfigured(FromPerson, frozen=True):
     """The state event `org.matrix_webchat.room`."""
 
-    event_id: EventId
-    sender: UserId
     content: dict[str, object]
 
 
