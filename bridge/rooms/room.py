@@ -93,6 +93,7 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
+_SERVED = (Membership.JOINED, Membership.ENTERING)
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
@@ -525,7 +526,8 @@ class Room:
         except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
             self._log.exception("an outcome could not be handled", seq=row.seq)
             self.behind = True
-        self._go_on()
+        if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
+            self._go_on()
 
     def _ended_with(self, row: EffectRow, done: Done) -> None:
         """Note what came of an effect, and let it happen."""
@@ -567,7 +569,7 @@ class Room:
         self._draft, self._on_its_way = Draft(), draft
         if record is not None:
             self._deadline = next_moment(record, self._around.rules)
-            served = record.membership in {Membership.JOINED, Membership.ENTERING}
+            served = record.membership in _SERVED
             room = StoredRoom(
                 self.room_id,
                 dump_record(record),
@@ -604,7 +606,8 @@ class Room:
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
             self._unsent.discard((row.call_id, row.repeat))
-        self._inputs.update((row.seq, row) for row in answer.waiting)
+        for waiting in answer.waiting:
+            self._inputs[waiting.seq] = waiting
         for ended in draft.ended:
             row, settlement = ended.row, ended.settlement
             self._outcomes.pop(row.seq, None)
