@@ -32,6 +32,8 @@ from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
 from bridge.rooms.visit import load_effect
 
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
+
 PAUSE = 5.0
 """Seconds between two receipts of a room; twice as long while people go on writing."""
 FIRST_PAUSE = 2.0
@@ -52,9 +54,6 @@ class Receipts:
         """The newest that needs no more: given, or given up."""
         self._failures = 0
         self._not_before = 0
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=room.room_id
-        )
 
     @property
     def due(self) -> bool:
@@ -82,18 +81,16 @@ class Receipts:
         newest = self._room.durable.read_up_to
         if newest is None or not self.due:
             return False
+        done, room_id = True, self._room.room_id
         try:
             await self._give(newest)
         except Unavailable as error:
             self._failures += 1
             pause = FIRST_PAUSE * 2**self._failures
-            self._log.info("a receipt was not given yet", wait=pause, why=str(error))
+            _log.info("a receipt was not given yet", room=room_id, wait=pause, why=str(error))
             done = self._failures == TRIES
         except Refused as error:
-            self._log.info("a receipt cannot be given", why=error.code)
-            done = True
-        else:
-            done = True
+            _log.info("a receipt cannot be given", room=room_id, why=error.code)
         if done:
             self._done, self._failures = newest, 0
         self._not_before = self._around.clock.now() + round(pause * 1000)
@@ -107,7 +104,8 @@ class Receipts:
             try:
                 await matrix.mark_read(room_id, agent, event_id)
             except Refused as error:
-                self._log.debug("an agent's ghost cannot read", who=agent, why=error.code)
+                why = error.code
+                _log.debug("an agent's ghost cannot read", room=room_id, who=agent, why=why)
             else:
                 return
         await matrix.mark_read(room_id, self._room.durable.host, event_id)
@@ -132,13 +130,7 @@ MOST_HINTS = 12
 
 
 class Typist:
-    """Typing notifications of one room.
-
-    Args:
-        room: whose they are.
-        around: the two sides, the clock and the rules.
-        spawn: owns a task.
-    """
+    """Typing notifications of one room; `spawn` owns a task."""
 
     def __init__(
         self,
@@ -156,9 +148,6 @@ class Typist:
         self._typing = False
         """A customer is typing, as far as the homeserver has said."""
         self._hinting = False
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=room.room_id
-        )
 
     # --- agent to customer ----------------------------------------------------------------------
 
@@ -191,19 +180,18 @@ class Typist:
             self._spawn(self._tell_all())
 
     async def _tell_all(self) -> None:
+        matrix, room_id = self._around.matrix, self._room.room_id
         try:
             while self._to_tell:
                 ghost, seconds = self._to_tell.popitem()
-                await self._show(ghost, seconds)
+                try:
+                    async with asyncio.timeout(LONGEST_TELLING):
+                        await matrix.show_typing(room_id, ghost, seconds)
+                except (Unavailable, Refused, TimeoutError) as error:
+                    why = str(error) or "no answer in time"
+                    _log.debug("typing not shown", room=room_id, ghost=ghost, why=why)
         finally:
             self._telling = False
-
-    async def _show(self, ghost: UserId, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(LONGEST_TELLING):
-                await self._around.matrix.show_typing(self._room.room_id, ghost, seconds)
-        except (Unavailable, Refused, TimeoutError) as error:
-            self._log.debug("typing not shown", ghost=ghost, why=str(error) or "no answer in time")
 
     # --- customer to agent ----------------------------------------------------------------------
 
