@@ -236,12 +236,8 @@ class Room:
             with suppress(Exception):  # it is logged whole where it is tried again
                 visit.step(happened)
                 reception.passed(visit)
-                if visit.effects or visit.record != self.record:
-                    self._adopt(visit, entries_of(visit.effects))
-                    self._draft.signals += (happened,)
+                if self._handled(visit, [happened]):
                     self._engine.commit_soon(self, urgent=bool(visit.effects))
-                else:
-                    self._announce(visit.now + AGAIN)
                 return
         self._remember(happened)
         self._go_on()
@@ -387,7 +383,7 @@ class Room:
             return True
         if not (self._signals or self._inputs):
             return False
-        signals, ticket = list(self._signals), Ticket()
+        signals, error = list(self._signals), None
         self._signals.clear()
         self._busy, failures = True, self._failed_commits
         async with self._reader.turn:
@@ -402,9 +398,9 @@ class Room:
             if failures != self._failed_commits:  # and with it what this was made from
                 self._signals.extendleft(reversed(signals))
                 return True
-            self._handled(visit, signals, done, ticket)
-            await ticket.wait()  # with the turn, so that the next invitation counts this one
-        error = ticket.failed.get(self.room_id)
+            if self._handled(visit, signals, done):
+                # With the turn, so that the next invitation counts this one.
+                error = await self._until_written()
         if isinstance(error, Unstorable):
             self._find_out(signals, done)
         elif error is not None:
@@ -445,16 +441,12 @@ class Room:
         return {cause for cause in causes if cause}
 
     def _handled(
-        self,
-        visit: Visit,
-        signals: Sequence[Signal],
-        done: Sequence[InputRow],
-        ticket: Ticket,
-    ) -> None:
-        """Adopt what a visit came to, and leave the inputs that happened."""
+        self, visit: Visit, signals: Sequence[Signal], done: Sequence[InputRow] = ()
+    ) -> bool:
+        """Adopt what came of signals and inputs that waited; False if nothing did."""
         if not (done or visit.effects) and visit.record == self.record:
             self._announce(visit.now + AGAIN)
-            return
+            return False
         self._adopt(visit, entries_of(visit.effects))
         draft, buried = self._draft, {seq for seq, _ in visit.buried}
         draft.handled += tuple(row.seq for row in done if row.seq not in buried)
@@ -463,9 +455,16 @@ class Room:
         for row in done:
             self._inputs.pop(row.seq, None)
             self._around.measures.handled(visit.now - row.received)
+        return True
+
+    async def _until_written(self) -> StoreError | None:
+        """Wait until all that has happened is durable; returns the error if it is not."""
+        ticket = Ticket()
         ticket.expect()
-        draft.tickets += (ticket,)
+        self._draft.tickets += (ticket,)
         self._engine.commit_soon(self, urgent=True)
+        await ticket.wait()
+        return ticket.failed.get(self.room_id)
 
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
         """Come nearer to the input whose step cannot be stored, or bury it."""
@@ -677,11 +676,7 @@ class Room:
         if self._unwritten > 1:  # a disk may be full, and reads well
             await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
-            ticket = Ticket()
-            ticket.expect()
-            self._draft.tickets += (ticket,)
-            self._engine.commit_soon(self, urgent=True)
-            await ticket.wait()
+            await self._until_written()
         # From here on inputs that come wait, and outcomes are stored without a step.
         self._busy, self.behind = True, False
         self._inputs, self._ended = {}, set()
