@@ -112,16 +112,9 @@ def note_chat(
     queue: QueueId,
     event: EventId | None = None,
 ) -> tuple[Chat, ...]:
-    """The chats after a step from `before` to `after`, the newest last.
+    """The chats, the newest last, after a step about what happened.
 
-    Args:
-        chats: those known.
-        before: the conversation as it was.
-        after: the conversation as the step has left it.
-        happened: what the step was about.
-        now: ms since the epoch.
-        queue: the room's.
-        event: the Matrix event that brought it, where there is one.
+    `queue` is the room's; `event` is the Matrix event that brought it, where there is one.
     """
     same = before.phase is after.phase and before.number == after.number
     if not isinstance(happened, Said):
@@ -474,9 +467,9 @@ class MatrixEvent(InboxEntry, frozen=True):
 
 
 class Entered(InboxEntry, frozen=True):
-    """Our user has joined the room; `order` lists the events sent before and while it did.
+    """Our user has joined the room.
 
-    They were put into the inbox in the same transaction as this entry.
+    The events of `order`, sent before and while it did, were stored in the same transaction.
     """
 
     order: tuple[EventId, ...] = ()

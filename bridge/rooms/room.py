@@ -116,10 +116,7 @@ class LaneRunner(Protocol):
     """The effects of one lane, carried out."""
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Do the first part of a marked effect at once, if nothing has to be waited for.
-
-        Then `done` is told later what came of it, in the event loop; False: `run` it.
-        """
+        """Begin a marked effect at once, and tell `done` later; False: it has to be `run`."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
@@ -373,11 +370,7 @@ class Room:
     # --- inputs that waited -------------------------------------------------------------------
 
     async def _handle_waiting(self) -> bool:
-        """Read the room if that is needed, else make one step; False if there is nothing to do.
-
-        Raises:
-            StoreError: nothing was done, as far as anybody knows; call again.
-        """
+        """Read the room if that is needed, else make one step; False if there is nothing to do."""
         if self.behind:
             await self._load()
             return True
@@ -483,11 +476,8 @@ class Room:
     async def _carry_out(self, lane: Lane) -> bool:
         """Carry out the lane's first effect; False if there is no other.
 
-        One that our own code keeps failing at must not hold up the rest.
-
-        Raises:
-            StoreError: something that it needs could not be read; it has no outcome.
-            Stopping: it waits for the next start.
+        One that our own code keeps failing at must not hold up the rest. One that raises StoreError
+        or Stopping has no outcome yet.
         """
         row = next(iter(self._rows[lane].values()), None)
         if row is None or not self._may_begin(row):
@@ -669,9 +659,7 @@ class Room:
     async def _load(self) -> None:
         """Read everything anew, once nothing that was made before is on its way any more.
 
-        Raises:
-            StoreError: the room is still behind.
-            ValueError: the record cannot be read; it is still behind.
+        If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
         if self._unwritten > 1:  # a disk may be full, and reads well
             await self.pause(STORE_RETRY)
@@ -725,9 +713,6 @@ class Room:
         """Store an outcome whose step cannot be, and what it brings as inputs.
 
         What no database can hold of it is left out: then the effect is a dead letter.
-
-        Raises:
-            StoreError: the database does not answer.
         """
         store, now, seq = self._around.store, self._around.clock.now(), ended.row.seq
         came = [one.new_input(self.room_id) for one in ended.came]

@@ -162,10 +162,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 class Waits:
-    """The waits of all queues; lives in memory and is stored every now and then.
-
-    A crash costs what was learned in the last half minute.
-    """
+    """The waits of all queues; a crash costs what was learned in the last half minute."""
 
     def __init__(self) -> None:
         self._learnt: dict[QueueId, Learnt] = {}
@@ -217,11 +214,7 @@ class Waits:
     # --- keeping ----------------------------------------------------------------------------
 
     async def load(self, facts: StorePort, queues: Iterable[QueueId]) -> None:
-        """Read what an earlier process learned; what cannot be read is learned anew.
-
-        Raises:
-            StoreError: the database does not answer.
-        """
+        """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
         for queue_id in queues:
             stored = await facts.fact(_name(queue_id))
             if stored is None:
@@ -232,11 +225,7 @@ class Waits:
                 self._log.warning("waits cannot be read", queue=queue_id, why=str(error))
 
     async def save(self, facts: StorePort) -> None:
-        """Store what is new.
-
-        Raises:
-            StoreError: not all of it was stored; it is tried again the next time.
-        """
+        """Store what is new; what is not stored for a StoreError is tried again the next time."""
         for queue_id in sorted(self._unsaved):
             learnt = self._learnt[queue_id]
             await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
@@ -346,11 +335,7 @@ class Loops:
                 task.cancel()
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something.
-
-        Raises:
-            Stopping: there will be none.
-        """
+        """Wait before the next attempt at something; raises Stopping if there will be none."""
         if self.stopping:
             raise Stopping
         task = asyncio.current_task()
