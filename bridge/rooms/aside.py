@@ -1,4 +1,4 @@
-"""The lane aside: what may take long, and behind which nobody's messages must wait.
+"""The lane aside: slow effects that nobody's messages must wait for.
 
 Questions to the call centre (knowledge base, history) change nothing where they are asked, so an
 effect that a crash interrupted is simply carried out again. So are the orders whose outcome is told
@@ -46,7 +46,7 @@ AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 
 
 class AsideLane:
-    """Implements `room.LaneRunner`."""
+    """Runner of the lane aside."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -94,7 +94,7 @@ class AsideLane:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
     async def _recall(self, room: Room, ask: FetchHistory) -> Done:
-        """What was said lately; a server that does not say has nothing to say."""
+        """The call centre's history; a server that keeps none has nothing to say."""
         try:
             entries = await self._around.link.history(room.account, MOST_RECALLED)
         except CallFailure as failure:
@@ -125,7 +125,7 @@ async def _patiently(
     waits: tuple[float, ...],
     failed: LookedUp | None,
 ) -> Done:
-    """Try again for as long as another try may help; then there is `failed` to be said.
+    """Retry for as long as another try may help; then there is `failed` to be said.
 
     An attempt returns what is to be said in the room, or the event that stands there, if either.
     """
@@ -147,7 +147,7 @@ async def _patiently(
 
 
 async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
-    """Ask the call centre; says what came of it. May wait for its turn at the server's door."""
+    """Login attempt at the call centre, which may wait for its turn; returns what came of it."""
     try:
         await around.link.log_in(msgspec.structs.replace(account, login=order.login))
     except CallFailure as failure:

@@ -97,7 +97,7 @@ class Receipts:
         return self.due
 
     async def _give(self, event_id: EventId) -> None:
-        """As the first agent of the chat, or, where none can be seen to read, as our host."""
+        """Mark as read as the first agent of the chat, or where none can, as our host."""
         matrix, room_id = self._around.matrix, self._room.room_id
         agent = self._agent()
         if agent is not None:
@@ -196,7 +196,7 @@ class Typist:
     # --- customer to agent ----------------------------------------------------------------------
 
     def people_type(self, users: Collection[UserId]) -> None:
-        """Take note of all users who are typing in the room at the moment, our own among them."""
+        """Typing notification of the homeserver: all users who are typing now, ours among them."""
         rules, matrix = self._around.rules, self._around.matrix
         self._typing = any(
             not matrix.is_ours(user) and rules.permission(user) >= Permission.CUSTOMER

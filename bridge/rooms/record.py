@@ -147,7 +147,7 @@ def note_chat(
 
 
 def put_chat(chats: tuple[Chat, ...], chat: Chat) -> tuple[Chat, ...]:
-    """With this chat in its place."""
+    """The chats with this one in its place."""
     others = [one for one in chats if one.number != chat.number]
     return tuple(sorted((*others, chat), key=lambda one: one.number))
 
@@ -195,13 +195,13 @@ def _find(chats: tuple[Chat, ...], number: int) -> Chat | None:
 def _begun(
     after: Conversation, phase: Requesting | Queued | Chatting, now: int, event: EventId | None
 ) -> Chat:
-    """A new one. What the customer wrote first and is still waiting is where it begins."""
+    """A new chat, which begins with the customer's first message that still waits, if any does."""
     waiting = after.held[0].event_id if after.held else None
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
 def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Chat:
-    """As it goes on; a request that was refused may be taken up by an agent after all."""
+    """The chat as it goes on; an agent may take up a request that was refused after all."""
     chat = _replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):
         return chat
@@ -215,7 +215,7 @@ def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Cha
 
 
 def _joined(known: tuple[ChatAgent, ...], present: Iterable[Agent]) -> tuple[ChatAgent, ...]:
-    """With those who came; a name, once heard, is only replaced by another."""
+    """The agents with those who came; a name, once heard, is only replaced by another."""
     by_id = {agent.id: agent for agent in known}
     for agent in present:
         former = by_id.get(agent.id)
@@ -238,7 +238,7 @@ def _ending(before: Conversation, happened: Input) -> Ending:
 
 
 def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tuple[Chat, ...]:
-    """What the server has just taken as a rating."""
+    """The chats with the rating that the server has just taken."""
     asked = before.outstanding
     if not isinstance(happened, Replied) or asked is None or asked.call_id != happened.call_id:
         return chats
@@ -256,7 +256,7 @@ def _replace(chat: Chat, **changes: Any) -> Chat:
 
 
 class Membership(StrEnum):
-    """Where we stand with the room."""
+    """Our membership of the room."""
 
     NONE = "none"
     ENTERING = "entering"
@@ -266,7 +266,7 @@ class Membership(StrEnum):
 
 
 class RoomSettings(Value, frozen=True):
-    """What the room admins decided; None: as the operator's config says."""
+    """Settings by room admins; None: as the operator's config says."""
 
     queue: QueueId | None = None
     source: str | None = None
@@ -457,7 +457,7 @@ def load_record(data: bytes) -> RoomRecord:
 
 
 class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
-    """Base of the stored entries, but for the conversation's inputs (`Happening`)."""
+    """Base of the stored inputs that are not the conversation's."""
 
 
 class MatrixEvent(InboxEntry, frozen=True):
@@ -624,7 +624,7 @@ class MemberJoined(Meant, frozen=True):
 
 
 class Renamed(Meant, frozen=True):
-    """Somebody who is in the room goes by another name there."""
+    """Somebody in the room changed their display name there."""
 
     who: UserId
     name: str
@@ -702,7 +702,7 @@ class EncryptionOn(Meant, frozen=True):
 
 
 class Upgraded(Meant, frozen=True):
-    """The room was replaced by another, into which we have to be invited anew."""
+    """The room was replaced by another (tombstone), into which we have to be invited anew."""
 
 
 class Nothing(Meant, frozen=True):

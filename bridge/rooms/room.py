@@ -99,7 +99,7 @@ EFFECT_TRIES = 5
 
 
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
-    """When the room wants a Tick, whatever happens until then; ms since the epoch."""
+    """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
     first = deadline(record.conversation, rules.policy_for(record))
     if not record.sealed and not record.erasing and record.empty_since is None:
         return first
@@ -113,7 +113,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
 
 
 class LaneRunner(Protocol):
-    """The effects of one lane, carried out."""
+    """Runner of one lane: carries out its effects."""
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Begin a marked effect at once, and tell `done` later; False: it has to be `run`."""
@@ -148,7 +148,7 @@ class EnginePort(Protocol):
 
 
 class Room:
-    """See the module. The engine makes and drops it.
+    """One room in memory; the engine makes and drops it. See the module.
 
     Attributes:
         room_id: which room it is.
@@ -245,7 +245,7 @@ class Room:
         self._go_on()
 
     def key_came(self) -> None:
-        """An event that could not be read may be readable now."""
+        """Retry of events that could not be read: a key has come."""
         if self.behind or self.record.sealed:
             self.signal(Tick())
 
@@ -313,7 +313,7 @@ class Room:
 
     @property
     def _free(self) -> bool:
-        """A step may be made."""
+        """True if a step may be made."""
         return not (self.behind or self._busy)
 
     @property
@@ -323,13 +323,13 @@ class Room:
 
     @property
     def _waits(self) -> bool:
-        """Inputs wait: what comes now waits behind them."""
+        """True if inputs wait: what comes now waits behind them."""
         coming = self._on_its_way
         return bool(self._inputs or self._draft.waiting or (coming and coming.waiting))
 
     @property
     def _has_to_ask(self) -> bool:
-        """With the time, events may become readable, or copies of others be erased."""
+        """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
         moment = recalling.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
         return bool(self.record.sealed) or due
@@ -460,7 +460,7 @@ class Room:
         return ticket.failed.get(self.room_id)
 
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
-        """Come nearer to the input whose step cannot be stored, or bury it."""
+        """Isolate the input whose step cannot be stored, or make it a dead letter."""
         if len(signals) + len(done) > 1:
             self._singly = True
         elif signals:
@@ -508,7 +508,7 @@ class Room:
         return False
 
     def _told(self, row: EffectRow, done: Done) -> None:
-        """Take what came of an effect that was begun without a task."""
+        """Callback of an effect that was begun without a task, with its outcome."""
         self._loops.end(row.lane)
         try:
             self._ended_with(row, done)
@@ -545,13 +545,13 @@ class Room:
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
     def _may_begin(self, row: EffectRow) -> bool:
-        """Nothing new while outcomes cannot be stored; what is marked would pass for uncertain."""
+        """False for a new effect while outcomes cannot be stored; a marked one has to go out."""
         return row.marked or not (self._loops.stopping or (self.behind and self._outcomes))
 
     # --- commits ----------------------------------------------------------------------------
 
     def draft_commit(self) -> Commit | None:
-        """What is to be written now; None if there is nothing. Then `committed` or `failed`."""
+        """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
         if draft.empty or self._on_its_way is not None:
             return None
@@ -586,7 +586,7 @@ class Room:
         )
 
     def committed(self, answer: Committed) -> None:
-        """The commit is durable: what it holds takes effect."""
+        """Callback of a commit that is durable: what it holds takes effect."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
         measures, self._unwritten = self._around.measures, 0
         if draft.record is not None:
@@ -619,7 +619,7 @@ class Room:
         self._go_on()
 
     def failed(self, error: StoreError) -> None:
-        """The commit has failed, and with it whatever was made on top of it."""
+        """Callback of a commit that failed, and with it whatever was made on top of it."""
         drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
         self._failed_commits += 1
@@ -704,7 +704,7 @@ class Room:
             }
 
     def _surely(self, row: EffectRow) -> EffectRow:
-        """The row, with what we know better than the store: its call has not gone out."""
+        """The row as not attempted, if we know that its call has not gone out."""
         if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
             return row
         return msgspec.structs.replace(row, attempted=None, attempts=0, marked=True)

@@ -67,7 +67,7 @@ class RatingRule(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """See the config keys of the same names."""
+    """The operator's rules: see the config keys of the same names."""
 
     bot: UserId
     queues: tuple[QueueRule, ...]
@@ -139,7 +139,7 @@ class Rules(msgspec.Struct, frozen=True):
         return None
 
     def zone_of(self, queue_id: int) -> tzinfo | None:
-        """By whose clock the queue opens; None if nobody said."""
+        """Time zone of the queue's hours; None if nobody said."""
         queue = self.queue(queue_id)
         return queue.hours.zone if queue is not None and queue.hours is not None else None
 
@@ -209,7 +209,7 @@ def narrow(text: str) -> str:
 
 
 def hides(rules: Rules, record: RoomRecord) -> bool:
-    """True if what an agent says must not be shown in this room."""
+    """True if agents' messages are hidden here: encryption is required, and the room has none."""
     return rules.encryption_required and not record.encrypted
 
 

@@ -155,7 +155,7 @@ class Learnt(msgspec.Struct, frozen=True):
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """Seconds from now on; both 0: it should have been over by now."""
+    """Range of a wait, in seconds from now on; both 0: it should have been over by now."""
 
     low: float
     high: float
@@ -268,7 +268,7 @@ LONGEST_WAIT = 60.0
 
 
 class Stopping(Exception):
-    """The bridge is about to end: nothing new is begun."""
+    """The bridge is stopping: nothing new is begun."""
 
 
 class Loops:
@@ -413,7 +413,7 @@ class Measures(Protocol):
 
 
 class Surroundings(msgspec.Struct):
-    """Handed from the composition root to every room, reader and lane.
+    """Dependencies handed from the composition root to every room, reader and lane.
 
     All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
     read them anew for each thing that is done, and do one thing by one set of rules.

@@ -121,7 +121,7 @@ MOST_ASKED = 3600.0
 
 
 class MatrixLane:
-    """Implements `room.LaneRunner`.
+    """Runner of the lane to Matrix.
 
     Args:
         around: the dependencies of all rooms.
@@ -179,7 +179,7 @@ class MatrixLane:
                 return self._give_up(room, effect, error.code)
 
     async def _look_back(self, room: Room, row: EffectRow) -> None:
-        """Before a row is repeated whose transaction id may be forgotten: is it in the room?"""
+        """Search of the room before a row is repeated whose transaction id may be forgotten."""
         if self._around.clock.now() - row.created < REMEMBERED:
             return
         try:
@@ -371,7 +371,7 @@ class MatrixLane:
     # --- coming and going ---------------------------------------------------------------------
 
     async def _enter(self, room: Room, effect: EnterRoom) -> Done:
-        """Go in; what was found there is told to the room."""
+        """Join; what was found there is told to the room."""
         entry = await self._matrix.enter(
             room.room_id, effect.host, effect.inviter, encrypt=effect.encrypt
         )
@@ -518,7 +518,7 @@ class MatrixLane:
         return tuple(parts)
 
     def _dated_text(self, room: Room, relay: Relay, fragment: str) -> str:
-        """A message that comes late says when it was said."""
+        """The fragment; that of a late message with the time at which it was said."""
         if relay.posted is None:
             return fragment
         rules = self._around.rules
@@ -582,7 +582,7 @@ class MatrixLane:
 
 
 def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number: int) -> CardPosted:
-    """What has to be remembered of a sentence that a reaction answers; `number`: of the chat."""
+    """The card of a sentence that a reaction answers; `number`: of the chat."""
     if isinstance(offer, CallbackCard):
         card = OurCard(event_id, CardKind.CALLBACK, number=offer.number)
         return CardPosted(card, (BELL,) if offer.key in CALLBACK_OFFERS else ())
@@ -596,7 +596,7 @@ def offered(offer: ShowAnswer | Offer | CallbackCard, event_id: EventId, number:
 
 
 def choices_of(relay: Relay, event_id: EventId) -> tuple[CardPosted, ...]:
-    """What has to be remembered of a message of the robot's, if it proposes something."""
+    """The card of a message of the robot's, if it proposes something."""
     if not relay.choices:
         return ()
     numbers = range(1, len(relay.choices) + 1) if len(relay.choices) <= MOST_SIGNS else ()
@@ -605,7 +605,7 @@ def choices_of(relay: Relay, event_id: EventId) -> tuple[CardPosted, ...]:
 
 
 def _link_to(picture: AgentMedia) -> RelayedText:
-    """What is shown of a picture inside a text that could not be had."""
+    """A link in place of a picture inside a text that could not be fetched."""
     shown = html.escape(f"🖼 {picture.name}".strip())
     if not picture.url.lower().startswith(("http://", "https://")):
         return RelayedText(shown)

@@ -42,7 +42,7 @@ _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SI
 
 
 class WebChatLane:
-    """Implements `room.LaneRunner`."""
+    """Runner of the lane to WebChat."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -106,7 +106,7 @@ class WebChatLane:
         return _answered(room, effect, answer)
 
     async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
-        """The bytes go out now, unless the customer has thought better of it while they waited.
+        """Mark a call whose bytes go out now, unless the customer thought better of it meanwhile.
 
         Raises:
             CallFailure: they do not.
@@ -143,7 +143,7 @@ class WebChatLane:
         return Done(came=(Came(done),), detail="" if done.clip is None else "in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
-        """Where the file lies on the WebChat server, or what of it goes into the frame.
+        """Transfer of a file: its address on the WebChat server, or what of it goes into the frame.
 
         Raises:
             CallFailure: with whoever was at fault.
@@ -208,7 +208,7 @@ def _overtaken(record: RoomRecord, call_id: CallId) -> bool:
 
 
 def _answered(room: Room, effect: CallWebChat, answer: Reply | CallFailure) -> Done:
-    """What an answer of the call centre's is to the ledger and to the conversation.
+    """The outcome of a call, for the ledger and for the conversation.
 
     A refusal is told to the operator by the vendor's name; loudly if nobody else can do anything.
     """
@@ -233,7 +233,7 @@ def _answered(room: Room, effect: CallWebChat, answer: Reply | CallFailure) -> D
 
 
 def _broken(room: Room, row: EffectRow, error: Exception, *, attempted: bool) -> Done:
-    """What our own code's failure at a call is to the conversation."""
+    """The outcome of a call at which our own code failed."""
     _log.error("a call could not be carried out", room=room.room_id, seq=row.seq, exc_info=error)
     reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
     failure = CallFailure(reason, certain=not attempted, message=type(error).__name__)

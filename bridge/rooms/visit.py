@@ -223,7 +223,7 @@ Mark = tuple[RoomRecord, int]
 
 
 class Visit(msgspec.Struct, eq=False):
-    """The mutable side of `reception.receive`."""
+    """The mutable state of a step in the making; see the module."""
 
     record: RoomRecord
     """The room as it stands."""
@@ -243,11 +243,11 @@ class Visit(msgspec.Struct, eq=False):
         self.record = msgspec.structs.replace(self.record, **changes)
 
     def mark(self) -> Mark:
-        """How far it has come, for `undo`."""
+        """Mark of how far it has come, for `undo`."""
         return self.record, len(self.effects)
 
     def undo(self, mark: Mark) -> None:
-        """What has happened since then has not: our own code failed in the midst of it."""
+        """Roll back to the mark: our own code failed in the midst of something."""
         self.record, kept = mark
         del self.effects[kept:]
         self.again.clear()
@@ -388,7 +388,7 @@ def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 
 class Came(msgspec.Struct, frozen=True):
-    """Something that happened, on its way to its room."""
+    """An input on its way to its room."""
 
     happened: Stored
     key: str | None = None
@@ -397,7 +397,7 @@ class Came(msgspec.Struct, frozen=True):
     """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
 
     def new_input(self, room_id: RoomId) -> NewInput:
-        """The same for the store."""
+        """The input as the store takes it."""
         return NewInput(room_id, dump_input(self.happened), self.key)
 
 
@@ -420,7 +420,7 @@ class Done(msgspec.Struct):
 
 
 class Ticket:
-    """Wait for the commits of several rooms; made for whoever has to acknowledge something.
+    """Acknowledgement that waits for the commits of several rooms.
 
     Attributes:
         failed: rooms whose commit failed, and why.
