@@ -278,10 +278,6 @@ class Room:
         """The effects of a lane that are to be carried out, oldest first."""
         return self._rows[lane].values()
 
-    def later_rows(self, row: EffectRow) -> list[EffectRow]:
-        """The effects that wait behind this one in its lane."""
-        return [other for other in self._rows[row.lane].values() if other.seq > row.seq]
-
     async def anchor(self, name: str) -> EventId | None:
         """The Matrix event that an effect of this room has left under a name.
 
@@ -438,7 +434,7 @@ class Room:
     ) -> bool:
         """Adopt what came of signals and inputs that waited; False if nothing did."""
         if not (done or visit.effects) and visit.record == self.record:
-            self._announce(visit.now + AGAIN)
+            self._announce(next_moment(self.durable, self._around.rules), visit.now + AGAIN)
             return False
         self._adopt(visit, entries_of(visit.effects))
         draft, buried = self._draft, {seq for seq, _ in visit.buried}
@@ -613,9 +609,7 @@ class Room:
         for before, after, now in draft.phases:
             self._note_phase(before.conversation, after.conversation, now)
         if draft.record is not None:
-            self._announce_link()
-            if self._deadline is not None:
-                self._engine.due(self.room_id, self._deadline)
+            self._announce(self._deadline)
         self._go_on()
 
     def failed(self, error: StoreError) -> None:
@@ -680,7 +674,7 @@ class Room:
             raise
         finally:
             self._busy, self._ended = False, None
-        self._announce()
+        self._announce(next_moment(self.durable, self._around.rules))
 
     def _merge(self, loaded: Loaded, ended: Container[EffectSeq]) -> None:
         """Put what was read together with what has happened since it was."""
@@ -735,27 +729,19 @@ class Room:
         self._outcomes.pop(seq, None)
         return False
 
-    # --- what follows from a record -----------------------------------------------------------
-
-    def _announce(self, not_before: int = 0) -> None:
-        """Have the link kept up or let go, and the next deadline heeded."""
-        self._announce_link()
-        due = next_moment(self.durable, self._around.rules)
-        if due is not None:
-            self._engine.due(self.room_id, max(due, not_before))
-
-    def _announce_link(self) -> None:
-        """Have the link kept up or let go, if that or its account (`account`) has changed."""
+    def _announce(self, due: int | None, not_before: int = 0) -> None:
+        """Heed the next deadline; keep the link or release it, if that or its account changed."""
         record, state = self.durable, self.durable.conversation
         wanted, who = wants_link(state), (record.customer, record.displayname, record.key)
-        linked = wanted, type(state.phase), record.login, who
-        if linked == self._linked:
-            return
-        if wanted:
-            self._around.link.keep(self.account)
-        else:
-            self._around.link.release(self.room_id)
-        self._linked = linked
+        linked = wanted, type(state.phase), record.login, who  # see `account`
+        if linked != self._linked:
+            if wanted:
+                self._around.link.keep(self.account)
+            else:
+                self._around.link.release(self.room_id)
+            self._linked = linked
+        if due is not None:
+            self._engine.due(self.room_id, max(due, not_before))
 
     # --- loops: each repeats one thing while there is something to do ---------------------------
 

@@ -267,8 +267,8 @@ class MatrixLane:
 
     async def _card(self, room: Room, row: EffectRow, card: Card) -> Done:
         """Edit this chat's card; a newer version that waits already makes this one pointless."""
-        for later in room.later_rows(row):
-            other = load_effect(later.effect)
+        for other_row in room.rows(row.lane):
+            other = load_effect(other_row.effect) if other_row.seq > row.seq else None
             if isinstance(other, Card) and other.number == card.number:
                 return Done(outcome=Outcome.DISCARDED, detail="a newer card follows")
         anchor = f"card:{card.number}"
