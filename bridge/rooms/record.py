@@ -545,18 +545,8 @@ class LoginTried(InboxEntry, frozen=True):
     """The server's own verdict."""
 
 
-Stored = (
-    MatrixEvent
-    | Entered
-    | EntryFailed
-    | CardPosted
-    | PartPosted
-    | RobotAnswered
-    | LookedUp
-    | LoginTried
-    | Input
-)
-
+_Posted = Entered | EntryFailed | CardPosted | PartPosted
+Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Input
 
 _stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
 
@@ -709,20 +699,6 @@ class Nothing(Meant, frozen=True):
     """Of no interest to us: an echo of ours, a topic, …"""
 
 
-Meaning = (
-    Invited
-    | AgentInvited
-    | MemberJoined
-    | MemberGone
-    | Renamed
-    | Spoke
-    | Corrected
-    | Withdrew
-    | Reacted
-    | PollAnswered
-    | Unreadable
-    | RoomConfigured
-    | EncryptionOn
-    | Upgraded
-    | Nothing
-)
+_OfMembers = Invited | AgentInvited | MemberJoined | MemberGone | Renamed
+_OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
+Meaning = _OfMembers | _OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing

@@ -186,19 +186,9 @@ def new_effect(effect: Effect) -> NewEffect | None:
             return NewEffect(Lane.WEBCHAT, body, cause, call_id, repeat, attempted=True)
         case UploadMedia(event_id=cause, call_id=call_id):
             return NewEffect(Lane.WEBCHAT, _encoder.encode(effect), cause, call_id)
-        case (
-            Relay()
-            | Card()
-            | CallbackCard()
-            | AskRating()
-            | EndPoll()
-            | Offer()
-            | PutSigns()
-            | AgentsCame()
-            | AgentsLeft()
-            | EnterRoom()
-            | LeaveRoom()
-        ):
+        case Relay() | Card() | CallbackCard() | AskRating() | EndPoll() | Offer() | PutSigns():
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect))
+        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
             return NewEffect(Lane.MATRIX, _encoder.encode(effect))
         case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
             return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause)
