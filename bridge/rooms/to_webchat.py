@@ -76,7 +76,7 @@ class WebChatLane:
         try:
             effect = load_effect(row.effect)
             if isinstance(effect, CallWebChat):
-                return await self._call(room, effect, mark, uncertain=attempted)
+                return await self._call(room, row, effect, mark)
             if isinstance(effect, UploadMedia):
                 return await self._upload(room, effect)
         except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
@@ -85,15 +85,10 @@ class WebChatLane:
         return _broken(room, row, wrong, attempted=attempted)
 
     async def _call(
-        self,
-        room: Room,
-        effect: CallWebChat,
-        mark: Callable[[], Awaitable[None]],
-        *,
-        uncertain: bool,
+        self, room: Room, row: EffectRow, effect: CallWebChat, mark: Callable[[], Awaitable[None]]
     ) -> Done:
         answer: Reply | CallFailure
-        if uncertain:
+        if row.attempted is not None:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
         if not wants_link(room.record.conversation):  # given up in the step that asked for it
             return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN, certain=True))

@@ -1,6 +1,6 @@
 """Visit: one step of a room in the making, with its effects, and the draft of the next commit.
 
-The pure modules of this ring (`reception`, `commands`, `references`, …) each change a `Visit` a
+The pure modules of this ring (`people`, `commands`, `references`, …) each change a `Visit` a
 little, as those of `conversation` do with a `Turn`. Whoever made it commits what it came to, all or
 nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
 (`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
@@ -270,16 +270,11 @@ class Visit(msgspec.Struct, eq=False):
 
     def step(self, happened: Input, event: EventId | None = None) -> None:
         """Let something happen to the conversation; `event` is what brought it, if any did."""
-        before, policy = self.record, self.rules.policy_for(self.record)
-        conversation, effects = step(before.conversation, happened, self.now, policy)
+        before, policy, now = self.record, self.rules.policy_for(self.record), self.now
+        former, queue = before.conversation, policy.queue_id
+        conversation, effects = step(former, happened, now, policy)
         chats = note_chat(
-            before.chats,
-            before.conversation,
-            conversation,
-            happened,
-            self.now,
-            queue=policy.queue_id,
-            event=event,
+            before.chats, former, conversation, happened, now, queue=queue, event=event
         )
         self.record = msgspec.structs.replace(before, conversation=conversation, chats=chats)
         if before.corrections:
