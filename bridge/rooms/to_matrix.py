@@ -22,7 +22,7 @@ from __future__ import annotations
 import base64
 import binascii
 import html
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
 
@@ -155,7 +155,8 @@ class MatrixLane:
         effect, wait = load_effect(row.effect), FIRST_WAIT
         while True:
             try:
-                await self._look_back(room, row)
+                if self._around.clock.now() - row.created >= REMEMBERED:
+                    await self._look_back(room, row)
                 return await self._perform(room, row, effect)
             except Unavailable as error:
                 waiting_since = max(row.created, row.revived or 0)
@@ -180,8 +181,6 @@ class MatrixLane:
 
     async def _look_back(self, room: Room, row: EffectRow) -> None:
         """Search of the room before a row is repeated whose transaction id may be forgotten."""
-        if self._around.clock.now() - row.created < REMEMBERED:
-            return
         try:
             await self._matrix.look_back(room.room_id, room.record.host, row.created)
         except Refused as error:
@@ -202,35 +201,35 @@ class MatrixLane:
         )
         return Done(outcome=Outcome.DEAD, detail=why)
 
-    async def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Done:
+    def _perform(self, room: Room, row: EffectRow, effect: StoredEffect) -> Awaitable[Done]:
         match effect:
             case Relay():
-                return await self._relay(room, row, effect)
+                return self._relay(room, row, effect)
             case Say():
-                return await self._say(room, row, effect)
+                return self._say(room, row, effect)
             case Reported():
                 say = Say(effect.key, effect.args, reply_to=effect.event_id)
                 also = "again.hint" if can_be_sent_again(effect.key) else ""
-                return await self._say(room, row, say, also)
+                return self._say(room, row, say, also)
             case Card():
-                return await self._card(room, row, effect)
+                return self._card(room, row, effect)
             case AskRating():
-                return await self._ask_rating(room, row, effect)
+                return self._ask_rating(room, row, effect)
             case EndPoll():
-                return await self._end_poll(room, row, effect)
+                return self._end_poll(room, row, effect)
             case ShowAnswer() | Offer() | CallbackCard():
-                return await self._offer(room, row, effect)
+                return self._offer(room, row, effect)
             case PutSigns():
-                return await self._sign(room, row, effect)
+                return self._sign(room, row, effect)
             case AgentsCame():
-                return await self._agents_came(room, row, effect)
+                return self._agents_came(room, row, effect)
             case AgentsLeft():
                 ghosts = map(self._matrix.ghost_of, map(Agent, effect.agents))
-                return await self._leave(room, LeaveRoom(tuple(ghosts)))
+                return self._leave(room, LeaveRoom(tuple(ghosts)))
             case EnterRoom():
-                return await self._enter(room, effect)
+                return self._enter(room, effect)
             case LeaveRoom():
-                return await self._leave(room, effect)
+                return self._leave(room, effect)
             case _:
                 raise TypeError(f"{type(effect).__name__} is no effect of this lane")
 
