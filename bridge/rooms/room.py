@@ -549,7 +549,7 @@ class Room:
     def draft_commit(self) -> Commit | None:
         """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
         draft, record, room = self._draft, self._draft.record, None
-        if draft.empty or self._on_its_way is not None:
+        if self._on_its_way is not None or draft.empty:
             return None
         self._draft, self._on_its_way = Draft(), draft
         if record is not None:
@@ -565,9 +565,9 @@ class Room:
                 revision=self._revision,
             )
         now = self._around.clock.now()
-        lately = now - self._answered <= ANSWERED_LATELY
-        free = not (self._loops.stopping or self._rows[Lane.WEBCHAT])
         if draft.entries:
+            lately = now - self._answered <= ANSWERED_LATELY
+            free = not (self._loops.stopping or self._rows[Lane.WEBCHAT])
             draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
         return Commit(
             self.room_id,
