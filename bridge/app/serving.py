@@ -47,10 +47,9 @@ from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
-from bridge.rooms.waiting_times import Waits
 from bridge.storage.sqlstore import open_store
 
 PATIENCE = 5.0

@@ -284,7 +284,7 @@ class UploadMedia(Wish, frozen=True):
 class AskRobot(Wish, frozen=True):
     """Put a question to the knowledge base; what it says comes back as `Consulted`.
 
-    To one that was asked by command it comes back to the room alone (`rooms.inbox`).
+    To one that was asked by command it comes back to the room alone (`rooms.record`).
     """
 
     event_id: EventId

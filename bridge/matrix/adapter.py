@@ -25,7 +25,6 @@ from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.send import Outgoing
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
-from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import (
     Blob,
     Clock,
@@ -39,9 +38,8 @@ from bridge.rooms.ports import (
     Relayed,
     RelayedMedia,
     RelayedText,
-    Undecryptable,
 )
-from bridge.rooms.record import Thread
+from bridge.rooms.record import Meaning, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentMedia
 
 _REDACTED = "It holds a password."

@@ -29,7 +29,8 @@ from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.inbox import (
+from bridge.rooms.ports import Recorded
+from bridge.rooms.record import (
     AgentInvited,
     Corrected,
     EncryptionOn,
@@ -47,7 +48,6 @@ from bridge.rooms.inbox import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.ports import Recorded
 
 KIND = "unreadable.kind"
 ENCRYPTED_FILE = "unreadable.encrypted_file"

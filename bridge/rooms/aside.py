@@ -1,4 +1,4 @@
-"""The lane aside: what may take long, and behind which nobody's messages must wait.
+"""The lane aside: slow effects that nobody's messages must wait for.
 
 Questions to the call centre (knowledge base, history) change nothing where they are asked, so an
 effect that a crash interrupted is simply carried out again. So are the orders whose outcome is told
@@ -18,77 +18,94 @@ from bridge.conversation.events import AskRobot, FailureReason, FetchHistory, Re
 from bridge.conversation.history import MOST_RECALLED
 from bridge.ids import EventId, RoomId
 from bridge.rooms import cards, transcripts
-from bridge.rooms.commits import Done
-from bridge.rooms.effects import (
+from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
+from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
+from bridge.rooms.room import Room
+from bridge.rooms.store import EffectRow, Outcome
+from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.transcripts import Transcripts
+from bridge.rooms.visit import (
+    Came,
     Conceal,
     Decline,
-    Filed,
+    Done,
     SendTranscript,
     TellHistory,
     TryLogin,
     load_effect,
 )
-from bridge.rooms.inbox import LoginTried, LookedUp, Stored
-from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
-from bridge.rooms.reader import Came
-from bridge.rooms.record import RoomRecord
-from bridge.rooms.room import Room
-from bridge.rooms.store import EffectRow, Outcome
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.transcripts import Transcripts
 from bridge.webchat.codes import ResultCode
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
+_filing_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
 
 SOON = (2.0, 5.0)
 """Seconds between the attempts at what the customer is waiting for."""
 AT_LENGTH = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """The same for what must not be given up lightly."""
 
-Found = LookedUp | LoginTried | EventId | None
-"""What is to be said or done in the room, or the event that stands there, if either."""
 
-
-class Filing:
-    """A part of the lane aside."""
+class AsideLane:
+    """Runner of the lane aside."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._transcripts = Transcripts(around)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
 
-    async def run(self, room: Room, order: Filed) -> Done:
-        """Carry out one order to its end.
+    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
+        """Every effect of this lane may take long."""
+        del room, row, done
+        return False
+
+    async def run(self, room: Room, row: EffectRow) -> Done:
+        """Ask, and bring the answer back as an input.
 
         Raises:
             StoreError: the database did not answer; nothing is lost.
             Stopping: it waits for the next start.
         """
-        came, outcome = await self._carry_out(room, order)
-        if came is None or isinstance(came, str):
-            return Done(came, outcome=outcome)
-        return Done(came=(Came(came),), outcome=outcome)
-
-    async def _carry_out(self, room: Room, order: Filed) -> tuple[Found, Outcome]:
-        around = self._around
-        match order:
+        around, effect = self._around, load_effect(row.effect)
+        match effect:
+            case AskRobot():
+                return Done(came=(Came(await cards.ask_robot(around, effect)),))
+            case FetchHistory():
+                return await self._recall(room, effect)
             case TellHistory():
-                return await transcripts.list_chats(around, room.record, order), Outcome.DELIVERED
+                listed = await transcripts.list_chats(around, room.record, effect)
+                return Done(came=(Came(listed),))
             case TryLogin():
-                tried = await try_login(around, room.account, order)
-                return tried, Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
+                tried = await try_login(around, room.account, effect)
+                outcome = Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
+                return Done(came=(Came(tried),), outcome=outcome)
             case SendTranscript():
-                send = partial(self._transcripts.send, room.record, order)
-                failed = LookedUp(order.event_id, "transcript.unavailable")
-                return await self._patiently(room, send, SOON, failed)
+                send = partial(self._transcripts.send, room.record, effect)
+                failed = LookedUp(effect.event_id, "transcript.unavailable")
+                return await _patiently(room, send, SOON, failed)
             case Conceal():
-                hide = partial(conceal, around, room.record, order.event_id)
-                failed = LookedUp(order.event_id, "login.delete")
-                return await self._patiently(room, hide, AT_LENGTH, failed)
+                hide = partial(conceal, around, room.record, effect.event_id)
+                failed = LookedUp(effect.event_id, "login.delete")
+                return await _patiently(room, hide, AT_LENGTH, failed)
             case Decline():
-                self._log.info(
-                    "invitation refused", room=room.room_id, inviter=order.inviter, why=order.why
+                _filing_log.info(
+                    "invitation refused", room=room.room_id, inviter=effect.inviter, why=effect.why
                 )
-                stay_out = partial(self._decline, room, order)
-                return await self._patiently(room, stay_out, AT_LENGTH, None)
+                return await _patiently(room, partial(self._decline, room, effect), AT_LENGTH, None)
+            case _:
+                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
+
+    async def _recall(self, room: Room, ask: FetchHistory) -> Done:
+        """The call centre's history; a server that keeps none has nothing to say."""
+        try:
+            entries = await self._around.link.history(room.account, MOST_RECALLED)
+        except CallFailure as failure:
+            # Whoever only waits in line asks again later: that is no trouble.
+            in_line = failure.reason is FailureReason.NO_TURN
+            log = _log.debug if in_line else _log.warning
+            log("no history", room=room.room_id, why=failure.reason)
+            nothing = Came(Recalled(ask.session_id, ask.since, failed=True))
+            return Done(came=(nothing,), outcome=Outcome.FAILED)
+        recalled = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
+        return Done(came=(Came(recalled),))
 
     async def _decline(self, room: Room, order: Decline) -> None:
         """Stay out of a room; an invitation that was taken back meanwhile needs no answer.
@@ -99,31 +116,38 @@ class Filing:
         try:
             await self._around.matrix.leave(room.room_id, order.user, order.reason)
         except Refused as error:
-            self._log.debug("nothing to decline", room=room.room_id, why=error.code)
+            _filing_log.debug("nothing to decline", room=room.room_id, why=error.code)
 
-    async def _patiently(
-        self,
-        room: Room,
-        attempt: Callable[[], Awaitable[LookedUp | EventId | None]],
-        waits: tuple[float, ...],
-        failed: LookedUp | None,
-    ) -> tuple[LookedUp | EventId | None, Outcome]:
-        """Try again for as long as another try may help; then there is `failed` to be said."""
-        for wait in (*waits, None):
-            try:
-                return await attempt(), Outcome.DELIVERED
-            except Unavailable as error:
-                self._log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
-                if wait is not None:
-                    await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
-            except Refused as error:
-                self._log.warning("not to be had", room=room.room_id, why=error.code)
-                return failed, Outcome.REFUSED
-        return failed, Outcome.FAILED
+
+async def _patiently(
+    room: Room,
+    attempt: Callable[[], Awaitable[LookedUp | EventId | None]],
+    waits: tuple[float, ...],
+    failed: LookedUp | None,
+) -> Done:
+    """Retry for as long as another try may help; then there is `failed` to be said.
+
+    An attempt returns what is to be said in the room, or the event that stands there, if either.
+    """
+    outcome = Outcome.FAILED
+    for wait in (*waits, None):
+        try:
+            came = await attempt()
+        except Unavailable as error:
+            _filing_log.info("not to be had yet", room=room.room_id, why=str(error), wait=wait)
+            if wait is not None:
+                await room.pause(max(wait, min(error.retry_after or 0, 60.0)))
+        except Refused as error:
+            _filing_log.warning("not to be had", room=room.room_id, why=error.code)
+            outcome = Outcome.REFUSED
+            break
+        else:
+            return Done(came=(Came(came),)) if isinstance(came, LookedUp) else Done(came)
+    return Done(came=() if failed is None else (Came(failed),), outcome=outcome)
 
 
 async def try_login(around: Surroundings, account: Account, order: TryLogin) -> LoginTried:
-    """Ask the call centre; says what came of it. May wait for its turn at the server's door."""
+    """Login attempt at the call centre, which may wait for its turn; returns what came of it."""
     try:
         await around.link.log_in(msgspec.structs.replace(account, login=order.login))
     except CallFailure as failure:
@@ -148,45 +172,3 @@ async def conceal(around: Surroundings, record: RoomRecord, event_id: EventId) -
     except Refused:
         return LookedUp(event_id, "login.delete")
     return None
-
-
-class AsideLane:
-    """Implements `room.LaneRunner`."""
-
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        self._filing = Filing(around)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
-
-    def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Every effect of this lane may take long."""
-        del room, row, done
-        return False
-
-    async def run(self, room: Room, row: EffectRow) -> Done:
-        """Ask, and bring the answer back as an input."""
-        effect = load_effect(row.effect)
-        if isinstance(effect, Filed):
-            return await self._filing.run(room, effect)
-        match effect:
-            case AskRobot():
-                came: Stored = await cards.ask_robot(self._around, effect)
-                outcome = Outcome.DELIVERED
-            case FetchHistory():
-                came, outcome = await self._recall(room, effect)
-            case _:
-                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
-        return Done(came=(Came(came),), outcome=outcome)
-
-    async def _recall(self, room: Room, ask: FetchHistory) -> tuple[Recalled, Outcome]:
-        """What was said lately; a server that does not say has nothing to say."""
-        try:
-            entries = await self._around.link.history(room.account, MOST_RECALLED)
-        except CallFailure as failure:
-            # Whoever only waits in line asks again later: that is no trouble.
-            in_line = failure.reason is FailureReason.NO_TURN
-            log = self._log.debug if in_line else self._log.warning
-            log("no history", room=room.room_id, why=failure.reason)
-            return Recalled(ask.session_id, ask.since, failed=True), Outcome.FAILED
-        came = Recalled(ask.session_id, ask.since, entries or (), kept=entries is not None)
-        return came, Outcome.DELIVERED

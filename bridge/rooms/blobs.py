@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import IO
 
 import msgspec
@@ -27,11 +27,8 @@ async def at_most(
 ) -> AsyncIterator[bytes]:
     """Pass on the bytes of a file, as `Blob.chunks` promises.
 
-    Args:
-        limit: bytes; a longer file is not read on.
-        chunks: what is read.
-        broken: what reading raises when the file breaks off; it becomes the cause, so its text must
-            hold no secret.
+    What is raised of the types `broken` means that the file broke off; it becomes the cause, so its
+    text must hold no secret.
 
     Raises:
         TooBig: the file has more than `limit` bytes.
@@ -77,20 +74,14 @@ async def keep(blob: Blob) -> AsyncIterator[Kept]:
         Unavailable: there is no room for it on our disk.
         Exception: whatever the blob raises (TooBig, Unavailable).
     """
-    with _temporary() as stream:
+    stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
+    try:
         size = 0
         async for chunk in blob.chunks:
             size += len(chunk)
             await _on_disk(stream.write, chunk, large=size > IN_MEMORY)
         await _on_disk(stream.flush, large=size > IN_MEMORY)
         yield Kept(stream, size)
-
-
-@contextmanager
-def _temporary() -> Iterator[IO[bytes]]:
-    stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
-    try:
-        yield stream
     finally:
         with suppress(OSError):  # what found no room is written once more, and not wanted any more
             stream.close()

@@ -60,14 +60,11 @@ from bridge.conversation.robot import awaited
 from bridge.conversation.turn import inviting
 from bridge.ids import EventId
 from bridge.media.plaintext import html_to_text
-from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inbox import PollAnswered, Reacted, RobotAnswered, Spoke
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import CardKind, OurCard
+from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RobotAnswered, Spoke
 from bridge.rooms.rules import Rules, narrow
-from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Visit
-from bridge.rooms.waiting_times import Waits
+from bridge.rooms.surroundings import Surroundings, Waits
+from bridge.rooms.visit import PutSigns, ShowAnswer, Visit
 from bridge.texts.durations import duration, waiting_range
 from bridge.webchat.http import RobotAnswer
 

@@ -41,9 +41,7 @@ from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId
 from bridge.rooms import cards
 from bridge.rooms.cards import Choice, choices, shown
-from bridge.rooms.effects import Conceal, SendTranscript, TellHistory, TryLogin
-from bridge.rooms.inbox import LoginTried
-from bridge.rooms.record import OwnLogin, RoomRecord, RoomSettings
+from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
 from bridge.rooms.rules import (
     SOURCES,
     BadSetting,
@@ -57,7 +55,7 @@ from bridge.rooms.rules import (
     set_queue,
     set_source,
 )
-from bridge.rooms.visit import Visit, undelivered
+from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit, undelivered
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]

@@ -25,14 +25,12 @@ import structlog
 from bridge.conversation.events import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.commits import Ticket
-from bridge.rooms.inbox import MatrixEvent
-from bridge.rooms.ports import Clock, Undecryptable
-from bridge.rooms.reader import Came
-from bridge.rooms.record import Membership
+from bridge.rooms.ports import Clock
+from bridge.rooms.record import MatrixEvent, Membership, Undecryptable
 from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.store import Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Came, Ticket
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
 

@@ -29,9 +29,8 @@ from bridge.conversation.model import (
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, UserId
-from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.record import Membership, Person, RoomRecord
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import LeaveRoom, Visit
 
 KEPT_PEOPLE = 200
 """Names of a room that are remembered; of the others the user id speaks."""

@@ -15,8 +15,7 @@ import msgspec
 from bridge.conversation.events import FailureReason
 from bridge.conversation.model import CustomerContent, CustomerMedia
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
-from bridge.rooms.inbox import Meaning
-from bridge.rooms.record import OwnLogin, Person, Thread
+from bridge.rooms.record import Meaning, OwnLogin, Person, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia, Command, Received, Reply
 from bridge.webchat.http import HistoryEntry, RobotReply
 
@@ -117,15 +116,14 @@ class LinkPort(Protocol):
         command: Command,
         before_write: Callable[[], Awaitable[None]],
     ) -> Reply:
-        """Send a command and return its reply.
+        """Send a command and return its reply; `before_write` is awaited right before the bytes go.
 
         Opens the link when it is not up. A reply of -15 is healed once inside (new login, same
-        command again). `before_write` is awaited right before the bytes go to the socket.
+        command again).
 
         Raises:
             CallFailure: nothing came back; `certain` says whether it may have arrived.
         """
-        ...
 
     def call_now(
         self,
@@ -139,16 +137,13 @@ class LinkPort(Protocol):
         It must be stored as attempted. `done` is told later what `call` would return or raise; it
         must not raise.
         """
-        ...
 
     async def upload(self, account: Account, blob: Blob) -> str:
         """Upload a file and return its absolute address.
 
         Raises:
-            CallFailure: with the ResultCode where the server gave one. INVALID_TOKEN: a login is
-                under way, and the file may be uploaded anew at once.
+            CallFailure: INVALID_TOKEN: a login is under way, and another try may follow at once.
         """
-        ...
 
     def fetch(self, url: str, limit: int) -> AbstractAsyncContextManager[Blob]:
         """Open a file that an agent sent, from the server's own origin or an allowed host.
@@ -158,19 +153,15 @@ class LinkPort(Protocol):
             Unavailable: it did not answer.
             TooBig: it says that it is longer than `limit` bytes.
         """
-        ...
 
     def absolute(self, address: str) -> str:
         """Absolute form of a server's address that may be relative; "" stays ""."""
-        ...
 
     def icon_url(self, icon: str, queue_id: int | None) -> str:
         """The absolute address of an agent's picture, or "" (reference 3.9)."""
-        ...
 
     def keep(self, account: Account) -> None:
-        """From now on keep this room's link up, through every loss."""
-        ...
+        """Keep this room's link up from now on, through every loss."""
 
     def release(self, room_id: RoomId) -> None:
         """The link is no longer wanted; close it once nothing is under way.
@@ -178,71 +169,59 @@ class LinkPort(Protocol):
         A call that still waits for the link to open fails, for certain, with NO_TURN; a login that
         waits for its turn is not made.
         """
-        ...
 
     def typing(self, room_id: RoomId, session_id: SessionId) -> None:
-        """Show the agent that the customer is typing (113).
+        """Show the agent that the customer is typing (113), if link and server let us.
 
-        As good as it goes: returns at once, never raises, and does nothing unless the link stands
-        and the server is of a revision that knows it; at most one in 5 s reaches the agent.
+        Returns at once and never raises; at most one in 5 s reaches the agent.
         """
-        ...
 
     async def log_in(self, account: Account) -> None:
         """Try the customer's own account, and keep the token if the server takes it.
 
         Raises:
-            CallFailure: always certain. LOGIN_REFUSED or SIGN_REFUSED with the ResultCode;
-                UNREACHABLE.
+            CallFailure: always certain: LOGIN_REFUSED, SIGN_REFUSED, UNREACHABLE.
         """
-        ...
 
     async def history(self, account: Account, count: int) -> tuple[HistoryEntry, ...] | None:
-        """The customer's last messages, newest last, at most `count` (and at most 100).
+        """The customer's last messages, newest last, at most `count` (and 100); None: none kept.
 
         Opens the link when it is not up, and may wait half a minute for its turn: requests share
-        the limit of logins (reference 3.7). None if the server has no history.
+        the limit of logins (reference 3.7).
 
         Raises:
-            CallFailure: always certain; NO_TURN (its turn did not come in time, which is no
-                trouble) and UNREACHABLE may be tried again later.
+            CallFailure: always certain; NO_TURN (no trouble) and UNREACHABLE may pass.
         """
-        ...
 
     async def ask_robot(self, question: str) -> RobotReply:
         """Ask the knowledge base, whose reply may be empty. Needs no link.
 
         Raises:
             CallFailure: always certain: TOO_BIG above 1,000 characters, SIGN_REFUSED for a wrong
-                key, REFUSED with the ResultCode, UNREACHABLE.
+                key, REFUSED, UNREACHABLE.
         """
-        ...
 
 
 class LinkEvents(Protocol):
     """News of links, for the engine, which implements it."""
 
     async def pushed(self, room_id: RoomId, key: str, received: Received) -> None:
-        """Store a push; returns when it is durable (only then may a receipt be sent).
+        """Store a push, told by a unique key (receipt id and digest, or our start and an ordinal).
 
-        `key` is unique for the push: receipt id and digest, or our start and an ordinal.
+        Returns when it is durable: only then may a receipt be sent.
         """
-        ...
 
     async def restored(self, room_id: RoomId) -> None:
         """A kept link that was lost stands again."""
-        ...
 
     async def lost(self, room_id: RoomId) -> None:
         """A link that is wanted has been away for long; we go on trying."""
-        ...
 
     async def queued(self, room_id: RoomId, seconds: float) -> None:
         """A link's login waits for its turn, for so many seconds more at most, as things stand.
 
         Told once the wait is worth a word, and again from time to time while it lasts.
         """
-        ...
 
 
 # --- homeserver -----------------------------------------------------------------------------------
@@ -261,11 +240,7 @@ class NoticeText(msgspec.Struct, frozen=True):
 
 
 class EditableNotice(msgspec.Struct, frozen=True):
-    """A sentence of ours that later ones replace in place.
-
-    A kind of its own, since every version has to be written so that it can be edited, the first
-    one too (`render.editable_content`).
-    """
+    """A sentence of ours that later ones replace in place: the first is written so, too."""
 
     text: str
     edits: EventId | None = None
@@ -319,15 +294,6 @@ class Entry(msgspec.Struct, frozen=True):
     """Who set `config`."""
 
 
-class Undecryptable(msgspec.Struct, frozen=True):
-    """An encrypted event that cannot be read (now)."""
-
-    key: str
-    """Why, as a key of the texts."""
-    later: bool
-    """What is missing may still come."""
-
-
 class Poll(msgspec.Struct, frozen=True):
     """A question of ours with its answers: (id, text)."""
 
@@ -364,19 +330,13 @@ class MatrixPort(Protocol):
     """The homeserver. Every method raises Unavailable or Refused, and nothing else foreign."""
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        """Find what we have sent to a room since then (ms since the epoch).
-
-        What was found is not sent again, however long ago the homeserver has forgotten it.
-        """
-        ...
+        """Find what we have sent to a room since then (ms): it is not sent again."""
 
     def is_ours(self, user_id: str) -> bool:
         """Bot, queue user or ghost."""
-        ...
 
     def serves(self, user: UserId) -> bool:
         """False for a bot or a queue user that was found to be somebody else's account."""
-        ...
 
     async def open(
         self, raw: dict[str, object], patience: float | None = None, *, ask: bool = True
@@ -384,39 +344,27 @@ class MatrixPort(Protocol):
         """An event as its sender wrote it. Every event has to pass here, before `interpret`.
 
         Args:
-            raw: as it came; comes back as it is if it is not encrypted.
+            raw: as it came; returned if it is not encrypted.
             patience: seconds to wait for a missing key; None: do not wait.
             ask: False: ask no homeserver whose the key is, which may take long.
 
         Raises:
             StoreError: the database, which holds the keys, does not answer.
         """
-        ...
 
     def interpret(self, raw: dict[str, object]) -> Meaning:
         """Interpret an event. Pure, and never raises: hostile events are `Unreadable`."""
-        ...
 
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
     ) -> Entry:
-        """Join as `host` and look around.
-
-        With `encrypt`, a room that is neither encrypted nor public becomes encrypted if the host
-        may do that.
-        """
-        ...
+        """Join as `host` and look around; `encrypt`: a private room, if the host may do that."""
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
-        """Leave, or refuse an invitation; people can read the reason.
-
-        Not being a member is no error.
-        """
-        ...
+        """Leave, or refuse an invitation, and say why; not being a member is no error."""
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
         """The user's level in the room; infinite for a creator of a version-12 room."""
-        ...
 
     async def say(
         self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str
@@ -427,31 +375,23 @@ class MatrixPort(Protocol):
     ) -> None:
         """Have clients not count these users of ours, so that a direct chat remains one to them.
 
-        Asked of the homeserver once a room and user, and written only where it is new; a room that
-        does not let `host` do it is no failure.
+        A room that does not let `host` do it is no failure.
         """
-        ...
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
     ) -> UserId:
         """Make the agent's ghost exist with its name and picture, and be in the room."""
-        ...
 
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
         """True if the ghost already wears the picture of that address: do not fetch it again."""
-        ...
 
     def ghost_of(self, agent: Agent) -> UserId: ...
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
     ) -> tuple[RelayedText | AgentMedia, ...]:
-        """An agent's fragment as texts and the pictures between them, in order; at least one.
-
-        `absolute` makes its addresses absolute (`LinkPort.absolute`).
-        """
-        ...
+        """An agent's fragment as texts and the pictures between them, in order; at least one."""
 
     async def relay(
         self,
@@ -463,15 +403,11 @@ class MatrixPort(Protocol):
         *,
         thread: Thread | None = None,
     ) -> tuple[Part, ...]:
-        """Send an agent's message as its ghost (which is made to be in the room if it is not).
+        """Send an agent's message as its ghost, which is made to be in the room, into a thread.
 
-        A long text becomes several events, which come back in order.
-
-        Where the room does not let the ghost in, `host` says it under the agent's name.
-
-        A location has to say whose map it is of. With `thread` it goes there.
+        A long text becomes several events, which come back in order. A location has to say of whose
+        map it is. Where the room does not let the ghost in, `host` says it under the agent's name.
         """
-        ...
 
     def download(self, media: CustomerMedia, limit: int) -> AbstractAsyncContextManager[Blob]:
         """Open a customer's file.
@@ -479,17 +415,14 @@ class MatrixPort(Protocol):
         Raises:
             TooBig: the homeserver says that it is longer than `limit` bytes.
         """
-        ...
 
-    # --- signs of life: nothing is lost if they fail ----------------------------------------------
+    # --- nothing is lost if these fail -----------------------------------------------------------
 
     async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        """Show one of ours as typing for so long; 0: no longer. Nothing is lost if it fails."""
-        ...
+        """Show one of ours as typing for so long; 0: no longer."""
 
     async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
         """Show that one of ours has read up to this event. Repeating it does no harm."""
-        ...
 
     # --- reactions and polls ----------------------------------------------------------------------
 
@@ -497,17 +430,14 @@ class MatrixPort(Protocol):
         self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
     ) -> EventId:
         """Put a reaction, one emoji, to an event."""
-        ...
 
     async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
         """Ask a question; who votes is `PollAnswered`."""
-        ...
 
     async def end_poll(
         self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
     ) -> EventId:
         """Close a poll; `text` is what clients without polls show."""
-        ...
 
     # --- what stands in the room already ----------------------------------------------------------
 
@@ -515,11 +445,9 @@ class MatrixPort(Protocol):
         self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
     ) -> EventId:
         """Send a file of our own."""
-        ...
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         """Take an event's content out of the room; Refused if `who` may not."""
-        ...
 
     def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId
@@ -529,11 +457,9 @@ class MatrixPort(Protocol):
         Raises:
             Refused: the homeserver does not have `first`, or does not show it to `reader`.
         """
-        ...
 
     def recorded(self, raw: dict[str, object]) -> Recorded | None:
         """An opened event as a transcript shows it; None for what is no message. Never raises."""
-        ...
 
 
 class Clock(Protocol):
@@ -541,6 +467,5 @@ class Clock(Protocol):
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
-        ...
 
     async def sleep(self, seconds: float) -> None: ...

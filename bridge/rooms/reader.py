@@ -13,23 +13,7 @@ import structlog
 from bridge.config.model import Permission
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, recalling, references, surroundings
-from bridge.rooms.effects import dump_input, load_input
-from bridge.rooms.inbox import (
-    CardPosted,
-    Entered,
-    EntryFailed,
-    Invited,
-    LoginTried,
-    LookedUp,
-    MatrixEvent,
-    Meaning,
-    PartPosted,
-    RobotAnswered,
-    Stored,
-    Unreadable,
-    Withdrew,
-)
-from bridge.rooms.ports import Refused, Unavailable, Undecryptable
+from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.recalling import original, recall
 from bridge.rooms.reception import (
     Facts,
@@ -41,30 +25,33 @@ from bridge.rooms.reception import (
     read_command,
     receive,
 )
-from bridge.rooms.record import Membership
+from bridge.rooms.record import (
+    CardPosted,
+    Entered,
+    EntryFailed,
+    Invited,
+    LoginTried,
+    LookedUp,
+    MatrixEvent,
+    Meaning,
+    Membership,
+    PartPosted,
+    RobotAnswered,
+    Stored,
+    Undecryptable,
+    Unreadable,
+    Withdrew,
+    load_input,
+)
 from bridge.rooms.references import Earlier, refers_to
-from bridge.rooms.store import InputRow, NewInput, StoreError, Unstorable
+from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Came, Visit
 
 ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
 STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
-
-
-class Came(msgspec.Struct, frozen=True):
-    """Something that happened, on its way to its room."""
-
-    happened: Stored
-    key: str | None = None
-    """As of `NewInput`."""
-    opened: dict[str, object] | Undecryptable | None = None
-    """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
-
-    def new_input(self, room_id: RoomId) -> NewInput:
-        """The same for the store."""
-        return NewInput(room_id, dump_input(self.happened), self.key)
 
 
 class Reader:

@@ -21,14 +21,21 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, RoomId
 from bridge.media.plaintext import html_to_text
 from bridge.rooms import references
-from bridge.rooms.effects import load_effect, load_input
-from bridge.rooms.inbox import Corrected, MatrixEvent, Meaning, PartPosted, Spoke, Stored
-from bridge.rooms.ports import Undecryptable
-from bridge.rooms.record import RoomRecord
+from bridge.rooms.record import (
+    Corrected,
+    MatrixEvent,
+    Meaning,
+    PartPosted,
+    RoomRecord,
+    Spoke,
+    Stored,
+    Undecryptable,
+    load_input,
+)
 from bridge.rooms.references import Earlier, wordings
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Visit, load_effect
 from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, AgentText
 from bridge.webchat.words import decode_emoji
 

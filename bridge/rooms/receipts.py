@@ -4,7 +4,7 @@ A receipt shows what the call centre has taken, and nothing else. How far that i
 room's record (`RoomRecord.read_up_to`), stored with the outcome of the message. So no receipt is
 ahead of what is known for certain, none costs a row, and after a crash it is given anew: repeating
 one does no harm, and a homeserver lets none go back. Only the newest counts. The first goes out at
-once; while people write fast, one every `PAUSE` seconds.
+once, the next one `PAUSE` seconds later, and while people go on writing, one every two pauses.
 
 Who is typing is told as system notice 5 and 113 (reference 2.2, 1.2). Nothing of it is stored,
 nothing waits for it and nothing is lost if it fails: a failure is a line in the debug log. An
@@ -26,29 +26,26 @@ from bridge.config.model import Permission
 from bridge.conversation.events import AgentsCame
 from bridge.conversation.model import Chatting
 from bridge.ids import AgentId, EventId, SessionId, UserId
-from bridge.rooms.effects import load_effect
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Membership
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import RoomView, Stopping, Surroundings
+from bridge.rooms.visit import load_effect
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
 
 PAUSE = 5.0
-"""Seconds between two receipts of a room."""
+"""Seconds between two receipts of a room; twice as long while people go on writing."""
 FIRST_PAUSE = 2.0
 """Seconds before another attempt; twice as long each time."""
 TRIES = 6
 """Attempts while the homeserver does not answer; after that, the next message's has to do."""
-_LOOKED_AT = 5
+_LOOKED_AT = 6
 """Rows of the Matrix lane among which an agent may be about to come in."""
 
 
 class Receipts:
-    """Gives the receipts of one room; `once` must not run twice at a time.
-
-    Args:
-        room: whose they are.
-        around: the homeserver and the clock.
-    """
+    """Read receipts of one room; `once` must not run twice at a time."""
 
     def __init__(self, room: RoomView, around: Surroundings) -> None:
         self._room = room
@@ -57,58 +54,58 @@ class Receipts:
         """The newest that needs no more: given, or given up."""
         self._failures = 0
         self._not_before = 0
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=room.room_id
-        )
 
     @property
     def due(self) -> bool:
-        """True if `once` has something to do."""
+        """True if `once` has something to do: the agent who reads is in the room."""
         record = self._room.durable
         newest = record.read_up_to
         if newest is None or newest == self._done or record.membership is not Membership.JOINED:
             return False
-        return not self._agent_is_coming()
+        if self._agent() is None:
+            return True
+        # The Matrix lane may bring the ghost in soon; whoever runs us asks again when it has.
+        rows = islice(self._room.rows(Lane.MATRIX), _LOOKED_AT)
+        return not any(isinstance(load_effect(row.effect), AgentsCame) for row in rows)
 
     async def once(self) -> bool:
-        """Give one receipt, or wait until one may be given; False if there is none to give.
+        """Give a receipt as soon as one may be given; False if there is no other to give.
 
         Raises:
             Stopping: it is given after the next start.
         """
-        wait = self._not_before - self._around.clock.now()
+        wait, pause = self._not_before - self._around.clock.now(), PAUSE
         if self.due and wait > 0:
             await self._room.pause(wait / 1000)
+            pause = 2 * PAUSE
         newest = self._room.durable.read_up_to
         if newest is None or not self.due:
             return False
-        pause = PAUSE
+        done, room_id = True, self._room.room_id
         try:
             await self._give(newest)
         except Unavailable as error:
             self._failures += 1
             pause = FIRST_PAUSE * 2**self._failures
-            self._log.info("a receipt was not given yet", wait=pause, why=str(error))
+            _log.info("a receipt was not given yet", room=room_id, wait=pause, why=str(error))
             done = self._failures == TRIES
         except Refused as error:
-            self._log.info("a receipt cannot be given", why=error.code)
-            done = True
-        else:
-            done = True
+            _log.info("a receipt cannot be given", room=room_id, why=error.code)
         if done:
             self._done, self._failures = newest, 0
         self._not_before = self._around.clock.now() + round(pause * 1000)
-        return True
+        return self.due
 
     async def _give(self, event_id: EventId) -> None:
-        """As the first agent of the chat, or, where none can be seen to read, as our host."""
+        """Mark as read as the first agent of the chat, or where none can, as our host."""
         matrix, room_id = self._around.matrix, self._room.room_id
         agent = self._agent()
         if agent is not None:
             try:
                 await matrix.mark_read(room_id, agent, event_id)
             except Refused as error:
-                self._log.debug("an agent's ghost cannot read", who=agent, why=error.code)
+                why = error.code
+                _log.debug("an agent's ghost cannot read", room=room_id, who=agent, why=why)
             else:
                 return
         await matrix.mark_read(room_id, self._room.durable.host, event_id)
@@ -118,16 +115,6 @@ class Receipts:
         if not isinstance(phase, Chatting) or not phase.agents:
             return None
         return self._around.matrix.ghost_of(phase.agents[0])
-
-    def _agent_is_coming(self) -> bool:
-        """True while the ghost that should read may not be in the room yet.
-
-        The Matrix lane brings it in soon, and whoever runs us asks again when it has.
-        """
-        rows = islice(self._room.rows(Lane.MATRIX), 1 + _LOOKED_AT)
-        return self._agent() is not None and any(
-            isinstance(load_effect(row.effect), AgentsCame) for row in rows
-        )
 
 
 SHOWN = 6.0
@@ -143,13 +130,7 @@ MOST_HINTS = 12
 
 
 class Typist:
-    """Typing notifications of one room.
-
-    Args:
-        room: whose they are.
-        around: the two sides, the clock and the rules.
-        spawn: owns a task.
-    """
+    """Typing notifications of one room; `spawn` owns a task."""
 
     def __init__(
         self,
@@ -167,9 +148,6 @@ class Typist:
         self._typing = False
         """A customer is typing, as far as the homeserver has said."""
         self._hinting = False
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms").bind(
-            room=room.room_id
-        )
 
     # --- agent to customer ----------------------------------------------------------------------
 
@@ -202,24 +180,23 @@ class Typist:
             self._spawn(self._tell_all())
 
     async def _tell_all(self) -> None:
+        matrix, room_id = self._around.matrix, self._room.room_id
         try:
             while self._to_tell:
                 ghost, seconds = self._to_tell.popitem()
-                await self._show(ghost, seconds)
+                try:
+                    async with asyncio.timeout(LONGEST_TELLING):
+                        await matrix.show_typing(room_id, ghost, seconds)
+                except (Unavailable, Refused, TimeoutError) as error:
+                    why = str(error) or "no answer in time"
+                    _log.debug("typing not shown", room=room_id, ghost=ghost, why=why)
         finally:
             self._telling = False
-
-    async def _show(self, ghost: UserId, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(LONGEST_TELLING):
-                await self._around.matrix.show_typing(self._room.room_id, ghost, seconds)
-        except (Unavailable, Refused, TimeoutError) as error:
-            self._log.debug("typing not shown", ghost=ghost, why=str(error) or "no answer in time")
 
     # --- customer to agent ----------------------------------------------------------------------
 
     def people_type(self, users: Collection[UserId]) -> None:
-        """Take note of all users who are typing in the room at the moment, our own among them."""
+        """Typing notification of the homeserver: all users who are typing now, ours among them."""
         rules, matrix = self._around.rules, self._around.matrix
         self._typing = any(
             not matrix.is_ours(user) and rules.permission(user) >= Permission.CUSTOMER

@@ -32,8 +32,7 @@ from bridge.conversation.turn import inviting
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands, people, references, surroundings
 from bridge.rooms.commands import Malformed, Parsed, parse, slip
-from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.inbox import (
+from bridge.rooms.record import (
     AgentInvited,
     Corrected,
     EncryptionOn,
@@ -43,6 +42,7 @@ from bridge.rooms.inbox import (
     Meaning,
     MemberGone,
     MemberJoined,
+    Membership,
     Nothing,
     PollAnswered,
     Reacted,
@@ -53,10 +53,9 @@ from bridge.rooms.inbox import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import BadSetting, settings_of_event
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from bridge.texts.durations import duration
 
 Parkable = Spoke | Corrected | Withdrew | Unreadable

@@ -1,8 +1,9 @@
-"""All that we remember of a room: who is in it for us, how it is configured, what is going on.
+"""The record of a room, its chats, its stored inputs, and the meanings of Matrix events.
 
-One value, stored whole with each step that changes it. Whatever in it could grow has a bound, which
-stands beside the code that adds to it. A row may be older than this code: every field but the
-room's id has a default.
+The record is one value, stored whole with each step that changes it: who is in the room for us, how
+it is configured, what is going on. Whatever in it could grow has a bound, which stands beside the
+code that adds to it. A row may be older than this code: every field but the room's id has a
+default.
 
 A *chat* is everything from a customer's request to its end, answered or not: "chat 3" is the third
 time that this room has asked for an agent (`Conversation.number`, which the queue card goes by as
@@ -10,6 +11,13 @@ well). A number is never given out twice and never changes. A session that the s
 and that is asked for anew is a chat of its own, because its agent may be another. The record keeps
 the newest chats, which can still change (a rating may come long after the end); every change of one
 is written to the store in the transaction of the step that made it.
+
+Inputs are stored as tagged JSON: the conversation's own, and Matrix events as they came (only their
+own room reads them, so that order and durability are the same for every kind). The tag is the name
+of the class, as it is for effects (`visit`): a class that is renamed keeps the former name as its
+`tag`, and a field that is added has a default, for later versions read the rows of earlier ones (a
+test holds samples of them, `stored_rows.jsonl`). A `Meaning`, what the matrix ring makes of an
+event, is never stored.
 """
 
 from __future__ import annotations
@@ -20,8 +28,15 @@ from typing import Any
 
 import msgspec
 
-from bridge.conversation.events import Cancel, Close, Input, Pushed, Replied, Said
-from bridge.conversation.model import Chatting, Conversation, Queued, Requesting, Value
+from bridge.conversation.events import Args, Cancel, Close, Input, Pushed, Replied, Said
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    CustomerContent,
+    Queued,
+    Requesting,
+    Value,
+)
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.webchat.frames import Agent, RateSession, SessionClosed
@@ -73,13 +88,13 @@ class Chat(Value, frozen=True):
     """The customer's newest event that belongs to it."""
 
 
-_chat_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder()
 _chat_decoder = msgspec.json.Decoder(Chat)
 
 
 def dump_chat(chat: Chat) -> bytes:
     """A chat as the store keeps it."""
-    return _chat_encoder.encode(chat)
+    return _encoder.encode(chat)
 
 
 def load_chat(data: bytes) -> Chat:
@@ -97,29 +112,25 @@ def note_chat(
     queue: QueueId,
     event: EventId | None = None,
 ) -> tuple[Chat, ...]:
-    """The chats after a step.
+    """The chats, the newest last, after a step about what happened.
 
-    Args:
-        chats: those known, the newest last.
-        before: the conversation as it was.
-        after: the conversation as the step has left it.
-        happened: what the step was about.
-        now: ms since the epoch.
-        queue: the room's.
-        event: the Matrix event that brought it, where there is one.
+    `queue` is the room's; `event` is the Matrix event that brought it, where there is one.
     """
-    if isinstance(happened, Said):
+    same = before.phase is after.phase and before.number == after.number
+    if not isinstance(happened, Said):
+        chats = _rated(chats, before, happened)
+        if same:
+            return chats  # most of what happens: nothing of it is the chat's
+    else:
         known = chats[-1] if chats and chats[-1].number == after.number else None
-        standing = before.number == after.number and before.phase is after.phase
-        if known is not None and standing and isinstance(after.phase, Chatting) and known.first:
+        if known is not None and same and isinstance(after.phase, Chatting) and known.first:
             return (*chats[:-1], _replace(known, last=happened.event_id))  # as nearly always
         event = happened.event_id
-    chats = _rated(chats, before, happened)
+    phase = _going_on(after)
     chat = _current(chats, before)
-    if chat is not None and _is_over(before, after):
+    if chat is not None and (phase is None or after.number != before.number):
         ending = _ending(before, happened)
         chats = put_chat(chats, _replace(chat, ended=now, ending=ending))
-    phase = _going_on(after)
     over = after.number if phase is None else after.number - 1
     for number in range(before.number + 1, over + 1):
         # Asked for and given up in one step: the customer has seen it all the same.
@@ -128,16 +139,15 @@ def note_chat(
         )
     if phase is None:
         return chats
-    same = phase is before.phase and after.number == before.number
-    if same and not isinstance(happened, Said):
-        return chats  # most of what happens: nothing of it is the chat's
     known = _find(chats, after.number)
-    chat = _heard(known or _begun(after, phase, now, event), happened)
+    chat = known or _begun(after, phase, now, event)
+    if isinstance(happened, Said):
+        chat = _replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
     return put_chat(chats, chat if same and known else _gone_on(chat, phase, now))
 
 
 def put_chat(chats: tuple[Chat, ...], chat: Chat) -> tuple[Chat, ...]:
-    """With this chat in its place."""
+    """The chats with this one in its place."""
     others = [one for one in chats if one.number != chat.number]
     return tuple(sorted((*others, chat), key=lambda one: one.number))
 
@@ -185,20 +195,13 @@ def _find(chats: tuple[Chat, ...], number: int) -> Chat | None:
 def _begun(
     after: Conversation, phase: Requesting | Queued | Chatting, now: int, event: EventId | None
 ) -> Chat:
-    """A new one. What the customer wrote first and is still waiting is where it begins."""
+    """A new chat, which begins with the customer's first message that still waits, if any does."""
     waiting = after.held[0].event_id if after.held else None
     return Chat(after.number, phase.queue_id, now, first=waiting or event)
 
 
-def _heard(chat: Chat, happened: Input) -> Chat:
-    """With what the customer has said, if that is what happened."""
-    if not isinstance(happened, Said):
-        return chat
-    return _replace(chat, first=chat.first or happened.event_id, last=happened.event_id)
-
-
 def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Chat:
-    """As it goes on; a request that was refused may be taken up by an agent after all."""
+    """The chat as it goes on; an agent may take up a request that was refused after all."""
     chat = _replace(chat, ended=None, ending=None)
     if not isinstance(phase, Chatting):
         return chat
@@ -212,17 +215,13 @@ def _gone_on(chat: Chat, phase: Requesting | Queued | Chatting, now: int) -> Cha
 
 
 def _joined(known: tuple[ChatAgent, ...], present: Iterable[Agent]) -> tuple[ChatAgent, ...]:
-    """With those who came; a name, once heard, is only replaced by another."""
+    """The agents with those who came; a name, once heard, is only replaced by another."""
     by_id = {agent.id: agent for agent in known}
     for agent in present:
         former = by_id.get(agent.id)
         if former is None or agent.name.strip():
             by_id[agent.id] = ChatAgent(agent.id, agent.name.strip())
     return tuple(by_id.values())[:MOST_AGENTS]
-
-
-def _is_over(before: Conversation, after: Conversation) -> bool:
-    return _going_on(after) is None or after.number != before.number
 
 
 def _ending(before: Conversation, happened: Input) -> Ending:
@@ -239,7 +238,7 @@ def _ending(before: Conversation, happened: Input) -> Ending:
 
 
 def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tuple[Chat, ...]:
-    """What the server has just taken as a rating."""
+    """The chats with the rating that the server has just taken."""
     asked = before.outstanding
     if not isinstance(happened, Replied) or asked is None or asked.call_id != happened.call_id:
         return chats
@@ -257,7 +256,7 @@ def _replace(chat: Chat, **changes: Any) -> Chat:
 
 
 class Membership(StrEnum):
-    """Where we stand with the room."""
+    """Our membership of the room."""
 
     NONE = "none"
     ENTERING = "entering"
@@ -267,7 +266,7 @@ class Membership(StrEnum):
 
 
 class RoomSettings(Value, frozen=True):
-    """What the room admins decided; None: as the operator's config says."""
+    """Settings by room admins; None: as the operator's config says."""
 
     queue: QueueId | None = None
     source: str | None = None
@@ -423,7 +422,6 @@ RECORD_VERSION = 1
 THREAD_USED_FOR = 3 * 60_000
 """ms after the customer's last words in a thread during which they are answered there."""
 
-_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(RoomRecord)
 
 
@@ -453,3 +451,254 @@ def load_record(data: bytes) -> RoomRecord:
     if record.version > RECORD_VERSION:
         raise ValueError(f"room record of version {record.version}, this bridge reads 1")
     return record
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+class InboxEntry(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+    """Base of the stored inputs that are not the conversation's."""
+
+
+class MatrixEvent(InboxEntry, frozen=True):
+    """One event of a transaction, untouched."""
+
+    raw: dict[str, object]
+
+
+class Entered(InboxEntry, frozen=True):
+    """Our user has joined the room.
+
+    The events of `order`, sent before and while it did, were stored in the same transaction.
+    """
+
+    order: tuple[EventId, ...] = ()
+    direct: bool = True
+    encrypted: bool = False
+    displayname: str = ""
+    """The inviter's name in the room."""
+    config: dict[str, object] | None = None
+    """The room's configuration state event, where there was one before us."""
+    people: tuple[Person, ...] = ()
+    """Who is in the room besides us."""
+    encrypted_by_us: bool = False
+    """Our host turned encryption on."""
+    configured_by: UserId = UserId("")
+    """Who set `config`; empty in rows of versions that did not ask."""
+
+
+class EntryFailed(InboxEntry, frozen=True):
+    """The room could not be joined."""
+
+    why: str = ""
+
+
+class CardPosted(InboxEntry, frozen=True):
+    """A card of ours stands in the room."""
+
+    card: OurCard
+    signs: tuple[str, ...] = ()
+    """Reactions that customers may tap; put there once a tap would be understood."""
+
+
+class PartPosted(InboxEntry, frozen=True):
+    """A later part of an agent's message stands in the room; its key is its event's id.
+
+    Nothing comes of it but that the ledger knows its words, for as long as it keeps any.
+    """
+
+    text: str = ""
+
+
+class RobotAnswered(InboxEntry, frozen=True):
+    """The knowledge base was asked; `key` and `args` are of the sentence that says what came."""
+
+    event_id: EventId
+    question: str
+    """Empty if it was not asked by command."""
+    key: str
+    args: Args = {}
+    first: bool = False
+    """It was not asked by command: the message waits for what comes of it."""
+    short: tuple[str, ...] = ()
+    """The answers in a few words each, for an agent; empty if there are none."""
+    unreachable: bool = False
+    """There are none because the knowledge base gave no reply, or refused us."""
+
+
+class LookedUp(InboxEntry, frozen=True):
+    """Answer to a command: `key` and `args` are of the sentence that replies to it."""
+
+    event_id: EventId
+    key: str
+    args: Args = {}
+
+
+class LoginTried(InboxEntry, frozen=True):
+    """The call centre was asked whether it takes a customer's account."""
+
+    event_id: EventId
+    login: OwnLogin
+    reason: str | None = None
+    """Key of the sentence that says why not; None: it does."""
+    code: int | None = None
+    """The server's own verdict."""
+
+
+_Posted = Entered | EntryFailed | CardPosted | PartPosted
+Stored = MatrixEvent | _Posted | RobotAnswered | LookedUp | LoginTried | Input
+
+_stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
+
+
+def dump_input(stored: Stored) -> bytes:
+    """An input as the journal keeps it."""
+    return _encoder.encode(stored)
+
+
+def load_input(body: bytes) -> Stored:
+    """An input as it was stored; raises msgspec.DecodeError for anything else."""
+    return _stored.decode(body)
+
+
+# --- meanings -------------------------------------------------------------------------------------
+
+
+class Undecryptable(msgspec.Struct, frozen=True):
+    """An encrypted event that cannot be read (now)."""
+
+    key: str
+    """Why, as a key of the texts."""
+    later: bool
+    """What is missing may still come."""
+
+
+class Meant(msgspec.Struct, frozen=True, tag=True, tag_field="is"):
+    """Base of the meanings."""
+
+
+class FromPerson(Meant, frozen=True):
+    """Base of what a person sent."""
+
+    event_id: EventId
+    sender: UserId
+
+
+class AboutEvent(FromPerson, frozen=True):
+    """Base of what a person sent about an earlier event, `target`."""
+
+    target: EventId
+
+
+class Invited(Meant, frozen=True):
+    """A person invited one of our own users (bot or queue user) into a room."""
+
+    event_id: EventId
+    by: UserId
+    whom: UserId
+    direct: bool
+
+
+class AgentInvited(Meant, frozen=True):
+    """A person invited a user of ours who answers no invitations, an agent's mostly."""
+
+    event_id: EventId
+    by: UserId
+    whom: UserId
+
+
+class MemberJoined(Meant, frozen=True):
+    who: UserId
+    name: str = ""
+    event_id: EventId = EventId("")
+
+
+class Renamed(Meant, frozen=True):
+    """Somebody in the room changed their display name there."""
+
+    who: UserId
+    name: str
+
+
+class MemberGone(Meant, frozen=True):
+    """Somebody left, was kicked or banned; `who` may be one of ours."""
+
+    who: UserId
+    by: UserId
+    event_id: EventId = EventId("")
+
+
+class Spoke(FromPerson, frozen=True):
+    """A person's message that can be carried, or read as a command."""
+
+    content: CustomerContent
+    plain: str = ""
+    """The text to read as a command; a file's caption."""
+    wrap: str = ""
+    """Key of the sentence in which agents see the text; empty: as it is."""
+    reply_to: EventId | None = None
+    """The event that this one answers."""
+    thread: EventId | None = None
+    """The event at the root of the thread that this one is in."""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's: id and text of each."""
+    notice: bool = False
+    """It says of itself that a program wrote it (specification, `m.notice`)."""
+
+
+class Corrected(AboutEvent, frozen=True):
+    """A person corrected an earlier message of theirs; `content` and `plain` are the new ones."""
+
+    content: CustomerContent
+    plain: str = ""
+    answers: tuple[tuple[str, str], ...] = ()
+    """A poll's: id and text of each."""
+    notice: bool = False
+
+
+class Withdrew(AboutEvent, frozen=True):
+    """A person took back a message, a reaction, or whatever else `target` is."""
+
+
+class Reacted(AboutEvent, frozen=True):
+    """A person put a reaction, mostly an emoji, to a message."""
+
+    key: str
+
+
+class PollAnswered(AboutEvent, frozen=True):
+    """A person voted in a poll."""
+
+    answer: str
+    """Id of the answer, as the poll's start names it."""
+    more: tuple[str, ...] = ()
+    """Ids of the others, where several may be chosen."""
+
+
+class Unreadable(FromPerson, frozen=True):
+    """A person's message that we cannot carry; the person is told, by `key` of the texts."""
+
+    key: str
+
+
+class RoomConfigured(FromPerson, frozen=True):
+    """The state event `org.matrix_webchat.room`."""
+
+    content: dict[str, object]
+
+
+class EncryptionOn(Meant, frozen=True):
+    """The room has become encrypted."""
+
+
+class Upgraded(Meant, frozen=True):
+    """The room was replaced by another (tombstone), into which we have to be invited anew."""
+
+
+class Nothing(Meant, frozen=True):
+    """Of no interest to us: an echo of ours, a topic, …"""
+
+
+_OfMembers = Invited | AgentInvited | MemberJoined | MemberGone | Renamed
+_OfMessages = Spoke | Corrected | Withdrew | Reacted | PollAnswered | Unreadable
+Meaning = _OfMembers | _OfMessages | RoomConfigured | EncryptionOn | Upgraded | Nothing

@@ -44,9 +44,18 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId
 from bridge.rooms import cards, commands, people
 from bridge.rooms.commands import Parsed, parse
-from bridge.rooms.inbox import Corrected, Meaning, PollAnswered, Reacted, Spoke, Withdrew
-from bridge.rooms.ports import Undecryptable
-from bridge.rooms.record import RoomRecord, SealedEvent, Thread
+from bridge.rooms.record import (
+    Corrected,
+    Meaning,
+    PollAnswered,
+    Reacted,
+    RoomRecord,
+    SealedEvent,
+    Spoke,
+    Thread,
+    Undecryptable,
+    Withdrew,
+)
 from bridge.rooms.visit import KEPT_CORRECTIONS, Visit, forgotten, sent_again, undelivered
 from bridge.texts.durations import clock_time
 

@@ -1,4 +1,4 @@
-"""One room at work: its record, what waits in it, and the effects on their way.
+"""Room: one room at work, with its record, its waiting inputs, and its effects under way.
 
 Theory of operation
 -------------------
@@ -31,36 +31,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
 from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
-from bridge.conversation.model import Chatting, Queued
+from bridge.conversation.machine import deadline, wants_link
+from bridge.conversation.model import Chatting, Conversation, Queued, Requesting
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
-from bridge.rooms import recalling, reception
-from bridge.rooms.commits import (
-    Done,
-    Draft,
-    Ended,
-    Signal,
-    Ticket,
-    entries_of,
-    link_wanted,
-    mark_first_call,
-    next_moment,
-    note_phase,
-    settle_alone,
-    stored_room,
-)
-from bridge.rooms.effects import Effect
+from bridge.rooms import people, recalling, reception, references
 from bridge.rooms.ports import Account
-from bridge.rooms.reader import Came, Reader
+from bridge.rooms.reader import Reader
 from bridge.rooms.receipts import Receipts, Typist
-from bridge.rooms.record import RoomRecord, changed_chats, dump_chat, kept_chats, load_record
+from bridge.rooms.record import (
+    Membership,
+    RoomRecord,
+    changed_chats,
+    dump_chat,
+    dump_record,
+    kept_chats,
+    load_record,
+)
+from bridge.rooms.rules import Rules
 from bridge.rooms.store import (
     ChatRow,
     Commit,
@@ -73,11 +70,22 @@ from bridge.rooms.store import (
     Outcome,
     Settlement,
     Stale,
+    StoredRoom,
     StoreError,
     Unstorable,
 )
 from bridge.rooms.surroundings import STORE_RETRY, Loops, Stopping, Surroundings
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import (
+    Came,
+    Done,
+    Draft,
+    Ended,
+    Signal,
+    Ticket,
+    Visit,
+    entries_of,
+    unmark_calls,
+)
 
 BATCH = 32
 """Inputs that waited which one step may handle."""
@@ -85,19 +93,30 @@ AGAIN = 1_000
 """ms until a Tick that changed nothing is repeated, if its moment has come all the same."""
 ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer in which a call is taken to go out at once."""
+_SERVED = (Membership.JOINED, Membership.ENTERING)
 EFFECT_TRIES = 5
 """How often our own code may fail at an effect before it is a dead letter."""
 
 
+def next_moment(record: RoomRecord, rules: Rules) -> int | None:
+    """The next deadline of a room, at which it wants a Tick; ms since the epoch."""
+    first = deadline(record.conversation, rules.policy_for(record))
+    if not record.sealed and not record.erasing and record.empty_since is None:
+        return first
+    moments = (
+        first,
+        references.sealed_due(record),
+        people.empty_by(record),
+        recalling.erasing_due(record),
+    )
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
 class LaneRunner(Protocol):
-    """Carries out the effects of one lane."""
+    """Runner of one lane: carries out its effects."""
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
-        """Do the first part of a marked effect at once, if nothing has to be waited for.
-
-        Then `done` is told later what came of it, in the event loop; False: `run` it.
-        """
-        ...
+        """Begin a marked effect at once, and tell `done` later; False: it has to be `run`."""
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one effect to its end.
@@ -106,36 +125,30 @@ class LaneRunner(Protocol):
             StoreError: something that it needs could not be read; it is tried again.
             Stopping: it waits for the next start.
         """
-        ...
 
 
 class EnginePort(Protocol):
-    """What a room asks of its engine."""
+    """The engine, as its rooms see it."""
 
     @property
     def reading(self) -> asyncio.Semaphore:
         """Held while a room is read: a start must not read thousands at once."""
-        ...
 
     def spawn(self, loop: Coroutine[Any, Any, None]) -> None:
         """Own a task."""
-        ...
 
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
         """Call `draft_commit` soon; if nothing urgent comes, some milliseconds later."""
-        ...
 
     def rested(self, room: Room) -> None:
         """A room has nothing left to do."""
-        ...
 
     def due(self, room_id: RoomId, moment: int) -> None:
         """Signal a Tick to the room at that moment, ms since the epoch."""
-        ...
 
 
 class Room:
-    """See the module. The engine makes and drops it.
+    """One room in memory; the engine makes and drops it. See the module.
 
     Attributes:
         room_id: which room it is.
@@ -181,7 +194,7 @@ class Room:
         self._deadline: int | None = None
         """Of the newest record that is stored, or on its way: ms since the epoch."""
         self._linked: tuple[object, ...] = ()
-        """What the link was told last, as of `link_wanted`."""
+        """What the link was told last: whether it is wanted, and of its account."""
         self._failed_commits = 0
         self._unwritten = 0
         """Commits in a row that the database did not take."""
@@ -207,39 +220,32 @@ class Room:
         ticket.expect()
         self._draft.tickets += (ticket,)
         handled = 0
-        if self._free and not (self.stopping or self._waits):
+        if self._free and not (self._loops.stopping or self._waits):
             handled = self._handle_now(came)
-        self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
+        if handled < len(came):
+            self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
         self._engine.commit_soon(self, urgent=True)
 
     def signal(self, happened: Signal) -> None:
         """Let something happen that need not be stored."""
-        if not self._free or self.stopping or self._has_to_ask:
-            self._remember(happened)
-            self._go_on()
-            return
-        visit = self._visit()
-        try:
-            visit.step(happened)
-            reception.passed(visit)
-        except Exception:  # noqa: BLE001 - logged whole, where it is tried again
-            self._remember(happened)
-            self._go_on()
-            return
-        if not visit.effects and visit.record == self.record:
-            self._announce(visit.now + AGAIN)
-            return
-        self._adopt(visit, effects=visit.effects)
-        self._draft.signals += (happened,)
-        self._engine.commit_soon(self, urgent=bool(visit.effects))
+        if self._free and not (self._loops.stopping or self._has_to_ask):
+            visit = self._visit()
+            with suppress(Exception):  # it is logged whole where it is tried again
+                visit.step(happened)
+                reception.passed(visit)
+                if self._handled(visit, [happened]):
+                    self._engine.commit_soon(self, urgent=bool(visit.effects))
+                return
+        self._remember(happened)
+        self._go_on()
 
     def look(self) -> None:
-        """The store may hold work for this room that nobody has told us of."""
+        """Read the store again: it may hold work for this room that nobody has told us of."""
         self.behind = True
         self._go_on()
 
     def key_came(self) -> None:
-        """An event that could not be read may be readable now."""
+        """Retry of events that could not be read: a key has come."""
         if self.behind or self.record.sealed:
             self.signal(Tick())
 
@@ -249,11 +255,6 @@ class Room:
             self.look()
         else:
             self.typist.agent_types(session_id, agent_id)
-
-    @property
-    def stopping(self) -> bool:
-        """Nothing new is begun; what is under way goes on."""
-        return self._loops.stopping
 
     def stop(self) -> None:
         """Begin nothing new; what is under way goes on, what only waits for its time ends."""
@@ -267,7 +268,7 @@ class Room:
 
     @property
     def account(self) -> Account:
-        """Who this room is at the call centre."""
+        """The room's account at the call centre."""
         record = self.record
         name = record.displayname or record.customer
         running = isinstance(record.conversation.phase, Queued | Chatting)
@@ -276,10 +277,6 @@ class Room:
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
         """The effects of a lane that are to be carried out, oldest first."""
         return self._rows[lane].values()
-
-    def later_rows(self, row: EffectRow) -> list[EffectRow]:
-        """The effects that wait behind this one in its lane."""
-        return [other for other in self._rows[row.lane].values() if other.seq > row.seq]
 
     async def anchor(self, name: str) -> EventId | None:
         """The Matrix event that an effect of this room has left under a name.
@@ -312,20 +309,23 @@ class Room:
 
     @property
     def _free(self) -> bool:
-        """A step may be made."""
+        """True if a step may be made."""
         return not (self.behind or self._busy)
 
     @property
+    def _drafts(self) -> list[Draft]:
+        """What the store does not have yet, oldest first."""
+        return [self._draft] if self._on_its_way is None else [self._on_its_way, self._draft]
+
+    @property
     def _waits(self) -> bool:
-        """Inputs wait: what comes now waits behind them."""
-        on_its_way = self._on_its_way
-        return bool(
-            self._inputs or self._draft.waiting or (on_its_way is not None and on_its_way.waiting)
-        )
+        """True if inputs wait: what comes now waits behind them."""
+        coming = self._on_its_way
+        return bool(self._inputs or self._draft.waiting or (coming and coming.waiting))
 
     @property
     def _has_to_ask(self) -> bool:
-        """With the time, events may become readable, or copies of others be erased."""
+        """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
         moment = recalling.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
         return bool(self.record.sealed) or due
@@ -342,17 +342,15 @@ class Room:
             if one.key in self._lately or not self._reader.now(visit, one):
                 visit.undo(mark)
                 break
-            effects = visit.effects[mark[1] :]
-            made += entries_of(effects, one.new_input(self.room_id))
+            made += entries_of(visit.effects[mark[1] :], one.new_input(self.room_id))
             self._around.measures.handled(0)
             self._lately.append(one.key or "")
             handled += 1
         if handled:
-            self._adopt(visit)
-            self._draft.entries += tuple(made)
+            self._adopt(visit, made)
         return handled
 
-    def _adopt(self, visit: Visit, effects: Sequence[Effect] = ()) -> None:
+    def _adopt(self, visit: Visit, entries: Iterable[Entry]) -> None:
         """Make what a visit came to the state of the room, and a part of the next commit."""
         old, record, draft = self.record, visit.record, self._draft
         if record.chats is not old.chats:
@@ -363,29 +361,24 @@ class Room:
         if type(old.conversation.phase) is not type(record.conversation.phase):
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
-        draft.entries += entries_of(effects)
+        draft.entries += tuple(entries)
 
     # --- inputs that waited -------------------------------------------------------------------
 
     async def _handle_waiting(self) -> bool:
-        """Read the room if that is needed, else make one step; False if there is nothing to do.
-
-        Raises:
-            StoreError: nothing was done, as far as anybody knows; call again.
-        """
+        """Read the room if that is needed, else make one step; False if there is nothing to do."""
         if self.behind:
             await self._load()
             return True
         if not (self._signals or self._inputs):
             return False
-        signals, rows = list(self._signals), self._oldest_inputs()
+        signals, error = list(self._signals), None
         self._signals.clear()
-        ticket = Ticket()
         self._busy, failures = True, self._failed_commits
         async with self._reader.turn:
             try:
                 visit = self._visit()
-                done = await self._let_happen(visit, signals, rows)
+                done = await self._let_happen(visit, signals)
             except BaseException:
                 self._signals.extendleft(reversed(signals))
                 raise
@@ -394,9 +387,9 @@ class Room:
             if failures != self._failed_commits:  # and with it what this was made from
                 self._signals.extendleft(reversed(signals))
                 return True
-            self._handled(visit, signals, done, ticket)
-            await ticket.wait()  # with the turn, so that the next invitation counts this one
-        error = ticket.failed.get(self.room_id)
+            if self._handled(visit, signals, done):
+                # With the turn, so that the next invitation counts this one.
+                error = await self._until_written()
         if isinstance(error, Unstorable):
             self._find_out(signals, done)
         elif error is not None:
@@ -405,32 +398,24 @@ class Room:
             self._singly = self._singly and not done
         return True
 
-    def _oldest_inputs(self) -> list[InputRow]:
+    async def _let_happen(self, visit: Visit, signals: Sequence[Signal]) -> list[InputRow]:
+        """Let it all happen to the visit; returns the inputs that did."""
         limit = BATCH
         if self._singly:
-            limit = 0 if self._signals else 1
-        return [row for row, _ in zip(self._inputs.values(), range(limit), strict=False)]
-
-    async def _let_happen(
-        self, visit: Visit, signals: Sequence[Signal], rows: Sequence[InputRow]
-    ) -> list[InputRow]:
-        """Let it all happen to the visit; returns the inputs that did."""
+            limit = 0 if signals else 1
+        rows = list(islice(self._inputs.values(), limit))
         for signal in signals:
             visit.step(signal)
         if signals:
             reception.passed(visit)
-        if signals and self.record.sealed:
-            await self._reader.try_again(visit)
-        if signals:
+            if self.record.sealed:
+                await self._reader.try_again(visit)
             await recalling.erase_more(self._around, visit, self._causes())
         done: list[InputRow] = []
         for row in rows:
             if row.seq == self._poisonous:
                 self._reader.bury(visit, row, Unstorable.__name__)
-                done.append(row)
-                continue
-            alone = not (done or signals)
-            if not await self._reader.handle(visit, row, may_wait=alone):
+            elif not await self._reader.handle(visit, row, may_wait=not (done or signals)):
                 break
             done.append(row)
             if self._reader.turn.taken:
@@ -439,38 +424,39 @@ class Room:
 
     def _causes(self) -> set[str]:
         """The Matrix events that an open effect carries or answers."""
-        rows = (row for lane in self._rows.values() for row in lane.values())
-        causes = {row.cause for row in rows if row.cause is not None}
-        for draft in (self._draft, self._on_its_way):
-            entries = () if draft is None else draft.entries
-            causes |= {one.effect.cause for one in entries if one.effect and one.effect.cause}
-        return causes
+        causes = {row.cause for rows in self._rows.values() for row in rows.values()}
+        for draft in self._drafts:
+            causes |= {one.effect.cause for one in draft.entries if one.effect is not None}
+        return {cause for cause in causes if cause}
 
     def _handled(
-        self,
-        visit: Visit,
-        signals: Sequence[Signal],
-        done: Sequence[InputRow],
-        ticket: Ticket,
-    ) -> None:
-        """Adopt what a visit came to, and leave the inputs that happened."""
+        self, visit: Visit, signals: Sequence[Signal], done: Sequence[InputRow] = ()
+    ) -> bool:
+        """Adopt what came of signals and inputs that waited; False if nothing did."""
         if not (done or visit.effects) and visit.record == self.record:
-            self._announce(visit.now + AGAIN)
-            return
-        self._adopt(visit, effects=visit.effects)
-        buried = {seq for seq, _ in visit.buried}
-        self._draft.handled += tuple(row for row in done if row.seq not in buried)
-        self._draft.buried += tuple(visit.buried)
-        self._draft.signals += tuple(signals)
+            self._announce(next_moment(self.durable, self._around.rules), visit.now + AGAIN)
+            return False
+        self._adopt(visit, entries_of(visit.effects))
+        draft, buried = self._draft, {seq for seq, _ in visit.buried}
+        draft.handled += tuple(row.seq for row in done if row.seq not in buried)
+        draft.buried += tuple(visit.buried)
+        draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
             self._around.measures.handled(visit.now - row.received)
+        return True
+
+    async def _until_written(self) -> StoreError | None:
+        """Wait until all that has happened is durable; returns the error if it is not."""
+        ticket = Ticket()
         ticket.expect()
         self._draft.tickets += (ticket,)
         self._engine.commit_soon(self, urgent=True)
+        await ticket.wait()
+        return ticket.failed.get(self.room_id)
 
     def _find_out(self, signals: Sequence[Signal], done: Sequence[InputRow]) -> None:
-        """Come nearer to the input whose step cannot be stored, or bury it."""
+        """Isolate the input whose step cannot be stored, or make it a dead letter."""
         if len(signals) + len(done) > 1:
             self._singly = True
         elif signals:
@@ -484,17 +470,27 @@ class Room:
     # --- effects ----------------------------------------------------------------------------
 
     async def _carry_out(self, lane: Lane) -> bool:
-        """Carry out the lane's first effect; False if there is none.
+        """Carry out the lane's first effect; False if there is no other.
 
-        Raises:
-            StoreError: something that it needs could not be read; it has no outcome.
-            Stopping: it waits for the next start.
+        One that our own code keeps failing at must not hold up the rest. One that raises StoreError
+        or Stopping has no outcome yet.
         """
         row = next(iter(self._rows[lane].values()), None)
         if row is None or not self._may_begin(row):
             return False
-        self._ended_with(row, await self._outcome(row))
-        return True
+        try:
+            done = await self._runners[lane].run(self, row)
+        except (StoreError, Stopping):
+            raise
+        except Exception as error:
+            seq, failures = self._failed
+            self._failed = row.seq, failures + 1 if seq == row.seq else 1
+            if self._failed[1] < EFFECT_TRIES:
+                raise
+            self._log.exception("an effect is a dead letter now", seq=row.seq)
+            done = Done(outcome=Outcome.DEAD, detail=type(error).__name__)
+        self._ended_with(row, done)
+        return bool(self._rows[lane])
 
     def _begun(self, row: EffectRow) -> bool:
         """Carry out an effect without a task; False if it needs one."""
@@ -508,14 +504,15 @@ class Room:
         return False
 
     def _told(self, row: EffectRow, done: Done) -> None:
-        """What came of an effect that was begun without a task."""
+        """Callback of an effect that was begun without a task, with its outcome."""
         self._loops.end(row.lane)
         try:
             self._ended_with(row, done)
         except Exception:  # noqa: BLE001 - logged whole; the outcome is kept
             self._log.exception("an outcome could not be handled", seq=row.seq)
             self.behind = True
-        self._go_on()
+        if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
+            self._go_on()
 
     def _ended_with(self, row: EffectRow, done: Done) -> None:
         """Note what came of an effect, and let it happen."""
@@ -528,89 +525,80 @@ class Room:
         if not self.behind:
             self._end(ended)
 
-    def _may_begin(self, row: EffectRow) -> bool:
-        """Nothing new while outcomes cannot be stored; what is marked would pass for uncertain."""
-        return row.marked or not (self.stopping or (self.behind and self._outcomes))
-
-    async def _outcome(self, row: EffectRow) -> Done:
-        """Carry out an effect. One that our own code keeps failing at must not hold up the rest."""
-        try:
-            return await self._runners[row.lane].run(self, row)
-        except (StoreError, Stopping):
-            raise
-        except Exception as error:
-            seq, failures = self._failed
-            self._failed = row.seq, failures + 1 if seq == row.seq else 1
-            if self._failed[1] < EFFECT_TRIES:
-                raise
-            self._log.exception("an effect is a dead letter now", seq=row.seq)
-            return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
-
     def _end(self, ended: Ended) -> None:
-        """Let the outcome of an effect happen."""
+        """Let the outcome of an effect happen, or store what it brings as inputs."""
         draft = self._draft
         draft.ended += (ended,)
-        if ended.came and not (self._free and self._outcome_now(ended)):
-            draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
+        if ended.came:
+            visit = self._visit()
+            # Of an input with a key, the store knows whether it is new.
+            if self._free and all(
+                one.key is None and self._reader.now(visit, one) for one in ended.came
+            ):
+                self._adopt(visit, entries_of(visit.effects))
+            else:
+                draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
-    def _outcome_now(self, ended: Ended) -> bool:
-        """Make the step that an outcome leads to; False: it is stored as an input first."""
-        if any(one.key is not None for one in ended.came):
-            return False  # the store knows whether it is new
-        visit = self._visit()
-        for one in ended.came:
-            if not self._reader.now(visit, one):
-                return False
-        self._adopt(visit, effects=visit.effects)
-        return True
+    def _may_begin(self, row: EffectRow) -> bool:
+        """False for a new effect while outcomes cannot be stored; a marked one has to go out."""
+        return row.marked or not (self._loops.stopping or (self.behind and self._outcomes))
 
     # --- commits ----------------------------------------------------------------------------
 
     def draft_commit(self) -> Commit | None:
-        """What is to be written now; None if there is nothing. Then `committed` or `failed`."""
-        draft = self._draft
-        if draft.empty or self._on_its_way is not None:
+        """The next commit; None if there is nothing to write. Then `committed` or `failed`."""
+        draft, record, room = self._draft, self._draft.record, None
+        if self._on_its_way is not None or draft.empty:
             return None
         self._draft, self._on_its_way = Draft(), draft
-        room = None
-        if draft.record is not None:
-            room = stored_room(draft.record, self._revision, self._around.rules)
-            self._deadline = room.deadline
+        if record is not None:
+            self._deadline = next_moment(record, self._around.rules)
+            served = record.membership in _SERVED
+            room = StoredRoom(
+                self.room_id,
+                dump_record(record),
+                live=wants_link(record.conversation),
+                phase=type(record.conversation.phase).__name__,
+                deadline=self._deadline,
+                customer=record.customer if served else "",
+                revision=self._revision,
+            )
         now = self._around.clock.now()
-        lately = now - self._answered <= ANSWERED_LATELY
-        at_once = lately and not (self.stopping or self._rows[Lane.WEBCHAT])
-        draft.entries = mark_first_call(draft.entries, at_once=at_once)
+        if draft.entries:
+            lately = now - self._answered <= ANSWERED_LATELY
+            free = not (self._loops.stopping or self._rows[Lane.WEBCHAT])
+            draft.entries = tuple(unmark_calls(draft.entries, at_once=lately and free))
         return Commit(
             self.room_id,
             now,
             room,
             draft.entries,
             draft.waiting,
-            [row.seq for row in draft.handled],
+            draft.handled,
             draft.buried,
             [one.settlement for one in draft.ended],
-            list({one.number: one for one in draft.chats}.values()),
+            list({one.number: one for one in draft.chats}.values()) if draft.chats else (),
         )
 
     def committed(self, answer: Committed) -> None:
-        """The commit is durable: what it holds takes effect."""
+        """Callback of a commit that is durable: what it holds takes effect."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
-        self._unwritten = 0
+        measures, self._unwritten = self._around.measures, 0
         if draft.record is not None:
             self._revision += 1
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
             self._unsent.discard((row.call_id, row.repeat))
-        self._inputs.update((row.seq, row) for row in answer.waiting)
+        for waiting in answer.waiting:
+            self._inputs[waiting.seq] = waiting
         for ended in draft.ended:
             row, settlement = ended.row, ended.settlement
             self._outcomes.pop(row.seq, None)
             if self._ended is not None:
                 self._ended.add(row.seq)
-            age = settlement.now - row.created
-            self._around.measures.settled(row.lane, settlement.outcome, age)
+            measures.settled(row.lane, settlement.outcome, settlement.now - row.created)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.
@@ -618,35 +606,29 @@ class Room:
         for ticket in draft.tickets:
             ticket.known += known
             ticket.ended(self.room_id)
-        for old, new, now in draft.phases:
-            note_phase(self._around, self._log, old, new, now)
+        for before, after, now in draft.phases:
+            self._note_phase(before.conversation, after.conversation, now)
         if draft.record is not None:
-            self._announce_link()
-            if self._deadline is not None:
-                self._engine.due(self.room_id, self._deadline)
+            self._announce(self._deadline)
         self._go_on()
 
     def failed(self, error: StoreError) -> None:
-        """The commit has failed, and with it whatever was made on top of it."""
-        drafts = [draft for draft in (self._on_its_way, self._draft) if draft is not None]
-        self._draft, self._on_its_way = Draft(), None
+        """Callback of a commit that failed, and with it whatever was made on top of it."""
+        drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
         self.behind = True
         self._failed_commits += 1
         self._unwritten += not isinstance(error, Stale)
-        if isinstance(error, Unstorable):
-            for ended in (ended for draft in drafts for ended in draft.ended):
-                alone = msgspec.structs.replace(ended, unstorable=True)
-                self._outcomes[ended.row.seq] = alone
-        self._unsent |= {
-            (one.effect.call_id, one.effect.repeat)
-            for draft in drafts
-            for one in draft.entries
-            if one.effect is not None and one.effect.attempted
-        }
-        for signal in (signal for draft in drafts for signal in draft.signals):
-            self._remember(signal)
-        for ticket in (ticket for draft in drafts for ticket in draft.tickets):
-            ticket.ended(self.room_id, error)
+        for draft in drafts:
+            if isinstance(error, Unstorable):
+                for ended in draft.ended:
+                    alone = msgspec.structs.replace(ended, unstorable=True)
+                    self._outcomes[ended.row.seq] = alone
+            effects = [one.effect for one in draft.entries if one.effect is not None]
+            self._unsent |= {(one.call_id, one.repeat) for one in effects if one.attempted}
+            for signal in draft.signals:
+                self._remember(signal)
+            for ticket in draft.tickets:
+                ticket.ended(self.room_id, error)
         self._go_on()
 
     def _remember(self, happened: Signal) -> None:
@@ -658,21 +640,25 @@ class Room:
             self._signals = deque(former)
         self._signals.append(happened)
 
+    def _note_phase(self, before: Conversation, after: Conversation, now: int) -> None:
+        """Tell log, metrics and waiting times of a conversation's new phase."""
+        old, new, waited = before.phase, after.phase, None
+        self._around.waits.note(before, after, now)
+        name = type(new).__name__
+        self._log.info("phase", before=type(old).__name__, after=name, chat=after.number)
+        if isinstance(old, Requesting | Queued) and isinstance(new, Chatting):
+            waited = now - old.since
+        self._around.measures.phase_entered(name, waited)
+
     async def _load(self) -> None:
         """Read everything anew, once nothing that was made before is on its way any more.
 
-        Raises:
-            StoreError: the room is still behind.
-            ValueError: the record cannot be read; it is still behind.
+        If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
         if self._unwritten > 1:  # a disk may be full, and reads well
             await self.pause(STORE_RETRY)
         while self._on_its_way is not None or self._draft.record is not None:
-            ticket = Ticket()
-            ticket.expect()
-            self._draft.tickets += (ticket,)
-            self._engine.commit_soon(self, urgent=True)
-            await ticket.wait()
+            await self._until_written()
         # From here on inputs that come wait, and outcomes are stored without a step.
         self._busy, self.behind = True, False
         self._inputs, self._ended = {}, set()
@@ -682,23 +668,20 @@ class Room:
             if loaded.room is not None:
                 self.record = self.durable = load_record(loaded.room.record)
                 self._revision = loaded.room.revision
-            self._merge(loaded)
+            self._merge(loaded, self._ended)
         except BaseException:
             self.behind = True
             raise
         finally:
             self._busy, self._ended = False, None
-        self._announce()
+        self._announce(next_moment(self.durable, self._around.rules))
 
-    def _merge(self, loaded: Loaded) -> None:
+    def _merge(self, loaded: Loaded, ended: Container[EffectSeq]) -> None:
         """Put what was read together with what has happened since it was."""
         found = {row.seq: row for row in loaded.inputs} | self._inputs
         self._inputs = dict(sorted(found.items()))
-        ended = self._ended or set()
         rows = [self._surely(row) for row in loaded.effects if row.seq not in ended]
-        on_their_way = {one.row.seq for one in self._draft.ended}
-        if self._on_its_way is not None:
-            on_their_way |= {one.row.seq for one in self._on_its_way.ended}
+        on_their_way = {one.row.seq for draft in self._drafts for one in draft.ended}
         still_open = {row.seq for row in rows}
         for seq, outcome in list(self._outcomes.items()):
             if seq in on_their_way:
@@ -715,58 +698,67 @@ class Room:
             }
 
     def _surely(self, row: EffectRow) -> EffectRow:
-        """The row, with what we know better than the store: its call has not gone out."""
+        """The row as not attempted, if we know that its call has not gone out."""
         if row.attempts != 1 or (row.call_id, row.repeat) not in self._unsent:
             return row
         return msgspec.structs.replace(row, attempted=None, attempts=0, marked=True)
 
     async def _settle_alone(self, ended: Ended) -> bool:
-        """Store an outcome whose step cannot be, and what it brings as inputs."""
-        answer = await settle_alone(self._around, ended, self._log)
-        if answer is None:  # by an attempt whose answer was lost; or not all that it brings is new
-            self.behind = True
-        else:
+        """Store an outcome whose step cannot be, and what it brings as inputs.
+
+        What no database can hold of it is left out: then the effect is a dead letter.
+        """
+        store, now, seq = self._around.store, self._around.clock.now(), ended.row.seq
+        came = [one.new_input(self.room_id) for one in ended.came]
+        commit = Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
+        (answer,) = await store.commit([commit])
+        if isinstance(answer, Unstorable):
+            self._log.error("an outcome cannot be stored as it is", seq=seq)
+            came = [one for one in came if one.key is None]
+            bare = Settlement(seq, Outcome.DEAD, ended.settlement.now, Unstorable.__name__)
+            commit = Commit(self.room_id, now, waiting=came, settled=[bare])
+            (answer,) = await store.commit([commit])
+        if isinstance(answer, StoreError) and not isinstance(answer, Stale):
+            raise answer
+        if isinstance(answer, Committed) and len(answer.waiting) == len(came):
             self._inputs.update((row.seq, row) for row in answer.waiting)
+        else:  # stored by an attempt whose answer was lost; or not all that it brings is new
+            self.behind = True
         if self._ended is not None:
-            self._ended.add(ended.row.seq)
-        self._outcomes.pop(ended.row.seq, None)
+            self._ended.add(seq)
+        self._outcomes.pop(seq, None)
         return False
 
-    # --- what follows from a record -----------------------------------------------------------
-
-    def _announce(self, not_before: int = 0) -> None:
-        """Have the link kept up or let go, and the next deadline heeded."""
-        self._announce_link()
-        due = next_moment(self.durable, self._around.rules)
+    def _announce(self, due: int | None, not_before: int = 0) -> None:
+        """Heed the next deadline; keep the link or release it, if that or its account changed."""
+        record, state = self.durable, self.durable.conversation
+        wanted, who = wants_link(state), (record.customer, record.displayname, record.key)
+        linked = wanted, type(state.phase), record.login, who  # see `account`
+        if linked != self._linked:
+            if wanted:
+                self._around.link.keep(self.account)
+            else:
+                self._around.link.release(self.room_id)
+            self._linked = linked
         if due is not None:
             self._engine.due(self.room_id, max(due, not_before))
-
-    def _announce_link(self) -> None:
-        """Have the link kept up or let go, if that or its account has changed."""
-        wanted = link_wanted(self.durable)
-        if wanted == self._linked:
-            return
-        if wanted[0]:
-            self._around.link.keep(self.account)
-        else:
-            self._around.link.release(self.room_id)
-        self._linked = wanted
 
     # --- loops: each repeats one thing while there is something to do ---------------------------
 
     def _go_on(self) -> None:
         """Start every loop that has work and does not run; rest if there is none."""
-        if not self.stopping:
+        running, stopping = self._loops.running, self._loops.stopping
+        if not stopping:
             if self.behind or self._signals or self._inputs:
                 self._loops.start("inputs", self._handle_waiting)
-            if "receipts" not in self._loops.running and self._receipts.due:
+            if "receipts" not in running and self._receipts.due:
                 self._loops.start("receipts", self._receipts.once)
         for lane, rows in self._rows.items():
-            if rows and lane not in self._loops.running:
+            if rows and lane not in running:
                 row = next(iter(rows.values()))
                 # A stop waits for tasks, and for what was begun before it.
-                at_once = row.marked and not self.stopping
+                at_once = row.marked and not stopping
                 if self._may_begin(row) and not (at_once and self._begun(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
-        if not self._loops.running and self.idle:
+        if not running and self.idle:
             self._engine.rested(self)

@@ -67,7 +67,7 @@ class RatingRule(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """See the config keys of the same names."""
+    """The operator's rules: see the config keys of the same names."""
 
     bot: UserId
     queues: tuple[QueueRule, ...]
@@ -139,7 +139,7 @@ class Rules(msgspec.Struct, frozen=True):
         return None
 
     def zone_of(self, queue_id: int) -> tzinfo | None:
-        """By whose clock the queue opens; None if nobody said."""
+        """Time zone of the queue's hours; None if nobody said."""
         queue = self.queue(queue_id)
         return queue.hours.zone if queue is not None and queue.hours is not None else None
 
@@ -209,7 +209,7 @@ def narrow(text: str) -> str:
 
 
 def hides(rules: Rules, record: RoomRecord) -> bool:
-    """True if what an agent says must not be shown in this room."""
+    """True if agents' messages are hidden here: encryption is required, and the room has none."""
     return rules.encryption_required and not record.encrypted
 
 
@@ -274,15 +274,14 @@ def set_paused(settings: RoomSettings, value: object, rules: Rules) -> RoomSetti
 Setter = Callable[[RoomSettings, object, Rules], RoomSettings]
 
 
-def setters() -> Mapping[str, Setter]:
-    """The keys of the state event `org.matrix_webchat.room`, each with its check."""
-    return {
-        "queue": set_queue,
-        "from": set_source,
-        "language": set_language,
-        "start": set_start,
-        "paused": set_paused,
-    }
+SETTERS: Mapping[str, Setter] = {
+    "queue": set_queue,
+    "from": set_source,
+    "language": set_language,
+    "start": set_start,
+    "paused": set_paused,
+}
+"""The keys of the state event `org.matrix_webchat.room`, each with its check."""
 
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
@@ -309,11 +308,10 @@ def set_by_name(key: str, settings: RoomSettings, value: str, rules: Rules) -> R
 
 
 def _setter(key: str) -> Setter:
-    known = setters()
-    if key not in known:
-        near = get_close_matches(key, known, 1)
-        raise BadSetting("config.bad_key", {"key": shown_value(key), "known": tuple(near or known)})
-    return known[key]
+    if key not in SETTERS:
+        known = tuple(get_close_matches(key, SETTERS, 1) or SETTERS)
+        raise BadSetting("config.bad_key", {"key": shown_value(key), "known": known})
+    return SETTERS[key]
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:

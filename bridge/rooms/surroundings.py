@@ -1,33 +1,42 @@
-"""Dependencies shared by all rooms: store, homeserver, link, clock, rules, and the inviters' locks.
+"""Dependencies shared by all rooms: the ports, the rules, inviters' locks, waiting-time estimates.
 
 An invitation is decided under a lock, one for each inviter (`InvitationLock`): of two rooms to
 which one person invites us at the same moment, the second has to count the first
 (`limits.rooms_per_user`, `limits.new_rooms_per_hour`). The lock is held from the count until the
 step is committed. Lock order: it is taken after everything else, a step holds one at most, and
 there is no network I/O while it is held.
+
+Waiting times (`Waits`) are learned per queue from those who have waited. Waits are skewed: most are
+short, some very long. So the mean and variance of their logarithms are kept, exponentially
+weighted, and the range of one standard deviation to either side is told, which holds about two
+waits in three, and rounded outwards more; only once enough waits are known, not too old ones. The
+wait per place in the queue is learned, and the whole wait, for queues that name no places. Who
+gives up, or is sent away, has waited at least so long (a censored observation): such a wait counts
+where it is longer than the mean, else the impatient would make the queue look short.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from hashlib import sha256
-from types import TracebackType
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 
-from bridge.ids import RoomId, UserId
+from bridge.conversation.events import QueuePlace
+from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
+from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
-from bridge.rooms.waiting_times import Waits
 
 Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 """The locks of those who are inviting us; nothing is kept of anybody else."""
@@ -80,12 +89,7 @@ class InvitationLock:
     async def __aenter__(self) -> None:
         pass
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._taken is not None:
             self._taken.release()
             self._taken = None
@@ -98,9 +102,160 @@ class InvitationLock:
     async def take(self, person: UserId) -> None:
         """Wait until no other room decides on an invitation by that person."""
         if self._taken is None:
-            turn = self._inviting.setdefault(person, asyncio.Lock())
-            await turn.acquire()
-            self._taken = turn
+            lock = self._inviting.setdefault(person, asyncio.Lock())
+            await lock.acquire()
+            self._taken = lock
+
+
+# --- waiting times --------------------------------------------------------------------------------
+
+
+KNOWN_FROM = 5
+"""Waits from which on a range is told."""
+WEIGHT = 0.1
+"""Of the newest wait, once ten are known; before, each counts the same."""
+FRESH = 7 * 86_400_000
+"""ms after the last wait that a range is still told."""
+LEAST_SPREAD = 0.1
+"""Minimum standard deviation of log(wait): no queue is more regular than a tenth."""
+SHORTEST = 1.0
+"""Seconds that a wait counts at least."""
+SAVE_EVERY = 30.0
+"""Seconds between two looks for what has been learned and not stored."""
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """Mean and variance of the logarithm of seconds, weighted."""
+
+    count: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def with_wait(self, seconds: float) -> Trace:
+        """The statistics with one wait more."""
+        value = math.log(max(seconds, SHORTEST))
+        weight = max(WEIGHT, 1 / (self.count + 1))
+        off = value - self.mean
+        variance = (1 - weight) * (self.variance + weight * off * off)
+        return Trace(self.count + 1, self.mean + weight * off, variance)
+
+    def range(self) -> tuple[float, float]:
+        """From where to where a wait is to be expected, in seconds."""
+        spread = max(math.sqrt(self.variance), LEAST_SPREAD)
+        return math.exp(self.mean - spread), math.exp(self.mean + spread)
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """Statistics of one queue."""
+
+    at: int = 0
+    """When the last wait ended, ms."""
+    whole: Trace = Trace()
+    per_place: Trace = Trace()
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """Range of a wait, in seconds from now on; both 0: it should have been over by now."""
+
+    low: float
+    high: float
+
+
+class Waits:
+    """The waits of all queues; a crash costs what was learned in the last half minute."""
+
+    def __init__(self) -> None:
+        self._learnt: dict[QueueId, Learnt] = {}
+        self._unsaved: set[QueueId] = set()
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.waits")
+
+    # --- learning ---------------------------------------------------------------------------
+
+    def note(self, before: Conversation, after: Conversation, now: int) -> None:
+        """Learn from a room's step, if a wait has ended by it."""
+        old, new = before.phase, after.phase
+        if not isinstance(old, Requesting | Queued) or isinstance(new, Requesting | Queued):
+            return
+        if old.cancel and isinstance(new, Chatting):
+            return  # nobody waited for it any more
+        if isinstance(new, Chatting) and not new.robot:
+            self._learn(old, now, at_least=False)
+        elif isinstance(new, Idle) and isinstance(old, Queued):
+            self._learn(old, now, at_least=True)
+
+    def _learn(self, waited: Requesting | Queued, now: int, *, at_least: bool) -> None:
+        known = self._learnt.get(waited.queue_id, Learnt())
+        whole = _with(known.whole, (now - waited.since) / 1000, at_least=at_least)
+        per_place = known.per_place
+        if isinstance(waited, Queued) and waited.first_position:
+            seconds = (now - waited.first_at) / 1000 / waited.first_position
+            per_place = _with(per_place, seconds, at_least=at_least)
+        if (whole, per_place) != (known.whole, known.per_place):
+            self._learnt[waited.queue_id] = Learnt(now, whole, per_place)
+            self._unsaved.add(waited.queue_id)
+
+    # --- telling ----------------------------------------------------------------------------
+
+    def expected(self, place: QueuePlace) -> Expected | None:
+        """Range of the rest of a wait, from this place; None: too little is known."""
+        known = self._learnt.get(place.queue_id)
+        if known is None or place.at - known.at > FRESH:
+            return None
+        if place.position:
+            trace, times, since = known.per_place, place.position, place.moved_at
+        else:
+            trace, times, since = known.whole, 1, place.since
+        if trace.count < KNOWN_FROM:
+            return None
+        low, high = trace.range()
+        waited = (place.at - since) / 1000
+        return Expected(max(low * times - waited, 0.0), max(high * times - waited, 0.0))
+
+    # --- keeping ----------------------------------------------------------------------------
+
+    async def load(self, facts: StorePort, queues: Iterable[QueueId]) -> None:
+        """Read what an earlier process learned (or raise StoreError); else it is learned anew."""
+        for queue_id in queues:
+            stored = await facts.fact(_name(queue_id))
+            if stored is None:
+                continue
+            try:
+                self._learnt[queue_id] = msgspec.json.decode(stored, type=Learnt)
+            except msgspec.MsgspecError as error:
+                self._log.warning("waits cannot be read", queue=queue_id, why=str(error))
+
+    async def save(self, facts: StorePort) -> None:
+        """Store what is new; what is not stored for a StoreError is tried again the next time."""
+        for queue_id in sorted(self._unsaved):
+            learnt = self._learnt[queue_id]
+            await facts.save_fact(_name(queue_id), msgspec.json.encode(learnt).decode())
+            if self._learnt[queue_id] is learnt:
+                self._unsaved.discard(queue_id)
+
+    async def keep(self, facts: StorePort, clock: Clock) -> None:
+        """Save every half minute, for ever, and once more when cancelled."""
+        try:
+            while True:
+                await clock.sleep(SAVE_EVERY)
+                await self._save_or_say(facts)
+        finally:
+            await self._save_or_say(facts)
+
+    async def _save_or_say(self, facts: StorePort) -> None:
+        try:
+            await self.save(facts)
+        except StoreError as error:
+            self._log.warning("the database did not answer", why=str(error))
+
+
+def _with(trace: Trace, seconds: float, *, at_least: bool) -> Trace:
+    if at_least and (trace.count == 0 or math.log(max(seconds, SHORTEST)) <= trace.mean):
+        return trace
+    return trace.with_wait(seconds)
+
+
+def _name(queue_id: QueueId) -> str:
+    return f"waits:{queue_id}"
 
 
 # --- dependencies ---------------------------------------------------------------------------------
@@ -113,20 +268,14 @@ LONGEST_WAIT = 60.0
 
 
 class Stopping(Exception):
-    """The bridge is about to end: nothing new is begun."""
+    """The bridge is stopping: nothing new is begun."""
 
 
 class Loops:
     """The tasks of one room: each repeats one thing for as long as there is something to do.
 
     No error ends a loop, for its work would be stranded: it is logged, and after a pause tried
-    again.
-
-    Args:
-        spawn: owns a task.
-        sleep: of the clock.
-        after: called whenever something may have changed, and when a loop has ended.
-        log: bound to the room.
+    again. `after` is called whenever something may have changed, and when a loop has ended.
 
     Attributes:
         running: names of the loops that run, and of what is under way without a task.
@@ -186,11 +335,7 @@ class Loops:
                 task.cancel()
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next attempt at something.
-
-        Raises:
-            Stopping: there will be none.
-        """
+        """Wait before the next attempt at something; raises Stopping if there will be none."""
         if self.stopping:
             raise Stopping
         task = asyncio.current_task()
@@ -210,10 +355,7 @@ class Loops:
         self._after()
 
     async def _attempt(self, name: str, once: Callable[[], Awaitable[bool]]) -> bool:
-        """Do one thing of a loop; False if the loop is to end.
-
-        No error ends a loop, for its work would be stranded: it is logged, and tried again.
-        """
+        """Do one thing of a loop; False if the loop is to end."""
         wait = STORE_RETRY
         try:
             went_on = await once()
@@ -241,7 +383,7 @@ class Loops:
 
 
 class RoomView(Protocol):
-    """What the smaller parts of a room see of it."""
+    """A room, as its smaller parts see it."""
 
     @property
     def room_id(self) -> RoomId: ...
@@ -249,15 +391,12 @@ class RoomView(Protocol):
     @property
     def durable(self) -> RoomRecord:
         """The room as it is stored."""
-        ...
 
     def rows(self, lane: Lane) -> Iterable[EffectRow]:
         """The effects of a lane that are to be carried out, oldest first."""
-        ...
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt at something; raises Stopping if there will be none."""
-        ...
 
 
 class Measures(Protocol):
@@ -265,19 +404,16 @@ class Measures(Protocol):
 
     def handled(self, age: int) -> None:
         """An input was handled so long after it was stored."""
-        ...
 
     def settled(self, lane: str, outcome: str, age: int) -> None:
         """An effect came to its outcome so long after it was stored."""
-        ...
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
         """A conversation changed its phase; `waited`: time in the queue, if an agent came."""
-        ...
 
 
 class Surroundings(msgspec.Struct):
-    """Handed from the composition root to every room, reader and lane.
+    """Dependencies handed from the composition root to every room, reader and lane.
 
     All of it stays as it is but `rules`, which a reload of the configuration replaces as a whole:
     read them anew for each thing that is done, and do one thing by one set of rules.

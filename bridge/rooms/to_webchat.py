@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
@@ -20,7 +19,6 @@ from bridge.conversation.events import (
     CallFailed,
     CallWebChat,
     FailureReason,
-    Input,
     Replied,
     Uploaded,
     UploadMedia,
@@ -30,141 +28,87 @@ from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
 from bridge.rooms.blobs import keep
-from bridge.rooms.commits import Done
-from bridge.rooms.effects import load_effect
 from bridge.rooms.ports import CHANGED_FILE, Blob, CallFailure, Refused, TooBig, Unavailable
-from bridge.rooms.reader import Came
+from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Room
-from bridge.rooms.store import (
-    EffectRow,
-    Outcome,
-    StoreError,
-)
+from bridge.rooms.store import EffectRow, Outcome, StoreError
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import Came, Done, load_effect
 from bridge.webchat.codes import ResultCode, Verdict, meaning
 from bridge.webchat.frames import Reply
 
-_SAID_NO = frozenset(
-    {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
-)
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
+_SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SIGN_REFUSED}
 
 
 class WebChatLane:
-    """Implements `room.LaneRunner`."""
+    """Runner of the lane to WebChat."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.webchat")
-
-    async def run(self, room: Room, row: EffectRow) -> Done:
-        """Carry out one row; whatever goes wrong, even in our own code, is an outcome."""
-        attempt = _Attempt(row.attempted is not None)
-        try:
-            return _done(*await self._carry_out(room, row, attempt))
-        except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
-            return self._broken(room, row, error, attempted=attempt.made)
-
-    def _broken(self, room: Room, row: EffectRow, error: Exception, *, attempted: bool) -> Done:
-        """What our own code's failure at a call is to the conversation."""
-        self._log.error(
-            "a call could not be carried out", room=room.room_id, seq=row.seq, exc_info=error
-        )
-        reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
-        failure = CallFailure(reason, certain=not attempted, message=type(error).__name__)
-        return _done(*_failed(CallId(row.call_id or 0), failure))
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Write a call that is stored as attempted, if nothing is in the way; False: `run` it."""
-        effect = load_effect(row.effect)
-        if not isinstance(effect, CallWebChat) or not wants_link(room.record.conversation):
+        effect, record = load_effect(row.effect), room.record
+        if not isinstance(effect, CallWebChat) or not wants_link(record.conversation):
             return False
-        if _overtaken(room, effect.call_id):
+        if _overtaken(record, effect.call_id):
             return False
 
         def told(answer: Reply | CallFailure) -> None:
             try:
-                came_of_it = _done(*self._answered(room, effect, answer))
+                came_of_it = _answered(room, effect, answer)
             except Exception as error:  # noqa: BLE001 - as in `run`: the socket's reader goes on
-                came_of_it = self._broken(room, row, error, attempted=True)
+                came_of_it = _broken(room, row, error, attempted=True)
             done(came_of_it)
 
         return self._around.link.call_now(room.account, effect.call_id, effect.command, told)
 
-    async def _carry_out(
-        self, room: Room, row: EffectRow, attempt: _Attempt
-    ) -> tuple[Outcome, Input, str]:
-        effect = load_effect(row.effect)
-        match effect:
-            case CallWebChat():
-                return await self._call(room, row, effect, attempt)
-            case UploadMedia():
+    async def run(self, room: Room, row: EffectRow) -> Done:
+        """Carry out one row; whatever goes wrong, even in our own code, is an outcome."""
+        attempted = row.attempted is not None
+
+        async def mark() -> None:
+            nonlocal attempted
+            await self._mark_attempted(room, row)
+            attempted = True
+
+        try:
+            effect = load_effect(row.effect)
+            if isinstance(effect, CallWebChat):
+                return await self._call(room, row, effect, mark)
+            if isinstance(effect, UploadMedia):
                 return await self._upload(room, effect)
-            case _:
-                raise TypeError(f"{type(effect).__name__} is no effect of this lane")
+        except Exception as error:  # noqa: BLE001 - logged whole, and the conversation goes on
+            return _broken(room, row, error, attempted=attempted)
+        wrong = TypeError(f"{type(effect).__name__} is no effect of this lane")
+        return _broken(room, row, wrong, attempted=attempted)
 
     async def _call(
-        self, room: Room, row: EffectRow, effect: CallWebChat, attempt: _Attempt
-    ) -> tuple[Outcome, Input, str]:
-        if attempt.made:
+        self, room: Room, row: EffectRow, effect: CallWebChat, mark: Callable[[], Awaitable[None]]
+    ) -> Done:
+        answer: Reply | CallFailure
+        if row.attempted is not None:
             return _failed(effect.call_id, CallFailure(FailureReason.NO_ANSWER, certain=False))
         if not wants_link(room.record.conversation):  # given up in the step that asked for it
             return _failed(effect.call_id, CallFailure(FailureReason.NO_TURN, certain=True))
-        mark = partial(self._mark_attempted, room, row, effect.call_id, attempt)
-        answer: Reply | CallFailure
         try:
             answer = await self._around.link.call(
                 room.account, effect.call_id, effect.command, mark
             )
         except CallFailure as failure:
             answer = failure
-        return self._answered(room, effect, answer)
+        return _answered(room, effect, answer)
 
-    def _answered(
-        self, room: Room, effect: CallWebChat, answer: Reply | CallFailure
-    ) -> tuple[Outcome, Input, str]:
-        """What an answer of the call centre's is to the ledger and to the conversation."""
-        if isinstance(answer, CallFailure):
-            self._log.info(
-                "call failed",
-                room=room.room_id,
-                call=effect.call_id,
-                what=type(effect.command).__name__,
-                why=answer.reason,
-                certain=answer.certain,
-            )
-            return _failed(effect.call_id, answer)
-        if answer.ok:
-            return Outcome.DELIVERED, Replied(effect.call_id, answer), str(answer.result)
-        self._note_refusal(room, effect, answer.result)
-        return Outcome.REFUSED, Replied(effect.call_id, answer), str(answer.result)
-
-    def _note_refusal(self, room: Room, effect: CallWebChat, code: int) -> None:
-        """Tell the operator, by the vendor's name; loudly if nobody else can do anything."""
-        about = meaning(code)
-        grave = about.verdict is Verdict.CONFIGURATION
-        self._log.log(
-            logging.WARNING if grave else logging.INFO,
-            "WebChat refused a command",
-            room=room.room_id,
-            call=effect.call_id,
-            what=type(effect.command).__name__,
-            result=code,
-            name=about.name,
-            meaning=about.says,
-        )
-
-    async def _mark_attempted(
-        self, room: Room, row: EffectRow, call_id: CallId, attempt: _Attempt
-    ) -> None:
-        """The bytes go out now, unless the customer has thought better of it while they waited.
+    async def _mark_attempted(self, room: Room, row: EffectRow) -> None:
+        """Mark a call whose bytes go out now, unless the customer thought better of it meanwhile.
 
         Raises:
             CallFailure: they do not.
         """
-        if _overtaken(room, call_id):
+        if _overtaken(room.record, CallId(row.call_id or 0)):
             raise CallFailure(FailureReason.OVERTAKEN, certain=True)
         if row.marked:
-            attempt.made = True
             return
         try:
             await self._around.store.mark_attempted(row.seq, self._around.clock.now())
@@ -172,11 +116,8 @@ class WebChatLane:
             raise CallFailure(
                 FailureReason.UNREACHABLE, certain=True, message=f"our own database: {error}"
             ) from error
-        attempt.made = True
 
-    async def _upload(
-        self, room: Room, effect: UploadMedia, *, token_may_end: bool = True
-    ) -> tuple[Outcome, Input, str]:
+    async def _upload(self, room: Room, effect: UploadMedia, *, token_may_end: bool = True) -> Done:
         """Stream the file through; a repeat after a crash only leaves an unused copy behind.
 
         A token that ends now is nobody's trouble: a login is under way, and the file is read anew.
@@ -186,7 +127,7 @@ class WebChatLane:
         except CallFailure as failure:
             if token_may_end and failure.code == ResultCode.INVALID_TOKEN:
                 return await self._upload(room, effect, token_may_end=False)
-            self._log.info(
+            _log.info(
                 "upload failed",
                 room=room.room_id,
                 call=effect.call_id,
@@ -194,10 +135,10 @@ class WebChatLane:
                 code=failure.code,
             )
             return _failed(effect.call_id, failure)
-        return Outcome.DELIVERED, done, "" if done.clip is None else "in the frame"
+        return Done(came=(Came(done),), detail="" if done.clip is None else "in the frame")
 
     async def _stream(self, room: Room, effect: UploadMedia) -> Uploaded:
-        """Where the file lies on the WebChat server, or what of it goes into the frame.
+        """Transfer of a file: its address on the WebChat server, or what of it goes into the frame.
 
         Raises:
             CallFailure: with whoever was at fault.
@@ -227,10 +168,9 @@ class WebChatLane:
         async with keep(blob) as kept:
             try:
                 # Four characters of base64 carry three bytes.
-                converting = asyncio.get_running_loop().run_in_executor(
+                sound = await asyncio.get_running_loop().run_in_executor(
                     self._around.conversions, voice.to_amr, kept.stream, fits // 4 * 3
                 )
-                sound = await converting
             except voice.NoSound:
                 sound = None
             if sound is not None:
@@ -240,56 +180,68 @@ class WebChatLane:
             return await self._file(room, call_id, whole)
 
     async def _file(self, room: Room, call_id: CallId, blob: Blob) -> Uploaded:
-        counter = _Counter(blob)
-        url = await self._around.link.upload(room.account, counter.blob)
-        return Uploaded(call_id, url, counter.count)
+        """Upload a file; the bytes are counted, for the sender's claim about a size is a claim."""
+        count = 0
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal count
+            async for chunk in blob.chunks:
+                count += len(chunk)
+                yield chunk
+
+        counted = Blob(chunks(), blob.size, blob.mime, blob.name)
+        url = await self._around.link.upload(room.account, counted)
+        return Uploaded(call_id, url, count)
 
 
-def _done(outcome: Outcome, happened: Input, detail: str) -> Done:
-    return Done(came=(Came(happened),), outcome=outcome, detail=detail)
-
-
-def _overtaken(room: Room, call_id: CallId) -> bool:
+def _overtaken(record: RoomRecord, call_id: CallId) -> bool:
     """True if the customer has thought better of a call while it waited."""
-    asked = room.record.conversation.outstanding
+    asked = record.conversation.outstanding
     if asked is None or asked.call_id != call_id or asked.held is None:
         return False
     return asked.moot or asked.stale
 
 
-class _Attempt:
-    """Whether the peer may have seen a call."""
+def _answered(room: Room, effect: CallWebChat, answer: Reply | CallFailure) -> Done:
+    """The outcome of a call, for the ledger and for the conversation.
 
-    def __init__(self, made: bool) -> None:  # noqa: FBT001 - the only thing to say
-        self.made = made
+    A refusal is told to the operator by the vendor's name; loudly if nobody else can do anything.
+    """
+    if not isinstance(answer, CallFailure) and answer.ok:
+        return Done(came=(Came(Replied(effect.call_id, answer)),), detail=str(answer.result))
+    about = {"room": room.room_id, "call": effect.call_id, "what": type(effect.command).__name__}
+    if isinstance(answer, CallFailure):
+        _log.info("call failed", **about, why=answer.reason, certain=answer.certain)
+        return _failed(effect.call_id, answer)
+    code = answer.result
+    said = meaning(code)
+    _log.log(
+        logging.WARNING if said.verdict is Verdict.CONFIGURATION else logging.INFO,
+        "WebChat refused a command",
+        **about,
+        result=code,
+        name=said.name,
+        meaning=said.says,
+    )
+    replied = Came(Replied(effect.call_id, answer))
+    return Done(came=(replied,), outcome=Outcome.REFUSED, detail=str(code))
 
 
-class _Counter:
-    """Counts the bytes that really pass: the sender's claim about a size is only a claim."""
-
-    def __init__(self, blob: Blob) -> None:
-        self.count = 0
-        self.blob = Blob(self._chunks(blob), blob.size, blob.mime, blob.name)
-
-    async def _chunks(self, blob: Blob) -> AsyncIterator[bytes]:
-        async for chunk in blob.chunks:
-            self.count += len(chunk)
-            yield chunk
+def _broken(room: Room, row: EffectRow, error: Exception, *, attempted: bool) -> Done:
+    """The outcome of a call at which our own code failed."""
+    _log.error("a call could not be carried out", room=room.room_id, seq=row.seq, exc_info=error)
+    reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
+    failure = CallFailure(reason, certain=not attempted, message=type(error).__name__)
+    return _failed(CallId(row.call_id or 0), failure)
 
 
-def _failed(call_id: CallId, failure: CallFailure) -> tuple[Outcome, Input, str]:
+def _failed(call_id: CallId, failure: CallFailure) -> Done:
     happened = CallFailed(
-        call_id,
-        failure.reason,
-        certain=failure.certain,
-        code=failure.code,
-        limit=failure.limit,
+        call_id, failure.reason, certain=failure.certain, code=failure.code, limit=failure.limit
     )
     if not failure.certain:
         outcome = Outcome.UNCERTAIN
-    elif failure.reason in _SAID_NO:
-        outcome = Outcome.REFUSED
     else:
-        outcome = Outcome.FAILED
+        outcome = Outcome.REFUSED if failure.reason in _SAID_NO else Outcome.FAILED
     detail = failure.reason if failure.code is None else f"{failure.reason} {failure.code}"
-    return outcome, happened, detail
+    return Done(came=(Came(happened),), outcome=outcome, detail=detail)

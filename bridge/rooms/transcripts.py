@@ -45,14 +45,12 @@ from bridge.conversation.model import (
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.commands import Parsed, makes_sense, parse
-from bridge.rooms.effects import SendTranscript, TellHistory
-from bridge.rooms.inbox import LookedUp
-from bridge.rooms.ports import OurFile, Recorded, Refused, Undecryptable
+from bridge.rooms.ports import OurFile, Recorded, Refused
 from bridge.rooms.recalling import recall
-from bridge.rooms.record import Chat, Ending, RoomRecord, load_chat
+from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import SendTranscript, TellHistory, Visit
 from bridge.texts.durations import clock_time, duration
 from bridge.texts.languages import listed
 from bridge.webchat import frames

@@ -1,8 +1,9 @@
-"""One step in a room, in the making: the record so far and the effects so far.
+"""Visit: one step of a room in the making, with its effects, and the draft of the next commit.
 
-The pure modules of this ring (`reception`, `commands`, `references`, …) each change a `Visit` a
+The pure modules of this ring (`people`, `commands`, `references`, …) each change a `Visit` a
 little, as those of `conversation` do with a `Turn`. Whoever made it commits what it came to, all or
-nothing.
+nothing: it goes into the room's `Draft`, which is written as one, with those of other rooms
+(`engine`). Whoever has to acknowledge something holds a `Ticket` for it.
 
 A visit also notes what became of the messages that people sent. Two things follow from that: how
 far the room shows our users as having read (`receipts`), and which messages can be sent again
@@ -13,18 +14,195 @@ reported to its sender as undelivered may lie before it: that person has been to
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any, assert_never
 
 import msgspec
 
-from bridge.conversation.events import Args, Delivered, Input, Reported, Say
+from bridge.conversation.events import (
+    AgentsCame,
+    AgentsLeft,
+    Answered,
+    Args,
+    AskRating,
+    AskRobot,
+    CallbackCard,
+    CallWebChat,
+    Card,
+    Delivered,
+    EndPoll,
+    FetchHistory,
+    Input,
+    LinkLost,
+    LinkRestored,
+    Offer,
+    Relay,
+    Reported,
+    Resumed,
+    Say,
+    Tick,
+    ToAside,
+    ToMatrix,
+    ToWebChat,
+    TurnAwaited,
+    UploadMedia,
+)
+from bridge.conversation.events import Effect as ConversationEffect
 from bridge.conversation.machine import step
 from bridge.conversation.turn import all_pieces
-from bridge.ids import EventId, InputSeq
-from bridge.rooms.effects import Effect
-from bridge.rooms.record import RoomRecord, Undelivered, note_chat
+from bridge.ids import EventId, InputSeq, RoomId, UserId
+from bridge.rooms.record import (
+    OwnLogin,
+    RoomRecord,
+    Stored,
+    Undecryptable,
+    Undelivered,
+    dump_input,
+    note_chat,
+)
 from bridge.rooms.rules import Rules
+from bridge.rooms.store import (
+    ChatRow,
+    EffectRow,
+    Entry,
+    Lane,
+    NewEffect,
+    NewInput,
+    Outcome,
+    Settlement,
+    StoreError,
+)
 from bridge.webchat.codes import RESULTS
+
+
+class RoomWish(msgspec.Struct, frozen=True, tag=True, tag_field="is", omit_defaults=True):
+    """Base of the room's effects."""
+
+
+class EnterRoom(RoomWish, frozen=True):
+    """Accept an invitation; the result comes back as `Entered` or `EntryFailed`."""
+
+    host: UserId
+    inviter: UserId
+    encrypt: bool = False
+    """Turn encryption on there, if the host may and the room is not public."""
+
+
+class LeaveRoom(RoomWish, frozen=True):
+    """Leave, with every ghost named."""
+
+    users: tuple[UserId, ...]
+    reason: str = ""
+    """As people are to read it."""
+    inviter: UserId = UserId("")
+    """Whose invitation is refused by it, if one is."""
+    why: str = ""
+    """The same reason, for the operator's log."""
+
+
+class ShowAnswer(RoomWish, frozen=True):
+    """Show what the knowledge base says, as a card that replies to the question."""
+
+    event_id: EventId
+    question: str
+    key: str
+    args: Args = {}
+    first: bool = False
+    """Nobody gave a command: the message that was asked about still waits for a person."""
+
+
+class PutSigns(RoomWish, frozen=True):
+    """Put reactions to a message of ours, for customers to tap; we know the card by now."""
+
+    event_id: EventId
+    signs: tuple[str, ...]
+
+
+class TellHistory(RoomWish, frozen=True):
+    """List the room's chats, as a reply to the event."""
+
+    event_id: EventId
+    limit: int = 0
+    """How many; 0: as many as usual."""
+
+
+class SendTranscript(RoomWish, frozen=True):
+    """Put the whole of a chat into the room, as files."""
+
+    event_id: EventId
+    number: int | None = None
+    """Which; None: the newest."""
+
+
+class TryLogin(RoomWish, frozen=True):
+    """Ask the call centre whether it takes a customer's account; comes back as `LoginTried`."""
+
+    event_id: EventId
+    login: OwnLogin
+
+
+class Conceal(RoomWish, frozen=True):
+    """Take a message that holds a password out of the room, and out of our journal."""
+
+    event_id: EventId
+
+
+class Decline(RoomWish, frozen=True):
+    """Refuse the invitation `event_id` of one of our users, and say why."""
+
+    event_id: EventId
+    user: UserId
+    reason: str
+    """As people are to read it."""
+    inviter: UserId = UserId("")
+    why: str = ""
+    """For the operator's log."""
+
+
+Filed = TellHistory | SendTranscript | TryLogin | Conceal | Decline
+"""What is looked up, written down or put away for the customer, in the lane aside."""
+RoomEffect = EnterRoom | LeaveRoom | PutSigns | ShowAnswer | Filed
+Effect = ConversationEffect | RoomEffect
+
+
+StoredEffect = ToWebChat | ToAside | ToMatrix | RoomEffect
+"""All that something has to be done about."""
+
+_encoder = msgspec.json.Encoder()
+_effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
+
+
+def load_effect(body: bytes) -> StoredEffect:
+    """An effect as it was stored; raises msgspec.DecodeError for anything else."""
+    return _effect.decode(body)
+
+
+def new_effect(effect: Effect) -> NewEffect | None:
+    """An effect for the journal; None for a fact about which nothing has to be done."""
+    match effect:
+        case CallWebChat(event_id=cause, call_id=call_id, repeat=repeat):
+            body = _encoder.encode(effect)
+            return NewEffect(Lane.WEBCHAT, body, cause, call_id, repeat, attempted=True)
+        case UploadMedia(event_id=cause, call_id=call_id):
+            return NewEffect(Lane.WEBCHAT, _encoder.encode(effect), cause, call_id)
+        case Relay() | Card() | CallbackCard() | AskRating() | EndPoll() | Offer() | PutSigns():
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect))
+        case AgentsCame() | AgentsLeft() | EnterRoom() | LeaveRoom():
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect))
+        case Reported(event_id=cause) | ShowAnswer(event_id=cause) | Say(reply_to=cause):
+            return NewEffect(Lane.MATRIX, _encoder.encode(effect), cause)
+        case AskRobot() | TellHistory() | SendTranscript() | TryLogin() | Conceal() | Decline():
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect), effect.event_id)
+        case FetchHistory():
+            return NewEffect(Lane.ASIDE, _encoder.encode(effect))
+        case Delivered() | Answered():
+            return None
+        case _:
+            assert_never(effect)
+
+
+# --- visit ----------------------------------------------------------------------------------------
 
 KEPT_CORRECTIONS = 50
 """Corrections of a room that are remembered: by the newest the next one of its message goes, and
@@ -34,36 +212,32 @@ Mark = tuple[RoomRecord, int]
 """The record, and how many effects had been asked for."""
 
 
-class Visit:
-    """The mutable side of `reception.receive`.
+class Visit(msgspec.Struct, eq=False):
+    """The mutable state of a step in the making; see the module."""
 
-    Attributes:
-        record: the room as it stands.
-        effects: what has been asked for, in order.
-        buried: inputs that our own code failed at, and why.
-        again: messages that are to be sent again, once the reader has looked them up.
-        rules: the operator's decisions.
-        now: ms since the epoch.
-    """
-
-    def __init__(self, record: RoomRecord, rules: Rules, now: int) -> None:
-        self.record = record
-        self.effects: list[Effect] = []
-        self.buried: list[tuple[InputSeq, str]] = []
-        self.again: list[EventId] = []
-        self.rules = rules
-        self.now = now
+    record: RoomRecord
+    """The room as it stands."""
+    rules: Rules
+    """The operator's decisions."""
+    now: int
+    """ms since the epoch."""
+    effects: list[Effect] = []
+    """Those asked for, in order."""
+    buried: list[tuple[InputSeq, str]] = []
+    """Inputs that our own code failed at, and why."""
+    again: list[EventId] = []
+    """Messages that are to be sent again, once the reader has looked them up."""
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the record."""
         self.record = msgspec.structs.replace(self.record, **changes)
 
     def mark(self) -> Mark:
-        """How far it has come, for `undo`."""
+        """Mark of how far it has come, for `undo`."""
         return self.record, len(self.effects)
 
     def undo(self, mark: Mark) -> None:
-        """What has happened since then has not: our own code failed in the midst of it."""
+        """Roll back to the mark: our own code failed in the midst of something."""
         self.record, kept = mark
         del self.effects[kept:]
         self.again.clear()
@@ -82,7 +256,7 @@ class Visit:
 
     def report(self, event_id: EventId, key: str, args: Args | None = None) -> None:
         """Tell the customer that this event goes nowhere."""
-        self._take(Reported(event_id, key, args or {}))
+        self.take(Reported(event_id, key, args or {}))
 
     def word(self, key: str, args: Args) -> str:
         """A sentence for agents, in their language if the operator names one, else the room's."""
@@ -96,43 +270,40 @@ class Visit:
 
     def step(self, happened: Input, event: EventId | None = None) -> None:
         """Let something happen to the conversation; `event` is what brought it, if any did."""
-        before = self.record
-        policy = self.rules.policy_for(self.record)
-        conversation, effects = step(self.record.conversation, happened, self.now, policy)
-        noted = note_chat(
-            before.chats,
-            before.conversation,
-            conversation,
-            happened,
-            self.now,
-            queue=policy.queue_id,
-            event=event,
+        before, policy, now = self.record, self.rules.policy_for(self.record), self.now
+        former, queue = before.conversation, policy.queue_id
+        conversation, effects = step(former, happened, now, policy)
+        chats = note_chat(
+            before.chats, former, conversation, happened, now, queue=queue, event=event
         )
-        self.set(conversation=conversation, chats=noted)
-        self._note_whole()
+        self.record = msgspec.structs.replace(before, conversation=conversation, chats=chats)
+        if before.corrections:
+            self._note_whole()
         for effect in effects:
-            self._take(effect)
+            self.take(effect)
 
     def _note_whole(self) -> None:
         """Remember the corrections that go as the message, since no agent has another wording."""
         record = self.record
-        if not record.corrections:
-            return
         wordings = {newer for _, newer in record.corrections} - set(record.whole)
         pieces = all_pieces(record.conversation) if wordings else ()
         found = {one.event_id for one in pieces if one.amends is None and one.event_id in wordings}
         if found:
             self.set(whole=(*record.whole, *sorted(found))[-KEPT_CORRECTIONS:])
 
-    def _take(self, effect: Effect) -> None:
-        """Note what an effect says of a message; one that is no more than a fact ends here."""
-        if isinstance(effect, Delivered):
-            known = undelivered(self.record, effect.event_id)
-            if known is not None:
-                self.say("again.delivered", reply_to=effect.event_id)
-        else:
-            self.ask(effect)
-        self.record = note_outcome(self.record, effect)
+    def take(self, effect: Effect) -> None:
+        """Note what an effect says of a message; `Delivered` says no more, and ends here."""
+        match effect:
+            case Delivered(event_id=event_id):
+                if undelivered(self.record, event_id) is not None:
+                    self.say("again.delivered", reply_to=event_id)
+                self.record = _delivered(self.record, event_id)
+            case Reported(event_id=event_id, key=key):
+                self.ask(effect)
+                note = _reported if can_be_sent_again(key) else forgotten
+                self.record = note(self.record, event_id)
+            case _:
+                self.ask(effect)
 
 
 KEPT_UNDELIVERED = 20
@@ -158,64 +329,174 @@ def can_be_sent_again(key: str) -> bool:
     return key.startswith(("undelivered.", "result.")) and key not in _HOPELESS
 
 
-def note_outcome(record: RoomRecord, effect: Effect) -> RoomRecord:
-    """The record, once it is known what this effect says of a message."""
-    match effect:
-        case Delivered(event_id=event_id):
-            return _delivered(record, event_id)
-        case Reported(event_id=event_id, key=key) if can_be_sent_again(key):
-            return _reported(record, event_id)
-        case Reported(event_id=event_id):
-            return forgotten(record, event_id)
-        case _:
-            return record
-
-
 def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | None:
-    """What is remembered of a message that did not arrive; None if it did, or nothing is."""
+    """The note of a message that did not arrive; None if it did, or nothing is known of it."""
     return next((one for one in record.undelivered if one.event_id == event_id), None)
 
 
 def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """That message is under way once more."""
-    return _with_undelivered(
-        record,
-        tuple(
-            msgspec.structs.replace(one, again=True) if one.event_id == event_id else one
-            for one in record.undelivered
-        ),
+    """The record, once that message is under way once more."""
+    kept = tuple(
+        msgspec.structs.replace(one, again=True) if one.event_id == event_id else one
+        for one in record.undelivered
     )
+    return msgspec.structs.replace(record, undelivered=kept)
 
 
 def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """That message cannot be sent again any more."""
+    """The record, once that message cannot be sent again any more."""
     if undelivered(record, event_id) is None:
         return record
-    return _with_undelivered(
-        record, tuple(one for one in record.undelivered if one.event_id != event_id)
-    )
+    kept = tuple(one for one in record.undelivered if one.event_id != event_id)
+    return msgspec.structs.replace(record, undelivered=kept)
 
 
 def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    known = undelivered(record, event_id)
-    record = forgotten(record, event_id)
+    if not record.undelivered:  # as nearly always
+        return msgspec.structs.replace(record, read_up_to=event_id)
+    known, record = undelivered(record, event_id), forgotten(record, event_id)
     if known is not None and known.passed:
         return record
-    record = msgspec.structs.replace(record, read_up_to=event_id)
-    if all(one.passed for one in record.undelivered):
-        return record
-    return _with_undelivered(
-        record, tuple(msgspec.structs.replace(one, passed=True) for one in record.undelivered)
-    )
+    passed = tuple(msgspec.structs.replace(one, passed=True) for one in record.undelivered)
+    return msgspec.structs.replace(record, read_up_to=event_id, undelivered=passed)
 
 
 def _reported(record: RoomRecord, event_id: EventId) -> RoomRecord:
     known = undelivered(record, event_id)
-    passed = known is not None and known.passed
     others = [one for one in record.undelivered if one.event_id != event_id]
-    kept = (*others, Undelivered(event_id, passed))[-KEPT_UNDELIVERED:]
-    return _with_undelivered(record, kept)
-
-
-def _with_undelivered(record: RoomRecord, kept: tuple[Undelivered, ...]) -> RoomRecord:
+    note = Undelivered(event_id, passed=known is not None and known.passed)
+    kept = (*others, note)[-KEPT_UNDELIVERED:]
     return msgspec.structs.replace(record, undelivered=kept)
+
+
+# --- draft ----------------------------------------------------------------------------------------
+
+
+class Came(msgspec.Struct, frozen=True):
+    """An input on its way to its room."""
+
+    happened: Stored
+    key: str | None = None
+    """As of `NewInput`."""
+    opened: dict[str, object] | Undecryptable | None = None
+    """An event's content as `MatrixPort.open` gives it; None: not opened yet."""
+
+    def new_input(self, room_id: RoomId) -> NewInput:
+        """The input as the store takes it."""
+        return NewInput(room_id, dump_input(self.happened), self.key)
+
+
+Signal = Tick | LinkLost | LinkRestored | TurnAwaited | Resumed
+"""Inputs that need not be stored: they would be noticed again after a restart."""
+
+
+class Done(msgspec.Struct):
+    """Result of carrying out an effect."""
+
+    event_id: EventId | None = None
+    """The Matrix event that it became."""
+    anchor: str | None = None
+    """A name to remember that event by."""
+    came: tuple[Came, ...] = ()
+    """What has to be told to the room."""
+    outcome: Outcome = Outcome.DELIVERED
+    detail: str = ""
+    """For the ledger: code or reason, never content."""
+
+
+class Ticket:
+    """Acknowledgement that waits for the commits of several rooms.
+
+    Attributes:
+        failed: rooms whose commit failed, and why.
+        known: inputs that were not new.
+    """
+
+    __slots__ = ("_done", "_left", "failed", "known")
+
+    def __init__(self) -> None:
+        self.failed: dict[RoomId, StoreError] = {}
+        self.known = 0
+        self._left = 0
+        self._done: asyncio.Future[None] | None = None
+
+    def expect(self) -> None:
+        """One more commit is waited for."""
+        self._left += 1
+
+    def ended(self, room_id: RoomId, error: StoreError | None = None) -> None:
+        """A commit is durable, or has failed."""
+        self._left -= 1
+        if error is not None:
+            self.failed[room_id] = error
+        if not self._left and self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def wait(self) -> None:
+        """Return once all commits have ended; see `failed`."""
+        if self._left:
+            self._done = asyncio.get_running_loop().create_future()
+            await self._done
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """An outcome that the store may not have yet."""
+
+    row: EffectRow
+    settlement: Settlement
+    came: tuple[Came, ...]
+    unstorable: bool = False
+    """A commit with it could not be stored: it goes alone, and leads to no step."""
+
+
+class Draft(msgspec.Struct):
+    """The next commit of a room: all that has happened since the last one."""
+
+    record: RoomRecord | None = None
+    """The newest; None while no step has been made."""
+    entries: tuple[Entry, ...] = ()
+    waiting: tuple[NewInput, ...] = ()
+    handled: tuple[InputSeq, ...] = ()
+    buried: tuple[tuple[InputSeq, str], ...] = ()
+    ended: tuple[Ended, ...] = ()
+    chats: tuple[ChatRow, ...] = ()
+    """Of each chat, only the newest is written."""
+    signals: tuple[Signal, ...] = ()
+    """Those that happened: to be repeated if the commit fails."""
+    phases: tuple[tuple[RoomRecord, RoomRecord, int], ...] = ()
+    """Before, after, and when, wherever a phase has changed."""
+    tickets: tuple[Ticket, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return self.record is None and not (self.waiting or self.ended or self.tickets)
+
+
+def entries_of(effects: Iterable[Effect], came: NewInput | None = None) -> list[Entry]:
+    """Rows for what came and its effects: the first effect stands in the row of what came."""
+    made: list[Entry] = []
+    for effect in effects:
+        wanted = new_effect(effect)
+        if wanted is not None:
+            made.append(Entry(came, wanted))
+            came = None
+    if came is not None:
+        made.append(Entry(came))
+    return made
+
+
+def unmark_calls(entries: Iterable[Entry], *, at_once: bool) -> Iterator[Entry]:
+    """Leave a call marked as attempted only if it is the first, and goes out at once.
+
+    Should we die before it is written it passes for uncertain, which it is not: so that is done
+    only where nothing is ahead of it and the call centre has answered a moment ago.
+    """
+    for entry in entries:
+        effect = entry.effect
+        if effect is None or effect.lane is not Lane.WEBCHAT:
+            yield entry
+            continue
+        if effect.attempted and not at_once:
+            effect = msgspec.structs.replace(effect, attempted=False)
+        at_once = False
+        yield Entry(entry.came, effect)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from bridge.conversation.events import Pushed
 from bridge.ids import RoomId, SessionId
-from bridge.rooms.effects import dump_input
+from bridge.rooms.record import dump_input
 from bridge.rooms.store import InputRow, NewInput, StorePort
 from bridge.simulator.simulator import Simulator
 from bridge.storage.sqlstore import open_store

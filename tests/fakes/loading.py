@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from bridge.ids import RoomId
-from bridge.rooms.effects import StoredEffect, load_effect, load_input
 from bridge.rooms.engine import Engine
-from bridge.rooms.inbox import Stored
-from bridge.rooms.record import RoomRecord, load_record
+from bridge.rooms.record import RoomRecord, Stored, load_input, load_record
 from bridge.rooms.store import EffectRow, InputRow, Lane
 from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.visit import StoredEffect, load_effect
 
 
 class Room(msgspec.Struct, frozen=True):

@@ -11,15 +11,6 @@ import msgspec
 
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.rooms.inbox import (
-    AgentInvited,
-    Invited,
-    Meaning,
-    MemberGone,
-    Nothing,
-    Spoke,
-    Unreadable,
-)
 from bridge.rooms.ports import (
     Blob,
     EditableNotice,
@@ -32,9 +23,18 @@ from bridge.rooms.ports import (
     Refused,
     Relayed,
     RelayedText,
-    Undecryptable,
 )
-from bridge.rooms.record import Thread
+from bridge.rooms.record import (
+    AgentInvited,
+    Invited,
+    Meaning,
+    MemberGone,
+    Nothing,
+    Spoke,
+    Thread,
+    Undecryptable,
+    Unreadable,
+)
 from bridge.webchat.frames import Agent, AgentMedia
 
 

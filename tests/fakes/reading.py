@@ -12,7 +12,6 @@ from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, QueueId, RoomId
 from bridge.matrix import events, render
 from bridge.matrix.users import OurUsers
-from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import (
     Blob,
     Notice,
@@ -23,7 +22,7 @@ from bridge.rooms.ports import (
     RelayedText,
     TooBig,
 )
-from bridge.rooms.record import Thread
+from bridge.rooms.record import Meaning, Thread
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia

@@ -25,7 +25,7 @@ from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Endpoint, RawEvent
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
-from bridge.rooms.inbox import MatrixEvent, Nothing, Spoke
+from bridge.rooms.record import MatrixEvent, Nothing, Spoke
 from tests.fuzz.target import Target
 from tests.support.event_examples import examples
 

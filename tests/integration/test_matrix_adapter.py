@@ -14,8 +14,8 @@ from bridge.conversation.model import CustomerText
 from bridge.demo.matrix_user import PATIENCE, CustomerError, content_of
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.rooms.inbox import Invited, RoomConfigured, Spoke, Unreadable
 from bridge.rooms.ports import NoticeText, Refused, Unavailable
+from bridge.rooms.record import Invited, RoomConfigured, Spoke, Unreadable
 from tests.support.matrix_rig import MemoryProfiles, Rig, running_rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -13,7 +13,6 @@ from bridge.conversation.model import CustomerMedia
 from bridge.demo.matrix_user import CustomerError, Event, content_of, membership, said
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.ghosts import SERVICE_MEMBERS
-from bridge.rooms.inbox import MemberGone, Spoke
 from bridge.rooms.ports import (
     EditableNotice,
     NoticeText,
@@ -23,6 +22,7 @@ from bridge.rooms.ports import (
     TooBig,
     Unavailable,
 )
+from bridge.rooms.record import MemberGone, Spoke
 from bridge.webchat.frames import Agent
 from tests.support.matrix_rig import Rig, blob, picture, running_rig
 

@@ -18,10 +18,9 @@ from bridge.conversation.events import CallWebChat, Replied, Reported, Say, Uplo
 from bridge.conversation.model import Clip, Outstanding, Upload
 from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
-from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inbox import Meaning, Nothing, Unreadable
 from bridge.rooms.reception import Facts, Standing, read_command, receive
-from bridge.rooms.record import Membership, Person
+from bridge.rooms.record import Meaning, Membership, Nothing, Person, Unreadable
+from bridge.rooms.visit import LeaveRoom
 from bridge.texts import Texts
 from bridge.webchat.frames import (
     Content,

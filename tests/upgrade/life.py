@@ -16,9 +16,8 @@ import msgspec
 
 from bridge.ids import AgentId, EventId, RequestId, RoomId, SessionId
 from bridge.rooms.engine import Engine
-from bridge.rooms.inbox import Meaning
-from bridge.rooms.ports import Undecryptable
 from bridge.rooms.receipts import PAUSE
+from bridge.rooms.record import Meaning, Undecryptable
 from bridge.webchat.frames import (
     Agent,
     AgentText,

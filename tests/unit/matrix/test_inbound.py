@@ -9,7 +9,7 @@ from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, QueueId, UserId
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
-from bridge.rooms.inbox import (
+from bridge.rooms.record import (
     AgentInvited,
     Corrected,
     EncryptionOn,

@@ -11,7 +11,8 @@ import random
 from bridge.conversation.events import Reported, Say
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId
-from bridge.rooms.inbox import (
+from bridge.rooms.reception import Facts, Standing, entry_failed, read_command, receive
+from bridge.rooms.record import (
     Corrected,
     EncryptionOn,
     Entered,
@@ -20,6 +21,7 @@ from bridge.rooms.inbox import (
     Meaning,
     MemberGone,
     MemberJoined,
+    Membership,
     Nothing,
     Reacted,
     RoomConfigured,
@@ -28,8 +30,6 @@ from bridge.rooms.inbox import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.reception import Facts, Standing, entry_failed, read_command, receive
-from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House

@@ -11,8 +11,8 @@ from bridge.conversation.events import FailureReason
 from bridge.conversation.model import Idle, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
-from bridge.rooms.ports import CallFailure, Undecryptable
-from bridge.rooms.record import Undelivered
+from bridge.rooms.ports import CallFailure
+from bridge.rooms.record import Undecryptable, Undelivered
 from bridge.rooms.rules import Rules
 from bridge.webchat.frames import QueueStatus, Received, Reply
 from bridge.webchat.frames import SendPreMessage as PreMessage

@@ -7,13 +7,13 @@ from typing import cast
 import pytest
 
 from bridge.conversation.events import AskRating, Offer, Relay
-from bridge.ids import AgentId, EventId, SessionId
-from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.inbox import CardPosted
+from bridge.ids import AgentId, EffectSeq, EventId, SessionId
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import CardKind, OurCard, RoomRecord, RoomSettings
+from bridge.rooms.record import CardKind, CardPosted, OurCard, RoomRecord, RoomSettings
 from bridge.rooms.room import Room
-from bridge.rooms.to_matrix import Asking, choices_of, offered
+from bridge.rooms.store import EffectRow, Lane
+from bridge.rooms.to_matrix import MatrixLane, choices_of, offered
+from bridge.rooms.visit import Done, Effect, PutSigns, ShowAnswer, new_effect
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import BOT
@@ -27,14 +27,30 @@ class SomeRoom:
     room_id = ROOM
     record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language="en"))
 
+    async def pause(self, seconds: float) -> None:
+        assert seconds < 1
+
 
 SOME_ROOM = cast("Room", SomeRoom())
+
+
+async def run(world: World, effect: Effect) -> Done:
+    new = new_effect(effect)
+    assert new is not None
+    row = EffectRow(EffectSeq(1), ROOM, Lane.MATRIX, new.effect, world.clock.now())
+    return await MatrixLane(world.around, world.sentences, "t").run(SOME_ROOM, row)
+
+
+async def ask(world: World) -> tuple[EventId | None, tuple[CardPosted, ...]]:
+    done = await run(world, ASK)
+    cards = tuple(one.happened for one in done.came if isinstance(one.happened, CardPosted))
+    return done.event_id, cards
 
 
 @pytest.mark.asyncio
 async def test_a_rating_is_asked_in_words_and_as_a_poll() -> None:
     world = World()
-    event_id, posted = await Asking(world.around).ask(SOME_ROOM, ASK, "t")
+    event_id, posted = await ask(world)
     sentence, question = world.matrix.texts(ROOM)
     assert "1 — good\n0 — bad" in sentence
     assert "!wc rate 1" in sentence
@@ -49,9 +65,8 @@ async def test_a_rating_is_asked_in_words_and_as_a_poll() -> None:
 @pytest.mark.asyncio
 async def test_a_repeat_asks_once() -> None:
     world = World()
-    asking = Asking(world.around)
-    first = await asking.ask(SOME_ROOM, ASK, "t")
-    assert await asking.ask(SOME_ROOM, ASK, "t") == first
+    first = await ask(world)
+    assert await ask(world) == first
     assert len(world.matrix.texts(ROOM)) == 2
 
 
@@ -63,7 +78,7 @@ async def test_without_polls_the_words_do(monkeypatch: pytest.MonkeyPatch) -> No
         raise Refused("M_FORBIDDEN")
 
     monkeypatch.setattr(world.matrix, "poll", refuse)
-    _, posted = await Asking(world.around).ask(SOME_ROOM, ASK, "t")
+    _, posted = await ask(world)
     assert len(posted) == 1
 
 
@@ -71,15 +86,16 @@ async def test_without_polls_the_words_do(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_homeserver_that_is_away_is_asked_again() -> None:
     world = World()
     world.matrix.trouble.append(Unavailable("away"))
-    with pytest.raises(Unavailable):
-        await Asking(world.around).ask(SOME_ROOM, ASK, "t")
+    await ask(world)
+    assert len(world.matrix.texts(ROOM)) == 2
+    assert len(world.matrix.requests) == 3
 
 
 @pytest.mark.asyncio
 async def test_signs_that_the_homeserver_refuses_are_done_without() -> None:
     world = World()
     world.matrix.trouble.append(Refused("M_FORBIDDEN"))
-    await Asking(world.around).sign(SOME_ROOM, PutSigns(EventId("$card"), ("👍", "👎")), "t")
+    await run(world, PutSigns(EventId("$card"), ("👍", "👎")))
     assert world.matrix.texts(ROOM) == ["👎"]
     assert world.matrix.posted[0].reply_to == "$card"
 

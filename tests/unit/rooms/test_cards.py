@@ -19,8 +19,7 @@ from bridge.conversation.model import (
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
-from bridge.rooms.inbox import PollAnswered, Reacted, Withdrew
-from bridge.rooms.record import CardKind, OurCard, RoomSettings
+from bridge.rooms.record import CardKind, OurCard, PollAnswered, Reacted, RoomSettings, Withdrew
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 CARD, OTHER = EventId("$card"), EventId("$other")

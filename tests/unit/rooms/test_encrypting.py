@@ -8,10 +8,10 @@ import pytest
 from bridge.conversation.model import CustomerText
 from bridge.ids import EventId
 from bridge.rooms.commands import Verb
-from bridge.rooms.effects import EnterRoom
-from bridge.rooms.inbox import Corrected, EncryptionOn, Entered, Spoke
 from bridge.rooms.reception import Facts, Standing, read_command, receive
+from bridge.rooms.record import Corrected, EncryptionOn, Entered, Spoke
 from bridge.rooms.rules import hides
+from bridge.rooms.visit import EnterRoom
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House

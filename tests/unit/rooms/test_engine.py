@@ -7,9 +7,8 @@ import pytest
 from bridge.conversation.model import Idle, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
-from bridge.rooms.effects import dump_input
-from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Account
+from bridge.rooms.record import MatrixEvent, dump_input
 from bridge.rooms.store import (
     NewInput,
     Outcome,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from bridge.conversation.events import Delivered, Reported, Say
 from bridge.ids import EventId, RoomId
 from bridge.rooms import visit as fates
-from bridge.rooms.effects import Effect
 from bridge.rooms.record import RoomRecord, Undelivered
-from bridge.rooms.visit import KEPT_UNDELIVERED, can_be_sent_again
+from bridge.rooms.visit import KEPT_UNDELIVERED, Effect, can_be_sent_again
+from tests.unit.rooms.visits import RULES
 
 EMPTY = RoomRecord(RoomId("!room:example.org"))
 A, B, C = EventId("$a"), EventId("$b"), EventId("$c")
@@ -20,10 +20,16 @@ def refused(event_id: EventId) -> Reported:
     return Reported(event_id, "undelivered.refused", {"code": -14})
 
 
+def noted(record: RoomRecord, effect: Effect) -> RoomRecord:
+    visit = fates.Visit(record, RULES, 0)
+    visit.take(effect)
+    return visit.record
+
+
 def after(*effects: Effect) -> RoomRecord:
     record = EMPTY
     for effect in effects:
-        record = fates.note_outcome(record, effect)
+        record = noted(record, effect)
     return record
 
 
@@ -53,19 +59,19 @@ def test_sentences_that_offer_another_try() -> None:
 def test_a_message_sent_again_that_arrives_is_read_if_it_is_the_newest() -> None:
     record = fates.sent_again(after(Delivered(A), refused(B)), B)
     assert record.undelivered == (Undelivered(B, again=True),)
-    record = fates.note_outcome(record, Delivered(B))
+    record = noted(record, Delivered(B))
     assert (record.read_up_to, record.undelivered) == (B, ())
 
 
 def test_a_receipt_never_goes_back_to_a_message_sent_again() -> None:
     record = fates.sent_again(after(refused(A), Delivered(B)), A)
-    record = fates.note_outcome(record, Delivered(A))
+    record = noted(record, Delivered(A))
     assert (record.read_up_to, record.undelivered) == (B, ())
 
 
 def test_a_message_that_fails_again_can_be_sent_again() -> None:
     record = fates.sent_again(after(refused(A), Delivered(B)), A)
-    assert fates.note_outcome(record, refused(A)).undelivered == (Undelivered(A, passed=True),)
+    assert noted(record, refused(A)).undelivered == (Undelivered(A, passed=True),)
 
 
 def test_forgetting_what_nobody_knows_changes_nothing() -> None:
@@ -88,11 +94,11 @@ def test_the_receipt_only_moves_forward(moves: list[tuple[str, int]]) -> None:
         if move == "again":
             if fates.undelivered(record, event_id) is None:
                 continue
-            record = fates.note_outcome(fates.sent_again(record, event_id), Delivered(event_id))
+            record = noted(fates.sent_again(record, event_id), Delivered(event_id))
         elif number == settled + 1:
             settled = number
             effect = Delivered(event_id) if move == "deliver" else refused(event_id)
-            record = fates.note_outcome(record, effect)
+            record = noted(record, effect)
         if before is not None and record.read_up_to is not None:
             assert int(record.read_up_to[1:]) >= int(before[1:])
         refused_now = {one.event_id for one in record.undelivered}

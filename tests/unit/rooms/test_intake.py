@@ -9,9 +9,8 @@ import pytest
 from bridge.conversation.events import FailureReason, Pushed
 from bridge.conversation.history import FIRST_PAUSE, SETTLING
 from bridge.ids import AgentId, RoomId, UserId
-from bridge.rooms.effects import load_input
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import Membership
+from bridge.rooms.record import Membership, load_input
 from bridge.webchat.frames import AgentText, MessageReceived, Received
 from bridge.webchat.http import HistoryEntry
 from tests.fakes.clock import quiet

@@ -13,11 +13,11 @@ from bridge.conversation.events import Card, Say
 from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId
-from bridge.rooms.effects import new_effect
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, REMEMBERED
+from bridge.rooms.visit import new_effect
 from bridge.texts import Texts
 from bridge.webchat.frames import Agent, AgentsUpdated, QueueStatus, Received, RobotMessage
 from tests.fakes import flow

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from bridge.conversation.events import CallFailed, FailureReason, Replied, Uploaded
 from bridge.conversation.model import Idle
-from bridge.rooms.effects import load_input
 from bridge.rooms.ports import CallFailure, Refused, TooBig, Unavailable
+from bridge.rooms.record import load_input
 from bridge.rooms.store import Lane, NewEffect, Outcome
 from bridge.webchat.frames import Reply, SendMessage, Voice
 from tests.fakes import flow
@@ -31,7 +31,11 @@ async def one(world: World, kind: str = "say") -> object:
     assert isinstance(world.store, FlakyStore)
     await world.chatting()
     async with world.running() as engine:
-        engine._room(ROOM)._outcome_now = lambda ended: False  # type: ignore[method-assign]
+        reader = engine._room(ROOM)._reader
+        now = reader.now
+        reader.now = lambda visit, came: (  # type: ignore[method-assign]
+            came.key is not None and now(visit, came)
+        )
         await engine.accept_events([world.event(kind, text="one")])
         await quiet()
     rows = world.store.rows("journal")

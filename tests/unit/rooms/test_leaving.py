@@ -16,18 +16,18 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, UserId
-from bridge.rooms.effects import LeaveRoom
-from bridge.rooms.inbox import (
+from bridge.rooms.reception import Standing
+from bridge.rooms.record import (
     EncryptionOn,
     MemberGone,
     MemberJoined,
+    Membership,
     Nothing,
     RoomConfigured,
     Unreadable,
     Upgraded,
 )
-from bridge.rooms.reception import Standing
-from bridge.rooms.record import Membership
+from bridge.rooms.visit import LeaveRoom
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
 from tests.unit.rooms.visits import ADA, BOT, STRANGER, House

@@ -20,9 +20,9 @@ from bridge.conversation.queue import callback_wanted
 from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
-from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.reception import Standing
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
+from bridge.rooms.visit import SendTranscript, TellHistory
 from tests.unit.rooms.visits import RULES, House, answer
 
 

@@ -7,7 +7,7 @@ import pytest
 from bridge.conversation.events import QueuePlace
 from bridge.ids import QueueId
 from bridge.rooms.cards import second_line
-from bridge.rooms.waiting_times import Waits
+from bridge.rooms.surroundings import Waits
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.test_waits import QUEUE, T0, waited
 

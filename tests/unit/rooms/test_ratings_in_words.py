@@ -17,8 +17,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import cards
-from bridge.rooms.inbox import Spoke
-from bridge.rooms.record import CardKind, OurCard
+from bridge.rooms.record import CardKind, OurCard, Spoke
 from tests.unit.rooms.visits import ADA, House
 
 CARD = EventId("$card")

@@ -7,11 +7,16 @@ import pytest
 from bridge.conversation.events import Reported
 from bridge.conversation.model import Idle
 from bridge.ids import EventId, InputSeq
-from bridge.rooms.effects import dump_input
-from bridge.rooms.inbox import Entered, EntryFailed, MatrixEvent
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.reader import STANDING_TRIES, Reader
-from bridge.rooms.record import Membership, RoomRecord
+from bridge.rooms.record import (
+    Entered,
+    EntryFailed,
+    MatrixEvent,
+    Membership,
+    RoomRecord,
+    dump_input,
+)
 from bridge.rooms.store import InputRow, StoreError
 from bridge.rooms.visit import Visit
 from bridge.webchat.frames import CloseSession

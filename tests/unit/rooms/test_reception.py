@@ -13,19 +13,6 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
-from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
-from bridge.rooms.inbox import (
-    AgentInvited,
-    EncryptionOn,
-    Entered,
-    EntryFailed,
-    Meaning,
-    MemberGone,
-    Nothing,
-    RoomConfigured,
-    Spoke,
-    Unreadable,
-)
 from bridge.rooms.reception import (
     PARKED_LIMIT,
     Standing,
@@ -33,9 +20,22 @@ from bridge.rooms.reception import (
     needs_standing,
     read_command,
 )
-from bridge.rooms.record import Membership, RoomSettings
+from bridge.rooms.record import (
+    AgentInvited,
+    EncryptionOn,
+    Entered,
+    EntryFailed,
+    Meaning,
+    MemberGone,
+    Membership,
+    Nothing,
+    RoomConfigured,
+    RoomSettings,
+    Spoke,
+    Unreadable,
+)
 from bridge.rooms.rules import Rules
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from tests.unit.rooms.guests import Guests
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 

@@ -21,13 +21,18 @@ from bridge.conversation.model import CustomerLocation as Location
 from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
-from bridge.rooms.inbox import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
 from bridge.rooms.reception import Facts, Standing, receive
 from bridge.rooms.record import (
+    Corrected,
     Membership,
+    Nothing,
+    PollAnswered,
+    Reacted,
     RoomSettings,
+    Spoke,
     Thread,
     Undelivered,
+    Withdrew,
     load_record,
     thread_in_use,
 )

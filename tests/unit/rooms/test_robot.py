@@ -12,10 +12,10 @@ from bridge.conversation.model import Chatting, CustomerText, Idle, Question
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.ids import EventId
 from bridge.rooms import cards
-from bridge.rooms.effects import ShowAnswer
-from bridge.rooms.inbox import RobotAnswered
 from bridge.rooms.ports import CallFailure
+from bridge.rooms.record import RobotAnswered
 from bridge.rooms.rules import Rules
+from bridge.rooms.visit import ShowAnswer
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
 from bridge.webchat.http import RobotAnswer, RobotReply
 from tests.fakes.clock import quiet

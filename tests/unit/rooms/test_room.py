@@ -19,16 +19,12 @@ from bridge.conversation.model import (
     Requesting,
 )
 from bridge.ids import QueueId, RequestId, RoomId
-from bridge.rooms import commits
 from bridge.rooms import room as rooms
-from bridge.rooms.commits import Ticket
-from bridge.rooms.effects import dump_input
-from bridge.rooms.inbox import MatrixEvent
 from bridge.rooms.ports import Unavailable
-from bridge.rooms.record import Membership, RoomRecord, dump_record
+from bridge.rooms.record import MatrixEvent, Membership, RoomRecord, dump_input, dump_record
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
 from bridge.rooms.surroundings import STORE_RETRY, Stopping
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Ticket, Visit
 from bridge.webchat.frames import File, SendMessage
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -299,7 +295,7 @@ async def test_a_deadline_that_nothing_comes_of_does_not_spin(
 ) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
-        monkeypatch.setattr(commits, "deadline", lambda *_: world.clock.now() - 5)
+        monkeypatch.setattr(rooms, "deadline", lambda *_: world.clock.now() - 5)
         store.calls.clear()
         engine.due(ROOM, world.clock.now())
         steps = 0

@@ -11,11 +11,19 @@ from bridge.conversation.events import Reported
 from bridge.conversation.model import CustomerText
 from bridge.ids import EventId, InputSeq, UserId
 from bridge.rooms import references
-from bridge.rooms.effects import dump_input
-from bridge.rooms.inbox import MatrixEvent, Meaning, Spoke, Unreadable
-from bridge.rooms.ports import MatrixPort, Undecryptable
+from bridge.rooms.ports import MatrixPort
 from bridge.rooms.reader import Reader
-from bridge.rooms.record import SealedEvent, dump_record, load_record
+from bridge.rooms.record import (
+    MatrixEvent,
+    Meaning,
+    SealedEvent,
+    Spoke,
+    Undecryptable,
+    Unreadable,
+    dump_input,
+    dump_record,
+    load_record,
+)
 from bridge.rooms.store import InputRow
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit

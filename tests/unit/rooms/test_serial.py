@@ -37,7 +37,20 @@ from bridge.conversation.events import (
 )
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId, UserId
-from bridge.rooms.effects import (
+from bridge.rooms.record import (
+    Entered,
+    EntryFailed,
+    LoginTried,
+    LookedUp,
+    MatrixEvent,
+    OwnLogin,
+    Stored,
+    dump_input,
+    load_input,
+    load_record,
+)
+from bridge.rooms.store import Lane
+from bridge.rooms.visit import (
     Conceal,
     Decline,
     Effect,
@@ -49,14 +62,9 @@ from bridge.rooms.effects import (
     StoredEffect,
     TellHistory,
     TryLogin,
-    dump_input,
     load_effect,
-    load_input,
     new_effect,
 )
-from bridge.rooms.inbox import Entered, EntryFailed, LoginTried, LookedUp, MatrixEvent, Stored
-from bridge.rooms.record import OwnLogin, load_record
-from bridge.rooms.store import Lane
 from bridge.webchat.frames import Agent, AgentText, QueueStatus, Reply, SendPreMessage
 
 EVENT = EventId("$1")

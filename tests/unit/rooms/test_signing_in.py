@@ -9,10 +9,16 @@ from bridge.conversation.events import Args, FailureReason, Say, Start
 from bridge.conversation.model import Ended
 from bridge.ids import EventId, RoomId, SessionId, UserId
 from bridge.rooms import aside, commands
-from bridge.rooms.effects import Conceal, TryLogin
-from bridge.rooms.inbox import LoginTried, LookedUp, MemberJoined
 from bridge.rooms.ports import Account, CallFailure
-from bridge.rooms.record import Membership, OwnLogin, dump_record
+from bridge.rooms.record import (
+    LoginTried,
+    LookedUp,
+    MemberJoined,
+    Membership,
+    OwnLogin,
+    dump_record,
+)
+from bridge.rooms.visit import Conceal, TryLogin
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, RULES, SALES_USER, House
 

@@ -19,17 +19,19 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, EventId, QueueId, SessionId, UserId
 from bridge.rooms import transcripts
-from bridge.rooms.effects import SendTranscript, dump_input
-from bridge.rooms.inbox import LookedUp, MatrixEvent
-from bridge.rooms.ports import Recorded, Refused, Unavailable, Undecryptable
+from bridge.rooms.ports import Recorded, Refused, Unavailable
 from bridge.rooms.record import (
     Chat,
     ChatAgent,
     Ending,
+    LookedUp,
+    MatrixEvent,
     Membership,
     Person,
     RoomRecord,
+    Undecryptable,
     dump_chat,
+    dump_input,
     dump_record,
 )
 from bridge.rooms.store import (
@@ -42,6 +44,7 @@ from bridge.rooms.store import (
     StoredRoom,
 )
 from bridge.rooms.transcripts import Line, Transcript, Transcripts
+from bridge.rooms.visit import SendTranscript
 from tests.fakes import flow
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER

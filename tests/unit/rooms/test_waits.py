@@ -19,7 +19,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import QueueId, SessionId
 from bridge.rooms.store import StoreError
-from bridge.rooms.waiting_times import FRESH, KNOWN_FROM, SAVE_EVERY, Expected, Trace, Waits
+from bridge.rooms.surroundings import FRESH, KNOWN_FROM, SAVE_EVERY, Expected, Trace, Waits
 from tests.fakes.clock import ManualClock, quiet
 from tests.fakes.memory import MemoryStore
 

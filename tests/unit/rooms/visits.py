@@ -10,12 +10,10 @@ from bridge.conversation.model import Chatting, CustomerText
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
-from bridge.rooms.effects import Effect
-from bridge.rooms.inbox import Entered, Invited, Meaning, Spoke
 from bridge.rooms.reception import Facts, Standing, entered, read_command, receive
-from bridge.rooms.record import Membership, RoomRecord
+from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
 from bridge.rooms.rules import QueueRule, Rules
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Effect, Visit
 
 BOT = UserId("@webchatbot:example.org")
 SALES_USER = UserId("@webchat_queue_1:example.org")

@@ -8,7 +8,8 @@ from vodozemac import GroupSession
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.wire import MEGOLM, Json
-from bridge.rooms.ports import Refused, Unavailable, Undecryptable
+from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.record import Undecryptable
 from bridge.rooms.store import StoreError
 from tests.unit.matrix.crypto.rig import BOT, Bridge
 from tests.unit.matrix.crypto.test_places import event
