@@ -182,8 +182,9 @@ class Serving:
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
             max_body=config.appservice.max_body_size,
+            pages=health.pages(),
         )
-        await self._open_port([*endpoint.routes(), *health.routes()])
+        await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
             hostname, port = config.metrics.hostname, config.metrics.port
@@ -259,11 +260,10 @@ class Serving:
             task.cancel()
         await engine.stop(PATIENCE)
 
-    async def _open_port(self, routes: Sequence[web.RouteDef]) -> None:
+    async def _open_port(self, endpoint: Endpoint) -> None:
         appservice = self._config.appservice
-        application = web.Application(client_max_size=appservice.max_body_size)
-        application.add_routes(routes)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=LAST_REQUESTS)
+        server = web.Server(endpoint.handle, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         hostname, port = appservice.hostname, appservice.port

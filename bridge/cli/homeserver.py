@@ -243,9 +243,7 @@ class HomeserverChecks:
             OSError: we cannot listen there. _Squatter: somebody listens who is not the bridge.
         """
         appservice = self._config.appservice
-        application = web.Application()
-        application.add_routes(self._endpoint().routes())
-        runner = web.AppRunner(application, access_log=None)
+        runner = web.ServerRunner(web.Server(self._endpoint().handle, access_log=None))
         await runner.setup()
         try:
             site = web.TCPSite(runner, appservice.hostname, appservice.port)

@@ -120,17 +120,14 @@ class Rig:
             conversions=ThreadPoolExecutor(1),
         )
 
-    def application(self) -> web.Application:
-        endpoint = Endpoint(
+    def endpoint(self) -> Endpoint:
+        return Endpoint(
             hs_token=self.homeserver.registration.hs_token,
             is_ours=self.users.is_ours,
             accept=self.intake.accept,
             vouch=self.adapter.ghosts.vouch,
             max_body=64 * 1024 * 1024,
         )
-        app = web.Application()
-        app.add_routes(endpoint.routes())
-        return app
 
     async def customer(self) -> Customer:
         self._count += 1
@@ -156,7 +153,7 @@ async def running_rig(folder: Path) -> AsyncIterator[Rig]:
         # That the adapter is what the engine asks for is the type checker's to say.
         port: MatrixPort = made.adapter
         assert port.is_ours(made.users.bot)
-        runner = web.AppRunner(made.application(), handle_signals=False)
+        runner = web.ServerRunner(web.Server(made.endpoint().handle))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", homeserver.port).start()
         try:
