@@ -217,11 +217,10 @@ class Serving:
         """The homeserver's side, acting as the devices of this database."""
         config, encryption = self._config, None
         tls = config.homeserver.verify_ssl
-        watch = self._outages.watch()
-        session = new_session(verify_tls=tls, watch=watch)
+        session = new_session(verify_tls=tls)
         await self._stack.enter_async_context(session)
         if config.bridge.encryption.allow:
-            patient = new_session(verify_tls=tls, limit=0, watch=watch)
+            patient = new_session(verify_tls=tls, limit=0)
             await self._stack.enter_async_context(patient)
             secret = encryption_secret_of(config)
             encryption = Encryption(patient, store, secret, self._clock)
@@ -234,6 +233,7 @@ class Serving:
             conversions=self._conversions,
             displayname_template=config.bridge.displayname_template,
             encryption=encryption,
+            outages=self._outages,
         )
         if matrix.crypto is not None:
             await matrix.crypto.begin()

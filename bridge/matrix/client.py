@@ -3,18 +3,17 @@
 `Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is. Who
 acts is told by query parameters (application service API, "Identity assertion"; the device by
 MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `send` is for what each message
-needs: it hands aiohttp parameters that are quoted once per user and kept, for mautrix's query,
-headers and log records cost a third of such a request.
+needs: it hands aiohttp parameters that are quoted once per user and kept, and does without
+mautrix's query, headers and log records and aiohttp's middlewares (a third of such a request).
 
 Every failure is `Unavailable` (another try may better it) or `Refused` (the homeserver's own no).
-Error answers are read in a middleware of the HTTP session, because mautrix drops how long a 429
+For mautrix, error answers are read in a middleware of the HTTP session: it drops how long a 429
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
 
-`Homeserver` has the calls of the client-server API that several of us make, each a few lines on
-`Transport`. `Outages` learns from whatever request fails that the homeserver went away. `spool`
-reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not told
-beforehand, and an image's event must say its width and height.
+`Homeserver` has the calls of the client-server API. `Outages` notes when the homeserver went away,
+from whatever request fails. `spool` reads a file to its end before it is uploaded: Synapse refuses
+an upload whose size is not told beforehand, and an image's event must say its width and height.
 """
 
 from __future__ import annotations
@@ -22,15 +21,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache, partial
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
-from cachetools import LRUCache
 from mautrix.api import Method, PathBuilder
 from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
 from mautrix.errors import MatrixError
@@ -89,14 +86,19 @@ class _ErrorBody(msgspec.Struct):
 async def translate_errors(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Turn every answer that is no success into Unavailable or Refused.
+    """Middleware that turns an answer that is no success into Unavailable or Refused."""
+    response = await handler(request)
+    if response.status >= 400:
+        raise await _failure(response)
+    return response
+
+
+async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
+    """Error of an answer that is no success; the connection is free again.
 
     A refusal is believed only if it is the homeserver's own, that is, carries a Matrix error code.
     Anything else (a proxy's 404 page, a login form) is somebody in between, and may pass.
     """
-    response = await handler(request)
-    if response.status < 400:
-        return response
     try:
         error = await _read_error(response)
     finally:
@@ -104,15 +106,14 @@ async def translate_errors(
     if response.status == 401 and error.flows is not None and not error.errcode:
         # User-interactive authentication: our users have no password to show, and no way is left
         # to them (an empty list) or one that we cannot go.
-        raise Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
-    where = f"{request.method} answered {response.status} {error.errcode}".strip()
-    if response.status == 429 or error.errcode == "M_LIMIT_EXCEEDED":
-        raise Unavailable(where, _retry_after(response.headers, error))
+        return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     if response.status == 413:
-        raise Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
-    if response.status >= 500 or response.status == 408 or not error.errcode:
-        raise Unavailable(where, _retry_after(response.headers, error))
-    raise Refused(error.errcode, error.error[:200])
+        return Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
+    busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
+    if busy or response.status >= 500 or not error.errcode:
+        where = f"{response.method} answered {response.status} {error.errcode}".strip()
+        return Unavailable(where, _retry_after(response.headers, error))
+    return Refused(error.errcode, error.error[:200])
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
@@ -137,23 +138,57 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     return None
 
 
-def new_session(
-    *, verify_tls: bool, limit: int = 100, watch: aiohttp.TraceConfig | None = None
-) -> aiohttp.ClientSession:
+def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     """An HTTP session for the homeserver alone. The caller closes it.
 
     Args:
         verify_tls: check its certificate.
         limit: connections at a time; 0 for what stays open long, which must not crowd others out.
-        watch: sees the requests (`Outages.watch`).
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, connect=20, sock_read=STALL_TIMEOUT),
         middlewares=(translate_errors,),
-        trace_configs=[] if watch is None else [watch],
     )
+
+
+# --- whether the homeserver went away -------------------------------------------------------------
+
+
+class Outages:
+    """Detection that the homeserver could not be reached, from the requests that fail."""
+
+    def __init__(self) -> None:
+        self._noted = asyncio.Event()
+
+    @property
+    def noted(self) -> bool:
+        """True if the homeserver could not be reached since `begin_anew`."""
+        return self._noted.is_set()
+
+    def note(self) -> None:
+        self._noted.set()
+
+    def begin_anew(self) -> None:
+        """Forget the outage: it is being dealt with."""
+        self._noted.clear()
+
+    async def one(self) -> None:
+        """Wait for an outage; one that was noted before counts."""
+        await self._noted.wait()
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
+    if isinstance(error, Unavailable):
+        return error.retry_after is None
+    return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(
+        error, aiohttp.ServerTimeoutError
+    )
+
+
+# --- requests -------------------------------------------------------------------------------------
 
 
 class Transport:
@@ -164,7 +199,7 @@ class Transport:
         address: the homeserver's base address.
         as_token: our token; a secret.
         users: names the bot, which acts where no user is named.
-        device: as which device our users act.
+        outages: told of requests that find nobody.
 
     Attributes:
         foreign: users that turned out to be somebody else's (`ghosts.Names`): nothing is done as
@@ -177,8 +212,7 @@ class Transport:
         address: str,
         as_token: str,
         users: OurUsers,
-        *,
-        device: str = DEVICE,
+        outages: Outages | None = None,
     ) -> None:
         self._session = session
         self._address = str(URL(address)).rstrip("/")
@@ -186,20 +220,21 @@ class Transport:
         self._bot = users.bot
         self.foreign: set[UserId] = set()
         self._api = self._api_by(as_token, users.bot)
-        self._acting: LRUCache[UserId, _Acting] = LRUCache(_MAX_USERS)
-        self._device = device
+        self._acting = lru_cache(_MAX_USERS)(self._prepare)
+        self._device = DEVICE
+        self._outages = outages or Outages()
         self._tokens: dict[UserId, str] = {}
         """Of our own users alone, and only where `use_token` was needed."""
 
     def use_device(self, device: str) -> None:
         """From now on our users act as their devices of this id."""
         self._device = device
-        self._acting.clear()
+        self._acting.cache_clear()
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
-        self._acting.pop(user, None)
+        self._acting.cache_clear()
 
     async def request(
         self,
@@ -231,11 +266,10 @@ class Transport:
         if device:
             self._check(acting)
         api = self._as_user(acting, device=device)
-        return await _answer(
-            method,
-            timeout,
-            api.request(Method(method), PathBuilder(path), content, query_params=dict(query or {})),
+        exchange = api.request(
+            Method(method), PathBuilder(path), content, query_params=dict(query or {})
         )
+        return await self._answer(method, timeout, exchange)
 
     async def send(self, method: str, path: str, content: Json, user: UserId) -> Json:
         """Send a request with a body as the user's device, at the least cost.
@@ -243,19 +277,43 @@ class Transport:
         Args, Raises: as `request`.
         """
         self._check(user)
-        return await _answer(method, REQUEST_TIMEOUT, self._exchange(method, path, content, user))
+        exchange = self._exchange(method, path, content, user)
+        return await self._answer(method, REQUEST_TIMEOUT, exchange)
 
     async def _exchange(self, method: str, path: str, content: Json, user: UserId) -> object:
-        acting = self._acting.get(user)
-        if acting is None:
-            acting = self._acting[user] = self._prepare(user)
-        url = URL(f"{self._address}/{path}?{acting.query}", encoded=True)
+        query, headers = self._acting(user)
+        url = URL(f"{self._address}/{path}?{query}", encoded=True)
         async with self._session.request(
-            method, url, data=_dump(content), headers=acting.headers
+            method, url, data=_dump(content), headers=headers, middlewares=()
         ) as response:
+            if response.status >= 400:
+                raise await _failure(response)
             if response.status >= 300:
                 raise ValueError("a redirection")
             return msgspec.json.decode(await response.read())
+
+    async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
+        """Wait for an answer, which has to be a JSON object."""
+        with self._naming(method):
+            async with asyncio.timeout(timeout):
+                reply = await exchange
+        if not isinstance(reply, dict):
+            raise Unavailable(f"{method} answered with no JSON object")
+        return reply
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        """Name what goes wrong with a request, and note an outage."""
+        try:
+            yield
+        except _FAILED as error:
+            if is_outage(error.__cause__ if isinstance(error, MatrixError) else error):
+                self._outages.note()
+            raise Unavailable(f"{what} failed: {type(error).__name__}") from error
+        except Unavailable as error:
+            if is_outage(error):
+                self._outages.note()
+            raise
 
     async def upload(
         self, chunks: AsyncIterator[bytes], size: int, mime: str, name: str, user: UserId
@@ -266,8 +324,8 @@ class Transport:
             Unavailable, Refused: as `request`.
         """
         self._check(user)
-        try:
-            # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
+        # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
+        with self._naming("upload"):
             async with self._session.post(
                 f"{self._address}/_matrix/media/v3/upload",
                 params={"user_id": user} | ({"filename": name} if name else {}),
@@ -275,15 +333,13 @@ class Transport:
                 data=chunks,
             ) as response:
                 reply: object = await response.json()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unavailable(f"upload failed: {type(error).__name__}") from error
         mxc = reply.get("content_uri") if isinstance(reply, dict) else None
         if not isinstance(mxc, str) or not mxc.startswith("mxc://"):
             raise Unavailable("upload answered without an address")
         return mxc
 
     @asynccontextmanager
-    async def download(self, mxc: str, limit: int) -> AsyncIterator[Download]:
+    async def download(self, mxc: str, limit: int) -> AsyncIterator[Blob]:
         """Open a file of the media repository.
 
         Args:
@@ -307,17 +363,15 @@ class Transport:
             if response.content_length is not None and response.content_length > limit:
                 raise TooBig(f"{response.content_length} bytes, {limit} allowed")
             chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
-            yield Download(chunks, response.content_length, response.content_type)
+            yield Blob(chunks, response.content_length, response.content_type)
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
-        try:
+        with self._naming("download"):
             return await self._session.get(
                 f"{self._address}{path}",
                 params={"user_id": self._bot},
                 headers=self._authorization(),
             )
-        except _BROKEN as error:
-            raise Unavailable(f"download failed: {type(error).__name__}") from error
 
     def _check(self, user: UserId) -> None:
         if user in self.foreign:
@@ -344,43 +398,17 @@ class Transport:
             default_retry_count=0,
         )
 
-    def _prepare(self, user: UserId) -> _Acting:
+    def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
+        """Query and headers of a request that say who acts."""
         token = self._tokens.get(user)
         query: dict[str, str] = {"user_id": user}
         if token is None:
             # The first is the name by which homeservers before v1.17 know it.
             query |= {"org.matrix.msc3202.device_id": self._device, "device_id": self._device}
-        return _Acting(
+        return (
             URL.build(query=query).raw_query_string,
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
-
-
-class _Acting(msgspec.Struct, frozen=True):
-    """Prepared parameters of a request: who acts."""
-
-    query: str
-    headers: dict[str, str]
-
-    def __repr__(self) -> str:
-        """Without the token."""
-        return f"_Acting({self.query!r})"
-
-
-async def _answer(method: str, timeout: float, exchange: Awaitable[object]) -> Json:
-    """Wait for a request's answer, a JSON object, and name what went wrong with it.
-
-    Raises:
-        Unavailable, Refused: as `Transport.request`.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            reply = await exchange
-    except _FAILED as error:
-        raise Unavailable(f"{method} failed: {type(error).__name__}") from error
-    if not isinstance(reply, dict):
-        raise Unavailable(f"{method} answered with no JSON object")
-    return reply
 
 
 def _dump(content: Json) -> bytes:
@@ -389,14 +417,6 @@ def _dump(content: Json) -> bytes:
     except (UnicodeError, OverflowError):
         # Lone surrogates and integers over 64 bits, which strangers' contents may hold.
         return json.dumps(content).encode()
-
-
-class Download(msgspec.Struct, frozen=True):
-    """An opened file."""
-
-    chunks: AsyncIterator[bytes]
-    size: int | None
-    mime: str
 
 
 class Spooled(Kept, frozen=True):
@@ -437,9 +457,18 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 100
 """Events of a timeline that are asked for at a time."""
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _JOIN_TIMEOUT = 120.0
 """Seconds. A homeserver that joins a room elsewhere asks many others."""
+_OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
+"""How homeservers refuse to have somebody leave who is not in the room."""
+
+_quoted = lru_cache(4_096)(partial(quote, safe=""))
+"""A part of a path; rooms and kinds come again and again."""
+
+
+def _room(room_id: RoomId, *parts: str) -> str:
+    """Path below a room."""
+    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
 
 
 class Homeserver:
@@ -454,15 +483,14 @@ class Homeserver:
 
     async def ping(self, appservice_id: str) -> None:
         """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
-        path = f"_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping"
+        path = f"_matrix/client/v1/appservice/{_quoted(appservice_id)}/ping"
         await self._transport.request("POST", path, {}, device=False)
 
     async def register(self, user: UserId) -> bool:
         """Make one of our users exist; False if the name is in use already, by whomever."""
-        localpart = user[1:].partition(":")[0]
         content: Json = {
             "type": "m.login.application_service",
-            "username": localpart,
+            "username": user[1:].partition(":")[0],
             "inhibit_login": True,
         }
         try:
@@ -482,42 +510,36 @@ class Homeserver:
 
     async def make_device(self, user: UserId) -> None:
         """Give the user its device (MSC4190), without keys: encryption makes its own."""
-        await self._transport.request(
-            "PUT",
-            f"{_CLIENT}/devices/{DEVICE}",
-            {"display_name": "WebChat"},
-            user=user,
-            device=False,
-        )
+        path, name = f"{_CLIENT}/devices/{DEVICE}", {"display_name": "WebChat"}
+        await self._transport.request("PUT", path, {**name}, user=user, device=False)
 
     async def set_profile(self, user: UserId, key: str, value: str) -> None:
         """Write `displayname` or `avatar_url`."""
-        path = f"{_CLIENT}/profile/{quote(user, safe='')}/{key}"
+        path = f"{_CLIENT}/profile/{_quoted(user)}/{key}"
         await self._transport.request("PUT", path, {key: value}, user=user)
 
     async def join(self, user: UserId, room_id: RoomId) -> None:
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/join"
+        path = _room(room_id, "join")
         await self._transport.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
 
     async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/invite"
+        path = _room(room_id, "invite")
         await self._transport.request("POST", path, {"user_id": whom}, user=user)
 
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
         """Leave the room, or refuse an invitation to it. Not being in it is success."""
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/leave"
         body: Json = {"reason": reason} if reason else {}
         try:
-            await self._transport.request("POST", path, body, user=user)
+            await self._transport.request("POST", _room(room_id, "leave"), body, user=user)
         except Refused as error:
-            if error.code not in {"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"}:
+            if error.code not in _OUT_ALREADY:
                 raise
 
     async def send(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
     ) -> EventId:
         """Send a message event; the same user, room and transaction id give the same event."""
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{_quoted(kind)}/{_quoted(txn_id)}"
+        path = _room(room_id, "send", kind, txn_id)
         reply = await self._transport.send("PUT", path, content, user)
         event_id = reply.get("event_id")
         if not isinstance(event_id, str):
@@ -526,10 +548,7 @@ class Homeserver:
 
     async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
         """A whole state event, or None if the room has none of that kind."""
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
-            f"/{quote(key, safe='')}"
-        )
+        path = _room(room_id, "state", kind, key)
         try:
             return await self._transport.request("GET", path, user=user, query={"format": "event"})
         except Refused as error:
@@ -540,30 +559,20 @@ class Homeserver:
     async def set_state(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
     ) -> None:
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
-            f"/{quote(key, safe='')}"
-        )
+        path = _room(room_id, "state", kind, key)
         await self._transport.request("PUT", path, content, user=user)
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         """The member events of everybody who has not left."""
-        reply = await self._transport.request(
-            "GET",
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/members",
-            user=user,
-            query={"not_membership": "leave"},
-        )
-        return _events(reply)
+        path, query = _room(room_id, "members"), {"not_membership": "leave"}
+        return _events(await self._transport.request("GET", path, user=user, query=query))
 
     async def latest(
         self, user: UserId, room_id: RoomId, limit: int, before: str = ""
     ) -> tuple[Sequence[Json], str]:
         """The latest events, newest first, and where to go on from ("" at the room's start)."""
-        query = {"dir": "b", "limit": str(limit)}
-        if before:
-            query["from"] = before
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/messages"
+        query = {"dir": "b", "limit": str(limit)} | ({"from": before} if before else {})
+        path = _room(room_id, "messages")
         reply = await self._transport.request("GET", path, user=user, query=query)
         end = reply.get("end")
         return _events(reply), end if isinstance(end, str) else ""
@@ -575,15 +584,14 @@ class Homeserver:
 
         Refused: the homeserver has no such event, or does not show it to `user`.
         """
-        where = f"{_CLIENT}/rooms/{quote(room_id, safe='')}"
-        path = f"{where}/context/{quote(first, safe='')}"
+        path = _room(room_id, "context", first)
         found = await self._transport.request("GET", path, user=user, query={"limit": "0"})
         event = found.get("event")
         yield event if isinstance(event, dict) else {}
         after = found.get("end")
         while isinstance(after, str) and after:
             query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
-            path = f"{where}/messages"
+            path = _room(room_id, "messages")
             page = await self._transport.request("GET", path, user=user, query=query)
             for event in _events(page):
                 yield event
@@ -598,37 +606,26 @@ class Homeserver:
 
         Refused: `user` may not redact what others sent.
         """
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/redact/{quote(event_id, safe='')}"
-            f"/{quote(txn_id, safe='')}"
-        )
+        path = _room(room_id, "redact", event_id, txn_id)
         await self._transport.request("PUT", path, {"reason": reason}, user=user)
 
     async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
         """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/typing/{quote(user, safe='')}"
         content: Json = {"typing": seconds > 0}
         if seconds > 0:
             content["timeout"] = int(seconds * 1000)
-        await self._transport.send("PUT", path, content, user)
+        await self._transport.send("PUT", _room(room_id, "typing", user), content, user)
 
     async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
         """Show that the user has read up to this event (client-server API, "Receipts")."""
-        room, event = quote(room_id, safe=""), quote(event_id, safe="")
-        await self._transport.send(
-            "POST", f"{_CLIENT}/rooms/{room}/receipt/m.read/{event}", {}, user
-        )
+        path = _room(room_id, "receipt", "m.read", event_id)
+        await self._transport.send("POST", path, {}, user)
 
     async def upload_limit(self) -> int | None:
         """Bytes of the largest file that the homeserver takes, if it says so."""
         reply = await self._transport.request("GET", "_matrix/client/v1/media/config")
         limit = reply.get("m.upload.size")
         return limit if isinstance(limit, int) else None
-
-
-def _quoted(part: str) -> str:
-    """A part of a path; most kinds and transaction ids need no quoting."""
-    return part if _UNRESERVED.fullmatch(part) else quote(part, safe="")
 
 
 def device_ids(reply: Mapping[str, object]) -> list[str]:
@@ -644,54 +641,3 @@ def device_ids(reply: Mapping[str, object]) -> list[str]:
 def _events(reply: Json) -> list[Json]:
     chunk = reply.get("chunk")
     return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
-
-
-# --- whether the homeserver went away -------------------------------------------------------------
-
-
-class Outages:
-    """Detection that the homeserver could not be reached, from the requests that fail."""
-
-    def __init__(self) -> None:
-        self._noted = asyncio.Event()
-
-    @property
-    def noted(self) -> bool:
-        """True if the homeserver could not be reached since `begin_anew`."""
-        return self._noted.is_set()
-
-    def note(self) -> None:
-        self._noted.set()
-
-    def begin_anew(self) -> None:
-        """Forget the outage: it is being dealt with."""
-        self._noted.clear()
-
-    async def one(self) -> None:
-        """Wait for an outage; one that was noted before counts."""
-        await self._noted.wait()
-
-    def watch(self) -> aiohttp.TraceConfig:
-        """Trace configuration with which an HTTP session reports outages."""
-        trace = aiohttp.TraceConfig()
-        trace.on_request_exception.append(self._failed)
-        return trace
-
-    async def _failed(
-        self,
-        session: aiohttp.ClientSession,
-        context: SimpleNamespace,
-        failed: aiohttp.TraceRequestExceptionParams,
-    ) -> None:
-        del session, context
-        if is_outage(failed.exception):
-            self.note()
-
-
-def is_outage(error: BaseException) -> bool:
-    """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
-    if isinstance(error, Unavailable):
-        return error.retry_after is None
-    return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(
-        error, aiohttp.ServerTimeoutError
-    )

@@ -13,7 +13,7 @@ from bridge.demo.synapse import free_port
 from bridge.ids import UserId
 from bridge.matrix.client import Outages, Transport, is_outage, new_session
 from bridge.matrix.users import OurUsers
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Blob, Refused, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,14 @@ async def test_requests_are_watched() -> None:
 
     app = web.Application()
     app.router.add_get("/", refuse)
-    session = new_session(verify_tls=True, watch=outages.watch())
-    async with TestServer(app) as server, session:
+    users = OurUsers("a", "webchatbot", "webchat_{agent}")
+    async with TestServer(app) as server, new_session(verify_tls=True) as session:
+        there, gone = str(server.make_url("/")), f"http://127.0.0.1:{free_port()}/"
         with pytest.raises(Refused):
-            await session.get(server.make_url("/"))
+            await Transport(session, there, "t", users, outages).request("GET", "")
         assert not outages.noted
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get(f"http://127.0.0.1:{free_port()}/")
+        with pytest.raises(Unavailable):
+            await Transport(session, gone, "t", users, outages).request("GET", "")
     await asyncio.wait_for(outages.one(), 1)
     outages.begin_anew()
     assert not outages.noted
@@ -55,15 +56,43 @@ async def test_requests_are_watched() -> None:
 
 @pytest.mark.asyncio
 async def test_each_way_of_a_request_tells() -> None:
-    """By mautrix or past it."""
+    """By mautrix or past it, and of files; an answer of a proxy's too."""
     outages = Outages()
     users = OurUsers("a", "webchatbot", "webchat_{agent}")
-    async with new_session(verify_tls=True, watch=outages.watch()) as session:
-        transport = Transport(session, f"http://127.0.0.1:{free_port()}", "t", users)
+    ghost = UserId("@webchat_a1:a")
+
+    async def away(_: web.Request) -> web.Response:
+        return web.Response(status=502, text="<html>")
+
+    async def busy(_: web.Request) -> web.Response:
+        body = {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 5}
+        return web.json_response(body, status=429)
+
+    async def fail(transport: Transport) -> None:
         with pytest.raises(Unavailable):
             await transport.request("PUT", "_matrix/x")
-        assert outages.noted
+        noted.append(outages.noted)
         outages.begin_anew()
         with pytest.raises(Unavailable):
-            await transport.send("PUT", "_matrix/x", {}, UserId("@webchat_a1:a"))
-        assert outages.noted
+            await transport.send("PUT", "_matrix/x", {}, ghost)
+        noted.append(outages.noted)
+        outages.begin_anew()
+        with pytest.raises(Unavailable):
+            await transport.upload(Blob.of(b"x").chunks, 1, "text/plain", "", ghost)
+        noted.append(outages.noted)
+        outages.begin_anew()
+        with pytest.raises(Unavailable):
+            async with transport.download("mxc://a/x", 9):
+                pass
+        noted.append(outages.noted)
+        outages.begin_anew()
+
+    noted: list[bool] = []
+    async with new_session(verify_tls=True) as session:
+        await fail(Transport(session, f"http://127.0.0.1:{free_port()}", "t", users, outages))
+        for answer in (away, busy):
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", answer)
+            async with TestServer(app) as server:
+                await fail(Transport(session, str(server.make_url("/")), "t", users, outages))
+    assert noted == [True] * 8 + [False] * 4
