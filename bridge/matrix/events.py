@@ -107,6 +107,12 @@ def object_of(fields: Fields, key: str) -> Fields:
     return value if isinstance(value, dict) else {}
 
 
+def sent_at(event: Fields) -> int:
+    """When the sender's homeserver got an event, ms since the epoch; 0: it does not say."""
+    moment = event.get("origin_server_ts")
+    return moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
+
+
 def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusable:
     """Read the content of an `m.room.message`.
 
@@ -530,8 +536,7 @@ def recorded(raw: Fields) -> Recorded | None:
     event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
     if kind not in CONTENT_EVENTS or "state_key" in raw or not event_id or not sender:
         return None
-    moment = raw.get("origin_server_ts")
-    at = moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
+    at = sent_at(raw)
     if not content:
         return Recorded(event_id, sender, at, withdrawn=True)
     relation, replaces = relation_of(content), None

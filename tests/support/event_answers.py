@@ -9,6 +9,7 @@ import msgspec
 
 from bridge.conversation.model import FileKey
 from bridge.ids import EventId
+from bridge.matrix.adapter import playable
 from bridge.matrix.client import spool
 from bridge.matrix.crypto.attachments import file_field
 from bridge.matrix.render import (
@@ -20,7 +21,6 @@ from bridge.matrix.render import (
     pieces,
     text_contents,
 )
-from bridge.matrix.send import playable
 from bridge.rooms.ports import RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia

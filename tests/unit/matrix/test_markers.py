@@ -10,14 +10,14 @@ import pytest
 from aiohttp import web
 
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
+from bridge.matrix.adapter import KEPT, MOST_PAGES, Markers, MatrixAdapter
 from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.crypto.wire import MARKER
-from bridge.matrix.ghosts import Ghosts
-from bridge.matrix.send import KEPT, MOST_PAGES, Markers, Outgoing
 from bridge.rooms.store import EffectRow, Lane
 from bridge.rooms.to_matrix import MatrixLane
 from tests.fakes.house import Keys, World
-from tests.unit.matrix.test_transport import Answer, homeserver
+from tests.support.matrix_rig import MemoryProfiles
+from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
 ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
 NOBODY = cast(Homeserver, None)
@@ -94,13 +94,6 @@ async def test_looks_back_as_far_as_needed() -> None:
     assert ours.find(ROOM, BOT, "t3") is None
 
 
-class KnownGhosts(Ghosts):
-    """All of ours are everywhere."""
-
-    def __init__(self) -> None:
-        pass
-
-
 @pytest.mark.asyncio
 async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() -> None:
     """An old row that is still open has the room looked through, as far back as the lost time."""
@@ -118,16 +111,18 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
         return web.json_response({"chunk": [event("$old", lost, at=10 * hour)]})
 
     async with homeserver(answer) as transport:
-        outgoing = Outgoing(
-            Homeserver(transport),
-            transport,
-            KnownGhosts(),
+        adapter = MatrixAdapter(
+            transport._session,
+            address=transport._address,
+            as_token="t",
+            users=USERS,
+            profiles=MemoryProfiles(),
             conversions=ThreadPoolExecutor(1),
         )
-        await outgoing.markers.look_back(ROOM, BOT, 9 * hour)
-        assert await outgoing.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
+        await adapter.look_back(ROOM, BOT, 9 * hour)
+        assert await adapter.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
         # A repeat of the very row is known.
-        assert await outgoing.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
+        assert await adapter.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
     assert sent == [{"body": "anew"}]
 
 
