@@ -392,8 +392,7 @@ def catch_up(
 
     return CatchUp(
         outages,
-        latest=matrix.homeserver.latest,
-        check=matrix.homeserver.check,
+        matrix.homeserver,
         is_ours=matrix.is_ours,
         known=known,
         accept=engine.accept_events,

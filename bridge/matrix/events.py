@@ -113,6 +113,15 @@ def sent_at(event: Fields) -> int:
     return moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
 
 
+def is_membership(event: Fields, user: UserId, membership: str) -> bool:
+    """True for the state event by which this becomes the user's membership of a room."""
+    return (
+        event.get("type") == "m.room.member"
+        and event.get("state_key") == user
+        and object_of(event, "content").get("membership") == membership
+    )
+
+
 def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusable:
     """Read the content of an `m.room.message`.
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.crypto.wire import MEGOLM
-from bridge.matrix.events import CONTENT_EVENTS, ROOM_SETTINGS, object_of
+from bridge.matrix.events import CONTENT_EVENTS, ROOM_SETTINGS, is_membership, object_of
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Entry, Refused
 from bridge.rooms.record import Person
@@ -105,7 +105,7 @@ async def _look_back(
     while seen < MAX_EARLIER:
         events, before = await homeserver.latest(host, room_id, MAX_EARLIER - seen, before)
         for event in events:
-            if _is_invitation(event, host):
+            if is_membership(event, host, "invite"):
                 # is_direct stands in the invitation only: the join has replaced it since.
                 return found[::-1], object_of(event, "content").get("is_direct") is True
             sender = event.get("sender")
@@ -115,14 +115,6 @@ async def _look_back(
         if not before or not events:
             break
     return found[::-1], False
-
-
-def _is_invitation(event: Json, host: UserId) -> bool:
-    return (
-        event.get("type") == "m.room.member"
-        and event.get("state_key") == host
-        and object_of(event, "content").get("membership") == "invite"
-    )
 
 
 def _people(members: Sequence[Json], ours: OurUsers) -> tuple[Person, ...]:

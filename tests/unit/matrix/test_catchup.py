@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent
 from bridge.matrix.catchup import LOOKS, MOST_PAGES, PAGE, RETRY, CatchUp
-from bridge.matrix.client import Outages
+from bridge.matrix.client import Homeserver, Outages
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
@@ -80,8 +81,7 @@ class House:
     async def looked_after(self) -> AsyncIterator[None]:
         catching = CatchUp(
             self.outages,
-            latest=self.latest,
-            check=self.check,
+            cast(Homeserver, self),
             is_ours=OURS.is_ours,
             known=self.known,
             accept=self.accept,
