@@ -34,7 +34,8 @@ from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
 from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.users import OurUsers
-from bridge.media import OCTETS, voice
+from bridge.media import voice
+from bridge.media.types import OCTETS
 from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import (
     Blob,

@@ -35,9 +35,10 @@ from mautrix.types import DeviceID, UserID
 from mautrix.util.logging import TraceLogger
 from yarl import URL
 
-from bridge import __version__, media
+from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.users import OurUsers
+from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 
@@ -443,12 +444,12 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
     """
     async with keep(blob) as kept:
         kept.stream.seek(0)
-        mime = media.sniff(kept.stream.read(media.HEAD), blob.name, blob.mime)
+        mime = types.sniff(kept.stream.read(types.HEAD), blob.name, blob.mime)
         dimensions = None
         if mime.startswith("image/"):
             kept.stream.seek(0)
-            dimensions = await asyncio.to_thread(media.dimensions, kept.stream)
-        name = media.safe_name(blob.name, mime, fallback=fallback_name)
+            dimensions = await asyncio.to_thread(types.dimensions, kept.stream)
+        name = types.safe_name(blob.name, mime, fallback=fallback_name)
         yield Spooled(kept.stream, kept.size, name, mime, dimensions)
 
 
