@@ -32,7 +32,7 @@ from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token
 from bridge.matrix.adapter import Encryption, MatrixAdapter
-from bridge.matrix.appservice import Accept, Endpoint, IntakeUnavailable
+from bridge.matrix.appservice import Accept, Endpoint
 from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, Outages, new_session
 from bridge.matrix.crypto.crypto import Crypto
@@ -343,10 +343,7 @@ def accepting(engine: Engine, metrics: Metrics, crypto: Crypto | None) -> Accept
         if crypto is not None:
             for _, _, raw in events:
                 crypto.heard(raw)
-        try:
-            await engine.accept_events(events)
-        except StoreError as error:
-            raise IntakeUnavailable(str(error)) from error
+        await engine.accept_events(events)
         took = perf_counter() - began
         for _, _, raw in events:
             metrics.matrix_event.labels(event_type(raw)).observe(took)

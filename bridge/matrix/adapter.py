@@ -306,7 +306,7 @@ class MatrixAdapter:
         self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
     ) -> EventId:
         what = RelayedMedia("file", Blob.of(file.data, file.mime, file.name))
-        content = render.media_content(await self._upload(room_id, sender, what), txn_id)
+        content = await self._upload(room_id, sender, what, txn_id)
         return await self.send(room_id, sender, content, txn_id)
 
     # --- agents' messages -------------------------------------------------------------------------
@@ -362,8 +362,7 @@ class MatrixAdapter:
             case AgentLocation():
                 return [render.location_content(what, txn_id)]
             case RelayedMedia():
-                facts = await self._upload(room_id, sender, what)
-                return [render.media_content(facts, txn_id)]
+                return [await self._upload(room_id, sender, what, txn_id)]
 
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
@@ -388,38 +387,30 @@ class MatrixAdapter:
 
     # --- files ------------------------------------------------------------------------------------
 
-    async def _upload(self, room_id: RoomId, user: UserId, what: RelayedMedia) -> render.MediaFacts:
-        """Carry an agent's file to the homeserver and say what it turned out to be."""
+    async def _upload(
+        self, room_id: RoomId, user: UserId, what: RelayedMedia, txn_id: str
+    ) -> render.Content:
+        """Carry a file to the homeserver; returns the content that shows it."""
         async with spool(what.blob, what.kind) as original:
             file = await playable(original, what.kind, self._conversions)
             limit = await self._limit()
             if limit is not None and file.size > limit:
                 # Past its limit Synapse cuts the connection, which looks like trouble that passes.
                 raise Refused("M_TOO_LARGE", f"{file.size} bytes, {limit} allowed")
-            mxc, sealed = await self._put(room_id, user, file)
-            width, height = file.dimensions or (None, None)
-            return render.MediaFacts(
-                kind=what.kind,
-                name=file.name,
-                mxc=mxc,
-                sealed=sealed,
-                mime=file.mime,
-                size=file.size,
-                width=width,
-                height=height,
-                seconds=file.seconds if file.seconds is not None else what.seconds,
-                waveform=file.waveform,
-            )
+            if file.seconds is None:
+                file = msgspec.structs.replace(file, seconds=what.seconds)
+            where = await self._put(room_id, user, file)
+            return render.media_content(what.kind, file, where, txn_id)
 
-    async def _put(self, room_id: RoomId, user: UserId, file: Spooled) -> tuple[str, Json | None]:
-        """The file's address, and its field `file` if it had to be encrypted."""
+    async def _put(self, room_id: RoomId, user: UserId, file: Spooled) -> render.Content:
+        """Upload a file, encrypted if the room is; the field of a content that says where it is."""
+        upload = self._transport.upload
         if self.crypto is None or not await self.crypto.is_encrypted(user, room_id):
-            chunks = file.chunks()
-            return await self._transport.upload(chunks, file.size, file.mime, file.name, user), None
+            return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
         async with encrypted(file.chunks()) as secret:
             # Neither its type nor its name is the homeserver's to know.
-            mxc = await self._transport.upload(secret.chunks(), secret.size, OCTETS, "", user)
-            return mxc, file_field(mxc, secret.key)
+            mxc = await upload(secret.chunks(), secret.size, OCTETS, "", user)
+            return {"file": file_field(mxc, secret.key)}
 
     async def _limit(self) -> int | None:
         if self._upload_limit is None:

@@ -32,6 +32,7 @@ from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.store import StoreError
 
 T = TypeVar("T")
 RawEvent = dict[str, object]
@@ -49,10 +50,6 @@ _MAX_NESTING = 100
 _NONE = msgspec.Raw(b"[]")
 _TYPING = b'"m.typing"'
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class IntakeUnavailable(Exception):
-    """Events could not be stored: the homeserver must keep them."""
 
 
 class _Transaction(msgspec.Struct):
@@ -101,7 +98,7 @@ class Endpoint:
     Args:
         hs_token: what the homeserver shows us; a secret.
         is_ours: tells our own users.
-        accept: stores events; returns when they are durable, raises IntakeUnavailable.
+        accept: stores events; returns when they are durable, raises StoreError.
         vouch: makes one of our users exist, and says whether it is one.
         max_body: bytes of the longest body that is read.
         typing: told who is typing in a room, whenever that changes.
@@ -157,7 +154,7 @@ class Endpoint:
         if events:
             try:
                 await self._accept(events)
-            except IntakeUnavailable as error:
+            except StoreError as error:
                 self._log.warning("transaction not stored", events=len(events), why=str(error))
                 raise _refusal(
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."

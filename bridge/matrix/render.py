@@ -18,11 +18,11 @@ import html as html_text
 import re
 from collections.abc import Callable
 
-import msgspec
 import nh3
 from selectolax.lexbor import LexborNode
 
 from bridge.ids import EventId
+from bridge.matrix.client import Spooled
 from bridge.matrix.crypto.wire import MARKER
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
@@ -229,63 +229,38 @@ def reaction_content(target: EventId, sign: str) -> Content:
 # --- files ----------------------------------------------------------------------------------------
 
 
-class MediaFacts(msgspec.Struct, frozen=True):
-    """Metadata of a file that was read and uploaded."""
+def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
+    """A file, shown as what its bytes are rather than as what it was called.
 
-    kind: str
-    """`image`, `file`, `voice` or `video`, as the agent's side named it."""
-    name: str
-    mxc: str
-    mime: str
-    size: int
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
-    waveform: tuple[int, ...] | None = None
-    """Only a voice message that can be played as one has it."""
-    sealed: Content | None = None
-    """The field `file` of an encrypted file, which then stands in place of its address."""
-
-
-def media_content(facts: MediaFacts, txn: str) -> Content:
-    """A file of an agent, shown as what its bytes are rather than as what it was called."""
-    msgtype = _msgtype(facts)
-    info: Content = {"mimetype": facts.mime, "size": facts.size}
-    if msgtype in {"m.image", "m.video"} and facts.width is not None and facts.height is not None:
-        info |= {"w": facts.width, "h": facts.height}
-    if facts.seconds is not None and msgtype in {"m.audio", "m.video"}:
-        info["duration"] = max(0, round(facts.seconds * 1000))
-    where: Content = {"url": facts.mxc} if facts.sealed is None else {"file": facts.sealed}
-    return {
-        "msgtype": msgtype,
-        "body": facts.name,
-        "filename": facts.name,
-        **where,
-        "info": info,
-        "m.mentions": {},
-        MARKER: {"txn": txn},
-        **_voice(facts, info.get("duration", 0)),
-    }
+    Args:
+        kind: `image`, `file`, `voice` or `video`, as the agent's side named it.
+        file: as it was uploaded.
+        where: its address as `url`, or the field `file` of an encrypted one.
+        txn: for the marker.
+    """
+    msgtype = _msgtype(kind, file)
+    info: Content = {"mimetype": file.mime, "size": file.size}
+    if msgtype in {"m.image", "m.video"} and file.dimensions is not None:
+        info["w"], info["h"] = file.dimensions
+    if file.seconds is not None and msgtype in {"m.audio", "m.video"}:
+        info["duration"] = max(0, round(file.seconds * 1000))
+    content = {"msgtype": msgtype, "body": file.name, "filename": file.name, **where, "info": info}
+    content |= {"m.mentions": {}, MARKER: {"txn": txn}}
+    if file.waveform is not None:
+        # A voice message (MSC3245, with MSC1767's waveform).
+        sound = {"duration": info.get("duration", 0), "waveform": list(file.waveform)}
+        content |= {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": sound}
+    return content
 
 
-def _msgtype(facts: MediaFacts) -> str:
-    if facts.mime.startswith("image/") and facts.width is not None and facts.height is not None:
+def _msgtype(kind: str, file: Spooled) -> str:
+    if file.mime.startswith("image/") and file.dimensions is not None:
         return "m.image"
-    if facts.kind == "voice" and facts.waveform is None:
+    if kind == "voice" and file.waveform is None:
         return "m.file"  # clients would show a player that plays nothing
-    if facts.mime.startswith("audio/"):
+    if file.mime.startswith("audio/"):
         return "m.audio"
-    return "m.video" if facts.mime.startswith("video/") else "m.file"
-
-
-def _voice(facts: MediaFacts, duration: object) -> Content:
-    """Fields of a voice message (MSC3245, with MSC1767's waveform)."""
-    if facts.waveform is None:
-        return {}
-    return {
-        "org.matrix.msc3245.voice": {},
-        "org.matrix.msc1767.audio": {"duration": duration, "waveform": list(facts.waveform)},
-    }
+    return "m.video" if file.mime.startswith("video/") else "m.file"
 
 
 # --- an agent's text ------------------------------------------------------------------------------

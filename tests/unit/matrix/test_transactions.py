@@ -15,9 +15,10 @@ from aiohttp.web import BaseRequest, Response
 from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Endpoint, IntakeUnavailable, Page, RawEvent
+from bridge.matrix.appservice import Endpoint, Page, RawEvent
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
+from bridge.rooms.store import StoreError
 
 OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
 PATH = "/_matrix/app/v1/transactions/1"
@@ -37,7 +38,7 @@ class Intake:
     async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
         self.calls += 1
         if self.down:
-            raise IntakeUnavailable("SQLite: database or disk is full")
+            raise StoreError("SQLite: database or disk is full")
         self.taken += events
 
 
