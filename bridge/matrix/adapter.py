@@ -1,7 +1,11 @@
 """MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
 
 It puts the parts together: `events` reads, `render` words, `ghosts` knows who of ours is where,
-`joining` enters rooms, `crypto` opens and seals, `client` has the plain calls. Sending is its own.
+`crypto` opens and seals, `client` has the plain calls. Entering rooms and sending are its own.
+
+Element makes a room, invites us and sends the first message in one go, before anyone has joined
+(reference matrix.md §11). The homeserver hands us events only from our joining on, so whatever a
+person said between the invitation and that moment is fetched then (`enter`).
 
 What is older than the homeserver's memory of transaction ids is looked for in the room before it is
 sent again (`Markers`). A ghost that was shown out is brought back once; where the room does not
@@ -14,10 +18,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import math
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
-from functools import lru_cache
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache, partial
 
 import aiohttp
 import msgspec
@@ -25,13 +31,13 @@ from cachetools import LRUCache
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix import events, joining, render
+from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Json, Outages, Spooled, Transport, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
-from bridge.matrix.crypto.wire import MARKER
+from bridge.matrix.crypto.wire import MARKER, MEGOLM
 from bridge.matrix.ghosts import Ghosts, Profiles
 from bridge.matrix.users import OurUsers
 from bridge.media import voice
@@ -53,11 +59,15 @@ from bridge.rooms.ports import (
     RelayedText,
     Undecryptable,
 )
-from bridge.rooms.record import Thread
+from bridge.rooms.record import Person, Thread
 from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
 
 _REDACTED = "It holds a password."
 """Why an event is taken out of a room."""
+ENCRYPTION: Json = {"algorithm": MEGOLM}
+"""Content of the state event that turns encryption on."""
+MAX_EARLIER = 100
+"""Events to look at, from the room's end, for the invitation and what followed it."""
 _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
@@ -171,10 +181,37 @@ class MatrixAdapter:
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
     ) -> Entry:
+        """Join as `host` and look around. Doing it again changes nothing and finds the same."""
         # An invitation may come before this start has seen to the host's device.
         await self.ghosts.ensure(host, "")
-        entry = await joining.enter(
-            self.homeserver, self._users, room_id, host, inviter, encrypt=encrypt
+        state = partial(self.homeserver.state, host, room_id)
+        await self.homeserver.join(host, room_id)
+        # Side by side: the customer waits for our welcome meanwhile.
+        members, encryption, settings, (earlier, said_direct) = await asyncio.gather(
+            self.homeserver.members(host, room_id),
+            state("m.room.encryption"),
+            state(events.ROOM_SETTINGS),
+            self._since_invited(room_id, host),
+        )
+        if encryption is None and encrypt:
+            encryption = await self._encrypt(room_id, host)
+        present = [one for one in members if _membership(one) in {"join", "invite"}]
+        people = (
+            UserId(str(one.get("state_key"))) for one in present if _membership(one) == "join"
+        )
+        entry = Entry(
+            earlier=tuple(earlier),
+            direct=said_direct or len(present) == 2,
+            encrypted=encryption is not None,
+            displayname=_displayname(present, inviter),
+            config=None if settings is None else events.object_of(settings, "content"),
+            people=tuple(
+                Person(user, _displayname(present, user))
+                for user in people
+                if not self.is_ours(user)
+            ),
+            encrypted_by_us=encryption is not None and encryption.get("sender") == host,
+            configured_by=UserId("" if settings is None else str(settings.get("sender"))),
         )
         if entry.encrypted and self.crypto is not None:
             # Events of our own do not come back to us, and it may have been a clear room before.
@@ -183,11 +220,43 @@ class MatrixAdapter:
             )
         return entry
 
+    async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
+        """Turn encryption on; the state event, or None if it is not for us to do."""
+        rules = await self.homeserver.state(host, room_id, "m.room.join_rules")
+        if rules is not None and events.object_of(rules, "content").get("join_rule") == "public":
+            return None  # whoever may come in anyway reads no less, and clients advise against it
+        try:
+            await self.homeserver.set_state(host, room_id, "m.room.encryption", ENCRYPTION)
+        except Refused:
+            return None  # Nobody gave us the power: the room stays as its people made it.
+        return {"sender": host, "content": ENCRYPTION}
+
+    async def _since_invited(self, room_id: RoomId, host: UserId) -> tuple[list[Json], bool]:
+        """Messages since `host` was invited, oldest first; and whether the chat is a direct one."""
+        found: list[Json] = []
+        seen, before = 0, ""
+        while seen < MAX_EARLIER:
+            page, before = await self.homeserver.latest(host, room_id, MAX_EARLIER - seen, before)
+            for event in page:
+                if events.is_membership(event, host, "invite"):
+                    # is_direct stands in the invitation only: the join has replaced it since.
+                    direct = events.object_of(event, "content").get("is_direct") is True
+                    return found[::-1], direct
+                theirs = not self.is_ours(str(event.get("sender")))
+                if theirs and event.get("type") in events.CONTENT_EVENTS:
+                    found.append(event | {"room_id": room_id})
+            seen += len(page)
+            if not before or not page:
+                break
+        return found[::-1], False
+
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         await self.ghosts.leave(room_id, who, reason)
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
-        return await joining.power_level(self.homeserver, room_id, host, user_id)
+        create = await self.homeserver.state(host, room_id, "m.room.create")
+        levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
+        return level(user_id, create, levels)
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
@@ -419,6 +488,50 @@ class MatrixAdapter:
             except Refused:
                 return None  # A homeserver without this endpoint.
         return self._upload_limit
+
+
+def _membership(event: Json) -> object:
+    return events.object_of(event, "content").get("membership")
+
+
+def _displayname(members: Sequence[Json], user: UserId) -> str:
+    """The user's name in the room; the localpart where there is none."""
+    for event in members:
+        name = events.object_of(event, "content").get("displayname")
+        if event.get("state_key") == user and isinstance(name, str) and name.strip():
+            return re.sub(r"\s+", " ", name).strip()
+    return user[1:].partition(":")[0]
+
+
+def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
+    """Return a user's power level, as the Matrix specification has it. Pure.
+
+    Args:
+        user_id: whose.
+        create: the room's whole m.room.create event, if it could be read.
+        levels: the whole m.room.power_levels event, if the room has one.
+
+    Returns:
+        Infinity for the creators of a room of version 12 or later (MSC4289). Without power levels
+        the creator has 100 and everybody else 0 (specification, "m.room.power_levels").
+    """
+    about, sender = events.object_of(create or {}, "content"), (create or {}).get("sender")
+    version = str(about.get("room_version") or "1")
+    number = int(version) if version.isascii() and version.isdigit() and len(version) < 6 else 0
+    if number >= 12 or version.startswith("org.matrix.hydra"):  # as 12 was called before
+        others = about.get("additional_creators")
+        if user_id == sender or (isinstance(others, list) and user_id in others):
+            return math.inf
+    if levels is None:
+        return 100 if user_id == about.get("creator", sender) else 0
+    given = events.object_of(levels, "content")
+    for candidate in (events.object_of(given, "users").get(user_id), given.get("users_default")):
+        if isinstance(candidate, str):  # up to room version 9
+            with suppress(ValueError):
+                return int(candidate)
+        elif isinstance(candidate, int) and not isinstance(candidate, bool):
+            return candidate
+    return 0
 
 
 @lru_cache(2_000)
