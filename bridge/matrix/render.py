@@ -280,7 +280,7 @@ def clean(fragment: str) -> tuple[str, str]:
         return html_text.unescape(decoded).strip() or _NOTHING, ""
     for image in root.css("img"):
         _replace_image(image)
-    inner = (root.html or "").removeprefix("<body>").removesuffix("</body>")
+    inner = _inner_html(root)
     if not tags & {"br", "p", "div", "li", "pre", "table"}:
         # Typed with the return key and only decorated with tags: keep the lines.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
@@ -346,9 +346,13 @@ _MAX_ADDRESS = 2_000
 """Characters of an address."""
 
 _EMBEDDED = "video, audio, iframe, embed, object"
+_UNREAD = SKIPPED | {"-comment"}
 _WHOLE = frozenset({"table", "ul", "ol", "pre"})
-_VOID = frozenset({"br", "hr", "img", "wbr", "input", "col"})
-_KEPT_ATTRIBUTES = ("href", "start", "class", "alt", "title", "src")
+"""Elements that are not cut."""
+_KEPT_ATTRIBUTES = ("href", "start")
+_CUT = "\ufdd0"
+"""Stands where a fragment is cut; Unicode gives this character to nobody."""
+_ELEMENT = re.compile(r"<[^<>]*>")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
 Piece = RelayedText | AgentMedia
@@ -368,20 +372,69 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     if "<" not in fragment:
         return (RelayedText(fragment),)  # nothing to look for: most of what agents write
     # As a parser would, but before it: eleven codes of the desk's words look like markup.
-    root = parse(decode_emoji(fragment), MAX_FRAGMENT)
+    root = parse(decode_emoji(fragment.replace(_CUT, "")), MAX_FRAGMENT)
     if root is None:
         return (RelayedText(fragment),)
     linked = _link_embedded(root)
     if _resolve(root, absolute) or linked:
-        fragment = (root.html or "").removeprefix("<body>").removesuffix("</body>")
-    if not any(picture_of(image) for image in root.css("img")):
+        fragment = _inner_html(root)
+    for node in reversed([node for node in root.traverse() if node.tag in _UNREAD]):
+        node.decompose()  # the innermost first: an outer one takes what it holds along
+    pictures = [(image, one) for image in root.css("img") if (one := picture_of(image))]
+    if not pictures:
         return (RelayedText(fragment),)
-    cutter = _Cutter()
-    try:
-        cutter.children(root)
-    except _TooDeep:
-        return (RelayedText(fragment),)
-    return tuple(cutter.finish()) or (RelayedText(fragment),)
+    for link in root.css("a[href]"):
+        if not link.text().strip():
+            # A picture was all of the link: where it led stays.
+            link.insert_child(link.attributes["href"] or "")
+    cuts: list[list[LexborNode]] = []
+    for image, _ in pictures[:MAX_PICTURES]:
+        around = _ancestors(image)
+        if len(around) > MAX_DEPTH:
+            return (RelayedText(fragment),)
+        depth = next((at for at, node in enumerate(around) if node.tag in _WHOLE), len(around))
+        if depth == len(around):
+            image.replace_with(_CUT)
+        else:
+            image.replace_with(PICTURE)
+            around[depth].insert_after(_CUT)
+        cuts.append(around[:depth])
+    found: list[Piece] = []
+    opened = ""
+    for at, text in enumerate(_inner_html(root).split(_CUT)):
+        around = cuts[at] if at < len(cuts) else []
+        whole = opened + text + "".join(f"</{node.tag}>" for node in reversed(around))
+        if "<img" in text or html_text.unescape(_ELEMENT.sub("", text)).strip():
+            found.append(RelayedText(whole))
+        if at < len(cuts):
+            found.append(pictures[at][1])
+        opened = "".join(map(_opening, around))
+    return tuple(found) or (RelayedText(fragment),)
+
+
+def _inner_html(root: LexborNode) -> str:
+    return (root.html or "").removeprefix("<body>").removesuffix("</body>")
+
+
+def _ancestors(node: LexborNode) -> list[LexborNode]:
+    """The elements around a node, outermost first, without the `body`."""
+    found: list[LexborNode] = []
+    parent = node.parent
+    while parent is not None and parent.tag != "body":
+        found.insert(0, parent)
+        parent = parent.parent
+    return found
+
+
+def _opening(node: LexborNode) -> str:
+    """The tag that opens an element anew after a cut."""
+    attributes = node.attributes
+    kept = "".join(
+        f' {name}="{html_text.escape(attributes.get(name) or "")}"'
+        for name in _KEPT_ATTRIBUTES
+        if attributes.get(name)
+    )
+    return f"<{node.tag}{kept}>"
 
 
 def picture_of(image: LexborNode) -> AgentMedia | None:
@@ -431,100 +484,3 @@ def _resolve(root: LexborNode, absolute: Callable[[str], str]) -> bool:
             link.attrs["href"] = absolute(address)
         changed = True
     return changed
-
-
-class _TooDeep(Exception):
-    """Nested further than any honest text."""
-
-
-class _Cutter:
-    """Serializer of an HTML tree that cuts it into pieces."""
-
-    def __init__(self) -> None:
-        self._pieces: list[Piece] = []
-        self._text: list[str] = []
-        self._says_something = False
-        self._open: list[tuple[str, str]] = []
-        """Names and opening tags of the elements that we are in."""
-        self._whole = 0
-        self._later: list[AgentMedia] = []
-        self._count = 0
-
-    def finish(self) -> list[Piece]:
-        """All pieces."""
-        self._cut()
-        return self._pieces
-
-    def children(self, node: LexborNode) -> None:
-        child = node.first_child
-        while child is not None:
-            self._visit(child)
-            child = child.next
-
-    def _visit(self, node: LexborNode) -> None:
-        tag = node.tag or ""
-        if tag == "-text":
-            text = node.text_content or ""
-            self._says_something = self._says_something or bool(text.strip())
-            self._text.append(html_text.escape(text, quote=False))
-        elif tag.startswith("-") or tag in SKIPPED:
-            return
-        elif tag == "img":
-            self._image(node)
-        elif tag in _VOID:
-            self._text.append(f"<{tag}>")
-        else:
-            self._element(tag, node)
-
-    def _element(self, tag: str, node: LexborNode) -> None:
-        if len(self._open) >= MAX_DEPTH:
-            raise _TooDeep
-        opening = _opening(tag, node)
-        self._text.append(opening)
-        self._open.append((tag, opening))
-        self._whole += tag in _WHOLE
-        self.children(node)
-        if tag == "a" and not node.text().strip():
-            # A picture was all of the link: where it led stays.
-            self._text.append(html_text.escape(node.attributes.get("href") or ""))
-            self._says_something = True
-        self._whole -= tag in _WHOLE
-        self._open.pop()
-        self._text.append(f"</{tag}>")
-        if not self._whole and self._later:
-            self._cut()
-            self._pieces += self._later
-            self._later.clear()
-
-    def _image(self, node: LexborNode) -> None:
-        picture = picture_of(node)
-        if picture is None or self._count >= MAX_PICTURES:
-            self._text.append(_opening("img", node))
-            self._says_something = True
-            return
-        self._count += 1
-        if self._whole:
-            self._text.append(PICTURE)
-            self._says_something = True
-            self._later.append(picture)
-        else:
-            self._cut()
-            self._pieces.append(picture)
-
-    def _cut(self) -> None:
-        """End one text and begin the next inside the same elements."""
-        closing = [f"</{tag}>" for tag, _ in reversed(self._open)]
-        if self._says_something:
-            self._pieces.append(RelayedText("".join([*self._text, *closing])))
-        self._text = [opening for _, opening in self._open]
-        self._says_something = False
-
-
-def _opening(tag: str, node: LexborNode) -> str:
-    attributes = node.attributes
-    kept = "".join(
-        f' {name}="{html_text.escape(attributes.get(name) or "")}"'
-        for name in _KEPT_ATTRIBUTES
-        if attributes.get(name)
-    )
-    return f"<{tag}{kept}>"
