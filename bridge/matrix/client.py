@@ -131,12 +131,10 @@ async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
 
 def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     """Seconds to wait: the header (specification since v1.10), else the older field."""
-    header = headers.get("Retry-After", "")
+    header, told = headers.get("Retry-After", ""), error.retry_after_ms
     if header.isascii() and header.isdigit() and len(header) < 7:
         return float(header)
-    if error.retry_after_ms is not None and 0 <= error.retry_after_ms < 1e9:
-        return error.retry_after_ms / 1000
-    return None
+    return told / 1000 if told is not None and 0 <= told < 1e9 else None
 
 
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
@@ -193,17 +191,13 @@ def is_outage(error: BaseException | None) -> bool:
 
 
 class Transport:
-    """The homeserver's HTTP interface, as seen by each of our users.
+    """The homeserver's HTTP interface, as seen by each of our users; where none is named, the bot.
 
-    Args:
-        session: made by `new_session`, so that errors are translated.
-        address: the homeserver's base address.
-        as_token: our token; a secret.
-        users: names the bot, which acts where no user is named.
-        outages: told of requests that find nobody.
+    `session` is made by `new_session`, so that errors are translated; `as_token` is a secret;
+    `outages` is told of requests that find nobody.
 
     Attributes:
-        foreign: users that turned out to be somebody else's (`ghosts.Names`): nothing is done as
+        foreign: users that turned out to be somebody else's (`ghosts.Ghosts`): nothing is done as
             their devices.
     """
 
@@ -218,6 +212,7 @@ class Transport:
         self._session = session
         self._address = str(URL(address)).rstrip("/")
         self._token = as_token
+        self._authorization = {"Authorization": f"Bearer {as_token}"}
         self._bot = users.bot
         self.foreign: set[UserId] = set()
         self._api = self._api_by(as_token, users.bot)
@@ -273,10 +268,7 @@ class Transport:
         return await self._answer(method, timeout, exchange)
 
     async def send(self, method: str, path: str, content: Json, user: UserId) -> Json:
-        """Send a request with a body as the user's device, at the least cost.
-
-        Args, Raises: as `request`.
-        """
+        """Send a request with a body as the user's device, at the least cost; else as `request`."""
         self._check(user)
         exchange = self._exchange(method, path, content, user)
         return await self._answer(method, REQUEST_TIMEOUT, exchange)
@@ -319,18 +311,14 @@ class Transport:
     async def upload(
         self, chunks: AsyncIterator[bytes], size: int, mime: str, name: str, user: UserId
     ) -> str:
-        """Upload a file of exactly `size` bytes and return its mxc address.
-
-        Raises:
-            Unavailable, Refused: as `request`.
-        """
+        """Upload a file of exactly `size` bytes and return its mxc address."""
         self._check(user)
         # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
         with self._naming("upload"):
             async with self._session.post(
                 f"{self._address}/_matrix/media/v3/upload",
                 params={"user_id": user} | ({"filename": name} if name else {}),
-                headers=self._authorization() | {"Content-Type": mime, "Content-Length": str(size)},
+                headers=self._authorization | {"Content-Type": mime, "Content-Length": str(size)},
                 data=chunks,
             ) as response:
                 reply: object = await response.json()
@@ -341,15 +329,9 @@ class Transport:
 
     @asynccontextmanager
     async def download(self, mxc: str, limit: int) -> AsyncIterator[Blob]:
-        """Open a file of the media repository.
+        """Open the file of an mxc address; after `limit` bytes it is not read on.
 
-        Args:
-            mxc: its address, `mxc://server/id`.
-            limit: bytes; a longer file is not read on.
-
-        Raises:
-            TooBig: the homeserver says that it is longer.
-            Unavailable, Refused: as `request`.
+        TooBig: the homeserver says that it is longer.
         """
         server, _, media_id = mxc.removeprefix("mxc://").partition("/")
         path = f"{quote(server, safe='')}/{quote(media_id, safe='')}"
@@ -371,30 +353,28 @@ class Transport:
             return await self._session.get(
                 f"{self._address}{path}",
                 params={"user_id": self._bot},
-                headers=self._authorization(),
+                headers=self._authorization,
             )
 
     def _check(self, user: UserId) -> None:
         if user in self.foreign:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
-    def _authorization(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"}
-
     def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
-        # Not `AppServiceAPI.user()`: that keeps every child for ever.
         if device and user in self._tokens:
             return self._api_by(self._tokens[user], user)
+        # Not `AppServiceAPI.user()`: that keeps every child for ever.
         child = ChildAppServiceAPI(UserID(user), self._api)
         child.as_device_id = DeviceID(self._device) if device else None
         return child
 
     def _api_by(self, token: str, user: UserId) -> AppServiceAPI:
+        log = _Silence("bridge.matrix.requests")
         return AppServiceAPI(
-            base_url=self._address,
-            bot_mxid=UserID(user),
-            token=token,
-            log=_Silence("bridge.matrix.requests"),
+            self._address,
+            UserID(user),
+            token,
+            log=log,
             client_session=self._session,
             default_retry_count=0,
         )

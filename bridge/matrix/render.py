@@ -82,19 +82,22 @@ def editable_content(notice: EditableNotice, txn: str) -> Content:
     "Can't load this message". HTML it sets as a whole.
     """
     text = _never_empty(notice.text)
+    html = as_html(text)
     said: Content = {
         "msgtype": "m.notice",
         "body": text,
         "format": HTML_FORMAT,
-        "formatted_body": as_html(text),
-        "m.mentions": {},
+        "formatted_body": html,
     }
+    said |= {"m.mentions": {}}
     content = said | {MARKER: {"txn": txn}}
     if notice.edits is not None:
-        content["body"] = f"* {text}"
-        content["formatted_body"] = f"* {as_html(text)}"
-        content["m.new_content"] = said
-        content["m.relates_to"] = {"rel_type": "m.replace", "event_id": notice.edits}
+        content |= {
+            "body": f"* {text}",
+            "formatted_body": f"* {html}",
+            "m.new_content": said,
+            "m.relates_to": {"rel_type": "m.replace", "event_id": notice.edits},
+        }
     return content
 
 
@@ -157,14 +160,8 @@ def spoken_for(name: str, content: Content) -> Content:
     """The content as the host sends it, where the agent's ghost may not enter the room.
 
     Inviting may be the admins' right, or a ghost was banned. The words must arrive all the same,
-    and it must be plain whose they are.
-
-    Args:
-        name: the agent's.
-        content: of an `m.room.message` as the ghost would have sent it.
-
-    Returns:
-        "Name: text"; a file has the name as its caption (MSC2530), a place before its address.
+    and it must be plain whose they are: "Name: text"; a file has the name as its caption (MSC2530),
+    a place before its address.
     """
     body = str(content.get("body", ""))
     plain, bold = f"{name}: ", f"<strong>{html_text.escape(name)}:</strong> "
@@ -191,11 +188,7 @@ def poll_content(poll: Poll, txn: str) -> Content:
     Clients without polls show its text, which says the same.
     """
     lines = [poll.question, *(f"{name}. {answer}" for name, answer in poll.answers)]
-    question: Content = {
-        _PLAIN_TEXT: poll.question,
-        "body": poll.question,
-        "msgtype": "m.text",
-    }
+    question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
         _PLAIN_TEXT: "\n".join(lines),
         POLL_START: {
