@@ -34,7 +34,7 @@ from bridge.link.settings import Token
 from bridge.matrix.adapter import Encryption, MatrixAdapter
 from bridge.matrix.appservice import Accept, Endpoint
 from bridge.matrix.catchup import CatchUp
-from bridge.matrix.client import FOREIGN, Outages, new_session
+from bridge.matrix.client import FOREIGN, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
@@ -90,7 +90,7 @@ class Serving:
         self.metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
-        self._outages = Outages()
+        self._outage = asyncio.Event()
         self._stack = AsyncExitStack()
         self._conversions = ThreadPoolExecutor(CONVERSIONS, thread_name_prefix="media")
         # What still runs there at the end is not awaited.
@@ -189,7 +189,7 @@ class Serving:
         if config.metrics.enabled:
             hostname, port = config.metrics.hostname, config.metrics.port
             await enter(metrics_server(self.metrics, hostname, port))
-        looking = catch_up(self._outages, around, matrix, engine, lambda: self._config.retention)
+        looking = catch_up(self._outage, around, matrix, engine, lambda: self._config.retention)
         for work in (
             health.watch(),
             watch_loop_lag(self.metrics),
@@ -233,7 +233,7 @@ class Serving:
             conversions=self._conversions,
             displayname_template=config.bridge.displayname_template,
             encryption=encryption,
-            outages=self._outages,
+            outage=self._outage,
         )
         if matrix.crypto is not None:
             await matrix.crypto.begin()
@@ -372,7 +372,7 @@ LONGEST_REACH = 24 * 3_600_000
 
 
 def catch_up(
-    outages: Outages,
+    outage: asyncio.Event,
     around: Surroundings,
     matrix: MatrixAdapter,
     engine: Engine,
@@ -388,7 +388,7 @@ def catch_up(
         return bool(await store.trace(event_id))
 
     return CatchUp(
-        outages,
+        outage,
         matrix.homeserver,
         is_ours=matrix.is_ours,
         known=known,

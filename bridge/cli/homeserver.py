@@ -326,7 +326,7 @@ class HomeserverChecks:
         elif not_loaded(f"{answer.code} {answer.text}"):
             self._findings.failed(
                 what,
-                f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex()},"
+                f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex},"
                 " so that no agent can speak",
                 f"`matrix-webchat register`, and {LOAD_IT}",
             )

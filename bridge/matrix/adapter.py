@@ -32,7 +32,7 @@ from cachetools import LRUCache
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, render
-from bridge.matrix.client import Homeserver, Json, Outages, Spooled, Transport, spool
+from bridge.matrix.client import Homeserver, Json, Spooled, Transport, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
@@ -103,7 +103,7 @@ class MatrixAdapter:
         conversions: threads in which agents' sounds and videos are converted and looked at.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
         encryption: what it needs; None: encrypted rooms are not read.
-        outages: told of requests that find nobody.
+        outage: set by any request that finds nobody.
 
     Attributes:
         crypto: encryption, to be begun before anything else and to be kept running.
@@ -122,14 +122,14 @@ class MatrixAdapter:
         conversions: Executor,
         displayname_template: str = "{name}",
         encryption: Encryption | None = None,
-        outages: Outages | None = None,
+        outage: asyncio.Event | None = None,
     ) -> None:
         self._users = users
-        self._transport = Transport(session, address, as_token, users, outages)
+        self._transport = Transport(session, address, as_token, users, outage)
         self.homeserver = Homeserver(self._transport)
         self.crypto: Crypto | None = None
         if encryption is not None:
-            patient = Transport(encryption.session, address, as_token, users, outages)
+            patient = Transport(encryption.session, address, as_token, users, outage)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
             server = KeyServer(self._transport, patient)
             self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)

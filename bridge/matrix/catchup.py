@@ -21,7 +21,7 @@ import structlog
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent, is_echo
-from bridge.matrix.client import Homeserver, Outages
+from bridge.matrix.client import Homeserver
 from bridge.matrix.events import is_membership, object_of, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import StoreError
@@ -45,7 +45,7 @@ class CatchUp:
     """Search for events that the homeserver did not hand over.
 
     Args:
-        outages: tells that the homeserver was away.
+        outage: set when the homeserver could not be reached; cleared here.
         homeserver: asked for the ends of rooms.
         is_ours: tells our own users.
         known: whether an event came already.
@@ -57,7 +57,7 @@ class CatchUp:
 
     def __init__(
         self,
-        outages: Outages,
+        outage: asyncio.Event,
         homeserver: Homeserver,
         *,
         is_ours: Callable[[str], bool],
@@ -67,7 +67,7 @@ class CatchUp:
         clock: Clock,
         reach: Callable[[], int],
     ) -> None:
-        self._outages = outages
+        self._outage = outage
         self._homeserver = homeserver
         self._is_ours = is_ours
         self._known = known
@@ -85,23 +85,23 @@ class CatchUp:
                 if not await self._quiet_for(pause):
                     break
                 await self._look()
-            await self._outages.one()
+            await self._outage.wait()
 
     async def _quiet_for(self, seconds: float) -> bool:
         """Wait; False, and at once, if the homeserver goes away meanwhile."""
         async with asyncio.TaskGroup() as tasks:
             waits = [
                 tasks.create_task(wait)
-                for wait in (self._clock.sleep(seconds), self._outages.one())
+                for wait in (self._clock.sleep(seconds), self._outage.wait())
             ]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-        return not self._outages.noted
+        return not self._outage.is_set()
 
     async def _until_back(self) -> None:
         while True:
-            self._outages.begin_anew()
+            self._outage.clear()
             try:
                 await self._homeserver.check()
             except (Unavailable, Refused):
@@ -116,7 +116,7 @@ class CatchUp:
                 await self._look_into(room_id, host)
             except Unavailable as error:
                 self._log.info("the homeserver does not answer", why=str(error))
-                self._outages.note()
+                self._outage.set()
                 return
             except (Refused, StoreError) as error:
                 self._log.info("a room could not be looked into", room=room_id, why=str(error))

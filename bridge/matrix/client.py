@@ -11,9 +11,9 @@ For mautrix, error answers are read in a middleware of the HTTP session: it drop
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
 
-`Homeserver` has the calls of the client-server API. `Outages` notes when the homeserver went away,
-from whatever request fails. `spool` reads a file to its end before it is uploaded: Synapse refuses
-an upload whose size is not told beforehand, and an image's event must say its width and height.
+`Homeserver` has the calls of the client-server API. `spool` reads a file to its end before it is
+uploaded: Synapse refuses an upload whose size is not told beforehand, and an image's event must say
+its width and height.
 """
 
 from __future__ import annotations
@@ -155,29 +155,6 @@ def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
 # --- whether the homeserver went away -------------------------------------------------------------
 
 
-class Outages:
-    """Detection that the homeserver could not be reached, from the requests that fail."""
-
-    def __init__(self) -> None:
-        self._noted = asyncio.Event()
-
-    @property
-    def noted(self) -> bool:
-        """True if the homeserver could not be reached since `begin_anew`."""
-        return self._noted.is_set()
-
-    def note(self) -> None:
-        self._noted.set()
-
-    def begin_anew(self) -> None:
-        """Forget the outage: it is being dealt with."""
-        self._noted.clear()
-
-    async def one(self) -> None:
-        """Wait for an outage; one that was noted before counts."""
-        await self._noted.wait()
-
-
 def is_outage(error: BaseException | None) -> bool:
     """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
     if isinstance(error, Unavailable):
@@ -194,7 +171,7 @@ class Transport:
     """The homeserver's HTTP interface, as seen by each of our users; where none is named, the bot.
 
     `session` is made by `new_session`, so that errors are translated; `as_token` is a secret;
-    `outages` is told of requests that find nobody.
+    `outage` is set by any request that finds nobody.
 
     Attributes:
         foreign: users that turned out to be somebody else's (`ghosts.Ghosts`): nothing is done as
@@ -207,7 +184,7 @@ class Transport:
         address: str,
         as_token: str,
         users: OurUsers,
-        outages: Outages | None = None,
+        outage: asyncio.Event | None = None,
     ) -> None:
         self._session = session
         self._address = str(URL(address)).rstrip("/")
@@ -218,7 +195,7 @@ class Transport:
         self._api = self._api_by(as_token, users.bot)
         self._acting = lru_cache(_MAX_USERS)(self._prepare)
         self._device = DEVICE
-        self._outages = outages or Outages()
+        self._outage = outage or asyncio.Event()
         self._tokens: dict[UserId, str] = {}
         """Of our own users alone, and only where `use_token` was needed."""
 
@@ -301,11 +278,11 @@ class Transport:
             yield
         except _FAILED as error:
             if is_outage(error.__cause__ if isinstance(error, MatrixError) else error):
-                self._outages.note()
+                self._outage.set()
             raise Unavailable(f"{what} failed: {type(error).__name__}") from error
         except Unavailable as error:
             if is_outage(error):
-                self._outages.note()
+                self._outage.set()
             raise
 
     async def upload(

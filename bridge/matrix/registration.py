@@ -95,7 +95,7 @@ def make_registration(
         as_token: what we show to the homeserver.
         hs_token: what the homeserver shows to us.
     """
-    names = ((users.ghost_regex(), True), (users.queue_regex(), False), (users.bot_regex(), False))
+    names = ((users.ghost_regex, True), (users.queue_regex, False), (users.bot_regex, False))
     return Registration(
         id=appservice_id,
         url=url,

@@ -60,6 +60,7 @@ class OurUsers:
     Attributes:
         is_ours: true for the bot, queue users (configured or not) and ghosts. Cached: asked several
             times for every event.
+        ghost_regex, queue_regex, bot_regex: namespaces for the registration.
         ghost: the user id of an agent's ghost; an agent id too long for one is replaced by its
             digest. Cached.
     """
@@ -84,6 +85,9 @@ class OurUsers:
         )
         self._queue = re.compile(f"@{_QUEUE}[0-9]+{re.escape(self._tail)}")
         self.bot = UserId(f"@{bot_localpart}{self._tail}")
+        self.ghost_regex = f"^{self._ghost.pattern}$"
+        self.queue_regex = f"^{self._queue.pattern}$"
+        self.bot_regex = f"^{re.escape(self.bot)}$"
         self._queues = {self.queue_user(queue_id): queue_id for queue_id in queue_ids}
         self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
         self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
@@ -121,14 +125,3 @@ class OurUsers:
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
             name = f"{start}=h{digest[:40]}{end}"
         return UserId(name)
-
-    def ghost_regex(self) -> str:
-        """The ghosts' namespace, for the registration."""
-        return f"^{self._ghost.pattern}$"
-
-    def queue_regex(self) -> str:
-        """The queue users' namespace, for the registration."""
-        return f"^{self._queue.pattern}$"
-
-    def bot_regex(self) -> str:
-        return f"^{re.escape(self.bot)}$"

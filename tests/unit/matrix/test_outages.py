@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from bridge.demo.synapse import free_port
 from bridge.ids import UserId
-from bridge.matrix.client import Outages, Transport, is_outage, new_session
+from bridge.matrix.client import Transport, is_outage, new_session
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, Unavailable
 
@@ -34,7 +34,7 @@ def test_what_is_an_outage(error: BaseException, outage: bool) -> None:
 
 @pytest.mark.asyncio
 async def test_requests_are_watched() -> None:
-    outages = Outages()
+    outage = asyncio.Event()
 
     async def refuse(_: web.Request) -> web.Response:
         return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
@@ -45,19 +45,19 @@ async def test_requests_are_watched() -> None:
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
         there, gone = str(server.make_url("/")), f"http://127.0.0.1:{free_port()}/"
         with pytest.raises(Refused):
-            await Transport(session, there, "t", users, outages).request("GET", "")
-        assert not outages.noted
+            await Transport(session, there, "t", users, outage).request("GET", "")
+        assert not outage.is_set()
         with pytest.raises(Unavailable):
-            await Transport(session, gone, "t", users, outages).request("GET", "")
-    await asyncio.wait_for(outages.one(), 1)
-    outages.begin_anew()
-    assert not outages.noted
+            await Transport(session, gone, "t", users, outage).request("GET", "")
+    await asyncio.wait_for(outage.wait(), 1)
+    outage.clear()
+    assert not outage.is_set()
 
 
 @pytest.mark.asyncio
 async def test_each_way_of_a_request_tells() -> None:
     """By mautrix or past it, and of files; an answer of a proxy's too."""
-    outages = Outages()
+    outage = asyncio.Event()
     users = OurUsers("a", "webchatbot", "webchat_{agent}")
     ghost = UserId("@webchat_a1:a")
 
@@ -71,28 +71,28 @@ async def test_each_way_of_a_request_tells() -> None:
     async def fail(transport: Transport) -> None:
         with pytest.raises(Unavailable):
             await transport.request("PUT", "_matrix/x")
-        noted.append(outages.noted)
-        outages.begin_anew()
+        noted.append(outage.is_set())
+        outage.clear()
         with pytest.raises(Unavailable):
             await transport.send("PUT", "_matrix/x", {}, ghost)
-        noted.append(outages.noted)
-        outages.begin_anew()
+        noted.append(outage.is_set())
+        outage.clear()
         with pytest.raises(Unavailable):
             await transport.upload(Blob.of(b"x").chunks, 1, "text/plain", "", ghost)
-        noted.append(outages.noted)
-        outages.begin_anew()
+        noted.append(outage.is_set())
+        outage.clear()
         with pytest.raises(Unavailable):
             async with transport.download("mxc://a/x", 9):
                 pass
-        noted.append(outages.noted)
-        outages.begin_anew()
+        noted.append(outage.is_set())
+        outage.clear()
 
     noted: list[bool] = []
     async with new_session(verify_tls=True) as session:
-        await fail(Transport(session, f"http://127.0.0.1:{free_port()}", "t", users, outages))
+        await fail(Transport(session, f"http://127.0.0.1:{free_port()}", "t", users, outage))
         for answer in (away, busy):
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", answer)
             async with TestServer(app) as server:
-                await fail(Transport(session, str(server.make_url("/")), "t", users, outages))
+                await fail(Transport(session, str(server.make_url("/")), "t", users, outage))
     assert noted == [True] * 8 + [False] * 4
