@@ -187,8 +187,7 @@ class Serving:
         await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
-            hostname, port = config.metrics.hostname, config.metrics.port
-            await enter(metrics_server(self.metrics, hostname, port))
+            await enter(metrics_server(self.metrics, config.metrics.hostname, config.metrics.port))
         looking = catch_up(self._outage, around, matrix, engine, lambda: self._config.retention)
         for work in (
             health.watch(),
