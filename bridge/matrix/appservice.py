@@ -299,16 +299,11 @@ def _decode(text: bytes) -> RawEvent:
     return event
 
 
-def _too_deep(event: RawEvent) -> bool:
-    level: list[object] = [event]
-    for _ in range(_MAX_NESTING):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-    return bool(level)
+def _too_deep(value: object, levels: int = _MAX_NESTING) -> bool:
+    if not levels or not isinstance(value, dict | list):
+        return not levels
+    children = value.values() if isinstance(value, dict) else value
+    return any(_too_deep(child, levels - 1) for child in children)
 
 
 def _salvage(body: bytes) -> list[msgspec.Raw]:

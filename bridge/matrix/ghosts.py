@@ -91,7 +91,7 @@ class PlainDevices:
 
     async def ensure(self, user: UserId) -> None:
         # Once a start: encryption may have been on before, and then the device was another.
-        if user in self._asked:
+        if self._asked.get(user):
             return
         try:
             await self._homeserver.make_device(user)
@@ -233,7 +233,7 @@ class Ghosts:
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
         """Put the user into the room, invited by the host, unless we know it to be there."""
-        if (room_id, user) in self._joined:
+        if self._joined.get((room_id, user)):
             return
         try:
             await self._homeserver.invite(host, room_id, user)
@@ -257,7 +257,7 @@ class Ghosts:
         our users who have left: it is written only when somebody new comes. A room that does not
         let the host write it does without.
         """
-        if all((room_id, user) in self._named for user in users):
+        if all(self._named.get((room_id, user)) for user in users):
             return
         try:
             event = await self._homeserver.state(host, room_id, SERVICE_MEMBERS)

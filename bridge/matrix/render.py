@@ -296,7 +296,7 @@ def clean(fragment: str) -> tuple[str, str]:
 def _replace_image(image: LexborNode) -> None:
     """Put a character, a link or the alternative text in a picture's place.
 
-    An words of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
+    An emoji of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
     """
     attributes = image.attributes
     for name in (attributes.get("class") or "").split():
@@ -364,7 +364,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     """
     if "<" not in fragment:
         return (RelayedText(fragment),)  # nothing to look for: most of what agents write
-    # As a parser would, but before it: eleven codes of the desk's words look like markup.
+    # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
     root = parse(decode_emoji(fragment.replace(_CUT, "")), MAX_FRAGMENT)
     if root is None:
         return (RelayedText(fragment),)
@@ -431,7 +431,7 @@ def _opening(node: LexborNode) -> str:
 
 
 def picture_of(image: LexborNode) -> AgentMedia | None:
-    """The picture that an `img` shows; None for an words, and for what cannot be fetched."""
+    """The picture that an `img` shows; None for an emoji, and for what cannot be fetched."""
     attributes = image.attributes
     if any(name.startswith("qqemoji") for name in (attributes.get("class") or "").split()):
         return None
