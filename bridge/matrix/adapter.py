@@ -68,6 +68,8 @@ ENCRYPTION: Json = {"algorithm": MEGOLM}
 """Content of the state event that turns encryption on."""
 MAX_EARLIER = 100
 """Events to look at, from the room's end, for the invitation and what followed it."""
+_MAX_GHOSTS = 2_000
+"""Of which something is cached."""
 _QUOTABLE = 200
 """Characters of an agent's message that are kept for quotations."""
 
@@ -137,6 +139,8 @@ class MatrixAdapter:
         self._conversions = conversions
         self._template = displayname_template
         self._markers = Markers(self.homeserver)
+        self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
+        """Agents' names that were last seen to, since our start."""
         self._upload_limit: int | None = None
 
     # --- our users, and what the homeserver brings ------------------------------------------------
@@ -278,6 +282,8 @@ class MatrixAdapter:
     ) -> UserId:
         """The agent's ghost, with its name and picture."""
         ghost, name = self.ghost_of(agent), agent.name.strip()
+        if icon is None and self._dressed_as.get(ghost) == name:
+            return ghost
         await self.ghosts.ensure(
             ghost,
             # A frame that names an agent by id alone takes no name away.
@@ -286,6 +292,7 @@ class MatrixAdapter:
             icon_source,
             otherwise=self._called(agent, agent.id),
         )
+        self._dressed_as[ghost] = name
         return ghost
 
     def _called(self, agent: Agent, name: str) -> str:
@@ -534,7 +541,7 @@ def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
     return 0
 
 
-@lru_cache(2_000)
+@lru_cache(_MAX_GHOSTS)
 def _digest(sender: str) -> str:
     return hashlib.sha256(sender.encode()).hexdigest()[:12]
 

@@ -70,6 +70,10 @@ _SIGNATURES = {
 }
 
 
+_UNPLAYABLE = (av.FFmpegError, ValueError, OverflowError, OSError)
+"""Errors of the library's about a file."""
+
+
 class NoSound(Exception):
     """The bytes are no sound that can be decoded, or too much of it."""
 
@@ -117,7 +121,7 @@ def to_opus(stream: IO[bytes]) -> Sound:
                 peaks.append(_peak(frame))
                 target.mux(encoder.encode(frame))
             target.mux(encoder.encode(None))
-    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+    except _UNPLAYABLE as error:
         raise NoSound(type(error).__name__) from error
     return Sound(out.getvalue(), len(peaks) / _FRAMES_PER_SECOND, _waveform(peaks))
 
@@ -143,7 +147,7 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
         if not data:  # a fragment of one frame gives none
             raise NoSound("too short")
         return Sound(data, len(frames) / _FRAMES_PER_SECOND)
-    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+    except _UNPLAYABLE as error:
         raise NoSound(type(error).__name__) from error
 
 
@@ -158,7 +162,7 @@ def look(stream: IO[bytes]) -> Picture | None:
             if _codec_of(shown) is None:
                 return Picture(seconds=seconds)
             return Picture(max(0, shown.width), max(0, shown.height), seconds)
-    except (NoSound, av.FFmpegError, ValueError, OverflowError, OSError):
+    except (NoSound, *_UNPLAYABLE):
         return None
 
 
