@@ -468,8 +468,8 @@ class Homeserver:
 
     async def make_device(self, user: UserId) -> None:
         """Give the user its device (MSC4190), without keys: encryption makes its own."""
-        path, name = f"{_CLIENT}/devices/{DEVICE}", {"display_name": "WebChat"}
-        await self._transport.request("PUT", path, {**name}, user=user, device=False)
+        path, content = f"{_CLIENT}/devices/{DEVICE}", Json(display_name="WebChat")
+        await self._transport.request("PUT", path, content, user=user, device=False)
 
     async def set_profile(self, user: UserId, key: str, value: str) -> None:
         """Write `displayname` or `avatar_url`."""
