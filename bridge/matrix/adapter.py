@@ -200,9 +200,6 @@ class MatrixAdapter:
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
         present = [one for one in members if _membership(one) in {"join", "invite"}]
-        people = (
-            UserId(str(one.get("state_key"))) for one in present if _membership(one) == "join"
-        )
         entry = Entry(
             earlier=tuple(earlier),
             direct=said_direct or len(present) == 2,
@@ -210,9 +207,10 @@ class MatrixAdapter:
             displayname=_displayname(present, inviter),
             config=None if settings is None else events.object_of(settings, "content"),
             people=tuple(
-                Person(user, _displayname(present, user))
-                for user in people
-                if not self.is_ours(user)
+                Person(user, _displayname([one], user))
+                for one in present
+                if _membership(one) == "join"
+                and not self.is_ours(user := UserId(str(one.get("state_key"))))
             ),
             encrypted_by_us=encryption is not None and encryption.get("sender") == host,
             configured_by=UserId("" if settings is None else str(settings.get("sender"))),

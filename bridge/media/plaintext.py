@@ -114,14 +114,11 @@ class _Writer:
             self._current.append(_SPACE.sub(" ", node.text_content or ""))
         elif tag.startswith("-") or tag in SKIPPED:
             return
-        elif tag in _BLOCKS:
-            self._end_line()
+        elif tag in _BLOCKS or tag in _PARAGRAPHS:
+            edge = self._end_line if tag in _BLOCKS else self._gap
+            edge()
             self.children(node)
-            self._end_line()
-        elif tag in _PARAGRAPHS:
-            self._gap()
-            self.children(node)
-            self._gap()
+            edge()
         elif tag in {"ul", "ol"}:
             self._list(node)
         elif tag == "blockquote":
