@@ -98,14 +98,11 @@ class MatrixAdapter:
 
     Args:
         session: made by `client.new_session`; the caller closes it.
-        address: the homeserver's base address.
-        as_token: a secret.
-        users: our users' names.
+        address, as_token, users, outage: as of `client.Transport`.
         profiles: remembers what was written to their profiles.
         conversions: threads in which agents' sounds and videos are converted and looked at.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
         encryption: what it needs; None: encrypted rooms are not read.
-        outage: set by any request that finds nobody.
 
     Attributes:
         crypto: encryption, to be begun before anything else and to be kept running.
@@ -509,16 +506,10 @@ def _displayname(members: Sequence[Json], user: UserId) -> str:
 
 
 def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
-    """Return a user's power level, as the Matrix specification has it. Pure.
+    """A user's power level, from the room's m.room.create and m.room.power_levels events. Pure.
 
-    Args:
-        user_id: whose.
-        create: the room's whole m.room.create event, if it could be read.
-        levels: the whole m.room.power_levels event, if the room has one.
-
-    Returns:
-        Infinity for the creators of a room of version 12 or later (MSC4289). Without power levels
-        the creator has 100 and everybody else 0 (specification, "m.room.power_levels").
+    Infinity for the creators of a room of version 12 or later (MSC4289). Without power levels the
+    creator has 100 and everybody else 0 (specification, "m.room.power_levels").
     """
     about, sender = events.object_of(create or {}, "content"), (create or {}).get("sender")
     version = str(about.get("room_version") or "1")
@@ -545,13 +536,7 @@ def _digest(sender: str) -> str:
 
 
 async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
-    """Convert a voice message, or measure a video; unchanged if it cannot be played.
-
-    Args:
-        file: belongs to us until this ends.
-        kind: a `voice` becomes a voice message of Matrix; of a video size and length are told.
-        conversions: the threads for it.
-    """
+    """Convert a `voice`, or measure a video; unchanged if it cannot be played. The file is ours."""
     run = asyncio.get_running_loop().run_in_executor
     if kind == "voice":
         try:
@@ -612,16 +597,7 @@ class Markers:
         return self._found.get((room_id, sender, txn))
 
     async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        """Find our own events in a room, so that none of them is sent twice.
-
-        Args:
-            room_id: the room.
-            reader: one of ours who is in it.
-            since: ms since the epoch; nothing older is of interest.
-
-        Raises:
-            Unavailable, Refused: of the homeserver.
-        """
+        """Find our own events in a room since a moment (ms since the epoch); `reader` is in it."""
         before = ""
         for _ in range(MOST_PAGES):
             found, before = await self._homeserver.latest(reader, room_id, _PAGE, before)

@@ -140,9 +140,7 @@ def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
 def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     """An HTTP session for the homeserver alone. The caller closes it.
 
-    Args:
-        verify_tls: check its certificate.
-        limit: connections at a time; 0 for what stays open long, which must not crowd others out.
+    `limit`: connections at a time; 0 for what stays open long, which must not crowd others out.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
@@ -395,9 +393,7 @@ class Spooled(Kept, frozen=True):
 async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
     """Read a blob to its end; the copy lives as long as the context.
 
-    Args:
-        blob: consumed; whatever it raises (TooBig, Unavailable) is passed on.
-        fallback_name: the name, without extension, of a file that has none.
+    What the blob raises (TooBig, Unavailable) is passed on. `fallback_name` has no extension.
     """
     async with keep(blob) as kept:
         kept.stream.seek(0)

@@ -121,12 +121,9 @@ def is_membership(event: Fields, user: UserId, membership: str) -> bool:
 
 
 def read_content(kind: str, content: Fields, *, is_reply: bool = False) -> Written | Unusable:
-    """Read the content of an event of one of the `CONTENT_EVENTS`.
+    """Read the content of an event of one of the `CONTENT_EVENTS`, or the new one of a correction.
 
-    Args:
-        kind: the event's type.
-        content: the event's, or the new one of a correction.
-        is_reply: older clients quote above what they reply to; that is dropped.
+    With `is_reply` the quotation is dropped that older clients put above what they reply to.
     """
     if kind == "m.room.message":
         return read_message(content, is_reply=is_reply)
@@ -285,14 +282,7 @@ def thread_of(content: Fields) -> EventId | None:
 def correction(
     event_id: EventId, sender: UserId, content: Fields, kind: str = "m.room.message"
 ) -> Meaning | None:
-    """Meaning of a correction; None if this is none.
-
-    Args:
-        event_id: the correction's own.
-        sender: who made it.
-        content: with both wordings.
-        kind: the type of the event that is corrected.
-    """
+    """Meaning of a correction of an event of type `kind`; None if the content is none."""
     relation = relation_of(content)
     if text_of(relation, "rel_type") != "m.replace":
         return None
@@ -399,12 +389,7 @@ VERIFICATION = "unreadable.verification"
 
 
 def interpret(raw: Fields, ours: OurUsers) -> Meaning:
-    """Read one event.
-
-    Args:
-        raw: the event as the homeserver sent it.
-        ours: tells our own users from people.
-    """
+    """Read one event, as the homeserver sent it."""
     kind, content = text_of(raw, "type"), object_of(raw, "content")
     event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
     if not sender or not event_id:

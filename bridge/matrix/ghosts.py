@@ -159,12 +159,8 @@ class Ghosts:
     ) -> None:
         """Make the bot and the queue users exist, named as configured, and check our token.
 
-        Idempotent; profiles are written only when they changed.
-
-        Args:
-            queues: id and display name of each configured queue.
-            bot_name: the bot's display name.
-            bot_avatar: the bot's picture, an mxc address; empty leaves it alone.
+        Idempotent; profiles are written only when they changed. An empty `bot_avatar` (an mxc
+        address) leaves the bot's picture alone.
 
         Raises:
             Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
@@ -288,22 +284,14 @@ class Ghosts:
         await self._homeserver.leave(user, room_id, reason)
 
     async def _register(self, user: UserId) -> None:
-        """Make the user exist.
-
-        Raises:
-            Refused: `FOREIGN`: somebody else has made it; or of the homeserver.
-        """
+        """Make the user exist. Refused with `FOREIGN`: somebody else has made it."""
         made = await self._homeserver.register(user)
         if made and self._users.is_open_to_all(user):
             await self._profiles.save_fact(made_fact(user), "1")
         await self._check_ours(user)
 
     async def _check_ours(self, user: UserId) -> None:
-        """Look whether the user is ours.
-
-        Raises:
-            Refused: `FOREIGN`: it is not.
-        """
+        """Look whether the user is ours; Refused with `FOREIGN` if it is not."""
         if not self._users.is_open_to_all(user) or await self._profiles.fact(made_fact(user)):
             return
         foreign = self._transport.foreign

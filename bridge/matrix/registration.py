@@ -88,12 +88,7 @@ def make_registration(
 ) -> Registration:
     """Compose a registration; tokens that are not given are drawn at random.
 
-    Args:
-        appservice_id: the id by which the homeserver keeps us apart from its other services.
-        url: where the homeserver reaches us.
-        users: gives the namespaces.
-        as_token: what we show to the homeserver.
-        hs_token: what the homeserver shows to us.
+    By its id the homeserver keeps us apart from its other services; `url` is where it reaches us.
     """
     names = ((users.ghost_regex, True), (users.queue_regex, False), (users.bot_regex, False))
     return Registration(

@@ -225,11 +225,8 @@ def reaction_content(target: EventId, sign: str) -> Content:
 def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
     """A file, shown as what its bytes are rather than as what it was called.
 
-    Args:
-        kind: `image`, `file`, `voice` or `video`, as the agent's side named it.
-        file: as it was uploaded.
-        where: its address as `url`, or the field `file` of an encrypted one.
-        txn: for the marker.
+    `kind` is what the agent's side named it: `image`, `file`, `voice` or `video`; `where` its
+    address as `url`, or the field `file` of an encrypted one.
     """
     msgtype = _msgtype(kind, file)
     info: Content = {"mimetype": file.mime, "size": file.size}
@@ -354,9 +351,7 @@ Piece = RelayedText | AgentMedia
 def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     """Take the pictures out of a fragment, and have its links lead where they lead at the desk.
 
-    Args:
-        fragment: as it came.
-        absolute: makes an address absolute, as the WebChat server means it.
+    `absolute` makes an address absolute, as the WebChat server means it.
 
     Returns:
         The fragment alone if it holds no picture (or is too big or too deep to look into); else its

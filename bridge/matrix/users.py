@@ -49,9 +49,8 @@ class OurUsers:
 
     Args:
         domain: the homeserver's name, the part after the colon.
-        bot_localpart: the bot's localpart.
+        bot_localpart, queue_ids: as configured.
         username_template: the ghosts' localpart, with `{agent}` once.
-        queue_ids: the configured queues.
 
     Raises:
         ValueError: the template lacks `{agent}`, holds characters that no localpart may hold, or

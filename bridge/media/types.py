@@ -56,10 +56,7 @@ def sniff(head: bytes, name: str = "", claimed: str = "") -> str:
     The bytes win for pictures, sound and video, where a wrong type shows as a broken message. For
     everything else the claim or the name's extension knows better (a .docx is also a zip).
 
-    Args:
-        head: the first `HEAD` bytes.
-        name: the file's name.
-        claimed: what the sender says that it is.
+    `head` is the first `HEAD` bytes, `claimed` what the sender says that it is.
     """
     claimed = clean_mime(claimed)
     named = guess_mime(name)
