@@ -18,7 +18,7 @@ from time import perf_counter
 from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.findings import Findings
 from bridge.config import Config
-from bridge.matrix.client import Transport, new_session
+from bridge.matrix.client import Homeserver, new_session
 from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
@@ -231,7 +231,7 @@ async def _inspect(config: Config, url: str) -> Inspected | None:
         open_store(url, SystemClock()) as store,
         new_session(verify_tls=config.homeserver.verify_ssl) as session,
     ):
-        transport = Transport(
+        transport = Homeserver(
             session,
             config.homeserver.address,
             config.appservice.as_token.get_secret_value(),

@@ -32,7 +32,7 @@ from cachetools import LRUCache
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix import events, render
-from bridge.matrix.client import Homeserver, Json, Spooled, Transport, spool
+from bridge.matrix.client import Homeserver, Json, Spooled, spool
 from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
@@ -98,7 +98,7 @@ class MatrixAdapter:
 
     Args:
         session: made by `client.new_session`; the caller closes it.
-        address, as_token, users, outage: as of `client.Transport`.
+        address, as_token, users, outage: as of `client.Homeserver`.
         profiles: remembers what was written to their profiles.
         conversions: threads in which agents' sounds and videos are converted and looked at.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
@@ -124,15 +124,14 @@ class MatrixAdapter:
         outage: asyncio.Event | None = None,
     ) -> None:
         self._users = users
-        self._transport = Transport(session, address, as_token, users, outage)
-        self.homeserver = Homeserver(self._transport)
+        self.homeserver = Homeserver(session, address, as_token, users, outage)
         self.crypto: Crypto | None = None
         if encryption is not None:
-            patient = Transport(encryption.session, address, as_token, users, outage)
+            patient = Homeserver(encryption.session, address, as_token, users, outage)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
-            server = KeyServer(self._transport, patient)
+            server = KeyServer(self.homeserver, patient)
             self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)
-        self.ghosts = Ghosts(self.homeserver, self._transport, profiles, users, self.crypto)
+        self.ghosts = Ghosts(self.homeserver, profiles, users, self.crypto)
         self._conversions = conversions
         self._template = displayname_template
         self._markers = Markers(self.homeserver)
@@ -146,7 +145,7 @@ class MatrixAdapter:
         return self._users.is_ours(user_id)
 
     def serves(self, user: UserId) -> bool:
-        return user not in self._transport.foreign
+        return user not in self.homeserver.foreign
 
     def ghost_of(self, agent: Agent) -> UserId:
         return self._users.ghost(agent.id)
@@ -169,7 +168,7 @@ class MatrixAdapter:
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
-        async with self._transport.download(media.mxc, limit) as found:
+        async with self.homeserver.download(media.mxc, limit) as found:
             mime = media.mime if media.mime != OCTETS else found.mime
             if media.file_key is None:
                 yield Blob(found.chunks, found.size, mime, media.name)
@@ -475,7 +474,7 @@ class MatrixAdapter:
 
     async def _put(self, room_id: RoomId, user: UserId, file: Spooled) -> render.Content:
         """Upload a file, encrypted if the room is; the field of a content that says where it is."""
-        upload = self._transport.upload
+        upload = self.homeserver.upload
         if self.crypto is None or not await self.crypto.is_encrypted(user, room_id):
             return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
         async with encrypted(file.chunks()) as secret:

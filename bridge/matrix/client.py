@@ -1,9 +1,9 @@
 """HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
 
-`Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is. Who
+`Homeserver` sends requests: it says who acts, how long to wait, and whose fault a failure is. Who
 acts is told by query parameters (application service API, "Identity assertion"; the device by
-MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `send` is for what each message
-needs: it hands aiohttp parameters that are quoted once per user and kept, and does without
+MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `fast_request` is for what each
+message needs: it hands aiohttp parameters that are quoted once per user and kept, and does without
 mautrix's query, headers and log records and aiohttp's middlewares (a third of such a request).
 
 Every failure is `Unavailable` (another try may better it) or `Refused` (the homeserver's own no).
@@ -11,7 +11,7 @@ For mautrix, error answers are read in a middleware of the HTTP session: it drop
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
 
-`Homeserver` has the calls of the client-server API. `spool` reads a file to its end before it is
+`spool` reads a file to its end before it is
 uploaded: Synapse refuses an upload whose size is not told beforehand, and an image's event must say
 its width and height.
 """
@@ -162,11 +162,27 @@ def is_outage(error: BaseException | None) -> bool:
     )
 
 
-# --- requests -------------------------------------------------------------------------------------
+# --- the homeserver -------------------------------------------------------------------------------
+
+_CLIENT = "_matrix/client/v3"
+TIMELINE_PAGE = 100
+"""Events of a timeline that are asked for at a time."""
+_JOIN_TIMEOUT = 120.0
+"""Seconds. A homeserver that joins a room elsewhere asks many others."""
+_OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
+"""How homeservers refuse to have somebody leave who is not in the room."""
+
+_quoted = lru_cache(4_096)(partial(quote, safe=""))
+"""A part of a path; rooms and kinds come again and again."""
 
 
-class Transport:
-    """The homeserver's HTTP interface, as seen by each of our users; where none is named, the bot.
+def _room(room_id: RoomId, *parts: str) -> str:
+    """Path below a room."""
+    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
+
+
+class Homeserver:
+    """The homeserver, as seen by each of our users; where none is named, the bot acts.
 
     `session` is made by `new_session`, so that errors are translated; `as_token` is a secret;
     `outage` is set by any request that finds nobody.
@@ -242,7 +258,7 @@ class Transport:
         )
         return await self._answer(method, timeout, exchange)
 
-    async def send(self, method: str, path: str, content: Json, user: UserId) -> Json:
+    async def fast_request(self, method: str, path: str, content: Json, user: UserId) -> Json:
         """Send a request with a body as the user's device, at the least cost; else as `request`."""
         self._check(user)
         exchange = self._exchange(method, path, content, user)
@@ -366,6 +382,158 @@ class Transport:
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
 
+    # --- the client-server API; the first argument is the acting user -----------------------------
+
+    async def check(self) -> None:
+        """See whether the homeserver answers. Refused: it does not know our token."""
+        await self.request("GET", f"{_CLIENT}/account/whoami", device=False)
+
+    async def ping(self, appservice_id: str) -> None:
+        """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
+        path = f"_matrix/client/v1/appservice/{_quoted(appservice_id)}/ping"
+        await self.request("POST", path, {}, device=False)
+
+    async def register(self, user: UserId) -> bool:
+        """Make one of our users exist; False if the name is in use already, by whomever."""
+        content: Json = {
+            "type": "m.login.application_service",
+            "username": user[1:].partition(":")[0],
+            "inhibit_login": True,
+        }
+        try:
+            await self.request(
+                "POST", f"{_CLIENT}/register", content, query={"kind": "user"}, device=False
+            )
+        except Refused as error:
+            if error.code != "M_USER_IN_USE":
+                raise
+            return False
+        return True
+
+    async def devices(self, user: UserId) -> list[str]:
+        """The ids of the user's devices: of each session that somebody has as this user."""
+        reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
+        return device_ids(reply)
+
+    async def make_device(self, user: UserId) -> None:
+        """Give the user its device (MSC4190), without keys: encryption makes its own."""
+        path, content = f"{_CLIENT}/devices/{DEVICE}", Json(display_name="WebChat")
+        await self.request("PUT", path, content, user=user, device=False)
+
+    async def set_profile(self, user: UserId, key: str, value: str) -> None:
+        """Write `displayname` or `avatar_url`."""
+        path = f"{_CLIENT}/profile/{_quoted(user)}/{key}"
+        await self.request("PUT", path, {key: value}, user=user)
+
+    async def join(self, user: UserId, room_id: RoomId) -> None:
+        path = _room(room_id, "join")
+        await self.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
+
+    async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
+        path = _room(room_id, "invite")
+        await self.request("POST", path, {"user_id": whom}, user=user)
+
+    async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
+        """Leave the room, or refuse an invitation to it. Not being in it is success."""
+        body: Json = {"reason": reason} if reason else {}
+        try:
+            await self.request("POST", _room(room_id, "leave"), body, user=user)
+        except Refused as error:
+            if error.code not in _OUT_ALREADY:
+                raise
+
+    async def send(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
+    ) -> EventId:
+        """Send a message event; the same user, room and transaction id give the same event."""
+        path = _room(room_id, "send", kind, txn_id)
+        reply = await self.fast_request("PUT", path, content, user)
+        event_id = reply.get("event_id")
+        if not isinstance(event_id, str):
+            raise Unavailable("send answered without an event id")
+        return EventId(event_id)
+
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        """A whole state event, or None if the room has none of that kind."""
+        path = _room(room_id, "state", kind, key)
+        try:
+            return await self.request("GET", path, user=user, query={"format": "event"})
+        except Refused as error:
+            if error.code == "M_NOT_FOUND":
+                return None
+            raise
+
+    async def set_state(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
+    ) -> None:
+        path = _room(room_id, "state", kind, key)
+        await self.request("PUT", path, content, user=user)
+
+    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
+        """The member events of everybody who has not left."""
+        path, query = _room(room_id, "members"), {"not_membership": "leave"}
+        return _events(await self.request("GET", path, user=user, query=query))
+
+    async def latest(
+        self, user: UserId, room_id: RoomId, limit: int, before: str = ""
+    ) -> tuple[Sequence[Json], str]:
+        """The latest events, newest first, and where to go on from ("" at the room's start)."""
+        query = {"dir": "b", "limit": str(limit)} | ({"from": before} if before else {})
+        path = _room(room_id, "messages")
+        reply = await self.request("GET", path, user=user, query=query)
+        end = reply.get("end")
+        return _events(reply), end if isinstance(end, str) else ""
+
+    async def timeline(
+        self, user: UserId, room_id: RoomId, first: EventId
+    ) -> AsyncGenerator[Json, None]:
+        """The room's events from `first` on, oldest first, as they came.
+
+        Refused: the homeserver has no such event, or does not show it to `user`.
+        """
+        path = _room(room_id, "context", first)
+        found = await self.request("GET", path, user=user, query={"limit": "0"})
+        event = found.get("event")
+        yield event if isinstance(event, dict) else {}
+        after = found.get("end")
+        while isinstance(after, str) and after:
+            query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
+            path = _room(room_id, "messages")
+            page = await self.request("GET", path, user=user, query=query)
+            for event in _events(page):
+                yield event
+            # Some servers go on giving a place to continue from at the room's end.
+            chunk = page.get("chunk")
+            after = page.get("end") if isinstance(chunk, list) and chunk else ""
+
+    async def redact(
+        self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
+    ) -> None:
+        """Take an event's content out of the room (client-server API, "Redactions").
+
+        Refused: `user` may not redact what others sent.
+        """
+        path = _room(room_id, "redact", event_id, txn_id)
+        await self.request("PUT", path, {"reason": reason}, user=user)
+
+    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
+        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
+        content: Json = {"typing": seconds > 0}
+        if seconds > 0:
+            content["timeout"] = int(seconds * 1000)
+        await self.fast_request("PUT", _room(room_id, "typing", user), content, user)
+
+    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
+        """Show that the user has read up to this event (client-server API, "Receipts")."""
+        path = _room(room_id, "receipt", "m.read", event_id)
+        await self.fast_request("POST", path, {}, user)
+
+    async def upload_limit(self) -> int | None:
+        """Bytes of the largest file that the homeserver takes, if it says so."""
+        reply = await self.request("GET", "_matrix/client/v1/media/config")
+        limit = reply.get("m.upload.size")
+        return limit if isinstance(limit, int) else None
+
 
 def _dump(content: Json) -> bytes:
     try:
@@ -373,6 +541,24 @@ def _dump(content: Json) -> bytes:
     except (UnicodeError, OverflowError):
         # Lone surrogates and integers over 64 bits, which strangers' contents may hold.
         return json.dumps(content).encode()
+
+
+def device_ids(reply: Mapping[str, object]) -> list[str]:
+    """Device ids in a homeserver's answer to `GET /devices`."""
+    listed = reply.get("devices")
+    return [
+        device_id
+        for device in (listed if isinstance(listed, list) else [])
+        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
+    ]
+
+
+def _events(reply: Json) -> list[Json]:
+    chunk = reply.get("chunk")
+    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
+
+
+# --- files that are kept until their size is known ------------------------------------------------
 
 
 class Spooled(Kept, frozen=True):
@@ -404,194 +590,3 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
             dimensions = await asyncio.to_thread(types.dimensions, kept.stream)
         name = types.safe_name(blob.name, mime, fallback=fallback_name)
         yield Spooled(kept.stream, kept.size, name, mime, dimensions)
-
-
-# --- the client-server API ------------------------------------------------------------------------
-
-_CLIENT = "_matrix/client/v3"
-TIMELINE_PAGE = 100
-"""Events of a timeline that are asked for at a time."""
-_JOIN_TIMEOUT = 120.0
-"""Seconds. A homeserver that joins a room elsewhere asks many others."""
-_OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
-"""How homeservers refuse to have somebody leave who is not in the room."""
-
-_quoted = lru_cache(4_096)(partial(quote, safe=""))
-"""A part of a path; rooms and kinds come again and again."""
-
-
-def _room(room_id: RoomId, *parts: str) -> str:
-    """Path below a room."""
-    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
-
-
-class Homeserver:
-    """Calls of the client-server API; the first argument is the acting user."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    async def check(self) -> None:
-        """See whether the homeserver answers. Refused: it does not know our token."""
-        await self._transport.request("GET", f"{_CLIENT}/account/whoami", device=False)
-
-    async def ping(self, appservice_id: str) -> None:
-        """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
-        path = f"_matrix/client/v1/appservice/{_quoted(appservice_id)}/ping"
-        await self._transport.request("POST", path, {}, device=False)
-
-    async def register(self, user: UserId) -> bool:
-        """Make one of our users exist; False if the name is in use already, by whomever."""
-        content: Json = {
-            "type": "m.login.application_service",
-            "username": user[1:].partition(":")[0],
-            "inhibit_login": True,
-        }
-        try:
-            await self._transport.request(
-                "POST", f"{_CLIENT}/register", content, query={"kind": "user"}, device=False
-            )
-        except Refused as error:
-            if error.code != "M_USER_IN_USE":
-                raise
-            return False
-        return True
-
-    async def devices(self, user: UserId) -> list[str]:
-        """The ids of the user's devices: of each session that somebody has as this user."""
-        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
-        return device_ids(reply)
-
-    async def make_device(self, user: UserId) -> None:
-        """Give the user its device (MSC4190), without keys: encryption makes its own."""
-        path, content = f"{_CLIENT}/devices/{DEVICE}", Json(display_name="WebChat")
-        await self._transport.request("PUT", path, content, user=user, device=False)
-
-    async def set_profile(self, user: UserId, key: str, value: str) -> None:
-        """Write `displayname` or `avatar_url`."""
-        path = f"{_CLIENT}/profile/{_quoted(user)}/{key}"
-        await self._transport.request("PUT", path, {key: value}, user=user)
-
-    async def join(self, user: UserId, room_id: RoomId) -> None:
-        path = _room(room_id, "join")
-        await self._transport.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
-
-    async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
-        path = _room(room_id, "invite")
-        await self._transport.request("POST", path, {"user_id": whom}, user=user)
-
-    async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
-        """Leave the room, or refuse an invitation to it. Not being in it is success."""
-        body: Json = {"reason": reason} if reason else {}
-        try:
-            await self._transport.request("POST", _room(room_id, "leave"), body, user=user)
-        except Refused as error:
-            if error.code not in _OUT_ALREADY:
-                raise
-
-    async def send(
-        self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
-    ) -> EventId:
-        """Send a message event; the same user, room and transaction id give the same event."""
-        path = _room(room_id, "send", kind, txn_id)
-        reply = await self._transport.send("PUT", path, content, user)
-        event_id = reply.get("event_id")
-        if not isinstance(event_id, str):
-            raise Unavailable("send answered without an event id")
-        return EventId(event_id)
-
-    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
-        """A whole state event, or None if the room has none of that kind."""
-        path = _room(room_id, "state", kind, key)
-        try:
-            return await self._transport.request("GET", path, user=user, query={"format": "event"})
-        except Refused as error:
-            if error.code == "M_NOT_FOUND":
-                return None
-            raise
-
-    async def set_state(
-        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
-    ) -> None:
-        path = _room(room_id, "state", kind, key)
-        await self._transport.request("PUT", path, content, user=user)
-
-    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
-        """The member events of everybody who has not left."""
-        path, query = _room(room_id, "members"), {"not_membership": "leave"}
-        return _events(await self._transport.request("GET", path, user=user, query=query))
-
-    async def latest(
-        self, user: UserId, room_id: RoomId, limit: int, before: str = ""
-    ) -> tuple[Sequence[Json], str]:
-        """The latest events, newest first, and where to go on from ("" at the room's start)."""
-        query = {"dir": "b", "limit": str(limit)} | ({"from": before} if before else {})
-        path = _room(room_id, "messages")
-        reply = await self._transport.request("GET", path, user=user, query=query)
-        end = reply.get("end")
-        return _events(reply), end if isinstance(end, str) else ""
-
-    async def timeline(
-        self, user: UserId, room_id: RoomId, first: EventId
-    ) -> AsyncGenerator[Json, None]:
-        """The room's events from `first` on, oldest first, as they came.
-
-        Refused: the homeserver has no such event, or does not show it to `user`.
-        """
-        path = _room(room_id, "context", first)
-        found = await self._transport.request("GET", path, user=user, query={"limit": "0"})
-        event = found.get("event")
-        yield event if isinstance(event, dict) else {}
-        after = found.get("end")
-        while isinstance(after, str) and after:
-            query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
-            path = _room(room_id, "messages")
-            page = await self._transport.request("GET", path, user=user, query=query)
-            for event in _events(page):
-                yield event
-            # Some servers go on giving a place to continue from at the room's end.
-            chunk = page.get("chunk")
-            after = page.get("end") if isinstance(chunk, list) and chunk else ""
-
-    async def redact(
-        self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
-    ) -> None:
-        """Take an event's content out of the room (client-server API, "Redactions").
-
-        Refused: `user` may not redact what others sent.
-        """
-        path = _room(room_id, "redact", event_id, txn_id)
-        await self._transport.request("PUT", path, {"reason": reason}, user=user)
-
-    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
-        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
-        content: Json = {"typing": seconds > 0}
-        if seconds > 0:
-            content["timeout"] = int(seconds * 1000)
-        await self._transport.send("PUT", _room(room_id, "typing", user), content, user)
-
-    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
-        """Show that the user has read up to this event (client-server API, "Receipts")."""
-        path = _room(room_id, "receipt", "m.read", event_id)
-        await self._transport.send("POST", path, {}, user)
-
-    async def upload_limit(self) -> int | None:
-        """Bytes of the largest file that the homeserver takes, if it says so."""
-        reply = await self._transport.request("GET", "_matrix/client/v1/media/config")
-        limit = reply.get("m.upload.size")
-        return limit if isinstance(limit, int) else None
-
-
-def device_ids(reply: Mapping[str, object]) -> list[str]:
-    """Device ids in a homeserver's answer to `GET /devices`."""
-    listed = reply.get("devices")
-    return [
-        device_id
-        for device in (listed if isinstance(listed, list) else [])
-        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
-    ]
-
-
-def _events(reply: Json) -> list[Json]:
-    chunk = reply.get("chunk")
-    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []

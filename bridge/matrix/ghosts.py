@@ -25,7 +25,7 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, Transport, spool
+from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, spool
 from bridge.matrix.events import object_of
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
@@ -129,7 +129,6 @@ class Ghosts:
     def __init__(
         self,
         homeserver: Homeserver,
-        transport: Transport,
         profiles: Profiles,
         users: OurUsers,
         devices: Devices | None = None,
@@ -137,7 +136,6 @@ class Ghosts:
         now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._homeserver = homeserver
-        self._transport = transport
         self._profiles = profiles
         self._users = users
         self._devices = devices or PlainDevices(homeserver)
@@ -294,7 +292,7 @@ class Ghosts:
         """Look whether the user is ours; Refused with `FOREIGN` if it is not."""
         if not self._users.is_open_to_all(user) or await self._profiles.fact(made_fact(user)):
             return
-        foreign = self._transport.foreign
+        foreign = self._homeserver.foreign
         try:
             devices = foreign_devices(await self._homeserver.devices(user))
         except Refused:
@@ -364,7 +362,7 @@ class Ghosts:
                     hasher.update(chunk)
                 digest = hasher.hexdigest()
                 if file.dimensions is not None and digest != row.avatar_hash:
-                    mxc = self._pictures.get(digest) or await self._transport.upload(
+                    mxc = self._pictures.get(digest) or await self._homeserver.upload(
                         file.chunks(), file.size, file.mime, file.name, UserId(row.user_id)
                     )
                     self._pictures[digest] = mxc

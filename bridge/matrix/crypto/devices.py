@@ -659,7 +659,7 @@ _AT_ONCE = 200
 
 
 class Acting(Protocol):
-    """Has requests act as devices of ours. `client.Transport` is one."""
+    """Has requests act as devices of ours. `client.Homeserver` is one."""
 
     def use_device(self, device: str) -> None: ...
 

@@ -32,7 +32,7 @@ NOTHING_BUT_KEYS = json.dumps(
 
 
 class Requests(Protocol):
-    """HTTP requests as our users and their devices. `client.Transport` is one."""
+    """HTTP requests as our users and their devices. `client.Homeserver` is one."""
 
     async def request(
         self,

@@ -86,7 +86,7 @@ async def test_looks_back_as_far_as_needed() -> None:
     hour = 3_600_000
     asked, answer = pages(at=lambda number: (10 - number) * hour)
     async with homeserver(answer) as transport:
-        ours = Markers(Homeserver(transport))
+        ours = Markers(transport)
         await ours.look_back(ROOM, BOT, 8 * hour)
     assert asked == ["", "p1", "p2"]
     assert ours.find(ROOM, BOT, "t2") == "$2"
@@ -130,7 +130,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
 async def test_but_no_further_than_some_pages() -> None:
     asked, answer = pages(at=lambda _: 9)
     async with homeserver(answer) as transport:
-        await Markers(Homeserver(transport)).look_back(ROOM, BOT, 0)
+        await Markers(transport).look_back(ROOM, BOT, 0)
     assert len(asked) == MOST_PAGES
 
 
@@ -140,4 +140,4 @@ async def test_an_empty_room_is_looked_at_once() -> None:
         return web.json_response({"chunk": []})
 
     async with homeserver(answer) as transport:
-        await Markers(Homeserver(transport)).look_back(ROOM, BOT, 0)
+        await Markers(transport).look_back(ROOM, BOT, 0)

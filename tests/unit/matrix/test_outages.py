@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from bridge.demo.synapse import free_port
 from bridge.ids import UserId
-from bridge.matrix.client import Transport, is_outage, new_session
+from bridge.matrix.client import Homeserver, is_outage, new_session
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, Unavailable
 
@@ -45,10 +45,10 @@ async def test_requests_are_watched() -> None:
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
         there, gone = str(server.make_url("/")), f"http://127.0.0.1:{free_port()}/"
         with pytest.raises(Refused):
-            await Transport(session, there, "t", users, outage).request("GET", "")
+            await Homeserver(session, there, "t", users, outage).request("GET", "")
         assert not outage.is_set()
         with pytest.raises(Unavailable):
-            await Transport(session, gone, "t", users, outage).request("GET", "")
+            await Homeserver(session, gone, "t", users, outage).request("GET", "")
     await asyncio.wait_for(outage.wait(), 1)
     outage.clear()
     assert not outage.is_set()
@@ -68,13 +68,13 @@ async def test_each_way_of_a_request_tells() -> None:
         body = {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 5}
         return web.json_response(body, status=429)
 
-    async def fail(transport: Transport) -> None:
+    async def fail(transport: Homeserver) -> None:
         with pytest.raises(Unavailable):
             await transport.request("PUT", "_matrix/x")
         noted.append(outage.is_set())
         outage.clear()
         with pytest.raises(Unavailable):
-            await transport.send("PUT", "_matrix/x", {}, ghost)
+            await transport.fast_request("PUT", "_matrix/x", {}, ghost)
         noted.append(outage.is_set())
         outage.clear()
         with pytest.raises(Unavailable):
@@ -89,10 +89,10 @@ async def test_each_way_of_a_request_tells() -> None:
 
     noted: list[bool] = []
     async with new_session(verify_tls=True) as session:
-        await fail(Transport(session, f"http://127.0.0.1:{free_port()}", "t", users, outage))
+        await fail(Homeserver(session, f"http://127.0.0.1:{free_port()}", "t", users, outage))
         for answer in (away, busy):
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", answer)
             async with TestServer(app) as server:
-                await fail(Transport(session, str(server.make_url("/")), "t", users, outage))
+                await fail(Homeserver(session, str(server.make_url("/")), "t", users, outage))
     assert noted == [True] * 8 + [False] * 4
