@@ -32,9 +32,9 @@ from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token
 from bridge.matrix.adapter import Encryption, MatrixAdapter
-from bridge.matrix.appservice import Accept, Endpoint, IntakeUnavailable
+from bridge.matrix.appservice import Accept, Endpoint
 from bridge.matrix.catchup import CatchUp
-from bridge.matrix.client import FOREIGN, Outages, new_session
+from bridge.matrix.client import FOREIGN, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
@@ -89,7 +89,7 @@ class Serving:
         self.metrics = Metrics()
         self._config = config
         self._clock = SystemClock()
-        self._outages = Outages()
+        self._outage = asyncio.Event()
         self._stack = AsyncExitStack()
         self._conversions = ThreadPoolExecutor(CONVERSIONS, thread_name_prefix="media")
         # What still runs there at the end is not awaited.
@@ -181,13 +181,13 @@ class Serving:
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
             max_body=config.appservice.max_body_size,
+            pages=health.pages(),
         )
-        await self._open_port([*endpoint.routes(), *health.routes()])
+        await self._open_port(endpoint)
         self._stack.callback(health.stop)
         if config.metrics.enabled:
-            hostname, port = config.metrics.hostname, config.metrics.port
-            await enter(metrics_server(self.metrics, hostname, port))
-        looking = catch_up(self._outages, around, matrix, engine, lambda: self._config.retention)
+            await enter(metrics_server(self.metrics, config.metrics.hostname, config.metrics.port))
+        looking = catch_up(self._outage, around, matrix, engine, lambda: self._config.retention)
         for work in (
             health.watch(),
             watch_loop_lag(self.metrics),
@@ -215,11 +215,10 @@ class Serving:
         """The homeserver's side, acting as the devices of this database."""
         config, encryption = self._config, None
         tls = config.homeserver.verify_ssl
-        watch = self._outages.watch()
-        session = new_session(verify_tls=tls, watch=watch)
+        session = new_session(verify_tls=tls)
         await self._stack.enter_async_context(session)
         if config.bridge.encryption.allow:
-            patient = new_session(verify_tls=tls, limit=0, watch=watch)
+            patient = new_session(verify_tls=tls, limit=0)
             await self._stack.enter_async_context(patient)
             secret = encryption_secret_of(config)
             encryption = Encryption(patient, store, secret, self._clock)
@@ -232,6 +231,7 @@ class Serving:
             conversions=self._conversions,
             displayname_template=config.bridge.displayname_template,
             encryption=encryption,
+            outage=self._outage,
         )
         if matrix.crypto is not None:
             await matrix.crypto.begin()
@@ -258,11 +258,10 @@ class Serving:
             task.cancel()
         await engine.stop(PATIENCE)
 
-    async def _open_port(self, routes: Sequence[web.RouteDef]) -> None:
+    async def _open_port(self, endpoint: Endpoint) -> None:
         appservice = self._config.appservice
-        application = web.Application(client_max_size=appservice.max_body_size)
-        application.add_routes(routes)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=LAST_REQUESTS)
+        server = web.Server(endpoint.handle, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=LAST_REQUESTS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         hostname, port = appservice.hostname, appservice.port
@@ -342,10 +341,7 @@ def accepting(engine: Engine, metrics: Metrics, crypto: Crypto | None) -> Accept
         if crypto is not None:
             for _, _, raw in events:
                 crypto.heard(raw)
-        try:
-            await engine.accept_events(events)
-        except StoreError as error:
-            raise IntakeUnavailable(str(error)) from error
+        await engine.accept_events(events)
         took = perf_counter() - began
         for _, _, raw in events:
             metrics.matrix_event.labels(event_type(raw)).observe(took)
@@ -374,7 +370,7 @@ LONGEST_REACH = 24 * 3_600_000
 
 
 def catch_up(
-    outages: Outages,
+    outage: asyncio.Event,
     around: Surroundings,
     matrix: MatrixAdapter,
     engine: Engine,
@@ -390,9 +386,8 @@ def catch_up(
         return bool(await store.trace(event_id))
 
     return CatchUp(
-        outages,
-        latest=matrix.homeserver.latest,
-        check=matrix.homeserver.check,
+        outage,
+        matrix.homeserver,
         is_ours=matrix.is_ours,
         known=known,
         accept=engine.accept_events,

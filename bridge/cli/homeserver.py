@@ -21,7 +21,7 @@ from bridge.cli.findings import Failed, Findings, tls_fault
 from bridge.cli.installation import check_clock, migrated_store
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Endpoint, IntakeUnavailable
+from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
@@ -219,9 +219,7 @@ class HomeserverChecks:
             Failed: somebody listens who is not the bridge.
         """
         appservice = self._config.appservice
-        application = web.Application()
-        application.add_routes(self._endpoint().routes())
-        runner = web.AppRunner(application, access_log=None)
+        runner = web.ServerRunner(web.Server(self._endpoint().handle, access_log=None))
         await runner.setup()
         try:
             site = web.TCPSite(runner, appservice.hostname, appservice.port)
@@ -245,7 +243,7 @@ class HomeserverChecks:
         """Answers pings and takes nothing in: the homeserver keeps its events for the bridge."""
 
         async def accept(_: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> NoReturn:
-            raise IntakeUnavailable("only the doctor is here")
+            raise StoreError("only the doctor is here")
 
         async def vouch(_: str) -> bool:
             return False
@@ -304,7 +302,7 @@ class HomeserverChecks:
         if not_loaded(f"{answer.code} {answer.text}"):
             self._findings.failed(
                 what,
-                f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex()},"
+                f"{ghost}: the homeserver has not loaded the namespace {self._users.ghost_regex},"
                 " so that no agent can speak",
                 f"`matrix-webchat register`, and {LOAD_IT}",
             )

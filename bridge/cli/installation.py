@@ -20,8 +20,10 @@ from bridge.app.settings import encryption_secret_of, users_of
 from bridge.cli.findings import Failed, Findings
 from bridge.cli.registering import registration_of, tokens_of
 from bridge.config import Config
-from bridge.matrix.client import Transport, new_session
+
 from bridge.matrix.crypto.devices import Fit, Inspected, inspect
+from bridge.matrix.client import Homeserver, new_session
+from bridge.matrix.crypto.devices import Fit, Inspected, KeysOf, inspect
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, Unsealable, Vault
 from bridge.matrix.registration import (
@@ -220,7 +222,7 @@ async def _inspect(config: Config, url: str) -> Inspected | None:
         new_session(verify_tls=config.homeserver.verify_ssl) as session,
     ):
         token = config.appservice.as_token.get_secret_value()
-        transport = Transport(session, config.homeserver.address, token, users)
+        transport = Homeserver(session, config.homeserver.address, token, users)
         vault = Vault(store, Sealer(encryption_secret_of(config)))
         return await inspect(KeyServer(transport, transport), vault, users.hosts())
 

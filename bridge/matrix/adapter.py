@@ -1,30 +1,49 @@
 """MatrixAdapter: the homeserver, as the engine sees it (`bridge.rooms.ports.MatrixPort`).
 
-It puts the parts together: `events` reads, `render` words, `send` sends, `ghosts` knows who of ours
-is where, `joining` enters rooms, `crypto` opens and seals, `client` has the plain calls.
+It puts the parts together: `events` reads, `render` words, `ghosts` knows who of ours is where,
+`crypto` opens and seals, `client` has the plain calls. Entering rooms and sending are its own.
+
+Element makes a room, invites us and sends the first message in one go, before anyone has joined
+(reference matrix.md §11). The homeserver hands us events only from our joining on, so whatever a
+person said between the invitation and that moment is fetched then (`enter`).
+
+What is older than the homeserver's memory of transaction ids is looked for in the room before it is
+sent again (`Markers`). A ghost that was shown out is brought back once; where the room does not
+have it, the host speaks for it (`render.spoken_for`). Files are kept aside until their size is
+known, and what Matrix clients play is made of sounds (`playable`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import io
+import math
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache, partial
 
 import aiohttp
 import msgspec
+from cachetools import LRUCache
 
 from bridge.conversation.model import CustomerMedia
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix import events, joining, render
-from bridge.matrix.client import Homeserver, Json, Transport
-from bridge.matrix.crypto.attachments import decrypted
+from bridge.matrix import events, render
+from bridge.matrix.client import Homeserver, Json, Spooled, spool
+from bridge.matrix.crypto.attachments import decrypted, encrypted, file_field
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
+from bridge.matrix.crypto.wire import MARKER, MEGOLM
 from bridge.matrix.ghosts import Ghosts, Profiles
-from bridge.matrix.send import Outgoing
 from bridge.matrix.users import OurUsers
 from bridge.media import OCTETS
+from bridge.media import voice
+from bridge.media.types import OCTETS
+from bridge.rooms.inbox import Meaning
 from bridge.rooms.ports import (
     Blob,
     Clock,
@@ -35,15 +54,26 @@ from bridge.rooms.ports import (
     Part,
     Poll,
     Recorded,
+    Refused,
     Relayed,
     RelayedMedia,
     RelayedText,
 )
 from bridge.rooms.record import Meaning, Thread, Undecryptable
 from bridge.webchat.frames import Agent, AgentMedia
+from bridge.rooms.record import Person, Thread
+from bridge.webchat.frames import Agent, AgentLocation, AgentMedia
 
 _REDACTED = "It holds a password."
 """Why an event is taken out of a room."""
+ENCRYPTION: Json = {"algorithm": MEGOLM}
+"""Content of the state event that turns encryption on."""
+MAX_EARLIER = 100
+"""Events to look at, from the room's end, for the invitation and what followed it."""
+_MAX_GHOSTS = 2_000
+"""Of which something is cached."""
+_QUOTABLE = 200
+"""Characters of an agent's message that are kept for quotations."""
 
 
 class Encryption(msgspec.Struct, frozen=True):
@@ -63,16 +93,14 @@ class Encryption(msgspec.Struct, frozen=True):
 
 
 class MatrixAdapter:
-    """Implements `MatrixPort`, each method by the part that it is about.
+    """Implements `MatrixPort`.
 
     Besides `Unavailable` and `Refused`, methods pass on what the store of profiles raises, and
-    `relay` and `welcome_agent` what a blob raises.
+    those that send files what a blob raises.
 
     Args:
         session: made by `client.new_session`; the caller closes it.
-        address: the homeserver's base address.
-        as_token: a secret.
-        users: our users' names.
+        address, as_token, users, outage: as of `client.Homeserver`.
         profiles: remembers what was written to their profiles.
         conversions: threads in which agents' sounds and videos are converted and looked at.
         displayname_template: the ghosts' names, with `{name}` for the agent's.
@@ -95,31 +123,34 @@ class MatrixAdapter:
         conversions: Executor,
         displayname_template: str = "{name}",
         encryption: Encryption | None = None,
+        outage: asyncio.Event | None = None,
     ) -> None:
         self._users = users
-        self._transport = Transport(session, address, as_token, users)
-        self.homeserver = Homeserver(self._transport)
+        self.homeserver = Homeserver(session, address, as_token, users, outage)
         self.crypto: Crypto | None = None
         if encryption is not None:
-            patient = Transport(encryption.session, address, as_token, users)
+            patient = Homeserver(encryption.session, address, as_token, users, outage)
             vault = Vault(encryption.rows, Sealer(encryption.secret))
-            server = KeyServer(self._transport, patient)
+            server = KeyServer(self.homeserver, patient)
             self.crypto = Crypto(server, self.homeserver, users, vault, encryption.clock)
-        self.ghosts = Ghosts(self.homeserver, self._transport, profiles, users, self.crypto)
+        self.ghosts = Ghosts(self.homeserver, profiles, users, self.crypto)
+        self._conversions = conversions
         self._template = displayname_template
-        self._outgoing = Outgoing(
-            self.homeserver,
-            self._transport,
-            self.ghosts,
-            conversions=conversions,
-            crypto=self.crypto,
-        )
+        self._markers = Markers(self.homeserver)
+        self._dressed_as: LRUCache[UserId, str] = LRUCache(_MAX_GHOSTS)
+        """Agents' names that were last seen to, since our start."""
+        self._upload_limit: int | None = None
+
+    # --- our users, and what the homeserver brings ------------------------------------------------
 
     def is_ours(self, user_id: str) -> bool:
         return self._users.is_ours(user_id)
 
     def serves(self, user: UserId) -> bool:
-        return user not in self._transport.foreign
+        return user not in self.homeserver.foreign
+
+    def ghost_of(self, agent: Agent) -> UserId:
+        return self._users.ghost(agent.id)
 
     async def open(
         self, raw: Json, patience: float | None = None, *, ask: bool = True
@@ -129,13 +160,58 @@ class MatrixAdapter:
     def interpret(self, raw: Json) -> Meaning:
         return events.interpret(raw, self._users)
 
+    def recorded(self, raw: Json) -> Recorded | None:
+        return events.recorded(raw)
+
+    def timeline(
+        self, room_id: RoomId, reader: UserId, first: EventId
+    ) -> AsyncGenerator[Json, None]:
+        return self.homeserver.timeline(reader, room_id, first)
+
+    @asynccontextmanager
+    async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
+        async with self.homeserver.download(media.mxc, limit) as found:
+            mime = media.mime if media.mime != OCTETS else found.mime
+            if media.file_key is None:
+                yield Blob(found.chunks, found.size, mime, media.name)
+                return
+            async with decrypted(found.chunks, media.file_key) as (chunks, size):
+                yield Blob(chunks, size, mime, media.name)
+
+    # --- rooms and who is in them -----------------------------------------------------------------
+
     async def enter(
         self, room_id: RoomId, host: UserId, inviter: UserId, *, encrypt: bool = False
     ) -> Entry:
+        """Join as `host` and look around. Doing it again changes nothing and finds the same."""
         # An invitation may come before this start has seen to the host's device.
         await self.ghosts.ensure(host, "")
-        entry = await joining.enter(
-            self.homeserver, self._users, room_id, host, inviter, encrypt=encrypt
+        state = partial(self.homeserver.state, host, room_id)
+        await self.homeserver.join(host, room_id)
+        # Side by side: the customer waits for our welcome meanwhile.
+        members, encryption, settings, (earlier, said_direct) = await asyncio.gather(
+            self.homeserver.members(host, room_id),
+            state("m.room.encryption"),
+            state(events.ROOM_SETTINGS),
+            self._since_invited(room_id, host),
+        )
+        if encryption is None and encrypt:
+            encryption = await self._encrypt(room_id, host)
+        present = [one for one in members if _membership(one) in {"join", "invite"}]
+        entry = Entry(
+            earlier=tuple(earlier),
+            direct=said_direct or len(present) == 2,
+            encrypted=encryption is not None,
+            displayname=_displayname(present, inviter),
+            config=None if settings is None else events.object_of(settings, "content"),
+            people=tuple(
+                Person(user, _displayname([one], user))
+                for one in present
+                if _membership(one) == "join"
+                and not self.is_ours(user := UserId(str(one.get("state_key"))))
+            ),
+            encrypted_by_us=encryption is not None and encryption.get("sender") == host,
+            configured_by=UserId("" if settings is None else str(settings.get("sender"))),
         )
         if entry.encrypted and self.crypto is not None:
             # Events of our own do not come back to us, and it may have been a clear room before.
@@ -144,60 +220,43 @@ class MatrixAdapter:
             )
         return entry
 
+    async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
+        """Turn encryption on; the state event, or None if it is not for us to do."""
+        rules = await self.homeserver.state(host, room_id, "m.room.join_rules")
+        if rules is not None and events.object_of(rules, "content").get("join_rule") == "public":
+            return None  # whoever may come in anyway reads no less, and clients advise against it
+        try:
+            await self.homeserver.set_state(host, room_id, "m.room.encryption", ENCRYPTION)
+        except Refused:
+            return None  # Nobody gave us the power: the room stays as its people made it.
+        return {"sender": host, "content": ENCRYPTION}
+
+    async def _since_invited(self, room_id: RoomId, host: UserId) -> tuple[list[Json], bool]:
+        """Messages since `host` was invited, oldest first; and whether the chat is a direct one."""
+        found: list[Json] = []
+        seen, before = 0, ""
+        while seen < MAX_EARLIER:
+            page, before = await self.homeserver.latest(host, room_id, MAX_EARLIER - seen, before)
+            for event in page:
+                if events.is_membership(event, host, "invite"):
+                    # is_direct stands in the invitation only: the join has replaced it since.
+                    direct = events.object_of(event, "content").get("is_direct") is True
+                    return found[::-1], direct
+                theirs = not self.is_ours(str(event.get("sender")))
+                if theirs and event.get("type") in events.CONTENT_EVENTS:
+                    found.append(event | {"room_id": room_id})
+            seen += len(page)
+            if not before or not page:
+                break
+        return found[::-1], False
+
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         await self.ghosts.leave(room_id, who, reason)
 
     async def power_level(self, room_id: RoomId, host: UserId, user_id: UserId) -> float:
-        return await joining.power_level(self.homeserver, room_id, host, user_id)
-
-    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        await self._outgoing.markers.look_back(room_id, reader, since)
-
-    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
-        await self.homeserver.show_typing(who, room_id, seconds)
-
-    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
-        await self.homeserver.mark_read(who, room_id, event_id)
-
-    def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId
-    ) -> AsyncGenerator[Json, None]:
-        return self.homeserver.timeline(reader, room_id, first)
-
-    def recorded(self, raw: Json) -> Recorded | None:
-        return events.recorded(raw)
-
-    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
-        await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
-
-    async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
-        if isinstance(notice, EditableNotice):
-            content = render.editable_content(notice, txn_id)
-        else:
-            content = render.notice_content(notice, txn_id)
-        return await self._outgoing.send(room_id, sender, content, txn_id)
-
-    async def send_file(
-        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
-    ) -> EventId:
-        what = RelayedMedia("file", Blob.of(file.data, file.mime, file.name))
-        return await self._outgoing.send_file(room_id, sender, what, txn_id)
-
-    async def react(
-        self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
-    ) -> EventId:
-        content = render.reaction_content(target, sign)
-        return await self._outgoing.react(room_id, sender, content, txn_id)
-
-    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
-        content = render.poll_content(poll, txn_id)
-        return await self._outgoing.send(room_id, sender, content, txn_id, render.POLL_START)
-
-    async def end_poll(
-        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
-    ) -> EventId:
-        content = render.poll_end_content(poll, text, txn_id)
-        return await self._outgoing.send(room_id, sender, content, txn_id, render.POLL_END)
+        create = await self.homeserver.state(host, room_id, "m.room.create")
+        levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
+        return level(user_id, create, levels)
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]
@@ -211,25 +270,118 @@ class MatrixAdapter:
         await self.ghosts.join(room_id, host, ghost)
         return ghost
 
-    async def _dressed(self, agent: Agent, icon: Blob | None, icon_source: str) -> UserId:
-        """The agent's ghost, with its name and picture."""
-        ghost = self.ghost_of(agent)
-        name = agent.name.strip()
-        await self.ghosts.ensure(
-            ghost,
-            # A frame that names an agent by id alone takes no name away.
-            _called(self._template, agent, name) if name else "",
-            icon,
-            icon_source,
-            otherwise=_called(self._template, agent, agent.id),
-        )
-        return ghost
-
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
         return await self.ghosts.wears(self.ghost_of(agent), icon_source)
 
-    def ghost_of(self, agent: Agent) -> UserId:
-        return self._users.ghost(agent.id)
+    async def _dressed(
+        self, agent: Agent, icon: Blob | None = None, icon_source: str = ""
+    ) -> UserId:
+        """The agent's ghost, with its name and picture."""
+        ghost, name = self.ghost_of(agent), agent.name.strip()
+        if icon is None and self._dressed_as.get(ghost) == name:
+            return ghost
+        await self.ghosts.ensure(
+            ghost,
+            # A frame that names an agent by id alone takes no name away.
+            self._called(agent, name) if name else "",
+            icon,
+            icon_source,
+            otherwise=self._called(agent, agent.id),
+        )
+        self._dressed_as[ghost] = name
+        return ghost
+
+    def _called(self, agent: Agent, name: str) -> str:
+        """Display name of an agent's ghost, by the template."""
+        return self._template.replace("{id}", agent.id).replace("{name}", name)
+
+    async def show_typing(self, room_id: RoomId, who: UserId, seconds: float) -> None:
+        await self.homeserver.show_typing(who, room_id, seconds)
+
+    async def mark_read(self, room_id: RoomId, who: UserId, event_id: EventId) -> None:
+        await self.homeserver.mark_read(who, room_id, event_id)
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+        await self._markers.look_back(room_id, reader, since)
+
+    async def send(
+        self,
+        room_id: RoomId,
+        sender: UserId,
+        content: Json,
+        txn_id: str,
+        kind: str = "m.room.message",
+    ) -> EventId:
+        """Send a message, encrypted if the room is; same sender, room and `txn_id`: same event.
+
+        Synapse's cache of transaction ids does not know whose they are: two ghosts with the same
+        id in a room would be one message (reference matrix.md §5). So the sender goes into it, and
+        its device: one that replaces another (`vault.Continuity`) gets none of that one's events.
+        """
+        found = self._markers.find(room_id, sender, txn_id)
+        if found is not None:
+            return found
+        own = await self._own(txn_id, sender)
+        try:
+            return await self._seal_and_send(room_id, sender, content, own, kind)
+        except Refused as refusal:
+            if refusal.code != "M_UNKNOWN_DEVICE":
+                raise
+        await self.ghosts.mend(sender)
+        return await self._seal_and_send(room_id, sender, content, own, kind)
+
+    async def _own(self, txn_id: str, sender: UserId) -> str:
+        """The transaction id with its sender and device."""
+        device = ""
+        if self.crypto is not None:
+            await self.crypto.ensure(sender)
+            device = self.crypto.device_id
+        return f"{txn_id}.{_digest(sender + device)}"
+
+    async def _seal_and_send(
+        self, room_id: RoomId, sender: UserId, content: Json, txn_id: str, kind: str
+    ) -> EventId:
+        if self.crypto is not None:
+            kind, content = await self.crypto.seal(sender, room_id, kind, content)
+        return await self.homeserver.send(sender, room_id, kind, content, txn_id)
+
+    async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
+        if isinstance(notice, EditableNotice):
+            content = render.editable_content(notice, txn_id)
+        else:
+            content = render.notice_content(notice, txn_id)
+        return await self.send(room_id, sender, content, txn_id)
+
+    async def poll(self, room_id: RoomId, sender: UserId, poll: Poll, txn_id: str) -> EventId:
+        content = render.poll_content(poll, txn_id)
+        return await self.send(room_id, sender, content, txn_id, render.POLL_START)
+
+    async def end_poll(
+        self, room_id: RoomId, sender: UserId, poll: EventId, text: str, txn_id: str
+    ) -> EventId:
+        content = render.poll_end_content(poll, text, txn_id)
+        return await self.send(room_id, sender, content, txn_id, render.POLL_END)
+
+    async def react(
+        self, room_id: RoomId, sender: UserId, target: EventId, sign: str, txn_id: str
+    ) -> EventId:
+        # Never encrypted: servers count reactions for their clients.
+        content, own = render.reaction_content(target, sign), await self._own(txn_id, sender)
+        return await self.homeserver.send(sender, room_id, "m.reaction", content, own)
+
+    async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
+        await self.homeserver.redact(who, room_id, event_id, _REDACTED, txn_id)
+
+    async def send_file(
+        self, room_id: RoomId, sender: UserId, file: OurFile, txn_id: str
+    ) -> EventId:
+        what = RelayedMedia("file", Blob.of(file.data, file.mime, file.name))
+        content = await self._upload(room_id, sender, what, txn_id)
+        return await self.send(room_id, sender, content, txn_id)
+
+    # --- agents' messages -------------------------------------------------------------------------
 
     def pieces(
         self, fragment: str, absolute: Callable[[str], str]
@@ -246,23 +398,212 @@ class MatrixAdapter:
         *,
         thread: Thread | None = None,
     ) -> tuple[Part, ...]:
-        ghost = await self._dressed(agent, None, "")
-        name = _called(self._template, agent, agent.name.strip() or agent.id)
-        return await self._outgoing.relay(
-            room_id, host, ghost, what, txn_id, name=name, thread=thread
-        )
+        """Send an agent's message; a repetition after a failure sends only what is missing."""
+        ghost = await self._dressed(agent)
+        inside = await self._brought_in(room_id, host, ghost)
+        contents = await self._contents(room_id, ghost if inside else host, what, txn_id)
+        parts: list[Part] = []
+        for number, content in enumerate(contents, start=1):
+            own = txn_id if number == 1 else f"{txn_id}.{number}"
+            whole = content if thread is None else render.in_thread(content, thread)
+            whole |= {MARKER: {"txn": own}}
+            sent = await self._send_as_ghost(room_id, host, ghost, whole, own) if inside else None
+            if sent is None:
+                inside = False
+                name = self._called(agent, agent.name.strip() or agent.id)
+                sent = await self.send(room_id, host, render.spoken_for(name, whole), own)
+            parts.append(Part(sent, str(content["body"])[:_QUOTABLE]))
+        return tuple(parts)
 
-    @asynccontextmanager
-    async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[Blob]:
-        async with self._transport.download(media.mxc, limit) as found:
-            mime = media.mime if media.mime != OCTETS else found.mime
-            if media.file_key is None:
-                yield Blob(chunks=found.chunks, size=found.size, mime=mime, name=media.name)
+    async def _brought_in(self, room_id: RoomId, host: UserId, ghost: UserId) -> bool:
+        """See that the ghost is in the room; False if the room does not have it."""
+        try:
+            await self.ghosts.join(room_id, host, ghost)
+        except Refused as refusal:
+            if not refusal.shut_out:
+                raise
+            return False
+        return True
+
+    async def _contents(
+        self, room_id: RoomId, sender: UserId, what: Relayed, txn_id: str
+    ) -> list[render.Content]:
+        match what:
+            case RelayedText():
+                return render.text_contents(what.html, txn_id)
+            case AgentLocation():
+                return [render.location_content(what, txn_id)]
+            case RelayedMedia():
+                return [await self._upload(room_id, sender, what, txn_id)]
+
+    async def _send_as_ghost(
+        self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
+    ) -> EventId | None:
+        """Send as a ghost that ought to be in the room; if it is not, it is brought back once.
+
+        None: the room does not have it.
+        """
+        try:
+            try:
+                return await self.send(room_id, ghost, content, txn_id)
+            except Refused as refusal:
+                if refusal.code != "M_FORBIDDEN":
+                    raise
+            self.ghosts.forget(room_id, ghost)
+            await self.ghosts.join(room_id, host, ghost)
+            return await self.send(room_id, ghost, content, txn_id)
+        except Refused as refusal:
+            if not refusal.shut_out:
+                raise
+            return None
+
+    # --- files ------------------------------------------------------------------------------------
+
+    async def _upload(
+        self, room_id: RoomId, user: UserId, what: RelayedMedia, txn_id: str
+    ) -> render.Content:
+        """Carry a file to the homeserver; returns the content that shows it."""
+        async with spool(what.blob, what.kind) as original:
+            file = await playable(original, what.kind, self._conversions)
+            limit = await self._limit()
+            if limit is not None and file.size > limit:
+                # Past its limit Synapse cuts the connection, which looks like trouble that passes.
+                raise Refused("M_TOO_LARGE", f"{file.size} bytes, {limit} allowed")
+            if file.seconds is None:
+                file = msgspec.structs.replace(file, seconds=what.seconds)
+            where = await self._put(room_id, user, file)
+            return render.media_content(what.kind, file, where, txn_id)
+
+    async def _put(self, room_id: RoomId, user: UserId, file: Spooled) -> render.Content:
+        """Upload a file, encrypted if the room is; the field of a content that says where it is."""
+        upload = self.homeserver.upload
+        if self.crypto is None or not await self.crypto.is_encrypted(user, room_id):
+            return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
+        async with encrypted(file.chunks()) as secret:
+            # Neither its type nor its name is the homeserver's to know.
+            mxc = await upload(secret.chunks(), secret.size, OCTETS, "", user)
+            return {"file": file_field(mxc, secret.key)}
+
+    async def _limit(self) -> int | None:
+        if self._upload_limit is None:
+            try:
+                self._upload_limit = await self.homeserver.upload_limit()
+            except Refused:
+                return None  # A homeserver without this endpoint.
+        return self._upload_limit
+
+
+def _membership(event: Json) -> object:
+    return events.object_of(event, "content").get("membership")
+
+
+def _displayname(members: Sequence[Json], user: UserId) -> str:
+    """The user's name in the room; the localpart where there is none."""
+    for event in members:
+        name = events.object_of(event, "content").get("displayname")
+        if event.get("state_key") == user and isinstance(name, str) and name.strip():
+            return re.sub(r"\s+", " ", name).strip()
+    return user[1:].partition(":")[0]
+
+
+def level(user_id: UserId, create: Json | None, levels: Json | None) -> float:
+    """A user's power level, from the room's m.room.create and m.room.power_levels events. Pure.
+
+    Infinity for the creators of a room of version 12 or later (MSC4289). Without power levels the
+    creator has 100 and everybody else 0 (specification, "m.room.power_levels").
+    """
+    about, sender = events.object_of(create or {}, "content"), (create or {}).get("sender")
+    version = str(about.get("room_version") or "1")
+    number = int(version) if version.isascii() and version.isdigit() and len(version) < 6 else 0
+    if number >= 12 or version.startswith("org.matrix.hydra"):  # as 12 was called before
+        others = about.get("additional_creators")
+        if user_id == sender or (isinstance(others, list) and user_id in others):
+            return math.inf
+    if levels is None:
+        return 100 if user_id == about.get("creator", sender) else 0
+    given = events.object_of(levels, "content")
+    for candidate in (events.object_of(given, "users").get(user_id), given.get("users_default")):
+        if isinstance(candidate, str):  # up to room version 9
+            with suppress(ValueError):
+                return int(candidate)
+        elif isinstance(candidate, int) and not isinstance(candidate, bool):
+            return candidate
+    return 0
+
+
+@lru_cache(_MAX_GHOSTS)
+def _digest(sender: str) -> str:
+    return hashlib.sha256(sender.encode()).hexdigest()[:12]
+
+
+async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
+    """Convert a `voice`, or measure a video; unchanged if it cannot be played. The file is ours."""
+    run = asyncio.get_running_loop().run_in_executor
+    if kind == "voice":
+        try:
+            sound = await run(conversions, voice.to_opus, file.stream)
+        except voice.NoSound:
+            pass
+        else:
+            return Spooled(
+                io.BytesIO(sound.data),
+                len(sound.data),
+                name=f"{file.name.rpartition('.')[0] or file.name}.ogg",
+                mime="audio/ogg",
+                seconds=sound.seconds,
+                waveform=sound.waveform,
+            )
+    if file.mime.startswith("video/"):
+        seen = await run(conversions, voice.look, file.stream)
+        if seen is not None:
+            size = (seen.width, seen.height) if seen.width and seen.height else None
+            return msgspec.structs.replace(file, dimensions=size, seconds=seen.seconds or None)
+    return file
+
+
+# --- events of ours that stand in rooms already ---------------------------------------------------
+
+_PAGE = 100
+MOST_PAGES = 5
+"""Of so many events each, the room's newest; what is further back is not found."""
+KEPT = 2_000
+"""Events of ours that are known again."""
+_SKEW = 10 * 60_000
+"""ms that the homeserver's clock may differ from ours."""
+
+
+class Markers:
+    """Idempotency beyond transaction ids: events of ours that were found in rooms.
+
+    A homeserver answers a repeated transaction id with the event that it made of it, but not for
+    ever: Synapse for a day if the sender has a device, else for half an hour or until it is
+    restarted (reference matrix.md §5). Every content of ours names its transaction (`MARKER`), also
+    outside of what is encrypted. So what may have been sent long ago is looked for in the room
+    before it is sent again.
+    """
+
+    def __init__(self, homeserver: Homeserver) -> None:
+        self._homeserver = homeserver
+        self._found: LRUCache[tuple[RoomId, str, str], EventId] = LRUCache(KEPT)
+
+    def note(self, room_id: RoomId, event: Json) -> None:
+        """Remember an event, if it bears our marker. Only its sender could have it bear ours."""
+        marker = events.object_of(events.object_of(event, "content"), MARKER)
+        txn, event_id = marker.get("txn"), event.get("event_id")
+        if isinstance(txn, str) and isinstance(event_id, str):
+            self._found[room_id, str(event.get("sender")), txn] = EventId(event_id)
+
+    def find(self, room_id: RoomId, sender: UserId, txn: str) -> EventId | None:
+        """The event that was made of this transaction id, if it was found."""
+        return self._found.get((room_id, sender, txn))
+
+    async def look_back(self, room_id: RoomId, reader: UserId, since: int) -> None:
+        """Find our own events in a room since a moment (ms since the epoch); `reader` is in it."""
+        before = ""
+        for _ in range(MOST_PAGES):
+            found, before = await self._homeserver.latest(reader, room_id, _PAGE, before)
+            recent = [event for event in found if events.sent_at(event) >= since - _SKEW]
+            for event in recent:
+                self.note(room_id, event)
+            if not before or len(recent) < len(found) or not found:
                 return
-            async with decrypted(found.chunks, media.file_key) as (chunks, size):
-                yield Blob(chunks=chunks, size=size, mime=mime, name=media.name)
-
-
-def _called(template: str, agent: Agent, name: str) -> str:
-    """Display name of an agent's ghost, by the template."""
-    return template.replace("{id}", agent.id).replace("{name}", name)

@@ -7,21 +7,24 @@ Events are told apart by their own ids, never by the transaction's: Synapse star
 anew, and delivers one event in several transactions (reference matrix.md §1.2). So the transaction
 id in the path is not even looked at.
 
-Echoes of our own users are dropped here, before anything else is done with them: they are as many
-as the messages that we send. Each event is decoded by itself, so that one that cannot be read does
-not hold back the others.
+Echoes of our own users, as many as the messages that we send, are dropped before their content is
+decoded. Each event is decoded by itself, so that one that cannot be read does not hold back the
+others.
 
-Of what is over in a moment (`ephemeral`) only typing means something to us; receipts and presence,
-of which there are many more, are skipped without being decoded. None of it is ever repeated by the
-homeserver, and so nothing that cannot be read there may cost a transaction.
+Of the ephemeral events only typing means something to us; receipts and presence, of which there are
+many more, are skipped without being decoded. The homeserver never repeats any of it, so nothing
+that cannot be read there may cost a transaction.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Literal, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -29,15 +32,43 @@ from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.store import StoreError
 
-# --- what is over in a moment: who is typing ------------------------------------------------------
+T = TypeVar("T")
+RawEvent = dict[str, object]
+Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]
+Vouch = Callable[[str], Awaitable[bool]]
+Typing = Callable[[RoomId, Collection[UserId]], None]
+Page = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
-NOTHING = msgspec.Raw(b"[]")
+_LOG = "bridge.matrix.endpoint"
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+_V1 = "/_matrix/app/v1"
+_THIRDPARTY = (f"{_V1}/thirdparty/", "/_matrix/app/unstable/thirdparty/")
+_MAX_NESTING = 100
+"""How deep an event may nest; honest ones stay below ten."""
+_NONE = msgspec.Raw(b"[]")
 _TYPING = b'"m.typing"'
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _Kind(msgspec.Struct):
+class _Transaction(msgspec.Struct):
+    """Body of a transaction. `to_device` is not decoded: keys are read by /sync."""
+
+    events: list[msgspec.Raw] = []
+    ephemeral: msgspec.Raw = _NONE
+    former: msgspec.Raw = msgspec.field(default=_NONE, name="de.sorunome.msc2409.ephemeral")
+    """What `ephemeral` was called before Matrix 1.13; newer servers send both, with the same."""
+
+
+class _Gist(msgspec.Struct, omit_defaults=True):
+    """Identity of an event; the rest is skipped, not decoded."""
+
+    event_id: str
+    room_id: str
     type: str
+    sender: str
+    state_key: str | None = None
 
 
 class _Typists(msgspec.Struct):
@@ -47,79 +78,31 @@ class _Typists(msgspec.Struct):
 class _Typing(msgspec.Struct):
     """`m.typing` (client-server API, "Typing notifications")."""
 
+    type: Literal["m.typing"]
     room_id: RoomId
     content: _Typists
 
 
-_list = msgspec.json.Decoder(list[msgspec.Raw])
-_kind = msgspec.json.Decoder(_Kind)
+_read_transaction = msgspec.json.Decoder(_Transaction).decode
+_read_gist = msgspec.json.Decoder(_Gist).decode
+_read_event = msgspec.json.Decoder(RawEvent).decode
+_entries = msgspec.json.Decoder(list[msgspec.Raw])
 _typing = msgspec.json.Decoder(_Typing)
 
 
-def typing_in(ephemeral: msgspec.Raw) -> Iterator[tuple[RoomId, list[UserId]]]:
-    """Users who are typing from now on, by room; an empty list: nobody any more."""
-    if _TYPING not in bytes(ephemeral):
-        return
-    for raw in _entries(ephemeral):
-        try:
-            if _kind.decode(raw).type == "m.typing":
-                told = _typing.decode(raw)
-                yield told.room_id, told.content.user_ids
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-
-
-def _entries(ephemeral: msgspec.Raw) -> list[msgspec.Raw]:
-    try:
-        return _list.decode(ephemeral)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
-
-
-# --- the endpoint ---------------------------------------------------------------------------------
-
-RawEvent = dict[str, object]
-Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]
-Vouch = Callable[[str], Awaitable[bool]]
-Typing = Callable[[RoomId, Collection[UserId]], None]
-
-_MAX_NESTING = 100
-"""How deep an event may nest; honest ones stay below ten."""
-
-
-class IntakeUnavailable(Exception):
-    """Events could not be stored: the homeserver must keep them."""
-
-
-class _Transaction(msgspec.Struct):
-    """Body of a transaction. `to_device` is not decoded: keys are read by /sync."""
-
-    events: list[msgspec.Raw] = []
-    ephemeral: msgspec.Raw = NOTHING
-    former: msgspec.Raw = msgspec.field(default=NOTHING, name="de.sorunome.msc2409.ephemeral")
-    """What `ephemeral` was called before Matrix 1.13; newer servers send both, with the same."""
-
-
-class _Gist(msgspec.Struct, omit_defaults=True):
-    """First fields of an event; the rest is skipped, not decoded."""
-
-    event_id: str
-    room_id: str
-    type: str
-    sender: str
-    state_key: str | None = None
-
-
 class Endpoint:
-    """The handlers of the homeserver's calls.
+    """The homeserver's calls, answered by a handler of aiohttp's low-level server.
+
+    With the router of a web application a transaction of one event takes a quarter more CPU time.
 
     Args:
         hs_token: what the homeserver shows us; a secret.
         is_ours: tells our own users.
-        accept: stores events; returns when they are durable, raises IntakeUnavailable.
+        accept: stores events; returns when they are durable, raises StoreError.
         vouch: makes one of our users exist, and says whether it is one.
         max_body: bytes of the longest body that is read.
         typing: told who is typing in a room, whenever that changes.
+        pages: further pages of the same port, by path: for anybody, without a token.
     """
 
     def __init__(
@@ -131,6 +114,7 @@ class Endpoint:
         vouch: Vouch,
         max_body: int,
         typing: Typing | None = None,
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         self._token = hs_token.encode()
         self._is_ours = is_ours
@@ -138,28 +122,31 @@ class Endpoint:
         self._vouch = vouch
         self._typing = typing
         self._max_body = max_body
-        self._decoder = msgspec.json.Decoder(_Transaction)
-        self._gist = msgspec.json.Decoder(_Gist)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.endpoint")
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
+        # structlog takes as long to drop a line as the endpoint for a whole event.
+        self._wants_debug = logging.getLogger(_LOG).isEnabledFor
+        self._calls: dict[str, tuple[Page, tuple[str, ...]]] = {
+            "/transactions": (self._transaction, ("PUT",)),
+            "/users": (self._user, ("GET",)),
+            "/rooms": (self._unknown, ("GET",)),
+            f"{_V1}/ping": (self._ping, ("POST",)),
+            **{path: (page, ("GET", "HEAD")) for path, page in (pages or {}).items()},
+        }
 
-    def routes(self) -> list[web.RouteDef]:
-        """The routes to add to a web application, present and legacy paths."""
-        made: list[web.RouteDef] = []
-        for prefix in ("/_matrix/app/v1", ""):
-            made += [
-                web.put(f"{prefix}/transactions/{{txn}}", self._transaction),
-                web.get(f"{prefix}/users/{{user}}", self._user, allow_head=False),
-                web.get(f"{prefix}/rooms/{{alias}}", self._unknown, allow_head=False),
-            ]
-        thirdparty = "/{any:.*}"
-        return [
-            *made,
-            web.post("/_matrix/app/v1/ping", self._ping),
-            web.get(f"/_matrix/app/v1/thirdparty{thirdparty}", self._unknown, allow_head=False),
-            web.get(f"/_matrix/app/unstable/thirdparty{thirdparty}", self._unknown),
-        ]
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer one call."""
+        path = request.rel_url.raw_path
+        call = self._calls.get(path.removeprefix(_V1).rpartition("/")[0]) or self._calls.get(path)
+        if call is None and path.startswith(_THIRDPARTY):
+            call = self._calls["/rooms"]
+        if call is None:
+            raise web.HTTPNotFound
+        answer, methods = call
+        if request.method not in methods:
+            raise web.HTTPMethodNotAllowed(request.method, methods)
+        return await answer(request)
 
-    async def _transaction(self, request: web.Request) -> web.Response:
+    async def _transaction(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
         body = await self._read(request)
         told = self._split(body)
@@ -167,27 +154,25 @@ class Endpoint:
         if events:
             try:
                 await self._accept(events)
-            except IntakeUnavailable as error:
+            except StoreError as error:
                 self._log.warning("transaction not stored", events=len(events), why=str(error))
                 raise _refusal(
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
-        skipped = len(told.events) - len(events)
-        self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))
-        self._tell_typing(told)
-        return web.json_response({})
-
-    def _tell_typing(self, told: _Transaction) -> None:
+        if self._wants_debug(logging.DEBUG):
+            skipped = len(told.events) - len(events)
+            self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))
         if self._typing is not None:
-            signs = told.former if told.ephemeral == NOTHING else told.ephemeral
-            for room_id, users in typing_in(signs):
+            signs = bytes(told.ephemeral)
+            for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
                 self._typing(room_id, users)
+        return _done()
 
     def _split(self, body: bytes) -> _Transaction:
         """The transaction's events, not decoded yet."""
         try:
             try:
-                return self._decoder.decode(body)
+                return _read_transaction(body)
             except msgspec.ValidationError:
                 raise
             except msgspec.DecodeError:
@@ -201,45 +186,43 @@ class Endpoint:
     def _event(self, raw: msgspec.Raw) -> tuple[RoomId, EventId, RawEvent] | None:
         """Read one event, or None if it is an echo, or no event."""
         try:
-            gist = self._gist.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            gist = _read_gist(raw)
+        except _UNREADABLE as error:
             self._log.warning("event without identity skipped", error=str(error))
             return None
         if is_echo(self._is_ours, gist.type, gist.sender, gist.state_key):
             return None
-        room_id, event_id = RoomId(gist.room_id), EventId(gist.event_id)
-        text = bytes(raw)
         try:
-            event = _decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            event = _decode(bytes(raw))
+        except _UNREADABLE as error:
             # Its sender must still learn that it cannot be carried: keep it, without content.
             self._log.warning(
-                "event's content dropped", event_id=event_id, error=type(error).__name__
+                "event's content dropped", event_id=gist.event_id, error=type(error).__name__
             )
             event = {**msgspec.to_builtins(gist), "content": {}}
-        return room_id, event_id, event
+        return RoomId(gist.room_id), EventId(gist.event_id), event
 
-    async def _user(self, request: web.Request) -> web.Response:
+    async def _user(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
         try:
-            if await self._vouch(request.match_info["user"]):
-                return web.json_response({})
+            if await self._vouch(unquote(request.rel_url.raw_name)):
+                return _done()
         except (Unavailable, Refused) as error:
             raise _refusal(
                 web.HTTPServiceUnavailable, "M_UNKNOWN", "The user could not be made."
             ) from error
         raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "No user of ours.")
 
-    async def _unknown(self, request: web.Request) -> web.Response:
+    async def _unknown(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
         raise _refusal(web.HTTPNotFound, "M_NOT_FOUND", "We have no such thing.")
 
-    async def _ping(self, request: web.Request) -> web.Response:
+    async def _ping(self, request: web.BaseRequest) -> web.Response:
         self._authorise(request)
         await self._read(request)
-        return web.json_response({})
+        return _done()
 
-    def _authorise(self, request: web.Request) -> None:
+    def _authorise(self, request: web.BaseRequest) -> None:
         """Check the token in constant time; the query parameter is how older servers send it."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -250,27 +233,27 @@ class Endpoint:
             self._log.warning("call with a wrong hs_token", remote=request.remote)
             raise _refusal(web.HTTPForbidden, "M_FORBIDDEN", "The hs_token is wrong.")
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read(self, request: web.BaseRequest) -> bytes:
         """Read the body within our own limit, whatever the application's is."""
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         parts: list[bytes] = []
         size = request.content_length or 0
         if size <= self._max_body:
             size = 0
-            async for chunk in request.content.iter_any():
+            while size <= self._max_body and (chunk := await request.content.readany()):
                 size += len(chunk)
-                if size > self._max_body:
-                    break
                 parts.append(chunk)
         if size > self._max_body:
             # The homeserver will offer the same transaction for ever: an operator must act.
             self._log.error("body exceeds appservice.max_body_size", limit=self._max_body)
-            message = f"The body is longer than {self._max_body} bytes."
-            response = {"errcode": "M_TOO_LARGE", "error": message}
-            raise web.HTTPRequestEntityTooLarge(
+            raise _refusal(
+                web.HTTPRequestEntityTooLarge,
+                "M_TOO_LARGE",
+                f"The body is longer than {self._max_body} bytes.",
                 max_size=self._max_body,
                 actual_size=size,
-                text=msgspec.json.encode(response).decode(),
-                content_type="application/json",
             )
         return b"".join(parts)
 
@@ -282,34 +265,45 @@ def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: o
     return kind != "m.room.member" or not isinstance(state_key, str) or is_ours(state_key)
 
 
-def _refusal(kind: type[web.HTTPError], errcode: str, message: str) -> web.HTTPError:
+def _done() -> web.Response:
+    return web.Response(body=b"{}", headers=_JSON)
+
+
+def _refusal(
+    kind: Callable[..., web.HTTPError], errcode: str, message: str, **sizes: int
+) -> web.HTTPError:
     text = msgspec.json.encode({"errcode": errcode, "error": message}).decode()
-    return kind(text=text, content_type="application/json")
+    return kind(text=text, content_type="application/json", **sizes)
+
+
+def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:
+    """Users who are typing from now on, by room; an empty list: nobody any more."""
+    if _TYPING not in ephemeral:
+        return
+    for raw in _readable(_entries, ephemeral) or ():
+        if _TYPING in bytes(raw) and (told := _readable(_typing, raw)) is not None:
+            yield told.room_id, told.content.user_ids
+
+
+def _readable(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw) -> T | None:
+    with suppress(*_UNREADABLE):
+        return decoder.decode(text)
+    return None
 
 
 def _decode(text: bytes) -> RawEvent:
     """Decode one event; RecursionError also for what would be too deep for those who come later."""
-    event: RawEvent = msgspec.json.decode(text, type=dict)
+    event = _read_event(text)
     if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _too_deep(event):
         raise RecursionError
     return event
 
 
-def _too_deep(event: RawEvent) -> bool:
-    level: list[object] = [event]
-    for _ in range(_MAX_NESTING):
-        level = [
-            child
-            for parent in level
-            for child in (parent.values() if isinstance(parent, dict) else _items(parent))
-        ]
-        if not level:
-            return False
-    return True
-
-
-def _items(value: object) -> Iterable[object]:
-    return value if isinstance(value, list) else ()
+def _too_deep(value: object, levels: int = _MAX_NESTING) -> bool:
+    if not levels or not isinstance(value, dict | list):
+        return not levels
+    children = value.values() if isinstance(value, dict) else value
+    return any(_too_deep(child, levels - 1) for child in children)
 
 
 def _salvage(body: bytes) -> list[msgspec.Raw]:
@@ -325,11 +319,10 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
     events = transaction.get("events", []) if isinstance(transaction, dict) else None
     salvaged: list[msgspec.Raw] = []
     for event in msgspec.convert(events, list[object]):
-        try:
-            salvaged.append(msgspec.Raw(msgspec.json.encode(event)))
-        except (UnicodeEncodeError, RecursionError):
-            fields = event if isinstance(event, dict) else {}
-            known = {key: fields[key] for key in _Gist.__struct_fields__ if key in fields}
+        fields = event if isinstance(event, dict) else {}
+        known = {key: fields[key] for key in _Gist.__struct_fields__ if key in fields}
+        for whole in (event, known | {"content": {}}):
             with suppress(UnicodeEncodeError, RecursionError):
-                salvaged.append(msgspec.Raw(msgspec.json.encode(known | {"content": {}})))
+                salvaged.append(msgspec.Raw(msgspec.json.encode(whole)))
+                break
     return salvaged

@@ -1,4 +1,4 @@
-"""What the homeserver has and never handed over: found by looking into the rooms (/messages).
+"""Catch-up on events that the homeserver never handed over, by reading the rooms (/messages).
 
 A homeserver that dies may forget which events an application service still was to get: Synapse
 1.163 keeps them in memory between noting its own position and writing the transaction down, and a
@@ -8,9 +8,8 @@ Those events stand in their rooms, and nobody else will ever bring them.
 So after each of our starts, and after each time that the homeserver was away, we look at the ends
 of the rooms in which people talk, three times, the later ones for what it is still about to hand
 over. Whatever is unknown goes the way of all events; known ones the store tells by their ids. An
-event that is found so may be older than ones that were handled already: it is handled late.
-
-It goes back no further than to an event that we know, to our own joining, or by `reach`.
+event that is found so may be older than ones that were handled already: it is handled late. It goes
+back no further than to an event that we know, to our own joining, or by `reach`.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ import structlog
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent, is_echo
-from bridge.matrix.client import Outages
-from bridge.matrix.events import object_of
+from bridge.matrix.client import Homeserver
+from bridge.matrix.events import is_membership, object_of, sent_at
 from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import StoreError
 
@@ -38,8 +37,6 @@ SPREAD = 0.05
 RETRY = 2.0
 """Seconds between two tries to reach the homeserver."""
 
-Latest = Callable[[UserId, RoomId, int, str], Awaitable[tuple[Sequence[RawEvent], str]]]
-"""Our user, its room, how many, where to go on -> events, newest first, and where to go on."""
 Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[int]]
 """Stores events, once each; returns how many were new. Raises StoreError."""
 
@@ -48,9 +45,8 @@ class CatchUp:
     """Search for events that the homeserver did not hand over.
 
     Args:
-        outages: tells that the homeserver was away.
-        latest: asks it for the end of a room.
-        check: returns if it answers.
+        outage: set when the homeserver could not be reached; cleared here.
+        homeserver: asked for the ends of rooms.
         is_ours: tells our own users.
         known: whether an event came already.
         accept: takes events in.
@@ -61,10 +57,9 @@ class CatchUp:
 
     def __init__(
         self,
-        outages: Outages,
+        outage: asyncio.Event,
+        homeserver: Homeserver,
         *,
-        latest: Latest,
-        check: Callable[[], Awaitable[None]],
         is_ours: Callable[[str], bool],
         known: Callable[[EventId], Awaitable[bool]],
         accept: Accept,
@@ -72,9 +67,8 @@ class CatchUp:
         clock: Clock,
         reach: Callable[[], int],
     ) -> None:
-        self._outages = outages
-        self._latest = latest
-        self._check = check
+        self._outage = outage
+        self._homeserver = homeserver
         self._is_ours = is_ours
         self._known = known
         self._accept = accept
@@ -91,25 +85,25 @@ class CatchUp:
                 if not await self._quiet_for(pause):
                     break
                 await self._look()
-            await self._outages.one()
+            await self._outage.wait()
 
     async def _quiet_for(self, seconds: float) -> bool:
         """Wait; False, and at once, if the homeserver goes away meanwhile."""
         async with asyncio.TaskGroup() as tasks:
-            waits = {
-                tasks.create_task(self._clock.sleep(seconds)),
-                tasks.create_task(self._outages.one()),
-            }
+            waits = [
+                tasks.create_task(wait)
+                for wait in (self._clock.sleep(seconds), self._outage.wait())
+            ]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-        return not self._outages.noted
+        return not self._outage.is_set()
 
     async def _until_back(self) -> None:
         while True:
-            self._outages.begin_anew()
+            self._outage.clear()
             try:
-                await self._check()
+                await self._homeserver.check()
             except (Unavailable, Refused):
                 await self._clock.sleep(RETRY)
             else:
@@ -122,7 +116,7 @@ class CatchUp:
                 await self._look_into(room_id, host)
             except Unavailable as error:
                 self._log.info("the homeserver does not answer", why=str(error))
-                self._outages.note()
+                self._outage.set()
                 return
             except (Refused, StoreError) as error:
                 self._log.info("a room could not be looked into", room=room_id, why=str(error))
@@ -133,9 +127,9 @@ class CatchUp:
         found: list[tuple[RoomId, EventId, RawEvent]] = []
         before = ""
         for _ in range(MOST_PAGES):
-            events, before = await self._latest(host, room_id, PAGE, before)
+            events, before = await self._homeserver.latest(host, room_id, PAGE, before)
             for event in events:
-                if _is_joining(event, host) or _sent(event) < oldest:
+                if _is_joining(event, host) or sent_at(event) < oldest:
                     before = ""
                     break
                 if (read := self._read(event, room_id)) is not None:
@@ -164,15 +158,5 @@ class CatchUp:
 
 def _is_joining(event: RawEvent, host: UserId) -> bool:
     """True for our own join; earlier events were read when we joined."""
-    return (
-        event.get("type") == "m.room.member"
-        and event.get("state_key") == host
-        and object_of(event, "content").get("membership") == "join"
-        and object_of(object_of(event, "unsigned"), "prev_content").get("membership") != "join"
-    )
-
-
-def _sent(event: RawEvent) -> int:
-    """Time of an event, ms since the epoch, by the sender's server."""
-    moment = event.get("origin_server_ts")
-    return moment if isinstance(moment, int) else 0
+    before = object_of(object_of(event, "unsigned"), "prev_content")
+    return is_membership(event, host, "join") and before.get("membership") != "join"

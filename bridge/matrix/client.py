@@ -1,20 +1,19 @@
 """HTTP client of the homeserver: requests as any of our users, files, and what goes wrong.
 
-`Transport` sends one request: it says who acts, how long to wait, and whose fault a failure is. Who
+`Homeserver` sends requests: it says who acts, how long to wait, and whose fault a failure is. Who
 acts is told by query parameters (application service API, "Identity assertion"; the device by
-MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `send` is for what each message
-needs: it hands aiohttp parameters that are quoted once per user and kept, for mautrix's query,
-headers and log records cost a third of such a request.
+MSC3202). `request` has mautrix's `AppServiceAPI` build a request. `fast_request` is for what each
+message needs: it hands aiohttp parameters that are quoted once per user and kept, and does without
+mautrix's query, headers and log records and aiohttp's middlewares (a third of such a request).
 
 Every failure is `Unavailable` (another try may better it) or `Refused` (the homeserver's own no).
-Error answers are read in a middleware of the HTTP session, because mautrix drops how long a 429
+For mautrix, error answers are read in a middleware of the HTTP session: it drops how long a 429
 asks us to wait and stumbles over error pages that are no JSON objects. There are no retries here:
 the lanes have their own.
 
-`Homeserver` has the calls of the client-server API that several of us make, each a few lines on
-`Transport`. `Outages` learns from whatever request fails that the homeserver went away. `spool`
-reads a file to its end before it is uploaded: Synapse refuses an upload whose size is not told
-beforehand, and an image's event must say its width and height.
+`spool` reads a file to its end before it is
+uploaded: Synapse refuses an upload whose size is not told beforehand, and an image's event must say
+its width and height.
 """
 
 from __future__ import annotations
@@ -22,15 +21,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache, partial
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
-from cachetools import LRUCache
 from mautrix.api import Method, PathBuilder
 from mautrix.appservice import AppServiceAPI, ChildAppServiceAPI
 from mautrix.errors import MatrixError
@@ -38,9 +35,10 @@ from mautrix.types import DeviceID, UserID
 from mautrix.util.logging import TraceLogger
 from yarl import URL
 
-from bridge import __version__, media
+from bridge import __version__
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.users import OurUsers
+from bridge.media import types
 from bridge.rooms.blobs import PIECE, Kept, at_most, keep
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 
@@ -89,14 +87,19 @@ class _ErrorBody(msgspec.Struct):
 async def translate_errors(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Turn every answer that is no success into Unavailable or Refused.
+    """Middleware that turns an answer that is no success into Unavailable or Refused."""
+    response = await handler(request)
+    if response.status >= 400:
+        raise await _failure(response)
+    return response
+
+
+async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
+    """Error of an answer that is no success; the connection is free again.
 
     A refusal is believed only if it is the homeserver's own, that is, carries a Matrix error code.
     Anything else (a proxy's 404 page, a login form) is somebody in between, and may pass.
     """
-    response = await handler(request)
-    if response.status < 400:
-        return response
     try:
         error = await _read_error(response)
     finally:
@@ -104,15 +107,14 @@ async def translate_errors(
     if response.status == 401 and error.flows is not None and not error.errcode:
         # User-interactive authentication: our users have no password to show, and no way is left
         # to them (an empty list) or one that we cannot go.
-        raise Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
-    where = f"{request.method} answered {response.status} {error.errcode}".strip()
-    if response.status == 429 or error.errcode == "M_LIMIT_EXCEEDED":
-        raise Unavailable(where, _retry_after(response.headers, error))
+        return Refused("M_UNAUTHORIZED", "it wants the user to authenticate")
     if response.status == 413:
-        raise Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
-    if response.status >= 500 or response.status == 408 or not error.errcode:
-        raise Unavailable(where, _retry_after(response.headers, error))
-    raise Refused(error.errcode, error.error[:200])
+        return Refused(error.errcode or "M_TOO_LARGE", error.error[:200])
+    busy = response.status in {408, 429} or error.errcode == "M_LIMIT_EXCEEDED"
+    if busy or response.status >= 500 or not error.errcode:
+        where = f"{response.method} answered {response.status} {error.errcode}".strip()
+        return Unavailable(where, _retry_after(response.headers, error))
+    return Refused(error.errcode, error.error[:200])
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
@@ -129,45 +131,64 @@ async def _read_error(response: aiohttp.ClientResponse) -> _ErrorBody:
 
 def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     """Seconds to wait: the header (specification since v1.10), else the older field."""
-    header = headers.get("Retry-After", "")
+    header, told = headers.get("Retry-After", ""), error.retry_after_ms
     if header.isascii() and header.isdigit() and len(header) < 7:
         return float(header)
-    if error.retry_after_ms is not None and 0 <= error.retry_after_ms < 1e9:
-        return error.retry_after_ms / 1000
-    return None
+    return told / 1000 if told is not None and 0 <= told < 1e9 else None
 
 
-def new_session(
-    *, verify_tls: bool, limit: int = 100, watch: aiohttp.TraceConfig | None = None
-) -> aiohttp.ClientSession:
+def new_session(*, verify_tls: bool, limit: int = 100) -> aiohttp.ClientSession:
     """An HTTP session for the homeserver alone. The caller closes it.
 
-    Args:
-        verify_tls: check its certificate.
-        limit: connections at a time; 0 for what stays open long, which must not crowd others out.
-        watch: sees the requests (`Outages.watch`).
+    `limit`: connections at a time; 0 for what stays open long, which must not crowd others out.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=limit, ssl=verify_tls),
         headers={"User-Agent": f"matrix-webchat-bridge/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=None, connect=20, sock_read=STALL_TIMEOUT),
         middlewares=(translate_errors,),
-        trace_configs=[] if watch is None else [watch],
     )
 
 
-class Transport:
-    """The homeserver's HTTP interface, as seen by each of our users.
+# --- whether the homeserver went away -------------------------------------------------------------
 
-    Args:
-        session: made by `new_session`, so that errors are translated.
-        address: the homeserver's base address.
-        as_token: our token; a secret.
-        users: names the bot, which acts where no user is named.
-        device: as which device our users act.
+
+def is_outage(error: BaseException | None) -> bool:
+    """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
+    if isinstance(error, Unavailable):
+        return error.retry_after is None
+    return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(
+        error, aiohttp.ServerTimeoutError
+    )
+
+
+# --- the homeserver -------------------------------------------------------------------------------
+
+_CLIENT = "_matrix/client/v3"
+TIMELINE_PAGE = 100
+"""Events of a timeline that are asked for at a time."""
+_JOIN_TIMEOUT = 120.0
+"""Seconds. A homeserver that joins a room elsewhere asks many others."""
+_OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
+"""How homeservers refuse to have somebody leave who is not in the room."""
+
+_quoted = lru_cache(4_096)(partial(quote, safe=""))
+"""A part of a path; rooms and kinds come again and again."""
+
+
+def _room(room_id: RoomId, *parts: str) -> str:
+    """Path below a room."""
+    return "/".join([f"{_CLIENT}/rooms", _quoted(room_id), *map(_quoted, parts)])
+
+
+class Homeserver:
+    """The homeserver, as seen by each of our users; where none is named, the bot acts.
+
+    `session` is made by `new_session`, so that errors are translated; `as_token` is a secret;
+    `outage` is set by any request that finds nobody.
 
     Attributes:
-        foreign: users that turned out to be somebody else's (`ghosts.Names`): nothing is done as
+        foreign: users that turned out to be somebody else's (`ghosts.Ghosts`): nothing is done as
             their devices.
     """
 
@@ -177,29 +198,30 @@ class Transport:
         address: str,
         as_token: str,
         users: OurUsers,
-        *,
-        device: str = DEVICE,
+        outage: asyncio.Event | None = None,
     ) -> None:
         self._session = session
         self._address = str(URL(address)).rstrip("/")
         self._token = as_token
+        self._authorization = {"Authorization": f"Bearer {as_token}"}
         self._bot = users.bot
         self.foreign: set[UserId] = set()
         self._api = self._api_by(as_token, users.bot)
-        self._acting: LRUCache[UserId, _Acting] = LRUCache(_MAX_USERS)
-        self._device = device
+        self._acting = lru_cache(_MAX_USERS)(self._prepare)
+        self._device = DEVICE
+        self._outage = outage or asyncio.Event()
         self._tokens: dict[UserId, str] = {}
         """Of our own users alone, and only where `use_token` was needed."""
 
     def use_device(self, device: str) -> None:
         """From now on our users act as their devices of this id."""
         self._device = device
-        self._acting.clear()
+        self._acting.cache_clear()
 
     def use_token(self, user: UserId, token: str) -> None:
         """Act as the user's device by this access token: the homeserver knows no other way."""
         self._tokens[user] = token
-        self._acting.pop(user, None)
+        self._acting.cache_clear()
 
     async def request(
         self,
@@ -231,68 +253,76 @@ class Transport:
         if device:
             self._check(acting)
         api = self._as_user(acting, device=device)
-        return await _answer(
-            method,
-            timeout,
-            api.request(Method(method), PathBuilder(path), content, query_params=dict(query or {})),
+        exchange = api.request(
+            Method(method), PathBuilder(path), content, query_params=dict(query or {})
         )
+        return await self._answer(method, timeout, exchange)
 
-    async def send(self, method: str, path: str, content: Json, user: UserId) -> Json:
-        """Send a request with a body as the user's device, at the least cost.
-
-        Args, Raises: as `request`.
-        """
+    async def fast_request(self, method: str, path: str, content: Json, user: UserId) -> Json:
+        """Send a request with a body as the user's device, at the least cost; else as `request`."""
         self._check(user)
-        return await _answer(method, REQUEST_TIMEOUT, self._exchange(method, path, content, user))
+        exchange = self._exchange(method, path, content, user)
+        return await self._answer(method, REQUEST_TIMEOUT, exchange)
 
     async def _exchange(self, method: str, path: str, content: Json, user: UserId) -> object:
-        acting = self._acting.get(user)
-        if acting is None:
-            acting = self._acting[user] = self._prepare(user)
-        url = URL(f"{self._address}/{path}?{acting.query}", encoded=True)
+        query, headers = self._acting(user)
+        url = URL(f"{self._address}/{path}?{query}", encoded=True)
         async with self._session.request(
-            method, url, data=_dump(content), headers=acting.headers
+            method, url, data=_dump(content), headers=headers, middlewares=()
         ) as response:
+            if response.status >= 400:
+                raise await _failure(response)
             if response.status >= 300:
                 raise ValueError("a redirection")
             return msgspec.json.decode(await response.read())
 
+    async def _answer(self, method: str, timeout: float, exchange: Awaitable[object]) -> Json:
+        """Wait for an answer, which has to be a JSON object."""
+        with self._naming(method):
+            async with asyncio.timeout(timeout):
+                reply = await exchange
+        if not isinstance(reply, dict):
+            raise Unavailable(f"{method} answered with no JSON object")
+        return reply
+
+    @contextmanager
+    def _naming(self, what: str) -> Iterator[None]:
+        """Name what goes wrong with a request, and note an outage."""
+        try:
+            yield
+        except _FAILED as error:
+            if is_outage(error.__cause__ if isinstance(error, MatrixError) else error):
+                self._outage.set()
+            raise Unavailable(f"{what} failed: {type(error).__name__}") from error
+        except Unavailable as error:
+            if is_outage(error):
+                self._outage.set()
+            raise
+
     async def upload(
         self, chunks: AsyncIterator[bytes], size: int, mime: str, name: str, user: UserId
     ) -> str:
-        """Upload a file of exactly `size` bytes and return its mxc address.
-
-        Raises:
-            Unavailable, Refused: as `request`.
-        """
+        """Upload a file of exactly `size` bytes and return its mxc address."""
         self._check(user)
-        try:
-            # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
+        # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
+        with self._naming("upload"):
             async with self._session.post(
                 f"{self._address}/_matrix/media/v3/upload",
                 params={"user_id": user} | ({"filename": name} if name else {}),
-                headers=self._authorization() | {"Content-Type": mime, "Content-Length": str(size)},
+                headers=self._authorization | {"Content-Type": mime, "Content-Length": str(size)},
                 data=chunks,
             ) as response:
                 reply: object = await response.json()
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unavailable(f"upload failed: {type(error).__name__}") from error
         mxc = reply.get("content_uri") if isinstance(reply, dict) else None
         if not isinstance(mxc, str) or not mxc.startswith("mxc://"):
             raise Unavailable("upload answered without an address")
         return mxc
 
     @asynccontextmanager
-    async def download(self, mxc: str, limit: int) -> AsyncIterator[Download]:
-        """Open a file of the media repository.
+    async def download(self, mxc: str, limit: int) -> AsyncIterator[Blob]:
+        """Open the file of an mxc address; after `limit` bytes it is not read on.
 
-        Args:
-            mxc: its address, `mxc://server/id`.
-            limit: bytes; a longer file is not read on.
-
-        Raises:
-            TooBig: the homeserver says that it is longer.
-            Unavailable, Refused: as `request`.
+        TooBig: the homeserver says that it is longer.
         """
         server, _, media_id = mxc.removeprefix("mxc://").partition("/")
         path = f"{quote(server, safe='')}/{quote(media_id, safe='')}"
@@ -307,80 +337,202 @@ class Transport:
             if response.content_length is not None and response.content_length > limit:
                 raise TooBig(f"{response.content_length} bytes, {limit} allowed")
             chunks = at_most(limit, response.content.iter_chunked(PIECE), _BROKEN)
-            yield Download(chunks, response.content_length, response.content_type)
+            yield Blob(chunks, response.content_length, response.content_type)
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
-        try:
+        with self._naming("download"):
             return await self._session.get(
                 f"{self._address}{path}",
                 params={"user_id": self._bot},
-                headers=self._authorization(),
+                headers=self._authorization,
             )
-        except _BROKEN as error:
-            raise Unavailable(f"download failed: {type(error).__name__}") from error
 
     def _check(self, user: UserId) -> None:
         if user in self.foreign:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
-    def _authorization(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"}
-
     def _as_user(self, user: UserId, *, device: bool) -> AppServiceAPI:
-        # Not `AppServiceAPI.user()`: that keeps every child for ever.
         if device and user in self._tokens:
             return self._api_by(self._tokens[user], user)
+        # Not `AppServiceAPI.user()`: that keeps every child for ever.
         child = ChildAppServiceAPI(UserID(user), self._api)
         child.as_device_id = DeviceID(self._device) if device else None
         return child
 
     def _api_by(self, token: str, user: UserId) -> AppServiceAPI:
+        log = _Silence("bridge.matrix.requests")
         return AppServiceAPI(
-            base_url=self._address,
-            bot_mxid=UserID(user),
-            token=token,
-            log=_Silence("bridge.matrix.requests"),
+            self._address,
+            UserID(user),
+            token,
+            log=log,
             client_session=self._session,
             default_retry_count=0,
         )
 
-    def _prepare(self, user: UserId) -> _Acting:
+    def _prepare(self, user: UserId) -> tuple[str, dict[str, str]]:
+        """Query and headers of a request that say who acts."""
         token = self._tokens.get(user)
         query: dict[str, str] = {"user_id": user}
         if token is None:
             # The first is the name by which homeservers before v1.17 know it.
             query |= {"org.matrix.msc3202.device_id": self._device, "device_id": self._device}
-        return _Acting(
+        return (
             URL.build(query=query).raw_query_string,
             {"Authorization": f"Bearer {token or self._token}", "Content-Type": "application/json"},
         )
 
+    # --- the client-server API; the first argument is the acting user -----------------------------
 
-class _Acting(msgspec.Struct, frozen=True):
-    """Prepared parameters of a request: who acts."""
+    async def check(self) -> None:
+        """See whether the homeserver answers. Refused: it does not know our token."""
+        await self.request("GET", f"{_CLIENT}/account/whoami", device=False)
 
-    query: str
-    headers: dict[str, str]
+    async def ping(self, appservice_id: str) -> None:
+        """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
+        path = f"_matrix/client/v1/appservice/{_quoted(appservice_id)}/ping"
+        await self.request("POST", path, {}, device=False)
 
-    def __repr__(self) -> str:
-        """Without the token."""
-        return f"_Acting({self.query!r})"
+    async def register(self, user: UserId) -> bool:
+        """Make one of our users exist; False if the name is in use already, by whomever."""
+        content: Json = {
+            "type": "m.login.application_service",
+            "username": user[1:].partition(":")[0],
+            "inhibit_login": True,
+        }
+        try:
+            await self.request(
+                "POST", f"{_CLIENT}/register", content, query={"kind": "user"}, device=False
+            )
+        except Refused as error:
+            if error.code != "M_USER_IN_USE":
+                raise
+            return False
+        return True
 
+    async def devices(self, user: UserId) -> list[str]:
+        """The ids of the user's devices: of each session that somebody has as this user."""
+        reply = await self.request("GET", f"{_CLIENT}/devices", user=user, device=False)
+        return device_ids(reply)
 
-async def _answer(method: str, timeout: float, exchange: Awaitable[object]) -> Json:
-    """Wait for a request's answer, a JSON object, and name what went wrong with it.
+    async def make_device(self, user: UserId) -> None:
+        """Give the user its device (MSC4190), without keys: encryption makes its own."""
+        path, content = f"{_CLIENT}/devices/{DEVICE}", Json(display_name="WebChat")
+        await self.request("PUT", path, content, user=user, device=False)
 
-    Raises:
-        Unavailable, Refused: as `Transport.request`.
-    """
-    try:
-        async with asyncio.timeout(timeout):
-            reply = await exchange
-    except _FAILED as error:
-        raise Unavailable(f"{method} failed: {type(error).__name__}") from error
-    if not isinstance(reply, dict):
-        raise Unavailable(f"{method} answered with no JSON object")
-    return reply
+    async def set_profile(self, user: UserId, key: str, value: str) -> None:
+        """Write `displayname` or `avatar_url`."""
+        path = f"{_CLIENT}/profile/{_quoted(user)}/{key}"
+        await self.request("PUT", path, {key: value}, user=user)
+
+    async def join(self, user: UserId, room_id: RoomId) -> None:
+        path = _room(room_id, "join")
+        await self.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
+
+    async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
+        path = _room(room_id, "invite")
+        await self.request("POST", path, {"user_id": whom}, user=user)
+
+    async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
+        """Leave the room, or refuse an invitation to it. Not being in it is success."""
+        body: Json = {"reason": reason} if reason else {}
+        try:
+            await self.request("POST", _room(room_id, "leave"), body, user=user)
+        except Refused as error:
+            if error.code not in _OUT_ALREADY:
+                raise
+
+    async def send(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
+    ) -> EventId:
+        """Send a message event; the same user, room and transaction id give the same event."""
+        path = _room(room_id, "send", kind, txn_id)
+        reply = await self.fast_request("PUT", path, content, user)
+        event_id = reply.get("event_id")
+        if not isinstance(event_id, str):
+            raise Unavailable("send answered without an event id")
+        return EventId(event_id)
+
+    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
+        """A whole state event, or None if the room has none of that kind."""
+        path = _room(room_id, "state", kind, key)
+        try:
+            return await self.request("GET", path, user=user, query={"format": "event"})
+        except Refused as error:
+            if error.code == "M_NOT_FOUND":
+                return None
+            raise
+
+    async def set_state(
+        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
+    ) -> None:
+        path = _room(room_id, "state", kind, key)
+        await self.request("PUT", path, content, user=user)
+
+    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
+        """The member events of everybody who has not left."""
+        path, query = _room(room_id, "members"), {"not_membership": "leave"}
+        return _events(await self.request("GET", path, user=user, query=query))
+
+    async def latest(
+        self, user: UserId, room_id: RoomId, limit: int, before: str = ""
+    ) -> tuple[Sequence[Json], str]:
+        """The latest events, newest first, and where to go on from ("" at the room's start)."""
+        query = {"dir": "b", "limit": str(limit)} | ({"from": before} if before else {})
+        path = _room(room_id, "messages")
+        reply = await self.request("GET", path, user=user, query=query)
+        end = reply.get("end")
+        return _events(reply), end if isinstance(end, str) else ""
+
+    async def timeline(
+        self, user: UserId, room_id: RoomId, first: EventId
+    ) -> AsyncGenerator[Json, None]:
+        """The room's events from `first` on, oldest first, as they came.
+
+        Refused: the homeserver has no such event, or does not show it to `user`.
+        """
+        path = _room(room_id, "context", first)
+        found = await self.request("GET", path, user=user, query={"limit": "0"})
+        event = found.get("event")
+        yield event if isinstance(event, dict) else {}
+        after = found.get("end")
+        while isinstance(after, str) and after:
+            query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
+            path = _room(room_id, "messages")
+            page = await self.request("GET", path, user=user, query=query)
+            for event in _events(page):
+                yield event
+            # Some servers go on giving a place to continue from at the room's end.
+            chunk = page.get("chunk")
+            after = page.get("end") if isinstance(chunk, list) and chunk else ""
+
+    async def redact(
+        self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
+    ) -> None:
+        """Take an event's content out of the room (client-server API, "Redactions").
+
+        Refused: `user` may not redact what others sent.
+        """
+        path = _room(room_id, "redact", event_id, txn_id)
+        await self.request("PUT", path, {"reason": reason}, user=user)
+
+    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
+        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
+        content: Json = {"typing": seconds > 0}
+        if seconds > 0:
+            content["timeout"] = int(seconds * 1000)
+        await self.fast_request("PUT", _room(room_id, "typing", user), content, user)
+
+    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
+        """Show that the user has read up to this event (client-server API, "Receipts")."""
+        path = _room(room_id, "receipt", "m.read", event_id)
+        await self.fast_request("POST", path, {}, user)
+
+    async def upload_limit(self) -> int | None:
+        """Bytes of the largest file that the homeserver takes, if it says so."""
+        reply = await self.request("GET", "_matrix/client/v1/media/config")
+        limit = reply.get("m.upload.size")
+        return limit if isinstance(limit, int) else None
 
 
 def _dump(content: Json) -> bytes:
@@ -391,12 +543,22 @@ def _dump(content: Json) -> bytes:
         return json.dumps(content).encode()
 
 
-class Download(msgspec.Struct, frozen=True):
-    """An opened file."""
+def device_ids(reply: Mapping[str, object]) -> list[str]:
+    """Device ids in a homeserver's answer to `GET /devices`."""
+    listed = reply.get("devices")
+    return [
+        device_id
+        for device in (listed if isinstance(listed, list) else [])
+        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
+    ]
 
-    chunks: AsyncIterator[bytes]
-    size: int | None
-    mime: str
+
+def _events(reply: Json) -> list[Json]:
+    chunk = reply.get("chunk")
+    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
+
+
+# --- files that are kept until their size is known ------------------------------------------------
 
 
 class Spooled(Kept, frozen=True):
@@ -417,281 +579,14 @@ class Spooled(Kept, frozen=True):
 async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
     """Read a blob to its end; the copy lives as long as the context.
 
-    Args:
-        blob: consumed; whatever it raises (TooBig, Unavailable) is passed on.
-        fallback_name: the name, without extension, of a file that has none.
+    What the blob raises (TooBig, Unavailable) is passed on. `fallback_name` has no extension.
     """
     async with keep(blob) as kept:
         kept.stream.seek(0)
-        mime = media.sniff(kept.stream.read(media.HEAD), blob.name, blob.mime)
+        mime = types.sniff(kept.stream.read(types.HEAD), blob.name, blob.mime)
         dimensions = None
         if mime.startswith("image/"):
             kept.stream.seek(0)
-            dimensions = await asyncio.to_thread(media.dimensions, kept.stream)
-        name = media.safe_name(blob.name, mime, fallback=fallback_name)
+            dimensions = await asyncio.to_thread(types.dimensions, kept.stream)
+        name = types.safe_name(blob.name, mime, fallback=fallback_name)
         yield Spooled(kept.stream, kept.size, name, mime, dimensions)
-
-
-# --- the client-server API ------------------------------------------------------------------------
-
-_CLIENT = "_matrix/client/v3"
-TIMELINE_PAGE = 100
-"""Events of a timeline that are asked for at a time."""
-_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
-_JOIN_TIMEOUT = 120.0
-"""Seconds. A homeserver that joins a room elsewhere asks many others."""
-
-
-class Homeserver:
-    """Calls of the client-server API; the first argument is the acting user."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    async def check(self) -> None:
-        """See whether the homeserver answers. Refused: it does not know our token."""
-        await self._transport.request("GET", f"{_CLIENT}/account/whoami", device=False)
-
-    async def ping(self, appservice_id: str) -> None:
-        """Ask the homeserver to call us; it also hands over whatever it holds for us at once."""
-        path = f"_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping"
-        await self._transport.request("POST", path, {}, device=False)
-
-    async def register(self, user: UserId) -> bool:
-        """Make one of our users exist; False if the name is in use already, by whomever."""
-        localpart = user[1:].partition(":")[0]
-        content: Json = {
-            "type": "m.login.application_service",
-            "username": localpart,
-            "inhibit_login": True,
-        }
-        try:
-            await self._transport.request(
-                "POST", f"{_CLIENT}/register", content, query={"kind": "user"}, device=False
-            )
-        except Refused as error:
-            if error.code != "M_USER_IN_USE":
-                raise
-            return False
-        return True
-
-    async def devices(self, user: UserId) -> list[str]:
-        """The ids of the user's devices: of each session that somebody has as this user."""
-        reply = await self._transport.request("GET", f"{_CLIENT}/devices", user=user, device=False)
-        return device_ids(reply)
-
-    async def make_device(self, user: UserId) -> None:
-        """Give the user its device (MSC4190), without keys: encryption makes its own."""
-        await self._transport.request(
-            "PUT",
-            f"{_CLIENT}/devices/{DEVICE}",
-            {"display_name": "WebChat"},
-            user=user,
-            device=False,
-        )
-
-    async def set_profile(self, user: UserId, key: str, value: str) -> None:
-        """Write `displayname` or `avatar_url`."""
-        path = f"{_CLIENT}/profile/{quote(user, safe='')}/{key}"
-        await self._transport.request("PUT", path, {key: value}, user=user)
-
-    async def join(self, user: UserId, room_id: RoomId) -> None:
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/join"
-        await self._transport.request("POST", path, {}, user=user, timeout=_JOIN_TIMEOUT)
-
-    async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/invite"
-        await self._transport.request("POST", path, {"user_id": whom}, user=user)
-
-    async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
-        """Leave the room, or refuse an invitation to it. Not being in it is success."""
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/leave"
-        body: Json = {"reason": reason} if reason else {}
-        try:
-            await self._transport.request("POST", path, body, user=user)
-        except Refused as error:
-            if error.code not in {"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"}:
-                raise
-
-    async def send(
-        self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
-    ) -> EventId:
-        """Send a message event; the same user, room and transaction id give the same event."""
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/send/{_quoted(kind)}/{_quoted(txn_id)}"
-        reply = await self._transport.send("PUT", path, content, user)
-        event_id = reply.get("event_id")
-        if not isinstance(event_id, str):
-            raise Unavailable("send answered without an event id")
-        return EventId(event_id)
-
-    async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
-        """A whole state event, or None if the room has none of that kind."""
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
-            f"/{quote(key, safe='')}"
-        )
-        try:
-            return await self._transport.request("GET", path, user=user, query={"format": "event"})
-        except Refused as error:
-            if error.code == "M_NOT_FOUND":
-                return None
-            raise
-
-    async def set_state(
-        self, user: UserId, room_id: RoomId, kind: str, content: Json, key: str = ""
-    ) -> None:
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}"
-            f"/{quote(key, safe='')}"
-        )
-        await self._transport.request("PUT", path, content, user=user)
-
-    async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
-        """The member events of everybody who has not left."""
-        reply = await self._transport.request(
-            "GET",
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/members",
-            user=user,
-            query={"not_membership": "leave"},
-        )
-        return _events(reply)
-
-    async def latest(
-        self, user: UserId, room_id: RoomId, limit: int, before: str = ""
-    ) -> tuple[Sequence[Json], str]:
-        """The latest events, newest first, and where to go on from ("" at the room's start)."""
-        query = {"dir": "b", "limit": str(limit)}
-        if before:
-            query["from"] = before
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/messages"
-        reply = await self._transport.request("GET", path, user=user, query=query)
-        end = reply.get("end")
-        return _events(reply), end if isinstance(end, str) else ""
-
-    async def timeline(
-        self, user: UserId, room_id: RoomId, first: EventId
-    ) -> AsyncGenerator[Json, None]:
-        """The room's events from `first` on, oldest first, as they came.
-
-        Refused: the homeserver has no such event, or does not show it to `user`.
-        """
-        where = f"{_CLIENT}/rooms/{quote(room_id, safe='')}"
-        path = f"{where}/context/{quote(first, safe='')}"
-        found = await self._transport.request("GET", path, user=user, query={"limit": "0"})
-        event = found.get("event")
-        yield event if isinstance(event, dict) else {}
-        after = found.get("end")
-        while isinstance(after, str) and after:
-            query = {"dir": "f", "from": after, "limit": str(TIMELINE_PAGE)}
-            path = f"{where}/messages"
-            page = await self._transport.request("GET", path, user=user, query=query)
-            for event in _events(page):
-                yield event
-            # Some servers go on giving a place to continue from at the room's end.
-            chunk = page.get("chunk")
-            after = page.get("end") if isinstance(chunk, list) and chunk else ""
-
-    async def redact(
-        self, user: UserId, room_id: RoomId, event_id: EventId, reason: str, txn_id: str
-    ) -> None:
-        """Take an event's content out of the room (client-server API, "Redactions").
-
-        Refused: `user` may not redact what others sent.
-        """
-        path = (
-            f"{_CLIENT}/rooms/{quote(room_id, safe='')}/redact/{quote(event_id, safe='')}"
-            f"/{quote(txn_id, safe='')}"
-        )
-        await self._transport.request("PUT", path, {"reason": reason}, user=user)
-
-    async def show_typing(self, user: UserId, room_id: RoomId, seconds: float) -> None:
-        """Show the user as typing for so long; 0: no longer (client-server API, "Typing")."""
-        path = f"{_CLIENT}/rooms/{quote(room_id, safe='')}/typing/{quote(user, safe='')}"
-        content: Json = {"typing": seconds > 0}
-        if seconds > 0:
-            content["timeout"] = int(seconds * 1000)
-        await self._transport.send("PUT", path, content, user)
-
-    async def mark_read(self, user: UserId, room_id: RoomId, event_id: EventId) -> None:
-        """Show that the user has read up to this event (client-server API, "Receipts")."""
-        room, event = quote(room_id, safe=""), quote(event_id, safe="")
-        await self._transport.send(
-            "POST", f"{_CLIENT}/rooms/{room}/receipt/m.read/{event}", {}, user
-        )
-
-    async def upload_limit(self) -> int | None:
-        """Bytes of the largest file that the homeserver takes, if it says so."""
-        reply = await self._transport.request("GET", "_matrix/client/v1/media/config")
-        limit = reply.get("m.upload.size")
-        return limit if isinstance(limit, int) else None
-
-
-def _quoted(part: str) -> str:
-    """A part of a path; most kinds and transaction ids need no quoting."""
-    return part if _UNRESERVED.fullmatch(part) else quote(part, safe="")
-
-
-def device_ids(reply: Mapping[str, object]) -> list[str]:
-    """Device ids in a homeserver's answer to `GET /devices`."""
-    listed = reply.get("devices")
-    return [
-        device_id
-        for device in (listed if isinstance(listed, list) else [])
-        if isinstance(device, dict) and isinstance(device_id := device.get("device_id"), str)
-    ]
-
-
-def _events(reply: Json) -> list[Json]:
-    chunk = reply.get("chunk")
-    return [event for event in chunk if isinstance(event, dict)] if isinstance(chunk, list) else []
-
-
-# --- whether the homeserver went away -------------------------------------------------------------
-
-
-class Outages:
-    """Detection that the homeserver could not be reached, from the requests that fail."""
-
-    def __init__(self) -> None:
-        self._noted = asyncio.Event()
-
-    @property
-    def noted(self) -> bool:
-        """True if the homeserver could not be reached since `begin_anew`."""
-        return self._noted.is_set()
-
-    def note(self) -> None:
-        self._noted.set()
-
-    def begin_anew(self) -> None:
-        """Forget the outage: it is being dealt with."""
-        self._noted.clear()
-
-    async def one(self) -> None:
-        """Wait for an outage; one that was noted before counts."""
-        await self._noted.wait()
-
-    def watch(self) -> aiohttp.TraceConfig:
-        """Trace configuration with which an HTTP session reports outages."""
-        trace = aiohttp.TraceConfig()
-        trace.on_request_exception.append(self._failed)
-        return trace
-
-    async def _failed(
-        self,
-        session: aiohttp.ClientSession,
-        context: SimpleNamespace,
-        failed: aiohttp.TraceRequestExceptionParams,
-    ) -> None:
-        del session, context
-        if is_outage(failed.exception):
-            self.note()
-
-
-def is_outage(error: BaseException) -> bool:
-    """True if nobody answers, or a proxy says so; not for a busy homeserver (429)."""
-    if isinstance(error, Unavailable):
-        return error.retry_after is None
-    return isinstance(error, aiohttp.ClientConnectionError) and not isinstance(
-        error, aiohttp.ServerTimeoutError
-    )

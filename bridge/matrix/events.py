@@ -1,10 +1,10 @@
-"""What a Matrix event means to us. Pure, and it never raises: every field is a stranger's.
+"""Meanings of Matrix events. Pure, and it never raises: every field is a stranger's.
 
 Whatever a person typed becomes `Spoke` or `Unreadable`, so that it is carried or they are told;
 only what nobody typed (echoes, topics, …) becomes `Nothing`. Whatever is missing or of the wrong
 kind is as if it were not there.
 
-First what a message holds (text, a file, a place, a poll), then events about other events
+First the contents of messages (text, a file, a place, a poll), then events about other events
 (specification, "Forming relationships between events") and votes in polls (MSC3381, stable and
 unstable), then the event as a whole: `interpret`, and `recorded` for transcripts.
 """
@@ -12,7 +12,7 @@ unstable), then the event as a whole: `interpret`, and `recorded` for transcript
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from itertools import dropwhile
 
 import msgspec
 
@@ -21,16 +21,16 @@ from bridge.conversation.model import (
     CustomerLocation,
     CustomerMedia,
     CustomerText,
-    FileKey,
 )
 from bridge.ids import EventId, UserId
 from bridge.matrix.crypto.attachments import read_file_field
 from bridge.matrix.users import OurUsers
-from bridge.media import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import html_to_text
 from bridge.rooms.ports import Recorded
 from bridge.rooms.record import (
+from bridge.media.types import OCTETS, clean_mime, guess_mime, safe_name
+from bridge.rooms.inbox import (
     AgentInvited,
     Corrected,
     EncryptionOn,
@@ -57,7 +57,6 @@ BLANK = "unreadable.blank"
 MAX_ANSWERS = 20
 """Of a poll; the specification's own limit."""
 
-_MEDIA = {"m.image": "image", "m.file": "file", "m.video": "video", "m.audio": "audio"}
 _VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
 _MXC = re.compile(r"mxc://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]{0,254}/[A-Za-z0-9_-]{1,255}")
 _MAX_CLAIMED_SIZE = 2**53
@@ -72,7 +71,7 @@ _INVISIBLE = {ord(char): None for char in "\x00\u202d\u202e"}
 Fields = dict[str, object]
 
 
-# --- what a message holds -------------------------------------------------------------------------
+# --- contents of messages -------------------------------------------------------------------------
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -107,27 +106,52 @@ def object_of(fields: Fields, key: str) -> Fields:
     return value if isinstance(value, dict) else {}
 
 
-def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusable:
-    """Read the content of an `m.room.message`.
+def sent_at(event: Fields) -> int:
+    """When the sender's homeserver got an event, ms since the epoch; 0: it does not say."""
+    moment = event.get("origin_server_ts")
+    return moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
 
-    Args:
-        content: the event's, or the new one of a correction.
-        is_reply: older clients quote above what they reply to; that is dropped.
+
+def is_membership(event: Fields, user: UserId, membership: str) -> bool:
+    """True for the state event by which this becomes the user's membership of a room."""
+    return (
+        event.get("type") == "m.room.member"
+        and event.get("state_key") == user
+        and object_of(event, "content").get("membership") == membership
+    )
+
+
+def read_content(kind: str, content: Fields, *, is_reply: bool = False) -> Written | Unusable:
+    """Read the content of an event of one of the `CONTENT_EVENTS`, or the new one of a correction.
+
+    With `is_reply` the quotation is dropped that older clients put above what they reply to.
     """
+    if kind == "m.room.message":
+        return read_message(content, is_reply=is_reply)
+    if kind in POLLS:
+        return read_poll(content)
+    if kind == "m.sticker":
+        return read_file(content, "image")
+    if kind == "m.room.encrypted":
+        return Unusable(ENCRYPTED)
+    # An extensible event (MSC1767): its words, if it holds nothing else.
+    words = _extensible(content)
+    return _text(words) if words and kind.endswith("message") else Unusable(KIND)
+
+
+def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusable:
+    """Read the content of an `m.room.message`; arguments as of `read_content`."""
     kind = text_of(content, "msgtype")
     match kind:
         case "m.text" | "m.notice":
-            written = _text(plain(content, is_reply=is_reply))
-            if isinstance(written, Written) and kind == "m.notice":
-                return msgspec.structs.replace(written, notice=True)
-            return written
+            return _text(plain(content, is_reply=is_reply), notice=kind == "m.notice")
         case "m.emote":
             done = plain(content, is_reply=is_reply)
             return _text(f"* {done}" if done.strip() else "")
         case "m.audio" if any(key in content for key in _VOICE):
             return read_file(content, "voice")
         case "m.image" | "m.file" | "m.video" | "m.audio":
-            return read_file(content, _MEDIA[kind])
+            return read_file(content, kind.removeprefix("m."))
         case "m.location":
             return _location(content)
         case _:
@@ -136,10 +160,14 @@ def read_message(content: Fields, *, is_reply: bool = False) -> Written | Unusab
 
 def read_file(content: Fields, kind: str) -> Written | Unusable:
     """Read a file; a caption rides along in `plain`."""
-    found = _place_of_file(content)
-    if isinstance(found, Unusable):
-        return found
-    mxc, file_key = found
+    mxc, file_key = text_of(content, "url"), None
+    if "file" in content:
+        encrypted = read_file_field(object_of(content, "file"))
+        if encrypted is None:
+            return Unusable(ENCRYPTED_FILE)
+        mxc, file_key = encrypted
+    if not _MXC.fullmatch(mxc):
+        return Unusable(MALFORMED)
     info = object_of(content, "info")
     body, filename = text_of(content, "body"), text_of(content, "filename")
     caption = plain(content) if filename and body != filename else ""
@@ -153,55 +181,38 @@ def read_file(content: Fields, kind: str) -> Written | Unusable:
     return Written(media, caption.strip())
 
 
-def read_extensible(content: Fields, kind: str) -> Written | Unusable:
-    """Read an extensible event: its words, if it holds nothing else (MSC1767)."""
-    words = _extensible(content)
-    return _text(words) if words and kind.endswith("message") else Unusable(KIND)
-
-
 def read_poll(content: Fields) -> Written | Unusable:
     """Read the start of a poll (MSC3381) as a question with numbered answers."""
     poll = object_of(content, "m.poll") or object_of(content, "org.matrix.msc3381.poll.start")
     question = _extensible(object_of(poll, "question")).strip()
     answers = poll.get("answers")
-    choices = [
+    choices = tuple(
         (text_of(answer, "id") or text_of(answer, "m.id"), text)
         for answer in (answers if isinstance(answers, list) else [])[:MAX_ANSWERS]
         if isinstance(answer, dict) and (text := _extensible(answer).strip())
-    ]
-    if not question or not choices:
-        # Clients that cannot show polls find the same in words.
-        whole = _extensible(content).strip()
-        return Written(CustomerText(whole), wrap="agent.poll") if whole else Unusable(MALFORMED)
-    lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
-    whole = "\n".join(lines)
-    return Written(CustomerText(whole), wrap="agent.poll", answers=tuple(choices))
+    )
+    if question and choices:
+        lines = [question, *(f"{at}. {text}" for at, (_, text) in enumerate(choices, 1))]
+        return Written(CustomerText("\n".join(lines)), wrap="agent.poll", answers=choices)
+    # Clients that cannot show polls find the same in words.
+    whole = _extensible(content).strip()
+    return Written(CustomerText(whole), wrap="agent.poll") if whole else Unusable(MALFORMED)
 
 
 def plain(content: Fields, *, is_reply: bool = False) -> str:
     """The text of a message: from its HTML if that can be read, else its body."""
-    body = text_of(content, "body").translate(_INVISIBLE)
-    html = text_of(content, "formatted_body").translate(_INVISIBLE)
+    html = text_of(content, "formatted_body")
     if html and text_of(content, "format") == "org.matrix.custom.html":
-        text = html_to_text(html)
+        text = html_to_text(html.translate(_INVISIBLE))
         if text:
             return text
+    body = text_of(content, "body").translate(_INVISIBLE)
     body = _PILL.sub(r"\1", body)
     return _without_quotation(body) if is_reply else body
 
 
-def _text(text: str) -> Written | Unusable:
-    return Written(CustomerText(text), text) if text.strip() else Unusable(BLANK)
-
-
-def _place_of_file(content: Fields) -> tuple[str, FileKey | None] | Unusable:
-    mxc, file_key = text_of(content, "url"), None
-    if "file" in content:
-        encrypted = read_file_field(object_of(content, "file"))
-        if encrypted is None:
-            return Unusable(ENCRYPTED_FILE)
-        mxc, file_key = encrypted
-    return (mxc, file_key) if _MXC.fullmatch(mxc) else Unusable(MALFORMED)
+def _text(text: str, *, notice: bool = False) -> Written | Unusable:
+    return Written(CustomerText(text), text, notice=notice) if text.strip() else Unusable(BLANK)
 
 
 def _location(content: Fields) -> Written | Unusable:
@@ -236,12 +247,10 @@ def _without_quotation(body: str) -> str:
     They open the body, start with `> ` and end with an empty line; anything else was typed.
     """
     lines = body.split("\n")
-    count = 0
-    while count < len(lines) and lines[count].startswith("> "):
-        count += 1
-    if not count or count >= len(lines) or lines[count].strip():
+    typed = list(dropwhile(lambda line: line.startswith("> "), lines))
+    if not typed or len(typed) == len(lines) or typed[0].strip():
         return body
-    return "\n".join(lines[count + 1 :])
+    return "\n".join(typed[1:])
 
 
 # --- events about other events --------------------------------------------------------------------
@@ -272,19 +281,9 @@ def thread_of(content: Fields) -> EventId | None:
 
 
 def correction(
-    event_id: EventId,
-    sender: UserId,
-    content: Fields,
-    read: Callable[[Fields], Written | Unusable] = read_message,
+    event_id: EventId, sender: UserId, content: Fields, kind: str = "m.room.message"
 ) -> Meaning | None:
-    """What a correction means; None if this is none.
-
-    Args:
-        event_id: the correction's own.
-        sender: who made it.
-        content: with both wordings.
-        read: of the kind of event that is corrected.
-    """
+    """Meaning of a correction of an event of type `kind`; None if the content is none."""
     relation = relation_of(content)
     if text_of(relation, "rel_type") != "m.replace":
         return None
@@ -293,27 +292,24 @@ def correction(
         # Without it, what clients show that know no corrections has to do; "* " is their sign.
         body = text_of(content, "body").removeprefix("* ")
         new = {"msgtype": text_of(content, "msgtype"), "body": body}
-    written = read(new)
-    target = _event_id(relation, "event_id")
-    match written:
-        case Unusable():
-            return Unreadable(event_id, sender, written.key)
-        case Written() if target is None:
-            return Unreadable(event_id, sender, "unreadable.malformed")
-        case Written():
-            return Corrected(
-                event_id,
-                sender,
-                target,
-                written.content,
-                written.plain,
-                written.answers,
-                notice=written.notice,
-            )
+    written, target = read_content(kind, new), _event_id(relation, "event_id")
+    if isinstance(written, Unusable):
+        return Unreadable(event_id, sender, written.key)
+    if target is None:
+        return Unreadable(event_id, sender, MALFORMED)
+    return Corrected(
+        event_id,
+        sender,
+        target,
+        written.content,
+        written.plain,
+        written.answers,
+        notice=written.notice,
+    )
 
 
 def reaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
-    """What an `m.reaction` means."""
+    """Meaning of an `m.reaction`."""
     content = object_of(raw, "content")
     relation = relation_of(content)
     target = _event_id(relation, "event_id")
@@ -328,7 +324,7 @@ def reaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
 
 
 def redaction(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
-    """What an `m.room.redaction` means: since version 11 of rooms it is said in the content."""
+    """Meaning of an `m.room.redaction`; since version 11 of rooms the content names its target."""
     target = _event_id(object_of(raw, "content"), "redacts") or _event_id(raw, "redacts")
     return Nothing() if target is None else Withdrew(event_id, sender, target)
 
@@ -345,7 +341,7 @@ _MAX_ANSWER = 40
 
 
 def vote(raw: Fields, event_id: EventId, sender: UserId) -> Meaning:
-    """What a vote means. No answer at all takes it back, which is told to nobody."""
+    """Meaning of a vote. No answer at all takes it back, which is told to nobody."""
     content = object_of(raw, "content")
     relation = relation_of(content)
     target = text_of(relation, "event_id")
@@ -373,11 +369,8 @@ EXTENSIBLE_EVENTS = frozenset(
 )
 """What may once take the place of `m.room.message` (MSC1767 and those that build on it)."""
 
-CONTENT_EVENTS = frozenset(
-    {"m.room.message", "m.room.encrypted", "m.sticker"}
-    | {"m.poll.start", "org.matrix.msc3381.poll.start"}
-    | EXTENSIBLE_EVENTS
-)
+POLLS = frozenset({"m.poll.start", "org.matrix.msc3381.poll.start"})
+CONTENT_EVENTS = EXTENSIBLE_EVENTS | POLLS | {"m.room.message", "m.room.encrypted", "m.sticker"}
 """Event types that hold what a person typed or sent."""
 
 CALL_EVENTS = frozenset(
@@ -397,31 +390,26 @@ VERIFICATION = "unreadable.verification"
 
 
 def interpret(raw: Fields, ours: OurUsers) -> Meaning:
-    """Read one event.
-
-    Args:
-        raw: the event as the homeserver sent it.
-        ours: tells our own users from people.
-    """
-    kind = text_of(raw, "type")
-    sender = UserId(text_of(raw, "sender"))
-    if not sender or not text_of(raw, "event_id"):
+    """Read one event, as the homeserver sent it."""
+    kind, content = text_of(raw, "type"), object_of(raw, "content")
+    event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
+    if not sender or not event_id:
         return Nothing()
     if kind == "m.room.member":
-        return _membership(raw, sender, ours)
+        return _membership(raw, event_id, sender, ours)
     if ours.is_ours(sender):
         return Nothing()
     if "state_key" in raw:
-        return _state(raw, kind, sender)
-    event_id = EventId(text_of(raw, "event_id"))
-    if _withdrawn(raw):
-        return Nothing()
-    if kind == "m.room.message" and _verifies(object_of(raw, "content")):
-        # It goes to one person by name; between others it is none of our business.
-        asked = UserId(text_of(object_of(raw, "content"), "to"))
+        return _state(raw, kind, event_id, sender)
+    if not content and "redacted_because" in object_of(raw, "unsigned"):
+        return Nothing()  # its sender took it back before we read it
+    if kind == "m.room.message" and content.get("msgtype") == "m.key.verification.request":
+        # A person wants to compare emoji with somebody (specification, "Key verification"). It goes
+        # to one person by name; between others it is none of our business.
+        asked = text_of(content, "to")
         return Unreadable(event_id, sender, VERIFICATION) if ours.is_ours(asked) else Nothing()
     if kind in CONTENT_EVENTS:
-        return _content_event(raw, kind, sender)
+        return _content_event(kind, content, event_id, sender)
     if kind in CALL_EVENTS:
         return Unreadable(event_id, sender, CALL)
     if kind in POLL_RESPONSES:
@@ -433,17 +421,15 @@ def interpret(raw: Fields, ours: OurUsers) -> Meaning:
     return Nothing()
 
 
-def _membership(raw: Fields, sender: UserId, ours: OurUsers) -> Meaning:
+def _membership(raw: Fields, event_id: EventId, sender: UserId, ours: OurUsers) -> Meaning:
     who = UserId(text_of(raw, "state_key"))
-    event_id = EventId(text_of(raw, "event_id"))
     content = object_of(raw, "content")
     membership = text_of(content, "membership")
     if membership == "invite":
         if ours.is_ours(sender) or not ours.is_ours(who):
             return Nothing()
         if ours.is_host(who):
-            direct = content.get("is_direct") is True
-            return Invited(event_id, by=sender, whom=who, direct=direct)
+            return Invited(event_id, sender, who, direct=content.get("is_direct") is True)
         return AgentInvited(event_id, by=sender, whom=who)
     if membership == "join":
         before = object_of(object_of(raw, "unsigned"), "prev_content")
@@ -459,69 +445,39 @@ def _membership(raw: Fields, sender: UserId, ours: OurUsers) -> Meaning:
     return Nothing()
 
 
-def _state(raw: Fields, kind: str, sender: UserId) -> Meaning:
-    content = object_of(raw, "content")
-    if kind in _BEACONS and raw.get("state_key") == sender and content.get("live") is True:
-        return Unreadable(EventId(text_of(raw, "event_id")), sender, LIVE_LOCATION)
-    if raw.get("state_key") != "":
+def _state(raw: Fields, kind: str, event_id: EventId, sender: UserId) -> Meaning:
+    content, key = object_of(raw, "content"), raw.get("state_key")
+    if kind in _BEACONS and key == sender and content.get("live") is True:
+        return Unreadable(event_id, sender, LIVE_LOCATION)
+    if key != "":
         return Nothing()
-    match kind:
-        case "m.room.encryption":
-            return EncryptionOn()
-        case "m.room.tombstone":
-            return Upgraded()
-        case _ if kind == ROOM_SETTINGS:
-            return RoomConfigured(EventId(text_of(raw, "event_id")), sender, content)
-        case _:
-            return Nothing()
+    if kind == "m.room.encryption":
+        return EncryptionOn()
+    if kind == "m.room.tombstone":
+        return Upgraded()
+    return RoomConfigured(event_id, sender, content) if kind == ROOM_SETTINGS else Nothing()
 
 
-def _content_event(raw: Fields, kind: str, sender: UserId) -> Meaning:
-    event_id = EventId(text_of(raw, "event_id"))
-    content = object_of(raw, "content")
-    match kind:
-        case "m.room.encrypted":
-            return Unreadable(event_id, sender, ENCRYPTED)
-        case "m.sticker":
-            written = read_file(content, "image")
-        case "m.poll.start" | "org.matrix.msc3381.poll.start":
-            corrected = correction(event_id, sender, content, read_poll)
-            if corrected is not None:
-                return corrected
-            written = read_poll(content)
-        case _ if kind in EXTENSIBLE_EVENTS:
-            written = read_extensible(content, kind)
-        case _:
-            corrected = correction(event_id, sender, content)
-            if corrected is not None:
-                return corrected
-            is_reply = bool(object_of(relation_of(content), "m.in_reply_to"))
-            written = read_message(content, is_reply=is_reply)
-    match written:
-        case Unusable():
-            return Unreadable(event_id, sender, written.key)
-        case Written():
-            return Spoke(
-                event_id,
-                sender,
-                written.content,
-                written.plain,
-                wrap=written.wrap,
-                reply_to=replied_to(content),
-                thread=thread_of(content),
-                answers=written.answers,
-                notice=written.notice,
-            )
-
-
-def _verifies(content: Fields) -> bool:
-    """A person wants to compare emoji with somebody (specification, "Key verification")."""
-    return text_of(content, "msgtype") == "m.key.verification.request"
-
-
-def _withdrawn(raw: Fields) -> bool:
-    """Redacted before we read it: the person took it back."""
-    return "redacted_because" in object_of(raw, "unsigned") and not object_of(raw, "content")
+def _content_event(kind: str, content: Fields, event_id: EventId, sender: UserId) -> Meaning:
+    relation = relation_of(content)
+    if relation and (kind == "m.room.message" or kind in POLLS):
+        corrected = correction(event_id, sender, content, kind)
+        if corrected is not None:
+            return corrected
+    written = read_content(kind, content, is_reply=bool(object_of(relation, "m.in_reply_to")))
+    if isinstance(written, Unusable):
+        return Unreadable(event_id, sender, written.key)
+    return Spoke(
+        event_id,
+        sender,
+        written.content,
+        written.plain,
+        wrap=written.wrap,
+        reply_to=replied_to(content) if relation else None,
+        thread=thread_of(content) if relation else None,
+        answers=written.answers,
+        notice=written.notice,
+    )
 
 
 def recorded(raw: Fields) -> Recorded | None:
@@ -530,35 +486,22 @@ def recorded(raw: Fields) -> Recorded | None:
     event_id, sender = EventId(text_of(raw, "event_id")), UserId(text_of(raw, "sender"))
     if kind not in CONTENT_EVENTS or "state_key" in raw or not event_id or not sender:
         return None
-    moment = raw.get("origin_server_ts")
-    at = moment if isinstance(moment, int) and not isinstance(moment, bool) else 0
+    at = sent_at(raw)
     if not content:
         return Recorded(event_id, sender, at, withdrawn=True)
-    relation, replaces = relation_of(content), None
+    relation, replaces, reply_to = relation_of(content), None, replied_to(content)
     if text_of(relation, "rel_type") == "m.replace":
         replaces = EventId(text_of(relation, "event_id"))
         content = object_of(content, "m.new_content")
-    written = _recorded_content(kind, content, is_reply=bool(object_of(relation, "m.in_reply_to")))
+    written = read_content(kind, content, is_reply=bool(object_of(relation, "m.in_reply_to")))
+    if isinstance(written, Unusable):
+        return Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     return Recorded(
         event_id,
         sender,
         at,
-        content=None if isinstance(written, Unusable) else written.content,
-        words="" if isinstance(written, Unusable) else written.plain,
+        content=written.content,
+        words=written.plain,
         replaces=replaces,
-        reply_to=replied_to({"m.relates_to": relation}),
+        reply_to=reply_to,
     )
-
-
-def _recorded_content(kind: str, content: Fields, *, is_reply: bool) -> Written | Unusable:
-    match kind:
-        case "m.sticker":
-            return read_file(content, "image")
-        case "m.poll.start" | "org.matrix.msc3381.poll.start":
-            return read_poll(content)
-        case "m.room.encrypted":
-            return Unusable("unreadable.undecryptable")
-        case _ if kind in EXTENSIBLE_EVENTS:
-            return read_extensible(content, kind)
-        case _:
-            return read_message(content, is_reply=is_reply)

@@ -1,9 +1,14 @@
-"""Our users on the homeserver: that they exist, what they are called, where they are.
+"""Registration, profiles and memberships of our users on the homeserver.
 
 A user is registered, given its device and named once; what was written is kept in the store, and
 written again only when it changes. A picture goes by its hash: many agents share one, and the same
-address may show another a day later. Memberships that we made are remembered, within bounds; a
-forgotten one costs two requests, a wrong one is noticed by the refusal that it brings.
+address may show another a day later. Memberships that we made are cached; a forgotten one costs two
+requests, a wrong one is noticed by the refusal that it brings.
+
+Anybody could register the names of the bot and of the queue users. A user that we registered is
+ours for good, whatever an operator does with it. Of any other it is looked at each time that it
+comes into a room: one whom nobody uses at the moment cannot be told from our own, made for another
+database.
 """
 
 from __future__ import annotations
@@ -20,12 +25,14 @@ import structlog
 from cachetools import LRUCache
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, Spooled, Transport, spool
+from bridge.matrix.client import DEVICE, FOREIGN, Homeserver, spool
 from bridge.matrix.events import object_of
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
 _MAX_ROWS = 2_000
 """Users of ours whose profile is known without asking the store."""
@@ -35,8 +42,6 @@ _LOOK_AGAIN = 24 * 3_600_000
 """ms after which a picture is fetched again, to see whether it is still the same."""
 _MAX_DISPLAYNAME = 256
 """Characters; Synapse refuses longer names."""
-
-
 SERVICE_MEMBERS = "io.element.functional_members"
 """A state event with an empty state key; clients know it by this name (MSC4171)."""
 UNREGISTERED = "M_FORBIDDEN"
@@ -59,7 +64,7 @@ class Profiles(Protocol):
 
 
 class Devices(Protocol):
-    """Gives our users the device that they act as. `crypto.crypto.Crypto` is one."""
+    """Devices that our users act as. `crypto.crypto.Crypto` is one."""
 
     async def ensure(self, user: UserId) -> None:
         """Make the device of a user that exists; cheap once it is made.
@@ -70,31 +75,30 @@ class Devices(Protocol):
         ...
 
     async def mend(self, user: UserId) -> None:
-        """The homeserver does not know the device any more: make it again."""
+        """Make the device again, which the homeserver does not know any more."""
         ...
 
 
 class PlainDevices:
     """Devices without keys, for a bridge that takes no part in encryption.
 
-    A homeserver without MSC4190 makes none, and our users do without: that is asked once a start.
+    A homeserver without MSC4190 makes none, and our users do without.
     """
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._homeserver = homeserver
         self._asked: LRUCache[UserId, bool] = LRUCache(_MAX_ROWS)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
     async def ensure(self, user: UserId) -> None:
         # Once a start: encryption may have been on before, and then the device was another.
-        if self._asked.get(user) is not None:
+        if self._asked.get(user):
             return
         try:
             await self._homeserver.make_device(user)
         except Refused as refusal:
             if refusal.code == UNREGISTERED:
                 raise
-            self._log.error("no device for this user", user=user, code=refusal.code)
+            _log.error("no device for this user", user=user, code=refusal.code)
         self._asked[user] = True
 
     async def mend(self, user: UserId) -> None:
@@ -115,131 +119,34 @@ def foreign_devices(devices: Iterable[str]) -> list[str]:
     return [device for device in devices if not device.startswith(DEVICE)]
 
 
-class Names:
-    """Check that the bot and the queue users are ours: anybody could register their names.
-
-    A user that we registered is ours for good, whatever an operator does with it. Of any other it
-    is looked at each time that it comes into a room: one whom nobody uses at the moment cannot be
-    told from our own, made for another database.
-    """
-
-    def __init__(
-        self, homeserver: Homeserver, transport: Transport, facts: Profiles, users: OurUsers
-    ) -> None:
-        self._homeserver = homeserver
-        self._facts = facts
-        self._users = users
-        self._foreign = transport.foreign
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
-
-    async def register(self, user: UserId) -> None:
-        """Make the user exist.
-
-        Raises:
-            Refused: `FOREIGN`: somebody else has made it; or of the homeserver.
-        """
-        made = await self._homeserver.register(user)
-        if not self._users.is_open_to_all(user):
-            return
-        if made:
-            await self._facts.save_fact(made_fact(user), "1")
-        await self.check(user)
-
-    async def check(self, user: UserId) -> None:
-        """Look whether the user is ours.
-
-        Raises:
-            Refused: `FOREIGN`: it is not.
-        """
-        if not self._users.is_open_to_all(user) or await self._facts.fact(made_fact(user)):
-            return
-        try:
-            devices = foreign_devices(await self._homeserver.devices(user))
-        except Refused:
-            return  # the user does not exist yet, or this homeserver does not say
-        if not devices:
-            self._foreign.discard(user)
-            return
-        if user not in self._foreign:
-            self._foreign.add(user)
-            self._log.error(
-                "somebody else has registered this user, so it is not served",
-                user=user,
-                devices=devices,
-                fix=FOREIGN_FIX,
-            )
-        raise Refused(FOREIGN, f"{user} is registered by somebody else")
-
-
-class Pictures:
-    """Agents' pictures on the homeserver, by their hash, for many agents share one.
-
-    The newest are remembered, and not sent again.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._known: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
-
-    async def put(self, user: UserId, file: Spooled, digest: str) -> str:
-        """The picture's mxc address; a new one is uploaded.
-
-        Raises:
-            Unavailable, Refused: of the homeserver.
-        """
-        known = self._known.get(digest)
-        if known is not None:
-            return known
-        mxc = await self._transport.upload(file.chunks(), file.size, file.mime, file.name, user)
-        self._known[digest] = mxc
-        return mxc
-
-
-async def digest_of(file: Spooled) -> str:
-    """SHA-256 of the file's bytes, in hex."""
-    hasher = sha256()
-    async for chunk in file.chunks():
-        hasher.update(chunk)
-    return hasher.hexdigest()
-
-
-def _wall_clock() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Ghosts:
     """Registration, profiles and memberships of our users.
 
-    Every method raises `Unavailable` or `Refused`, and what the store raises. `now` is the time,
-    in ms since the epoch. Nothing is done as a user that is not ours (`Refused` with `FOREIGN`).
-
-    Attributes:
-        names: whose our users are.
+    Every method raises `Unavailable` or `Refused`, and what the store raises. Nothing is done as a
+    user that is not ours (`Refused` with `FOREIGN`). `now` is the time, in ms since the epoch.
     """
 
     def __init__(
         self,
         homeserver: Homeserver,
-        transport: Transport,
         profiles: Profiles,
         users: OurUsers,
         devices: Devices | None = None,
         *,
-        now: Callable[[], int] = _wall_clock,
+        now: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._homeserver = homeserver
         self._profiles = profiles
         self._users = users
         self._devices = devices or PlainDevices(homeserver)
-        self.names = Names(homeserver, transport, profiles, users)
         self._now = now
         self._rows: LRUCache[UserId, GhostRow] = LRUCache(_MAX_ROWS)
-        self._pictures = Pictures(transport)
+        self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
+        """mxc addresses by the hash of the file."""
         self._joined: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         self._named: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         # Two rooms may meet a new agent at the same moment; the second waits, and finds it made.
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.ghosts")
 
     async def prepare(
         self,
@@ -250,12 +157,8 @@ class Ghosts:
     ) -> None:
         """Make the bot and the queue users exist, named as configured, and check our token.
 
-        Idempotent; profiles are written only when they changed.
-
-        Args:
-            queues: id and display name of each configured queue.
-            bot_name: the bot's display name.
-            bot_avatar: the bot's picture, an mxc address; empty leaves it alone.
+        Idempotent; profiles are written only when they changed. An empty `bot_avatar` (an mxc
+        address) leaves the bot's picture alone.
 
         Raises:
             Refused: the homeserver does not know our token (`M_UNKNOWN_TOKEN`), or does not let us
@@ -263,7 +166,7 @@ class Ghosts:
             Unavailable: it does not answer.
         """
         # Asked every time, whatever the store remembers: nothing else works without the bot.
-        await self.names.register(self._users.bot)
+        await self._register(self._users.bot)
         await self._homeserver.check()
         await self.ensure(self._users.bot, bot_name)
         if bot_avatar:
@@ -324,13 +227,13 @@ class Ghosts:
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
         """Put the user into the room, invited by the host, unless we know it to be there."""
-        if self._joined.get((room_id, user)) is not None:
+        if self._joined.get((room_id, user)):
             return
         try:
             await self._homeserver.invite(host, room_id, user)
         except Refused as refusal:
             # Refused also if it is there already, or if the room is open to all: the join tells.
-            self._log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
+            _log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
         try:
             await self._homeserver.join(user, room_id)
         except Refused as refusal:
@@ -348,7 +251,7 @@ class Ghosts:
         our users who have left: it is written only when somebody new comes. A room that does not
         let the host write it does without.
         """
-        if all(self._named.get((room_id, user)) is not None for user in users):
+        if all(self._named.get((room_id, user)) for user in users):
             return
         try:
             event = await self._homeserver.state(host, room_id, SERVICE_MEMBERS)
@@ -360,7 +263,7 @@ class Ghosts:
                 changed = {**content, "service_members": [*known, *new]}
                 await self._homeserver.set_state(host, room_id, SERVICE_MEMBERS, changed)
         except Refused as refusal:
-            self._log.info("agents count as members", room=room_id, code=refusal.code)
+            _log.info("agents count as members", room=room_id, code=refusal.code)
             return
         for user in users:
             self._named[room_id, user] = True
@@ -375,14 +278,43 @@ class Ghosts:
 
     async def leave(self, room_id: RoomId, user: UserId, reason: str = "") -> None:
         self.forget(room_id, user)
-        await self.names.check(user)
+        await self._check_ours(user)
         await self._homeserver.leave(user, room_id, reason)
+
+    async def _register(self, user: UserId) -> None:
+        """Make the user exist. Refused with `FOREIGN`: somebody else has made it."""
+        made = await self._homeserver.register(user)
+        if made and self._users.is_open_to_all(user):
+            await self._profiles.save_fact(made_fact(user), "1")
+        await self._check_ours(user)
+
+    async def _check_ours(self, user: UserId) -> None:
+        """Look whether the user is ours; Refused with `FOREIGN` if it is not."""
+        if not self._users.is_open_to_all(user) or await self._profiles.fact(made_fact(user)):
+            return
+        foreign = self._homeserver.foreign
+        try:
+            devices = foreign_devices(await self._homeserver.devices(user))
+        except Refused:
+            return  # the user does not exist yet, or this homeserver does not say
+        if not devices:
+            foreign.discard(user)
+            return
+        if user not in foreign:
+            foreign.add(user)
+            _log.error(
+                "somebody else has registered this user, so it is not served",
+                user=user,
+                devices=devices,
+                fix=FOREIGN_FIX,
+            )
+        raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
     async def _exist(self, user: UserId) -> GhostRow:
         row, lost = await self._row(user), False
         if row is not None and row.device:
             try:
-                await self.names.check(user)
+                await self._check_ours(user)
                 await self._devices.ensure(user)
             except Refused as refusal:
                 if refusal.code != UNREGISTERED:
@@ -391,23 +323,23 @@ class Ghosts:
             else:
                 return row
         try:
-            await self.names.register(user)
+            await self._register(user)
         except Refused as refusal:
             self._disowned(user, refusal)
             raise
         if lost:
-            self._log.warning("the homeserver lost a user of ours", user=user)
+            _log.warning("the homeserver lost a user of ours", user=user)
         try:
             await self._devices.ensure(user)
         except Refused as refusal:
-            self._log.error("no device for this user", user=user, code=refusal.code)
+            _log.error("no device for this user", user=user, code=refusal.code)
         known = row or GhostRow(user_id=user)
         return await self._save(msgspec.structs.replace(known, device=True))
 
     def _disowned(self, user: UserId, refusal: Refused) -> None:
         """Log what is wrong, if the homeserver does not know the user as ours."""
         if not_loaded(str(refusal)):
-            self._log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
+            _log.error(NOT_LOADED, user=user, why=str(refusal), fix=LOAD_IT)
 
     async def _set(self, row: GhostRow, key: str, value: str, **changes: str) -> GhostRow:
         """Write one key of a profile and remember it.
@@ -417,7 +349,7 @@ class Ghosts:
         try:
             await self._homeserver.set_profile(UserId(row.user_id), key, value)
         except Refused as refusal:
-            self._log.warning("profile not set", user=row.user_id, key=key, code=refusal.code)
+            _log.warning("profile not set", user=row.user_id, key=key, code=refusal.code)
         return await self._save(msgspec.structs.replace(row, **changes))
 
     async def _set_icon(self, row: GhostRow, icon: Blob, source: str) -> None:
@@ -425,14 +357,20 @@ class Ghosts:
         mxc, digest = row.avatar_mxc, ""
         try:
             async with spool(icon, "icon") as file:
-                digest = await digest_of(file)
+                hasher = sha256()
+                async for chunk in file.chunks():
+                    hasher.update(chunk)
+                digest = hasher.hexdigest()
                 if file.dimensions is not None and digest != row.avatar_hash:
-                    mxc = await self._pictures.put(UserId(row.user_id), file, digest)
+                    mxc = self._pictures.get(digest) or await self._homeserver.upload(
+                        file.chunks(), file.size, file.mime, file.name, UserId(row.user_id)
+                    )
+                    self._pictures[digest] = mxc
         except Unavailable:
-            self._log.warning("icon not carried, to be tried again", user=row.user_id)
+            _log.warning("icon not carried, to be tried again", user=row.user_id)
             return
         except (Refused, TooBig) as error:
-            self._log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
+            _log.warning("icon of no use", user=row.user_id, error=type(error).__name__)
         # A picture that cannot be used is remembered too, or it would be fetched for ever.
         seen = msgspec.structs.replace(
             row, avatar_source=source, avatar_hash=digest, avatar_at=self._now()
@@ -443,10 +381,7 @@ class Ghosts:
             await self._set(seen, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def _row(self, user: UserId) -> GhostRow | None:
-        row = self._rows.get(user)
-        if row is not None:
-            return row
-        row = await self._profiles.ghost(user)
+        row = self._rows.get(user) or await self._profiles.ghost(user)
         if row is not None:
             self._rows[user] = row
         return row
@@ -457,7 +392,4 @@ class Ghosts:
         return row
 
     def _lock(self, user: UserId) -> asyncio.Lock:
-        lock = self._locks.get(user)
-        if lock is None:
-            lock = self._locks[user] = asyncio.Lock()
-        return lock
+        return self._locks.setdefault(user, asyncio.Lock())

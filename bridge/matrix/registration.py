@@ -4,10 +4,10 @@ Three choices that were measured (reference matrix.md §2, §3.1, and our integr
 
 - `sender_localpart` is a random name, not the bot's: Synapse answers /sync of the sender user with
   500, and the bot reads its keys by /sync. The bot is listed among the namespaces instead.
-- The namespaces of the bot and of the queue users are not exclusive. Synapse leaves every user of
+- The namespaces of the bot and of the queue users are not exclusive: Synapse leaves every user of
   an exclusive namespace out of its user directory, and customers must find these. The bridge makes
-  the users when it starts, after which nobody else can take the names; for those who were first see
-  `ghosts.Names`. Ghosts are exclusive.
+  them when it starts, after which nobody else can take their names; for those who were first see
+  `ghosts`. Ghosts are exclusive.
 - Both keys that ask for ephemeral events are written, since one Synapse release broke the older.
 """
 
@@ -84,35 +84,20 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 def make_registration(
-    *,
-    appservice_id: str,
-    url: str,
-    users: OurUsers,
-    as_token: str = "",
-    hs_token: str = "",
+    *, appservice_id: str, url: str, users: OurUsers, as_token: str = "", hs_token: str = ""
 ) -> Registration:
     """Compose a registration; tokens that are not given are drawn at random.
 
-    Args:
-        appservice_id: the id by which the homeserver keeps us apart from its other services.
-        url: where the homeserver reaches us.
-        users: gives the namespaces.
-        as_token: what we show to the homeserver.
-        hs_token: what the homeserver shows to us.
+    By its id the homeserver keeps us apart from its other services; `url` is where it reaches us.
     """
+    names = ((users.ghost_regex, True), (users.queue_regex, False), (users.bot_regex, False))
     return Registration(
         id=appservice_id,
         url=url,
         as_token=as_token or secrets.token_hex(32),
         hs_token=hs_token or secrets.token_hex(32),
         sender_localpart=f"webchat-sender-{secrets.token_hex(8)}",
-        namespaces=Namespaces(
-            users=(
-                Namespace(users.ghost_regex(), exclusive=True),
-                Namespace(users.queue_regex(), exclusive=False),
-                Namespace(users.bot_regex(), exclusive=False),
-            )
-        ),
+        namespaces=Namespaces(users=tuple(Namespace(regex, only) for regex, only in names)),
     )
 
 

@@ -18,11 +18,11 @@ import html as html_text
 import re
 from collections.abc import Callable
 
-import msgspec
 import nh3
 from selectolax.lexbor import LexborNode
 
 from bridge.ids import EventId
+from bridge.matrix.client import Spooled
 from bridge.matrix.crypto.wire import MARKER
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
 from bridge.media.plaintext import MAX_DEPTH, SKIPPED, html_to_text, parse
@@ -82,19 +82,22 @@ def editable_content(notice: EditableNotice, txn: str) -> Content:
     "Can't load this message". HTML it sets as a whole.
     """
     text = _never_empty(notice.text)
+    html = as_html(text)
     said: Content = {
         "msgtype": "m.notice",
         "body": text,
         "format": HTML_FORMAT,
-        "formatted_body": as_html(text),
-        "m.mentions": {},
+        "formatted_body": html,
     }
+    said |= {"m.mentions": {}}
     content = said | {MARKER: {"txn": txn}}
     if notice.edits is not None:
-        content["body"] = f"* {text}"
-        content["formatted_body"] = f"* {as_html(text)}"
-        content["m.new_content"] = said
-        content["m.relates_to"] = {"rel_type": "m.replace", "event_id": notice.edits}
+        content |= {
+            "body": f"* {text}",
+            "formatted_body": f"* {html}",
+            "m.new_content": said,
+            "m.relates_to": {"rel_type": "m.replace", "event_id": notice.edits},
+        }
     return content
 
 
@@ -157,14 +160,8 @@ def spoken_for(name: str, content: Content) -> Content:
     """The content as the host sends it, where the agent's ghost may not enter the room.
 
     Inviting may be the admins' right, or a ghost was banned. The words must arrive all the same,
-    and it must be plain whose they are.
-
-    Args:
-        name: the agent's.
-        content: of an `m.room.message` as the ghost would have sent it.
-
-    Returns:
-        "Name: text"; a file has the name as its caption (MSC2530), a place before its address.
+    and it must be plain whose they are: "Name: text"; a file has the name as its caption (MSC2530),
+    a place before its address.
     """
     body = str(content.get("body", ""))
     plain, bold = f"{name}: ", f"<strong>{html_text.escape(name)}:</strong> "
@@ -191,11 +188,7 @@ def poll_content(poll: Poll, txn: str) -> Content:
     Clients without polls show its text, which says the same.
     """
     lines = [poll.question, *(f"{name}. {answer}" for name, answer in poll.answers)]
-    question: Content = {
-        _PLAIN_TEXT: poll.question,
-        "body": poll.question,
-        "msgtype": "m.text",
-    }
+    question: Content = {_PLAIN_TEXT: poll.question, "body": poll.question, "msgtype": "m.text"}
     return {
         _PLAIN_TEXT: "\n".join(lines),
         POLL_START: {
@@ -229,63 +222,35 @@ def reaction_content(target: EventId, sign: str) -> Content:
 # --- files ----------------------------------------------------------------------------------------
 
 
-class MediaFacts(msgspec.Struct, frozen=True):
-    """Metadata of a file that was read and uploaded."""
+def media_content(kind: str, file: Spooled, where: Content, txn: str) -> Content:
+    """A file, shown as what its bytes are rather than as what it was called.
 
-    kind: str
-    """`image`, `file`, `voice` or `video`, as the agent's side named it."""
-    name: str
-    mxc: str
-    mime: str
-    size: int
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
-    waveform: tuple[int, ...] | None = None
-    """Only a voice message that can be played as one has it."""
-    sealed: Content | None = None
-    """The field `file` of an encrypted file, which then stands in place of its address."""
-
-
-def media_content(facts: MediaFacts, txn: str) -> Content:
-    """A file of an agent, shown as what its bytes are rather than as what it was called."""
-    msgtype = _msgtype(facts)
-    info: Content = {"mimetype": facts.mime, "size": facts.size}
-    if msgtype in {"m.image", "m.video"} and facts.width is not None and facts.height is not None:
-        info |= {"w": facts.width, "h": facts.height}
-    if facts.seconds is not None and msgtype in {"m.audio", "m.video"}:
-        info["duration"] = max(0, round(facts.seconds * 1000))
-    where: Content = {"url": facts.mxc} if facts.sealed is None else {"file": facts.sealed}
-    return {
-        "msgtype": msgtype,
-        "body": facts.name,
-        "filename": facts.name,
-        **where,
-        "info": info,
-        "m.mentions": {},
-        MARKER: {"txn": txn},
-        **_voice(facts, info.get("duration", 0)),
-    }
+    `kind` is what the agent's side named it: `image`, `file`, `voice` or `video`; `where` its
+    address as `url`, or the field `file` of an encrypted one.
+    """
+    msgtype = _msgtype(kind, file)
+    info: Content = {"mimetype": file.mime, "size": file.size}
+    if msgtype in {"m.image", "m.video"} and file.dimensions is not None:
+        info["w"], info["h"] = file.dimensions
+    if file.seconds is not None and msgtype in {"m.audio", "m.video"}:
+        info["duration"] = max(0, round(file.seconds * 1000))
+    content = {"msgtype": msgtype, "body": file.name, "filename": file.name, **where, "info": info}
+    content |= {"m.mentions": {}, MARKER: {"txn": txn}}
+    if file.waveform is not None:
+        # A voice message (MSC3245, with MSC1767's waveform).
+        sound = {"duration": info.get("duration", 0), "waveform": list(file.waveform)}
+        content |= {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": sound}
+    return content
 
 
-def _msgtype(facts: MediaFacts) -> str:
-    if facts.mime.startswith("image/") and facts.width is not None and facts.height is not None:
+def _msgtype(kind: str, file: Spooled) -> str:
+    if file.mime.startswith("image/") and file.dimensions is not None:
         return "m.image"
-    if facts.kind == "voice" and facts.waveform is None:
+    if kind == "voice" and file.waveform is None:
         return "m.file"  # clients would show a player that plays nothing
-    if facts.mime.startswith("audio/"):
+    if file.mime.startswith("audio/"):
         return "m.audio"
-    return "m.video" if facts.mime.startswith("video/") else "m.file"
-
-
-def _voice(facts: MediaFacts, duration: object) -> Content:
-    """Fields of a voice message (MSC3245, with MSC1767's waveform)."""
-    if facts.waveform is None:
-        return {}
-    return {
-        "org.matrix.msc3245.voice": {},
-        "org.matrix.msc1767.audio": {"duration": duration, "waveform": list(facts.waveform)},
-    }
+    return "m.video" if file.mime.startswith("video/") else "m.file"
 
 
 # --- an agent's text ------------------------------------------------------------------------------
@@ -305,7 +270,7 @@ def clean(fragment: str) -> tuple[str, str]:
         return html_text.unescape(decoded).strip() or _NOTHING, ""
     for image in root.css("img"):
         _replace_image(image)
-    inner = (root.html or "").removeprefix("<body>").removesuffix("</body>")
+    inner = _inner_html(root)
     if not tags & {"br", "p", "div", "li", "pre", "table"}:
         # Typed with the return key and only decorated with tags: keep the lines.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
@@ -328,7 +293,7 @@ def clean(fragment: str) -> tuple[str, str]:
 def _replace_image(image: LexborNode) -> None:
     """Put a character, a link or the alternative text in a picture's place.
 
-    An words of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
+    An emoji of the agent's desk is `<img class="qqemoji qqemojiN">` (reference 3.9).
     """
     attributes = image.attributes
     for name in (attributes.get("class") or "").split():
@@ -371,9 +336,13 @@ _MAX_ADDRESS = 2_000
 """Characters of an address."""
 
 _EMBEDDED = "video, audio, iframe, embed, object"
+_UNREAD = SKIPPED | {"-comment"}
 _WHOLE = frozenset({"table", "ul", "ol", "pre"})
-_VOID = frozenset({"br", "hr", "img", "wbr", "input", "col"})
-_KEPT_ATTRIBUTES = ("href", "start", "class", "alt", "title", "src")
+"""Elements that are not cut."""
+_KEPT_ATTRIBUTES = ("href", "start")
+_CUT = "\ufdd0"
+"""Stands where a fragment is cut; Unicode gives this character to nobody."""
+_ELEMENT = re.compile(r"<[^<>]*>")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
 Piece = RelayedText | AgentMedia
@@ -382,9 +351,7 @@ Piece = RelayedText | AgentMedia
 def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     """Take the pictures out of a fragment, and have its links lead where they lead at the desk.
 
-    Args:
-        fragment: as it came.
-        absolute: makes an address absolute, as the WebChat server means it.
+    `absolute` makes an address absolute, as the WebChat server means it.
 
     Returns:
         The fragment alone if it holds no picture (or is too big or too deep to look into); else its
@@ -392,25 +359,74 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     """
     if "<" not in fragment:
         return (RelayedText(fragment),)  # nothing to look for: most of what agents write
-    # As a parser would, but before it: eleven codes of the desk's words look like markup.
-    root = parse(decode_emoji(fragment), MAX_FRAGMENT)
+    # As a parser would, but before it: eleven codes of the desk's emoji look like markup.
+    root = parse(decode_emoji(fragment.replace(_CUT, "")), MAX_FRAGMENT)
     if root is None:
         return (RelayedText(fragment),)
     linked = _link_embedded(root)
     if _resolve(root, absolute) or linked:
-        fragment = (root.html or "").removeprefix("<body>").removesuffix("</body>")
-    if not any(picture_of(image) for image in root.css("img")):
+        fragment = _inner_html(root)
+    for node in reversed([node for node in root.traverse() if node.tag in _UNREAD]):
+        node.decompose()  # the innermost first: an outer one takes what it holds along
+    pictures = [(image, one) for image in root.css("img") if (one := picture_of(image))]
+    if not pictures:
         return (RelayedText(fragment),)
-    cutter = _Cutter()
-    try:
-        cutter.children(root)
-    except _TooDeep:
-        return (RelayedText(fragment),)
-    return tuple(cutter.finish()) or (RelayedText(fragment),)
+    for link in root.css("a[href]"):
+        if not link.text().strip():
+            # A picture was all of the link: where it led stays.
+            link.insert_child(link.attributes["href"] or "")
+    cuts: list[list[LexborNode]] = []
+    for image, _ in pictures[:MAX_PICTURES]:
+        around = _ancestors(image)
+        if len(around) > MAX_DEPTH:
+            return (RelayedText(fragment),)
+        depth = next((at for at, node in enumerate(around) if node.tag in _WHOLE), len(around))
+        if depth == len(around):
+            image.replace_with(_CUT)
+        else:
+            image.replace_with(PICTURE)
+            around[depth].insert_after(_CUT)
+        cuts.append(around[:depth])
+    found: list[Piece] = []
+    opened = ""
+    for at, text in enumerate(_inner_html(root).split(_CUT)):
+        around = cuts[at] if at < len(cuts) else []
+        whole = opened + text + "".join(f"</{node.tag}>" for node in reversed(around))
+        if "<img" in text or html_text.unescape(_ELEMENT.sub("", text)).strip():
+            found.append(RelayedText(whole))
+        if at < len(cuts):
+            found.append(pictures[at][1])
+        opened = "".join(map(_opening, around))
+    return tuple(found) or (RelayedText(fragment),)
+
+
+def _inner_html(root: LexborNode) -> str:
+    return (root.html or "").removeprefix("<body>").removesuffix("</body>")
+
+
+def _ancestors(node: LexborNode) -> list[LexborNode]:
+    """The elements around a node, outermost first, without the `body`."""
+    found: list[LexborNode] = []
+    parent = node.parent
+    while parent is not None and parent.tag != "body":
+        found.insert(0, parent)
+        parent = parent.parent
+    return found
+
+
+def _opening(node: LexborNode) -> str:
+    """The tag that opens an element anew after a cut."""
+    attributes = node.attributes
+    kept = "".join(
+        f' {name}="{html_text.escape(attributes.get(name) or "")}"'
+        for name in _KEPT_ATTRIBUTES
+        if attributes.get(name)
+    )
+    return f"<{node.tag}{kept}>"
 
 
 def picture_of(image: LexborNode) -> AgentMedia | None:
-    """The picture that an `img` shows; None for an words, and for what cannot be fetched."""
+    """The picture that an `img` shows; None for an emoji, and for what cannot be fetched."""
     attributes = image.attributes
     if any(name.startswith("qqemoji") for name in (attributes.get("class") or "").split()):
         return None
@@ -456,100 +472,3 @@ def _resolve(root: LexborNode, absolute: Callable[[str], str]) -> bool:
             link.attrs["href"] = absolute(address)
         changed = True
     return changed
-
-
-class _TooDeep(Exception):
-    """Nested further than any honest text."""
-
-
-class _Cutter:
-    """Serializer of an HTML tree that cuts it into pieces."""
-
-    def __init__(self) -> None:
-        self._pieces: list[Piece] = []
-        self._text: list[str] = []
-        self._says_something = False
-        self._open: list[tuple[str, str]] = []
-        """Names and opening tags of the elements that we are in."""
-        self._whole = 0
-        self._later: list[AgentMedia] = []
-        self._count = 0
-
-    def finish(self) -> list[Piece]:
-        """All pieces."""
-        self._cut()
-        return self._pieces
-
-    def children(self, node: LexborNode) -> None:
-        child = node.first_child
-        while child is not None:
-            self._visit(child)
-            child = child.next
-
-    def _visit(self, node: LexborNode) -> None:
-        tag = node.tag or ""
-        if tag == "-text":
-            text = node.text_content or ""
-            self._says_something = self._says_something or bool(text.strip())
-            self._text.append(html_text.escape(text, quote=False))
-        elif tag.startswith("-") or tag in SKIPPED:
-            return
-        elif tag == "img":
-            self._image(node)
-        elif tag in _VOID:
-            self._text.append(f"<{tag}>")
-        else:
-            self._element(tag, node)
-
-    def _element(self, tag: str, node: LexborNode) -> None:
-        if len(self._open) >= MAX_DEPTH:
-            raise _TooDeep
-        opening = _opening(tag, node)
-        self._text.append(opening)
-        self._open.append((tag, opening))
-        self._whole += tag in _WHOLE
-        self.children(node)
-        if tag == "a" and not node.text().strip():
-            # A picture was all of the link: where it led stays.
-            self._text.append(html_text.escape(node.attributes.get("href") or ""))
-            self._says_something = True
-        self._whole -= tag in _WHOLE
-        self._open.pop()
-        self._text.append(f"</{tag}>")
-        if not self._whole and self._later:
-            self._cut()
-            self._pieces += self._later
-            self._later.clear()
-
-    def _image(self, node: LexborNode) -> None:
-        picture = picture_of(node)
-        if picture is None or self._count >= MAX_PICTURES:
-            self._text.append(_opening("img", node))
-            self._says_something = True
-            return
-        self._count += 1
-        if self._whole:
-            self._text.append(PICTURE)
-            self._says_something = True
-            self._later.append(picture)
-        else:
-            self._cut()
-            self._pieces.append(picture)
-
-    def _cut(self) -> None:
-        """End one text and begin the next inside the same elements."""
-        closing = [f"</{tag}>" for tag, _ in reversed(self._open)]
-        if self._says_something:
-            self._pieces.append(RelayedText("".join([*self._text, *closing])))
-        self._text = [opening for _, opening in self._open]
-        self._says_something = False
-
-
-def _opening(tag: str, node: LexborNode) -> str:
-    attributes = node.attributes
-    kept = "".join(
-        f' {name}="{html_text.escape(attributes.get(name) or "")}"'
-        for name in _KEPT_ATTRIBUTES
-        if attributes.get(name)
-    )
-    return f"<{tag}{kept}>"

@@ -1,19 +1,19 @@
-"""Which Matrix users are ours, and what each of them stands for.
+"""User ids of our Matrix users: the bot, one user per queue, one ghost per agent.
 
-Three kinds: the bot, one user per queue (`webchat_queue_<id>`), and one ghost per agent. An agent
-id is an opaque text, so it is escaped as the Matrix specification's appendix "Mapping from other
-character sets" says: UTF-8; `_` becomes `__`; an upper-case letter becomes `_` and its lower-case
-twin; every other byte that a localpart may not hold, and `=`, becomes `=` and two hex digits.
-The result is collision-free, and since a single `_` is never followed by a digit, no agent id can
-escape to `queue_1`. The same grammar, written as a regular expression, is the ghosts' namespace in
-the registration, so that the namespaces of ghosts and queue users do not overlap either.
+An agent id is an opaque text, so it is escaped as the Matrix specification's appendix "Mapping from
+other character sets" says: UTF-8; `_` becomes `__`; an upper-case letter becomes `_` and its
+lower-case twin; every other byte that a localpart may not hold, and `=`, becomes `=` and two hex
+digits. The result is collision-free, and since a single `_` is never followed by a digit, no agent
+id can escape to `queue_1`. The same grammar, written as a regular expression, is the ghosts'
+namespace in the registration, so that the namespaces of ghosts and queue users do not overlap.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from bridge.ids import AgentId, QueueId, UserId
 
@@ -22,6 +22,8 @@ ESCAPED = r"(?:[a-z0-9.\-/]|=[0-9a-f]{2}|=h[0-9a-f]{40}|_[a-z_])*"
 
 _MAX_USER_ID = 255
 """Bytes (Matrix specification, appendix "User identifiers")."""
+_MAX_CACHED = 10_000
+"""Users, ours and people, of whom it is remembered whether they are ours."""
 _QUEUE = "webchat_queue_"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-/")
 
@@ -43,17 +45,23 @@ def escape(text: str) -> str:
 
 
 class OurUsers:
-    """The names of the bot, the queue users and the ghosts on one homeserver.
+    """User ids of the bot, the queue users (`webchat_queue_<id>`) and the ghosts.
 
     Args:
         domain: the homeserver's name, the part after the colon.
-        bot_localpart: the bot's localpart.
+        bot_localpart, queue_ids: as configured.
         username_template: the ghosts' localpart, with `{agent}` once.
-        queue_ids: the configured queues.
 
     Raises:
         ValueError: the template lacks `{agent}`, holds characters that no localpart may hold, or
             would give some agent the name of the bot or of a queue user.
+
+    Attributes:
+        is_ours: true for the bot, queue users (configured or not) and ghosts. Cached: asked several
+            times for every event.
+        ghost_regex, queue_regex, bot_regex: namespaces for the registration.
+        ghost: the user id of an agent's ghost; an agent id too long for one is replaced by its
+            digest. Cached.
     """
 
     def __init__(
@@ -76,21 +84,18 @@ class OurUsers:
         )
         self._queue = re.compile(f"@{_QUEUE}[0-9]+{re.escape(self._tail)}")
         self.bot = UserId(f"@{bot_localpart}{self._tail}")
+        self.ghost_regex = f"^{self._ghost.pattern}$"
+        self.queue_regex = f"^{self._queue.pattern}$"
+        self.bot_regex = f"^{re.escape(self.bot)}$"
         self._queues = {self.queue_user(queue_id): queue_id for queue_id in queue_ids}
+        self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
+        self.ghost: Callable[[AgentId], UserId] = lru_cache(_MAX_CACHED)(self._ghost_of)
         for name in (self.bot, *self._queues, self.queue_user(QueueId(1))):
             if self._ghost.fullmatch(name):
                 raise ValueError(f"username_template would give an agent the name {name}")
 
-    def is_ours(self, user_id: str) -> bool:
-        """True for the bot, queue users (configured or not) and ghosts. Called for every event."""
-        if not user_id.endswith(self._tail):
-            return False
-        return (
-            user_id == self.bot
-            or user_id in self._queues
-            or self._ghost.fullmatch(user_id) is not None
-            or self._queue.fullmatch(user_id) is not None
-        )
+    def _is_ours(self, user_id: str) -> bool:
+        return self.is_open_to_all(user_id) or self._ghost.fullmatch(user_id) is not None
 
     def is_host(self, user_id: str) -> bool:
         """True for users that a customer may invite: the bot and users of configured queues."""
@@ -111,25 +116,11 @@ class OurUsers:
         """The configured queue that this user stands for, if it is a queue user."""
         return self._queues.get(UserId(user_id))
 
-    def ghost(self, agent_id: AgentId) -> UserId:
-        """The ghost's user id. An agent id too long for one is replaced by its digest."""
-        name = self._ghost_named(escape(agent_id))
+    def _ghost_of(self, agent_id: AgentId) -> UserId:
+        start, end = f"@{self._prefix}", f"{self._suffix}{self._tail}"
+        name = start + escape(agent_id) + end
         if len(name) > _MAX_USER_ID:
             # "=h" is no escape ("h" is no hex digit), so a digest collides with no escaped id.
             digest = hashlib.sha256(agent_id.encode("utf-8", "surrogatepass")).hexdigest()
-            name = self._ghost_named(f"=h{digest[:40]}")
-        return name
-
-    def _ghost_named(self, escaped: str) -> UserId:
-        return UserId(f"@{self._prefix}{escaped}{self._suffix}{self._tail}")
-
-    def ghost_regex(self) -> str:
-        """The ghosts' namespace, for the registration."""
-        return f"^{self._ghost.pattern}$"
-
-    def queue_regex(self) -> str:
-        """The queue users' namespace, for the registration."""
-        return f"^{self._queue.pattern}$"
-
-    def bot_regex(self) -> str:
-        return f"^{re.escape(self.bot)}$"
+            name = f"{start}=h{digest[:40]}{end}"
+        return UserId(name)

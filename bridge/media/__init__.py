@@ -1,31 +1,7 @@
 """Conversion and inspection of media: bytes, places and markup that pass through the bridge.
 
-Pure work on what somebody else has fetched: `types` says what a file is, `voice` makes
-a voice message playable on the other side, `places` moves coordinates between maps, `plaintext`
-makes text of HTML. All of it comes from strangers: sizes, depths and lengths are bounded, and what
-cannot be read is said to be unreadable, never guessed at.
+Pure work on what somebody else has fetched: `types` says what a file is, `voice` makes a voice
+message playable on the other side, `places` moves coordinates between maps, `plaintext` makes text
+of HTML. All of it comes from strangers: sizes, depths and lengths are bounded, and what cannot be
+read is said to be unreadable, never guessed at.
 """
-
-from __future__ import annotations
-
-from bridge.media.types import (
-    HEAD,
-    OCTETS,
-    clean_mime,
-    dimensions,
-    extension_of,
-    guess_mime,
-    safe_name,
-    sniff,
-)
-
-__all__ = [
-    "HEAD",
-    "OCTETS",
-    "clean_mime",
-    "dimensions",
-    "extension_of",
-    "guess_mime",
-    "safe_name",
-    "sniff",
-]

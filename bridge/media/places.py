@@ -1,9 +1,9 @@
-"""Coordinates: from WGS-84, which Matrix and satellites use, to the maps of China and back.
+"""Map coordinates: from WGS-84, which Matrix and satellites use, to the maps of China and back.
 
 Chinese law shifts maps by up to 700 m (GCJ-02: AMap, Tencent, Google's map of China), and Baidu
-shifts once more (BD-09). The formulas are public and everybody's; the forward ones are given, the
-way back is found by iteration, since the inverses in circulation are wrong by up to half a metre.
-The libraries that PyPI has bring a geodata stack or a binary for this page of arithmetic.
+shifts once more (BD-09). The forward formulas are public; the way back is found by iteration, since
+the inverses in circulation are wrong by up to half a metre. The libraries that PyPI has bring a
+geodata stack or a binary for this page of arithmetic.
 
 Outside China nothing is shifted. The border is a set of rectangles, which near a land border errs
 by tens of kilometres: there a place may be shifted that should not be, or the other way round. The
@@ -68,7 +68,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Datum(StrEnum):
-    """How a map counts."""
+    """Coordinate systems of maps."""
 
     WGS84 = "wgs84"
     GCJ02 = "gcj02"
@@ -76,7 +76,7 @@ class Datum(StrEnum):
 
 
 def datum_of(map_name: str) -> Datum:
-    """How the map of that name counts: `baidu`, else a map of the law's (`gaode`, `qq`, …)."""
+    """Coordinate system of a map: `baidu`, else one by the law (`gaode`, `qq`, …)."""
     name = map_name.strip().casefold()
     if "baidu" in name or "bd09" in name:
         return Datum.BD09
@@ -91,25 +91,25 @@ def in_china(place: Place) -> bool:
 
 
 def to_datum(place: Place, datum: Datum) -> Place:
-    """Where a place of WGS-84 is drawn on a map that counts so."""
-    match datum:
-        case Datum.WGS84:
-            return place
-        case Datum.GCJ02:
-            return _shifted(place, _to_gcj02)
-        case Datum.BD09:
-            return _shifted(place, _to_bd09)
+    """Where a place of WGS-84 is drawn on a map of that coordinate system."""
+    return _SHIFTS[datum](place) if datum in _SHIFTS and in_china(place) else place
 
 
 def from_datum(place: Place, datum: Datum) -> Place:
-    """The inverse transformation to WGS-84, by iteration; good to a millimetre."""
-    match datum:
-        case Datum.WGS84:
-            return place
-        case Datum.GCJ02:
-            return _unshifted(place, _to_gcj02)
-        case Datum.BD09:
-            return _unshifted(place, _to_bd09)
+    """The inverse of `to_datum`, by iteration; good to a millimetre.
+
+    The shift hardly changes over its own length, so what a guess misses by is what to add to it.
+    """
+    if datum not in _SHIFTS or not _within(place, _AROUND_CHINA):
+        return place
+    guess = place
+    for _ in range(_ROUNDS):
+        there = _SHIFTS[datum](guess)
+        north, east = place.latitude - there.latitude, place.longitude - there.longitude
+        guess = Place(guess.latitude + north, guess.longitude + east)
+        if abs(north) < _CLOSE and abs(east) < _CLOSE:
+            break
+    return guess if in_china(guess) else place
 
 
 def geo_uri(place: Place) -> str:
@@ -128,7 +128,7 @@ def read_geo_uri(uri: str) -> Place | None:
 
 
 def map_link(place: Place, datum: Datum, title: str) -> str:
-    """A web page that shows the place, which is given as that map counts."""
+    """A web page that shows the place, which is given in that map's coordinates."""
     latitude, longitude = f"{place.latitude:.6f}", f"{place.longitude:.6f}"
     name = quote(title[:60], safe="")
     match datum:
@@ -154,27 +154,6 @@ def _within(place: Place, boxes: tuple[tuple[float, float, float, float], ...]) 
         south <= place.latitude <= north and west <= place.longitude <= east
         for south, west, north, east in boxes
     )
-
-
-def _shifted(place: Place, shift: Callable[[Place], Place]) -> Place:
-    return shift(place) if in_china(place) else place
-
-
-def _unshifted(place: Place, shift: Callable[[Place], Place]) -> Place:
-    """Turn `_shifted` round: the one place that it brings here.
-
-    The shift hardly changes over its own length, so what a guess misses by is what to add to it.
-    """
-    if not _within(place, _AROUND_CHINA):
-        return place
-    guess = place
-    for _ in range(_ROUNDS):
-        there = shift(guess)
-        north, east = place.latitude - there.latitude, place.longitude - there.longitude
-        guess = Place(guess.latitude + north, guess.longitude + east)
-        if abs(north) < _CLOSE and abs(east) < _CLOSE:
-            break
-    return guess if in_china(guess) else place
 
 
 def _to_bd09(place: Place) -> Place:
@@ -206,3 +185,6 @@ def _to_gcj02(place: Place) -> Place:
 def _waves(at: float, *waves: tuple[float, float]) -> float:
     """Metres: the sum of sines of these heights and frequencies, two thirds of it."""
     return sum(height * math.sin(math.pi * often * at) for height, often in waves) * 2.0 / 3.0
+
+
+_SHIFTS: dict[Datum, Callable[[Place], Place]] = {Datum.GCJ02: _to_gcj02, Datum.BD09: _to_bd09}

@@ -1,9 +1,8 @@
 """HTML to plain text that a person would have typed: lists, quotes, links, code, tables.
 
-Used both ways: for customers' formatted bodies, and for the plain twin of an agent's fragment.
-The way back is short (`as_markup`).
-Everything is capped, since the HTML is a stranger's: what is too big, too deep or too dense is not
-converted at all (None), and the caller falls back to the text that it has anyway.
+Used both ways: for customers' formatted bodies, and for the plain twin of an agent's fragment. The
+way back is short (`as_markup`). Everything is capped, since the HTML is a stranger's: what is too
+big, too deep or too dense is not converted (None), and the caller falls back to the text it has.
 """
 
 from __future__ import annotations
@@ -31,6 +30,12 @@ _BLOCKS = frozenset(
 )
 SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
 """Elements that hold nothing to read."""
+_MARKS = {
+    **dict.fromkeys(("del", "s", "strike"), ("~~", "~~")),
+    "sup": ("^", ""),  # else ten squared would read a hundred and two
+    "sub": ("_", ""),
+}
+"""Signs before and after what an element holds."""
 _LINKS = ("http://", "https://", "mailto:", "ftp://", "tel:", "geo:", "magnet:")
 
 
@@ -92,23 +97,15 @@ class _Writer:
     def finish(self) -> list[str]:
         """The lines, without empty ones at either end."""
         self._end_line()
-        lines = self._lines
-        start = 0
-        while start < len(lines) and not lines[start].strip():
-            start += 1
-        end = len(lines)
-        while end > start and not lines[end - 1].strip():
-            end -= 1
-        return lines[start:end]
+        full = [at for at, line in enumerate(self._lines) if line.strip()]
+        return self._lines[full[0] : full[-1] + 1] if full else []
 
     def children(self, node: LexborNode) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _TooDeep
-        child = node.first_child
-        while child is not None:
+        for child in node.iter(include_text=True):
             self._visit(child)
-            child = child.next
         self._depth -= 1
 
     def _visit(self, node: LexborNode) -> None:
@@ -117,14 +114,11 @@ class _Writer:
             self._current.append(_SPACE.sub(" ", node.text_content or ""))
         elif tag.startswith("-") or tag in SKIPPED:
             return
-        elif tag in _BLOCKS:
-            self._end_line()
+        elif tag in _BLOCKS or tag in _PARAGRAPHS:
+            edge = self._end_line if tag in _BLOCKS else self._gap
+            edge()
             self.children(node)
-            self._end_line()
-        elif tag in _PARAGRAPHS:
-            self._gap()
-            self.children(node)
-            self._gap()
+            edge()
         elif tag in {"ul", "ol"}:
             self._list(node)
         elif tag == "blockquote":
@@ -154,10 +148,11 @@ class _Writer:
                 self._current.append(attributes.get("alt") or attributes.get("title") or "")
             case "code":
                 self._current.append(f"`{node.text()}`")
-            case "del" | "s" | "strike":
-                self._current.append("~~")
+            case _ if tag in _MARKS:
+                before, after = _MARKS[tag]
+                self._current.append(before)
                 self.children(node)
-                self._current.append("~~")
+                self._current.append(after)
             case "span" if "data-mx-maths" in node.attributes:
                 self._current.append(node.attributes["data-mx-maths"] or "")
             case "span" if "data-mx-spoiler" in node.attributes:
@@ -166,10 +161,6 @@ class _Writer:
                 self._current.append(f"({reason}) ||" if reason else "||")
                 self.children(node)
                 self._current.append("||")
-            case "sup" | "sub":
-                # Else ten squared would read a hundred and two.
-                self._current.append("^" if tag == "sup" else "_")
-                self.children(node)
             case _:
                 self.children(node)
 
@@ -188,8 +179,7 @@ class _Writer:
         self._end_line()
         start = node.attributes.get("start") or "1"
         number = int(start) if start.isascii() and start.isdigit() and len(start) < 7 else 1
-        child = node.first_child
-        while child is not None:
+        for child in node.iter(include_text=True):
             if child.tag == "li":
                 marker = f"{number}. " if node.tag == "ol" else "- "
                 number += 1
@@ -199,31 +189,22 @@ class _Writer:
                     ((pad if at else marker) + line).rstrip() for at, line in enumerate(lines)
                 )
             elif child.tag in {"ul", "ol"}:
-                self._append(f"  {line}" for line in self._within(child))
+                self._append(f"  {line}" for line in self._inside(child, itself=True))
             else:
                 self._visit(child)
-            child = child.next
         self._end_line()
 
     def _row(self, node: LexborNode) -> str:
-        cells: list[str] = []
-        child = node.first_child
-        while child is not None:
-            if child.tag in {"td", "th"}:
-                cells.append(" ".join(self._inside(child)))
-            child = child.next
-        return " | ".join(cells)
+        cells = (child for child in node.iter() if child.tag in {"td", "th"})
+        return " | ".join(" ".join(self._inside(cell)) for cell in cells)
 
-    def _inside(self, node: LexborNode) -> list[str]:
-        """The lines of a node's children, as if they stood alone."""
+    def _inside(self, node: LexborNode, *, itself: bool = False) -> list[str]:
+        """The lines of a node's children, or of the node itself, as if they stood alone."""
         writer = _Writer(self._depth + 1)
-        writer.children(node)
-        return writer.finish()
-
-    def _within(self, node: LexborNode) -> list[str]:
-        """The lines of the node itself, as if it stood alone."""
-        writer = _Writer(self._depth + 1)
-        writer._visit(node)
+        if itself:
+            writer._visit(node)
+        else:
+            writer.children(node)
         return writer.finish()
 
     def _append(self, lines: Iterable[str]) -> None:

@@ -56,10 +56,7 @@ def sniff(head: bytes, name: str = "", claimed: str = "") -> str:
     The bytes win for pictures, sound and video, where a wrong type shows as a broken message. For
     everything else the claim or the name's extension knows better (a .docx is also a zip).
 
-    Args:
-        head: the first `HEAD` bytes.
-        name: the file's name.
-        claimed: what the sender says that it is.
+    `head` is the first `HEAD` bytes, `claimed` what the sender says that it is.
     """
     claimed = clean_mime(claimed)
     named = guess_mime(name)
@@ -124,6 +121,11 @@ def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:
 
 MAX_PIXELS = 100_000_000
 """A picture that claims more is no picture to us (decompression bomb)."""
+_NO_PICTURE = (
+    *(UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning),
+    *(OSError, ValueError, SyntaxError, EOFError),
+)
+"""Errors of Pillow's about a header."""
 
 
 def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
@@ -143,15 +145,7 @@ def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
                 # them on the way there.
                 known = image.format != "PNG" or "exif" in image.info
                 turned = known and image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-    ):
+    except _NO_PICTURE:
         return None
     if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
         return None

@@ -1,12 +1,12 @@
 """Voice messages: AMR as call centres speak it, Ogg/Opus as Matrix does (MSC3245), both ways.
 
 All here takes a file that may be sought in, works synchronously and belongs into a thread: a minute
-of speech takes some tens of milliseconds. The bytes are a stranger's: the container is told by its
+of speech takes some tens of milliseconds. The bytes are a stranger's. The container is told by its
 first bytes and named to the library, which would otherwise try playlists and other formats that
-open further files; no picture is decoded but a small one where nothing else tells a video's size
-(`_OPENING`), and no more sound than `MAX_SECONDS`. A file of 55 bytes can hold eighteen hours of
-silence, so what is counted is the sound that goes into the resampler, and it goes there in slices:
-the memory that a conversion takes does not depend on what the file claims.
+open further files. No picture is decoded but a small one where nothing else tells a video's size
+(`_OPENING`), and no more sound than `MAX_SECONDS`: a file of 55 bytes can hold eighteen hours of
+silence, so what is counted is the sound that goes into the resampler, in slices, so that memory
+does not depend on what the file claims.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import array
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import IO
 
 import av
@@ -59,6 +60,20 @@ _OPENING = {
 """Options of the library, for whatever is opened."""
 
 
+_SIGNATURES = {
+    b"#!AMR": "amr",
+    b"OggS": "ogg",
+    b"\x1aE\xdf\xa3": "matroska",
+    b"fLaC": "flac",
+    **dict.fromkeys((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xfa"), "mp3"),
+    **dict.fromkeys((b"\xff\xf1", b"\xff\xf9"), "aac"),
+}
+
+
+_UNPLAYABLE = (av.FFmpegError, ValueError, OverflowError, OSError)
+"""Errors of the library's about a file."""
+
+
 class NoSound(Exception):
     """The bytes are no sound that can be decoded, or too much of it."""
 
@@ -82,25 +97,11 @@ class Picture(msgspec.Struct, frozen=True):
 
 def container_of(head: bytes) -> str | None:
     """The library's name for the container that begins so; None if it is none that we open."""
-    if head.startswith(b"#!AMR"):
-        return "amr"
-    if head.startswith(b"OggS"):
-        return "ogg"
     if head.startswith(b"RIFF"):
         return {b"WAVE": "wav", b"AVI ": "avi"}.get(head[8:12])
     if head[4:8] == b"ftyp":
         return "mp4"
-    if head.startswith(b"\x1aE\xdf\xa3"):
-        return "matroska"
-    if head.startswith(b"fLaC"):
-        return "flac"
-    if head.startswith(b"ID3") or (
-        head[:1] == b"\xff" and head[1:2] in {b"\xfb", b"\xf3", b"\xfa"}
-    ):
-        return "mp3"
-    if head[:2] in {b"\xff\xf1", b"\xff\xf9"}:
-        return "aac"
-    return None
+    return next((name for start, name in _SIGNATURES.items() if head.startswith(start)), None)
 
 
 def to_opus(stream: IO[bytes]) -> Sound:
@@ -120,7 +121,7 @@ def to_opus(stream: IO[bytes]) -> Sound:
                 peaks.append(_peak(frame))
                 target.mux(encoder.encode(frame))
             target.mux(encoder.encode(None))
-    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+    except _UNPLAYABLE as error:
         raise NoSound(type(error).__name__) from error
     return Sound(out.getvalue(), len(peaks) / _FRAMES_PER_SECOND, _waveform(peaks))
 
@@ -146,7 +147,7 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
         if not data:  # a fragment of one frame gives none
             raise NoSound("too short")
         return Sound(data, len(frames) / _FRAMES_PER_SECOND)
-    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+    except _UNPLAYABLE as error:
         raise NoSound(type(error).__name__) from error
 
 
@@ -161,7 +162,7 @@ def look(stream: IO[bytes]) -> Picture | None:
             if _codec_of(shown) is None:
                 return Picture(seconds=seconds)
             return Picture(max(0, shown.width), max(0, shown.height), seconds)
-    except (NoSound, av.FFmpegError, ValueError, OverflowError, OSError):
+    except (NoSound, *_UNPLAYABLE):
         return None
 
 
@@ -186,7 +187,7 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
         NoSound: there is none, or more than `MAX_SECONDS` of it.
     """
     resampler = AudioResampler("s16", "mono", rate, frame_size=rate // _FRAMES_PER_SECOND)
-    count = 0
+    none = True
     with _opened(stream) as source:
         if not source.streams.audio:
             raise NoSound("no sound in it")
@@ -195,9 +196,9 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
         source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
         for part in _slices(source):
             for frame in resampler.resample(part):
-                count += 1
+                none = False
                 yield frame
-    if not count:
+    if none:
         raise NoSound("no sound in it")
 
 
@@ -225,10 +226,9 @@ def _slices(source: av.container.InputContainer) -> Iterator[av.AudioFrame | Non
 
 
 def _slice(whole: av.AudioFrame, start: int, count: int) -> av.AudioFrame:
-    """The first samples of a frame; the frame itself if that is all of them."""
-    if count == whole.samples:
-        part = whole
-    else:
+    """Samples of a frame; the frame itself if that is all of them."""
+    part = whole
+    if count != whole.samples:
         part = av.AudioFrame(whole.format, whole.layout, count)
         channels = 1 if whole.format.is_planar else whole.layout.nb_channels
         width = whole.format.bytes * channels
@@ -253,13 +253,11 @@ def _encode_amr(frames: list[av.AudioFrame], bits: int) -> bytes:
 
 def _peak(frame: av.AudioFrame) -> int:
     samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
-    loudest, lowest = max(samples, default=0), min(samples, default=0)
-    return max(loudest, -lowest)
+    return max(max(samples, default=0), -min(samples, default=0))
 
 
 def _waveform(peaks: list[int]) -> tuple[int, ...]:
     count = min(POINTS, len(peaks))
-    heights = (
-        max(peaks[at * len(peaks) // count : (at + 1) * len(peaks) // count]) for at in range(count)
-    )
+    ends = [at * len(peaks) // count for at in range(count + 1)] if count else []
+    heights = (max(peaks[start:end]) for start, end in pairwise(ends))
     return tuple(min(LOUDEST, height * LOUDEST // 32767) for height in heights)

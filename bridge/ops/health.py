@@ -114,14 +114,14 @@ class Health:
             reasons["bridge"] = "stopping"
         return reasons
 
-    def routes(self) -> list[web.RouteDef]:
-        """To be added to the application that the homeserver talks to."""
-        return [web.get(LIVE, self._live), web.get(READY, self._ready)]
+    def pages(self) -> dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]]:
+        """By path; for the port that the homeserver talks to."""
+        return {LIVE: self._live, READY: self._ready}
 
-    async def _live(self, _request: web.Request) -> web.Response:
+    async def _live(self, _request: web.BaseRequest) -> web.Response:
         return web.json_response({"live": True})
 
-    async def _ready(self, _request: web.Request) -> web.Response:
+    async def _ready(self, _request: web.BaseRequest) -> web.Response:
         missing = self.missing()
         body = {"ready": not missing, "missing": missing}
         return web.json_response(body, status=503 if missing else 200)

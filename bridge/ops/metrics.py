@@ -195,7 +195,7 @@ class CannotListen(OSError):
     """An address of the configuration cannot be had; the text names its keys."""
 
 
-async def listen(runner: web.AppRunner, section: str, hostname: str, port: int) -> int:
+async def listen(runner: web.BaseRunner, section: str, hostname: str, port: int) -> int:
     """Listen where a section of the configuration says; return the port (useful with port 0).
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from PIL import Image
 
-from bridge import media
+from bridge.media import types as media
 from bridge.media import voice
 from bridge.media.places import Datum, Place, from_datum, geo_uri, map_link, read_geo_uri, to_datum
 from bridge.media.types import MAX_PIXELS

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from bridge.conversation.model import FileKey
 from bridge.ids import EventId
-from bridge.matrix.client import spool
+from bridge.matrix.adapter import playable
+from bridge.matrix.client import Spooled, spool
 from bridge.matrix.crypto.attachments import file_field
 from bridge.matrix.render import (
     Content,
-    MediaFacts,
     in_thread,
     location_content,
     media_content,
     pieces,
     text_contents,
 )
-from bridge.matrix.send import playable
 from bridge.rooms.ports import RelayedText
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia
@@ -64,8 +61,9 @@ async def answers() -> AsyncIterator[Row]:
         ("voice that cannot be played (WeChat's SILK)", "voice", b"#!SILK_V3" + bytes(9), "v.silk"),
         ("video (type 6)", "video", film(64, 48, pictures=20), "clip.mp4"),
     ):
-        clear = media_content(await _facts(kind, data, file), "t")
-        sealed = media_content(await _facts(kind, data, file, sealed=True), "t")
+        read = await _file(kind, data, file)
+        clear = media_content(kind, read, {"url": MXC}, "t")
+        sealed = media_content(kind, read, {"file": file_field(MXC, KEY)}, "t")
         yield _row(name, clear, sealed)
     for name, where in (
         (
@@ -128,21 +126,6 @@ def _shown(content: Content) -> str:
     return " ".join(told)
 
 
-async def _facts(kind: str, data: bytes, name: str, *, sealed: bool = False) -> MediaFacts:
+async def _file(kind: str, data: bytes, name: str) -> Spooled:
     async with spool(blob(data, "", name), kind) as original:
-        file = await playable(original, kind, ThreadPoolExecutor(1))
-        width, height = file.dimensions or (None, None)
-        facts = MediaFacts(
-            kind=kind,
-            name=file.name,
-            mxc=MXC,
-            mime=file.mime,
-            size=0,
-            width=width,
-            height=height,
-            seconds=file.seconds,
-            waveform=file.waveform,
-        )
-    if not sealed:
-        return facts
-    return msgspec.structs.replace(facts, sealed=file_field(MXC, KEY))
+        return await playable(original, kind, ThreadPoolExecutor(1))

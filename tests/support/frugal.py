@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge import media
+from bridge.media import types as media
 from bridge.media import voice
 from tests.support.sounds import film, png, tone
 

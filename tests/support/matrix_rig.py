@@ -17,10 +17,10 @@ from PIL import Image
 from bridge.demo.matrix_user import PATIENCE, Customer
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.appservice import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.appservice import Endpoint, RawEvent
 from bridge.matrix.client import new_session
 from bridge.rooms.ports import Blob, MatrixPort
-from bridge.rooms.store import GhostRow
+from bridge.rooms.store import GhostRow, StoreError
 from tests.support.synapse import Homeserver, running_homeserver
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class MemoryIntake:
             self._news.notify_all()
             if self.down:
                 self.refused += 1
-                raise IntakeUnavailable
+                raise StoreError
             for _, event_id, event in events:
                 self.events.setdefault(event_id, event)
 
@@ -120,17 +120,14 @@ class Rig:
             conversions=ThreadPoolExecutor(1),
         )
 
-    def application(self) -> web.Application:
-        endpoint = Endpoint(
+    def endpoint(self) -> Endpoint:
+        return Endpoint(
             hs_token=self.homeserver.registration.hs_token,
             is_ours=self.users.is_ours,
             accept=self.intake.accept,
             vouch=self.adapter.ghosts.vouch,
             max_body=64 * 1024 * 1024,
         )
-        app = web.Application()
-        app.add_routes(endpoint.routes())
-        return app
 
     async def customer(self) -> Customer:
         self._count += 1
@@ -156,7 +153,7 @@ async def running_rig(folder: Path) -> AsyncIterator[Rig]:
         # That the adapter is what the engine asks for is the type checker's to say.
         port: MatrixPort = made.adapter
         assert port.is_ours(made.users.bot)
-        runner = web.AppRunner(made.application(), handle_signals=False)
+        runner = web.ServerRunner(web.Server(made.endpoint().handle))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", homeserver.port).start()
         try:

@@ -34,7 +34,7 @@ _NAME = "WebChat"
 
 
 class Requests(Protocol):
-    """HTTP requests as our users and their devices. `client.Transport` is one."""
+    """HTTP requests as our users and their devices. `client.Homeserver` is one."""
 
     async def request(
         self,

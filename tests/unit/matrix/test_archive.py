@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import pytest
 from hypothesis import given
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.client import Homeserver, Json, Transport
+from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.events import recorded
 from bridge.rooms.ports import Recorded, Refused
 
@@ -136,8 +135,8 @@ def test_strangers_fields_raise_nothing(content: dict[str, object], kind: str) -
 ROOM, HOST = RoomId("!a/b:example.org"), UserId("@bot:example.org")
 
 
-class Pages:
-    """A homeserver that has a room's events on several pages."""
+class Pages(Homeserver):
+    """A homeserver that has a room's events on several pages: only `request` is used here."""
 
     def __init__(self, *replies: Json | Exception) -> None:
         self.replies = list(replies)
@@ -149,8 +148,10 @@ class Pages:
         path: str,
         content: Json | None = None,
         *,
-        user: UserId,
+        user: UserId | None = None,
+        device: bool = True,
         query: Mapping[str, str] | None = None,
+        timeout: float = 0,
     ) -> Json:
         assert user == HOST
         self.asked.append((method, path.removeprefix("_matrix/client/v3/rooms/"), query or {}))
@@ -162,13 +163,8 @@ class Pages:
         return reply
 
 
-def homeserver(pages: Pages) -> Homeserver:
-    # The whole transport needs a session; only `request` is used here.
-    return Homeserver(cast(Transport, pages))
-
-
 async def read(pages: Pages) -> list[object]:
-    found = homeserver(pages).timeline(HOST, ROOM, EventId("$1"))
+    found = pages.timeline(HOST, ROOM, EventId("$1"))
     return [raw.get("event_id") async for raw in found]
 
 
@@ -205,7 +201,7 @@ async def test_an_event_that_is_not_there() -> None:
 @pytest.mark.asyncio
 async def test_taking_something_out() -> None:
     pages = Pages({})
-    await homeserver(pages).redact(HOST, ROOM, EventId("$1"), "It is secret.", "conceal.$1")
+    await pages.redact(HOST, ROOM, EventId("$1"), "It is secret.", "conceal.$1")
     assert pages.asked[0] == (
         "PUT", "%21a%2Fb%3Aexample.org/redact/%241/conceal.%241", {}
     )  # fmt: skip

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import RawEvent
 from bridge.matrix.catchup import LOOKS, MOST_PAGES, PAGE, RETRY, CatchUp
-from bridge.matrix.client import Outages
+from bridge.matrix.client import Homeserver
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
@@ -28,7 +29,7 @@ class House:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.outages = Outages()
+        self.outage = asyncio.Event()
         self.rooms: dict[RoomId, list[RawEvent]] = {ROOM: [], OTHER: []}
         self.taken: list[str] = []
         self.trouble: list[Exception] = []
@@ -79,9 +80,8 @@ class House:
     @asynccontextmanager
     async def looked_after(self) -> AsyncIterator[None]:
         catching = CatchUp(
-            self.outages,
-            latest=self.latest,
-            check=self.check,
+            self.outage,
+            cast(Homeserver, self),
             is_ours=OURS.is_ours,
             known=self.known,
             accept=self.accept,
@@ -120,7 +120,7 @@ async def test_looks_again_after_each_outage() -> None:
         await house.clock.turn(ALL_LOOKS)
         lost = house.event()
         house.away = True
-        house.outages.note()
+        house.outage.set()
         checks = house.checks
         await house.clock.turn(5 * RETRY)
         assert 4 <= house.checks - checks <= 6
@@ -135,7 +135,7 @@ async def test_an_outage_amid_the_looks_begins_them_anew() -> None:
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
         lost = house.event()
-        house.outages.note()
+        house.outage.set()
         await house.clock.turn(FIRST_LOOK)
         assert house.taken == [lost]
         house.away = True

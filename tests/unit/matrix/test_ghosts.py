@@ -14,7 +14,7 @@ from PIL import Image
 from structlog.testing import capture_logs
 
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.matrix.client import FOREIGN, Homeserver, Transport, new_session, spool
+from bridge.matrix.client import FOREIGN, Homeserver, new_session, spool
 from bridge.matrix.ghosts import Devices, Ghosts, made_fact
 from bridge.matrix.registration import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.matrix.users import OurUsers
@@ -39,7 +39,7 @@ class Rig:
         self.rows: dict[str, GhostRow] = {}
         self.facts: dict[str, str] = {}
         self.made: Ghosts | None = None
-        self.transport: Transport
+        self.transport: Homeserver
         self.time = 1_733_011_200_000
         self.service_members: list[dict[str, object]] = []
 
@@ -89,11 +89,9 @@ async def running(rig: Rig | None = None, devices: Devices | None = None) -> Asy
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", rig.answer)
     async with TestServer(app) as server, new_session(verify_tls=True) as session:
-        transport = Transport(session, str(server.make_url("/")), "t", USERS)
+        transport = Homeserver(session, str(server.make_url("/")), "t", USERS)
         rig.transport = transport
-        rig.made = Ghosts(
-            Homeserver(transport), transport, rig, USERS, devices, now=lambda: rig.time
-        )
+        rig.made = Ghosts(transport, rig, USERS, devices, now=lambda: rig.time)
         yield rig
 
 
@@ -413,7 +411,7 @@ async def test_nothing_is_done_as_a_user_that_somebody_else_has_registered(
         with pytest.raises(Refused, match=FOREIGN):
             await rig.ghosts.leave(ROOM, user)
         with pytest.raises(Refused, match=FOREIGN):
-            await Homeserver(rig.transport).send(user, ROOM, "m.room.message", {}, "t1")
+            await rig.transport.send(user, ROOM, "m.room.message", {}, "t1")
         assert set(rig.calls) <= {"register", "devices"}
         assert rig.transport.foreign == {user}
         # Its owner was logged out, and the account is ours now.

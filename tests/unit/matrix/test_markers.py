@@ -10,14 +10,14 @@ import pytest
 from aiohttp import web
 
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
+from bridge.matrix.adapter import KEPT, MOST_PAGES, Markers, MatrixAdapter
 from bridge.matrix.client import Homeserver, Json
 from bridge.matrix.crypto.wire import MARKER
-from bridge.matrix.ghosts import Ghosts
-from bridge.matrix.send import KEPT, MOST_PAGES, Markers, Outgoing
 from bridge.rooms.store import EffectRow, Lane
 from bridge.rooms.to_matrix import MatrixLane
 from tests.fakes.house import Keys, World
-from tests.unit.matrix.test_transport import Answer, homeserver
+from tests.support.matrix_rig import MemoryProfiles
+from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
 ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
 NOBODY = cast(Homeserver, None)
@@ -86,19 +86,12 @@ async def test_looks_back_as_far_as_needed() -> None:
     hour = 3_600_000
     asked, answer = pages(at=lambda number: (10 - number) * hour)
     async with homeserver(answer) as transport:
-        ours = Markers(Homeserver(transport))
+        ours = Markers(transport)
         await ours.look_back(ROOM, BOT, 8 * hour)
     assert asked == ["", "p1", "p2"]
     assert ours.find(ROOM, BOT, "t2") == "$2"
     # Older than what is looked for: of before a database was restored, maybe.
     assert ours.find(ROOM, BOT, "t3") is None
-
-
-class KnownGhosts(Ghosts):
-    """All of ours are everywhere."""
-
-    def __init__(self) -> None:
-        pass
 
 
 @pytest.mark.asyncio
@@ -118,16 +111,18 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
         return web.json_response({"chunk": [event("$old", lost, at=10 * hour)]})
 
     async with homeserver(answer) as transport:
-        outgoing = Outgoing(
-            Homeserver(transport),
-            transport,
-            KnownGhosts(),
+        adapter = MatrixAdapter(
+            transport._session,
+            address=transport._address,
+            as_token="t",
+            users=USERS,
+            profiles=MemoryProfiles(),
             conversions=ThreadPoolExecutor(1),
         )
-        await outgoing.markers.look_back(ROOM, BOT, 9 * hour)
-        assert await outgoing.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
+        await adapter.look_back(ROOM, BOT, 9 * hour)
+        assert await adapter.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
         # A repeat of the very row is known.
-        assert await outgoing.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
+        assert await adapter.send(ROOM, BOT, {"body": "of the lost time"}, lost) == "$old"
     assert sent == [{"body": "anew"}]
 
 
@@ -135,7 +130,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
 async def test_but_no_further_than_some_pages() -> None:
     asked, answer = pages(at=lambda _: 9)
     async with homeserver(answer) as transport:
-        await Markers(Homeserver(transport)).look_back(ROOM, BOT, 0)
+        await Markers(transport).look_back(ROOM, BOT, 0)
     assert len(asked) == MOST_PAGES
 
 
@@ -145,4 +140,4 @@ async def test_an_empty_room_is_looked_at_once() -> None:
         return web.json_response({"chunk": []})
 
     async with homeserver(answer) as transport:
-        await Markers(Homeserver(transport)).look_back(ROOM, BOT, 0)
+        await Markers(transport).look_back(ROOM, BOT, 0)

@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestServer
 
 from bridge.demo.child_process import free_port
 from bridge.ids import UserId
-from bridge.matrix.client import Outages, Transport, is_outage, new_session
+from bridge.matrix.client import Homeserver, is_outage, new_session
 from bridge.matrix.users import OurUsers
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Blob, Refused, Unavailable
 
 
 @pytest.mark.parametrize(
@@ -34,36 +34,65 @@ def test_what_is_an_outage(error: BaseException, outage: bool) -> None:
 
 @pytest.mark.asyncio
 async def test_requests_are_watched() -> None:
-    outages = Outages()
+    outage = asyncio.Event()
 
     async def refuse(_: web.Request) -> web.Response:
         return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
 
     app = web.Application()
     app.router.add_get("/", refuse)
-    session = new_session(verify_tls=True, watch=outages.watch())
-    async with TestServer(app) as server, session:
+    users = OurUsers("a", "webchatbot", "webchat_{agent}")
+    async with TestServer(app) as server, new_session(verify_tls=True) as session:
+        there, gone = str(server.make_url("/")), f"http://127.0.0.1:{free_port()}/"
         with pytest.raises(Refused):
-            await session.get(server.make_url("/"))
-        assert not outages.noted
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get(f"http://127.0.0.1:{free_port()}/")
-    await asyncio.wait_for(outages.one(), 1)
-    outages.begin_anew()
-    assert not outages.noted
+            await Homeserver(session, there, "t", users, outage).request("GET", "")
+        assert not outage.is_set()
+        with pytest.raises(Unavailable):
+            await Homeserver(session, gone, "t", users, outage).request("GET", "")
+    await asyncio.wait_for(outage.wait(), 1)
+    outage.clear()
+    assert not outage.is_set()
 
 
 @pytest.mark.asyncio
 async def test_each_way_of_a_request_tells() -> None:
-    """By mautrix or past it."""
-    outages = Outages()
+    """By mautrix or past it, and of files; an answer of a proxy's too."""
+    outage = asyncio.Event()
     users = OurUsers("a", "webchatbot", "webchat_{agent}")
-    async with new_session(verify_tls=True, watch=outages.watch()) as session:
-        transport = Transport(session, f"http://127.0.0.1:{free_port()}", "t", users)
+    ghost = UserId("@webchat_a1:a")
+
+    async def away(_: web.Request) -> web.Response:
+        return web.Response(status=502, text="<html>")
+
+    async def busy(_: web.Request) -> web.Response:
+        body = {"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 5}
+        return web.json_response(body, status=429)
+
+    async def fail(transport: Homeserver) -> None:
         with pytest.raises(Unavailable):
             await transport.request("PUT", "_matrix/x")
-        assert outages.noted
-        outages.begin_anew()
+        noted.append(outage.is_set())
+        outage.clear()
         with pytest.raises(Unavailable):
-            await transport.send("PUT", "_matrix/x", {}, UserId("@webchat_a1:a"))
-        assert outages.noted
+            await transport.fast_request("PUT", "_matrix/x", {}, ghost)
+        noted.append(outage.is_set())
+        outage.clear()
+        with pytest.raises(Unavailable):
+            await transport.upload(Blob.of(b"x").chunks, 1, "text/plain", "", ghost)
+        noted.append(outage.is_set())
+        outage.clear()
+        with pytest.raises(Unavailable):
+            async with transport.download("mxc://a/x", 9):
+                pass
+        noted.append(outage.is_set())
+        outage.clear()
+
+    noted: list[bool] = []
+    async with new_session(verify_tls=True) as session:
+        await fail(Homeserver(session, f"http://127.0.0.1:{free_port()}", "t", users, outage))
+        for answer in (away, busy):
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", answer)
+            async with TestServer(app) as server:
+                await fail(Homeserver(session, str(server.make_url("/")), "t", users, outage))
+    assert noted == [True] * 8 + [False] * 4

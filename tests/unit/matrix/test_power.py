@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.joining import level
+from bridge.matrix.adapter import level
 
 ANN, BOB = "@ann:a", "@bob:a"
 Json = dict[str, object]

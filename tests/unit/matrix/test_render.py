@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -7,9 +9,9 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from bridge.ids import EventId
+from bridge.matrix.client import Spooled
 from bridge.matrix.render import (
     MAX_BODY,
-    MediaFacts,
     clean,
     editable_content,
     in_thread,
@@ -219,9 +221,8 @@ def harms(formatted: str) -> list[str]:
 def test_file_is_shown_as_what_it_is(
     kind: str, mime: str, size: tuple[int, int] | None, msgtype: str
 ) -> None:
-    width, height = size or (None, None)
-    facts = MediaFacts(kind, "a", "mxc://s/i", mime, 9, width=width, height=height, seconds=2.5)
-    content = media_content(facts, "t")
+    file = Spooled(io.BytesIO(), 9, "a", mime, size, seconds=2.5)
+    content = media_content(kind, file, {"url": "mxc://s/i"}, "t")
     info: dict[str, object] = {"mimetype": mime, "size": 9}
     if size:
         info |= {"w": 3, "h": 2}
@@ -237,8 +238,8 @@ def test_file_is_shown_as_what_it_is(
 
 
 def test_voice() -> None:
-    facts = MediaFacts("voice", "voice.ogg", "mxc://s/i", "audio/ogg", 9, seconds=2.5)
-    content = media_content(msgspec.structs.replace(facts, waveform=(0, 1024)), "t")
+    file = Spooled(io.BytesIO(), 9, "voice.ogg", "audio/ogg", seconds=2.5, waveform=(0, 1024))
+    content = media_content("voice", file, {"url": "mxc://s/i"}, "t")
     assert content == OWN | {
         "msgtype": "m.audio",
         "body": "voice.ogg",

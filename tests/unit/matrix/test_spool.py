@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.matrix.adapter import playable
 from bridge.matrix.client import spool
-from bridge.matrix.send import playable
 from tests.fakes.threads import NotedThreads
 from tests.support.matrix_rig import blob, picture
 from tests.support.sounds import film, seconds_of, tone

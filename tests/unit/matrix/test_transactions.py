@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 from aiohttp import ClientResponse
-from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.web import Application, Request
+from aiohttp.test_utils import RawTestServer, TestClient
+from aiohttp.web import BaseRequest, Response
 from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.appservice import Endpoint, Page, RawEvent
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
+from bridge.rooms.store import StoreError
 
 OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
 PATH = "/_matrix/app/v1/transactions/1"
@@ -35,12 +38,12 @@ class Intake:
     async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
         self.calls += 1
         if self.down:
-            raise IntakeUnavailable("SQLite: database or disk is full")
+            raise StoreError("SQLite: database or disk is full")
         self.taken += events
 
 
 class Rig:
-    def __init__(self, client: TestClient[Request, Application], intake: Intake) -> None:
+    def __init__(self, client: TestClient[BaseRequest, None], intake: Intake) -> None:
         self.client = client
         self.intake = intake
 
@@ -56,7 +59,9 @@ async def vouch(user: str) -> bool:
 
 
 @asynccontextmanager
-async def running(max_body: int = 100_000) -> AsyncIterator[Rig]:
+async def running(
+    max_body: int = 100_000, pages: Mapping[str, Page] | None = None
+) -> AsyncIterator[Rig]:
     intake = Intake()
     endpoint = Endpoint(
         hs_token="s3cret",
@@ -65,10 +70,10 @@ async def running(max_body: int = 100_000) -> AsyncIterator[Rig]:
         vouch=vouch,
         typing=intake.typing,
         max_body=max_body,
+        pages=pages,
     )
-    app = Application(client_max_size=10)  # not the limit that counts
-    app.add_routes(endpoint.routes())
-    async with TestClient(TestServer(app)) as client:
+    client: TestClient[BaseRequest, None]
+    async with TestClient(RawTestServer(endpoint.handle)) as client:
         yield Rig(client, intake)
 
 
@@ -178,7 +183,10 @@ async def test_what_is_not_stored_is_told_with_the_reason() -> None:
 
 
 @pytest.mark.asyncio
-async def test_debug_counts_each_transaction_and_shows_nothing_of_it() -> None:
+async def test_debug_counts_each_transaction_and_shows_nothing_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
     async with running() as rig:
         body = msgspec.json.encode({"events": [event(1), event(2, sender="@webchatbot:a")]})
         with capture_logs() as logs:
@@ -351,3 +359,40 @@ async def test_queries() -> None:
             if status == 404:
                 assert (await response.json())["errcode"] == "M_NOT_FOUND"
             assert (await rig.client.request(method, path)).status == 401
+
+
+@pytest.mark.asyncio
+async def test_no_call_of_the_homeserver() -> None:
+    async with running() as rig:
+        for method, path, status in (
+            ("GET", "/", 404),
+            ("GET", "/_matrix/app/v1/transaction/1", 404),
+            ("PUT", "/_matrix/app/v1/more/transactions/1", 404),
+            ("GET", PATH, 405),
+            ("PUT", "/_matrix/app/v1/users/@webchatbot:a", 405),
+            ("GET", "/_matrix/app/v1/ping", 405),
+        ):
+            assert (await rig.client.request(method, path, headers=HEADERS)).status == status, path
+
+
+@pytest.mark.asyncio
+async def test_a_body_that_waits_to_be_asked_for_is() -> None:
+    async with running() as rig:
+        headers = HEADERS | {"Expect": "100-continue"}
+        body = msgspec.json.encode({"events": [event(1)]})
+        async with asyncio.timeout(10):
+            response = await rig.client.put(PATH, data=body, headers=headers, expect100=True)
+            assert (response.status, await response.read()) == (200, b"{}")
+        assert [event_id for _, event_id, _ in rig.intake.taken] == ["$1"]
+
+
+@pytest.mark.asyncio
+async def test_pages_are_for_anybody() -> None:
+    async def live(_request: BaseRequest) -> Response:
+        return Response(text="yes")
+
+    async with running(pages={"/live": live}) as rig:
+        for method, status, text in (("GET", 200, "yes"), ("HEAD", 200, ""), ("PUT", 405, None)):
+            response = await rig.client.request(method, "/live")
+            assert response.status == status
+            assert text is None or await response.text() == text

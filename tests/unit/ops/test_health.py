@@ -48,7 +48,7 @@ class Peer:
 @asynccontextmanager
 async def served(health: Health) -> AsyncIterator[str]:
     application = web.Application()
-    application.add_routes(health.routes())
+    application.add_routes(web.get(path, page) for path, page in health.pages().items())
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -75,7 +75,7 @@ class Bridge:
         self.world, self.rooms, self.time = World(), Rooms(), Time()
         self.rooms.membership = {BOT: "join", "@alice:here": "join"}
         self.rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
-        self.rooms.is_ours = USERS.is_ours  # type: ignore[method-assign]  # a room of these users
+        self.rooms.is_ours = USERS.is_ours  # type: ignore[assignment, method-assign]  # its users
         self.server = Patient(self.world)
         self.told: list[RoomId] = []
         self.news = asyncio.Condition()

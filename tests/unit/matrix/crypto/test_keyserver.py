@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.client import Transport
+from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.keyserver import KeyServer
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
@@ -19,7 +19,7 @@ USERS = OurUsers("here", "bot", "ghost{agent}", [])
 Request = tuple[str, str, Json | None, bool, dict[str, str]]
 
 
-class Recorder(Transport):
+class Recorder(Homeserver):
     """Answers what it is told to and keeps what it was asked."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
