@@ -35,7 +35,6 @@ from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.transcripts import Transcripts
 from bridge.webchat.codes import ResultCode
 
 SOON = (2.0, 5.0)
@@ -52,7 +51,6 @@ class Filing:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-        self._transcripts = Transcripts(around)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.filing")
 
     async def run(self, room: Room, order: Filed) -> Done:
@@ -76,7 +74,7 @@ class Filing:
                 tried = await try_login(around, room.account, order)
                 return tried, Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
             case SendTranscript():
-                send = partial(self._transcripts.send, room.record, order)
+                send = partial(transcripts.send_transcript, around, room.record, order)
                 failed = LookedUp(order.event_id, "transcript.unavailable")
                 return await self._patiently(room, send, SOON, failed)
             case Conceal():

@@ -105,90 +105,57 @@ def forget(visit: Visit, asked: EventId) -> None:
     )
 
 
+# --- reactions and votes --------------------------------------------------------------------------
+
+
 def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | None:
     """Inputs that a reaction or a vote orders; None if it is about no card of ours."""
-    card = _find(visit, gesture.target)
+    conversation = visit.record.conversation
+    card = next((one for one in visit.record.cards if one.event_id == gesture.target), None)
     if card is None:
         return None
+    sign = _sign(gesture.key) if isinstance(gesture, Reacted) else ""
     match card.kind:
         case CardKind.RATING:
             return _rated(visit, card, gesture)
-        case CardKind.QUEUE:
-            return _left(visit, card, gesture)
+        case CardKind.QUEUE:  # a cross leaves the queue
+            waiting = isinstance(conversation.phase, Requesting | Queued)
+            own = waiting and card.number == conversation.number
+            return [Cancel()] if own and sign in _CROSSES else []
         case CardKind.ROBOT:
-            return _helped(visit, card, gesture)
-        case CardKind.CALLBACK:
-            return _about_calling_back(visit, gesture)
-        case CardKind.CHOICES:
-            return _chosen(visit, card, gesture)
+            return _helped(visit, card, sign, gesture.event_id)
+        case CardKind.CALLBACK:  # a bell asks for it, a cross for the opposite; on any such card
+            if sign in _BELLS:
+                return [CallBack()]
+            return [Cancel()] if sign in _CROSSES and callback_wanted(conversation) else []
+        case CardKind.CHOICES:  # a digit asks the robot that one, as long as it is there
+            robot = isinstance(conversation.phase, Chatting) and conversation.phase.robot
+            number = _number(sign) or 0
+            if not robot or not 0 < number <= len(card.options):
+                return []
+            return [Said(gesture.event_id, CustomerText(card.options[number - 1]))]
 
 
-def value_of(key: str, choices: Sequence[int]) -> int | None:
-    """The rating that an emoji stands for; None if it stands for none.
-
-    Args:
-        key: the reaction.
-        choices: the ids that there are, the best first. Digits name an id, as the card shows it;
-            stars and thumbs know only more and less. One star is what a tap gives, whatever was
-            meant by it: it stands for a rating only where there is no other.
-    """
-    sign = _SKINS.sub("", key).strip()
-    best_last = list(reversed(choices))
-    if len(sign) == 1 and sign in _STAR_SIGNS and len(choices) > 1:
-        return None
-    if is_stars(sign):
-        return best_last[len(sign) - 1] if len(sign) <= len(best_last) else None
-    if sign in {"👍", "👎"} and best_last:
-        return best_last[-1] if sign == "👍" else best_last[0]
-    number = _number(sign)
-    return number if number in choices else None
+def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
+    if isinstance(gesture, Reacted):
+        value = value_of(gesture.key, card.choices)
+        if value is None and is_stars(gesture.key):
+            _ask_which(visit, gesture.target)
+    else:
+        value = _digits(gesture.answer)
+    if value is None or value not in card.choices:
+        return []
+    vote = isinstance(gesture, PollAnswered)
+    return [Rate(value, session_id=card.session_id, vote=vote)]
 
 
-def is_stars(key: str) -> bool:
-    """True if there is nothing in it but stars."""
-    sign = _SKINS.sub("", key).strip()
-    return bool(sign) and set(sign) <= _STAR_SIGNS
-
-
-def ask_which(visit: Visit, reply_to: EventId) -> None:
-    """Ask which rating was meant by stars that do not say it."""
-    rules = visit.rules
-    language = rules.language_for(visit.record.settings)
-    offered = choices(rules, language, visit.record.conversation.ratings)
-    args: Args = {
-        "options": shown(offered),
-        "prefix": rules.prefix,
-        "best": offered[0].id,
-    }
-    visit.say("rating.which", args, reply_to=reply_to)
-
-
-def _number(sign: str) -> int | None:
-    return 10 if sign == "🔟" else _digits(sign.replace(_KEYCAP, ""))
-
-
-def _digits(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
-
-
-def _find(visit: Visit, event_id: EventId) -> OurCard | None:
-    return next((card for card in visit.record.cards if card.event_id == event_id), None)
-
-
-def _about_calling_back(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input]:
-    """A bell asks for it, a cross for the opposite; any card about it will do."""
-    sign = _SKINS.sub("", gesture.key).strip() if isinstance(gesture, Reacted) else ""
-    if sign in _BELLS:
-        return [CallBack()]
-    return [Cancel()] if sign in _CROSSES and callback_wanted(visit.record.conversation) else []
-
-
-def _left(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
-    """Leave the queue, by a cross on its card."""
-    conversation = visit.record.conversation
-    crossed = isinstance(gesture, Reacted) and _SKINS.sub("", gesture.key).strip() in _CROSSES
-    waiting = isinstance(conversation.phase, Requesting | Queued)
-    return [Cancel()] if crossed and waiting and card.number == conversation.number else []
+def _helped(visit: Visit, card: OurCard, sign: str, event_id: EventId) -> list[Input]:
+    """A thumb down, or a person as sign, asks for one; a thumb up is thanks enough."""
+    if sign in _ENOUGH_SIGNS and card.about is not None:
+        return [Solved(card.about)]
+    if sign not in _PERSON_SIGNS:
+        return []
+    return _handed_over(visit, card, event_id)
 
 
 def wants_person(visit: Visit, event_id: EventId) -> list[Input]:
@@ -201,47 +168,52 @@ def wants_person(visit: Visit, event_id: EventId) -> list[Input]:
 
 
 def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[Input]:
-    if not isinstance(visit.record.conversation.phase, Idle | Ended):
+    """Inputs that ask for a person, who gets the card's question if no chat has come since."""
+    conversation = visit.record.conversation
+    idle = isinstance(conversation.phase, Idle | Ended)
+    if not idle or not card.text or card.number != conversation.number:
         return [Human()]
     asked = CustomerText(visit.word("agent.asked_robot", {"text": card.text}))
     quotes = () if card.asked is None else (card.asked,)
     return [Human(), Said(event_id, asked, quotes=quotes)]
 
 
-def _helped(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
-    """A thumb down, or a person as sign, asks for one; a thumb up is thanks enough."""
-    sign = _SKINS.sub("", gesture.key).strip() if isinstance(gesture, Reacted) else ""
-    if sign in _ENOUGH_SIGNS and card.about is not None:
-        return [Solved(card.about)]
-    if sign not in _PERSON_SIGNS:
-        return []
-    if not card.text or card.number != visit.record.conversation.number:
-        return [Human()]
-    return _handed_over(visit, card, gesture.event_id)
+def value_of(key: str, choices: Sequence[int]) -> int | None:
+    """The rating that an emoji stands for; None if it stands for none.
+
+    Args:
+        key: the reaction.
+        choices: the ids that there are, the best first. Digits name an id, as the card shows it;
+            stars and thumbs know only more and less. One star is what a tap gives, whatever was
+            meant by it: it stands for a rating only where there is no other.
+    """
+    sign, best_last = _sign(key), choices[::-1]
+    if len(sign) == 1 and sign in _STAR_SIGNS and len(choices) > 1:
+        return None
+    if is_stars(sign):
+        return best_last[len(sign) - 1] if len(sign) <= len(best_last) else None
+    if sign in {"👍", "👎"} and best_last:
+        return best_last[-1] if sign == "👍" else best_last[0]
+    number = _number(sign)
+    return number if number in choices else None
 
 
-def _chosen(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
-    """A digit on the robot's proposals asks it that one, as long as the robot is there."""
-    phase = visit.record.conversation.phase
-    if not isinstance(gesture, Reacted) or not isinstance(phase, Chatting) or not phase.robot:
-        return []
-    number = _number(_SKINS.sub("", gesture.key).strip())
-    if number is None or not 0 < number <= len(card.options):
-        return []
-    return [Said(gesture.event_id, CustomerText(card.options[number - 1]))]
+def is_stars(key: str) -> bool:
+    """True if there is nothing in it but stars."""
+    sign = _sign(key)
+    return bool(sign) and set(sign) <= _STAR_SIGNS
 
 
-def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list[Input]:
-    if isinstance(gesture, Reacted):
-        value = value_of(gesture.key, card.choices)
-        if value is None and is_stars(gesture.key):
-            ask_which(visit, gesture.target)
-    else:
-        value = _digits(gesture.answer)
-    if value is None or value not in card.choices:
-        return []
-    vote = isinstance(gesture, PollAnswered)
-    return [Rate(value, session_id=card.session_id, vote=vote)]
+def _sign(key: str) -> str:
+    return _SKINS.sub("", key).strip()
+
+
+def _number(sign: str) -> int | None:
+    return 10 if sign == "🔟" else _digits(sign.replace(_KEYCAP, ""))
+
+
+def _digits(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
 
 
 # --- ratings --------------------------------------------------------------------------------------
@@ -272,6 +244,12 @@ def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> t
     return tuple(Choice(n, texts.render(language, f"rating.stars_{n}", {})) for n in _ONE_TO_FIVE)
 
 
+def offered(visit: Visit) -> tuple[Choice, ...]:
+    """The ratings that this room has, the best first."""
+    language = visit.rules.language_for(visit.record.settings)
+    return choices(visit.rules, language, visit.record.conversation.ratings)
+
+
 def shown(offered: tuple[Choice, ...]) -> str:
     """Choices as lines of a message."""
     return "\n".join(f"{choice.id} — {choice.label}" for choice in offered)
@@ -281,6 +259,13 @@ def name_of(rules: Rules, language: str, told: tuple[tuple[int, str], ...], valu
     """Label of a rating; its number if nobody said. As for `choices`."""
     labels = {one.id: one.label for one in choices(rules, language, told)}
     return labels.get(value, str(value))
+
+
+def _ask_which(visit: Visit, reply_to: EventId) -> None:
+    """Ask which rating was meant by stars that do not say it."""
+    known = offered(visit)
+    args: Args = {"options": shown(known), "prefix": visit.rules.prefix, "best": known[0].id}
+    visit.say("rating.which", args, reply_to=reply_to)
 
 
 # --- thanks ---------------------------------------------------------------------------------------
@@ -295,11 +280,10 @@ def is_thanks(words: str) -> bool:
     Letter case, blanks, punctuation, emoji and wide letters (NFKC) do not count, but a question
     mark asks for something. One word more, and it is somebody's message.
     """
-    return (
-        len(words) <= LONGEST_THANKS
-        and "?" not in (text := narrow(words))
-        and _bare(text) in _THANKS
-    )
+    if len(words) > LONGEST_THANKS:
+        return False
+    text = narrow(words)
+    return "?" not in text and _bare(text) in _THANKS
 
 
 def _bare(text: str) -> str:
@@ -344,56 +328,47 @@ _EDGES = f" {_PAUSES}"
 
 
 def about_chat(visit: Visit, spoke: Spoke) -> bool:
-    """True if a text is a rating, or thanks, for a chat that is over: it goes to no agent.
+    """True if a text that is no command is a rating, or thanks, for a chat that is over.
 
-    Args:
-        visit: record in, record and effects out.
-        spoke: words that are no command.
+    It goes to no agent then.
     """
     if not isinstance(spoke.content, CustomerText):
         return False
-    card, is_over = _replied_to(visit, spoke.reply_to), _is_over(visit)
+    conversation, words = visit.record.conversation, spoke.plain
+    ended, is_over = ended_at(conversation), isinstance(conversation.phase, Idle | Ended)
+    card = next(
+        (
+            one
+            for one in visit.record.cards
+            if one.event_id == spoke.reply_to and one.kind is CardKind.RATING
+        ),
+        None,
+    )
     if card is None and not is_over:
         return False
-    words = spoke.plain
     question = _open_question(visit, words) if is_over else None
     rate = _alone(visit, question, words) if card is None else _reply(visit, card, words)
     unclear = _unclear(card or question, words)
-    newest = visit.record.conversation.last_session
-    is_asked = question is not None or (card is not None and card.session_id == newest and is_over)
+    of_newest = card is not None and card.session_id == conversation.last_session
     if rate is not None:
         visit.step(rate)
     elif unclear and is_stars(unclear):
-        ask_which(visit, spoke.event_id)
-    elif is_over and _is_soon(visit) and is_thanks(words):
+        _ask_which(visit, spoke.event_id)
+    elif is_over and ended is not None and visit.now - ended < SOON and is_thanks(words):
         key = inviting("undelivered.farewell", visit.rules.policy_for(visit.record))
         visit.report(spoke.event_id, key, {"prefix": visit.rules.prefix})
-    elif unclear and is_asked:
-        args: Args = {"value": int(unclear), "options": shown(_offered(visit))}
+    elif unclear and is_over and (question is not None or of_newest):
+        args: Args = {"value": int(unclear), "options": shown(offered(visit))}
         visit.say("rating.unknown", args, reply_to=spoke.event_id)
     else:
         return False
     return True
 
 
-def _is_soon(visit: Visit) -> bool:
-    """True if a chat has ended a short while ago."""
-    ended = ended_at(visit.record.conversation)
-    return ended is not None and visit.now - ended < SOON
-
-
-def _replied_to(visit: Visit, event_id: EventId | None) -> OurCard | None:
-    """The question for a rating that this is a reply to."""
-    for card in visit.record.cards:
-        if card.event_id == event_id and card.kind is CardKind.RATING:
-            return card
-    return None
-
-
 def _reply(visit: Visit, card: OurCard, words: str) -> Rate | None:
     """A rating at the beginning of a reply to the question; the rest is a comment on it."""
     text = _trimmed(words)
-    for choice in _offered(visit):
+    for choice in offered(visit):
         label = _trimmed(choice.label)
         rest = text[len(label) :]
         named = text.casefold().startswith(label.casefold())
@@ -412,19 +387,21 @@ def _alone(visit: Visit, card: OurCard | None, words: str) -> Rate | None:
     text = _trimmed(words)
     if card is None:
         return None
-    for choice in _offered(visit):
+    for choice in offered(visit):
         if choice.id in card.choices and _trimmed(choice.label).casefold() == text.casefold():
             return Rate(choice.id, session_id=card.session_id)
-    for found in _said_alone(text):
+    for found, beside in _said_alone(text):
         value = _value(found, card)
         if value is not None:
-            beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
             return Rate(value, " ".join(filter(None, beside)), session_id=card.session_id)
     return None
 
 
-def _said_alone(text: str) -> Iterator[re.Match[str]]:
-    """A sign or a number with nothing beside it but thanks; not even that by a thumb."""
+def _said_alone(text: str) -> Iterator[tuple[re.Match[str], tuple[str, str]]]:
+    """A sign or a number, and what is before and behind it: thanks, or nothing.
+
+    Beside a thumb there must be nothing at all.
+    """
     for pattern in (_SIGN, _NUMBER):
         found = pattern.search(text)
         if found is None:
@@ -432,14 +409,14 @@ def _said_alone(text: str) -> Iterator[re.Match[str]]:
         beside = (text[: found.start()].strip(_EDGES), text[found.end() :].strip(_EDGES))
         thanked = found[0][0] not in _THUMBS and all(not x or is_thanks(x) for x in beside)
         if thanked or not any(beside):
-            yield found
+            yield found, beside
 
 
 def _unclear(card: OurCard | None, words: str) -> str:
     """Stars or a number that name no rating of the card's; empty if there are none."""
     if card is None:
         return ""
-    for found in _said_alone(_trimmed(words)):
+    for found, _ in _said_alone(_trimmed(words)):
         if _value(found, card) is not None:
             continue
         if is_stars(found[0]):
@@ -459,21 +436,21 @@ def _value(found: re.Match[str], card: OurCard) -> int | None:
 
 
 def _open_question(visit: Visit, words: str) -> OurCard | None:
-    """The question that a plain number answers.
+    """The question that a plain number answers, while there is no chat.
 
     Only in a direct room, soon after the chat, and as long as it is not rated: else nobody could
-    tell an agent a number. Stars rate and do nothing else, so they may change a rating as well.
+    tell an agent a number. Stars rate and do nothing else, so they may change a rating as well, as
+    long as the server takes another.
     """
     state = visit.record.conversation
-    ended, session = ended_at(state), state.last_session
+    ended, session, rated = ended_at(state), state.last_session, state.rated
     if isinstance(state.phase, Ended):
         session = state.phase.session_id
-    if not visit.record.direct or not _is_over(visit) or ended is None:
+    if not visit.record.direct or session is None or ended is None or visit.now - ended >= FRESH:
         return None
-    known = {one.session_id for one in (state.rating, state.rated) if one is not None}
-    if is_stars(words) and not _is_settled(visit):
-        known = set()
-    if visit.now - ended >= FRESH or session is None or session in known:
+    settled = rated is not None and visit.now - rated.at > visit.rules.policy.rating_change
+    known = {one.session_id for one in (state.rating, rated) if one is not None}
+    if session in known and (settled or not is_stars(words)):
         return None
     for card in reversed(visit.record.cards):
         if card.kind is CardKind.RATING and card.session_id == session:
@@ -481,24 +458,8 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     if state.poll != session:
         return None
     # It is on its way, and may be read before we hear that it was sent.
-    choices = tuple(one.id for one in _offered(visit))
-    return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=choices)
-
-
-def _is_settled(visit: Visit) -> bool:
-    """True if the newest chat has a rating that can no longer be changed."""
-    rated, change = visit.record.conversation.rated, visit.rules.policy.rating_change
-    return rated is not None and visit.now - rated.at > change
-
-
-def _is_over(visit: Visit) -> bool:
-    """True if there is no chat, and none is asked for."""
-    return isinstance(visit.record.conversation.phase, Idle | Ended)
-
-
-def _offered(visit: Visit) -> tuple[Choice, ...]:
-    language = visit.rules.language_for(visit.record.settings)
-    return choices(visit.rules, language, visit.record.conversation.ratings)
+    ids = tuple(one.id for one in offered(visit))
+    return OurCard(EventId(""), CardKind.RATING, session_id=session, choices=ids)
 
 
 def _trimmed(words: str) -> str:
@@ -513,37 +474,13 @@ LONGEST_PREVIEW = 300
 LONGEST_SHORT = 80
 """Characters of an answer that an agent is told of."""
 
-_PERSON_WORDS = frozenset(
-    [
-        "human",
-        "person",
-        "agent",
-        "operator",
-        "人工",
-        "转人工",
-        "人工客服",
-        "转人工客服",
-        "真人",
-        "轉人工",
-        "真人客服",
-        "轉真人",
-        "オペレーター",
-        "担当者",
-        "有人対応",
-    ]
-)
-_ENOUGH_WORDS = frozenset(
-    [
-        "solved",
-        "ok",
-        "已解决",
-        "解决了",
-        "好的",
-        "已解決",
-        "解決了",
-        "解決しました",
-    ]
-)
+_PERSON_WORDS = frozenset({"human", "person", "agent", "operator"}) | {
+    *("人工", "转人工", "人工客服", "转人工客服", "真人", "轉人工", "真人客服", "轉真人"),
+    *("オペレーター", "担当者", "有人対応"),
+}
+_ENOUGH_WORDS = frozenset({"solved", "ok"}) | {
+    *("已解决", "解决了", "好的", "已解決", "解決了", "解決しました"),
+}
 _ENDINGS = " \t\r\n.!。！~～"
 
 
@@ -565,16 +502,33 @@ async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
         return nothing("robot.unreachable", unreachable=True)
     if not reply.answers:
         return nothing("robot.nothing")
-    base = around.rules.km_base_url
     found = reply.answers[:MOST_ANSWERS]
+    told = "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
+    short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
     return RobotAnswered(
-        ask.event_id,
-        question,
-        "robot.answers",
-        {"answers": "\n\n".join(_card(one, base) for one in found)},
-        first=ask.first,
-        short=tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found),
+        ask.event_id, question, "robot.answers", {"answers": told}, ask.first, short
     )
+
+
+def _card(found: RobotAnswer, base: str) -> str:
+    lines = [f"▪ {_title(found) or '…'}", _cut(_words(found.preview), LONGEST_PREVIEW)]
+    if base and found.path:
+        lines.append(f"{base.rstrip('/')}/{found.path.lstrip('/')}")
+    return "\n".join(filter(None, lines))
+
+
+def _title(found: RobotAnswer) -> str:
+    return _words(found.title) or _words(found.question)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _words(fragment: str) -> str:
+    """The text of an HTML fragment, on one line."""
+    text = html_to_text(fragment)
+    return " ".join((fragment if text is None else text).split())
 
 
 def robot_answered(visit: Visit, came: RobotAnswered) -> None:
@@ -604,42 +558,15 @@ def robot_wish(visit: Visit, words: str) -> Input | None:
     answer are no new question.
     """
     conversation, use = visit.record.conversation, visit.rules.policy.robot
-    phase = conversation.phase
+    phase, word = conversation.phase, " ".join(words.split()).strip(_ENDINGS).casefold()
     if isinstance(phase, Chatting):
-        if not phase.robot:
-            return None
-    elif use is RobotUse.OFF or not isinstance(phase, Idle | Ended):
+        return Human() if phase.robot and word in _PERSON_WORDS else None
+    if use is RobotUse.OFF or not isinstance(phase, Idle | Ended):
         return None
-    word = " ".join(words.split()).strip(_ENDINGS).casefold()
-    if isinstance(phase, Chatting):
-        return Human() if word in _PERSON_WORDS else None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return Human()
     enough = word in _ENOUGH_WORDS or is_thanks(words)
-    if enough and any(one.note for one in conversation.questions):
-        return Solved()
-    return None
-
-
-def _card(found: RobotAnswer, base: str) -> str:
-    lines = [f"▪ {_title(found) or '…'}", _cut(_words(found.preview), LONGEST_PREVIEW)]
-    if base and found.path:
-        lines.append(f"{base.rstrip('/')}/{found.path.lstrip('/')}")
-    return "\n".join(filter(None, lines))
-
-
-def _title(found: RobotAnswer) -> str:
-    return _words(found.title) or _words(found.question)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
-
-
-def _words(fragment: str) -> str:
-    """The text of an HTML fragment, on one line."""
-    text = html_to_text(fragment)
-    return " ".join((fragment if text is None else text).split())
+    return Solved() if enough and any(one.note for one in conversation.questions) else None
 
 
 # --- the queue card's second line -----------------------------------------------------------------
@@ -659,45 +586,27 @@ class Sentences(Protocol):
 
 def second_line(sentences: Sentences, language: str, place: QueuePlace, waits: Waits) -> str:
     """Trend, estimate and length of a wait, in words; empty if nothing is known."""
-    parts = [*_trend(place), *_expected(language, place, waits), *_waited(place)]
-    return _JOINT.join(
-        sentences.render(language, key, _spoken(language, args)) for key, args in parts
-    )
+    parts = _known_of(place, language, waits)
+    return _JOINT.join(sentences.render(language, key, args) for key, args in parts)
 
 
-Part = tuple[str, Args]
-"""A key of the texts with its args; `ms` is a length of time, to be said as `time`."""
+def _known_of(place: QueuePlace, language: str, waits: Waits) -> Iterator[tuple[str, Args]]:
+    """Keys and args of the texts for what is known of a wait."""
 
+    def time(ms: int) -> Args:
+        return {"time": duration(language, max(ms / 1000, 1))}
 
-def _trend(place: QueuePlace) -> Iterator[Part]:
-    if not place.position or not place.first_position:
-        return
-    moved = place.first_position - place.position
-    if moved:
-        key = "queue.up" if moved > 0 else "queue.down"
-        yield key, {"places": abs(moved), "ms": place.moved_at - place.first_at}
-    elif place.at - place.moved_at >= WORTH_SAYING:
-        yield "queue.unchanged", {"ms": place.at - place.moved_at}
-
-
-def _expected(language: str, place: QueuePlace, waits: Waits) -> Iterator[Part]:
+    if place.position and place.first_position:
+        moved, still = place.first_position - place.position, place.at - place.moved_at
+        if moved:
+            key = "queue.up" if moved > 0 else "queue.down"
+            yield key, {"places": abs(moved)} | time(place.moved_at - place.first_at)
+        elif still >= WORTH_SAYING:
+            yield "queue.unchanged", time(still)
     expected = waits.expected(place)
-    if expected is None:
-        return
-    if expected.high <= 0:
+    if expected is not None and expected.high <= 0:
         yield "queue.longer", {}
-    else:
+    elif expected is not None:
         yield "queue.expected", {"wait": waiting_range(language, expected.low, expected.high)}
-
-
-def _waited(place: QueuePlace) -> Iterator[Part]:
-    waited = place.at - place.since
-    if waited >= WORTH_SAYING:
-        yield "queue.waited", {"ms": waited}
-
-
-def _spoken(language: str, args: Args) -> Args:
-    ms = args.get("ms")
-    if not isinstance(ms, int):
-        return args
-    return {**args, "time": duration(language, max(ms / 1000, 1))}
+    if place.at - place.since >= WORTH_SAYING:
+        yield "queue.waited", time(place.at - place.since)

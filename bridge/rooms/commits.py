@@ -16,7 +16,7 @@ from bridge.conversation.events import LinkLost, LinkRestored, Resumed, Tick, Tu
 from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Queued, Requesting
 from bridge.ids import EventId, InputSeq, RoomId
-from bridge.rooms import people, recalling, references
+from bridge.rooms import people, references
 from bridge.rooms.effects import Effect, new_effect
 from bridge.rooms.reader import Came
 from bridge.rooms.record import Membership, RoomRecord, dump_record
@@ -150,7 +150,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
         first,
         references.sealed_due(record),
         people.empty_by(record),
-        recalling.erasing_due(record),
+        references.erasing_due(record),
     )
     return min((moment for moment in moments if moment is not None), default=None)
 

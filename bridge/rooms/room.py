@@ -41,7 +41,7 @@ import structlog
 from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
 from bridge.conversation.model import Chatting, Queued
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
-from bridge.rooms import recalling, reception
+from bridge.rooms import people, references
 from bridge.rooms.commits import (
     Done,
     Draft,
@@ -221,7 +221,7 @@ class Room:
         visit = self._visit()
         try:
             visit.step(happened)
-            reception.passed(visit)
+            people.passed(visit)
         except Exception:  # noqa: BLE001 - logged whole, where it is tried again
             self._remember(happened)
             self._go_on()
@@ -326,7 +326,7 @@ class Room:
     @property
     def _has_to_ask(self) -> bool:
         """With the time, events may become readable, or copies of others be erased."""
-        moment = recalling.erasing_due(self.record)
+        moment = references.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
         return bool(self.record.sealed) or due
 
@@ -418,11 +418,11 @@ class Room:
         for signal in signals:
             visit.step(signal)
         if signals:
-            reception.passed(visit)
+            people.passed(visit)
         if signals and self.record.sealed:
             await self._reader.try_again(visit)
         if signals:
-            await recalling.erase_more(self._around, visit, self._causes())
+            await references.erase_more(self._around, visit, self._causes())
         done: list[InputRow] = []
         for row in rows:
             if row.seq == self._poisonous:

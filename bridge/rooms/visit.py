@@ -1,6 +1,6 @@
 """One step in a room, in the making: the record so far and the effects so far.
 
-The pure modules of this ring (`reception`, `commands`, `references`, …) each change a `Visit` a
+The pure modules of this ring (`people`, `commands`, `references`, …) each change a `Visit` a
 little, as those of `conversation` do with a `Turn`. Whoever made it commits what it came to, all or
 nothing.
 
@@ -35,7 +35,7 @@ Mark = tuple[RoomRecord, int]
 
 
 class Visit:
-    """The mutable side of `reception.receive`.
+    """The mutable side of `reader.receive`.
 
     Attributes:
         record: the room as it stands.

@@ -10,7 +10,8 @@ from bridge.conversation.model import CustomerText as Text
 from bridge.conversation.model import Phase
 from bridge.ids import EventId
 from bridge.rooms.inbox import Corrected, Meaning
-from bridge.rooms.reception import Facts, Standing, read_command, receive
+from bridge.rooms.people import Standing
+from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
@@ -24,7 +25,8 @@ LONG = "Good morning, my order 7411 has not come and I wonder where it might be 
 
 
 def said(text: str) -> Earlier:
-    return Earlier(text, Text(text))
+    """A customer's earlier text, as the reader recalls it."""
+    return Earlier(text, Text(text), command=text.startswith("!wc"))
 
 
 class Desk(House):

@@ -15,7 +15,6 @@ from bridge.rooms.inbox import (
     Corrected,
     EncryptionOn,
     Entered,
-    EntryFailed,
     Invited,
     Meaning,
     MemberGone,
@@ -28,7 +27,8 @@ from bridge.rooms.inbox import (
     Upgraded,
     Withdrew,
 )
-from bridge.rooms.reception import Facts, Standing, entry_failed, read_command, receive
+from bridge.rooms.people import Standing, entry_failed
+from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
@@ -52,7 +52,7 @@ class Guests:
             self.enter()
             return
         if self.random.random() < 0.01:
-            entry_failed(self.house.visit, EntryFailed())
+            entry_failed(self.house.visit)
             return
         meaning = self.meaning()
         event_id = getattr(meaning, "event_id", None)

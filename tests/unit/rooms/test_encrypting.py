@@ -10,7 +10,8 @@ from bridge.ids import EventId
 from bridge.rooms.commands import Verb
 from bridge.rooms.effects import EnterRoom
 from bridge.rooms.inbox import Corrected, EncryptionOn, Entered, Spoke
-from bridge.rooms.reception import Facts, Standing, read_command, receive
+from bridge.rooms.people import Standing
+from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.rules import hides
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said

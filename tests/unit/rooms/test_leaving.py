@@ -26,7 +26,7 @@ from bridge.rooms.inbox import (
     Unreadable,
     Upgraded,
 )
-from bridge.rooms.reception import Standing
+from bridge.rooms.people import Standing
 from bridge.rooms.record import Membership
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage

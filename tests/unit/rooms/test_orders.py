@@ -21,7 +21,7 @@ from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
 from bridge.rooms.effects import SendTranscript, TellHistory
-from bridge.rooms.reception import Standing
+from bridge.rooms.people import Standing
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from tests.unit.rooms.visits import RULES, House, answer
 

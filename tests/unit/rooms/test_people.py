@@ -19,7 +19,7 @@ from bridge.ids import EventId, UserId
 from bridge.rooms import people
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.inbox import Corrected, Entered, MemberGone, MemberJoined, Renamed, Spoke
-from bridge.rooms.reception import passed
+from bridge.rooms.people import passed
 from bridge.rooms.record import Membership, Person
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 

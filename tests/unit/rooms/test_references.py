@@ -22,7 +22,8 @@ from bridge.conversation.model import CustomerMedia as Media
 from bridge.conversation.model import CustomerText as Text
 from bridge.ids import CallId, EventId, QueueId, RequestId, SessionId
 from bridge.rooms.inbox import Corrected, Nothing, PollAnswered, Reacted, Spoke, Withdrew
-from bridge.rooms.reception import Facts, Standing, receive
+from bridge.rooms.people import Standing
+from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
     Membership,
     RoomSettings,
