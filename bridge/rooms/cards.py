@@ -1,20 +1,17 @@
 """Messages of ours that can be answered by a reaction, a vote or a word. Pure, but for `ask_robot`.
 
-A room remembers its newest cards (`OurCard`), so that a reaction to one of them is an order to us
-and to nobody else. Whoever's client shows neither polls nor reactions writes the command that the
-card names.
-
-Cards: the question for a rating, the queue card, an answer of the knowledge base, the offer to be
-called back, the robot's proposals.
+A room remembers its newest cards (`OurCard`: the question for a rating, the queue card, an answer
+of the knowledge base, the offer to be called back, the robot's proposals), so that a reaction to
+one of them is an order to us and to nobody else. Whoever's client shows neither polls nor reactions
+writes the command that the card names.
 
 - Ratings: the server's own table counts (200, `ratings`), else the operator's, else one to five
-  stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21).
+  stars: the protocol has no ids of its own (reference 1.3, traps T20 and T21). They can be given in
+  words: by a reply to the question, wherever and whenever it is written, or in a direct room soon
+  after the chat by a message that is nothing but a rating.
 - The knowledge base ("robot") is asked by command, or before (or in place of) a person, as the
   operator chose. Whether its answer helped is said by reaction (👍, 👎), by command (`solved`,
   `human`) or in plain words; whoever wants a person takes along what was asked.
-- A rating can be given in words: a reply to the question that names one is a rating wherever and
-  whenever it is written; without being a reply, in a direct room soon after the chat, a message
-  that is nothing but a rating is.
 - Thanks soon after a chat (`SOON`) ask for nobody: what is written outside a chat asks for an
   agent, and "Thank you!" a minute after the end would put its writer into the queue again. So a
   message that is one of a few exact thanks (`is_thanks`) is answered instead: it was not passed on,
@@ -24,8 +21,8 @@ called back, the robot's proposals.
 
       ▲ up by 2 in 4 minutes · expected from here: 3–5 minutes (an estimate) · waiting for 6 minutes
 
-  It is put together as the card is written, because the estimate changes all the time. A part of
-  which nothing is known is left out, and so is the whole line in the first moments.
+  The estimate changes all the time, so it is put together as the card is written, and a part of
+  which nothing is known is left out.
 """
 
 from __future__ import annotations
@@ -122,8 +119,10 @@ def meant_by(visit: Visit, gesture: Reacted | PollAnswered) -> list[Input] | Non
             waiting = isinstance(conversation.phase, Requesting | Queued)
             own = waiting and card.number == conversation.number
             return [Cancel()] if own and sign in _CROSSES else []
-        case CardKind.ROBOT:
-            return _helped(visit, card, sign, gesture.event_id)
+        case CardKind.ROBOT:  # a thumb up is thanks enough; one down, or a person, asks for one
+            if sign in _ENOUGH_SIGNS and card.about is not None:
+                return [Solved(card.about)]
+            return _handed_over(visit, card, gesture.event_id) if sign in _PERSON_SIGNS else []
         case CardKind.CALLBACK:  # a bell asks for it, a cross for the opposite; on any such card
             if sign in _BELLS:
                 return [CallBack()]
@@ -149,15 +148,6 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
     return [Rate(value, session_id=card.session_id, vote=vote)]
 
 
-def _helped(visit: Visit, card: OurCard, sign: str, event_id: EventId) -> list[Input]:
-    """A thumb down, or a person as sign, asks for one; a thumb up is thanks enough."""
-    if sign in _ENOUGH_SIGNS and card.about is not None:
-        return [Solved(card.about)]
-    if sign not in _PERSON_SIGNS:
-        return []
-    return _handed_over(visit, card, event_id)
-
-
 def wants_person(visit: Visit, event_id: EventId) -> list[Input]:
     """Inputs of `human`: the robot's newest question since the last chat goes along."""
     number = visit.record.conversation.number
@@ -179,13 +169,10 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[Input]:
 
 
 def value_of(key: str, choices: Sequence[int]) -> int | None:
-    """The rating that an emoji stands for; None if it stands for none.
+    """The rating that a reaction stands for, of those ids, the best first; None: it does for none.
 
-    Args:
-        key: the reaction.
-        choices: the ids that there are, the best first. Digits name an id, as the card shows it;
-            stars and thumbs know only more and less. One star is what a tap gives, whatever was
-            meant by it: it stands for a rating only where there is no other.
+    Digits name an id, as the card shows it; stars and thumbs know only more and less. One star is
+    what a tap gives, whatever was meant by it: it is a rating only where there is no other.
     """
     sign, best_last = _sign(key), choices[::-1]
     if len(sign) == 1 and sign in _STAR_SIGNS and len(choices) > 1:
@@ -227,13 +214,10 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def choices(rules: Rules, language: str, told: tuple[tuple[int, str], ...]) -> tuple[Choice, ...]:
-    """The ratings, the best first.
+    """The ratings, the best first: by the operator's order, or by the ids of the server.
 
-    Args:
-        rules: the operator's; there the order counts.
-        language: of the room.
-        told: (id, label) as the server listed them; there the highest id is the best, as in the
-            vendor's own apps (1 satisfied, 0 not).
+    `told` are (id, label) as the server listed them; there the highest id is the best, as in the
+    vendor's own apps (1 satisfied, 0 not).
     """
     if told:
         best_first = sorted(dict(told).items(), reverse=True)
@@ -336,14 +320,8 @@ def about_chat(visit: Visit, spoke: Spoke) -> bool:
         return False
     conversation, words = visit.record.conversation, spoke.plain
     ended, is_over = ended_at(conversation), isinstance(conversation.phase, Idle | Ended)
-    card = next(
-        (
-            one
-            for one in visit.record.cards
-            if one.event_id == spoke.reply_to and one.kind is CardKind.RATING
-        ),
-        None,
-    )
+    questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
+    card = next((one for one in questions if one.event_id == spoke.reply_to), None)
     if card is None and not is_over:
         return False
     question = _open_question(visit, words) if is_over else None

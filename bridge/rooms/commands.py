@@ -165,6 +165,8 @@ class Command(msgspec.Struct, frozen=True):
     """Its words may be a password."""
     setting: bool = False
     """It is about the room's settings: see `slip`."""
+    asks: bool = False
+    """It asks for a person, which a paused room does not."""
     makes_sense: Callable[[Visit, Words], bool] = lambda _, __: True
     """Whether it counts without the prefix, in a direct chat with the bot while no chat runs:
     "start over, please" and "rate 5 is too high" are what customers say."""
@@ -174,10 +176,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
-    """Read a message as a command, one that makes sense now if it is written without the prefix.
-
-    `bare`: it may be. As for `parse`.
-    """
+    """Read a message as a command; one without the prefix (`bare`: it may be) has to make sense."""
     parsed = parse(text, visit.rules.prefix, prefix_needed=not bare)
     if not isinstance(parsed, Parsed) or not parsed.bare:
         return parsed
@@ -185,17 +184,10 @@ def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
 
 
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
-    """Read a message as a command.
+    """Read a message as a command; None: an ordinary message.
 
-    Args:
-        text: the plain body.
-        prefix: the command prefix of the config; matched as a whole word, also in the full-width
-            letters of an input method ("！wc").
-        prefix_needed: False in a DM with the bot while no chat runs. There a message without the
-            prefix counts only if it is exactly a command.
-
-    Returns:
-        None for an ordinary message.
+    The prefix counts as a whole word, also in the full-width letters of an input method ("！wc").
+    Without it, where none is needed, a message counts only if it is exactly a command.
     """
     first = text.split(None, 1)[:1]
     if not first:
@@ -220,7 +212,6 @@ def slip(text: str, prefix: str) -> Malformed | None:
 
     Only the command itself with an action and one more word, or fewer: "lang fr", "queue set".
     "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent all the same.
-    None is a customer's words.
     """
     words = text.split()
     verb = _VERBS.get(folded(words[0])) if words else None
@@ -351,6 +342,14 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
         visit.say(malformed.key, malformed.args, reply_to=event_id)
 
 
+def carry_out(visit: Visit, verb: Verb, call: Call) -> None:
+    """Do what a permitted command says."""
+    if COMMANDS[verb].asks and visit.record.settings.paused:
+        _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
+    else:
+        COMMANDS[verb].run(visit, call)
+
+
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
     visit.say(key, args, reply_to=call.event_id)
 
@@ -368,17 +367,8 @@ def _version(visit: Visit, call: Call) -> None:
     _answer(visit, call, "command.version", version=__version__)
 
 
-def _is_paused(visit: Visit, call: Call) -> bool:
-    """True, and it is said, if the room is paused: nobody is asked for."""
-    if visit.record.settings.paused:
-        _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
-    return visit.record.settings.paused
-
-
 def _start(visit: Visit, call: Call) -> None:
     """A customer who stands in another queue is told so, and loses no place by it."""
-    if _is_paused(visit, call):
-        return
     if not call.words:
         visit.step(Start(), call.event_id)
         return
@@ -416,14 +406,8 @@ def _ask(visit: Visit, call: Call) -> None:
 
 
 def _human(visit: Visit, call: Call) -> None:
-    if not _is_paused(visit, call):
-        for happened in cards.wants_person(visit, call.event_id):
-            visit.step(happened, call.event_id)
-
-
-def _call_back(visit: Visit, call: Call) -> None:
-    if not _is_paused(visit, call):
-        visit.step(CallBack(), call.event_id)
+    for happened in cards.wants_person(visit, call.event_id):
+        visit.step(happened, call.event_id)
 
 
 def _retry(visit: Visit, call: Call) -> None:
@@ -469,7 +453,7 @@ def _queue(visit: Visit, call: Call) -> None:
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
             _answer(visit, call, "command.queues", list="\n".join(lines))
         case "set":
-            _change(visit, call, set_queue, call.words[1], "config.queue_set")
+            _set(set_queue, "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name, prefix=visit.rules.prefix)
@@ -478,8 +462,7 @@ def _queue(visit: Visit, call: Call) -> None:
 def _config(visit: Visit, call: Call) -> None:
     match call.words[0]:
         case "set":
-            setter = partial(set_by_name, call.words[1])
-            _change(visit, call, setter, call.words[2], "config.taken")
+            _set(partial(set_by_name, call.words[1]), "config.taken", visit, call)
         case "reset":
             visit.set(settings=RoomSettings())
             _answer(visit, call, "config.taken", **shown_settings(visit))
@@ -487,12 +470,9 @@ def _config(visit: Visit, call: Call) -> None:
             _answer(visit, call, "config.shown", **shown_settings(visit))
 
 
-def _language(visit: Visit, call: Call) -> None:
-    _change(visit, call, set_language, call.words[0], "config.language_set")
-
-
-def _from(visit: Visit, call: Call) -> None:
-    _change(visit, call, set_source, call.words[0], "config.from_set")
+def _set(setter: Setter, done: str, visit: Visit, call: Call) -> None:
+    """A command whose last word is the value of a setting."""
+    _change(visit, call, setter, call.words[-1], done)
 
 
 def _pause(visit: Visit, call: Call) -> None:
@@ -647,7 +627,7 @@ COMMANDS: Mapping[Verb, Command] = MappingProxyType({
     Verb.HELP: Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
         in_clear=True),
     Verb.START: Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
-        makes_sense=_names_queue),
+        asks=True, makes_sense=_names_queue),
     Verb.CANCEL: Command(partial(_step, Cancel), _no_words, "leave abort 取消 退出 キャンセル",
         in_clear=True),
     Verb.CLOSE: Command(partial(_step, Close), _no_words,
@@ -655,17 +635,18 @@ COMMANDS: Mapping[Verb, Command] = MappingProxyType({
     Verb.RATE: Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
         makes_sense=_rates),
     Verb.ASK: Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
-    Verb.HUMAN: Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者"),
+    Verb.HUMAN: Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
+        asks=True),
     Verb.SOLVED: Command(partial(_step, Solved), _no_words, makes_sense=_robot_was_asked),
-    Verb.CALLBACK: Command(_call_back, _no_words,
-        "recall notify remind 回叫 回电 回電 提醒 折り返し"),
+    Verb.CALLBACK: Command(partial(_step, CallBack), _no_words,
+        "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
     Verb.QUEUE: _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
         who=Who.ADMIN_CHANGES,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
-    Verb.LANG: _Setting(_language, _one_word, "language 语言 語言 言語",
-        who=Who.ADMIN, makes_sense=lambda _, words: nearest(words[0]) is not None),
-    Verb.FROM: _Setting(_from, _one_word,
-        who=Who.ADMIN,
+    Verb.LANG: _Setting(partial(_set, set_language, "config.language_set"), _one_word,
+        "language 语言 語言 言語", who=Who.ADMIN,
+        makes_sense=lambda _, words: nearest(words[0]) is not None),
+    Verb.FROM: _Setting(partial(_set, set_source, "config.from_set"), _one_word, who=Who.ADMIN,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     Verb.CONFIG: _Setting(_config, _config_action, "settings configure 设置 設定",
         who=Who.ADMIN_CHANGES),

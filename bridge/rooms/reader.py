@@ -134,15 +134,10 @@ def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId |
 def receive(
     visit: Visit, meaning: Meaning, raw: Raw, received: int, facts: Facts, *, command: Reading
 ) -> None:
-    """Handle one Matrix event.
+    """Handle one Matrix event, stored at that moment (ms since the epoch).
 
-    Args:
-        visit: record in, record and effects out.
-        meaning: what the event is.
-        raw: the event itself, to be parked while we are entering.
-        received: when it was stored, ms since the epoch.
-        facts: what the reader asked the world.
-        command: what `read_command` says of it.
+    `raw` is the event itself, to be parked while we are entering; `command` is what `read_command`
+    says of it.
     """
     entering = visit.record.membership is Membership.ENTERING
     match meaning:
@@ -152,8 +147,8 @@ def receive(
             _spoke(visit, meaning, received, facts, command)
         case Withdrew() | Reacted() | PollAnswered():
             if visit.record.membership is Membership.JOINED:
-                for happened in _ordered_by(visit, meaning, received, facts.earlier):
-                    visit.step(people.signed(visit, meaning.sender, happened))
+                happened = _ordered_by(visit, meaning, received, facts.earlier)
+                _step(visit, meaning.sender, happened)
         case Invited():
             people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
         case AgentInvited():
@@ -225,8 +220,7 @@ def _spoke(
     elif isinstance(spoke, Spoke):
         _said(visit, spoke, facts.earlier)
     else:
-        for happened in references.corrected(visit, spoke, facts.earlier):
-            visit.step(people.signed(visit, spoke.sender, happened))
+        _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
 
 def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
@@ -254,7 +248,7 @@ def _commanded(
     target = spoke.reply_to if isinstance(spoke, Spoke) else None
     reports = None if facts.earlier is None else facts.earlier.reports
     call = Call(command.words, spoke.event_id, command.bare, target, reports)
-    COMMANDS[command.verb].run(visit, call)
+    commands.carry_out(visit, command.verb, call)
 
 
 def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
@@ -268,7 +262,7 @@ def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
         plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)
         said = Said(spoke.event_id, spoke.content, spoke.plain)
         meant = said if plain else references.spoken(visit, spoke, earlier)
-    visit.step(meant if visit.record.direct else people.signed(visit, spoke.sender, meant))
+    _step(visit, spoke.sender, [meant])
 
 
 def _ordered_by(
@@ -292,6 +286,11 @@ def _ordered_by(
     if isinstance(gesture, Reacted):
         return references.reacted(visit, gesture, earlier)
     return references.voted(visit, gesture, earlier)
+
+
+def _step(visit: Visit, sender: UserId, happened: list[Input]) -> None:
+    for one in happened:
+        visit.step(one if visit.record.direct else people.signed(visit, sender, one))
 
 
 def _too_fast(visit: Visit, received: int) -> bool:
@@ -340,9 +339,8 @@ class Reader:
     def now(self, visit: Visit, came: Came) -> bool:
         """Let one input happen, if nothing has to be waited for.
 
-        Returns:
-            False if something has to be, or our own code failed: the visit is worth nothing then,
-            unless the caller undoes what was added.
+        False if something has to be, or our own code failed: the visit is worth nothing then,
+        unless the caller undoes what was added.
         """
         try:
             self._put_out(visit)
@@ -381,15 +379,7 @@ class Reader:
         return not visit.take_again()
 
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
-        """Let one input that is stored happen.
-
-        Args:
-            visit: what happened so far, and what this adds.
-            row: the input.
-            may_wait: False if what happened so far must not wait for this.
-
-        Returns:
-            False if it would have to wait and may not: nothing happened.
+        """Let one input that is stored happen; False if it would have to wait, and may not.
 
         Raises:
             StoreError: the database did not answer; the visit is worth nothing then.
@@ -404,14 +394,13 @@ class Reader:
                 await self._entered(visit, stored, row)
             else:
                 self._simple(visit, stored)
-        except Unstorable as error:  # something in it that no database can even be asked about
-            self._log.error("an input could not be handled", seq=row.seq, why=str(error))
-            visit.undo(mark)
-            self.bury(visit, row, type(error).__name__)
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - logged whole and kept as a dead letter
-            self._log.exception("an input could not be handled", seq=row.seq)
+        except Exception as error:
+            if isinstance(error, Unstorable):  # no database can even be asked about it
+                self._log.error("an input could not be handled", seq=row.seq, why=str(error))
+            elif isinstance(error, StoreError):
+                raise
+            else:
+                self._log.exception("an input could not be handled", seq=row.seq)
             visit.undo(mark)
             self.bury(visit, row, type(error).__name__)
         return True
@@ -572,8 +561,8 @@ class Reader:
             and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
         ):
             found = Nothing()  # it was a command, so there is nothing to resend
-        for one in references.resend(visit, event_id, found, earlier, last=last):
-            visit.step(people.signed(visit, sender, one))
+        happened = references.resend(visit, event_id, found, earlier, last=last)
+        _step(visit, sender, happened)
 
     async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
         """The message that this one is about; None if nobody knows it, or it was taken back."""

@@ -1,24 +1,22 @@
 """Messages about messages: replies, reactions, votes, edits, redactions, and sending again.
 
-WebChat has none of these, so an agent is told in words. But for `recall`, `original` and `erase`,
-which ask the store, all of it is pure.
+WebChat has none of these, so an agent is told in words. All is pure but what asks the store:
+`recall`, `original`, `erase`, `erase_more`.
 
 - A reply begins with a short quotation. Nothing is told of a message that the agent never saw, be
   it that it did not arrive or that another agent had it, in an earlier chat.
-- The earlier message (`Earlier`) is read from the journal (`recall`), which keeps what people sent
-  and what agents did for as long as the operator's `retention` allows. So nothing is stored twice,
-  and what is erased there is forgotten here too: the agent is told of it without its words.
+- The earlier message (`Earlier`) is read from the journal, which keeps what people sent and what
+  agents did for as long as the operator's `retention` allows. So nothing is stored twice, and of
+  what is erased there the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
   wording that an agent may have (`read_as`). What has not gone to the agent yet is sent in its
   newest wording only.
-- A redaction erases all copies in the journal: the event as it came, its corrections, and the
-  effects of each. What has ended is erased at once, the rest when it has ended too, up to a minute
-  later. Until then the room's record remembers the events, so that a crash forgets none of them;
-  and nobody quotes them.
+- A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
+  What has ended is erased at once, the rest up to a minute after its end. Until then the room's
+  record remembers the events, so that a crash forgets none of them; and nobody quotes them.
 - Sending again: by 🔁 on a message, or on our answer to it, or by the command `retry`. The room
-  remembers the newest messages that it has reported as undelivered; the reader reads the event from
-  the journal, and it is handled as if it had been sent now: under its own event id, behind whatever
-  waits already.
+  remembers the newest messages that it has reported as undelivered; the event is read from the
+  journal and handled as if it had been sent now: under its own event id, behind whatever waits.
 - Sealed events: encrypted ones whose key has not come. The sender is told, the event is kept for an
   hour and delivered if its key comes, behind what was handled since. The reader has waited
   `KEY_PATIENCE` for the key before any later event of the room is handled.
@@ -66,7 +64,7 @@ from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import KEPT_CORRECTIONS, Visit, forgotten, sent_again, undelivered
 from bridge.texts.durations import clock_time
-from bridge.webchat.frames import AgentContent, AgentLocation, AgentMedia, AgentText
+from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
 from bridge.webchat.words import decode_emoji
 
 QUOTED = 60
@@ -118,20 +116,17 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     body = await around.store.body_of(room_id, event_id)
     if body is None:
         return None
-    events: tuple[EventId, ...] = (event_id,)
-    try:
-        stored = load_input(body)
-    except msgspec.DecodeError:
+    stored, events = _input(body), [event_id]
+    if stored is None:
         earlier = _from_us(body)
+    elif isinstance(stored, PartPosted):
+        earlier = Earlier(stored.text)
     else:
-        if isinstance(stored, PartPosted):
-            earlier = Earlier(stored.text)
-        else:
-            meaning = await _meaning(around, stored)
-            earlier = _from_a_person(meaning)
-            if isinstance(meaning, Corrected):
-                # One that changed nothing was told to nobody: then what it corrected counts.
-                events = (event_id, meaning.target)
+        meaning = await _meaning(around, stored)
+        earlier = _from_a_person(meaning)
+        if isinstance(meaning, Corrected):
+            # One that changed nothing was told to nobody: then what it corrected counts.
+            events.append(meaning.target)
     if earlier is None:
         return None
     # What we said of a message is in its ledger too, and says nothing of when an agent read it.
@@ -143,15 +138,37 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     return msgspec.structs.replace(earlier, at=at, unsent=bool(came) and not went)
 
 
+async def original(
+    around: Surroundings, room_id: RoomId, event_id: EventId
+) -> Meaning | Undecryptable | None:
+    """Read a person's event again; None if it is none, or no longer kept. Raises like `recall`."""
+    body = await around.store.body_of(room_id, event_id)
+    stored = None if body is None else _input(body)
+    return None if stored is None else await _meaning(around, stored)
+
+
+def _input(body: bytes) -> Stored | None:
+    """The input in a row of the journal; None if it holds an effect."""
+    try:
+        return load_input(body)
+    except msgspec.DecodeError:
+        return None
+
+
+async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecryptable | None:
+    if not isinstance(stored, MatrixEvent):
+        return None
+    raw = await around.matrix.open(stored.raw)
+    return raw if isinstance(raw, Undecryptable) else around.matrix.interpret(raw)
+
+
 def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
     if not isinstance(meaning, Spoke | Corrected):
         return None
     content, text = meaning.content, meaning.plain
     match content:
-        case CustomerText():
-            text = text or content.text
-        case CustomerMedia():
-            text = text or content.name
+        case CustomerText(text=own) | CustomerMedia(name=own):
+            text = text or own
         case CustomerLocation():
             text = content.poi
     correction = isinstance(meaning, Corrected)
@@ -165,49 +182,18 @@ def _from_us(body: bytes) -> Earlier | None:
     except msgspec.DecodeError:
         return None
     match effect:
+        case Relay(content=AgentText(html=html)):
+            return Earlier(html_to_text(decode_emoji(html)) or "")
+        case Relay(content=AgentMedia(name=name)):
+            return Earlier(name)
+        case Relay(content=AgentLocation(poi=poi)):
+            return Earlier(poi)
         case Relay():
-            return Earlier(_words_of_agent(effect.content))
+            return Earlier("")
         case Reported():
             return Earlier("", reports=effect.event_id)
         case _:
             return None
-
-
-def _words_of_agent(content: AgentContent) -> str:
-    match content:
-        case AgentText():
-            return html_to_text(decode_emoji(content.html)) or ""
-        case AgentMedia():
-            return content.name
-        case AgentLocation():
-            return content.poi
-        case _:
-            return ""
-
-
-async def original(
-    around: Surroundings, room_id: RoomId, event_id: EventId
-) -> Meaning | Undecryptable | None:
-    """Read a person's event again; None if it is none, or no longer kept.
-
-    Raises:
-        StoreError: the database did not answer.
-    """
-    body = await around.store.body_of(room_id, event_id)
-    if body is None:
-        return None
-    try:
-        stored = load_input(body)
-    except msgspec.DecodeError:
-        return None
-    return await _meaning(around, stored)
-
-
-async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecryptable | None:
-    if not isinstance(stored, MatrixEvent):
-        return None
-    raw = await around.matrix.open(stored.raw)
-    return raw if isinstance(raw, Undecryptable) else around.matrix.interpret(raw)
 
 
 # --- which message, and who has it ----------------------------------------------------------------
@@ -368,11 +354,15 @@ def quotation(text: str) -> str:
 
 def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
     """Inputs of a redaction; the agent is told of one whose message may have reached them."""
-    record = visit.record
+    record, rules = visit.record, visit.rules
     former, gone = read_as(record, taken.target), wordings(record, taken.target)
     note = ""
     if earlier is not None and _is_known(visit, taken, former, earlier):
-        note = _taken_back(visit, earlier)
+        note = visit.word("agent.withdrawn", {})  # without a word of the message
+        if earlier.at is not None:
+            language = rules.agents_language or rules.language_for(record.settings)
+            time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
+            note = visit.word("agent.withdrawn_at", {"time": time})
     for event_id in gone:
         visit.record = forgotten(visit.record, event_id)
     visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
@@ -391,16 +381,6 @@ def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) 
         return False
     begun = isinstance(phase, Requesting) and phase.session_id is not None
     return (begun or isinstance(phase, Chatting | Queued)) and not _is_past(record, earlier)
-
-
-def _taken_back(visit: Visit, earlier: Earlier) -> str:
-    """Note for the agent that a message was taken back, without a word of it."""
-    rules = visit.rules
-    if earlier.at is None:
-        return visit.word("agent.withdrawn", {})
-    language = rules.agents_language or rules.language_for(visit.record.settings)
-    time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
-    return visit.word("agent.withdrawn_at", {"time": time})
 
 
 ERASE_EVERY = 60_000
@@ -465,39 +445,39 @@ def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[In
         visit.report(edit.event_id, "unreadable.malformed")
         return []
     former, known = read_as(record, target), wordings(record, target)
-    dropped = known[known.index(former) + 1 :]  # no agent has these, and none is to go any more
-    for event_id in dropped:
+    gone = known[known.index(former) + 1 :]  # no agent has these, and none is to go any more
+    for event_id in gone:
         visit.record = forgotten(visit.record, event_id)
-    kept = [one for one in record.corrections if one[1] not in dropped]
+    kept = [one for one in record.corrections if one[1] not in gone]
     visit.set(corrections=(*kept, (target, edit.event_id))[-KEPT_CORRECTIONS:])
-    return _told(visit, edit, former, dropped, earlier)
+    if _is_unseen(visit.record, former, earlier):
+        said, gone = _as_message(visit, edit, former), (former, *gone)
+    else:
+        said = _told(visit, edit, former, earlier)
+    return [*_withdrawn(gone), *said]
 
 
-def _told(
-    visit: Visit,
-    edit: Corrected,
-    former: EventId,
-    dropped: tuple[EventId, ...],
-    earlier: Earlier | None,
-) -> list[Input]:
+def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None) -> list[Input]:
     """Inputs for an agent who may have the wording `former`, which says `earlier`."""
+    if earlier is not None and earlier.command:
+        return _as_message(visit, edit, former)
     whole = _captioned(edit.content, edit.plain)
-    unseen = _is_unseen(visit.record, former, earlier)
-    if unseen or (earlier is not None and earlier.command):
-        visit.record = forgotten(visit.record, former)
-        _note_whole(visit, edit)
-        gone = (former, *dropped) if unseen else dropped
-        return [*_withdrawn(gone), Said(edit.event_id, whole)]
     told = _correction(visit, whole, earlier)
     if told is None:
-        return _withdrawn(dropped)
+        return []
     if isinstance(visit.record.conversation.phase, Idle | Ended) or _is_past(visit.record, earlier):
         visit.report(edit.event_id, "undelivered.late_correction")
-        return _withdrawn(dropped)
+        return []
     if _never_went(visit.record, former, earlier):
-        _note_whole(visit, edit)
-        return [*_withdrawn(dropped), Said(edit.event_id, whole)]
-    return [*_withdrawn(dropped), Said(edit.event_id, told, amends=former, instead=whole)]
+        return _as_message(visit, edit, former)
+    return [Said(edit.event_id, told, amends=former, instead=whole)]
+
+
+def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[Input]:
+    """The correction in place of the message, of which no agent has a former wording."""
+    visit.record = forgotten(visit.record, former)
+    _note_whole(visit, edit)
+    return [Said(edit.event_id, _captioned(edit.content, edit.plain))]
 
 
 def _withdrawn(events: tuple[EventId, ...]) -> list[Input]:
@@ -609,7 +589,7 @@ def _around(pieces: Sequence[str], low: int, high: int) -> str:
 
 
 def _is_word(piece: str) -> bool:
-    return any(character.isalnum() for character in piece)
+    return any(map(str.isalnum, piece))
 
 
 # --- sending again --------------------------------------------------------------------------------
@@ -619,15 +599,10 @@ _VARIATION = "\ufe0f"
 
 
 def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
-    """Take a reaction as the wish to send again; False if it is none.
+    """Take a reaction, to a message or to what we said of it (`earlier`), as the wish to resend it.
 
     On a message of a person's it is such a wish also where nothing is left to do (they tapped
-    twice, or it has arrived meanwhile): an agent is never told of it.
-
-    Args:
-        visit: record in; `visit.again` out.
-        reaction: to a message, or to what we said of it.
-        earlier: what the target is, as the journal has it.
+    twice, or it has arrived meanwhile): an agent is never told of it. False if it is none.
     """
     if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
         return False
@@ -663,10 +638,10 @@ def resend(
     *,
     last: bool = True,
 ) -> list[Input]:
-    """Inputs by which a message happens once more.
+    """Inputs by which a message happens once more; where it cannot, that is said.
 
     Args:
-        visit: record in; record, and what is said of a message that cannot be sent again, out.
+        visit: record in and out.
         event_id: the message.
         found: what it is; None if nobody knows any more.
         earlier: the message that it is about, as when it came first.
