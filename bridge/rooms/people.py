@@ -84,11 +84,8 @@ _WHY: Mapping[str, str] = MappingProxyType(
 def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...]) -> None:
     """Handle an invitation of our bot or of a queue's user.
 
-    Args:
-        visit: record in, record and effects out.
-        invitation: who invites whom.
-        rooms: other rooms that this person already makes us serve.
-        begun: when this person brought us into other rooms lately, the oldest first.
+    `rooms`: how many others this person already makes us serve. `begun`: when they brought us into
+    others lately, the oldest first.
     """
     record = visit.record
     served = record.membership in {Membership.JOINED, Membership.ENTERING}
@@ -167,12 +164,9 @@ def brings_config(visit: Visit, entry: Entered) -> bool:
 
 
 def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str, object], ...]:
-    """Handle that we are in. Returns the parked events in the order in which they were written.
+    """Handle our entry. Returns the parked events in the order in which they were written.
 
-    Args:
-        visit: record in, record and effects out.
-        entry: what was found in the room.
-        standing: of whoever set its configuration, if it `brings_config`.
+    `standing` is that of whoever set the room's configuration, if it `brings_config`.
     """
     record, rules = visit.record, visit.rules
     if record.membership is not Membership.ENTERING:
@@ -310,28 +304,21 @@ def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> 
     record, who = visit.record, news.who
     if record.membership not in {Membership.JOINED, Membership.ENTERING}:
         return
+    others = tuple(one for one in record.people if one.user != who)
     if not isinstance(news, MemberGone):
-        _present(visit, who, news.name)
+        _note_people(visit, (*others, Person(who, _line(news.name))))
         if isinstance(news, MemberJoined):
             _tell_agent(visit, who, news.event_id, "agent.joined")
         return
     _tell_agent(visit, who, news.event_id, "agent.left")
-    if any(person.user == who for person in record.people):
-        visit.set(people=tuple(one for one in record.people if one.user != who))
-        _look_round(visit)
+    if len(others) < len(record.people):
+        _note_people(visit, others)
     if who == record.host:
         put_out(visit)
     elif who == record.customer and record.direct:
         _end_conversation(visit)
         _leave(visit, LeaveRoom((record.host,)))
         visit.set(parked=())
-
-
-def _present(visit: Visit, who: UserId, name: str) -> None:
-    """Note a person as a member of the room, under this name."""
-    others = [person for person in visit.record.people if person.user != who]
-    visit.set(people=(*others, Person(who, _line(name)))[-KEPT_PEOPLE:])
-    _look_round(visit)
 
 
 def heard(visit: Visit, who: UserId) -> None:
@@ -342,10 +329,8 @@ def heard(visit: Visit, who: UserId) -> None:
     record = visit.record
     if record.membership is not Membership.JOINED or not record.direct:
         return
-    if who == record.customer or any(one.user == who for one in record.people):
-        _look_round(visit)
-    else:
-        _present(visit, who, "")
+    known = who == record.customer or any(one.user == who for one in record.people)
+    _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
 def is_alone(visit: Visit, who: UserId) -> bool:
@@ -375,12 +360,14 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
         visit.step(Said(event_id, told))
 
 
-def _look_round(visit: Visit) -> None:
+def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
     """Note who is in the room: nobody but the customer, others, or no customer at all.
 
     Customers may have gone only for a moment.
     """
     permission = visit.rules.permission
+    if there != visit.record.people:
+        visit.set(people=there[-KEPT_PEOPLE:])
     if visit.record.membership is Membership.JOINED and visit.record.direct and _in_company(visit):
         visit.set(direct=False)
         visit.say("room.shared", {"prefix": visit.rules.prefix})
