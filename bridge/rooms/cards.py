@@ -489,10 +489,9 @@ async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
 
 
 def _card(found: RobotAnswer, base: str) -> str:
-    lines = [f"▪ {_title(found) or '…'}", _cut(_words(found.preview), LONGEST_PREVIEW)]
-    if base and found.path:
-        lines.append(f"{base.rstrip('/')}/{found.path.lstrip('/')}")
-    return "\n".join(filter(None, lines))
+    link = f"{base.rstrip('/')}/{found.path.lstrip('/')}" if base and found.path else ""
+    preview = _cut(_words(found.preview), LONGEST_PREVIEW)
+    return "\n".join(filter(None, (f"▪ {_title(found) or '…'}", preview, link)))
 
 
 def _title(found: RobotAnswer) -> str:

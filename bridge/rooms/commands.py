@@ -4,20 +4,18 @@
 meant, how its own words are read, who may give it, whether it works in clear and without the
 prefix, and which function carries it out. To add one: a verb and a row here, the texts, the test.
 
-`parse` reads a message as a command and says only what was meant; whether the sender may give it is
-decided by the reader. What a command does to the conversation is an input like any other; what has
-to be looked up or sent is an effect, and comes back as an input.
-
-Without the prefix a message counts only if it is exactly a command, and makes sense as one at this
-moment (`read`): "help me" is a customer's word. A verb that is none is answered with the nearest
-that there is, by its letters or by another word for it.
+`read` says only what was meant; whether the sender may give the command is decided by the reader.
+What it does to the conversation is an input like any other; what has to be looked up or sent is an
+effect, and comes back as an input. Without the prefix a message counts only if it is exactly a
+command, and makes sense as one at this moment: "help me" is a customer's word. A verb that is none
+is answered with the nearest that there is, by its letters or by another word for it.
 
 `login` and `logout`: a customer's own account at the call centre, for one room. The password is
 sealed before anything is stored about the command, so neither the room's record nor an effect ever
 holds it in clear; only the message itself does, and that is taken out of the room and out of our
-journal (`Conceal`). The call centre is asked at once whether it takes the account, and only an
-account that it took becomes the room's. It is used from the next chat on: the server knows one chat
-per account, so the account cannot change in the midst of one.
+journal (`Conceal`). Only an account that the call centre takes, which is asked at once, becomes the
+room's. It is used from the next chat on: the server knows one chat per account, so the account
+cannot change in the midst of one.
 """
 
 from __future__ import annotations
@@ -289,19 +287,17 @@ def _maybe_number(words: list[str]) -> Words | None:
 
 
 def _queue_action(words: list[str]) -> Words | None:
-    action = folded(words[0]) if words else "show"
-    if action in {"list", "show"} and len(words) <= 1:
-        return (action,)
-    return ("set", " ".join(words[1:])) if action == "set" and len(words) > 1 else None
+    action, rest = folded(words[0]) if words else "show", words[1:]
+    if action == "set":
+        return ("set", " ".join(rest)) if rest else None
+    return (action,) if action in {"list", "show"} and not rest else None
 
 
 def _config_action(words: list[str]) -> Words | None:
-    action = folded(words[0]) if words else "show"
-    if action in {"show", "reset"} and len(words) <= 1:
-        return (action,)
-    if action == "set" and len(words) > 2:
-        return ("set", folded(words[1]), " ".join(words[2:]))
-    return None
+    action, rest = folded(words[0]) if words else "show", words[1:]
+    if action == "set":
+        return ("set", folded(rest[0]), " ".join(rest[1:])) if len(rest) > 1 else None
+    return (action,) if action in {"show", "reset"} and not rest else None
 
 
 # --- without the prefix ---------------------------------------------------------------------------
@@ -310,10 +306,6 @@ def _config_action(words: list[str]) -> Words | None:
 def _names_queue(visit: Visit, words: Words) -> bool:
     """Whether a queue is named, if anything is."""
     return not words or visit.rules.find_queue(words[-1]) is not None
-
-
-def _robot_was_asked(visit: Visit, _: Words) -> bool:
-    return any(piece.consulted for piece in visit.record.conversation.held)
 
 
 def _rates(visit: Visit, words: Words) -> bool:
@@ -637,7 +629,8 @@ COMMANDS: Mapping[Verb, Command] = MappingProxyType({
     Verb.ASK: Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
     Verb.HUMAN: Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
         asks=True),
-    Verb.SOLVED: Command(partial(_step, Solved), _no_words, makes_sense=_robot_was_asked),
+    Verb.SOLVED: Command(partial(_step, Solved), _no_words,
+        makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
     Verb.CALLBACK: Command(partial(_step, CallBack), _no_words,
         "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
     Verb.QUEUE: _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",

@@ -188,7 +188,11 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
     if _in_company(visit):
         visit.set(direct=False)  # people call a chat of three a direct one as well
     if record.refusal:
-        args = _limits(visit)
+        args: Args = {"user": record.customer, "limit": rules.rooms_per_user}
+        if record.refused_until:
+            minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
+            left = duration(rules.language_for(record.settings), 60 * minutes)
+            args = {"limit": rules.new_rooms_per_hour, "left": left}
         visit.say(record.refusal, args)
         # In the leave as well: in a chat of two nobody may see the room again once we are gone.
         reason = visit.part(record.refusal, args)
@@ -209,16 +213,6 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         if entry.encrypted_by_us:
             visit.say("encrypting.turned_on")
     return tuple(parked)
-
-
-def _limits(visit: Visit) -> Args:
-    """Args of the sentences that refuse an invitation."""
-    record, rules = visit.record, visit.rules
-    if not record.refused_until:
-        return {"user": record.customer, "limit": rules.rooms_per_user}
-    minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
-    left = duration(rules.language_for(record.settings), 60 * minutes)
-    return {"limit": rules.new_rooms_per_hour, "left": left}
 
 
 def entry_failed(visit: Visit) -> None:

@@ -381,8 +381,7 @@ class Reader:
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
         """Let one input that is stored happen; False if it would have to wait, and may not.
 
-        Raises:
-            StoreError: the database did not answer; the visit is worth nothing then.
+        Raises StoreError if the database did not answer: the visit is worth nothing then.
         """
         mark = visit.mark()
         try:
@@ -443,11 +442,7 @@ class Reader:
             visit.report(EventId(key), "undelivered.internal")
 
     async def try_again(self, visit: Visit) -> None:
-        """Look whether events that could not be read can be now.
-
-        Raises:
-            StoreError: the database did not answer.
-        """
+        """Look whether events that could not be read can be now. Raises like `handle`."""
         opened = []
         for event in visit.record.sealed:
             raw = await self._around.matrix.open(event.raw)

@@ -1,7 +1,7 @@
 """Messages about messages: replies, reactions, votes, edits, redactions, and sending again.
 
-WebChat has none of these, so an agent is told in words. All is pure but what asks the store:
-`recall`, `original`, `erase`, `erase_more`.
+WebChat has none of these, so an agent is told in words. All is pure but what asks the store
+(`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
 
 - A reply begins with a short quotation. Nothing is told of a message that the agent never saw, be
   it that it did not arrive or that another agent had it, in an earlier chat.
@@ -108,11 +108,7 @@ class Earlier(msgspec.Struct, frozen=True):
 
 
 async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
-    """Read an event's words and time; None if we have no right to them, or they are erased.
-
-    Raises:
-        StoreError: the database did not answer.
-    """
+    """Read an event's words and time; None if we have no right to them, or they are erased."""
     body = await around.store.body_of(room_id, event_id)
     if body is None:
         return None
@@ -141,7 +137,7 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
 async def original(
     around: Surroundings, room_id: RoomId, event_id: EventId
 ) -> Meaning | Undecryptable | None:
-    """Read a person's event again; None if it is none, or no longer kept. Raises like `recall`."""
+    """Read a person's event again; None if it is none, or no longer kept."""
     body = await around.store.body_of(room_id, event_id)
     stored = None if body is None else _input(body)
     return None if stored is None else await _meaning(around, stored)
@@ -393,9 +389,6 @@ async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: 
     """Erase what can be erased of a message, and remember the rest.
 
     `before` is the record in which the message's corrections are still known.
-
-    Raises:
-        StoreError: the database did not answer.
     """
     gone = wordings(before, target)
     for event_id in gone:
@@ -406,12 +399,9 @@ async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: 
 
 
 async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
-    """Erase what has ended meanwhile, if it is time.
+    """Erase what has ended meanwhile, if it is time. Nothing is forgotten that was not erased.
 
     `busy` are the events about which an effect is still to be carried out.
-
-    Raises:
-        StoreError: the database did not answer; nothing is forgotten that was not erased.
     """
     moment = erasing_due(visit.record)
     if moment is None or visit.now < moment:

@@ -3,15 +3,15 @@
 `history` answers with one line a chat and a link (matrix.to) to where each began. `transcript`
 reads a whole chat back from the room and puts it into the room as two files, a page and JSON.
 
-The room itself is the source, not our ledger: the homeserver keeps messages for as long as its
+The room itself is the source, not our journal: the homeserver keeps messages for as long as its
 owner wants, what somebody took back is gone there, corrections stand beside what they correct, and
-files have their addresses; the ledger erases bodies after `retention`. Encrypted messages are
-opened by our own keys, which outlive their last use by 90 days; what they no longer open is looked
-up in the ledger, and what is not there either is shown as a message that cannot be read any more.
+files have their addresses. Encrypted messages are opened by our own keys, which outlive their last
+use by 90 days; what they no longer open is looked up in the journal, and what is not there either
+is shown as a message that cannot be read any more.
 
-Where a chat stands in the room: from its first event (`Chat.first`) to the first event of the chat
-after it. What a customer sent after the end and before the next beginning belongs to no chat;
-an agent's last words may arrive a moment after the end, and do belong to it.
+A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
+it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
+last words may arrive a moment after the end, and do belong to it.
 
 The JSON file is read by programs, so its shape has a number (`VERSION`): a field may be added under
 the same number, but none changes its meaning or goes without a new one. Every key is always there.
@@ -168,16 +168,15 @@ class _Reading:
         return True
 
     async def _take(self, raw: dict[str, object]) -> None:
-        opened = await self._around.matrix.open(raw)
-        sealed = isinstance(opened, Undecryptable)
+        opened, earlier = await self._around.matrix.open(raw), None
         found = self._around.matrix.recorded(raw if isinstance(opened, Undecryptable) else opened)
         if found is None:
             return
-        if sealed:  # our ledger may have its words
+        if isinstance(opened, Undecryptable):
             earlier = await recall(self._around, self._record.room_id, found.event_id)
-            if earlier is not None:
-                content = earlier.content or CustomerText(earlier.text)
-                found = msgspec.structs.replace(found, content=content, words=earlier.text)
+        if earlier is not None:
+            content = earlier.content or CustomerText(earlier.text)
+            found = msgspec.structs.replace(found, content=content, words=earlier.text)
         role = self._role(found.sender)
         if found.replaces is not None:
             self._correct(found)
@@ -225,9 +224,9 @@ class _Reading:
         A message that was taken back stays so, though homeservers keep its corrections.
         """
         line = self.lines.get(str(newer.replaces))
-        if line is None or line.sender != newer.sender or newer.content is None:
+        if line is None or line.sender != newer.sender or line.kind == "withdrawn":
             return
-        if line.kind != "withdrawn":
+        if newer.content is not None:
             self._words += len(newer.words)
             changed = msgspec.structs.replace(line, text=newer.words, edited=True)
             self.lines[line.event_id] = changed
@@ -280,11 +279,7 @@ MOST_CHATS = 50
 
 
 async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistory) -> LookedUp:
-    """The answer to the command.
-
-    Raises:
-        StoreError: the database did not answer.
-    """
+    """The answer to the command. Raises StoreError if the database did not give one."""
     limit = min(order.limit or USUAL_CHATS, MOST_CHATS)
     telling, lines = Telling(around.rules, record), []
     for row in await around.store.chats(record.room_id, limit):
@@ -367,13 +362,7 @@ _ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
 
 
 def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> str:
-    """The address of an event.
-
-    Args:
-        room_id: its room.
-        event_id: the event.
-        servers: through which servers the room can be joined (`via`).
-    """
+    """The address of an event, with the servers through which its room can be joined (`via`)."""
     via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
     where = f"https://matrix.to/#/{quote(room_id, safe='!:')}/{quote(event_id, safe='$:')}"
     return f"{where}?{via}" if via else where
@@ -606,14 +595,16 @@ def build_page(transcript: Transcript, words: Telling) -> bytes:
 
 def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
     about, found = transcript.chat, ET.SubElement(body, "dl")
-    agents = listed(words.language, [agent.name or agent.id for agent in about.agents])
-    rating = "" if about.rating is None else rated(about.rating.value, about.rating.label)
+    rating = about.rating
     for key, value in (
         ("transcript.asked", _shown(transcript, about.asked)),
         ("transcript.started", _shown(transcript, about.started)),
         ("transcript.ended", _shown(transcript, about.ended)),
-        ("transcript.agents", agents),
-        ("transcript.rating", rating),
+        (
+            "transcript.agents",
+            listed(words.language, [agent.name or agent.id for agent in about.agents]),
+        ),
+        ("transcript.rating", "" if rating is None else rated(rating.value, rating.label)),
         ("transcript.made", _shown(transcript, transcript.made)),
     ):
         if value:
@@ -624,16 +615,14 @@ def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
 def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
     """Whatever the reader must not be left to believe."""
     unreadable = sum(line.kind == "unreadable" for line in transcript.messages)
-    notes = []
-    if unreadable:
-        notes.append(words.say("transcript.incomplete", {"count": unreadable}))
-    if transcript.cut:
-        notes.append(words.say("transcript.cut"))
-    if not transcript.messages:
-        key = "transcript.empty" if transcript.complete else "transcript.gone"
-        notes.append(words.say(key))
-    for note in notes:
-        _text(body, "p", note, {"class": "note"})
+    empty = "transcript.empty" if transcript.complete else "transcript.gone"
+    for key, true in (
+        ("transcript.incomplete", unreadable),
+        ("transcript.cut", transcript.cut),
+        (empty, not transcript.messages),
+    ):
+        if true:
+            _text(body, "p", words.say(key, {"count": unreadable}), {"class": "note"})
 
 
 def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
