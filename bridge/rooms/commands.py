@@ -2,7 +2,7 @@
 
 `COMMANDS`, at the end of this file, is the table of them: a row says by which words a command is
 meant, how its own words are read, who may give it, whether it works in clear and without the
-prefix, and which function carries it out. To add one: a verb and a row here, the texts, the test.
+prefix, and which function carries it out. To add one: a row here, the texts, the test.
 
 `read` says only what was meant; whether the sender may give the command is decided by the reader.
 What it does to the conversation is an input like any other; what has to be looked up or sent is an
@@ -23,7 +23,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
 from typing import assert_never
@@ -72,46 +71,11 @@ Words = tuple[str, ...]
 """What follows a verb."""
 
 
-class Verb(StrEnum):
-    """The commands of the contract that this version has."""
-
-    HELP = "help"
-    START = "start"
-    CANCEL = "cancel"
-    CLOSE = "close"
-    RATE = "rate"
-    ASK = "ask"
-    HUMAN = "human"
-    SOLVED = "solved"
-    CALLBACK = "callback"
-    QUEUE = "queue"
-    LANG = "lang"
-    FROM = "from"
-    CONFIG = "config"
-    STATUS = "status"
-    RETRY = "retry"
-    HISTORY = "history"
-    TRANSCRIPT = "transcript"
-    LOGIN = "login"
-    LOGOUT = "logout"
-    PAUSE = "pause"
-    RESUME = "resume"
-    VERSION = "version"
-
-
-class Who(StrEnum):
-    """Permission to give a command, in a room that serves its sender."""
-
-    ANYBODY = "anybody"
-    ADMIN = "admin"
-    ADMIN_CHANGES = "admin_changes"
-    """Admins, if the first word is `set` or `reset`: else it changes nothing."""
-
-
 class Parsed(msgspec.Struct, frozen=True):
     """A well-formed command."""
 
-    verb: Verb
+    verb: str
+    """A key of `COMMANDS`."""
     words: Words = ()
     bare: bool = False
     """Written without the prefix: only a command if it makes sense as one."""
@@ -119,10 +83,7 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def for_admins(self) -> bool:
         """True if it changes the room for everybody."""
-        who = COMMANDS[self.verb].who
-        if who is Who.ADMIN_CHANGES:
-            return self.words[:1] in {("set",), ("reset",)}
-        return who is Who.ADMIN
+        return COMMANDS[self.verb].for_admins(self.words)
 
 
 class Malformed(msgspec.Struct, frozen=True):
@@ -156,7 +117,8 @@ class Command(msgspec.Struct, frozen=True):
     """Reads the words behind the verb; None: they are not well-formed, and its usage is told."""
     others: str = ""
     """What people say for it in their languages, in small letters; by these it is guessed."""
-    who: Who = Who.ANYBODY
+    for_admins: Callable[[Words], bool] = lambda _: False
+    """Whether it changes the room for everybody, so that only admins may give it."""
     in_clear: bool = False
     """It works in clear where encryption is demanded, since it shows nothing of a chat."""
     secret: bool = False
@@ -197,7 +159,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     glued = word.removeprefix(wanted)
     if glued != word and not wanted[:1].isalnum() and nearest_verb(glued) is not None:
         return _parse_words([glued, *text.split()[1:]], prefix)
-    if prefix_needed or word not in _VERBS or "\n" in text.strip():
+    if prefix_needed or word not in COMMANDS or "\n" in text.strip():
         return None
     parsed = _parse_words(text.split(), prefix)
     if isinstance(parsed, Malformed):
@@ -212,8 +174,8 @@ def slip(text: str, prefix: str) -> Malformed | None:
     "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent all the same.
     """
     words = text.split()
-    verb = _VERBS.get(folded(words[0])) if words else None
-    if verb is None or not COMMANDS[verb].setting or "\n" in text.strip():
+    verb = folded(words[0]) if words else ""
+    if verb not in COMMANDS or not COMMANDS[verb].setting or "\n" in text.strip():
         return None
     acts = len(words) > 1 and folded(words[1]) in {"set", "show", "reset"}
     if len(words) > (3 if acts else 2):
@@ -221,29 +183,28 @@ def slip(text: str, prefix: str) -> Malformed | None:
     return Malformed(f"usage.{verb}", {"prefix": prefix}, bare=True)
 
 
-def nearest_verb(word: str) -> Verb | None:
+def nearest_verb(word: str) -> str | None:
     """The command that somebody probably meant by a word that is none; None if nothing is near."""
     wanted = word.casefold()
     if wanted in _OTHERS:
         return _OTHERS[wanted]
-    near = get_close_matches(wanted, _VERBS, 1)
+    near = get_close_matches(wanted, COMMANDS, 1)
     if not near:  # the beginning of one: "trans", "conf"
-        near = [verb for verb in _VERBS if len(wanted) > 2 and verb.startswith(wanted)]
-    return _VERBS[near[0]] if near else None
+        near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
+    return near[0] if near else None
 
 
 def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
     if not words:
-        return Parsed(Verb.HELP)
-    written = folded(words[0])
-    verb = _VERBS.get(written)
-    meant = verb or nearest_verb(written)
+        return Parsed("help")
+    verb = folded(words[0])
+    meant = verb if verb in COMMANDS else nearest_verb(verb)
     if meant is None:
         return Malformed("command.unknown", {"prefix": prefix})
     command = COMMANDS[meant]
     secret = command.secret and len(words) > 1
-    if verb is None:
-        args: Args = {"near": meant.value, "prefix": prefix}
+    if meant != verb:
+        args: Args = {"near": meant, "prefix": prefix}
         return Malformed("command.unknown_near", args, secret=secret)
     rest = command.read(words[1:])
     if rest is None:
@@ -334,7 +295,7 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
         visit.say(malformed.key, malformed.args, reply_to=event_id)
 
 
-def carry_out(visit: Visit, verb: Verb, call: Call) -> None:
+def carry_out(visit: Visit, verb: str, call: Call) -> None:
     """Do what a permitted command says."""
     if COMMANDS[verb].asks and visit.record.settings.paused:
         _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
@@ -612,53 +573,61 @@ def _is_busy(record: RoomRecord) -> bool:
 
 # --- the table ------------------------------------------------------------------------------------
 
+
+def _always(_: Words) -> bool:
+    return True
+
+
+def _changes(words: Words) -> bool:
+    return words[:1] in {("set",), ("reset",)}
+
+
 _Setting = partial(Command, in_clear=True, setting=True)
 
 # fmt: off
-COMMANDS: Mapping[Verb, Command] = MappingProxyType({
-    Verb.HELP: Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
+COMMANDS: Mapping[str, Command] = MappingProxyType({
+    "help": Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
         in_clear=True),
-    Verb.START: Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
+    "start": Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
         asks=True, makes_sense=_names_queue),
-    Verb.CANCEL: Command(partial(_step, Cancel), _no_words, "leave abort 取消 退出 キャンセル",
+    "cancel": Command(partial(_step, Cancel), _no_words, "leave abort 取消 退出 キャンセル",
         in_clear=True),
-    Verb.CLOSE: Command(partial(_step, Close), _no_words,
+    "close": Command(partial(_step, Close), _no_words,
         "stop end quit exit bye 结束 結束 关闭 關閉 終了", in_clear=True),
-    Verb.RATE: Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
+    "rate": Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
         makes_sense=_rates),
-    Verb.ASK: Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
-    Verb.HUMAN: Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
+    "ask": Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
+    "human": Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
         asks=True),
-    Verb.SOLVED: Command(partial(_step, Solved), _no_words,
+    "solved": Command(partial(_step, Solved), _no_words,
         makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
-    Verb.CALLBACK: Command(partial(_step, CallBack), _no_words,
+    "callback": Command(partial(_step, CallBack), _no_words,
         "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
-    Verb.QUEUE: _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
-        who=Who.ADMIN_CHANGES,
+    "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
+        for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
-    Verb.LANG: _Setting(partial(_set, set_language, "config.language_set"), _one_word,
-        "language 语言 語言 言語", who=Who.ADMIN,
+    "lang": _Setting(partial(_set, set_language, "config.language_set"), _one_word,
+        "language 语言 語言 言語", for_admins=_always,
         makes_sense=lambda _, words: nearest(words[0]) is not None),
-    Verb.FROM: _Setting(partial(_set, set_source, "config.from_set"), _one_word, who=Who.ADMIN,
+    "from": _Setting(partial(_set, set_source, "config.from_set"), _one_word, for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
-    Verb.CONFIG: _Setting(_config, _config_action, "settings configure 设置 設定",
-        who=Who.ADMIN_CHANGES),
-    Verb.STATUS: Command(_status, _no_words, "state info position 状态 狀態 排队 排隊 状況",
+    "config": _Setting(_config, _config_action, "settings configure 设置 設定",
+        for_admins=_changes),
+    "status": Command(_status, _no_words, "state info position 状态 狀態 排队 排隊 状況",
         in_clear=True),
-    Verb.RETRY: Command(_retry, _maybe_all, "resend again 重发 重發 重试 重試 再送",
+    "retry": Command(_retry, _maybe_all, "resend again 重发 重發 重试 重試 再送",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
-    Verb.HISTORY: Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
-    Verb.TRANSCRIPT: Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
-    Verb.LOGIN: Command(_log_in, _account, "signin 登录 登入 ログイン",
+    "history": Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
+    "transcript": Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
+    "login": Command(_log_in, _account, "signin 登录 登入 ログイン",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
-    Verb.LOGOUT: Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),
-    Verb.PAUSE: Command(_pause, _no_words, who=Who.ADMIN, in_clear=True),
-    Verb.RESUME: Command(_resume, _no_words, who=Who.ADMIN, in_clear=True),
-    Verb.VERSION: Command(_version, _no_words, "about 版本 バージョン", in_clear=True),
+    "logout": Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),
+    "pause": Command(_pause, _no_words, for_admins=_always, in_clear=True),
+    "resume": Command(_resume, _no_words, for_admins=_always, in_clear=True),
+    "version": Command(_version, _no_words, "about 版本 バージョン", in_clear=True),
 })
 # fmt: on
-"""Every command: its words, its permissions and what it does."""
-_VERBS: Mapping[str, Verb] = MappingProxyType({verb.value: verb for verb in COMMANDS})
-_OTHERS: Mapping[str, Verb] = MappingProxyType(
+"""Every command of the contract that this version has, by its verb."""
+_OTHERS: Mapping[str, str] = MappingProxyType(
     {word: verb for verb, command in COMMANDS.items() for word in command.others.split()}
 )
