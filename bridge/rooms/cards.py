@@ -1,4 +1,4 @@
-"""Messages of ours that can be answered by a reaction, a vote or a word. Pure, but for `ask_robot`.
+"""Cards: messages of ours that a reaction, a vote or a word can answer. Pure, but for `ask_robot`.
 
 A room remembers its newest cards (`OurCard`: the question for a rating, the queue card, an answer
 of the knowledge base, the offer to be called back, the robot's proposals), so that a reaction to
@@ -141,7 +141,7 @@ def _rated(visit: Visit, card: OurCard, gesture: Reacted | PollAnswered) -> list
         if value is None and is_stars(gesture.key):
             _ask_which(visit, gesture.target)
     else:
-        value = _digits(gesture.answer)
+        value = _number(gesture.answer)
     if value is None or value not in card.choices:
         return []
     vote = isinstance(gesture, PollAnswered)
@@ -169,7 +169,7 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[Input]:
 
 
 def value_of(key: str, choices: Sequence[int]) -> int | None:
-    """The rating that a reaction stands for, of those ids, the best first; None: it does for none.
+    """The rating (of `choices`, ids, the best first) that a reaction means; None if it means none.
 
     Digits name an id, as the card shows it; stars and thumbs know only more and less. One star is
     what a tap gives, whatever was meant by it: it is a rating only where there is no other.
@@ -196,10 +196,7 @@ def _sign(key: str) -> str:
 
 
 def _number(sign: str) -> int | None:
-    return 10 if sign == "🔟" else _digits(sign.replace(_KEYCAP, ""))
-
-
-def _digits(text: str) -> int | None:
+    text = "10" if sign == "🔟" else sign.replace(_KEYCAP, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
 
 

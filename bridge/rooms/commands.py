@@ -168,7 +168,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
 
 
 def slip(text: str, prefix: str) -> Malformed | None:
-    """Read what is no command without its prefix as one about the room's settings, miswritten.
+    """Read a message without prefix as a miswritten command about the room's settings.
 
     Only the command itself with an action and one more word, or fewer: "lang fr", "queue set".
     "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent all the same.
@@ -321,7 +321,7 @@ def _version(visit: Visit, call: Call) -> None:
 
 
 def _start(visit: Visit, call: Call) -> None:
-    """A customer who stands in another queue is told so, and loses no place by it."""
+    """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
     if not call.words:
         visit.step(Start(), call.event_id)
         return
@@ -340,7 +340,7 @@ def _start(visit: Visit, call: Call) -> None:
 
 
 def _rate(visit: Visit, call: Call) -> None:
-    """A number that nobody offers is no rating; 0 may be one where nobody says what there is."""
+    """Rate the newest chat by a number that is offered, or by 0 if nobody says what is."""
     value, offered = int(call.words[0]), cards.offered(visit)
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings

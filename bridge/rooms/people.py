@@ -199,11 +199,8 @@ def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str,
         leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
         _leave(visit, leave)
         return ()
-    if entry.config is not None and standing is Standing.ADMIN:
-        _apply_config(visit, entry.config, None)
-    elif entry.config is not None and _changes(visit, entry.config):
-        # The room's own `events` levels may let anybody set it; we ask who may today.
-        refuse_admin(visit, standing, None)
+    if entry.config is not None:
+        _configure(visit, entry.config, standing, None)
     if entry.encrypted and not rules.encryption:
         visit.say("encrypted.unsupported")
     elif rules.encryption_required and not entry.encrypted:
@@ -244,12 +241,32 @@ def _welcome(visit: Visit) -> None:
 
 def configured(visit: Visit, event: RoomConfigured, standing: Standing) -> None:
     """Handle the state event that configures the room, by a person of that standing."""
-    if visit.record.membership is not Membership.JOINED:
-        return
-    if standing is Standing.ADMIN:
-        _apply_config(visit, event.content, event.event_id)
-    else:
-        refuse_admin(visit, standing, event.event_id)
+    if visit.record.membership is Membership.JOINED:
+        _configure(visit, event.content, standing, event.event_id)
+
+
+def _configure(
+    visit: Visit, content: dict[str, object], standing: Standing, event_id: EventId | None
+) -> None:
+    """Take settings over from an admin; `event_id`: None if they were in the room before us.
+
+    The room's own `events` levels may let anybody set them, so it is asked who may today. What was
+    there and is so already is refused to nobody.
+    """
+    settings, wrong = visit.record.settings, None
+    try:
+        settings = settings_of_event(content, visit.rules)
+    except BadSetting as bad:
+        wrong = bad
+    changed = wrong is not None or settings != visit.record.settings
+    if standing is not Standing.ADMIN:
+        if changed or event_id is not None:
+            refuse_admin(visit, standing, event_id)
+    elif wrong is not None:
+        visit.say(wrong.key, wrong.values, reply_to=event_id)
+    elif changed:
+        visit.set(settings=settings)
+        visit.say("config.taken", shown_settings(visit), reply_to=event_id)
 
 
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
@@ -257,25 +274,6 @@ def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> 
     unknown = standing is Standing.UNKNOWN
     key = "refused.standing_unknown" if unknown else "refused.not_admin"
     visit.say(key, reply_to=event_id)
-
-
-def _changes(visit: Visit, content: dict[str, object]) -> bool:
-    """False if the room is configured so already."""
-    try:
-        return settings_of_event(content, visit.rules) != visit.record.settings
-    except BadSetting:
-        return True
-
-
-def _apply_config(visit: Visit, content: dict[str, object], event_id: EventId | None) -> None:
-    try:
-        settings = settings_of_event(content, visit.rules)
-    except BadSetting as bad:
-        visit.say(bad.key, bad.values, reply_to=event_id)
-        return
-    if settings != visit.record.settings:
-        visit.set(settings=settings)
-        visit.say("config.taken", shown_settings(visit), reply_to=event_id)
 
 
 def shown_settings(visit: Visit) -> Args:
@@ -355,10 +353,7 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
-    """Note who is in the room: nobody but the customer, others, or no customer at all.
-
-    Customers may have gone only for a moment.
-    """
+    """Note the people in a room: is it still direct, and since when is no customer there?"""
     permission = visit.rules.permission
     if there != visit.record.people:
         visit.set(people=there[-KEPT_PEOPLE:])
@@ -374,7 +369,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
 
 
 def to_be_told(visit: Visit, who: UserId) -> bool:
-    """True once an hour for a person without permission: a shared room is no place to nag."""
+    """Rate limit of telling a person that they have no permission: true once an hour."""
     told = {user: at for user, at in visit.record.turned_away if visit.now - at < TURN_AWAY_EVERY}
     if who in told:
         return False

@@ -178,7 +178,7 @@ def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
 
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
-    """False, and the sender is told, if this person's messages are not carried."""
+    """True if this person's messages are carried; who has no permission is told so."""
     if visit.record.membership is not Membership.JOINED:
         return False
     permission = visit.rules.permission(sender)
@@ -252,7 +252,7 @@ def _commanded(
 
 
 def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
-    """Words for an agent, or what they mean outside a chat."""
+    """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
     phase, meant = visit.record.conversation.phase, None
     if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
@@ -271,7 +271,7 @@ def _ordered_by(
     received: int,
     earlier: Earlier | None,
 ) -> list[Input]:
-    """Inputs of a gesture; one that is not carried is answered by nothing."""
+    """Inputs of a reaction, a vote or a redaction; none if it is not carried."""
     if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
         cards.forget(visit, gesture.target)
         return references.withdrew(visit, gesture, earlier)
@@ -322,7 +322,7 @@ class Came(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """Lets inputs happen to a visit; whoever made the visit commits it.
+    """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it.
 
     Attributes:
         turn: to be entered with each slow step; taken by an invitation.
@@ -357,7 +357,7 @@ class Reader:
             return False
 
     def _event_now(self, visit: Visit, raw: Raw, opened: Raw | Undecryptable | None) -> bool:
-        """Let an event happen that is open and about nothing else."""
+        """Let an event happen that is open and refers to no other event."""
         if visit.record.membership is not Membership.JOINED:
             opened = raw  # as it came: it is parked if we are entering, else none of our business
         if opened is None or isinstance(opened, Undecryptable):
@@ -452,7 +452,7 @@ class Reader:
         references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
-        """What was said before we came in is handled now, each event by itself."""
+        """Handle what was said before we came in, each event by itself."""
         standing = Standing.ORDINARY
         if people.brings_config(visit, entry):
             standing = await self._standing(visit, entry.configured_by)
@@ -462,7 +462,7 @@ class Reader:
     async def _contained(
         self, visit: Visit, raw: Raw, received: int, *, encrypted: bool = False
     ) -> None:
-        """Let an event happen that is no row of its own."""
+        """Let an event happen that has no row of its own in the journal."""
         mark = visit.mark()
         try:
             await self._event(visit, raw, received, may_wait=True, encrypted=encrypted)
@@ -575,7 +575,7 @@ class Reader:
         return msgspec.structs.replace(earlier, command=True)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
-        """May this person configure the room? Asked anew each time: it is rare, and may change."""
+        """Authority to configure the room; asked anew each time, as it is rare and may change."""
         if self._around.rules.permission(person) >= Permission.ADMIN:
             return Standing.ADMIN
         for attempt in range(STANDING_TRIES):

@@ -196,7 +196,7 @@ def _from_us(body: bytes) -> Earlier | None:
 
 
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
-    """The event whose words are needed to handle this one."""
+    """The earlier event that a reply, edit, redaction, reaction or vote is about."""
     match meaning:
         case Spoke():
             # Clients show the newest wording in the first one's place; the first may have been
@@ -423,7 +423,7 @@ def erasing_due(record: RoomRecord) -> int | None:
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
-    """Inputs of a correction. One that comes too late is reported.
+    """Inputs of an edit (correction). One that comes too late is reported.
 
     So is one of somebody else's message, which no client shows (specification, "Event
     replacements").
@@ -530,11 +530,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def changes(old: str, new: str) -> tuple[Change, ...] | None:
-    """Difference of two texts, word by word.
-
-    Returns:
-        Nothing if both say the same, None if it is as short to say the whole new text.
-    """
+    """Difference of two texts, word by word; None if it is as short to say the whole new one."""
     if old.split() == new.split():
         return ()
     before, after = _WORD.findall(old), _WORD.findall(new)
@@ -559,7 +555,7 @@ def _common(one: list[str], other: list[str]) -> int:
 
 
 def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
-    """Parts that differ (from, to, in the old and in the new), those close to each other joined."""
+    """Ranges that differ, in the old pieces and in the new; those close to each other joined."""
     joined: list[tuple[int, int, int, int]] = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for tag, low, high, new_low, new_high in matcher.get_opcodes():
@@ -630,12 +626,8 @@ def resend(
 ) -> list[Input]:
     """Inputs by which a message happens once more; where it cannot, that is said.
 
-    Args:
-        visit: record in and out.
-        event_id: the message.
-        found: what it is; None if nobody knows any more.
-        earlier: the message that it is about, as when it came first.
-        last: it is the last that this wish is about: an answer to it is one to all of them.
+    `found` is the message, None if nobody knows it any more; `earlier` is what it is about, as when
+    it came first. `last`: an answer to it is one to all that were to be sent again.
     """
     happened: list[Input] = []
     match found:

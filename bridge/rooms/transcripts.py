@@ -184,7 +184,7 @@ class _Reading:
             self._add(found, role)
 
     def _role(self, sender: UserId) -> Role | None:
-        """None: their words were not carried."""
+        """Role of a sender; None: their words were not carried."""
         rules = self._around.rules
         if sender in self._agents:
             return "agent"
@@ -219,7 +219,7 @@ class _Reading:
         return commands.read(then, found.words, bare=bare) is not None
 
     def _correct(self, newer: Recorded) -> None:
-        """A correction changes what it corrects, if that is here and of the same person.
+        """Apply a correction to what it corrects, if that is here and of the same person.
 
         A message that was taken back stays so, though homeservers keep its corrections.
         """
@@ -613,7 +613,7 @@ def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
 
 
 def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
-    """Whatever the reader must not be left to believe."""
+    """Warnings about what is missing."""
     unreadable = sum(line.kind == "unreadable" for line in transcript.messages)
     empty = "transcript.empty" if transcript.complete else "transcript.gone"
     for key, true in (
