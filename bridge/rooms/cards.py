@@ -249,7 +249,7 @@ def _ask_which(visit: Visit, reply_to: EventId) -> None:
     visit.say("rating.which", args, reply_to=reply_to)
 
 
-# --- thanks ---------------------------------------------------------------------------------------
+# --- after a chat: thanks, ratings in words -------------------------------------------------------
 
 LONGEST_THANKS = 80
 """Characters; who writes more has more to say."""
@@ -288,8 +288,6 @@ _THANKS = frozenset(
 )
 """Thanks in the languages of the bridge, as `_bare` leaves them."""
 
-
-# --- after a chat: ratings in words, thanks -------------------------------------------------------
 
 SOON = 600_000
 """ms after a chat in which thanks belong to it."""
@@ -463,26 +461,21 @@ async def ask_robot(around: Surroundings, ask: AskRobot) -> RobotAnswered:
     """Ask the knowledge base; a failure is an answer as well."""
     # A message that waits for the answer is kept, and may be taken back, in its own place.
     question = "" if ask.first else ask.question
-
-    def nothing(key: str, *, unreachable: bool = False) -> RobotAnswered:
-        return RobotAnswered(ask.event_id, question, key, first=ask.first, unreachable=unreachable)
-
+    answered = RobotAnswered(ask.event_id, question, "robot.nothing", first=ask.first)
     try:
         reply = await around.link.ask_robot(ask.question)
     except CallFailure as failure:
         if failure.reason is FailureReason.TOO_BIG:
-            return nothing("robot.too_long")
+            return msgspec.structs.replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
         log.warning("the knowledge base did not answer", why=failure.reason, code=failure.code)
-        return nothing("robot.unreachable", unreachable=True)
+        return msgspec.structs.replace(answered, key="robot.unreachable", unreachable=True)
     if not reply.answers:
-        return nothing("robot.nothing")
+        return answered
     found = reply.answers[:MOST_ANSWERS]
-    told = "\n\n".join(_card(one, around.rules.km_base_url) for one in found)
+    args: Args = {"answers": "\n\n".join(_card(one, around.rules.km_base_url) for one in found)}
     short = tuple(_cut(_title(one) or _words(one.preview), LONGEST_SHORT) for one in found)
-    return RobotAnswered(
-        ask.event_id, question, "robot.answers", {"answers": told}, ask.first, short
-    )
+    return msgspec.structs.replace(answered, key="robot.answers", args=args, short=short)
 
 
 def _card(found: RobotAnswer, base: str) -> str:

@@ -261,11 +261,8 @@ def _config_action(words: list[str]) -> Words | None:
     return (action,) if action in {"show", "reset"} and not rest else None
 
 
-# --- without the prefix ---------------------------------------------------------------------------
-
-
 def _names_queue(visit: Visit, words: Words) -> bool:
-    """Whether a queue is named, if anything is."""
+    """Whether `start` or `queue set` makes sense without the prefix: such a queue has to exist."""
     return not words or visit.rules.find_queue(words[-1]) is not None
 
 
@@ -454,9 +451,6 @@ def _checked(visit: Visit, call: Call, setter: Setter, value: object) -> RoomSet
     except BadSetting as bad:
         _answer(visit, call, bad.key, **bad.values)
         return None
-
-
-# --- status ---------------------------------------------------------------------------------------
 
 
 def _status(visit: Visit, call: Call) -> None:

@@ -479,6 +479,7 @@ class Reader:
     ) -> bool:
         """Open an event and let it happen; False if it would have to wait, and may not.
 
+        The sender of one that cannot be read is told, and it is kept if its key may still come.
         `encrypted`: it was, and is open already.
         """
         # A transaction of the homeserver may wait for this, and with it all other rooms.
@@ -493,20 +494,15 @@ class Reader:
             opened = await self._around.matrix.open(raw, patience)
             visit.now = self._around.clock.now()
         if isinstance(opened, Undecryptable):
-            self._sealed(visit, raw, opened, received)
+            meaning = self._around.matrix.interpret(raw)
+            if isinstance(meaning, Unreadable):
+                meaning = msgspec.structs.replace(meaning, key=opened.key)
+                receive(visit, meaning, raw, received, Facts(), command=None)
+                if opened.later:
+                    references.keep_sealed(visit, raw)
             return True
         encrypted = encrypted or opened is not raw
         return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
-
-    def _sealed(self, visit: Visit, raw: Raw, why: Undecryptable, received: int) -> None:
-        """Tell its sender that an event cannot be read, and keep it if its key may still come."""
-        meaning = self._around.matrix.interpret(raw)
-        if not isinstance(meaning, Unreadable):
-            return
-        meaning = Unreadable(meaning.event_id, meaning.sender, why.key)
-        receive(visit, meaning, raw, received, Facts(), command=None)
-        if why.later:
-            references.keep_sealed(visit, raw)
 
     async def _readable(
         self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool

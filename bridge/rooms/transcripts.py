@@ -595,15 +595,12 @@ def build_page(transcript: Transcript, words: Telling) -> bytes:
 
 def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
     about, found = transcript.chat, ET.SubElement(body, "dl")
-    rating = about.rating
+    agents, rating = [agent.name or agent.id for agent in about.agents], about.rating
     for key, value in (
         ("transcript.asked", _shown(transcript, about.asked)),
         ("transcript.started", _shown(transcript, about.started)),
         ("transcript.ended", _shown(transcript, about.ended)),
-        (
-            "transcript.agents",
-            listed(words.language, [agent.name or agent.id for agent in about.agents]),
-        ),
+        ("transcript.agents", listed(words.language, agents)),
         ("transcript.rating", "" if rating is None else rated(rating.value, rating.label)),
         ("transcript.made", _shown(transcript, transcript.made)),
     ):
