@@ -23,7 +23,6 @@ from bridge.rooms.record import LoginTried, LookedUp, RoomRecord
 from bridge.rooms.room import Room
 from bridge.rooms.store import EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.transcripts import Transcripts
 from bridge.rooms.visit import (
     Came,
     Conceal,
@@ -34,6 +33,13 @@ from bridge.rooms.visit import (
     TryLogin,
     load_effect,
 )
+from bridge.rooms.inbox import LoginTried, LookedUp, Stored
+from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
+from bridge.rooms.reader import Came
+from bridge.rooms.record import RoomRecord
+from bridge.rooms.room import Room
+from bridge.rooms.store import EffectRow, Outcome
+from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.codes import ResultCode
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
@@ -50,7 +56,6 @@ class AsideLane:
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
-        self._transcripts = Transcripts(around)
 
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Every effect of this lane may take long."""
@@ -78,7 +83,7 @@ class AsideLane:
                 outcome = Outcome.DELIVERED if tried.reason is None else Outcome.REFUSED
                 return Done(came=(Came(tried),), outcome=outcome)
             case SendTranscript():
-                send = partial(self._transcripts.send, room.record, effect)
+                send = partial(transcripts.send_transcript, around, room.record, effect)
                 failed = LookedUp(effect.event_id, "transcript.unavailable")
                 return await _patiently(room, send, SOON, failed)
             case Conceal():

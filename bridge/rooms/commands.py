@@ -2,22 +2,20 @@
 
 `COMMANDS`, at the end of this file, is the table of them: a row says by which words a command is
 meant, how its own words are read, who may give it, whether it works in clear and without the
-prefix, and which function carries it out. To add one: a verb and a row here, the texts, the test.
+prefix, and which function carries it out. To add one: a row here, the texts, the test.
 
-`parse` reads a message as a command and says only what was meant; `carry_out` does it. Whether the
-sender may do it is decided by the reception in between. What a command does to the conversation is
-an input like any other; what has to be looked up or sent is an effect, and comes back as an input.
-
-Without the prefix a message counts only if it is exactly a command, and makes sense as one at this
-moment (`makes_sense`): "help me" is a customer's word. A verb that is none is answered with the
-nearest that there is, by its letters or by another word for it.
+`read` says only what was meant; whether the sender may give the command is decided by the reader.
+What it does to the conversation is an input like any other; what has to be looked up or sent is an
+effect, and comes back as an input. Without the prefix a message counts only if it is exactly a
+command, and makes sense as one at this moment: "help me" is a customer's word. A verb that is none
+is answered with the nearest that there is, by its letters or by another word for it.
 
 `login` and `logout`: a customer's own account at the call centre, for one room. The password is
 sealed before anything is stored about the command, so neither the room's record nor an effect ever
 holds it in clear; only the message itself does, and that is taken out of the room and out of our
-journal (`Conceal`). The call centre is asked at once whether it takes the account, and only an
-account that it took becomes the room's. It is used from the next chat on: the server knows one chat
-per account, so the account cannot change in the midst of one.
+journal (`Conceal`). Only an account that the call centre takes, which is asked at once, becomes the
+room's. It is used from the next chat on: the server knows one chat per account, so the account
+cannot change in the midst of one.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
 from typing import assert_never
@@ -34,7 +31,17 @@ import msgspec
 
 from bridge import __version__
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.events import Args, AskRobot, CallBack, Cancel, Close, Rate, Solved, Start
+from bridge.conversation.events import (
+    Args,
+    AskRobot,
+    CallBack,
+    Cancel,
+    Close,
+    Input,
+    Rate,
+    Solved,
+    Start,
+)
 from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
@@ -42,10 +49,14 @@ from bridge.ids import EventId
 from bridge.rooms import cards
 from bridge.rooms.cards import Choice, choices, shown
 from bridge.rooms.record import LoginTried, OwnLogin, RoomRecord, RoomSettings
+from bridge.rooms.effects import Conceal, SendTranscript, TellHistory, TryLogin
+from bridge.rooms.inbox import LoginTried
+from bridge.rooms.people import shown_settings
+from bridge.rooms.record import OwnLogin, RoomRecord, RoomSettings
+from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     SOURCES,
     BadSetting,
-    QueueRule,
     Setter,
     folded,
     narrow,
@@ -56,52 +67,18 @@ from bridge.rooms.rules import (
     set_source,
 )
 from bridge.rooms.visit import Conceal, SendTranscript, TellHistory, TryLogin, Visit, undelivered
+from bridge.rooms.visit import Visit
 from bridge.texts.languages import nearest
 
 Words = tuple[str, ...]
 """What follows a verb."""
 
 
-class Verb(StrEnum):
-    """The commands of the contract that this version has."""
-
-    HELP = "help"
-    START = "start"
-    CANCEL = "cancel"
-    CLOSE = "close"
-    RATE = "rate"
-    ASK = "ask"
-    HUMAN = "human"
-    SOLVED = "solved"
-    CALLBACK = "callback"
-    QUEUE = "queue"
-    LANG = "lang"
-    FROM = "from"
-    CONFIG = "config"
-    STATUS = "status"
-    RETRY = "retry"
-    HISTORY = "history"
-    TRANSCRIPT = "transcript"
-    LOGIN = "login"
-    LOGOUT = "logout"
-    PAUSE = "pause"
-    RESUME = "resume"
-    VERSION = "version"
-
-
-class Who(StrEnum):
-    """Permission to give a command, in a room that serves its sender."""
-
-    ANYBODY = "anybody"
-    ADMIN = "admin"
-    ADMIN_CHANGES = "admin_changes"
-    """Admins, if the first word is `set` or `reset`: else it changes nothing."""
-
-
 class Parsed(msgspec.Struct, frozen=True):
     """A well-formed command."""
 
-    verb: Verb
+    verb: str
+    """A key of `COMMANDS`."""
     words: Words = ()
     bare: bool = False
     """Written without the prefix: only a command if it makes sense as one."""
@@ -109,15 +86,7 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def for_admins(self) -> bool:
         """True if it changes the room for everybody."""
-        who = COMMANDS[self.verb].who
-        if who is Who.ADMIN_CHANGES:
-            return bool(self.words) and self.words[0] in {"set", "reset"}
-        return who is Who.ADMIN
-
-    @property
-    def in_clear(self) -> bool:
-        """True if it carries nothing and shows nothing of a chat, so that it need not be secret."""
-        return COMMANDS[self.verb].in_clear
+        return COMMANDS[self.verb].for_admins(self.words)
 
 
 class Malformed(msgspec.Struct, frozen=True):
@@ -151,35 +120,37 @@ class Command(msgspec.Struct, frozen=True):
     """Reads the words behind the verb; None: they are not well-formed, and its usage is told."""
     others: str = ""
     """What people say for it in their languages, in small letters; by these it is guessed."""
-    who: Who = Who.ANYBODY
+    for_admins: Callable[[Words], bool] = lambda _: False
+    """Whether it changes the room for everybody, so that only admins may give it."""
     in_clear: bool = False
-    """It works in clear where encryption is demanded."""
+    """It works in clear where encryption is demanded, since it shows nothing of a chat."""
     secret: bool = False
     """Its words may be a password."""
     setting: bool = False
     """It is about the room's settings: see `slip`."""
+    asks: bool = False
+    """It asks for a person, which a paused room does not."""
     makes_sense: Callable[[Visit, Words], bool] = lambda _, __: True
-    """Whether it counts without the prefix, in a direct chat with the bot while no chat runs."""
-
-
-_ACTIONS = frozenset({"set", "show", "reset"})
+    """Whether it counts without the prefix, in a direct chat with the bot while no chat runs:
+    "start over, please" and "rate 5 is too high" are what customers say."""
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
+def read(visit: Visit, text: str, *, bare: bool) -> Parsed | Malformed | None:
+    """Read a message as a command; one without the prefix (`bare`: it may be) has to make sense."""
+    parsed = parse(text, visit.rules.prefix, prefix_needed=not bare)
+    if not isinstance(parsed, Parsed) or not parsed.bare:
+        return parsed
+    return parsed if COMMANDS[parsed.verb].makes_sense(visit, parsed.words) else None
+
+
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed | None:
-    """Read a message as a command.
+    """Read a message as a command; None: an ordinary message.
 
-    Args:
-        text: the plain body.
-        prefix: the command prefix of the config; matched as a whole word, also in the full-width
-            letters of an input method ("！wc").
-        prefix_needed: False in a DM with the bot while no chat runs. There a message without the
-            prefix counts only if it is exactly a command: "help me" is a customer's word.
-
-    Returns:
-        None for an ordinary message.
+    The prefix counts as a whole word, also in the full-width letters of an input method ("！wc").
+    Without it, where none is needed, a message counts only if it is exactly a command.
     """
     first = text.split(None, 1)[:1]
     if not first:
@@ -187,9 +158,11 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     word, wanted = folded(first[0]), folded(prefix)
     if word == wanted:
         return _parse_words(text.split()[1:], prefix)
-    if word.startswith(wanted) and _is_glued(word, wanted):
-        return _parse_words([word.removeprefix(wanted), *text.split()[1:]], prefix)
-    if prefix_needed or (word not in _VERBS) or "\n" in text.strip():
+    # "!wcstatus" lacks only a blank; nobody says such a word to an agent, if a sign begins it.
+    glued = word.removeprefix(wanted)
+    if glued != word and not wanted[:1].isalnum() and nearest_verb(glued) is not None:
+        return _parse_words([glued, *text.split()[1:]], prefix)
+    if prefix_needed or word not in COMMANDS or "\n" in text.strip():
         return None
     parsed = _parse_words(text.split(), prefix)
     if isinstance(parsed, Malformed):
@@ -197,67 +170,49 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Parsed | Malformed 
     return msgspec.structs.replace(parsed, bare=True)
 
 
-def _is_glued(word: str, prefix: str) -> bool:
-    """True for a word like "!wcstatus", from which only a blank is missing.
-
-    Nobody says such a word to an agent, if the prefix begins with a sign.
-    """
-    return not prefix[:1].isalnum() and nearest_verb(word.removeprefix(prefix)) is not None
-
-
 def slip(text: str, prefix: str) -> Malformed | None:
-    """Read what is no command without its prefix as one about the room's settings, miswritten.
+    """Read a message without prefix as a miswritten command about the room's settings.
 
     Only the command itself with an action and one more word, or fewer: "lang fr", "queue set".
     "From Berlin" looks the same, so whoever wrote it is told how it comes to an agent all the same.
-
-    Args:
-        text: the plain body.
-        prefix: the command prefix of the config.
-
-    Returns:
-        None for a customer's words.
     """
-    first = text.split(None, 1)[:1]
-    verb = _VERBS.get(folded(first[0])) if first else None
-    if verb is None or not COMMANDS[verb].setting or "\n" in text.strip():
-        return None
     words = text.split()
-    rest = words[2:] if len(words) > 1 and folded(words[1]) in _ACTIONS else words[1:]
-    if len(rest) > 1:
+    verb = folded(words[0]) if words else ""
+    if verb not in COMMANDS or not COMMANDS[verb].setting or "\n" in text.strip():
+        return None
+    acts = len(words) > 1 and folded(words[1]) in {"set", "show", "reset"}
+    if len(words) > (3 if acts else 2):
         return None
     return Malformed(f"usage.{verb}", {"prefix": prefix}, bare=True)
 
 
-def nearest_verb(word: str) -> Verb | None:
+def nearest_verb(word: str) -> str | None:
     """The command that somebody probably meant by a word that is none; None if nothing is near."""
     wanted = word.casefold()
     if wanted in _OTHERS:
         return _OTHERS[wanted]
-    near = get_close_matches(wanted, _VERBS, 1)
+    near = get_close_matches(wanted, COMMANDS, 1)
     if not near:  # the beginning of one: "trans", "conf"
-        near = [verb for verb in _VERBS if len(wanted) > 2 and verb.startswith(wanted)][:1]
-    return _VERBS[near[0]] if near else None
+        near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
+    return near[0] if near else None
 
 
 def _parse_words(words: list[str], prefix: str) -> Parsed | Malformed:
     if not words:
-        return Parsed(Verb.HELP)
-    written = folded(words[0])
-    verb = _VERBS.get(written)
-    if verb is None:
-        near = nearest_verb(written)
-        if near is None:
-            return Malformed("command.unknown", {"prefix": prefix})
-        secret = COMMANDS[near].secret and len(words) > 1
-        args: Args = {"near": near.value, "prefix": prefix}
+        return Parsed("help")
+    verb = folded(words[0])
+    meant = verb if verb in COMMANDS else nearest_verb(verb)
+    if meant is None:
+        return Malformed("command.unknown", {"prefix": prefix})
+    command = COMMANDS[meant]
+    secret = command.secret and len(words) > 1
+    if meant != verb:
+        args: Args = {"near": meant, "prefix": prefix}
         return Malformed("command.unknown_near", args, secret=secret)
-    command = COMMANDS[verb]
-    read = command.read(words[1:])
-    if read is None:
-        secret = command.secret and len(words) > 1
+    rest = command.read(words[1:])
+    if rest is None:
         return Malformed(f"usage.{verb}", {"prefix": prefix}, secret=secret)
-    return Parsed(verb, read)
+    return Parsed(verb, rest)
 
 
 def _no_words(words: list[str]) -> Words | None:
@@ -287,7 +242,8 @@ def _maybe_sentence(words: list[str]) -> Words | None:
 
 def _number_and_words(words: list[str]) -> Words | None:
     number = narrow(words[0]) if words else ""
-    return (number, *words[1:]) if _is_number(number) else None
+    fits = number.isascii() and number.isdigit() and len(number) <= 6
+    return (number, *words[1:]) if fits else None
 
 
 def _maybe_number(words: list[str]) -> Words | None:
@@ -295,48 +251,22 @@ def _maybe_number(words: list[str]) -> Words | None:
 
 
 def _queue_action(words: list[str]) -> Words | None:
-    action = folded(words[0]) if words else "show"
-    if action in {"list", "show"} and len(words) <= 1:
-        return (action,)
-    return ("set", " ".join(words[1:])) if action == "set" and len(words) > 1 else None
+    action, rest = folded(words[0]) if words else "show", words[1:]
+    if action == "set":
+        return ("set", " ".join(rest)) if rest else None
+    return (action,) if action in {"list", "show"} and not rest else None
 
 
 def _config_action(words: list[str]) -> Words | None:
-    action = folded(words[0]) if words else "show"
-    if action in {"show", "reset"} and len(words) <= 1:
-        return (action,)
-    if action == "set" and len(words) > 2:
-        return ("set", folded(words[1]), " ".join(words[2:]))
-    return None
-
-
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdigit() and len(word) <= 6
-
-
-# --- without the prefix ---------------------------------------------------------------------------
-
-
-def makes_sense(visit: Visit, parsed: Parsed) -> bool:
-    """Whether a command without its prefix is one.
-
-    "start over, please" and "rate 5 is too high" are what customers say.
-    """
-    return COMMANDS[parsed.verb].makes_sense(visit, parsed.words)
+    action, rest = folded(words[0]) if words else "show", words[1:]
+    if action == "set":
+        return ("set", folded(rest[0]), " ".join(rest[1:])) if len(rest) > 1 else None
+    return (action,) if action in {"show", "reset"} and not rest else None
 
 
 def _names_queue(visit: Visit, words: Words) -> bool:
-    """Whether a queue is named, if anything is."""
+    """Whether `start` or `queue set` makes sense without the prefix: such a queue has to exist."""
     return not words or visit.rules.find_queue(words[-1]) is not None
-
-
-def _sets_known_queue(visit: Visit, words: Words) -> bool:
-    return words[0] != "set" or _names_queue(visit, words)
-
-
-def _robot_was_asked(visit: Visit, words: Words) -> bool:
-    del words
-    return any(piece.consulted for piece in visit.record.conversation.held)
 
 
 def _rates(visit: Visit, words: Words) -> bool:
@@ -348,23 +278,10 @@ def _rates(visit: Visit, words: Words) -> bool:
         return True  # if there is no such rating, it is said which there are
     ended = ended_at(conversation)
     fresh = ended is not None and visit.now - ended < cards.FRESH
-    return fresh and int(words[0]) in {one.id for one in _ratings(visit)}
-
-
-def _ratings(visit: Visit) -> tuple[Choice, ...]:
-    language = visit.rules.language_for(visit.record.settings)
-    return choices(visit.rules, language, visit.record.conversation.ratings)
+    return fresh and int(words[0]) in {one.id for one in cards.offered(visit)}
 
 
 # --- carrying out ---------------------------------------------------------------------------------
-
-
-def carry_out(visit: Visit, verb: Verb, call: Call) -> None:
-    """Do what a permitted command says.
-
-    What the conversation has to say about it is said as always.
-    """
-    COMMANDS[verb].run(visit, call)
 
 
 def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
@@ -374,82 +291,62 @@ def explain(visit: Visit, malformed: Malformed, event_id: EventId) -> None:
     if malformed.bare:
         usage = visit.part(malformed.key, malformed.args)
         visit.report(event_id, "undelivered.like_command", {"usage": usage})
-        return
-    visit.say(malformed.key, malformed.args, reply_to=event_id)
+    else:
+        visit.say(malformed.key, malformed.args, reply_to=event_id)
 
 
-def shown_settings(visit: Visit) -> Args:
-    """The room's configuration, as the sentences of the `config` family show it."""
-    rules, settings = visit.rules, visit.record.settings
-    return {
-        "queue": rules.queue_name(rules.queue_for(visit.record)),
-        "source": rules.policy_for(visit.record).source,
-        "language": rules.language_for(settings),
-        "start": settings.start or rules.start,
-        "paused": "true" if settings.paused else "false",
-    }
+def carry_out(visit: Visit, verb: str, call: Call) -> None:
+    """Do what a permitted command says."""
+    if COMMANDS[verb].asks and visit.record.settings.paused:
+        _answer(visit, call, "config.paused", prefix=visit.rules.prefix)
+    else:
+        COMMANDS[verb].run(visit, call)
+
+
+def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
+    visit.say(key, args, reply_to=call.event_id)
+
+
+def _step(make: Callable[[], Input], visit: Visit, call: Call) -> None:
+    """A command that is an input of the conversation."""
+    visit.step(make(), call.event_id)
 
 
 def _help(visit: Visit, call: Call) -> None:
-    visit.say("command.help", {"prefix": visit.rules.prefix}, reply_to=call.event_id)
+    _answer(visit, call, "command.help", prefix=visit.rules.prefix)
 
 
 def _version(visit: Visit, call: Call) -> None:
-    visit.say("command.version", {"version": __version__}, reply_to=call.event_id)
-
-
-def _is_paused(visit: Visit, call: Call) -> bool:
-    """True, and it is said, if the room is paused: nobody is asked for."""
-    if visit.record.settings.paused:
-        visit.say("config.paused", {"prefix": visit.rules.prefix}, reply_to=call.event_id)
-    return visit.record.settings.paused
+    _answer(visit, call, "command.version", version=__version__)
 
 
 def _start(visit: Visit, call: Call) -> None:
-    wanted = call.words[0] if call.words else ""
-    if _is_paused(visit, call):
-        return
-    queue = visit.rules.find_queue(wanted)
-    if not wanted:
+    """Ask for an agent; who stands in another queue is told so, and loses no place by it."""
+    if not call.words:
         visit.step(Start(), call.event_id)
-    elif queue is None:
-        _unknown_queue(visit, wanted, call.event_id)
-    elif not _waits_elsewhere(visit, queue, call.event_id):
-        visit.step(Start(queue.id), call.event_id)
-
-
-def _waits_elsewhere(visit: Visit, queue: QueueRule, event_id: EventId) -> bool:
-    """True, and it is said, if the customer stands in another queue: nobody loses a place so."""
-    phase = visit.record.conversation.phase
+        return
+    queue, phase = visit.rules.find_queue(call.words[0]), visit.record.conversation.phase
+    prefix = visit.rules.prefix
+    if queue is None:
+        _checked(visit, call, set_queue, call.words[0])
+        return
     if not isinstance(phase, Requesting | Queued) or hidden(phase) or phase.queue_id == queue.id:
-        return False
-    if phase.cancel:
-        visit.say("start.leaving", {"prefix": visit.rules.prefix}, reply_to=event_id)
-        return True
-    present = visit.rules.queue_name(phase.queue_id)
-    args: Args = {"queue": present, "other": queue.name, "prefix": visit.rules.prefix}
-    visit.say("start.other_queue", args, reply_to=event_id)
-    return True
-
-
-def _cancel(visit: Visit, call: Call) -> None:
-    visit.step(Cancel(), call.event_id)
-
-
-def _close(visit: Visit, call: Call) -> None:
-    visit.step(Close(), call.event_id)
+        visit.step(Start(queue.id), call.event_id)
+    elif phase.cancel:
+        _answer(visit, call, "start.leaving", prefix=prefix)
+    else:
+        present = visit.rules.queue_name(phase.queue_id)
+        _answer(visit, call, "start.other_queue", queue=present, other=queue.name, prefix=prefix)
 
 
 def _rate(visit: Visit, call: Call) -> None:
-    """A number that nobody offers is no rating; 0 may be one where nobody says what there is."""
-    value, offered = int(call.words[0]), _ratings(visit)
+    """Rate the newest chat by a number that is offered, or by 0 if nobody says what is."""
+    value, offered = int(call.words[0]), cards.offered(visit)
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings
     known = {one.id for one in offered} | ({0} if unsaid else set())
     if conversation.last_session is not None and value not in known:
-        visit.say(
-            "rating.unknown", {"value": value, "options": shown(offered)}, reply_to=call.event_id
-        )
+        _answer(visit, call, "rating.unknown", value=value, options=cards.shown(offered))
     else:
         visit.step(Rate(value, " ".join(call.words[1:])), call.event_id)
 
@@ -458,22 +355,12 @@ def _ask(visit: Visit, call: Call) -> None:
     if visit.rules.robot:
         visit.ask(AskRobot(call.event_id, call.words[0]))
     else:
-        visit.say("robot.off", {"prefix": visit.rules.prefix}, reply_to=call.event_id)
+        _answer(visit, call, "robot.off", prefix=visit.rules.prefix)
 
 
 def _human(visit: Visit, call: Call) -> None:
-    if not _is_paused(visit, call):
-        for happened in cards.wants_person(visit, call.event_id):
-            visit.step(happened, call.event_id)
-
-
-def _solved(visit: Visit, call: Call) -> None:
-    visit.step(Solved(), call.event_id)
-
-
-def _call_back(visit: Visit, call: Call) -> None:
-    if not _is_paused(visit, call):
-        visit.step(CallBack(), call.event_id)
+    for happened in cards.wants_person(visit, call.event_id):
+        visit.step(happened, call.event_id)
 
 
 def _retry(visit: Visit, call: Call) -> None:
@@ -481,9 +368,8 @@ def _retry(visit: Visit, call: Call) -> None:
 
     What was corrected since does not go in its old words any more.
     """
-    newest = dict(visit.record.corrections)
     waiting = [one.event_id for one in visit.record.undelivered if not one.again]
-    wanted = [one for one in waiting if newest.get(one, one) == one]
+    wanted = [one for one in waiting if newest(visit.record, one) == one]
     if not call.words:
         wanted = wanted[-1:]
         if call.target is not None:
@@ -492,28 +378,7 @@ def _retry(visit: Visit, call: Call) -> None:
     for event_id in wanted:
         want_again(visit, event_id)
     if not wanted:
-        visit.say("again.nothing", reply_to=call.event_id)
-
-
-def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> EventId | None:
-    """The undelivered message that `target` is, or is our report of, in its newest wording."""
-    newest = dict(visit.record.corrections)
-    for event_id in (target, reports):
-        if event_id is None:
-            continue
-        wording = newest.get(event_id, event_id)
-        if undelivered(visit.record, wording) is not None:
-            return wording
-    return None
-
-
-def want_again(visit: Visit, event_id: EventId) -> None:
-    """Have a message sent again, but not while it is under way."""
-    on_its_way = {piece.event_id for piece in all_pieces(visit.record.conversation)}
-    if event_id in on_its_way:
-        visit.say("again.under_way", reply_to=event_id)
-    else:
-        visit.again.append(event_id)
+        _answer(visit, call, "again.nothing")
 
 
 def _history(visit: Visit, call: Call) -> None:
@@ -521,13 +386,12 @@ def _history(visit: Visit, call: Call) -> None:
 
 
 TRANSCRIPT_EVERY = 60_000
-"""ms between two transcripts in a room."""
+"""ms between two transcripts in a room: long chats cost the homeserver something."""
 
 
 def _transcript(visit: Visit, call: Call) -> None:
-    """Long chats cost the homeserver something, so not one after the other."""
     if visit.now - visit.record.transcript_at < TRANSCRIPT_EVERY:
-        visit.say("transcript.too_soon", reply_to=call.event_id)
+        _answer(visit, call, "transcript.too_soon")
     else:
         visit.set(transcript_at=visit.now)
         visit.ask(SendTranscript(call.event_id, int(call.words[0]) if call.words else None))
@@ -540,66 +404,56 @@ def _queue(visit: Visit, call: Call) -> None:
     match call.words[0]:
         case "list":
             lines = [f"{queue.id} — {queue.name}" for queue in visit.rules.queues]
-            visit.say("command.queues", {"list": "\n".join(lines)}, reply_to=call.event_id)
+            _answer(visit, call, "command.queues", list="\n".join(lines))
         case "set":
-            _change(visit, set_queue, call.words[1], "config.queue_set", call.event_id)
+            _set(set_queue, "config.queue_set", visit, call)
         case _:
             name = visit.rules.queue_name(visit.rules.queue_for(visit.record))
-            args: Args = {"queue": name, "prefix": visit.rules.prefix}
-            visit.say("command.queue", args, reply_to=call.event_id)
+            _answer(visit, call, "command.queue", queue=name, prefix=visit.rules.prefix)
 
 
 def _config(visit: Visit, call: Call) -> None:
     match call.words[0]:
         case "set":
-            setter = partial(set_by_name, call.words[1])
-            _change(visit, setter, call.words[2], "config.taken", call.event_id)
+            _set(partial(set_by_name, call.words[1]), "config.taken", visit, call)
         case "reset":
             visit.set(settings=RoomSettings())
-            visit.say("config.taken", shown_settings(visit), reply_to=call.event_id)
+            _answer(visit, call, "config.taken", **shown_settings(visit))
         case _:
-            visit.say("config.shown", shown_settings(visit), reply_to=call.event_id)
+            _answer(visit, call, "config.shown", **shown_settings(visit))
 
 
-def _language(visit: Visit, call: Call) -> None:
-    _change(visit, set_language, call.words[0], "config.language_set", call.event_id)
-
-
-def _from(visit: Visit, call: Call) -> None:
-    _change(visit, set_source, call.words[0], "config.from_set", call.event_id)
+def _set(setter: Setter, done: str, visit: Visit, call: Call) -> None:
+    """A command whose last word is the value of a setting."""
+    _change(visit, call, setter, call.words[-1], done)
 
 
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
     seen = isinstance(phase, Requesting | Queued) and not hidden(phase)
     done = "config.paused_meanwhile" if seen or isinstance(phase, Chatting) else "config.paused"
-    _change(visit, set_paused, True, done, call.event_id)  # noqa: FBT003 - the setting's value
+    _change(visit, call, set_paused, True, done)  # noqa: FBT003 - the setting's value
 
 
 def _resume(visit: Visit, call: Call) -> None:
     done = "config.resumed" if visit.record.settings.paused else "config.not_paused"
-    _change(visit, set_paused, False, done, call.event_id)  # noqa: FBT003 - likewise
+    _change(visit, call, set_paused, False, done)  # noqa: FBT003 - likewise
 
 
-def _unknown_queue(visit: Visit, wanted: str, event_id: EventId) -> None:
+def _change(visit: Visit, call: Call, setter: Setter, value: object, done: str) -> None:
+    settings = _checked(visit, call, setter, value)
+    if settings is not None:
+        visit.set(settings=settings)
+        _answer(visit, call, done, **shown_settings(visit), prefix=visit.rules.prefix)
+
+
+def _checked(visit: Visit, call: Call, setter: Setter, value: object) -> RoomSettings | None:
+    """The settings with this value; None, and it is said which there are, if it is none."""
     try:
-        set_queue(visit.record.settings, wanted, visit.rules)
+        return setter(visit.record.settings, value, visit.rules)
     except BadSetting as bad:
-        visit.say(bad.key, bad.values, reply_to=event_id)
-
-
-def _change(visit: Visit, setter: Setter, value: object, done: str, event_id: EventId) -> None:
-    try:
-        settings = setter(visit.record.settings, value, visit.rules)
-    except BadSetting as bad:
-        visit.say(bad.key, bad.values, reply_to=event_id)
-        return
-    visit.set(settings=settings)
-    args: Args = shown_settings(visit) | {"prefix": visit.rules.prefix}
-    visit.say(done, args, reply_to=event_id)
-
-
-# --- status ---------------------------------------------------------------------------------------
+        _answer(visit, call, bad.key, **bad.values)
+        return None
 
 
 def _status(visit: Visit, call: Call) -> None:
@@ -607,40 +461,34 @@ def _status(visit: Visit, call: Call) -> None:
     if visit.record.settings.paused:
         args = {"status": visit.part(key, args), "prefix": visit.rules.prefix}
         key = "command.status_paused"
-    visit.say(key, args, reply_to=call.event_id)
+    _answer(visit, call, key, **args)
 
 
 def _state_of(visit: Visit) -> tuple[str, Args]:
     """Key and args of the sentence about the conversation, paused or not."""
-    rules, phase = visit.rules, visit.record.conversation.phase
-    args: Args = {"waiting": len(unique_events(all_pieces(visit.record.conversation)))}
-    wished = unseen_callback(visit.record.conversation)
+    rules, conversation = visit.rules, visit.record.conversation
+    phase, queue = conversation.phase, rules.queue_for(visit.record)
+    args: Args = {"waiting": len(unique_events(all_pieces(conversation)))}
+    wished = unseen_callback(conversation)
     if wished is not None:
         return "command.status_callback", args | {"queue": rules.queue_name(wished.queue_id)}
     match phase:
+        case Chatting():
+            return "command.status_chatting", args | {"names": names(phase.agents) or "?"}
         case Idle() | Ended():
             key = "command.status_idle"
-            args["queue"] = rules.queue_name(rules.queue_for(visit.record))
         case Requesting() | Queued():
-            key = _waiting(phase, away=visit.record.conversation.trouble_since is not None)
-            args["queue"] = rules.queue_name(phase.queue_id)
+            key, queue = "command.status_requesting", phase.queue_id
+            if phase.cancel:
+                away = conversation.trouble_since is not None
+                key = "command.status_leaving_away" if away else "command.status_leaving"
+            elif isinstance(phase, Queued):
+                key = "command.status_queued" if phase.position else "command.status_waiting"
             if isinstance(phase, Queued) and phase.position:
                 args["position"] = phase.position
-        case Chatting():
-            key = "command.status_chatting"
-            args["names"] = names(phase.agents) or "?"
         case _:
             assert_never(phase)
-    return key, args
-
-
-def _waiting(phase: Requesting | Queued, *, away: bool) -> str:
-    """Key of the sentence about a place in a queue; `away`: the call centre cannot be reached."""
-    if phase.cancel:
-        return "command.status_leaving_away" if away else "command.status_leaving"
-    if isinstance(phase, Requesting):
-        return "command.status_requesting"
-    return "command.status_queued" if phase.position else "command.status_waiting"
+    return key, args | {"queue": rules.queue_name(queue)}
 
 
 # --- login and logout -----------------------------------------------------------------------------
@@ -659,10 +507,6 @@ def reads_as_words(name: str, password: str) -> bool:
 
     It is neither tried, for then it would be deleted, nor told to the agent, who would read a
     password. Whoever wrote it says which it is.
-
-    Args:
-        name: what stands in its place.
-        password: likewise.
     """
     name, password = _AROUND_WORDS.sub("", name), _AROUND_WORDS.sub("", password)
     number = password.isdecimal() and len(password) <= LONGEST_NUMBER
@@ -671,20 +515,20 @@ def reads_as_words(name: str, password: str) -> bool:
 
 def _log_in(visit: Visit, call: Call) -> None:
     """The command `login`; whatever becomes of it, the password does not stay in the room."""
-    if call.bare and reads_as_words(*call.words):
+    name, password = call.words
+    if call.bare and reads_as_words(name, password):
         visit.report(call.event_id, "undelivered.like_login", {"prefix": visit.rules.prefix})
         return
-    name, password = call.words
     visit.ask(Conceal(call.event_id))
     seal = visit.rules.seal
     if seal is None:
-        visit.say("login.off", reply_to=call.event_id)
+        _answer(visit, call, "login.off")
     elif not visit.record.direct:
-        visit.say("login.direct_only", reply_to=call.event_id)
+        _answer(visit, call, "login.direct_only")
     elif _is_busy(visit.record):
-        visit.say("login.chatting", {"prefix": visit.rules.prefix}, reply_to=call.event_id)
+        _answer(visit, call, "login.chatting", prefix=visit.rules.prefix)
     elif visit.now - visit.record.login_at < LOGIN_EVERY:
-        visit.say("login.too_soon", reply_to=call.event_id)
+        _answer(visit, call, "login.too_soon")
     else:
         visit.set(login_at=visit.now)
         login = OwnLogin(name, seal(visit.record.room_id, password))
@@ -695,26 +539,27 @@ def _log_out(visit: Visit, call: Call) -> None:
     """The command `logout`: back to the account that the operator's config gives."""
     login = visit.record.login
     if login is None:
-        visit.say("logout.nobody", reply_to=call.event_id)
+        _answer(visit, call, "logout.nobody")
     elif _is_busy(visit.record):
-        visit.say("login.chatting", {"prefix": visit.rules.prefix}, reply_to=call.event_id)
+        _answer(visit, call, "login.chatting", prefix=visit.rules.prefix)
     else:
         visit.set(login=None)
-        visit.say("logout.done", {"name": login.name}, reply_to=call.event_id)
+        _answer(visit, call, "logout.done", name=login.name)
 
 
 def login_tried(visit: Visit, came: LoginTried) -> None:
     """Handle the call centre's answer to a login."""
+    key, args = "login.done", Args(name=came.login.name, prefix=visit.rules.prefix)
     if came.reason is not None:
-        key, code = came.reason, came.code
-        args: Args = {} if code is None else {"reason": visit.part(*_verdict(code))}
-        visit.say(key, args, reply_to=came.event_id)
+        key, args = came.reason, {}
+        if came.code is not None:
+            reason, number = result_key(came.code)
+            args["reason"] = visit.part(reason, {} if number is None else {"code": number})
     elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
-        visit.say("login.chatting", {"prefix": visit.rules.prefix}, reply_to=came.event_id)
+        key, args = "login.chatting", {"prefix": visit.rules.prefix}
     else:
         visit.set(login=came.login)
-        args = {"name": came.login.name, "prefix": visit.rules.prefix}
-        visit.say("login.done", args, reply_to=came.event_id)
+    visit.say(key, args, reply_to=came.event_id)
 
 
 def _is_busy(record: RoomRecord) -> bool:
@@ -723,57 +568,63 @@ def _is_busy(record: RoomRecord) -> bool:
     return not isinstance(conversation.phase, Idle | Ended) or conversation.outstanding is not None
 
 
-def _verdict(code: int) -> tuple[str, Args]:
-    key, number = result_key(code)
-    return key, {} if number is None else {"code": number}
-
-
 # --- the table ------------------------------------------------------------------------------------
+
+
+def _always(_: Words) -> bool:
+    return True
+
+
+def _changes(words: Words) -> bool:
+    return words[:1] in {("set",), ("reset",)}
+
 
 _Setting = partial(Command, in_clear=True, setting=True)
 
 # fmt: off
-COMMANDS: Mapping[Verb, Command] = MappingProxyType({
-    Verb.HELP: Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
+COMMANDS: Mapping[str, Command] = MappingProxyType({
+    "help": Command(_help, _no_words, "? commands menu 帮助 幫助 说明 說明 命令 指令 ヘルプ",
         in_clear=True),
-    Verb.START: Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
-        makes_sense=_names_queue),
-    Verb.CANCEL: Command(_cancel, _no_words, "leave abort 取消 退出 キャンセル", in_clear=True),
-    Verb.CLOSE: Command(_close, _no_words, "stop end quit exit bye 结束 結束 关闭 關閉 終了",
+    "start": Command(_start, _maybe_sentence, "begin chat contact 开始 開始 联系 聯絡 咨询 諮詢",
+        asks=True, makes_sense=_names_queue),
+    "cancel": Command(partial(_step, Cancel), _no_words, "leave abort 取消 退出 キャンセル",
         in_clear=True),
-    Verb.RATE: Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
+    "close": Command(partial(_step, Close), _no_words,
+        "stop end quit exit bye 结束 結束 关闭 關閉 終了", in_clear=True),
+    "rate": Command(_rate, _number_and_words, "rating stars score 评价 評價 评分 評分 評価",
         makes_sense=_rates),
-    Verb.ASK: Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
-    Verb.HUMAN: Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者"),
-    Verb.SOLVED: Command(_solved, _no_words, makes_sense=_robot_was_asked),
-    Verb.CALLBACK: Command(_call_back, _no_words,
-        "recall notify remind 回叫 回电 回電 提醒 折り返し"),
-    Verb.QUEUE: _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
-        who=Who.ADMIN_CHANGES,
+    "ask": Command(_ask, _sentence, makes_sense=lambda visit, _: visit.rules.robot),
+    "human": Command(_human, _no_words, "agent person operator 人工 转人工 轉人工 客服 担当者",
+        asks=True),
+    "solved": Command(partial(_step, Solved), _no_words,
+        makes_sense=lambda visit, _: any(one.consulted for one in visit.record.conversation.held)),
+    "callback": Command(partial(_step, CallBack), _no_words,
+        "recall notify remind 回叫 回电 回電 提醒 折り返し", asks=True),
+    "queue": _Setting(_queue, _queue_action, "queues department 队列 佇列 キュー",
+        for_admins=_changes,
         makes_sense=lambda visit, words: words[0] != "set" or _names_queue(visit, words)),
-    Verb.LANG: _Setting(_language, _one_word, "language 语言 語言 言語",
-        who=Who.ADMIN, makes_sense=lambda _, words: nearest(words[0]) is not None),
-    Verb.FROM: _Setting(_from, _one_word,
-        who=Who.ADMIN,
+    "lang": _Setting(partial(_set, set_language, "config.language_set"), _one_word,
+        "language 语言 語言 言語", for_admins=_always,
+        makes_sense=lambda _, words: nearest(words[0]) is not None),
+    "from": _Setting(partial(_set, set_source, "config.from_set"), _one_word, for_admins=_always,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
-    Verb.CONFIG: _Setting(_config, _config_action, "settings configure 设置 設定",
-        who=Who.ADMIN_CHANGES),
-    Verb.STATUS: Command(_status, _no_words, "state info position 状态 狀態 排队 排隊 状況",
+    "config": _Setting(_config, _config_action, "settings configure 设置 設定",
+        for_admins=_changes),
+    "status": Command(_status, _no_words, "state info position 状态 狀態 排队 排隊 状況",
         in_clear=True),
-    Verb.RETRY: Command(_retry, _maybe_all, "resend again 重发 重發 重试 重試 再送",
+    "retry": Command(_retry, _maybe_all, "resend again 重发 重發 重试 重試 再送",
         makes_sense=lambda visit, _: bool(visit.record.undelivered)),
-    Verb.HISTORY: Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
-    Verb.TRANSCRIPT: Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
-    Verb.LOGIN: Command(_log_in, _account, "signin 登录 登入 ログイン",
+    "history": Command(_history, _maybe_number, "chats log 历史 歷史 履歴"),
+    "transcript": Command(_transcript, _maybe_number, "export save download 记录 紀錄"),
+    "login": Command(_log_in, _account, "signin 登录 登入 ログイン",
         secret=True, makes_sense=lambda visit, _: visit.rules.seal is not None),
-    Verb.LOGOUT: Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),
-    Verb.PAUSE: Command(_pause, _no_words, who=Who.ADMIN, in_clear=True),
-    Verb.RESUME: Command(_resume, _no_words, who=Who.ADMIN, in_clear=True),
-    Verb.VERSION: Command(_version, _no_words, "about 版本 バージョン", in_clear=True),
+    "logout": Command(_log_out, _no_words, "signout 登出 ログアウト", in_clear=True),
+    "pause": Command(_pause, _no_words, for_admins=_always, in_clear=True),
+    "resume": Command(_resume, _no_words, for_admins=_always, in_clear=True),
+    "version": Command(_version, _no_words, "about 版本 バージョン", in_clear=True),
 })
 # fmt: on
-"""Every command: its words, its permissions and what it does."""
-_VERBS: Mapping[str, Verb] = MappingProxyType({verb.value: verb for verb in COMMANDS})
-_OTHERS: Mapping[str, Verb] = MappingProxyType(
+"""Every command of the contract that this version has, by its verb."""
+_OTHERS: Mapping[str, str] = MappingProxyType(
     {word: verb for verb, command in COMMANDS.items() for word in command.others.split()}
 )

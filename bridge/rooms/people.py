@@ -1,4 +1,4 @@
-"""People of a room: names for the agent's eyes, who was turned away, and leaving. Pure.
+"""Membership of a room: invitations, entering, configuration, people's names, leaving. Pure.
 
 WebChat knows one customer per session. Where several people may speak, the agent is told who does:
 each message begins with the speaker's name in the room. Names are strangers' words: they are kept
@@ -7,30 +7,56 @@ to one short line, and without marks that would turn the reading direction of wh
 A direct chat is one for as long as its customer alone is there with us. Once somebody else joins it
 is a shared room, and stays one until we are invited anew: what was said about names, commands and
 passwords would else be true now and then.
+
+The bridge makes no rooms, it is invited. With `encryption.default` its host turns encryption on as
+it comes in, where it may and once the inviter is known to be a customer. With `encryption.require`
+a room in clear is told what to do, and is not welcomed until it is encrypted.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from enum import StrEnum
+from math import ceil
+from types import MappingProxyType
 
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Cancel, Close, Input, Said, Withdrawn
+from bridge.conversation.events import Args, Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Ended,
+    Idle,
     Queued,
     Requesting,
 )
+from bridge.conversation.policy import RobotUse
 from bridge.conversation.queue import callback_wanted
-from bridge.conversation.turn import all_pieces, unique_events
+from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, UserId
 from bridge.rooms.record import Membership, Person, RoomRecord
 from bridge.rooms.visit import LeaveRoom, Visit
+from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
+from bridge.rooms.inbox import (
+    AgentInvited,
+    Entered,
+    Invited,
+    MemberGone,
+    MemberJoined,
+    Renamed,
+    RoomConfigured,
+)
+from bridge.rooms.record import Membership, Person, RoomRecord
+from bridge.rooms.rules import BadSetting, settings_of_event
+from bridge.rooms.surroundings import LATELY
+from bridge.rooms.visit import Visit
+from bridge.texts.durations import duration
 
 KEPT_PEOPLE = 200
 """Names of a room that are remembered; of the others the user id speaks."""
@@ -43,13 +69,250 @@ GRACE = 5 * 60_000
 LONGEST_NAME = 60
 
 _UNFIT = re.compile("[\x00-\x1f\u200e\u200f\u061c\u2028-\u202e\u2066-\u2069]")
+_WHY: Mapping[str, str] = MappingProxyType(
+    {
+        "refused.permission": "bridge.permissions gives none",
+        "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
+        "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
+        "agents.not_invited": "it is the user of an agent",
+    }
+)
+"""Reasons of refusals for the operator, in the words of config.yaml."""
 
 
-def present(visit: Visit, who: UserId, name: str) -> None:
-    """Note a person as a member of the room, under this name."""
-    others = [person for person in visit.record.people if person.user != who]
-    visit.set(people=(*others, Person(who, _line(name)))[-KEPT_PEOPLE:])
-    look_round(visit)
+# --- invitations ----------------------------------------------------------------------------------
+
+
+def invited(visit: Visit, invitation: Invited, rooms: int, begun: tuple[int, ...]) -> None:
+    """Handle an invitation of our bot or of a queue's user.
+
+    `rooms`: how many others this person already makes us serve. `begun`: when they brought us into
+    others lately, the oldest first.
+    """
+    record = visit.record
+    served = record.membership in {Membership.JOINED, Membership.ENTERING}
+    if served and invitation.whom != record.host:
+        visit.ask(LeaveRoom((invitation.whom,)))  # the room has its host; one is enough
+        visit.say("room.host_here")
+        return
+    if record.membership is Membership.ENTERING:
+        return
+    # One who is in cannot be invited: that we were put out was lost with a homeserver that fell.
+    refusal, until, permission = "", 0, visit.rules.permission(invitation.by)
+    if permission is Permission.IGNORED and not served:
+        why = "bridge.permissions gives ignore"
+        visit.ask(LeaveRoom((invitation.whom,), inviter=invitation.by, why=why))
+        return
+    limit = visit.rules.new_rooms_per_hour
+    if permission < Permission.CUSTOMER:
+        refusal = "refused.permission"
+    elif rooms >= visit.rules.rooms_per_user:
+        refusal = "refused.too_many_rooms"
+    elif len(begun) >= limit:
+        refusal, until = "refused.too_many_new_rooms", begun[-limit] + LATELY
+    key, draw = record.key, visit.rules.login_key
+    if record.membership is Membership.NONE and not key and draw is not None:
+        key = draw(record.room_id)  # once for ever
+    visit.set(
+        membership=Membership.ENTERING,
+        host=invitation.whom,
+        customer=invitation.by,
+        direct=invitation.direct,
+        refusal=refusal,
+        refused_until=until,
+        people=(),
+        encrypted=served and record.encrypted,
+        login=record.login if invitation.by == record.customer else None,
+        key=key,
+    )
+    encrypt = visit.rules.encrypt_rooms and not refusal
+    visit.ask(EnterRoom(invitation.whom, invitation.by, encrypt))
+
+
+def agent_invited(visit: Visit, invitation: AgentInvited) -> None:
+    """Decline an invitation of an agent's user, whose messages nobody would read, and say whom to
+    invite instead.
+
+    While something goes on in a room of ours it may be the agent who is just coming.
+    """
+    record, permission = visit.record, visit.rules.permission(invitation.by)
+    idle = isinstance(record.conversation.phase, Idle | Ended)
+    if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
+        return
+    key, args = "agents.not_invited", Args(bot=visit.rules.bot)
+    if permission < Permission.CUSTOMER:
+        key, args = "refused.permission", Args(user=invitation.by)
+    reason = visit.part(key, args)
+    visit.ask(Decline(invitation.event_id, invitation.whom, reason, invitation.by, _WHY[key]))
+
+
+# --- entering -------------------------------------------------------------------------------------
+
+
+class Standing(StrEnum):
+    """Authority of a person to configure the room."""
+
+    ADMIN = "admin"
+    """Power level of 50 or more, creator of a version-12 room, or by the operator's permission."""
+    ORDINARY = "ordinary"
+    UNKNOWN = "unknown"
+    """The homeserver could not be asked."""
+
+
+def brings_config(visit: Visit, entry: Entered) -> bool:
+    """True if the room that we are in now has a configuration: whose, `entered` has to know."""
+    entering = visit.record.membership is Membership.ENTERING
+    return entering and not visit.record.refusal and entry.config is not None
+
+
+def entered(visit: Visit, entry: Entered, standing: Standing) -> tuple[dict[str, object], ...]:
+    """Handle our entry. Returns the parked events in the order in which they were written.
+
+    `standing` is that of whoever set the room's configuration, if it `brings_config`.
+    """
+    record, rules = visit.record, visit.rules
+    if record.membership is not Membership.ENTERING:
+        return ()
+    # What the room did not list came later, as it arrived; so did people.
+    place = {str(event_id): index for index, event_id in enumerate(entry.order)}
+    parked = sorted(record.parked, key=lambda raw: place.get(str(raw.get("event_id")), len(place)))
+    known = {one.user for one in entry.people}
+    later = [one for one in record.people if one.user not in known]
+    visit.set(
+        membership=Membership.JOINED,
+        direct=entry.direct,
+        encrypted=entry.encrypted,
+        displayname=entry.displayname or record.displayname,
+        parked=(),
+        empty_since=None,
+        people=(*later, *entry.people)[-KEPT_PEOPLE:],
+    )
+    if _in_company(visit):
+        visit.set(direct=False)  # people call a chat of three a direct one as well
+    if record.refusal:
+        args: Args = {"user": record.customer, "limit": rules.rooms_per_user}
+        if record.refused_until:
+            minutes = max(1, ceil((record.refused_until - visit.now) / 60_000))
+            left = duration(rules.language_for(record.settings), 60 * minutes)
+            args = {"limit": rules.new_rooms_per_hour, "left": left}
+        visit.say(record.refusal, args)
+        # In the leave as well: in a chat of two nobody may see the room again once we are gone.
+        reason = visit.part(record.refusal, args)
+        leave = LeaveRoom((record.host,), reason, record.customer, _WHY[record.refusal])
+        _leave(visit, leave)
+        return ()
+    if entry.config is not None:
+        _configure(visit, entry.config, standing, None)
+    if entry.encrypted and not rules.encryption:
+        visit.say("encrypted.unsupported")
+    elif rules.encryption_required and not entry.encrypted:
+        visit.say("encrypting.needed")
+    else:
+        _welcome(visit)
+        if entry.encrypted_by_us:
+            visit.say("encrypting.turned_on")
+    return tuple(parked)
+
+
+def entry_failed(visit: Visit) -> None:
+    """Handle a join that failed: the room may invite us again."""
+    if visit.record.membership is Membership.ENTERING:
+        visit.set(membership=Membership.LEFT, parked=())
+
+
+def became_encrypted(visit: Visit) -> None:
+    """Handle encryption being turned on by somebody."""
+    if visit.record.membership is not Membership.JOINED or visit.record.encrypted:
+        return
+    visit.set(encrypted=True)
+    if not visit.rules.encryption:
+        visit.say("encrypted.unsupported")
+    elif visit.rules.encryption_required:
+        _welcome(visit)  # until now it was told why it is not served
+
+
+def _welcome(visit: Visit) -> None:
+    queue = visit.rules.queue_name(visit.rules.queue_for(visit.record))
+    policy = visit.rules.policy_for(visit.record)
+    key = "robot.welcome" if policy.robot is RobotUse.FIRST else "room.welcome"
+    visit.say(inviting(key, policy), {"queue": queue, "prefix": visit.rules.prefix})
+
+
+# --- configuration --------------------------------------------------------------------------------
+
+
+def configured(visit: Visit, event: RoomConfigured, standing: Standing) -> None:
+    """Handle the state event that configures the room, by a person of that standing."""
+    if visit.record.membership is Membership.JOINED:
+        _configure(visit, event.content, standing, event.event_id)
+
+
+def _configure(
+    visit: Visit, content: dict[str, object], standing: Standing, event_id: EventId | None
+) -> None:
+    """Take settings over from an admin; `event_id`: None if they were in the room before us.
+
+    The room's own `events` levels may let anybody set them, so it is asked who may today. What was
+    there and is so already is refused to nobody.
+    """
+    settings, wrong = visit.record.settings, None
+    try:
+        settings = settings_of_event(content, visit.rules)
+    except BadSetting as bad:
+        wrong = bad
+    changed = wrong is not None or settings != visit.record.settings
+    if standing is not Standing.ADMIN:
+        if changed or event_id is not None:
+            refuse_admin(visit, standing, event_id)
+    elif wrong is not None:
+        visit.say(wrong.key, wrong.values, reply_to=event_id)
+    elif changed:
+        visit.set(settings=settings)
+        visit.say("config.taken", shown_settings(visit), reply_to=event_id)
+
+
+def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
+    """Say that only admins may do it."""
+    unknown = standing is Standing.UNKNOWN
+    key = "refused.standing_unknown" if unknown else "refused.not_admin"
+    visit.say(key, reply_to=event_id)
+
+
+def shown_settings(visit: Visit) -> Args:
+    """The room's configuration, as the sentences of the `config` family show it."""
+    rules, settings = visit.rules, visit.record.settings
+    return {
+        "queue": rules.queue_name(rules.queue_for(visit.record)),
+        "source": rules.policy_for(visit.record).source,
+        "language": rules.language_for(settings),
+        "start": settings.start or rules.start,
+        "paused": "true" if settings.paused else "false",
+    }
+
+
+# --- people who come and go -----------------------------------------------------------------------
+
+
+def members_changed(visit: Visit, news: MemberGone | MemberJoined | Renamed) -> None:
+    """Handle that somebody came, left, or has another name."""
+    record, who = visit.record, news.who
+    if record.membership not in {Membership.JOINED, Membership.ENTERING}:
+        return
+    others = tuple(one for one in record.people if one.user != who)
+    if not isinstance(news, MemberGone):
+        _note_people(visit, (*others, Person(who, _line(news.name))))
+        if isinstance(news, MemberJoined):
+            _tell_agent(visit, who, news.event_id, "agent.joined")
+        return
+    _tell_agent(visit, who, news.event_id, "agent.left")
+    if len(others) < len(record.people):
+        _note_people(visit, others)
+    if who == record.host:
+        put_out(visit)
+    elif who == record.customer and record.direct:
+        _end_conversation(visit)
+        _leave(visit, LeaveRoom((record.host,)))
+        visit.set(parked=())
 
 
 def heard(visit: Visit, who: UserId) -> None:
@@ -60,33 +323,19 @@ def heard(visit: Visit, who: UserId) -> None:
     record = visit.record
     if record.membership is not Membership.JOINED or not record.direct:
         return
-    if who == record.customer or any(one.user == who for one in record.people):
-        look_round(visit)
-    else:
-        present(visit, who, "")
+    known = who == record.customer or any(one.user == who for one in record.people)
+    _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
 def is_alone(visit: Visit, who: UserId) -> bool:
     """True if a room is direct, and stays so once it is known that `who` is there (`heard`)."""
     record = visit.record
-    if not record.direct or in_company(visit):
+    if not record.direct or _in_company(visit):
         return False
     return who == record.customer or visit.rules.permission(who) <= Permission.IGNORED
 
 
-def found(visit: Visit, there: tuple[Person, ...]) -> tuple[Person, ...]:
-    """Members of a room that we have entered.
-
-    Args:
-        visit: its record knows who joined since we were invited, and is there still.
-        there: who was found as we looked; some of the others may have come a moment later.
-    """
-    known = {one.user for one in there}
-    later = tuple(one for one in visit.record.people if one.user not in known)
-    return (*later, *there)[-KEPT_PEOPLE:]
-
-
-def in_company(visit: Visit) -> bool:
+def _in_company(visit: Visit) -> bool:
     """True if somebody is in the room beside the customer who invited us."""
     customer, permission = visit.record.customer, visit.rules.permission
     return any(
@@ -95,37 +344,22 @@ def in_company(visit: Visit) -> bool:
     )
 
 
-def gone(visit: Visit, who: UserId) -> None:
-    """Note that a person is no member any more."""
-    if any(person.user == who for person in visit.record.people):
-        visit.set(people=tuple(one for one in visit.record.people if one.user != who))
-        look_round(visit)
-
-
-def news(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
+def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     """Tell the agent of a chat, if the operator wants it, that a customer came or went."""
     phase = visit.record.conversation.phase
     if not visit.rules.tell_members or visit.record.direct or not event_id:
         return
     if isinstance(phase, Chatting) and visit.rules.permission(who) >= Permission.CUSTOMER:
-        told = CustomerText(visit.word(key, {"name": name_of(visit, who)}))
+        told = CustomerText(visit.word(key, {"name": _name_of(visit, who)}))
         visit.step(Said(event_id, told))
 
 
-def empty_by(record: RoomRecord) -> int | None:
-    """Moment at which a shared room without customers is left by us too, ms since the epoch."""
-    if record.membership is not Membership.JOINED or record.empty_since is None:
-        return None
-    return record.empty_since + GRACE
-
-
-def look_round(visit: Visit) -> None:
-    """Note who is in the room: nobody but the customer, others, or no customer at all.
-
-    Customers may have gone only for a moment.
-    """
+def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
+    """Note the people in a room: is it still direct, and since when is no customer there?"""
     permission = visit.rules.permission
-    if visit.record.membership is Membership.JOINED and visit.record.direct and in_company(visit):
+    if there != visit.record.people:
+        visit.set(people=there[-KEPT_PEOPLE:])
+    if visit.record.membership is Membership.JOINED and visit.record.direct and _in_company(visit):
         visit.set(direct=False)
         visit.say("room.shared", {"prefix": visit.rules.prefix})
     record = visit.record
@@ -136,36 +370,8 @@ def look_round(visit: Visit) -> None:
         visit.set(empty_since=visit.now)
 
 
-def name_of(visit: Visit, who: UserId) -> str:
-    """Display name of a person, for agents."""
-    for person in visit.record.people:
-        if person.user == who and person.name:
-            return person.name
-    return _line(who[1:].partition(":")[0]) or who
-
-
-def signed(visit: Visit, who: UserId, happened: Input) -> Input:
-    """Put the speaker's name before a message, in rooms where several people may speak."""
-    if visit.record.direct:
-        return happened
-    name = name_of(visit, who)
-    if isinstance(happened, Withdrawn) and happened.note:
-        note = visit.word("agent.speaker", {"name": name, "text": happened.note})
-        return msgspec.structs.replace(happened, note=note)
-    if not isinstance(happened, Said):
-        return happened
-    instead = happened.instead
-    bare = happened.content.text if isinstance(happened.content, CustomerText) else ""
-    return msgspec.structs.replace(
-        happened,
-        content=_signed(visit, name, happened.content),
-        instead=None if instead is None else _signed(visit, name, instead),
-        words=happened.words or bare,
-    )
-
-
 def to_be_told(visit: Visit, who: UserId) -> bool:
-    """True once an hour for a person without permission: a shared room is no place to nag."""
+    """Rate limit of telling a person that they have no permission: true once an hour."""
     told = {user: at for user, at in visit.record.turned_away if visit.now - at < TURN_AWAY_EVERY}
     if who in told:
         return False
@@ -174,19 +380,50 @@ def to_be_told(visit: Visit, who: UserId) -> bool:
     return True
 
 
-def _signed(visit: Visit, name: str, content: CustomerContent) -> CustomerContent:
+# --- names for the agent's eyes -------------------------------------------------------------------
+
+
+def signed(visit: Visit, who: UserId, happened: Input) -> Input:
+    """Put the speaker's name before a message, in rooms where several people may speak."""
+    if visit.record.direct:
+        return happened
+    if isinstance(happened, Withdrawn) and happened.note:
+        return msgspec.structs.replace(happened, note=_named(visit, who, happened.note))
+    if not isinstance(happened, Said):
+        return happened
+    instead = happened.instead
+    bare = happened.content.text if isinstance(happened.content, CustomerText) else ""
+    return msgspec.structs.replace(
+        happened,
+        content=_signed(visit, who, happened.content),
+        instead=None if instead is None else _signed(visit, who, instead),
+        words=happened.words or bare,
+    )
+
+
+def _signed(visit: Visit, who: UserId, content: CustomerContent) -> CustomerContent:
     match content:
         case CustomerText():
-            return CustomerText(visit.word("agent.speaker", {"name": name, "text": content.text}))
+            return CustomerText(_named(visit, who, content.text))
+        case CustomerMedia(caption=""):
+            sender = visit.word("agent.sender", {"name": _name_of(visit, who)})
+            return msgspec.structs.replace(content, caption=sender)
         case CustomerMedia():
-            if content.caption:
-                caption = visit.word("agent.speaker", {"name": name, "text": content.caption})
-            else:
-                caption = visit.word("agent.sender", {"name": name})
-            return msgspec.structs.replace(content, caption=caption)
+            return msgspec.structs.replace(content, caption=_named(visit, who, content.caption))
         case CustomerLocation():
-            poi = visit.word("agent.speaker", {"name": name, "text": content.poi}).strip()
-            return msgspec.structs.replace(content, poi=poi)
+            return msgspec.structs.replace(content, poi=_named(visit, who, content.poi).strip())
+
+
+def _named(visit: Visit, who: UserId, text: str) -> str:
+    return visit.word("agent.speaker", {"name": _name_of(visit, who), "text": text})
+
+
+def _name_of(visit: Visit, who: UserId) -> str:
+    """Display name of a person, for agents."""
+    for person in visit.record.people:
+        if person.user == who and person.name:
+            return person.name
+    return _line(who[1:].partition(":")[0]) or who
 
 
 def _line(name: str) -> str:
@@ -197,42 +434,58 @@ def _line(name: str) -> str:
 # --- leaving: the bridge's own, or everybody it serves --------------------------------------------
 
 
-def end_conversation(visit: Visit) -> None:
+def empty_by(record: RoomRecord) -> int | None:
+    """Moment at which a shared room without customers is left by us too, ms since the epoch."""
+    if record.membership is not Membership.JOINED or record.empty_since is None:
+        return None
+    return record.empty_since + GRACE
+
+
+def passed(visit: Visit) -> None:
+    """Leave a shared room without customers, if that moment has come."""
+    moment = empty_by(visit.record)
+    if moment is not None and visit.now >= moment:
+        _end_conversation(visit)
+        _leave(visit, LeaveRoom((visit.record.host,)))
+        visit.set(empty_since=None)
+
+
+def _leave(visit: Visit, leave: LeaveRoom) -> None:
+    visit.ask(leave)
+    visit.set(membership=Membership.LEFT)
+
+
+def _end_conversation(visit: Visit) -> None:
     """End the conversation of a room without people: leave queue or chat, keep nothing."""
     conversation = visit.record.conversation
+    waiting = isinstance(conversation.phase, Requesting | Queued)
     if isinstance(conversation.phase, Chatting):
         visit.step(Close())
-    elif (
-        isinstance(conversation.phase, Requesting | Queued)
-        or conversation.held
-        or callback_wanted(conversation)
-    ):
+    elif waiting or conversation.held or callback_wanted(conversation):
         visit.step(Cancel())
 
 
 def put_out(visit: Visit) -> None:
-    """Our host is in the room no longer, or is not ours any more."""
-    end_conversation(visit)
+    """Handle that our host is in the room no longer, or is not ours any more."""
+    _end_conversation(visit)
     visit.set(membership=Membership.LEFT, parked=())
-
-
-def _give_back(visit: Visit, key: str) -> None:
-    """Report all that no agent has, in the order in which it was written; nothing of it goes."""
-    waiting = sorted(all_pieces(visit.record.conversation), key=lambda piece: piece.order)
-    for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
-        visit.step(Withdrawn(event_id))
-        visit.report(event_id, key)
 
 
 def upgraded(visit: Visit) -> None:
     """Handle a room upgrade: in the new room we have to be invited anew.
 
-    Here nobody is to begin another chat, or be told of the end of this one that writing does.
+    Here nobody is to begin another chat, or be told of the end of this one that writing does. Once
+    we are out, nothing can be said here: all that no agent has is reported, in the order in which
+    it was written, and nothing of it goes.
     """
-    if visit.record.membership is Membership.JOINED:
-        if not isinstance(visit.record.conversation.phase, Chatting):
-            _give_back(visit, "room.upgraded_unsent")  # once we are out, nothing can be said here
-        end_conversation(visit)
-        visit.say("room.upgraded")
-        visit.ask(LeaveRoom((visit.record.host,)))
-        visit.set(membership=Membership.LEFT)
+    record = visit.record
+    if record.membership is not Membership.JOINED:
+        return
+    if not isinstance(record.conversation.phase, Chatting):
+        waiting = sorted(all_pieces(record.conversation), key=lambda piece: piece.order)
+        for event_id in unique_events(tuple(piece for piece in waiting if not piece.is_note)):
+            visit.step(Withdrawn(event_id))
+            visit.report(event_id, "room.upgraded_unsent")
+    _end_conversation(visit)
+    visit.say("room.upgraded")
+    _leave(visit, LeaveRoom((record.host,)))

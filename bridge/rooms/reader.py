@@ -1,16 +1,34 @@
 """The reader of a room: opens an input, finds out what it means, and lets it happen to a visit.
 
-Most inputs need nothing but the room's record (`now`); some have to wait for a key, the homeserver
-or the store (`handle`). A poisonous input (one that makes our own code fail) goes to the dead
-letters, its sender is told, and the rest goes on: it never blocks what comes after it.
+`read_command`, `needs_standing` and `receive` are pure: they take the room's record and one event
+(`Meaning`), and leave a new record and effects in the visit, like the state machine inside it.
+Facts of the outside world (may this person configure the room? which message is replied to?) are
+asked beforehand by `Reader` and handed in as `Facts`. What cannot be carried is reported to its
+sender. Gestures are reactions, votes and redactions: one on a card of ours is an order to us
+(`cards`), 🔁 sends a message again (`references`), and the rest is told to an agent in words, as
+far as the operator wants it.
+
+With `encryption.require` nothing that anybody typed is carried in clear, either way: a message in
+clear is answered with what to do, and so is a command that starts a chat or shows one. Commands
+that only configure, tell or end something work all the same (`Command.in_clear`).
+
+Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
+homeserver or the store (`Reader.handle`). A poisonous input (one that makes our own code fail) goes
+to the dead letters, its sender is told, and the rest goes on: it never blocks what comes after it.
+
+A plain text, as nearly all are, passes neither `commands` nor `people` nor `references`.
 """
 
 from __future__ import annotations
+
+from typing import assert_never
 
 import msgspec
 import structlog
 
 from bridge.config.model import Permission
+from bridge.conversation.events import Input, Said
+from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, commands, people, recalling, references, surroundings
 from bridge.rooms.ports import Refused, Unavailable
@@ -27,6 +45,14 @@ from bridge.rooms.reception import (
 )
 from bridge.rooms.record import (
     CardPosted,
+from bridge.rooms import cards, commands, people, references, surroundings
+from bridge.rooms.commands import COMMANDS, Call, Malformed, Parsed
+from bridge.rooms.effects import dump_input, load_input
+from bridge.rooms.inbox import (
+    AgentInvited,
+    CardPosted,
+    Corrected,
+    EncryptionOn,
     Entered,
     EntryFailed,
     Invited,
@@ -45,6 +71,27 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.references import Earlier, refers_to
 from bridge.rooms.store import InputRow, StoreError, Unstorable
+    MemberGone,
+    MemberJoined,
+    Nothing,
+    PartPosted,
+    PollAnswered,
+    Reacted,
+    Renamed,
+    RobotAnswered,
+    RoomConfigured,
+    Spoke,
+    Stored,
+    Unreadable,
+    Upgraded,
+    Withdrew,
+)
+from bridge.rooms.people import Standing
+from bridge.rooms.ports import Refused, Unavailable, Undecryptable
+from bridge.rooms.record import Membership, RoomRecord, Thread
+from bridge.rooms.references import Earlier
+from bridge.rooms.rules import folded
+from bridge.rooms.store import InputRow, NewInput, StoreError, Unstorable
 from bridge.rooms.surroundings import InvitationLock, Surroundings
 from bridge.rooms.visit import Came, Visit
 
@@ -52,10 +99,242 @@ ADMIN_LEVEL = 50
 """Power level from which on a person may configure the room (contract)."""
 STANDING_TRIES = 3
 """How often the homeserver is asked for a level, a second or two apart."""
+PARKED_LIMIT = 100
+"""Events that a room may keep while we enter it."""
+
+Raw = dict[str, object]
+"""An event as the homeserver gives it."""
+Reading = Parsed | Malformed | None
+"""A message as a command; None: it is a customer's word, or no text."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """Facts of the outside world, found out before the step."""
+
+    standing: Standing = Standing.ORDINARY
+    rooms_of_inviter: int = 0
+    """Other rooms that this person already makes us serve."""
+    earlier: Earlier | None = None
+    """The message that this one is about (`references.refers_to`); None: forgotten."""
+    encrypted: bool = False
+    """It came encrypted."""
+    rooms_begun: tuple[int, ...] = ()
+    """When this person brought us into other rooms lately, the oldest first (`surroundings`)."""
+
+
+# --- what an event means --------------------------------------------------------------------------
+
+
+def read_command(visit: Visit, meaning: Meaning) -> Reading:
+    """Read a message as a command, once, for `needs_standing` and `receive`.
+
+    Without the prefix it counts only in a direct room of the bot's while no chat runs.
+    """
+    record, prefix = visit.record, visit.rules.prefix
+    if record.membership is not Membership.JOINED or not isinstance(meaning, (Spoke, Corrected)):
+        return None
+    if not isinstance(meaning.content, CustomerText):
+        return None
+    text = meaning.plain
+    bare = (
+        not isinstance(record.conversation.phase, Chatting)
+        and record.host == visit.rules.bot
+        and people.is_alone(visit, meaning.sender)
+    )
+    first = text.split(None, 1)
+    if not bare and not (first and folded(first[0]).startswith(folded(prefix))):
+        return None
+    command = commands.read(visit, text, bare=bare)
+    return commands.slip(text, prefix) if bare and command is None else command
+
+
+def needs_standing(visit: Visit, meaning: Meaning, command: Reading) -> UserId | None:
+    """The person whose standing has to be known before `receive`; None if nobody's."""
+    if isinstance(meaning, RoomConfigured):
+        return meaning.sender if visit.record.membership is Membership.JOINED else None
+    if isinstance(command, Parsed) and command.for_admins:
+        return meaning.sender if isinstance(meaning, (Spoke, Corrected)) else None
+    return None
+
+
+def receive(
+    visit: Visit, meaning: Meaning, raw: Raw, received: int, facts: Facts, *, command: Reading
+) -> None:
+    """Handle one Matrix event, stored at that moment (ms since the epoch).
+
+    `raw` is the event itself, to be parked while we are entering; `command` is what `read_command`
+    says of it.
+    """
+    entering = visit.record.membership is Membership.ENTERING
+    match meaning:
+        case Spoke() | Corrected() | Withdrew() | Unreadable() if entering:
+            _park(visit, meaning.event_id, raw)
+        case Spoke() | Corrected():
+            _spoke(visit, meaning, received, facts, command)
+        case Withdrew() | Reacted() | PollAnswered():
+            if visit.record.membership is Membership.JOINED:
+                happened = _ordered_by(visit, meaning, received, facts.earlier)
+                _step(visit, meaning.sender, happened)
+        case Invited():
+            people.invited(visit, meaning, facts.rooms_of_inviter, facts.rooms_begun)
+        case AgentInvited():
+            people.agent_invited(visit, meaning)
+        case MemberGone() | MemberJoined() | Renamed():
+            people.members_changed(visit, meaning)
+        case Unreadable():
+            if _served(visit, meaning.event_id, meaning.sender):
+                visit.report(meaning.event_id, meaning.key)
+        case RoomConfigured():
+            people.configured(visit, meaning, facts.standing)
+        case EncryptionOn():
+            people.became_encrypted(visit)
+        case Upgraded():
+            people.upgraded(visit)
+        case Nothing():
+            pass
+        case _:
+            assert_never(meaning)
+
+
+def _park(visit: Visit, event_id: EventId, raw: Raw) -> None:
+    if len(visit.record.parked) >= PARKED_LIMIT:
+        visit.report(event_id, "undelivered.too_many", {"limit": PARKED_LIMIT})
+    else:
+        visit.set(parked=(*visit.record.parked, raw))
+
+
+def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
+    """True if this person's messages are carried; who has no permission is told so."""
+    if visit.record.membership is not Membership.JOINED:
+        return False
+    permission = visit.rules.permission(sender)
+    if permission is Permission.NONE and people.to_be_told(visit, sender):
+        visit.report(event_id, "refused.permission", {"user": sender})
+    return permission is not Permission.NONE and permission is not Permission.IGNORED
+
+
+def _spoke(
+    visit: Visit, spoke: Spoke | Corrected, received: int, facts: Facts, command: Reading
+) -> None:
+    if visit.record.direct and not _is_only_customer(visit.record, spoke.sender):
+        people.heard(visit, spoke.sender)
+    if spoke.notice and not visit.record.direct:
+        return  # where several people are, programs speak among them, and are not for the agent
+    joined, admin = visit.record.membership is Membership.JOINED, facts.standing is Standing.ADMIN
+    if joined and admin and isinstance(command, Parsed) and command.for_admins:
+        pass  # who may configure the room need not be a customer of ours
+    elif not _served(visit, spoke.event_id, spoke.sender):
+        return
+    elif visit.record.speaker != spoke.sender:
+        visit.set(speaker=spoke.sender)
+    if isinstance(spoke, Spoke):
+        root = spoke.thread
+        thread = None if root is None else Thread(root, spoke.event_id, received)
+        if thread != visit.record.thread:
+            visit.set(thread=thread)
+    if visit.rules.encryption_required and not facts.encrypted and not _goes_in_clear(command):
+        encrypted = visit.record.encrypted
+        key = "encrypting.refused_here" if encrypted else "encrypting.refused"
+        visit.report(spoke.event_id, key)
+    elif command is not None:
+        _commanded(visit, spoke, command, facts)
+    elif visit.record.settings.paused:
+        visit.report(spoke.event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+    elif _too_fast(visit, received):
+        limit = visit.rules.messages_per_minute
+        visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
+    elif isinstance(spoke, Spoke):
+        _said(visit, spoke, facts.earlier)
+    else:
+        _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
+
+
+def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
+    """True if nobody but the sender, its customer, is known to be in a direct room."""
+    if sender != record.customer or record.empty_since is not None:
+        return False
+    return all(one.user == sender for one in record.people)
+
+
+def _goes_in_clear(command: Reading) -> bool:
+    if isinstance(command, Parsed):
+        return COMMANDS[command.verb].in_clear
+    return command is not None and not command.bare
+
+
+def _commanded(
+    visit: Visit, spoke: Spoke | Corrected, command: Parsed | Malformed, facts: Facts
+) -> None:
+    if isinstance(command, Malformed):
+        commands.explain(visit, command, spoke.event_id)
+        return
+    if command.for_admins and facts.standing is not Standing.ADMIN:
+        people.refuse_admin(visit, facts.standing, spoke.event_id)
+        return
+    target = spoke.reply_to if isinstance(spoke, Spoke) else None
+    reports = None if facts.earlier is None else facts.earlier.reports
+    call = Call(command.words, spoke.event_id, command.bare, target, reports)
+    commands.carry_out(visit, command.verb, call)
+
+
+def _said(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> None:
+    """Handle a text or a file that is no command: words for an agent, or an answer to a card."""
+    phase, meant = visit.record.conversation.phase, None
+    if not isinstance(phase, Chatting) or phase.robot or spoke.reply_to is not None:
+        meant = cards.robot_wish(visit, spoke.plain)
+        if meant is None and cards.about_chat(visit, spoke):
+            return
+    if meant is None:
+        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, CustomerText)
+        said = Said(spoke.event_id, spoke.content, spoke.plain)
+        meant = said if plain else references.spoken(visit, spoke, earlier)
+    _step(visit, spoke.sender, [meant])
+
+
+def _ordered_by(
+    visit: Visit,
+    gesture: Withdrew | Reacted | PollAnswered,
+    received: int,
+    earlier: Earlier | None,
+) -> list[Input]:
+    """Inputs of a reaction, a vote or a redaction; none if it is not carried."""
+    if isinstance(gesture, Withdrew):  # whoever may (moderators may) has done so already
+        cards.forget(visit, gesture.target)
+        return references.withdrew(visit, gesture, earlier)
+    if visit.rules.permission(gesture.sender) < Permission.CUSTOMER:
+        return []
+    ordered = cards.meant_by(visit, gesture)
+    if ordered is not None:
+        return ordered
+    again = isinstance(gesture, Reacted) and references.resend_by_reaction(visit, gesture, earlier)
+    if again or visit.record.settings.paused or _too_fast(visit, received):
+        return []
+    if isinstance(gesture, Reacted):
+        return references.reacted(visit, gesture, earlier)
+    return references.voted(visit, gesture, earlier)
+
+
+def _step(visit: Visit, sender: UserId, happened: list[Input]) -> None:
+    for one in happened:
+        visit.step(one if visit.record.direct else people.signed(visit, sender, one))
+
+
+def _too_fast(visit: Visit, received: int) -> bool:
+    """Count a message, by the minute in which it was stored (ms since the epoch).
+
+    True if there have been more in it than the operator allows.
+    """
+    minute = received // 60_000
+    spoken = visit.record.spoken + 1 if minute == visit.record.minute else 1
+    visit.set(minute=minute, spoken=spoken)
+    return spoken > visit.rules.messages_per_minute
+
+
+# --- inputs ---------------------------------------------------------------------------------------
 
 
 class Reader:
-    """Lets inputs happen to a visit; whoever made the visit commits it.
+    """Reader of one room's inputs: lets them happen to a visit; whoever made that commits it.
 
     Attributes:
         turn: to be entered with each slow step; taken by an invitation.
@@ -72,92 +351,69 @@ class Reader:
     def now(self, visit: Visit, came: Came) -> bool:
         """Let one input happen, if nothing has to be waited for.
 
-        Returns:
-            False if something has to be, or our own code failed: the visit is worth nothing then,
-            unless the caller undoes what was added.
+        False if something has to be, or our own code failed: the visit is worth nothing then,
+        unless the caller undoes what was added.
         """
         try:
-            return self._happens_now(visit, came)
+            self._put_out(visit)
+            match came.happened:
+                case MatrixEvent(raw=raw):
+                    return self._event_now(visit, raw, came.opened)
+                case Entered():
+                    return False
+                case happened:
+                    self._simple(visit, happened)
+                    return True
         except Exception:  # noqa: BLE001 - logged whole; `handle` finds out whose fault it is
             self._log.exception("unexpected error, going the longer way")
             return False
 
-    def _happens_now(self, visit: Visit, came: Came) -> bool:
-        self._put_out(visit)
-        match came.happened:
-            case MatrixEvent(raw=raw):
-                return self._event_now(visit, raw, came.opened)
-            case Entered():
-                return False
-            case happened:
-                self._simple(visit, happened)
-                return True
-
-    def _event_now(
-        self,
-        visit: Visit,
-        raw: dict[str, object],
-        opened: dict[str, object] | Undecryptable | None,
-    ) -> bool:
-        """Let an event happen that is open and about nothing else."""
+    def _event_now(self, visit: Visit, raw: Raw, opened: Raw | Undecryptable | None) -> bool:
+        """Let an event happen that is open and refers to no other event."""
         if visit.record.membership is not Membership.JOINED:
             opened = raw  # as it came: it is parked if we are entering, else none of our business
         if opened is None or isinstance(opened, Undecryptable):
             return False
         meaning = self._around.matrix.interpret(opened)
-        if isinstance(meaning, (Invited, Withdrew)):
-            return False
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
             return False
-        if refers_to(visit.record, meaning):
-            return False
+        match meaning:
+            case Spoke(reply_to=None):
+                pass
+            case Invited() | Withdrew():
+                return False
+            case _:
+                if references.refers_to(visit.record, meaning):
+                    return False
         facts = Facts(encrypted=opened is not raw)
         receive(visit, meaning, opened, visit.now, facts, command=command)
         return not visit.take_again()
 
     async def handle(self, visit: Visit, row: InputRow, *, may_wait: bool = True) -> bool:
-        """Let one input that is stored happen.
+        """Let one input that is stored happen; False if it would have to wait, and may not.
 
-        Args:
-            visit: what happened so far, and what this adds.
-            row: the input.
-            may_wait: False if what happened so far must not wait for this.
-
-        Returns:
-            False if it would have to wait and may not: nothing happened.
-
-        Raises:
-            StoreError: the database did not answer; the visit is worth nothing then.
+        Raises StoreError if the database did not answer: the visit is worth nothing then.
         """
         mark = visit.mark()
         try:
-            return await self._let_happen(visit, load_input(row.body), row, may_wait=may_wait)
-        except Unstorable as error:  # something in it that no database can even be asked about
-            self._log.error("an input could not be handled", seq=row.seq, why=str(error))
-            visit.undo(mark)
-            self.bury(visit, row, type(error).__name__)
-            return True
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - logged whole and kept as a dead letter
-            self._log.exception("an input could not be handled", seq=row.seq)
-            visit.undo(mark)
-            self.bury(visit, row, type(error).__name__)
-            return True
-
-    async def _let_happen(
-        self, visit: Visit, stored: Stored, row: InputRow, *, may_wait: bool
-    ) -> bool:
-        """As `handle`, of an input that is read, and whose failures are the caller's."""
-        self._put_out(visit)
-        match stored:
-            case MatrixEvent():
+            stored = load_input(row.body)
+            self._put_out(visit)
+            if isinstance(stored, MatrixEvent):
                 return await self._event(visit, stored.raw, row.received, may_wait=may_wait)
-            case Entered():
+            if isinstance(stored, Entered):
                 await self._entered(visit, stored, row)
-            case _:
+            else:
                 self._simple(visit, stored)
+        except Exception as error:
+            if isinstance(error, Unstorable):  # no database can even be asked about it
+                self._log.error("an input could not be handled", seq=row.seq, why=str(error))
+            elif isinstance(error, StoreError):
+                raise
+            else:
+                self._log.exception("an input could not be handled", seq=row.seq)
+            visit.undo(mark)
+            self.bury(visit, row, type(error).__name__)
         return True
 
     def _put_out(self, visit: Visit) -> None:
@@ -171,7 +427,7 @@ class Reader:
         """Let something happen that needs nothing but the record."""
         match stored:
             case EntryFailed():
-                entry_failed(visit, stored)
+                people.entry_failed(visit)
             case CardPosted():
                 cards.remember(visit, stored.card, stored.signs)
             case PartPosted():
@@ -192,12 +448,13 @@ class Reader:
         visit.buried.append((row.seq, why))
         self._tell(visit, row.key)
 
-    async def try_again(self, visit: Visit) -> None:
-        """Look whether events that could not be read can be now.
+    @staticmethod
+    def _tell(visit: Visit, key: object) -> None:
+        if isinstance(key, str) and key.startswith("$"):
+            visit.report(EventId(key), "undelivered.internal")
 
-        Raises:
-            StoreError: the database did not answer.
-        """
+    async def try_again(self, visit: Visit) -> None:
+        """Look whether events that could not be read can be now. Raises like `handle`."""
         opened = []
         for event in visit.record.sealed:
             raw = await self._around.matrix.open(event.raw)
@@ -207,17 +464,17 @@ class Reader:
         references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:
-        """What was said before we came in is handled now, each event by itself."""
-        facts = Facts()
-        if brings_config(visit, entry):
-            facts = Facts(standing=await self._standing(visit, entry.configured_by))
-        for raw in entered(visit, entry, facts):
+        """Handle what was said before we came in, each event by itself."""
+        standing = Standing.ORDINARY
+        if people.brings_config(visit, entry):
+            standing = await self._standing(visit, entry.configured_by)
+        for raw in people.entered(visit, entry, standing):
             await self._contained(visit, raw, row.received)
 
     async def _contained(
-        self, visit: Visit, raw: dict[str, object], received: int, *, encrypted: bool = False
+        self, visit: Visit, raw: Raw, received: int, *, encrypted: bool = False
     ) -> None:
-        """Let an event happen that is no row of its own."""
+        """Let an event happen that has no row of its own in the journal."""
         mark = visit.mark()
         try:
             await self._event(visit, raw, received, may_wait=True, encrypted=encrypted)
@@ -227,24 +484,14 @@ class Reader:
             event_id = raw.get("event_id")
             self._log.exception("an event could not be handled", event_id=event_id)
             visit.undo(mark)
-            self._tell(visit, event_id if isinstance(event_id, str) else None)
-
-    @staticmethod
-    def _tell(visit: Visit, key: str | None) -> None:
-        if key is not None and key.startswith("$"):
-            visit.report(EventId(key), "undelivered.internal")
+            self._tell(visit, event_id)
 
     async def _event(
-        self,
-        visit: Visit,
-        raw: dict[str, object],
-        received: int,
-        *,
-        may_wait: bool,
-        encrypted: bool = False,
+        self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool = False
     ) -> bool:
         """Open an event and let it happen; False if it would have to wait, and may not.
 
+        The sender of one that cannot be read is told, and it is kept if its key may still come.
         `encrypted`: it was, and is open already.
         """
         # A transaction of the homeserver may wait for this, and with it all other rooms.
@@ -259,60 +506,41 @@ class Reader:
             opened = await self._around.matrix.open(raw, patience)
             visit.now = self._around.clock.now()
         if isinstance(opened, Undecryptable):
-            self._sealed(visit, raw, opened, received)
+            meaning = self._around.matrix.interpret(raw)
+            if isinstance(meaning, Unreadable):
+                meaning = msgspec.structs.replace(meaning, key=opened.key)
+                receive(visit, meaning, raw, received, Facts(), command=None)
+                if opened.later:
+                    references.keep_sealed(visit, raw)
             return True
         encrypted = encrypted or opened is not raw
         return await self._readable(visit, opened, received, may_wait=may_wait, encrypted=encrypted)
 
-    def _sealed(
-        self, visit: Visit, raw: dict[str, object], why: Undecryptable, received: int
-    ) -> None:
-        """Tell its sender that an event cannot be read, and keep it if its key may still come."""
-        meaning = self._around.matrix.interpret(raw)
-        if not isinstance(meaning, Unreadable):
-            return
-        meaning = Unreadable(meaning.event_id, meaning.sender, why.key)
-        receive(visit, meaning, raw, received, Facts(), command=None)
-        if why.later:
-            references.keep_sealed(visit, raw)
-
     async def _readable(
-        self,
-        visit: Visit,
-        raw: dict[str, object],
-        received: int,
-        *,
-        may_wait: bool,
-        encrypted: bool,
+        self, visit: Visit, raw: Raw, received: int, *, may_wait: bool, encrypted: bool
     ) -> bool:
         """Let an open event happen; False if something has to be waited for, and may not be."""
-        meaning = self._around.matrix.interpret(raw)
-        facts = Facts(encrypted=encrypted)
+        meaning, standing = self._around.matrix.interpret(raw), Standing.ORDINARY
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
-        if person is not None:
-            if not may_wait:
-                return False
-            standing = await self._standing(visit, person)
-            facts = msgspec.structs.replace(facts, standing=standing)
+        if not may_wait and (person is not None or isinstance(meaning, Invited)):
+            return False
         if isinstance(meaning, Invited):
-            if not may_wait:
-                return False
             await self._invited(visit, meaning, raw, received)
             return True
-        facts = msgspec.structs.replace(facts, earlier=await self._earlier(visit, meaning))
-        before = visit.record
+        if person is not None:
+            standing = await self._standing(visit, person)
+        before, earlier = visit.record, await self._earlier(visit, meaning)
+        facts = Facts(standing, earlier=earlier, encrypted=encrypted)
         receive(visit, meaning, raw, received, facts, command=command)
         wanted = visit.take_again()
         for event_id in wanted:
             await self._send_again(visit, event_id, last=event_id == wanted[-1])
         if isinstance(meaning, Withdrew):
-            await recalling.erase(self._around, visit, before, meaning.target)
+            await references.erase(self._around, visit, before, meaning.target)
         return True
 
-    async def _invited(
-        self, visit: Visit, invited: Invited, raw: dict[str, object], received: int
-    ) -> None:
+    async def _invited(self, visit: Visit, invited: Invited, raw: Raw, received: int) -> None:
         """Let an invitation happen; those by one person take turns, and count each other."""
         store, before = self._around.store, visit.record
         await self.turn.take(invited.by)
@@ -326,20 +554,36 @@ class Reader:
             await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId, *, last: bool) -> None:
-        found, earlier = await original(self._around, self._room_id, event_id), None
-        if found is not None and not isinstance(found, Undecryptable):
-            earlier = await self._earlier(visit, found)
-        references.resend(visit, event_id, found, earlier, last=last)
+        found = await references.original(self._around, self._room_id, event_id)
+        earlier, sender = None, UserId("")
+        if isinstance(found, (Spoke, Corrected, Reacted)):
+            earlier, sender = await self._earlier(visit, found), found.sender
+        if (
+            isinstance(found, (Spoke, Corrected))
+            and isinstance(found.content, CustomerText)
+            and commands.parse(found.plain, visit.rules.prefix, prefix_needed=True) is not None
+        ):
+            found = Nothing()  # it was a command, so there is nothing to resend
+        happened = references.resend(visit, event_id, found, earlier, last=last)
+        _step(visit, sender, happened)
 
     async def _earlier(self, visit: Visit, meaning: Meaning) -> Earlier | None:
         """The message that this one is about; None if nobody knows it, or it was taken back."""
-        about = refers_to(visit.record, meaning)
-        if about is None or about in visit.record.erasing:
+        record, about = visit.record, references.refers_to(visit.record, meaning)
+        if about is None or about in record.erasing:
             return None
-        return await recall(self._around, self._room_id, about)
+        earlier = await references.recall(self._around, self._room_id, about)
+        if earlier is None or not isinstance(earlier.content, CustomerText):
+            return earlier
+        # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
+        idle = isinstance(record.conversation.phase, Idle | Ended)
+        bare = record.direct and record.host == visit.rules.bot and idle
+        if commands.read(visit, earlier.text, bare=bare) is None:
+            return earlier
+        return msgspec.structs.replace(earlier, command=True)
 
     async def _standing(self, visit: Visit, person: UserId) -> Standing:
-        """May this person configure the room? Asked anew each time: it is rare, and may change."""
+        """Authority to configure the room; asked anew each time, as it is rare and may change."""
         if self._around.rules.permission(person) >= Permission.ADMIN:
             return Standing.ADMIN
         for attempt in range(STANDING_TRIES):

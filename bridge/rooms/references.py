@@ -1,19 +1,22 @@
 """Messages about messages: replies, reactions, votes, edits, redactions, and sending again.
 
-WebChat has none of these, so an agent is told in words. Pure.
+WebChat has none of these, so an agent is told in words. All is pure but what asks the store
+(`recall`, `original`, `erase`, `erase_more`) and raises StoreError if the database did not answer.
 
 - A reply begins with a short quotation. Nothing is told of a message that the agent never saw, be
-  it that it did not arrive or that another agent had it, in an earlier chat. What the earlier
-  message said (`Earlier`) is read from the ledger by the reader (`recall`): the journal keeps what
-  people sent and what agents did, as long as the operator's `retention` allows. Of a
-  message that is no longer there, the agent is told without its words.
+  it that it did not arrive or that another agent had it, in an earlier chat.
+- The earlier message (`Earlier`) is read from the journal, which keeps what people sent and what
+  agents did for as long as the operator's `retention` allows. So nothing is stored twice, and of
+  what is erased there the agent is told without its words.
 - An edit (correction) is told once, as a difference of words (`changes`), against the newest
   wording that an agent may have (`read_as`). What has not gone to the agent yet is sent in its
   newest wording only.
+- A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
+  What has ended is erased at once, the rest up to a minute after its end. Until then the room's
+  record remembers the events, so that a crash forgets none of them; and nobody quotes them.
 - Sending again: by 🔁 on a message, or on our answer to it, or by the command `retry`. The room
-  remembers the newest messages that it has reported as undelivered; the reader reads the event from
-  the ledger, and it is handled as if it had been sent now: under its own event id, behind whatever
-  waits already.
+  remembers the newest messages that it has reported as undelivered; the event is read from the
+  journal and handled as if it had been sent now: under its own event id, behind whatever waits.
 - Sealed events: encrypted ones whose key has not come. The sender is told, the event is kept for an
   hour and delivered if its key comes, behind what was handled since. The reader has waited
   `KEY_PATIENCE` for the key before any later event of the room is handled.
@@ -23,11 +26,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 import msgspec
 
-from bridge.conversation.events import Args, Input, Said, Withdrawn
+from bridge.conversation.events import Input, Relay, Reported, Said, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -35,7 +39,6 @@ from bridge.conversation.model import (
     CustomerMedia,
     CustomerText,
     Ended,
-    Held,
     Idle,
     Queued,
     Requesting,
@@ -56,8 +59,28 @@ from bridge.rooms.record import (
     Undecryptable,
     Withdrew,
 )
+from bridge.ids import EventId, RoomId, UserId
+from bridge.media.plaintext import html_to_text
+from bridge.rooms.effects import load_effect, load_input
+from bridge.rooms.inbox import (
+    Corrected,
+    MatrixEvent,
+    Meaning,
+    PartPosted,
+    PollAnswered,
+    Reacted,
+    Spoke,
+    Stored,
+    Withdrew,
+)
+from bridge.rooms.ports import Undecryptable
+from bridge.rooms.record import RoomRecord, SealedEvent
+from bridge.rooms.store import Lane
+from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import KEPT_CORRECTIONS, Visit, forgotten, sent_again, undelivered
 from bridge.texts.durations import clock_time
+from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
+from bridge.webchat.words import decode_emoji
 
 QUOTED = 60
 """Characters of a quotation."""
@@ -67,7 +90,7 @@ _DIRECTIONS = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
 
 
 class Earlier(msgspec.Struct, frozen=True):
-    """A message that another one is about, as the ledger has it."""
+    """A message that another one is about, as the journal has it."""
 
     text: str
     """Its words: a text, a caption, or, where there are none, a file's or a place's name."""
@@ -85,10 +108,110 @@ class Earlier(msgspec.Struct, frozen=True):
     """When it last went to the call centre, or came from there, ms; None: nobody knows."""
     unsent: bool = False
     """It never went to the call centre: the robot answered it, or we did."""
+    command: bool = False
+    """It was a command, so that no agent has seen it."""
+
+    @property
+    def words(self) -> str:
+        """Its typed words: a file without a caption has a name, but no words."""
+        content = self.content
+        named = isinstance(content, CustomerMedia) and self.text == content.name
+        return "" if named else self.text
+
+
+# --- looking up -----------------------------------------------------------------------------------
+
+
+async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Earlier | None:
+    """Read an event's words and time; None if we have no right to them, or they are erased."""
+    body = await around.store.body_of(room_id, event_id)
+    if body is None:
+        return None
+    stored, events = _input(body), [event_id]
+    if stored is None:
+        earlier = _from_us(body)
+    elif isinstance(stored, PartPosted):
+        earlier = Earlier(stored.text)
+    else:
+        meaning = await _meaning(around, stored)
+        earlier = _from_a_person(meaning)
+        if isinstance(meaning, Corrected):
+            # One that changed nothing was told to nobody: then what it corrected counts.
+            events.append(meaning.target)
+    if earlier is None:
+        return None
+    # What we said of a message is in its ledger too, and says nothing of when an agent read it.
+    ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
+    rows = [row for one in events for row in await around.store.trace(one)]
+    came = [row.at for row in rows if row.what == "received"]
+    went = [row.at for row in rows if row.what == "stored" and row.detail not in ours]
+    at = max((*came, *went), default=None)
+    return msgspec.structs.replace(earlier, at=at, unsent=bool(came) and not went)
+
+
+async def original(
+    around: Surroundings, room_id: RoomId, event_id: EventId
+) -> Meaning | Undecryptable | None:
+    """Read a person's event again; None if it is none, or no longer kept."""
+    body = await around.store.body_of(room_id, event_id)
+    stored = None if body is None else _input(body)
+    return None if stored is None else await _meaning(around, stored)
+
+
+def _input(body: bytes) -> Stored | None:
+    """The input in a row of the journal; None if it holds an effect."""
+    try:
+        return load_input(body)
+    except msgspec.DecodeError:
+        return None
+
+
+async def _meaning(around: Surroundings, stored: Stored) -> Meaning | Undecryptable | None:
+    if not isinstance(stored, MatrixEvent):
+        return None
+    raw = await around.matrix.open(stored.raw)
+    return raw if isinstance(raw, Undecryptable) else around.matrix.interpret(raw)
+
+
+def _from_a_person(meaning: Meaning | Undecryptable | None) -> Earlier | None:
+    if not isinstance(meaning, Spoke | Corrected):
+        return None
+    content, text = meaning.content, meaning.plain
+    match content:
+        case CustomerText(text=own) | CustomerMedia(name=own):
+            text = text or own
+        case CustomerLocation():
+            text = content.poi
+    correction = isinstance(meaning, Corrected)
+    return Earlier(text, content, meaning.sender, correction, meaning.answers)
+
+
+def _from_us(body: bytes) -> Earlier | None:
+    """Words of an event of ours: an agent's, or our report of an undelivered message."""
+    try:
+        effect = load_effect(body)
+    except msgspec.DecodeError:
+        return None
+    match effect:
+        case Relay(content=AgentText(html=html)):
+            return Earlier(html_to_text(decode_emoji(html)) or "")
+        case Relay(content=AgentMedia(name=name)):
+            return Earlier(name)
+        case Relay(content=AgentLocation(poi=poi)):
+            return Earlier(poi)
+        case Relay():
+            return Earlier("")
+        case Reported():
+            return Earlier("", reports=effect.event_id)
+        case _:
+            return None
+
+
+# --- which message, and who has it ----------------------------------------------------------------
 
 
 def refers_to(record: RoomRecord, meaning: Meaning) -> EventId | None:
-    """The event whose words are needed to handle this one."""
+    """The earlier event that a reply, edit, redaction, reaction or vote is about."""
     match meaning:
         case Spoke():
             # Clients show the newest wording in the first one's place; the first may have been
@@ -116,8 +239,7 @@ def read_as(record: RoomRecord, event_id: EventId) -> EventId:
     A correction that did not go, or still waits, leaves an agent with what was there before it.
     """
     for wording in reversed(wordings(record, event_id)[1:]):
-        missing = undelivered(record, wording) is not None or is_unsent(record, wording, None)
-        if wording in record.whole or not missing:
+        if wording in record.whole or not _is_unseen(record, wording, None):
             return wording
     return event_id
 
@@ -127,7 +249,7 @@ def wordings(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
     return event_id, *(new for old, new in record.corrections if old == event_id)
 
 
-def is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
+def _is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
     """True if it belongs to a chat that is over, whose agent need not be the present one."""
     ended = record.conversation.last_ended_at
     if earlier is None or earlier.at is None or ended is None:
@@ -135,11 +257,42 @@ def is_past(record: RoomRecord, earlier: Earlier | None) -> bool:
     return earlier.at <= ended
 
 
-def note_thread(visit: Visit, spoke: Spoke, received: int) -> None:
-    """Note the thread of this message, received at that moment (ms), or that it is in none."""
-    thread = None if spoke.thread is None else Thread(spoke.thread, spoke.event_id, received)
-    if thread != visit.record.thread:
-        visit.set(thread=thread)
+def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
+    """True if a message was reported as undelivered, or nothing of it has been sent yet."""
+    if undelivered(record, event_id) is not None:
+        return True
+    conversation = record.conversation
+    waiting = [piece for piece in conversation.held if piece.event_id == event_id]
+    if not waiting or any(piece.asked is not None for piece in waiting):
+        return False
+    outstanding = conversation.outstanding
+    going = None if outstanding is None else outstanding.held
+    if going is not None and going.event_id == event_id:
+        return False
+    # The first parts of a long text may have gone already: then these are not all of it.
+    texts = [one.content.text for one in waiting if isinstance(one.content, CustomerText)]
+    return earlier is None or sum(map(len, texts)) >= len(earlier.words)
+
+
+def _never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
+    """True if that message was none for an agent: the robot answered it, or we did."""
+    going = {piece.event_id for piece in all_pieces(record.conversation)}
+    # Of what goes out at this moment, the journal has no row yet.
+    return earlier is not None and earlier.unsent and event_id not in going
+
+
+def _is_told_of_gestures(visit: Visit) -> bool:
+    """True if there is an agent, and the operator wants them to be told of reactions and votes."""
+    phase = visit.record.conversation.phase
+    return visit.rules.tell_reactions and isinstance(phase, Chatting) and not phase.robot
+
+
+def _quoted(record: RoomRecord, event_id: EventId) -> tuple[EventId, ...]:
+    """The events of a message that is quoted: as it came, and in its newest wording."""
+    return tuple(dict.fromkeys((event_id, newest(record, event_id))))
+
+
+# --- replies, reactions, votes --------------------------------------------------------------------
 
 
 def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> Said:
@@ -147,91 +300,39 @@ def spoken(visit: Visit, spoke: Spoke, earlier: Earlier | None) -> Said:
 
     And what of it is left, should that be taken back before it goes; of a file its name.
     """
-    bare = _spoken(visit, spoke, "")
-    quote = "" if earlier is None or is_order(visit, earlier) else quotation(earlier.text)
+    bare = spoke.content
+    if spoke.wrap and isinstance(bare, CustomerText):
+        bare = CustomerText(visit.word(spoke.wrap, {"text": bare.text}))
+    bare = _captioned(bare, spoke.plain)
+    quote = "" if earlier is None or earlier.command else quotation(earlier.text)
     if not quote or spoke.reply_to is None or isinstance(bare, CustomerLocation):
         return Said(spoke.event_id, bare, spoke.plain)
-    content = _spoken(visit, spoke, quote)
-    if isinstance(bare, CustomerMedia) and not bare.caption:
-        bare = msgspec.structs.replace(bare, caption=bare.name or bare.kind)
-    events = tuple(dict.fromkeys((spoke.reply_to, newest(visit.record, spoke.reply_to))))
+    words = bare.text if isinstance(bare, CustomerText) else bare.caption
+    told = visit.word("agent.reply", {"quote": quote, "text": words})
+    content: CustomerContent = CustomerText(told)
+    if isinstance(bare, CustomerMedia):
+        content = _captioned(bare, told.strip())
+        bare = _captioned(bare, bare.caption or bare.name or bare.kind)
+    events = _quoted(visit.record, spoke.reply_to)
     return Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
 
 
-def _spoken(visit: Visit, spoke: Spoke, quote: str) -> CustomerContent:
-    """The content, with a quotation of what it replies to."""
-    content = spoke.content
-    if spoke.wrap and isinstance(content, CustomerText):
-        content = CustomerText(visit.word(spoke.wrap, {"text": content.text}))
-    content = with_words(content, spoke.plain)
-    if not quote:
-        return content
-    match content:
-        case CustomerText():
-            return CustomerText(visit.word("agent.reply", {"quote": quote, "text": content.text}))
-        case CustomerMedia():
-            caption = visit.word("agent.reply", {"quote": quote, "text": content.caption}).strip()
-            return msgspec.structs.replace(content, caption=caption)
-        case CustomerLocation():
-            return content
-
-
-def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
-    """Inputs of a redaction; the agent is told of one whose message may have reached them."""
-    record = visit.record
-    former = read_as(record, taken.target)
-    note = ""
-    if earlier is not None and _is_known(visit, taken, former, earlier):
-        note = _taken_back(visit, earlier)
-    gone = wordings(record, taken.target)
-    for event_id in gone:
-        visit.record = forgotten(visit.record, event_id)
-    visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
-    cards.forget(visit, taken.target)
-    others = tuple(one for one in gone if one != former)
-    return [Withdrawn(former, others, taken.event_id, note)]
-
-
-def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
-    """True if the agent who is there, or is to come, may have that message (`former` of it)."""
-    record, phase = visit.record, visit.record.conversation.phase
-    if not visit.rules.tell_withdrawals or earlier.content is None:
-        return False
-    if never_went(record, former, earlier):
-        return False
-    if is_unsent(record, former, earlier) or undelivered(record, former) is not None:
-        return False
-    if is_past(record, earlier) or is_order(visit, earlier):
-        return False
-    if earlier.correction and former == taken.target:
-        return False  # not the message, only a correction of it
-    begun = isinstance(phase, Requesting) and phase.session_id is not None
-    return begun or isinstance(phase, Chatting | Queued)
-
-
-def _taken_back(visit: Visit, earlier: Earlier) -> str:
-    """Note for the agent that a message was taken back, without a word of it."""
-    rules = visit.rules
-    if earlier.at is None:
-        return visit.word("agent.withdrawn", {})
-    language = rules.agents_language or rules.language_for(visit.record.settings)
-    time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
-    return visit.word("agent.withdrawn_at", {"time": time})
+def _captioned(content: CustomerContent, caption: str) -> CustomerContent:
+    """A file with this caption, if there is one; anything else as it is."""
+    if isinstance(content, CustomerMedia) and caption:
+        return msgspec.structs.replace(content, caption=caption)
+    return content
 
 
 def reacted(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> list[Input]:
-    """Inputs of a reaction: an agent in the chat is told."""
-    phase = visit.record.conversation.phase
-    if not visit.rules.tell_reactions or not isinstance(phase, Chatting) or phase.robot:
+    """Inputs of a reaction: an agent who has seen the message is told."""
+    record = visit.record
+    if not _is_told_of_gestures(visit) or earlier is None or earlier.command:
         return []
-    quote = "" if earlier is None else quotation(earlier.text)
-    if earlier is None or not quote or is_order(visit, earlier):
+    quote, quotes = quotation(earlier.text), _quoted(record, reaction.target)
+    if not quote or undelivered(record, quotes[-1]) is not None or _is_past(record, earlier):
         return []
-    seen = undelivered(visit.record, newest(visit.record, reaction.target)) is None
-    if not seen or is_past(visit.record, earlier):
-        return []  # this agent has not seen what it is about
     text = visit.word("agent.reacted", {"reaction": reaction.key, "quote": quote})
-    quotes = tuple(dict.fromkeys((reaction.target, newest(visit.record, reaction.target))))
     return [Said(reaction.event_id, CustomerText(text), quotes=quotes)]
 
 
@@ -240,17 +341,15 @@ def voted(visit: Visit, vote: PollAnswered, earlier: Earlier | None) -> list[Inp
 
     Choices that nobody knows (the poll is forgotten, the vote is malformed) are told to nobody.
     """
-    phase = visit.record.conversation.phase
-    if not visit.rules.tell_reactions or not isinstance(phase, Chatting) or phase.robot:
+    if not _is_told_of_gestures(visit) or earlier is None or _is_past(visit.record, earlier):
         return []
-    known = {} if earlier is None else dict(earlier.answers)
-    voted_for = dict.fromkeys((vote.answer, *vote.more))
+    known, voted_for = dict(earlier.answers), dict.fromkeys((vote.answer, *vote.more))
     chosen = tuple(known[one] for one in voted_for if one in known)
-    if earlier is None or not chosen or is_past(visit.record, earlier):
+    if not chosen:
         return []
-    args: Args = {"quote": quotation(earlier.text.partition("\n")[0]), "choice": chosen}
-    text = visit.word("agent.vote", args)
-    quotes = tuple(dict.fromkeys((vote.target, newest(visit.record, vote.target))))
+    quote = quotation(earlier.text.partition("\n")[0])
+    text = visit.word("agent.vote", {"quote": quote, "choice": chosen})
+    quotes = _quoted(visit.record, vote.target)
     return [Said(vote.event_id, CustomerText(text), quotes=quotes)]
 
 
@@ -261,156 +360,137 @@ def quotation(text: str) -> str:
     return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"
 
 
-def with_words(content: CustomerContent, plain: str) -> CustomerContent:
-    """A file with its caption; anything else as it is."""
-    if isinstance(content, CustomerMedia) and plain:
-        return msgspec.structs.replace(content, caption=plain)
-    return content
+# --- redactions -----------------------------------------------------------------------------------
 
 
-def words_of(earlier: Earlier) -> str:
-    """Typed words of a message: a file without a caption has a name, but no words."""
-    content = earlier.content
-    if isinstance(content, CustomerMedia) and earlier.text == content.name:
-        return ""
-    return earlier.text
+def withdrew(visit: Visit, taken: Withdrew, earlier: Earlier | None) -> list[Input]:
+    """Inputs of a redaction; the agent is told of one whose message may have reached them."""
+    record, rules = visit.record, visit.rules
+    former, gone = read_as(record, taken.target), wordings(record, taken.target)
+    note = ""
+    if earlier is not None and _is_known(visit, taken, former, earlier):
+        note = visit.word("agent.withdrawn", {})  # without a word of the message
+        if earlier.at is not None:
+            language = rules.agents_language or rules.language_for(record.settings)
+            time = clock_time(language, earlier.at, rules.timezone, now_ms=visit.now)
+            note = visit.word("agent.withdrawn_at", {"time": time})
+    for event_id in gone:
+        visit.record = forgotten(visit.record, event_id)
+    visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
+    others = tuple(one for one in gone if one != former)
+    return [Withdrawn(former, others, taken.event_id, note)]
 
 
-def never_went(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
-    """True if that message was none for an agent: the robot answered it, or we did."""
-    going = {piece.event_id for piece in all_pieces(record.conversation)}
-    # Of what goes out at this moment, the ledger has no row yet.
-    return earlier is not None and earlier.unsent and event_id not in going
-
-
-def is_unsent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
-    """True if nothing of that message has been sent yet, so that nothing has to be told."""
-    conversation = record.conversation
-    waiting = [piece for piece in conversation.held if piece.event_id == event_id]
-    if not waiting or any(piece.asked is not None for piece in waiting):
+def _is_known(visit: Visit, taken: Withdrew, former: EventId, earlier: Earlier) -> bool:
+    """True if the agent who is there, or is to come, may have that message (`former` of it)."""
+    record, phase = visit.record, visit.record.conversation.phase
+    if not visit.rules.tell_withdrawals or earlier.content is None or earlier.command:
         return False
-    outstanding = conversation.outstanding
-    going = None if outstanding is None else outstanding.held
-    if going is not None and going.event_id == event_id:
+    if earlier.correction and former == taken.target:
+        return False  # not the message, only a correction of it
+    if _never_went(record, former, earlier) or _is_unseen(record, former, earlier):
         return False
-    # The first parts of a long text may have gone already: then these are not all of it.
-    return earlier is None or _length(waiting) >= len(words_of(earlier))
+    begun = isinstance(phase, Requesting) and phase.session_id is not None
+    return (begun or isinstance(phase, Chatting | Queued)) and not _is_past(record, earlier)
 
 
-def _length(pieces: list[Held]) -> int:
-    return sum(len(one.content.text) for one in pieces if isinstance(one.content, CustomerText))
+ERASE_EVERY = 60_000
+"""ms until what could not be erased at once is looked at again."""
+ERASING_LIMIT = 100
+"""Events of a room that are remembered for it; `retention` erases what is beyond."""
 
 
-def is_order(visit: Visit, earlier: Earlier) -> bool:
-    """True if a message was a command, so that no agent has seen it."""
-    if not isinstance(earlier.content, CustomerText):
-        return False
-    record, prefix = visit.record, visit.rules.prefix
-    # While a chat runs, bare words are said to the agent. Which it was then, nobody remembers.
-    bare = (
-        record.direct
-        and record.host == visit.rules.bot
-        and isinstance(record.conversation.phase, Idle | Ended)
-    )
-    parsed = parse(earlier.text, prefix, prefix_needed=not bare)
-    if isinstance(parsed, Parsed) and parsed.bare:
-        return commands.makes_sense(visit, parsed)
-    return parsed is not None
+async def erase(around: Surroundings, visit: Visit, before: RoomRecord, target: EventId) -> None:
+    """Erase what can be erased of a message, and remember the rest.
+
+    `before` is the record in which the message's corrections are still known.
+    """
+    gone = wordings(before, target)
+    for event_id in gone:
+        drop_sealed(visit, event_id)
+        await around.store.forget_body(visit.record.room_id, event_id)
+    remembered = dict.fromkeys((*visit.record.erasing, *gone))
+    visit.set(erasing=tuple(remembered)[-ERASING_LIMIT:], erase_at=visit.now + ERASE_EVERY)
+
+
+async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) -> None:
+    """Erase what has ended meanwhile, if it is time. Nothing is forgotten that was not erased.
+
+    `busy` are the events about which an effect is still to be carried out.
+    """
+    moment = erasing_due(visit.record)
+    if moment is None or visit.now < moment:
+        return
+    waiting = {piece.event_id for piece in all_pieces(visit.record.conversation)}
+    left = tuple(one for one in visit.record.erasing if one in waiting or one in busy)
+    for event_id in visit.record.erasing:
+        if event_id not in left:
+            await around.store.forget_body(visit.record.room_id, event_id)
+    visit.set(erasing=left, erase_at=visit.now + ERASE_EVERY)
+
+
+def erasing_due(record: RoomRecord) -> int | None:
+    """Moment of the next attempt, ms since the epoch; None if nothing is left to erase."""
+    return record.erase_at if record.erasing else None
 
 
 # --- edits ----------------------------------------------------------------------------------------
 
 
 def corrected(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
-    """Inputs of a correction. One that comes too late is reported.
+    """Inputs of an edit (correction). One that comes too late is reported.
 
     So is one of somebody else's message, which no client shows (specification, "Event
     replacements").
     """
-    if edit.target in visit.record.erasing:
+    record, target = visit.record, edit.target
+    if target in record.erasing:
         return []  # taken back meanwhile, and shown by no client any more
-    if earlier is not None and not _is_own(edit, earlier):
+    if earlier is not None and (earlier.content is None or earlier.sender not in {"", edit.sender}):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
-    former = read_as(visit.record, edit.target)
-    dropped = _superseded(visit, edit.target, former)
-    _note_correction(visit, edit)
-    return _told(visit, edit, former, dropped, earlier)
-
-
-def _superseded(visit: Visit, target: EventId, former: EventId) -> tuple[EventId, ...]:
-    """Corrections that no agent has, newer than `former`: none of them is to go any more."""
-    known = wordings(visit.record, target)
-    dropped = known[known.index(former) + 1 :]
-    for event_id in dropped:
+    former, known = read_as(record, target), wordings(record, target)
+    gone = known[known.index(former) + 1 :]  # no agent has these, and none is to go any more
+    for event_id in gone:
         visit.record = forgotten(visit.record, event_id)
-    kept = tuple(one for one in visit.record.corrections if one[1] not in dropped)
-    visit.set(corrections=kept)
-    return dropped
+    kept = [one for one in record.corrections if one[1] not in gone]
+    visit.set(corrections=(*kept, (target, edit.event_id))[-KEPT_CORRECTIONS:])
+    if _is_unseen(visit.record, former, earlier):
+        said, gone = _as_message(visit, edit, former), (former, *gone)
+    else:
+        said = _told(visit, edit, former, earlier)
+    return [*_withdrawn(gone), *said]
 
 
-def _told(
-    visit: Visit,
-    edit: Corrected,
-    former: EventId,
-    dropped: tuple[EventId, ...],
-    earlier: Earlier | None,
-) -> list[Input]:
+def _told(visit: Visit, edit: Corrected, former: EventId, earlier: Earlier | None) -> list[Input]:
     """Inputs for an agent who may have the wording `former`, which says `earlier`."""
-    whole = with_words(edit.content, edit.plain)
-    unseen = is_unsent(visit.record, former, earlier) or (
-        undelivered(visit.record, former) is not None  # the agent has not seen it either
-    )
-    if unseen or (earlier is not None and is_order(visit, earlier)):
-        visit.record = forgotten(visit.record, former)
-        _note_whole(visit, edit)
-        gone = (former, *dropped) if unseen else dropped
-        return [*_withdrawn(gone), Said(edit.event_id, whole)]
+    if earlier is not None and earlier.command:
+        return _as_message(visit, edit, former)
+    whole = _captioned(edit.content, edit.plain)
     told = _correction(visit, whole, earlier)
     if told is None:
-        return _withdrawn(dropped)
-    if isinstance(visit.record.conversation.phase, Idle | Ended) or is_past(visit.record, earlier):
+        return []
+    if isinstance(visit.record.conversation.phase, Idle | Ended) or _is_past(visit.record, earlier):
         visit.report(edit.event_id, "undelivered.late_correction")
-        return _withdrawn(dropped)
-    if never_went(visit.record, former, earlier):
-        _note_whole(visit, edit)
-        return [*_withdrawn(dropped), Said(edit.event_id, whole)]
-    return [*_withdrawn(dropped), Said(edit.event_id, told, amends=former, instead=whole)]
+        return []
+    if _never_went(visit.record, former, earlier):
+        return _as_message(visit, edit, former)
+    return [Said(edit.event_id, told, amends=former, instead=whole)]
+
+
+def _as_message(visit: Visit, edit: Corrected, former: EventId) -> list[Input]:
+    """The correction in place of the message, of which no agent has a former wording."""
+    visit.record = forgotten(visit.record, former)
+    _note_whole(visit, edit)
+    return [Said(edit.event_id, _captioned(edit.content, edit.plain))]
 
 
 def _withdrawn(events: tuple[EventId, ...]) -> list[Input]:
     return [Withdrawn(events[0], events[1:])] if events else []
 
 
-def _is_own(edit: Corrected, earlier: Earlier) -> bool:
-    return earlier.content is not None and earlier.sender in {"", edit.sender}
-
-
-def corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
-    """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
-
-    It is no correction to an agent who never had the message in another wording, `earlier`. No
-    other wording goes after it.
-    """
-    content, event_id = with_words(edit.content, edit.plain), edit.event_id
-    others = [one for one in wordings(visit.record, edit.target) if one != event_id]
-    unseen = [one for one in others if _is_unseen(visit, one)]
-    for one in unseen:
-        visit.record = forgotten(visit.record, one)
-    if unseen or is_past(visit.record, earlier):
-        _note_whole(visit, edit)
-    happened = _withdrawn(tuple(unseen))
-    if isinstance(content, CustomerText) and event_id not in visit.record.whole:
-        told = CustomerText(visit.word("agent.corrected", {"text": content.text}))
-        former = read_as(visit.record, edit.target)
-        return [*happened, Said(event_id, told, amends=former, instead=content)]
-    return [*happened, Said(event_id, content)]
-
-
-def _is_unseen(visit: Visit, event_id: EventId) -> bool:
-    """True if a message waits to be sent, or was reported."""
-    record = visit.record
-    return undelivered(record, event_id) is not None or is_unsent(record, event_id, None)
+def _note_whole(visit: Visit, edit: Corrected) -> None:
+    visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])
 
 
 def _correction(
@@ -425,15 +505,13 @@ def _correction(
             return _reworded(visit, content.caption, earlier)
         case CustomerMedia():
             text = content.caption or content.name
-            return msgspec.structs.replace(
-                content, caption=visit.word("agent.corrected", {"text": text})
-            )
+            return _captioned(content, visit.word("agent.corrected", {"text": text}))
         case CustomerLocation():
             return None if content == before else content
 
 
 def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText | None:
-    old = "" if earlier is None else words_of(earlier)
+    old = "" if earlier is None else earlier.words
     found = changes(old, new) if old else None
     if found == () or new.split() == old.split():
         return None
@@ -441,19 +519,10 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> CustomerText |
         return CustomerText(visit.word("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
         return CustomerText(new)  # a file that had no caption
-    if found is None:
-        return CustomerText(visit.word("agent.corrected", {"text": new}))
-    told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
-    return CustomerText(visit.word("agent.corrected", {"text": "\n".join(told)}))
-
-
-def _note_correction(visit: Visit, edit: Corrected) -> None:
-    known = visit.record.corrections
-    visit.set(corrections=(*known, (edit.target, edit.event_id))[-KEPT_CORRECTIONS:])
-
-
-def _note_whole(visit: Visit, edit: Corrected) -> None:
-    visit.set(whole=(*visit.record.whole, edit.event_id)[-KEPT_CORRECTIONS:])
+    if found is not None:
+        told = [visit.word("agent.change", {"old": one.old, "new": one.new}) for one in found]
+        new = "\n".join(told)
+    return CustomerText(visit.word("agent.corrected", {"text": new}))
 
 
 # --- the difference of two wordings ---------------------------------------------------------------
@@ -476,72 +545,52 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def changes(old: str, new: str) -> tuple[Change, ...] | None:
-    """Difference of two texts, word by word.
-
-    Returns:
-        Nothing if both say the same, None if it is as short to say the whole new text.
-    """
+    """Difference of two texts, word by word; None if it is as short to say the whole new one."""
     if old.split() == new.split():
         return ()
     before, after = _WORD.findall(old), _WORD.findall(new)
-    places = _places(before, after)
-    if places is None:
+    start = _common(before, after)
+    middle, new_middle = before[start:], after[start:]
+    end = _common(middle[::-1], new_middle[::-1])
+    middle, new_middle = middle[: len(middle) - end], new_middle[: len(new_middle) - end]
+    if max(len(middle), len(new_middle)) > MAX_PIECES:
         return None
-    found = tuple(Change(*(_text(part, between) for part, between in both)) for both in places)
+    found = tuple(
+        Change(_around(before, start + low, start + high), _around(after, start + to, start + upto))
+        for low, high, to, upto in _places(middle, new_middle)
+    )
     told = sum(len(change.old) + len(change.new) + 4 for change in found)
     return found if told < len(new) else None
 
 
-_Place = tuple[tuple[Sequence[str], slice], tuple[Sequence[str], slice]]
+def _common(one: list[str], other: list[str]) -> int:
+    """Length of the common prefix, in pieces."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _places(before: list[str], after: list[str]) -> list[_Place] | None:
-    """Slices that differ, those close to each other joined; None if it is too much to tell."""
-    start, end = _same_at_both_ends(before, after)
-    old, new = before[start : len(before) - end], after[start : len(after) - end]
-    if max(len(old), len(new)) > MAX_PIECES:
-        return None
+def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
+    """Ranges that differ, in the old pieces and in the new; those close to each other joined."""
     joined: list[tuple[int, int, int, int]] = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for tag, low, high, new_low, new_high in matcher.get_opcodes():
         if tag == "equal":
             continue
-        if joined and low - joined[-1][1] <= _NEAR:
-            first, _, new_first, _ = joined.pop()
-            joined.append((first, high, new_first, new_high))
-        else:
-            joined.append((low, high, new_low, new_high))
-    return [
-        (
-            (before, slice(start + low, start + high)),
-            (after, slice(start + new_low, start + new_high)),
-        )
-        for low, high, new_low, new_high in joined
-    ]
+        near = joined and low - joined[-1][1] <= _NEAR
+        first, _, new_first, _ = joined.pop() if near else (low, high, new_low, new_high)
+        joined.append((first, high, new_first, new_high))
+    return joined
 
 
-def _same_at_both_ends(before: list[str], after: list[str]) -> tuple[int, int]:
-    """Lengths of the common prefix and the common suffix, in pieces."""
-    shorter = min(len(before), len(after))
-    start = 0
-    while start < shorter and before[start] == after[start]:
-        start += 1
-    end = 0
-    while end < shorter - start and before[-1 - end] == after[-1 - end]:
-        end += 1
-    return start, end
-
-
-def _text(pieces: Sequence[str], between: slice) -> str:
-    """The part, with the word before and the word behind it."""
-    low, high = between.start, between.stop
+def _around(pieces: Sequence[str], low: int, high: int) -> str:
+    """The part from `low` to `high`, with the word before and the word behind it."""
     low = next((at for at in range(low - 1, -1, -1) if _is_word(pieces[at])), low)
     high = next((at + 1 for at in range(high, len(pieces)) if _is_word(pieces[at])), high)
     return "".join(pieces[low:high]).strip()
 
 
 def _is_word(piece: str) -> bool:
-    return any(character.isalnum() for character in piece)
+    return any(map(str.isalnum, piece))
 
 
 # --- sending again --------------------------------------------------------------------------------
@@ -551,23 +600,35 @@ _VARIATION = "\ufe0f"
 
 
 def resend_by_reaction(visit: Visit, reaction: Reacted, earlier: Earlier | None) -> bool:
-    """Take a reaction as the wish to send again; False if it is none.
+    """Take a reaction, to a message or to what we said of it (`earlier`), as the wish to resend it.
 
     On a message of a person's it is such a wish also where nothing is left to do (they tapped
-    twice, or it has arrived meanwhile): an agent is never told of it.
-
-    Args:
-        visit: record in; `visit.again` out.
-        reaction: to a message, or to what we said of it.
-        earlier: what the target is, as the ledger has it.
+    twice, or it has arrived meanwhile): an agent is never told of it. False if it is none.
     """
     if reaction.key.replace(_VARIATION, "") not in _RESEND_SIGNS:
         return False
     reports = None if earlier is None else earlier.reports
-    wanted = commands.reported_message(visit, reaction.target, reports)
+    wanted = reported_message(visit, reaction.target, reports)
     if wanted is not None:
-        commands.want_again(visit, wanted)
+        want_again(visit, wanted)
     return wanted is not None or (earlier is not None and earlier.content is not None)
+
+
+def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> EventId | None:
+    """The undelivered message that `target` is, or is our report of, in its newest wording."""
+    for event_id in (target, reports):
+        wording = None if event_id is None else newest(visit.record, event_id)
+        if wording is not None and undelivered(visit.record, wording) is not None:
+            return wording
+    return None
+
+
+def want_again(visit: Visit, event_id: EventId) -> None:
+    """Have a message sent again, but not while it is under way."""
+    if any(piece.event_id == event_id for piece in all_pieces(visit.record.conversation)):
+        visit.say("again.under_way", reply_to=event_id)
+    else:
+        visit.again.append(event_id)
 
 
 def resend(
@@ -577,61 +638,62 @@ def resend(
     earlier: Earlier | None,
     *,
     last: bool = True,
-) -> None:
-    """Let a message happen once more.
+) -> list[Input]:
+    """Inputs by which a message happens once more; where it cannot, that is said.
 
-    Args:
-        visit: record in, record and effects out.
-        event_id: the message.
-        found: what it is; None if nobody knows any more.
-        earlier: the message that it is about, as when it came first.
-        last: it is the last that this wish is about: an answer to it is one to all of them.
+    `found` is the message, None if nobody knows it any more; `earlier` is what it is about, as when
+    it came first. `last`: an answer to it is one to all that were to be sent again.
     """
-    if found is None:
-        _cannot_resend(visit, event_id, "again.forgotten")
-        return
-    if isinstance(found, Undecryptable):
-        visit.report(event_id, found.key)
-        return
-    if visit.record.settings.paused:
-        visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
-        return
-    sender, happened = _as_if_new(visit, found, earlier)
+    happened: list[Input] = []
+    match found:
+        case Undecryptable():
+            visit.report(event_id, found.key)
+            return []
+        case None:
+            pass
+        case _ if visit.record.settings.paused:
+            visit.report(event_id, "undelivered.paused", {"prefix": visit.rules.prefix})
+            return []
+        case Spoke():
+            happened = [spoken(visit, found, earlier)]
+        case Corrected():
+            happened = _corrected_again(visit, found, earlier)
+        case Reacted():
+            happened = reacted(visit, found, earlier)
+        case _:
+            pass  # no message to an agent
     if not happened:
-        _cannot_resend(visit, event_id, "again.cannot")
-        return
+        visit.record = forgotten(visit.record, event_id)
+        key = "again.forgotten" if found is None else "again.cannot"
+        visit.say(key, reply_to=event_id)
+        return []
     visit.record = sent_again(visit.record, event_id)
     drop_sealed(visit, event_id)  # else it would go once more when its key comes
-    for one in happened:
-        wished = msgspec.structs.replace(one, again=last) if isinstance(one, Said) else one
-        visit.step(people.signed(visit, sender, wished))
+    return [
+        msgspec.structs.replace(one, again=last) if isinstance(one, Said) else one
+        for one in happened
+    ]
 
 
-def _as_if_new(visit: Visit, found: Meaning, earlier: Earlier | None) -> tuple[UserId, list[Input]]:
-    """Sender, and inputs as of a new message; none if it was no message to an agent."""
-    match found:
-        case Spoke() | Corrected() if _is_command(visit, found):
-            return found.sender, []
-        case Spoke():
-            return found.sender, [spoken(visit, found, earlier)]
-        case Corrected():
-            return found.sender, corrected_again(visit, found, earlier)
-        case Reacted():
-            return found.sender, reacted(visit, found, earlier)
-        case _:
-            return UserId(""), []
+def _corrected_again(visit: Visit, edit: Corrected, earlier: Earlier | None) -> list[Input]:
+    """A correction that has not arrived, in full: what the agent has seen by now is uncertain.
 
-
-def _is_command(visit: Visit, spoke: Spoke | Corrected) -> bool:
-    """True if a message was a command, so that there is nothing to resend."""
-    if not isinstance(spoke.content, CustomerText):
-        return False
-    return parse(spoke.plain, visit.rules.prefix, prefix_needed=True) is not None
-
-
-def _cannot_resend(visit: Visit, event_id: EventId, key: str) -> None:
-    visit.record = forgotten(visit.record, event_id)
-    visit.say(key, reply_to=event_id)
+    It is no correction to an agent who never had the message in another wording, `earlier`. No
+    other wording goes after it.
+    """
+    content, event_id = _captioned(edit.content, edit.plain), edit.event_id
+    others = [one for one in wordings(visit.record, edit.target) if one != event_id]
+    unseen = tuple(one for one in others if _is_unseen(visit.record, one, None))
+    for one in unseen:
+        visit.record = forgotten(visit.record, one)
+    if unseen or _is_past(visit.record, earlier):
+        _note_whole(visit, edit)
+    said = Said(event_id, content)
+    if isinstance(content, CustomerText) and event_id not in visit.record.whole:
+        told = CustomerText(visit.word("agent.corrected", {"text": content.text}))
+        former = read_as(visit.record, edit.target)
+        said = Said(event_id, told, amends=former, instead=content)
+    return [*_withdrawn(unseen), said]
 
 
 # --- events whose key has not come ----------------------------------------------------------------

@@ -44,7 +44,23 @@ from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
 from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Conversation, Queued, Requesting
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
-from bridge.rooms import people, recalling, reception, references
+from bridge.rooms import people, references
+from bridge.rooms import people, references
+from bridge.rooms.commits import (
+    Done,
+    Draft,
+    Ended,
+    Signal,
+    Ticket,
+    entries_of,
+    link_wanted,
+    mark_first_call,
+    next_moment,
+    note_phase,
+    settle_alone,
+    stored_room,
+)
+from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Account
 from bridge.rooms.reader import Reader
 from bridge.rooms.receipts import Receipts, Typist
@@ -107,7 +123,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
         first,
         references.sealed_due(record),
         people.empty_by(record),
-        recalling.erasing_due(record),
+        references.erasing_due(record),
     )
     return min((moment for moment in moments if moment is not None), default=None)
 
@@ -232,7 +248,7 @@ class Room:
             visit = self._visit()
             with suppress(Exception):  # it is logged whole where it is tried again
                 visit.step(happened)
-                reception.passed(visit)
+                people.passed(visit)
                 if self._handled(visit, [happened]):
                     self._engine.commit_soon(self, urgent=bool(visit.effects))
                 return
@@ -326,7 +342,7 @@ class Room:
     @property
     def _has_to_ask(self) -> bool:
         """True if a signal needs I/O: sealed events to be tried again, or copies to be erased."""
-        moment = recalling.erasing_due(self.record)
+        moment = references.erasing_due(self.record)
         due = moment is not None and moment <= self._around.clock.now()
         return bool(self.record.sealed) or due
 
@@ -407,10 +423,10 @@ class Room:
         for signal in signals:
             visit.step(signal)
         if signals:
-            reception.passed(visit)
+            people.passed(visit)
             if self.record.sealed:
                 await self._reader.try_again(visit)
-            await recalling.erase_more(self._around, visit, self._causes())
+            await references.erase_more(self._around, visit, self._causes())
         done: list[InputRow] = []
         for row in rows:
             if row.seq == self._poisonous:

@@ -3,15 +3,15 @@
 `history` answers with one line a chat and a link (matrix.to) to where each began. `transcript`
 reads a whole chat back from the room and puts it into the room as two files, a page and JSON.
 
-The room itself is the source, not our ledger: the homeserver keeps messages for as long as its
+The room itself is the source, not our journal: the homeserver keeps messages for as long as its
 owner wants, what somebody took back is gone there, corrections stand beside what they correct, and
-files have their addresses; the ledger erases bodies after `retention`. Encrypted messages are
-opened by our own keys, which outlive their last use by 90 days; what they no longer open is looked
-up in the ledger, and what is not there either is shown as a message that cannot be read any more.
+files have their addresses. Encrypted messages are opened by our own keys, which outlive their last
+use by 90 days; what they no longer open is looked up in the journal, and what is not there either
+is shown as a message that cannot be read any more.
 
-Where a chat stands in the room: from its first event (`Chat.first`) to the first event of the chat
-after it. What a customer sent after the end and before the next beginning belongs to no chat;
-an agent's last words may arrive a moment after the end, and do belong to it.
+A chat stands in the room from its first event (`Chat.first`) to the first event of the chat after
+it. What a customer sent after the end and before the next beginning belongs to no chat; an agent's
+last words may arrive a moment after the end, and do belong to it.
 
 The JSON file is read by programs, so its shape has a number (`VERSION`): a field may be added under
 the same number, but none changes its meaning or goes without a new one. Every key is always there.
@@ -25,8 +25,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Literal
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -36,18 +38,19 @@ import msgspec
 
 from bridge.config.model import Permission
 from bridge.conversation.events import Args
-from bridge.conversation.model import (
-    CustomerContent,
-    CustomerLocation,
-    CustomerMedia,
-    CustomerText,
-)
+from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.commands import Parsed, makes_sense, parse
 from bridge.rooms.ports import OurFile, Recorded, Refused
 from bridge.rooms.recalling import recall
 from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, Undecryptable, load_chat
+from bridge.rooms import cards, commands
+from bridge.rooms.effects import SendTranscript, TellHistory
+from bridge.rooms.inbox import LookedUp
+from bridge.rooms.ports import OurFile, Recorded, Refused, Undecryptable
+from bridge.rooms.record import Chat, Ending, RoomRecord, load_chat
+from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import SendTranscript, TellHistory, Visit
@@ -61,69 +64,57 @@ MOST_WORDS = 4_000_000
 """Characters of all messages together."""
 
 
-class Transcripts:
-    """Writes chats down."""
+async def send_transcript(
+    around: Surroundings, record: RoomRecord, order: SendTranscript
+) -> LookedUp | EventId:
+    """Put the files into the room; the first one's event, or what to say instead of them.
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
+    Raises:
+        StoreError: the database did not answer.
+        Unavailable, Refused: the homeserver did not, or would not take the files.
+    """
+    number = order.number
+    rows = await around.store.chats(record.room_id, 2, None if number is None else number + 1)
+    chats = [load_chat(row.chat) for row in rows]
+    if number is None:
+        chat = chats[0] if chats else None
+    else:
+        chat = next((one for one in chats if one.number == number), None)
+    if chat is None:
+        key = "transcript.none" if number is None else "transcript.unknown"
+        return LookedUp(order.event_id, key, {} if number is None else {"number": number})
+    after = next((one for one in chats if one.number == chat.number + 1), None)
+    telling = Telling(around.rules, record)
+    whole = await _write(around, record, chat, after, telling)
+    name = f"chat-{chat.number}-{whole.local(whole.chat.asked):%Y-%m-%d}"
+    page = OurFile(f"{name}.html", "text/html", build_page(whole, telling))
+    data = OurFile(f"{name}.json", "application/json", dump_transcript(whole))
+    # The transaction ids are the order's, so no repetition posts a file twice.
+    room_id, host, txn_id = record.room_id, record.host, f"transcript.{order.event_id}"
+    first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
+    await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
+    return first
 
-    async def send(self, record: RoomRecord, order: SendTranscript) -> LookedUp | EventId:
-        """Put the files into the room; the first one's event, or what to say instead of them.
 
-        Raises:
-            StoreError: the database did not answer.
-            Unavailable, Refused: the homeserver did not, or would not take the files.
-        """
-        upto = None if order.number is None else order.number + 1
-        rows = await self._around.store.chats(record.room_id, 2, upto)
-        chats = [load_chat(row.chat) for row in rows]
-        wanted = chats[:1] if order.number is None else chats
-        chat = next((one for one in wanted if order.number in {None, one.number}), None)
-        if chat is None and order.number is None:
-            return LookedUp(order.event_id, "transcript.none")
-        if chat is None:
-            args: Args = {"number": order.number or 0}
-            return LookedUp(order.event_id, "transcript.unknown", args)
-        after = next((one for one in chats if one.number == chat.number + 1), None)
-        whole = await self._write(record, chat, after)
-        page = build_page(whole, Telling(self._around.rules, record))
-        name = f"chat-{chat.number}-{whole.local(whole.chat.asked):%Y-%m-%d}"
-        first = await self._put(record, order, OurFile(f"{name}.html", "text/html", page))
-        data = OurFile(f"{name}.json", "application/json", dump_transcript(whole))
-        await self._put(record, order, data)
-        return first
-
-    async def _put(self, record: RoomRecord, order: SendTranscript, file: OurFile) -> EventId:
-        """Send one file; the transaction id is the order's, so no repetition posts it twice."""
-        txn_id = f"transcript.{order.event_id}.{file.name.rpartition('.')[2]}"
-        return await self._around.matrix.send_file(record.room_id, record.host, file, txn_id)
-
-    async def _write(self, record: RoomRecord, chat: Chat, after: Chat | None) -> Transcript:
-        reading = _Reading(self._around, record, chat, after)
-        first = await began_with(self._around, record, chat)
-        found = first is not None and await reading.read_from(first)
-        lines = reading.lines()
-        zone = self._around.rules.timezone
-        complete = found and not reading.cut and all(one.kind != "unreadable" for one in lines)
-        return Transcript(
-            room_id=record.room_id,
-            language=self._around.rules.language_for(record.settings),
-            made=moment(self._around.clock.now()),
-            complete=complete,
-            cut=reading.cut,
-            chat=self._about(record, chat),
-            messages=lines,
-            timezone=zone.key if isinstance(zone, ZoneInfo) else "",
-        )
-
-    def _about(self, record: RoomRecord, chat: Chat) -> About:
-        rules, telling = self._around.rules, Telling(self._around.rules, record)
-        rating = None
-        if chat.rating is not None:
-            rating = Rating(chat.rating, telling.label(chat.rating))
-        return About(
+async def _write(
+    around: Surroundings, record: RoomRecord, chat: Chat, after: Chat | None, telling: Telling
+) -> Transcript:
+    reading = _Reading(around, record, chat, after)
+    first = await began_with(around, record, chat)
+    found = first is not None and await reading.read_from(first)
+    lines = tuple(reading.lines.values())
+    zone, rating = around.rules.timezone, None
+    if chat.rating is not None:
+        rating = Rating(chat.rating, telling.label(chat.rating))
+    return Transcript(
+        room_id=record.room_id,
+        language=telling.language,
+        made=moment(around.clock.now()),
+        complete=found and not reading.cut and all(one.kind != "unreadable" for one in lines),
+        cut=reading.cut,
+        chat=About(
             number=chat.number,
-            queue=Queue(chat.queue_id, rules.queue_name(chat.queue_id)),
+            queue=Queue(chat.queue_id, around.rules.queue_name(chat.queue_id)),
             asked=moment(chat.asked),
             started=None if chat.started is None else moment(chat.started),
             ended=None if chat.ended is None else moment(chat.ended),
@@ -131,17 +122,25 @@ class Transcripts:
             robot=chat.robot,
             agents=tuple(Agent(one.id, one.name) for one in chat.agents),
             rating=rating,
-        )
+        ),
+        messages=lines,
+        timezone=zone.key if isinstance(zone, ZoneInfo) else "",
+    )
 
 
 class _Reading:
-    """One chat's messages, as they are found in the room."""
+    """One chat's messages, as they are found in the room.
+
+    Attributes:
+        lines: by their events, in the order of the room.
+        cut: there was too much of it.
+    """
 
     def __init__(
         self, around: Surroundings, record: RoomRecord, chat: Chat, after: Chat | None
     ) -> None:
+        self.lines: dict[str, Line] = {}
         self.cut = False
-        """There was too much of it."""
         self._around = around
         self._record = record
         self._chat = chat
@@ -151,14 +150,9 @@ class _Reading:
             around.matrix.ghost_of(frames.Agent(one.id)): one.name or one.id for one in chat.agents
         }
         self._people = {person.user: person.name for person in record.people if person.name}
-        self._lines: dict[str, Line] = {}
         self._unasked: set[str] = set()
         """Orders to us: neither they nor our answers are part of the chat."""
         self._words = 0
-
-    def lines(self) -> tuple[Line, ...]:
-        """Messages that were found, in the order of the room."""
-        return tuple(self._lines.values())
 
     async def read_from(self, first: EventId) -> bool:
         """Read the room on from this event; False if it is not there (any more)."""
@@ -179,29 +173,23 @@ class _Reading:
         return True
 
     async def _take(self, raw: dict[str, object]) -> None:
-        opened = await self._around.matrix.open(raw)
-        readable = not isinstance(opened, Undecryptable)
+        opened, earlier = await self._around.matrix.open(raw), None
         found = self._around.matrix.recorded(raw if isinstance(opened, Undecryptable) else opened)
         if found is None:
             return
-        if not readable:
-            found = await self._recalled(found)
+        if isinstance(opened, Undecryptable):
+            earlier = await recall(self._around, self._record.room_id, found.event_id)
+        if earlier is not None:
+            content = earlier.content or CustomerText(earlier.text)
+            found = msgspec.structs.replace(found, content=content, words=earlier.text)
         role = self._role(found.sender)
         if found.replaces is not None:
             self._correct(found)
         elif role is not None and self._belongs(found, role):
             self._add(found, role)
 
-    async def _recalled(self, found: Recorded) -> Recorded:
-        """Words, from our ledger, of a message that cannot be decrypted any more."""
-        earlier = await recall(self._around, self._record.room_id, found.event_id)
-        if earlier is None:
-            return found
-        content = earlier.content or CustomerText(earlier.text)
-        return msgspec.structs.replace(found, content=content, words=earlier.text)
-
     def _role(self, sender: UserId) -> Role | None:
-        """None: their words were not carried."""
+        """Role of a sender; None: their words were not carried."""
         rules = self._around.rules
         if sender in self._agents:
             return "agent"
@@ -212,57 +200,58 @@ class _Reading:
         return "customer" if rules.permission(sender) >= Permission.CUSTOMER else None
 
     def _belongs(self, found: Recorded, role: Role) -> bool:
-        ended = self._chat.ended
-        if role == "customer":
-            if self._is_order(found):
-                self._unasked.add(found.event_id)
-                return False
-            return ended is None or found.at <= ended or self._until is not None
+        ended, is_text = self._chat.ended, isinstance(found.content, CustomerText)
         if role == "service":
             # Our own files are transcripts, and an answer to an order is no part of the chat.
-            return found.reply_to not in self._unasked and _is_text(found)
-        return True
+            return is_text and found.reply_to not in self._unasked
+        if role == "agent":
+            return True
+        if is_text and self._is_order(found):
+            self._unasked.add(found.event_id)
+            return False
+        return ended is None or found.at <= ended or self._until is not None
 
     def _is_order(self, found: Recorded) -> bool:
-        """True if a message was a command, so that no agent has seen it.
+        """True if a text was a command, so that no agent has seen it.
 
         Bare words were orders only while nobody had come, and only those that make sense as one,
         as far as that can be told afterwards.
         """
-        record, chat, rules = self._record, self._chat, self._around.rules
-        if not _is_text(found):
-            return False
-        waiting = chat.started is None or found.at < chat.started
+        record, started, rules = self._record, self._chat.started, self._around.rules
+        waiting = started is None or found.at < started
         bare = record.direct and record.host == rules.bot and waiting
-        parsed = parse(found.words, rules.prefix, prefix_needed=not bare)
-        if isinstance(parsed, Parsed) and parsed.bare:
-            return makes_sense(Visit(record, rules, found.at), parsed)
-        return parsed is not None
+        then = Visit(record, rules, found.at)
+        return commands.read(then, found.words, bare=bare) is not None
 
     def _correct(self, newer: Recorded) -> None:
-        """A correction changes what it corrects, if that is here and of the same person.
+        """Apply a correction to what it corrects, if that is here and of the same person.
 
         A message that was taken back stays so, though homeservers keep its corrections.
         """
-        line = self._lines.get(str(newer.replaces))
-        if line is None or line.sender != newer.sender or newer.content is None:
+        line = self.lines.get(str(newer.replaces))
+        if line is None or line.sender != newer.sender or line.kind == "withdrawn":
             return
-        if line.kind == "withdrawn":
-            return
-        text = newer.words
-        self._words += len(text)
-        self._lines[line.event_id] = msgspec.structs.replace(line, text=text, edited=True)
+        if newer.content is not None:
+            self._words += len(newer.words)
+            changed = msgspec.structs.replace(line, text=newer.words, edited=True)
+            self.lines[line.event_id] = changed
 
     def _add(self, found: Recorded, role: Role) -> None:
         self._words += len(found.words)
         kind, text, file, place = _parts(found)
-        self._lines[found.event_id] = Line(
+        if role == "agent":
+            name = self._agents.get(found.sender, found.sender)
+        else:
+            own = self._record.displayname if found.sender == self._record.customer else ""
+            local = found.sender[1:].partition(":")[0]
+            name = self._people.get(found.sender, "") or own or local
+        self.lines[found.event_id] = Line(
             event_id=found.event_id,
             link=permalink(self._record.room_id, found.event_id, self._servers),
             at=moment(found.at),
             role=role,
             sender=found.sender,
-            name=self._name(found.sender, role),
+            name=name,
             kind=kind,
             text=text,
             edited=False,
@@ -271,42 +260,20 @@ class _Reading:
             place=place,
         )
 
-    def _name(self, sender: UserId, role: Role) -> str:
-        if role == "agent":
-            return self._agents.get(sender, sender)
-        name = self._people.get(sender, "")
-        if not name and sender == self._record.customer:
-            name = self._record.displayname
-        return name or sender[1:].partition(":")[0]
-
-
-def _is_text(found: Recorded) -> bool:
-    return isinstance(found.content, CustomerText)
-
 
 def _parts(found: Recorded) -> tuple[Kind, str, File | None, Place | None]:
     """Kind, words, file and place of a message."""
-    content: CustomerContent | None = found.content
-    match content:
-        case CustomerText():
-            return "text", found.words or content.text, None, None
-        case CustomerMedia():
-            file = File(
-                content.name, content.mime, content.size, content.mxc, content.file_key is not None
-            )
-            return _media_kind(content.kind), found.words, file, None
-        case CustomerLocation():
-            return "location", content.poi, None, Place(content.latitude, content.longitude)
+    match found.content:
+        case CustomerText(text=text):
+            return "text", found.words or text, None, None
+        case CustomerMedia() as media:
+            encrypted = media.file_key is not None
+            file = File(media.name, media.mime, media.size, media.mxc, encrypted)
+            return _KINDS.get(media.kind, "file"), found.words, file, None
+        case CustomerLocation() as place:
+            return "location", place.poi, None, Place(place.latitude, place.longitude)
         case None:
             return ("withdrawn" if found.withdrawn else "unreadable"), "", None, None
-
-
-def _media_kind(kind: str) -> Literal["image", "file", "voice", "video", "audio"]:
-    match kind:
-        case "image" | "voice" | "video" | "audio":
-            return kind
-        case _:
-            return "file"
 
 
 # --- history --------------------------------------------------------------------------------------
@@ -317,19 +284,12 @@ MOST_CHATS = 50
 
 
 async def list_chats(around: Surroundings, record: RoomRecord, order: TellHistory) -> LookedUp:
-    """The answer to the command.
-
-    Raises:
-        StoreError: the database did not answer.
-    """
+    """The answer to the command. Raises StoreError if the database did not give one."""
     limit = min(order.limit or USUAL_CHATS, MOST_CHATS)
-    rows = await around.store.chats(record.room_id, limit)
-    telling = Telling(around.rules, record)
-    lines = []
-    for row in rows:
+    telling, lines = Telling(around.rules, record), []
+    for row in await around.store.chats(record.room_id, limit):
         chat = load_chat(row.chat)
-        first = await began_with(around, record, chat)
-        lines.append(telling.line(chat, first))
+        lines.append(telling.line(chat, await began_with(around, record, chat)))
     if not lines:
         return LookedUp(order.event_id, "history.none")
     args: Args = {"list": "\n".join(lines), "prefix": around.rules.prefix}
@@ -355,25 +315,21 @@ class Telling:
         """A sentence in the room's language."""
         return self._rules.texts.render(self.language, key, args or {})
 
-    def when(self, moment: int) -> str:
-        """A moment, ms since the epoch."""
-        return clock_time(self.language, moment, self._rules.timezone)
-
     def line(self, chat: Chat, first: EventId | None) -> str:
         """One chat as `history` lists it; with a link if it is known where it began."""
         args: Args = {
             "number": chat.number,
-            "date": self.when(chat.asked),
+            "date": clock_time(self.language, chat.asked, self._rules.timezone),
             "queue": self._rules.queue_name(chat.queue_id),
             "outcome": self.outcome(chat),
         }
-        parts = [self.say("history.chat", args)]
+        line = self.say("history.chat", args)
         if chat.rating is not None:
-            parts.append(self.say("history.rated", {"rating": self.rating(chat.rating)}))
-        line = " · ".join(parts)
-        if first is None:
-            return line
-        return f"{line}\n{permalink(self._record.room_id, first, via(self._record))}"
+            rating = rated(chat.rating, self.label(chat.rating))
+            line += " · " + self.say("history.rated", {"rating": rating})
+        if first is not None:
+            line += "\n" + permalink(self._record.room_id, first, via(self._record))
+        return line
 
     def outcome(self, chat: Chat) -> str:
         """Outcome of a chat: who answered and for how long, or that nobody did."""
@@ -382,20 +338,12 @@ class Telling:
                 return self.say("history.waiting")
             left = chat.ending is Ending.CANCELLED
             return self.say("history.cancelled" if left else "history.nobody")
-        if chat.ended is None:
-            return self.say("history.running", {"names": self.names(chat)})
-        took = duration(self.language, (chat.ended - chat.started) / 1000)
-        return self.say("history.answered", {"names": self.names(chat), "duration": took})
-
-    def names(self, chat: Chat) -> str:
-        """The agents of a chat; where none is named, what answered."""
         named = listed(self.language, [agent.name or agent.id for agent in chat.agents])
-        return named or self.say("history.robot" if chat.robot else "history.unnamed")
-
-    def rating(self, value: int) -> str:
-        """A rating with its label, where the label is known."""
-        label = self.label(value)
-        return f"{value} ({label})" if label else str(value)
+        named = named or self.say("history.robot" if chat.robot else "history.unnamed")
+        if chat.ended is None:
+            return self.say("history.running", {"names": named})
+        took = duration(self.language, (chat.ended - chat.started) / 1000)
+        return self.say("history.answered", {"names": named, "duration": took})
 
     def label(self, value: int) -> str:
         """Label of a rating; empty if it is not known."""
@@ -404,23 +352,22 @@ class Telling:
         return "" if label == str(value) else label
 
 
+def rated(value: int, label: str) -> str:
+    """A rating with its label, where the label is known."""
+    return f"{value} ({label})" if label else str(value)
+
+
 # --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
 
 MOST_SERVERS = 3
 """The specification's own advice."""
 
-_ADDRESS = re.compile(r"\[.*\]|[0-9.]+")
+_ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
 """A server that has no name is no help to others."""
 
 
 def permalink(room_id: RoomId, event_id: EventId, servers: tuple[str, ...]) -> str:
-    """The address of an event.
-
-    Args:
-        room_id: its room.
-        event_id: the event.
-        servers: through which servers the room can be joined (`via`).
-    """
+    """The address of an event, with the servers through which its room can be joined (`via`)."""
     via = "&".join(f"via={quote(server, safe=':')}" for server in servers)
     where = f"https://matrix.to/#/{quote(room_id, safe='!:')}/{quote(event_id, safe='$:')}"
     return f"{where}?{via}" if via else where
@@ -435,16 +382,12 @@ def via(record: RoomRecord) -> tuple[str, ...]:
     people = Counter(_server(person.user) for person in record.people)
     ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
     servers = dict.fromkeys((_server(record.customer), _server(record.host), *ranked))
-    return tuple([name for name in servers if _has_name(name)][:MOST_SERVERS])
+    named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
+    return tuple(named[:MOST_SERVERS])
 
 
 def _server(user: str) -> str:
     return user.partition(":")[2]
-
-
-def _has_name(server: str) -> bool:
-    host = re.sub(r":[0-9]+$", "", server)
-    return bool(host) and not _ADDRESS.fullmatch(host)
 
 
 # --- the JSON file --------------------------------------------------------------------------------
@@ -457,6 +400,10 @@ Role = Literal["customer", "agent", "service"]
 Kind = Literal[
     "text", "image", "file", "voice", "video", "audio", "location", "withdrawn", "unreadable"
 ]
+_KINDS: Mapping[str, Kind] = MappingProxyType(
+    {"image": "image", "voice": "voice", "video": "video", "audio": "audio"}
+)
+"""Those of `CustomerMedia.kind`; all others are files."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -627,12 +574,13 @@ def build_page(transcript: Transcript, words: Telling) -> bytes:
     title = words.say("transcript.title", {"number": about.number, "queue": about.queue.name})
     page = ET.Element("html", {"lang": words.language, "dir": "ltr"})
     head = ET.SubElement(page, "head")
-    ET.SubElement(head, "meta", {"charset": "utf-8"})
-    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
-    ET.SubElement(head, "meta", policy)
-    viewport = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
-    ET.SubElement(head, "meta", viewport)
-    ET.SubElement(head, "meta", {"name": "referrer", "content": "no-referrer"})
+    for attributes in (
+        {"charset": "utf-8"},
+        {"http-equiv": "Content-Security-Policy", "content": POLICY},
+        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
+        {"name": "referrer", "content": "no-referrer"},
+    ):
+        ET.SubElement(head, "meta", attributes)
     _text(head, "title", title)
     ET.SubElement(head, "style").text = _STYLE
     body = ET.SubElement(page, "body")
@@ -652,17 +600,13 @@ def build_page(transcript: Transcript, words: Telling) -> bytes:
 
 def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
     about, found = transcript.chat, ET.SubElement(body, "dl")
-    agents = listed(words.language, [agent.name or agent.id for agent in about.agents])
-    rating = ""
-    if about.rating is not None:
-        label = about.rating.label
-        rating = f"{about.rating.value} ({label})" if label else str(about.rating.value)
+    agents, rating = [agent.name or agent.id for agent in about.agents], about.rating
     for key, value in (
         ("transcript.asked", _shown(transcript, about.asked)),
         ("transcript.started", _shown(transcript, about.started)),
         ("transcript.ended", _shown(transcript, about.ended)),
-        ("transcript.agents", agents),
-        ("transcript.rating", rating),
+        ("transcript.agents", listed(words.language, agents)),
+        ("transcript.rating", "" if rating is None else rated(rating.value, rating.label)),
         ("transcript.made", _shown(transcript, transcript.made)),
     ):
         if value:
@@ -671,16 +615,16 @@ def _facts(body: ET.Element, transcript: Transcript, words: Telling) -> None:
 
 
 def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
-    """Whatever the reader must not be left to believe."""
+    """Warnings about what is missing."""
     unreadable = sum(line.kind == "unreadable" for line in transcript.messages)
-    if unreadable:
-        text = words.say("transcript.incomplete", {"count": unreadable})
-        _text(body, "p", text, {"class": "note"})
-    if transcript.cut:
-        _text(body, "p", words.say("transcript.cut"), {"class": "note"})
-    if not transcript.messages:
-        key = "transcript.empty" if transcript.complete else "transcript.gone"
-        _text(body, "p", words.say(key), {"class": "note"})
+    empty = "transcript.empty" if transcript.complete else "transcript.gone"
+    for key, true in (
+        ("transcript.incomplete", unreadable),
+        ("transcript.cut", transcript.cut),
+        (empty, not transcript.messages),
+    ):
+        if true:
+            _text(body, "p", words.say(key, {"count": unreadable}), {"class": "note"})
 
 
 def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
@@ -723,11 +667,8 @@ def _text(
     """Add an element with a text; `before` separates it from the one that stands before it."""
     if before and len(parent):
         parent[-1].tail = before
-    ET.SubElement(parent, tag, attributes or {}).text = _fit(text)
-
-
-def _fit(text: str) -> str:
-    return _TURNING.sub("", _UNFIT.sub("\ufffd", text))
+    element = ET.SubElement(parent, tag, attributes or {})
+    element.text = _TURNING.sub("", _UNFIT.sub("\ufffd", text))
 
 
 def _shown(transcript: Transcript, moment: str | None) -> str:

@@ -23,7 +23,7 @@ LONG = "Good morning, my order 7411 has not come and I wonder where it might be 
 EARLIER = {
     OWN: Earlier(LONG, CustomerText(LONG)),
     AGENTS: Earlier("Which size do you need?"),
-    ORDER: Earlier("!wc status", CustomerText("!wc status")),
+    ORDER: Earlier("!wc status", CustomerText("!wc status"), command=True),
     POLL: Earlier(
         "Which?\n1. Red\n2. Blue",
         CustomerText("Which?\n1. Red\n2. Blue"),

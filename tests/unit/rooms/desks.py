@@ -11,6 +11,10 @@ from bridge.conversation.model import Phase
 from bridge.ids import EventId
 from bridge.rooms.reception import Facts, Standing, read_command, receive
 from bridge.rooms.record import Corrected, Meaning, RoomSettings
+from bridge.rooms.inbox import Corrected, Meaning
+from bridge.rooms.people import Standing
+from bridge.rooms.reader import Facts, read_command, receive
+from bridge.rooms.record import RoomSettings
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import Rules
 from bridge.webchat.frames import Content, SendMessage
@@ -23,7 +27,8 @@ LONG = "Good morning, my order 7411 has not come and I wonder where it might be 
 
 
 def said(text: str) -> Earlier:
-    return Earlier(text, Text(text))
+    """A customer's earlier text, as the reader recalls it."""
+    return Earlier(text, Text(text), command=text.startswith("!wc"))
 
 
 class Desk(House):

@@ -16,7 +16,6 @@ from bridge.rooms.record import (
     Corrected,
     EncryptionOn,
     Entered,
-    EntryFailed,
     Invited,
     Meaning,
     MemberGone,
@@ -30,6 +29,9 @@ from bridge.rooms.record import (
     Upgraded,
     Withdrew,
 )
+from bridge.rooms.people import Standing, entry_failed
+from bridge.rooms.reader import Facts, read_command, receive
+from bridge.rooms.record import Membership
 from bridge.rooms.references import Earlier
 from bridge.texts import LANGUAGES, Texts
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
@@ -52,7 +54,7 @@ class Guests:
             self.enter()
             return
         if self.random.random() < 0.01:
-            entry_failed(self.house.visit, EntryFailed())
+            entry_failed(self.house.visit)
             return
         meaning = self.meaning()
         event_id = getattr(meaning, "event_id", None)

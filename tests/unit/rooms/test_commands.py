@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bridge.conversation.events import Reported, Say
 from bridge.conversation.model import Conversation, Ended, Idle, Phase, Queued, Requesting
 from bridge.ids import QueueId, SessionId
-from bridge.rooms.commands import Malformed, Parsed, Verb, parse
+from bridge.rooms.commands import COMMANDS, Malformed, Parsed, parse
 from bridge.rooms.rules import Rules, folded
 from bridge.rooms.visit import undelivered
 from bridge.texts import CATALOGUE
@@ -20,50 +20,48 @@ from tests.unit.rooms.visits import RULES, House
 @pytest.mark.parametrize(
     ("text", "verb", "words"),
     [
-        ("!wc", Verb.HELP, ()),
-        ("!WC Help", Verb.HELP, ()),
-        ("！wc help", Verb.HELP, ()),
-        ("！ｗｃ　login ada S3cret", Verb.LOGIN, ("ada", "S3cret")),
-        ("  !wc   start  ", Verb.START, ()),
-        ("!wc start Customer Service", Verb.START, ("Customer Service",)),
-        ("!wc rate 5", Verb.RATE, ("5",)),
-        ("!wc rate 0 not\ngood", Verb.RATE, ("0", "not", "good")),
-        ("!wc queue", Verb.QUEUE, ("show",)),
-        ("!wc queue LIST", Verb.QUEUE, ("list",)),
-        ("!wc queue set After Sales", Verb.QUEUE, ("set", "After Sales")),
-        ("!wc lang en", Verb.LANG, ("en",)),
-        ("!wc from PC", Verb.FROM, ("PC",)),
-        ("!wc cancel", Verb.CANCEL, ()),
-        ("!wc close", Verb.CLOSE, ()),
-        ("!wc status", Verb.STATUS, ()),
-        ("!wc pause", Verb.PAUSE, ()),
-        ("!wc resume", Verb.RESUME, ()),
-        ("!wc version", Verb.VERSION, ()),
-        ("!wc history", Verb.HISTORY, ()),
-        ("!wc history 20", Verb.HISTORY, ("20",)),
-        ("!wc transcript", Verb.TRANSCRIPT, ()),
-        ("!wc transcript 3", Verb.TRANSCRIPT, ("3",)),
-        ("!wc login ada S3cret", Verb.LOGIN, ("ada", "S3cret")),
-        ("!wc logout", Verb.LOGOUT, ()),
-        ("!wcStatus", Verb.STATUS, ()),
-        ("！ｗｃ　ｓｔａｔｕｓ", Verb.STATUS, ()),
-        ("！ｗｃｓｔａｔｕｓ", Verb.STATUS, ()),
-        ("！wc rate ５ ｇｏｏｄ", Verb.RATE, ("5", "ｇｏｏｄ")),
-        ("！wc ｒａｔｅ 5", Verb.RATE, ("5",)),
-        ("！wc history ３", Verb.HISTORY, ("3",)),
-        ("！wc ｔｒａｎｓｃｒｉｐｔ ３", Verb.TRANSCRIPT, ("3",)),
-        ("！wc ｑｕｅｕｅ ｌｉｓｔ", Verb.QUEUE, ("list",)),
-        ("！wc ｌａｎｇ ｅｎ", Verb.LANG, ("en",)),
-        ("！wc retry ａｌｌ", Verb.RETRY, ("ａｌｌ",)),
-        ("！wc ｌｏｇｉｎ ada ｓ３ｃｒｅｔ", Verb.LOGIN, ("ada", "ｓ３ｃｒｅｔ")),
-        ("！wc ａｓｋ ｗｈｙ？", Verb.ASK, ("ｗｈｙ？",)),
-        ("！wclogin ada S3cret", Verb.LOGIN, ("ada", "S3cret")),
+        ("!wc", "help", ()),
+        ("!WC Help", "help", ()),
+        ("！wc help", "help", ()),
+        ("！ｗｃ　login ada S3cret", "login", ("ada", "S3cret")),
+        ("  !wc   start  ", "start", ()),
+        ("!wc start Customer Service", "start", ("Customer Service",)),
+        ("!wc rate 5", "rate", ("5",)),
+        ("!wc rate 0 not\ngood", "rate", ("0", "not", "good")),
+        ("!wc queue", "queue", ("show",)),
+        ("!wc queue LIST", "queue", ("list",)),
+        ("!wc queue set After Sales", "queue", ("set", "After Sales")),
+        ("!wc lang en", "lang", ("en",)),
+        ("!wc from PC", "from", ("PC",)),
+        ("!wc cancel", "cancel", ()),
+        ("!wc close", "close", ()),
+        ("!wc status", "status", ()),
+        ("!wc pause", "pause", ()),
+        ("!wc resume", "resume", ()),
+        ("!wc version", "version", ()),
+        ("!wc history", "history", ()),
+        ("!wc history 20", "history", ("20",)),
+        ("!wc transcript", "transcript", ()),
+        ("!wc transcript 3", "transcript", ("3",)),
+        ("!wc login ada S3cret", "login", ("ada", "S3cret")),
+        ("!wc logout", "logout", ()),
+        ("!wcStatus", "status", ()),
+        ("！ｗｃ　ｓｔａｔｕｓ", "status", ()),
+        ("！ｗｃｓｔａｔｕｓ", "status", ()),
+        ("！wc rate ５ ｇｏｏｄ", "rate", ("5", "ｇｏｏｄ")),
+        ("！wc ｒａｔｅ 5", "rate", ("5",)),
+        ("！wc history ３", "history", ("3",)),
+        ("！wc ｔｒａｎｓｃｒｉｐｔ ３", "transcript", ("3",)),
+        ("！wc ｑｕｅｕｅ ｌｉｓｔ", "queue", ("list",)),
+        ("！wc ｌａｎｇ ｅｎ", "lang", ("en",)),
+        ("！wc retry ａｌｌ", "retry", ("ａｌｌ",)),
+        ("！wc ｌｏｇｉｎ ada ｓ３ｃｒｅｔ", "login", ("ada", "ｓ３ｃｒｅｔ")),
+        ("！wc ａｓｋ ｗｈｙ？", "ask", ("ｗｈｙ？",)),
+        ("！wclogin ada S3cret", "login", ("ada", "S3cret")),
     ],
 )
 @pytest.mark.parametrize("prefix_needed", [True, False])
-def test_with_the_prefix(
-    text: str, verb: Verb, words: tuple[str, ...], prefix_needed: bool
-) -> None:
+def test_with_the_prefix(text: str, verb: str, words: tuple[str, ...], prefix_needed: bool) -> None:
     assert parse(text, "!wc", prefix_needed=prefix_needed) == Parsed(verb, words)
 
 
@@ -99,12 +97,12 @@ def test_what_was_meant_as_a_command_but_is_none(text: str, key: str) -> None:
 
 def test_a_prefix_that_could_begin_a_word_stands_alone() -> None:
     assert parse("restart it", "re", prefix_needed=True) is None
-    assert parse("re start", "re", prefix_needed=True) == Parsed(Verb.START)
-    assert parse("!help", "!", prefix_needed=True) == Parsed(Verb.HELP)
+    assert parse("re start", "re", prefix_needed=True) == Parsed("start")
+    assert parse("!help", "!", prefix_needed=True) == Parsed("help")
 
 
 def test_every_command_has_its_usage() -> None:
-    assert {f"usage.{verb}" for verb in Verb} <= set(CATALOGUE)
+    assert {f"usage.{verb}" for verb in COMMANDS} <= set(CATALOGUE)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "hello", "start", "!wcfoo", "please !wc help"])
@@ -122,13 +120,13 @@ def test_words_where_no_prefix_is_needed(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "verb", "words"),
     [
-        ("help", Verb.HELP, ()),
-        ("Rate 5 thanks", Verb.RATE, ("5", "thanks")),
-        ("ｒａｔｅ　５", Verb.RATE, ("5",)),
-        ("queue set sales", Verb.QUEUE, ("set", "sales")),
+        ("help", "help", ()),
+        ("Rate 5 thanks", "rate", ("5", "thanks")),
+        ("ｒａｔｅ　５", "rate", ("5",)),
+        ("queue set sales", "queue", ("set", "sales")),
     ],
 )
-def test_commands_without_a_prefix(text: str, verb: Verb, words: tuple[str, ...]) -> None:
+def test_commands_without_a_prefix(text: str, verb: str, words: tuple[str, ...]) -> None:
     assert parse(text, "!wc", prefix_needed=False) == Parsed(verb, words, bare=True)
 
 

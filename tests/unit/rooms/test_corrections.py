@@ -199,7 +199,8 @@ def test_a_kept_message_that_was_corrected_is_sent_again_as_the_message() -> Non
     assert house.carried == ["$c"]
     house.visit.step(Cancel())
     assert house.reported == {EventId("$c"): "undelivered.dropped"}
-    references.resend(house.visit, EventId("$c"), edit, None)
+    for happened in references.resend(house.visit, EventId("$c"), edit, None):
+        house.visit.step(happened)
     (piece,) = all_pieces(house.record.conversation)
     assert piece.content == CustomerText("order 4712")
 

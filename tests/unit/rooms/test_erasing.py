@@ -7,7 +7,7 @@ import pytest
 
 from bridge.ids import EventId, RoomId
 from bridge.rooms.engine import Engine
-from bridge.rooms.recalling import ERASE_EVERY, ERASING_LIMIT, erasing_due
+from bridge.rooms.references import ERASE_EVERY, ERASING_LIMIT, erasing_due
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM
 from tests.fakes.memory import MemoryStore

@@ -28,6 +28,8 @@ from bridge.rooms.record import (
     Upgraded,
 )
 from bridge.rooms.visit import LeaveRoom
+from bridge.rooms.people import Standing
+from bridge.rooms.record import Membership
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
 from tests.unit.rooms.visits import ADA, BOT, STRANGER, House

@@ -21,6 +21,9 @@ from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
 from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Verb
 from bridge.rooms.reception import Standing
+from bridge.rooms.commands import TRANSCRIPT_EVERY
+from bridge.rooms.effects import SendTranscript, TellHistory
+from bridge.rooms.people import Standing
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from bridge.rooms.visit import SendTranscript, TellHistory
 from tests.unit.rooms.visits import RULES, House, answer
@@ -334,10 +337,6 @@ def test_nobody_is_called_back_into_a_paused_room() -> None:
     house.say("!wc callback")
     assert answer(house)[0] == "config.paused"
     assert not callback_wanted(house.record.conversation)
-
-
-def test_no_command_is_without_its_row() -> None:
-    assert list(COMMANDS) == list(Verb)
 
 
 def test_history_and_transcript() -> None:

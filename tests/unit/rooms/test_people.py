@@ -29,6 +29,10 @@ from bridge.rooms.record import (
     Spoke,
 )
 from bridge.rooms.visit import LeaveRoom
+from bridge.rooms.effects import LeaveRoom
+from bridge.rooms.inbox import Corrected, Entered, MemberGone, MemberJoined, Renamed, Spoke
+from bridge.rooms.people import passed
+from bridge.rooms.record import Membership, Person
 from tests.unit.rooms.visits import ADA, BOT, RULES, STRANGER, House
 
 BOB = UserId("@bob:example.org")

@@ -12,6 +12,10 @@ from bridge.ids import EventId, RoomId, SessionId
 from bridge.rooms.recalling import recall
 from bridge.rooms.record import Entered, MatrixEvent, Undecryptable, dump_input
 from bridge.rooms.references import Earlier
+from bridge.rooms.effects import dump_input
+from bridge.rooms.inbox import Entered, MatrixEvent
+from bridge.rooms.ports import Undecryptable
+from bridge.rooms.references import Earlier, recall
 from bridge.rooms.store import NewInput
 from bridge.texts.durations import clock_time
 from bridge.webchat.frames import (
@@ -302,3 +306,16 @@ async def test_what_cannot_be_read_is_not_quoted() -> None:
         await quiet()
     around = msgspec.structs.replace(world.around, matrix=Sealed())
     assert await recall(around, ROOM, EventId("$1")) is None
+
+
+@pytest.mark.parametrize(("order", "chats"), [("!wc status", True), ("status", False)])
+async def test_a_reply_to_a_command_quotes_nothing(order: str, chats: bool) -> None:
+    """Bare words are a command only while no chat runs; in one they are said to the agent."""
+    world = ReadingWorld(ENGLISH)
+    await world.chatting()
+    quoted = relation(**{"m.in_reply_to": {"event_id": "$1"}})
+    async with world.running() as engine:
+        await engine.accept_events([word(world, "$1", order), word(world, "$2", "why?", **quoted)])
+        await quiet()
+    told = ["why?"] if chats else ["status", "In reply to “status”:\nwhy?"]
+    assert world.link.texts(ROOM) == told

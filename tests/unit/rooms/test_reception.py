@@ -34,6 +34,21 @@ from bridge.rooms.record import (
     Spoke,
     Unreadable,
 )
+from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom
+from bridge.rooms.inbox import (
+    AgentInvited,
+    EncryptionOn,
+    Entered,
+    Meaning,
+    MemberGone,
+    Nothing,
+    RoomConfigured,
+    Spoke,
+    Unreadable,
+)
+from bridge.rooms.people import Standing, entry_failed
+from bridge.rooms.reader import PARKED_LIMIT, needs_standing, read_command
+from bridge.rooms.record import Membership, RoomSettings
 from bridge.rooms.rules import Rules
 from bridge.rooms.visit import Decline, EnterRoom, LeaveRoom, Visit
 from tests.unit.rooms.guests import Guests
@@ -208,7 +223,7 @@ def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
     house = House()
     house.invite()
     house.say("hello")
-    entry_failed(house.visit, EntryFailed("M_FORBIDDEN"))
+    entry_failed(house.visit)
     assert house.membership() is Membership.LEFT
     house.invite(whom=SALES_USER)
     assert house.membership() is Membership.ENTERING
@@ -218,7 +233,7 @@ def test_a_room_that_cannot_be_entered_may_invite_again() -> None:
 
 def test_news_of_an_entry_that_nobody_awaits() -> None:
     house = House().served()
-    entry_failed(house.visit, EntryFailed())
+    entry_failed(house.visit)
     assert house.enter() == ()
     assert house.membership() is Membership.JOINED
     assert house.effects == []

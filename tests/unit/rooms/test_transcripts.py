@@ -45,6 +45,7 @@ from bridge.rooms.store import (
 )
 from bridge.rooms.transcripts import Line, Transcript, Transcripts
 from bridge.rooms.visit import SendTranscript
+from bridge.rooms.transcripts import Line, Transcript, send_transcript
 from tests.fakes import flow
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER
@@ -116,7 +117,7 @@ class Scene:
     async def asks(self, number: int | None = None) -> LookedUp | EventId:
         await self.stored()
         order = SendTranscript(ORDER, number)
-        return await Transcripts(self.world.around).send(self.record, order)
+        return await send_transcript(self.world.around, self.record, order)
 
     async def written(self, number: int | None = None) -> Transcript:
         assert await self.asks(number) == "$ours0"
@@ -308,7 +309,7 @@ async def test_a_beginning_that_is_gone() -> None:
     chats = [ChatRow(1, dump_chat(scene.chats[0]))]
     room = msgspec.structs.replace(room, revision=1)
     await flow.step(scene.world.store, room, chats=chats)
-    await Transcripts(scene.world.around).send(scene.record, SendTranscript(ORDER))
+    await send_transcript(scene.world.around, scene.record, SendTranscript(ORDER))
     whole = msgspec.json.decode(scene.world.matrix.sent_files[1].data, type=Transcript)
     assert people(whole) == [("Mei", "hello")]
 
@@ -349,7 +350,7 @@ async def test_a_repetition_posts_nothing_twice() -> None:
     scene.stands("a", ADA, "hello")
     await scene.written()
     order = SendTranscript(ORDER)
-    await Transcripts(scene.world.around).send(scene.record, order)
+    await send_transcript(scene.world.around, scene.record, order)
     assert len(scene.world.matrix.sent_files) == 2
 
 

@@ -12,6 +12,11 @@ from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.reception import Facts, Standing, entered, read_command, receive
 from bridge.rooms.record import Entered, Invited, Meaning, Membership, RoomRecord, Spoke
+from bridge.rooms.effects import Effect
+from bridge.rooms.inbox import Entered, Invited, Meaning, Spoke
+from bridge.rooms.people import Standing, entered
+from bridge.rooms.reader import Facts, read_command, receive
+from bridge.rooms.record import Membership, RoomRecord
 from bridge.rooms.rules import QueueRule, Rules
 from bridge.rooms.visit import Effect, Visit
 
@@ -93,7 +98,7 @@ class House:
     ) -> tuple[dict[str, object], ...]:
         """`standing`: of whoever set the configuration that the room may have."""
         found = entry or Entered(direct=self.record.direct)
-        return entered(self.visit, found, Facts(standing=standing))
+        return entered(self.visit, found, standing)
 
     def served(self, whom: UserId = BOT, *, direct: bool = True) -> House:
         """A room in which everything is ready."""
