@@ -20,7 +20,7 @@ them from both making a call of the journal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -280,6 +280,18 @@ class Unstorable(StoreError):
     """The request holds a value that can never be stored; nothing was changed."""
 
 
+Answer = Committed | StoreError
+"""To a commit.
+
+An error is for its room alone:
+
+- Stale: the room's revision is not (any more) the one that the record was made from, an input or an
+  effect has ended already, or an input among `entries` is known;
+- Unstorable: it holds a value that can never be stored;
+- any other: nothing was written, as far as anybody knows.
+"""
+
+
 class StorePort(Protocol):
     """Implemented for SQLite, PostgreSQL and, for tests, in memory.
 
@@ -287,18 +299,15 @@ class StorePort(Protocol):
     that writes raises Unstorable for a value that no other try can bring in.
     """
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Committed | StoreError]:
-        """Write what rooms have to write, each room all or nothing; answers in order.
+    def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
+        """Write what rooms have to write, each room all or nothing; `done` gets answers in order.
 
-        No room is named twice. The answer that is an error is for its room alone:
-
-        - Stale: the room's revision is not (any more) the one that the record was made from, an
-          input or an effect has ended already, or an input among `entries` is known;
-        - Unstorable: it holds a value that can never be stored.
-
-        Raises:
-            StoreError: nothing was written, as far as anybody knows.
+        No room is named twice.
         """
+        ...
+
+    async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
+        """The same for who waits; raises the error if the database did not take it."""
         ...
 
     async def mark_attempted(self, seq: EffectSeq, now: int) -> None:

@@ -16,17 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Mapping,
-    Sequence,
-)
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
 
 import asyncpg
 
@@ -34,7 +26,6 @@ from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.query import (
     AlreadyInUse,
-    Call,
     CorruptDatabaseError,
     Dialect,
     Part,
@@ -45,8 +36,6 @@ from bridge.storage.query import (
     as_one,
     for_rows,
 )
-
-T = TypeVar("T")
 
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
@@ -145,31 +134,25 @@ class PostgresEngine:
         await self._writer.connect()
 
     async def claim(self) -> None:
-        async with self._writer.use() as connection:
+        async with self._writer as connection:
             await self._claim.first(connection)
 
-    async def commit(self, call: Call[T]) -> T:
-        try:
-            first = next(call)
-        except StopIteration as stop:  # there is nothing to write
-            nothing: T = stop.value
-            return nothing
+    async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
-        writer = self._id
-        if isinstance(first, Together) and first.alone:
-            return _finished(call, await self._in_one_trip(first, writer, token))
-        answer: list[T] = []
+        writer, first = self._id, queries[0]
+        if len(queries) == 1 and isinstance(first, Together):
+            return [await self._in_one_trip(first, writer, token)]
+        answers: list[Rows] | None = None
         try:
-            async with self._writer.use() as connection:
-                marked = _marked(writer, token)
-                answer.append(await _uncommitted(connection, call, marked, first=first))
+            async with self._writer as connection:
+                answers = await _uncommitted(connection, queries, _marked(writer, token))
                 await connection.execute("COMMIT")
         except StoreError as error:
             if isinstance(error, Unreachable):
                 self._become_another()
-            if not answer or not await self._committed(writer, token):
+            if answers is None or not await self._committed(writer, token):
                 raise
-        return answer[0]
+        return answers
 
     async def _in_one_trip(self, only: Together, writer: str, token: int) -> Rows:
         """Carry out a query that is its own transaction, with its mark.
@@ -180,15 +163,17 @@ class PostgresEngine:
         mark = Part(_MARK, [(writer, token)], strict=True)
         sent = False
         try:
-            async with self._writer.use() as connection:
+            async with self._writer as connection:
                 sent = True
                 return await _fetch_together(connection, (*only.parts, mark))
         except Unreachable:
             self._become_another()
-            if not sent or only.reading is None or not await self._committed(writer, token):
+            if not sent or not await self._committed(writer, token):
                 raise
+            if only.reading is None:
+                return []
             newest = sum(len(part.rows) for part in only.parts) + _MARGIN
-            async with self._writer.use() as connection:
+            async with self._writer as connection:
                 rows: Rows = await connection.fetch(only.reading.after.postgres, writer, newest)
                 return rows
 
@@ -196,19 +181,18 @@ class PostgresEngine:
         """Mark what follows in another row: a lost transaction may go on holding the former."""
         self._id = secrets.token_hex(8)
 
-    async def migrate(self, call: Call[T]) -> T:
-        async with self._writer.use() as connection:
-            answer = await _uncommitted(connection, call, "BEGIN", MIGRATION_SECONDS)
+    async def migrate(self, queries: Sequence[Query]) -> None:
+        async with self._writer as connection:
+            await _uncommitted(connection, queries, "BEGIN", MIGRATION_SECONDS)
             await connection.execute("COMMIT")
-        return answer
 
-    async def read(self, call: Call[T]) -> T:
+    async def read(self, query: Query) -> Rows:
         if self._closed:
             raise Unreachable("the store is closed")
         reader = await self._readers.get()
         try:
-            async with reader.use() as connection:
-                return await drive_async(call, _runner(connection))
+            async with reader as connection:
+                return await _fetch(connection, query)
         finally:
             self._readers.put_nowait(reader)
 
@@ -223,7 +207,7 @@ class PostgresEngine:
                 while True:
                     await asyncio.sleep(self._backoff.seconds())
                     with suppress(Unreachable):
-                        async with self._writer.use() as connection:
+                        async with self._writer as connection:
                             await connection.execute(_FENCE, writer, token, token + 1)
                             found = await connection.fetchval(
                                 "SELECT token FROM writers WHERE id = $1", writer
@@ -244,7 +228,7 @@ class PostgresEngine:
             channels.append(self._readers.get_nowait())
         try:
             with suppress(StoreError):
-                async with self._writer.use() as connection:
+                async with self._writer as connection:
                     await connection.execute(
                         "DELETE FROM writers WHERE id = $1 OR token < $2",
                         self._id,
@@ -278,31 +262,16 @@ def _marked(writer: str, token: int) -> str:
     return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
 
 
-def _finished(call: Call[T], rows: Rows) -> T:
-    """Give a call the rows of its last query; return its result."""
-    try:
-        call.send(rows)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    raise AssertionError("what is to go in one trip asks for more")
-
-
 async def _uncommitted(
     connection: asyncpg.Connection,
-    call: Call[T],
+    queries: Sequence[Query | Together],
     begin: str,
     seconds: float | None = None,
-    *,
-    first: Query | Together | None = None,
-) -> T:
-    """Begin a transaction and carry out a call in it; roll back what is refused.
-
-    `first`: the query that the call has asked for already, if it has.
-    """
+) -> list[Rows]:
+    """Begin a transaction and carry out queries in it; roll back what is refused."""
     await connection.execute(begin)
     try:
-        return await drive_async(call, _runner(connection, seconds), first)
+        return [await _fetch(connection, query, seconds) for query in queries]
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if refused(error):
             await connection.execute("ROLLBACK")
@@ -312,30 +281,20 @@ async def _uncommitted(
         raise
 
 
-def _runner(
-    connection: asyncpg.Connection, seconds: float | None = None
-) -> Callable[[Query | Together], Coroutine[object, object, Rows]]:
-    async def run(query: Query | Together) -> Rows:
-        if isinstance(query, Together):
-            return await _fetch_together(connection, query.parts)
-        params: Iterable[object] = query.params
-        if query.many:
-            params = [list(column) for column in zip(*query.params, strict=True)]
-        return await connection.fetch(query.statement.postgres, *params, timeout=seconds)
-
-    return run
+async def _fetch(
+    connection: asyncpg.Connection, query: Query | Together, seconds: float | None = None
+) -> Rows:
+    if isinstance(query, Together):
+        return await _fetch_together(connection, query.parts)
+    rows: Rows = await connection.fetch(query.statement.postgres, *query.params, timeout=seconds)
+    return rows
 
 
 async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part]) -> Rows:
     """Carry out statements as one; Stale if a strict one did not write all of its rows."""
-    params: list[object] = []
-    for part in parts:
-        params += [list(column) for column in zip(*part.rows, strict=True)]
-        if part.strict:
-            params.append(len(part.rows))
-    texts = tuple((part.statement.postgres, part.strict, part.returns) for part in parts)
+    text, params = as_one(parts)
     try:
-        rows = await connection.fetch(as_one(texts), *params)
+        rows = await connection.fetch(text, *params)
     except asyncpg.exceptions.DivisionByZeroError:
         raise Stale("the room has changed meanwhile, or what is to be ended has ended") from None
     return [row for row in rows if row[0] is not None]
@@ -436,34 +395,33 @@ class Channel:
         self._claim = claim
         self._connection: asyncpg.Connection | None = None
 
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[asyncpg.Connection]:
-        """Lend the connection, and drop it unless it is surely as good as before afterwards.
+    async def __aenter__(self) -> asyncpg.Connection:
+        """The connection, for one at a time; Unreachable if it can neither stand nor be made."""
+        return await self.connect()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Drop the connection unless it is surely as good as before.
 
         Raises:
             StoreError: what asyncpg raised in between, translated.
         """
-        connection = await self._standing()
-        sound = False
-        try:
-            yield connection
-            sound = True
-        except StoreError:
-            sound = True  # a call's own word, and its transaction was rolled back
-            raise
-        except (*_LOST, asyncpg.PostgresError) as error:
-            sound = refused(error)
+        # A call's own word is sound as well: its transaction was rolled back.
+        if error is None or isinstance(error, StoreError):
+            return
+        foreign = isinstance(error, (*_LOST, asyncpg.PostgresError))
+        if not foreign or not refused(error):
+            self.drop()
+        if foreign:
             # The cause is cut off: its text may quote what a row holds.
             raise _translated(error) from None
-        finally:
-            if not sound:
-                self.drop()
 
-    async def connect(self) -> None:
-        """Raise Unreachable unless the connection stands or can be made."""
-        await self._standing()
-
-    async def _standing(self) -> asyncpg.Connection:
+    async def connect(self) -> asyncpg.Connection:
+        """The connection; Unreachable unless it stands or can be made."""
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self.drop()  # one that the server closed still has its socket
@@ -519,7 +477,7 @@ def refused(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOST)
 
 
-def _translated(error: Exception) -> StoreError:
+def _translated(error: BaseException) -> StoreError:
     """Our error for a foreign one, without its text, which may quote the values of a row."""
     name = type(error).__name__
     state = getattr(error, "sqlstate", None)
@@ -529,21 +487,3 @@ def _translated(error: Exception) -> StoreError:
     if not refused(error):
         return Unreachable(text)
     return Unstorable(text) if isinstance(error, _UNSTORABLE) else StoreError(text)
-
-
-async def drive_async(
-    call: Call[T],
-    run: Callable[[Query | Together], Awaitable[Rows]],
-    first: Query | Together | None = None,
-) -> T:
-    """Carry out a call with an asynchronous driver; return its result.
-
-    `first`: the query that it has asked for already, if it has.
-    """
-    try:
-        query = next(call) if first is None else first
-        while True:
-            query = call.send(await run(query))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result

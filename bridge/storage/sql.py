@@ -1,4 +1,4 @@
-"""Every call to the database, once for both engines: its SQL, and what is made of the rows.
+"""Every statement, once for both databases; what a commit writes, and what is made of the rows.
 
 The SQL keeps to the words that SQLite and PostgreSQL share. A row of the journal is open while
 `outcome` is null: as an input while `handled` is null, else as an effect. The partial indexes of
@@ -6,123 +6,84 @@ the schema repeat the conditions written here; a condition that is spelt otherwi
 them. On purpose so where a row is looked up by its number: PostgreSQL would plan to read all open
 rows of an empty journal, and keep to that once it is full.
 
-A reading call is a function. A writing call is a `Kind`: it takes all the requests of its kind that
-share a transaction and answers each of them. `perform` runs a mixed group kind by kind, in the
-order of `_ORDER`: nothing in a group depends on another's answer, because nobody has been answered
-yet.
+A group of writes (`carry_out`) is carried out kind by kind: nothing in it depends on another's
+answer, because nobody has been answered yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
+from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
-    AccountRow,
-    Backlog,
-    ChatRow,
     Commit,
     Committed,
-    DeadLetter,
-    Depth,
     EffectRow,
     Entry,
-    GhostRow,
     InputRow,
     Lane,
     Loaded,
     NewEffect,
     Outcome,
-    SecretRow,
     StoredRoom,
     TraceRow,
 )
 from bridge.storage.query import (
-    Call,
+    Engine,
     Part,
+    Query,
     Reading,
     Rows,
     Statement,
     Together,
     for_rows,
-    once,
-    per_row,
     same,
     updating,
 )
 
-A = TypeVar("A")
-R = TypeVar("R")
-
 HANDLED = "handled"
 """Outcome of an input whose step was committed."""
 DEAD = Outcome.DEAD.value
-_HIGHEST = 2**63 - 1
+HIGHEST = 2**63 - 1
 """The largest number that both databases can hold."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kind(Generic[A, R]):
-    """One writing call: how to carry out a batch of them."""
+class Attempt(NamedTuple):
+    """An effect that its peer may see from now on."""
 
-    batch: Callable[[Sequence[A]], Call[list[R]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One request to the writer."""
-
-    kind: Kind[Any, Any]
-    argument: Any
+    seq: EffectSeq
+    now: int
 
 
-def perform(writes: Sequence[Write]) -> Call[list[object]]:
-    """Carry out a group; the answers are in the order of the requests."""
-    if len(writes) == 1 and writes[0].kind is commit_rooms:
-        return [(yield from commit(writes[0].argument, alone=True))]
-    answers: list[object] = [None] * len(writes)
-    for kind in _ORDER:
-        places = [place for place, write in enumerate(writes) if write.kind is kind]
-        if places:
-            found = yield from kind.batch([writes[place].argument for place in places])
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
-    return answers
+Write = Commit | Attempt | Query | Together
+"""One request to the writer. A Query is answered by the number of rows that it returns."""
 
 
-def _each(single: Callable[[A], Call[R]]) -> Kind[A, R]:
-    """A rare write, of which a batch is carried out one by one."""
-
-    def batch(arguments: Sequence[A]) -> Call[list[R]]:
-        answers: list[R] = []
-        for argument in arguments:
-            answer = yield from single(argument)
-            answers.append(answer)
-        return answers
-
-    return Kind(batch)
-
-
-class Update(NamedTuple):
-    """A statement that returns the rows it touched; the answer is their number."""
-
-    statement: Statement
-    params: tuple[object, ...]
-
-
-@_each
-def update(asked: Update) -> Call[int]:
-    rows = yield once(asked.statement, *asked.params)
-    return len(rows)
-
-
-PING = same("SELECT count(*) FROM schema_version")
-
-
-def ping() -> Call[None]:
-    yield once(PING)
+async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
+    """Write a group of requests in one transaction; their answers in order."""
+    attempts = [write for write in writes if isinstance(write, Attempt)]
+    commits = [write for write in writes if isinstance(write, Commit)]
+    parts = _parts(commits)
+    queries: list[Query | Together] = []
+    # An attempt that its caller gave up waiting for precedes the settlement of the same row.
+    if attempts:
+        queries.append(Together([Part(MARK_ATTEMPTED, attempts)]))
+    if parts:
+        queries.append(Together(parts, WRITTEN))
+    queries += [write for write in writes if isinstance(write, Query | Together)]
+    answers = iter(await engine.commit(queries) if queries else ())
+    if attempts:
+        next(answers)
+    committed = iter(_committed(commits, next(answers) if parts else ()))
+    return [
+        next(committed)
+        if isinstance(write, Commit)
+        else None
+        if isinstance(write, Attempt)
+        else len(next(answers))
+        for write in writes
+    ]
 
 
 # --- writing what flows: rooms and their journal ------------------------------------------------
@@ -199,44 +160,31 @@ WRITTEN = Reading(
 )
 
 
-def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
-    """Write what rooms have to write, all or nothing.
-
-    Args:
-        commits: of different rooms.
-        alone: nothing else goes into the transaction.
-
-    Raises:
-        Stale: one of them was made from what is not so any more.
-    """
-    rooms = [
-        (r.room_id, r.record, r.live, r.phase, r.deadline, r.customer, r.revision + 1)
-        for r in (one.room for one in commits)
-        if r is not None
-    ]
-    chats = [(one.room_id, chat.number, chat.chat) for one in commits for chat in one.chats]
-    ended: list[tuple[object, ...]] = [
-        (seq, one.now, HANDLED, one.now, "") for one in commits for seq in one.handled
-    ]
-    ended += [
-        (seq, None, DEAD, one.now, printable(why)) for one in commits for seq, why in one.buried
-    ]
-    settled = [
-        (end.seq, end.outcome.value, end.now, printable(end.detail), end.event_id)
-        for one in commits
-        for end in one.settled
-    ]
-    anchors = {
-        (one.room_id, end.anchor): end.event_id
-        for one in commits
-        for end in one.settled
-        if end.anchor is not None and end.event_id is not None
-    }
-    entries = [_entry(one, entry) for one in commits for entry in one.entries]
-    waiting = [(one.room_id, new.key, new.body, one.now) for one in commits for new in one.waiting]
+def _parts(commits: Sequence[Commit]) -> list[Part]:
+    """All that rooms have to write, as statements that take effect together."""
+    new_rooms: list[tuple[object, ...]] = []
+    rooms: list[tuple[object, ...]] = []
+    ended: list[tuple[object, ...]] = []
+    chats, settled, entries, waiting = [], [], [], []
+    anchors = {}
+    for one in commits:
+        room_id, now, room = one.room_id, one.now, one.room
+        if room is not None:
+            row = room_id, room.record, room.live, room.phase, room.deadline, room.customer
+            (rooms if room.revision else new_rooms).append((*row, room.revision + 1))
+        chats += [(room_id, chat.number, chat.chat) for chat in one.chats]
+        ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
+        ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
+        for end in one.settled:
+            detail = printable(end.detail)
+            settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
+            if end.anchor is not None and end.event_id is not None:
+                anchors[room_id, end.anchor] = end.event_id
+        entries += [_entry(one, entry) for entry in one.entries]
+        waiting += [(room_id, new.key, new.body, now) for new in one.waiting]
     parts = (
-        Part(INSERT_ROOMS, [room for room in rooms if room[-1] == 1], strict=True),
-        Part(SAVE_ROOMS, [room for room in rooms if room[-1] != 1], strict=True),
+        Part(INSERT_ROOMS, new_rooms, strict=True),
+        Part(SAVE_ROOMS, rooms, strict=True),
         Part(SAVE_CHATS, chats),
         Part(END_INPUTS, ended, strict=True),
         Part(SETTLE_EFFECTS, settled, strict=True),
@@ -244,15 +192,7 @@ def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
         Part(INSERT_ENTRIES, entries, strict=True, returns=True),
         Part(INSERT_WAITING, waiting, returns=True),
     )
-    wanted = tuple(part for part in parts if part.rows)
-    rows: Rows = []
-    if wanted:
-        rows = yield Together(wanted, alone, WRITTEN)
-    return _answers(
-        commits,
-        sorted(seq for seq, _, handled, *_ in rows if handled is not None),
-        sorted((seq, key) for seq, key, handled, *_ in rows if handled is None),
-    )
+    return [part for part in parts if part.rows]
 
 
 def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
@@ -276,12 +216,11 @@ def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
     )
 
 
-def _answers(
-    commits: Sequence[Commit], entered: Sequence[int], waiting: Sequence[tuple[int, str | None]]
-) -> list[Committed]:
+def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
     """Give each room its rows: rows are numbered in the order in which they were handed over."""
-    numbers, inputs = iter(entered), iter([seq for seq, _ in waiting])
-    new_keys = {key for _, key in waiting}
+    numbers = iter(sorted(seq for seq, _, handled, *_ in rows if handled is not None))
+    new = sorted((seq, key) for seq, key, handled, *_ in rows if handled is None)
+    inputs, new_keys = iter([seq for seq, _ in new]), {key for _, key in new}
     answers = []
     for one in commits:
         effects, came = [], []
@@ -289,13 +228,13 @@ def _answers(
             seq = next(numbers)
             if entry.effect is not None:
                 effects.append(_effect_row(one, entry, entry.effect, EffectSeq(seq)))
-        for new in one.waiting:
-            if new.key is not None:
-                if new.key not in new_keys:
+        for waiting in one.waiting:
+            if waiting.key is not None:
+                if waiting.key not in new_keys:
                     continue
-                new_keys.remove(new.key)
-            row = InputRow(InputSeq(next(inputs)), one.room_id, new.body, one.now, new.key)
-            came.append(row)
+                new_keys.remove(waiting.key)
+            seq = InputSeq(next(inputs))
+            came.append(InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
         answers.append(Committed(effects, came))
     return answers
 
@@ -316,11 +255,6 @@ def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq)
     )
 
 
-@_each
-def commit_rooms(commits: Sequence[Commit]) -> Call[list[Committed]]:
-    return (yield from commit(commits, alone=False))
-
-
 MARK_ATTEMPTED = updating(
     "UPDATE journal SET attempted = {at}, attempts = attempts + 1 "
     "WHERE seq = {seq} AND coalesce(outcome, '') = ''",
@@ -329,15 +263,7 @@ MARK_ATTEMPTED = updating(
 )
 
 
-class Attempt(NamedTuple):
-    seq: EffectSeq
-    now: int
-
-
-@Kind
-def mark_attempted(batch: Sequence[Attempt]) -> Call[list[None]]:
-    yield per_row(MARK_ATTEMPTED, [tuple(attempt) for attempt in batch])
-    return [None] * len(batch)
+PING = same("SELECT count(*) FROM schema_version")
 
 
 # --- reading what flows ---------------------------------------------------------------------------
@@ -355,8 +281,8 @@ LOAD = same(
 )
 
 
-def load(room_id: RoomId) -> Call[Loaded]:
-    rows = yield once(LOAD, room_id)
+def loaded(room_id: RoomId, rows: Rows) -> Loaded:
+    """The room that `LOAD` has read."""
     record, live, phase, deadline, customer, revision = rows[0][:6]
     room = None
     if record is not None:
@@ -392,31 +318,10 @@ BUSY_ROOMS = same(
     "SELECT room_id FROM journal WHERE outcome IS NULL "
     "GROUP BY room_id ORDER BY min(coalesce(handled, received)), room_id"
 )
-
-
-def busy_rooms() -> Call[list[RoomId]]:
-    rows = yield once(BUSY_ROOMS)
-    return [row[0] for row in rows]
-
-
 LIVE_ROOMS = same("SELECT room_id FROM rooms WHERE live ORDER BY room_id")
-
-
-def live_rooms() -> Call[list[RoomId]]:
-    rows = yield once(LIVE_ROOMS)
-    return [row[0] for row in rows]
-
-
 DEADLINES = same(
     "SELECT room_id, deadline FROM rooms WHERE deadline IS NOT NULL ORDER BY deadline, room_id"
 )
-
-
-def deadlines() -> Call[list[tuple[RoomId, int]]]:
-    rows = yield once(DEADLINES)
-    return [(row[0], row[1]) for row in rows]
-
-
 OPEN_INPUTS = same(
     "SELECT count(*), min(received) FROM journal WHERE outcome IS NULL AND handled IS NULL"
 )
@@ -425,42 +330,12 @@ OPEN_LANES = same(
     "WHERE outcome IS NULL AND handled IS NOT NULL GROUP BY lane"
 )
 DEAD_ROWS = same("SELECT count(*) FROM journal WHERE outcome = 'dead'")
-
-
-def backlog() -> Call[Backlog]:
-    ((count, oldest),) = yield once(OPEN_INPUTS)
-    lanes = dict.fromkeys(Lane, Depth())
-    rows = yield once(OPEN_LANES)
-    lanes |= {Lane(lane): Depth(waiting, since) for lane, waiting, since in rows}
-    ((dead,),) = yield once(DEAD_ROWS)
-    return Backlog(Depth(count, oldest), lanes, dead)
-
-
 ROOMS_OF = same("SELECT count(*) FROM rooms WHERE customer = $1 AND customer <> ''")
-
-
-def rooms_of(customer: str) -> Call[int]:
-    rows = yield once(ROOMS_OF, customer)
-    return int(rows[0][0])
-
-
 CHATS = same(
     "SELECT number, chat FROM chats WHERE room_id = $1 AND number <= $2 "
     "ORDER BY number DESC LIMIT $3"
 )
-
-
-def chats(room_id: RoomId, limit: int, upto: int | None) -> Call[list[ChatRow]]:
-    rows = yield once(CHATS, room_id, _HIGHEST if upto is None else upto, limit)
-    return [ChatRow(number, bytes(chat)) for number, chat in rows]
-
-
 ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
-
-
-def anchor(room_id: RoomId, name: str) -> Call[EventId | None]:
-    rows = yield once(ANCHOR, room_id, name)
-    return EventId(rows[0][0]) if rows else None
 
 
 # --- people and peers -----------------------------------------------------------------------------
@@ -469,15 +344,6 @@ GHOST = same(
     "SELECT user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at "
     "FROM ghosts WHERE user_id = $1"
 )
-
-
-def ghost(user_id: str) -> Call[GhostRow | None]:
-    rows = yield once(GHOST, user_id)
-    for found, displayname, source, mxc, device, digest, looked in rows:
-        return GhostRow(found, displayname, source, mxc, bool(device), digest, looked)
-    return None
-
-
 SAVE_GHOST = same(
     "INSERT INTO ghosts (user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, "
     "avatar_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id) DO UPDATE SET "
@@ -485,89 +351,25 @@ SAVE_GHOST = same(
     "avatar_mxc = excluded.avatar_mxc, device = excluded.device, "
     "avatar_hash = excluded.avatar_hash, avatar_at = excluded.avatar_at"
 )
-
-
-@_each
-def save_ghost(g: GhostRow) -> Call[None]:
-    avatar = g.avatar_source, g.avatar_mxc
-    looked = g.avatar_hash, g.avatar_at
-    yield once(SAVE_GHOST, g.user_id, g.displayname, *avatar, g.device, *looked)
-
-
 ACCOUNT = same(
     "SELECT room_id, login_name, token, issued, client_id, cookies FROM accounts WHERE room_id = $1"
 )
-
-
-def account(room_id: RoomId) -> Call[AccountRow | None]:
-    rows = yield once(ACCOUNT, room_id)
-    return AccountRow(*rows[0]) if rows else None
-
-
 SAVE_ACCOUNT = same(
     "INSERT INTO accounts (room_id, login_name, token, issued, client_id, cookies) "
     "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (room_id) DO UPDATE SET "
     "login_name = excluded.login_name, token = excluded.token, issued = excluded.issued, "
     "client_id = excluded.client_id, cookies = excluded.cookies"
 )
-
-
-@_each
-def save_account(a: AccountRow) -> Call[None]:
-    given = a.token, a.issued, a.client_id, a.cookies
-    yield once(SAVE_ACCOUNT, a.room_id, a.login_name, *given)
-
-
 FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
-
-
-@_each
-def forget_token(room_id: RoomId) -> Call[None]:
-    yield once(FORGET_TOKEN, room_id)
-
-
 FACT = same("SELECT value FROM facts WHERE name = $1")
-
-
-def fact(name: str) -> Call[str | None]:
-    rows = yield once(FACT, name)
-    return str(rows[0][0]) if rows else None
-
-
 SAVE_FACT = same(
     "INSERT INTO facts (name, value) VALUES ($1, $2) "
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
-
-
-class Fact(NamedTuple):
-    name: str
-    value: str
-
-
-@_each
-def save_fact(fact: Fact) -> Call[None]:
-    yield once(SAVE_FACT, fact.name, fact.value)
-
-
 SECRET = same("SELECT value FROM secrets WHERE name = $1")
-
-
-def secret(name: str) -> Call[bytes | None]:
-    rows = yield once(SECRET, name)
-    return bytes(rows[0][0]) if rows else None
-
-
 SECRET_NAMES = same(
     "SELECT name FROM secrets WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
 )
-
-
-def secret_names(prefix: str) -> Call[list[str]]:
-    rows = yield once(SECRET_NAMES, prefix)
-    return sorted(str(row[0]) for row in rows)
-
-
 SAVE_SECRETS = for_rows(
     "INSERT INTO secrets (name, value, keep_until) {rows} "
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value, keep_until = excluded.keep_until",
@@ -576,21 +378,6 @@ SAVE_SECRETS = for_rows(
     "bigint",
 )
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
-
-
-@Kind
-def save_secrets(batch: Sequence[Sequence[SecretRow]]) -> Call[list[None]]:
-    # One statement must not meet a name twice; of two values the later one counts.
-    rows = {row.name: row for rows in batch for row in rows}
-    kept = [(r.name, r.value, r.keep_until) for r in rows.values() if r.value is not None]
-    if kept:
-        yield per_row(SAVE_SECRETS, kept)
-    gone = [(r.name,) for r in rows.values() if r.value is None]
-    if gone:
-        yield per_row(DROP_SECRETS, gone)
-    return [None] * len(batch)
-
-
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
 
@@ -600,11 +387,6 @@ TRACE = same(
     "SELECT room_id, key, received, handled, lane, attempted, attempts, repeat, revived, outcome, "
     "settled, detail FROM journal WHERE key = $1 OR cause = $1 OR event_id = $1 ORDER BY seq"
 )
-
-
-def trace(event_id: EventId) -> Call[list[TraceRow]]:
-    rows = yield once(TRACE, event_id)
-    return lines(event_id, (Fate(*row) for row in rows))
 
 
 class Fate(NamedTuple):
@@ -669,14 +451,6 @@ EFFECT_OF = same(
 )
 
 
-def body_of(room_id: RoomId, event_id: EventId) -> Call[bytes | None]:
-    for statement in (INPUT_OF, EFFECT_OF):
-        rows = yield once(statement, event_id, room_id)
-        if rows:
-            return bytes(rows[0][0])
-    return None
-
-
 # A row may hold one event and an effect about another: each goes with its own. What waits to be
 # handled, to be carried out or to be decided about stays.
 FORGET_BODY = same(
@@ -691,20 +465,6 @@ DEAD_LETTERS = same(
     "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
     "WHERE outcome = 'dead' ORDER BY settled, seq LIMIT $1"
 )
-
-
-def dead_letters(limit: int) -> Call[list[DeadLetter]]:
-    rows = yield once(DEAD_LETTERS, limit)
-    return [
-        DeadLetter(
-            f"{'i' if handled is None else 'o'}{seq}",
-            room_id,
-            at,
-            why,
-            readable(body if handled is None else effect),
-        )
-        for seq, room_id, at, why, handled, body, effect in rows
-    ]
 
 
 # `attempted` stays: the peer may have seen it, and reviving does not change that. $3: an input.
@@ -754,30 +514,4 @@ ERASE_BODIES = same(
 DROP_OLD_SECRETS = same(
     "DELETE FROM secrets WHERE name IN (SELECT name FROM secrets "
     "WHERE keep_until < $1 LIMIT $2) RETURNING name"
-)
-
-
-def stretch(
-    first: int, rows: int, bodies_before: int, rows_before: int
-) -> Call[tuple[int, int] | None]:
-    """Look through so many rows of the journal from a number on.
-
-    Returns:
-        The number of the last of them, and how many are due to be erased or dropped; None if there
-        is no row.
-    """
-    ((last, due),) = yield once(STRETCH, first, rows, bodies_before, rows_before)
-    return None if last is None else (last, due)
-
-
-# An attempt that its caller gave up waiting for precedes the settlement of the same row.
-_ORDER: tuple[Kind[Any, Any], ...] = (
-    mark_attempted,
-    commit_rooms,
-    save_secrets,
-    save_ghost,
-    save_account,
-    forget_token,
-    save_fact,
-    update,
 )
