@@ -17,7 +17,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -27,15 +26,13 @@ from aiohttp import web
 from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.conversation.events import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token
 from bridge.matrix.adapter import Encryption, MatrixAdapter
-from bridge.matrix.appservice import Accept, Endpoint, IntakeUnavailable
+from bridge.matrix.appservice import Endpoint
 from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, Outages, new_session
-from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
 from bridge.ops.clock import SystemClock
@@ -65,10 +62,6 @@ INSTANCE = "instance"
 """The fact that tells this database from every other."""
 DATED = "instance.dated"
 """The fact that tells since when rows go out under ids with their moment (`MatrixLane`)."""
-COUNTED_TYPES = frozenset(
-    {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
-)
-"""Types of events that the metrics tell apart."""
 
 
 class HomeserverRefused(Exception):
@@ -168,7 +161,7 @@ class Serving:
         dated = int(await noted(store, DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
-            Lane.MATRIX: MatrixLane(around, PresentTexts(around), instance, dated),
+            Lane.MATRIX: MatrixLane(around, around, instance, dated),
             Lane.ASIDE: AsideLane(around),
         }
         engine = Engine(around, runners)
@@ -178,9 +171,10 @@ class Serving:
         endpoint = Endpoint(
             hs_token=config.appservice.hs_token.get_secret_value(),
             is_ours=users.is_ours,
-            accept=accepting(engine, self.metrics, matrix.crypto),
+            accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
+            timing=self.metrics.matrix_event.labels,
             max_body=config.appservice.max_body_size,
         )
         await self._open_port([*endpoint.routes(), *health.routes()])
@@ -318,46 +312,6 @@ def why_refused(config: Config, error: Refused) -> str:
         "that it has loaded this bridge's registration.yaml and was restarted since, "
         "and that homeserver.domain is its server name"
     )
-
-
-class PresentTexts:
-    """The sentences as the rules of the moment have them. Implements `cards.Sentences`."""
-
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-
-    def render(self, language: str, key: str, args: Args) -> str:
-        """The sentence of that key."""
-        return self._around.rules.texts.render(language, key, args)
-
-
-def accepting(engine: Engine, metrics: Metrics, crypto: Crypto | None) -> Accept:
-    """The endpoint's way into the engine.
-
-    Encryption hears of each event as it comes: a room may be busy with an earlier one for seconds,
-    and who has left it must not be able to read what is said meanwhile.
-    """
-
-    async def accept(events: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> None:
-        began = perf_counter()
-        if crypto is not None:
-            for _, _, raw in events:
-                crypto.heard(raw)
-        try:
-            await engine.accept_events(events)
-        except StoreError as error:
-            raise IntakeUnavailable(str(error)) from error
-        took = perf_counter() - began
-        for _, _, raw in events:
-            metrics.matrix_event.labels(event_type(raw)).observe(took)
-
-    return accept
-
-
-def event_type(raw: dict[str, object]) -> str:
-    """A label for the metrics: foreign event types must not make as many of them."""
-    kind = raw.get("type")
-    return kind if isinstance(kind, str) and kind in COUNTED_TYPES else "other"
 
 
 async def noted(store: StorePort, name: str, first: str) -> str:

@@ -22,7 +22,7 @@ from bridge.cli.findings import Findings, tls_fault
 from bridge.cli.installation import check_clock
 from bridge.config import Config
 from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Endpoint, IntakeUnavailable
+from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.registration import LOAD_IT, not_loaded
@@ -266,7 +266,7 @@ class HomeserverChecks:
         """Answers pings and takes nothing in: the homeserver keeps its events for the bridge."""
 
         async def accept(_: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> NoReturn:
-            raise IntakeUnavailable("only the doctor is here")
+            raise StoreError("only the doctor is here")
 
         async def vouch(_: str) -> bool:
             return False

@@ -22,6 +22,7 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from time import perf_counter
 
 import msgspec
 import structlog
@@ -29,6 +30,8 @@ from aiohttp import web
 
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import Observer
 
 # --- what is over in a moment: who is typing ------------------------------------------------------
 
@@ -79,16 +82,16 @@ def _entries(ephemeral: msgspec.Raw) -> list[msgspec.Raw]:
 # --- the endpoint ---------------------------------------------------------------------------------
 
 RawEvent = dict[str, object]
-Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]
+Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[object]]
 Vouch = Callable[[str], Awaitable[bool]]
 Typing = Callable[[RoomId, Collection[UserId]], None]
 
+COUNTED_TYPES = frozenset(
+    {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
+)
+"""Types of events that the metrics tell apart: foreign ones must not make as many labels."""
 _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
-
-
-class IntakeUnavailable(Exception):
-    """Events could not be stored: the homeserver must keep them."""
 
 
 class _Transaction(msgspec.Struct):
@@ -116,10 +119,11 @@ class Endpoint:
     Args:
         hs_token: what the homeserver shows us; a secret.
         is_ours: tells our own users.
-        accept: stores events; returns when they are durable, raises IntakeUnavailable.
+        accept: stores events; returns when they are durable, raises StoreError.
         vouch: makes one of our users exist, and says whether it is one.
         max_body: bytes of the longest body that is read.
         typing: told who is typing in a room, whenever that changes.
+        timing: for a type of event, takes the seconds until one was stored.
     """
 
     def __init__(
@@ -131,12 +135,14 @@ class Endpoint:
         vouch: Vouch,
         max_body: int,
         typing: Typing | None = None,
+        timing: Callable[[str], Observer] | None = None,
     ) -> None:
         self._token = hs_token.encode()
         self._is_ours = is_ours
         self._accept = accept
         self._vouch = vouch
         self._typing = typing
+        self._timing = timing
         self._max_body = max_body
         self._decoder = msgspec.json.Decoder(_Transaction)
         self._gist = msgspec.json.Decoder(_Gist)
@@ -165,13 +171,19 @@ class Endpoint:
         told = self._split(body)
         events = [read for raw in told.events if (read := self._event(raw)) is not None]
         if events:
+            began = perf_counter()
             try:
                 await self._accept(events)
-            except IntakeUnavailable as error:
+            except StoreError as error:
                 self._log.warning("transaction not stored", events=len(events), why=str(error))
                 raise _refusal(
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
+            if self._timing is not None:
+                took = perf_counter() - began
+                for _, _, event in events:
+                    kind = event.get("type")
+                    self._timing(kind if kind in COUNTED_TYPES else "other").observe(took)
         skipped = len(told.events) - len(events)
         self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))
         self._tell_typing(told)

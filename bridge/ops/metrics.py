@@ -124,14 +124,6 @@ class Metrics:
 
     # --- rooms.surroundings.Measures --------------------------------------------------------
 
-    def handled(self, age: int) -> None:
-        """An input was handled `age` ms after it was stored."""
-        self.handling.observe(age / 1000)
-
-    def settled(self, lane: str, outcome: str, age: int) -> None:
-        """An effect came to its outcome `age` ms after it was stored."""
-        self.delivery.labels(lane, outcome).observe(age / 1000)
-
     def phase_entered(self, phase: str, waited: int | None) -> None:
         """A conversation changed its phase; `waited`: ms in the queue, once an agent is there."""
         self.phases.labels(phase).inc()

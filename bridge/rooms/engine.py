@@ -31,7 +31,7 @@ from bridge.rooms.ports import Clock, Undecryptable
 from bridge.rooms.reader import Came
 from bridge.rooms.record import Membership
 from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.store import Commit, Lane, StoreError, Unstorable
+from bridge.rooms.store import Answer, Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import AgentNotice, MessageReceived, Received
@@ -40,8 +40,6 @@ KEPT_ROOMS = 2_000
 """Rooms at rest without a chat that stay in memory, so that their next message needs no read."""
 LINGER = 0.05
 """Seconds that an outcome waits for other writes with which it may be stored."""
-GROUP = 500
-"""Rooms that are committed together."""
 MOST_LIVELY = 500
 """Rooms that are looked into after an outage of the homeserver's, the latest first."""
 READERS = 16
@@ -155,7 +153,8 @@ class Engine:
         """Rooms whose commit is on its way."""
         self._writing = False
         """Commits are made: while the engine runs."""
-        self._wake = asyncio.Event()
+        self._urgent = False
+        """A commit is to be made as soon as none is under way."""
         self._lingering: asyncio.TimerHandle | None = None
         self._clean = asyncio.Event()
         """Nothing is to be written."""
@@ -179,12 +178,14 @@ class Engine:
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
         """Go on with unfinished work, set `ready`, and work until `stop`."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            loops = [tasks.create_task(one()) for one in (self._write, self._timetable.run)]
-            self._recover(undone)
-            loops.append(tasks.create_task(self._sweep()))
-            ready.set()
-            await self._stopped.wait()
+            self._tasks, self._writing = tasks, True
+            loops = [tasks.create_task(one()) for one in (self._timetable.run, self._sweep)]
+            try:
+                self._recover(undone)
+                ready.set()
+                await self._stopped.wait()
+            finally:
+                self._end_writing()
             for loop in loops:
                 loop.cancel()
 
@@ -217,7 +218,7 @@ class Engine:
             room.stop()
             if self._tasks is not None and not room.idle:
                 self.spawn(room.until_ended())
-        self._wake.set()
+        self._hurry()
         try:
             async with asyncio.timeout(patience):
                 while self._owned or not self._clean.is_set():
@@ -352,38 +353,29 @@ class Engine:
         self._dirty[room.room_id] = room
         self._clean.clear()
         if urgent or self._stopping or not self._linger:
-            self._wake.set()
-        elif self._lingering is None and not self._wake.is_set():
+            self._hurry()
+        elif self._lingering is None:
             loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(self._linger, self._wake.set)
+            self._lingering = loop.call_later(self._linger, self._hurry)
 
-    async def _write(self) -> None:
-        """Commit what rooms have to write, group by group; what comes meanwhile is the next."""
-        self._writing = True
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if self._lingering is not None:
-                    self._lingering.cancel()
-                    self._lingering = None
-                rooms = list(self._dirty.values())
-                for start in range(0, len(rooms), GROUP):
-                    await self._commit(rooms[start : start + GROUP])
-                if not self._dirty:
-                    self._clean.set()
-        finally:
-            self._writing = False
-            # Nobody is to wait for a commit that does not come any more.
-            for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
-                room.stop()
-                room.failed(StoreError("the engine was stopped"))
+    def _hurry(self) -> None:
+        """Commit soon: after what happens in this turn of the event loop, and one at a time."""
+        if not self._urgent:
+            self._urgent = True
+            if not self._under_way:
+                asyncio.get_running_loop().call_soon(self._commit)
 
-    async def _commit(self, rooms: Sequence[Room]) -> None:
+    def _commit(self) -> None:
+        """Have written what rooms have to write; what comes meanwhile is the next commit."""
+        if self._under_way or not self._writing:
+            return
+        self._urgent = False
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         commits: list[Commit] = []
-        self._under_way = []
-        for room in rooms:
-            del self._dirty[room.room_id]
+        dirty, self._dirty = self._dirty, {}
+        for room in dirty.values():
             try:
                 commit = room.draft_commit()
             except Exception as error:  # noqa: BLE001 - logged whole; the room finds out whose fault
@@ -393,10 +385,14 @@ class Engine:
             if commit is not None:
                 commits.append(commit)
                 self._under_way.append(room)
-        try:
-            answers = await self._around.store.commit(commits)
-        except StoreError as error:
-            answers = [error] * len(commits)
+        if commits:
+            self._around.store.submit(commits, self._committed)
+        else:
+            self._committed([])
+
+    def _committed(self, answers: list[Answer]) -> None:
+        if not self._writing:  # nobody waits any more
+            return
         under_way, self._under_way = self._under_way, []
         for room, answer in zip(under_way, answers, strict=True):
             try:
@@ -407,6 +403,17 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged whole; the others are not to suffer for it
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
+        if self._urgent:
+            asyncio.get_running_loop().call_soon(self._commit)
+        elif not self._dirty:
+            self._clean.set()
+
+    def _end_writing(self) -> None:
+        """Nobody is to wait for a commit that does not come any more."""
+        self._writing = False
+        for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
+            room.stop()
+            room.failed(StoreError("the engine was stopped"))
 
     # --- rooms --------------------------------------------------------------------------------
 

@@ -344,7 +344,7 @@ class Room:
                 break
             effects = visit.effects[mark[1] :]
             made += entries_of(effects, one.new_input(self.room_id))
-            self._around.measures.handled(0)
+            self._around.measures.handling.observe(0)
             self._lately.append(one.key or "")
             handled += 1
         if handled:
@@ -464,7 +464,7 @@ class Room:
         self._draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
-            self._around.measures.handled(visit.now - row.received)
+            self._around.measures.handling.observe((visit.now - row.received) / 1000)
         ticket.expect()
         self._draft.tickets += (ticket,)
         self._engine.commit_soon(self, urgent=True)
@@ -609,8 +609,8 @@ class Room:
             self._outcomes.pop(row.seq, None)
             if self._ended is not None:
                 self._ended.add(row.seq)
-            age = settlement.now - row.created
-            self._around.measures.settled(row.lane, settlement.outcome, age)
+            age = (settlement.now - row.created) / 1000
+            self._around.measures.delivery.labels(row.lane, settlement.outcome).observe(age)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.

@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
+from bridge.conversation.events import Args
 from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
@@ -260,19 +261,33 @@ class RoomView(Protocol):
         ...
 
 
-class Measures(Protocol):
-    """Metrics of the engine. Times are ms."""
+class Observer(Protocol):
+    """A histogram, or one of its children, as prometheus_client has them."""
 
-    def handled(self, age: int) -> None:
-        """An input was handled so long after it was stored."""
+    def observe(self, amount: float) -> None: ...
+
+
+class Labelled(Protocol):
+    """A histogram with labels."""
+
+    def labels(self, *values: str) -> Observer: ...
+
+
+class Measures(Protocol):
+    """Metrics of the engine."""
+
+    @property
+    def handling(self) -> Observer:
+        """Seconds from storing an input to having handled it."""
         ...
 
-    def settled(self, lane: str, outcome: str, age: int) -> None:
-        """An effect came to its outcome so long after it was stored."""
+    @property
+    def delivery(self) -> Labelled:
+        """Seconds from storing an effect to its outcome; by lane and outcome."""
         ...
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
-        """A conversation changed its phase; `waited`: time in the queue, if an agent came."""
+        """A conversation changed its phase; `waited`: ms in the queue, if an agent came."""
         ...
 
 
@@ -296,3 +311,7 @@ class Surroundings(msgspec.Struct):
     """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
+
+    def render(self, language: str, key: str, args: Args) -> str:
+        """The sentence of that key, as the rules of the moment have it."""
+        return self.rules.texts.render(language, key, args)

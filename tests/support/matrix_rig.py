@@ -17,10 +17,10 @@ from PIL import Image
 from bridge.demo.matrix_user import PATIENCE, Customer
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.matrix.adapter import MatrixAdapter
-from bridge.matrix.appservice import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.appservice import Endpoint, RawEvent
 from bridge.matrix.client import new_session
 from bridge.rooms.ports import Blob, MatrixPort
-from bridge.rooms.store import GhostRow
+from bridge.rooms.store import GhostRow, StoreError
 from tests.support.synapse import Homeserver, running_homeserver
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class MemoryIntake:
             self._news.notify_all()
             if self.down:
                 self.refused += 1
-                raise IntakeUnavailable
+                raise StoreError
             for _, event_id, event in events:
                 self.events.setdefault(event_id, event)
 

@@ -13,9 +13,10 @@ from aiohttp.web import Application, Request
 from structlog.testing import capture_logs
 
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.matrix.appservice import Endpoint, IntakeUnavailable, RawEvent
+from bridge.matrix.appservice import Endpoint, RawEvent
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
+from bridge.rooms.store import StoreError
 
 OURS = OurUsers("a", "webchatbot", "webchat_{agent}", (QueueId(1),))
 PATH = "/_matrix/app/v1/transactions/1"
@@ -35,7 +36,7 @@ class Intake:
     async def accept(self, events: Sequence[tuple[RoomId, EventId, RawEvent]]) -> None:
         self.calls += 1
         if self.down:
-            raise IntakeUnavailable("SQLite: database or disk is full")
+            raise StoreError("SQLite: database or disk is full")
         self.taken += events
 
 
