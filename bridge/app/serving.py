@@ -35,7 +35,6 @@ from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, Outages, new_session
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
-from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health
 from bridge.ops.metrics import Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
@@ -44,7 +43,7 @@ from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.rooms.waiting_times import Waits
@@ -199,9 +198,7 @@ class Serving:
 
     def _rules(self, users: OurUsers, links: Links) -> Rules:
         learnt = links.learnt
-        return rules_of(
-            self._config, users, lambda: learnt.longest_text, lambda: learnt.longest_clip
-        )
+        return rules_of(self._config, users, learnt.longest_text, learnt.longest_clip)
 
     def _renew_rules(self, around: Surroundings, users: OurUsers, links: Links) -> None:
         around.rules = self._rules(users, links)

@@ -29,9 +29,9 @@ from bridge.matrix.registration import (
     load_registration,
     make_registration,
 )
-from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import NewerSchemaError
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import open_store, pending_migrations

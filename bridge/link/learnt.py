@@ -236,7 +236,6 @@ class Learnt:
         """Bytes that a frame of ours may have."""
         return self._longest
 
-    @property
     def longest_text(self) -> int:
         """Bytes that a text, escaped as JSON, may have in one frame; dialect `dual` has it twice.
 
@@ -245,7 +244,6 @@ class Learnt:
         room = self._longest - FRAME_OVERHEAD
         return max(SHORTEST_TEXT, room // 2 if self.keys is Dialect.DUAL else room)
 
-    @property
     def longest_clip(self) -> int:
         """Bytes that a voice may have in one frame; it is there once in every dialect."""
         return max(SHORTEST_TEXT, self._longest - FRAME_OVERHEAD)

@@ -10,6 +10,7 @@ there is no network I/O while it is held.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
@@ -259,6 +260,16 @@ class RoomView(Protocol):
     async def pause(self, seconds: float) -> None:
         """Wait before the next attempt at something; raises Stopping if there will be none."""
         ...
+
+
+class SystemClock:
+    """The real clock: implements `ports.Clock`."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 class Observer(Protocol):
