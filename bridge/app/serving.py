@@ -17,7 +17,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import structlog
@@ -64,9 +63,7 @@ DATED = "instance.dated"
 
 
 class HomeserverRefused(Exception):
-    """The homeserver does not know our tokens, or does not let us have our users, or the bot is
-    somebody else's account.
-    """
+    """Our tokens or users are refused by the homeserver, or the bot is somebody else's account."""
 
 
 class Serving:
@@ -102,12 +99,7 @@ class Serving:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def until(self, stop: asyncio.Event) -> None:

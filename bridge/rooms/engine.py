@@ -1,10 +1,9 @@
-"""The engine: which rooms are at work, and when the others have to be.
+"""The engine: rooms in memory, group commits over all of them, deadlines, and recovery.
 
-Idle rooms cost a row and at most a cache entry, never a task. The engine takes what the adapters
-bring (transactions, pushes) and lets it happen in its rooms; it has what all rooms have to write
-committed together (group commit), one group after the other, and acknowledges what is durable; it
-keeps the clock of deadlines; and after a start it goes on with whatever the last process left
-undone. Twice a minute it asks the store which rooms have work, and looks after those that know of
+Idle rooms cost a row and at most a cache entry, never a task. What the adapters bring
+(transactions, pushes) happens in its room; what all rooms have to write is committed together, one
+group after the other, and acknowledged when it is durable. A start goes on with whatever the last
+process left undone. Twice a minute the store is asked which rooms have work, for those that know of
 none: an operator may have put a dead letter back, or an answer of the database may have got lost.
 """
 
@@ -17,7 +16,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -52,26 +51,23 @@ FEW_DEADLINES = 64
 """Entries of the timetable for which it is not worth while to drop those without meaning."""
 
 
-class Undone(msgspec.Struct, frozen=True):
-    """What the last process left: the rooms that have to be woken."""
+class Undone(NamedTuple):
+    """Rooms that the last process left with work."""
 
     busy: Sequence[RoomId]
     """With inputs or effects that wait."""
     live: Sequence[RoomId]
     """Whose link is wanted."""
     deadlines: Sequence[tuple[RoomId, int]]
-    """And their moments, ms since the epoch."""
 
 
 class Timetable:
-    """When which room wants to be woken: one moment a room, the soonest that it has asked for.
+    """A heap of deadlines: one moment a room, the soonest that it has asked for.
 
-    Calls `wake` for each room at its moment, while `run` runs.
-
-    A room whose deadline has moved back is woken at the old moment, finds nothing to do and names
-    the new one. A room that asks for a sooner moment leaves its former one behind, which means
-    nothing any more; once those are as many as the rooms, the heap is built anew. So the table
-    never takes more room than twice the rooms in it.
+    Calls `wake` for each room at its moment, while `run` runs. A room whose deadline has moved back
+    is woken at the old moment, finds nothing to do and names the new one. One that asks for a
+    sooner moment leaves its former entry behind, without meaning; the heap is built anew before it
+    has more than twice as many entries as rooms.
     """
 
     def __init__(self, clock: Clock, wake: Callable[[RoomId], None]) -> None:
@@ -119,10 +115,9 @@ class Timetable:
 
 
 class Engine:
-    """Owns the rooms at work, their tasks and their commits. Implements `ports.LinkEvents`.
+    """Owner of the rooms, their tasks and their commits. Implements `ports.LinkEvents`.
 
-    Events and pushes are stored before they are acknowledged, once each. Who is typing is not: it
-    is over before it could be read from a database, and nothing is lost with it.
+    Events and pushes are stored before they are acknowledged, once each; who is typing is not.
 
     Args:
         around: what everything in a room works with.
@@ -181,7 +176,7 @@ class Engine:
             self._tasks, self._writing = tasks, True
             loops = [tasks.create_task(one()) for one in (self._timetable.run, self._sweep)]
             try:
-                self._recover(undone)
+                self._recover(undone)  # each room reads what it needs
                 ready.set()
                 await self._stopped.wait()
             finally:
@@ -190,7 +185,6 @@ class Engine:
                 loop.cancel()
 
     def _recover(self, undone: Undone) -> None:
-        """Wake the rooms that have work or whose link is wanted; each reads what it needs."""
         for room_id in undone.busy:
             self._room(room_id).look()
         for room_id in undone.live:

@@ -3,13 +3,11 @@
 While the server is away every call fails with Unreachable. Nothing here ends the process.
 
 A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
-group therefore writes its number beside its rows (it rides along with them, so it costs no round
-trip), and the writer asks for that number when it is back: callers get the truth. What rooms have
-to write goes as one statement and is committed with it; of such a group the rows that the lost
-answer held are found again by that number.
+group therefore writes its number beside its rows (it rides along, so it costs no round trip), and
+the writer asks for that number when it is back: callers get the truth. A group that is one
+statement is committed with it; the rows that its lost answer held are found by that number.
 
-A lost connection is made anew by whoever needs it next, but not more often than the backoff allows;
-until it stands, every call fails with Unreachable.
+A lost connection is made anew by whoever needs it next, but not more often than the backoff allows.
 """
 
 from __future__ import annotations
@@ -116,8 +114,8 @@ class PostgresEngine:
     ) -> None:
         self._clock = clock
         self._backoff = Backoff()
-        self._claim = Claim(claim_seconds)
-        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, self._claim)
+        self._claim_seconds = claim_seconds
+        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         # Last in, first out: readers that a quiet bridge never needs are never connected.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
@@ -134,8 +132,7 @@ class PostgresEngine:
         await self._writer.connect()
 
     async def claim(self) -> None:
-        async with self._writer as connection:
-            await self._claim.first(connection)
+        await self._writer.claim(self._claim_seconds)
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
@@ -245,7 +242,7 @@ class PostgresEngine:
 _MARK = for_rows(
     "INSERT INTO writers (id, token) {rows} ON CONFLICT (id) DO UPDATE SET token = excluded.token "
     "WHERE writers.token < excluded.token RETURNING id",
-    *("text", "bigint"),
+    "text, bigint",
 )
 _FENCE = (
     "INSERT INTO writers (id, token) VALUES ($1, $3) "
@@ -324,43 +321,6 @@ class Backoff:
         self._not_before = 0.0
 
 
-class Claim:
-    """A lock of the writer's session: who has it is the one bridge at work on this database.
-
-    The server lets it go with the session. A session of ours that the server has not yet noticed
-    to be dead is ended by the next one.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._wanted = False
-        self._former = 0
-
-    async def first(self, connection: asyncpg.Connection) -> None:
-        """Take the lock, waiting for one who is about to end; AlreadyInUse if that does not do."""
-        self._wanted = True
-        end = asyncio.get_running_loop().time() + self._seconds
-        while True:
-            try:
-                await self.renew(connection)
-            except AlreadyInUse:
-                if asyncio.get_running_loop().time() >= end:
-                    raise
-                await asyncio.sleep(0.2)
-            else:
-                return
-
-    async def renew(self, connection: asyncpg.Connection) -> None:
-        """Take the lock for a new session, if it is wanted; AlreadyInUse if another has it."""
-        if not self._wanted:
-            return
-        if self._former:
-            await connection.execute(_END_SESSION, self._former)
-        if not await connection.fetchval(_CLAIM):
-            raise AlreadyInUse
-        self._former = connection.get_server_pid()
-
-
 # Both numbers are of our own making; the second tells schemas of one database apart.
 _CLAIM = "SELECT pg_try_advisory_lock(719224654, hashtext(coalesce(current_schema(), '')))"
 _END_SESSION = (
@@ -372,28 +332,28 @@ _END_SESSION = (
 class Channel:
     """One connection, made when it is wanted and made anew after it was lost.
 
+    It may have to hold the claim, a lock of its session: who has it is the one bridge at work on
+    this database. The server lets it go with the session. A session of ours that the server has not
+    yet noticed to be dead is ended by the next one.
+
     Args:
         url: as asyncpg takes it.
         backoff: shared by all channels.
         seconds: how long one statement may take.
         settings: of the session, beside those that all have.
-        claim: what every new connection has to take first.
     """
 
     def __init__(
-        self,
-        url: str,
-        backoff: Backoff,
-        seconds: float,
-        settings: Mapping[str, str],
-        claim: Claim | None = None,
+        self, url: str, backoff: Backoff, seconds: float, settings: Mapping[str, str]
     ) -> None:
         self._url = url
         self._settings = {**_SETTINGS, **settings}
         self._backoff = backoff
         self._seconds = seconds
-        self._claim = claim
         self._connection: asyncpg.Connection | None = None
+        self._claims = False
+        self._claimed_by = 0
+        """Process of the server that holds the claim for us, or did."""
 
     async def __aenter__(self) -> asyncpg.Connection:
         """The connection, for one at a time; Unreachable if it can neither stand nor be made."""
@@ -450,12 +410,36 @@ class Channel:
         )
         try:
             await made.execute(_DURABLE)
-            if self._claim is not None:
-                await self._claim.renew(made)
+            if self._claims:
+                await self._take_claim(made)
         except BaseException:  # a cancellation too: the writer in doubt has its own limit
             made.terminate()
             raise
         return made
+
+    async def claim(self, seconds: float) -> None:
+        """Take the claim, now and with each new connection.
+
+        Raises:
+            AlreadyInUse: another has it, and has not let it go for so long.
+        """
+        end = asyncio.get_running_loop().time() + seconds
+        async with self as connection:
+            self._claims = True
+            while True:
+                try:
+                    return await self._take_claim(connection)
+                except AlreadyInUse:
+                    if asyncio.get_running_loop().time() >= end:
+                        raise
+                    await asyncio.sleep(0.2)
+
+    async def _take_claim(self, connection: asyncpg.Connection) -> None:
+        if self._claimed_by:
+            await connection.execute(_END_SESSION, self._claimed_by)
+        if not await connection.fetchval(_CLAIM):
+            raise AlreadyInUse
+        self._claimed_by = connection.get_server_pid()
 
     def drop(self) -> None:
         """End the connection at once; the server rolls back what was not committed."""

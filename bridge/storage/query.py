@@ -91,56 +91,55 @@ def same(sql: str) -> Statement:
     return Statement(_PLACEHOLDER.sub(r"?\1", sql), sql)
 
 
-def for_rows(sql: str, *types: str) -> Statement:
+def for_rows(sql: str, types: str) -> Statement:
     """A statement over rows of parameters, which it names `{rows}`.
 
     Args:
         sql: the statement, `{rows}` standing where a SELECT of the rows may stand.
-        types: PostgreSQL's type of each column of the rows.
+        types: PostgreSQL's type of each column of the rows: `text, bigint`.
     """
-    values = ", ".join(f"?{number}" for number in range(1, len(types) + 1))
+    kinds = types.split(", ")
+    values = ", ".join(f"?{number}" for number in range(1, len(kinds) + 1))
     return Statement(
         sql.replace("{rows}", f"VALUES ({values})").partition(" RETURNING ")[0],
-        sql.replace("{rows}", _unnested(types)),
-        sql.replace("{rows}", _selected(types)),
+        sql.replace("{rows}", _unnested(kinds)),
+        sql.replace("{rows}", _selected(kinds)),
     )
 
 
-def updating(sql: str, **types: str) -> Statement:
+def updating(sql: str, types: str) -> Statement:
     """An UPDATE for every row of parameters, by a key; returns one column for each row it finds.
 
     Args:
         sql: the statement for one row, of whose parameters it speaks as `{name}`.
-        types: PostgreSQL's type of each parameter, by name, in the order of a row.
+        types: name and PostgreSQL's type of each parameter of a row: `seq bigint, outcome text`.
     """
-    numbered = {name: f"?{number}" for number, name in enumerate(types, 1)}
-    columns = {name: f"new_{name}" for name in types}
+    names, kinds = zip(*(one.split() for one in types.split(", ")), strict=True)
+    numbered = {name: f"?{number}" for number, name in enumerate(names, 1)}
+    columns = {name: f"new_{name}" for name in names}
     update, _, condition = sql.format_map(columns).partition(" WHERE ")
-    names, first = ", ".join(columns.values()), next(iter(columns.values()))
 
     def from_new(rows: str) -> str:
-        return (
-            f"WITH new ({names}) AS ({rows}) {update} FROM new WHERE {condition} RETURNING {first}"
-        )
+        new = f"WITH new ({', '.join(columns.values())}) AS ({rows})"
+        return f"{new} {update} FROM new WHERE {condition} RETURNING new_{names[0]}"
 
-    kinds = tuple(types.values())
     return Statement(
         sql.format_map(numbered), from_new(_unnested(kinds)), from_new(_selected(kinds))
     )
 
 
-def _unnested(types: Sequence[str]) -> str:
+def _unnested(kinds: Sequence[str]) -> str:
     """A SELECT of PostgreSQL's over rows that are handed over as one array a column.
 
     The rows come in the arrays' order, so identities are given out in it too.
     """
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, 1))
     return f"SELECT * FROM unnest({arrays})"  # noqa: S608 - our own words
 
 
-def _selected(types: Sequence[str]) -> str:
+def _selected(kinds: Sequence[str]) -> str:
     """The same over a single row, one value a column."""
-    return "SELECT " + ", ".join(f"${number}::{kind}" for number, kind in enumerate(types, 1))
+    return "SELECT " + ", ".join(f"${number}::{kind}" for number, kind in enumerate(kinds, 1))
 
 
 def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
@@ -209,7 +208,6 @@ class Engine(Protocol):
 
     async def open(self) -> None:
         """Connect; Unreachable if that cannot be done."""
-        ...
 
     async def claim(self) -> None:
         """Be the one bridge that works on this database, until closed or dead.
@@ -219,19 +217,15 @@ class Engine(Protocol):
         Raises:
             AlreadyInUse: another process has claimed it.
         """
-        ...
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
         """Carry out queries in one durable transaction; the rows of each. Only the writer asks."""
-        ...
 
     async def migrate(self, queries: Sequence[Query]) -> None:
         """The same for a change of the schema, which may take its time."""
-        ...
 
     def read(self, query: Query) -> Awaitable[Rows]:
         """Carry out a query that only reads."""
-        ...
 
     async def close(self) -> None: ...
 

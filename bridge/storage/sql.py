@@ -62,8 +62,16 @@ Write = Commit | Attempt | Query | Together
 
 async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
     """Write a group of requests in one transaction; their answers in order."""
-    attempts = [write for write in writes if isinstance(write, Attempt)]
-    commits = [write for write in writes if isinstance(write, Commit)]
+    attempts: list[Attempt] = []
+    commits: list[Commit] = []
+    others: list[Query | Together] = []
+    for write in writes:
+        if isinstance(write, Commit):
+            commits.append(write)
+        elif isinstance(write, Attempt):
+            attempts.append(write)
+        else:
+            others.append(write)
     parts = _parts(commits)
     queries: list[Query | Together] = []
     # An attempt that its caller gave up waiting for precedes the settlement of the same row.
@@ -71,19 +79,19 @@ async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
         queries.append(Together([Part(MARK_ATTEMPTED, attempts)]))
     if parts:
         queries.append(Together(parts, WRITTEN))
-    queries += [write for write in writes if isinstance(write, Query | Together)]
-    answers = iter(await engine.commit(queries) if queries else ())
-    if attempts:
-        next(answers)
-    committed = iter(_committed(commits, next(answers) if parts else ()))
-    return [
-        next(committed)
-        if isinstance(write, Commit)
-        else None
-        if isinstance(write, Attempt)
-        else len(next(answers))
-        for write in writes
-    ]
+    queries += others
+    rows = await engine.commit(queries) if queries else []
+    committed = iter(_committed(commits, rows[bool(attempts)] if parts else ()))
+    counted = iter(rows[len(rows) - len(others) :])
+    answers: list[object] = []
+    for write in writes:
+        if isinstance(write, Commit):
+            answers.append(next(committed))
+        elif isinstance(write, Attempt):
+            answers.append(None)
+        else:
+            answers.append(len(next(counted)))
+    return answers
 
 
 # --- writing what flows: rooms and their journal ------------------------------------------------
@@ -92,61 +100,50 @@ INSERT_ENTRIES = for_rows(
     "INSERT INTO journal (room_id, key, body, received, handled, lane, effect, cause, call_id, "
     "repeat, attempted, attempts, outcome, settled) {rows} "
     "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
-    *("text", "text", "bytea", "bigint", "bigint", "text", "bytea", "text", "bigint"),
-    *("boolean", "bigint", "bigint", "text", "bigint"),
+    "text, text, bytea, bigint, bigint, text, bytea, text, bigint, boolean, bigint, bigint, text, "
+    "bigint",
 )
 INSERT_WAITING = for_rows(
     "INSERT INTO journal (room_id, key, body, received) {rows} "
     "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
-    *("text", "text", "bytea", "bigint"),
+    "text, text, bytea, bigint",
 )
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back. One of revision 0 is new, or was never written since then.
-_ROOM = {
-    "room_id": "text", "record": "bytea", "live": "boolean", "phase": "text",
-    "deadline": "bigint", "customer": "text", "revision": "bigint",
-}  # fmt: skip
 INSERT_ROOMS = for_rows(
     "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) {rows} "
     "ON CONFLICT (room_id) DO UPDATE SET record = excluded.record, live = excluded.live, "
     "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer, "
     "revision = excluded.revision WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
-    *_ROOM.values(),
+    "text, bytea, boolean, text, bigint, text, bigint",
 )
 SAVE_ROOMS = updating(
     "UPDATE rooms SET record = {record}, live = {live}, phase = {phase}, deadline = {deadline}, "
     "customer = {customer}, revision = {revision} "
     "WHERE room_id = {room_id} AND revision = {revision} - 1",
-    **_ROOM,
+    "room_id text, record bytea, live boolean, phase text, deadline bigint, customer text, "
+    "revision bigint",
 )
 SAVE_CHATS = for_rows(
     "INSERT INTO chats (room_id, number, chat) {rows} "
     "ON CONFLICT (room_id, number) DO UPDATE SET chat = excluded.chat",
-    *("text", "bigint", "bytea"),
+    "text, bigint, bytea",
 )
 END_INPUTS = updating(
     "UPDATE journal SET handled = {handled}, outcome = {outcome}, settled = {settled}, "
     "detail = {detail} WHERE seq = {seq} AND coalesce(outcome, '') = '' AND handled IS NULL",
-    seq="bigint",
-    handled="bigint",
-    outcome="text",
-    settled="bigint",
-    detail="text",
+    "seq bigint, handled bigint, outcome text, settled bigint, detail text",
 )
 SETTLE_EFFECTS = updating(
     "UPDATE journal SET outcome = {outcome}, settled = {settled}, detail = {detail}, "
     "event_id = {event_id} WHERE seq = {seq} AND coalesce(outcome, '') = '' "
     "AND handled IS NOT NULL",
-    seq="bigint",
-    outcome="text",
-    settled="bigint",
-    detail="text",
-    event_id="text",
+    "seq bigint, outcome text, settled bigint, detail text, event_id text",
 )
 SAVE_ANCHORS = for_rows(
     "INSERT INTO anchors (room_id, name, event_id) {rows} "
     "ON CONFLICT (room_id, name) DO UPDATE SET event_id = excluded.event_id",
-    *("text", "text", "text"),
+    "text, text, text",
 )
 WRITTEN = Reading(
     before=same("SELECT coalesce(max(seq), 0) FROM journal"),
@@ -179,20 +176,21 @@ def _parts(commits: Sequence[Commit]) -> list[Part]:
             detail = printable(end.detail)
             settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
             if end.anchor is not None and end.event_id is not None:
-                anchors[room_id, end.anchor] = end.event_id
+                anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
         entries += [_entry(one, entry) for entry in one.entries]
         waiting += [(room_id, new.key, new.body, now) for new in one.waiting]
-    parts = (
-        Part(INSERT_ROOMS, new_rooms, strict=True),
-        Part(SAVE_ROOMS, rooms, strict=True),
-        Part(SAVE_CHATS, chats),
-        Part(END_INPUTS, ended, strict=True),
-        Part(SETTLE_EFFECTS, settled, strict=True),
-        Part(SAVE_ANCHORS, [(*where, event_id) for where, event_id in anchors.items()]),
-        Part(INSERT_ENTRIES, entries, strict=True, returns=True),
-        Part(INSERT_WAITING, waiting, returns=True),
+    # Statement, rows, strict, returns.
+    parts: tuple[tuple[Statement, Sequence[tuple[object, ...]], bool, bool], ...] = (
+        (INSERT_ROOMS, new_rooms, True, False),
+        (SAVE_ROOMS, rooms, True, False),
+        (SAVE_CHATS, chats, False, False),
+        (END_INPUTS, ended, True, False),
+        (SETTLE_EFFECTS, settled, True, False),
+        (SAVE_ANCHORS, [*anchors.values()], False, False),
+        (INSERT_ENTRIES, entries, True, True),
+        (INSERT_WAITING, waiting, False, True),
     )
-    return [part for part in parts if part.rows]
+    return [Part(*part) for part in parts if part[1]]
 
 
 def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
@@ -218,9 +216,14 @@ def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
 
 def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
     """Give each room its rows: rows are numbered in the order in which they were handed over."""
-    numbers = iter(sorted(seq for seq, _, handled, *_ in rows if handled is not None))
-    new = sorted((seq, key) for seq, key, handled, *_ in rows if handled is None)
-    inputs, new_keys = iter([seq for seq, _ in new]), {key for _, key in new}
+    entered, inputs, new_keys = [], [], set()
+    for seq, key, handled, *_ in rows:
+        if handled is None:
+            inputs.append(seq)
+            new_keys.add(key)
+        else:
+            entered.append(seq)
+    numbers, input_numbers = iter(sorted(entered)), iter(sorted(inputs))
     answers = []
     for one in commits:
         effects, came = [], []
@@ -233,7 +236,7 @@ def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
                 if waiting.key not in new_keys:
                     continue
                 new_keys.remove(waiting.key)
-            seq = InputSeq(next(inputs))
+            seq = InputSeq(next(input_numbers))
             came.append(InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
         answers.append(Committed(effects, came))
     return answers
@@ -258,8 +261,7 @@ def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq)
 MARK_ATTEMPTED = updating(
     "UPDATE journal SET attempted = {at}, attempts = attempts + 1 "
     "WHERE seq = {seq} AND coalesce(outcome, '') = ''",
-    seq="bigint",
-    at="bigint",
+    "seq bigint, at bigint",
 )
 
 
@@ -373,9 +375,7 @@ SECRET_NAMES = same(
 SAVE_SECRETS = for_rows(
     "INSERT INTO secrets (name, value, keep_until) {rows} "
     "ON CONFLICT (name) DO UPDATE SET value = excluded.value, keep_until = excluded.keep_until",
-    "text",
-    "bytea",
-    "bigint",
+    "text, bytea, bigint",
 )
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")

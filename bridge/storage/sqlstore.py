@@ -1,9 +1,7 @@
 """The store over either engine, from a database URL on.
 
-`open_store` makes an engine (`sqlite.py`, `postgres.py`), brings the schema up to date
-(`migrate.py`) and runs the group writer (`group.py`) for the length of an `async with`. What it
-gives is a StorePort: writes go through the group writer, reads to the engine; what a call asks of
-the database and makes of the rows stands in `sql.py`. Times are ms since the epoch.
+Writes go through the group writer (`group.py`), reads straight to the engine. Times are ms since
+the epoch.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -84,18 +81,15 @@ def open_store(url: str, clock: Clock, *, sole: bool = False) -> OpenStore:
 
 
 class OpenStore:
-    """A store for the length of an `async with`; it owns the task of the group writer.
-
-    The body's exceptions pass through as they are, not wrapped in a group.
-    """
+    """A store for the length of an `async with`, whose exceptions pass through as they are."""
 
     def __init__(self, engine: Engine, clock: Clock, *, sole: bool = False) -> None:
         self._engine = engine
         self._clock = clock
         self._sole = sole
         self._tasks = asyncio.TaskGroup()
-        self._store: SqlStore | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._store: SqlStore
+        self._writing: asyncio.Task[None]
 
     async def __aenter__(self) -> SqlStore:
         engine = self._engine
@@ -113,14 +107,7 @@ class OpenStore:
         self._writing = self._tasks.create_task(writer.run(), name="store writer")
         return self._store
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._store is None or self._writing is None:
-            return
+    async def __aexit__(self, *_: object) -> None:
         try:
             await self._store.close()
         except asyncio.CancelledError as cancelled:
@@ -343,8 +330,7 @@ def engine_for(url: str, clock: Clock) -> Engine:
     """The engine of a database URL, not yet open.
 
     Raises:
-        ValueError: the URL has none of the known forms. The text does not repeat the URL, which
-            may hold a password.
+        ValueError: not a known form; the text does not repeat the URL, which may hold a password.
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "sqlite":
