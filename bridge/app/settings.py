@@ -151,9 +151,7 @@ def link_settings_of(config: Config) -> LinkSettings:
             pattern: AccountRule(entry.name, entry.password.get_secret_value())
             for pattern, entry in server.accounts.items()
         },
-        unseal=Passwords(encryption_secret_of(config)).unseal
-        if server.login.own_accounts
-        else None,
+        unseal=passwords.unseal if server.login.own_accounts else None,
         sign_key=server.sign_key.get_secret_value(),
         robot_key=server.robot.public_key.get_secret_value(),
         upload_mode=server.upload_mode,
