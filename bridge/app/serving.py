@@ -222,12 +222,8 @@ class Serving:
         return matrix
 
     async def _run_engine(self, engine: Engine) -> None:
-        """Start the engine's task; when the stack unwinds it stops before what it works with.
-
-        Raises:
-            StoreError: unfinished work cannot be read (and no task has failed, which would make a
-                group of it).
-        """
+        """Start the engine's task; when the stack unwinds it stops before what it works with."""
+        # A StoreError here is no task's, which would make a group of it.
         undone = await engine.undone()
         await self._stack.enter_async_context(self._tasks)
         ready = asyncio.Event()
@@ -324,10 +320,7 @@ def catch_up(
     engine: Engine,
     retention: Callable[[], Retention],
 ) -> CatchUp:
-    """The catch-up over these parts.
-
-    It stays well away from events whose lines in the ledger may be gone.
-    """
+    """The catch-up, well away from events whose lines in the ledger may be gone."""
     store = around.store
 
     async def known(event_id: EventId) -> bool:
@@ -353,13 +346,7 @@ MEASURE_EVERY = 15.0
 
 
 async def prune(store: StorePort, clock: Clock, retention: Callable[[], Retention]) -> None:
-    """Erase what the ledger need not keep, for ever.
-
-    Args:
-        store: where the ledger is.
-        clock: the time.
-        retention: how long what is kept, as the operator has it at the moment.
-    """
+    """Erase what the ledger need not keep, for ever; `retention`: as it is at the moment."""
     log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     while True:
         now, kept = clock.now(), retention()

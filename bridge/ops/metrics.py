@@ -129,13 +129,10 @@ def _age(depth: Depth, now: int) -> float:
 async def watch_loop_lag(
     metrics: Metrics, interval: float = 1.0, now: Callable[[], float] = time.monotonic
 ) -> None:
-    """Measure the event loop's lateness for ever, and log it once the loop has stood still.
+    """Measure the event loop's lateness every `interval` seconds, and log when it stood still.
 
-    Args:
-        metrics: where every measurement goes.
-        interval: seconds from one to the next.
-        now: seconds of a clock that nobody sets. (Not the loop's own time: uvloop reads it once a
-            turn, and so may miss what the same turn has spent.)
+    `now`: a clock that nobody sets. (Not the loop's own: uvloop reads it once a turn, and so may
+    miss what the same turn has spent.)
     """
     log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
     while True:

@@ -175,6 +175,8 @@ class Engine:
         async with asyncio.TaskGroup() as tasks:
             self._tasks, self._writing = tasks, True
             loops = [tasks.create_task(one()) for one in (self._timetable.run, self._sweep)]
+            self._urgent = False
+            self._hurry()  # for what came before
             try:
                 self._recover(undone)  # each room reads what it needs
                 ready.set()

@@ -52,12 +52,7 @@ def known(dialect: Dialect) -> list[Migration]:
 
 
 class NewerSchemaError(StoreError):
-    """A later version of this program has been here; we would not know what we break.
-
-    Attributes:
-        found: the schema's version in the database.
-        known: the newest version that this program knows.
-    """
+    """A later version of this program has been here: the database has schema `found`."""
 
     def __init__(self, found: int, known: int) -> None:
         super().__init__(
@@ -78,11 +73,7 @@ async def current_version(engine: Engine) -> int:
 
 
 async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """The migrations that `migrate` would apply; nothing is written.
-
-    Raises:
-        NewerSchemaError: the database is ahead of this program.
-    """
+    """The migrations that `migrate` would apply; raises NewerSchemaError."""
     if migrations is None:
         migrations = known(engine.dialect)
     version = await current_version(engine)
@@ -98,9 +89,9 @@ async def migrate(
     """Bring the schema up to date; return what was applied.
 
     Args:
-        engine: an open engine.
+        engine: an open one.
         now: ms since the epoch, for the record.
-        migrations: those of this program, unless a test says otherwise.
+        migrations: in place of this program's own.
 
     Raises:
         NewerSchemaError: the database is ahead of this program.

@@ -152,11 +152,7 @@ class PostgresEngine:
         return answers
 
     async def _in_one_trip(self, only: Together, writer: str, token: int) -> Rows:
-        """Carry out a query that is its own transaction, with its mark.
-
-        Raises:
-            Stale: a strict part of it did not write all of its rows; nothing was written.
-        """
+        """Carry out a query that is its own transaction, with its mark."""
         mark = Part(_MARK, [(writer, token)], strict=True)
         sent = False
         try:
@@ -365,11 +361,7 @@ class Channel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Drop the connection unless it is surely as good as before.
-
-        Raises:
-            StoreError: what asyncpg raised in between, translated.
-        """
+        """Drop the connection unless it is surely as good as before; translate asyncpg's error."""
         # A call's own word is sound as well: its transaction was rolled back.
         if error is None or isinstance(error, StoreError):
             return

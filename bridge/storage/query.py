@@ -9,9 +9,8 @@ round trip as arrays: what a statement costs there is the trip, so a whole group
 handful of statements, however many requests it holds. A single row goes as plain values, for the
 driver spends two microseconds on each array.
 
-All errors are `StoreError`s, as far as anybody treats them differently: the writer tells
-`Unreachable` (nothing can be written now) from a plain StoreError (this one request cannot be
-written), and the program's exit code depends on the others.
+Of its errors, the writer tells `Unreachable` (nothing can be written now) from a plain StoreError
+(this one request cannot be written), and the program's exit code depends on the others.
 """
 
 from __future__ import annotations

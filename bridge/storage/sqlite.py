@@ -115,11 +115,7 @@ class SqliteEngine:
                 await asyncio.shield(closing)
 
     def _hop(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Have `work` done in the thread; a cancelled caller leaves it running there.
-
-        Raises:
-            Unreachable: the store is closed.
-        """
+        """Have `work` done in the thread; a cancelled caller leaves it running there."""
         if self._jobs is None:
             raise Unreachable("the store is closed")
         loop = asyncio.get_running_loop()
@@ -210,11 +206,7 @@ def _answer(answer: asyncio.Future[Any], result: object, failure: BaseException 
 
 
 def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
-    """Carry out one query.
-
-    Raises:
-        Stale: a strict part of a `Together` did not write all of its rows.
-    """
+    """Carry out one query; Stale if a strict part of it did not write all of its rows."""
     if isinstance(query, Query):
         return connection.execute(query.statement.sqlite, query.params).fetchall()
     reading = query.reading if any(part.returns for part in query.parts) else None
@@ -260,11 +252,7 @@ def _locked(path: Path, seconds: float) -> sqlite3.Connection:
 
 
 def translated(work: Callable[[], T]) -> T:
-    """Run `work`, turning SQLite's errors into ours.
-
-    The texts name no value: SQLite's messages hold none, and the two errors of unstorable values
-    are reduced to their names.
-    """
+    """Run `work`, turning SQLite's errors into ours, whose texts name no value of a row."""
     try:
         return work()
     except sqlite3.Error as error:
