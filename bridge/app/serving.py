@@ -386,16 +386,8 @@ class StoredTokens:
         return Token(row.login_name, row.token, row.issued, row.client_id, row.cookies)
 
     async def save(self, room_id: RoomId, token: Token) -> None:
-        await self._store.save_account(
-            AccountRow(
-                room_id,
-                token.login_name,
-                token.value,
-                token.issued,
-                token.client_id,
-                token.cookies,
-            )
-        )
+        who, since = (token.login_name, token.value), (token.issued, token.client_id)
+        await self._store.save_account(AccountRow(room_id, *who, *since, token.cookies))
 
     async def forget(self, room_id: RoomId) -> None:
         await self._store.forget_token(room_id)

@@ -106,6 +106,13 @@ def for_rows(sql: str, types: str) -> Statement:
     )
 
 
+def upsert(table: str, keys: str, others: str) -> str:
+    """An INSERT of `{rows}` that changes the other columns where a row of these keys is there."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in others.split(", "))
+    into = f"INSERT INTO {table} ({keys}, {others}) {{rows}}"
+    return f"{into} ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+
+
 def updating(sql: str, types: str) -> Statement:
     """An UPDATE for every row of parameters, by a key; returns one column for each row it finds.
 

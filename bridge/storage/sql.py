@@ -12,7 +12,7 @@ answer, because nobody has been answered yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
@@ -40,6 +40,7 @@ from bridge.storage.query import (
     for_rows,
     same,
     updating,
+    upsert,
 )
 
 HANDLED = "handled"
@@ -111,10 +112,8 @@ INSERT_WAITING = for_rows(
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back. One of revision 0 is new, or was never written since then.
 INSERT_ROOMS = for_rows(
-    "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) {rows} "
-    "ON CONFLICT (room_id) DO UPDATE SET record = excluded.record, live = excluded.live, "
-    "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer, "
-    "revision = excluded.revision WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
+    upsert("rooms", "room_id", "record, live, phase, deadline, customer, revision")
+    + " WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
     "text, bytea, boolean, text, bigint, text, bigint",
 )
 SAVE_ROOMS = updating(
@@ -124,11 +123,7 @@ SAVE_ROOMS = updating(
     "room_id text, record bytea, live boolean, phase text, deadline bigint, customer text, "
     "revision bigint",
 )
-SAVE_CHATS = for_rows(
-    "INSERT INTO chats (room_id, number, chat) {rows} "
-    "ON CONFLICT (room_id, number) DO UPDATE SET chat = excluded.chat",
-    "text, bigint, bytea",
-)
+SAVE_CHATS = for_rows(upsert("chats", "room_id, number", "chat"), "text, bigint, bytea")
 END_INPUTS = updating(
     "UPDATE journal SET handled = {handled}, outcome = {outcome}, settled = {settled}, "
     "detail = {detail} WHERE seq = {seq} AND coalesce(outcome, '') = '' AND handled IS NULL",
@@ -140,11 +135,7 @@ SETTLE_EFFECTS = updating(
     "AND handled IS NOT NULL",
     "seq bigint, outcome text, settled bigint, detail text, event_id text",
 )
-SAVE_ANCHORS = for_rows(
-    "INSERT INTO anchors (room_id, name, event_id) {rows} "
-    "ON CONFLICT (room_id, name) DO UPDATE SET event_id = excluded.event_id",
-    "text, text, text",
-)
+SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, text, text")
 WRITTEN = Reading(
     before=same("SELECT coalesce(max(seq), 0) FROM journal"),
     after=Statement(
@@ -342,41 +333,24 @@ ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
 
 # --- people and peers -----------------------------------------------------------------------------
 
-GHOST = same(
-    "SELECT user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at "
-    "FROM ghosts WHERE user_id = $1"
+_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at"
+GHOST = same(f"SELECT user_id, {_GHOST} FROM ghosts WHERE user_id = $1")  # noqa: S608
+SAVE_GHOST = for_rows(
+    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint"
 )
-SAVE_GHOST = same(
-    "INSERT INTO ghosts (user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, "
-    "avatar_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id) DO UPDATE SET "
-    "displayname = excluded.displayname, avatar_source = excluded.avatar_source, "
-    "avatar_mxc = excluded.avatar_mxc, device = excluded.device, "
-    "avatar_hash = excluded.avatar_hash, avatar_at = excluded.avatar_at"
-)
-ACCOUNT = same(
-    "SELECT room_id, login_name, token, issued, client_id, cookies FROM accounts WHERE room_id = $1"
-)
-SAVE_ACCOUNT = same(
-    "INSERT INTO accounts (room_id, login_name, token, issued, client_id, cookies) "
-    "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (room_id) DO UPDATE SET "
-    "login_name = excluded.login_name, token = excluded.token, issued = excluded.issued, "
-    "client_id = excluded.client_id, cookies = excluded.cookies"
+_ACCOUNT = "login_name, token, issued, client_id, cookies"
+ACCOUNT = same(f"SELECT room_id, {_ACCOUNT} FROM accounts WHERE room_id = $1")  # noqa: S608
+SAVE_ACCOUNT = for_rows(
+    upsert("accounts", "room_id", _ACCOUNT), "text, text, text, bigint, text, text"
 )
 FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
 FACT = same("SELECT value FROM facts WHERE name = $1")
-SAVE_FACT = same(
-    "INSERT INTO facts (name, value) VALUES ($1, $2) "
-    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
+SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")
 SECRET = same("SELECT value FROM secrets WHERE name = $1")
 SECRET_NAMES = same(
     "SELECT name FROM secrets WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
 )
-SAVE_SECRETS = for_rows(
-    "INSERT INTO secrets (name, value, keep_until) {rows} "
-    "ON CONFLICT (name) DO UPDATE SET value = excluded.value, keep_until = excluded.keep_until",
-    "text, bytea, bigint",
-)
+SAVE_SECRETS = for_rows(upsert("secrets", "name", "value, keep_until"), "text, bytea, bigint")
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
@@ -389,59 +363,33 @@ TRACE = same(
 )
 
 
-class Fate(NamedTuple):
-    """What the journal knows of a row, but for its content."""
-
-    room_id: RoomId
-    key: str | None
-    received: int
-    handled: int | None
-    lane: str | None
-    attempted: int | None
-    attempts: int
-    repeat: bool
-    revived: int | None
-    outcome: str | None
-    settled: int | None
-    detail: str
-
-
-def lines(event_id: str, fates: Iterable[Fate]) -> list[TraceRow]:
+def lines(event_id: str, rows: Rows) -> list[TraceRow]:
     """All lines of an event in order of time; of one moment, what came first, then the effects."""
     inputs: list[TraceRow] = []
     effects: list[TraceRow] = []
-    for fate in fates:
-        if fate.key == event_id:
-            inputs += _as_input(fate)
-        if fate.lane is not None:
-            effects += _as_effect(fate, fate.lane)
+    for row in rows:
+        room_id, key, received, handled, lane, attempted, attempts, repeat = row[:8]
+        revived, outcome, settled, detail = row[8:]
+        ending = [("revived", revived, "")] if revived is not None else []
+        came = [("received", received, "")]
+        if handled is not None:
+            came += [*(ending if lane is None else []), ("handled", handled, "")]
+        if outcome is not None and settled is not None:
+            ending.append((outcome, settled, detail))
+        if handled is None:
+            came += ending
+        if key == event_id:
+            inputs += [TraceRow(what, at, room_id, told) for what, at, told in came]
+        if lane is not None:
+            sent = [("stored", handled or received, lane)]
+            if attempted is not None:
+                times = "" if attempts < 2 else f", {attempts}x"
+                sent.append(("attempted", attempted, f"{lane}{times}"))
+            effects += [
+                TraceRow(what, at, room_id, told, bool(repeat))
+                for what, at, told in (*sent, *ending)
+            ]
     return sorted(inputs + effects, key=lambda line: line.at)
-
-
-def _as_input(fate: Fate) -> Iterable[TraceRow]:
-    yield TraceRow("received", fate.received, fate.room_id)
-    if fate.handled is not None:
-        if fate.lane is None and fate.revived is not None:
-            yield TraceRow("revived", fate.revived, fate.room_id)
-        yield TraceRow("handled", fate.handled, fate.room_id)
-    else:
-        yield from _ending(fate, repeat=False)
-
-
-def _as_effect(fate: Fate, lane: str) -> Iterable[TraceRow]:
-    repeat = bool(fate.repeat)
-    yield TraceRow("stored", fate.handled or fate.received, fate.room_id, lane, repeat)
-    if fate.attempted is not None:
-        detail = lane if fate.attempts < 2 else f"{lane}, {fate.attempts}x"
-        yield TraceRow("attempted", fate.attempted, fate.room_id, detail, repeat)
-    yield from _ending(fate, repeat=repeat)
-
-
-def _ending(fate: Fate, *, repeat: bool) -> Iterable[TraceRow]:
-    if fate.revived is not None:
-        yield TraceRow("revived", fate.revived, fate.room_id, "", repeat)
-    if fate.outcome is not None and fate.settled is not None:
-        yield TraceRow(fate.outcome, fate.settled, fate.room_id, fate.detail, repeat)
 
 
 INPUT_OF = same("SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")

@@ -183,14 +183,14 @@ class SqlStore:
         return None
 
     async def save_ghost(self, ghost: GhostRow) -> None:
-        await self._update(sql.SAVE_GHOST, *astuple(ghost))
+        await self._save(sql.SAVE_GHOST, *astuple(ghost))
 
     async def account(self, room_id: RoomId) -> AccountRow | None:
         rows = await self._read(sql.ACCOUNT, room_id)
         return AccountRow(*rows[0]) if rows else None
 
     async def save_account(self, account: AccountRow) -> None:
-        await self._update(sql.SAVE_ACCOUNT, *astuple(account))
+        await self._save(sql.SAVE_ACCOUNT, *astuple(account))
 
     async def forget_token(self, room_id: RoomId) -> None:
         await self._update(sql.FORGET_TOKEN, room_id)
@@ -200,7 +200,7 @@ class SqlStore:
         return found
 
     async def save_fact(self, name: str, value: str) -> None:
-        await self._update(sql.SAVE_FACT, name, value)
+        await self._save(sql.SAVE_FACT, name, value)
 
     async def secret(self, name: str) -> bytes | None:
         found: bytes | None = await self._value(sql.SECRET, name)
@@ -224,8 +224,7 @@ class SqlStore:
     # --- tracing, dead letters, pruning -----------------------------------------------------
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
-        rows = await self._read(sql.TRACE, event_id)
-        return sql.lines(event_id, (sql.Fate(*row) for row in rows))
+        return sql.lines(event_id, await self._read(sql.TRACE, event_id))
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         body: bytes | None = await self._value(sql.INPUT_OF, event_id, room_id)
@@ -305,6 +304,9 @@ class SqlStore:
         if isinstance(answer, StoreError):
             raise answer
         return answer
+
+    async def _save(self, statement: Statement, *row: object) -> None:
+        await self._write(Together([Part(statement, [row])]))
 
     async def _update(self, statement: Statement, *params: object) -> int:
         """Carry out a statement; how many rows it returns."""

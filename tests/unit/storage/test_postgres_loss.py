@@ -369,4 +369,4 @@ async def test_what_rooms_write_is_one_round_trip(server: PostgresServer) -> Non
         assert isinstance(await settled(rooms[0]), Stale)
         assert len(sent) == 3
         await beside(store, "after")
-        assert [query.split()[0] for query in sent[3:]] == ["BEGIN;", "WITH", "INSERT", "COMMIT"]
+        assert [query.split()[0] for query in sent[3:]] == ["BEGIN;", "WITH", "WITH", "COMMIT"]
