@@ -129,9 +129,8 @@ class Serving:
     async def _start(self) -> None:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
-        store = await enter(
-            open_store(config.database.url.get_secret_value(), self._clock, sole=True)
-        )
+        url = config.database.url.get_secret_value()
+        store = await enter(open_store(url, self._clock, sole=True))
         users = users_of(config)
         matrix = await self._matrix(store, users)
         links = Links(
@@ -171,8 +170,8 @@ class Serving:
         await self._open_port([*endpoint.routes(), *health.routes()])
         self._stack.callback(health.stop)
         if config.metrics.enabled:
-            hostname, port = config.metrics.hostname, config.metrics.port
-            await enter(metrics_server(self.metrics, hostname, port))
+            where = config.metrics.hostname, config.metrics.port
+            await enter(metrics_server(self.metrics, *where))
         looking = catch_up(self._outages, around, matrix, engine, lambda: self._config.retention)
         for work in (
             health.watch(),
