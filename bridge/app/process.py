@@ -8,9 +8,8 @@ Stop: take nothing in, let what is under way end (10 s at most), close the links
 out (sessions live on at the call centre), close the store. What was not finished is in the store.
 
 SIGHUP: read the configuration again, say what changes, take what can be taken. A file that is wrong
-changes nothing, and neither does one whose reading ends in an error that nobody thought of; what
-needs a restart is named and left as it is. Rooms go by the new rules from their next step on: a
-step is decided by one set of rules from beginning to end.
+changes nothing; what needs a restart is named and left as it is. Rooms go by the new rules from
+their next step on.
 """
 
 from __future__ import annotations
@@ -101,7 +100,6 @@ def _collect_seldom() -> None:
 
 
 def _go_by(serving: Serving, config: Config) -> None:
-    """Put a reloaded configuration into force."""
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
     serving.go_by(config)
 
@@ -113,13 +111,7 @@ Load = Callable[[], Config]
 
 
 class Reloader:
-    """Keeps the configuration that the bridge goes by.
-
-    Args:
-        config: the one it was started with.
-        load: reads the one that there is now.
-        apply: puts another into force.
-    """
+    """The configuration in force; `apply` puts another into force, which `load` has read."""
 
     def __init__(self, config: Config, load: Load, apply: Callable[[Config], None]) -> None:
         self._config = config

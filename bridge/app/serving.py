@@ -17,8 +17,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 import structlog
@@ -27,7 +25,6 @@ from aiohttp import web
 from bridge.app.settings import encryption_secret_of, link_settings_of, rules_of, users_of
 from bridge.config import Config
 from bridge.config.model import Retention
-from bridge.conversation.events import Args
 from bridge.ids import EventId, RoomId
 from bridge.link.links import Links
 from bridge.link.settings import Token
@@ -36,9 +33,11 @@ from bridge.matrix.appservice import Accept, Endpoint
 from bridge.matrix.catchup import CatchUp
 from bridge.matrix.client import FOREIGN, new_session
 from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.appservice import Endpoint
+from bridge.matrix.catchup import CatchUp
+from bridge.matrix.client import FOREIGN, Outages, new_session
 from bridge.matrix.ghosts import FOREIGN_FIX
 from bridge.matrix.users import OurUsers
-from bridge.ops.clock import SystemClock
 from bridge.ops.health import Health
 from bridge.ops.metrics import Metrics, listen, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
@@ -48,6 +47,7 @@ from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import AccountRow, Lane, StoreError, StorePort
 from bridge.rooms.surroundings import Surroundings, Waits
+from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.rooms.to_matrix import MatrixLane
 from bridge.rooms.to_webchat import WebChatLane
 from bridge.storage.sqlstore import open_store
@@ -64,16 +64,10 @@ INSTANCE = "instance"
 """The fact that tells this database from every other."""
 DATED = "instance.dated"
 """The fact that tells since when rows go out under ids with their moment (`MatrixLane`)."""
-COUNTED_TYPES = frozenset(
-    {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
-)
-"""Types of events that the metrics tell apart."""
 
 
 class HomeserverRefused(Exception):
-    """The homeserver does not know our tokens, or does not let us have our users, or the bot is
-    somebody else's account.
-    """
+    """Our tokens or users are refused by the homeserver, or the bot is somebody else's account."""
 
 
 class Serving:
@@ -109,12 +103,7 @@ class Serving:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def until(self, stop: asyncio.Event) -> None:
@@ -144,9 +133,8 @@ class Serving:
     async def _start(self) -> None:
         config, enter = self._config, self._stack.enter_async_context
         began = self._clock.now()
-        store = await enter(
-            open_store(config.database.url.get_secret_value(), self._clock, sole=True)
-        )
+        url = config.database.url.get_secret_value()
+        store = await enter(open_store(url, self._clock, sole=True))
         users = users_of(config)
         matrix = await self._matrix(store, users)
         links = Links(
@@ -167,7 +155,7 @@ class Serving:
         dated = int(await noted(store, DATED, str(self._clock.now())))
         runners: dict[Lane, LaneRunner] = {
             Lane.WEBCHAT: WebChatLane(around),
-            Lane.MATRIX: MatrixLane(around, PresentTexts(around), instance, dated),
+            Lane.MATRIX: MatrixLane(around, around, instance, dated),
             Lane.ASIDE: AsideLane(around),
         }
         engine = Engine(around, runners)
@@ -177,9 +165,10 @@ class Serving:
         endpoint = Endpoint(
             hs_token=config.appservice.hs_token.get_secret_value(),
             is_ours=users.is_ours,
-            accept=accepting(engine, self.metrics, matrix.crypto),
+            accept=engine.accept_events,
             vouch=matrix.ghosts.vouch,
             typing=engine.typing,
+            timing=self.metrics.matrix_event.labels,
             max_body=config.appservice.max_body_size,
             pages=health.pages(),
         )
@@ -238,12 +227,8 @@ class Serving:
         return matrix
 
     async def _run_engine(self, engine: Engine) -> None:
-        """Start the engine's task; when the stack unwinds it stops before what it works with.
-
-        Raises:
-            StoreError: unfinished work cannot be read (and no task has failed, which would make a
-                group of it).
-        """
+        """Start the engine's task; when the stack unwinds it stops before what it works with."""
+        # A StoreError here is no task's, which would make a group of it.
         undone = await engine.undone()
         await self._stack.enter_async_context(self._tasks)
         ready = asyncio.Event()
@@ -318,43 +303,6 @@ def why_refused(config: Config, error: Refused) -> str:
     )
 
 
-class PresentTexts:
-    """The sentences as the rules of the moment have them. Implements `cards.Sentences`."""
-
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-
-    def render(self, language: str, key: str, args: Args) -> str:
-        """The sentence of that key."""
-        return self._around.rules.texts.render(language, key, args)
-
-
-def accepting(engine: Engine, metrics: Metrics, crypto: Crypto | None) -> Accept:
-    """The endpoint's way into the engine.
-
-    Encryption hears of each event as it comes: a room may be busy with an earlier one for seconds,
-    and who has left it must not be able to read what is said meanwhile.
-    """
-
-    async def accept(events: Sequence[tuple[RoomId, EventId, dict[str, object]]]) -> None:
-        began = perf_counter()
-        if crypto is not None:
-            for _, _, raw in events:
-                crypto.heard(raw)
-        await engine.accept_events(events)
-        took = perf_counter() - began
-        for _, _, raw in events:
-            metrics.matrix_event.labels(event_type(raw)).observe(took)
-
-    return accept
-
-
-def event_type(raw: dict[str, object]) -> str:
-    """A label for the metrics: foreign event types must not make as many of them."""
-    kind = raw.get("type")
-    return kind if isinstance(kind, str) and kind in COUNTED_TYPES else "other"
-
-
 async def noted(store: StorePort, name: str, first: str) -> str:
     """A fact of this database: `first` if there is none yet, and for ever after."""
     found = await store.fact(name)
@@ -376,10 +324,7 @@ def catch_up(
     engine: Engine,
     retention: Callable[[], Retention],
 ) -> CatchUp:
-    """The catch-up over these parts.
-
-    It stays well away from events whose lines in the ledger may be gone.
-    """
+    """The catch-up, well away from events whose lines in the ledger may be gone."""
     store = around.store
 
     async def known(event_id: EventId) -> bool:
@@ -404,13 +349,7 @@ MEASURE_EVERY = 15.0
 
 
 async def prune(store: StorePort, clock: Clock, retention: Callable[[], Retention]) -> None:
-    """Erase what the ledger need not keep, for ever.
-
-    Args:
-        store: where the ledger is.
-        clock: the time.
-        retention: how long what is kept, as the operator has it at the moment.
-    """
+    """Erase what the ledger need not keep, for ever; `retention`: as it is at the moment."""
     log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.app")
     while True:
         now, kept = clock.now(), retention()
@@ -450,16 +389,8 @@ class StoredTokens:
         return Token(row.login_name, row.token, row.issued, row.client_id, row.cookies)
 
     async def save(self, room_id: RoomId, token: Token) -> None:
-        await self._store.save_account(
-            AccountRow(
-                room_id,
-                token.login_name,
-                token.value,
-                token.issued,
-                token.client_id,
-                token.cookies,
-            )
-        )
+        who, since = (token.login_name, token.value), (token.issued, token.client_id)
+        await self._store.save_account(AccountRow(room_id, *who, *since, token.cookies))
 
     async def forget(self, room_id: RoomId) -> None:
         await self._store.forget_token(room_id)

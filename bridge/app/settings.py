@@ -47,11 +47,8 @@ def rules_of(
 ) -> Rules:
     """The rules of the rooms ring.
 
-    Args:
-        config: the operator's.
-        users: our own Matrix users.
-        longest_text: bytes of text that fit into one frame at the moment, which the link learns.
-        longest_clip: the same for a voice.
+    `longest_text`: bytes of text that fit into one frame at the moment, which the link learns;
+    `longest_clip`: the same for a voice.
     """
     server, bridge, told = config.server, config.bridge, config.bridge.tell_agents
     queues = tuple(
@@ -86,7 +83,7 @@ def rules_of(
         timezone=ZoneInfo(bridge.timezone) if bridge.timezone else None,
         longest_text=longest_text,
         longest_clip=longest_clip,
-        seal=_passwords(config).seal if server.login.own_accounts else None,
+        seal=Passwords(encryption_secret_of(config)).seal if server.login.own_accounts else None,
         login_key=login_keys(encryption_secret_of(config)),
         texts=Texts(config.texts),
         ratings=tuple(
@@ -138,13 +135,10 @@ def login_keys(secret: str) -> Callable[[RoomId], str]:
     return partial(room_key, secret=derive(secret, b"logins"))
 
 
-def _passwords(config: Config) -> Passwords:
-    return Passwords(encryption_secret_of(config))
-
-
 def link_settings_of(config: Config) -> LinkSettings:
     """The settings of the link ring."""
     server = config.server
+    passwords = Passwords(encryption_secret_of(config))
     return LinkSettings(
         base_url=server.base_url,
         enterprise_id=server.enterprise_id,
@@ -157,7 +151,7 @@ def link_settings_of(config: Config) -> LinkSettings:
             pattern: AccountRule(entry.name, entry.password.get_secret_value())
             for pattern, entry in server.accounts.items()
         },
-        unseal=_passwords(config).unseal if server.login.own_accounts else None,
+        unseal=passwords.unseal if server.login.own_accounts else None,
         sign_key=server.sign_key.get_secret_value(),
         robot_key=server.robot.public_key.get_secret_value(),
         upload_mode=server.upload_mode,
@@ -181,18 +175,14 @@ def secrets_of(config: Config) -> list[str]:
 
 
 class Passwords:
-    """Locks and opens.
-
-    Args:
-        secret: the operator's (`settings.encryption_secret_of`).
-    """
+    """Sealed box for passwords, under the operator's secret (`encryption_secret_of`)."""
 
     def __init__(self, secret: str) -> None:
         self._sealer = Sealer(secret)
 
     def seal(self, room_id: RoomId, password: str) -> bytes:
         """The password as it may be stored; differs each time."""
-        return self._sealer.seal(_name(room_id), password.encode("utf-8", "replace"))
+        return self._sealer.seal(f"login/{room_id}", password.encode("utf-8", "replace"))
 
     def unseal(self, room_id: RoomId, sealed: bytes) -> str:
         """The password again.
@@ -200,8 +190,4 @@ class Passwords:
         Raises:
             StoreError: it was sealed for another room or with another secret.
         """
-        return self._sealer.open(_name(room_id), sealed).decode()
-
-
-def _name(room_id: RoomId) -> str:
-    return f"login/{room_id}"
+        return self._sealer.open(f"login/{room_id}", sealed).decode()

@@ -32,9 +32,10 @@ from bridge.matrix.registration import (
     RegistrationMissing,
     load_registration,
 )
-from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError, StorePort
+from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import NewerSchemaError
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import open_store, pending_migrations

@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import suppress
 from typing import Literal, TypeVar
 from urllib.parse import unquote
+from time import perf_counter
 
 import msgspec
 import structlog
@@ -33,10 +34,11 @@ from aiohttp import web
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.store import StoreError
+from bridge.rooms.surroundings import Observer
 
 T = TypeVar("T")
 RawEvent = dict[str, object]
-Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[None]]
+Accept = Callable[[Sequence[tuple[RoomId, EventId, RawEvent]]], Awaitable[object]]
 Vouch = Callable[[str], Awaitable[bool]]
 Typing = Callable[[RoomId, Collection[UserId]], None]
 Page = Callable[[web.BaseRequest], Awaitable[web.Response]]
@@ -45,6 +47,10 @@ _LOG = "bridge.matrix.endpoint"
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _V1 = "/_matrix/app/v1"
 _THIRDPARTY = (f"{_V1}/thirdparty/", "/_matrix/app/unstable/thirdparty/")
+COUNTED_TYPES = frozenset(
+    {"m.room.message", "m.room.encrypted", "m.room.member", "m.sticker", "m.reaction"}
+)
+"""Types of events that the metrics tell apart: foreign ones must not make as many labels."""
 _MAX_NESTING = 100
 """How deep an event may nest; honest ones stay below ten."""
 _NONE = msgspec.Raw(b"[]")
@@ -103,6 +109,7 @@ class Endpoint:
         max_body: bytes of the longest body that is read.
         typing: told who is typing in a room, whenever that changes.
         pages: further pages of the same port, by path: for anybody, without a token.
+        timing: for a type of event, takes the seconds until one was stored.
     """
 
     def __init__(
@@ -115,12 +122,14 @@ class Endpoint:
         max_body: int,
         typing: Typing | None = None,
         pages: Mapping[str, Page] | None = None,
+        timing: Callable[[str], Observer] | None = None,
     ) -> None:
         self._token = hs_token.encode()
         self._is_ours = is_ours
         self._accept = accept
         self._vouch = vouch
         self._typing = typing
+        self._timing = timing
         self._max_body = max_body
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
         # structlog takes as long to drop a line as the endpoint for a whole event.
@@ -152,6 +161,7 @@ class Endpoint:
         told = self._split(body)
         events = [read for raw in told.events if (read := self._event(raw)) is not None]
         if events:
+            began = perf_counter()
             try:
                 await self._accept(events)
             except StoreError as error:
@@ -159,6 +169,11 @@ class Endpoint:
                 raise _refusal(
                     web.HTTPServiceUnavailable, "M_UNKNOWN", "The events could not be stored."
                 ) from error
+            if self._timing is not None:
+                took = perf_counter() - began
+                for _, _, event in events:
+                    kind = event.get("type")
+                    self._timing(kind if kind in COUNTED_TYPES else "other").observe(took)
         if self._wants_debug(logging.DEBUG):
             skipped = len(told.events) - len(events)
             self._log.debug("transaction", events=len(events), skipped=skipped, size=len(body))

@@ -26,7 +26,15 @@ READY = "/_matrix/mau/ready"
 
 
 class Health:
-    """Watches the parts that the bridge cannot do without."""
+    """Watches the parts that the bridge cannot do without.
+
+    Args:
+        probes: part -> probe; `database`, `homeserver`, `webchat`.
+        clock: for the grace and between two rounds.
+        grace: seconds for which a part may be unreachable.
+        interval: seconds between two rounds; also the longest wait for one probe.
+        on_change: told `(part, reachable)` after every first probe and every change.
+    """
 
     def __init__(
         self,
@@ -35,17 +43,8 @@ class Health:
         *,
         grace: float = 30.0,
         interval: float = 5.0,
-        on_change: Callable[[str, bool], None] | None = None,
+        on_change: Callable[[str, bool], None] = lambda _part, _reachable: None,
     ) -> None:
-        """Name the parts.
-
-        Args:
-            probes: part -> probe; `database`, `homeserver`, `webchat`.
-            clock: for the grace and between two rounds.
-            grace: seconds for which a part may be unreachable.
-            interval: seconds between two rounds; also the longest wait for one probe.
-            on_change: told `(part, reachable)` after every first probe and every change.
-        """
         self._probes = dict(probes)
         self._clock = clock
         self._grace = grace
@@ -81,18 +80,14 @@ class Health:
             if part not in self._lost:
                 self._lost[part] = self._clock.now()
                 self._log.warning("peer unreachable", part=part, why=why)
-                self._changed(part, reachable=False)
+                self._on_change(part, False)  # noqa: FBT003 - a callback
             return
         if self._lost.pop(part, None) is not None:
             self._log.info("peer reachable again", part=part)
-            self._changed(part, reachable=True)
+            self._on_change(part, True)  # noqa: FBT003
         elif part not in self._seen:
-            self._changed(part, reachable=True)
+            self._on_change(part, True)  # noqa: FBT003
         self._seen.add(part)
-
-    def _changed(self, part: str, *, reachable: bool) -> None:
-        if self._on_change is not None:
-            self._on_change(part, reachable)
 
     def stop(self) -> None:
         """From now on not ready: the bridge is stopping and takes no new work."""

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -33,85 +34,51 @@ class Metrics:
     CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
     def __init__(self) -> None:
-        registry = CollectorRegistry()
-        self._registry = registry
+        self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._matrix(registry)
-        self._webchat(registry)
-        self._engine(registry)
-        self._waiting(registry)
-
-    def _matrix(self, registry: CollectorRegistry) -> None:
-        self.matrix_event = Histogram(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        # The homeserver, and all peers.
+        self.matrix_event = histogram(
             "bridge_matrix_event",
             "Seconds to take in one event of a transaction",
             ["event_type"],
             buckets=_FAST,
-            registry=registry,
         )
-        self.connected = Gauge(
-            "bridge_connected", "1 while a peer answers", ["peer"], registry=registry
+        self.connected = gauge("bridge_connected", "1 while a peer answers", ["peer"])
+        # The call centre.
+        self.links = gauge("bridge_logged_in", "WebChat links that stand")
+        self.logins = counter("webchat_logins", "Logins sent to WebChat", ["result"])
+        self.connections = counter("webchat_ws_connects", "Links that were opened")
+        self.reconnects = counter("webchat_ws_reconnects", "Links that were opened again")
+        self.connection_failures = counter(
+            "webchat_ws_connection_failures", "Links that could not be opened"
         )
-
-    def _webchat(self, registry: CollectorRegistry) -> None:
-        self.links = Gauge("bridge_logged_in", "WebChat links that stand", registry=registry)
-        self.logins = Counter(
-            "webchat_logins", "Logins sent to WebChat", ["result"], registry=registry
+        self.phases = counter("webchat_phases", "Phases that conversations entered", ["phase"])
+        self.queue_wait = histogram(
+            "webchat_queue_wait_seconds", "From the request to the agent", buckets=_HUMAN
         )
-        self.connections = Counter(
-            "webchat_ws_connects", "Links that were opened", registry=registry
+        # The engine.
+        self.handling = histogram(
+            "inbox_seconds", "From storing an input to having handled it", buckets=_FAST
         )
-        self.reconnects = Counter(
-            "webchat_ws_reconnects", "Links that were opened again", registry=registry
-        )
-        self.connection_failures = Counter(
-            "webchat_ws_connection_failures", "Links that could not be opened", registry=registry
-        )
-        self.phases = Counter(
-            "webchat_phases", "Phases that conversations entered", ["phase"], registry=registry
-        )
-        self.queue_wait = Histogram(
-            "webchat_queue_wait_seconds",
-            "From the request to the agent",
-            buckets=_HUMAN,
-            registry=registry,
-        )
-
-    def _engine(self, registry: CollectorRegistry) -> None:
-        self.handling = Histogram(
-            "inbox_seconds",
-            "From storing an input to having handled it",
-            buckets=_FAST,
-            registry=registry,
-        )
-        self.delivery = Histogram(
+        self.delivery = histogram(
             "delivery_seconds",
             "From storing an effect to its outcome",
             ["lane", "outcome"],
             buckets=(*_FAST, 30.0, 60.0, 300.0),
-            registry=registry,
         )
-        self.loop_lag = Histogram(
-            "event_loop_lag_seconds",
-            "How late the event loop wakes a timer",
-            buckets=_FAST,
-            registry=registry,
+        self.loop_lag = histogram(
+            "event_loop_lag_seconds", "How late the event loop wakes a timer", buckets=_FAST
         )
-
-    def _waiting(self, registry: CollectorRegistry) -> None:
-        self.inbox_depth = Gauge("inbox_depth", "Inputs not handled yet", registry=registry)
-        self.inbox_age = Gauge(
-            "inbox_age_seconds", "Age of the oldest of these inputs", registry=registry
+        # What waits in the store.
+        self.inbox_depth = gauge("inbox_depth", "Inputs not handled yet")
+        self.inbox_age = gauge("inbox_age_seconds", "Age of the oldest of these inputs")
+        self.outbox_depth = gauge("outbox_depth", "Effects not carried out yet", ["lane"])
+        self.outbox_age = gauge(
+            "outbox_age_seconds", "Age of the oldest of these effects", ["lane"]
         )
-        self.outbox_depth = Gauge(
-            "outbox_depth", "Effects not carried out yet", ["lane"], registry=registry
-        )
-        self.outbox_age = Gauge(
-            "outbox_age_seconds", "Age of the oldest of these effects", ["lane"], registry=registry
-        )
-        self.dead_letters = Gauge(
-            "dead_letters", "What was given up and waits for the operator", registry=registry
-        )
+        self.dead_letters = gauge("dead_letters", "What was given up and waits for the operator")
 
     def backlog(self, backlog: Backlog, now: int) -> None:
         """Show what waits in the store; `now`: ms since the epoch."""
@@ -123,14 +90,6 @@ class Metrics:
         self.dead_letters.set(backlog.dead_letters)
 
     # --- rooms.surroundings.Measures --------------------------------------------------------
-
-    def handled(self, age: int) -> None:
-        """An input was handled `age` ms after it was stored."""
-        self.handling.observe(age / 1000)
-
-    def settled(self, lane: str, outcome: str, age: int) -> None:
-        """An effect came to its outcome `age` ms after it was stored."""
-        self.delivery.labels(lane, outcome).observe(age / 1000)
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
         """A conversation changed its phase; `waited`: ms in the queue, once an agent is there."""
@@ -170,13 +129,10 @@ def _age(depth: Depth, now: int) -> float:
 async def watch_loop_lag(
     metrics: Metrics, interval: float = 1.0, now: Callable[[], float] = time.monotonic
 ) -> None:
-    """Measure the event loop's lateness for ever, and log it once the loop has stood still.
+    """Measure the event loop's lateness every `interval` seconds, and log when it stood still.
 
-    Args:
-        metrics: where every measurement goes.
-        interval: seconds from one to the next.
-        now: seconds of a clock that nobody sets. (Not the loop's own time: uvloop reads it once a
-            turn, and so may miss what the same turn has spent.)
+    `now`: a clock that nobody sets. (Not the loop's own: uvloop reads it once a turn, and so may
+    miss what the same turn has spent.)
     """
     log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
     while True:

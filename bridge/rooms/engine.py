@@ -1,10 +1,9 @@
-"""The engine: which rooms are at work, and when the others have to be.
+"""The engine: rooms in memory, group commits over all of them, deadlines, and recovery.
 
-Idle rooms cost a row and at most a cache entry, never a task. The engine takes what the adapters
-bring (transactions, pushes) and lets it happen in its rooms; it has what all rooms have to write
-committed together (group commit), one group after the other, and acknowledges what is durable; it
-keeps the clock of deadlines; and after a start it goes on with whatever the last process left
-undone. Twice a minute it asks the store which rooms have work, and looks after those that know of
+Idle rooms cost a row and at most a cache entry, never a task. What the adapters bring
+(transactions, pushes) happens in its room; what all rooms have to write is committed together, one
+group after the other, and acknowledged when it is durable. A start goes on with whatever the last
+process left undone. Twice a minute the store is asked which rooms have work, for those that know of
 none: an operator may have put a dead letter back, or an answer of the database may have got lost.
 """
 
@@ -17,7 +16,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -28,7 +27,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import MatrixEvent, Membership, Undecryptable
 from bridge.rooms.room import LaneRunner, Room
-from bridge.rooms.store import Commit, Lane, StoreError, Unstorable
+from bridge.rooms.store import Answer, Commit, Lane, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Came, Ticket
 from bridge.webchat.codes import NoticeType
@@ -38,8 +37,6 @@ KEPT_ROOMS = 2_000
 """Rooms at rest without a chat that stay in memory, so that their next message needs no read."""
 LINGER = 0.05
 """Seconds that an outcome waits for other writes with which it may be stored."""
-GROUP = 500
-"""Rooms that are committed together."""
 MOST_LIVELY = 500
 """Rooms that are looked into after an outage of the homeserver's, the latest first."""
 READERS = 16
@@ -52,26 +49,23 @@ FEW_DEADLINES = 64
 """Entries of the timetable for which it is not worth while to drop those without meaning."""
 
 
-class Undone(msgspec.Struct, frozen=True):
-    """What the last process left: the rooms that have to be woken."""
+class Undone(NamedTuple):
+    """Rooms that the last process left with work."""
 
     busy: Sequence[RoomId]
     """With inputs or effects that wait."""
     live: Sequence[RoomId]
     """Whose link is wanted."""
     deadlines: Sequence[tuple[RoomId, int]]
-    """And their moments, ms since the epoch."""
 
 
 class Timetable:
-    """When which room wants to be woken: one moment a room, the soonest that it has asked for.
+    """A heap of deadlines: one moment a room, the soonest that it has asked for.
 
-    Calls `wake` for each room at its moment, while `run` runs.
-
-    A room whose deadline has moved back is woken at the old moment, finds nothing to do and names
-    the new one. A room that asks for a sooner moment leaves its former one behind, which means
-    nothing any more; once those are as many as the rooms, the heap is built anew. So the table
-    never takes more room than twice the rooms in it.
+    Calls `wake` for each room at its moment, while `run` runs. A room whose deadline has moved back
+    is woken at the old moment, finds nothing to do and names the new one. One that asks for a
+    sooner moment leaves its former entry behind, without meaning; the heap is built anew before it
+    has more than twice as many entries as rooms.
     """
 
     def __init__(self, clock: Clock, wake: Callable[[RoomId], None]) -> None:
@@ -119,10 +113,9 @@ class Timetable:
 
 
 class Engine:
-    """Owns the rooms at work, their tasks and their commits. Implements `ports.LinkEvents`.
+    """Owner of the rooms, their tasks and their commits. Implements `ports.LinkEvents`.
 
-    Events and pushes are stored before they are acknowledged, once each. Who is typing is not: it
-    is over before it could be read from a database, and nothing is lost with it.
+    Events and pushes are stored before they are acknowledged, once each; who is typing is not.
 
     Args:
         around: what everything in a room works with.
@@ -153,7 +146,8 @@ class Engine:
         """Rooms whose commit is on its way."""
         self._writing = False
         """Commits are made: while the engine runs."""
-        self._wake = asyncio.Event()
+        self._urgent = False
+        """A commit is to be made as soon as none is under way."""
         self._lingering: asyncio.TimerHandle | None = None
         self._clean = asyncio.Event()
         """Nothing is to be written."""
@@ -177,17 +171,20 @@ class Engine:
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
         """Go on with unfinished work, set `ready`, and work until `stop`."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            loops = [tasks.create_task(one()) for one in (self._write, self._timetable.run)]
-            self._recover(undone)
-            loops.append(tasks.create_task(self._sweep()))
-            ready.set()
-            await self._stopped.wait()
+            self._tasks, self._writing = tasks, True
+            loops = [tasks.create_task(one()) for one in (self._timetable.run, self._sweep)]
+            self._urgent = False
+            self._hurry()  # for what came before
+            try:
+                self._recover(undone)  # each room reads what it needs
+                ready.set()
+                await self._stopped.wait()
+            finally:
+                self._end_writing()
             for loop in loops:
                 loop.cancel()
 
     def _recover(self, undone: Undone) -> None:
-        """Wake the rooms that have work or whose link is wanted; each reads what it needs."""
         for room_id in undone.busy:
             self._room(room_id).look()
         for room_id in undone.live:
@@ -215,7 +212,7 @@ class Engine:
             room.stop()
             if self._tasks is not None and not room.idle:
                 self.spawn(room.until_ended())
-        self._wake.set()
+        self._hurry()
         try:
             async with asyncio.timeout(patience):
                 while self._owned or not self._clean.is_set():
@@ -350,38 +347,29 @@ class Engine:
         self._dirty[room.room_id] = room
         self._clean.clear()
         if urgent or self._stopping or not self._linger:
-            self._wake.set()
-        elif self._lingering is None and not self._wake.is_set():
+            self._hurry()
+        elif self._lingering is None:
             loop = asyncio.get_running_loop()
-            self._lingering = loop.call_later(self._linger, self._wake.set)
+            self._lingering = loop.call_later(self._linger, self._hurry)
 
-    async def _write(self) -> None:
-        """Commit what rooms have to write, group by group; what comes meanwhile is the next."""
-        self._writing = True
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if self._lingering is not None:
-                    self._lingering.cancel()
-                    self._lingering = None
-                rooms = list(self._dirty.values())
-                for start in range(0, len(rooms), GROUP):
-                    await self._commit(rooms[start : start + GROUP])
-                if not self._dirty:
-                    self._clean.set()
-        finally:
-            self._writing = False
-            # Nobody is to wait for a commit that does not come any more.
-            for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
-                room.stop()
-                room.failed(StoreError("the engine was stopped"))
+    def _hurry(self) -> None:
+        """Commit soon: after what happens in this turn of the event loop, and one at a time."""
+        if not self._urgent:
+            self._urgent = True
+            if not self._under_way:
+                asyncio.get_running_loop().call_soon(self._commit)
 
-    async def _commit(self, rooms: Sequence[Room]) -> None:
+    def _commit(self) -> None:
+        """Have written what rooms have to write; what comes meanwhile is the next commit."""
+        if self._under_way or not self._writing:
+            return
+        self._urgent = False
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         commits: list[Commit] = []
-        self._under_way = []
-        for room in rooms:
-            del self._dirty[room.room_id]
+        dirty, self._dirty = self._dirty, {}
+        for room in dirty.values():
             try:
                 commit = room.draft_commit()
             except Exception as error:  # noqa: BLE001 - logged whole; the room finds out whose fault
@@ -391,10 +379,14 @@ class Engine:
             if commit is not None:
                 commits.append(commit)
                 self._under_way.append(room)
-        try:
-            answers = await self._around.store.commit(commits)
-        except StoreError as error:
-            answers = [error] * len(commits)
+        if commits:
+            self._around.store.submit(commits, self._committed)
+        else:
+            self._committed([])
+
+    def _committed(self, answers: list[Answer]) -> None:
+        if not self._writing:  # nobody waits any more
+            return
         under_way, self._under_way = self._under_way, []
         for room, answer in zip(under_way, answers, strict=True):
             try:
@@ -405,6 +397,17 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged whole; the others are not to suffer for it
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
+        if self._urgent:
+            asyncio.get_running_loop().call_soon(self._commit)
+        elif not self._dirty:
+            self._clean.set()
+
+    def _end_writing(self) -> None:
+        """Nobody is to wait for a commit that does not come any more."""
+        self._writing = False
+        for room in {**self._dirty, **{one.room_id: one for one in self._under_way}}.values():
+            room.stop()
+            room.failed(StoreError("the engine was stopped"))
 
     # --- rooms --------------------------------------------------------------------------------
 

@@ -359,7 +359,7 @@ class Room:
                 visit.undo(mark)
                 break
             made += entries_of(visit.effects[mark[1] :], one.new_input(self.room_id))
-            self._around.measures.handled(0)
+            self._around.measures.handling.observe(0)
             self._lately.append(one.key or "")
             handled += 1
         if handled:
@@ -459,7 +459,7 @@ class Room:
         draft.signals += tuple(signals)
         for row in done:
             self._inputs.pop(row.seq, None)
-            self._around.measures.handled(visit.now - row.received)
+            self._around.measures.handling.observe((visit.now - row.received) / 1000)
         return True
 
     async def _until_written(self) -> StoreError | None:
@@ -614,7 +614,8 @@ class Room:
             self._outcomes.pop(row.seq, None)
             if self._ended is not None:
                 self._ended.add(row.seq)
-            measures.settled(row.lane, settlement.outcome, settlement.now - row.created)
+            age = (settlement.now - row.created) / 1000
+            measures.delivery.labels(row.lane, settlement.outcome).observe(age)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and told to nobody.

@@ -1,13 +1,11 @@
-"""StorePort: what the engine asks of a database, and nothing else.
+"""StorePort: what the engine asks of a database, and the rows that it gives and takes.
 
 The journal has one row for each thing that happened in a room (an event, a push): what came, the
 effect that it led to, when that was attempted, and how it ended. So it is inbox, outbox and ledger
-in one. An effect that came of something else (a deadline, a reply), or beside a first one, has a
-row of its own in it.
+in one. An effect of something else (a deadline, a reply), or a second one, has a row of its own.
 
-Every call that writes returns only after the write is durable. What all rooms have to write is
-committed together, so a room pays a share of a transaction, not a transaction. The caller's
-cancellation never undoes or half-does a write: it may only miss the answer.
+A call that writes is answered only when the write is durable. A caller that is cancelled never
+undoes or half-does it: it may only miss the answer.
 
 A call that fails with a plain StoreError may have happened, or may still happen: a database that
 hangs tells nobody. So every write can be tried again without harm. Inputs are told apart by their
@@ -20,7 +18,7 @@ them from both making a call of the journal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -57,7 +55,7 @@ class Outcome(StrEnum):
 class NewInput(msgspec.Struct, frozen=True):
     room_id: RoomId
     body: bytes
-    """Tagged JSON of a `rooms.inputs.Stored`."""
+    """Tagged JSON of a `rooms.inbox.Stored`."""
     key: str | None = None
     """Unique for ever (event id, receipt id, …): a second input with it is not stored.
 
@@ -280,6 +278,18 @@ class Unstorable(StoreError):
     """The request holds a value that can never be stored; nothing was changed."""
 
 
+Answer = Committed | StoreError
+"""To a commit.
+
+An error is for its room alone:
+
+- Stale: the room's revision is not (any more) the one that the record was made from, an input or an
+  effect has ended already, or an input among `entries` is known;
+- Unstorable: it holds a value that can never be stored;
+- any other: nothing was written, as far as anybody knows.
+"""
+
+
 class StorePort(Protocol):
     """Implemented for SQLite, PostgreSQL and, for tests, in memory.
 
@@ -287,47 +297,36 @@ class StorePort(Protocol):
     that writes raises Unstorable for a value that no other try can bring in.
     """
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Committed | StoreError]:
-        """Write what rooms have to write, each room all or nothing; answers in order.
+    def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
+        """Write what rooms have to write, each room all or nothing; `done` gets answers in order.
 
-        No room is named twice. The answer that is an error is for its room alone:
-
-        - Stale: the room's revision is not (any more) the one that the record was made from, an
-          input or an effect has ended already, or an input among `entries` is known;
-        - Unstorable: it holds a value that can never be stored.
-
-        Raises:
-            StoreError: nothing was written, as far as anybody knows.
+        No room is named twice.
         """
-        ...
+
+    async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
+        """The same for who waits; raises the error if the database did not take it."""
 
     async def mark_attempted(self, seq: EffectSeq, now: int) -> None:
         """Say that the peer may see this effect from now on; counts the attempt."""
-        ...
 
     async def load(self, room_id: RoomId) -> Loaded:
         """The room and its open rows, all as of one moment."""
-        ...
 
     async def backlog(self) -> Backlog: ...
 
     async def busy_rooms(self) -> list[RoomId]:
         """Rooms with open rows, oldest work first."""
-        ...
 
     async def live_rooms(self) -> list[RoomId]: ...
 
     async def deadlines(self) -> list[tuple[RoomId, int]]:
         """Rooms that have a deadline, with it, soonest first."""
-        ...
 
     async def rooms_of(self, customer: str) -> int:
         """How many rooms this Matrix user has made us serve and not left."""
-        ...
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
         """The room's chats, the newest first, at most `limit`; with `upto`, none above it."""
-        ...
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None: ...
 
@@ -343,7 +342,6 @@ class StorePort(Protocol):
 
     async def fact(self, name: str) -> str | None:
         """Something learnt about a peer, such as its upload mode."""
-        ...
 
     async def save_fact(self, name: str, value: str) -> None: ...
 
@@ -351,19 +349,15 @@ class StorePort(Protocol):
 
     async def secret_names(self, prefix: str) -> list[str]:
         """The names that begin so, sorted; for a rare look at all of them."""
-        ...
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
         """Write or remove rows, all or none."""
-        ...
 
     async def drop_secrets(self) -> int:
         """Remove every row; returns how many there were."""
-        ...
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         """All that happened to a Matrix event, in order of time."""
-        ...
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         """What a Matrix event of this room was to us, while it is kept.
@@ -372,17 +366,14 @@ class StorePort(Protocol):
             The body of the input that it came as, else the effect that became it; None if there is
             neither, or it has been erased.
         """
-        ...
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         """Erase the body of this event's input, and the effects that carried it, where settled."""
-        ...
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]: ...
 
     async def revive(self, letter_id: str, now: int) -> bool:
         """Put a dead letter back to work; False if there is none of that id."""
-        ...
 
     async def discard(self, letter_id: str, now: int) -> bool: ...
 
@@ -392,10 +383,8 @@ class StorePort(Protocol):
         Secrets whose time was over before `rows_before` go too. Dead letters stay. Returns the
         number of rows touched.
         """
-        ...
 
     async def ping(self) -> None:
         """Raise StoreError unless the database answers."""
-        ...
 
     async def close(self) -> None: ...

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
@@ -33,6 +34,8 @@ import structlog
 from bridge.conversation.events import QueuePlace
 from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
 from bridge.ids import QueueId, RoomId, UserId
+from bridge.conversation.events import Args
+from bridge.ids import RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
@@ -399,17 +402,44 @@ class RoomView(Protocol):
         """Wait before the next attempt at something; raises Stopping if there will be none."""
 
 
+class SystemClock:
+    """The real clock: implements `ports.Clock`."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Observer(Protocol):
+    """A histogram, or one of its children, as prometheus_client has them."""
+
+    def observe(self, amount: float) -> None: ...
+
+
+class Labelled(Protocol):
+    """A histogram with labels."""
+
+    def labels(self, *values: str) -> Observer: ...
+
+
 class Measures(Protocol):
-    """Metrics of the engine. Times are ms."""
+    """Metrics of the engine."""
 
-    def handled(self, age: int) -> None:
-        """An input was handled so long after it was stored."""
+    @property
+    def handling(self) -> Observer:
+        """Seconds from storing an input to having handled it."""
+        ...
 
-    def settled(self, lane: str, outcome: str, age: int) -> None:
-        """An effect came to its outcome so long after it was stored."""
+    @property
+    def delivery(self) -> Labelled:
+        """Seconds from storing an effect to its outcome; by lane and outcome."""
+        ...
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
-        """A conversation changed its phase; `waited`: time in the queue, if an agent came."""
+        """A conversation changed its phase; `waited`: ms in the queue, if an agent came."""
+        ...
 
 
 class Surroundings(msgspec.Struct):
@@ -432,3 +462,7 @@ class Surroundings(msgspec.Struct):
     """How long customers wait; shared by all rooms."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Who is inviting us just now; shared by all rooms."""
+
+    def render(self, language: str, key: str, args: Args) -> str:
+        """The sentence of that key, as the rules of the moment have it."""
+        return self.rules.texts.render(language, key, args)

@@ -1,16 +1,16 @@
 """Group commit: one writer, and whatever waits when it is free goes into one transaction.
 
-Theory of operation. A caller leaves a ticket and awaits its answer. The writer takes all tickets
-that wait, up to a bound, and has them committed together; then each caller gets its own answer.
-While that transaction runs, the next group gathers: the slower the disk, the larger the groups, so
-the cost of a commit is shared the more, the more it matters.
+Theory of operation. A caller leaves a ticket, a few requests and a callback, and goes on. The
+writer takes all requests that wait, up to a bound, and has them committed together; then each
+caller is called back. While that transaction runs, the next group gathers: the slower the disk, the
+larger the groups, so the cost of a commit is shared the more, the more it matters.
 
 A group that the database refuses is cut in half and each half tried again, down to the one request
 that is at fault: its neighbours are written, it alone gets the error. A database that is away fails
 the whole group at once, for a smaller group would fare no better.
 
-A caller that is cancelled only misses its answer: nobody but the writer touches the transaction,
-so none is ever left open. A caller whose patience ends before its ticket was taken withdraws it.
+Nobody but the writer touches the transaction, so none is ever left open. A caller whose patience
+ends before its requests were taken withdraws them.
 
 The module knows asyncio and nothing of any database.
 """
@@ -30,28 +30,54 @@ W = TypeVar("W")
 Commit = Callable[[Sequence[W]], Awaitable[Sequence[object]]]
 """Write all requests in one transaction and return their answers in order.
 
-An answer that is a StoreError is raised at its caller; the other requests are written.
-
 Raises:
     Unreachable: nothing can be written now.
     StoreError: (at least) one of the requests cannot be written; none was.
 """
+Done = Callable[[list[object]], None]
+"""Told the answers to requests in order, an error (StoreError) in place of each that failed."""
 
 
-class _Ticket(Generic[W]):
-    """A request on its way; `answer` is cancelled with the caller that awaits it."""
+class Ticket:
+    """Requests on their way, and who waits for them."""
 
-    __slots__ = ("answer", "request", "taken", "withdrawn")
+    __slots__ = ("answers", "done", "left", "taken", "timer")
 
-    def __init__(self, request: W, answer: asyncio.Future[object]) -> None:
-        self.request = request
-        self.answer = answer
+    def __init__(self, count: int, done: Done) -> None:
+        self.answers: list[object] = [None] * count
+        self.left = count
+        """Answers that are missing; 0 as well once nobody waits for them any more."""
+        self.done = done
         self.taken = False
-        self.withdrawn = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def answer(self, place: int, answer: object) -> None:
+        if not self.left:
+            return
+        if isinstance(answer, StoreError):
+            # One of its own: an exception that is shared would gather all their tracebacks.
+            own = type(answer)(*answer.args)
+            own.__cause__ = answer
+            answer = own
+        self.answers[place] = answer
+        self.left -= 1
+        if not self.left:
+            if self.timer is not None:
+                self.timer.cancel()
+            self.done(self.answers)
+
+
+_Group = list[tuple[Ticket, int, W]]
+"""Tickets, places in them, and the requests there."""
 
 
 class GroupWriter(Generic[W]):
-    """Gathers requests and commits them in groups.
+    """Gathers requests and commits them in groups, while `run` runs.
+
+    Args:
+        commit: carries out one transaction.
+        group_limit: most requests in one transaction.
+        patience: seconds after which a caller is told that the database does not answer.
 
     Attributes:
         groups: transactions tried so far.
@@ -59,74 +85,61 @@ class GroupWriter(Generic[W]):
     """
 
     def __init__(
-        self,
-        commit: Commit[W],
-        *,
-        group_limit: int = 500,
-        queue_limit: int = 5_000,
-        patience: float = 20.0,
+        self, commit: Commit[W], *, group_limit: int = 500, patience: float = 20.0
     ) -> None:
-        """Prepare a writer; it works while `run` runs.
-
-        Args:
-            commit: carries out one transaction.
-            group_limit: most requests in one transaction.
-            queue_limit: most requests that may wait; further callers wait to be let in.
-            patience: seconds after which a caller is told that the database does not answer.
-        """
         self._commit = commit
         self._group_limit = group_limit
         self._patience = patience
-        self._waiting: deque[_Ticket[W]] = deque()
-        self._places = asyncio.Semaphore(queue_limit)
+        self._waiting: deque[tuple[Ticket, int, W]] = deque()
         self._wake = asyncio.Event()
-        self._closing = asyncio.Event()
+        self._closing = False
         self._finished = asyncio.Event()
         self.groups = 0
         self.requests = 0
 
-    async def submit(self, request: W) -> object:
-        """Have a request written; return its answer once that is durable.
+    def submit(self, requests: Sequence[W], done: Done) -> None:
+        """Have requests written, in order; `done` is called once all of it is durable or failed.
 
-        Raises:
-            StoreError: it was not written; or, when the database hangs in the middle of it,
-                nobody knows.
+        When the database hangs in the middle of a request, nobody knows which of the two it is.
         """
-        ticket = _Ticket(request, asyncio.get_running_loop().create_future())
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._let_in()
-                self._waiting.append(ticket)
-                self._wake.set()
-                return await ticket.answer
-        except TimeoutError:
-            ticket.withdrawn = True
-            raise Unreachable(
-                f"the database did not answer within {self._patience:g} s"
-                + (": the write may still happen" if ticket.taken else "")
-            ) from None
+        if self._closing or not requests:
+            done([Unreachable("the store is closed") for _ in requests])
+            return
+        ticket = Ticket(len(requests), done)
+        ticket.timer = asyncio.get_running_loop().call_later(self._patience, self._give_up, ticket)
+        for place, request in enumerate(requests):
+            self._waiting.append((ticket, place, request))
+        self._wake.set()
+
+    async def write(self, requests: Sequence[W]) -> list[object]:
+        """Have requests written; their answers. A caller that is cancelled only misses these."""
+        answered: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
+
+        def done(answers: list[object]) -> None:
+            if not answered.done():
+                answered.set_result(answers)
+
+        self.submit(requests, done)
+        return await answered
 
     async def run(self) -> None:
         """Write until closed and nothing waits."""
-        group: list[_Ticket[W]] = []
+        group: _Group[W] = []
         try:
             while True:
                 group = self._take()
                 if group:
                     await self._write(group)
-                elif self._closing.is_set():
+                elif self._closing:
                     return
                 else:
                     self._wake.clear()
                     await self._wake.wait()
         finally:
             # Only a writer that was stopped by force has left anybody without an answer.
-            self._closing.set()
-            for ticket in group:
-                _fail(ticket, Unreachable("the store was stopped: the write may still happen"))
-            for ticket in self._waiting:
-                self._places.release()
-                _fail(ticket, Unreachable("the store is closed"))
+            self._closing = True
+            _fail(group, Unreachable("the store was stopped: the write may still happen"))
+            _fail(self._waiting, Unreachable("the store is closed"))
             self._waiting.clear()
             self._finished.set()
 
@@ -135,7 +148,7 @@ class GroupWriter(Generic[W]):
 
         Returns after `patience` seconds in any case: a hung database must not keep us alive.
         """
-        self._closing.set()
+        self._closing = True
         self._wake.set()
         try:
             async with asyncio.timeout(self._patience):
@@ -143,50 +156,40 @@ class GroupWriter(Generic[W]):
         except TimeoutError:
             return
 
-    async def _let_in(self) -> None:
-        if not self._closing.is_set():
-            await self._places.acquire()
-            if not self._closing.is_set():
-                return
-            self._places.release()  # the next who waits outside is to hear it too
-        raise Unreachable("the store is closed")
+    def _give_up(self, ticket: Ticket) -> None:
+        text = f"the database did not answer within {self._patience:g} s"
+        text += ": the write may still happen" if ticket.taken else ""
+        ticket.left = 0
+        ticket.done([Unreachable(text) for _ in ticket.answers])
 
-    def _take(self) -> list[_Ticket[W]]:
-        group: list[_Ticket[W]] = []
+    def _take(self) -> _Group[W]:
+        group: _Group[W] = []
         while self._waiting and len(group) < self._group_limit:
-            ticket = self._waiting.popleft()
-            self._places.release()
-            if not ticket.withdrawn:
+            ticket, place, request = self._waiting.popleft()
+            if ticket.left:
                 ticket.taken = True
-                group.append(ticket)
+                group.append((ticket, place, request))
         self.requests += len(group)
         return group
 
-    async def _write(self, group: list[_Ticket[W]]) -> None:
+    async def _write(self, group: _Group[W]) -> None:
         self.groups += 1
         try:
-            answers = await self._commit([ticket.request for ticket in group])
+            answers = await self._commit([request for _, _, request in group])
         except (Unreachable, CorruptDatabaseError) as error:
-            for ticket in group:
-                _fail(ticket, error)
+            _fail(group, error)
         except StoreError as error:
             if len(group) == 1:
-                _fail(group[0], error)
+                _fail(group, error)
                 return
             half = len(group) // 2
             await self._write(group[:half])
             await self._write(group[half:])
         else:
-            for ticket, answer in zip(group, answers, strict=True):
-                if isinstance(answer, StoreError):
-                    _fail(ticket, answer)
-                elif not ticket.answer.done():
-                    ticket.answer.set_result(answer)
+            for (ticket, place, _), answer in zip(group, answers, strict=True):
+                ticket.answer(place, answer)
 
 
-def _fail(ticket: _Ticket[W], error: StoreError) -> None:
-    """Give each caller an exception of its own: a shared one would gather all their tracebacks."""
-    if not ticket.answer.done():
-        own = type(error)(*error.args)
-        own.__cause__ = error
-        ticket.answer.set_exception(own)
+def _fail(group: Sequence[tuple[Ticket, int, W]], error: StoreError) -> None:
+    for ticket, place, _ in group:
+        ticket.answer(place, error)

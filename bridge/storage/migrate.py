@@ -11,7 +11,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from bridge.rooms.store import StoreError
-from bridge.storage.query import Call, Dialect, Engine, Statement, once, same
+from bridge.storage.query import Dialect, Engine, Query, Statement, same
 
 SCHEMA_VERSION = 7
 """The schema that this program works with: the number of the last file."""
@@ -52,12 +52,7 @@ def known(dialect: Dialect) -> list[Migration]:
 
 
 class NewerSchemaError(StoreError):
-    """A later version of this program has been here; we would not know what we break.
-
-    Attributes:
-        found: the schema's version in the database.
-        known: the newest version that this program knows.
-    """
+    """A later version of this program has been here: the database has schema `found`."""
 
     def __init__(self, found: int, known: int) -> None:
         super().__init__(
@@ -70,15 +65,15 @@ class NewerSchemaError(StoreError):
 
 async def current_version(engine: Engine) -> int:
     """The schema's version in the database; 0 when there is none yet."""
-    return await engine.read(_version())
+    ((versioned,),) = await engine.read(Query(_VERSIONED))
+    if not versioned:
+        return 0
+    ((version,),) = await engine.read(Query(_VERSION))
+    return int(version or 0)
 
 
 async def pending(engine: Engine, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """The migrations that `migrate` would apply; nothing is written.
-
-    Raises:
-        NewerSchemaError: the database is ahead of this program.
-    """
+    """The migrations that `migrate` would apply; raises NewerSchemaError."""
     if migrations is None:
         migrations = known(engine.dialect)
     version = await current_version(engine)
@@ -94,39 +89,28 @@ async def migrate(
     """Bring the schema up to date; return what was applied.
 
     Args:
-        engine: an open engine.
+        engine: an open one.
         now: ms since the epoch, for the record.
-        migrations: those of this program, unless a test says otherwise.
+        migrations: in place of this program's own.
 
     Raises:
         NewerSchemaError: the database is ahead of this program.
         StoreError: a migration failed; those before it stay, it left nothing behind.
     """
-    return [
-        migration
-        for migration in await pending(engine, migrations)
-        if await engine.migrate(_apply(migration, now))
-    ]
-
-
-def _version() -> Call[int]:
-    rows = yield once(_VERSIONED)
-    if not rows[0][0]:
-        return 0
-    rows = yield once(_VERSION)
-    return int(rows[0][0] or 0)
-
-
-def _apply(migration: Migration, now: int) -> Call[bool]:
-    """Apply one migration; False if another process was faster."""
-    yield once(_LOCK)
-    if (yield from _version()) >= migration.number:
-        return False
-    yield once(_CREATE_VERSIONS)
-    for statement in _statements(migration.script):
-        yield once(Statement(statement, statement))
-    yield once(_RECORD, migration.number, migration.name, now)
-    return True
+    applied = []
+    for migration in await pending(engine, migrations):
+        record = Query(_RECORD, (migration.number, migration.name, now))
+        texts = _statements(migration.script)
+        steps = [Query(Statement(text, text)) for text in texts]
+        try:
+            await engine.migrate([Query(_LOCK), Query(_CREATE_VERSIONS), record, *steps])
+        except StoreError:
+            # The record is there already if another process was faster.
+            if await current_version(engine) < migration.number:
+                raise
+        else:
+            applied.append(migration)
+    return applied
 
 
 def _statements(script: str) -> list[str]:

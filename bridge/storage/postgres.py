@@ -3,30 +3,20 @@
 While the server is away every call fails with Unreachable. Nothing here ends the process.
 
 A connection that breaks in the middle of a COMMIT leaves open whether the commit happened. Every
-group therefore writes its number beside its rows (it rides along with them, so it costs no round
-trip), and the writer asks for that number when it is back: callers get the truth. What rooms have
-to write goes as one statement and is committed with it; of such a group the rows that the lost
-answer held are found again by that number.
+group therefore writes its number beside its rows (it rides along, so it costs no round trip), and
+the writer asks for that number when it is back: callers get the truth. A group that is one
+statement is committed with it; the rows that its lost answer held are found by that number.
 
-A lost connection is made anew by whoever needs it next, but not more often than the backoff allows;
-until it stands, every call fails with Unreachable.
+A lost connection is made anew by whoever needs it next, but not more often than the backoff allows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Mapping,
-    Sequence,
-)
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
 
 import asyncpg
 
@@ -34,7 +24,6 @@ from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.query import (
     AlreadyInUse,
-    Call,
     CorruptDatabaseError,
     Dialect,
     Part,
@@ -45,8 +34,6 @@ from bridge.storage.query import (
     as_one,
     for_rows,
 )
-
-T = TypeVar("T")
 
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
@@ -127,8 +114,8 @@ class PostgresEngine:
     ) -> None:
         self._clock = clock
         self._backoff = Backoff()
-        self._claim = Claim(claim_seconds)
-        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE, self._claim)
+        self._claim_seconds = claim_seconds
+        self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         # Last in, first out: readers that a quiet bridge never needs are never connected.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
         for _ in range(READERS):
@@ -145,50 +132,41 @@ class PostgresEngine:
         await self._writer.connect()
 
     async def claim(self) -> None:
-        async with self._writer.use() as connection:
-            await self._claim.first(connection)
+        await self._writer.claim(self._claim_seconds)
 
-    async def commit(self, call: Call[T]) -> T:
-        try:
-            first = next(call)
-        except StopIteration as stop:  # there is nothing to write
-            nothing: T = stop.value
-            return nothing
+    async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._token = token = max(self._token + 1, self._clock.now())
-        writer = self._id
-        if isinstance(first, Together) and first.alone:
-            return _finished(call, await self._in_one_trip(first, writer, token))
-        answer: list[T] = []
+        writer, first = self._id, queries[0]
+        if len(queries) == 1 and isinstance(first, Together):
+            return [await self._in_one_trip(first, writer, token)]
+        answers: list[Rows] | None = None
         try:
-            async with self._writer.use() as connection:
-                marked = _marked(writer, token)
-                answer.append(await _uncommitted(connection, call, marked, first=first))
+            async with self._writer as connection:
+                answers = await _uncommitted(connection, queries, _marked(writer, token))
                 await connection.execute("COMMIT")
         except StoreError as error:
             if isinstance(error, Unreachable):
                 self._become_another()
-            if not answer or not await self._committed(writer, token):
+            if answers is None or not await self._committed(writer, token):
                 raise
-        return answer[0]
+        return answers
 
     async def _in_one_trip(self, only: Together, writer: str, token: int) -> Rows:
-        """Carry out a query that is its own transaction, with its mark.
-
-        Raises:
-            Stale: a strict part of it did not write all of its rows; nothing was written.
-        """
+        """Carry out a query that is its own transaction, with its mark."""
         mark = Part(_MARK, [(writer, token)], strict=True)
         sent = False
         try:
-            async with self._writer.use() as connection:
+            async with self._writer as connection:
                 sent = True
                 return await _fetch_together(connection, (*only.parts, mark))
         except Unreachable:
             self._become_another()
-            if not sent or only.reading is None or not await self._committed(writer, token):
+            if not sent or not await self._committed(writer, token):
                 raise
+            if only.reading is None:
+                return []
             newest = sum(len(part.rows) for part in only.parts) + _MARGIN
-            async with self._writer.use() as connection:
+            async with self._writer as connection:
                 rows: Rows = await connection.fetch(only.reading.after.postgres, writer, newest)
                 return rows
 
@@ -196,19 +174,18 @@ class PostgresEngine:
         """Mark what follows in another row: a lost transaction may go on holding the former."""
         self._id = secrets.token_hex(8)
 
-    async def migrate(self, call: Call[T]) -> T:
-        async with self._writer.use() as connection:
-            answer = await _uncommitted(connection, call, "BEGIN", MIGRATION_SECONDS)
+    async def migrate(self, queries: Sequence[Query]) -> None:
+        async with self._writer as connection:
+            await _uncommitted(connection, queries, "BEGIN", MIGRATION_SECONDS)
             await connection.execute("COMMIT")
-        return answer
 
-    async def read(self, call: Call[T]) -> T:
+    async def read(self, query: Query) -> Rows:
         if self._closed:
             raise Unreachable("the store is closed")
         reader = await self._readers.get()
         try:
-            async with reader.use() as connection:
-                return await drive_async(call, _runner(connection))
+            async with reader as connection:
+                return await _fetch(connection, query)
         finally:
             self._readers.put_nowait(reader)
 
@@ -223,7 +200,7 @@ class PostgresEngine:
                 while True:
                     await asyncio.sleep(self._backoff.seconds())
                     with suppress(Unreachable):
-                        async with self._writer.use() as connection:
+                        async with self._writer as connection:
                             await connection.execute(_FENCE, writer, token, token + 1)
                             found = await connection.fetchval(
                                 "SELECT token FROM writers WHERE id = $1", writer
@@ -244,7 +221,7 @@ class PostgresEngine:
             channels.append(self._readers.get_nowait())
         try:
             with suppress(StoreError):
-                async with self._writer.use() as connection:
+                async with self._writer as connection:
                     await connection.execute(
                         "DELETE FROM writers WHERE id = $1 OR token < $2",
                         self._id,
@@ -261,7 +238,7 @@ class PostgresEngine:
 _MARK = for_rows(
     "INSERT INTO writers (id, token) {rows} ON CONFLICT (id) DO UPDATE SET token = excluded.token "
     "WHERE writers.token < excluded.token RETURNING id",
-    *("text", "bigint"),
+    "text, bigint",
 )
 _FENCE = (
     "INSERT INTO writers (id, token) VALUES ($1, $3) "
@@ -278,31 +255,16 @@ def _marked(writer: str, token: int) -> str:
     return f"BEGIN; INSERT INTO writers VALUES ('{writer}', {token}) {upsert}"  # noqa: S608
 
 
-def _finished(call: Call[T], rows: Rows) -> T:
-    """Give a call the rows of its last query; return its result."""
-    try:
-        call.send(rows)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    raise AssertionError("what is to go in one trip asks for more")
-
-
 async def _uncommitted(
     connection: asyncpg.Connection,
-    call: Call[T],
+    queries: Sequence[Query | Together],
     begin: str,
     seconds: float | None = None,
-    *,
-    first: Query | Together | None = None,
-) -> T:
-    """Begin a transaction and carry out a call in it; roll back what is refused.
-
-    `first`: the query that the call has asked for already, if it has.
-    """
+) -> list[Rows]:
+    """Begin a transaction and carry out queries in it; roll back what is refused."""
     await connection.execute(begin)
     try:
-        return await drive_async(call, _runner(connection, seconds), first)
+        return [await _fetch(connection, query, seconds) for query in queries]
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if refused(error):
             await connection.execute("ROLLBACK")
@@ -312,30 +274,20 @@ async def _uncommitted(
         raise
 
 
-def _runner(
-    connection: asyncpg.Connection, seconds: float | None = None
-) -> Callable[[Query | Together], Coroutine[object, object, Rows]]:
-    async def run(query: Query | Together) -> Rows:
-        if isinstance(query, Together):
-            return await _fetch_together(connection, query.parts)
-        params: Iterable[object] = query.params
-        if query.many:
-            params = [list(column) for column in zip(*query.params, strict=True)]
-        return await connection.fetch(query.statement.postgres, *params, timeout=seconds)
-
-    return run
+async def _fetch(
+    connection: asyncpg.Connection, query: Query | Together, seconds: float | None = None
+) -> Rows:
+    if isinstance(query, Together):
+        return await _fetch_together(connection, query.parts)
+    rows: Rows = await connection.fetch(query.statement.postgres, *query.params, timeout=seconds)
+    return rows
 
 
 async def _fetch_together(connection: asyncpg.Connection, parts: Sequence[Part]) -> Rows:
     """Carry out statements as one; Stale if a strict one did not write all of its rows."""
-    params: list[object] = []
-    for part in parts:
-        params += [list(column) for column in zip(*part.rows, strict=True)]
-        if part.strict:
-            params.append(len(part.rows))
-    texts = tuple((part.statement.postgres, part.strict, part.returns) for part in parts)
+    text, params = as_one(parts)
     try:
-        rows = await connection.fetch(as_one(texts), *params)
+        rows = await connection.fetch(text, *params)
     except asyncpg.exceptions.DivisionByZeroError:
         raise Stale("the room has changed meanwhile, or what is to be ended has ended") from None
     return [row for row in rows if row[0] is not None]
@@ -365,43 +317,6 @@ class Backoff:
         self._not_before = 0.0
 
 
-class Claim:
-    """A lock of the writer's session: who has it is the one bridge at work on this database.
-
-    The server lets it go with the session. A session of ours that the server has not yet noticed
-    to be dead is ended by the next one.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._wanted = False
-        self._former = 0
-
-    async def first(self, connection: asyncpg.Connection) -> None:
-        """Take the lock, waiting for one who is about to end; AlreadyInUse if that does not do."""
-        self._wanted = True
-        end = asyncio.get_running_loop().time() + self._seconds
-        while True:
-            try:
-                await self.renew(connection)
-            except AlreadyInUse:
-                if asyncio.get_running_loop().time() >= end:
-                    raise
-                await asyncio.sleep(0.2)
-            else:
-                return
-
-    async def renew(self, connection: asyncpg.Connection) -> None:
-        """Take the lock for a new session, if it is wanted; AlreadyInUse if another has it."""
-        if not self._wanted:
-            return
-        if self._former:
-            await connection.execute(_END_SESSION, self._former)
-        if not await connection.fetchval(_CLAIM):
-            raise AlreadyInUse
-        self._former = connection.get_server_pid()
-
-
 # Both numbers are of our own making; the second tells schemas of one database apart.
 _CLAIM = "SELECT pg_try_advisory_lock(719224654, hashtext(coalesce(current_schema(), '')))"
 _END_SESSION = (
@@ -413,57 +328,52 @@ _END_SESSION = (
 class Channel:
     """One connection, made when it is wanted and made anew after it was lost.
 
+    It may have to hold the claim, a lock of its session: who has it is the one bridge at work on
+    this database. The server lets it go with the session. A session of ours that the server has not
+    yet noticed to be dead is ended by the next one.
+
     Args:
         url: as asyncpg takes it.
         backoff: shared by all channels.
         seconds: how long one statement may take.
         settings: of the session, beside those that all have.
-        claim: what every new connection has to take first.
     """
 
     def __init__(
-        self,
-        url: str,
-        backoff: Backoff,
-        seconds: float,
-        settings: Mapping[str, str],
-        claim: Claim | None = None,
+        self, url: str, backoff: Backoff, seconds: float, settings: Mapping[str, str]
     ) -> None:
         self._url = url
         self._settings = {**_SETTINGS, **settings}
         self._backoff = backoff
         self._seconds = seconds
-        self._claim = claim
         self._connection: asyncpg.Connection | None = None
+        self._claims = False
+        self._claimed_by = 0
+        """Process of the server that holds the claim for us, or did."""
 
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[asyncpg.Connection]:
-        """Lend the connection, and drop it unless it is surely as good as before afterwards.
+    async def __aenter__(self) -> asyncpg.Connection:
+        """The connection, for one at a time; Unreachable if it can neither stand nor be made."""
+        return await self.connect()
 
-        Raises:
-            StoreError: what asyncpg raised in between, translated.
-        """
-        connection = await self._standing()
-        sound = False
-        try:
-            yield connection
-            sound = True
-        except StoreError:
-            sound = True  # a call's own word, and its transaction was rolled back
-            raise
-        except (*_LOST, asyncpg.PostgresError) as error:
-            sound = refused(error)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Drop the connection unless it is surely as good as before; translate asyncpg's error."""
+        # A call's own word is sound as well: its transaction was rolled back.
+        if error is None or isinstance(error, StoreError):
+            return
+        foreign = isinstance(error, (*_LOST, asyncpg.PostgresError))
+        if not foreign or not refused(error):
+            self.drop()
+        if foreign:
             # The cause is cut off: its text may quote what a row holds.
             raise _translated(error) from None
-        finally:
-            if not sound:
-                self.drop()
 
-    async def connect(self) -> None:
-        """Raise Unreachable unless the connection stands or can be made."""
-        await self._standing()
-
-    async def _standing(self) -> asyncpg.Connection:
+    async def connect(self) -> asyncpg.Connection:
+        """The connection; Unreachable unless it stands or can be made."""
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self.drop()  # one that the server closed still has its socket
@@ -492,12 +402,36 @@ class Channel:
         )
         try:
             await made.execute(_DURABLE)
-            if self._claim is not None:
-                await self._claim.renew(made)
+            if self._claims:
+                await self._take_claim(made)
         except BaseException:  # a cancellation too: the writer in doubt has its own limit
             made.terminate()
             raise
         return made
+
+    async def claim(self, seconds: float) -> None:
+        """Take the claim, now and with each new connection.
+
+        Raises:
+            AlreadyInUse: another has it, and has not let it go for so long.
+        """
+        end = asyncio.get_running_loop().time() + seconds
+        async with self as connection:
+            self._claims = True
+            while True:
+                try:
+                    return await self._take_claim(connection)
+                except AlreadyInUse:
+                    if asyncio.get_running_loop().time() >= end:
+                        raise
+                    await asyncio.sleep(0.2)
+
+    async def _take_claim(self, connection: asyncpg.Connection) -> None:
+        if self._claimed_by:
+            await connection.execute(_END_SESSION, self._claimed_by)
+        if not await connection.fetchval(_CLAIM):
+            raise AlreadyInUse
+        self._claimed_by = connection.get_server_pid()
 
     def drop(self) -> None:
         """End the connection at once; the server rolls back what was not committed."""
@@ -519,7 +453,7 @@ def refused(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOST)
 
 
-def _translated(error: Exception) -> StoreError:
+def _translated(error: BaseException) -> StoreError:
     """Our error for a foreign one, without its text, which may quote the values of a row."""
     name = type(error).__name__
     state = getattr(error, "sqlstate", None)
@@ -529,21 +463,3 @@ def _translated(error: Exception) -> StoreError:
     if not refused(error):
         return Unreachable(text)
     return Unstorable(text) if isinstance(error, _UNSTORABLE) else StoreError(text)
-
-
-async def drive_async(
-    call: Call[T],
-    run: Callable[[Query | Together], Awaitable[Rows]],
-    first: Query | Together | None = None,
-) -> T:
-    """Carry out a call with an asynchronous driver; return its result.
-
-    `first`: the query that it has asked for already, if it has.
-    """
-    try:
-        query = next(call) if first is None else first
-        while True:
-            query = call.send(await run(query))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result

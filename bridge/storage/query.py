@@ -1,31 +1,28 @@
-"""Database calls, the engines that carry them out, and their errors.
+"""Database queries, the engines that carry them out, and their errors.
 
-A call is a generator: it yields queries, is sent their rows, and returns its result. It does no
-I/O, so the same call runs in SQLite's worker thread (`sqlite.drive`) and on asyncpg
-(`postgres.drive_async`); an `Engine` is either of them.
+Queries hold SQL for both engines and its parameters, and do no I/O: an `Engine` is SQLite in a
+thread (`sqlite.py`) or PostgreSQL over asyncpg (`postgres.py`).
 
-A query may have many rows of parameters. SQLite runs its statement once for each, which costs
-three to five microseconds, and as much again for a RETURNING: it is given none. PostgreSQL gets
-them all in one round trip as arrays: what a statement costs there is the trip, so a whole group of
-requests is a handful of statements, however many requests it holds.
+A `Together` writes many rows. SQLite runs a statement once for each, which costs three to five
+microseconds, and as much again for a RETURNING: it is given none. PostgreSQL gets them all in one
+round trip as arrays: what a statement costs there is the trip, so a whole group of requests is a
+handful of statements, however many requests it holds. A single row goes as plain values, for the
+driver spends two microseconds on each array.
 
-All errors are `StoreError`s, as far as anybody treats them differently: the writer tells
-`Unreachable` (nothing can be written now) from a plain StoreError (this one request cannot be
-written), and the program's exit code depends on the others.
+Of its errors, the writer tells `Unreachable` (nothing can be written now) from a plain StoreError
+(this one request cannot be written), and the program's exit code depends on the others.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from bridge.rooms.store import StoreError
-
-T = TypeVar("T")
 
 Rows = Sequence[Any]
 """Rows of either driver: each is indexed and unpacked like a tuple."""
@@ -36,13 +33,15 @@ class Statement(NamedTuple):
 
     sqlite: str
     postgres: str
+    single: str = ""
+    """PostgreSQL's for one row, if `postgres` is over arrays of rows."""
 
 
 class Query(NamedTuple):
+    """A statement that is run once, with its parameters."""
+
     statement: Statement
     params: tuple[Any, ...] = ()
-    """The parameters; for a statement made by `for_rows`, one tuple of them for every row."""
-    many: bool = False
 
 
 class Part(NamedTuple):
@@ -51,6 +50,7 @@ class Part(NamedTuple):
     statement: Statement
     """Made by `for_rows` or `updating`; if it is strict or returns, with RETURNING."""
     rows: Sequence[tuple[Any, ...]]
+    """At least one row of parameters."""
     strict: bool = False
     """Every one of the rows must be written, else nothing is: Stale."""
     returns: bool = False
@@ -74,97 +74,108 @@ class Reading(NamedTuple):
 class Together(NamedTuple):
     """Statements that are carried out as one; none of them sees what another writes.
 
-    Answered by the rows of those parts that return any. On PostgreSQL they are one statement with
-    its own transaction, so one round trip, if nothing else is to be committed with them (`alone`).
+    Answered by the rows of those parts that return any.
     """
 
-    parts: tuple[Part, ...]
-    alone: bool = False
+    parts: Sequence[Part]
     reading: Reading | None = None
     """Needed if a part returns rows."""
 
 
-Call = Generator[Query | Together, Rows, T]
-
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
 
-def _numbered(sql: str) -> str:
-    """`$1` names a parameter in SQLite; `?1` numbers it."""
-    return _PLACEHOLDER.sub(r"?\1", sql)
-
-
 def same(sql: str) -> Statement:
-    """A statement that reads the same in both dialects."""
-    return Statement(_numbered(sql), sql)
+    """A statement that reads the same in both dialects, but that SQLite's parameters are `?1`."""
+    return Statement(_PLACEHOLDER.sub(r"?\1", sql), sql)
 
 
-def for_rows(sql: str, *types: str) -> Statement:
+def for_rows(sql: str, types: str) -> Statement:
     """A statement over rows of parameters, which it names `{rows}`.
 
     Args:
         sql: the statement, `{rows}` standing where a SELECT of the rows may stand.
-        types: PostgreSQL's type of each column of the rows.
+        types: PostgreSQL's type of each column of the rows: `text, bigint`.
     """
-    values = ", ".join(f"?{number}" for number in range(1, len(types) + 1))
+    kinds = types.split(", ")
+    values = ", ".join(f"?{number}" for number in range(1, len(kinds) + 1))
     return Statement(
         sql.replace("{rows}", f"VALUES ({values})").partition(" RETURNING ")[0],
-        sql.replace("{rows}", _unnested(types)),
+        sql.replace("{rows}", _unnested(kinds)),
+        sql.replace("{rows}", _selected(kinds)),
     )
 
 
-def updating(sql: str, **types: str) -> Statement:
+def upsert(table: str, keys: str, others: str) -> str:
+    """An INSERT of `{rows}` that changes the other columns where a row of these keys is there."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in others.split(", "))
+    into = f"INSERT INTO {table} ({keys}, {others}) {{rows}}"
+    return f"{into} ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+
+
+def updating(sql: str, types: str) -> Statement:
     """An UPDATE for every row of parameters, by a key; returns one column for each row it finds.
 
     Args:
         sql: the statement for one row, of whose parameters it speaks as `{name}`.
-        types: PostgreSQL's type of each parameter, by name, in the order of a row.
+        types: name and PostgreSQL's type of each parameter of a row: `seq bigint, outcome text`.
     """
-    numbered = {name: f"?{number}" for number, name in enumerate(types, 1)}
-    columns = {name: f"new_{name}" for name in types}
+    names, kinds = zip(*(one.split() for one in types.split(", ")), strict=True)
+    numbered = {name: f"?{number}" for number, name in enumerate(names, 1)}
+    columns = {name: f"new_{name}" for name in names}
     update, _, condition = sql.format_map(columns).partition(" WHERE ")
+
+    def from_new(rows: str) -> str:
+        new = f"WITH new ({', '.join(columns.values())}) AS ({rows})"
+        return f"{new} {update} FROM new WHERE {condition} RETURNING new_{names[0]}"
+
     return Statement(
-        sql.format_map(numbered),
-        f"WITH new ({', '.join(columns.values())}) AS ({_unnested(tuple(types.values()))}) "
-        f"{update} FROM new WHERE {condition} RETURNING {next(iter(columns.values()))}",
+        sql.format_map(numbered), from_new(_unnested(kinds)), from_new(_selected(kinds))
     )
 
 
-def _unnested(types: Sequence[str]) -> str:
+def _unnested(kinds: Sequence[str]) -> str:
     """A SELECT of PostgreSQL's over rows that are handed over as one array a column.
 
     The rows come in the arrays' order, so identities are given out in it too.
     """
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, 1))
     return f"SELECT * FROM unnest({arrays})"  # noqa: S608 - our own words
 
 
-def once(statement: Statement, *params: object) -> Query:
-    return Query(statement, params)
+def _selected(kinds: Sequence[str]) -> str:
+    """The same over a single row, one value a column."""
+    return "SELECT " + ", ".join(f"${number}::{kind}" for number, kind in enumerate(kinds, 1))
 
 
-def per_row(statement: Statement, rows: Sequence[tuple[Any, ...]]) -> Query:
-    """Run a `for_rows` statement; at least one row."""
-    return Query(statement, tuple(rows), many=True)
+def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
+    """Statements over rows as one PostgreSQL statement, and its parameters.
 
-
-@lru_cache(maxsize=64)
-def as_one(parts: tuple[tuple[str, bool, bool], ...]) -> str:
-    """Write statements over rows as one PostgreSQL statement, whose parameters are all theirs.
-
-    After the parameters of a strict part stands the number of rows that it has to write; another
-    number fails the whole statement, by a division by zero.
-
-    Args:
-        parts: the text for PostgreSQL of each; whether it is strict; whether its rows are wanted.
+    It fails as a whole, by a division by zero, if a strict part does not write all of its rows.
     """
+    single = all(len(part.rows) == 1 for part in parts)
+    text = _as_one(tuple((part.statement, part.strict, part.returns) for part in parts), single)
+    if single:
+        return text, [value for part in parts for value in part.rows[0]]
+    params: list[object] = []
+    for part in parts:
+        params += [list(column) for column in zip(*part.rows, strict=True)]
+        if part.strict:
+            params.append(len(part.rows))
+    return text, params
+
+
+@lru_cache(maxsize=128)
+def _as_one(parts: tuple[tuple[Statement, bool, bool], ...], single: bool) -> str:  # noqa: FBT001
+    """The text of `as_one`; if not `single`, a strict part's number of rows is a parameter too."""
     tables, checks, wanted, first = [], [], [], 1
-    for number, (text, strict, returns) in enumerate(parts):
-        shifted, first = _shifted(text, first)
+    for number, (statement, strict, returns) in enumerate(parts):
+        shifted, first = _shifted(statement.single if single else statement.postgres, first)
         tables.append(f"p{number} AS ({shifted})")
         if strict:
-            checks.append(f"(SELECT count(*) FROM p{number}) = ${first}::bigint")  # noqa: S608
-            first += 1
+            rows = "1" if single else f"${first}::bigint"
+            checks.append(f"(SELECT count(*) FROM p{number}) = {rows}")  # noqa: S608
+            first += not single
         if returns:
             wanted.append(f"SELECT seq, key, handled FROM p{number}")  # noqa: S608
     found = (
@@ -203,7 +214,6 @@ class Engine(Protocol):
 
     async def open(self) -> None:
         """Connect; Unreachable if that cannot be done."""
-        ...
 
     async def claim(self) -> None:
         """Be the one bridge that works on this database, until closed or dead.
@@ -213,19 +223,15 @@ class Engine(Protocol):
         Raises:
             AlreadyInUse: another process has claimed it.
         """
-        ...
 
-    async def commit(self, call: Call[T]) -> T:
-        """Carry out a call in one durable transaction. Only the writer calls it."""
-        ...
+    def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
+        """Carry out queries in one durable transaction; the rows of each. Only the writer asks."""
 
-    async def migrate(self, call: Call[T]) -> T:
+    async def migrate(self, queries: Sequence[Query]) -> None:
         """The same for a change of the schema, which may take its time."""
-        ...
 
-    async def read(self, call: Call[T]) -> T:
-        """Carry out a call that only reads."""
-        ...
+    def read(self, query: Query) -> Awaitable[Rows]:
+        """Carry out a query that only reads."""
 
     async def close(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Every call to the database, once for both engines: its SQL, and what is made of the rows.
+"""Every statement, once for both databases; what a commit writes, and what is made of the rows.
 
 The SQL keeps to the words that SQLite and PostgreSQL share. A row of the journal is open while
 `outcome` is null: as an input while `handled` is null, else as an effect. The partial indexes of
@@ -6,123 +6,93 @@ the schema repeat the conditions written here; a condition that is spelt otherwi
 them. On purpose so where a row is looked up by its number: PostgreSQL would plan to read all open
 rows of an empty journal, and keep to that once it is full.
 
-A reading call is a function. A writing call is a `Kind`: it takes all the requests of its kind that
-share a transaction and answers each of them. `perform` runs a mixed group kind by kind, in the
-order of `_ORDER`: nothing in a group depends on another's answer, because nobody has been answered
-yet.
+A group of writes (`carry_out`) is carried out kind by kind: nothing in it depends on another's
+answer, because nobody has been answered yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from bridge.ids import EffectSeq, EventId, InputSeq, RoomId
+from bridge.ids import EffectSeq, InputSeq, RoomId
 from bridge.rooms.store import (
-    AccountRow,
-    Backlog,
-    ChatRow,
     Commit,
     Committed,
-    DeadLetter,
-    Depth,
     EffectRow,
     Entry,
-    GhostRow,
     InputRow,
     Lane,
     Loaded,
     NewEffect,
     Outcome,
-    SecretRow,
     StoredRoom,
     TraceRow,
 )
 from bridge.storage.query import (
-    Call,
+    Engine,
     Part,
+    Query,
     Reading,
     Rows,
     Statement,
     Together,
     for_rows,
-    once,
-    per_row,
     same,
     updating,
+    upsert,
 )
-
-A = TypeVar("A")
-R = TypeVar("R")
 
 HANDLED = "handled"
 """Outcome of an input whose step was committed."""
 DEAD = Outcome.DEAD.value
-_HIGHEST = 2**63 - 1
+HIGHEST = 2**63 - 1
 """The largest number that both databases can hold."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kind(Generic[A, R]):
-    """One writing call: how to carry out a batch of them."""
+class Attempt(NamedTuple):
+    """An effect that its peer may see from now on."""
 
-    batch: Callable[[Sequence[A]], Call[list[R]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One request to the writer."""
-
-    kind: Kind[Any, Any]
-    argument: Any
+    seq: EffectSeq
+    now: int
 
 
-def perform(writes: Sequence[Write]) -> Call[list[object]]:
-    """Carry out a group; the answers are in the order of the requests."""
-    if len(writes) == 1 and writes[0].kind is commit_rooms:
-        return [(yield from commit(writes[0].argument, alone=True))]
-    answers: list[object] = [None] * len(writes)
-    for kind in _ORDER:
-        places = [place for place, write in enumerate(writes) if write.kind is kind]
-        if places:
-            found = yield from kind.batch([writes[place].argument for place in places])
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
+Write = Commit | Attempt | Query | Together
+"""One request to the writer. A Query is answered by the number of rows that it returns."""
+
+
+async def carry_out(writes: Sequence[Write], engine: Engine) -> list[object]:
+    """Write a group of requests in one transaction; their answers in order."""
+    attempts: list[Attempt] = []
+    commits: list[Commit] = []
+    others: list[Query | Together] = []
+    for write in writes:
+        if isinstance(write, Commit):
+            commits.append(write)
+        elif isinstance(write, Attempt):
+            attempts.append(write)
+        else:
+            others.append(write)
+    parts = _parts(commits)
+    queries: list[Query | Together] = []
+    # An attempt that its caller gave up waiting for precedes the settlement of the same row.
+    if attempts:
+        queries.append(Together([Part(MARK_ATTEMPTED, attempts)]))
+    if parts:
+        queries.append(Together(parts, WRITTEN))
+    queries += others
+    rows = await engine.commit(queries) if queries else []
+    committed = iter(_committed(commits, rows[bool(attempts)] if parts else ()))
+    counted = iter(rows[len(rows) - len(others) :])
+    answers: list[object] = []
+    for write in writes:
+        if isinstance(write, Commit):
+            answers.append(next(committed))
+        elif isinstance(write, Attempt):
+            answers.append(None)
+        else:
+            answers.append(len(next(counted)))
     return answers
-
-
-def _each(single: Callable[[A], Call[R]]) -> Kind[A, R]:
-    """A rare write, of which a batch is carried out one by one."""
-
-    def batch(arguments: Sequence[A]) -> Call[list[R]]:
-        answers: list[R] = []
-        for argument in arguments:
-            answer = yield from single(argument)
-            answers.append(answer)
-        return answers
-
-    return Kind(batch)
-
-
-class Update(NamedTuple):
-    """A statement that returns the rows it touched; the answer is their number."""
-
-    statement: Statement
-    params: tuple[object, ...]
-
-
-@_each
-def update(asked: Update) -> Call[int]:
-    rows = yield once(asked.statement, *asked.params)
-    return len(rows)
-
-
-PING = same("SELECT count(*) FROM schema_version")
-
-
-def ping() -> Call[None]:
-    yield once(PING)
 
 
 # --- writing what flows: rooms and their journal ------------------------------------------------
@@ -131,62 +101,41 @@ INSERT_ENTRIES = for_rows(
     "INSERT INTO journal (room_id, key, body, received, handled, lane, effect, cause, call_id, "
     "repeat, attempted, attempts, outcome, settled) {rows} "
     "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
-    *("text", "text", "bytea", "bigint", "bigint", "text", "bytea", "text", "bigint"),
-    *("boolean", "bigint", "bigint", "text", "bigint"),
+    "text, text, bytea, bigint, bigint, text, bytea, text, bigint, boolean, bigint, bigint, text, "
+    "bigint",
 )
 INSERT_WAITING = for_rows(
     "INSERT INTO journal (room_id, key, body, received) {rows} "
     "ON CONFLICT (key) WHERE key IS NOT NULL DO NOTHING RETURNING seq, key, handled",
-    *("text", "text", "bytea", "bigint"),
+    "text, text, bytea, bigint",
 )
 # `revision` is the new one. A room is written only if the stored revision is the one before; the
 # rooms that were written come back. One of revision 0 is new, or was never written since then.
-_ROOM = {
-    "room_id": "text", "record": "bytea", "live": "boolean", "phase": "text",
-    "deadline": "bigint", "customer": "text", "revision": "bigint",
-}  # fmt: skip
 INSERT_ROOMS = for_rows(
-    "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) {rows} "
-    "ON CONFLICT (room_id) DO UPDATE SET record = excluded.record, live = excluded.live, "
-    "phase = excluded.phase, deadline = excluded.deadline, customer = excluded.customer, "
-    "revision = excluded.revision WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
-    *_ROOM.values(),
+    upsert("rooms", "room_id", "record, live, phase, deadline, customer, revision")
+    + " WHERE rooms.revision = excluded.revision - 1 RETURNING room_id",
+    "text, bytea, boolean, text, bigint, text, bigint",
 )
 SAVE_ROOMS = updating(
     "UPDATE rooms SET record = {record}, live = {live}, phase = {phase}, deadline = {deadline}, "
     "customer = {customer}, revision = {revision} "
     "WHERE room_id = {room_id} AND revision = {revision} - 1",
-    **_ROOM,
+    "room_id text, record bytea, live boolean, phase text, deadline bigint, customer text, "
+    "revision bigint",
 )
-SAVE_CHATS = for_rows(
-    "INSERT INTO chats (room_id, number, chat) {rows} "
-    "ON CONFLICT (room_id, number) DO UPDATE SET chat = excluded.chat",
-    *("text", "bigint", "bytea"),
-)
+SAVE_CHATS = for_rows(upsert("chats", "room_id, number", "chat"), "text, bigint, bytea")
 END_INPUTS = updating(
     "UPDATE journal SET handled = {handled}, outcome = {outcome}, settled = {settled}, "
     "detail = {detail} WHERE seq = {seq} AND coalesce(outcome, '') = '' AND handled IS NULL",
-    seq="bigint",
-    handled="bigint",
-    outcome="text",
-    settled="bigint",
-    detail="text",
+    "seq bigint, handled bigint, outcome text, settled bigint, detail text",
 )
 SETTLE_EFFECTS = updating(
     "UPDATE journal SET outcome = {outcome}, settled = {settled}, detail = {detail}, "
     "event_id = {event_id} WHERE seq = {seq} AND coalesce(outcome, '') = '' "
     "AND handled IS NOT NULL",
-    seq="bigint",
-    outcome="text",
-    settled="bigint",
-    detail="text",
-    event_id="text",
+    "seq bigint, outcome text, settled bigint, detail text, event_id text",
 )
-SAVE_ANCHORS = for_rows(
-    "INSERT INTO anchors (room_id, name, event_id) {rows} "
-    "ON CONFLICT (room_id, name) DO UPDATE SET event_id = excluded.event_id",
-    *("text", "text", "text"),
-)
+SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, text, text")
 WRITTEN = Reading(
     before=same("SELECT coalesce(max(seq), 0) FROM journal"),
     after=Statement(
@@ -199,60 +148,40 @@ WRITTEN = Reading(
 )
 
 
-def commit(commits: Sequence[Commit], *, alone: bool) -> Call[list[Committed]]:
-    """Write what rooms have to write, all or nothing.
-
-    Args:
-        commits: of different rooms.
-        alone: nothing else goes into the transaction.
-
-    Raises:
-        Stale: one of them was made from what is not so any more.
-    """
-    rooms = [
-        (r.room_id, r.record, r.live, r.phase, r.deadline, r.customer, r.revision + 1)
-        for r in (one.room for one in commits)
-        if r is not None
-    ]
-    chats = [(one.room_id, chat.number, chat.chat) for one in commits for chat in one.chats]
-    ended: list[tuple[object, ...]] = [
-        (seq, one.now, HANDLED, one.now, "") for one in commits for seq in one.handled
-    ]
-    ended += [
-        (seq, None, DEAD, one.now, printable(why)) for one in commits for seq, why in one.buried
-    ]
-    settled = [
-        (end.seq, end.outcome.value, end.now, printable(end.detail), end.event_id)
-        for one in commits
-        for end in one.settled
-    ]
-    anchors = {
-        (one.room_id, end.anchor): end.event_id
-        for one in commits
-        for end in one.settled
-        if end.anchor is not None and end.event_id is not None
-    }
-    entries = [_entry(one, entry) for one in commits for entry in one.entries]
-    waiting = [(one.room_id, new.key, new.body, one.now) for one in commits for new in one.waiting]
-    parts = (
-        Part(INSERT_ROOMS, [room for room in rooms if room[-1] == 1], strict=True),
-        Part(SAVE_ROOMS, [room for room in rooms if room[-1] != 1], strict=True),
-        Part(SAVE_CHATS, chats),
-        Part(END_INPUTS, ended, strict=True),
-        Part(SETTLE_EFFECTS, settled, strict=True),
-        Part(SAVE_ANCHORS, [(*where, event_id) for where, event_id in anchors.items()]),
-        Part(INSERT_ENTRIES, entries, strict=True, returns=True),
-        Part(INSERT_WAITING, waiting, returns=True),
+def _parts(commits: Sequence[Commit]) -> list[Part]:
+    """All that rooms have to write, as statements that take effect together."""
+    new_rooms: list[tuple[object, ...]] = []
+    rooms: list[tuple[object, ...]] = []
+    ended: list[tuple[object, ...]] = []
+    chats, settled, entries, waiting = [], [], [], []
+    anchors = {}
+    for one in commits:
+        room_id, now, room = one.room_id, one.now, one.room
+        if room is not None:
+            row = room_id, room.record, room.live, room.phase, room.deadline, room.customer
+            (rooms if room.revision else new_rooms).append((*row, room.revision + 1))
+        chats += [(room_id, chat.number, chat.chat) for chat in one.chats]
+        ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
+        ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
+        for end in one.settled:
+            detail = printable(end.detail)
+            settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
+            if end.anchor is not None and end.event_id is not None:
+                anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
+        entries += [_entry(one, entry) for entry in one.entries]
+        waiting += [(room_id, new.key, new.body, now) for new in one.waiting]
+    # Statement, rows, strict, returns.
+    parts: tuple[tuple[Statement, Sequence[tuple[object, ...]], bool, bool], ...] = (
+        (INSERT_ROOMS, new_rooms, True, False),
+        (SAVE_ROOMS, rooms, True, False),
+        (SAVE_CHATS, chats, False, False),
+        (END_INPUTS, ended, True, False),
+        (SETTLE_EFFECTS, settled, True, False),
+        (SAVE_ANCHORS, [*anchors.values()], False, False),
+        (INSERT_ENTRIES, entries, True, True),
+        (INSERT_WAITING, waiting, False, True),
     )
-    wanted = tuple(part for part in parts if part.rows)
-    rows: Rows = []
-    if wanted:
-        rows = yield Together(wanted, alone, WRITTEN)
-    return _answers(
-        commits,
-        sorted(seq for seq, _, handled, *_ in rows if handled is not None),
-        sorted((seq, key) for seq, key, handled, *_ in rows if handled is None),
-    )
+    return [Part(*part) for part in parts if part[1]]
 
 
 def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
@@ -276,12 +205,16 @@ def _entry(commit: Commit, entry: Entry) -> tuple[object, ...]:
     )
 
 
-def _answers(
-    commits: Sequence[Commit], entered: Sequence[int], waiting: Sequence[tuple[int, str | None]]
-) -> list[Committed]:
+def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
     """Give each room its rows: rows are numbered in the order in which they were handed over."""
-    numbers, inputs = iter(entered), iter([seq for seq, _ in waiting])
-    new_keys = {key for _, key in waiting}
+    entered, inputs, new_keys = [], [], set()
+    for seq, key, handled, *_ in rows:
+        if handled is None:
+            inputs.append(seq)
+            new_keys.add(key)
+        else:
+            entered.append(seq)
+    numbers, input_numbers = iter(sorted(entered)), iter(sorted(inputs))
     answers = []
     for one in commits:
         effects, came = [], []
@@ -289,13 +222,13 @@ def _answers(
             seq = next(numbers)
             if entry.effect is not None:
                 effects.append(_effect_row(one, entry, entry.effect, EffectSeq(seq)))
-        for new in one.waiting:
-            if new.key is not None:
-                if new.key not in new_keys:
+        for waiting in one.waiting:
+            if waiting.key is not None:
+                if waiting.key not in new_keys:
                     continue
-                new_keys.remove(new.key)
-            row = InputRow(InputSeq(next(inputs)), one.room_id, new.body, one.now, new.key)
-            came.append(row)
+                new_keys.remove(waiting.key)
+            seq = InputSeq(next(input_numbers))
+            came.append(InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
         answers.append(Committed(effects, came))
     return answers
 
@@ -316,28 +249,14 @@ def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq)
     )
 
 
-@_each
-def commit_rooms(commits: Sequence[Commit]) -> Call[list[Committed]]:
-    return (yield from commit(commits, alone=False))
-
-
 MARK_ATTEMPTED = updating(
     "UPDATE journal SET attempted = {at}, attempts = attempts + 1 "
     "WHERE seq = {seq} AND coalesce(outcome, '') = ''",
-    seq="bigint",
-    at="bigint",
+    "seq bigint, at bigint",
 )
 
 
-class Attempt(NamedTuple):
-    seq: EffectSeq
-    now: int
-
-
-@Kind
-def mark_attempted(batch: Sequence[Attempt]) -> Call[list[None]]:
-    yield per_row(MARK_ATTEMPTED, [tuple(attempt) for attempt in batch])
-    return [None] * len(batch)
+PING = same("SELECT count(*) FROM schema_version")
 
 
 # --- reading what flows ---------------------------------------------------------------------------
@@ -355,8 +274,8 @@ LOAD = same(
 )
 
 
-def load(room_id: RoomId) -> Call[Loaded]:
-    rows = yield once(LOAD, room_id)
+def loaded(room_id: RoomId, rows: Rows) -> Loaded:
+    """The room that `LOAD` has read."""
     record, live, phase, deadline, customer, revision = rows[0][:6]
     room = None
     if record is not None:
@@ -392,31 +311,10 @@ BUSY_ROOMS = same(
     "SELECT room_id FROM journal WHERE outcome IS NULL "
     "GROUP BY room_id ORDER BY min(coalesce(handled, received)), room_id"
 )
-
-
-def busy_rooms() -> Call[list[RoomId]]:
-    rows = yield once(BUSY_ROOMS)
-    return [row[0] for row in rows]
-
-
 LIVE_ROOMS = same("SELECT room_id FROM rooms WHERE live ORDER BY room_id")
-
-
-def live_rooms() -> Call[list[RoomId]]:
-    rows = yield once(LIVE_ROOMS)
-    return [row[0] for row in rows]
-
-
 DEADLINES = same(
     "SELECT room_id, deadline FROM rooms WHERE deadline IS NOT NULL ORDER BY deadline, room_id"
 )
-
-
-def deadlines() -> Call[list[tuple[RoomId, int]]]:
-    rows = yield once(DEADLINES)
-    return [(row[0], row[1]) for row in rows]
-
-
 OPEN_INPUTS = same(
     "SELECT count(*), min(received) FROM journal WHERE outcome IS NULL AND handled IS NULL"
 )
@@ -425,172 +323,35 @@ OPEN_LANES = same(
     "WHERE outcome IS NULL AND handled IS NOT NULL GROUP BY lane"
 )
 DEAD_ROWS = same("SELECT count(*) FROM journal WHERE outcome = 'dead'")
-
-
-def backlog() -> Call[Backlog]:
-    ((count, oldest),) = yield once(OPEN_INPUTS)
-    lanes = dict.fromkeys(Lane, Depth())
-    rows = yield once(OPEN_LANES)
-    lanes |= {Lane(lane): Depth(waiting, since) for lane, waiting, since in rows}
-    ((dead,),) = yield once(DEAD_ROWS)
-    return Backlog(Depth(count, oldest), lanes, dead)
-
-
 ROOMS_OF = same("SELECT count(*) FROM rooms WHERE customer = $1 AND customer <> ''")
-
-
-def rooms_of(customer: str) -> Call[int]:
-    rows = yield once(ROOMS_OF, customer)
-    return int(rows[0][0])
-
-
 CHATS = same(
     "SELECT number, chat FROM chats WHERE room_id = $1 AND number <= $2 "
     "ORDER BY number DESC LIMIT $3"
 )
-
-
-def chats(room_id: RoomId, limit: int, upto: int | None) -> Call[list[ChatRow]]:
-    rows = yield once(CHATS, room_id, _HIGHEST if upto is None else upto, limit)
-    return [ChatRow(number, bytes(chat)) for number, chat in rows]
-
-
 ANCHOR = same("SELECT event_id FROM anchors WHERE room_id = $1 AND name = $2")
-
-
-def anchor(room_id: RoomId, name: str) -> Call[EventId | None]:
-    rows = yield once(ANCHOR, room_id, name)
-    return EventId(rows[0][0]) if rows else None
 
 
 # --- people and peers -----------------------------------------------------------------------------
 
-GHOST = same(
-    "SELECT user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at "
-    "FROM ghosts WHERE user_id = $1"
+_GHOST = "displayname, avatar_source, avatar_mxc, device, avatar_hash, avatar_at"
+GHOST = same(f"SELECT user_id, {_GHOST} FROM ghosts WHERE user_id = $1")  # noqa: S608
+SAVE_GHOST = for_rows(
+    upsert("ghosts", "user_id", _GHOST), "text, text, text, text, boolean, text, bigint"
 )
-
-
-def ghost(user_id: str) -> Call[GhostRow | None]:
-    rows = yield once(GHOST, user_id)
-    for found, displayname, source, mxc, device, digest, looked in rows:
-        return GhostRow(found, displayname, source, mxc, bool(device), digest, looked)
-    return None
-
-
-SAVE_GHOST = same(
-    "INSERT INTO ghosts (user_id, displayname, avatar_source, avatar_mxc, device, avatar_hash, "
-    "avatar_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id) DO UPDATE SET "
-    "displayname = excluded.displayname, avatar_source = excluded.avatar_source, "
-    "avatar_mxc = excluded.avatar_mxc, device = excluded.device, "
-    "avatar_hash = excluded.avatar_hash, avatar_at = excluded.avatar_at"
+_ACCOUNT = "login_name, token, issued, client_id, cookies"
+ACCOUNT = same(f"SELECT room_id, {_ACCOUNT} FROM accounts WHERE room_id = $1")  # noqa: S608
+SAVE_ACCOUNT = for_rows(
+    upsert("accounts", "room_id", _ACCOUNT), "text, text, text, bigint, text, text"
 )
-
-
-@_each
-def save_ghost(g: GhostRow) -> Call[None]:
-    avatar = g.avatar_source, g.avatar_mxc
-    looked = g.avatar_hash, g.avatar_at
-    yield once(SAVE_GHOST, g.user_id, g.displayname, *avatar, g.device, *looked)
-
-
-ACCOUNT = same(
-    "SELECT room_id, login_name, token, issued, client_id, cookies FROM accounts WHERE room_id = $1"
-)
-
-
-def account(room_id: RoomId) -> Call[AccountRow | None]:
-    rows = yield once(ACCOUNT, room_id)
-    return AccountRow(*rows[0]) if rows else None
-
-
-SAVE_ACCOUNT = same(
-    "INSERT INTO accounts (room_id, login_name, token, issued, client_id, cookies) "
-    "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (room_id) DO UPDATE SET "
-    "login_name = excluded.login_name, token = excluded.token, issued = excluded.issued, "
-    "client_id = excluded.client_id, cookies = excluded.cookies"
-)
-
-
-@_each
-def save_account(a: AccountRow) -> Call[None]:
-    given = a.token, a.issued, a.client_id, a.cookies
-    yield once(SAVE_ACCOUNT, a.room_id, a.login_name, *given)
-
-
 FORGET_TOKEN = same("UPDATE accounts SET token = '', cookies = '' WHERE room_id = $1")
-
-
-@_each
-def forget_token(room_id: RoomId) -> Call[None]:
-    yield once(FORGET_TOKEN, room_id)
-
-
 FACT = same("SELECT value FROM facts WHERE name = $1")
-
-
-def fact(name: str) -> Call[str | None]:
-    rows = yield once(FACT, name)
-    return str(rows[0][0]) if rows else None
-
-
-SAVE_FACT = same(
-    "INSERT INTO facts (name, value) VALUES ($1, $2) "
-    "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-)
-
-
-class Fact(NamedTuple):
-    name: str
-    value: str
-
-
-@_each
-def save_fact(fact: Fact) -> Call[None]:
-    yield once(SAVE_FACT, fact.name, fact.value)
-
-
+SAVE_FACT = for_rows(upsert("facts", "name", "value"), "text, text")
 SECRET = same("SELECT value FROM secrets WHERE name = $1")
-
-
-def secret(name: str) -> Call[bytes | None]:
-    rows = yield once(SECRET, name)
-    return bytes(rows[0][0]) if rows else None
-
-
 SECRET_NAMES = same(
     "SELECT name FROM secrets WHERE substr(name, 1, length(CAST($1 AS TEXT))) = CAST($1 AS TEXT)"
 )
-
-
-def secret_names(prefix: str) -> Call[list[str]]:
-    rows = yield once(SECRET_NAMES, prefix)
-    return sorted(str(row[0]) for row in rows)
-
-
-SAVE_SECRETS = for_rows(
-    "INSERT INTO secrets (name, value, keep_until) {rows} "
-    "ON CONFLICT (name) DO UPDATE SET value = excluded.value, keep_until = excluded.keep_until",
-    "text",
-    "bytea",
-    "bigint",
-)
+SAVE_SECRETS = for_rows(upsert("secrets", "name", "value, keep_until"), "text, bytea, bigint")
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
-
-
-@Kind
-def save_secrets(batch: Sequence[Sequence[SecretRow]]) -> Call[list[None]]:
-    # One statement must not meet a name twice; of two values the later one counts.
-    rows = {row.name: row for rows in batch for row in rows}
-    kept = [(r.name, r.value, r.keep_until) for r in rows.values() if r.value is not None]
-    if kept:
-        yield per_row(SAVE_SECRETS, kept)
-    gone = [(r.name,) for r in rows.values() if r.value is None]
-    if gone:
-        yield per_row(DROP_SECRETS, gone)
-    return [None] * len(batch)
-
-
 DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
 
 
@@ -602,64 +363,33 @@ TRACE = same(
 )
 
 
-def trace(event_id: EventId) -> Call[list[TraceRow]]:
-    rows = yield once(TRACE, event_id)
-    return lines(event_id, (Fate(*row) for row in rows))
-
-
-class Fate(NamedTuple):
-    """What the journal knows of a row, but for its content."""
-
-    room_id: RoomId
-    key: str | None
-    received: int
-    handled: int | None
-    lane: str | None
-    attempted: int | None
-    attempts: int
-    repeat: bool
-    revived: int | None
-    outcome: str | None
-    settled: int | None
-    detail: str
-
-
-def lines(event_id: str, fates: Iterable[Fate]) -> list[TraceRow]:
+def lines(event_id: str, rows: Rows) -> list[TraceRow]:
     """All lines of an event in order of time; of one moment, what came first, then the effects."""
     inputs: list[TraceRow] = []
     effects: list[TraceRow] = []
-    for fate in fates:
-        if fate.key == event_id:
-            inputs += _as_input(fate)
-        if fate.lane is not None:
-            effects += _as_effect(fate, fate.lane)
+    for row in rows:
+        room_id, key, received, handled, lane, attempted, attempts, repeat = row[:8]
+        revived, outcome, settled, detail = row[8:]
+        ending = [("revived", revived, "")] if revived is not None else []
+        came = [("received", received, "")]
+        if handled is not None:
+            came += [*(ending if lane is None else []), ("handled", handled, "")]
+        if outcome is not None and settled is not None:
+            ending.append((outcome, settled, detail))
+        if handled is None:
+            came += ending
+        if key == event_id:
+            inputs += [TraceRow(what, at, room_id, told) for what, at, told in came]
+        if lane is not None:
+            sent = [("stored", handled or received, lane)]
+            if attempted is not None:
+                times = "" if attempts < 2 else f", {attempts}x"
+                sent.append(("attempted", attempted, f"{lane}{times}"))
+            effects += [
+                TraceRow(what, at, room_id, told, bool(repeat))
+                for what, at, told in (*sent, *ending)
+            ]
     return sorted(inputs + effects, key=lambda line: line.at)
-
-
-def _as_input(fate: Fate) -> Iterable[TraceRow]:
-    yield TraceRow("received", fate.received, fate.room_id)
-    if fate.handled is not None:
-        if fate.lane is None and fate.revived is not None:
-            yield TraceRow("revived", fate.revived, fate.room_id)
-        yield TraceRow("handled", fate.handled, fate.room_id)
-    else:
-        yield from _ending(fate, repeat=False)
-
-
-def _as_effect(fate: Fate, lane: str) -> Iterable[TraceRow]:
-    repeat = bool(fate.repeat)
-    yield TraceRow("stored", fate.handled or fate.received, fate.room_id, lane, repeat)
-    if fate.attempted is not None:
-        detail = lane if fate.attempts < 2 else f"{lane}, {fate.attempts}x"
-        yield TraceRow("attempted", fate.attempted, fate.room_id, detail, repeat)
-    yield from _ending(fate, repeat=repeat)
-
-
-def _ending(fate: Fate, *, repeat: bool) -> Iterable[TraceRow]:
-    if fate.revived is not None:
-        yield TraceRow("revived", fate.revived, fate.room_id, "", repeat)
-    if fate.outcome is not None and fate.settled is not None:
-        yield TraceRow(fate.outcome, fate.settled, fate.room_id, fate.detail, repeat)
 
 
 INPUT_OF = same("SELECT body FROM journal WHERE key = $1 AND room_id = $2 AND body IS NOT NULL")
@@ -667,14 +397,6 @@ EFFECT_OF = same(
     "SELECT effect FROM journal WHERE event_id = $1 AND room_id = $2 AND effect IS NOT NULL "
     "ORDER BY seq LIMIT 1"
 )
-
-
-def body_of(room_id: RoomId, event_id: EventId) -> Call[bytes | None]:
-    for statement in (INPUT_OF, EFFECT_OF):
-        rows = yield once(statement, event_id, room_id)
-        if rows:
-            return bytes(rows[0][0])
-    return None
 
 
 # A row may hold one event and an effect about another: each goes with its own. What waits to be
@@ -691,20 +413,6 @@ DEAD_LETTERS = same(
     "SELECT seq, room_id, settled, detail, handled, body, effect FROM journal "
     "WHERE outcome = 'dead' ORDER BY settled, seq LIMIT $1"
 )
-
-
-def dead_letters(limit: int) -> Call[list[DeadLetter]]:
-    rows = yield once(DEAD_LETTERS, limit)
-    return [
-        DeadLetter(
-            f"{'i' if handled is None else 'o'}{seq}",
-            room_id,
-            at,
-            why,
-            readable(body if handled is None else effect),
-        )
-        for seq, room_id, at, why, handled, body, effect in rows
-    ]
 
 
 # `attempted` stays: the peer may have seen it, and reviving does not change that. $3: an input.
@@ -754,30 +462,4 @@ ERASE_BODIES = same(
 DROP_OLD_SECRETS = same(
     "DELETE FROM secrets WHERE name IN (SELECT name FROM secrets "
     "WHERE keep_until < $1 LIMIT $2) RETURNING name"
-)
-
-
-def stretch(
-    first: int, rows: int, bodies_before: int, rows_before: int
-) -> Call[tuple[int, int] | None]:
-    """Look through so many rows of the journal from a number on.
-
-    Returns:
-        The number of the last of them, and how many are due to be erased or dropped; None if there
-        is no row.
-    """
-    ((last, due),) = yield once(STRETCH, first, rows, bodies_before, rows_before)
-    return None if last is None else (last, due)
-
-
-# An attempt that its caller gave up waiting for precedes the settlement of the same row.
-_ORDER: tuple[Kind[Any, Any], ...] = (
-    mark_attempted,
-    commit_rooms,
-    save_secrets,
-    save_ghost,
-    save_account,
-    forget_token,
-    save_fact,
-    update,
 )

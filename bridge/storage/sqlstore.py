@@ -1,9 +1,7 @@
 """The store over either engine, from a database URL on.
 
-`open_store` makes an engine (`sqlite.py`, `postgres.py`), brings the schema up to date
-(`migrate.py`) and runs the group writer (`group.py`) for the length of an `async with`. What it
-gives is a StorePort: writes go through the group writer, reads to the engine; what a call asks of
-the database and makes of the rows stands in `sql.py`. Times are ms since the epoch.
+Writes go through the group writer (`group.py`), reads straight to the engine. Times are ms since
+the epoch.
 """
 
 from __future__ import annotations
@@ -11,22 +9,25 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
+
+from msgspec.structs import astuple
 
 from bridge.ids import EffectSeq, EventId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
     AccountRow,
+    Answer,
     Backlog,
     ChatRow,
     Commit,
-    Committed,
     DeadLetter,
+    Depth,
     GhostRow,
+    Lane,
     Loaded,
     SecretRow,
     StoreError,
@@ -37,19 +38,18 @@ from bridge.storage.group import GroupWriter
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import (
-    Call,
     CorruptDatabaseError,
     Engine,
+    Part,
+    Query,
+    Rows,
     Statement,
+    Together,
     Unreachable,
     cannot_open,
 )
-from bridge.storage.sql import Kind, Write, perform
+from bridge.storage.sql import Attempt, Write, carry_out
 from bridge.storage.sqlite import SqliteEngine
-
-A = TypeVar("A")
-R = TypeVar("R")
-T = TypeVar("T")
 
 _FORMS = "sqlite:///relative.db, sqlite:////absolute.db or postgres://user:password@host/database"
 READ_SECONDS = 20.0
@@ -81,25 +81,18 @@ def open_store(url: str, clock: Clock, *, sole: bool = False) -> OpenStore:
 
 
 class OpenStore:
-    """A store for the length of an `async with`; it owns the task of the group writer.
-
-    The body's exceptions pass through as they are, not wrapped in a group.
-    """
+    """A store for the length of an `async with`, whose exceptions pass through as they are."""
 
     def __init__(self, engine: Engine, clock: Clock, *, sole: bool = False) -> None:
         self._engine = engine
         self._clock = clock
         self._sole = sole
         self._tasks = asyncio.TaskGroup()
-        self._store: SqlStore | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._store: SqlStore
+        self._writing: asyncio.Task[None]
 
     async def __aenter__(self) -> SqlStore:
         engine = self._engine
-
-        async def commit(group: Sequence[Write]) -> Sequence[object]:
-            return await engine.commit(perform(group))
-
         try:
             await engine.open()
             if self._sole:
@@ -108,20 +101,13 @@ class OpenStore:
         except BaseException:
             await engine.close()
             raise
-        writer = GroupWriter[Write](commit)
+        writer = GroupWriter[Write](lambda group: carry_out(group, engine))
         self._store = SqlStore(engine, writer)
         await self._tasks.__aenter__()
         self._writing = self._tasks.create_task(writer.run(), name="store writer")
         return self._store
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._store is None or self._writing is None:
-            return
+    async def __aexit__(self, *_: object) -> None:
         try:
             await self._store.close()
         except asyncio.CancelledError as cancelled:
@@ -141,97 +127,122 @@ class SqlStore:
 
     # --- rooms and their journal ------------------------------------------------------------
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Committed | StoreError]:
-        return await self._commit(commits) if commits else []
+    def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
+        # Each answer is that of a commit, or the error in its place (`carry_out`).
+        self._writer.submit(commits, cast("Callable[[list[object]], None]", done))
 
-    async def _commit(self, commits: Sequence[Commit]) -> list[Committed | StoreError]:
-        """Write them as one; of a group that the database refuses, find those at fault."""
-        try:
-            return [*await self._write(sql.commit_rooms, commits)]
-        except (Unreachable, CorruptDatabaseError):
-            raise
-        except StoreError as error:
-            if len(commits) == 1:
-                return [error]
-        half = len(commits) // 2
-        return await self._commit(commits[:half]) + await self._commit(commits[half:])
+    async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
+        answers = cast(list[Answer], await self._writer.write(commits))
+        for answer in answers:
+            if isinstance(answer, Unreachable | CorruptDatabaseError):
+                raise answer
+        return answers
 
     async def mark_attempted(self, seq: EffectSeq, now: int) -> None:
-        await self._write(sql.mark_attempted, sql.Attempt(seq, now))
+        await self._write(Attempt(seq, now))
 
     async def load(self, room_id: RoomId) -> Loaded:
-        return await self._read(sql.load(room_id))
+        return sql.loaded(room_id, await self._read(sql.LOAD, room_id))
 
     async def busy_rooms(self) -> list[RoomId]:
-        return await self._read(sql.busy_rooms())
+        return [room_id for (room_id,) in await self._read(sql.BUSY_ROOMS)]
 
     async def live_rooms(self) -> list[RoomId]:
-        return await self._read(sql.live_rooms())
+        return [room_id for (room_id,) in await self._read(sql.LIVE_ROOMS)]
 
     async def deadlines(self) -> list[tuple[RoomId, int]]:
-        return await self._read(sql.deadlines())
+        return [(room_id, moment) for room_id, moment in await self._read(sql.DEADLINES)]
 
     async def backlog(self) -> Backlog:
-        return await self._read(sql.backlog())
+        ((count, oldest),) = await self._read(sql.OPEN_INPUTS)
+        lanes = dict.fromkeys(Lane, Depth())
+        for lane, waiting, since in await self._read(sql.OPEN_LANES):
+            lanes[Lane(lane)] = Depth(waiting, since)
+        ((dead,),) = await self._read(sql.DEAD_ROWS)
+        return Backlog(Depth(count, oldest), lanes, dead)
 
     async def rooms_of(self, customer: str) -> int:
-        return await self._read(sql.rooms_of(customer))
+        ((count,),) = await self._read(sql.ROOMS_OF, customer)
+        return int(count)
 
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
-        return await self._read(sql.chats(room_id, limit, upto))
+        highest = sql.HIGHEST if upto is None else upto
+        rows = await self._read(sql.CHATS, room_id, highest, limit)
+        return [ChatRow(number, bytes(chat)) for number, chat in rows]
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
-        return await self._read(sql.anchor(room_id, name))
+        found: EventId | None = await self._value(sql.ANCHOR, room_id, name)
+        return found
 
     # --- what we know of ghosts, accounts and peers -----------------------------------------
 
     async def ghost(self, user_id: str) -> GhostRow | None:
-        return await self._read(sql.ghost(user_id))
+        rows = await self._read(sql.GHOST, user_id)
+        for found, displayname, source, mxc, device, digest, looked in rows:
+            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked)
+        return None
 
     async def save_ghost(self, ghost: GhostRow) -> None:
-        await self._write(sql.save_ghost, ghost)
+        await self._save(sql.SAVE_GHOST, *astuple(ghost))
 
     async def account(self, room_id: RoomId) -> AccountRow | None:
-        return await self._read(sql.account(room_id))
+        rows = await self._read(sql.ACCOUNT, room_id)
+        return AccountRow(*rows[0]) if rows else None
 
     async def save_account(self, account: AccountRow) -> None:
-        await self._write(sql.save_account, account)
+        await self._save(sql.SAVE_ACCOUNT, *astuple(account))
 
     async def forget_token(self, room_id: RoomId) -> None:
-        await self._write(sql.forget_token, room_id)
+        await self._update(sql.FORGET_TOKEN, room_id)
 
     async def fact(self, name: str) -> str | None:
-        return await self._read(sql.fact(name))
+        found: str | None = await self._value(sql.FACT, name)
+        return found
 
     async def save_fact(self, name: str, value: str) -> None:
-        await self._write(sql.save_fact, sql.Fact(name, value))
+        await self._save(sql.SAVE_FACT, name, value)
 
     async def secret(self, name: str) -> bytes | None:
-        return await self._read(sql.secret(name))
+        found: bytes | None = await self._value(sql.SECRET, name)
+        return found
 
     async def secret_names(self, prefix: str) -> list[str]:
-        return await self._read(sql.secret_names(prefix))
+        return sorted(name for (name,) in await self._read(sql.SECRET_NAMES, prefix))
 
     async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
+        # One statement must not meet a name twice; of two values the later one counts.
+        newest = {row.name: row for row in rows}.values()
+        kept = [(row.name, row.value, row.keep_until) for row in newest if row.value is not None]
+        gone = [(row.name,) for row in newest if row.value is None]
+        parts = [Part(sql.SAVE_SECRETS, kept), Part(sql.DROP_SECRETS, gone)]
         if rows:
-            await self._write(sql.save_secrets, tuple(rows))
+            await self._write(Together([part for part in parts if part.rows]))
 
     async def drop_secrets(self) -> int:
-        return await self._write(sql.update, sql.Update(sql.DROP_ALL_SECRETS, ()))
+        return await self._update(sql.DROP_ALL_SECRETS)
 
     # --- tracing, dead letters, pruning -----------------------------------------------------
 
     async def trace(self, event_id: EventId) -> list[TraceRow]:
-        return await self._read(sql.trace(event_id))
+        return sql.lines(event_id, await self._read(sql.TRACE, event_id))
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
-        return await self._read(sql.body_of(room_id, event_id))
+        body: bytes | None = await self._value(sql.INPUT_OF, event_id, room_id)
+        if body is None:
+            body = await self._value(sql.EFFECT_OF, event_id, room_id)
+        return body
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
-        await self._write(sql.update, sql.Update(sql.FORGET_BODY, (event_id, room_id)))
+        await self._update(sql.FORGET_BODY, event_id, room_id)
 
     async def dead_letters(self, limit: int = 100) -> list[DeadLetter]:
-        return await self._read(sql.dead_letters(limit))
+        letters = []
+        rows = await self._read(sql.DEAD_LETTERS, limit)
+        for seq, room_id, at, why, handled, body, effect in rows:
+            box, content = ("i", body) if handled is None else ("o", effect)
+            text = (content or b"").decode("utf-8", "replace")
+            letters.append(DeadLetter(f"{box}{seq}", room_id, at, why, text))
+        return letters
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._end_letter(letter_id, now, sql.REVIVE)
@@ -239,30 +250,27 @@ class SqlStore:
     async def discard(self, letter_id: str, now: int) -> bool:
         return await self._end_letter(letter_id, now, sql.DISCARD)
 
+    async def _end_letter(self, letter_id: str, now: int, statement: Statement) -> bool:
+        split = _LETTER.fullmatch(letter_id)
+        if split is None:
+            return False
+        return await self._update(statement, int(split[2]), now, split[1] == "i") == 1
+
     async def prune(self, bodies_before: int, rows_before: int) -> int:
         touched, count = 0, SLICE
         while count == SLICE:
-            update = sql.Update(sql.DROP_OLD_SECRETS, (rows_before, SLICE))
-            count = await self._write(sql.update, update)
+            count = await self._update(sql.DROP_OLD_SECRETS, rows_before, SLICE)
             touched += count
         first = 0
-        while found := await self._read(sql.stretch(first, SLICE, bodies_before, rows_before)):
-            last, due = found
+        while True:
+            looked = await self._read(sql.STRETCH, first, SLICE, bodies_before, rows_before)
+            ((last, due),) = looked
+            if last is None:
+                return touched
             if due:
-                drop = sql.Update(sql.DROP_ROWS, (first, last, rows_before))
-                erase = sql.Update(sql.ERASE_BODIES, (first, last, bodies_before))
-                touched += await self._write(sql.update, drop)
-                touched += await self._write(sql.update, erase)
+                touched += await self._update(sql.DROP_ROWS, first, last, rows_before)
+                touched += await self._update(sql.ERASE_BODIES, first, last, bodies_before)
             first = last + 1
-        return touched
-
-    async def _end_letter(self, letter_id: str, now: int, statement: Statement) -> bool:
-        split = _letter(letter_id)
-        if split is None:
-            return False
-        box, seq = split
-        update = sql.Update(statement, (seq, now, box == "i"))
-        return await self._write(sql.update, update) == 1
 
     # --- the database itself ----------------------------------------------------------------
 
@@ -271,7 +279,7 @@ class SqlStore:
 
         The value is another each time, for SQLite writes nothing where nothing changes.
         """
-        await self._read(sql.ping())
+        await self._read(sql.PING)
         await self.save_fact(_PING, secrets.token_hex(4))
 
     async def close(self) -> None:
@@ -291,22 +299,30 @@ class SqlStore:
 
     # --- how a call reaches the database ----------------------------------------------------
 
-    async def _write(self, kind: Kind[A, R], argument: A) -> R:
-        # `perform` answers each request by its own kind's batch, which is typed.
-        return cast(R, await self._writer.submit(Write(kind, argument)))
+    async def _write(self, request: Write) -> object:
+        (answer,) = await self._writer.write([request])
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
 
-    async def _read(self, call: Call[T]) -> T:
+    async def _save(self, statement: Statement, *row: object) -> None:
+        await self._write(Together([Part(statement, [row])]))
+
+    async def _update(self, statement: Statement, *params: object) -> int:
+        """Carry out a statement; how many rows it returns."""
+        return cast(int, await self._write(Query(statement, params)))
+
+    async def _read(self, statement: Statement, *params: object) -> Rows:
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await self._engine.read(call)
+                return await self._engine.read(Query(statement, params))
         except TimeoutError:
             raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None
 
-
-def _letter(letter_id: str) -> tuple[str, int] | None:
-    """Split a dead letter's id into its box (`i` or `o`) and its row; None if it is none."""
-    match = _LETTER.fullmatch(letter_id)
-    return (match[1], int(match[2])) if match else None
+    async def _value(self, statement: Statement, *params: object) -> Any:
+        """The first column of the first row; None if there is none."""
+        rows = await self._read(statement, *params)
+        return rows[0][0] if rows else None
 
 
 # --- URLs and files -------------------------------------------------------------------------------
@@ -316,8 +332,7 @@ def engine_for(url: str, clock: Clock) -> Engine:
     """The engine of a database URL, not yet open.
 
     Raises:
-        ValueError: the URL has none of the known forms. The text does not repeat the URL, which
-            may hold a password.
+        ValueError: not a known form; the text does not repeat the URL, which may hold a password.
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "sqlite":

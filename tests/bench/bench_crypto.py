@@ -28,8 +28,8 @@ from bridge.matrix.crypto.peers import Peers
 from bridge.matrix.crypto.sharing import Places, Scheme, Sharing
 from bridge.matrix.crypto.vault import Sealer, SecretRows, Vault
 from bridge.matrix.crypto.wire import Json
-from bridge.ops.clock import SystemClock
 from bridge.ops.logging import configure_logging
+from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms

@@ -20,8 +20,8 @@ import pytest
 from bridge.ids import RoomId, UserId
 from bridge.link.links import Links
 from bridge.link.login import room_key
-from bridge.ops.clock import SystemClock
 from bridge.rooms.engine import Engine
+from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import Simulator
 from tests.fakes.house import World
 from tests.unit.link.rig import FAST, Facts, LinkCounts, Tokens, eventually, settings_for

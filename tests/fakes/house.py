@@ -49,17 +49,25 @@ class Counts:
     """
 
     def __init__(self) -> None:
-        self.settled_rows: list[tuple[str, str]] = []
+        self.settled_rows: list[tuple[str, ...]] = []
         self.phases: list[str] = []
         self.inputs = 0
 
-    def handled(self, age: int) -> None:
-        assert age >= 0
+    @property
+    def handling(self) -> Counts:
         self.inputs += 1
+        return self
 
-    def settled(self, lane: str, outcome: str, age: int) -> None:
-        assert age >= 0
-        self.settled_rows.append((lane, outcome))
+    @property
+    def delivery(self) -> Counts:
+        return self
+
+    def labels(self, *values: str) -> Counts:
+        self.settled_rows.append(values)
+        return self
+
+    def observe(self, amount: float) -> None:
+        assert amount >= 0
 
     def phase_entered(self, phase: str, waited: int | None) -> None:
         del waited

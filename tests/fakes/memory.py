@@ -7,16 +7,17 @@ answered within one turn of the event loop, so time in tests stays the tests' ow
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
 from bridge.rooms.store import Unstorable
-from bridge.storage.group import GroupWriter
+from bridge.storage.group import GroupWriter, Ticket
 from bridge.storage.migrate import known
-from bridge.storage.query import Call, Dialect, Query, Rows, Together, Unreachable
-from bridge.storage.sql import Write, perform
-from bridge.storage.sqlite import drive, run, translated
+from bridge.storage.query import Dialect, Query, Rows, Together, Unreachable
+from bridge.storage.sql import Write, carry_out
+from bridge.storage.sqlite import run, translated
 from bridge.storage.sqlstore import SqlStore
 
 T = TypeVar("T")
@@ -29,15 +30,16 @@ class _Writer(GroupWriter[Write]):
     """Commits each request as it comes."""
 
     def __init__(self, engine: _Engine) -> None:
-        async def never(group: object) -> list[object]:
-            raise AssertionError(group)
+        super().__init__(lambda group: carry_out(group, engine))
 
-        super().__init__(never)
-        self._engine = engine
-
-    async def submit(self, request: Write) -> object:
-        (answer,) = await self._engine.commit(perform([request]))
-        return answer
+    def submit(self, requests: Sequence[Write], done: Callable[[list[object]], None]) -> None:
+        ticket = Ticket(len(requests), done)
+        writing = self._write([(ticket, place, one) for place, one in enumerate(requests)])
+        with suppress(StopIteration):
+            writing.send(None)
+            raise AssertionError("a database in memory lets nobody wait")
+        if not requests:
+            done([])
 
     async def close(self) -> None:
         pass
@@ -62,14 +64,14 @@ class _Engine:
     async def claim(self) -> None:
         pass
 
-    async def commit(self, call: Call[T]) -> T:
-        return self._answered(lambda: self._transact(call))
+    async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:
+        return self._answered(lambda: self._transact(queries))
 
-    async def migrate(self, call: Call[T]) -> T:
-        return await self.commit(call)
+    async def migrate(self, queries: Sequence[Query]) -> None:
+        await self.commit(queries)
 
-    async def read(self, call: Call[T]) -> T:
-        return self._answered(lambda: drive(call, self._run))
+    async def read(self, query: Query) -> Rows:
+        return self._answered(lambda: self._run(query))
 
     async def close(self) -> None:
         self.down = "the store is closed"
@@ -90,22 +92,20 @@ class _Engine:
             raise Unreachable(self.down)
         return translated(work)
 
-    def _transact(self, call: Call[T]) -> T:
+    def _transact(self, queries: Sequence[Query | Together]) -> list[Rows]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            answer = drive(call, self._run)
+            answers = [self._run(query) for query in queries]
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
-        return answer
+        return answers
 
     def _run(self, query: Query | Together) -> Rows:
         if isinstance(query, Together):
             for part in query.parts:
                 _check(value for row in part.rows for value in row)
-        elif query.many:
-            _check(value for row in query.params for value in row)
         else:
             _check(query.params)
         return run(self._connection, query)

@@ -121,9 +121,9 @@ class TellingCounts(Counts):
         super().__init__()
         self.news = asyncio.Event()
 
-    def settled(self, lane: str, outcome: str, age: int) -> None:
-        super().settled(lane, outcome, age)
+    def labels(self, *values: str) -> Counts:
         self.news.set()
+        return super().labels(*values)
 
 
 class ReadingWorld(World):

@@ -6,11 +6,11 @@ import asyncio
 import inspect
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import Any
 
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import Answer, Commit, StoreError
 from tests.fakes.memory import MemoryStore
 
 WRITES = frozenset({"commit", "mark_attempted"})
@@ -48,6 +48,7 @@ class FlakyStore(MemoryStore):
         self.faults: dict[str, deque[Fault]] = {}
         self.late: list[Callable[[], Awaitable[object]]] = []
         self.calls: list[str] = []
+        self._submitted: set[asyncio.Task[None]] = set()
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -62,6 +63,19 @@ class FlakyStore(MemoryStore):
                 await self.late.pop(0)()
             except StoreError:
                 continue
+
+    def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
+        """Like a commit that somebody waits for, with its faults."""
+
+        async def wait() -> None:
+            try:
+                done(await self.commit(commits))
+            except StoreError as error:
+                done([error] * len(commits))
+
+        task = asyncio.get_running_loop().create_task(wait())
+        self._submitted.add(task)
+        task.add_done_callback(self._submitted.discard)
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)

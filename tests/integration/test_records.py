@@ -15,7 +15,7 @@ import pytest_asyncio
 from bridge.demo.matrix_user import Customer, Event, content_of
 from bridge.demo.stage import Stage, StageOptions
 from bridge.ids import EventId, RoomId
-from bridge.ops.clock import SystemClock
+from bridge.rooms.surroundings import SystemClock
 from bridge.rooms.transcripts import Transcript
 from bridge.simulator.simulator import SimulatorOptions
 from bridge.storage.sqlstore import open_store

@@ -23,7 +23,7 @@ from bridge.matrix.crypto.keys import RoomKey
 from bridge.matrix.crypto.olm import _Sessions
 from bridge.matrix.crypto.vault import Sealer, Vault
 from bridge.matrix.crypto.wire import from_base64
-from bridge.ops.clock import SystemClock
+from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from tests.support.talk import MEI, Talk
 

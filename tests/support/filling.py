@@ -6,9 +6,9 @@ from bridge.conversation.machine import deadline, wants_link
 from bridge.conversation.model import Chatting, Conversation, Ended
 from bridge.conversation.policy import Policy
 from bridge.ids import AgentId, QueueId, RoomId, SessionId, UserId
-from bridge.ops.clock import SystemClock
 from bridge.rooms.record import Membership, RoomRecord, dump_record
 from bridge.rooms.store import Commit, StoredRoom
+from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import Agent
 

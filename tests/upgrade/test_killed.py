@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.ops.clock import SystemClock
+from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import Simulator
 from tests.bench.subjects import text
 from tests.unit.cli.runs import Folder

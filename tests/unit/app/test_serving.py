@@ -29,11 +29,10 @@ from bridge.ids import RoomId
 from bridge.link.settings import Token
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.client import FOREIGN
-from bridge.ops.clock import SystemClock
 from bridge.ops.metrics import Metrics
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import Backlog, StoreError
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Surroundings, SystemClock
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.clock import START, ManualClock, quiet

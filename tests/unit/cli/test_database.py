@@ -16,8 +16,8 @@ from bridge.config import load_config
 from bridge.ids import RoomId
 from bridge.matrix.crypto.devices import EPOCH, Epoch
 from bridge.matrix.crypto.vault import Sealer, Vault
-from bridge.ops.clock import SystemClock
 from bridge.rooms.store import NewInput, SecretRow, StoredRoom, StorePort
+from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import SCHEMA_VERSION
 from bridge.storage.sqlstore import open_store
 from tests.fakes import flow

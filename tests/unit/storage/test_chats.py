@@ -7,7 +7,7 @@ import pytest
 
 from bridge.rooms.store import ChatRow, Stale, StorePort
 from bridge.storage.migrate import known, migrate
-from bridge.storage.query import Call, once, same
+from bridge.storage.query import Query, same
 from bridge.storage.sqlstore import engine_for, open_store
 from tests.fakes.flow import accept, load_room, open_inputs, step
 from tests.unit.storage.conftest import FixedClock, Opener
@@ -70,7 +70,7 @@ async def test_a_database_of_the_schema_before_is_upgraded_with_its_rows(url: st
     await engine.open()
     try:
         await migrate(engine, 1, known(engine.dialect)[:3])
-        await engine.migrate(_former_rows())
+        await engine.migrate(_FORMER_ROWS)
     finally:
         await engine.close()
     async with open_store(url, FixedClock()) as store:
@@ -84,17 +84,16 @@ async def test_a_database_of_the_schema_before_is_upgraded_with_its_rows(url: st
         assert await store.chats(A, 9) == [ChatRow(3, b"c")]
 
 
-def _former_rows() -> Call[None]:
-    """Rows as the schema before held them."""
-    yield once(
+_FORMER_ROWS = [
+    Query(
         same(
             "INSERT INTO rooms (room_id, record, live, phase, deadline, customer, revision) "
             "VALUES ($1, $2, $3, 'Queued', 5, '@c:x', 7)"
         ),
-        A,
-        b"old",
-        True,
-    )
-    yield once(
-        same("INSERT INTO inbox (room_id, key, body, received) VALUES ($1, 'k', $2, 1)"), A, b"{}"
-    )
+        (A, b"old", True),
+    ),
+    Query(
+        same("INSERT INTO inbox (room_id, key, body, received) VALUES ($1, 'k', $2, 1)"), (A, b"{}")
+    ),
+]
+"""As the schema before held them."""

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.storage.migrate import migrate
 from bridge.storage.postgres import PostgresEngine
-from bridge.storage.query import AlreadyInUse, Call, Engine, Unreachable, once, same
+from bridge.storage.query import AlreadyInUse, Engine, Query, Unreachable, same
 from bridge.storage.sqlite import SqliteEngine
 from bridge.storage.sqlstore import open_store
 from tests.fakes.flow import accept
@@ -117,7 +117,7 @@ async def test_the_claim_is_taken_again_with_a_new_connection(
         async with asyncio.timeout(10):
             while True:
                 try:
-                    await engine.commit(nothing())
+                    await engine.commit([Query(same("SELECT 1"))])
                 except Unreachable:
                     await asyncio.sleep(0.05)
                 else:
@@ -188,10 +188,6 @@ async def test_a_connection_whose_claim_was_not_answered_is_never_used(
                 async with asyncio.timeout(0.05):
                     await writer.connect()
         assert hung.ended
-        async with writer.use() as connection:
+        async with writer as connection:
             held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = $1"
             assert await connection.fetchval(held, connection.get_server_pid()) == 1
-
-
-def nothing() -> Call[None]:
-    yield once(same("SELECT 1"))

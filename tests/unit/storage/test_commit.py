@@ -229,7 +229,7 @@ async def test_other_writes_share_the_transaction(open_sql: SqlOpener) -> None:
                 store.save_secrets([SecretRow("s", b"1")]),
             ),
         )
-        assert store.requests == before + 8
+        assert store.requests == before + 9
         assert (settled, of_c, revived) == (NOTHING, NOTHING, False)
         assert isinstance(of_b, Committed)
         assert isinstance(stale, Stale)

@@ -11,14 +11,11 @@ import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
-from bridge.storage.postgres import drive_async
 from bridge.storage.query import (
-    Call,
     CorruptDatabaseError,
-    Statement,
+    Query,
     Unreachable,
     database_is_corrupt,
-    once,
     same,
 )
 from bridge.storage.sqlite import SqliteEngine
@@ -112,7 +109,7 @@ async def _assert_no_transaction(store: SqlStore) -> None:
         assert not connection.in_transaction
         return
     for _ in range(100):  # a connection that a cancelled read dropped takes the server a moment
-        rows = await engine.read(_ask(_OPEN_TRANSACTIONS))
+        rows = await engine.read(Query(_OPEN_TRANSACTIONS))
         if rows[0][0] == 0:
             return
         await asyncio.sleep(0.05)
@@ -123,11 +120,6 @@ _OPEN_TRANSACTIONS = same(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
     "AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
 )
-
-
-def _ask(statement: Statement) -> Call[list[tuple[int, ...]]]:
-    rows = yield once(statement)
-    return [tuple(row) for row in rows]
 
 
 @pytest.mark.asyncio
@@ -243,7 +235,7 @@ async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
 async def test_settings_of_the_file(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path}/b.db", CLOCK) as store:
         for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
-            assert await store._engine.read(_ask(same(f"PRAGMA {pragma}"))) == [(value,)]
+            assert await store._engine.read(Query(same(f"PRAGMA {pragma}"))) == [(value,)]
 
 
 @pytest.mark.asyncio
@@ -289,7 +281,7 @@ async def test_a_locked_file_is_an_error_and_then_works(tmp_path: Path) -> None:
     other = SqliteEngine(tmp_path / "b.db")
     async with open_store(url, CLOCK) as store:
         await other.open()
-        await store._engine.read(_ask(same("PRAGMA busy_timeout = 10")))
+        await store._engine.read(Query(same("PRAGMA busy_timeout = 10")))
         await other._hop(lambda: _begin(other))
         with pytest.raises(Unreachable, match="locked"):
             await accept(store, [said("$1")], 1)
@@ -304,19 +296,6 @@ def _begin(engine: SqliteEngine) -> None:
 
 def _end(engine: SqliteEngine) -> None:
     engine._opened().execute("ROLLBACK")
-
-
-@pytest.mark.asyncio
-async def test_the_asynchronous_driver_hands_rows_to_the_call() -> None:
-    def add() -> Call[int]:
-        first = yield once(same("a"))
-        second = yield once(same("b"))
-        return int(first[0][0] + second[0][0])
-
-    async def run(_query: object) -> list[tuple[int]]:
-        return [(21,)]
-
-    assert await drive_async(add(), run) == 42
 
 
 @pytest.mark.asyncio

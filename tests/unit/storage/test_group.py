@@ -48,7 +48,7 @@ async def test_what_waits_goes_together() -> None:
     writer = GroupWriter(database.commit, group_limit=400)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
-        answers = await asyncio.gather(*(writer.submit(number) for number in range(1000)))
+        answers = await asyncio.gather(*(_answer(writer, number) for number in range(1000)))
         assert answers == [number * 2 for number in range(1000)]
         assert database.written == list(range(1000))
         assert database.transactions == [400, 400, 200]
@@ -63,9 +63,9 @@ async def test_a_group_gathers_while_another_is_written() -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
         database.gate.clear()
-        first = tasks.create_task(writer.submit(1))
+        first = tasks.create_task(_answer(writer, 1))
         await database.busy.wait()
-        others = [tasks.create_task(writer.submit(number)) for number in range(2, 50)]
+        others = [tasks.create_task(_answer(writer, number)) for number in range(2, 50)]
         await asyncio.sleep(0)
         database.gate.set()
         await asyncio.gather(first, *others)
@@ -81,7 +81,7 @@ async def test_one_bad_request_fails_alone(bad: set[int]) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
         answers = await asyncio.gather(
-            *(writer.submit(-n - 1 if n in bad else n) for n in range(64)), return_exceptions=True
+            *(_answer(writer, -n - 1 if n in bad else n) for n in range(64))
         )
         assert {n for n, answer in enumerate(answers) if isinstance(answer, StoreError)} == bad
         assert database.written == [n for n in range(64) if n not in bad]
@@ -98,13 +98,11 @@ async def test_a_database_that_is_away_fails_the_group_in_one_try(error: StoreEr
     writer = GroupWriter(database.commit)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
-        answers = await asyncio.gather(
-            *(writer.submit(number) for number in range(10)), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(_answer(writer, number) for number in range(10)))
         assert {type(answer) for answer in answers} == {type(error)}
         assert database.transactions == [10]
         database.away = None
-        assert await writer.submit(4) == 8
+        assert await writer.write([4]) == [8]
         await writer.close()
 
 
@@ -115,9 +113,9 @@ async def test_a_cancelled_caller_only_misses_its_answer() -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
         database.gate.clear()
-        taken = tasks.create_task(writer.submit(1))
+        taken = tasks.create_task(_answer(writer, 1))
         await database.busy.wait()
-        waiting = tasks.create_task(writer.submit(2))
+        waiting = tasks.create_task(_answer(writer, 2))
         await asyncio.sleep(0)
         taken.cancel()
         waiting.cancel()
@@ -125,7 +123,7 @@ async def test_a_cancelled_caller_only_misses_its_answer() -> None:
         assert taken.cancelled()
         assert waiting.cancelled()
         database.gate.set()
-        assert await writer.submit(3) == 6
+        assert await writer.write([3]) == [6]
         assert database.written == [1, 2, 3]
         await writer.close()
 
@@ -135,20 +133,20 @@ async def test_a_cancelled_caller_only_misses_its_answer() -> None:
 async def test_random_cancellation_loses_no_write(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - a test's dice
     database = Database()
-    writer = GroupWriter(database.commit, group_limit=7, queue_limit=20)
+    writer = GroupWriter(database.commit, group_limit=7)
     submitted = set()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
 
         async def submit(number: int) -> None:
-            assert await writer.submit(number) == number * 2
+            assert await writer.write([number]) == [number * 2]
             submitted.add(number)
 
         callers = [tasks.create_task(submit(number)) for number in range(300)]
         while not all(caller.done() for caller in callers):
             await asyncio.sleep(0)
             chance.choice(callers).cancel()
-        assert await writer.submit(1000) == 2000
+        assert await writer.write([1000]) == [2000]
         await writer.close()
     assert submitted <= set(database.written)
     assert len(set(database.written)) == len(database.written)
@@ -169,43 +167,56 @@ async def test_patience_ends_and_what_was_not_taken_is_withdrawn() -> None:
         assert "may still happen" in await taken
         assert "may still happen" not in await waiting
         database.gate.set()
-        assert await writer.submit(3) == 6
+        assert await writer.write([3]) == [6]
         assert database.written == [1, 3]
         await writer.close()
 
 
 async def _failure(writer: GroupWriter[int], number: int) -> str:
-    with pytest.raises(Unreachable) as caught:
-        await writer.submit(number)
-    return str(caught.value)
+    answer = await _answer(writer, number)
+    assert isinstance(answer, Unreachable)
+    return str(answer)
 
 
 @pytest.mark.asyncio
-async def test_callers_wait_to_be_let_in() -> None:
+async def test_requests_of_one_caller_are_answered_together_each_for_itself() -> None:
+    """In groups no larger than the limit, in their order."""
     database = Database()
-    writer = GroupWriter(database.commit, group_limit=2, queue_limit=3)
+    writer = GroupWriter(database.commit, group_limit=4)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(writer.run())
+        answers = await writer.write([1, 2, -3, 4, 5, 6])
+        assert isinstance(answers[2], StoreError)
+        assert [answer for answer in answers if isinstance(answer, int)] == [2, 4, 8, 10, 12]
+        assert database.written == [1, 2, 4, 5, 6]
+        assert max(database.transactions) == 4
+        assert await writer.write([]) == []
+        await writer.close()
+
+
+@pytest.mark.asyncio
+async def test_callers_are_served_in_their_order() -> None:
+    database = Database()
+    writer = GroupWriter(database.commit, group_limit=2)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
         database.gate.clear()
-        callers = [tasks.create_task(writer.submit(number)) for number in range(10)]
+        callers = [tasks.create_task(_answer(writer, number)) for number in range(10)]
         await database.busy.wait()
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert len(writer._waiting) == 3
         database.gate.set()
         assert await asyncio.gather(*callers) == [number * 2 for number in range(10)]
+        assert database.written == list(range(10))
         await writer.close()
 
 
 @pytest.mark.asyncio
 async def test_closing_writes_what_waits_and_refuses_the_rest() -> None:
     database = Database()
-    writer = GroupWriter(database.commit, group_limit=2, queue_limit=4)
+    writer = GroupWriter(database.commit, group_limit=2)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
         database.gate.clear()
-        # 2 taken, 4 waiting, 34 outside
-        callers = [tasks.create_task(_answer(writer, number)) for number in range(40)]
+        callers = [tasks.create_task(_answer(writer, number)) for number in range(6)]
         await database.busy.wait()
         for _ in range(20):
             await asyncio.sleep(0)
@@ -215,16 +226,13 @@ async def test_closing_writes_what_waits_and_refuses_the_rest() -> None:
         database.gate.set()
         await closing
         answers = await asyncio.gather(*callers)
-    assert answers[:6] == [number * 2 for number in range(6)]
-    assert all(isinstance(answer, Unreachable) for answer in answers[6:])
+    assert answers == [number * 2 for number in range(6)]
     assert database.written == list(range(6))
 
 
 async def _answer(writer: GroupWriter[int], number: int) -> object:
-    try:
-        return await writer.submit(number)
-    except StoreError as error:
-        return error
+    (answer,) = await writer.write([number])
+    return answer
 
 
 @pytest.mark.asyncio
@@ -245,7 +253,7 @@ async def test_closing_does_not_wait_for_ever() -> None:
 @pytest.mark.asyncio
 async def test_a_writer_that_dies_leaves_nobody_waiting() -> None:
     database = Database()
-    writer = GroupWriter(database.commit, group_limit=2, queue_limit=3)
+    writer = GroupWriter(database.commit, group_limit=2)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(writer.run())
         database.gate.clear()

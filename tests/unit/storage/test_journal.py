@@ -10,7 +10,7 @@ import pytest
 from bridge.ids import EffectSeq, EventId
 from bridge.rooms.store import Backlog, DeadLetter, Depth, EffectRow, InputRow, Lane
 from bridge.storage.migrate import known, migrate
-from bridge.storage.query import Call, Statement, once, same
+from bridge.storage.query import Query, Statement, same
 from bridge.storage.sqlstore import engine_for, open_store
 from tests.fakes.flow import accept, open_effects, open_inputs, step
 from tests.unit.storage.conftest import FixedClock
@@ -101,18 +101,13 @@ BODIES = {
 }  # fmt: skip
 
 
-def _filled(*rows: tuple[Statement, tuple[object, ...]]) -> Call[None]:
-    for statement, row in rows:
-        yield once(statement, *row)
-
-
 async def make_former(url: str, *rows: tuple[Statement, tuple[object, ...]]) -> None:
     """A database of the schema before, with these rows."""
     engine = engine_for(url, FixedClock())
     await engine.open()
     try:
         await migrate(engine, 1, known(engine.dialect)[:6])
-        await engine.migrate(_filled(*rows))
+        await engine.migrate([Query(*row) for row in rows])
     finally:
         await engine.close()
 

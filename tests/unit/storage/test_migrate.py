@@ -15,16 +15,11 @@ from bridge.storage.migrate import (
     known,
     migrate,
 )
-from bridge.storage.query import Call, Engine, Statement, once, same
+from bridge.storage.query import Engine, Query, same
 from bridge.storage.sqlstore import engine_for, missing_file, open_store, pending_migrations
 from tests.unit.storage.conftest import FixedClock
 
 CLOCK = FixedClock()
-
-
-def _ask(statement: Statement) -> Call[list[tuple[int, ...]]]:
-    rows = yield once(statement)
-    return [tuple(row) for row in rows]
 
 
 def test_the_version_is_that_of_the_last_file() -> None:
@@ -50,9 +45,8 @@ async def test_pending_writes_nothing(url: str) -> None:
 async def test_a_newer_schema_is_refused_untouched(url: str) -> None:
     async with open_store(url, CLOCK) as store:
         engine = store._engine
-        await engine.migrate(_ask_nothing(
-            "INSERT INTO schema_version (version, name, applied) VALUES (99, 'future', 0)"
-        ))  # fmt: skip
+        future = "INSERT INTO schema_version (version, name, applied) VALUES (99, 'future', 0)"
+        await engine.migrate([Query(same(future))])
     with pytest.raises(NewerSchemaError, match="99") as caught:
         async with open_store(url, CLOCK):
             pytest.fail("opened")
@@ -77,9 +71,9 @@ async def test_a_migration_that_fails_half_way_leaves_nothing(url: str) -> None:
         with pytest.raises(StoreError):
             await migrate(engine, 1, steps)
         assert await current_version(engine) == first
-        assert (await engine.read(_ask(same("SELECT x FROM good"))))[0] == (1,)
+        assert tuple((await engine.read(Query(same("SELECT x FROM good"))))[0]) == (1,)
         with pytest.raises(StoreError):
-            await engine.read(_ask(same("SELECT x FROM half")))
+            await engine.read(Query(same("SELECT x FROM half")))
         steps[-1] = Migration(second, "mended", "-- a comment;\n" + half)
         assert await migrate(engine, 2, steps) == steps[-1:]
         assert await current_version(engine) == second
@@ -100,7 +94,3 @@ async def test_two_that_start_at_once_migrate_once(url: str) -> None:
     finally:
         for engine in engines:
             await engine.close()
-
-
-def _ask_nothing(text: str) -> Call[None]:
-    yield once(same(text))

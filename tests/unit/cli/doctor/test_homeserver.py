@@ -9,7 +9,7 @@ from bridge.cli.findings import Findings, Verdict
 from bridge.cli.homeserver import HomeserverChecks, homeserver_session
 from bridge.ids import UserId
 from bridge.matrix.ghosts import made_fact
-from bridge.ops.clock import SystemClock
+from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the, told
 

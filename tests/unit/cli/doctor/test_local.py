@@ -104,7 +104,7 @@ async def test_database_before_the_first_start(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_database_that_works(tmp_path: Path) -> None:
-    from bridge.ops.clock import SystemClock
+    from bridge.rooms.surroundings import SystemClock
     from bridge.storage.sqlstore import open_store
 
     config, findings = configured(tmp_path), Findings()
@@ -140,7 +140,7 @@ async def test_database_that_is_not_there(tmp_path: Path, url: str, fix: str) ->
 async def test_database_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    from bridge.ops.clock import SystemClock
+    from bridge.rooms.surroundings import SystemClock
     from bridge.storage.sqlstore import SqlStore, open_store
 
     async def full(_store: SqlStore, _name: str, _value: str) -> None:
@@ -156,7 +156,7 @@ async def test_database_on_a_full_disk(
 
 @pytest.mark.asyncio
 async def test_database_of_a_later_version(tmp_path: Path) -> None:
-    from bridge.ops.clock import SystemClock
+    from bridge.rooms.surroundings import SystemClock
     from bridge.storage.sqlstore import open_store
 
     config, findings = configured(tmp_path), Findings()

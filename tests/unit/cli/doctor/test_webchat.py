@@ -11,8 +11,8 @@ from bridge.app.settings import link_settings_of
 from bridge.cli.call_centre import check_webchat, throw_away
 from bridge.cli.findings import Findings, Verdict
 from bridge.ids import RoomId, UserId
-from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Account
+from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import Simulator
 from bridge.storage.sqlstore import open_store
 from tests.unit.cli.doctor.installation import configured, serving, the, told

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from bridge.ops.clock import SystemClock
 from bridge.rooms.ports import Clock
+from bridge.rooms.surroundings import SystemClock
 
 
 @pytest.mark.asyncio
