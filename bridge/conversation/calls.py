@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import queue
 from bridge.conversation.chat import end_chat
@@ -142,7 +142,7 @@ def _while_queued(turn: Turn, phase: Queued) -> bool:
     if phase.resync:
         former = phase.request_id or phase.former_id
         turn.enter(
-            msgspec.structs.replace(
+            replace(
                 phase,
                 resync=False,
                 request_id=None,
@@ -410,7 +410,7 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats:
     held = outstanding.held
     asked = isinstance(outstanding.what, RequestChat) and not outstanding.moot
     if asked and isinstance(phase, Queued):
-        turn.enter(msgspec.structs.replace(phase, resync=True))
+        turn.enter(replace(phase, resync=True))
     if held is None:
         return
     if certain or outstanding.moot:
@@ -418,7 +418,7 @@ def _want_again(turn: Turn, outstanding: Outstanding, *, certain: bool, repeats:
     elif held.repeats >= repeats:
         turn.report((held,), "undelivered.uncertain")
     else:
-        again = msgspec.structs.replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
+        again = replace(held, asked=outstanding.call_id, repeats=held.repeats + 1)
         take_back(turn, outstanding, again, perhaps=True)
 
 
@@ -467,7 +467,7 @@ def _take_uploading(turn: Turn, upload: Upload, failure: CallFailed) -> Held | N
     tries = piece.repeats + 1
     if tries >= _upload_tries(turn, failure):
         return piece
-    turn.put_back(msgspec.structs.replace(piece, repeats=tries))
+    turn.put_back(replace(piece, repeats=tries))
     if failure.code != ResultCode.UPLOAD_FILE_FAILED:
         policy = turn.policy
         wait = min(policy.backoff_first << 2 * (tries - 1), policy.backoff_last)

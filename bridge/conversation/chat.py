@@ -10,7 +10,7 @@ Each function leaves the turn in a whole state; none of them makes a call (see `
 
 from __future__ import annotations
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import queue
 from bridge.conversation.events import AgentsCame, AgentsLeft, AskRating, EndPoll, Offer, Rate
@@ -175,7 +175,7 @@ def ask_rating(turn: Turn, phase: Chatting | Ended) -> None:
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
     if phase.rating_asked or phase.session_id in known:
         return
-    turn.enter(msgspec.structs.replace(phase, rating_asked=True))
+    turn.enter(replace(phase, rating_asked=True))
     turn.set(poll=phase.session_id)
     turn.ask(AskRating(phase.session_id, state.ratings))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import queue, robot
 from bridge.conversation.chat import start_chat
@@ -151,7 +151,7 @@ def _taken_apart(content: CustomerContent) -> tuple[str, tuple[CustomerContent, 
         case CustomerText():
             return content.text, ()
         case CustomerMedia():
-            return content.caption, (msgspec.structs.replace(content, caption=""),)
+            return content.caption, (replace(content, caption=""),)
         case CustomerLocation():
             return "", (content,)
         case _:
@@ -171,14 +171,14 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
     phase = turn.state.phase
     if isinstance(phase, Queued):
         pre_sent = _unquoted(without(phase.pre_sent, gone), words)
-        turn.enter(msgspec.structs.replace(phase, pre_sent=pre_sent))
+        turn.enter(replace(phase, pre_sent=pre_sent))
     if outstanding is not None and outstanding.held is not None:
         (held,) = _unquoted((outstanding.held,), words)
         stale = outstanding.stale or held != outstanding.held
         moot = outstanding.moot or held.event_id in gone
         if held.event_id in gone:
-            held = msgspec.structs.replace(held, last=False)
-        changed = msgspec.structs.replace(outstanding, held=held, moot=moot, stale=stale)
+            held = replace(held, last=False)
+        changed = replace(outstanding, held=held, moot=moot, stale=stale)
         turn.set(outstanding=changed)
     if event.note and not isinstance(phase, Idle | Ended):
         _note(turn, event)
@@ -187,7 +187,7 @@ def withdrawn(turn: Turn, event: Withdrawn) -> None:
 def _unquoted(pieces: tuple[Held, ...], events: set[EventId]) -> tuple[Held, ...]:
     """Return the pieces without quotations of these messages."""
     return tuple(
-        msgspec.structs.replace(one, content=one.instead[0], quotes=(), instead=())
+        replace(one, content=one.instead[0], quotes=(), instead=())
         if one.instead and not events.isdisjoint(one.quotes)
         else one
         for one in pieces
@@ -215,14 +215,14 @@ def start(turn: Turn, wish: Start) -> None:
         case Idle() | Ended():
             queue.request_chat(turn, wish.queue_id)
         case Requesting():
-            turn.enter(msgspec.structs.replace(phase, cancel=False))
+            turn.enter(replace(phase, cancel=False))
             if phase.cancel:
                 turn.card("queue.asking", {"queue": phase.queue_id})
             turn.say("start.already_queued")
         case Queued() if _leaving(turn):
             turn.say("start.leaving")
         case Queued():
-            turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
+            turn.enter(replace(phase, cancel=False, cancel_by=None))
             turn.say("start.already_queued")
         case Chatting():
             turn.say("start.already_chatting")
@@ -234,7 +234,7 @@ def human(turn: Turn) -> None:
     """Ask for a person (row 27); a customer who has one, or waits for one, is told so."""
     phase = turn.state.phase
     if isinstance(phase, Chatting) and phase.robot:
-        turn.enter(msgspec.structs.replace(phase, human=True))
+        turn.enter(replace(phase, human=True))
     else:
         start(turn, Start())
 
@@ -278,7 +278,7 @@ def cancel(turn: Turn) -> None:
             _cancel_request(turn, phase)
         case Queued():
             cancel_by = turn.now + turn.policy.cancel_wait
-            turn.enter(msgspec.structs.replace(phase, cancel=True, cancel_by=cancel_by))
+            turn.enter(replace(phase, cancel=True, cancel_by=cancel_by))
             _drop_all(turn)
         case Chatting():
             if not phase.unwanted:
@@ -303,7 +303,7 @@ def _drop_all(turn: Turn, key: str = "undelivered.cancelled") -> None:
     turn.report_held(key)
     outstanding = turn.state.outstanding
     if outstanding is not None and outstanding.held is not None:
-        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
+        turn.set(outstanding=replace(outstanding, moot=True))
 
 
 def _cancel_request(turn: Turn, phase: Requesting) -> None:
@@ -314,7 +314,7 @@ def _cancel_request(turn: Turn, phase: Requesting) -> None:
         and isinstance(outstanding.what, RequestChat)
         and not outstanding.moot
     )
-    turn.enter(msgspec.structs.replace(phase, cancel=True))
+    turn.enter(replace(phase, cancel=True))
     if phase.session_id is not None:
         start_chat(turn, phase.session_id, phase.agents)
     elif not asked:
@@ -329,7 +329,7 @@ def close(turn: Turn) -> None:
     phase = turn.state.phase
     match phase:
         case Chatting():
-            turn.enter(msgspec.structs.replace(phase, close=True))
+            turn.enter(replace(phase, close=True))
         case Requesting() | Queued():
             cancel(turn)
         case Idle() | Ended():

@@ -45,6 +45,7 @@ from hashlib import blake2b
 from statistics import median_low
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation.events import AgentsLeft, FetchHistory, Recalled, Relay
 from bridge.conversation.model import (
@@ -172,13 +173,13 @@ def pursue(turn: Turn, recall: Recall) -> None:
     """Ask for the history that is wanted, if it is due and of use: there has to be a session."""
     phase = turn.state.phase
     if recall.session_id is None and isinstance(phase, Chatting):
-        recall = msgspec.structs.replace(recall, session_id=phase.session_id)
+        recall = replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)
     if recall.session_id is None:
         if not isinstance(phase, Requesting | Queued):
             turn.set(recall=None)  # no chat has come of it, so nobody has said anything
     elif turn.now >= recall.due:
-        turn.set(recall=msgspec.structs.replace(recall, asked=True))
+        turn.set(recall=replace(recall, asked=True))
         turn.ask(FetchHistory(recall.session_id, recall.since))
 
 
@@ -198,11 +199,7 @@ def _want(turn: Turn, since: int, at: int) -> None:
         turn.set(recall=Recall(since, due=at, unmarked=unmarked))
     else:
         since = min(since, recall.since)
-        turn.set(
-            recall=msgspec.structs.replace(
-                recall, since=since, due=min(at, recall.due), again=recall.asked
-            )
-        )
+        turn.set(recall=replace(recall, since=since, due=min(at, recall.due), again=recall.asked))
 
 
 def _heard_until(turn: Turn) -> int:
@@ -261,9 +258,7 @@ def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool 
         if told or repeated:
             known = list(heard)
             # Moved on in time, so that a third copy is a message of its own.
-            known[index] = msgspec.structs.replace(
-                one, awaited=0, at=one.at if told else state.linked_at
-            )
+            known[index] = replace(one, awaited=0, at=one.at if told else state.linked_at)
             _keep(turn, known)
             if told and words == _NO_WORDS:  # a picture, which is shown all the same
                 return True
@@ -299,7 +294,7 @@ def recalled(turn: Turn, came: Recalled) -> None:
         # All rooms of a server lose their links at once, and have to ask one after the other.
         pause += came.session_id * _STRIDE % pause
         turn.set(
-            recall=msgspec.structs.replace(
+            recall=replace(
                 recall, asked=False, again=False, due=turn.now + pause, tries=recall.tries + 1
             )
         )
@@ -323,7 +318,7 @@ def _take_as_shown(turn: Turn, came: Recalled) -> None:
     for line in lines:
         at = line.entry.posted - clocks.usual if line.entry.posted else turn.now
         _remember(turn, Mark(min(at, turn.now), line.mark, line.entry.id))
-    turn.enter(msgspec.structs.replace(phase, marked=True))
+    turn.enter(replace(phase, marked=True))
 
 
 def _agents_lines(turn: Turn, came: Recalled) -> tuple[list[Line], Clocks]:
@@ -506,7 +501,7 @@ def _remember_push(
     if len(packed) >= _FULL:  # the oldest goes, and all others move up
         packed = packed[_WIDTH:]
         if told:
-            moved = [msgspec.structs.replace(one, place=one.place - 1) for one in told if one.place]
+            moved = [replace(one, place=one.place - 1) for one in told if one.place]
             told = tuple(moved)
     turn.set(marks=Marks(packed + _stamp(at, place) + digest + exact, sessions, told))
 
@@ -564,7 +559,7 @@ def missed(
     known = list(heard)
     for line in unsure:
         index = pairs[line.place]
-        known[index] = msgspec.structs.replace(known[index], id=line.entry.id)
+        known[index] = replace(known[index], id=line.entry.id)
     begin = since + clocks.low
     found = [
         line
@@ -645,7 +640,7 @@ def left_out(
     known = list(heard)
     for place in absent:
         if place != due[-1]:
-            known[order[place]] = msgspec.structs.replace(known[order[place]], session=None)
+            known[order[place]] = replace(known[order[place]], session=None)
     return bool(absent), tuple(known)
 
 
@@ -714,7 +709,7 @@ def _differing(left: Sequence[Line], likely: Sequence[Line], last: int) -> list[
         key = line.mark, line.entry.html
         if line.mark in without_words and line.place > last and key not in shown:
             shown.add(key)
-            found.append(msgspec.structs.replace(line, known=True))
+            found.append(replace(line, known=True))
     return found
 
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import calls, chat, customer, history, queue, robot, server
 from bridge.conversation.events import (
@@ -59,15 +59,7 @@ from bridge.conversation.events import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.model import (
-    Chatting,
-    Conversation,
-    Ended,
-    Held,
-    Idle,
-    Queued,
-    Requesting,
-)
+from bridge.conversation.model import Chatting, Conversation, Ended, Held, Idle, Queued, Requesting
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
 
@@ -177,7 +169,7 @@ def _link_restored(turn: Turn, at: int) -> None:
     turn.set(retry_at=None)
     history.link_restored(turn, at)
     if isinstance(turn.state.phase, Queued):
-        turn.enter(msgspec.structs.replace(turn.state.phase, resync=True, cut=True))
+        turn.enter(replace(turn.state.phase, resync=True, cut=True))
 
 
 def wants_link(state: Conversation) -> bool:
@@ -256,7 +248,7 @@ def tick(turn: Turn) -> None:
         if _passed(turn, phase.cancel_by):
             queue.cancelled(turn)
         elif _passed(turn, _silence_ends(turn.state, phase, turn.policy)):
-            turn.enter(msgspec.structs.replace(phase, resync=True, heard_at=turn.now))
+            turn.enter(replace(phase, resync=True, heard_at=turn.now))
     _waiters(turn)
 
 

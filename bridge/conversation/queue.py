@@ -31,18 +31,11 @@ Each function leaves the turn in a whole state; none of them makes a call (see `
 
 from __future__ import annotations
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import robot
 from bridge.conversation.events import Args, CallbackCard, Card, QueuePlace
-from bridge.conversation.model import (
-    Callback,
-    Conversation,
-    Ended,
-    Idle,
-    Queued,
-    Requesting,
-)
+from bridge.conversation.model import Callback, Conversation, Ended, Idle, Queued, Requesting
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId, SessionId
@@ -91,7 +84,7 @@ def request_chat(
     outstanding = turn.state.outstanding
     if outstanding is not None and isinstance(outstanding.what, RequestChat):
         # Its request lived and died by pushes; what it brings must not pass for this one's answer.
-        turn.set(outstanding=msgspec.structs.replace(outstanding, moot=True))
+        turn.set(outstanding=replace(outstanding, moot=True))
     turn.enter(Requesting(queue, turn.now, lost_session=lost_session, quiet=quiet))
     robot.hand_over(turn)
     if not quiet:
@@ -165,7 +158,7 @@ def cancelled(turn: Turn) -> None:
     phase = turn.state.phase
     if isinstance(phase, Queued):
         turn.report_whole(phase.pre_sent, "undelivered.cancelled")
-        turn.enter(msgspec.structs.replace(phase, pre_sent=()))
+        turn.enter(replace(phase, pre_sent=()))
     leave(turn)
     turn.card("queue.cancelled")
     resume_held(turn)
@@ -205,7 +198,7 @@ def show_card(turn: Turn) -> None:
     phase = turn.state.phase
     if not isinstance(phase, Queued) or phase.cancel or phase.accepted or hidden(phase):
         return
-    turn.enter(msgspec.structs.replace(phase, shown_at=turn.now))
+    turn.enter(replace(phase, shown_at=turn.now))
     args: Args = {"queue": phase.queue_id}
     if phase.position:
         args["position"] = phase.position
@@ -236,7 +229,7 @@ def place_named(turn: Turn, position: int | None) -> None:
     )
     first = phase.first_position or (position if position > 0 else None)
     turn.enter(
-        msgspec.structs.replace(
+        replace(
             phase,
             position=position,
             first_position=first,
@@ -327,9 +320,9 @@ def unhide(turn: Turn) -> bool:
         return False
     turn.set(number=turn.state.number + 1)
     if isinstance(phase, Requesting):
-        turn.enter(msgspec.structs.replace(phase, quiet=False))
+        turn.enter(replace(phase, quiet=False))
     else:
-        turn.enter(msgspec.structs.replace(phase, quiet_until=None))
+        turn.enter(replace(phase, quiet_until=None))
     return True
 
 
@@ -477,7 +470,7 @@ def _scheduled(turn: Turn, callback: Callback) -> Callback:
         if opens > at or not opening.is_open(now):
             spread = (callback.wanted or 0) % policy.callback_spread
             at, tries = opens + spread, 0
-    return msgspec.structs.replace(callback, next_at=at, tries=tries)
+    return replace(callback, next_at=at, tries=tries)
 
 
 # --- a refused request that is taken up after all -------------------------------------------------
@@ -489,7 +482,7 @@ def linger(turn: Turn, place: Queued) -> None:
         Idle(
             turn.now,
             linger_until=turn.now + turn.policy.linger,
-            refused=msgspec.structs.replace(place, pre_sent=()),
+            refused=replace(place, pre_sent=()),
             pre_sent=tuple(piece.order for piece in place.pre_sent),
         )
     )
@@ -505,12 +498,11 @@ def revive(turn: Turn, news: QueueStatus) -> bool:
         return False
     held = turn.state.held
     turn.set(
-        held=tuple(piece for piece in held if piece.order not in phase.pre_sent),
-        last_request=None,
+        held=tuple(piece for piece in held if piece.order not in phase.pre_sent), last_request=None
     )
     hidden = place.quiet_until is not None
     turn.enter(
-        msgspec.structs.replace(
+        replace(
             place,
             position=None,
             accepted=False,

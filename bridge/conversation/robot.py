@@ -19,7 +19,7 @@ import html
 import re
 from collections.abc import Iterator
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation.events import (
     AgentsLeft,
@@ -137,7 +137,7 @@ def overdue(turn: Turn) -> Iterator[str]:
 def _ask(turn: Turn, event_id: EventId, words: str, *, aside: bool = False) -> None:
     """Put one message to the knowledge base."""
     held = tuple(
-        msgspec.structs.replace(piece, consulted=True) if piece.event_id == event_id else piece
+        replace(piece, consulted=True) if piece.event_id == event_id else piece
         for piece in turn.state.held
     )
     question = Question(event_id, turn.now, aside=aside)
@@ -177,7 +177,7 @@ def awaited(state: Conversation, event_id: EventId) -> Question | None:
 
 def _answered(turn: Turn, question: Question, note: str) -> None:
     """Note the answer to a question."""
-    known = msgspec.structs.replace(question, note=note)
+    known = replace(question, note=note)
     rest = (known if one == question else one for one in turn.state.questions)
     turn.set(questions=tuple(rest))
 
@@ -198,7 +198,7 @@ def hand_over(turn: Turn) -> None:
         else:
             after = piece.order + 1  # kept free for it
             told = Held(piece.event_id, CustomerText(note), turn.now, order=after, consulted=True)
-            held += [msgspec.structs.replace(piece, last=False), told]
+            held += [replace(piece, last=False), told]
     turn.set(held=tuple(held), questions=())
 
 
@@ -256,7 +256,7 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
             turn.ask(AgentsLeft((agent.id,)))  # a word after its time: the ghost does not stay
         return
     present = robots or ((agent,) if text else ())
-    turn.enter(msgspec.structs.replace(phase, agents=present, choices=push.suggestions))
+    turn.enter(replace(phase, agents=present, choices=push.suggestions))
     if push.transfer:
         turn.ask(Offer("robot.person_offered"))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
 from bridge.conversation import history, queue, robot
 from bridge.conversation.calls import blank, refuse, take_back, try_again
@@ -113,9 +113,7 @@ def _queue_status(turn: Turn, push: QueueStatus) -> None:
     if not isinstance(phase, Requesting | Queued) or _is_stale(turn, phase, push):
         return  # in a chat with people it is stale; it never ends the session
     place = queue.place_of(turn, phase)  # row 8: the reply to 101 will only complete its call
-    place = msgspec.structs.replace(
-        place, request_id=push.request_id or place.request_id, heard_at=turn.now
-    )
+    place = replace(place, request_id=push.request_id or place.request_id, heard_at=turn.now)
     turn.enter(place)
     news = progress(push.status)
     if news is Progress.WAITING:
@@ -140,7 +138,7 @@ def _ask_anew(turn: Turn, place: Queued) -> None:
     turn.lapse()
     turn.set(last_request=place.request_id)  # its late news is no news of the next one
     turn.enter(
-        msgspec.structs.replace(
+        replace(
             place,
             request_id=None,
             former_id=None,
@@ -155,7 +153,7 @@ def _ask_anew(turn: Turn, place: Queued) -> None:
 def _transfer_news(turn: Turn, phase: Chatting, push: QueueStatus) -> None:
     """Take news of the robot's search for a person (row 27); if it fails the robot goes on."""
     news = progress(push.status)
-    turn.enter(msgspec.structs.replace(phase, seeking=news is not Progress.OVER))
+    turn.enter(replace(phase, seeking=news is not Progress.OVER))
     if news is Progress.WAITING and push.position:
         robot.show_place(turn, phase, push.position)
     elif news is Progress.OVER:
@@ -168,7 +166,7 @@ def _accepted(turn: Turn, place: Queued) -> None:
     if place.accepted:
         return
     queue.unhide(turn)
-    turn.enter(msgspec.structs.replace(place, accepted=True, quiet_until=None))
+    turn.enter(replace(place, accepted=True, quiet_until=None))
     if not place.cancel:
         turn.card("queue.accepted")
 
@@ -216,7 +214,7 @@ def _agents_updated(turn: Turn, push: AgentsUpdated) -> None:
     if not isinstance(phase, Chatting) or phase.session_id != push.session_id:
         return
     if push.queue_id is not None:
-        phase = msgspec.structs.replace(phase, queue_id=push.queue_id)
+        phase = replace(phase, queue_id=push.queue_id)
         turn.enter(phase)
     if push.agents:  # an empty list says nothing (trap T17)
         robot_goes_on = _same_robot(phase, push.agents, introduces=False)
@@ -252,7 +250,7 @@ def _replace_agents(turn: Turn, phase: Chatting, agents: tuple[Agent, ...], *, r
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
     person = phase.robot and not robot  # after the robot, somebody to talk to: worth a ping
     turn.enter(
-        msgspec.structs.replace(
+        replace(
             phase,
             agents=tuple(new.values()),
             robot=robot,
@@ -316,7 +314,7 @@ def _show(turn: Turn, agent: Agent, content: AgentContent, session_id: SessionId
     if not isinstance(phase, Chatting):
         turn.ask(AgentsLeft((agent.id,)))  # a word after the end: the ghost does not stay
     elif agent not in phase.agents and agent.id not in {one.id for one in phase.agents}:
-        turn.enter(msgspec.structs.replace(phase, agents=(*phase.agents, agent)))
+        turn.enter(replace(phase, agents=(*phase.agents, agent)))
 
 
 def _robot_spoke(turn: Turn, push: RobotMessage, at: int) -> None:
@@ -432,7 +430,7 @@ def _overtaken(turn: Turn, phase: Chatting, reply: Reply) -> None:
         return
     robots = {agent.id for agent in reply.agents or phase.agents}
     if {agent.id for agent in phase.agents} <= robots:  # else a person has come meanwhile
-        turn.enter(msgspec.structs.replace(phase, robot=True))
+        turn.enter(replace(phase, robot=True))
         turn.ask(Offer("robot.person_offered"))
 
 
@@ -452,12 +450,12 @@ def _now_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
     """Note that our request is queued (rows 7, 30); WebChat has forgotten any before it."""
     place = queue.place_of(turn, phase)
     if reply.request_id not in {None, place.former_id}:
-        place = msgspec.structs.replace(place, cut=False)  # a new one, made after the outage
+        place = replace(place, cut=False)  # a new one, made after the outage
     request_id = reply.request_id or place.request_id  # a 201 may have been faster (row 8)
     if place.pre_sent and (request_id is None or request_id != place.former_id):
         turn.put_back(*place.pre_sent)
         turn.lapse()
-        place = msgspec.structs.replace(place, pre_sent=())
+        place = replace(place, pre_sent=())
     _stand(turn, place, request_id, reply)
 
 
@@ -470,9 +468,7 @@ def _still_queued(turn: Turn, phase: Requesting | Queued, reply: Reply) -> None:
 def _stand(turn: Turn, place: Queued, request_id: RequestId | None, reply: Reply) -> None:
     if request_id == turn.state.last_request:
         turn.set(last_request=None)  # we had left it, WebChat had not: its news is news again
-    turn.enter(
-        msgspec.structs.replace(place, request_id=request_id, former_id=None, heard_at=turn.now)
-    )
+    turn.enter(replace(place, request_id=request_id, former_id=None, heard_at=turn.now))
     queue.place_named(turn, reply.queue_length)
 
 
@@ -485,12 +481,7 @@ def _already_chatting(turn: Turn, phase: Requesting | Queued, reply: Reply) -> N
     if session_id is not None and session_id != lost:
         start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:
-        _await_start(
-            turn,
-            phase,
-            msgspec.structs.replace(reply, session_id=None),
-            turn.policy.unknown_chat_wait,
-        )
+        _await_start(turn, phase, replace(reply, session_id=None), turn.policy.unknown_chat_wait)
 
 
 def _await_start(turn: Turn, phase: Requesting | Queued, reply: Reply, wait: int) -> None:
@@ -518,8 +509,8 @@ def _asked_without_agent(turn: Turn, phase: Requesting | Queued, reply: Reply) -
     if phase.any_agent or not turn.policy.to_agent:
         return False
     if isinstance(phase, Queued):
-        phase = msgspec.structs.replace(phase, resync=True)
-    turn.enter(msgspec.structs.replace(phase, any_agent=True))
+        phase = replace(phase, resync=True)
+    turn.enter(replace(phase, any_agent=True))
     return True
 
 
@@ -533,7 +524,7 @@ def _request_cancelled(turn: Turn, command: CancelRequest, reply: Reply) -> None
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         queue.cancelled(turn)
         return
-    turn.enter(msgspec.structs.replace(phase, cancel=False, cancel_by=None))
+    turn.enter(replace(phase, cancel=False, cancel_by=None))
     queue.show_card(turn)
     turn.say("cancel.refused", {"code": reply.result})
     turn.quote(server_reason(reply))
@@ -546,7 +537,7 @@ def _close_answered(turn: Turn, command: CloseSession, reply: Reply) -> None:
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         end_chat(turn, phase, "chat.ended_by_you")
         return
-    turn.enter(msgspec.structs.replace(phase, close=False, unwanted=False))
+    turn.enter(replace(phase, close=False, unwanted=False))
     turn.say("close.refused", {"code": reply.result})
     turn.quote(server_reason(reply))
     if phase.unwanted:
@@ -562,7 +553,7 @@ def _handed_over(turn: Turn, command: TransferFromRobot, reply: Reply) -> None:
     if not isinstance(phase, Chatting) or phase.session_id != command.session_id:
         return
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
-    turn.enter(msgspec.structs.replace(phase, human=False, seeking=sought and phase.robot))
+    turn.enter(replace(phase, human=False, seeking=sought and phase.robot))
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         session_lost(turn, command.session_id)
     elif meaning(reply.result).nobody:
@@ -606,8 +597,8 @@ def _message_sent(
         and isinstance(media, CustomerMedia)
     ):
         # WebChat takes no films: what lies there already goes as a file, in the same place.
-        file = msgspec.structs.replace(media, kind="file")
-        take_back(turn, asked, _fresh(msgspec.structs.replace(held, content=file)))
+        file = replace(media, kind="file")
+        take_back(turn, asked, _fresh(replace(held, content=file)))
         return
     if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
         refuse(turn, asked, held, reply.result)
@@ -618,7 +609,7 @@ def _message_sent(
     if held.repeats >= turn.policy.max_repeats:
         refuse(turn, asked, held, reply.result)
     else:
-        take_back(turn, asked, msgspec.structs.replace(held, asked=None, repeats=held.repeats + 1))
+        take_back(turn, asked, replace(held, asked=None, repeats=held.repeats + 1))
     session_lost(turn, command.session_id)
 
 
@@ -636,11 +627,9 @@ def _pre_message_sent(
     if isinstance(phase, Queued) and phase.request_id == command.request_id:
         if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
             # Accepted just now, or forgotten: a 202 comes soon, or we ask again.
-            phase = msgspec.structs.replace(
-                phase, request_id=None, accepted=True, heard_at=turn.now
-            )
+            phase = replace(phase, request_id=None, accepted=True, heard_at=turn.now)
         else:  # a chat may take what a queue does not
-            phase = msgspec.structs.replace(phase, pre_refused=True)
+            phase = replace(phase, pre_refused=True)
         turn.enter(phase)
 
 
@@ -656,12 +645,12 @@ def _pre_message_taken(turn: Turn, command: SendPreMessage, asked: Outstanding, 
     elif asked.moot:
         turn.report_whole((held,), "undelivered.cancelled")
     else:
-        turn.enter(msgspec.structs.replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
+        turn.enter(replace(phase, pre_sent=(*phase.pre_sent, _fresh(held))))
 
 
 def _fresh(held: Held) -> Held:
     """Return the piece as one that was never sent: it is surely not with an agent."""
-    return msgspec.structs.replace(held, asked=None, repeats=0)
+    return replace(held, asked=None, repeats=0)
 
 
 def uploaded(turn: Turn, done: Uploaded) -> None:
@@ -675,9 +664,7 @@ def uploaded(turn: Turn, done: Uploaded) -> None:
     held = list(turn.state.held)
     for index, piece in enumerate(held):
         if piece.content == media and not piece.ready:
-            known = msgspec.structs.replace(media, size=done.size) if done.size > 0 else media
-            held[index] = msgspec.structs.replace(
-                piece, content=known, url=done.url, clip=done.clip, repeats=0
-            )
+            known = replace(media, size=done.size) if done.size > 0 else media
+            held[index] = replace(piece, content=known, url=done.url, clip=done.clip, repeats=0)
             break
     turn.set(held=tuple(held))

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation.events import Args, Card, Delivered, Effect, Reported, Say
@@ -125,8 +124,8 @@ class Turn:
         if outstanding is not None and going is not None and going.event_id in lapsed | overtaken:
             # It is under way: only if it comes back is there anything to be changed.
             moot = outstanding.moot or going.event_id in overtaken or not going.instead
-            known = msgspec.structs.replace(going, amends=None, last=not moot)
-            changed = msgspec.structs.replace(outstanding, held=known, moot=moot, stale=True)
+            known = replace(going, amends=None, last=not moot)
+            changed = replace(outstanding, held=known, moot=moot, stale=True)
             self.set(outstanding=changed)
             overtaken.add(going.event_id)
         held: list[Held] = []
@@ -158,11 +157,11 @@ class Turn:
         self.set(held=without(self.state.held, events))
         phase, outstanding = self.state.phase, self.state.outstanding
         if isinstance(phase, Queued):
-            self.enter(msgspec.structs.replace(phase, pre_sent=without(phase.pre_sent, events)))
+            self.enter(replace(phase, pre_sent=without(phase.pre_sent, events)))
         held = None if outstanding is None else outstanding.held
         if outstanding is not None and held is not None and held.event_id in events:
-            told = msgspec.structs.replace(held, last=False)  # nothing more to say of this event
-            self.set(outstanding=msgspec.structs.replace(outstanding, held=told, moot=True))
+            told = replace(held, last=False)  # nothing more to say of this event
+            self.set(outstanding=replace(outstanding, held=told, moot=True))
         for event_id in events:
             self.lapse(event_id)
 

@@ -238,9 +238,7 @@ RESULTS: Mapping[int, Meaning] = MappingProxyType(
             says="a queue request exists already",
         ),
         ResultCode.ALREADY_IN_CHATTING: Meaning(
-            name="ALREADY_IN_CHATTING",
-            verdict=Verdict.STATE,
-            says="a session exists already",
+            name="ALREADY_IN_CHATTING", verdict=Verdict.STATE, says="a session exists already"
         ),
         ResultCode.NOT_IN_WORKTIME: Meaning(
             name="NOT_IN_WORKTIME",
@@ -256,10 +254,7 @@ RESULTS: Mapping[int, Meaning] = MappingProxyType(
             hopeless=True,
         ),
         ResultCode.NO_AGENT_ONLINE: Meaning(
-            name="NO_AGENT_ONLINE",
-            verdict=Verdict.STATE,
-            says="no agent is online",
-            nobody=True,
+            name="NO_AGENT_ONLINE", verdict=Verdict.STATE, says="no agent is online", nobody=True
         ),
         ResultCode.INVALID_CLIENT_ID: Meaning(
             name="INVAILD_CLIENT_ID",
@@ -288,9 +283,7 @@ RESULTS: Mapping[int, Meaning] = MappingProxyType(
             hopeless=True,
         ),
         ResultCode.INVALID_CHAT_REQUEST_ID: Meaning(
-            name="INVAILD_CHAT_REQUEST_ID",
-            verdict=Verdict.STATE,
-            says="the queue request is gone",
+            name="INVAILD_CHAT_REQUEST_ID", verdict=Verdict.STATE, says="the queue request is gone"
         ),
         ResultCode.INVALID_CHAT_SESSION_ID: Meaning(
             name="INVAILD_CHAT_SESSION_ID",
@@ -325,10 +318,7 @@ RESULTS: Mapping[int, Meaning] = MappingProxyType(
             no_history=True,
         ),
         ResultCode.INVALID_TOKEN: Meaning(
-            name="INVAILD_TOKEN",
-            verdict=Verdict.RELOGIN,
-            says="the token is void",
-            passing=True,
+            name="INVAILD_TOKEN", verdict=Verdict.RELOGIN, says="the token is void", passing=True
         ),
         ResultCode.INVALID_FILE_EXTENSION: Meaning(
             name="INVAILD_FILE_EXTENSION",
@@ -410,10 +400,7 @@ _STATUSES: Mapping[int, tuple[str, Progress]] = MappingProxyType(
         RequestStatus.NO_AGENT_ONLINE: ("NO_AGENT_ONLINE", Progress.OVER),
         RequestStatus.OFF_HOUR: ("OFF_HOUR", Progress.OVER),
         RequestStatus.CANCELED_BY_CLIENT: ("CANCELED_BY_CLIENT", Progress.OVER),
-        RequestStatus.ENTERPRISE_WECHAT_ACCEPTED: (
-            "ENTERPRISE_WECHAT_ACCEPTED",
-            Progress.ACCEPTED,
-        ),
+        RequestStatus.ENTERPRISE_WECHAT_ACCEPTED: ("ENTERPRISE_WECHAT_ACCEPTED", Progress.ACCEPTED),
     }
 )
 

@@ -110,12 +110,7 @@ def _encode_any(value: object) -> str:
 
 
 def dump_command(
-    command: Command,
-    *,
-    call_id: CallId,
-    token: str,
-    time_ms: int,
-    dialect: Dialect = Dialect.Y2016,
+    command: Command, *, call_id: CallId, token: str, time_ms: int, dialect: Dialect = Dialect.Y2016
 ) -> str:
     """One command as the text of one WebSocket frame.
 
