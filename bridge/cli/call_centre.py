@@ -18,7 +18,7 @@ from bridge.app.settings import link_settings_of
 from bridge.cli.findings import Findings, tls_fault
 from bridge.cli.installation import check_clock
 from bridge.config import Config
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.files import upload_fact
 from bridge.link.http_client import VISITS, Visits

@@ -23,19 +23,23 @@ from msgspec.structs import replace
 
 from bridge.conversation import queue
 from bridge.conversation.chat import end_chat
-from bridge.conversation.events import Args, CallFailed, CallWebChat, FailureReason, UploadMedia
 from bridge.conversation.model import (
+    Args,
+    CallFailed,
+    CallWebChat,
     Chatting,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
     Ended,
+    FailureReason,
     Held,
     Idle,
     Outstanding,
     Queued,
     Requesting,
     Upload,
+    UploadMedia,
 )
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting

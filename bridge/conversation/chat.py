@@ -13,13 +13,18 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from bridge.conversation import queue
-from bridge.conversation.events import AgentsCame, AgentsLeft, AskRating, EndPoll, Offer, Rate
 from bridge.conversation.model import (
+    AgentsCame,
+    AgentsLeft,
+    AskRating,
     Chatting,
     Conversation,
     Ended,
+    EndPoll,
     Idle,
+    Offer,
     Queued,
+    Rate,
     Rated,
     Rating,
     Requesting,

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from bridge.conversation import queue, robot
 from bridge.conversation.chat import start_chat
-from bridge.conversation.events import Said, Start, Withdrawn
 from bridge.conversation.model import (
     Chatting,
     CustomerContent,
@@ -20,6 +19,9 @@ from bridge.conversation.model import (
     Idle,
     Queued,
     Requesting,
+    Said,
+    Start,
+    Withdrawn,
 )
 from bridge.conversation.turn import Turn, all_pieces, count_pieces, unique_events, without
 from bridge.ids import EventId

@@ -47,13 +47,16 @@ from statistics import median_low
 import msgspec
 from msgspec.structs import replace
 
-from bridge.conversation.events import AgentsLeft, FetchHistory, Recalled, Relay
 from bridge.conversation.model import (
+    AgentsLeft,
     Chatting,
     Conversation,
+    FetchHistory,
     Marks,
     Queued,
     Recall,
+    Recalled,
+    Relay,
     Requesting,
     Told,
 )

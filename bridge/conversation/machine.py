@@ -35,21 +35,28 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from bridge.conversation import calls, chat, customer, history, queue, robot, server
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     CallBack,
     CallFailed,
     Cancel,
+    Chatting,
     Close,
     Consulted,
+    Conversation,
     Effect,
+    Ended,
+    Held,
     Human,
+    Idle,
     Input,
     LinkLost,
     LinkRestored,
     Pushed,
+    Queued,
     Rate,
     Recalled,
     Replied,
+    Requesting,
     Resumed,
     Said,
     Solved,
@@ -59,7 +66,6 @@ from bridge.conversation.events import (
     Uploaded,
     Withdrawn,
 )
-from bridge.conversation.model import Chatting, Conversation, Ended, Held, Idle, Queued, Requesting
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn
 

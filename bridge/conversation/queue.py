@@ -34,8 +34,18 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from bridge.conversation import robot
-from bridge.conversation.events import Args, CallbackCard, Card, QueuePlace
-from bridge.conversation.model import Callback, Conversation, Ended, Idle, Queued, Requesting
+from bridge.conversation.model import (
+    Args,
+    Callback,
+    CallbackCard,
+    Card,
+    Conversation,
+    Ended,
+    Idle,
+    Queued,
+    QueuePlace,
+    Requesting,
+)
 from bridge.conversation.policy import Policy
 from bridge.conversation.turn import Turn, inviting, unique_events
 from bridge.ids import QueueId, SessionId

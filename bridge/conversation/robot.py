@@ -21,25 +21,23 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     AgentsLeft,
     Answered,
     AskRobot,
-    Consulted,
-    Offer,
-    Relay,
-    Said,
-    Silence,
-    Solved,
-)
-from bridge.conversation.model import (
     Chatting,
+    Consulted,
     Conversation,
     CustomerText,
     Ended,
     Held,
     Idle,
+    Offer,
     Question,
+    Relay,
+    Said,
+    Silence,
+    Solved,
 )
 from bridge.conversation.policy import Policy, RobotUse
 from bridge.conversation.turn import Turn, unique_events, without

@@ -28,17 +28,22 @@ from bridge.conversation.chat import (
     session_lost,
     start_chat,
 )
-from bridge.conversation.events import AgentsCame, AgentsLeft, Offer, Pushed, Relay, Uploaded
 from bridge.conversation.model import (
+    AgentsCame,
+    AgentsLeft,
     Chatting,
     CustomerMedia,
     Ended,
     Held,
     Idle,
+    Offer,
     Outstanding,
+    Pushed,
     Queued,
+    Relay,
     Requesting,
     Upload,
+    Uploaded,
 )
 from bridge.conversation.turn import Turn, plain_text, server_reason, server_words
 from bridge.ids import AgentId, CallId, RequestId, SessionId

@@ -20,8 +20,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bridge.conversation.events import Args, Card, Delivered, Effect, Reported, Say
-from bridge.conversation.model import Conversation, Held, Phase, Queued
+from bridge.conversation.model import (
+    Args,
+    Card,
+    Conversation,
+    Delivered,
+    Effect,
+    Held,
+    Phase,
+    Queued,
+    Reported,
+    Say,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId
 from bridge.media.plaintext import html_to_text

@@ -16,7 +16,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from urllib.parse import urlencode
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.link.http_client import Door, Http, TokenRefused, Visitor
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token

@@ -31,7 +31,7 @@ import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.link.http_client import Answer, Http, TokenRefused, describe
 from bridge.link.settings import Facts, LinkSettings, Token
 from bridge.rooms.blobs import PIECE, at_most, keep

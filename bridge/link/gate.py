@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.link.http_client import OpenFailure
 
 Way = TypeVar("Way")

@@ -43,7 +43,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, RoomId, SessionId
 from bridge.link.gate import Demand, Gate
 from bridge.link.http_client import (

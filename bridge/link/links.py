@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.api import Histories, Robot
 from bridge.link.files import Fetcher, Uploads

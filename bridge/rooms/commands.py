@@ -34,8 +34,21 @@ import msgspec
 
 from bridge import __version__
 from bridge.conversation.chat import ended_at, names
-from bridge.conversation.events import Args, AskRobot, CallBack, Cancel, Close, Rate, Solved, Start
-from bridge.conversation.model import Chatting, Ended, Idle, Queued, Requesting
+from bridge.conversation.model import (
+    Args,
+    AskRobot,
+    CallBack,
+    Cancel,
+    Chatting,
+    Close,
+    Ended,
+    Idle,
+    Queued,
+    Rate,
+    Requesting,
+    Solved,
+    Start,
+)
 from bridge.conversation.queue import hidden, result_key, unseen_callback
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId

@@ -12,9 +12,17 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
-from bridge.conversation.events import LinkLost, LinkRestored, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import deadline, wants_link
-from bridge.conversation.model import Chatting, Queued, Requesting
+from bridge.conversation.model import (
+    Chatting,
+    LinkLost,
+    LinkRestored,
+    Queued,
+    Requesting,
+    Resumed,
+    Tick,
+    TurnAwaited,
+)
 from bridge.ids import EventId, InputSeq, RoomId
 from bridge.rooms import people, recalling, references
 from bridge.rooms.effects import Effect, new_effect

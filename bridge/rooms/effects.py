@@ -11,7 +11,7 @@ from typing import assert_never
 
 import msgspec
 
-from bridge.conversation.events import (
+from bridge.conversation.model import (
     AgentsCame,
     AgentsLeft,
     Answered,
@@ -33,7 +33,7 @@ from bridge.conversation.events import (
     ToWebChat,
     UploadMedia,
 )
-from bridge.conversation.events import Effect as ConversationEffect
+from bridge.conversation.model import Effect as ConversationEffect
 from bridge.ids import EventId, UserId
 from bridge.rooms.inbox import Stored
 from bridge.rooms.record import OwnLogin

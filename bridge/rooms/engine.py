@@ -22,8 +22,8 @@ from typing import Any
 import msgspec
 import structlog
 
-from bridge.conversation.events import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.conversation.machine import wants_link
+from bridge.conversation.model import LinkLost, LinkRestored, Pushed, Resumed, Tick, TurnAwaited
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.commits import Ticket
 from bridge.rooms.inbox import MatrixEvent

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from bridge.conversation.events import Args, Input
-from bridge.conversation.model import CustomerContent
+from bridge.conversation.model import Args, CustomerContent, Input
 from bridge.ids import EventId, UserId
 from bridge.rooms.record import OurCard, OwnLogin, Person
 

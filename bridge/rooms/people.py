@@ -16,15 +16,19 @@ import re
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Cancel, Close, Input, Said, Withdrawn
 from bridge.conversation.model import (
+    Cancel,
     Chatting,
+    Close,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,
     CustomerText,
+    Input,
     Queued,
     Requesting,
+    Said,
+    Withdrawn,
 )
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import all_pieces, unique_events

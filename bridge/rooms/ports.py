@@ -12,8 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from bridge.conversation.events import FailureReason
-from bridge.conversation.model import CustomerContent, CustomerMedia
+from bridge.conversation.model import CustomerContent, CustomerMedia, FailureReason
 from bridge.ids import CallId, EventId, RoomId, SessionId, UserId
 from bridge.rooms.inbox import Meaning
 from bridge.rooms.record import OwnLogin, Person, Thread

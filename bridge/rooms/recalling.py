@@ -15,8 +15,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from bridge.conversation.events import Relay, Reported
-from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
+from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText, Relay, Reported
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, RoomId
 from bridge.media.plaintext import html_to_text

@@ -25,8 +25,7 @@ from typing import assert_never
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Args
-from bridge.conversation.model import Chatting, CustomerText, Ended, Idle
+from bridge.conversation.model import Args, Chatting, CustomerText, Ended, Idle
 from bridge.conversation.policy import RobotUse
 from bridge.conversation.turn import inviting
 from bridge.ids import EventId, UserId

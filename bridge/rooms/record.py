@@ -20,8 +20,19 @@ from typing import Any
 
 import msgspec
 
-from bridge.conversation.events import Cancel, Close, Input, Pushed, Replied, Said
-from bridge.conversation.model import Chatting, Conversation, Queued, Requesting, Value
+from bridge.conversation.model import (
+    Cancel,
+    Chatting,
+    Close,
+    Conversation,
+    Input,
+    Pushed,
+    Queued,
+    Replied,
+    Requesting,
+    Said,
+    Value,
+)
 from bridge.conversation.queue import hidden
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.webchat.frames import Agent, RateSession, SessionClosed

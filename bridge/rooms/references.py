@@ -27,8 +27,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bridge.conversation.events import Args, Input, Said, Withdrawn
 from bridge.conversation.model import (
+    Args,
     Chatting,
     CustomerContent,
     CustomerLocation,
@@ -37,8 +37,11 @@ from bridge.conversation.model import (
     Ended,
     Held,
     Idle,
+    Input,
     Queued,
     Requesting,
+    Said,
+    Withdrawn,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, UserId

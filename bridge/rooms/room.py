@@ -38,8 +38,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from bridge.conversation.events import LinkRestored, Tick, TurnAwaited
-from bridge.conversation.model import Chatting, Queued
+from bridge.conversation.model import Chatting, LinkRestored, Queued, Tick, TurnAwaited
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId
 from bridge.rooms import recalling, reception
 from bridge.rooms.commits import (

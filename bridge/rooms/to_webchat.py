@@ -16,17 +16,17 @@ from functools import partial
 
 import structlog
 
-from bridge.conversation.events import (
+from bridge.conversation.machine import wants_link
+from bridge.conversation.model import (
     CallFailed,
     CallWebChat,
+    Clip,
     FailureReason,
     Input,
     Replied,
     Uploaded,
     UploadMedia,
 )
-from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Clip
 from bridge.ids import CallId
 from bridge.media import voice
 from bridge.rooms.blobs import keep

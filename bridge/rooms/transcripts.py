@@ -35,8 +35,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bridge.config.model import Permission
-from bridge.conversation.events import Args
 from bridge.conversation.model import (
+    Args,
     CustomerContent,
     CustomerLocation,
     CustomerMedia,

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from bridge.conversation.events import Args, Delivered, Input, Reported, Say
 from bridge.conversation.machine import step
+from bridge.conversation.model import Args, Delivered, Input, Reported, Say
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.effects import Effect

@@ -19,8 +19,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from bridge.conversation.events import QueuePlace
-from bridge.conversation.model import Chatting, Conversation, Idle, Queued, Requesting
+from bridge.conversation.model import Chatting, Conversation, Idle, Queued, QueuePlace, Requesting
 from bridge.ids import QueueId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import StoreError

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.webchat.codes import ResultCode, result_name
 from bridge.webchat.frames import AgentText
 from tests.support.scene import SESSION, Scene

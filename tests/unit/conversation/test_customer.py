@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import FailureReason, Said, Uploaded, Withdrawn
-from bridge.conversation.model import Clip, CustomerLocation, CustomerMedia, CustomerText
+from bridge.conversation.model import (
+    Clip,
+    CustomerLocation,
+    CustomerMedia,
+    CustomerText,
+    FailureReason,
+    Said,
+    Uploaded,
+    Withdrawn,
+)
 from bridge.conversation.policy import Policy
 from bridge.ids import EventId, QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene

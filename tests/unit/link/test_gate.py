@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.link.gate import Demand, Gate
 from bridge.link.http_client import OpenFailure
 

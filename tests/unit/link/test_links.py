@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import CallId, SessionId
 from bridge.link import Links, LinkState, Token
 from bridge.link.http_client import OpenFailure

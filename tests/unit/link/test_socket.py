@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from aiohttp import web
 
-from bridge.conversation.events import FailureReason
+from bridge.conversation.model import FailureReason
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Replies, Written

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from bridge.conversation.events import AskRating, Offer, Relay
+from bridge.conversation.model import AskRating, Offer, Relay
 from bridge.ids import AgentId, EventId, SessionId
 from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.inbox import CardPosted

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.events import Reported
-from bridge.conversation.model import Idle
+from bridge.conversation.model import Idle, Reported
 from bridge.ids import EventId, InputSeq
 from bridge.rooms.effects import dump_input
 from bridge.rooms.inbox import Entered, EntryFailed, MatrixEvent
