@@ -31,7 +31,7 @@ from bridge.link.http_client import OpenFailure, TokenRefused, describe
 from bridge.link.learnt import Feature, Learnt
 from bridge.link.settings import LinkSettings, Token
 from bridge.rooms.ports import CallFailure, Clock
-from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning, verdict
+from bridge.webchat.codes import Dialect, ResultCode, Verdict, meaning
 from bridge.webchat.frames import Command, Heartbeat, Ignored, Receipt, Received, Reply
 from bridge.webchat.protocol import Answered, Protocol
 from bridge.webchat.write import LocalProtocolError
@@ -168,7 +168,7 @@ class Replies:
         """
         match self._protocol.receive(frame):
             case Answered(call_id=call_id, reply=reply):
-                if reply.ok or verdict(reply.result) is not Verdict.RELOGIN:
+                if reply.ok or meaning(reply.result).verdict is not Verdict.RELOGIN:
                     self.proven = True
                 self._resolve(call_id, reply)
             case Received() as received:

@@ -1,11 +1,10 @@
 """Encoder: commands as wire text (guide 2; protocol reference 1.2, 1.5, 5).
 
-`dump_command` is strict where the reader is tolerant: it writes one dialect, key for key as its
-guide prints it, as strict JSON, and raises `LocalProtocolError` on what the server would have to
-refuse. In the dialect of 2016 every key that the guide prints is written, `""` where we have
-nothing to say: the guide marks no field as optional. The later guides rename three keys and say
-which may be left out; all of that difference is in `_spelled` and the tables before it. The later
-commands (10, 112, 113, 120, 302) have no 2016 shape; they are written as the reference shows them.
+`dump_command` is strict: it writes one dialect, key for key as its guide prints it, and raises
+`LocalProtocolError` on what the server would have to refuse. In the dialect of 2016 every key is
+written, `""` where we have nothing to say: that guide marks no field as optional. The later guides
+rename three keys and say which may be left out (`_spelled`). The later commands (10, 112, 113, 120,
+302) have no 2016 shape; they are written as the reference shows them.
 """
 
 import json
@@ -43,7 +42,7 @@ from bridge.webchat.frames import (
 
 
 class LocalProtocolError(ValueError):
-    """We were about to send what must never be sent: a bug of the caller, nothing left us.
+    """A bug of the caller's: this must never be sent, and was not.
 
     The message names the field, never its content, so it may be logged.
     """
@@ -73,11 +72,10 @@ _TYPES: Mapping[type[Command], FrameType] = MappingProxyType(
 
 _OPTIONAL = frozenset({"extra", "thumbData", "size", "type", "poi", "map", "ratingComments"})
 """Keys of content and rating that the later guides mark as optional."""
-_RENAMED_TEXT: Mapping[str, str] = MappingProxyType({"content": "text"})
-_RENAMED_RATING: Mapping[str, str] = MappingProxyType(
-    {"id": "ratingId", "comments": "ratingComments"}
+_RENAMED: Mapping[str, str] = MappingProxyType(
+    {"content": "text", "id": "ratingId", "comments": "ratingComments"}
 )
-_SAME_NAMES: Mapping[str, str] = MappingProxyType({})
+"""Keys of content and rating as of 2016 that the later guides call otherwise."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _FAST_ENCODER = msgspec.json.Encoder()
@@ -104,8 +102,6 @@ def encode(value: object) -> str:
 def _encode_any(value: object) -> str:
     """The same for every value; numbers as Python writes them."""
     written = _ENCODER.encode(value)
-    if written.isascii():
-        return written
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -117,8 +113,8 @@ def dump_command(
     Args:
         command: what to ask.
         call_id: wire `messageId`, 0 to 2^31-1.
-        token: what the login gave.
-        time_ms: the moment of sending, milliseconds since the epoch.
+        token: of the login.
+        time_ms: the moment of sending, ms since the epoch.
         dialect: whose keys to write.
 
     Raises:
@@ -127,131 +123,122 @@ def dump_command(
     """
     if call_id not in _CALL_IDS:
         raise LocalProtocolError("messageId is not between 0 and 2^31-1")
-    frame: _Fields = {"messageId": call_id, "type": int(frame_type(command))}
+    frame: _Fields = {"messageId": call_id, "type": int(_TYPES[type(command)])}
     # Only these three are shown without `time`, and the heartbeat without `token` (guide, later).
     if not isinstance(command, Heartbeat):
         frame["token"] = token
         if not isinstance(command, Preview | Typing):
-            frame["time"] = _int64("time", time_ms)
+            frame["time"] = time_ms
     frame |= _fields(command, dialect)
+    for name, value in frame.items():
+        if isinstance(value, int) and value not in _INT64:
+            raise LocalProtocolError(f"{name} does not fit into 64 bits")
     if isinstance(command, SendMessage) and isinstance(command.content, Location):
         return _encode_any(frame)
     return encode(frame)
 
 
 def _fields(command: Command, dialect: Dialect) -> _Fields:
-    """What a command says beyond the envelope (reference 1.2)."""
+    """The fields of a command beyond the envelope (reference 1.2)."""
     match command:
-        case SendMessage(session_id=session_id, content=content):
-            kind, body = _content(content)
-            renamed = _RENAMED_TEXT if kind is MessageType.TEXT else _SAME_NAMES
-            return {
-                "sessionId": _int64("sessionId", session_id),
-                "msg": {"type": int(kind), "content": _spelled(body, renamed, dialect)},
-            }
+        case SendMessage():
+            return {"sessionId": command.session_id, "msg": _message(command.content, dialect)}
         case Logout() | Heartbeat():
             return {}
         case RequestChat():
-            return _queue_request(command)
-        case CancelRequest(request_id=request_id):
-            return {"requestId": _int64("requestId", request_id)}
-        case CloseSession(session_id=session_id) | TransferFromRobot(session_id=session_id):
-            return {"sessionId": _int64("sessionId", session_id)}
-        case RateSession(session_id=session_id, rating=rating, comments=comments):
-            told = {"id": _int64("rating.id", rating), "comments": comments}
-            return {
-                "sessionId": _int64("sessionId", session_id),
-                "rating": _spelled(told, _RENAMED_RATING, dialect),
-            }
-        case SendPreMessage(request_id=request_id, text=text):
-            return {
-                "requestId": _int64("requestId", request_id),
-                "content": _filled("content", text),
-            }
-        case Preview(session_id=session_id, text=text):
-            return {
-                "sessionId": _int64("sessionId", session_id),
-                "content": _filled("content", text),
-            }
-        case Typing(session_id=session_id):
-            return {"sessionId": _int64("sessionId", session_id)}
-        case Receipt(rs_id=rs_id):
-            return {"rsId": _filled("rsId", rs_id)}
+            asked: _Fields = {"queueId": command.queue_id, "from": _filled("from", command.source)}
+            return asked | {"toUserId": command.to_agent} if command.to_agent else asked
+        case CancelRequest():
+            return {"requestId": command.request_id}
+        case CloseSession() | TransferFromRobot() | Typing():
+            return {"sessionId": command.session_id}
+        case RateSession():
+            rating = {"id": _int64("rating.id", command.rating), "comments": command.comments}
+            return {"sessionId": command.session_id, "rating": _spelled(rating, dialect)}
+        case SendPreMessage():
+            return {"requestId": command.request_id, "content": _filled("content", command.text)}
+        case Preview():
+            return {"sessionId": command.session_id, "content": _filled("content", command.text)}
+        case Receipt():
+            return {"rsId": _filled("rsId", command.rs_id)}
         case _:
             assert_never(command)
 
 
-def _spelled(seed: _Fields, renamed: Mapping[str, str], dialect: Dialect) -> _Fields:
+def _spelled(seed: _Fields, dialect: Dialect) -> _Fields:
     """The 2016 fields of a content or rating in the wanted dialect (protocol reference 5)."""
     match dialect:
         case Dialect.Y2016:
             return seed
         case Dialect.Y2019:
-            later = {renamed.get(key, key): value for key, value in seed.items()}
+            later = {_RENAMED.get(key, key): value for key, value in seed.items()}
             return {key: value for key, value in later.items() if value or key not in _OPTIONAL}
         case Dialect.DUAL:
-            return seed | {name: seed[key] for key, name in renamed.items()}
+            return seed | {_RENAMED[key]: seed[key] for key in seed if key in _RENAMED}
         case _:
             assert_never(dialect)
 
 
-def _queue_request(command: RequestChat) -> _Fields:
-    fields: _Fields = {
-        "queueId": _int64("queueId", command.queue_id),
-        "from": _filled("from", command.source),
-    }
-    if command.to_agent:
-        fields["toUserId"] = command.to_agent
-    return fields
-
-
-def _content(content: Content) -> tuple[MessageType, _Fields]:
-    """Type and body of `msg` in 110, as of 2016 (reference 1.5, second column)."""
+def _message(content: Content, dialect: Dialect) -> _Fields:
+    """The `msg` of a 110 (reference 1.5, second column)."""
+    body: _Fields
     match content:
-        case Text(text=text):
+        case Text():
             # The key repeats the name `content` (trap T7); later revisions call it `text`.
-            return MessageType.TEXT, {"content": _filled("msg.content", text), "extra": ""}
-        case Image(name=name, uri=uri, thumbnail=thumbnail):
-            return MessageType.IMAGE, {
-                "name": name,
-                "imageUri": _filled("imageUri", uri),
-                "thumbData": thumbnail,
-                "extra": "",
-            }
-        case File(name=name, url=url, size=size, kind=kind):
-            return MessageType.FILE, {
-                "name": name,
-                "url": _filled("url", url),
-                "size": _natural("size", size),
-                "type": kind,
-                "extra": "",
-            }
+            kind, body = MessageType.TEXT, {"content": _filled("msg.content", content.text)}
+        case Image():
+            kind, body = (
+                MessageType.IMAGE,
+                {
+                    "name": content.name,
+                    "imageUri": _filled("imageUri", content.uri),
+                    "thumbData": content.thumbnail,
+                },
+            )
+        case File():
+            kind, body = (
+                MessageType.FILE,
+                {
+                    "name": content.name,
+                    "url": _filled("url", content.url),
+                    "size": _natural("size", content.size),
+                    "type": content.kind,
+                },
+            )
         case Location():
-            return MessageType.LOCATION, {
-                "poi": content.poi,
-                "longitude": _finite("longitude", content.longitude),
-                "latitude": _finite("latitude", content.latitude),
-                "map": content.map,
-                "thumbData": content.thumbnail,
-                "extra": "",
-            }
-        case Voice(seconds=seconds, data=data):
-            return MessageType.VOICE, {
-                "voiceLength": _natural("voiceLength", seconds),
-                "voiceData": _filled("voiceData", data),
-                "extra": "",
-            }
-        case Video(name=name, url=url, size=size):
+            kind, body = (
+                MessageType.LOCATION,
+                {
+                    "poi": content.poi,
+                    "longitude": _finite("longitude", content.longitude),
+                    "latitude": _finite("latitude", content.latitude),
+                    "map": content.map,
+                    "thumbData": content.thumbnail,
+                },
+            )
+        case Voice():
+            kind, body = (
+                MessageType.VOICE,
+                {
+                    "voiceLength": _natural("voiceLength", content.seconds),
+                    "voiceData": _filled("voiceData", content.data),
+                },
+            )
+        case Video():
             # `sightUrl` is what the vendor's phone clients read, `url` what every file has.
-            return MessageType.VIDEO, {
-                "name": name,
-                "url": _filled("url", url),
-                "sightUrl": url,
-                "size": _natural("size", size),
-                "extra": "",
-            }
+            kind, body = (
+                MessageType.VIDEO,
+                {
+                    "name": content.name,
+                    "url": _filled("url", content.url),
+                    "sightUrl": content.url,
+                    "size": _natural("size", content.size),
+                },
+            )
         case _:
             assert_never(content)
+    body["extra"] = ""
+    return {"type": int(kind), "content": _spelled(body, dialect)}
 
 
 def _int64(name: str, value: int) -> int:

@@ -47,13 +47,11 @@ HEIRS: Mapping[str, str] = {
 }
 """Classes that inherit more than the shape of a value, a port or an exception."""
 HIGH_FOLDERS: Mapping[str, str] = {
-    "bridge/conversation has 9 floors": "calls stand on chat, queue and robot, in this order",
     "bridge/matrix/crypto has 9 floors": "the vault asks the homeserver how new its copy is",
     "bridge/rooms has 13 floors": "the commands of a room stand on its cards and references",
 }
 """They may only get lower: an exception names the height."""
 REPEATED_NAMES: Mapping[str, str] = {
-    "events": "Matrix's word for what it brings, and the conversation's own input",
 }
 MAY_REPEAT = {"__init__", "ports", "settings", "model"}
 """File names that every package may have."""
